@@ -1,0 +1,115 @@
+"""Errors that say what to do, and the one space of codes they share with findings, refusals, lines and alerts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dodai.core.page import Text
+
+Fault = Literal["user", "provider", "dodai"]
+Level = Literal["error", "warning", "info"]
+Found = Literal["check", "run time", "alert", "operation"]
+
+AREAS = ("manifest", "csrf", "migrations", "operations", "observability")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One row of the code space: `DOD203 not-null-without-default`.
+
+    The first digit names the area (0 manifest, 1 csrf, 2 migrations, 3 operations, 4 observability). The last two say
+    where it is met: 00-49 found by `check`, 50-79 refused at run time (in 4xx: alerts), 80-99 an operation failed.
+    A code is never reused.
+    """
+
+    id: str
+    name: str
+    what: Text
+    why: Text
+    fix: Text
+    level: Level = "error"
+    bad: str = ""
+    good: str = ""
+    since: str = "0.1"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"DOD[0-4]\d\d", self.id) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise ValueError(f"malformed code {self.id} {self.name}")
+
+    @property
+    def area(self) -> str:
+        return AREAS[int(self.id[3])]
+
+    @property
+    def found(self) -> Found:
+        last = int(self.id[4:])
+        if last >= 80:
+            return "operation"
+        if last >= 50:
+            return "alert" if self.id[3] == "4" else "run time"
+        return "check"
+
+
+class CodeRegistry(Mapping[str, Code]):
+    """Every code by id; raises `ValueError` when two codes share an id or a name."""
+
+    def __init__(self, codes: Iterable[Code]) -> None:
+        self._by_id: dict[str, Code] = {}
+        names: set[str] = set()
+        for code in codes:
+            if code.id in self._by_id or code.name in names:
+                raise ValueError(f"{code.id} {code.name} is declared twice")
+            self._by_id[code.id] = code
+            names.add(code.name)
+
+    def __getitem__(self, code_id: str) -> Code:
+        return self._by_id[code_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._by_id))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def find(self, word: str) -> Code | None:
+        """The code whose id or name is `word`, in any case; None when there is none."""
+        word = word.strip().lower()
+        return next((c for c in self._by_id.values() if word in (c.id.lower(), c.name)), None)
+
+
+@dataclass(eq=False)
+class DodaiError(Exception):
+    """A failure a person can act on.
+
+    `code` is a row of the code space, `fault` says who can mend it (and so whether a retry makes sense), `message` what
+    happened with the offending value in backticks, `fix` the next thing to do. `details` are lines below the message:
+    what was done, what was undone, what remains, the tail of a log. `exit_code` follows the CLI contract: 1 a gate
+    refused, 2 usage or manifest, 3 failed and restored, 4 failed and a person must act, 75 somebody else holds the lock.
+    """
+
+    code: Code
+    message: str
+    fix: str
+    fault: Fault = "user"
+    exit_code: int = 3
+    details: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.code.id} {self.code.name}: {self.message}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of the `dodai.error/1` envelope."""
+        return {
+            "code": self.code.id,
+            "name": self.code.name,
+            "fault": self.fault,
+            "message": self.message,
+            "fix": self.fix,
+            "details": list(self.details),
+            **({"data": dict(self.data)} if self.data else {}),
+        }
