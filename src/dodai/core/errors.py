@@ -88,7 +88,7 @@ class DodaiError(Exception):
     `code` is a row of the code space, `fault` says who can mend it (and so whether a retry makes sense), `message` what
     happened with the offending value in backticks, `fix` the next thing to do. `details` are lines below the message:
     what was done, what was undone, what remains, the tail of a log. `exit_code` follows the CLI contract: 1 a gate
-    refused, 2 usage or manifest, 3 failed and restored, 4 failed and a person must act, 75 somebody else holds the lock.
+    refused, 2 usage or manifest, 3 failed and restored, 4 failed and a person must act, 75 somebody else has the lock.
     """
 
     code: Code
