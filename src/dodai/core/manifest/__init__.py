@@ -1,0 +1,9 @@
+"""The manifest `dodai.toml`: one annotated reference is documentation, `explain manifest` and validation at once."""
+
+from __future__ import annotations
+
+from dodai.core.manifest.model import Manifest
+from dodai.core.manifest.reader import ManifestProblems, read
+from dodai.core.manifest.reference import Reference, assemble
+
+__all__ = ["Manifest", "ManifestProblems", "Reference", "assemble", "read"]

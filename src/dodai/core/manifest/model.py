@@ -1,0 +1,42 @@
+"""The manifest as a value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A valid manifest: `data` has every default filled in, durations as seconds and sizes as bytes.
+
+    `text` is what was read, byte for byte; `path` is where it stood, for messages.
+    """
+
+    data: Mapping[str, Any]
+    text: bytes
+    path: str = "dodai.toml"
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the text, hexadecimal; a plan made from another manifest is another plan."""
+        return hashlib.sha256(self.text).hexdigest()
+
+    @property
+    def name(self) -> str:
+        return str(self.data["project"]["name"])
+
+    def section(self, name: str) -> Mapping[str, Any] | None:
+        """A top-level table, or None when the manifest has none and it needs keys that have no default."""
+        found = self.data.get(name)
+        return found if isinstance(found, Mapping) else None
+
+    def named(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The `[name.X]` tables by X; empty when there are none."""
+        return self.data.get(name) or {}
+
+    def repeated(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """The `[[name]]` tables in their order; empty when there are none."""
+        return tuple(self.data.get(name) or ())

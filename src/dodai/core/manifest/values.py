@@ -1,0 +1,163 @@
+"""The kinds of value a manifest key can have: what is accepted, and what it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+class NotThisValueError(ValueError):
+    """The value is not of the kind; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`read` turns a TOML value into the value the policies see, or raises `NotThisValueError`.
+
+    `schema` is the JSON Schema of what may be written. `refers_to` names a table when the value is a name in it.
+    """
+
+    name: str
+    read: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+    refers_to: str = ""
+
+
+def parse_kind(words: str) -> Kind:
+    """The kind that a `#:` line names; raises `ValueError` for a word that is no kind."""
+    words = words.strip()
+    if words in _SIMPLE:
+        return _SIMPLE[words]
+    if words.startswith("list of "):
+        return _list_of(parse_kind(words.removeprefix("list of ")))
+    if words.startswith("map of "):
+        return _map_of(parse_kind(words.removeprefix("map of ")))
+    if words.startswith("one of "):
+        return _one_of(tuple(re.findall(r'"([^"]*)"', words)))
+    if words.startswith("ref "):
+        table = words.removeprefix("ref ")
+        return Kind(f"the name of a [{table}.NAME]", _text, {"type": "string"}, refers_to=table)
+    raise ValueError(f"`{words}` is no kind of value")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise NotThisValueError("a string")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", _text(value)):
+        raise NotThisValueError("a name of letters, digits, `-`, `_` and `.`, at most 63 long")
+    return str(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise NotThisValueError("an integer")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+        raise NotThisValueError("a number")
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise NotThisValueError("true or false")
+    return value
+
+
+def _measure(value: Any, units: Mapping[str, float], expected: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
+    if not match or match[2] not in units:
+        raise NotThisValueError(expected)
+    return float(match[1]) * units[match[2]]
+
+
+def _duration(value: Any) -> float:
+    return _measure(value, _UNITS_S, 'a duration such as "250ms", "5s", "10m", "1h" or "90d"')
+
+
+def _size(value: Any) -> int:
+    return int(_measure(value, _UNITS_BYTES, 'a size such as "4096B", "64KiB", "8MiB" or "1GiB"'))
+
+
+def _url(value: Any) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        sound = bool(parts.scheme and (parts.netloc or parts.scheme == "sqlite"))
+    except ValueError:
+        sound = False
+    if not sound:
+        raise NotThisValueError('a URL such as "https://quiz.example.com"')
+    return text
+
+
+def _path(value: Any) -> str:
+    if "\0" in _text(value):
+        raise NotThisValueError("a path")
+    return str(value)
+
+
+def _date(value: Any) -> Any:
+    if type(value).__name__ != "date":
+        raise NotThisValueError("a date such as 2027-03-31, without quotes")
+    return value
+
+
+def _list_of(item: Kind) -> Kind:
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise NotThisValueError(f"a list, each item {item.name}")
+        return tuple(item.read(entry) for entry in value)
+
+    return Kind(f"a list of {item.name}", read, {"type": "array", "items": dict(item.schema)}, item.refers_to)
+
+
+def _map_of(item: Kind) -> Kind:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise NotThisValueError(f"a table, each value {item.name}")
+        return {key: item.read(entry) for key, entry in value.items()}
+
+    return Kind(f"a table of {item.name}", read, {"type": "object", "additionalProperties": dict(item.schema)})
+
+
+def _one_of(choices: tuple[str, ...]) -> Kind:
+    named = ", ".join(f'"{choice}"' for choice in choices)
+
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise NotThisValueError(f"one of {named}")
+        return str(value)
+
+    return Kind(f"one of {named}", read, {"enum": list(choices)})
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+_SIMPLE = {
+    "string": Kind("a string", _text, {"type": "string"}),
+    "name": Kind("a name", _name, {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"}),
+    "integer": Kind("an integer", _integer, {"type": "integer"}),
+    "number": Kind("a number", _number, {"type": "number"}),
+    "boolean": Kind("true or false", _boolean, {"type": "boolean"}),
+    "duration": Kind("a duration", _duration, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"}),
+    "size": Kind("a size", _size, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB)$"}),
+    "url": Kind("a URL", _url, {"type": "string", "format": "uri"}),
+    "path": Kind("a path", _path, {"type": "string"}),
+    "date": Kind("a date", _date, {"type": "string", "format": "date"}),
+    "any": Kind("any value", _any, {}),
+}

@@ -1,0 +1,1 @@
+"""Operations: settings, releases and the procedures that change production."""
