@@ -1,0 +1,157 @@
+"""One request as every layer of one process sees it: its ids, its user, what it cost, why it was refused."""
+
+from __future__ import annotations
+
+import re
+from contextvars import ContextVar, Token
+from typing import Any
+
+REQUEST_ID_HEADER = "x-request-id"
+_VALID_ID = re.compile(rb"[A-Za-z0-9._:-]{8,64}\Z")
+_MINTED_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}\Z")
+_HEX_ID = re.compile(r"[0-9a-f]{32}\Z")
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z", re.DOTALL)
+_NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
+_CALLS_PER_SPAN = 0xFFFF
+
+
+class RequestContext:
+    """What the outermost layer knows when it writes the line; inner layers add to it, nobody else writes.
+
+    A plain class with defaults on the class: a request sets five of these attributes, and a dataclass `__init__` for
+    thirty costs more than the rest of the layer. Times are milliseconds, `deadline` is on the monotonic clock.
+    """
+
+    request_id: str = ""
+    client_request_id: str | None = None
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str | None = None
+    trace_flags: str = "01"
+    trace_state: str | None = None
+    attempt: int = 1
+    trusted: bool = False
+
+    user_id: str | None = None
+    user_claimed: str | None = None
+
+    route: str | None = None
+    refusal: Any = None
+    """The `core.refusal.Refusal` that an inner layer answered with."""
+
+    db_count: int = 0
+    db_ms: float = 0.0
+    rpc_count: int = 0
+    rpc_ms: float = 0.0
+    http_count: int = 0
+    http_ms: float = 0.0
+    failed_dependency: str | None = None
+    deadline: float | None = None
+
+    error: str | None = None
+    stack: str | None = None
+    sub_lines: list[dict[str, Any]] | None = None
+    sampled: bool = False
+    calls: int = 0
+    extra: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"RequestContext({self.request_id!r}, route={self.route!r}, user_id={self.user_id!r})"
+
+    def next_span_id(self) -> str:
+        """The span id of this request's next outgoing call: its own first 12 digits and the number of the call.
+
+        A call gets a line of its own only when it is slow, failed or sampled. Because the id of the call names its
+        caller, a trace still hangs the callee below the right request when that line was never written.
+        """
+        self.calls = self.calls % _CALLS_PER_SPAN + 1
+        return f"{self.span_id[:12]}{self.calls:04x}"
+
+    def add_sub_line(self, line: dict[str, Any], limit: int = 32) -> None:
+        """Keep `line` (a slow, failed or sampled call) until the request's own line is written; at most `limit`."""
+        if self.sub_lines is None:
+            self.sub_lines = []
+        if len(self.sub_lines) < limit:
+            self.sub_lines.append(line)
+
+    def note(self, name: str, value: Any) -> None:
+        """Add one field of the line schema to this request's line, such as `csrf` or `closeCode`."""
+        if self.extra is None:
+            self.extra = {}
+        self.extra[name] = value
+
+
+_CURRENT: ContextVar[RequestContext | None] = ContextVar("dodai_request", default=None)
+
+
+def current() -> RequestContext | None:
+    """The context of the request being served here; None outside a request."""
+    return _CURRENT.get()
+
+
+def bind(context: RequestContext | None) -> Token[RequestContext | None]:
+    """Make `context` the current one; give the returned token to `unbind`."""
+    return _CURRENT.set(context)
+
+
+def unbind(token: Token[RequestContext | None]) -> None:
+    """Undo a `bind`."""
+    _CURRENT.reset(token)
+
+
+def format_request_id(now_ms: int, random_bits: int) -> str:
+    """32 lower-case hex digits in UUIDv7 layout (RFC 9562 §5.7) from a time and 74 random bits.
+
+    The time in front makes a request id findable by bisection in lines ordered by time.
+    """
+    high = random_bits & 0xFFF
+    low = 0x8000000000000000 | ((random_bits >> 12) & 0x3FFFFFFFFFFFFFFF)
+    return f"{now_ms & 0xFFFFFFFFFFFF:012x}7{high:03x}{low:016x}"
+
+
+def format_span_id(random_bits: int) -> str:
+    """16 hex digits: 48 random bits, never all zero, and the number of the call (0 is the request itself)."""
+    return f"{(random_bits & 0xFFFFFFFFFFFF) or 1:012x}0000"
+
+
+def is_request_id(value: bytes) -> bool:
+    """True for 8 to 64 bytes of `[A-Za-z0-9._:-]`; on bytes and with `\\Z`, so that NEL or a newline never pass."""
+    return _VALID_ID.match(value) is not None
+
+
+def is_minted(request_id: str) -> bool:
+    """True when `request_id` has the layout of `format_request_id`, and so carries its time."""
+    return _MINTED_ID.match(request_id) is not None
+
+
+def is_trace_id(value: str) -> bool:
+    """True for 32 lower-case hex digits that are not all zero (W3C Trace Context §3.2.2.3)."""
+    return value != _NO_TRACE and _HEX_ID.match(value) is not None
+
+
+def time_ms_of(request_id: str) -> int | None:
+    """Milliseconds since the epoch at which a minted id was made; None for a foreign one. A hint: ids can be forged."""
+    return int(request_id[:12], 16) if is_minted(request_id) else None
+
+
+def parse_traceparent(value: bytes) -> tuple[str, str, str] | None:
+    """(trace id, parent span id, flags) of a W3C `traceparent`; None when it is malformed or all zero.
+
+    A version above 00 may carry more fields, which are ignored; ff is invalid (W3C Trace Context §3.2.2).
+    """
+    match = _TRACEPARENT.match(value)
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == b"ff" or (version == b"00" and more is not None):
+        return None
+    trace, span = trace_id.decode(), span_id.decode()
+    if trace == _NO_TRACE or span == _NO_SPAN:
+        return None
+    return trace, span, flags.decode()
+
+
+def format_traceparent(trace_id: str, span_id: str, flags: str = "01") -> str:
+    """A version 00 `traceparent`."""
+    return f"00-{trace_id}-{span_id}-{flags}"
