@@ -1,0 +1,128 @@
+"""The command table, the help page, and what every failure looks like."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from dodai import __version__
+from dodai.cli.output import Output, wants_json
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the help page; `dodai.cli.NAME` holds the command."""
+
+    group: str
+    summary: str
+
+
+GROUPS = ("Every day", "Release", "Incident", "Setup")
+COMMANDS: dict[str, Entry] = {
+    "up": Entry("Every day", "Run the whole system on this machine"),
+    "down": Entry("Every day", "Stop a local environment"),
+    "check": Entry("Every day", "Judge the repository against every rule"),
+    "routes": Entry("Every day", "Show every state-changing route and how it is protected"),
+    "migrate": Entry("Every day", "Apply, show and check database migrations"),
+    "rehearse": Entry("Release", "Rehearse the runbook on this machine, faults included"),
+    "deploy": Entry("Release", "Bring a release into service"),
+    "resume": Entry("Release", "Finish or undo an interrupted plan"),
+    "rollback": Entry("Release", "Go back to an earlier release"),
+    "releases": Entry("Release", "List the releases of an environment"),
+    "status": Entry("Incident", "Show what runs, what is locked and what is unfinished"),
+    "trace": Entry("Incident", "Follow one request through every tier"),
+    "history": Entry("Incident", "Show who changed what, and when"),
+    "explain": Entry("Setup", "Explain a code, or the manifest"),
+    "docs": Entry("Setup", "Write the documents, or check that they are fresh"),
+    "doctor": Entry("Setup", "Show what this machine can do"),
+}
+
+
+class Commands(click.Group):
+    """Loads the module of a command only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [name for name in COMMANDS if _exists(name)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS or not _exists(cmd_name):
+            return None
+        command: click.Command = importlib.import_module(f"dodai.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for group in GROUPS:
+            names = [name for name in self.list_commands(ctx) if COMMANDS[name].group == group]
+            if names:
+                with formatter.section(group):
+                    formatter.write_dl([(name, COMMANDS[name].summary) for name in names])
+
+
+def _exists(name: str) -> bool:
+    return importlib.util.find_spec(f"dodai.cli.{name}") is not None
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", message="dodai %(version)s")
+def app() -> None:
+    """Run a web application that survives production. `dodai COMMAND --help` shows an example of each."""
+
+
+def run(words: Sequence[str]) -> int:
+    """The exit code of a command line; prints every failure itself."""
+    as_json = wants_json(words)
+    try:
+        result = app.main(args=list(words), prog_name="dodai", standalone_mode=False)
+    except DodaiError as error:
+        Output(as_json=as_json).error(error)
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return 130
+    except click.ClickException as error:
+        return _usage(error, as_json=as_json)
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence; the code says it is our defect
+        return _internal(error, as_json=as_json)
+    return _flush(result if isinstance(result, int) else 0)
+
+
+def _flush(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    return code
+
+
+def _usage(error: click.ClickException, *, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "dodai"
+    message = error.format_message().rstrip(".")
+    failure = DodaiError(codes.USAGE, message, f"see `{command} --help`", exit_code=2)
+    Output(as_json=as_json).error(failure)
+    return 2
+
+
+def _internal(error: Exception, *, as_json: bool) -> int:
+    details = tuple(traceback.format_exc().splitlines()) if os.environ.get("DODAI_DEBUG") else ()
+    message = f"{type(error).__name__}: {error}"
+    fix = codes.INTERNAL_ERROR.fix.en
+    Output(as_json=as_json).error(DodaiError(codes.INTERNAL_ERROR, message, fix, "dodai", exit_code=4, details=details))
+    return 4
+
+
+def _silence_stdout() -> None:
+    """A closed pipe (`| head`) ends quietly: nothing may be flushed into it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())

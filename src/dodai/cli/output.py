@@ -1,0 +1,162 @@
+"""Data on stdout, words on stderr: text, JSON, GitHub annotations and SARIF."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import orjson
+
+from dodai import __version__
+from dodai.core.errors import DodaiError
+from dodai.core.finding import Finding
+
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
+_LEVEL_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, known even when it cannot be parsed."""
+    return "--json" in words or "--output-format=json" in words or _pair(words, "--output-format", "json")
+
+
+def _pair(words: Sequence[str], option: str, value: str) -> bool:
+    return any(a == option and b == value for a, b in itertools.pairwise(words))
+
+
+class Output:
+    """Where a command writes. Progress and errors never mix with data; a pipe never sees an escape."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet or bool(os.environ.get("DODAI_NO_PROGRESS"))
+
+    def data(self, schema: str, body: Mapping[str, Any]) -> None:
+        """One JSON document with its schema name."""
+        document = orjson.dumps({"schema": schema, **body}, option=orjson.OPT_INDENT_2, default=str)
+        self.line(document.decode())
+
+    def line(self, text: str = "") -> None:
+        """A line of data."""
+        sys.stdout.write(_printable(text, sys.stdout) + "\n")
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        if not self.quiet:
+            sys.stderr.write(_printable(text, sys.stderr) + "\n")
+            sys.stderr.flush()
+
+    def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
+        return paint(text, colour, stream or sys.stdout)
+
+    def error(self, error: DodaiError) -> None:
+        """A failure: the `dodai.error/1` envelope on stdout, or lines on stderr."""
+        if self.as_json:
+            self.data("dodai.error/1", {"error": error.as_json(), "exitCode": error.exit_code})
+            return
+        head = f"{paint(error.code.id, 'red', sys.stderr)} {error.code.name}: {error.message}"
+        lines = [head, *(f"  {detail}" for detail in error.details), f"  fix: {error.fix}"]
+        lines.append(f"  why: {error.code.why.en}")
+        sys.stderr.write(_printable("\n".join(lines), sys.stderr) + "\n")
+
+
+def paint(text: str, colour: str, stream: TextIO) -> str:
+    """`text` in a colour when `stream` is a terminal and `NO_COLOR` is not set."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def _printable(text: str, stream: TextIO) -> str:
+    """`text` without characters the stream's encoding lacks, and without control characters from outside."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def finding_as_text(finding: Finding) -> str:
+    """A finding as a person reads it: headline, place, quoted source, fix, why."""
+    head = f"{paint(finding.code.id, _LEVEL_COLOURS[finding.severity], sys.stdout)} {finding.code.name}: "
+    lines = [head + finding.message]
+    place = finding.place
+    if place:
+        lines.append(f"  --> {place}")
+    if place and place.line and finding.quote.strip():
+        gutter = " " * len(str(place.line))
+        lines += [f" {gutter} |", f" {place.line} | {finding.quote.rstrip()}"]
+        if place.column:
+            lines.append(f" {gutter} | {' ' * (place.column - 1)}{'^' * max(1, place.length)}")
+    lines += [f"  fix: {finding.advice}", f"  why: {finding.harm}"]
+    return "\n".join(lines)
+
+
+def finding_as_github(finding: Finding) -> str:
+    """A finding as a workflow command, which GitHub shows beside the line of the diff."""
+    level = {"error": "error", "warning": "warning", "info": "notice"}[finding.severity]
+    parts = [f"title={_escape(f'{finding.code.id} {finding.code.name}')}"]
+    if finding.place:
+        parts.insert(0, f"file={_escape(finding.place.path)}")
+        if finding.place.line:
+            parts.insert(1, f"line={finding.place.line}")
+    message = _escape(f"{finding.message}\nfix: {finding.advice}\nwhy: {finding.harm}", message=True)
+    return f"::{level} {','.join(parts)}::{message}"
+
+
+def _escape(text: str, *, message: bool = False) -> str:
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text if message else text.replace(":", "%3A").replace(",", "%2C")
+
+
+def findings_as_sarif(findings: Sequence[Finding]) -> dict[str, Any]:
+    """SARIF 2.1.0 of a check."""
+    known = {finding.code.id: finding.code for finding in findings}
+    rules = [
+        {
+            "id": code.id,
+            "name": code.name,
+            "shortDescription": {"text": code.what.en},
+            "fullDescription": {"text": code.why.en},
+            "help": {"text": code.fix.en},
+        }
+        for code in known.values()
+    ]
+    driver = {"name": "dodai", "version": __version__, "rules": rules}
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": [_sarif_result(finding) for finding in findings]}],
+    }
+
+
+def _sarif_result(finding: Finding) -> dict[str, Any]:
+    level = {"error": "error", "warning": "warning", "info": "note"}[finding.severity]
+    result: dict[str, Any] = {
+        "ruleId": finding.code.id,
+        "level": level,
+        "message": {"text": f"{finding.message}\nfix: {finding.advice}"},
+    }
+    if finding.place:
+        physical: dict[str, Any] = {"artifactLocation": {"uri": finding.place.path}}
+        if finding.place.line:
+            physical["region"] = {"startLine": finding.place.line, "startColumn": max(1, finding.place.column)}
+        result["locations"] = [{"physicalLocation": physical}]
+    return result
+
+
+class Progress:
+    """One line per step with its elapsed time, on stderr."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self._began = time.monotonic()
+
+    def line(self, mark: str, text: str, seconds: float | None = None) -> None:
+        took = f"  {seconds:6.2f} s" if seconds is not None else ""
+        self.output.say(f"{mark} {text}{took}")
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began

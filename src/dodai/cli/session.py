@@ -1,0 +1,50 @@
+"""What every command starts from: its options, its output, and the manifest when it asks for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dodai.cli.output import Output
+
+
+@dataclass(slots=True)
+class Session:
+    """`manifest_path` is what `--manifest` named, None to search upwards from the current folder."""
+
+    output: Output
+    manifest_path: Path | None = None
+
+    @property
+    def project(self) -> Any:
+        """The project of the manifest; raises DOD050 when there is none, DOD001-DOD005 when it is not sound."""
+        from dodai.wiring import Project
+
+        return Project.find(self.manifest_path)
+
+
+def command(name: str, *, summary: str, example: str, needs_manifest: bool = True) -> Callable[..., click.Command]:
+    """A click command whose function gets a `Session` first; adds `--json`, `--quiet` and `--manifest`."""
+
+    def build(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def call(*, as_json: bool, quiet: bool, manifest: Path | None = None, **options: Any) -> Any:
+            return function(Session(Output(as_json=as_json, quiet=quiet), manifest), **options)
+
+        wrapped: Any = call
+        if needs_manifest:
+            wrapped = click.option(
+                "--manifest",
+                type=click.Path(dir_okay=False, path_type=Path),
+                help="The manifest; by default the nearest dodai.toml upwards.",
+            )(wrapped)
+        wrapped = click.option("--quiet", "-q", is_flag=True, help="No progress lines.")(wrapped)
+        wrapped = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(wrapped)
+        return click.command(name, help=f"{summary}.\n\n\b\nExample:\n  {example}", short_help=summary)(wrapped)
+
+    return build

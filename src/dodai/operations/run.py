@@ -1,0 +1,296 @@
+"""The procedures of operations, built as Plans; nothing here executes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from dodai.core.errors import DodaiError
+from dodai.core.page import Text
+from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
+from dodai.operations import codes
+from dodai.operations.journey import Browser, walk
+from dodai.operations.policy import Journey, OperationsPolicy, Service
+from dodai.operations.ports import EdgeSpec, Host, ProcessSpec, Releases, ServiceSpec
+
+StepSource = Callable[[], tuple[Step, ...]]
+
+
+class Settings(Protocol):
+    """What a service needs to know beyond its release: addresses, the database and secrets."""
+
+    async def missing(self) -> tuple[str, ...]:
+        """The names of secrets that have no value yet."""
+
+    async def complete(self) -> None:
+        """Give every missing secret a value (local environments only)."""
+
+    async def environment(self, service: Service) -> Mapping[str, str]:
+        """The environment variables of a service, secrets included: never print or journal them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployPorts:
+    """What a deploy acts through. `migrate` are the steps of the migrations area, None when there is no database."""
+
+    host: Host
+    releases: Releases
+    settings: Settings
+    database: ProcessSpec | None
+    migrate: StepSource | None
+    edge: EdgeSpec
+    browser: Callable[[str], Browser]
+
+
+def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
+    """The plan that brings `request.release` into service: beside the old one, switched when healthy, undone if not.
+
+    `request.arguments` says what served before (`previous:SERVICE`), so that the plan, and so its undo, is the same
+    when it is rebuilt from the journal. Raises `DodaiError` (DOD303, DOD304) for a manifest that cannot be deployed.
+    """
+    if policy.public_service is None:
+        raise DodaiError(codes.NO_PUBLIC_SERVICE, "no `[service.NAME]` is public", codes.NO_PUBLIC_SERVICE.fix.en)
+    try:
+        services = policy.start_order()
+    except ValueError as error:
+        raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
+    steps = [_secrets(ports)]
+    if ports.database:
+        steps.append(_database(ports, ports.database))
+    if ports.migrate:
+        steps += ports.migrate()
+    deploying = _Deploying(request, ports)
+    for service in services:
+        previous = request.arguments.get(f"previous:{service.name}", "")
+        steps += [deploying.start(service), deploying.switch(service, previous)]
+    steps += [_edge(ports), _smoke(policy.journeys, ports)]
+    steps += [deploying.retire(service) for service in reversed(services)]
+    title = Text(f"deploy {request.release} → {request.env}", f"{request.env} へ {request.release} をデプロイ")
+    return Plan(request=request, title=title, steps=_in_order(steps))
+
+
+def _in_order(steps: list[Step]) -> tuple[Step, ...]:
+    """A release is one line of steps: each needs the one before it."""
+    chained = [steps[0]]
+    for step in steps[1:]:
+        chained.append(replace(step, needs=(chained[-1].id,)))
+    return tuple(chained)
+
+
+def _secrets(ports: DeployPorts) -> Step:
+    async def observe(_: StepContext) -> Observed:
+        missing = await ports.settings.missing()
+        return Observed("needed", f"no value yet: {', '.join(missing)}") if missing else Observed("done")
+
+    async def apply(_: StepContext) -> None:
+        await ports.settings.complete()
+
+    return Step(
+        id="secrets",
+        title=Text("every secret has a value", "すべてのシークレットに値がある"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=observe,
+        on_failure="fix_forward",
+        timeout_s=10.0,
+    )
+
+
+def _database(ports: DeployPorts, spec: ProcessSpec) -> Step:
+    async def observe(_: StepContext) -> Observed:
+        status = await ports.host.status()
+        running = next((process for process in status.processes if process.name == spec.name), None)
+        if running is not None and running.state == "running":
+            return Observed("done", f"listens on {running.address or running.listens}")
+        return Observed("needed", running.state if running else "not started")
+
+    async def apply(_: StepContext) -> None:
+        await ports.host.run(spec)
+
+    return Step(
+        id="database",
+        title=Text("PostgreSQL runs", "PostgreSQL が稼働している"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=observe,
+        on_failure="fix_forward",
+        timeout_s=60.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Deploying:
+    """The steps that concern one release of one service."""
+
+    request: PlanRequest
+    ports: DeployPorts
+
+    def start(self, service: Service) -> Step:
+        return Step(
+            id=f"start-{service.name}",
+            title=Text(f"start {service.name} beside the old one", f"{service.name} を旧リリースと並行して起動"),
+            area="operations",
+            observe=partial(self._started, service),
+            apply=partial(self._start, service),
+            verify=partial(self._healthy, service),
+            undo=partial(self._stop, service),
+            undo_title=Text(f"stop the new {service.name}", f"新しい {service.name} を停止"),
+            timeout_s=service.health.timeout_s + 10.0,
+            inputs={"release": self.request.release, "command": " ".join(service.command)},
+        )
+
+    async def _started(self, service: Service, _: StepContext) -> Observed:
+        probe = await self.ports.host.probe(service.name, self.request.release)
+        return Observed("done" if probe.ready else "needed", probe.detail or probe.state)
+
+    async def _start(self, service: Service, _: StepContext) -> None:
+        release = self.request.release
+        tree = self.ports.releases.path(release)
+        environment = await self.ports.settings.environment(service)
+        await self.ports.host.start(spec(service), release, tree, environment)
+
+    async def _healthy(self, service: Service, context: StepContext) -> Observed:
+        release = self.request.release
+        probe = await self.ports.host.probe(
+            service.name,
+            release,
+            wait_s=min(service.health.timeout_s, context.remaining_s()),
+            consecutive=service.health.consecutive,
+        )
+        if not probe.ready:
+            raise DodaiError(
+                codes.RELEASE_NOT_HEALTHY,
+                f"`{service.name}` of release `{release}` is {probe.state.replace('_', ' ')}: {probe.detail}",
+                codes.RELEASE_NOT_HEALTHY.fix.en,
+                details=tuple(f"{service.name} | {line}" for line in probe.output),
+            )
+        _same_version(service.name, release, probe.version)
+        return Observed("done", f"healthy {service.health.consecutive} times, version {probe.version or 'unsaid'}")
+
+    async def _stop(self, service: Service, _: StepContext) -> None:
+        await self.ports.host.stop(service.name, self.request.release)
+
+    def switch(self, service: Service, previous: str) -> Step:
+        return Step(
+            id=f"switch-{service.name}",
+            title=Text(f"new traffic goes to the new {service.name}", f"新しい通信を新しい {service.name} へ向ける"),
+            area="operations",
+            observe=partial(self._switched, service),
+            apply=partial(self._switch, service, self.request.release),
+            verify=partial(self._switched, service),
+            undo=partial(self._switch, service, previous) if previous else None,
+            undo_title=Text(f"traffic goes back to {previous}", f"通信を {previous} へ戻す") if previous else None,
+            timeout_s=15.0,
+            inputs={"release": self.request.release, "previous": previous},
+        )
+
+    async def _switched(self, service: Service, _: StepContext) -> Observed:
+        status = (await self.ports.host.status()).service(service.name)
+        live = status.release if status else ""
+        return Observed("done" if live == self.request.release else "needed", f"serves {live or 'nothing'}")
+
+    async def _switch(self, service: Service, release: str, _: StepContext) -> None:
+        await self.ports.host.switch(service.name, release)
+
+    def retire(self, service: Service) -> Step:
+        return Step(
+            id=f"retire-{service.name}",
+            title=Text(f"drain and stop the old {service.name}", f"旧 {service.name} の処理を終えて停止"),
+            area="operations",
+            observe=partial(self._retired, service),
+            apply=partial(self._retire, service),
+            verify=partial(self._retired, service),
+            on_failure="fix_forward",
+            timeout_s=service.drain_s + 15.0,
+            inputs={"release": self.request.release},
+            point_of_no_return=True,
+        )
+
+    async def _old(self, service: Service) -> list[str]:
+        status = (await self.ports.host.status()).service(service.name)
+        instances = status.instances if status else ()
+        return [one.release for one in instances if one.release != self.request.release and one.state != "exited"]
+
+    async def _retired(self, service: Service, _: StepContext) -> Observed:
+        old = await self._old(service)
+        return Observed("needed", f"still runs {', '.join(old)}") if old else Observed("done")
+
+    async def _retire(self, service: Service, _: StepContext) -> None:
+        for release in await self._old(service):
+            await self.ports.host.stop(service.name, release, service.drain_s)
+
+
+def _edge(ports: DeployPorts) -> Step:
+    async def observe(_: StepContext) -> Observed:
+        edge = (await ports.host.status()).edge
+        return Observed("done", f"serves {edge}") if edge else Observed("needed", "not open yet")
+
+    async def apply(context: StepContext) -> None:
+        context.note(f"serves {await ports.host.edge(ports.edge)}")
+
+    return Step(
+        id="edge",
+        title=Text("the edge serves the public service", "エッジが公開サービスへ接続している"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=observe,
+        on_failure="undo",
+        timeout_s=15.0,
+    )
+
+
+def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
+    async def observe(_: StepContext) -> Observed:
+        return Observed("needed", "asked anew by every deploy")
+
+    async def apply(_: StepContext) -> None:
+        """Walking is the verification; there is nothing to change."""
+
+    async def verify(context: StepContext) -> Observed:
+        edge = (await ports.host.status()).edge
+        for journey in journeys:
+            walked = await walk(journey, ports.browser(edge))
+            if not walked.ok:
+                raise DodaiError(codes.JOURNEY_FAILED, walked.problem, codes.JOURNEY_FAILED.fix.en)
+            context.note(f"{journey.name}: {len(walked.steps)} requests as expected")
+        return Observed("done", f"{len(journeys)} journeys")
+
+    return Step(
+        id="smoke",
+        title=Text("the journeys go as the manifest says", "ジャーニーが定義どおりに進む"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=verify,
+        timeout_s=60.0,
+        inputs={"journeys": ", ".join(journey.name for journey in journeys)},
+    )
+
+
+def _same_version(service: str, release: str, seen: str) -> None:
+    if seen and seen != release:
+        raise DodaiError(
+            codes.WRONG_VERSION,
+            f"`{service}` is healthy as `{seen}`, deployed was `{release}`",
+            codes.WRONG_VERSION.fix.en,
+        )
+
+
+def spec(service: Service) -> ServiceSpec:
+    """The service as the Host has to run it."""
+    return ServiceSpec(
+        name=service.name,
+        command=service.command,
+        cwd=service.cwd,
+        protocol=service.protocol,
+        env=dict(service.env),
+        ready_path=service.health.path if service.protocol == "http" else "",
+        ready_timeout_s=service.health.timeout_s,
+        drain_s=service.drain_s,
+        needs=service.needs,
+    )
