@@ -1,0 +1,77 @@
+"""The codes of CSRF protection: DOD101-149 found by `check`, DOD150-179 refused at run time, DOD180-199 failed."""
+
+from __future__ import annotations
+
+from dodai.core.errors import Code
+from dodai.csrf.codes import checked, refused
+from dodai.csrf.codes.checked import (
+    CACHEABLE_TOKEN_PAGE,
+    COOKIE_FLAGS,
+    EXEMPTION_ENDS_SOON,
+    EXEMPTION_EXPIRED,
+    EXEMPTION_WITHOUT_CONTROL,
+    EXEMPTION_WITHOUT_ROUTE,
+    GET_CHANGES_STATE,
+    NO_PUBLIC_ORIGIN,
+    NO_REFERRER_POLICY,
+    NOTHING_TO_PROTECT,
+    TOKEN_IN_URL,
+    UNKNOWN_FORM,
+    UNKNOWN_ROUTE,
+    UNPROTECTED_FORM,
+    UNPROTECTED_ROUTE,
+    WEAK_KEY,
+)
+from dodai.csrf.codes.refused import (
+    AUDIT_FAILED,
+    EXEMPTION_OVER,
+    FOREIGN_ORIGIN,
+    KEYS_MALFORMED,
+    NOT_INSTALLED,
+    ORIGIN_MALFORMED,
+    PROBE_REFUSED,
+    REQUEST_UNREADABLE,
+    TOKEN_AFTER_START,
+    TOKEN_DUPLICATED,
+    TOKEN_EXPIRED,
+    TOKEN_FOREIGN,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+    TOKEN_TOO_LATE,
+)
+
+CODES: tuple[Code, ...] = checked.CODES + refused.CODES
+__all__ = [
+    "AUDIT_FAILED",
+    "CACHEABLE_TOKEN_PAGE",
+    "CODES",
+    "COOKIE_FLAGS",
+    "EXEMPTION_ENDS_SOON",
+    "EXEMPTION_EXPIRED",
+    "EXEMPTION_OVER",
+    "EXEMPTION_WITHOUT_CONTROL",
+    "EXEMPTION_WITHOUT_ROUTE",
+    "FOREIGN_ORIGIN",
+    "GET_CHANGES_STATE",
+    "KEYS_MALFORMED",
+    "NOTHING_TO_PROTECT",
+    "NOT_INSTALLED",
+    "NO_PUBLIC_ORIGIN",
+    "NO_REFERRER_POLICY",
+    "ORIGIN_MALFORMED",
+    "PROBE_REFUSED",
+    "REQUEST_UNREADABLE",
+    "TOKEN_AFTER_START",
+    "TOKEN_DUPLICATED",
+    "TOKEN_EXPIRED",
+    "TOKEN_FOREIGN",
+    "TOKEN_INVALID",
+    "TOKEN_IN_URL",
+    "TOKEN_MISSING",
+    "TOKEN_TOO_LATE",
+    "UNKNOWN_FORM",
+    "UNKNOWN_ROUTE",
+    "UNPROTECTED_FORM",
+    "UNPROTECTED_ROUTE",
+    "WEAK_KEY",
+]

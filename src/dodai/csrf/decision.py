@@ -1,0 +1,244 @@
+"""Whether a request may pass: a pure function of its headers, the configured origins and the state of its token.
+
+Every refusal has one word for the line (`reason`) and one code. The vectors are `spec/csrf/decision.json`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from dodai.core.errors import Code, DodaiError
+from dodai.csrf.codes import (
+    EXEMPTION_OVER,
+    FOREIGN_ORIGIN,
+    ORIGIN_MALFORMED,
+    REQUEST_UNREADABLE,
+    TOKEN_DUPLICATED,
+    TOKEN_EXPIRED,
+    TOKEN_FOREIGN,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+    TOKEN_TOO_LATE,
+)
+from dodai.csrf.policy import Mode
+from dodai.csrf.token import Verdict
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""RFC 9110 §9.2.1, exactly as written there: `get` is another method, and unsafe."""
+
+OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
+"""Headers with which some frameworks turn a GET into something else; a safe method that carries one is not safe."""
+
+TokenState = Verdict | Literal["missing", "duplicated", "too_late", "unreadable", "disconnected", "cookie_duplicated"]
+
+_ORIGIN = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where requests may come from: the public origins of the environment, and others that may post here."""
+
+    public: frozenset[str] = frozenset()
+    trusted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the browser says about where a request comes from.
+
+    `same`: from us. `trusted`: from an origin in the manifest. `unknown`: it says nothing (old browser, or no browser).
+    `hostile`: from elsewhere, or it contradicts itself. `browser_says_so` is True only for `Sec-Fetch-Site: same-origin`.
+    """
+
+    state: Literal["same", "trusted", "unknown", "hostile"]
+    reason: str = ""
+    browser_says_so: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer. `reason` is one word for the line and the counter; `code` and `status` are set on a refusal."""
+
+    allow: bool
+    reason: str
+    code: Code | None = None
+    status: int = 0
+
+
+SAME_ORIGIN = Provenance("same", "same_origin", browser_says_so=True)
+ALLOWED_SAFE = Decision(True, "safe")
+_REFUSALS: dict[str, tuple[Code, int]] = {
+    "missing": (TOKEN_MISSING, 403),
+    "malformed": (TOKEN_INVALID, 403),
+    "unknown_key": (TOKEN_INVALID, 403),
+    "tampered": (TOKEN_INVALID, 403),
+    "future": (TOKEN_INVALID, 403),
+    "expired": (TOKEN_EXPIRED, 403),
+    "foreign": (TOKEN_FOREIGN, 403),
+    "foreign_anonymous": (TOKEN_FOREIGN, 403),
+    "duplicated": (TOKEN_DUPLICATED, 403),
+    "cookie_duplicated": (TOKEN_DUPLICATED, 403),
+    "too_late": (TOKEN_TOO_LATE, 403),
+    "unreadable": (REQUEST_UNREADABLE, 400),
+    "disconnected": (REQUEST_UNREADABLE, 400),
+}
+
+
+def configure_origins(public: Iterable[str], trusted: Iterable[str] = ()) -> Origins:
+    """The origins of an environment, normalised; raises DOD181 for one that no browser could send."""
+    return Origins(frozenset(map(_configured, public)), frozenset(map(_configured, trusted)))
+
+
+def is_unsafe(method: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bool:
+    """True unless `method` is one of the four safe ones and no header asks for another; names are lower case."""
+    return method not in SAFE_METHODS or any(name in OVERRIDES for name, _ in headers)
+
+
+def parse_origin(text: str) -> str | None:
+    """`scheme://host[:port]` in lower case without a default port, or None if `text` is not exactly an origin.
+
+    No path, user info, white space, other scheme or non-ASCII host; IPv6 in its shortest form (RFC 5952).
+    """
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        return None
+    scheme, host, port = match.groups()
+    canonical = _host(host)
+    if canonical is None or (port and int(port) > 65535):
+        return None
+    return f"{scheme}://{canonical}" + (f":{port}" if port and port != _DEFAULT_PORTS[scheme] else "")
+
+
+def judge_provenance(
+    *,
+    fetch_site: Sequence[str],
+    origin: Sequence[str],
+    referer: Sequence[str],
+    host: str,
+    origins: Origins,
+) -> Provenance:
+    """What the values of the three headers say (each a sequence: a header may arrive twice).
+
+    `Sec-Fetch-Site` is believed first because no page can forge it, then `Origin`, then `Referer`. Without a configured
+    public origin `host`, the request's own Host header, is compared instead, without the scheme.
+    """
+    if len(fetch_site) > 1 or len(origin) > 1 or len(referer) > 1:
+        return Provenance("hostile", "header_duplicated")
+    sent = origin[0] if origin else None
+    if fetch_site:
+        return _judge_fetch_site(fetch_site[0], sent, host, origins)
+    if sent is not None:
+        return _judge_origin(sent, "origin", host, origins)
+    if referer and referer[0]:
+        return _judge_origin(_origin_of_url(referer[0]), "referer", host, origins)
+    return Provenance("unknown", "no_provenance")
+
+
+def needs_token(mode: Mode, provenance: Provenance) -> bool:
+    """True when the decision depends on the token, so that the body may have to be searched for it."""
+    if provenance.state == "hostile" or mode == "header":
+        return False
+    return mode != "either" or provenance.state == "unknown"
+
+
+def decide(mode: Mode, provenance: Provenance, token: TokenState | None, *, anonymous: bool) -> Decision:
+    """Whether an unsafe request may pass. `token` None: it was not looked at because `needs_token` was False.
+
+    `anonymous` says that the visitor has neither a subject nor a nonce from `login()`. For such a visitor a genuine token
+    of another anonymous nonce passes when the browser itself vouches for the request: two tabs that were opened at once
+    on the first visit overwrite each other's cookie.
+    `report` decides like `both`; whoever calls lets the request pass and counts it.
+    """
+    if provenance.state == "hostile":
+        return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
+    if not needs_token(mode, provenance):
+        return Decision(True, provenance.reason)
+    if token == "valid":
+        return Decision(True, "token")
+    if token == "foreign_anonymous" and anonymous and provenance.browser_says_so:
+        return Decision(True, "grace")
+    state = token or "missing"
+    code, status = _REFUSALS[state]
+    return Decision(False, state if state.startswith("cookie") else f"token_{state}", code, status)
+
+
+def decide_exempt(*, holds: bool) -> Decision:
+    """The decision for a route with an exemption: it passes unchecked until the exemption's last day is over."""
+    return Decision(True, "exempt") if holds else Decision(False, "exemption_over", EXEMPTION_OVER, 403)
+
+
+def decide_websocket(provenance: Provenance) -> Decision:
+    """Whether a handshake may pass: browsers always send Origin with it, so only a hostile one is refused."""
+    if provenance.state == "hostile":
+        return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
+    return Decision(True, provenance.reason)
+
+
+def _judge_fetch_site(value: str, origin: str | None, host: str, origins: Origins) -> Provenance:
+    if value in ("same-origin", "none"):
+        if origins.public and origin not in (None, "null"):
+            judged = _judge_origin(origin, "origin", host, origins)
+            if judged.state == "hostile":
+                return judged
+        return SAME_ORIGIN if value == "same-origin" else Provenance("same", "user_initiated")
+    if value in ("same-site", "cross-site"):
+        if origin is not None and parse_origin(origin) in origins.trusted:
+            return Provenance("trusted", "trusted_origin")
+        return Provenance("hostile", value.replace("-", "_"))
+    return Provenance("hostile", "fetch_site_invalid")
+
+
+def _judge_origin(sent: str | None, header: str, host: str, origins: Origins) -> Provenance:
+    if sent == "null":
+        return Provenance("hostile", "origin_null")
+    parsed = parse_origin(sent) if sent is not None else None
+    if parsed is None:
+        return Provenance("hostile", f"{header}_invalid")
+    if parsed in origins.public:
+        return Provenance("same", f"{header}_matches")
+    if parsed in origins.trusted:
+        return Provenance("trusted", "trusted_origin")
+    if not origins.public and _same_host(parsed, host):
+        return Provenance("same", "host_matches")
+    return Provenance("hostile", f"{header}_mismatch")
+
+
+def _origin_of_url(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}" if url.isascii() and url.isprintable() else None
+
+
+def _same_host(origin: str, host: str) -> bool:
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    scheme = origin.partition(":")[0]
+    port = f":{match[2]}" if match[2] else ""
+    return parse_origin(f"{scheme}://{match[1]}{port}") == origin
+
+
+def _host(host: str) -> str | None:
+    if not host.startswith("["):
+        return host.lower()
+    try:
+        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+    except ValueError:
+        return None
+
+
+def _configured(text: str) -> str:
+    origin = parse_origin(text)
+    if origin is None:
+        fix = "write scheme, host and, if it is not the default, the port: `https://app.example.com`"
+        raise DodaiError(ORIGIN_MALFORMED, f"`{text}` is not an origin", fix, exit_code=2)
+    return origin

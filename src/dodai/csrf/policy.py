@@ -1,0 +1,86 @@
+"""The `[csrf]` section of the manifest, as values; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as field_of
+from typing import Any, Literal
+
+Mode = Literal["both", "either", "header", "report"]
+
+PROBE_PATH = "/-/dodai/probe"
+REFRESH_PATH = "/-/dodai/csrf"
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """One route that is not checked, named by the id that `dodai routes` prints: `POST /webhooks/grade`.
+
+    `control` says what protects the route instead (`webhook signature`, `bearer token only`, `OIDC state`). `expires`
+    is an ISO day (`2027-03-31`), the last on which the exemption holds; empty means it holds until somebody removes it.
+    """
+
+    route: str
+    reason: str = ""
+    owner: str = ""
+    control: str = ""
+    expires: str = ""
+
+    def holds(self, today: str) -> bool:
+        """True while the exemption is in force on the ISO day `today`."""
+        return not self.expires or today <= self.expires
+
+
+@dataclass(frozen=True, slots=True)
+class CsrfPolicy:
+    """How state-changing requests are protected; the defaults are those of the manifest."""
+
+    mode: Mode = "both"
+    field: str = "csrf_token"
+    header: str = "x-csrf-token"
+    max_age_s: float = 86_400.0
+    search_bytes: int = 64 * 1024
+    body_limit_bytes: int = 10 * 1024 * 1024
+    limits: Mapping[str, int] = field_of(default_factory=dict)
+    trusted_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ("**/templates/**/*.html", "**/templates/**/*.jinja", "**/templates/**/*.j2")
+    fetch_helpers: tuple[str, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
+
+    @classmethod
+    def from_manifest(cls, section: Mapping[str, Any]) -> CsrfPolicy:
+        """The policy of a validated `[csrf]` section; keys that are absent have their defaults."""
+        default = cls()
+        return cls(
+            mode=section.get("mode", default.mode),
+            field=section.get("field", default.field),
+            header=str(section.get("header", default.header)).lower(),
+            max_age_s=float(section.get("max_age", default.max_age_s)),
+            search_bytes=int(section.get("search", default.search_bytes)),
+            body_limit_bytes=int(section.get("body_limit", default.body_limit_bytes)),
+            limits={str(row["route"]): int(row["size"]) for row in section.get("limit", ())},
+            trusted_origins=tuple(section.get("trusted_origins", ())),
+            trusted_proxies=tuple(section.get("trusted_proxies", ())),
+            templates=tuple(section.get("templates", default.templates)),
+            fetch_helpers=tuple(section.get("fetch_helpers", ())),
+            exemptions=tuple(
+                Exemption(
+                    route=str(row["route"]),
+                    reason=str(row.get("reason", "")),
+                    owner=str(row.get("owner", "")),
+                    control=str(row.get("control", "")),
+                    expires=str(row.get("expires", "")),
+                )
+                for row in section.get("exemption", ())
+            ),
+        )
+
+    def exemption(self, route: str | None) -> Exemption | None:
+        """The exemption of exactly this route id, or None."""
+        return next((row for row in self.exemptions if row.route == route), None) if route else None
+
+    def limit_bytes(self, route: str | None) -> int:
+        """How many bytes a body for this route may have; the default when the route is not known."""
+        return self.limits.get(route, self.body_limit_bytes) if route and self.limits else self.body_limit_bytes

@@ -1,0 +1,174 @@
+"""The CSRF token: `d1.<kid4>.<hex seconds>.<base64url(pad32 ‖ pad32⊕HMAC-SHA256)>`, 103 characters.
+
+The message authentication code covers the time and a binding: a keyed digest of the visitor's nonce cookie and, when
+the app has one, a stable subject. The pad is random to everybody without the key (so no two renderings are alike:
+BREACH) but also carries the binding encrypted: a token of another session can be told from one that was altered.
+The format, its vectors and the reasons are in `spec/csrf/`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from dodai.core.errors import DodaiError
+from dodai.csrf.codes import KEYS_MALFORMED
+
+Verdict = Literal["valid", "malformed", "unknown_key", "tampered", "expired", "future", "foreign", "foreign_anonymous"]
+"""`foreign`: genuine, but of another session. `foreign_anonymous`: the same, and that session had not signed in."""
+
+TOKEN = re.compile(r"d1\.([A-Za-z0-9]{4})\.([0-9a-f]{8})\.([A-Za-z0-9_-]{85}[AQgw])", re.ASCII)
+NONCE = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
+TOKEN_LENGTH = 103
+NONCE_BYTES = 16
+KEY_BYTES = 32
+CLOCK_SKEW_S = 60
+_KID = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_SIGNED_IN = 0x80
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Key:
+    """One key of the ring, with a subkey for each purpose; never printed."""
+
+    kid: str
+    mac: bytes
+    pad: bytes
+    bind: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KeyRing:
+    """The keys that verify; the first one signs."""
+
+    keys: tuple[Key, ...]
+
+    def find(self, kid: str) -> Key | None:
+        return next((key for key in self.keys if key.kid == kid), None)
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(key.kid for key in self.keys)})"
+
+
+def derive(kid: str, secret: bytes) -> Key:
+    """The key of ring entry `kid`; an id that is not four letters or digits becomes four hex digits of its SHA-256."""
+    short = kid if _KID.fullmatch(kid) else hashlib.sha256(kid.encode()).hexdigest()[:4]
+    mac, pad, bind = (_hmac(secret, b"dodai csrf v1 " + purpose) for purpose in (b"mac", b"pad", b"bind"))
+    return Key(short, mac, pad, bind)
+
+
+def parse_key_ring(text: str) -> KeyRing:
+    """The ring written as `kid:base64url,kid:base64url`, the signing key first.
+
+    Raises DOD180 when an entry cannot be read, a key is shorter than 32 bytes or two ids are alike; the message never
+    contains a key.
+    """
+    keys: list[Key] = []
+    for position, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
+        kid, colon, encoded = entry.partition(":")
+        secret = decode_base64url(encoded)
+        if not colon or not _NAME.fullmatch(kid) or secret is None:
+            raise _malformed(f"entry {position} is not `kid:base64url`")
+        if len(secret) < KEY_BYTES:
+            raise _malformed(f"key `{kid}` has {len(secret)} bytes, at least {KEY_BYTES} are needed")
+        key = derive(kid, secret)
+        if any(key.kid == other.kid for other in keys):
+            raise _malformed(f"key id `{kid}` stands twice")
+        keys.append(key)
+    if not keys:
+        raise _malformed("the ring is empty")
+    return KeyRing(tuple(keys))
+
+
+def new_nonce(random: bytes, *, signed_in: bool) -> bytes:
+    """Sixteen bytes for the cookie; the first bit says whether `login()` was called, the other 127 are random."""
+    first = random[0] | _SIGNED_IN if signed_in else random[0] & ~_SIGNED_IN
+    return bytes((first,)) + random[1:NONCE_BYTES]
+
+
+def is_anonymous(nonce: bytes) -> bool:
+    return not nonce[0] & _SIGNED_IN
+
+
+def encode_nonce(nonce: bytes) -> str:
+    return base64.urlsafe_b64encode(nonce).rstrip(b"=").decode("ascii")
+
+
+def decode_nonce(text: str) -> bytes | None:
+    """The nonce in a cookie value, or None when the value is not one of ours."""
+    return base64.urlsafe_b64decode(text + "==") if NONCE.fullmatch(text) else None
+
+
+def bind(key: Key, nonce: bytes, subject: str = "") -> bytes:
+    """What a token is bound to: sixteen bytes, the first bit clear only without login and without subject."""
+    digest = _hmac(key.bind, bytes((len(nonce),)) + nonce + subject.encode("utf-8", "surrogatepass"))
+    anonymous = not subject and is_anonymous(nonce)
+    first = digest[0] & ~_SIGNED_IN if anonymous else digest[0] | _SIGNED_IN
+    return bytes((first,)) + digest[1:16]
+
+
+def issue(ring: KeyRing, *, nonce: bytes, subject: str = "", now_s: int, random: bytes) -> str:
+    """A new token; `random` is sixteen fresh random bytes, `now_s` seconds since 1970."""
+    key = ring.keys[0]
+    binding = bind(key, nonce, subject)
+    time = f"{now_s & 0xFFFFFFFF:08x}"
+    pad = random[:16] + _xor(binding, _hmac(key.pad, random[:16])[:16])
+    body = pad + _xor(pad, _mac(key, binding, time))
+    return f"d1.{key.kid}.{time}.{base64.urlsafe_b64encode(body)[:86].decode('ascii')}"
+
+
+def verify(
+    ring: KeyRing, token: str, *, nonce: bytes | None, subject: str = "", now_s: int, max_age_s: float
+) -> Verdict:
+    """What `token` is worth for a visitor with this `nonce` and `subject`; `nonce` None: the visitor has no cookie."""
+    match = TOKEN.fullmatch(token) if len(token) == TOKEN_LENGTH else None
+    if match is None:
+        return "malformed"
+    kid, time, encoded = match.groups()
+    key = ring.find(kid)
+    if key is None:
+        return "unknown_key"
+    body = base64.urlsafe_b64decode(encoded + "==")
+    pad, mac = body[:32], _xor(body[:32], body[32:])
+    own = nonce is not None and hmac.compare_digest(mac, _mac(key, bind(key, nonce, subject), time))
+    binding = b"" if own else _xor(pad[16:], _hmac(key.pad, pad[:16])[:16])
+    if not own and not hmac.compare_digest(mac, _mac(key, binding, time)):
+        return "tampered"
+    age_s = now_s - int(time, 16)
+    if age_s > max_age_s:
+        return "expired"
+    if age_s < -CLOCK_SKEW_S:
+        return "future"
+    if own:
+        return "valid"
+    return "foreign" if binding[0] & _SIGNED_IN else "foreign_anonymous"
+
+
+def decode_base64url(text: str) -> bytes | None:
+    """The bytes of unpadded or padded base64url, or None."""
+    bare = text.rstrip("=")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", bare, re.ASCII) or len(bare) % 4 == 1:
+        return None
+    return base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+
+
+def _mac(key: Key, binding: bytes, time: str) -> bytes:
+    return _hmac(key.mac, b"dodai/csrf/1" + len(binding).to_bytes(4, "big") + binding + time.encode("ascii"))
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(len(left), "big")
+
+
+def _malformed(message: str) -> DodaiError:
+    fix = "write `kid:base64url` of 32 random bytes, for example `dodai secrets rotate csrf_keys`"
+    return DodaiError(KEYS_MALFORMED, f"CSRF key ring: {message}", fix, exit_code=2)
