@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint format docs plan bench mutate fuzz soak lock clean
+.PHONY: help rehearse test lint format docs plan bench lock clean
 
-help:            ## show the targets
-	@grep -E '^[a-z]+: .*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+help:                ## show the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dodai needs Python >= 3.11, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -17,6 +17,37 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-lock:            ## pin every dependency, with hashes
+rehearse: $(STAMP)   ## the main job: the whole runbook on this machine, faults included
+	$(BIN)/dodai rehearse --manifest examples/quiz/dodai.toml $(ARGS)
+
+test: $(STAMP)       ## every test (ARGS="-k token" for some)
+	@mkdir -p .dodai/reports
+	$(BIN)/python -m pytest --junit-xml=.dodai/reports/tests.xml $(ARGS)
+
+lint: $(STAMP)       ## style, types, dependency rules, fresh documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/dodai docs --check --manifest examples/quiz/dodai.toml
+
+format: $(STAMP)     ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)       ## write the generated documents
+	$(BIN)/dodai docs --manifest examples/quiz/dodai.toml
+
+plan: $(STAMP)       ## judge every sentence of the plan from the reports of test and rehearse (STRICT=1: todo is red)
+	$(BIN)/python tests/plan/judge.py
+
+bench: $(STAMP)      ## measure beside the peers, write benchmarks/results.md
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	for file in benchmarks/*_benchmark.py; do $(BIN)/python $$file || exit 1; done
+
+clean:               ## remove the environment and every local state
+	rm -rf $(VENV) .dodai examples/quiz/.dodai plan.md plan.json
+
+lock:                ## pin every dependency, with hashes
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -p 3.11 --extra dev pyproject.toml -o requirements.lock
