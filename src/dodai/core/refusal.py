@@ -10,7 +10,7 @@ from dodai.core.errors import Code
 from dodai.core.page import Lang, Text
 
 EDGE_KEY_MISSING = Code(
-    "DOD050",
+    "DOD060",
     "edge-key-missing",
     Text("The request did not come through the edge", "エッジを経由していないリクエストです"),
     Text(
@@ -20,7 +20,7 @@ EDGE_KEY_MISSING = Code(
     Text("Use the public address of the site", "サイトの公開アドレスからアクセスしてください"),
 )
 UNHANDLED_ERROR = Code(
-    "DOD051",
+    "DOD061",
     "unhandled-error",
     Text(
         "The application failed while serving this request",
@@ -36,14 +36,14 @@ UNHANDLED_ERROR = Code(
     ),
 )
 RESERVED_PATH = Code(
-    "DOD052",
+    "DOD062",
     "reserved-path",
     Text("There is nothing at this reserved path", "この予約済みパスには何もありません"),
     Text("Paths below /-/dodai/ never reach the application", "/-/dodai/ 以下のパスはアプリケーションに届きません"),
     Text("Check the address", "アドレスを確認してください"),
 )
 BODY_TOO_LARGE = Code(
-    "DOD053",
+    "DOD063",
     "body-too-large",
     Text("The request body is larger than this address accepts", "リクエスト本文がこのアドレスの上限を超えています"),
     Text(
@@ -53,7 +53,7 @@ BODY_TOO_LARGE = Code(
     Text("Send less data", "送信するデータを小さくしてください"),
 )
 DEPENDENCY_UNAVAILABLE = Code(
-    "DOD054",
+    "DOD064",
     "dependency-unavailable",
     Text("A service this page depends on is not available", "このページが依存するサービスに接続できません"),
     Text(
@@ -63,7 +63,7 @@ DEPENDENCY_UNAVAILABLE = Code(
     Text("Try again in a few seconds", "数秒おいてからもう一度お試しください"),
 )
 DEPENDENCY_TIMEOUT = Code(
-    "DOD055",
+    "DOD065",
     "dependency-timeout",
     Text(
         "A service this page depends on did not answer in time",

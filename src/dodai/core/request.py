@@ -116,7 +116,7 @@ def format_span_id(random_bits: int) -> str:
 
 
 def is_request_id(value: bytes) -> bool:
-    """True for 8 to 64 bytes of `[A-Za-z0-9._:-]`; on bytes and with `\\Z`, so that NEL or a newline never pass."""
+    """True for 8 to 64 bytes of `[A-Za-z0-9._:-]` and nothing after them, not even a newline or NEL."""
     return _VALID_ID.match(value) is not None
 
 

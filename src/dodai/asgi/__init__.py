@@ -1,0 +1,34 @@
+"""Wrap an ASGI application: `app = dodai.asgi.wrap(app)`, outermost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dodai.asgi.layer import Layer
+from dodai.asgi.types import App
+from dodai.core.request import current
+from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.identity import checked_user
+
+__all__ = ["RuntimeConfig", "set_user", "wrap"]
+
+
+def wrap(app: App, *, config: RuntimeConfig | None = None, subject: Callable[..., Any] | None = None) -> Layer:
+    """`app` behind request id, edge gate, CSRF protection and the reserved paths, with one line per request.
+
+    Must be the outermost layer: what is outside has no request id and no line. `config` is that of the environment by
+    default. `subject` names the session or user a CSRF token is bound to, from the cookies and headers of a request.
+    Raises `DodaiError` DOD480 when the environment cannot be used.
+    """
+    return Layer(app, Runtime.of(config), subject)
+
+
+def set_user(user_id: object) -> None:
+    """Name the signed-in user of the current request, for its line and for the calls it makes; None for nobody.
+
+    Raises `ValueError` for an id of more than 128 characters. Outside a request it does nothing.
+    """
+    context = current()
+    if context is not None:
+        context.user_id = checked_user(user_id)

@@ -1,0 +1,75 @@
+"""The edge gate: who knows the edge key is a trusted hop, everybody else is refused."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EDGE_KEY_HEADER = b"x-edge-key"
+LIVENESS_PATH = "/healthz"
+_RELOAD_S = 1.0
+
+
+@dataclass(slots=True)
+class EdgeGate:
+    """Compares `x-edge-key` in constant time with the keys in `file`, one per line; without a file it is open.
+
+    The file is read again, at most once a second, when a key does not match, so that a rotation needs no restart:
+    write both keys, rotate the edge, remove the old one.
+    """
+
+    file: Path | None
+    _keys: tuple[bytes, ...] = ()
+    _stamp: tuple[int, int] = (0, 0)
+    _checked_at: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        if self.file is not None:
+            self._load(self.file)
+
+    def is_trusted(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes]) -> bool:
+        """True when the request carries one valid key; removes every `x-edge-key` from `scope` and `headers`."""
+        given = headers.pop(EDGE_KEY_HEADER, None)
+        if given is None:
+            return False
+        remaining = [pair for pair in scope["headers"] if pair[0].lower() != EDGE_KEY_HEADER]
+        single = len(scope["headers"]) - len(remaining) == 1
+        scope["headers"] = remaining
+        return single and self.file is not None and self._knows(given, self.file)
+
+    def lets_pass(self, path: str, trusted: bool) -> bool:
+        """True for trusted requests, for liveness, and for everything when no key is configured."""
+        return trusted or self.file is None or path == LIVENESS_PATH
+
+    def _knows(self, given: bytes, file: Path) -> bool:
+        if self._matches(given):
+            return True
+        now = time.monotonic()
+        if now - self._checked_at < _RELOAD_S:
+            return False
+        self._checked_at = now
+        return self._load(file) and self._matches(given)
+
+    def _matches(self, given: bytes) -> bool:
+        found = False
+        for key in self._keys:
+            found |= hmac.compare_digest(given, key)
+        return found
+
+    def _load(self, file: Path) -> bool:
+        """True when the keys changed; a file that cannot be read leaves the keys as they are."""
+        try:
+            status = file.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp == self._stamp:
+                return False
+            keys = tuple(line.strip() for line in file.read_bytes().splitlines() if line.strip())
+        except OSError:
+            return False
+        if keys:
+            self._keys, self._stamp = keys, stamp
+        return bool(keys)

@@ -1,0 +1,182 @@
+"""One HTTP request and its response, watched: what was sent, how it ended, and the one line about it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from dodai.asgi.route import label
+from dodai.asgi.types import Message, Receive, Scope, Send
+from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, Outcome, http_outcome
+from dodai.core.request import RequestContext
+from dodai.observability.line_format import error_name, stack_of
+from dodai.runtime import Runtime
+
+_REQUEST_ID = b"x-request-id"
+_FRAMEWORK_500 = b"Internal Server Error"
+CLIENT_CLOSED = 499
+
+
+class Exchange:
+    """Stands between the server and the application; a plain class because it is made for every request."""
+
+    __slots__ = (
+        "_client_gone",
+        "_context",
+        "_ended",
+        "_first_byte",
+        "_held",
+        "_receive",
+        "_runtime",
+        "_scope",
+        "_send",
+        "_started",
+        "_streamed",
+        "bytes_out",
+        "status",
+        "written",
+    )
+
+    def __init__(
+        self, runtime: Runtime, context: RequestContext, scope: Scope, receive: Receive, send: Send, started: float
+    ) -> None:
+        self._runtime = runtime
+        self._context = context
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = started
+        self._first_byte = 0.0
+        self._ended = 0.0
+        self._held: Message | None = None
+        self._streamed = False
+        self._client_gone = False
+        self.status = 0
+        self.bytes_out = 0
+        self.written = False
+
+    @property
+    def answered(self) -> bool:
+        """True once a response has left, or will leave, for the client."""
+        return self.status != 0 and self._held is None
+
+    @property
+    def complete(self) -> bool:
+        return self._ended != 0.0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._ended:
+            self._client_gone = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._send_body(message)
+        elif kind == "http.response.start":
+            await self._send_start(message)
+        else:
+            if kind == "http.response.pathsend":
+                self._ended = perf_counter()
+            await self._pass(message)
+
+    def drop_held(self) -> None:
+        """Forget the framework's bare `Internal Server Error`: the exception that follows it gets our answer."""
+        self._held = None
+        self.status = 0
+        self.bytes_out = 0
+        self._ended = 0.0
+
+    async def release_held(self) -> None:
+        """Send a held response after all: the application meant it."""
+        if self._held is not None:
+            start, self._held = self._held, None
+            await self._pass(start)
+            await self._pass({"type": "http.response.body", "body": _FRAMEWORK_500})
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Write the line, unless it is written; with `error` as what ended the request."""
+        if self.written:
+            return
+        self.written = True
+        context = self._context
+        if error is not None and context.error is None:
+            context.error = error_name(error)
+            context.stack = stack_of(error)
+        ended = self._ended or perf_counter()
+        status, outcome = self._result(error)
+        line = self._runtime.line(context, "http", status=status, outcome=outcome, latency_s=ended - self._started)
+        scope = self._scope
+        method = scope["method"]
+        line["method"] = method if method in METHODS else OTHER_METHOD
+        route = context.route or label(scope)
+        if route is None:
+            route = UNMATCHED
+            line["path"] = scope["path"][:128]
+        line["route"] = route
+        line["bytesOut"] = self.bytes_out
+        if self._streamed:
+            line["ttfbMs"] = round((self._first_byte - self._started) * 1000.0, 3)
+        self._runtime.write_request(line, context)
+
+    def task_line(self, error: BaseException) -> None:
+        """Write a line about work after the response that failed: the response itself was fine."""
+        seconds = perf_counter() - self._ended
+        fields: dict[str, Any] = {"ts": self._runtime.now(), "type": "task", "name": "background"}
+        fields |= {"outcome": "server_error", "latencyMs": round(seconds * 1000.0, 3)}
+        fields |= {"error": error_name(error), "stack": stack_of(error)}
+        self._runtime.write(self._runtime.sub_line(self._context, fields))
+
+    def _result(self, error: BaseException | None) -> tuple[int, Outcome]:
+        if self._client_gone:
+            return self.status or CLIENT_CLOSED, "client_gone"
+        if self._ended:
+            return self.status, http_outcome(self.status)
+        if self.status or error is not None:
+            return self.status or CLIENT_CLOSED, "aborted"
+        return 500, "server_error"
+
+    async def _send_start(self, message: Message) -> None:
+        self.status = message["status"]
+        headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != _REQUEST_ID]
+        headers.append((_REQUEST_ID, self._context.request_id.encode("ascii")))
+        message = {**message, "headers": headers}
+        if self.status == 500 and _is_bare_500(headers):
+            self._held = message
+            return
+        self._first_byte = perf_counter()
+        await self._pass(message)
+
+    async def _send_body(self, message: Message) -> None:
+        body = message.get("body", b"")
+        more = message.get("more_body", False)
+        self.bytes_out += len(body)
+        if self._held is not None:
+            if not more and body == _FRAMEWORK_500:
+                self._ended = perf_counter()
+                return
+            start, self._held = self._held, None
+            await self._pass(start)
+        if more:
+            self._streamed = True
+            await self._pass(message)
+            return
+        await self._pass(message)
+        self._ended = perf_counter()
+        if self.status < 500:
+            # The answer is out: what the application does now is a background task, not this request.
+            self.finish()
+
+    async def _pass(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            self._client_gone = True
+            raise
+
+
+def _is_bare_500(headers: list[tuple[bytes, bytes]]) -> bool:
+    """True for what Starlette and its kin answer to an unhandled exception, before they raise it again."""
+    found = {name.lower(): value for name, value in headers}
+    return found.get(b"content-length") == b"21" and found.get(b"content-type", b"").startswith(b"text/plain")

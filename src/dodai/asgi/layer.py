@@ -1,0 +1,173 @@
+"""The layer itself: context, edge gate, CSRF, reserved paths, application, and what becomes of their failures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from dodai.asgi.answer import refusal_for, send_refusal
+from dodai.asgi.edge_gate import EdgeGate
+from dodai.asgi.exchange import Exchange
+from dodai.asgi.reserved import reserve
+from dodai.asgi.types import App, Message, Receive, Scope, Send
+from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
+from dodai.core.request import RequestContext, bind, unbind
+from dodai.runtime import Runtime
+from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
+
+_PROOF = PROOF_HEADER.encode()
+_USER = USER_HEADER.encode()
+_NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
+
+
+class NoResponseError(Exception):
+    """The application returned without a response."""
+
+
+class StreamAbortedError(Exception):
+    """Tells the server to cut a response that cannot be completed; what went wrong is in the line."""
+
+
+class Layer:
+    """An ASGI application around another. `app` is the one inside."""
+
+    def __init__(self, app: App, runtime: Runtime, subject: Callable[..., Any] | None = None) -> None:
+        self.app = app
+        self.runtime = runtime
+        self._gate = EdgeGate(runtime.config.edge_key_file)
+        self._inner = _protected(reserve(app), runtime, subject)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        trusted = self._gate.is_trusted(scope, headers)
+        context = self._open(scope, headers, trusted)
+        exchange = Exchange(self.runtime, context, scope, receive, send, started)
+        token = bind(context)
+        try:
+            if self._gate.lets_pass(scope["path"], trusted):
+                await self._inner(scope, exchange.receive, exchange.send)
+                await exchange.release_held()
+                if not exchange.answered:
+                    await self._failed(NoResponseError(), scope, exchange, context)
+            else:
+                await send_refusal(scope, exchange.send, context, _NO_EDGE)
+        except Exception as error:  # noqa: BLE001 - the outermost layer answers for everything inside it
+            await self._failed(error, scope, exchange, context)
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        finally:
+            exchange.finish()
+            unbind(token)
+
+    async def _failed(self, error: Exception, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
+        """Answer 500, 503 or 504 if nothing has left yet; else make the server cut the connection.
+
+        The exception ends here. Its message may carry what a user typed, and a server would print it; its type and
+        frames are in the line.
+        """
+        if exchange.written:
+            exchange.task_line(error)
+            return
+        if not exchange.answered:
+            exchange.drop_held()
+            with contextlib.suppress(OSError):  # a client that has left; the line says so
+                await send_refusal(scope, exchange.send, context, refusal_for(error))
+            exchange.finish(error)
+            return
+        exchange.finish(error)
+        if not exchange.complete:
+            raise StreamAbortedError(f"request {context.request_id} was cut after its response had begun") from None
+
+    def _open(self, scope: Scope, headers: dict[bytes, bytes], trusted: bool) -> RequestContext:
+        get = headers.get
+        request_id = get(b"x-request-id")
+        proof = get(_PROOF)
+        claimed = get(_USER)
+        proved = False
+        user = ""
+        if claimed is not None:
+            user = decode_user(claimed.decode("latin-1"))
+        if proof is not None:
+            proved = self.runtime.proved(proof.decode("latin-1"), request_id, user)
+        context = self.runtime.open(
+            trusted=trusted or proved,
+            request_id=request_id,
+            traceparent=get(b"traceparent"),
+            tracestate=get(b"tracestate"),
+            attempt=get(b"x-attempt"),
+        )
+        if user:
+            if proved:
+                context.user_id = user
+            else:
+                context.user_claimed = user
+        if trusted and (ray := get(b"cf-ray")) is not None and ray.replace(b"-", b"").isalnum() and len(ray) <= 64:
+            context.note("cfRay", ray.decode("ascii", "ignore"))
+        if self.runtime.config.policy.client_ip == "network":
+            _note_client(scope, get(b"x-forwarded-for") if trusted else None, context)
+        return context
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        spoken = False
+
+        async def watched(message: Message) -> None:
+            nonlocal spoken
+            spoken = True
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                self.runtime.flush()
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            if spoken:
+                raise
+            # The application has no lifespan; ours still has to flush at its end.
+            await send({"type": "lifespan.startup.complete"})
+            while (await receive())["type"] != "lifespan.shutdown":
+                pass
+            await watched({"type": "lifespan.shutdown.complete"})
+
+
+def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -> App:
+    del runtime, subject
+    return app
+
+
+def _note_client(scope: Scope, forwarded: bytes | None, context: RequestContext) -> None:
+    if forwarded is not None:
+        address = forwarded.split(b",", 1)[0].strip().decode("latin-1")
+    else:
+        client = scope.get("client")
+        address = client[0] if client else ""
+    network = network_of(address)
+    if network:
+        context.note("clientIp", network)
+
+
+def network_of(address: str) -> str:
+    """`address` truncated to its /24 (IPv4) or /48 (IPv6) network; empty when it is neither."""
+    parts = address.split(".")
+    if len(parts) == 4 and all(part.isdigit() and len(part) <= 3 for part in parts):
+        return f"{parts[0]}.{parts[1]}.{parts[2]}.0"
+    if ":" not in address:
+        return ""
+    from ipaddress import IPv6Address, IPv6Network
+
+    try:
+        return str(IPv6Network((int(IPv6Address(address.split("%", 1)[0])), 48), strict=False).network_address)
+    except ValueError:
+        return ""

@@ -1,0 +1,64 @@
+"""The reserved paths below `/-/dodai/`: they never reach the application."""
+
+from __future__ import annotations
+
+from dodai.asgi.answer import send_refusal
+from dodai.asgi.types import App, Receive, Scope, Send
+from dodai.core.refusal import BODY_TOO_LARGE, RESERVED_PATH, Refusal
+from dodai.core.request import current
+
+PREFIX = "/-/dodai"
+PROBE_PATH = "/-/dodai/probe"
+_PROBE_BYTES = 64 * 1024
+
+
+def reserve(app: App) -> App:
+    """`app` behind the reserved paths.
+
+    `POST /-/dodai/probe` answers 204 once every layer outside has let it pass: it proves that the edge and the
+    application agree on the origin, without any code of the application. It reads at most 64 KiB. Every other reserved
+    path is refused with 404.
+    """
+
+    async def reserved(scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_reserved(scope.get("path", "")):
+            await app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["path"] == PROBE_PATH and scope["method"] == "POST":
+            await _probe(scope, receive, send)
+        else:
+            await _refuse(scope, send, Refusal(404, RESERVED_PATH, "reserved_path"))
+
+    return reserved
+
+
+def is_reserved(path: str) -> bool:
+    """True for paths that belong to dodai."""
+    return path.startswith(PREFIX) and (len(path) == len(PREFIX) or path[len(PREFIX)] == "/")
+
+
+async def _probe(scope: Scope, receive: Receive, send: Send) -> None:
+    context = current()
+    if context is not None:
+        context.route = PROBE_PATH
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+        if size > _PROBE_BYTES:
+            await _refuse(scope, send, Refusal(413, BODY_TOO_LARGE, "body_too_large"))
+            return
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"cache-control", b"no-store")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
+    context = current()
+    if context is None:
+        raise RuntimeError("reserved paths are served inside dodai.asgi.wrap")
+    context.route = context.route or PREFIX + "/*"
+    await send_refusal(scope, send, context, refusal)

@@ -1,0 +1,139 @@
+"""Lines as bytes: at most 4,096 of them, nothing personal, nothing that could be read as a second line."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping
+from hashlib import sha256
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from dodai.core.line import MAX_LINE_BYTES
+
+_STACK_FRAMES = 6
+_STACK_CHARS = 1200
+_DUMP = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+_TRIMMED_FIRST = ("stack", "path", "clientRequestId", "reason", "origin", "route", "rpc", "name", "userClaimed")
+
+_REDACTIONS = (
+    # scheme://user:password@host and everything a DSN carries after it
+    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE), "[url]"),
+    (re.compile(r"\b(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), r"\1 [secret]"),
+    (
+        re.compile(
+            r"\b((?:[a-z0-9]+[_-])*(?:password|passwd|pwd|secret|token|api[_-]?key|authorization|cookie|dsn|session))"
+            r"(['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,;)}\]]+)",
+            re.IGNORECASE,
+        ),
+        r"\1\2[secret]",
+    ),
+    (re.compile(r"[^\s@<>\"'(),:;=]+@[^\s@<>\"'(),:;=]+\.[^\s@<>\"'(),:;=]+"), "[email]"),
+    (re.compile(r"\b[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\b"), "[token]"),
+    (re.compile(r"\b[A-Za-z0-9+/_-]{32,}={0,2}"), "[token]"),
+    (re.compile(r"\d[\d -]{6,}\d"), "[digits]"),
+)
+
+
+def dump(line: Mapping[str, Any]) -> bytes:
+    """`line` as one line of JSON, at most 4,096 bytes with its newline.
+
+    Control characters are escaped by JSON itself, so a value can never start a second line. An oversized line loses
+    the tail of its stack first, then of its longest free text. Lone surrogates and values JSON does not know become
+    escaped text: a line is never lost for what is in it.
+    """
+    try:
+        data = orjson.dumps(line, option=_DUMP)
+    except TypeError:
+        data = orjson.dumps({key: _plain(value) for key, value in line.items()}, option=_DUMP)
+    return data if len(data) <= MAX_LINE_BYTES else _dump_trimmed(line)
+
+
+def _dump_trimmed(line: Mapping[str, Any]) -> bytes:
+    kept = {key: _plain(value) for key, value in line.items()}
+    names = [*_TRIMMED_FIRST, *(key for key in kept if key not in _TRIMMED_FIRST)]
+    for name in names:
+        value = kept.get(name)
+        if not isinstance(value, str) or len(value) <= 16:
+            continue
+        excess = len(orjson.dumps(kept, option=_DUMP)) - MAX_LINE_BYTES
+        if excess <= 0:
+            break
+        kept[name] = _trim(value, excess)
+    data = orjson.dumps(kept, option=_DUMP)
+    if len(data) <= MAX_LINE_BYTES:
+        return data
+    first = {key: kept[key] for key in ("ts", "v", "type", "service", "requestId", "outcome") if key in kept}
+    return orjson.dumps(first, option=_DUMP)
+
+
+def _trim(value: str, excess: int) -> str:
+    """`value` without its tail, so that its JSON is at least `excess` bytes shorter, but for 16 characters."""
+    size = len(orjson.dumps(value))
+    length = len(value)
+    while length > 16 and size - len(orjson.dumps(value[:length])) < excess + 3:
+        length = max(16, length - max(1, (excess + 3) // 6))
+    return value[:length] + "…"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, bool | float | type(None)):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def redact(text: str) -> str:
+    """`text` without URLs, credentials, e-mail addresses, token-like runs and long digit runs.
+
+    A line holds only what the schema lists; this is for the one free text it carries, the message of an exception.
+    """
+    text = text[:1000]
+    for pattern, replacement in _REDACTIONS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def error_name(error: BaseException) -> str:
+    """The type of `error` with its module, as `error.type` wants it; builtins without."""
+    kind = type(error)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def stack_of(error: BaseException) -> str:
+    """`HASH innermost frames | type`: file names without folders, no source text, no message, at most 1,200 chars.
+
+    The hash covers types, files and functions but no line numbers, so that the same fault has one hash over releases.
+    Messages are left out on purpose: that is where e-mail addresses and form text hide.
+    """
+    frames = _frames(error.__traceback__)
+    chain = _causes(error)
+    key = "|".join([*(f"{name}:{function}" for name, _, function in frames), *chain])
+    shown = " < ".join(f"{name}:{number} {function}" for name, number, function in reversed(frames))
+    return f"{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]} {shown} | {' < '.join(chain)}"[:_STACK_CHARS]
+
+
+def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
+    if trace is None:
+        return []
+    walked = [
+        (frame.f_code.co_filename.replace("\\", "/").rsplit("/", 1)[-1], number, frame.f_code.co_name)
+        for frame, number in traceback.walk_tb(trace)
+    ]
+    return walked[-_STACK_FRAMES:]
+
+
+def _causes(error: BaseException) -> list[str]:
+    names: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None and len(names) < 4:
+        names.append(error_name(seen))
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return names

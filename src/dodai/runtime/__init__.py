@@ -1,0 +1,8 @@
+"""The application side: what a process knows about itself and how its lines leave it."""
+
+from __future__ import annotations
+
+from dodai.runtime.config import RuntimeConfig
+from dodai.runtime.process import Runtime
+
+__all__ = ["Runtime", "RuntimeConfig"]

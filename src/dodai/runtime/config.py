@@ -1,0 +1,127 @@
+"""What a process of the application is told about itself: environment variables, key files and the manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dodai.core.errors import DodaiError
+from dodai.observability.codes import RUNTIME_SETTINGS
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.runtime.identity import KeyRing
+
+if TYPE_CHECKING:
+    from dodai.core.manifest import Reference
+
+_AREAS = ("operations", "csrf", "migrations", "observability")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfig:
+    """Everything the façades need to know; `RuntimeConfig.from_environment()` is what services use.
+
+    `state` is the folder whose `lines/` gets segments (None: standard output only). `edge_key_file` turns the edge
+    gate on. `sections` is the validated manifest, empty when there is none.
+    """
+
+    service: str = "app"
+    env: str = ""
+    release: str = ""
+    instance: str = ""
+    required_schema: str = ""
+    state: Path | None = None
+    edge_key_file: Path | None = None
+    identity_keys: KeyRing = field(default_factory=KeyRing, repr=False)
+    csrf_keys: str = field(default="", repr=False)
+    policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
+    sections: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> RuntimeConfig:
+        """The config of this process; raises `DodaiError` DOD480, or the manifest's own, when it cannot be used."""
+        environ = os.environ if environ is None else environ
+        sections = read_sections(environ.get("DODAI_MANIFEST", ""))
+        return cls(
+            service=environ.get("DODAI_SERVICE") or "app",
+            env=environ.get("DODAI_ENV", ""),
+            release=environ.get("DODAI_RELEASE", ""),
+            instance=environ.get("DODAI_INSTANCE", ""),
+            required_schema=environ.get("DODAI_REQUIRED_SCHEMA", ""),
+            state=Path(environ["DODAI_STATE"]) if environ.get("DODAI_STATE") else None,
+            edge_key_file=_key_file(environ.get("DODAI_EDGE_KEY_FILE", "")),
+            identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
+            csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
+            policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
+            sections=sections,
+        )
+
+    @property
+    def public_origins(self) -> tuple[str, ...]:
+        """The origins of this environment, `()` when the manifest names none."""
+        env = (self.sections.get("env") or {}).get(self.env) or {}
+        return tuple(env.get("public_origins") or ())
+
+    def dependency(self, name: str) -> Mapping[str, Any]:
+        """The `[dependency.NAME]` table, empty when the manifest has none."""
+        return (self.sections.get("dependency") or {}).get(name) or {}
+
+
+def read_sections(path: str) -> Mapping[str, Any]:
+    """The validated manifest at `path`, or the nearest `dodai.toml` above the working folder; empty without one.
+
+    The one place where the runtime reads the manifest. Raises `ManifestProblems`, or DOD480 for a named file that
+    cannot be read.
+    """
+    found = Path(path) if path else _nearest(Path.cwd())
+    if found is None:
+        return {}
+    try:
+        text = found.read_bytes()
+    except OSError as error:
+        raise _unusable("DODAI_MANIFEST", f"`{found}` cannot be read: {error.strerror}") from None
+    from dodai.core.manifest import read
+
+    return read(text, reference(), path=str(found)).data
+
+
+def reference() -> Reference:
+    """The annotated reference of `dodai.toml`, assembled from the fragments of the areas."""
+    from dodai.core.manifest import assemble
+
+    package = Path(__file__).parents[1]
+    fragments = {"core": package / "core" / "manifest.toml"}
+    fragments |= {area: package / area / "manifest.toml" for area in _AREAS}
+    return assemble({area: file.read_text("utf-8") for area, file in fragments.items() if file.exists()})
+
+
+def _nearest(folder: Path) -> Path | None:
+    candidates = (parent / "dodai.toml" for parent in (folder, *folder.parents))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _key_file(value: str) -> Path | None:
+    if not value:
+        return None
+    try:
+        content = Path(value).read_bytes()
+    except OSError as error:
+        raise _unusable("DODAI_EDGE_KEY_FILE", f"`{value}` cannot be read: {error.strerror}") from None
+    if not content.strip():
+        raise _unusable("DODAI_EDGE_KEY_FILE", f"`{value}` is empty")
+    return Path(value)
+
+
+def _key_ring(value: str) -> KeyRing:
+    try:
+        return KeyRing.parse(value)
+    except ValueError as error:
+        raise _unusable("DODAI_IDENTITY_KEYS", str(error)) from None
+
+
+def _unusable(name: str, what: str) -> DodaiError:
+    return DodaiError(
+        RUNTIME_SETTINGS, f"`{name}`: {what}", f"correct `{name}` and start the service again", exit_code=2
+    )

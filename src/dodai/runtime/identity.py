@@ -1,0 +1,97 @@
+"""Who is calling: the proof that travels with the request id and the user id between tiers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+PROOF_HEADER = "x-identity-proof"
+USER_HEADER = "x-user-id"
+LIFETIME_S = 60
+_CLOCK_SKEW_S = 5
+_MIN_KEY_BYTES = 16
+_MAX_USER_CHARS = 128
+_DOMAIN = b"dodai identity v1"
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,16}\Z")
+_PROOF = re.compile(r"p1\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """Signing keys by id; the first one signs, all of them verify, so that a rotation refuses nobody."""
+
+    keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> KeyRing:
+        """The ring written as `kid:base64url,kid:base64url`; raises `ValueError`, without the key, when malformed."""
+        keys: list[tuple[str, bytes]] = []
+        for item in filter(None, (part.strip() for part in text.split(","))):
+            key_id, _, encoded = item.partition(":")
+            if not _KEY_ID.match(key_id):
+                raise ValueError("a key id has 1 to 16 letters, digits, `-` or `_`, then `:`")
+            try:
+                secret = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+            except (binascii.Error, ValueError):
+                raise ValueError(f"the key `{key_id}` is not base64url") from None
+            if len(secret) < _MIN_KEY_BYTES:
+                raise ValueError(f"the key `{key_id}` is shorter than {_MIN_KEY_BYTES} bytes")
+            if key_id in dict(keys):
+                raise ValueError(f"the key id `{key_id}` is used twice")
+            # A subkey of its own: the same ring may serve other purposes without one proving the other.
+            keys.append((key_id, hmac.digest(secret, _DOMAIN, hashlib.sha256)))
+        return cls(tuple(keys))
+
+    def __bool__(self) -> bool:
+        return bool(self.keys)
+
+
+def sign(ring: KeyRing, *, audience: str, request_id: str, user_id: str, now_s: float) -> str:
+    """`p1.<kid>.<hex expiry>.<base64url HMAC-SHA256>`, valid for 60 seconds at the service `audience` only."""
+    key_id, subkey = ring.keys[0]
+    expiry = f"{int(now_s) + LIFETIME_S:08x}"
+    return f"p1.{key_id}.{expiry}.{_mac(subkey, audience, request_id, user_id, expiry)}"
+
+
+def verify(ring: KeyRing, proof: str, *, audience: str, request_id: str, user_id: str, now_s: float) -> bool:
+    """True when `proof` was made by a holder of the ring for exactly these values and has not expired."""
+    match = _PROOF.match(proof)
+    if match is None:
+        return False
+    key_id, expiry, mac = match.groups()
+    subkey = dict(ring.keys).get(key_id)
+    remaining = int(expiry, 16) - now_s
+    if subkey is None or not -_CLOCK_SKEW_S <= remaining <= LIFETIME_S + _CLOCK_SKEW_S:
+        return False
+    return hmac.compare_digest(mac, _mac(subkey, audience, request_id, user_id, expiry))
+
+
+def encode_user(user_id: str) -> str:
+    """`user_id` as a header or metadata value: percent-encoded, so that any alphabet travels."""
+    return quote(user_id, safe="@:._-")
+
+
+def decode_user(value: str) -> str:
+    """The user id of a header or metadata value, at most 128 characters."""
+    return unquote(value[: _MAX_USER_CHARS * 12], errors="replace")[:_MAX_USER_CHARS]
+
+
+def checked_user(user_id: object) -> str | None:
+    """`user_id` as text, None for nobody; raises `ValueError` for one that is longer than 128 characters."""
+    if user_id is None or user_id == "":
+        return None
+    text = str(user_id)
+    if len(text) > _MAX_USER_CHARS:
+        raise ValueError(f"a user id has at most {_MAX_USER_CHARS} characters, this one has {len(text)}")
+    return text
+
+
+def _mac(subkey: bytes, audience: str, request_id: str, user_id: str, expiry: str) -> str:
+    parts = (text.encode("utf-8", "surrogatepass") for text in (audience, request_id, user_id, expiry))
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in (_DOMAIN, *parts))
+    return base64.urlsafe_b64encode(hmac.digest(subkey, message, hashlib.sha256)).rstrip(b"=").decode()

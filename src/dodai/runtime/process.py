@@ -1,0 +1,283 @@
+"""The one process-wide object: it mints ids, opens contexts, builds lines and writes them."""
+
+from __future__ import annotations
+
+import atexit
+import hmac
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from dodai.core.errors import DodaiError
+from dodai.core.line import LINE_VERSION, LineType, Outcome
+from dodai.core.request import (
+    RequestContext,
+    format_request_id,
+    format_span_id,
+    is_request_id,
+    is_trace_id,
+    parse_traceparent,
+)
+from dodai.observability.codes import RUNTIME_SETTINGS
+from dodai.observability.line_format import dump
+from dodai.observability.segment import SegmentWriter
+from dodai.runtime import identity
+from dodai.runtime.config import RuntimeConfig
+from dodai.runtime.stdout_copy import StdoutCopy
+
+_MAX_ATTEMPT = 99
+_FLUSH_S = 0.5
+_DROP_REPORT_S = 1.0
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Runtime:
+    """Shared by every façade of a process. All its methods are safe from any thread, and none of them blocks."""
+
+    config: RuntimeConfig
+    base: dict[str, Any] = field(init=False)
+    segment: SegmentWriter | None = field(init=False, default=None)
+    stdout: StdoutCopy | None = field(init=False, default=None)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _random: random.Random = field(init=False)
+    _reported: int = 0
+    _reported_at: float = 0.0
+
+    _current: ClassVar[Runtime | None] = None
+
+    def __post_init__(self) -> None:
+        if self.config.policy.user_id == "hmac" and not self.config.identity_keys:
+            raise DodaiError(
+                RUNTIME_SETTINGS,
+                '`[observability] user_id = "hmac"` needs keys and `DODAI_IDENTITY_KEYS` is not set',
+                "set `DODAI_IDENTITY_KEYS` for this service",
+                exit_code=2,
+            )
+        self._fresh()
+        alive = weakref.ref(self)
+        atexit.register(_call_if_alive, alive, Runtime.flush)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=lambda: _call_if_alive(alive, Runtime._forked))
+
+    @classmethod
+    def current(cls) -> Runtime:
+        """The runtime of this process, made from its environment when first asked for."""
+        if cls._current is None:
+            cls._current = cls(RuntimeConfig.from_environment())
+        return cls._current
+
+    @classmethod
+    def of(cls, config: RuntimeConfig | None) -> Runtime:
+        """A runtime for `config`, which becomes the current one if there is none; the current one for None."""
+        if config is None:
+            return cls.current()
+        runtime = cls(config)
+        if cls._current is None:
+            cls._current = runtime
+        return runtime
+
+    # -- ids and contexts
+
+    def new_request_id(self) -> str:
+        return format_request_id(time.time_ns() // 1_000_000, self._random.getrandbits(74))
+
+    def open(
+        self,
+        *,
+        trusted: bool,
+        request_id: bytes | None = None,
+        traceparent: bytes | None = None,
+        tracestate: bytes | None = None,
+        attempt: bytes | None = None,
+    ) -> RequestContext:
+        """The context of a request that arrived with these headers; they count only when `trusted`.
+
+        An untrusted client's well-formed id is kept as `client_request_id`, everything else of it is ignored.
+        """
+        context = RequestContext()
+        context.trusted = trusted
+        context.span_id = format_span_id(self._random.getrandbits(48))
+        given = request_id.decode("ascii") if request_id is not None and is_request_id(request_id) else None
+        if given is not None and trusted:
+            context.request_id = given
+        else:
+            context.request_id = self.new_request_id()
+            context.client_request_id = given
+        parent = parse_traceparent(traceparent) if trusted and traceparent is not None else None
+        if parent is not None:
+            context.trace_id, context.parent_span_id, context.trace_flags = parent
+            if tracestate is not None:
+                context.trace_state = tracestate[:512].decode("ascii", "ignore")
+        elif is_trace_id(context.request_id):
+            context.trace_id = context.request_id
+        else:
+            context.trace_id = format_request_id(time.time_ns() // 1_000_000, self._random.getrandbits(74))
+        if trusted and attempt is not None and attempt.isdigit() and len(attempt) <= 2:
+            context.attempt = max(1, min(int(attempt), _MAX_ATTEMPT))
+        context.sampled = self._random.random() < self.config.policy.sample
+        return context
+
+    # -- who is calling
+
+    def identity_headers(self, context: RequestContext, audience: str) -> list[tuple[str, str]]:
+        """`x-user-id` and its proof for a call to `audience`, as header or metadata pairs; empty without keys."""
+        ring = self.config.identity_keys
+        user_id = context.user_id or ""
+        headers = [(identity.USER_HEADER, identity.encode_user(user_id))] if user_id else []
+        if ring:
+            proof = identity.sign(
+                ring, audience=audience, request_id=context.request_id, user_id=user_id, now_s=time.time()
+            )
+            headers.append((identity.PROOF_HEADER, proof))
+        return headers
+
+    def proved(self, proof: str | None, request_id: bytes | None, user: str) -> bool:
+        """True when a tier with our keys vouches for this id and user towards this service."""
+        if not proof or request_id is None or not self.config.identity_keys or not is_request_id(request_id):
+            return False
+        return identity.verify(
+            self.config.identity_keys,
+            proof,
+            audience=self.config.service,
+            request_id=request_id.decode("ascii"),
+            user_id=user,
+            now_s=time.time(),
+        )
+
+    # -- lines
+
+    def line(
+        self, context: RequestContext, kind: LineType, *, status: int | str, outcome: Outcome, latency_s: float
+    ) -> dict[str, Any]:
+        """A line of the served request with everything the context knows; the caller adds method, route or rpc."""
+        line: dict[str, Any] = {"ts": time.time(), "v": LINE_VERSION, "type": kind}
+        line.update(self.base)
+        line["requestId"] = context.request_id
+        line["traceId"] = context.trace_id
+        line["spanId"] = context.span_id
+        line["status"] = status
+        line["outcome"] = outcome
+        line["latencyMs"] = round(latency_s * 1000.0, 3)
+        if context.parent_span_id is not None:
+            line["parentSpanId"] = context.parent_span_id
+        if context.user_id is not None:
+            line["userId"] = self.shown_user(context.user_id)
+        if context.db_count:
+            line["dbCount"] = context.db_count
+            line["dbMs"] = round(context.db_ms, 3)
+        if context.rpc_count:
+            line["rpcCount"] = context.rpc_count
+            line["rpcMs"] = round(context.rpc_ms, 3)
+        if context.http_count:
+            line["httpCount"] = context.http_count
+            line["httpMs"] = round(context.http_ms, 3)
+        if context.refusal is not None:
+            line["code"] = context.refusal.code.id
+            if context.refusal.reason:
+                line["reason"] = context.refusal.reason
+        if context.error is not None:
+            line["error"] = context.error
+        _add_rare(line, context)
+        return line
+
+    def write_request(self, line: dict[str, Any], context: RequestContext) -> None:
+        """Write the line of a request, and before it the lines of its slow, failed or sampled calls."""
+        if context.sub_lines:
+            for sub_line in context.sub_lines:
+                self.write(self.sub_line(context, sub_line))
+            context.sub_lines = None
+        self.write(line)
+
+    def sub_line(self, context: RequestContext, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """`fields` as a line of its own below `context`; `ts` and `type` are the first keys of every line."""
+        own = {"ts": fields["ts"], "v": LINE_VERSION, "type": fields["type"], **self.base}
+        own |= {"requestId": context.request_id, "traceId": context.trace_id, "parentSpanId": context.span_id}
+        return own | dict(fields)
+
+    @staticmethod
+    def now() -> float:
+        """Seconds since the epoch, for `ts`; durations come from the monotonic clock."""
+        return time.time()
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Write one line; never raises and never blocks. What could not be written is counted and reported."""
+        self._put(dump(line))
+        if self.dropped != self._reported and time.monotonic() - self._reported_at > _DROP_REPORT_S:
+            self._report_drops()
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost since the process started, to a full disk or a blocked standard output."""
+        return (self.segment.dropped if self.segment else 0) + (self.stdout.dropped if self.stdout else 0)
+
+    def shown_user(self, user_id: str) -> str:
+        """The user as lines show it: raw, or an HMAC under the identity keys (16 hex digits)."""
+        if self.config.policy.user_id == "raw":
+            return user_id
+        key = self.config.identity_keys.keys[-1][1]
+        return hmac.digest(key, b"line user " + user_id.encode("utf-8", "replace"), sha256).hex()[:16]
+
+    def flush(self) -> None:
+        """Close the segment under its final name and give standard output half a second."""
+        with self._lock:
+            if self.segment:
+                self.segment.rotate()
+        if self.stdout:
+            self.stdout.flush(_FLUSH_S)
+
+    def _put(self, data: bytes) -> None:
+        if self.segment is not None:
+            with self._lock:
+                self.segment.write(data)
+        if self.stdout is not None:
+            self.stdout.put(data)
+
+    def _report_drops(self) -> None:
+        count, self._reported, self._reported_at = self.dropped - self._reported, self.dropped, time.monotonic()
+        event = {"ts": time.time(), "v": LINE_VERSION, "type": "event", **self.base}
+        self._put(dump({**event, "name": "lines_dropped", "count": count}))
+
+    def _fresh(self) -> None:
+        """What belongs to one process: the instance name, randomness, the open segment, the thread."""
+        config, policy = self.config, self.config.policy
+        self._random = random.Random(os.urandom(32))  # noqa: S311 - ids need to be unique, not secret
+        instance = config.instance or f"{os.getpid()}.{self._random.getrandbits(24):06x}"
+        self.base = {"service": config.service, "instance": instance}
+        self.base |= {name: value for name, value in (("version", config.release), ("env", config.env)) if value}
+        if config.state is not None:
+            folder = config.state / "lines"
+            self.segment = SegmentWriter(folder, config.service, instance, policy.segment_bytes, policy.segment_age_s)
+        self.stdout = StdoutCopy() if policy.stdout or config.state is None else None
+        self._lock = threading.Lock()
+
+    def _forked(self) -> None:
+        if self.segment:
+            self.segment.close()  # the descriptor carries the parent's lock
+        self._fresh()
+
+
+def _call_if_alive(alive: weakref.ref[Runtime], action: Callable[[Runtime], None]) -> None:
+    runtime = alive()
+    if runtime is not None:
+        action(runtime)
+
+
+def _add_rare(line: dict[str, Any], context: RequestContext) -> None:
+    if context.client_request_id is not None:
+        line["clientRequestId"] = context.client_request_id
+    if context.attempt > 1:
+        line["attempt"] = context.attempt
+    if context.user_claimed is not None:
+        line["userClaimed"] = context.user_claimed
+    if context.failed_dependency is not None:
+        line["dependency"] = context.failed_dependency
+    if context.stack is not None:
+        line["stack"] = context.stack
+    if context.extra:
+        line.update(context.extra)
