@@ -28,7 +28,7 @@ class Session:
         return Project.find(self.manifest_path)
 
 
-def command(name: str, *, summary: str, example: str, needs_manifest: bool = True) -> Callable[..., click.Command]:
+def define(name: str, *, summary: str, example: str, needs_manifest: bool = True) -> Callable[..., click.Command]:
     """A click command whose function gets a `Session` first; adds `--json`, `--quiet` and `--manifest`."""
 
     def build(function: Callable[..., Any]) -> click.Command:

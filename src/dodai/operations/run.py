@@ -145,7 +145,9 @@ class _Deploying:
 
     async def _started(self, service: Service, _: StepContext) -> Observed:
         probe = await self.ports.host.probe(service.name, self.request.release)
-        return Observed("done" if probe.ready else "needed", probe.detail or probe.state)
+        if probe.ready:
+            return Observed("done", probe.detail or probe.state)
+        return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
 
     async def _start(self, service: Service, _: StepContext) -> None:
         release = self.request.release

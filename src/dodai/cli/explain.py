@@ -1,0 +1,88 @@
+"""`dodai explain CODE` and `dodai explain manifest`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import cast
+
+import click
+
+from dodai.cli.session import Session, define
+from dodai.core import codes
+from dodai.core.errors import Code, DodaiError
+from dodai.core.page import LANGS, Lang
+
+
+@define(
+    "explain", summary="Explain a code, or the manifest", example="dodai explain DOD203 --lang ja", needs_manifest=False
+)
+@click.argument("what", required=False)
+@click.option("--lang", type=click.Choice(LANGS), default="en", show_default=True, help="The language of the page.")
+def command(session: Session, what: str | None, lang: str) -> None:
+    from dodai.wiring.registry import codes as registry
+    from dodai.wiring.registry import reference
+
+    language = cast(Lang, lang)
+    if what == "manifest":
+        if session.output.as_json:
+            session.output.data("dodai.manifest-schema/1", {"jsonSchema": reference().json_schema()})
+        else:
+            session.output.line(reference().text)
+        return
+    known = registry()
+    if what is None:
+        _list(session, list(known.values()), language)
+        return
+    code = known.find(what)
+    if code is None:
+        words = [*known, *(c.name for c in known.values())]
+        nearest = difflib.get_close_matches(what.upper(), words, n=1) or difflib.get_close_matches(what, words, n=1)
+        fix = f"did you mean `{nearest[0]}`?" if nearest else "`dodai explain` lists every code"
+        raise DodaiError(codes.UNKNOWN_WORD, f"there is no code `{what}`", fix, exit_code=2)
+    if session.output.as_json:
+        session.output.data("dodai.code/1", {"code": as_json(code, language)})
+    else:
+        session.output.line(page(code, language))
+
+
+def _list(session: Session, known: list[Code], lang: Lang) -> None:
+    if session.output.as_json:
+        session.output.data("dodai.codes/1", {"codes": [as_json(code, lang) for code in known]})
+        return
+    for code in known:
+        session.output.line(f"{code.id}  {code.name:34} {code.what(lang)}")
+
+
+def as_json(code: Code, lang: Lang) -> dict[str, str]:
+    """One code as JSON, its sentences in `lang`."""
+    return {
+        "id": code.id,
+        "name": code.name,
+        "area": code.area,
+        "level": code.level,
+        "found": code.found,
+        "what": code.what(lang),
+        "why": code.why(lang),
+        "fix": code.fix(lang),
+        "bad": code.bad,
+        "good": code.good,
+        "since": code.since,
+        "source": code.source,
+    }
+
+
+def page(code: Code, lang: Lang) -> str:
+    """The page of one code as plain text."""
+    words = {
+        "en": ("What", "Why", "Fix", "Bad", "Good", "Source"),
+        "ja": ("内容", "理由", "対処", "悪い例", "良い例", "出典"),
+    }
+    what, why, fix, bad, good, source = words[lang]
+    parts = [f"{code.id} {code.name}  ({code.area}, {code.level}, {code.found})", ""]
+    parts += [f"{what}: {code.what(lang)}", f"{why}: {code.why(lang)}", f"{fix}: {code.fix(lang)}"]
+    for title, text in ((bad, code.bad), (good, code.good)):
+        if text:
+            parts += ["", f"{title}:", *(f"    {line}" for line in text.rstrip().splitlines())]
+    if code.source:
+        parts += ["", f"{source}: {code.source}"]
+    return "\n".join(parts)

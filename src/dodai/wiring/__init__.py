@@ -1,0 +1,7 @@
+"""Manifest to chosen providers: the only place that knows both."""
+
+from __future__ import annotations
+
+from dodai.wiring.project import Project
+
+__all__ = ["Project"]

@@ -1,0 +1,72 @@
+"""A repository with a manifest: where it stands, what it says, where its state is kept."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+from dodai.core.manifest import Manifest, read
+from dodai.operations.policy import Environment, OperationsPolicy
+from dodai.wiring.registry import reference
+
+
+@dataclass(frozen=True)
+class Project:
+    """`root` is the folder of the manifest; `state` is where dodai keeps what it knows (`.dodai`, ignored by git)."""
+
+    root: Path
+    manifest: Manifest
+
+    @classmethod
+    def find(cls, path: Path | None = None) -> Project:
+        """The project of `path`, or of the nearest `dodai.toml` upwards; DOD050 when there is none."""
+        file = path if path is not None else nearest_manifest(Path.cwd())
+        if file is None or not file.is_file():
+            shown = f"`{path}` is not a file" if path else f"no `dodai.toml` in `{Path.cwd()}` or above it"
+            raise DodaiError(codes.MANIFEST_NOT_FOUND, shown, codes.MANIFEST_NOT_FOUND.fix.en, exit_code=2)
+        return cls.load(file.read_bytes(), file.resolve().parent, file.name)
+
+    @classmethod
+    def load(cls, text: bytes, root: Path, name: str = "dodai.toml") -> Project:
+        """The project whose manifest is `text`; used to rebuild a plan from what its journal recorded."""
+        return cls(root, read(text, reference(), path=name))
+
+    @cached_property
+    def policy(self) -> OperationsPolicy:
+        return OperationsPolicy.from_manifest(self.manifest)
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".dodai"
+
+    @property
+    def python(self) -> str:
+        """The interpreter of the user's code: `[project].python`, else the one that runs dodai."""
+        named = str(self.manifest.data["project"]["python"])
+        return str(self.root / named) if named else sys.executable
+
+    @property
+    def environments(self) -> dict[str, Environment]:
+        """`local` is always there, whether or not the manifest describes it."""
+        local = Environment("local", "local", (), "", 0, protected=False)
+        return {"local": local, **self.policy.environments}
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name; DOD051 names the ones there are."""
+        known = self.environments
+        if name in known:
+            return known[name]
+        nearest = difflib.get_close_matches(name, known, n=1)
+        fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(f'`{n}`' for n in known)}"
+        raise DodaiError(codes.UNKNOWN_WORD, f"there is no environment `{name}`", fix, exit_code=2)
+
+
+def nearest_manifest(folder: Path) -> Path | None:
+    """The `dodai.toml` of `folder` or of the nearest folder above it."""
+    candidates = (parent / "dodai.toml" for parent in (folder, *folder.parents))
+    return next((file for file in candidates if file.is_file()), None)
