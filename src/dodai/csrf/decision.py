@@ -54,7 +54,7 @@ class Provenance:
     """What the browser says about where a request comes from.
 
     `same`: from us. `trusted`: from an origin in the manifest. `unknown`: it says nothing (old browser, or no browser).
-    `hostile`: from elsewhere, or it contradicts itself. `browser_says_so` is True only for `Sec-Fetch-Site: same-origin`.
+    `hostile`: from elsewhere, or it contradicts itself. `browser_says_so`: it sent `Sec-Fetch-Site: same-origin`.
     """
 
     state: Literal["same", "trusted", "unknown", "hostile"]
@@ -148,25 +148,25 @@ def needs_token(mode: Mode, provenance: Provenance) -> bool:
     return mode != "either" or provenance.state == "unknown"
 
 
-def decide(mode: Mode, provenance: Provenance, token: TokenState | None, *, anonymous: bool) -> Decision:
-    """Whether an unsafe request may pass. `token` None: it was not looked at because `needs_token` was False.
+def decide(mode: Mode, provenance: Provenance, state: TokenState | None, *, anonymous: bool) -> Decision:
+    """Whether an unsafe request may pass. `state` None: no token was looked for because `needs_token` was False.
 
-    `anonymous` says that the visitor has neither a subject nor a nonce from `login()`. For such a visitor a genuine token
-    of another anonymous nonce passes when the browser itself vouches for the request: two tabs that were opened at once
-    on the first visit overwrite each other's cookie.
+    `anonymous` says that the visitor has neither a subject nor a nonce from `login()`. For such a visitor a genuine
+    token of another anonymous nonce passes when the browser itself vouches for the request: two tabs that were opened
+    at once on the first visit overwrite each other's cookie.
     `report` decides like `both`; whoever calls lets the request pass and counts it.
     """
     if provenance.state == "hostile":
         return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
     if not needs_token(mode, provenance):
         return Decision(True, provenance.reason)
-    if token == "valid":
+    if state == "valid":
         return Decision(True, "token")
-    if token == "foreign_anonymous" and anonymous and provenance.browser_says_so:
+    if state == "foreign_anonymous" and anonymous and provenance.browser_says_so:
         return Decision(True, "grace")
-    state = token or "missing"
-    code, status = _REFUSALS[state]
-    return Decision(False, state if state.startswith("cookie") else f"token_{state}", code, status)
+    found = state or "missing"
+    code, status = _REFUSALS[found]
+    return Decision(False, found if found.startswith("cookie") else f"token_{found}", code, status)
 
 
 def decide_exempt(*, holds: bool) -> Decision:

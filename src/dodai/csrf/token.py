@@ -135,16 +135,15 @@ def verify(
         return "unknown_key"
     body = base64.urlsafe_b64decode(encoded + "==")
     pad, mac = body[:32], _xor(body[:32], body[32:])
-    own = nonce is not None and hmac.compare_digest(mac, _mac(key, bind(key, nonce, subject), time))
-    binding = b"" if own else _xor(pad[16:], _hmac(key.pad, pad[:16])[:16])
-    if not own and not hmac.compare_digest(mac, _mac(key, binding, time)):
+    binding = _xor(pad[16:], _hmac(key.pad, pad[:16])[:16])
+    if not hmac.compare_digest(mac, _mac(key, binding, time)):
         return "tampered"
     age_s = now_s - int(time, 16)
     if age_s > max_age_s:
         return "expired"
     if age_s < -CLOCK_SKEW_S:
         return "future"
-    if own:
+    if nonce is not None and hmac.compare_digest(binding, bind(key, nonce, subject)):
         return "valid"
     return "foreign" if binding[0] & _SIGNED_IN else "foreign_anonymous"
 
