@@ -1,0 +1,1 @@
+"""The quiz's backend: rules and data, spoken to over gRPC."""

@@ -1,0 +1,74 @@
+"""`python -m backend`: serves the quiz on 127.0.0.1:$PORT until SIGTERM, then finishes what it began and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import dodai.grpc
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from psycopg_pool import AsyncConnectionPool
+
+from backend.faults import DatabaseFaults
+from backend.health import Health
+from backend.service import Quiz
+from backend.settings import Settings
+from backend.store import Pool, Store
+from contract.quiz_pb2_grpc import add_QuizServicer_to_server
+
+POOL_SIZE = 10
+POOL_WAIT_S = 2.0
+STATEMENT_TIMEOUT_MS = 3000
+LOCK_TIMEOUT_MS = 2000
+CONNECT_TIMEOUT_S = 3
+DRAIN_S = 8.0
+
+
+def make_pool(settings: Settings) -> Pool:
+    """A pool in which nothing waits for ever: not for a connection, a lock or a statement."""
+    return AsyncConnectionPool(
+        settings.database_url,
+        kwargs={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "quiz-backend",
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
+        },
+        min_size=2,
+        max_size=POOL_SIZE,
+        timeout=POOL_WAIT_S,
+        max_waiting=POOL_SIZE * 10,
+        reconnect_timeout=60.0,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+
+
+async def main() -> None:
+    settings = Settings.of(os.environ)
+    pool = make_pool(settings)
+    await pool.open(wait=False)
+    store = Store(pool)
+    health = Health(store)
+    server = grpc.aio.server(interceptors=[*dodai.grpc.aio_server_interceptors(), DatabaseFaults(settings.release)])
+    add_QuizServicer_to_server(Quiz(store), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_insecure_port(f"127.0.0.1:{settings.port}")
+    await server.start()
+    await stop_signal()
+    health.leave()
+    await server.stop(DRAIN_S)
+    await pool.close()
+
+
+async def stop_signal() -> None:
+    """Returns at SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,1 @@
+"""The contract between the tiers: quiz.proto, and what protoc makes of it."""

@@ -1,0 +1,53 @@
+"""When something is not as it should be: a page that says what to do and how to find this request again."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from web.backend import BackendError
+from web.pages import Pages, request_id, wants_piece
+
+# The sentences of words.toml that fit a status; what is not listed is told in general words.
+TOLD = (401, 403, 404, 409, 422, 503, 504)
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    answer = show(request, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def on_backend(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BackendError)
+    answer = show(request, error.http_status)
+    if error.http_status in (503, 504):
+        answer.headers["retry-after"] = "2"
+    return answer
+
+
+async def on_any(request: Request, error: Exception) -> Response:  # noqa: ARG001 - it is logged by the layer outside
+    return show(request, 500)
+
+
+def show(request: Request, status: int) -> Response:
+    """The error as a page, a piece of a page or JSON, whichever was asked for."""
+    if _wants_json(request):
+        body = {"error": {"status": status, "name": HTTPStatus(status).phrase}, "requestId": request_id()}
+        return JSONResponse(body, status, {"cache-control": "no-store"})
+    pages: Pages = request.state.pages
+    told = str(status) if status in TOLD else "500" if status >= 500 else "400"
+    template = "_notice.html" if wants_piece(request) else "error.html"
+    return pages.show(request, template, status=status, told=told, code=status)
+
+
+def _wants_json(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept
+
+
+handlers = {HTTPException: on_http, BackendError: on_backend, Exception: on_any}

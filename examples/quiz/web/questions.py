@@ -1,0 +1,84 @@
+"""Reading and answering questions."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from contract import quiz_pb2 as pb
+from web.backend import Backend, BackendError
+from web.pages import TOPICS, Pages, wants_piece
+from web.words import lang_of
+
+
+async def home(request: Request) -> Response:
+    topic = request.query_params.get("topic", "")
+    if topic and topic not in TOPICS:
+        raise HTTPException(404)
+    found = await _backend(request).list_questions(lang_of(request), topic)
+    return _pages(request).show(request, "home.html", questions=found.questions, topic=topic)
+
+
+async def next_question(request: Request) -> Response:
+    after = request.query_params.get("after", "")
+    try:
+        found = await _backend(request).next_question(lang_of(request), int(after) if after.isdecimal() else 0)
+    except BackendError as error:
+        if error.http_status != 404:
+            raise
+        return RedirectResponse("/", 303)
+    return RedirectResponse(f"/questions/{found}", 303)
+
+
+async def question(request: Request) -> Response:
+    found = await _backend(request).get_question(request.path_params["question"])
+    return _pages(request).show(
+        request, "question.html", question=found, attempt=str(uuid4()), verdict=None, problem=""
+    )
+
+
+async def answer(request: Request) -> Response:
+    """The verdict itself rather than a redirect to it: the same form again gets the same verdict (`attempt`)."""
+    asked = request.path_params["question"]
+    form = await request.form()
+    choice, attempt = str(form.get("choice", "")), str(form.get("attempt", ""))
+    if choice not in ("1", "2", "3", "4"):
+        found = await _backend(request).get_question(asked)
+        return _ask(request, found, attempt, problem="choice")
+    verdict = await _backend(request).answer(attempt, asked, int(choice))
+    template = "_verdict.html" if wants_piece(request) else "question.html"
+    return _pages(request).show(request, template, question=verdict.question, verdict=verdict)
+
+
+routes = [
+    Route("/", home, name="home"),
+    Route("/next", next_question, name="next"),
+    Route("/questions/{question:int}", question, name="question"),
+    Route("/questions/{question:int}/answer", answer, methods=["POST"], name="answer"),
+]
+
+
+def _ask(request: Request, question: pb.Question, attempt: str, problem: str = "") -> Response:
+    return _pages(request).show(
+        request,
+        "question.html",
+        status=422 if problem else 200,
+        question=question,
+        attempt=attempt,
+        verdict=None,
+        problem=problem,
+    )
+
+
+def _backend(request: Request) -> Backend:
+    backend: Backend = request.state.backend
+    return backend
+
+
+def _pages(request: Request) -> Pages:
+    pages: Pages = request.state.pages
+    return pages
