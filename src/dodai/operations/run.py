@@ -94,7 +94,6 @@ def _secrets(ports: DeployPorts) -> Step:
         observe=observe,
         apply=apply,
         verify=observe,
-        on_failure="fix_forward",
         timeout_s=10.0,
     )
 
@@ -117,7 +116,6 @@ def _database(ports: DeployPorts, spec: ProcessSpec) -> Step:
         observe=observe,
         apply=apply,
         verify=observe,
-        on_failure="fix_forward",
         timeout_s=60.0,
     )
 

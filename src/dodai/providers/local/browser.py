@@ -1,0 +1,66 @@
+"""One visitor over HTTP: cookies kept, redirects shown, a fresh connection for each request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from dodai.operations.journey import Answer
+
+
+class HttpBrowser:
+    """A `Browser` for journeys and drills. `timeout_s` bounds each request as a whole.
+
+    It sends what a browser sends with a form of the same origin (`Origin`, `Sec-Fetch-Site`), so that a journey meets
+    the protection people meet; a drill that plays a hostile page overrides those headers.
+    """
+
+    def __init__(self, base_url: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> None:
+        self._base_url = base_url.rstrip("/")
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._client = httpx2.AsyncClient(
+            timeout=timeout_s, limits=limits, headers=dict(headers or {}), follow_redirects=False, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> Answer:
+        """The answer; raises `OSError` when none came."""
+        own = {"accept": "text/html,application/xhtml+xml,application/json;q=0.9"}
+        if method not in ("GET", "HEAD"):
+            own |= {"origin": self._base_url, "sec-fetch-site": "same-origin"}
+        began = time.perf_counter()
+        try:
+            response = await self._client.request(
+                method,
+                path if "://" in path else self._base_url + path,
+                data=dict(form) if form is not None else None,
+                content=content,
+                headers={**own, **(headers or {})},
+            )
+        except httpx2.TransportError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        seconds = time.perf_counter() - began
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, found, response.text, seconds)

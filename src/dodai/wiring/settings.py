@@ -1,0 +1,71 @@
+"""What services of a local environment are told: addresses, the database, and secrets made for development."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodai.operations.policy import OperationsPolicy, Service
+
+KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
+"""dodai's own key rings: every service gets them, whether or not the manifest names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """`file` keeps the secrets (mode 0600, never in a release or a journal); `addresses` asks the Host."""
+
+    policy: OperationsPolicy
+    file: Path
+    origins: tuple[str, ...]
+    database_url: str
+    address: Callable[[str], Awaitable[str]]
+
+    async def missing(self) -> tuple[str, ...]:
+        known = self.values()
+        return tuple(name for name in (*KEY_RINGS, *self.policy.secrets) if name not in known)
+
+    async def complete(self) -> None:
+        known = dict(self.values())
+        for name in await self.missing():
+            known[name] = _key_ring() if name in KEY_RINGS else secrets.token_urlsafe(32)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(known, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self.file)
+
+    async def environment(self, service: Service) -> Mapping[str, str]:
+        known = self.values()
+        own = [secret.name for secret in self.policy.secrets.values() if service.name in secret.used_by]
+        values = {name: known[name] for name in (*KEY_RINGS, *own)}
+        values["DODAI_PUBLIC_ORIGINS"] = ",".join(self.origins)
+        for need in service.needs:
+            values[f"{_shout(need)}_ADDR"] = await self.address(need)
+        if self.database_url and service.name in self.policy.database.used_by:
+            values[self.policy.database.variable] = self.database_url
+        return values
+
+    def values(self) -> Mapping[str, str]:
+        """The secrets by name; empty before the first `complete`."""
+        try:
+            found: dict[str, str] = json.loads(self.file.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+
+def _key_ring() -> str:
+    return "k1:" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+
+
+def _shout(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name).upper()
