@@ -1,0 +1,131 @@
+"""The asyncio server side: one interceptor, one line per RPC, unary and streaming."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from dodai.core.request import bind, unbind
+from dodai.grpc.metadata import reply_metadata
+from dodai.grpc.served import Served, call_failure, status_name
+from dodai.grpc.server import wrap_handler as wrap_sync_handler
+from dodai.runtime import Runtime
+
+Handler = Any
+_CACHE_LIMIT = 1000
+
+
+class AioServerInterceptor(aio.ServerInterceptor):  # type: ignore[misc]
+    """Opens the context of every RPC and writes its line, also for methods that do not exist."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Handler | None]], handler_call_details: Any
+    ) -> Handler:
+        method = handler_call_details.method
+        if isinstance(method, bytes):
+            method = method.decode("utf-8", "replace")
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return _unimplemented(self._runtime, method)
+        known = self._wrapped.get(method)
+        if known is not None and known[0] is handler:
+            return known[1]
+        wrapped = _wrap_handler(self._runtime, method, handler)
+        if len(self._wrapped) < _CACHE_LIMIT:
+            self._wrapped[method] = (handler, wrapped)
+        return wrapped
+
+
+def _wrap_handler(runtime: Runtime, method: str, handler: Handler) -> Handler:
+    streams_in, streams_out = handler.request_streaming, handler.response_streaming
+    kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
+    behaviour = getattr(handler, kind)
+    if inspect.isasyncgenfunction(behaviour):
+        wrapped: Any = _wrap_generator(runtime, method, behaviour)
+    elif inspect.iscoroutinefunction(behaviour):
+        wrapped = _wrap_coroutine(runtime, method, behaviour)
+    else:
+        return wrap_sync_handler(runtime, method, handler)
+    build = getattr(grpc, f"{kind}_rpc_method_handler")
+    return build(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _wrap_coroutine(runtime: Runtime, method: str, behaviour: Callable[..., Awaitable[Any]]) -> Any:
+    async def serve(request: Any, servicer: Any) -> Any:
+        served = Served(runtime, method, servicer)
+        token = bind(served.context)
+        servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
+        try:
+            response = await behaviour(request, servicer)
+            _keep_ours(servicer, served)
+            served.finish(status_name(servicer.code(), "OK"))
+        except BaseException as error:
+            await _ended(served, servicer, error)
+            raise
+        else:
+            return response
+        finally:
+            unbind(token)
+
+    return serve
+
+
+def _wrap_generator(runtime: Runtime, method: str, behaviour: Callable[..., AsyncIterator[Any]]) -> Any:
+    async def serve(request: Any, servicer: Any) -> AsyncIterator[Any]:
+        served = Served(runtime, method, servicer)
+        token = bind(served.context)
+        servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
+        try:
+            async for message in behaviour(request, servicer):
+                yield message
+            _keep_ours(servicer, served)
+            served.finish(status_name(servicer.code(), "OK"))
+        except BaseException as error:
+            await _ended(served, servicer, error)
+            raise
+        finally:
+            unbind(token)
+
+    return serve
+
+
+async def _ended(served: Served, servicer: Any, error: BaseException) -> None:
+    """Write the line of an RPC that `error` ended; an exception of the handler becomes INTERNAL without its words."""
+    if isinstance(error, aio.AbortError):
+        served.finish(status_name(servicer.code(), "UNKNOWN"))
+    elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+        served.finish(served.cancelled_status(servicer))
+    elif isinstance(error, Exception):
+        served.note(error)
+        code, details = call_failure(error) or (grpc.StatusCode.INTERNAL, served.failure_message())
+        served.finish(code.name)
+        await servicer.abort(code, details)
+    else:
+        served.note(error)
+        served.finish("UNKNOWN")
+
+
+def _keep_ours(servicer: Any, served: Served) -> None:
+    """Add our trailing metadata again if the handler set its own."""
+    own = servicer.trailing_metadata() or ()
+    if not any(name == "x-request-id" for name, _ in own):
+        servicer.set_trailing_metadata([*own, *reply_metadata(served.runtime, served.context)])
+
+
+def _unimplemented(runtime: Runtime, method: str) -> Handler:
+    async def refuse(_: Any, servicer: Any) -> None:
+        served = Served(runtime, method, servicer, known=False)
+        servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
+        served.finish("UNIMPLEMENTED")
+        await servicer.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+    return grpc.stream_stream_rpc_method_handler(refuse)

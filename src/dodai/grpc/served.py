@@ -1,0 +1,79 @@
+"""One served RPC: its context, how it ended, and its line. Shared by the asyncio and the threaded server."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import grpc
+
+from dodai.core.line import RPC_STATUSES, UNMATCHED, Outcome, rpc_outcome
+from dodai.core.request import RequestContext
+from dodai.grpc.metadata import incoming, rpc_name
+from dodai.observability.line_format import error_name, stack_of
+from dodai.runtime import Runtime
+
+_STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
+
+
+class Served:
+    """Made when an RPC arrives; `finish` writes its one line, whatever happened in between."""
+
+    __slots__ = ("context", "known", "method", "runtime", "started", "status", "written")
+
+    def __init__(self, runtime: Runtime, method: str, servicer_context: Any, *, known: bool = True) -> None:
+        self.started = perf_counter()
+        self.runtime = runtime
+        self.method = method
+        self.known = known
+        self.status = ""
+        self.written = False
+        metadata = servicer_context.invocation_metadata()
+        self.context: RequestContext = incoming(runtime, metadata, servicer_context.time_remaining())
+
+    def note(self, error: BaseException) -> None:
+        """Remember what went wrong inside the handler."""
+        self.context.error = error_name(error)
+        self.context.stack = stack_of(error)
+
+    def failure_message(self) -> str:
+        """What the caller of a failed RPC is told: never the exception's own words."""
+        return f"DOD061 unhandled-error: the service failed, request id {self.context.request_id}"
+
+    def finish(self, status: str) -> None:
+        """Write the line, once; `status` is a gRPC status name."""
+        if self.written:
+            return
+        self.written = True
+        outcome: Outcome = rpc_outcome(status)
+        seconds = perf_counter() - self.started
+        line = self.runtime.line(self.context, "rpc", status=status, outcome=outcome, latency_s=seconds)
+        if self.known:
+            line["rpc"] = rpc_name(self.method)
+        else:
+            line["rpc"] = UNMATCHED
+            line["path"] = self.method[:128]
+        self.runtime.write_request(line, self.context)
+
+    def cancelled_status(self, servicer_context: Any) -> str:
+        """Which of the two cancellations it was: the deadline's, or the caller's."""
+        remaining = servicer_context.time_remaining()
+        return "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0.0 else "CANCELLED"
+
+
+def status_name(code: Any, default: str) -> str:
+    """The name of a status set on a servicer context, which may be a `StatusCode`, a number or nothing."""
+    if code is None:
+        return default
+    name = getattr(code, "name", None) or _STATUS_NAMES.get(code, "")
+    return name if name in RPC_STATUSES else "UNKNOWN"
+
+
+def call_failure(error: BaseException) -> tuple[Any, str] | None:
+    """(status code, details) to answer with when a call this handler made failed; None for any other error."""
+    code = error.code() if isinstance(error, grpc.RpcError) and callable(getattr(error, "code", None)) else None
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED or isinstance(error, TimeoutError):
+        return grpc.StatusCode.DEADLINE_EXCEEDED, "DOD065 dependency-timeout"
+    if code is grpc.StatusCode.UNAVAILABLE or getattr(error, "refusal", None) is not None:
+        return grpc.StatusCode.UNAVAILABLE, "DOD064 dependency-unavailable"
+    return None
