@@ -1,0 +1,188 @@
+"""PostgreSQL servers of our own: one that lives as long as a block, and one that keeps its data."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from psycopg import sql
+
+from dodai.providers.postgres.binaries import Binaries, find_binaries
+from dodai.providers.postgres.connection import coded, connect
+from dodai.providers.postgres.identity import (
+    Identity,
+    clean_environment,
+    give,
+    server_identity,
+)
+from dodai.providers.postgres.place import (
+    open_place,
+    owned_directory,
+    remove,
+    sweep,
+)
+from dodai.providers.postgres.server import (
+    BASE_SETTINGS,
+    LOOPBACK,
+    THROW_AWAY_SETTINGS,
+    ServerCommand,
+    droppable,
+    free_port,
+    hba_text,
+    running,
+    settings_text,
+)
+from dodai.providers.postgres.template import SUPERUSER, fill, runnable
+
+SOCKET_PORT = 5432
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A server on this machine: where it keeps its data and how to reach it.
+
+    `port` names the socket always, and a TCP port of 127.0.0.1 when `tcp`. `command` is how to run it.
+    """
+
+    binaries: Binaries
+    identity: Identity
+    directory: Path
+    data_dir: Path
+    socket_dir: Path
+    port: int
+    tcp: bool
+    user: str
+    password: str = field(repr=False)
+    command: ServerCommand = field(repr=False)
+
+    def dsn(self, database: str = "postgres", *, tcp: bool = False) -> str:
+        """The URL of `database`: over the socket without a password, or with `tcp` over loopback with it."""
+        name = quote(database, safe="")
+        if tcp and self.tcp:
+            return f"postgresql://{quote(self.user)}:{quote(self.password)}@{LOOPBACK}:{self.port}/{name}"
+        return f"postgresql://{quote(self.user)}@/{name}?host={quote(str(self.socket_dir), safe='/')}&port={self.port}"
+
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """The URL of the new database `name`, a copy of `template` (which nobody may be connected to)."""
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        self.administer(statement, f"create database {name}")
+        return self.dsn(name)
+
+    def ensure_database(self, name: str) -> str:
+        """The URL of database `name`, made when absent."""
+        with connect(self.dsn(), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+        return self.dsn(name) if found else self.create_database(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove `name` if it exists, ending the sessions in it."""
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        self.administer(statement, f"drop database {name}")
+
+    @contextlib.contextmanager
+    def fresh_database(self, prefix: str = "fresh", *, template: str = "template1") -> Iterator[str]:
+        """The URL of a database that exists for the length of the block."""
+        name = f"{prefix}_{secrets.token_hex(4)}"
+        self.create_database(name, template=template)
+        try:
+            yield self.dsn(name)
+        finally:
+            self.drop_database(name)
+
+    def administer(self, statement: sql.Composed, doing: str) -> None:
+        with connect(self.dsn(), autocommit=True) as connection, coded(self.dsn(), doing):
+            connection.execute(statement)
+
+
+@contextlib.contextmanager
+def throw_away(
+    binaries: Binaries | None = None,
+    *,
+    settings: Mapping[str, str] | None = None,
+    tcp: bool = False,
+    base: Path | None = None,
+) -> Iterator[Cluster]:
+    """An empty server that is gone after the block, and after `kill -9` of this process.
+
+    `settings` are further lines of postgresql.conf; with `tcp` it listens on a free port of 127.0.0.1 too; `base` is
+    where its directory is made (the temporary directory). Raises DOD380 to DOD382.
+    """
+    with workspace(binaries, base) as (place, directory, found, identity):
+        data_dir = directory / "data"
+        password = fill(data_dir, place, found, identity)
+        cluster = assemble(
+            found, identity, directory, data_dir, socket_directory(directory / "s", identity),
+            port=free_port() if tcp else SOCKET_PORT, tcp=tcp, password=password,
+            settings={**THROW_AWAY_SETTINGS, **(settings or {})},
+        )  # fmt: skip
+        with running(cluster.command):
+            yield cluster
+
+
+@contextlib.contextmanager
+def workspace(binaries: Binaries | None, base: Path | None = None) -> Iterator[tuple[Path, Path, Binaries, Identity]]:
+    """The place, a directory in it that is removed after the block, and binaries that the identity may execute."""
+    identity = server_identity()
+    place = open_place(identity, base)
+    sweep(place)
+    found = runnable(place, binaries or find_binaries(), identity)
+    directory = owned_directory(place, "c", identity)
+    try:
+        yield place, directory, found, identity
+    finally:
+        remove(directory)
+
+
+def assemble(
+    binaries: Binaries,
+    identity: Identity,
+    directory: Path,
+    data_dir: Path,
+    socket_dir: Path,
+    *,
+    port: int,
+    tcp: bool,
+    password: str,
+    settings: Mapping[str, str],
+    user: str = SUPERUSER,
+) -> Cluster:
+    """The cluster whose configuration is now in `directory`, outside the data: a copy brings none of its own."""
+    files = {"hba_file": directory / "pg_hba.conf", "ident_file": directory / "pg_ident.conf"}
+    addresses = {
+        "listen_addresses": LOOPBACK if tcp else "",
+        "port": str(port),
+        "unix_socket_directories": str(socket_dir),
+        **{name: str(path) for name, path in files.items()},
+    }
+    configuration = directory / "postgresql.conf"
+    write(configuration, settings_text({**BASE_SETTINGS, **settings, **addresses}))
+    write(files["hba_file"], hba_text())
+    write(files["ident_file"], "")
+    uid, gid = droppable(identity)
+    command = ServerCommand(
+        argv=(str(binaries.tool("postgres")), "-D", str(data_dir), "-c", f"config_file={configuration}"),
+        cwd=Path("/"),
+        socket=socket_dir / f".s.PGSQL.{port}",
+        log=directory / "log",
+        data_dir=data_dir,
+        env=clean_environment(),
+        uid=uid,
+        gid=gid,
+    )
+    return Cluster(binaries, identity, directory, data_dir, socket_dir, port, tcp, user, password, command)
+
+
+def socket_directory(path: Path, identity: Identity) -> Path:
+    """A directory that only `identity` (and root) may enter: that is what lets the socket go without a password."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    give(path, identity)
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o644)

@@ -1,0 +1,234 @@
+"""Connections to any PostgreSQL whose failures are coded and never show a password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import conninfo
+from psycopg.abc import ConnParam
+
+from dodai.core.errors import DodaiError
+from dodai.providers.postgres.codes import REFUSED, UNREACHABLE
+
+CONNECT_TIMEOUT_S = 10
+APPLICATION_NAME = "dodai"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a connection string leads, without its password. `host` is empty or a path for a unix socket."""
+
+    host: str
+    port: str
+    database: str
+    user: str
+
+    @property
+    def is_socket(self) -> bool:
+        return not self.host or self.host.startswith(("/", "@"))
+
+    def __str__(self) -> str:
+        place = f"{self.user}@" if self.user else ""
+        return f"postgresql://{place}{self.host}:{self.port or '5432'}/{self.database}"
+
+
+def address(dsn: str) -> Address:
+    """Where `dsn` (a URL or `key=value` words) leads; raises DOD385 when libpq cannot read it."""
+    words = parameters(dsn)
+    host = words.get("host") or words.get("hostaddr") or ""
+    database = words.get("dbname") or words.get("user") or ""
+    return Address(str(host), str(words.get("port") or ""), str(database), str(words.get("user") or ""))
+
+
+def parameters(dsn: str) -> Mapping[str, Any]:
+    try:
+        return conninfo.conninfo_to_dict(dsn)
+    except psycopg.Error as error:
+        raise DodaiError(
+            REFUSED,
+            f"the database URL cannot be read: {without_secrets(str(error), dsn)}",
+            "write it as `postgresql://user:password@host:5432/name`; special characters percent-encoded",
+            exit_code=2,
+        ) from None
+
+
+def connect(
+    dsn: str,
+    *,
+    application_name: str = APPLICATION_NAME,
+    timeout_s: int = CONNECT_TIMEOUT_S,
+    autocommit: bool = False,
+    **options: ConnParam,
+) -> psycopg.Connection[Any]:
+    """An open connection; `options` are further libpq words (`options="-c lock_timeout=2s"`).
+
+    Raises DOD384 when nothing answers within `timeout_s` (per address of the host), DOD385 when the server refuses.
+    """
+    words = {"connect_timeout": timeout_s, "application_name": application_name, **options}
+    try:
+        return psycopg.Connection.connect(
+            conninfo.make_conninfo(dsn, **words), autocommit=autocommit, prepare_threshold=None
+        )
+    except psycopg.Error as error:
+        raise not_connected(error, dsn) from None
+
+
+async def connect_async(
+    dsn: str,
+    *,
+    application_name: str = APPLICATION_NAME,
+    timeout_s: int = CONNECT_TIMEOUT_S,
+    autocommit: bool = False,
+    **options: ConnParam,
+) -> psycopg.AsyncConnection[Any]:
+    """The same as `connect`, for a running event loop."""
+    words = {"connect_timeout": timeout_s, "application_name": application_name, **options}
+    try:
+        return await psycopg.AsyncConnection.connect(
+            conninfo.make_conninfo(dsn, **words), autocommit=autocommit, prepare_threshold=None
+        )
+    except psycopg.Error as error:
+        raise not_connected(error, dsn) from None
+
+
+@contextmanager
+def coded(dsn: str, doing: str = "") -> Iterator[None]:
+    """Failures of the connection inside the block become DodaiErrors; errors of the SQL itself pass through.
+
+    `doing` (`apply 0003_add.sql`) is put before the message.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        mapped = failure(error, dsn, doing)
+        if mapped is None:
+            raise
+        raise mapped from error
+
+
+def not_connected(error: psycopg.Error, dsn: str) -> DodaiError:
+    parameters(dsn)
+    return failure(error, dsn) or unreachable(dsn, without_secrets(str(error), dsn))
+
+
+def failure(error: psycopg.Error, dsn: str, doing: str = "") -> DodaiError | None:
+    """What `error` means to a person when it is about the connection or the server; None when it is about the SQL."""
+    said = without_secrets(str(error), dsn)
+    where = address(dsn)
+    before = f"{doing}: " if doing else ""
+    for problem in PROBLEMS:
+        if problem.matches(error.sqlstate, said):
+            return DodaiError(
+                REFUSED if problem.refused else UNREACHABLE,
+                before + problem.message.format(where=where, user=where.user, database=where.database),
+                problem.fix,
+                fault="user" if problem.refused else "provider",
+                details=tail(said),
+            )
+    if is_broken(error):
+        return unreachable(dsn, said, before)
+    return None
+
+
+def is_broken(error: psycopg.Error) -> bool:
+    """Whether the connection itself failed: libpq reports that without an SQLSTATE, a dying server with class 57/08."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate[:2] == "08"
+
+
+def unreachable(dsn: str, said: str, before: str = "") -> DodaiError:
+    return DodaiError(
+        UNREACHABLE,
+        f"{before}no database server answers at `{address(dsn)}`",
+        "check host, port and network from this machine, then try again",
+        fault="provider",
+        details=tail(said),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One way to fail: by SQLSTATE, or by the words libpq gives while connecting, when there is none."""
+
+    states: tuple[str, ...]
+    words: str
+    message: str
+    fix: str
+    refused: bool = True
+
+    def matches(self, sqlstate: str | None, said: str) -> bool:
+        if sqlstate is not None:
+            return sqlstate in self.states
+        return bool(self.words) and re.search(self.words, said) is not None
+
+
+PROBLEMS = (
+    Problem(
+        ("28P01", "28000"),
+        r"password authentication failed|no password supplied|authentication failed|role \"[^\"]*\" does not exist"
+        r"|no pg_hba\.conf entry|is not permitted to log in",
+        "`{where}` refused user `{user}`",
+        "correct the user name or the password in the secret that holds this URL",
+    ),
+    Problem(
+        ("3D000",),
+        r"database \"[^\"]*\" does not exist",
+        "`{where}` has no database `{database}`",
+        "correct the database name, or create it",
+    ),
+    Problem(
+        ("53300",),
+        r"too many (clients|connections)|remaining connection slots are reserved|connection limit exceeded",
+        "`{where}` accepts no more connections",
+        "lower the pool sizes, or wait until sessions end; `SELECT * FROM pg_stat_activity` shows who holds them",
+    ),
+    Problem(
+        ("25006",),
+        r"session is read-only|server is in hot standby mode",
+        "`{where}` is read-only",
+        "use the URL of the primary, and end `default_transaction_read_only`",
+    ),
+    Problem(
+        ("53100",),
+        r"No space left on device",
+        "the disk of `{where}` is full",
+        "give the server room, then repeat the command",
+    ),
+    Problem(
+        (),
+        r"SSL|TLS|certificate|root\.crt",
+        "no verified TLS connection to `{where}`",
+        "check `sslmode` and `sslrootcert` (`system` for a public certificate) and the host name in the certificate",
+        refused=False,
+    ),
+    Problem(
+        ("57P01", "57P02", "57P03"),
+        r"terminating connection|the database system is (starting up|shutting down|not yet accepting|in recovery)",
+        "`{where}` is starting, stopping or ended this session",
+        "wait until it accepts connections, then repeat the command",
+        refused=False,
+    ),
+)
+
+
+def tail(said: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in said.splitlines() if line.strip())[:6]
+
+
+def without_secrets(text: str, dsn: str) -> str:
+    """`text` with the password of `dsn` taken out, however it was written."""
+    secrets = set(re.findall(r"://[^:/@\s]*:([^@\s]+)@", dsn)) | set(re.findall(r"password\s*=\s*'?([^'\s&]+)", dsn))
+    try:
+        words = conninfo.conninfo_to_dict(dsn)
+        secrets |= {str(words[name]) for name in ("password", "sslpassword") if words.get(name)}
+    except psycopg.Error:
+        text = text.replace(dsn, "…")
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text

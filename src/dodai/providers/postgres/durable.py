@@ -1,0 +1,189 @@
+"""A server that keeps its data: the database of a local environment, run by a block or by a Host."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.operations.ports import ProcessSpec
+from dodai.providers.postgres.binaries import Binaries, find_binaries
+from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
+from dodai.providers.postgres.codes import DATA_DIRECTORY
+from dodai.providers.postgres.identity import Identity, can_traverse, server_identity, user_name
+from dodai.providers.postgres.place import ABANDONED_SERVER_WAIT_S, open_place, server_pid, sweep, wait_until
+from dodai.providers.postgres.server import ServerCommand, free_port, require_free, running
+from dodai.providers.postgres.template import init, runnable
+
+PERSISTENT_BASE = Path("/var/tmp")  # noqa: S108 - survives a restart; own subdirectory, owner checked
+
+
+def prepare(
+    directory: Path,
+    binaries: Binaries | None = None,
+    *,
+    port: int = 0,
+    major: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> Cluster:
+    """The cluster kept in `directory`, ready to be run; made when absent, and nothing is running yet.
+
+    `port` 0 keeps the port of last time when it is free, else picks one; `major` is what production runs. When the
+    server's user may not enter `directory`, the data lives below `/var/tmp` and `directory/elsewhere` says where.
+    Raises DOD380 to DOD383; DOD383 with exit code 75 when a server works on it already.
+    """
+    identity = server_identity()
+    place = open_place(identity)
+    sweep(place)
+    home = home_directory(directory, identity)
+    data_dir = home / "data"
+    refuse_running(data_dir)
+    found = choose_binaries(place, binaries, identity, data_dir, major)
+    if data_dir.exists():
+        require_fitting(data_dir, found, identity)
+    else:
+        initialise(home, found, identity)
+    chosen = choose_port(home, port)
+    sockets = place / f"s-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+    return assemble(
+        found, identity, home, data_dir, socket_directory(sockets, identity),
+        port=chosen, tcp=True, password=(home / "password").read_text(), settings=settings or {},
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def durable(
+    directory: Path,
+    binaries: Binaries | None = None,
+    *,
+    port: int = 0,
+    major: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Cluster]:
+    """The cluster kept in `directory`, running for the length of the block; see `prepare` for the arguments."""
+    cluster = prepare(directory, binaries, port=port, major=major, settings=settings)
+    with running(cluster.command):
+        yield cluster
+
+
+def process_spec(cluster: Cluster, name: str = "database", *, forward: bool = False, port: int = 0) -> ProcessSpec:
+    """The same server as a process for a Host; its socket appears when it listens."""
+    command: ServerCommand = cluster.command
+    return ProcessSpec(
+        name=name,
+        command=command.argv,
+        cwd=str(command.cwd),
+        env=command.env,
+        uid=command.uid,
+        gid=command.gid,
+        stop=command.stop,
+        grace_s=command.grace_s,
+        listens=f"127.0.0.1:{cluster.port}" if forward else str(command.socket),
+        forward=forward,
+        port=port,
+    )
+
+
+def home_directory(directory: Path, identity: Identity) -> Path:
+    """Where the data really is: `directory`, or its substitute that `identity` may enter."""
+    mode = 0o711 if identity.drops else 0o700
+    try:
+        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        resolved = directory.resolve()
+        if can_traverse(resolved, identity):
+            return resolved
+        key = hashlib.sha256(str(resolved).encode()).hexdigest()[:12]
+        home = open_place(identity, PERSISTENT_BASE) / f"d-{key}"
+        home.mkdir(mode=mode, exist_ok=True)
+        (resolved / "elsewhere").write_text(f"{home}\n")
+    except OSError as error:
+        raise DodaiError(
+            DATA_DIRECTORY,
+            f"`{directory}` cannot be used for PostgreSQL: {error.strerror}",
+            "name a directory that this user may write",
+        ) from error
+    return home
+
+
+def choose_binaries(place: Path, binaries: Binaries | None, identity: Identity, data_dir: Path, major: int) -> Binaries:
+    """The installation of the data's own major version when it exists, else of the one production runs."""
+    return runnable(place, binaries or find_binaries(major=data_major(data_dir) or major), identity)
+
+
+def data_major(data_dir: Path) -> int:
+    try:
+        return int((data_dir / "PG_VERSION").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def require_fitting(data_dir: Path, binaries: Binaries, identity: Identity) -> None:
+    """Raises DOD383 when `data_dir` belongs to somebody else, is no data directory, or has another major version."""
+    try:
+        owner = data_dir.stat().st_uid
+        readable = (data_dir / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        raise unfit(
+            f"`{data_dir}` is not a PostgreSQL data directory", "move it away, or name another directory"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise unfit(f"`{data_dir}` cannot be read: {error}", "run dodai as the user who made it") from error
+    if owner != identity.uid:
+        raise unfit(
+            f"`{data_dir}` belongs to user `{user_name(owner)}`, the server would run as `{identity.name}`",
+            "run dodai as the user who made it, or move the directory away",
+        )
+    if readable != str(binaries.major):
+        raise unfit(
+            f"`{data_dir}` was made by PostgreSQL {readable}, `{binaries.bin_dir}` is {binaries.version}",
+            f"use the binaries of PostgreSQL {readable}, or move the directory away to start empty",
+        )
+
+
+def refuse_running(data_dir: Path) -> None:
+    """Raises DOD383 (75) when a server works on `data_dir`; one that is just ending with its owner is waited for."""
+    if wait_until(lambda: not server_pid(data_dir), ABANDONED_SERVER_WAIT_S):
+        return
+    pid = server_pid(data_dir)
+    raise DodaiError(
+        DATA_DIRECTORY,
+        f"process `{pid}` runs PostgreSQL in `{data_dir}` already",
+        "stop it (`dodai down ENV`), or use the environment it serves",
+        exit_code=75,
+    )
+
+
+def initialise(home: Path, binaries: Binaries, identity: Identity) -> None:
+    """Make the data directory beside and rename it, so that a killed run leaves no half of one."""
+    work = home / "data.new"
+    if work.exists():
+        import shutil
+
+        shutil.rmtree(work)
+    password = init(work, binaries, identity)
+    secret = home / "password"
+    secret.touch(mode=0o600)
+    secret.chmod(0o600)
+    secret.write_text(password)
+    work.rename(home / "data")
+
+
+def choose_port(home: Path, port: int) -> int:
+    """`port`, required free; for 0 the one of last time when it is free, else a new one, which is kept."""
+    if port:
+        require_free(port)
+        return port
+    kept = home / "port"
+    try:
+        last = int(kept.read_text())
+        require_free(last)
+    except (OSError, ValueError, DodaiError):
+        last = free_port()
+        kept.write_text(f"{last}\n")
+    return last
+
+
+def unfit(message: str, fix: str) -> DodaiError:
+    return DodaiError(DATA_DIRECTORY, message, fix)
