@@ -1,0 +1,68 @@
+"""The routes of an application, asked of the framework that it was written with.
+
+Frameworks are recognised by the modules of their classes and never imported. Nothing here imports the rest of dodai:
+the agent loads this folder by path into the user's interpreter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from .route import Route, top_modules, unwrap
+
+NAMES = ("fastapi", "starlette", "litestar", "django", "flask")
+"""In the order in which they are tried: FastAPI is a Starlette."""
+
+
+def recognise(app: Any) -> str | None:
+    """The name of the framework that `app`, or what it wraps, is written with; None when it is none of `NAMES`."""
+    modules = top_modules(unwrap(app))
+    return next((name for name in NAMES if name in modules), None)
+
+
+def routes(app: Any) -> tuple[Route, ...]:
+    """Every (method, path) of `app`, safe ones too; raises `LookupError` when the framework is not known."""
+    return tuple(_module(app).routes(unwrap(app)))
+
+
+def plant(app: Any, tripwire: Callable[[Route], Any]) -> tuple[Route, ...]:
+    """The routes of `app` after each handler was replaced by what `tripwire` returns for it.
+
+    Middleware and hooks of the framework stay. For the agent only: the app cannot be used for anything else afterwards.
+    """
+    return tuple(_module(app).plant(unwrap(app), tripwire))
+
+
+def match(app: Any, scope: Mapping[str, Any]) -> str | None:
+    """The id (`POST /quiz/{id}`) of the route that the framework's own router will choose for `scope`.
+
+    None when no route matches, when the path leads into something that cannot be looked into, or when in doubt.
+    """
+    name = recognise(app)
+    if name is None:
+        return None
+    try:
+        found = import_module(f"{__name__}.{name}").match(unwrap(app), scope)
+    except Exception:  # noqa: BLE001 - a converter of the application's own may raise anything; that is no match
+        return None
+    return found if isinstance(found, str) else None
+
+
+def route_label(scope: Mapping[str, Any]) -> str | None:
+    """The path template of the route that served `scope`, read after the call; None when no route did."""
+    if "path_template" in scope:
+        return import_module(f"{__name__}.litestar").route_label(scope)  # type: ignore[no-any-return]
+    if "route" in scope:
+        return import_module(f"{__name__}.starlette").route_label(scope)  # type: ignore[no-any-return]
+    return None
+
+
+def _module(app: Any) -> Any:
+    name = recognise(app)
+    if name is None:
+        raise LookupError(
+            f"`{type(unwrap(app)).__module__}.{type(unwrap(app)).__qualname__}` is no framework known here"
+        )
+    return import_module(f"{__name__}.{name}")

@@ -1,0 +1,94 @@
+"""One route as every framework can describe it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["handler", "any", "websocket", "opaque"]
+"""`any`: the framework does not say which methods it answers. `opaque`: something mounted that cannot be listed."""
+
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+_MAX_WRAPPERS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`example` is a path that this route matches. `guard` names something inside the handler that looks like a check.
+
+    `source` is an absolute file name and `line` counts from 1; empty and 0 when the handler has no Python source.
+    """
+
+    method: str
+    path: str
+    framework: str
+    kind: Kind = "handler"
+    endpoint: str = ""
+    source: str = ""
+    line: int = 0
+    host: str = ""
+    example: str = ""
+    guard: str = ""
+    exempt_by: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.method} {self.host}{self.path}"
+
+
+def unwrap(app: Any) -> Any:
+    """The application inside middleware that keeps it as `app`; `app` itself when it has routes of its own."""
+    for _ in range(_MAX_WRAPPERS):
+        if _is_framework(app):
+            return app
+        inner = getattr(app, "app", None) or getattr(app, "application", None) or getattr(app, "wsgi_app", None)
+        inner = inner or getattr(app, "__wrapped__", None)
+        if inner is None or inner is app:
+            return app
+        app = inner
+    return app
+
+
+def top_modules(value: Any) -> set[str]:
+    """The top-level packages of the classes of `value`."""
+    cls = value if isinstance(value, type) else type(value)
+    return {base.__module__.partition(".")[0] for base in cls.__mro__}
+
+
+def where(endpoint: Any) -> tuple[str, str, int]:
+    """(dotted name, source file, line) of a handler, through partials, decorators and methods."""
+    while isinstance(endpoint, functools.partial):
+        endpoint = endpoint.func
+    target = inspect.unwrap(endpoint) if callable(endpoint) else endpoint
+    if not (inspect.isfunction(target) or inspect.ismethod(target) or inspect.isclass(target)):
+        target = type(target)
+    name = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}".strip(".")
+    code = getattr(target, "__code__", None)
+    if code is not None:
+        return name, code.co_filename, code.co_firstlineno
+    try:
+        return name, inspect.getsourcefile(target) or "", inspect.getsourcelines(target)[1]
+    except (OSError, TypeError):
+        return name, "", 0
+
+
+def looks_like_guard(*values: Any) -> str:
+    """The name of the first of `values` that is called after CSRF; empty when there is none."""
+    for value in values:
+        name = getattr(value, "__qualname__", "") or type(value).__qualname__
+        if "csrf" in name.lower() or "csrf" in str(getattr(value, "__module__", "")).lower():
+            return f"{getattr(value, '__module__', '')}.{name}".strip(".")
+    return ""
+
+
+def _is_framework(app: Any) -> bool:
+    if isinstance(app, type):
+        return False
+    modules = top_modules(app)
+    return (
+        (hasattr(app, "routes") and bool(modules & {"starlette", "fastapi", "litestar"}))
+        or (hasattr(app, "url_map") and "flask" in modules)
+        or (hasattr(app, "get_response") and "django" in modules)
+    )

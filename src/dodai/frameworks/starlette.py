@@ -1,0 +1,177 @@
+"""Starlette, and everything that routes like it: mounts, hosts, sub-applications, class endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from .route import UNSAFE, Kind, Route, looks_like_guard, unwrap, where
+
+_FULL = 2
+_ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
+_EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "x"}
+
+
+def routes(app: Any, framework: str = "starlette") -> list[Route]:
+    """Every (method, path) below `app`."""
+    return [route for route, _ in _walk(app.routes, framework)]
+
+
+def plant(app: Any, tripwire: Callable[[Route], Any], framework: str = "starlette") -> list[Route]:
+    """The same, with every handler replaced; middleware around a single route or mount stays."""
+    found = list(_walk(app.routes, framework))
+    first: dict[int, Route] = {}
+    for route, holder in found:
+        if id(holder) not in first:
+            first[id(holder)] = route
+            _replace(holder, tripwire(route))
+    return [route for route, _ in found]
+
+
+def match(app: Any, scope: Mapping[str, Any]) -> str | None:
+    """The id of the route that the router will choose: the first full match, mounts entered, never left again."""
+    own = {key: value for key, value in scope.items() if key not in ("app", "router", "route", "endpoint", "fastapi")}
+    if root_path := getattr(app, "root_path", ""):
+        own["root_path"] = root_path
+    path = _match(app.routes, own, "", "")
+    return f"{_method(scope)} {path}" if path is not None else None
+
+
+def route_label(scope: Mapping[str, Any]) -> str | None:
+    """The template of the route that served `scope`, with those of the mounts around it."""
+    route = scope.get("route")
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    if context is not None and context.original_route is route:
+        route = context
+    path = getattr(route, "path_format", None)
+    if not isinstance(path, str):
+        return None
+    if scope.get("root_path", "") == scope.get("app_root_path", scope.get("root_path", "")):
+        return path
+    return _find(getattr(scope.get("router"), "routes", ()), route, "") or path
+
+
+def flatten(entries: Iterable[Any]) -> Iterator[Any]:
+    """Route-like objects; FastAPI >= 0.137 keeps included routers, which yield one context for each route."""
+    for entry in entries:
+        contexts = getattr(entry, "effective_route_contexts", None)
+        if callable(contexts):
+            yield from (context.starlette_route or context for context in contexts())
+        else:
+            yield entry
+
+
+def _walk(
+    entries: Iterable[Any], framework: str, prefix: str = "", host: str = "", at: str = ""
+) -> Iterator[tuple[Route, Any]]:
+    for entry in flatten(entries):
+        template, example = prefix + _template(entry), at + _example(entry)
+        if hasattr(entry, "methods") and hasattr(entry, "endpoint"):
+            if entry.endpoint is not None:
+                yield from _handlers(entry, framework, template, example, host)
+        elif hasattr(entry, "endpoint"):
+            yield _route("WEBSOCKET", template, framework, "websocket", entry, host, example), entry
+        elif hasattr(entry, "host"):
+            yield from _inside(entry, framework, prefix, entry.host, at)
+        elif hasattr(entry, "app"):
+            yield from _inside(entry, framework, template, host, example)
+        elif hasattr(entry, "original_route") or _serves_files(entry):
+            continue  # FastAPI's frontend routes: files, GET only
+        else:
+            yield _route("*", prefix + "/?", framework, "opaque", entry, host, at + "/"), entry
+
+
+def _handlers(entry: Any, framework: str, path: str, example: str, host: str) -> Iterator[tuple[Route, Any]]:
+    kind: Kind = "handler"
+    methods = entry.methods
+    if methods is None and hasattr(entry.endpoint, "dispatch"):
+        methods = [name for name in _ENDPOINT_METHODS if hasattr(entry.endpoint, name.lower())]
+    elif methods is None:
+        kind, methods = "any", ("GET", *UNSAFE)
+    for method in sorted(methods):
+        yield _route(method, path, framework, kind, entry, host, example), entry
+
+
+def _inside(entry: Any, framework: str, prefix: str, host: str, at: str) -> Iterator[tuple[Route, Any]]:
+    inner = unwrap(entry.app)
+    children = getattr(inner, "routes", None) or getattr(entry, "routes", None)
+    if isinstance(children, (list, tuple)):
+        yield from _walk(children, framework, prefix, host, at)
+    elif not _serves_files(inner):
+        yield _route("*", prefix + "/{path}", framework, "opaque", inner, host, at + "/x"), entry
+
+
+def _route(method: str, path: str, framework: str, kind: Kind, entry: Any, host: str, example: str) -> Route:
+    endpoint = getattr(entry, "endpoint", None) or entry
+    name, source, line = where(endpoint)
+    dependant = getattr(entry, "dependant", None)
+    guard = looks_like_guard(endpoint, *_dependencies(dependant)) if dependant else looks_like_guard(endpoint)
+    example_host = host if host and "{" not in host else ""
+    return Route(method, path, framework, kind, name, source, line, example_host or host, example, guard)
+
+
+def _dependencies(dependant: Any, depth: int = 10) -> Iterator[Any]:
+    for child in getattr(dependant, "dependencies", ()) if depth else ():
+        yield child.call
+        yield from _dependencies(child, depth - 1)
+
+
+def _template(entry: Any) -> str:
+    path = getattr(entry, "path_format", None)
+    if not isinstance(path, str):
+        return ""
+    return path.removesuffix("/{path}") if _is_mount(entry) else path
+
+
+def _example(entry: Any) -> str:
+    path = _template(entry)
+    for name, convertor in getattr(entry, "param_convertors", {}).items():
+        kind = type(convertor).__name__.removesuffix("Convertor").removesuffix("Converter").lower()
+        path = path.replace(f"{{{name}}}", _EXAMPLES.get(kind, "x"))
+    return path
+
+
+def _is_mount(entry: Any) -> bool:
+    return hasattr(entry, "app") and not hasattr(entry, "endpoint") and not hasattr(entry, "host")
+
+
+def _serves_files(value: Any) -> bool:
+    return any("StaticFiles" in base.__name__ or "Frontend" in base.__name__ for base in type(value).__mro__)
+
+
+def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str) -> str | None:
+    for entry in flatten(entries):
+        found, child = entry.matches(scope)
+        if found.value != _FULL:
+            continue
+        if hasattr(entry, "endpoint"):
+            return host + prefix + _template(entry) if getattr(entry, "path_format", None) is not None else None
+        inner = unwrap(entry.app) if hasattr(entry, "app") else None
+        children = getattr(inner, "routes", None) or getattr(entry, "routes", None)
+        if not isinstance(children, (list, tuple)):
+            return None
+        return _match(children, {**scope, **child}, prefix + _template(entry), getattr(entry, "host", host))
+    return None
+
+
+def _find(entries: Iterable[Any], wanted: Any, prefix: str) -> str | None:
+    for entry in flatten(entries):
+        if entry is wanted:
+            return prefix + _template(entry)
+        if hasattr(entry, "app") and not hasattr(entry, "endpoint"):
+            children = getattr(unwrap(entry.app), "routes", None) or getattr(entry, "routes", None) or ()
+            if found := _find(children, wanted, prefix + _template(entry)):
+                return found
+    return None
+
+
+def _replace(holder: Any, tripwire: Any) -> None:
+    """Put `tripwire` in place of the innermost application, so that middleware of one route still runs."""
+    current = getattr(holder, "app", None)
+    while current is not None and not isinstance(current, type) and hasattr(current, "app"):
+        holder, current = current, current.app
+    holder.app = tripwire
+
+
+def _method(scope: Mapping[str, Any]) -> str:
+    return "WEBSOCKET" if scope["type"] == "websocket" else str(scope["method"])
