@@ -1,0 +1,1 @@
+"""Vendors and engines behind the areas' ports; none of them knows another."""

@@ -1,0 +1,1 @@
+"""Environments on this machine: real processes, a local edge, faults between the tiers, releases as copied trees."""

@@ -1,0 +1,7 @@
+"""The local edge: one reverse proxy in front of the public services, as careful as the real one has to be."""
+
+from __future__ import annotations
+
+from dodai.providers.local.edge.server import Edge
+
+__all__ = ["Edge"]

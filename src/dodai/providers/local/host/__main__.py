@@ -1,0 +1,86 @@
+"""`python -m dodai.providers.local.host FOLDER ENV [--lifeline FD] [--report FD]`: be the host until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.providers.local.host import state
+from dodai.providers.local.host.server import serve
+from dodai.providers.local.host.state import Folder
+from dodai.providers.local.host.supervisor import Supervisor
+from dodai.providers.local.host.wire import error_data
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dodai host")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("env")
+    parser.add_argument("--lifeline", type=int, default=-1, help="end when the other end of this pipe is closed")
+    parser.add_argument("--report", type=int, default=-1, help="where to say `{}` once ready, or the error")
+    options = parser.parse_args(argv)
+    for fd in (options.lifeline, options.report):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    if os.fork():
+        os._exit(0)  # whoever started us waits for this process only, and init will collect the host
+    folder = Folder(options.folder)
+    try:
+        lock = state.take(folder)
+    except DodaiError as error:
+        _report(options.report, error_data(error))
+        return error.exit_code
+    try:
+        state.end_leftovers(folder)
+        asyncio.run(_host(folder, options))
+    except DodaiError as error:
+        _report(options.report, error_data(error))
+        return error.exit_code
+    finally:
+        os.close(lock)
+    return 0
+
+
+async def _host(folder: Folder, options: argparse.Namespace) -> None:
+    supervisor = Supervisor(folder, options.env, bound=options.lifeline >= 0)
+    server = await serve(supervisor, folder.socket)
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, ending.set)
+    if options.lifeline >= 0:
+        loop.add_reader(options.lifeline, _on_lifeline, options.lifeline, ending)
+    _report(options.report, {})
+    waits = [loop.create_task(ending.wait()), loop.create_task(supervisor.stopped.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    server.close()
+    if not supervisor.stopped.is_set():
+        await supervisor.down()
+    await asyncio.sleep(0)  # the answer to `down` is on its way out
+    folder.socket.unlink(missing_ok=True)
+    for wait in waits:
+        wait.cancel()
+
+
+def _on_lifeline(fd: int, ending: asyncio.Event) -> None:
+    if not os.read(fd, 64):
+        asyncio.get_running_loop().remove_reader(fd)
+        ending.set()
+
+
+def _report(fd: int, message: dict[str, object]) -> None:
+    if fd >= 0:
+        with contextlib.suppress(OSError):
+            os.write(fd, json.dumps(message, default=list).encode() + b"\n")
+            os.close(fd)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

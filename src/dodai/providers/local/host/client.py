@@ -1,0 +1,256 @@
+"""The Host as everybody else sees it: calls over the unix socket, and how a host comes to be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dodai.core.errors import DodaiError
+from dodai.operations.ports import (
+    EdgeSpec,
+    Fault,
+    HostStatus,
+    Instance,
+    Probe,
+    ProcessSpec,
+    ProcessStatus,
+    ServiceSpec,
+    ServiceStatus,
+)
+from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE
+from dodai.providers.local.host import state, wire
+from dodai.providers.local.host.state import Folder
+
+CALL_S = 30.0
+MARGIN_S = 5.0
+START_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostClient:
+    """`dodai.operations.ports.Host` over a socket. A connection per call: nothing to keep, nothing to break."""
+
+    folder: Folder
+    env: str
+    token: int | None = None
+    lifeline: int = -1
+
+    def under(self, token: int) -> HostClient:
+        return replace(self, token=token)
+
+    async def address(self, service: str, port: int = 0) -> str:
+        return str(await self._call("address", service=service, port=port))
+
+    async def run(self, spec: ProcessSpec) -> ProcessStatus:
+        result = await self._call("run", spec.ready_timeout_s + CALL_S, spec=spec)
+        return _value(ProcessStatus, result)
+
+    async def end(self, process: str) -> None:
+        await self._call("end", process=process)
+
+    async def start(self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str]) -> Instance:
+        return _value(Instance, await self._call("start", spec=spec, release=release, tree=tree, env=dict(env)))
+
+    async def probe(self, service: str, release: str, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
+        arguments = {"service": service, "release": release, "wait_s": wait_s, "consecutive": consecutive}
+        return _value(Probe, await self._call("probe", wait_s + CALL_S, **arguments))
+
+    async def switch(self, service: str, release: str) -> None:
+        await self._call("switch", service=service, release=release)
+
+    async def stop(self, service: str, release: str, drain_s: float | None = None) -> None:
+        bound_s = CALL_S + 2 * (drain_s if drain_s is not None else CALL_S)
+        await self._call("stop", bound_s, service=service, release=release, drain_s=drain_s)
+
+    async def tail(self, name: str, release: str = "", lines: int = 40) -> tuple[str, ...]:
+        return tuple(await self._call("tail", name=name, release=release, lines=lines))
+
+    async def edge(self, spec: EdgeSpec) -> str:
+        return str(await self._call("edge", spec=spec))
+
+    async def fault(self, name: str, fault: Fault) -> None:
+        await self._call("fault", name=name, fault=fault)
+
+    async def signal(self, name: str, signal: str, release: str = "") -> None:
+        await self._call("signal", name=name, signal=signal, release=release)
+
+    async def status(self) -> HostStatus:
+        try:
+            return _value(HostStatus, await self._call("status", 5.0))
+        except DodaiError:
+            return last_known(self.folder, self.env)
+
+    async def down(self) -> None:
+        if state.is_held(self.folder):
+            with contextlib.suppress(DodaiError):
+                await self._call("down", 4 * CALL_S)
+            await _until(lambda: not state.is_held(self.folder), CALL_S, f"the host of `{self.env}` does not end")
+        if self.lifeline >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.lifeline)
+
+    async def _call(self, name: str, deadline_s: float = CALL_S, /, **arguments: Any) -> Any:
+        """The result of one call; the host's own error, or DOD398 when there is no host, DOD392 when it is mute."""
+        call = {"id": next(_IDS), "call": name, "args": arguments, "deadline_s": deadline_s, "token": self.token}
+        try:
+            async with asyncio.timeout(deadline_s + MARGIN_S):
+                answer = await self._exchange(wire.line(call))
+        except TimeoutError:
+            raise DodaiError(
+                DEADLINE_PASSED, f"the host did not answer `{name}` within {deadline_s:g} s", self._look(), "provider"
+            ) from None
+        except OSError:
+            raise self.gone(name) from None
+        if "error" in answer:
+            raise wire.read_error(answer["error"])
+        return answer.get("result")
+
+    async def _exchange(self, call: bytes) -> dict[str, Any]:
+        reader, writer = await asyncio.open_unix_connection(str(self.folder.socket), limit=wire.LINE_BYTES)
+        try:
+            writer.write(call)
+            await writer.drain()
+            line = await reader.readline()
+            if not line:
+                raise ConnectionResetError
+            return dict(json.loads(line))
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def gone(self, name: str) -> DodaiError:
+        """The error of a call that nobody answered."""
+        message = f"no host of `{self.env}` answered `{name}`; its processes have ended with it"
+        return DodaiError(HOST_GONE, message, self._look(), "provider")
+
+    def _look(self) -> str:
+        return (
+            f"look at `dodai status {self.env}` and `{self.folder.output}`, then repeat: every call is safe to repeat"
+        )
+
+
+_IDS = itertools.count(1)
+
+
+T = TypeVar("T")
+
+
+def _value(kind: type[T], data: Any) -> T:
+    value: T = wire.read(kind, data)
+    return value
+
+
+def client(folder: Path, env: str) -> HostClient:
+    """The Host of `env` in `folder`, whether one runs or not."""
+    return HostClient(Folder(folder.absolute()), env)
+
+
+def last_known(folder: Folder, env: str) -> HostStatus:
+    """What was true when the last host ended: nothing runs."""
+    known = state.read_known(folder)
+    services = tuple(
+        ServiceStatus(name=name, address=f"127.0.0.1:{known.ports.get(name, 0)}", release=release)
+        for name, release in known.live.items()
+    )
+    return HostStatus(
+        env=known.env or env,
+        running=False,
+        since=known.since,
+        bound=known.bound,
+        services=services,
+        fencing_token=known.fencing_token,
+    )
+
+
+async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
+    """The Host of `env`, started when none runs.
+
+    Detached it outlives this process; else it is bound to it and ends, with everything it runs, when this process
+    does, however that happens. A bound one needs the environment for itself: DOD397 (exit 75) when somebody has it.
+    """
+    found = client(folder, env)
+    if detached and state.is_held(found.folder):
+        await _until_answering(found)
+        return found
+    found.folder.path.mkdir(parents=True, exist_ok=True)
+    lifeline = await asyncio.to_thread(_spawn, found.folder, env, detached)
+    return replace(found, lifeline=lifeline)
+
+
+def _spawn(folder: Folder, env: str, detached: bool) -> int:
+    """Start the host and wait for its first word; the write end of its lifeline, which stays open here (-1: none)."""
+    life = None if detached else os.pipe()
+    told, tell = os.pipe()
+    passed = [tell, *([life[0]] if life else [])]
+    command = [sys.executable, "-P", "-m", "dodai.providers.local.host", str(folder.path), env, "--report", str(tell)]
+    command += ["--lifeline", str(life[0])] if life else []
+    environment = {name: value for name, value in os.environ.items() if name != state.MARK}
+    try:
+        with folder.output.open("ab") as output:
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=passed,
+                start_new_session=True,
+                env=environment,
+                cwd=folder.path,
+                check=True,
+            )
+    finally:
+        for fd in passed:
+            os.close(fd)
+    try:
+        _wait_for_report(folder, told)
+    except BaseException:
+        if life:
+            os.close(life[1])
+        raise
+    return life[1] if life else -1
+
+
+def _wait_for_report(folder: Folder, told: int) -> None:
+    import select
+
+    with os.fdopen(told, "rb") as reports:
+        ready = select.select([reports], [], [], START_S)[0]
+        line = reports.readline() if ready else b""
+    if not line:
+        output = folder.output.read_text(errors="replace").splitlines()[-20:]
+        raise DodaiError(
+            HOST_GONE, "the host did not start", "read the last lines of its output", "dodai", details=tuple(output)
+        )
+    report = json.loads(line)
+    if report:
+        raise wire.read_error(report)
+
+
+async def _until_answering(found: HostClient) -> None:
+    async def answers() -> bool:
+        return (await found.status()).running
+
+    end = time.monotonic() + START_S
+    while not await answers():
+        if time.monotonic() > end:
+            raise found.gone("status")
+        await asyncio.sleep(0.05)
+
+
+async def _until(condition: Any, bound_s: float, otherwise: str) -> None:
+    end = time.monotonic() + bound_s
+    while not condition():
+        if time.monotonic() > end:
+            raise DodaiError(DEADLINE_PASSED, otherwise, "end it by its process id", "provider", 4)
+        await asyncio.sleep(0.02)

@@ -1,0 +1,295 @@
+"""What the host runs: a service of one release, or a process without releases; each restarted when it crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dodai.operations.ports import Instance, InstanceState, Probe, ProcessSpec, ProcessStatus, ServiceSpec
+from dodai.providers.local.fault_proxy import FaultProxy
+from dodai.providers.local.host.child import Child, Command, log_path
+from dodai.providers.local.host.log_file import LogFile
+from dodai.providers.local.host.probe import ask_grpc, ask_http
+from dodai.providers.local.loopback import free_port
+
+POLL_S = 0.05
+RESTART_FIRST_S = 0.1
+RESTART_LONGEST_S = 5.0
+CRASHES = 5  # so many within the window, and it is left alone: it does not get better by itself
+CRASH_WINDOW_S = 60.0
+LIFELINE_GRACE_S = 5.0  # the host died: in-flight requests get this long
+OUTPUT_LINES = 40
+
+
+class Running:
+    """A child, and the next one when it crashes while it is wanted."""
+
+    def __init__(self, name: str, folder: Path, log_name: str) -> None:
+        self.name = name
+        self.log = LogFile(log_path(folder, log_name))
+        self.child: Child | None = None
+        self.wanted = False  # restarted when it crashes
+        self.stopping = False
+        self.restarts = 0
+        self.looping = False
+        self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self._guard: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """It runs, or is about to again."""
+        return self.child is not None and (
+            self.child.running or (self.wanted and not self.looping and not self.stopping)
+        )
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.child.exit_code if self.child else None
+
+    @property
+    def state(self) -> InstanceState:
+        if self.child is not None and self.child.running:
+            return "draining" if self.stopping else "running"
+        if self.looping:
+            return "crash_loop"
+        return "restarting" if self.alive else "exited"
+
+    def command(self) -> Command:
+        """What to execute now; a restart asks again."""
+        raise NotImplementedError
+
+    def started(self) -> None:
+        """A new process is there."""
+
+    async def start(self) -> None:
+        self.child = Child(self.command(), self.log)
+        await self.child.start()
+        self.started()
+        self._guard = asyncio.get_running_loop().create_task(self._restart_on_crash())
+
+    def signal(self, name: str) -> None:
+        if self.child is not None:
+            self.child.signal(name)
+
+    def tail(self, lines: int) -> tuple[str, ...]:
+        return self.log.tail(lines)
+
+    async def end(self, grace_s: float | None) -> None:
+        self.stopping = True
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.wait([self._guard])
+        if self.child is not None:
+            await self.child.stop(grace_s)
+        self.log.close()
+
+    async def _restart_on_crash(self) -> None:
+        while self.child is not None:
+            await asyncio.shield(self.child.exited)
+            if not self.wanted:
+                return
+            now = time.monotonic()
+            recent = [at for at in self._crashes if now - at < CRASH_WINDOW_S]
+            self._crashes.append(now)
+            if len(recent) + 1 >= CRASHES:
+                self.looping = True
+                return
+            self.log.write(f"[dodai] ended with code {self.child.exit_code}, starting it again\n".encode())
+            await asyncio.sleep(min(RESTART_FIRST_S * 2 ** len(recent), RESTART_LONGEST_S))
+            self.restarts += 1
+            self.child = Child(self.command(), self.log)
+            await self.child.start()
+            self.started()
+
+
+class SimpleProcess(Running):
+    """A process without releases: wanted from the moment it listens until it is ended."""
+
+    def __init__(self, spec: ProcessSpec, base: Mapping[str, str], folder: Path) -> None:
+        super().__init__(spec.name, folder, spec.name)
+        self.spec = spec
+        self.folder = folder
+        self.base = base
+
+    @property
+    def target(self) -> tuple[str, int] | str:
+        host, _, port = self.spec.listens.rpartition(":")
+        return (host, int(port)) if host and port.isdigit() else self.spec.listens
+
+    def command(self) -> Command:
+        spec = self.spec
+        env = {**self.base, **spec.env}
+        cwd = spec.cwd or str(self.folder)
+        return Command(
+            argv=spec.command, cwd=cwd, env=env, uid=spec.uid, gid=spec.gid, stop=spec.stop, grace_s=spec.grace_s
+        )
+
+    async def listening(self, bound_s: float) -> bool:
+        """Whether it accepts connections, asked until it does, has ended, or time is over."""
+        assert self.child is not None  # noqa: S101 - started before
+        end = time.monotonic() + bound_s
+        while self.child.running:
+            if not self.spec.listens or await accepts(self.target):
+                self.wanted = True
+                return True
+            if time.monotonic() >= end:
+                return False
+            await asyncio.wait([self.child.exited], timeout=POLL_S)
+        return False
+
+    async def stop(self) -> None:
+        await self.end(None)
+
+    def describe(self, *, address: str) -> ProcessStatus:
+        return ProcessStatus(
+            name=self.name,
+            state=self.state,
+            pid=self.child.pid if self.child and self.child.running else 0,
+            listens=self.spec.listens,
+            address=address,
+            restarts=self.restarts,
+            exit_code=self.exit_code,
+            log=str(self.log.path),
+        )
+
+
+class ServiceProcess(Running):
+    """A service of one release on a private port; wanted once traffic goes to it."""
+
+    def __init__(self, spec: ServiceSpec, release: str, tree: str, folder: Path, proxy: FaultProxy) -> None:
+        super().__init__(spec.name, folder, f"{spec.name}-{release}")
+        self.spec = spec
+        self.release = release
+        self.tree = tree
+        self.proxy = proxy
+        self.given: Mapping[str, str] = {}
+        self.env: Mapping[str, str] = {}
+        self.port = 0
+        self.live = False
+
+    def equip(self, given: Mapping[str, str], base: Mapping[str, str]) -> None:
+        """Keep the environment: `given` by the caller (to compare later), on top of the host's own."""
+        self.given = dict(given)
+        self.env = {**base, **given}
+
+    @property
+    def label(self) -> str:
+        return self.release
+
+    def same(self, spec: ServiceSpec, tree: str, given: Mapping[str, str]) -> bool:
+        return (self.spec, self.tree, self.given) == (spec, tree, dict(given))
+
+    def command(self) -> Command:
+        self.port = free_port()
+        cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
+        env = {**self.env, "PORT": str(self.port)}
+        return Command(argv=self.spec.command, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
+
+    def started(self) -> None:
+        if self.live:
+            self.go_live()
+
+    def go_live(self) -> None:
+        self.live = self.wanted = True
+        self.proxy.point(("127.0.0.1", self.port), self.label)
+
+    async def stop(self, drain_s: float | None) -> None:
+        """Let what is under way finish, then SIGTERM, then SIGKILL, all within `drain_s`."""
+        began = time.monotonic()
+        drain_s = self.spec.drain_s if drain_s is None else drain_s
+        self.stopping = True
+        if self.live:
+            self.live = False
+            self.proxy.point(None)
+        if self.spec.protocol == "http" and self.child is not None and self.child.running:
+            # A gRPC connection outlives its calls; SIGTERM makes the server say GOAWAY, which HTTP/1.1 cannot.
+            await self.proxy.drained(self.label, drain_s / 2)
+        await self.end(max(0.0, drain_s - (time.monotonic() - began)))
+
+    async def probe(self, headers: Mapping[str, str], *, wait_s: float, consecutive: int) -> Probe:
+        end = time.monotonic() + wait_s
+        good = 0
+        while True:
+            child = self.child
+            if child is None or (not child.running and not self.alive):
+                return self._exited()
+            answer = await self._ask_until_exit(child, headers)
+            good = good + 1 if answer.ready else 0
+            if good >= max(1, consecutive):
+                return answer
+            if not child.running and not self.alive:
+                return self._exited()
+            if time.monotonic() >= end:
+                return _with_output(answer, self.tail(OUTPUT_LINES))
+            await asyncio.wait([child.exited], timeout=POLL_S)
+
+    async def _ask_until_exit(self, child: Child, headers: Mapping[str, str]) -> Probe:
+        asking = asyncio.ensure_future(self._ask(headers))
+        both: list[asyncio.Future[Any]] = [asking, child.exited]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+            return Probe(state="no_answer", detail="it ended while it was asked")
+        return asking.result()
+
+    async def _ask(self, headers: Mapping[str, str]) -> Probe:
+        if self.spec.protocol == "grpc":
+            return await ask_grpc(
+                self.port, self.spec.ready_path.strip("/") if self.spec.ready_path != "/readyz" else ""
+            )
+        return await ask_http(self.port, self.spec.ready_path, headers)
+
+    def _exited(self) -> Probe:
+        detail = f"exited with code {self.exit_code}" + (" again and again" if self.looping else "")
+        return Probe(state="exited", detail=detail, exit_code=self.exit_code, output=self.tail(OUTPUT_LINES))
+
+    def describe(self, *, connections: int) -> Instance:
+        running = self.child is not None and self.child.running
+        return Instance(
+            service=self.name,
+            release=self.release,
+            state=self.state,
+            pid=self.child.pid if self.child and running else 0,
+            address=f"127.0.0.1:{self.port}",
+            live=self.live,
+            restarts=self.restarts,
+            started_at=self.child.started_at if self.child else 0.0,
+            exit_code=self.exit_code,
+            log=str(self.log.path),
+            connections=connections,
+        )
+
+
+def _with_output(probe: Probe, output: tuple[str, ...]) -> Probe:
+    return Probe(
+        state=probe.state,
+        version=probe.version,
+        detail=probe.detail or "not often enough in a row",
+        latency_ms=probe.latency_ms,
+        dependencies=probe.dependencies,
+        output=output,
+    )
+
+
+async def accepts(target: tuple[str, int] | str) -> bool:
+    """Whether somebody accepts a connection there."""
+    try:
+        async with asyncio.timeout(1.0):
+            if isinstance(target, str):
+                _, writer = await asyncio.open_unix_connection(target)
+            else:
+                _, writer = await asyncio.open_connection(*target)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True

@@ -1,0 +1,176 @@
+"""The folder of one local environment: who holds it, where its socket is, what outlives a host, what it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import signal
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.providers.local.codes import HOST_HELD
+
+MARK = "DODAI_HOST"  # in the environment of everything a host starts, so that a later host can recognise it
+LEFT_BEHIND_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Paths of one environment on this machine."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "host.lock"
+
+    @property
+    def known(self) -> Path:
+        return self.path / "host.json"
+
+    @property
+    def edge_key(self) -> Path:
+        return self.path / "edge.key"
+
+    @property
+    def output(self) -> Path:
+        return self.path / "host.log"
+
+    @property
+    def mark(self) -> str:
+        return hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:24]
+
+    @property
+    def socket(self) -> Path:
+        """Short whatever the folder is: a unix socket's path may have 104 bytes at most."""
+        return runtime_folder() / f"{self.mark}.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a later host, or `status` without one, needs to know. No secret is ever in it."""
+
+    env: str = ""
+    pid: int = 0
+    since: float = 0.0
+    bound: bool = False
+    ports: Mapping[str, int] = field(default_factory=dict)
+    live: Mapping[str, str] = field(default_factory=dict)
+    fencing_token: int = 0
+
+
+def runtime_folder() -> Path:
+    """A folder of this user alone, below /tmp whatever TMPDIR says; made if need be, refused if it is not ours."""
+    folder = Path("/tmp") / f"dodai-{os.getuid()}"  # noqa: S108 - owner and mode are checked below
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise DodaiError(
+            HOST_HELD,
+            f"`{folder}` is not a folder that only this user can enter",
+            f"remove `{folder}`, or give it to this user with mode 0700",
+            exit_code=2,
+        )
+    return folder
+
+
+def take(folder: Folder) -> int:
+    """A descriptor whose life is the right to be this environment's host; DOD397 (exit 75) with the holder."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise held(folder) from None
+    return fd
+
+
+def held(folder: Folder) -> DodaiError:
+    known = read_known(folder)
+    since = time.strftime("%H:%M:%S", time.localtime(known.since)) if known.since else "a moment ago"
+    return DodaiError(
+        HOST_HELD,
+        f"`{folder.path}` is run by pid `{known.pid or 'unknown'}` since {since}",
+        f"stop it with `dodai down {known.env or 'ENV'}`, or use what runs there",
+        exit_code=75,
+        data={"pid": known.pid, "since": known.since, "env": known.env},
+    )
+
+
+def is_held(folder: Folder) -> bool:
+    """Whether a host lives, asked without disturbing it."""
+    try:
+        fd = os.open(folder.lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def read_known(folder: Folder) -> Known:
+    try:
+        data: dict[str, Any] = json.loads(folder.known.read_text())
+        return Known(**{name: data[name] for name in Known.__dataclass_fields__ if name in data})
+    except (OSError, ValueError, TypeError):
+        return Known()
+
+
+def write_known(folder: Folder, known: Known) -> None:
+    """Replace the file whole; a reader sees the old or the new."""
+    beside = folder.known.with_name(f"host.json.{os.getpid()}")
+    values = {name: getattr(known, name) for name in Known.__dataclass_fields__}
+    beside.write_text(json.dumps(values, default=dict) + "\n")
+    beside.replace(folder.known)
+
+
+def edge_key(folder: Folder) -> str:
+    """The key by which a service knows its edge, made once, in a file only this user can read."""
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(folder.edge_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.write(fd, secrets.token_urlsafe(32).encode() + b"\n")
+        os.close(fd)
+    return folder.edge_key.read_text().strip()
+
+
+def end_leftovers(folder: Folder, bound_s: float = LEFT_BEHIND_S) -> int:
+    """How many processes of a dead host had to be killed.
+
+    Their lifelines end them by themselves (a database wants to shut down in order), so that is waited for first.
+    Recognised by a mark in their environment, never by a process id alone, which may be somebody else's by now.
+    """
+    end = time.monotonic() + bound_s
+    while (left := _marked(folder.mark)) and time.monotonic() < end:
+        time.sleep(0.05)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return len(left)
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes with the mark; none where there is no /proc."""
+    wanted = f"{MARK}={mark}".encode()
+    spared = {os.getpid(), os.getppid()}
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(entry.parent.name)
+            if pid not in spared and wanted in entry.read_bytes().split(b"\0"):
+                found.append(pid)
+    return found

@@ -1,0 +1,330 @@
+"""The host itself: owns every process, every stable address and the edge of one local environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.operations.ports import (
+    EdgeSpec,
+    Fault,
+    HostStatus,
+    Instance,
+    Probe,
+    ProcessSpec,
+    ProcessStatus,
+    ServiceSpec,
+    ServiceStatus,
+)
+from dodai.providers.local.codes import EXITED_AT_BOOT, NEVER_LISTENED, NO_INSTANCE, OTHER_SETTINGS, STALE_TOKEN
+from dodai.providers.local.edge import Edge
+from dodai.providers.local.fault_proxy import FaultProxy
+from dodai.providers.local.host import state
+from dodai.providers.local.host.instance import Running, ServiceProcess, SimpleProcess
+from dodai.providers.local.host.state import Folder, Known
+
+OUTPUT_LINES = 40
+
+
+class Supervisor:
+    """`dodai.operations.ports.Host`, in this process. Needs the folder's lock; `stopped` is set after `down`."""
+
+    def __init__(self, folder: Folder, env: str, *, bound: bool) -> None:
+        self.folder = folder
+        self.env = env
+        self.bound = bound
+        self.since = time.time()
+        self.stopped = asyncio.Event()
+        self._before = state.read_known(folder)
+        self._token = self._before.fencing_token
+        self._ports: dict[str, int] = dict(self._before.ports)
+        self._proxies: dict[str, FaultProxy] = {}
+        self._services: dict[tuple[str, str], ServiceProcess] = {}
+        self._order: list[str] = []
+        self._processes: dict[str, SimpleProcess] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._edge: Edge | None = None
+        self.remember()
+
+    def under(self, token: int) -> Supervisor:
+        """The host, once `token` has been checked: one older than the newest seen is DOD399."""
+        if token < self._token:
+            raise DodaiError(
+                STALE_TOKEN,
+                f"fencing token `{token}` is older than `{self._token}`",
+                f"look at `dodai status {self.env}`; somebody else took over",
+                exit_code=75,
+            )
+        if token > self._token:
+            self._token = token
+            self.remember()
+        return self
+
+    # -- addresses ---------------------------------------------------------------------------------------------
+
+    async def address(self, service: str, port: int = 0) -> str:
+        return (await self._proxy(service, port)).address
+
+    async def _proxy(self, name: str, port: int = 0) -> FaultProxy:
+        proxy = self._proxies.get(name)
+        if proxy is not None and port in (0, proxy.port):
+            return proxy
+        if proxy is not None:
+            raise DodaiError(
+                OTHER_SETTINGS,
+                f"`{name}` has the address `{proxy.address}`, not port `{port}`",
+                f"`dodai down {self.env}` first, then start with the new port",
+            )
+        proxy = FaultProxy(name)
+        await self._listen(proxy, port or self._ports.get(name, 0), chosen=port != 0)
+        self._proxies[name] = proxy
+        self._keep_port(name, proxy.port)
+        return proxy
+
+    async def _listen(self, proxy: FaultProxy, port: int, *, chosen: bool) -> None:
+        try:
+            await proxy.listen(port)
+        except DodaiError:
+            if chosen or port == 0:
+                raise
+            await proxy.listen(0)  # the port of last time is taken, and nobody asked for that one
+
+    def _keep_port(self, name: str, port: int) -> None:
+        self._ports[name] = port
+        self.remember()
+
+    # -- processes without releases ----------------------------------------------------------------------------
+
+    async def run(self, spec: ProcessSpec) -> ProcessStatus:
+        async with self._only(spec.name):
+            process = self._processes.get(spec.name)
+            if process is None or not process.alive:
+                process = SimpleProcess(spec, self._base_environment(), self.folder.path)
+                self._processes[spec.name] = process
+                await process.start()
+            elif process.spec != spec:
+                raise self._other_settings(spec.name)
+            await self._until_listening(process)
+            if spec.forward:
+                proxy = await self._proxy(spec.name, spec.port)
+                proxy.point(process.target, spec.name)
+            return self._process_status(spec.name)
+
+    async def _until_listening(self, process: SimpleProcess) -> None:
+        if await process.listening(process.spec.ready_timeout_s):
+            return
+        spec, output = process.spec, process.tail(OUTPUT_LINES)
+        exited = not process.alive
+        if not exited:
+            await process.stop()
+        code, what = (EXITED_AT_BOOT, "ended at once") if exited else (NEVER_LISTENED, "does not listen")
+        where = (
+            f" with code `{process.exit_code}`" if exited else f" on `{spec.listens}` after {spec.ready_timeout_s:g} s"
+        )
+        fix = "read the last lines of its output" if output else f"try its command by hand: `{spec.command[0]}`"
+        raise DodaiError(code, f"`{spec.name}` {what}{where}", fix, "provider", details=output)
+
+    async def end(self, process: str) -> None:
+        async with self._only(process):
+            if (found := self._processes.pop(process, None)) is not None:
+                await found.stop()
+            if process in self._proxies:
+                self._proxies[process].point(None)
+
+    # -- services ----------------------------------------------------------------------------------------------
+
+    async def start(self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str]) -> Instance:
+        async with self._only(spec.name):
+            known = self._services.get((spec.name, release))
+            if known is not None and known.alive:
+                if not known.same(spec, tree, env):
+                    raise self._other_settings(f"{spec.name} {release}")
+                return self._instance(known)
+            proxy = await self._proxy(spec.name, spec.port)
+            service = ServiceProcess(spec, release, tree, self.folder.path, proxy)
+            service.equip(env, {**self._base_environment(), **self._service_environment(spec, release)})
+            await service.start()
+            self._services[spec.name, release] = service
+            if spec.name not in self._order:
+                self._order.append(spec.name)
+            return self._instance(service)
+
+    async def probe(self, service: str, release: str, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
+        found = self._services.get((service, release))
+        if found is None:
+            return Probe(state="absent", detail=f"`{service}` `{release}` was never started here")
+        key = state.edge_key(self.folder)
+        return await found.probe({"x-edge-key": key}, wait_s=wait_s, consecutive=consecutive)
+
+    async def switch(self, service: str, release: str) -> None:
+        async with self._only(service):
+            found = self._services.get((service, release))
+            if found is None or not found.alive:
+                why = "was never started here" if found is None else f"exited with code `{found.exit_code}`"
+                output = () if found is None else found.tail(OUTPUT_LINES)
+                raise DodaiError(NO_INSTANCE, f"`{service}` `{release}` {why}", "start it first", details=output)
+            for (name, _), other in self._services.items():
+                if name == service and other is not found:
+                    other.live = False
+            found.go_live()
+            self.remember()
+
+    async def stop(self, service: str, release: str, drain_s: float | None = None) -> None:
+        async with self._only(service):
+            found = self._services.get((service, release))
+            if found is None:
+                return
+            await found.stop(drain_s)
+            del self._services[service, release]
+            self.remember()
+
+    async def tail(self, name: str, release: str = "", lines: int = OUTPUT_LINES) -> tuple[str, ...]:
+        found = self._find(name, release)
+        return found.tail(lines) if found is not None else ()
+
+    # -- edge, faults, signals ---------------------------------------------------------------------------------
+
+    async def edge(self, spec: EdgeSpec) -> str:
+        async with self._only("edge"):
+            key = state.edge_key(self.folder)
+            upstreams = {service: (await self._proxy(service)).port for _, service in spec.routes}
+            if self._edge is None:
+                self._edge = Edge(self.folder.path, self.env)
+                port = spec.port or self._ports.get("edge", 0)
+                try:
+                    await self._edge.listen(port)
+                except DodaiError:
+                    if spec.port or not port:
+                        self._edge = None
+                        raise
+                    await self._edge.listen(0)
+                self._keep_port("edge", self._edge.port)
+            self._edge.serve(spec, key, upstreams)
+            return self._edge.url
+
+    async def fault(self, name: str, fault: Fault) -> None:
+        proxy = self._proxies.get(name)
+        if proxy is None:
+            raise DodaiError(NO_INSTANCE, f"nothing has the stable address `{name}`", "start it first")
+        await proxy.stand(fault)
+
+    async def signal(self, name: str, signal: str, release: str = "") -> None:
+        found = self._find(name, release)
+        if found is None:
+            raise DodaiError(NO_INSTANCE, f"`{name}` does not run", "start it first")
+        found.signal(signal)
+
+    def _find(self, name: str, release: str) -> Running | None:
+        if release:
+            return self._services.get((name, release))
+        live = (one for (service, _), one in self._services.items() if service == name and one.live)
+        return next(live, None) or self._processes.get(name)
+
+    # -- status and end ----------------------------------------------------------------------------------------
+
+    async def status(self) -> HostStatus:
+        names = [name for name in self._proxies if name not in self._processes]
+        return HostStatus(
+            env=self.env,
+            running=True,
+            pid=os.getpid(),
+            since=self.since,
+            bound=self.bound,
+            edge=self._edge.url if self._edge else "",
+            edge_key_file=str(self.folder.edge_key),
+            services=tuple(self._service_status(name) for name in names),
+            processes=tuple(self._process_status(name) for name in self._processes),
+            fencing_token=self._token,
+        )
+
+    async def down(self) -> None:
+        """Edge first, then services against the order of their needs, then what they stand on."""
+        if self._edge is not None:
+            await self._edge.close()
+        for name in self._stop_order():
+            running = [one for (service, _), one in self._services.items() if service == name]
+            await asyncio.gather(*(one.stop(None) for one in running))
+        for process in reversed(self._processes.values()):
+            await process.stop()
+        for proxy in self._proxies.values():
+            await proxy.close()
+        self._services.clear()
+        self._processes.clear()
+        self.stopped.set()
+
+    def _stop_order(self) -> list[str]:
+        """Started last is stopped first; who is needed by somebody is stopped after them."""
+        needs = {name: set(one.spec.needs) for (name, _), one in self._services.items()}
+        order, left = [], list(reversed(self._order))
+        while left:
+            free = next(
+                (one for one in left if not any(one in needs.get(other, ()) for other in left if other != one)), left[0]
+            )
+            order.append(free)
+            left.remove(free)
+        return order
+
+    def remember(self) -> None:
+        live = {name: one.release for (name, _), one in self._services.items() if one.live}
+        known = Known(self.env, os.getpid(), self.since, self.bound, dict(self._ports), live, self._token)
+        state.write_known(self.folder, known)
+
+    # -- details -----------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _only(self, name: str) -> AsyncIterator[None]:
+        """One change of a part at a time, in the order they came."""
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            yield
+
+    def _base_environment(self) -> dict[str, str]:
+        passed = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "VIRTUAL_ENV")
+        kept = {
+            name: value for name, value in os.environ.items() if name in passed or name.startswith(("LC_", "SSL_CERT_"))
+        }
+        return {**kept, state.MARK: self.folder.mark, "PYTHONUNBUFFERED": "1"}
+
+    def _service_environment(self, spec: ServiceSpec, release: str) -> dict[str, str]:
+        return {
+            "DODAI_SERVICE": spec.name,
+            "DODAI_RELEASE": release,
+            "DODAI_ENV": self.env,
+            "DODAI_STATE": str(self.folder.path),
+            "DODAI_EDGE_KEY_FILE": str(self._edge_key_file()),
+            **spec.env,
+        }
+
+    def _edge_key_file(self) -> Path:
+        state.edge_key(self.folder)
+        return self.folder.edge_key
+
+    def _other_settings(self, name: str) -> DodaiError:
+        return DodaiError(
+            OTHER_SETTINGS,
+            f"`{name}` runs already, with other settings",
+            "stop it first, or start the new settings as a release of their own",
+        )
+
+    def _instance(self, service: ServiceProcess) -> Instance:
+        proxy = self._proxies[service.spec.name]
+        return service.describe(connections=proxy.open_connections(service.label))
+
+    def _service_status(self, name: str) -> ServiceStatus:
+        proxy = self._proxies[name]
+        instances = [one for (service, _), one in self._services.items() if service == name]
+        return ServiceStatus(
+            name=name,
+            address=proxy.address,
+            release=next((one.release for one in instances if one.live), ""),
+            fault=proxy.fault.mode,
+            instances=tuple(self._instance(one) for one in instances),
+        )
+
+    def _process_status(self, name: str) -> ProcessStatus:
+        proxy = self._proxies.get(name)
+        return self._processes[name].describe(address=proxy.address if proxy else "")
