@@ -1,1 +1,0 @@
-"""Vendors and engines behind the areas' ports; none of them knows another."""
