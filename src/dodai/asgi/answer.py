@@ -29,6 +29,19 @@ async def send_refusal(scope: Scope, send: Send, context: RequestContext, refusa
     await send({"type": "http.response.body", "body": body})
 
 
+async def deny_handshake(scope: Scope, send: Send, context: RequestContext, refusal: Refusal) -> None:
+    """Refuse a WebSocket: with a response where the server can send one, else by closing before the handshake."""
+    context.refusal = refusal
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    accept, language = _preferences(scope)
+    rendered = render(refusal, context.request_id, accept=accept, accept_language=language)
+    headers = list(rendered.headers)
+    await send({"type": "websocket.http.response.start", "status": rendered.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": rendered.body})
+
+
 def refusal_for(error: BaseException) -> Refusal:
     """503 or 504 when `error` says that a dependency failed, else our 500.
 

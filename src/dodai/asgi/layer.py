@@ -7,7 +7,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from dodai.asgi.answer import refusal_for, send_refusal
+from dodai.asgi.answer import deny_handshake, refusal_for, send_refusal
+from dodai.asgi.conversation import Conversation
 from dodai.asgi.edge_gate import EdgeGate
 from dodai.asgi.exchange import Exchange
 from dodai.asgi.reserved import reserve
@@ -43,6 +44,8 @@ class Layer:
         kind = scope["type"]
         if kind == "http":
             await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
@@ -90,6 +93,32 @@ class Layer:
         exchange.finish(error)
         if not exchange.complete:
             raise StreamAbortedError(f"request {context.request_id} was cut after its response had begun") from None
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        trusted = self._gate.is_trusted(scope, headers)
+        context = self._open(scope, headers, trusted)
+        conversation = Conversation(self.runtime, context, scope, receive, send, started)
+        token = bind(context)
+        try:
+            if self._gate.lets_pass(scope["path"], trusted):
+                await self._inner(scope, conversation.receive, conversation.send)
+            else:
+                await deny_handshake(scope, conversation.send, context, _NO_EDGE)
+        except Exception as error:  # noqa: BLE001 - as for HTTP: the exception ends here, its type is in the line
+            with contextlib.suppress(OSError):
+                if conversation.status == 0:
+                    await deny_handshake(scope, conversation.send, context, refusal_for(error))
+                elif not conversation.closed:
+                    await conversation.send({"type": "websocket.close", "code": 1011})
+            conversation.finish(error)
+        except BaseException as error:
+            conversation.finish(error)
+            raise
+        finally:
+            conversation.finish()
+            unbind(token)
 
     def _open(self, scope: Scope, headers: dict[bytes, bytes], trusted: bool) -> RequestContext:
         get = headers.get

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from dodai.asgi.types import Scope
+from dodai.frameworks import route_label
 
 
 def label(scope: Scope) -> str | None:
-    """The template of the matched route with its mount prefixes, as `/users/{id}`; None when nothing matched."""
-    route = scope.get("route")
-    path = getattr(route, "path_format", None) or getattr(route, "path", None)
-    return path if isinstance(path, str) else None
+    """The template of the matched route with its mount prefixes, as `/api/users/{id}`; None when nothing matched.
+
+    What is served below a mount without routes of its own (static files, say) is `/static/*`: one label for each mount.
+    Never raises: a label is not worth a request.
+    """
+    try:
+        return route_label(scope) or _mount(scope)
+    except Exception:  # noqa: BLE001 - frameworks change under us; an unlabelled line is still a line
+        return None
+
+
+def _mount(scope: Scope) -> str | None:
+    inner, outer = scope.get("root_path", ""), scope.get("app_root_path")
+    if outer is None or len(inner) <= len(outer):
+        return None
+    prefix = inner[len(outer) :]
+    routes = getattr(scope.get("router"), "routes", ())
+    return f"{prefix}/*" if any(getattr(route, "path", None) == prefix for route in routes) else None
