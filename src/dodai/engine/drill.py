@@ -48,6 +48,14 @@ class Stage(Protocol):
         """One request through the edge; options as in httpx. Redirects are not followed."""
         ...
 
+    async def read_file(self, release: str, path: str) -> bytes:
+        """A file of a published release."""
+        ...
+
+    async def derive(self, release: str, changes: Mapping[str, bytes | None]) -> str:
+        """A new release: `release` with files replaced, added or (None) removed. This is how a bad one is made."""
+        ...
+
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         """Deploy as an operator would, with the real journal and lease."""
         ...
@@ -65,7 +73,7 @@ class DrillResult:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """`expected` is the sentence a report shows beside `DrillResult.observed`. A drill leaves the stage as it found it."""
+    """`expected` is the sentence a report shows beside `DrillResult.observed`. A drill leaves the stage as it was."""
 
     id: str
     area: str

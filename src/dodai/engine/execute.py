@@ -1,8 +1,12 @@
 """The only place that executes a Plan: forward step by step, back in reverse order, resumable after a crash anywhere.
 
-The state of a step is the last thing the journal says about it (`Mark`). Running and resuming share that one table: a
-live run sets a mark by writing the event, a resume reads the marks back, and whatever a mark leaves unclear is looked
-at again before anything is done.
+The state of a step is the last thing the journal says about it (`record.Mark`). Running and resuming share that: a live
+run sets a mark by writing the event, a resume reads the marks back, and whatever a mark leaves unclear is looked at
+again before anything is done.
+
+    intent -> observe -> already
+                      -> applying -> applied -> done             going forward, one step after the other
+    turning_back -> (cleared | undoing -> undone | undo_failed | kept) for each, newest first
 """
 
 from __future__ import annotations
@@ -10,40 +14,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import TypeVar
 
-from dodai.core.errors import Code, DodaiError, Fault
+from dodai.core.errors import DodaiError
 from dodai.engine import codes
-from dodai.engine.journal import Event, Journal, Kind
+from dodai.engine.attempt import Context, CutError, bounded, explain, in_time, retrying, step_error
+from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
-from dodai.engine.outcome import Cause, End, Outcome, Result, SilentSink, Sink, StepRecord
+from dodai.engine.outcome import Cause, End, Outcome, SilentSink, Sink
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
+from dodai.engine.record import OURS, Clock, HaltError, Recorder, fold, stamp
 from dodai.engine.stop import CUT_STEP, FINISH_STEP, LEAVE, Stop
 
 T = TypeVar("T")
-Mark = Literal["already", "applying", "applied", "done", "cleared", "undoing", "undone", "undo_failed"]
-MARKS: frozenset[str] = frozenset(get_args(Mark))
-UNCLEAR: frozenset[str] = frozenset({"applying", "undoing", "undo_failed"})
-"""The world may or may not have changed: look before acting."""
-OURS: frozenset[str] = UNCLEAR | {"applied", "done"}
-"""This plan changed something, or may have."""
-
 Build = Callable[[PlanRequest], Plan]
 Confirm = Callable[[Step], Awaitable[bool]]
-
-
-class Clock(Protocol):
-    def now(self) -> datetime:
-        """The time of day, UTC, for the journal."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds, for durations."""
-        ...
 
 
 class SystemClock:
@@ -71,12 +60,13 @@ async def execute(
     is unfinished). `confirm` asks a person to do a `manual` step. Cancelling the task leaves the plan unfinished.
     """
     clock = clock or SystemClock()
-    plan.ordered()
+    plan.ordered()  # a malformed plan fails here, before anything is written
     async with _holding(journal, lease):
         plan_id = plan_id or _new_id(plan, clock.now())
-        await journal.begin(plan_id, plan, token=lease.token, at=_stamp(clock))
-        run = _Run(plan, plan_id, journal, lease, sink or SilentSink(), clock, stop or Stop(), confirm)
-        return await run.to_the_end(None, mode="run")
+        await journal.begin(plan_id, plan, token=lease.token, at=stamp(clock))
+        return await _run(plan, plan_id, journal, lease, sink, clock, stop, confirm).to_the_end(
+            mode="run", actor=lease.actor
+        )
 
 
 async def resume(
@@ -99,86 +89,53 @@ async def resume(
     async with _holding(journal, lease):
         entry = await journal.unfinished(env)
         if entry is None:
-            raise DodaiError(
-                codes.NOTHING_UNFINISHED, f"no plan of `{env}` is unfinished", f"dodai history {env}", exit_code=1
-            )
+            message, fix = f"no plan of `{env}` is unfinished", f"nothing to do; see `dodai history {env}`"
+            raise DodaiError(codes.NOTHING_UNFINISHED, message, fix, exit_code=1)
         plan = build(entry.request)
         if plan.hash != entry.plan_hash:
             raise _another_plan(entry.plan_hash, plan)
-        marks, cause = _fold(await journal.events(entry.plan_id))
-        run = _Run(
-            plan, entry.plan_id, journal, lease, sink or SilentSink(), clock or SystemClock(), stop or Stop(), confirm
-        )
-        run.marks.update(marks)
-        if undo and cause is None:
-            cause = Cause("requested", 0, message=f"undo asked for after {entry.state or 'a crash'}")
-        return await run.to_the_end(cause, mode="undo" if undo else "resume")
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    plan_id: str
-    step_id: str
-    env: str
-    actor: str
-    fencing_token: int
-    ends_at: float
-    say: Callable[[str], None]
-
-    def remaining_s(self) -> float:
-        return max(0.0, self.ends_at - asyncio.get_running_loop().time())
-
-    def note(self, text: str) -> None:
-        self.say(text)
-
-
-class _HaltError(BaseException):
-    """The journal or the lease is gone: no further change may be made. Not an `Exception`, so no step swallows it."""
-
-    def __init__(self, error: DodaiError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-class _CutError(BaseException):
-    """A signal cut a step short."""
+        run = _run(plan, entry.plan_id, journal, lease, sink, clock or SystemClock(), stop, confirm)
+        marks, cause = fold(await journal.events(entry.plan_id))
+        run.recorder.recall(marks)
+        asked = Cause("requested", 0, message=f"undo asked for after {entry.state or 'a crash'}")
+        run.cause = cause or (asked if undo else None)
+        return await run.to_the_end(mode="undo" if undo else "resume", actor=lease.actor)
 
 
 @dataclass(slots=True)
 class _Run:
     plan: Plan
-    plan_id: str
-    journal: Journal
-    lease: Lease
-    sink: Sink
-    clock: Clock
+    recorder: Recorder
     stop: Stop
     confirm: Confirm | None
-    steps: tuple[Step, ...] = field(init=False)
-    marks: dict[str, str] = field(default_factory=dict)
-    records: dict[str, StepRecord] = field(init=False)
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    cause: Cause | None = None
     started_at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.steps = self.plan.ordered()
-        self.records = {step.id: StepRecord(step.id, step.title) for step in self.steps}
-        self.started_at = self.clock.monotonic()
+        self.started_at = self.recorder.clock.monotonic()
 
-    async def to_the_end(self, cause: Cause | None, *, mode: str) -> Outcome:
-        """Forward until something stops us, then back; `cause` is given when the way back was decided before."""
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(self.recorder.steps)
+
+    async def to_the_end(self, *, mode: str, actor: str) -> Outcome:
+        """The outcome, also when the journal or the lease was lost on the way: then nothing more was changed."""
         try:
-            await self._log("attempt", data={"mode": mode, "actor": self.plan.request.actor})
-            cause = cause or await self._forward()
-            return await (self._backward(cause) if cause else self._arrived())
-        except _HaltError as halt:
-            self._leave(going_back=cause is not None)
+            await self.recorder.log("attempt", mode=mode, actor=actor)
+            return await self._there_or_back()
+        except HaltError as halt:
+            self.recorder.leave(going_back=self.cause is not None)
             code = 75 if halt.error.exit_code == 75 else 4
-            return self._outcome("needs_person", code, closed=False, cause=cause, halted_by=halt.error)
-        except _CutError:
-            self._leave(going_back=True)
-            await self._log("halted", data={"state": "interrupted", "exit_code": self.stop.exit_code, "settled": False})
-            return self._outcome("interrupted", self.stop.exit_code, closed=False, cause=cause)
+            return self._outcome("needs_person", code, closed=False, halted_by=halt.error)
+
+    async def _there_or_back(self) -> Outcome:
+        """Forward until something stops us, then back; `cause` is set from the start when that was decided before."""
+        try:
+            self.cause = self.cause or await self._forward()
+            return await (self._backward(self.cause) if self.cause else self._arrived())
+        except CutError:
+            self.recorder.leave(going_back=True)
+            return await self._halt("interrupted", self.stop.exit_code, settled=False)
 
     # Forward
 
@@ -192,277 +149,203 @@ class _Run:
 
     async def _advance(self, step: Step) -> Cause | None:
         """Bring one step about; what stopped it, or None."""
-        await self._log("intent", step)
-        with self._timed(step, undoing=False) as record:
+        await self.recorder.log("intent", step)
+        with self.recorder.timed(step, undoing=False) as ended:
             try:
                 await self._bounded(step, self._bring_about, CUT_STEP)
-            except _CutError:
-                record("failed", "cut short by a signal")
+            except CutError:
+                ended("failed", "cut short by a signal")
                 return await self._interrupted(step)
             except Exception as raised:  # noqa: BLE001 - whatever a step raises is its failure
-                error = _explain(step, raised)
-                record("failed", error.message)
-                await self._log("failed", step, data={"code": error.code.id, "message": error.message})
+                error = explain(step, raised)
+                ended("failed", error.message)
+                await self.recorder.log("failed", step, code=error.code.id, message=error.message)
                 return Cause("failed", 3, step.id, error.message, error)
-            record("already" if self.marks[step.id] == "already" else "done")
+            ended("already" if self.recorder.marks[step.id] == "already" else "done")
         return None
 
     async def _bring_about(self, step: Step, context: StepContext) -> None:
-        await self._retrying(step, context, self._try)
+        async def once(_attempt: int) -> None:
+            seen = await step.observe(context)
+            in_time(step, context)
+            if seen.state == "blocked":
+                raise step_error(codes.STEP_BLOCKED, step, f"is blocked: {seen.detail}", "mend the named reason")
+            if seen.state == "needed":
+                await self._apply(step, context)
+            elif self.recorder.marks.get(step.id) not in OURS:
+                await self.recorder.log("already", step)
+                return
+            await self._verify(step, context)
 
-    async def _try(self, step: Step, context: StepContext, attempt: int) -> None:  # noqa: ARG002 - each try looks anew
-        seen = await step.observe(context)
-        if seen.state == "blocked":
-            raise _step_error(codes.STEP_BLOCKED, step, f"is blocked: {seen.detail}", "mend the named reason")
-        if seen.state == "needed":
-            await self._still_ours()
-            await self._log("applying", step)
-            await self._apply(step, context)
-            await self._log("applied", step)
-        elif self.marks.get(step.id) not in OURS:
-            await self._log("already", step)
-            return
-        proof = await step.verify(context)
-        if proof.state != "done":
-            what = f"was carried out but is not verified: {proof.detail or proof.state}"
-            raise _step_error(codes.STEP_UNVERIFIED, step, what, "mend the named reason")
-        await self._log("done", step)
+        await retrying(step, context, once)
 
     async def _apply(self, step: Step, context: StepContext) -> None:
         if step.manual and self.confirm and not await self.confirm(step):
-            raise _step_error(codes.STEP_DECLINED, step, "was not confirmed", f"do it: {step.manual.en}")
+            raise step_error(codes.STEP_DECLINED, step, "was not confirmed", f"do it: {step.manual.en}")
+        await self.recorder.still_ours()
+        await self.recorder.log("applying", step)
         await step.apply(context)
+        await self.recorder.log("applied", step)
+        in_time(step, context)
+
+    async def _verify(self, step: Step, context: StepContext) -> None:
+        proof = await step.verify(context)
+        if proof.state != "done":
+            what = f"was carried out but is not verified: {proof.detail or proof.state}"
+            raise step_error(codes.STEP_UNVERIFIED, step, what, "mend the named reason")
+        await self.recorder.log("done", step)
 
     async def _interrupted(self, step: Step) -> Cause:
         name = "SIGINT" if self.stop.exit_code == 130 else "a signal"
         message = f"interrupted by {name} at step `{step.id}`"
-        await self._log("interrupted", step, data={"message": message})
+        await self.recorder.log("interrupted", step, message=message)
         return Cause("interrupted", self.stop.exit_code, step.id, message)
 
     async def _arrived(self) -> Outcome:
-        state: End = "already" if all(self.marks[step.id] == "already" for step in self.steps) else "ok"
-        return await self._close(state, 0)
+        """Every step is verified. A signal during the last step came too late to stop anything."""
+        untouched = all(self.recorder.marks[step.id] == "already" for step in self.steps)
+        return await self._close("already" if untouched else "ok", 0)
 
     # Back
 
     async def _backward(self, cause: Cause) -> Outcome:
         """Undo what this plan changed, newest first, up to what cannot or must not be undone."""
-        await self._log("turning_back", data=cause.as_data())
+        await self.recorder.log("turning_back", **cause.as_data())
         for step in self.steps:
-            await self._clear_up(step)
-        last_undoable = self._past_no_return()
+            await self._settle(step)
+        no_return = self._no_return()
         border = ""
         rested_on: dict[str, str] = {}  # step -> the one above it that could not be undone
         for number, step in reversed(list(enumerate(self.steps))):
-            if self.marks.get(step.id) not in OURS or step.leaves_nothing:
+            if not self.recorder.changed(step):
                 continue
-            if number >= last_undoable or step.on_failure == "fix_forward":
+            if number >= no_return or step.on_failure == "fix_forward":
                 border = border or step.id
             if border:
-                await self._keep(step, "cannot be undone" if step.id == border else f"cannot be undone past {border}")
+                await self._keep(step, "cannot be undone" if step.id == border else f"not undone past {border}")
             elif step.id in rested_on:
                 await self._keep(step, f"{rested_on[step.id]} rests on it")
             elif not await self._undo(step):
                 rested_on |= dict.fromkeys(self.plan.ancestors(step.id), step.id)
-        return await self._turned_back(cause)
+        return await self._gone_back(cause)
 
-    async def _turned_back(self, cause: Cause) -> Outcome:
-        results = {record.result for record in self.records.values()}
+    async def _gone_back(self, cause: Cause) -> Outcome:
+        """The end of the way back: closed when nothing of the plan is left, or nothing that could ever be undone."""
+        results = {record.result for record in self.recorder.records.values()}
         if not results & {"remains", "undo_failed"}:
-            return await self._close(
-                "interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code, cause
-            )
-        if "undo_failed" not in results and cause.kind == "interrupted":
-            return await self._halt_settled("interrupted", cause.exit_code, cause)
-        if "undo_failed" not in results and cause.kind == "requested":
-            return await self._close("needs_person", 4, cause)  # all that can be undone is: nothing to resume
-        return await self._halt_settled("needs_person", 4, cause)
+            return await self._close("interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code)
+        if "undo_failed" in results or cause.kind == "failed":
+            return await self._halt("needs_person", 4, settled=True)
+        if cause.kind == "interrupted":
+            return await self._halt("interrupted", cause.exit_code, settled=True)
+        return await self._close("needs_person", 4)
 
-    async def _clear_up(self, step: Step) -> None:
+    async def _settle(self, step: Step) -> None:
         """Settle an unclear step: when a look shows that nothing of it is there, there is nothing to undo."""
-        mark = self.marks.get(step.id)
-        if mark in UNCLEAR and not step.leaves_nothing and await self._is_absent(step):
-            await self._log("cleared" if mark == "applying" else "undone", step)
-            if mark != "applying":
-                self._record(step, "undone")
+        if self.recorder.unclear(step) and await self._is_absent(step):
+            was_undone = self.recorder.marks[step.id] in ("undoing", "undo_failed")
+            await self.recorder.log("undone" if was_undone else "cleared", step)
+            if was_undone:
+                self.recorder.ended(step, "undone")
 
     async def _is_absent(self, step: Step) -> bool:
         """False also when the look itself fails: what cannot be seen may be there."""
         try:
             return (await self._bounded(step, _observe, LEAVE)).absent
         except Exception as raised:  # noqa: BLE001
-            self._note(step, f"cannot be observed: {raised}")
+            self.recorder.note(step, f"cannot be observed: {raised}")
             return False
 
     async def _undo(self, step: Step) -> bool:
-        await self._still_ours()
-        await self._log("undoing", step)
-        with self._timed(step, undoing=True) as record:
+        await self.recorder.still_ours()
+        await self.recorder.log("undoing", step)
+        with self.recorder.timed(step, undoing=True) as ended:
             try:
-                await self._bounded(step, self._take_back, LEAVE)
+                await self._bounded(step, _take_back, LEAVE)
             except Exception as raised:  # noqa: BLE001
                 if not await self._is_absent(step):  # an unclear reply is settled by a look, never by the reply
-                    detail = f"undo failed: {_explain(step, raised).message}"
-                    record("undo_failed", detail)
-                    await self._log("undo_failed", step, data={"message": detail})
+                    detail = f"undo failed: {explain(step, raised).message}"
+                    ended("undo_failed", detail)
+                    await self.recorder.log("undo_failed", step, message=detail)
                     return False
-            await self._log("undone", step)
-            record("undone")
+            await self.recorder.log("undone", step)
+            ended("undone")
         return True
 
-    async def _take_back(self, step: Step, context: StepContext) -> None:
-        await self._retrying(step, context, self._try_undo)
-
-    async def _try_undo(self, step: Step, context: StepContext, attempt: int) -> None:
-        if step.undo is None or (attempt > 1 and (await step.observe(context)).absent):
-            return
-        await step.undo(context)
-        seen = await step.observe(context)
-        if seen.state == "done" or seen.partial:
-            raise _step_error(
-                codes.UNDO_FAILED, step, f"is still there after undo: {seen.detail}", "take it back by hand"
-            )
-
     async def _keep(self, step: Step, reason: str) -> None:
-        await self._log("kept", step, data={"message": reason})
-        self._record(step, "remains", reason)
+        await self.recorder.log("kept", step, message=reason)
+        self.recorder.ended(step, "remains", reason)
 
-    # Around a step
-
-    async def _bounded(self, step: Step, work: Callable[[Step, StepContext], Awaitable[T]], cut_at: int) -> T:
-        """What `work` returns within the step's deadline; `_CutError` when signals were faster."""
-        ends_at = asyncio.get_running_loop().time() + step.timeout_s
-        request = self.plan.request
-        context = _Context(
-            self.plan_id, step.id, request.env, request.actor, self.lease.token, ends_at, lambda t: self._note(step, t)
-        )
-        try:
-            async with asyncio.timeout(step.timeout_s) as deadline:
-                with self.stop.cutting(deadline, cut_at):
-                    return await work(step, context)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            if self.stop.count >= cut_at:
-                raise _CutError from None
-            what = f"did not end within {step.timeout_s:g} s"
-            raise _step_error(codes.STEP_TIMED_OUT, step, what, "see what it waits for", fault="provider") from None
-
-    async def _retrying(
-        self, step: Step, context: StepContext, once: Callable[[Step, StepContext, int], Awaitable[None]]
-    ) -> None:
-        """Try until it works or the budget is spent; only what the provider may mend is worth another try."""
-        for attempt in range(1, step.retry.attempts + 1):
-            try:
-                await once(step, context, attempt)
-            except DodaiError as error:
-                wait_s = float(error.data.get("retry_after_s", step.retry.wait_s))
-                if error.fault != "provider" or attempt == step.retry.attempts or wait_s >= context.remaining_s():
-                    raise
-                context.note(f"try {attempt} of {step.retry.attempts}: {error.message}; again in {wait_s:g} s")
-                await asyncio.sleep(wait_s)
-            else:
-                return
-
-    @contextmanager
-    def _timed(self, step: Step, *, undoing: bool) -> Iterator[Callable[..., None]]:
-        """Tell the sink that a step begins and, with its seconds, how it ended."""
-        started = self.clock.monotonic()
-        with suppress(Exception):
-            self.sink.step_started(step, self.steps.index(step) + 1, len(self.steps), undoing=undoing)
-        yield lambda result, detail="": self._record(step, result, detail)
-        elapsed = self.clock.monotonic() - started
-        record = self.records[step.id]
-        self.records[step.id] = replace(record, seconds=record.seconds + elapsed)
-        with suppress(Exception):
-            self.sink.step_finished(step, replace(record, seconds=elapsed))
-
-    def _record(self, step: Step, result: Result, detail: str = "") -> None:
-        self.records[step.id] = replace(self.records[step.id], result=result, detail=detail)
-
-    def _note(self, step: Step, text: str) -> None:
-        self.notes.append((step.id, text))
-        with suppress(Exception):
-            self.sink.noted(step, text)
-
-    # Around the run
-
-    async def _log(self, kind: Kind, step: Step | None = None, data: Mapping[str, Any] | None = None) -> None:
-        """Make an event durable; only then the run's own view of the step changes."""
-        step_id = step.id if step else ""
-        try:
-            while self.notes:
-                noted, text = self.notes[0]
-                await self._append("note", noted, {"text": text})
-                self.notes.pop(0)
-            await self._append(kind, step_id, data or {})
-        except DodaiError as error:
-            raise _HaltError(error) from error
-        if kind in MARKS:
-            self.marks[step_id] = kind
-
-    async def _append(self, kind: Kind, step_id: str, data: Mapping[str, Any]) -> None:
-        await self.journal.append(
-            self.plan_id, kind, step_id=step_id, data=data, token=self.lease.token, at=_stamp(self.clock)
-        )
-
-    async def _still_ours(self) -> None:
-        if not await self.lease.held():
-            env = self.plan.request.env
-            raise _HaltError(
-                DodaiError(
-                    codes.LEASE_LOST,
-                    f"the lock on `{env}` was lost; stopped before the next change",
-                    f"see who works there with `dodai status {env}`",
-                    exit_code=75,
-                )
-            )
-
-    def _past_no_return(self) -> int:
+    def _no_return(self) -> int:
         """The number of the first step that may not be undone because a point of no return was passed."""
-        passed = (n for n, s in enumerate(self.steps) if s.point_of_no_return and self.marks.get(s.id) in OURS)
+        passed = (n for n, s in enumerate(self.steps) if s.point_of_no_return and self.recorder.marks.get(s.id) in OURS)
         return next(passed, len(self.steps))
 
-    def _leave(self, *, going_back: bool) -> None:
-        """Say in the records what an attempt that ends early leaves behind."""
-        for step in self.steps:
-            mark = self.marks.get(step.id)
-            if mark in OURS and not step.leaves_nothing and (going_back or mark != "done"):
-                self._record(step, "remains", "unclear" if mark in UNCLEAR else "not undone")
+    # Both ways
 
-    async def _close(self, state: End, exit_code: int, cause: Cause | None = None) -> Outcome:
-        await self._log("closed", data={"state": state, "exit_code": exit_code})
-        return self._outcome(state, exit_code, closed=True, cause=cause)
+    async def _bounded(self, step: Step, work: Callable[[Step, StepContext], Awaitable[T]], cut_at: int) -> T:
+        request = self.plan.request
+        context = Context(
+            plan_id=self.recorder.plan_id,
+            step_id=step.id,
+            env=request.env,
+            actor=request.actor,
+            fencing_token=self.recorder.lease.token,
+            ends_at=asyncio.get_running_loop().time() + step.timeout_s,
+            say=lambda text: self.recorder.note(step, text),
+        )
+        return await bounded(step, context, self.stop, cut_at, work)
 
-    async def _halt_settled(self, state: End, exit_code: int, cause: Cause) -> Outcome:
-        """The way back was gone to its end and something remains: the next resume may go either way."""
-        await self._log("halted", data={"state": state, "exit_code": exit_code, "settled": True})
-        return self._outcome(state, exit_code, closed=False, cause=cause)
+    async def _close(self, state: End, exit_code: int) -> Outcome:
+        await self.recorder.log("closed", state=state, exit_code=exit_code)
+        return self._outcome(state, exit_code, closed=True)
 
-    def _outcome(
-        self, state: End, exit_code: int, *, closed: bool, cause: Cause | None, halted_by: DodaiError | None = None
-    ) -> Outcome:
-        records = tuple(self.records[step.id] for step in self.steps)
-        seconds = self.clock.monotonic() - self.started_at
-        return Outcome(self.plan, self.plan_id, state, exit_code, records, seconds, closed, cause, halted_by)
+    async def _halt(self, state: End, exit_code: int, *, settled: bool) -> Outcome:
+        """End the attempt, not the plan. `settled`: the way back was gone to its end, a resume may go either way."""
+        await self.recorder.log("halted", state=state, exit_code=exit_code, settled=settled)
+        return self._outcome(state, exit_code, closed=False)
+
+    def _outcome(self, state: End, exit_code: int, *, closed: bool, halted_by: DodaiError | None = None) -> Outcome:
+        records = tuple(self.recorder.records[step.id] for step in self.steps)
+        seconds = self.recorder.clock.monotonic() - self.started_at
+        plan_id = self.recorder.plan_id
+        return Outcome(self.plan, plan_id, state, exit_code, records, seconds, closed, self.cause, halted_by)
 
 
 async def _observe(step: Step, context: StepContext) -> Observed:
     return await step.observe(context)
 
 
-def _fold(events: tuple[Event, ...]) -> tuple[dict[str, str], Cause | None]:
-    """The marks of the steps, and why the plan was going back if it was."""
-    marks: dict[str, str] = {}
-    cause: Cause | None = None
-    for event in events:
-        if event.kind in MARKS:
-            marks[event.step_id] = event.kind
-        elif event.kind == "turning_back":
-            cause = Cause.from_data(event.data)
-        elif event.kind == "halted" and event.data["settled"]:
-            cause = None
-    return marks, cause
+async def _take_back(step: Step, context: StepContext) -> None:
+    """Undo and see that it is gone; a repeated try looks first, so that nothing is undone twice."""
+    undo = step.undo
+    if undo is None:
+        return
+
+    async def once(attempt: int) -> None:
+        if attempt > 1 and (await step.observe(context)).absent:
+            return
+        await undo(context)
+        seen = await step.observe(context)
+        if seen.state == "done" or seen.partial:
+            what = f"is still there after undo: {seen.detail or seen.state}"
+            raise step_error(codes.UNDO_FAILED, step, what, "take it back by hand")
+
+    await retrying(step, context, once)
+
+
+def _run(
+    plan: Plan,
+    plan_id: str,
+    journal: Journal,
+    lease: Lease,
+    sink: Sink | None,
+    clock: Clock,
+    stop: Stop | None,
+    confirm: Confirm | None,
+) -> _Run:
+    recorder = Recorder(plan_id, plan.request.env, plan.ordered(), journal, lease, sink or SilentSink(), clock)
+    return _Run(plan, recorder, stop or Stop(), confirm)
 
 
 @asynccontextmanager
@@ -484,33 +367,18 @@ async def _holding(journal: Journal, lease: Lease) -> AsyncIterator[None]:
 
 
 async def _heartbeats(lease: Lease) -> None:
-    """A failed heartbeat only ends the beating: `held()` is asked before every change and says what it means."""
-    with suppress(DodaiError):
-        while True:
-            await asyncio.sleep(lease.interval_s)
+    """A failed heartbeat is tried again: `held()` is asked before every change and says what it means."""
+    while True:
+        await asyncio.sleep(lease.interval_s)
+        with suppress(Exception):
             await lease.heartbeat()
 
 
-def _explain(step: Step, raised: Exception) -> DodaiError:
-    """What a step raised, as a coded error that names the step."""
-    if not isinstance(raised, DodaiError):
-        what = f"failed: {type(raised).__name__}: {raised}" if str(raised) else f"failed: {type(raised).__name__}"
-        return _step_error(codes.STEP_FAILED, step, what, "mend the cause", fault="dodai")
-    if f"`{step.id}`" in raised.message:
-        return raised
-    message = f"step `{step.id}` failed: {raised.message}"
-    return DodaiError(raised.code, message, raised.fix, raised.fault, raised.exit_code, raised.details, raised.data)
-
-
-def _step_error(code: Code, step: Step, what: str, fix: str, fault: Fault = "user") -> DodaiError:
-    return DodaiError(code, f"step `{step.id}` {what}", fix, fault)
-
-
 def _another_plan(journalled: str, plan: Plan) -> DodaiError:
-    env = plan.request.env
+    env, mine = plan.request.env, plan.short_hash
     return DodaiError(
         codes.PLAN_CHANGED,
-        f"the journal of `{env}` holds plan `{journalled[:12]}`, this dodai builds `{plan.short_hash}` from it",
+        f"the journal of `{env}` holds plan `{journalled[:12]}`, this dodai builds `{mine}` from it",
         "resume with the dodai version that started it",
         exit_code=4,
     )
@@ -518,7 +386,3 @@ def _another_plan(journalled: str, plan: Plan) -> DodaiError:
 
 def _new_id(plan: Plan, now: datetime) -> str:
     return f"{plan.request.kind}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-
-
-def _stamp(clock: Clock) -> str:
-    return clock.now().isoformat(timespec="milliseconds")

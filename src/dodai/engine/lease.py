@@ -21,6 +21,11 @@ class Lease(Protocol):
     """The right to change one environment. Every grant has a higher fencing token than all before it."""
 
     @property
+    def actor(self) -> str:
+        """Who holds it, as the audit log names them."""
+        ...
+
+    @property
     def token(self) -> int:
         """The token of the present grant, 0 while not held."""
         ...

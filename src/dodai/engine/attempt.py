@@ -1,0 +1,96 @@
+"""One step function at work: within its deadline, cut short by signals, tried again only where that can help."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dodai.core.errors import Code, DodaiError, Fault
+from dodai.engine import codes
+from dodai.engine.plan import Step, StepContext
+from dodai.engine.stop import Stop
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The `StepContext` that step functions get."""
+
+    plan_id: str
+    step_id: str
+    env: str
+    actor: str
+    fencing_token: int
+    ends_at: float
+    say: Callable[[str], None]
+
+    def remaining_s(self) -> float:
+        return max(0.0, self.ends_at - asyncio.get_running_loop().time())
+
+    def note(self, text: str) -> None:
+        self.say(text)
+
+
+class CutError(BaseException):
+    """A signal cut a step short. Not an `Exception`: it is no failure of the step."""
+
+
+async def bounded(
+    step: Step, context: Context, stop: Stop, cut_at: int, work: Callable[[Step, StepContext], Awaitable[T]]
+) -> T:
+    """What `work` returns by the context's deadline; DOD370 when it is late, `CutError` at stop request `cut_at`."""
+    try:
+        async with asyncio.timeout_at(context.ends_at) as deadline:
+            with stop.cutting(deadline, cut_at):
+                return await work(step, context)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        if stop.count >= cut_at:
+            raise CutError from None
+        raise late(step) from None
+
+
+async def retrying(step: Step, context: StepContext, once: Callable[[int], Awaitable[None]]) -> None:
+    """Call `once(attempt)` until it works or the budget is spent; only a provider's failure is worth another try."""
+    for attempt in range(1, step.retry.attempts + 1):
+        try:
+            await once(attempt)
+        except DodaiError as error:
+            wait_s = float(error.data.get("retry_after_s", step.retry.wait_s))
+            if error.fault != "provider" or attempt == step.retry.attempts or wait_s >= context.remaining_s():
+                raise
+            context.note(f"try {attempt} of {step.retry.attempts}: {error.message}; again in {wait_s:g} s")
+            await asyncio.sleep(wait_s)
+        else:
+            return
+
+
+def in_time(step: Step, context: StepContext) -> None:
+    """Raise DOD370 past the deadline: a step function that swallowed its cancellation gets no successor."""
+    if context.remaining_s() <= 0:
+        raise late(step)
+
+
+def late(step: Step) -> DodaiError:
+    return step_error(
+        codes.STEP_TIMED_OUT, step, f"did not end within {step.timeout_s:g} s", "see what it waits for", "provider"
+    )
+
+
+def explain(step: Step, raised: Exception) -> DodaiError:
+    """What a step raised, as a coded error that names the step."""
+    if not isinstance(raised, DodaiError):
+        what = f"failed: {type(raised).__name__}: {raised}" if str(raised) else f"failed: {type(raised).__name__}"
+        return step_error(codes.STEP_FAILED, step, what, "mend the cause", "dodai")
+    if f"`{step.id}`" in raised.message:
+        return raised
+    message = f"step `{step.id}` failed: {raised.message}"
+    return DodaiError(raised.code, message, raised.fix, raised.fault, raised.exit_code, raised.details, raised.data)
+
+
+def step_error(code: Code, step: Step, what: str, fix: str, fault: Fault = "user") -> DodaiError:
+    return DodaiError(code, f"step `{step.id}` {what}", fix, fault)
