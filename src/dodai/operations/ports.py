@@ -250,8 +250,8 @@ class Host(Protocol):
 class Releases(Protocol):
     """Where releases of an environment are kept: immutable, content-addressed."""
 
-    def publish(self, source: str) -> str:
-        """The id of the tree of `source` as it is now, copied if not there yet."""
+    def publish(self, source: str, include: Sequence[str] = ()) -> str:
+        """The id of the tree of `source` as it is now, copied if not there yet; `include`: ignored paths it needs."""
 
     def derive(self, tree_id: str, changes: Mapping[str, bytes | None]) -> str:
         """The id of `tree_id` with some files replaced, added or (None) removed."""

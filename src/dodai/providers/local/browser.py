@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 
@@ -47,20 +47,21 @@ class HttpBrowser:
         content: bytes | None = None,
     ) -> Answer:
         """The answer; raises `OSError` when none came."""
-        own = {"accept": "text/html,application/xhtml+xml,application/json;q=0.9"}
-        if method not in ("GET", "HEAD"):
-            own |= {"origin": self._base_url, "sec-fetch-site": "same-origin"}
         began = time.perf_counter()
-        try:
-            response = await self._client.request(
-                method,
-                path if "://" in path else self._base_url + path,
-                data=dict(form) if form is not None else None,
-                content=content,
-                headers={**own, **(headers or {})},
-            )
-        except httpx2.TransportError as error:
-            raise ConnectionError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        response = await self.send(method, path, data=form, headers=headers, content=content)
         seconds = time.perf_counter() - began
         found = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, found, response.text, seconds)
+
+    async def send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx2.Response:
+        """The answer as httpx knows it, with httpx's options; raises `OSError` when none came."""
+        own = {"accept": "text/html,application/xhtml+xml,application/json;q=0.9"}
+        if method not in ("GET", "HEAD"):
+            own |= {"origin": self._base_url, "sec-fetch-site": "same-origin"}
+        url = path if "://" in path else self._base_url + path
+        try:
+            return await self._client.request(method, url, headers={**own, **(headers or {})}, **options)
+        except httpx2.TransportError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}".rstrip(": ")) from error

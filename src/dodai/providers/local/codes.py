@@ -141,6 +141,17 @@ STALE_TOKEN = Code(
     Text("Look at `dodai status` and start again", "`dodai status` を見てからやり直す"),
 )
 
+UNSAFE_TREE = Code(
+    "DOD366",
+    "unsafe-release-tree",
+    Text("The source tree cannot become a release", "ソースツリーをリリースにできない"),
+    Text(
+        "A release must hold everything it needs, nothing from outside, and no ignored secret",
+        "リリースは必要なものをすべて含み、外部のものや無視対象の秘密を含んではならない",
+    ),
+    Text("Mend what the message names", "メッセージが示す箇所を直す"),
+)
+
 CODES: tuple[Code, ...] = (
     EDGE_REFUSED,
     EDGE_TOO_LARGE,
@@ -148,6 +159,7 @@ CODES: tuple[Code, ...] = (
     EDGE_BLOCKED,
     EDGE_NO_ANSWER,
     EDGE_SLOW,
+    UNSAFE_TREE,
     EXITED_AT_BOOT,
     NEVER_LISTENED,
     DEADLINE_PASSED,

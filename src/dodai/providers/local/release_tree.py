@@ -1,0 +1,286 @@
+"""Local releases: content-addressed copies of the source tree, published whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from dodai.core.errors import DodaiError
+from dodai.providers.local.codes import NO_TREE, UNSAFE_TREE
+
+NEVER = frozenset({".dodai", ".git"})
+STALE_STAGING_S = 3600.0
+GIT_S = 30.0
+CHANGING_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """One file of a release. `content` is the SHA-256 of a file, or where a symbolic link leads."""
+
+    path: str
+    kind: Literal["file", "link"]
+    executable: bool
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTrees:
+    """`dodai.operations.ports.Releases` in a folder: `FOLDER/<id>/tree` and `FOLDER/<id>/entries.json`.
+
+    The id is the SHA-256 of the sorted entries: paths, executable bits, contents, links. Nothing else (owner, times,
+    other mode bits, the machine) has a part in it.
+    """
+
+    folder: Path
+
+    def publish(self, source: str, include: Sequence[str] = ()) -> str:
+        """The id of what is in `source` now: what git tracks or would track; everything where there is no git.
+
+        `include` names ignored files or folders that belong to a release all the same (a build). `.dodai` and `.git`
+        never do. A link that leads out of the tree is DOD366.
+        """
+        for _ in range(CHANGING_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # an editor replaced a file between listing and reading
+                return self._publish(Path(source).resolve(), include)
+        raise DodaiError(UNSAFE_TREE, f"files of `{source}` vanish while they are read", "try again when it is quiet")
+
+    def _publish(self, root: Path, include: Sequence[str]) -> str:
+        names = list(files_of(root, include))
+        known = tree_id(entry_of(root, name) for name in names)
+        if self._adopt(known):
+            return known
+        with self._staging() as staged:
+            entries = [_copy(root, staged / "tree", name) for name in names]
+            return self._settle(staged, entries)
+
+    def derive(self, tree_id: str, changes: Mapping[str, bytes | None]) -> str:
+        """The id of `tree_id` with files replaced or added (new ones not executable) or, for None, removed."""
+        base = Path(self.path(tree_id))
+        changed = {_safe_name(name): content for name, content in changes.items()}
+        with self._staging() as staged:
+            kept = [entry for entry in self.entries(tree_id) if entry.path not in changed]
+            entries = [_copy(base, staged / "tree", entry.path) for entry in kept]
+            modes = {entry.path: entry.executable for entry in self.entries(tree_id)}
+            for name, content in changed.items():
+                if content is not None:
+                    entries.append(_write(staged / "tree", name, content, executable=modes.get(name, False)))
+            return self._settle(staged, entries)
+
+    def path(self, tree_id: str) -> str:
+        tree = self.folder / tree_id / "tree"
+        if not tree_id or "/" in tree_id or not tree.is_dir():
+            raise DodaiError(
+                NO_TREE,
+                f"there are no files of the release `{tree_id[:16]}` in `{self.folder}`",
+                "deploy from its commit again",
+            )
+        return str(tree)
+
+    def entries(self, tree_id: str) -> tuple[Entry, ...]:
+        """What the release consists of, sorted by path; files that running it left behind are not among them."""
+        self.path(tree_id)
+        rows = json.loads((self.folder / tree_id / "entries.json").read_text())
+        return tuple(Entry(**row) for row in rows)
+
+    def changed(self, tree_id: str) -> tuple[str, ...]:
+        """Paths whose content is not what was published: somebody wrote into a release."""
+        root = Path(self.path(tree_id))
+        return tuple(entry.path for entry in self.entries(tree_id) if _differs(root, entry))
+
+    def published(self) -> tuple[str, ...]:
+        """Every id, newest first."""
+        if not self.folder.is_dir():
+            return ()
+        found = [entry for entry in self.folder.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+        return tuple(entry.name for entry in sorted(found, key=lambda entry: entry.stat().st_mtime_ns, reverse=True))
+
+    def prune(self, keep: int, in_use: Sequence[str]) -> tuple[str, ...]:
+        with self._locked():
+            gone = [name for name in self.published()[max(0, keep) :] if name not in in_use]
+            trash = [self._put_away(name) for name in gone]
+        for path in [*trash, *self._stale()]:
+            shutil.rmtree(path, ignore_errors=True)
+        return tuple(gone)
+
+    def _put_away(self, name: str) -> Path:
+        trash = self.folder / f".trash-{secrets.token_hex(6)}"
+        (self.folder / name).rename(trash)
+        return trash
+
+    def _stale(self) -> list[Path]:
+        """What publishers that died in the middle left behind."""
+        before = time.time() - STALE_STAGING_S
+        return [path for path in self.folder.glob(".[st]*-*") if path.is_dir() and path.stat().st_mtime < before]
+
+    def _adopt(self, name: str) -> bool:
+        """Whether the tree is there already; it counts as new from now on."""
+        with self._locked():
+            if not (self.folder / name / "tree").is_dir():
+                return False
+            os.utime(self.folder / name)
+            return True
+
+    def _settle(self, staged: Path, entries: Iterable[Entry]) -> str:
+        """Publish what was staged under the id of what it really contains."""
+        entries = sorted(entries)
+        rows = [{name: getattr(entry, name) for name in Entry.__slots__} for entry in entries]
+        (staged / "entries.json").write_text(json.dumps(rows))
+        name = tree_id(entries)
+        if not self._adopt(name):
+            with self._locked():
+                if not (self.folder / name).exists():  # somebody else may have published the same just now
+                    staged.rename(self.folder / name)
+        return name
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[Path]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        staged = self.folder / f".staging-{secrets.token_hex(6)}"
+        (staged / "tree").mkdir(parents=True)
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def tree_id(entries: Iterable[Entry]) -> str:
+    """64 hex digits that name exactly these entries; no two lists of entries share their bytes."""
+    digest = hashlib.sha256(b"dodai tree 1\n")
+    for entry in sorted(entries):
+        mode = "x" if entry.executable else "-"
+        for part in (entry.kind, mode, entry.path, entry.content):
+            data = os.fsencode(part)
+            digest.update(b"%d:" % len(data) + data)
+    return digest.hexdigest()
+
+
+def files_of(root: Path, include: Sequence[str] = ()) -> Iterator[str]:
+    """Relative paths of the files of a release, sorted: git's view of `root`, or all there is without git."""
+    listed = set(_git_files(root) if _in_git(root) else _all_files(root, root))
+    for name in include:
+        chosen = root / _safe_name(name)
+        listed.update(_all_files(chosen, root) if chosen.is_dir() else [name] if chosen.exists() else [])
+    for name in sorted(listed):
+        if not NEVER.intersection(PurePosixPath(name).parts) and _is_kept(root / name):
+            yield name
+
+
+def _is_kept(path: Path) -> bool:
+    """Files and links; what is deleted in the working tree, a folder, or a socket is not."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _in_git(root: Path) -> bool:
+    return any((folder / ".git").exists() for folder in (root, *root.parents))
+
+
+def _git_files(root: Path) -> list[str]:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, timeout=GIT_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", b"") or str(error).encode()
+        raise DodaiError(
+            UNSAFE_TREE,
+            f"git cannot list the files of `{root}`: {said.decode(errors='replace').strip()[:300]}",
+            "make `git status` work there first; without git's list, ignored files and secrets would be copied",
+            exit_code=2,
+        ) from error
+    names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    folders = [name for name in names if (root / name).is_dir() and not (root / name).is_symlink()]  # submodules
+    return [*names, *(file for folder in folders for file in _all_files(root / folder, root))]
+
+
+def _all_files(folder: Path, root: Path) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        linked = [name for name in folders if (Path(parent) / name).is_symlink()]
+        folders[:] = [name for name in folders if name not in NEVER and name not in linked]
+        for name in (*files, *linked):
+            yield (Path(parent) / name).relative_to(root).as_posix()
+
+
+def entry_of(root: Path, name: str) -> Entry:
+    """The entry of one file as it is now."""
+    path = root / name
+    if path.is_symlink():
+        return Entry(name, "link", False, _safe_link(root, name))
+    with path.open("rb") as file:
+        executable = bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR)
+        return Entry(name, "file", executable, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _safe_link(root: Path, name: str) -> str:
+    """Where the link leads, if that is inside the tree and written relative to it."""
+    to = str((root / name).readlink())
+    inside = Path(os.path.normpath(root / PurePosixPath(name).parent / to))
+    if Path(to).is_absolute() or not inside.is_relative_to(root):
+        raise DodaiError(
+            UNSAFE_TREE,
+            f"the link `{name}` leads to `{to}`, which is not part of the release",
+            "make it relative and keep it inside the project, or let git ignore it",
+            exit_code=2,
+        )
+    return to
+
+
+def _safe_name(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or NEVER.intersection(path.parts):
+        raise DodaiError(
+            UNSAFE_TREE, f"`{name}` is not a path inside a release", "give a path relative to the project", exit_code=2
+        )
+    return path.as_posix()
+
+
+def _copy(root: Path, target: Path, name: str) -> Entry:
+    """Copy one file and describe the copy: what is published is what was hashed, whoever writes meanwhile."""
+    source, copy = root / name, target / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        copy.symlink_to(_safe_link(root, name))
+    else:
+        shutil.copyfile(source, copy)
+        shutil.copymode(source, copy)
+    return entry_of(target, name)
+
+
+def _write(target: Path, name: str, content: bytes, *, executable: bool) -> Entry:
+    path = target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755 if executable else 0o644)
+    return entry_of(target, name)
+
+
+def _differs(root: Path, entry: Entry) -> bool:
+    try:
+        return entry_of(root, entry.path) != entry
+    except (OSError, DodaiError):
+        return True
