@@ -1,0 +1,268 @@
+"""One migration file against one database: a transaction as a whole, or statement by statement."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import codes, sql
+from dodai.migrations.apply.leftover import Leftover, settle
+from dodai.migrations.apply.outcome import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed, Ran
+from dodai.migrations.apply.watch import BlockerWatch
+from dodai.migrations.ledger import Event, Ledger, Progress, log_sql, progress, record_sql
+from dodai.migrations.migration import Direction, Migration, Statement
+from dodai.migrations.policy import MigrationsPolicy, retry_wait_s
+from dodai.migrations.ports import Connection, is_database_error, sqlstate
+
+IN_TRANSACTION = 2
+FAILED_TRANSACTION = 3
+
+
+class StoppedError(Exception):
+    """A file did not go through; `failed` says where."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(str(failed.error))
+        self.failed = failed
+
+
+@dataclass(slots=True)
+class Runner:
+    """Everything one run needs for each of its files."""
+
+    conn: Connection
+    ledger: Ledger
+    policy: MigrationsPolicy
+    run: str
+    watch: BlockerWatch
+    note: Callable[[str], None]
+    direction: Direction = "up"
+    waited_s: float = 0.0
+    retries: int = 0
+    index: int = 0
+    statement_ms: list[float] = field(default_factory=list)
+
+    def apply(self, migration: Migration) -> Ran:
+        """Run the file and record it. Raises `StoppedError`; the ledger is true afterwards, whatever happened."""
+        self.waited_s, self.retries, self.index, self.statement_ms = 0.0, 0, 0, []
+        started = time.perf_counter()
+        self.watch.start()
+        resumed = 0
+        try:
+            if migration.transactional:
+                self._until_locked(migration, lambda: self._whole(migration, started))
+            else:
+                resumed = self._piecewise(migration, started)
+        finally:
+            self.watch.pause()
+        return Ran(
+            migration,
+            self.direction,
+            (time.perf_counter() - started) * 1000,
+            self.waited_s * 1000,
+            self.retries,
+            resumed,
+            tuple(self.statement_ms),
+            self.watch.seen if self.retries else (),
+        )
+
+    # --- one transaction ----------------------------------------------------------------------------------------
+
+    def _whole(self, migration: Migration, started: float) -> None:
+        self.index, self.statement_ms = 0, []
+        self.conn.execute(f"RESET ALL; RESET ROLE; BEGIN; {self._limits('SET LOCAL')}")
+        for index, statement in enumerate(migration.statements(self.direction)):
+            self.index = index
+            began = time.perf_counter()
+            self.conn.execute(statement.sql)
+            self.statement_ms.append((time.perf_counter() - began) * 1000)
+            if self.conn.info.transaction_status != IN_TRANSACTION:
+                raise transaction_ended(migration, statement)
+        self.index = len(migration.statements(self.direction))
+        self.conn.execute(self._recorded(migration, started) + "COMMIT;")
+
+    def _recorded(self, migration: Migration, started: float) -> str:
+        event: Event = "applied" if self.direction == "up" else "reverted"
+        return "RESET ROLE;" + record_sql(self.ledger, migration, self.direction) + log_sql(
+            self.run,
+            migration,
+            self.direction,
+            event,
+            ms=(time.perf_counter() - started) * 1000,
+            lock_wait_ms=self.waited_s * 1000,
+            retries=self.retries,
+        )  # fmt: skip
+
+    def _limits(self, set_word: str, lock_s: float | None = None) -> str:
+        lock_ms = int((lock_s or self.policy.lock_timeout_s) * 1000)
+        statement_ms = int(self.policy.statement_timeout_s * 1000)
+        return f"{set_word} lock_timeout = '{lock_ms}ms'; {set_word} statement_timeout = '{statement_ms}ms';"
+
+    def _until_locked(self, migration: Migration, attempt: Callable[[], None]) -> None:
+        """Step back on a lock timeout and try again, so that innocent readers behind us get through."""
+        first = time.monotonic()
+        while True:
+            began = time.monotonic()
+            try:
+                return attempt()
+            except Exception as error:
+                if not is_database_error(error):
+                    self._rollback()
+                    raise
+                lost = self._rollback()
+                patient = time.monotonic() - first < self.policy.lock_patience_s
+                if lost or sqlstate(error) not in LOCK_STATES or not patient:
+                    raise StoppedError(self._failed(migration, error, lost=lost)) from error
+            self.retries += 1
+            pause = min(retry_wait_s(self.retries), max(self.policy.lock_patience_s / 4, 0.01))
+            self.note(self._waiting(migration, pause))
+            time.sleep(pause)
+            self.waited_s += time.monotonic() - began
+
+    def _waiting(self, migration: Migration, pause: float) -> str:
+        blocked = "; ".join(str(blocker) for blocker in self.watch.seen) or "a session that is gone by now"
+        return (
+            f"{migration.path}: statement {self.index + 1} got no lock within {self.policy.lock_timeout_s:g} s, "
+            f"blocked by {blocked}; rolled back, again in {pause:g} s (try {self.retries + 1})"
+        )
+
+    def _rollback(self) -> bool:
+        """True when the connection is gone (the server has then rolled back, or already committed)."""
+        if self.conn.closed:
+            return True
+        if self.conn.info.transaction_status in (IN_TRANSACTION, FAILED_TRANSACTION):
+            try:
+                self.conn.execute("ROLLBACK")
+            except Exception as error:
+                if not is_database_error(error):
+                    raise
+                return True
+        return False
+
+    def _failed(self, migration: Migration, error: Exception, *, lost: bool, partly: bool = False) -> Failed:
+        blockers = self.watch.seen if sqlstate(error) in LOCK_STATES else ()
+        return Failed(migration, self.direction, self.index, error, lost, partly, blockers, self.waited_s)
+
+    # --- statement by statement ---------------------------------------------------------------------------------
+
+    def _piecewise(self, migration: Migration, started: float) -> int:
+        """Run what is not done yet; returns the statement (from 1) it went on with, 0 for a fresh start."""
+        statements = migration.statements(self.direction)
+        before = progress(self.conn, migration.id, self.direction)
+        _unchanged(migration, statements, before)
+        self.conn.execute(f"RESET ALL; RESET ROLE; {self._limits('SET')}")
+        self._restore_settings(statements, before)
+        for index, statement in enumerate(statements):
+            self.index = index
+            if self.index + 1 in before.done:
+                self.statement_ms.append(0.0)
+                continue
+            if before.started == self.index + 1 and self._already_done(migration, statement):
+                self._log(migration, "done", statement)
+                self.statement_ms.append(0.0)
+                continue
+            began = time.perf_counter()
+            self._until_locked(migration, lambda statement=statement: self._single(migration, statement))  # type: ignore[misc]
+            self.statement_ms.append((time.perf_counter() - began) * 1000)
+        self.index = len(statements)
+        self._until_locked(migration, lambda: self._close(migration, started))
+        if not before.done and before.started is None:
+            return 0
+        return next((n for n in range(1, len(statements) + 1) if n not in before.done), len(statements))
+
+    def _close(self, migration: Migration, started: float) -> None:
+        self.conn.execute(f"BEGIN; {self._recorded(migration, started)} COMMIT;")
+
+    def _restore_settings(self, statements: tuple[Statement, ...], before: Progress) -> None:
+        """Settings of the file live in the session, so those of finished statements are made again."""
+        for number, statement in enumerate(statements, start=1):
+            if number in before.done and sql.words(statement.sql, 1)[0] in ("set", "reset"):
+                self.conn.execute(statement.sql)
+
+    def _single(self, migration: Migration, statement: Statement) -> None:
+        """In one transaction with its progress row where PostgreSQL allows it: then it happens exactly once."""
+        if sql.words(statement.sql, 1)[0] not in ("set", "reset"):
+            try:
+                self.conn.execute("BEGIN")
+                self.conn.execute(statement.sql)
+                if self.conn.info.transaction_status == IN_TRANSACTION:
+                    self.conn.execute(f"{self._progress(migration, 'done', statement)} COMMIT;")
+                    return
+            except Exception as error:
+                if sqlstate(error) not in NEEDS_AUTOCOMMIT:
+                    raise
+                self.conn.execute("ROLLBACK")
+        self._outside(migration, statement)
+
+    def _outside(self, migration: Migration, statement: Statement) -> None:
+        """Its own transaction: announced before, recorded after; a crash between is settled by looking."""
+        self._log(migration, "started", statement)
+        patient = "concurrently" in sql.words(statement.sql, 8)
+        if patient:
+            # It blocks nobody while it waits, and giving up leaves an invalid index behind.
+            self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_patience_s * 1000)}ms'")
+        try:
+            self.conn.execute(statement.sql)
+        except Exception as error:
+            if is_database_error(error) and not self.conn.closed:
+                self._clean_up(statement)
+                self._log(migration, "failed", statement, sqlstate(error))
+            raise
+        finally:
+            if patient and not self.conn.closed:
+                self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_timeout_s * 1000)}ms'")
+        self._log(migration, "done", statement)
+
+    def _clean_up(self, statement: Statement) -> None:
+        """A failed CREATE INDEX CONCURRENTLY leaves an invalid index that IF NOT EXISTS would take for done."""
+        leftover = settle(self.conn, statement.sql)
+        if leftover.repair:
+            self.note(f"removing what the failed statement left: {leftover.repair}")
+            self.conn.execute(leftover.repair)
+
+    def _already_done(self, migration: Migration, statement: Statement) -> bool:
+        """Did an interrupted statement take effect? Repairs what it left; raises DOD262 when nobody can tell."""
+        leftover: Leftover = settle(self.conn, statement.sql)
+        if leftover.repair:
+            self.note(f"{migration.path}: removing what an interrupted statement left: {leftover.repair}")
+            self.conn.execute(leftover.repair)
+        if leftover.verdict == "unclear":
+            code = codes.OUTCOME_UNCLEAR
+            message = f"{migration.path}:{statement.line}, statement {self.index + 1} was interrupted"
+            fix = code.fix.en.replace("VERSION", migration.id).replace(" N ", f" {self.index + 1} ")
+            raise DodaiError(code, message, fix, exit_code=4)
+        return leftover.verdict == "done"
+
+    def _progress(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> str:
+        checksum = statement_checksum(statement)
+        number = self.index + 1
+        return log_sql(
+            self.run, migration, self.direction, event, statement=number, checksum=checksum, sqlstate=state or None
+        )
+
+    def _log(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> None:
+        self.conn.execute(self._progress(migration, event, statement, state))
+
+
+def statement_checksum(statement: Statement) -> str:
+    return hashlib.sha256(" ".join(statement.sql.split()).encode()).hexdigest()
+
+
+def _unchanged(migration: Migration, statements: tuple[Statement, ...], before: Progress) -> None:
+    """What is done must still say the same, or two versions of the file would be mixed (DOD261)."""
+    for number, checksum in sorted(before.done.items()):
+        statement = statements[number - 1] if number <= len(statements) else None
+        if statement is None or statement_checksum(statement) != checksum:
+            code = codes.HALF_EDITED
+            line = statement.line if statement else 0
+            message = f"{migration.path}:{line}: statement {number} is done here, but the file now says something else"
+            raise DodaiError(code, message, code.fix.en, exit_code=1)
+
+
+def transaction_ended(migration: Migration, statement: Statement) -> DodaiError:
+    code = codes.TRANSACTION_CONTROL
+    message = f"{migration.path}:{statement.line}: the statement ended the transaction of the file"
+    return DodaiError(code, message, code.fix.en, exit_code=4)

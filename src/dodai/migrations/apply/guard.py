@@ -1,0 +1,99 @@
+"""What is refused before anything is changed: poolers, replicas, and a second runner."""
+
+# Only constants of ours are put into these statements.
+# ruff: noqa: S608
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import codes
+from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy, looks_pooled
+from dodai.migrations.ports import Connect, Connection
+
+Note = Callable[[str], None]
+
+
+def check_connection(conn: Connection, connect: Connect | None, note: Note) -> None:
+    """Refuse poolers (DOD251) and databases that take no changes (DOD259)."""
+    host, port = conn.info.host or "", conn.info.port
+    if looks_pooled(host, port):
+        raise _pooled(f"`{host}:{port}` is a connection pooler")
+    pid, read_only, replica = conn.execute(
+        "SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()", prepare=False
+    ).fetchone()
+    if read_only or replica:
+        what = "a replica" if replica else "set to read-only"
+        message = f"`{conn.info.dbname}` at `{host}` is {what}"
+        raise DodaiError(codes.READ_ONLY, message, codes.READ_ONLY.fix.en, exit_code=1)
+    if pid != conn.info.backend_pid:
+        if connect is None or not _session_is_ours(conn, connect):
+            raise _pooled(f"`{host}:{port}` hands out another server connection for each transaction")
+        note("the connection goes through a proxy, which keeps the session: going on")
+
+
+def _pooled(message: str) -> DodaiError:
+    return DodaiError(codes.POOLED, message, codes.POOLED.fix.en, exit_code=1)
+
+
+def _session_is_ours(conn: Connection, connect: Connect) -> bool:
+    """Does a setting survive while somebody else is busy? A transaction pooler lends our backend to them instead."""
+    conn.execute("SELECT set_config('dodai.session', 'ours', false)", prepare=False)
+    other = connect()
+    try:
+        other.autocommit = True
+        other.execute("BEGIN; SELECT 1")
+        row = conn.execute("SELECT current_setting('dodai.session', true)", prepare=False).fetchone()
+        return bool(row[0] == "ours")
+    finally:
+        other.close()
+        conn.execute("SELECT set_config('dodai.session', '', false)", prepare=False)
+
+
+@contextmanager
+def only_runner(conn: Connection, policy: MigrationsPolicy, note: Note) -> Iterator[float]:
+    """Hold goose's advisory lock; yields the seconds it took. Raises DOD250 when another runner keeps it too long.
+
+    Try-lock and poll, never a blocking wait: a blocked waiter holds a snapshot that CREATE INDEX CONCURRENTLY of the
+    holder would wait for, which is a deadlock (measured on PostgreSQL 17).
+    """
+    started = time.monotonic()
+    told = False
+    while not conn.execute(f"SELECT pg_try_advisory_lock({GOOSE_LOCK_ID})", prepare=False).fetchone()[0]:
+        holder = lock_holder(conn)
+        if time.monotonic() - started > policy.runner_patience_s:
+            message = f"the migration lock of `{conn.info.dbname}` is held by {holder}"
+            raise DodaiError(codes.LOCK_HELD, message, codes.LOCK_HELD.fix.en, exit_code=75)
+        if not told:
+            note(f"waiting for another runner: {holder}")
+            told = True
+        time.sleep(min(0.05 + (time.monotonic() - started) / 4, 1.0))
+    try:
+        yield time.monotonic() - started
+    finally:
+        _unlock(conn)
+
+
+def _unlock(conn: Connection) -> None:
+    """A lost connection has given the lock back by itself; a lock that is not ours to give back means a pooler."""
+    if conn.closed:
+        return
+    if not conn.execute(f"SELECT pg_advisory_unlock({GOOSE_LOCK_ID})", prepare=False).fetchone()[0]:
+        raise _pooled("the migration lock was taken on another server connection than it was given back on")
+
+
+def lock_holder(conn: Connection) -> str:
+    """Who holds the migration lock, for a person: process id, role, program, since when; "nobody" when it is free."""
+    row = conn.execute(
+        "SELECT a.pid, a.usename, a.application_name, extract(epoch FROM clock_timestamp() - a.backend_start)::int"
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted"
+        f" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        f" AND (l.classid::bigint << 32 | l.objid::bigint) = {GOOSE_LOCK_ID}",
+        prepare=False,
+    ).fetchone()
+    if row is None:
+        return "nobody"
+    program = f" ({row[2]})" if row[2] else ""
+    return f"process `{row[0]}` of role `{row[1]}`{program}, connected for {row[3]} s"

@@ -1,0 +1,96 @@
+"""What an interrupted statement outside a transaction left behind, found out by looking at the catalog."""
+
+# Only constants of ours are put into these statements.
+# ruff: noqa: S608
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dodai.migrations import sql
+from dodai.migrations.ports import Connection
+
+Verdict = Literal["done", "again", "unclear"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """`done`: it took effect. `again`: run it (once more). `unclear`: only a person can tell. `repair` runs first."""
+
+    verdict: Verdict
+    repair: str = ""
+
+
+def settle(conn: Connection, statement: str) -> Leftover:
+    """The verdict on `statement`, which was announced but not recorded as done."""
+    found = _significant(statement)
+    match found[:3]:
+        case ("create", "index", "concurrently") | ("create", "unique", "index"):
+            return _create_index(conn, found)
+        case ("drop", "index", "concurrently"):
+            exists = _index(conn, _name(found, 3)) is not None
+            return Leftover("again" if exists else "done")
+        case ("reindex", *_):
+            return Leftover("again", _drop_invalid_copies(conn))
+    if found[0] in ("vacuum", "analyze", "set", "reset", "checkpoint", "refresh", "cluster", "discard", "load"):
+        return Leftover("again")
+    if found[:2] == ("alter", "system"):
+        return Leftover("again")
+    if found[:2] in (("create", "database"), ("drop", "database"), ("create", "tablespace"), ("drop", "tablespace")):
+        return _cluster_object(conn, found)
+    return Leftover("unclear")
+
+
+def _significant(statement: str) -> tuple[str, ...]:
+    """The first tokens, quoted names without their quotes."""
+    return tuple(word[1:-1].replace('""', '"') if word.startswith('"') else word for word in sql.words(statement, 16))
+
+
+def _name(found: tuple[str, ...], start: int) -> str:
+    """The possibly qualified name at `start`, behind IF [NOT] EXISTS."""
+    at = start
+    while found[at : at + 1] and found[at] in ("if", "not", "exists"):
+        at += 1
+    name = found[at] if at < len(found) else ""
+    if found[at + 1 : at + 2] == (".",):
+        return f"{sql.identifier(name)}.{sql.identifier(found[at + 2])}"
+    return sql.identifier(name)
+
+
+def _create_index(conn: Connection, found: tuple[str, ...]) -> Leftover:
+    at = found.index("concurrently") + 1 if "concurrently" in found else 0
+    if not at or found[at] == "on":
+        return Leftover("unclear", _drop_invalid_copies(conn))
+    bare = _name(found, at)
+    on = found.index("on", at) + 1
+    table = _name(found, on + 1 if found[on] == "only" else on)
+    row = conn.execute(
+        "SELECT i.indexrelid::regclass::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " WHERE i.indrelid = to_regclass(%s) AND quote_ident(c.relname) = quote_ident(%s)",
+        [table, bare.strip('"').replace('""', '"')],
+        prepare=False,
+    ).fetchone()
+    if row is None:
+        return Leftover("again")
+    return Leftover("done") if row[1] else Leftover("again", f"DROP INDEX CONCURRENTLY {row[0]}")
+
+
+def _index(conn: Connection, name: str) -> object:
+    return conn.execute("SELECT to_regclass(%s)", [name], prepare=False).fetchone()[0]
+
+
+def _drop_invalid_copies(conn: Connection) -> str:
+    """REINDEX CONCURRENTLY leaves invalid `_ccnew` and `_ccold` copies."""
+    rows = conn.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+        " AND indexrelid::regclass::text ~ '_cc(new|old)[0-9]*\"?$'",
+        prepare=False,
+    ).fetchall()
+    return "; ".join(f"DROP INDEX IF EXISTS {row[0]}" for row in rows)
+
+
+def _cluster_object(conn: Connection, found: tuple[str, ...]) -> Leftover:
+    catalog, column = ("pg_database", "datname") if found[1] == "database" else ("pg_tablespace", "spcname")
+    name = _name(found, 2).strip('"').replace('""', '"')
+    exists = conn.execute(f"SELECT 1 FROM {catalog} WHERE {column} = %s", [name], prepare=False).fetchone() is not None
+    return Leftover("done" if exists == (found[0] == "create") else "again")

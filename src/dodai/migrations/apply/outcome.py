@@ -1,0 +1,184 @@
+"""What a run did, as values; and what a failure is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dodai.core.errors import Code, DodaiError, Fault
+from dodai.migrations import codes
+from dodai.migrations.apply.watch import Blocker
+from dodai.migrations.migration import Direction, Migration, Statement
+from dodai.migrations.ports import server_message, sqlstate
+
+LOCK_STATES = ("55P03", "40P01")
+"""lock_not_available and deadlock_detected: the file did nothing wrong and may try again."""
+NEEDS_AUTOCOMMIT = ("25001", "2D000", "0A000")
+"""The statement cannot run inside a transaction block, ends one itself, or is not supported there."""
+_SQLSTATE_FULL = ("53100", "53200")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One migration that went through; times are milliseconds."""
+
+    migration: Migration
+    direction: Direction
+    ms: float
+    lock_wait_ms: float = 0.0
+    retries: int = 0
+    resumed_at: int = 0
+    statement_ms: tuple[float, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.migration.id,
+            "path": self.migration.path,
+            "direction": self.direction,
+            "ms": round(self.ms, 3),
+            "lockWaitMs": round(self.lock_wait_ms, 3),
+            "retries": self.retries,
+            "resumedAt": self.resumed_at or None,
+            "statements": [
+                {"line": statement.line, "ms": round(ms, 3)}
+                for statement, ms in zip(self.migration.statements(self.direction), self.statement_ms, strict=False)
+            ],
+            "blockers": [str(blocker) for blocker in self.blockers],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `up` or `down` did. `already` counts what was in effect before."""
+
+    run: str
+    ran: tuple[Ran, ...] = ()
+    already: int = 0
+    notes: tuple[str, ...] = ()
+    direction: Direction = "up"
+    schema_after: str = ""
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.ran)
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of `dodai.migrate.up/1` or `dodai.migrate.down/1`."""
+        return {
+            "schema": f"dodai.migrate.{self.direction}/1",
+            "run": self.run,
+            "ran": [ran.as_json() for ran in self.ran],
+            "already": self.already,
+            "notes": list(self.notes),
+            "schemaHash": self.schema_after or None,
+        }
+
+
+@dataclass(slots=True)
+class Account:
+    """What has happened so far in a run, for the message when it stops."""
+
+    ran: list[Ran] = field(default_factory=list)
+    pending: list[Migration] = field(default_factory=list)
+
+    def lines(self, undone: str) -> tuple[str, ...]:
+        done = [ran.migration.path for ran in self.ran]
+        left = [migration.path for migration in self.pending]
+        verb = "applied and recorded" if not self.ran or self.ran[0].direction == "up" else "undone and recorded"
+        return (
+            f"{verb} by this run: {_listed(done)}",
+            undone,
+            f"not touched: {_listed(left)}",
+        )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    if len(paths) <= 6:
+        return ", ".join(paths) or "nothing"
+    return f"{', '.join(paths[:5])} and {len(paths) - 5} more"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Where a run stopped. `index` counts statements from 0; `partly` is true when earlier ones stay in effect."""
+
+    migration: Migration
+    direction: Direction
+    index: int
+    error: Exception
+    lost: bool
+    partly: bool
+    blockers: tuple[Blocker, ...] = ()
+    waited_s: float = 0.0
+
+    @property
+    def statement(self) -> Statement | None:
+        found = self.migration.statements(self.direction)
+        return found[self.index] if self.index < len(found) else None
+
+    @property
+    def line(self) -> int:
+        """The line of the file that the server's error position points to, else the statement's first."""
+        if self.statement is None:
+            return 0
+        position = getattr(getattr(self.error, "diag", None), "statement_position", None)
+        offset = int(position) - 1 if position else 0
+        return self.statement.line + self.statement.sql.count("\n", 0, offset)
+
+    @property
+    def place(self) -> str:
+        which = f", statement {self.index + 1}" if self.statement else ", at its commit"
+        return f"{self.migration.path}{f':{self.line}' if self.line else ''}{which}"
+
+    def error_for(self, account: Account) -> DodaiError:
+        """The coded error, with what was done, what was undone and what remains."""
+        code, fault = self._code()
+        said = server_message(self.error)
+        state = sqlstate(self.error)
+        message = f"{self.place}: {said}" + (f" (SQLSTATE `{state}`)" if state else "")
+        if self.waited_s:
+            message += f"; it tried for {self.waited_s:.1f} s"
+        details = list(account.lines(self._undone()))
+        details[1:1] = [f"waited for {blocker}" for blocker in self.blockers]
+        if self.statement:
+            details.insert(0, f"statement: `{_short(self.statement.sql)}`")
+        exit_code = 4 if self.partly or self.lost else 3
+        data = {
+            "migration": self.migration.id,
+            "path": self.migration.path,
+            "line": self.line,
+            "statement": self.index + 1,
+            "sqlstate": state or None,
+            "applied": [ran.migration.id for ran in account.ran],
+            "pending": [migration.id for migration in account.pending],
+        }
+        return DodaiError(code, message, code.fix.en, fault, exit_code, tuple(details), data)
+
+    def _code(self) -> tuple[Code, Fault]:
+        state = sqlstate(self.error)
+        if self.lost:
+            return codes.CONNECTION_LOST, "provider"
+        if state == "25006":
+            return codes.READ_ONLY, "user"
+        if state in LOCK_STATES:
+            return codes.LOCK_TIMEOUT, "provider"
+        if self.partly:
+            return codes.PARTLY_APPLIED, "user"
+        if self.direction == "down":
+            return codes.DOWN_FAILED, "user"
+        return codes.FAILED, "provider" if state in _SQLSTATE_FULL else "user"
+
+    def _undone(self) -> str:
+        if self.lost and self.migration.transactional:
+            return f"{self.migration.path}: the ledger says whether its transaction was committed"
+        if self.partly:
+            done = f"statements 1 to {self.index}" if self.index > 1 else "statement 1"
+            return f"{self.migration.path}: {done} stay in effect, this one does not"
+        return f"rolled back: {self.migration.path}"
+
+
+def _short(sql: str) -> str:
+    one_line = " ".join(sql.split())
+    return one_line if len(one_line) <= 160 else one_line[:157] + "..."

@@ -1,0 +1,99 @@
+"""Which migrations a run would apply, and why it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dodai.core.errors import Code, DodaiError
+from dodai.migrations import codes, sql
+from dodai.migrations.ledger import State
+from dodai.migrations.migration import Migration
+
+TRANSACTION_WORDS = ("begin", "commit", "rollback", "abort", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """`migrations` in the order they run; `newer` are applied ids that this tree is too old to know."""
+
+    migrations: tuple[Migration, ...]
+    newer: tuple[str, ...] = ()
+    unrecorded: tuple[Migration, ...] = ()
+
+
+def pending(migrations: Sequence[Migration], state: State, *, allow_missing: bool = False) -> Pending:
+    """What is left to apply; raises DOD252 (order), DOD253 (edited), DOD254 (missing) or DOD223, changing nothing."""
+    applied = set(state.ids)
+    versioned = [m for m in migrations if not m.repeatable]
+    known = {m.id for m in versioned}
+    highest_file = max((m.order for m in versioned), default=0)
+    gone = sorted((id_ for id_ in applied - known if int(id_) <= highest_file), key=int)
+    if gone:
+        named = ", ".join(f"`{_label(id_, state)}`" for id_ in gone[:5])
+        raise _refuse(codes.REFUSED_MISSING, f"applied here, but without a file: {named}")
+    _not_edited(versioned, state)
+    left = [m for m in versioned if m.id not in applied]
+    highest = max((int(id_) for id_ in applied), default=0)
+    early = [m for m in left if m.order < highest]
+    if early and not allow_missing:
+        named = ", ".join(f"`{m.path}`" for m in early[:5])
+        raise _refuse(codes.REFUSED_ORDER, f"{named} sorts before the applied version `{highest}`")
+    left += [m for m in migrations if m.repeatable and _changed(m, state)]
+    for migration in left:
+        _no_transaction_control(migration)
+    newer = tuple(sorted((id_ for id_ in applied - known if int(id_) > highest_file), key=int))
+    unrecorded = tuple(m for m in versioned if m.id in applied and m.id not in state.recorded)
+    return Pending(tuple(left), newer, unrecorded)
+
+
+def edited(migrations: Sequence[Migration], state: State) -> list[Migration]:
+    """Applied files whose meaning changed since: comments and white space do not count."""
+    applied = set(state.ids)
+    return [m for m in migrations if m.id in applied and _changed(m, state) and m.id in state.recorded]
+
+
+def _changed(migration: Migration, state: State) -> bool:
+    recorded = state.recorded.get(migration.id)
+    return recorded is None or recorded.token_sha256 != migration.token_sha256
+
+
+def _not_edited(migrations: Sequence[Migration], state: State) -> None:
+    found = edited(migrations, state)
+    if found:
+        named = ", ".join(f"`{m.path}`" for m in found[:5])
+        fix = codes.REFUSED_EDIT.fix.en.replace("VERSION", found[0].id)
+        raise DodaiError(codes.REFUSED_EDIT, f"changed after it was applied: {named}", fix, exit_code=1)
+
+
+def _no_transaction_control(migration: Migration) -> None:
+    """Found before anything runs: afterwards the file would be half applied."""
+    if found := transaction_control(migration):
+        message = f"{migration.path}:{found[0]}: `{found[1][:60]}` in a file that runs as one transaction"
+        raise _refuse(codes.TRANSACTION_CONTROL, message)
+
+
+def _controls_transaction(text: str) -> bool:
+    first = sql.words(text, 3)
+    if first[0] == "rollback" and "to" in first:
+        return False
+    return first[0] in TRANSACTION_WORDS or first[:2] in (("start", "transaction"), ("prepare", "transaction"))
+
+
+def transaction_control(migration: Migration) -> tuple[int, str] | None:
+    """Line and text of the first statement that begins or ends a transaction in a transactional file."""
+    if migration.transactional:
+        for statement in (*migration.up, *migration.down):
+            for span in sql.statements(statement.sql):
+                if _controls_transaction(span.text):
+                    return statement.line + span.line - 1, span.text
+    return None
+
+
+def _label(id_: str, state: State) -> str:
+    recorded = state.recorded.get(id_)
+    return recorded.path if recorded else id_
+
+
+def _refuse(code: Code, message: str) -> DodaiError:
+    return DodaiError(code, message, code.fix.en, exit_code=1)

@@ -1,0 +1,70 @@
+"""`[migrations]` as a value, and the decisions that need nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Format = Literal["goose", "plain", "alembic", "django"]
+GOOSE_LOCK_ID = 4097083626
+"""The session advisory lock of goose's own library, so that it and dodai exclude each other."""
+SIDE_SCHEMA = "dodai"
+"""Holds everything of ours in a user's database; left out of snapshots, drift and adopt."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationsPolicy:
+    """`[migrations]`; times are seconds."""
+
+    folder: str = "db/migrations"
+    format: Format = "goose"
+    ledger: str = "goose_db_version"
+    lock_timeout_s: float = 0.5
+    lock_patience_s: float = 120.0
+    statement_timeout_s: float = 900.0
+    runner_patience_s: float = 300.0
+    base: str = "origin/main"
+    queries: tuple[str, ...] = ()
+    evidence_age_s: float = 86_400.0
+    operator: str = ""
+    window: str = ""
+
+    @classmethod
+    def from_manifest(cls, section: Mapping[str, Any]) -> MigrationsPolicy:
+        """The policy in a validated `[migrations]` table (defaults filled in, durations in seconds)."""
+        return cls(
+            folder=section["folder"],
+            format=section["format"],
+            ledger=section["ledger"],
+            lock_timeout_s=section["lock_timeout"],
+            lock_patience_s=section["lock_patience"],
+            statement_timeout_s=section["statement_timeout"],
+            runner_patience_s=section["runner_patience"],
+            base=section["base"],
+            queries=tuple(section["queries"]),
+            evidence_age_s=section["evidence_age"],
+            operator=section["operator"],
+            window=section["window"],
+        )
+
+    @property
+    def ledger_parts(self) -> tuple[str, str]:
+        """Schema ("" when the search path decides) and table of the ledger."""
+        schema, dot, table = self.ledger.rpartition(".")
+        return (schema, table) if dot else ("", self.ledger)
+
+
+def missing_ids(required: Iterable[str], applied: Iterable[str]) -> tuple[str, ...]:
+    """The required migration ids that are not applied, sorted; ready means none."""
+    return tuple(sorted(set(required) - set(applied)))
+
+
+def looks_pooled(host: str, port: int) -> bool:
+    """True for hosts and ports that are known to be transaction poolers (Neon's `-pooler.`, PgBouncer's 6432)."""
+    return "-pooler." in host or port == 6432
+
+
+def retry_wait_s(failures: int) -> float:
+    """How long to step aside after the nth lock timeout: 0.25 s doubling up to 4 s, so that readers get through."""
+    return float(min(0.25 * 2 ** (failures - 1), 4.0))

@@ -1,0 +1,98 @@
+"""What migrations need from outside: a database connection (psycopg's satisfies it), proof, and a clock of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Cursor(Protocol):
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class ConnectionInfo(Protocol):
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def dbname(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def backend_pid(self) -> int: ...
+    @property
+    def transaction_status(self) -> int: ...
+
+
+class Connection(Protocol):
+    """A synchronous connection, direct and not shared. Without parameters `execute` uses the simple query protocol."""
+
+    autocommit: bool
+
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def info(self) -> ConnectionInfo: ...
+    def execute(self, query: str, params: Sequence[Any] | None = None, *, prepare: bool | None = None) -> Cursor: ...
+    def close(self) -> None: ...
+
+
+Connect = Callable[[], Connection]
+"""Opens a new connection to the same database; errors are coded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One recorded rehearsal. `pending` are the checksums it ran, in order; `age_s` its age in seconds."""
+
+    id: str
+    pending: tuple[str, ...]
+    age_s: float
+    outcome: str
+
+
+class EvidenceStore(Protocol):
+    """Where rehearsals are recorded (the control database)."""
+
+    def rehearsals(self, env: str) -> Sequence[Evidence]: ...
+
+
+class RestorePoint(Protocol):
+    """Something to come back to before a risky change: a branch, a backup, a named point in time."""
+
+    def make(self, name: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who runs migrations and from what; goes into every log row. `actor` is a person or a CI job, as claimed."""
+
+    actor: str = ""
+    host: str = ""
+    git_sha: str = ""
+    git_dirty: bool = False
+    version: str = ""
+    approval: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def sqlstate(error: BaseException) -> str:
+    """The five-character SQLSTATE an error carries; "" when the server sent none (a lost connection)."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_database_error(error: BaseException) -> bool:
+    """True for errors of a database driver, recognised by their `sqlstate` attribute."""
+    return hasattr(error, "sqlstate")
+
+
+def server_message(error: BaseException) -> str:
+    """The server's first line, with detail and hint when there are any."""
+    diag = getattr(error, "diag", None)
+    parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "message_hint")]
+    return "; ".join(str(part) for part in parts if part) or str(error).partition("\n")[0]

@@ -1,0 +1,186 @@
+"""SQL as PostgreSQL's own lexer sees it: tokens, statements and a checksum that ignores comments and white space.
+
+Source: PostgreSQL manual, "Lexical Structure" and psql's rules for where a statement ends (a semicolon outside
+parentheses and outside a `BEGIN ATOMIC ... END` body).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["space", "comment", "word", "string", "quoted", "dollar", "number", "semicolon", "other", "open"]
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+      | (?P<comment>--[^\n]*)
+      | (?P<escape>[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*')
+      | (?P<string>(?:[bBxXnN]|[uU]&)?'[^']*(?:''[^']*)*')
+      | (?P<quoted>(?:[uU]&)?"[^"]*(?:""[^"]*)*")
+      | (?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
+      | (?P<word>[^\W\d][\w$]*)
+      | (?P<number>\d[\w.]*)
+      | (?P<semicolon>;)
+      | (?P<block>/\*)
+      | (?P<open>['"]|\$(?:[^\W\d]\w*)?\$)
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_BLOCK_EDGE = re.compile(r"/\*|\*/")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`kind` is `open` for a quote or comment that never ends: it then reaches to the end of the text."""
+
+    kind: Kind
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One statement: `text` from its first to its last token (with the semicolon), `line` counts from 1.
+
+    `complete` is False when a quote, comment, parenthesis or body is still open, or the semicolon is missing.
+    """
+
+    text: str
+    line: int
+    complete: bool
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """Every token of `text` in order, white space and comments included; together they are the whole text."""
+    position, size = 0, len(text)
+    scan = _TOKEN.match
+    while position < size:
+        match = scan(text, position)
+        assert match is not None  # noqa: S101 - `other` takes any character
+        group, end = match.lastgroup, match.end()
+        if group == "block":
+            end = _block_end(text, position)
+            kind: Kind = "comment" if end else "open"
+            end = end or size
+        elif group == "open":
+            kind, end = "open", size
+        else:
+            kind = _KINDS[group or "other"]
+        yield Token(kind, position, end, text[position:end])
+        position = end
+
+
+_KINDS: dict[str, Kind] = {
+    "space": "space",
+    "comment": "comment",
+    "escape": "string",
+    "string": "string",
+    "quoted": "quoted",
+    "dollar": "dollar",
+    "tag": "dollar",
+    "word": "word",
+    "number": "number",
+    "semicolon": "semicolon",
+    "other": "other",
+}
+
+
+def _block_end(text: str, start: int) -> int:
+    """Where the (nestable) comment that starts at `start` ends; 0 when it does not."""
+    depth = 0
+    for edge in _BLOCK_EDGE.finditer(text, start):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return 0
+
+
+def statements(text: str) -> list[Span]:
+    """The statements of `text`; a last one without a semicolon is there too, with `complete` False."""
+    spans: list[Span] = []
+    current: list[Token] = []
+    nesting = _Nesting()
+    for token in tokens(text):
+        if token.kind in ("space", "comment"):
+            continue
+        current.append(token)
+        nesting.see(token)
+        if token.kind == "semicolon" and nesting.outermost:
+            spans.append(_span(text, current, complete=True))
+            current, nesting = [], _Nesting()
+    if current:
+        spans.append(_span(text, current, complete=False))
+    return spans
+
+
+class _Nesting:
+    """Parentheses and `BEGIN ATOMIC` bodies around the current token."""
+
+    def __init__(self) -> None:
+        self.parentheses = 0
+        self.bodies = 0
+        self.before = ""
+
+    @property
+    def outermost(self) -> bool:
+        return self.parentheses <= 0 and self.bodies <= 0
+
+    def see(self, token: Token) -> None:
+        if token.kind == "other":
+            self.parentheses += (token.text == "(") - (token.text == ")")
+        elif token.kind == "word":
+            word = token.text.lower()
+            if (word == "atomic" and self.before == "begin") or (word == "case" and self.bodies):
+                self.bodies += 1
+            elif word == "end" and self.bodies:
+                self.bodies -= 1
+            self.before = word
+
+
+def _span(text: str, found: list[Token], *, complete: bool) -> Span:
+    start, end = found[0].start, found[-1].end
+    open_end = found[-1].kind == "open"
+    return Span(text[start:end], text.count("\n", 0, start) + 1, complete and not open_end)
+
+
+def words(text: str, limit: int = 12) -> tuple[str, ...]:
+    """The first `limit` significant tokens of a statement, words in lower case: enough to know what it does."""
+    found: list[str] = []
+    for token in tokens(text):
+        if token.kind in ("space", "comment"):
+            continue
+        found.append(token.text.lower() if token.kind == "word" else token.text)
+        if len(found) == limit:
+            break
+    return tuple(found)
+
+
+def checksum(text: str) -> str:
+    """sha256 over the tokens without comments and white space: it changes only when the meaning can have changed."""
+    digest = hashlib.sha256()
+    kept = (token.text for token in tokens(text) if token.kind not in ("space", "comment"))
+    digest.update("\x1f".join(kept).encode())
+    return digest.hexdigest()
+
+
+def literal(value: str | float | bool | None) -> str:
+    """`value` as an SQL literal, safe whatever `standard_conforming_strings` is; raises `ValueError` on a NUL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if "\0" in value:
+        raise ValueError("PostgreSQL text cannot hold a NUL character")
+    quoted = value.replace("'", "''")
+    return f"E'{quoted}'".replace("\\", "\\\\") if "\\" in quoted else f"'{quoted}'"
+
+
+def identifier(name: str) -> str:
+    """`name` as a quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
