@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from psycopg import sql
 
+from dodai.core.errors import DodaiError
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.connection import coded, connect
 from dodai.providers.postgres.identity import (
@@ -33,12 +34,16 @@ from dodai.providers.postgres.server import (
     droppable,
     free_port,
     hba_text,
-    running,
+    is_port_taken,
+    launch,
     settings_text,
+    stop,
+    wait_ready,
 )
 from dodai.providers.postgres.template import SUPERUSER, fill, runnable
 
 SOCKET_PORT = 5432
+PORT_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,15 @@ class Cluster:
     command: ServerCommand = field(repr=False)
 
     def dsn(self, database: str = "postgres", *, tcp: bool = False) -> str:
-        """The URL of `database`: over the socket without a password, or with `tcp` over loopback with it."""
+        """The URL of `database`: over the socket without a password, or with `tcp` over loopback with it.
+
+        The loopback URL says `sslmode=disable`: some drivers (Go's lib/pq) demand TLS when nothing is said.
+        """
         name = quote(database, safe="")
         if tcp and self.tcp:
-            return f"postgresql://{quote(self.user)}:{quote(self.password)}@{LOOPBACK}:{self.port}/{name}"
+            return (
+                f"postgresql://{quote(self.user)}:{quote(self.password)}@{LOOPBACK}:{self.port}/{name}?sslmode=disable"
+            )
         return f"postgresql://{quote(self.user)}@/{name}?host={quote(str(self.socket_dir), safe='/')}&port={self.port}"
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
@@ -114,13 +124,40 @@ def throw_away(
     with workspace(binaries, base) as (place, directory, found, identity):
         data_dir = directory / "data"
         password = fill(data_dir, place, found, identity)
-        cluster = assemble(
-            found, identity, directory, data_dir, socket_directory(directory / "s", identity),
-            port=free_port() if tcp else SOCKET_PORT, tcp=tcp, password=password,
-            settings={**THROW_AWAY_SETTINGS, **(settings or {})},
-        )  # fmt: skip
-        with running(cluster.command):
+        sockets = socket_directory(directory / "s", identity)
+        wanted = {**THROW_AWAY_SETTINGS, **(settings or {})}
+
+        def make(port: int) -> Cluster:
+            return assemble(
+                found, identity, directory, data_dir, sockets,
+                port=port, tcp=tcp, password=password, settings=wanted,
+            )  # fmt: skip
+
+        with started(make, tcp=tcp) as cluster:
             yield cluster
+
+
+@contextlib.contextmanager
+def started(make: Callable[[int], Cluster], *, tcp: bool = False) -> Iterator[Cluster]:
+    """The running cluster that `make` describes for a port; another port is tried when somebody was faster."""
+    for attempt in range(1, PORT_ATTEMPTS + 1):
+        cluster = make(free_port() if tcp else SOCKET_PORT)
+        server = launch(cluster.command)
+        try:
+            wait_ready(server)
+        except DodaiError as error:
+            if not is_port_taken(error) or attempt == PORT_ATTEMPTS:
+                raise
+            cluster.command.log.unlink()
+            continue
+        except BaseException:
+            stop(server)
+            raise
+        try:
+            yield cluster
+        finally:
+            stop(server)
+        return
 
 
 @contextlib.contextmanager

@@ -17,6 +17,13 @@ from dodai.providers.postgres.codes import REFUSED, UNREACHABLE
 
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "dodai"
+# A vanished server is noticed within 30 s, idle (15 + 3 x 5) or with data on the way (tcp_user_timeout, in ms).
+KEEPALIVE = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ def connect(
 
     Raises DOD384 when nothing answers within `timeout_s` (per address of the host), DOD385 when the server refuses.
     """
-    words = {"connect_timeout": timeout_s, "application_name": application_name, **options}
+    words = {**defaults(dsn, timeout_s), "application_name": application_name, **options}
     try:
         return psycopg.Connection.connect(
             conninfo.make_conninfo(dsn, **words), autocommit=autocommit, prepare_threshold=None
@@ -87,13 +94,20 @@ async def connect_async(
     **options: ConnParam,
 ) -> psycopg.AsyncConnection[Any]:
     """The same as `connect`, for a running event loop."""
-    words = {"connect_timeout": timeout_s, "application_name": application_name, **options}
+    words = {**defaults(dsn, timeout_s), "application_name": application_name, **options}
     try:
         return await psycopg.AsyncConnection.connect(
             conninfo.make_conninfo(dsn, **words), autocommit=autocommit, prepare_threshold=None
         )
     except psycopg.Error as error:
         raise not_connected(error, dsn) from None
+
+
+def defaults(dsn: str, timeout_s: int) -> dict[str, ConnParam]:
+    """What bounds a connection whose peer has vanished; what `dsn` says itself is kept."""
+    given = parameters(dsn)
+    wanted: dict[str, ConnParam] = {"connect_timeout": timeout_s, **KEEPALIVE}
+    return {name: value for name, value in wanted.items() if name not in given}
 
 
 @contextmanager

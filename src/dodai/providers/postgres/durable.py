@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
 from dodai.providers.postgres.codes import DATA_DIRECTORY
 from dodai.providers.postgres.identity import Identity, can_traverse, server_identity, user_name
-from dodai.providers.postgres.place import ABANDONED_SERVER_WAIT_S, open_place, server_pid, sweep, wait_until
-from dodai.providers.postgres.server import ServerCommand, free_port, require_free, running
+from dodai.providers.postgres.place import open_place, server_pid, server_status, sweep, wait_until
+from dodai.providers.postgres.server import STOP_GRACE_S, ServerCommand, free_port, require_free, running
 from dodai.providers.postgres.template import init, runnable
 
 PERSISTENT_BASE = Path("/var/tmp")  # noqa: S108 - survives a restart; own subdirectory, owner checked
+DEAD_OWNER_NOTICE_S = 0.3  # until the supervisor of a server has seen that its owner is dead
+STOPPING_WAIT_S = 2 * STOP_GRACE_S + 2.0
 
 
 def prepare(
@@ -144,9 +147,11 @@ def require_fitting(data_dir: Path, binaries: Binaries, identity: Identity) -> N
 
 def refuse_running(data_dir: Path) -> None:
     """Raises DOD383 (75) when a server works on `data_dir`; one that is just ending with its owner is waited for."""
-    if wait_until(lambda: not server_pid(data_dir), ABANDONED_SERVER_WAIT_S):
-        return
     pid = server_pid(data_dir)
+    if not pid or wait_until(lambda: not server_pid(data_dir), DEAD_OWNER_NOTICE_S):
+        return
+    if "stopping" in server_status(data_dir) and wait_until(lambda: not server_pid(data_dir), STOPPING_WAIT_S):
+        return
     raise DodaiError(
         DATA_DIRECTORY,
         f"process `{pid}` runs PostgreSQL in `{data_dir}` already",
@@ -159,8 +164,6 @@ def initialise(home: Path, binaries: Binaries, identity: Identity) -> None:
     """Make the data directory beside and rename it, so that a killed run leaves no half of one."""
     work = home / "data.new"
     if work.exists():
-        import shutil
-
         shutil.rmtree(work)
     password = init(work, binaries, identity)
     secret = home / "password"

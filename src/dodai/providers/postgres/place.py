@@ -191,6 +191,14 @@ def server_pid(data_dir: Path) -> int:
     return pid if str(data_dir) in result.stdout else 0
 
 
+def server_status(data_dir: Path) -> str:
+    """The word a server keeps about itself: `starting`, `ready`, `stopping`; empty when it says nothing."""
+    try:
+        return (data_dir / "postmaster.pid").read_text().splitlines()[7].strip()
+    except (OSError, IndexError):
+        return ""
+
+
 def wait_until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.01) -> bool:
     """Whether `condition` became true within `timeout_s`."""
     end = time.monotonic() + timeout_s

@@ -17,6 +17,7 @@ import dodai.agent
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.codes import NOT_STARTED
 from dodai.providers.postgres.identity import Identity
+from dodai.providers.postgres.place import server_pid, server_status
 
 STOP_SIGNALS = ("INT", "QUIT")
 START_TIMEOUT_S = 30.0
@@ -170,11 +171,8 @@ def wait_ready(running: Running, timeout_s: float = START_TIMEOUT_S) -> None:
 def says_ready(running: Running) -> bool:
     if not running.pid:
         return False
-    try:
-        lines = (running.command.data_dir / "postmaster.pid").read_text().splitlines()
-    except OSError:
-        return False
-    return len(lines) > 7 and lines[0].strip() == str(running.pid) and lines[7].strip() == "ready"
+    data_dir = running.command.data_dir
+    return server_pid(data_dir) == running.pid and server_status(data_dir) == "ready"
 
 
 def stop(running: Running) -> None:
@@ -215,6 +213,10 @@ def not_started(command: ServerCommand, why: str) -> DodaiError:
     elif "could not create shared memory segment" in text or "could not map anonymous shared memory" in text:
         message, fix = f"{message}: no shared memory", "allow this container more shared memory"
     return DodaiError(NOT_STARTED, message, fix, details=tail)
+
+
+def is_port_taken(error: DodaiError) -> bool:
+    return error.code is NOT_STARTED and any("could not bind" in line for line in error.details)
 
 
 def free_port() -> int:
