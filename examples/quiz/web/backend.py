@@ -85,6 +85,33 @@ class Backend:
     async def answer(self, attempt: str, question: int, position: int) -> pb.Verdict:
         return await self._ask("AnswerQuestion", pb.Attempt(attempt=attempt, question_id=question, position=position))
 
+    async def create_question(self, draft: pb.Draft) -> int:
+        return int((await self._ask("CreateQuestion", draft)).id)
+
+    async def update_question(self, draft: pb.Draft) -> None:
+        await self._ask("UpdateQuestion", draft)
+
+    async def delete_question(self, question: int) -> None:
+        await self._ask("DeleteQuestion", pb.QuestionRef(id=question))
+
+    async def star(self, question: int, *, starred: bool) -> bool:
+        return bool((await self._ask("StarQuestion", pb.Star(question_id=question, starred=starred))).starred)
+
+    async def report(self, question: int, reason: str) -> None:
+        await self._ask("ReportQuestion", pb.Report(question_id=question, reason=reason))
+
+    async def decide_report(self, report: int, decision: str) -> None:
+        await self._ask("DecideReport", pb.Decision(report_id=report, decision=decision))
+
+    async def my_page(self, lang: str) -> pb.MyPage:
+        return await self._ask("GetMyPage", pb.MyPageRequest(lang=lang))
+
+    async def save_name(self, name: str) -> None:
+        await self._ask("SaveName", pb.Name(name=name))
+
+    async def clear_history(self) -> None:
+        await self._ask("ClearHistory", pb.ClearHistoryRequest())
+
     async def is_serving(self) -> bool:
         """Whether the backend says it can do its work; False too when it says nothing in time."""
         try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.settings import Settings
 
 POLICY = {
     "default-src": "'none'",
@@ -26,17 +29,12 @@ class Life:
 
 
 class Headers:
-    """Pure ASGI, so that streams and errors carry the headers as well."""
+    """Pure ASGI, so that streams carry the headers as well."""
 
-    def __init__(self, app: ASGIApp, *, life: Life, release: str, form_origin: str = "") -> None:
+    def __init__(self, app: ASGIApp, *, always: Mapping[str, str], life: Life) -> None:
         self._app = app
+        self._always = always
         self._life = life
-        self._always = {
-            "content-security-policy": _policy(form_origin),
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "same-origin",
-            "x-release": release,
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +53,14 @@ class Headers:
         await self._app(scope, receive, send_with_headers)
 
 
-def _policy(form_origin: str) -> str:
-    """Chromium applies form-action to where a form's redirect leads, too: signing in goes to the identity provider."""
-    allowed = {**POLICY, "form-action": f"'self' {form_origin}".strip()}
-    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+def headers_of(settings: Settings) -> Mapping[str, str]:
+    """What every answer carries. Chromium applies form-action to where a form's redirect leads, too: signing in is a
+    form, and leads to the identity provider.
+    """
+    policy = {**POLICY, "form-action": f"'self' {settings.issuer_origin}"}
+    return {
+        "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "same-origin",
+        "x-release": settings.release,
+    }

@@ -6,6 +6,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from web.pages import at_hand
+
 
 async def healthz(request: Request) -> Response:  # noqa: ARG001 - the framework's signature
     """Alive: nothing else is asked, so that a sick dependency never gets this process restarted."""
@@ -13,12 +15,16 @@ async def healthz(request: Request) -> Response:  # noqa: ARG001 - the framework
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: the backend serves and this process is not about to leave."""
-    serving = await request.state.backend.is_serving()
-    ready = serving and not request.state.life.leaving
+    """Ready: the backend serves and this process is not about to leave.
+
+    The identity provider is not asked: without it nobody can sign in, and everything else works.
+    """
+    hand = at_hand(request)
+    serving = await hand.backend.is_serving()
+    ready = serving and not hand.life.leaving
     body = {
         "ready": ready,
-        "version": request.state.settings.release,
+        "version": hand.settings.release,
         "dependencies": {"backend": "ok" if serving else "does not serve"},
     }
     return JSONResponse(body, 200 if ready else 503, {"cache-control": "no-store"})

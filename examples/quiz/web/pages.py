@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from dodai.core.request import current
+from web.backend import Backend
+from web.headers import Life
+from web.settings import Settings
+from web.visitor import Provider, Visitor, visitor_of
 from web.words import LANGS, Words, lang_of
 
 TOPICS = ("art", "history", "places", "science", "words")
+REASONS = ("wrong", "unclear", "unkind")
 
 
 class Pages:
@@ -40,11 +47,39 @@ class Pages:
         return {
             "say": self._words.say(lang),
             "lang": lang,
+            "langs": LANGS,
             "other_lang": next(other for other in LANGS if other != lang),
-            "path": request.url.path,
+            "here": _here(request),
+            "visitor": visitor_of(request),
             "topics": TOPICS,
+            "reasons": REASONS,
             "request_id": request_id(),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """What the handlers work with, made when the application starts."""
+
+    settings: Settings
+    backend: Backend
+    provider: Provider
+    pages: Pages
+    life: Life
+    origins: tuple[str, ...]
+
+
+def at_hand(request: Request) -> AtHand:
+    found: AtHand = request.state.at_hand
+    return found
+
+
+def signed_in(request: Request) -> Visitor:
+    """Who is signed in; otherwise the answer is 401, whose page offers to sign in and come back."""
+    visitor = visitor_of(request)
+    if visitor is None:
+        raise HTTPException(401)
+    return visitor
 
 
 def request_id() -> str:
@@ -56,3 +91,11 @@ def request_id() -> str:
 def wants_piece(request: Request) -> bool:
     """Whether quiz.js asks, which swaps a piece into the page that is already there."""
     return request.headers.get("hx-request") == "true"
+
+
+def _here(request: Request) -> str:
+    """The page to come back to: what was asked for if it was a page, else the one the form stands on."""
+    if request.method in ("GET", "HEAD"):
+        return request.url.path
+    parts = request.url.path.rsplit("/", 1)
+    return {"answer": parts[0], "report": parts[0]}.get(parts[-1], "/")

@@ -10,8 +10,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from contract import quiz_pb2 as pb
-from web.backend import Backend, BackendError
-from web.pages import TOPICS, Pages, wants_piece
+from web.backend import BackendError
+from web.pages import TOPICS, at_hand, wants_piece
 from web.words import lang_of
 
 
@@ -19,14 +19,15 @@ async def home(request: Request) -> Response:
     topic = request.query_params.get("topic", "")
     if topic and topic not in TOPICS:
         raise HTTPException(404)
-    found = await _backend(request).list_questions(lang_of(request), topic)
-    return _pages(request).show(request, "home.html", questions=found.questions, topic=topic)
+    found = await at_hand(request).backend.list_questions(lang_of(request), topic)
+    return at_hand(request).pages.show(request, "home.html", questions=found.questions, topic=topic)
 
 
 async def next_question(request: Request) -> Response:
     after = request.query_params.get("after", "")
+    seen = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
     try:
-        found = await _backend(request).next_question(lang_of(request), int(after) if after.isdecimal() else 0)
+        found = await at_hand(request).backend.next_question(lang_of(request), seen)
     except BackendError as error:
         if error.http_status != 404:
             raise
@@ -35,10 +36,8 @@ async def next_question(request: Request) -> Response:
 
 
 async def question(request: Request) -> Response:
-    found = await _backend(request).get_question(request.path_params["question"])
-    return _pages(request).show(
-        request, "question.html", question=found, attempt=str(uuid4()), verdict=None, problem=""
-    )
+    found = await at_hand(request).backend.get_question(request.path_params["question"])
+    return _ask(request, found, str(uuid4()))
 
 
 async def answer(request: Request) -> Response:
@@ -47,11 +46,11 @@ async def answer(request: Request) -> Response:
     form = await request.form()
     choice, attempt = str(form.get("choice", "")), str(form.get("attempt", ""))
     if choice not in ("1", "2", "3", "4"):
-        found = await _backend(request).get_question(asked)
+        found = await at_hand(request).backend.get_question(asked)
         return _ask(request, found, attempt, problem="choice")
-    verdict = await _backend(request).answer(attempt, asked, int(choice))
+    verdict = await at_hand(request).backend.answer(attempt, asked, int(choice))
     template = "_verdict.html" if wants_piece(request) else "question.html"
-    return _pages(request).show(request, template, question=verdict.question, verdict=verdict)
+    return at_hand(request).pages.show(request, template, question=verdict.question, verdict=verdict)
 
 
 routes = [
@@ -63,22 +62,12 @@ routes = [
 
 
 def _ask(request: Request, question: pb.Question, attempt: str, problem: str = "") -> Response:
-    return _pages(request).show(
+    return at_hand(request).pages.show(
         request,
-        "question.html",
+        "_ask.html" if wants_piece(request) else "question.html",
         status=422 if problem else 200,
         question=question,
         attempt=attempt,
         verdict=None,
         problem=problem,
     )
-
-
-def _backend(request: Request) -> Backend:
-    backend: Backend = request.state.backend
-    return backend
-
-
-def _pages(request: Request) -> Pages:
-    pages: Pages = request.state.pages
-    return pages

@@ -4,6 +4,7 @@
 //   hx-get hx-post hx-put hx-patch hx-delete="url"   what to request; a form or control inside a form sends that form
 //   hx-target="selector"  hx-swap="outerHTML | innerHTML | delete"   where the answer goes
 //   hx-confirm="question"  hx-headers='{"name": "value"}' (inherited)
+// and two words of its own: data-star="url" (a pressed button, kept as JSON), data-confirm="question" (a plain form).
 "use strict";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -69,15 +70,33 @@ async function request(element, submitter) {
   }
 }
 
+async function star(button) {
+  const starred = button.getAttribute("aria-pressed") !== "true";
+  const answer = await fetch(button.dataset.star, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json", ...JSON.parse(inherited(button, "hx-headers") || "{}") },
+    body: JSON.stringify({ starred }),
+  });
+  if (answer.ok) button.setAttribute("aria-pressed", String((await answer.json()).starred));
+}
+
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches(ACTIVE)) return;
-  event.preventDefault();
-  request(event.target, event.submitter);
+  const asked = event.submitter?.dataset.confirm;
+  if (asked && !window.confirm(asked)) {
+    event.preventDefault();
+  } else if (event.target.matches(ACTIVE)) {
+    event.preventDefault();
+    request(event.target, event.submitter);
+  }
 });
 
 document.addEventListener("click", (event) => {
+  const pressed = event.target.closest("[data-star]");
   const element = event.target.closest(ACTIVE);
-  if (!element || element instanceof HTMLFormElement) return;
-  event.preventDefault();
-  request(element, null);
+  if (pressed) {
+    star(pressed);
+  } else if (element && !(element instanceof HTMLFormElement)) {
+    event.preventDefault();
+    request(element, null);
+  }
 });

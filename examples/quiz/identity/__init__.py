@@ -1,0 +1,1 @@
+"""A stand-in for the identity provider on machines that have none."""
