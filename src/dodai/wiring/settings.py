@@ -9,22 +9,30 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from dodai.operations.policy import OperationsPolicy, Service
+from dodai.operations.ports import Host
 
 KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""
 
 
+class Database(Protocol):
+    """Where the application's database is."""
+
+    def url(self, *, direct: bool = True) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """`file` keeps the secrets (mode 0600, never in a release or a journal); `addresses` asks the Host."""
+    """`file` keeps the secrets: mode 0600, never in a release or a journal."""
 
     policy: OperationsPolicy
     file: Path
-    origins: tuple[str, ...]
-    database_url: str
-    address: Callable[[str], Awaitable[str]]
+    origins: Callable[[], Awaitable[tuple[str, ...]]]
+    database: Database
+    host: Host
 
     async def missing(self) -> tuple[str, ...]:
         known = self.values()
@@ -47,11 +55,11 @@ class LocalSettings:
         known = self.values()
         own = [secret.name for secret in self.policy.secrets.values() if service.name in secret.used_by]
         values = {name: known[name] for name in (*KEY_RINGS, *own)}
-        values["DODAI_PUBLIC_ORIGINS"] = ",".join(self.origins)
+        values["DODAI_PUBLIC_ORIGINS"] = ",".join(await self.origins())
         for need in service.needs:
-            values[f"{_shout(need)}_ADDR"] = await self.address(need)
-        if self.database_url and service.name in self.policy.database.used_by:
-            values[self.policy.database.variable] = self.database_url
+            values[f"{_shout(need)}_ADDR"] = await self.host.address(need)
+        if service.name in self.policy.database.used_by:
+            values[self.policy.database.variable] = self.database.url(direct=False)
         return values
 
     def values(self) -> Mapping[str, str]:

@@ -167,14 +167,18 @@ class ReleaseTrees:
 
 
 def tree_id(entries: Iterable[Entry]) -> str:
-    """64 hex digits that name exactly these entries; no two lists of entries share their bytes."""
+    """16 hex digits that name exactly these entries; no two lists of entries share their bytes.
+
+    64 bits keep an id short enough for lines and commands. They do not guard against somebody who plants a collision:
+    whoever can publish a tree can run it anyway.
+    """
     digest = hashlib.sha256(b"dodai tree 1\n")
     for entry in sorted(entries):
         mode = "x" if entry.executable else "-"
         for part in (entry.kind, mode, entry.path, entry.content):
             data = os.fsencode(part)
             digest.update(b"%d:" % len(data) + data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:16]
 
 
 def files_of(root: Path, include: Sequence[str] = ()) -> Iterator[str]:

@@ -13,9 +13,7 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import EdgeSpec, Host, ProcessSpec, Releases, ServiceSpec
-
-StepSource = Callable[[], tuple[Step, ...]]
+from dodai.operations.ports import EdgeSpec, Host, Releases, ServiceSpec
 
 
 class Settings(Protocol):
@@ -31,16 +29,27 @@ class Settings(Protocol):
         """The environment variables of a service, secrets included: never print or journal them."""
 
 
+class Database(Protocol):
+    """The database of an environment whose provider runs it for us."""
+
+    async def running(self) -> str:
+        """Where it listens; empty when it does not run."""
+
+    async def start(self) -> None:
+        """Run it, made when it is not there yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeployPorts:
-    """What a deploy acts through. `migrate` are the steps of the migrations area, None when there is no database."""
+    """What a deploy acts through. `migrate` are the steps of the migrations area; `browser` visits a base URL."""
 
     host: Host
     releases: Releases
     settings: Settings
-    database: ProcessSpec | None
-    migrate: StepSource | None
+    database: Database | None
+    migrate: tuple[Step, ...]
     edge: EdgeSpec
+    python: str
     browser: Callable[[str], Browser]
 
 
@@ -56,16 +65,16 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         services = policy.start_order()
     except ValueError as error:
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
-    steps = [_secrets(ports)]
+    steps = [_secrets(ports.settings)]
     if ports.database:
-        steps.append(_database(ports, ports.database))
-    if ports.migrate:
-        steps += ports.migrate()
+        steps.append(_database(ports.database))
+    # The edge opens first: the origin people use is among the settings of the services behind it.
+    steps += [*ports.migrate, _edge(ports)]
     deploying = _Deploying(request, ports)
     for service in services:
         previous = request.arguments.get(f"previous:{service.name}", "")
         steps += [deploying.start(service), deploying.switch(service, previous)]
-    steps += [_edge(ports), _smoke(policy.journeys, ports)]
+    steps.append(_smoke(policy.journeys, ports))
     steps += [deploying.retire(service) for service in reversed(services)]
     title = Text(f"deploy {request.release} → {request.env}", f"{request.env} へ {request.release} をデプロイ")
     return Plan(request=request, title=title, steps=_in_order(steps))
@@ -79,13 +88,13 @@ def _in_order(steps: list[Step]) -> tuple[Step, ...]:
     return tuple(chained)
 
 
-def _secrets(ports: DeployPorts) -> Step:
+def _secrets(settings: Settings) -> Step:
     async def observe(_: StepContext) -> Observed:
-        missing = await ports.settings.missing()
+        missing = await settings.missing()
         return Observed("needed", f"no value yet: {', '.join(missing)}") if missing else Observed("done")
 
     async def apply(_: StepContext) -> None:
-        await ports.settings.complete()
+        await settings.complete()
 
     return Step(
         id="secrets",
@@ -98,16 +107,13 @@ def _secrets(ports: DeployPorts) -> Step:
     )
 
 
-def _database(ports: DeployPorts, spec: ProcessSpec) -> Step:
+def _database(database: Database) -> Step:
     async def observe(_: StepContext) -> Observed:
-        status = await ports.host.status()
-        running = next((process for process in status.processes if process.name == spec.name), None)
-        if running is not None and running.state == "running":
-            return Observed("done", f"listens on {running.address or running.listens}")
-        return Observed("needed", running.state if running else "not started")
+        address = await database.running()
+        return Observed("done", f"listens on {address}") if address else Observed("needed", "does not run")
 
     async def apply(_: StepContext) -> None:
-        await ports.host.run(spec)
+        await database.start()
 
     return Step(
         id="database",
@@ -151,7 +157,7 @@ class _Deploying:
         release = self.request.release
         tree = self.ports.releases.path(release)
         environment = await self.ports.settings.environment(service)
-        await self.ports.host.start(spec(service), release, tree, environment)
+        await self.ports.host.start(service_spec(service, self.ports.python), release, tree, environment)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
         release = self.request.release
@@ -281,11 +287,11 @@ def _same_version(service: str, release: str, seen: str) -> None:
         )
 
 
-def spec(service: Service) -> ServiceSpec:
-    """The service as the Host has to run it."""
+def service_spec(service: Service, python: str) -> ServiceSpec:
+    """The service as the Host has to run it; `{python}` in its command is the interpreter of the project."""
     return ServiceSpec(
         name=service.name,
-        command=service.command,
+        command=tuple(word.replace("{python}", python) for word in service.command),
         cwd=service.cwd,
         protocol=service.protocol,
         env=dict(service.env),

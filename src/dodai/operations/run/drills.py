@@ -1,0 +1,138 @@
+"""The drills of operations: a release that must not survive, and what people meet meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from dodai.core.page import Text
+from dodai.engine.drill import Drill, DrillResult, Stage
+from dodai.engine.outcome import Outcome
+from dodai.operations.policy import OperationsPolicy, Service
+
+NEVER_READY = """
+
+# --- written by a rehearsal: this release never becomes ready, everything else works ---
+def _never_ready(inner):
+    async def app(scope, receive, send):
+        if scope["type"] == "http" and scope["path"] == {path!r}:
+            await send({{"type": "http.response.start", "status": 503, "headers": []}})
+            await send({{"type": "http.response.body", "body": b"written by a rehearsal"}})
+        else:
+            await inner(scope, receive, send)
+
+    return app
+
+
+{name} = _never_ready({name})
+"""
+EXITS_AT_BOOT = '\n\nraise SystemExit("written by a rehearsal: this release ends at boot")\n'
+
+
+def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
+    """The drills this manifest allows: bad releases need a public service whose `app` is a Python object."""
+    service = policy.public_service
+    if service is None or ":" not in service.app:
+        return ()
+    return (
+        Drill(
+            "bad-release-is-undone",
+            "operations",
+            Text("A release whose health check fails is undone", "正常にならないリリースは自動で取り消される"),
+            "exit 3, everything restored, the old release answers every request meanwhile",
+            partial(_bad_release, service, partial(_never_ready, service)),
+        ),
+        Drill(
+            "release-exits-at-boot",
+            "operations",
+            Text("A release that ends at boot is noticed at once", "起動直後に終了するリリースは即座に検知される"),
+            "exit 3, everything restored, well before the health deadline",
+            partial(_bad_release, service, _exits_at_boot),
+        ),
+    )
+
+
+def app_file(service: Service) -> str:
+    """The file of `[service.NAME].app` below the tree, for a module that is a plain file."""
+    module = service.app.partition(":")[0]
+    path = module.replace(".", "/") + ".py"
+    return path if service.cwd in ("", ".") else f"{service.cwd.rstrip('/')}/{path}"
+
+
+def _never_ready(service: Service, source: bytes) -> bytes:
+    name = service.app.partition(":")[2]
+    return source + NEVER_READY.format(path=service.health.path, name=name).encode()
+
+
+def _exits_at_boot(source: bytes) -> bytes:
+    return source + EXITS_AT_BOOT.encode()
+
+
+async def _bad_release(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> DrillResult:
+    before = (await stage.host.status()).service(service.name)
+    bad = await _spoiled(service, spoil, stage)
+    async with visitors(stage) as seen:
+        outcome: Outcome = await stage.deploy(bad)
+    after = (await stage.host.status()).service(service.name)
+    still = bool(before and after and before.release == after.release)
+    left = [one.release for one in (after.instances if after else ()) if one.release == bad and one.state != "exited"]
+    ok = outcome.exit_code == 3 and outcome.state == "restored" and still and not left and seen.failed == 0
+    observed = (
+        f"exit {outcome.exit_code}, {outcome.state}, serves {after.release if after else 'nothing'}, "
+        f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile"
+    )
+    cause = outcome.cause.message if outcome.cause else ""
+    details: dict[str, Any] = {"badRelease": bad, "cause": cause, "failures": seen.failures[:5], "leftRunning": left}
+    return DrillResult(observed, ok and seen.answered > 0, tuple(seen.request_ids[:3]), details)
+
+
+async def _spoiled(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> str:
+    """A release made of the one that serves with one file changed; no real release contains rehearsal code."""
+    status = (await stage.host.status()).service(service.name)
+    path = app_file(service)
+    source = await stage.read_file(status.release if status else "", path)
+    return await stage.derive(status.release if status else "", {path: spoil(source)})
+
+
+@dataclass(slots=True)
+class Seen:
+    """What visitors met: answers below 500 count, everything else is a failure."""
+
+    answered: int = 0
+    failed: int = 0
+    request_ids: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def visitors(stage: Stage, *, pause_s: float = 0.02) -> AsyncIterator[Seen]:
+    """People who keep asking for the front page, one after the other, until the block ends."""
+    seen = Seen()
+    over = asyncio.Event()
+
+    async def ask() -> None:
+        while not over.is_set():
+            try:
+                response = await stage.request("GET", "/")
+            except OSError as error:
+                seen.failed += 1
+                seen.failures.append(str(error))
+            else:
+                good = response.status_code < 500
+                seen.answered += good
+                seen.failed += not good
+                seen.request_ids.append(response.headers.get("x-request-id", ""))
+                if not good:
+                    seen.failures.append(f"status {response.status_code}")
+            await asyncio.sleep(pause_s)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield seen
+    finally:
+        over.set()
+        await asking

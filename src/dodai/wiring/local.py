@@ -1,0 +1,174 @@
+"""A local environment: the Host, PostgreSQL, settings and releases of one folder, ready to be deployed to."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from dodai.engine.journal import SqliteJournal
+from dodai.engine.lease import FileLease
+from dodai.engine.plan import Plan, PlanRequest
+from dodai.operations.policy import Environment
+from dodai.operations.ports import CacheRule, EdgeSpec
+from dodai.operations.run import DeployPorts, deploy
+from dodai.providers.local.browser import HttpBrowser
+from dodai.providers.local.host import HostClient, client, open_host
+from dodai.providers.local.release_tree import ReleaseTrees
+from dodai.wiring.migrations import migration_steps
+from dodai.wiring.project import Project
+from dodai.wiring.settings import LocalSettings
+
+DATABASE = "database"
+STATIC_TTL_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDatabase:
+    """The environment's PostgreSQL, run by its Host behind a stable address; `folder` keeps the data."""
+
+    project: Project
+    host: HostClient
+    folder: Path
+
+    async def running(self) -> str:
+        """Where it listens; empty when it does not run."""
+        for process in (await self.host.status()).processes:
+            if process.name == DATABASE and process.state == "running":
+                return process.address or process.listens
+        return ""
+
+    async def start(self) -> None:
+        """Run it, with a data directory and the application's database made when they are not there yet."""
+        from dodai.providers.postgres.durable import prepare, process_spec
+
+        policy = self.project.policy.database
+        cluster = await asyncio.to_thread(prepare, self.folder / "postgres", major=policy.major)
+        status = await self.host.run(process_spec(cluster, DATABASE, forward=True))
+        await asyncio.to_thread(cluster.ensure_database, policy.name)
+        self._remember(direct=cluster.dsn(policy.name, tcp=True), stable=status.address)
+
+    def _remember(self, *, direct: str, stable: str) -> None:
+        parts = urlsplit(direct)
+        user = parts.netloc.rpartition("@")[0]
+        through = urlunsplit(parts._replace(netloc=f"{user}@{stable}"))
+        partial = self._file.with_suffix(".new")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump({"direct": direct, "stable": through}, stream)
+        partial.replace(self._file)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "database.json"
+
+    def url(self, *, direct: bool = True) -> str:
+        """The URL, password included: `direct` for migrations and locks, else behind the stable address."""
+        try:
+            urls: dict[str, str] = json.loads(self._file.read_text("utf-8"))
+        except FileNotFoundError:
+            return ""
+        return urls["direct" if direct else "stable"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEnvironment:
+    """One environment of a project on this machine. `folder` holds everything about it; `down` leaves the data."""
+
+    project: Project
+    environment: Environment
+    folder: Path
+
+    @classmethod
+    def of(cls, project: Project, name: str, folder: Path | None = None) -> LocalEnvironment:
+        """The environment `name`; DOD051 when the manifest has none of that name."""
+        return cls(project, project.environment(name), folder or project.state / "env" / name)
+
+    @property
+    def host(self) -> HostClient:
+        return client(self.folder, self.environment.name)
+
+    async def open(self, *, detached: bool) -> HostClient:
+        """The Host, started when none runs; see `open_host`."""
+        return await open_host(self.folder, self.environment.name, detached=detached)
+
+    @property
+    def database(self) -> LocalDatabase:
+        return LocalDatabase(self.project, self.host, self.folder)
+
+    @property
+    def releases(self) -> ReleaseTrees:
+        return ReleaseTrees(self.folder / "releases")
+
+    @property
+    def settings(self) -> LocalSettings:
+        return LocalSettings(self.project.policy, self.folder / "secrets.json", self.origins, self.database, self.host)
+
+    async def origins(self) -> tuple[str, ...]:
+        """The origins people use: those of the manifest, else the edge's own on this machine."""
+        if self.environment.public_origins:
+            return self.environment.public_origins
+        edge = (await self.host.status()).edge
+        return (edge, edge.replace("127.0.0.1", "localhost")) if edge else ()
+
+    def journal(self) -> SqliteJournal:
+        return SqliteJournal(self.folder / "journal.sqlite")
+
+    def lease(self, request: PlanRequest) -> FileLease:
+        return FileLease(self.folder / "lease", actor=request.actor, command=request.command)
+
+    def ports(self) -> DeployPorts:
+        policy = self.project.policy
+        public = policy.public_service
+        edge = EdgeSpec(
+            routes=(("/", public.name),) if public else (),
+            port=self.environment.port,
+            cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
+            body_bytes=policy.edge.max_body_bytes,
+        )
+        return DeployPorts(
+            host=self.host,
+            releases=self.releases,
+            settings=self.settings,
+            database=self.database if policy.database.used_by else None,
+            migrate=migration_steps(self.project, self.database.url),
+            edge=edge,
+            python=self.project.python,
+            browser=HttpBrowser,
+        )
+
+    async def request(self, kind: str, release: str, arguments: Mapping[str, str] | None = None) -> PlanRequest:
+        """What is journalled before anything happens: who wants which release where, over which one."""
+        status = await self.host.status()
+        previous = {f"previous:{s.name}": s.release for s in status.services if status.running and s.release}
+        return PlanRequest(
+            kind=kind,
+            env=self.environment.name,
+            release=release,
+            actor=actor(),
+            manifest=self.project.manifest.text,
+            manifest_hash=self.project.manifest.hash,
+            arguments={**previous, **(arguments or {})},
+        )
+
+    def build(self, request: PlanRequest) -> Plan:
+        """The plan of a request, from the manifest the request carries: never from the working tree."""
+        project = Project.load(request.manifest, self.project.root, self.project.manifest.path)
+        environment = LocalEnvironment(project, self.environment, self.folder)
+        return deploy(request, project.policy, environment.ports())
+
+
+def actor() -> str:
+    """Who asks: the CI's actor when there is one, else the operating system's user."""
+    ci = os.environ.get("GITHUB_ACTOR")
+    if ci:
+        return f"{ci} (CI)"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
