@@ -11,7 +11,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import pytest
 from _pytest.junitxml import xml_key
+
+from tests.plan.judge import commit_of
 
 HERE = Path(__file__).parent
 
@@ -101,9 +102,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """The JUnit report names the commit it is of; `make plan` counts no other."""
     report = session.config.stash.get(xml_key, None)
     if report:
-        git = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
-        done = subprocess.run(git, capture_output=True, text=True, check=False)
-        report.add_global_property("commit", done.stdout.strip())
+        report.add_global_property("commit", commit_of(HERE))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

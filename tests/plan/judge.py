@@ -22,7 +22,9 @@ Declared = Literal["met", "todo", "context"]
 State = Literal["pass", "fail", "stale", "todo", "context"]
 RED: tuple[State, ...] = ("fail", "stale")
 CONDITIONS = ("test", "drill", "step", "file", "rows")
-GOOD_OUTCOMES = frozenset({"ok", "done", "passed"})
+GOOD_OUTCOMES = frozenset({"ok", "done", "already"})
+TEST_REPORT = ".dodai/reports/tests.xml"
+REHEARSAL_REPORT = "examples/quiz/.dodai/rehearsals/latest/report.json"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -212,10 +214,15 @@ def _check(condition: Mapping[str, str], seen: Seen, done: Mapping[str, Judged])
     target = "make test" if kind == "test" else "make rehearse"
     if report is None:
         return Check(condition, "fail", f"no report: run `{target}`")
-    if report.commit != seen.commit:
-        other = f"commit {report.commit[:12]}" if report.commit else "an unknown commit"
+    if not _same_commit(report.commit, seen.commit):
+        other = f"commit {report.commit}" if report.commit else "an unknown commit"
         return Check(condition, "stale", f"the report is of {other}: run `{target}`")
     return Check(condition, *(_test(name, report) if isinstance(report, TestReport) else _part(kind, name, report)))
+
+
+def _same_commit(reported: str, here: str) -> bool:
+    """Equal; while somebody works on uncommitted changes (`+`), a report of the commit below them counts too."""
+    return bool(reported) and (reported == here or (here.endswith("+") and reported.rstrip("+") == here.rstrip("+")))
 
 
 def _test(name: str, report: TestReport) -> tuple[State, str]:
@@ -280,7 +287,7 @@ def as_text(judged: Sequence[Judged], commit: str) -> str:
         lines.append(f"{each.state:8}{each.row.id:{width}}  {each.sentence.text}")
         lines += [f"{'':8}{'':{width}}    {remark}" for remark in _remarks(each)]
     summary = ", ".join(f"{count} {state}" for state, count in counts(judged).items())
-    return "\n".join([*lines, f"\n{len(judged)} sentences at {commit[:12] or 'an unknown commit'}: {summary}"]) + "\n"
+    return "\n".join([*lines, f"\n{len(judged)} sentences at {commit or 'an unknown commit'}: {summary}"]) + "\n"
 
 
 def as_markdown(judged: Sequence[Judged], commit: str) -> str:
@@ -344,7 +351,7 @@ def look(root: Path) -> Seen:
         found = root / path
         return found.read_text("utf-8") if found.is_file() else None
 
-    junit, report = read(".dodai/reports/tests.xml"), read(".dodai/rehearsals/latest/report.json")
+    junit, report = read(TEST_REPORT), read(REHEARSAL_REPORT)
     return Seen(
         commit_of(root),
         test_report(junit) if junit else None,
@@ -354,9 +361,13 @@ def look(root: Path) -> Seen:
 
 
 def commit_of(root: Path) -> str:
-    """The commit that is checked out, or nothing outside of a repository."""
-    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return git.stdout.strip()
+    """The commit that is checked out, with `+` when there are uncommitted changes; nothing outside of a repository."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
 
 
 def main() -> int:

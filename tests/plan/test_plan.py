@@ -207,11 +207,18 @@ def test_a_test_inside_a_class_is_found():
     assert judged_one([{"test": "tests/t.py::TestIt::test_a"}], look).state == "pass"
 
 
-@pytest.mark.parametrize("commit", ["c0", ""])
+@pytest.mark.parametrize("commit", ["c0", "", "c1+"])
 def test_a_report_of_another_or_no_commit_is_stale(commit):
     """What passed somewhere else says nothing about this checkout."""
     look = seen(tests=junit("tests.t.test_a passed", commit=commit))
     assert judged_one([{"test": "tests/t.py::test_a"}], look).state == "stale"
+
+
+@pytest.mark.parametrize(("reported", "state"), [("c1", "pass"), ("c1+", "pass"), ("c0", "stale"), ("", "stale")])
+def test_while_there_are_uncommitted_changes_a_report_of_their_commit_counts(reported, state):
+    """CI has none, so there only the commit itself does."""
+    look = seen(commit="c1+", tests=junit("tests.t.test_a passed", commit=reported))
+    assert judged_one([{"test": "tests/t.py::test_a"}], look).state == state
 
 
 def test_without_a_report_the_row_is_red_and_says_what_to_run():
@@ -354,12 +361,14 @@ def test_the_command_writes_both_files_and_exits_by_the_rows(tmp_path):
     (here / "phase2-plan.md").write_text("it works\n", "utf-8")
     text = row("only", "it works", state="met", **{"pass": [{"test": "tests/t.py::test_a"}, {"drill": "good"}]})
     (here / "requirements.toml").write_text(text, "utf-8")
+    (tmp_path / ".gitignore").write_text(".dodai/\nplan.md\nplan.json\n", "utf-8")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
     commit = judge.commit_of(tmp_path)
-    reports, latest = tmp_path / ".dodai" / "reports", tmp_path / ".dodai" / "rehearsals" / "latest"
+    reports, latest = (tmp_path / path for path in (judge.TEST_REPORT, judge.REHEARSAL_REPORT))
+    reports, latest = reports.parent, latest.parent
     reports.mkdir(parents=True)
     latest.mkdir(parents=True)
     (latest / "report.json").write_text(json.dumps({**REPORT, "commit": commit}), "utf-8")
