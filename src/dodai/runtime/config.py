@@ -36,6 +36,7 @@ class RuntimeConfig:
     edge_key_file: Path | None = None
     identity_keys: KeyRing = field(default_factory=KeyRing, repr=False)
     csrf_keys: str = field(default="", repr=False)
+    origins: tuple[str, ...] = ()
     policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     sections: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -54,13 +55,16 @@ class RuntimeConfig:
             edge_key_file=_key_file(environ.get("DODAI_EDGE_KEY_FILE", "")),
             identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
             csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
+            origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
         )
 
     @property
     def public_origins(self) -> tuple[str, ...]:
-        """The origins of this environment, `()` when the manifest names none."""
+        """The origins of this environment: what its Host says, else the manifest; `()` when neither names one."""
+        if self.origins:
+            return self.origins
         env = (self.sections.get("env") or {}).get(self.env) or {}
         return tuple(env.get("public_origins") or ())
 
