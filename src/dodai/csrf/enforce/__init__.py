@@ -1,0 +1,86 @@
+"""CSRF protection inside the running app: `protect(app, ...)` for ASGI; `dodai.wsgi` does the same for WSGI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from os import urandom
+from typing import Any
+
+from dodai.csrf.enforce.gate import BodyTooLargeError, Gate, Subject
+from dodai.csrf.enforce.layer import App, CsrfLayer
+from dodai.csrf.enforce.rendering import (
+    csrf_field,
+    csrf_headers,
+    csrf_meta,
+    csrf_script,
+    csrf_token,
+    install,
+    login,
+    logout,
+    session_subject,
+)
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.token import KeyRing, parse_key_ring
+from dodai.frameworks import match as match_route
+
+__all__ = [
+    "BodyTooLargeError",
+    "CsrfLayer",
+    "Gate",
+    "csrf_field",
+    "csrf_headers",
+    "csrf_meta",
+    "csrf_script",
+    "csrf_token",
+    "gate_of",
+    "install",
+    "login",
+    "logout",
+    "protect",
+    "session_subject",
+]
+
+
+def protect(
+    app: App,
+    *,
+    policy: CsrfPolicy,
+    keys: KeyRing | str,
+    origins: Iterable[str] = (),
+    subject: Subject | None = None,
+    router: Any = None,
+    clock: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = urandom,
+) -> CsrfLayer:
+    """`app` behind the CSRF layer: an ASGI app for `http` and `websocket` scopes, everything else passes through.
+
+    `keys` is the ring or its text (`DODAI_CSRF_KEYS`), `origins` the public origins of the environment, `subject(scope)`
+    names a stable session or user id from cookies and headers. `router` is the framework application whose routes decide
+    exemptions and limits, by default `app` or what it wraps. Refusals are rendered by `core.refusal` and left in
+    `RequestContext.refusal`; the decision is noted as `csrf` in the line. Without a current `RequestContext` it makes one.
+    Raises DOD180 for a bad ring and DOD181 for a bad origin.
+    """
+    return CsrfLayer(
+        app,
+        gate_of(router or app, policy=policy, keys=keys, origins=origins, subject=subject, clock=clock, random=random),
+    )
+
+
+def gate_of(
+    router: Any,
+    *,
+    policy: CsrfPolicy,
+    keys: KeyRing | str,
+    origins: Iterable[str] = (),
+    subject: Subject | None = None,
+    clock: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = urandom,
+) -> Gate:
+    """The decisions of `protect` without ASGI around them, for `dodai.wsgi` and the audit."""
+    ring = parse_key_ring(keys) if isinstance(keys, str) else keys
+
+    def match(scope: Mapping[str, Any]) -> str | None:
+        return match_route(router, scope)
+
+    return Gate.of(policy, ring, origins, subject=subject, match=match, clock=clock, random=random)

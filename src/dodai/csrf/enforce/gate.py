@@ -1,0 +1,226 @@
+"""Everything about one app's protection that does not depend on ASGI or WSGI."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import urandom
+from typing import Any
+from urllib.parse import urlsplit
+
+from dodai.core.refusal import BODY_TOO_LARGE, Refusal
+from dodai.core.request import RequestContext, current
+from dodai.csrf.body import SearchState
+from dodai.csrf.codes import REQUEST_UNREADABLE
+from dodai.csrf.decision import (
+    Decision,
+    Origins,
+    Provenance,
+    TokenState,
+    configure_origins,
+    decide,
+    decide_exempt,
+    judge_provenance,
+    needs_token,
+)
+from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.policy import CsrfPolicy, Exemption
+from dodai.csrf.token import KeyRing, verify
+
+Headers = Sequence[tuple[bytes, bytes]]
+Subject = Callable[[Mapping[str, Any]], object]
+"""Names the session or user of a request from its cookies and headers: stable while the session lasts, None for nobody."""
+
+TOO_LARGE = Decision(False, "body_too_large", BODY_TOO_LARGE, 413)
+LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 400)
+
+
+class BodyTooLargeError(Exception):
+    """Raised into an application that reads on after the limit of its route; answered with 413."""
+
+    refusal = Refusal(413, BODY_TOO_LARGE, "body_too_large")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The protection of one app: `Gate.of(...)`. Immutable; shared by all requests."""
+
+    policy: CsrfPolicy
+    ring: KeyRing
+    origins: Origins
+    cookie: bytes
+    secure: bool
+    subject: Subject | None = None
+    match: Callable[[Mapping[str, Any]], str | None] | None = None
+    clock: Callable[[], float] = time.time
+    random: Callable[[int], bytes] = urandom
+    header: bytes = b"x-csrf-token"
+    proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls,
+        policy: CsrfPolicy,
+        ring: KeyRing,
+        origins: Iterable[str],
+        *,
+        subject: Subject | None = None,
+        match: Callable[[Mapping[str, Any]], str | None] | None = None,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = urandom,
+    ) -> Gate:
+        """The gate for an environment with these public origins; DOD181 for an origin that is none."""
+        configured = configure_origins(origins, policy.trusted_origins)
+        secure = not is_plain_loopback(configured.public)
+        return cls(
+            policy=policy,
+            ring=ring,
+            origins=configured,
+            cookie=b"__Host-dodai-csrf" if secure else b"dodai-csrf",
+            secure=secure,
+            subject=subject,
+            match=match,
+            clock=clock,
+            random=random,
+            header=policy.header.lower().encode("latin-1"),
+            proxies=tuple(ipaddress.ip_network(text, strict=False) for text in policy.trusted_proxies),
+        )
+
+    def visitor(self, headers: Headers, scope: Mapping[str, Any]) -> Visitor:
+        """Who sent a request, as far as tokens are concerned; nothing is read until it is asked for."""
+        return Visitor(self, headers, scope)
+
+    def route(self, scope: Mapping[str, Any]) -> str | None:
+        """The route id of an unsafe request, asked of the framework's router only if an exemption or limit needs it."""
+        if self.match is None or not (self.policy.exemptions or self.policy.limits):
+            return None
+        return self.match(scope)
+
+    def exemption(self, route: str | None) -> tuple[Exemption, Decision] | None:
+        """The exemption of exactly this route, and what it comes to today (UTC)."""
+        exemption = self.policy.exemption(route)
+        if exemption is None:
+            return None
+        today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
+        return exemption, decide_exempt(holds=exemption.holds(today))
+
+    def length(self, headers: Headers, limit_bytes: int) -> Decision | None:
+        """The refusal that the declared length of a body calls for, or None."""
+        declared = {value for name, value in headers if name.lower() == b"content-length"}
+        if not declared:
+            return None
+        text = next(iter(declared))
+        if len(declared) > 1 or not text.isdigit() or not text.isascii() or len(text) > 18:
+            return LENGTH_INVALID
+        return TOO_LARGE if int(text) > limit_bytes else None
+
+    def provenance(self, headers: Headers, peer: str) -> Provenance:
+        """What the headers say about where the request comes from; `peer` is the address of the other end."""
+        sent: dict[bytes, list[str]] = {}
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered in _PROVENANCE:
+                sent.setdefault(lowered, []).append(value.decode("latin-1"))
+        none: list[str] = []
+        return judge_provenance(
+            fetch_site=sent.get(b"sec-fetch-site", none),
+            origin=sent.get(b"origin", none),
+            referer=sent.get(b"referer", none),
+            host=self._host(sent, peer),
+            origins=self.origins,
+        )
+
+    def header_token(self, headers: Headers, visitor: Visitor) -> TokenState | None:
+        """The state of the token in the header; None when there is no such header and the body has to be searched."""
+        if visitor.cookie_state == "duplicated":
+            return "cookie_duplicated"
+        values = [value for name, value in headers if name.lower() == self.header]
+        if not values:
+            return None
+        return self.token(values[0].decode("latin-1"), visitor) if len(values) == 1 else "duplicated"
+
+    def found_token(self, outcome: SearchState, value: str, visitor: Visitor) -> TokenState:
+        """The state of the token after the body was searched."""
+        if outcome == "found":
+            return self.token(value, visitor)
+        return "unreadable" if outcome == "more" else outcome
+
+    def token(self, token: str, visitor: Visitor) -> TokenState:
+        """What `token` is worth for this visitor, now; `unreadable` when the app's subject callback raises."""
+        try:
+            subject = visitor.subject
+        except Exception:  # noqa: BLE001 - the callback reads what a client sent; a fault in it must not become a 500
+            return "unreadable"
+        return verify(
+            self.ring,
+            token,
+            nonce=visitor.nonce,
+            subject=subject,
+            now_s=int(self.clock()),
+            max_age_s=self.policy.max_age_s,
+        )
+
+    def needs_token(self, provenance: Provenance) -> bool:
+        return needs_token(self.policy.mode, provenance)
+
+    def decide(self, provenance: Provenance, state: TokenState | None, visitor: Visitor) -> Decision:
+        anonymous = state == "foreign_anonymous" and visitor.anonymous
+        return decide(self.policy.mode, provenance, state, anonymous=anonymous)
+
+    def enforces(self, decision: Decision) -> bool:
+        """True when a refusal must be answered; in mode `report` it is only noted."""
+        return not decision.allow and self.policy.mode != "report"
+
+    def note(self, decision: Decision, context: RequestContext | None) -> None:
+        """Write the decision into the request's line."""
+        if context is not None:
+            report = not decision.allow and self.policy.mode == "report"
+            context.note("csrf", f"report:{decision.reason}" if report else decision.reason)
+
+    def refusal(self, decision: Decision, scope: Mapping[str, Any]) -> Refusal:
+        """The refusal to render, noted in the request's context with its route."""
+        assert decision.code is not None
+        refusal = Refusal(decision.status, decision.code, decision.reason)
+        context = current()
+        if context is not None:
+            context.refusal = refusal
+            if context.route is None and self.match is not None:
+                route = self.match(scope)
+                context.route = route.partition(" ")[2] if route else None
+        return refusal
+
+    def _host(self, sent: Mapping[bytes, list[str]], peer: str) -> str:
+        forwarded = sent.get(b"x-forwarded-host")
+        if forwarded and self.proxies and is_in(peer, self.proxies):
+            return forwarded[-1].rpartition(",")[2].strip()
+        hosts = sent.get(b"host", [])
+        return hosts[0] if len(hosts) == 1 else ""
+
+
+def is_plain_loopback(origins: Iterable[str]) -> bool:
+    """True when all origins are http on this machine, where a Secure cookie may be refused; False for none at all."""
+    parts = [urlsplit(origin) for origin in origins]
+    return bool(parts) and all(part.scheme == "http" and _is_loopback(part.hostname or "") for part in parts)
+
+
+def is_in(peer: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """True when the address `peer` lies in one of `networks`."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_PROVENANCE = frozenset({b"sec-fetch-site", b"origin", b"referer", b"host", b"x-forwarded-host"})

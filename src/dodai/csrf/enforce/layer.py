@@ -1,0 +1,257 @@
+"""The ASGI layer: decides before the application sees anything of an unsafe request."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from dodai.core.refusal import Refusal, render
+from dodai.core.request import RequestContext, bind, current, format_request_id, unbind
+from dodai.csrf.body import open_search
+from dodai.csrf.codes import FOREIGN_ORIGIN
+from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
+from dodai.csrf.enforce.gate import TOO_LARGE, BodyTooLargeError, Gate
+from dodai.csrf.enforce.script import REFRESH_SCRIPT
+from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
+from dodai.frameworks import route_label
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SCOPE_KEY = "dodai.csrf"
+_NOT_OURS = Decision(False, "trusted_origin", FOREIGN_ORIGIN, 403)
+_PROBE_BYTES = 64 * 1024
+
+
+class CsrfLayer:
+    """An ASGI application in front of another; `app` is the one inside."""
+
+    def __init__(self, app: App, gate: Gate) -> None:
+        self.app = app
+        self.gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        context = current()
+        if context is not None:
+            await self._serve(kind, scope, receive, send, context)
+            return
+        context = RequestContext()
+        context.request_id = format_request_id(int(time.time() * 1000), int.from_bytes(os.urandom(10), "big"))
+        token = bind(context)
+        try:
+            await self._serve(kind, scope, receive, send, context)
+        finally:
+            unbind(token)
+
+    async def _serve(self, kind: str, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+        headers = scope["headers"]
+        visitor = Visitor(self.gate, headers, scope)
+        scope[SCOPE_KEY] = vars(context)["csrf"] = visitor
+        if kind == "websocket":
+            await self._websocket(scope, receive, send, context)
+            return
+
+        async def amended(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                visitor.started = True
+                if visitor.rendered or visitor.changed:
+                    message = {**message, "headers": visitor.amend(message.get("headers", ()))}
+            await send(message)
+
+        if scope["method"] not in SAFE_METHODS or any(name.lower() in OVERRIDES for name, _ in headers):
+            await self._unsafe(scope, receive, amended, visitor, context)
+        elif scope["path"] == REFRESH_PATH:
+            await self._refresh(scope, amended, visitor, context)
+        else:
+            await self.app(scope, receive, amended)
+
+    async def _unsafe(
+        self, scope: Scope, receive: Receive, send: Send, visitor: Visitor, context: RequestContext
+    ) -> None:
+        gate, headers = self.gate, scope["headers"]
+        probe = scope["path"] == PROBE_PATH
+        route = None if probe else gate.route(scope)
+        limit = _PROBE_BYTES if probe else gate.policy.limit_bytes(route)
+        decision = gate.length(headers, limit)
+        exempt = gate.exemption(route)
+        if decision is None and exempt is not None:
+            decision = exempt[1]
+        if decision is None:
+            provenance = gate.provenance(headers, _peer(scope))
+            state: TokenState | None = None
+            if gate.needs_token(provenance):
+                found = await _find_token(gate, headers, visitor, receive, limit)
+                if isinstance(found, Decision):
+                    decision = found
+                else:
+                    state, receive = found
+            decision = decision or gate.decide(provenance, state, visitor)
+        gate.note(decision, context)
+        if gate.enforces(decision):
+            await send_refusal(scope, send, gate.refusal(decision, scope), context)
+        elif probe:
+            await _answer_probe(send, context)
+        else:
+            await self._pass(scope, receive, send, limit, context)
+            if exempt is not None:
+                _check_label(route, scope, context)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, limit: int, context: RequestContext) -> None:
+        """Call the application, and answer 413 in its place if it reads more than `limit` bytes."""
+        if self.gate.policy.mode == "report":
+            await self.app(scope, receive, send)
+            return
+        read = 0
+        started = False
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                raise BodyTooLargeError
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if read > limit and not started:
+                return
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, limited, watched)
+        except Exception:
+            if read <= limit or started:
+                raise
+        if read > limit and not started:
+            self.gate.note(TOO_LARGE, context)
+            await send_refusal(scope, send, self.gate.refusal(TOO_LARGE, scope), context)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+        gate = self.gate
+        exempt = gate.exemption(gate.route(scope))
+        decision = exempt[1] if exempt else decide_websocket(gate.provenance(scope["headers"], _peer(scope)))
+        gate.note(decision, context)
+        if not gate.enforces(decision):
+            await self.app(scope, receive, send)
+            return
+        refusal = gate.refusal(decision, scope)
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            await send_refusal(scope, send, refusal, context, kind="websocket.http.response")
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code.id})
+
+    async def _refresh(self, scope: Scope, send: Send, visitor: Visitor, context: RequestContext) -> None:
+        """A fresh token for a page that was open for long, to pages of our own only; the script that asks for it."""
+        context.route = REFRESH_PATH
+        if scope.get("query_string") == b"script":
+            headers = [
+                (b"content-type", b"text/javascript; charset=utf-8"),
+                (b"cache-control", b"public, max-age=3600"),
+            ]
+            await _answer(send, scope, 200, headers, REFRESH_SCRIPT.encode())
+            return
+        gate = self.gate
+        provenance = gate.provenance(scope["headers"], _peer(scope))
+        if provenance.state in ("hostile", "trusted"):
+            decision = decide_websocket(provenance) if provenance.state == "hostile" else _NOT_OURS
+            gate.note(decision, context)
+            await send_refusal(scope, send, gate.refusal(decision, scope), context)
+            return
+        body = {"token": visitor.token(), "field": gate.policy.field, "header": gate.policy.header}
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        await _answer(send, scope, 200, headers, json.dumps(body).encode())
+
+
+async def send_refusal(
+    scope: Scope, send: Send, refusal: Refusal, context: RequestContext, *, kind: str = "http.response"
+) -> None:
+    """Answer with `refusal` as JSON or HTML, in the client's language."""
+    sent = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    accept, language = sent.get(b"accept", ""), sent.get(b"accept-language", "")
+    rendered = render(refusal, context.request_id, accept=accept, accept_language=language)
+    await send({"type": f"{kind}.start", "status": rendered.status, "headers": list(rendered.headers)})
+    await send({"type": f"{kind}.body", "body": rendered.body})
+
+
+async def _find_token(
+    gate: Gate, headers: Any, visitor: Visitor, receive: Receive, limit: int
+) -> tuple[TokenState, Receive] | Decision:
+    """The state of the token and a `receive` that repeats what was read, or a refusal for another reason."""
+    state = gate.header_token(headers, visitor)
+    if state is not None:
+        return state, receive
+    types = [value for name, value in headers if name.lower() == b"content-type"]
+    search = open_search(types, gate.policy.field, gate.policy.search_bytes)
+    if isinstance(search, str):
+        return ("unreadable" if search == "unreadable" else "missing"), receive
+    first, rest, more = b"", bytearray(), True
+    while more and search.state == "more":
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return "disconnected", _replay(first + bytes(rest), receive, more=True, gone=True)
+        chunk, more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
+        if len(first) + len(rest) + len(chunk) > limit and gate.policy.mode != "report":
+            return TOO_LARGE
+        search.feed(chunk, last=not more)
+        if first:
+            rest += chunk
+        else:
+            first = chunk
+    read = first + bytes(rest) if rest else first
+    return gate.found_token(search.state, search.value, visitor), _replay(read, receive, more=more)
+
+
+def _replay(body: bytes, receive: Receive, *, more: bool, gone: bool = False) -> Receive:
+    """A `receive` that first gives what was read already, as one message, then goes on where it was stopped."""
+    repeated = False
+
+    async def replayed() -> Message:
+        nonlocal repeated
+        if not repeated:
+            repeated = True
+            return {"type": "http.request", "body": body, "more_body": more}
+        return {"type": "http.disconnect"} if gone else await receive()
+
+    return replayed
+
+
+async def _answer_probe(send: Send, context: RequestContext) -> None:
+    context.route = PROBE_PATH
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"cache-control", b"no-store")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer(send: Send, scope: Scope, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", str(len(body)).encode("ascii")))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _check_label(route: str | None, scope: Scope, context: RequestContext) -> None:
+    """Note in the line when the framework served another route than the one whose exemption was used."""
+    served = route_label(scope)
+    if served is not None and route != f"{'WEBSOCKET' if scope['type'] == 'websocket' else scope['method']} {served}":
+        context.note("csrf", "exempt_route_differs")
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""

@@ -1,0 +1,133 @@
+"""What templates and handlers call: the token, the form field, the headers for HTMX, and login and logout.
+
+Each takes the request (Starlette, FastAPI, Litestar, Flask, Django), its ASGI scope or WSGI environ, or nothing: then the
+request being served is meant.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from html import escape
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.core.request import current
+from dodai.csrf.codes import NOT_INSTALLED
+from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.policy import REFRESH_PATH
+
+
+class Html(str):
+    """Text that template engines must not escape again (the `__html__` protocol of MarkupSafe and Django)."""
+
+    __slots__ = ()
+
+    def __html__(self) -> Html:
+        return self
+
+
+def csrf_token(request: Any = None) -> str:
+    """A new token for the visitor of this request; the cookie is set with the response if there is none.
+
+    Makes the response private. DOD183 outside a protected request, DOD182 after the response has begun.
+    """
+    return _visitor(request).token()
+
+
+def csrf_field(request: Any = None) -> Html:
+    """The hidden form field: `{{ csrf_field() }}`. In a form with files it must stand in front of them."""
+    visitor = _visitor(request)
+    name = escape(visitor.policy.field, quote=True)
+    return Html(f'<input type="hidden" name="{name}" value="{visitor.token()}">')
+
+
+def csrf_headers(request: Any = None) -> Html:
+    """The header as JSON for HTMX, escaped for an attribute: `hx-headers='{{ csrf_headers() }}'`."""
+    visitor = _visitor(request)
+    return Html(escape(json.dumps({visitor.policy.header: visitor.token()}), quote=True))
+
+
+def csrf_meta(request: Any = None) -> Html:
+    """The `<meta>` element and the script that send the token with HTMX and `dodaiFetch`, and keep it fresh."""
+    visitor = _visitor(request)
+    return Html(f'<meta name="csrf-token" content="{visitor.token()}">{csrf_script()}')
+
+
+def csrf_script() -> Html:
+    """The script element that refreshes tokens when a page comes back from the history or another tab."""
+    return Html(f'<script src="{REFRESH_PATH}?script" defer></script>')
+
+
+def login(request: Any = None, *, subject: object = None) -> None:
+    """Rotate the visitor's nonce after sign-in, so that tokens of the anonymous visitor are worth nothing any more.
+
+    `subject` is what the app's subject callback will say from the next request on.
+    """
+    _visitor(request).login(subject)
+
+
+def logout(request: Any = None) -> None:
+    """Rotate the visitor's nonce after sign-out."""
+    _visitor(request).logout()
+
+
+def install(environment: Any) -> None:
+    """Give a Jinja2 environment `csrf_field()`, `csrf_token()`, `csrf_headers()`, `csrf_meta()` and `csrf_script()`."""
+    for helper in (csrf_token, csrf_field, csrf_headers, csrf_meta, csrf_script):
+        environment.globals[helper.__name__] = helper
+
+
+def session_subject(
+    signer: Any, key: str, *, cookie: str = "session", max_age_s: int = 1_209_600
+) -> Callable[..., Any]:
+    """A subject callback for Starlette's `SessionMiddleware`: the value of `key` in the session.
+
+    `signer` is `itsdangerous.TimestampSigner(secret_key)` with the middleware's own secret, `cookie` and `max_age_s` are
+    its `session_cookie` and `max_age`. A cookie that is not signed with it names nobody.
+    """
+
+    def subject(scope: Mapping[str, Any]) -> object:
+        value = _cookies(scope).get(cookie)
+        if value is None:
+            return None
+        try:
+            data = json.loads(base64.b64decode(signer.unsign(value.encode("utf-8"), max_age=max_age_s)))
+        except Exception:  # noqa: BLE001 - whatever a client put into the cookie, it names nobody
+            return None
+        return data.get(key) if isinstance(data, dict) else None
+
+    return subject
+
+
+def _cookies(scope: Mapping[str, Any]) -> dict[str, str]:
+    raw = b"; ".join(value for name, value in scope.get("headers", ()) if name.lower() == b"cookie")
+    jar: SimpleCookie = SimpleCookie()
+    try:
+        jar.load(raw.decode("latin-1"))
+    except CookieError:
+        return {}
+    return {name: morsel.value for name, morsel in jar.items()}
+
+
+def _visitor(request: Any) -> Visitor:
+    found: Any = None
+    if request is None:
+        context = current()
+        found = vars(context).get("csrf") if context is not None else None
+    else:
+        for attribute in ("scope", "environ", "META"):
+            mapping = getattr(request, attribute, None)
+            if isinstance(mapping, Mapping) and "dodai.csrf" in mapping:
+                found = mapping["dodai.csrf"]
+        if isinstance(request, Mapping):
+            found = request.get("dodai.csrf")
+    if not isinstance(found, Visitor):
+        raise DodaiError(
+            NOT_INSTALLED,
+            "a CSRF token was asked for outside a protected request",
+            "wrap the app with `dodai.asgi.wrap(app)` or `dodai.wsgi.wrap(app)`",
+        )
+    return found

@@ -1,0 +1,148 @@
+"""One visitor during one request: the nonce in the cookie, the tokens made from it, and what the response must say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from dodai.core.errors import DodaiError
+from dodai.csrf.codes import TOKEN_AFTER_START
+from dodai.csrf.token import decode_nonce, encode_nonce, is_anonymous, issue, new_nonce
+
+if TYPE_CHECKING:
+    from dodai.csrf.enforce.gate import Gate
+    from dodai.csrf.policy import CsrfPolicy
+
+CookieState = Literal["unread", "absent", "good", "bad", "duplicated"]
+
+_SHARED_CACHES = frozenset({b"cdn-cache-control", b"surrogate-control", b"cloudflare-cdn-cache-control"})
+
+
+class Visitor:
+    """A plain class with slots: one is made for every request, and most are never asked anything."""
+
+    __slots__ = ("_gate", "_headers", "_nonce", "_scope", "_state", "_subject", "changed", "rendered", "started")
+
+    def __init__(self, gate: Gate, headers: Sequence[tuple[bytes, bytes]], scope: Mapping[str, Any]) -> None:
+        self._gate = gate
+        self._headers = headers
+        self._scope = scope
+        self._state: CookieState = "unread"
+        self._nonce: bytes | None = None
+        self._subject: str | None = None
+        self.changed = False
+        self.rendered = False
+        self.started = False
+
+    @property
+    def cookie_state(self) -> CookieState:
+        if self._state == "unread":
+            self._state, self._nonce = read_cookie(self._headers, self._gate.cookie)
+        return self._state
+
+    @property
+    def policy(self) -> CsrfPolicy:
+        return self._gate.policy
+
+    @property
+    def nonce(self) -> bytes | None:
+        """The nonce of this visitor's one good cookie, or the one made in this request."""
+        return self._nonce if self.changed or self.cookie_state == "good" else None
+
+    @property
+    def subject(self) -> str:
+        """The stable session or user id that the app's callback names; empty for nobody."""
+        if self._subject is None:
+            callback = self._gate.subject
+            named = callback(self._scope) if callback is not None else None
+            self._subject = "" if named is None else str(named)
+        return self._subject
+
+    @property
+    def anonymous(self) -> bool:
+        nonce = self.nonce
+        return not self.subject and (nonce is None or is_anonymous(nonce))
+
+    @property
+    def touched(self) -> bool:
+        """True when the response has to be changed."""
+        return self.rendered or self.changed
+
+    def token(self) -> str:
+        """A new token for this visitor; sets the cookie if there is none. DOD182 when it is too late for that."""
+        nonce = self.nonce or self._renew(signed_in=bool(self.subject))
+        self.rendered = True
+        gate = self._gate
+        return issue(gate.ring, nonce=nonce, subject=self.subject, now_s=int(gate.clock()), random=gate.random(16))
+
+    def login(self, subject: object = None) -> None:
+        """Rotate the nonce because somebody signed in: tokens from before are worth nothing in this session.
+
+        `subject` is what the callback will say from the next request on, for a token in this very response.
+        """
+        self._renew(signed_in=True)
+        if subject is not None:
+            self._subject = str(subject)
+
+    def logout(self) -> None:
+        """Rotate the nonce because somebody signed out."""
+        self._renew(signed_in=False)
+        self._subject = ""
+
+    def amend(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The response headers, with the cookie and, if a token is in the page, kept out of shared caches."""
+        amended = private(headers) if self.rendered else list(headers)
+        if self.changed and self._nonce is not None:
+            secure = b"; Secure" if self._gate.secure else b""
+            value = encode_nonce(self._nonce).encode("ascii")
+            cookie = self._gate.cookie + b"=" + value + b"; Path=/" + secure + b"; HttpOnly; SameSite=Lax"
+            amended.append((b"set-cookie", cookie))
+        return amended
+
+    def _renew(self, *, signed_in: bool) -> bytes:
+        if self.started:
+            raise DodaiError(
+                TOKEN_AFTER_START,
+                "the response had begun when the CSRF cookie had to be set",
+                "call `csrf_token()`, `login()` or `logout()` before the first byte of the response is sent",
+            )
+        self._nonce = new_nonce(self._gate.random(16), signed_in=signed_in)
+        self.changed = True
+        return self._nonce
+
+
+def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> tuple[CookieState, bytes | None]:
+    """What stands in the request's cookie of this name; two of them are one too many, even if they are alike."""
+    found = [
+        value.strip()
+        for header, text in headers
+        if header.lower() == b"cookie"
+        for key, equals, value in (part.partition(b"=") for part in text.split(b";"))
+        if equals and key.strip() == name
+    ]
+    if len(found) != 1:
+        return ("duplicated" if found else "absent"), None
+    nonce = decode_nonce(found[0].decode("latin-1"))
+    return ("good", nonce) if nonce is not None else ("bad", None)
+
+
+def private(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """`headers` with `Vary: Cookie` and without anything that lets a shared cache keep the response."""
+    kept: list[tuple[bytes, bytes]] = []
+    directives: list[bytes] = []
+    vary: list[bytes] = []
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == b"cache-control":
+            directives += [part.strip() for part in value.split(b",") if part.strip()]
+        elif lowered == b"vary":
+            vary += [part.strip() for part in value.split(b",") if part.strip()]
+        elif lowered not in _SHARED_CACHES:
+            kept.append((name, value))
+    words = {directive.lower().partition(b"=")[0] for directive in directives}
+    directives = [d for d in directives if d.lower().partition(b"=")[0] not in (b"public", b"s-maxage")]
+    if not words & {b"private", b"no-store"}:
+        directives.insert(0, b"private")
+    if b"*" not in vary and b"cookie" not in (part.lower() for part in vary):
+        vary.append(b"Cookie")
+    return [*kept, (b"cache-control", b", ".join(directives)), (b"vary", b", ".join(vary))]
