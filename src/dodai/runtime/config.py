@@ -79,7 +79,7 @@ def read_sections(path: str) -> Mapping[str, Any]:
     The one place where the runtime reads the manifest. Raises `ManifestProblems`, or DOD480 for a named file that
     cannot be read.
     """
-    found = Path(path) if path else _nearest(Path.cwd())
+    found = Path(path) if path else nearest_manifest(Path.cwd())
     if found is None:
         return {}
     try:
@@ -101,8 +101,15 @@ def reference() -> Reference:
     return assemble({area: file.read_text("utf-8") for area, file in fragments.items() if file.exists()})
 
 
-def _nearest(folder: Path) -> Path | None:
-    candidates = (parent / "dodai.toml" for parent in (folder, *folder.parents))
+def nearest_manifest(folder: Path) -> Path | None:
+    """The `dodai.toml` of `folder`, or of the nearest folder above it in the same git repository.
+
+    Outside a repository only `folder` itself is looked at: a file that somebody left in a shared folder above
+    (`/tmp/dodai.toml`) must never decide how an application is protected.
+    """
+    folders = [folder, *folder.parents]
+    root = next((n for n, parent in enumerate(folders) if (parent / ".git").exists()), 0)
+    candidates = (parent / "dodai.toml" for parent in folders[: root + 1])
     return next((file for file in candidates if file.is_file()), None)
 
 

@@ -15,7 +15,8 @@ from dodai.core.fact import Cost, NotApplicable, Unknown
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest, ManifestProblems
 from dodai.core.rule import Acceptance, Report, Rule, judge
-from dodai.wiring.project import Project, nearest_manifest
+from dodai.runtime.config import nearest_manifest
+from dodai.wiring.project import Project
 from dodai.wiring.registry import AREAS, rules
 
 _DEARNESS: Mapping[Cost, int] = {"static": 0, "local": 1, "live": 2}

@@ -12,6 +12,7 @@ from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.core.manifest import Manifest, read
 from dodai.operations.policy import Environment, OperationsPolicy
+from dodai.runtime.config import nearest_manifest
 from dodai.wiring.registry import reference
 
 
@@ -24,7 +25,7 @@ class Project:
 
     @classmethod
     def find(cls, path: Path | None = None) -> Project:
-        """The project of `path`, or of the nearest `dodai.toml` upwards; DOD050 when there is none."""
+        """The project of `path`, or of the nearest `dodai.toml` upwards in the repository; DOD050 when there is none."""
         file = path if path is not None else nearest_manifest(Path.cwd())
         if file is None or not file.is_file():
             shown = f"`{path}` is not a file" if path else f"no `dodai.toml` in `{Path.cwd()}` or above it"
@@ -64,9 +65,3 @@ class Project:
         nearest = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(f'`{n}`' for n in known)}"
         raise DodaiError(codes.UNKNOWN_WORD, f"there is no environment `{name}`", fix, exit_code=2)
-
-
-def nearest_manifest(folder: Path) -> Path | None:
-    """The `dodai.toml` of `folder` or of the nearest folder above it."""
-    candidates = (parent / "dodai.toml" for parent in (folder, *folder.parents))
-    return next((file for file in candidates if file.is_file()), None)

@@ -156,7 +156,7 @@ class _Deploying:
     async def _start(self, service: Service, _: StepContext) -> None:
         release = self.request.release
         tree = self.ports.releases.path(release)
-        environment = await self.ports.settings.environment(service)
+        environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **await self.ports.settings.environment(service)}
         await self.ports.host.start(service_spec(service, self.ports.python), release, tree, environment)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:

@@ -1,0 +1,167 @@
+"""The command line's contract: exit codes, streams, envelopes, and nothing that surprises a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dodai import __version__
+from dodai.cli.main import COMMANDS
+
+
+def dodai(*words, cwd=None, **environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DODAI_", "NO_COLOR"))}
+    return subprocess.run(
+        [sys.executable, "-m", "dodai", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**clean, **environment},
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def write_manifest(folder, text="[project]\nname = 'quiz'\n"):
+    (folder / "dodai.toml").write_text(text)
+    return folder
+
+
+def test_version_is_printed_without_loading_the_command_line_library():
+    """The start-up budget leaves no room for click."""
+    code = "import sys, dodai.__main__ as m; sys.argv = ['dodai', '--version']; m.main(); print('click' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines() == [f"dodai {__version__}", "False"]
+
+
+def test_help_groups_the_commands_and_fits_a_screen():
+    """At most 25 lines, grouped, and every command is there."""
+    answer = dodai("--help")
+    assert answer.returncode == 0
+    assert len(answer.stdout.splitlines()) <= 34
+    assert "Every day:" in answer.stdout
+    assert all(f"  {name} " in answer.stdout for name in COMMANDS if name in answer.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["check", "explain", "docs", "doctor", "up", "down", "deploy", "status", "rehearse"])
+def test_help_of_every_command_shows_an_example(name):
+    """Nobody has to guess the shape of a command line."""
+    answer = dodai(name, "--help")
+    assert answer.returncode == 0
+    assert f"dodai {name}" in answer.stdout.split("Example:")[1]
+
+
+def test_unknown_command_is_a_usage_error_on_stderr():
+    """Exit code 2, nothing on stdout, a way on."""
+    answer = dodai("chek")
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert "DOD054 usage" in answer.stderr
+    assert "chek" in answer.stderr
+
+
+def test_missing_manifest_is_told_with_the_code_and_exit_2(tmp_path):
+    """A command that acts on the manifest says where it looked."""
+    answer = dodai("deploy", "staging", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "DOD050 manifest-not-found" in answer.stderr
+    assert "fix: " in answer.stderr
+
+
+def test_errors_as_json_are_one_document_on_stdout(tmp_path):
+    """The envelope is `dodai.error/1` and stderr stays empty."""
+    answer = dodai("status", "--json", cwd=tmp_path)
+    document = json.loads(answer.stdout)
+    assert (document["schema"], document["error"]["code"], document["exitCode"]) == ("dodai.error/1", "DOD050", 2)
+    assert answer.stderr == ""
+
+
+def test_unknown_environment_names_the_nearest_one(tmp_path):
+    """A typing error in an environment never reaches another environment."""
+    folder = write_manifest(tmp_path, "[project]\nname = 'quiz'\n[env.staging]\n")
+    answer = dodai("status", "stagin", cwd=folder)
+    assert answer.returncode == 2
+    assert "did you mean `staging`?" in answer.stderr
+
+
+def test_deploy_without_a_terminal_and_without_yes_is_refused(tmp_path):
+    """Silence is not consent."""
+    folder = write_manifest(
+        tmp_path, "[project]\nname = 'quiz'\n[env.staging]\n[service.web]\ncommand = ['sleep', '1']\npublic = true\n"
+    )
+    answer = dodai("deploy", "staging", cwd=folder)
+    assert answer.returncode == 2
+    assert "DOD052 confirmation-needed" in answer.stderr
+
+
+def test_dry_run_prints_the_plan_as_data_and_changes_nothing(tmp_path):
+    """Text and JSON name the same steps."""
+    folder = write_manifest(
+        tmp_path, "[project]\nname = 'quiz'\n[env.staging]\n[service.web]\ncommand = ['sleep', '1']\npublic = true\n"
+    )
+    text = dodai("deploy", "staging", "--dry-run", cwd=folder)
+    document = json.loads(dodai("deploy", "staging", "--dry-run", "--json", cwd=folder).stdout)
+    ids = [step["id"] for step in document["steps"]]
+    assert text.returncode == 0
+    assert document["schema"] == "dodai.plan/1"
+    assert ids[-1] == "retire-web"
+    assert all(step in text.stdout for step in ids)
+    assert not (folder / ".dodai" / "env" / "staging" / "journal.sqlite").exists()
+
+
+def test_explain_speaks_both_languages_and_finds_names():
+    """A code and its name lead to the same page."""
+    by_code, by_name = dodai("explain", "DOD002"), dodai("explain", "manifest-unknown-key")
+    assert by_code.stdout == by_name.stdout
+    assert "対処:" in dodai("explain", "dod002", "--lang", "ja").stdout
+    answer = dodai("explain", "DOD0O2")
+    assert answer.returncode == 2
+    assert "did you mean" in answer.stderr
+
+
+def test_manifest_reference_is_printed_and_is_toml():
+    """What `explain manifest` prints can be pasted."""
+    import tomllib
+
+    tomllib.loads(dodai("explain", "manifest").stdout)
+    schema = json.loads(dodai("explain", "manifest", "--json").stdout)["jsonSchema"]
+    assert schema["properties"]["project"]["required"] == ["name"]
+
+
+def test_closed_pipe_ends_quietly():
+    """`dodai explain | head -1` prints one line and no traceback."""
+    answer = subprocess.run(
+        f"{sys.executable} -m dodai explain | head -n 1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert len(answer.stdout.splitlines()) == 1
+    assert answer.stderr == ""
+
+
+def test_pipe_never_sees_an_escape(tmp_path):
+    """Colour is for terminals."""
+    answer = dodai("check", "--fast", cwd=write_manifest(tmp_path, "[project]\nnaem = 'x'\n"))
+    assert answer.returncode == 1
+    assert "\x1b" not in answer.stdout + answer.stderr
+    assert "dodai.toml:2:1" in answer.stdout
+
+
+def test_github_format_is_workflow_commands(tmp_path):
+    """Each finding is one line that GitHub shows beside the diff."""
+    folder = write_manifest(tmp_path, "[project]\nnaem = 'x'\n")
+    answer = dodai("check", "--fast", "--output-format", "github", cwd=folder)
+    assert answer.stdout.startswith("::error file=dodai.toml,line=1,title=DOD004 manifest-missing-key::")
+    assert "%0Afix: " in answer.stdout
+
+
+def test_sarif_is_a_document_and_exits_0(tmp_path):
+    """The upload decides, not the exit code."""
+    folder = write_manifest(tmp_path, "[project]\nnaem = 'x'\n")
+    answer = dodai("check", "--fast", "--output-format", "sarif", cwd=folder)
+    document = json.loads(answer.stdout)
+    assert answer.returncode == 0
+    assert {result["ruleId"] for result in document["runs"][0]["results"]} == {"DOD002", "DOD004"}
