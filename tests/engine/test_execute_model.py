@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from tests.engine.world import FAULTS, PHASES, UNDO_FAULTS, Interrupt, Place, Spec, run_in_virtual_time
+from tests.engine.world import FAULTS, PHASES, UNDO_FAULTS, Interrupt, Spec, new_place, run_in_virtual_time
 
 
 @st.composite
@@ -126,9 +122,7 @@ def undo_model(specs: list[Spec], ours: list[Spec], effects: list[str], cause: s
 def test_a_plan_does_and_undoes_what_the_model_says(case):
     """Effects and their order, state and exit code equal the model's; nothing is applied or undone twice."""
     specs, interrupt = case
-    with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder))
-        place.setup(specs)
+    with new_place(specs) as place:
         before = len(place.world.effects())
         outcome = run_in_virtual_time(lambda: place.execute(specs, interrupt))
         effects, state, exit_code = model(specs, interrupt)
@@ -144,9 +138,7 @@ def test_what_a_failure_left_open_is_finished_by_a_resume_once_healed(case):
     """Exit 4 is never a dead end: when the cause is mended, resume brings every step about, nothing twice."""
     specs, interrupt = case
     healed = [Spec(s.id, s.needs, s.kind, s.no_return, s.already) for s in specs]
-    with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder))
-        place.setup(specs)
+    with new_place(specs) as place:
         outcome = run_in_virtual_time(lambda: place.execute(specs, interrupt))
         if outcome.closed:
             return
