@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 from _pytest.junitxml import xml_key
-
 from tests.plan.judge import commit_of
 
 HERE = Path(__file__).parent
