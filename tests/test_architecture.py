@@ -53,6 +53,8 @@ VIOLATIONS = (
     Violation("3 what runs in the user's application reaches nothing but orjson", "runtime/config.py", "import click", "click"),
     Violation("3 the nouns of csrf reach nothing but orjson", "csrf/decision.py", "import starlette", "starlette"),
     Violation("3 dodai.grpc reaches its library", "grpc/metadata.py", "import httpx2", "httpx2"),
+    Violation("3 dodai.psycopg reaches its library", "psycopg.py", "import sqlalchemy", "sqlalchemy"),
+    Violation("3 dodai.httpx reaches neither httpx nor httpx2", "httpx.py", "import httpx2", "httpx2"),
     Violation("3 frameworks reach the standard library", "frameworks/planted.py", "import starlette", "starlette"),
     Violation("3 frameworks reach the standard library", "frameworks/planted.py", "import dodai.core.page", "dodai.core.page"),
     Violation("3 the agent reaches the standard library", "agent/planted.py", "import orjson", "orjson"),
