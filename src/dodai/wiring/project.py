@@ -25,7 +25,7 @@ class Project:
 
     @classmethod
     def find(cls, path: Path | None = None) -> Project:
-        """The project of `path`, or of the nearest `dodai.toml` upwards in the repository; DOD050 when there is none."""
+        """The project of `path`, or of the nearest `dodai.toml` in the repository; DOD050 when there is none."""
         file = path if path is not None else nearest_manifest(Path.cwd())
         if file is None or not file.is_file():
             shown = f"`{path}` is not a file" if path else f"no `dodai.toml` in `{Path.cwd()}` or above it"
