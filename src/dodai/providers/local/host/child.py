@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +57,8 @@ class Child:
 
     async def start(self) -> None:
         """Return once the process exists (or, already, does not any more)."""
-        ours, theirs = os.pipe(), os.pipe()  # (lifeline read, write), (report read, write)
+        # Pipes of our own, for asyncio waits for the end of its pipes, which a stray grandchild may hold.
+        ours, theirs, output = os.pipe(), os.pipe(), os.pipe()
         command = self.command
         options = ["--fd", str(ours[0]), "--report", str(theirs[1]), "--grace", str(command.grace_s)]
         options += ["--stop", command.stop[0], *(word for name in command.stop[1:] for word in ("--then", name))]
@@ -69,8 +70,8 @@ class Child:
             self._shim = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", lifeline.__file__, *options, "--", *command.argv),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=output[1],
+                stderr=output[1],
                 cwd=command.cwd,
                 env=dict(command.env),
                 pass_fds=(ours[0], theirs[1]),
@@ -79,14 +80,16 @@ class Child:
         except BaseException:
             os.close(ours[1])
             os.close(theirs[0])
+            os.close(output[0])
             raise
         finally:
             os.close(ours[0])
             os.close(theirs[1])
+            os.close(output[1])
         self._lifeline = ours[1]
         loop = asyncio.get_running_loop()
         self._tasks = [
-            loop.create_task(self._hear(self._shim)),
+            loop.create_task(self._hear(output[0])),
             loop.create_task(self._read_report(theirs[0])),
         ]
         self._tasks.append(loop.create_task(self._wait(self._shim)))
@@ -113,26 +116,22 @@ class Child:
                 self._shim.kill()
         return await self.exited
 
-    async def _hear(self, shim: asyncio.subprocess.Process) -> None:
-        assert shim.stdout is not None  # noqa: S101 - asked for above
-        while data := await shim.stdout.read(65536):
-            self.log.write(data)
+    async def _hear(self, fd: int) -> None:
+        async with reading(fd) as reader:
+            while data := await reader.read(65536):
+                self.log.write(data)
 
     async def _read_report(self, fd: int) -> None:
-        reader = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        pipe = os.fdopen(fd, "rb", buffering=0)
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
         try:
-            while line := await reader.readline():
-                word, _, number = line.decode().partition(" ")
-                if word == "pid":
-                    self.pid = int(number)
-                    self._tell()
-                else:
-                    self._reported = int(number)
+            async with reading(fd) as reader:
+                while line := await reader.readline():
+                    word, _, number = line.decode().partition(" ")
+                    if word == "pid":
+                        self.pid = int(number)
+                        self._tell()
+                    else:
+                        self._reported = int(number)
         finally:
-            transport.close()
             self._tell()
 
     def _tell(self) -> None:
@@ -152,6 +151,19 @@ class Child:
         for task in self._tasks[:2]:
             task.cancel()
         self.exited.set_result(self._reported if self._reported is not None else code if code >= 0 else 128 - code)
+
+
+@contextlib.asynccontextmanager
+async def reading(fd: int) -> AsyncIterator[asyncio.StreamReader]:
+    """A reader of the pipe, which is closed afterwards."""
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(fd, "rb", buffering=0)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        yield reader
+    finally:
+        transport.close()
 
 
 def log_path(folder: Path, name: str) -> Path:
