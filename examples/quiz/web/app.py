@@ -24,7 +24,7 @@ from web.words import Words
 
 
 def build(settings: Settings, life: Life, origins: tuple[str, ...]) -> Starlette:
-    """The quiz without dodai: what it would be on the day somebody takes dodai away."""
+    """The quiz itself, with nothing around it."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG001 - the framework's signature

@@ -11,8 +11,8 @@ from contract import quiz_pb2 as pb
 
 JAPAN = ZoneInfo("Asia/Tokyo")
 DAYS = 14
-WIDTH, HEIGHT = 616, 132
-STEP, BAR = WIDTH / DAYS, 22
+WIDTH, HEIGHT = 560, 100
+STEP, BAR = WIDTH / DAYS, 24
 LEAST_SCALE = 4
 
 
@@ -42,6 +42,7 @@ def draw(days: Iterable[pb.Day], today: date) -> Chart:
     known = {day.date: day for day in days}
     dates = [today - timedelta(days=DAYS - 1 - n) for n in range(DAYS)]
     most = max([LEAST_SCALE, *(day.answered for day in known.values())])
+    most += most % 2  # the rule in the middle is a whole number, too
     return Chart(tuple(_bar(n, day, known.get(day.isoformat(), pb.Day()), most) for n, day in enumerate(dates)), most)
 
 

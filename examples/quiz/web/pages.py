@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from dodai.core.request import current
+from dodai.csrf import enforce as csrf
 from web.backend import Backend
 from web.headers import Life
 from web.settings import Settings
@@ -35,6 +36,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        csrf.install(self._templates)
 
     def show(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """The page, in the language the request asks for."""
@@ -95,7 +97,12 @@ def wants_piece(request: Request) -> bool:
 
 def _here(request: Request) -> str:
     """The page to come back to: what was asked for if it was a page, else the one the form stands on."""
+    path = request.url.path
     if request.method in ("GET", "HEAD"):
-        return request.url.path
-    parts = request.url.path.rsplit("/", 1)
-    return {"answer": parts[0], "report": parts[0]}.get(parts[-1], "/")
+        return path
+    page, _, action = path.rpartition("/")
+    if action in ("answer", "report"):
+        return page
+    if path in ("/questions", "/questions/preview"):
+        return "/questions/new"
+    return f"{path}/edit" if page == "/questions" else path if path == "/me" else "/"

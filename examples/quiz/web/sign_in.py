@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from dodai.csrf import enforce as csrf
 from web.language import own_path
 from web.pages import at_hand
 from web.visitor import forget, remember
@@ -25,11 +26,13 @@ async def signed_in(request: Request) -> Response:
     """Back from the identity provider; `state` ties this request to the one that left."""
     back = own_path(str(request.session.get(BACK, "")))
     remember(request, await at_hand(request).provider.receive(request))
+    csrf.login(request)
     return RedirectResponse(back, 303)
 
 
 async def sign_out(request: Request) -> Response:
     forget(request)
+    csrf.logout(request)
     return RedirectResponse("/", 303)
 
 

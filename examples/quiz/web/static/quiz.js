@@ -3,8 +3,9 @@
 // It understands the part of htmx's attribute language that the templates use, so that htmx itself could take its place:
 //   hx-get hx-post hx-put hx-patch hx-delete="url"   what to request; a form or control inside a form sends that form
 //   hx-target="selector"  hx-swap="outerHTML | innerHTML | delete"   where the answer goes
-//   hx-confirm="question"  hx-headers='{"name": "value"}' (inherited)
+//   hx-confirm="question"
 // and two words of its own: data-star="url" (a pressed button, kept as JSON), data-confirm="question" (a plain form).
+// `dodaiFetch` comes with {{ csrf_meta() }}: fetch, with the token in the header.
 "use strict";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -53,9 +54,9 @@ async function request(element, submitter) {
   const pressed = submitter || element;
   pressed.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(element.getAttribute(`hx-${method}`), {
+    const answer = await window.dodaiFetch(element.getAttribute(`hx-${method}`), {
       method: method.toUpperCase(),
-      headers: { "HX-Request": "true", ...JSON.parse(inherited(element, "hx-headers") || "{}") },
+      headers: { "HX-Request": "true" },
       body: bodyOf(element, method, submitter),
     });
     const html = await answer.text();
@@ -72,9 +73,9 @@ async function request(element, submitter) {
 
 async function star(button) {
   const starred = button.getAttribute("aria-pressed") !== "true";
-  const answer = await fetch(button.dataset.star, {
+  const answer = await window.dodaiFetch(button.dataset.star, {
     method: "PUT",
-    headers: { "Content-Type": "application/json", ...JSON.parse(inherited(button, "hx-headers") || "{}") },
+    headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ starred }),
   });
   if (answer.ok) button.setAttribute("aria-pressed", String((await answer.json()).starred));
