@@ -27,7 +27,7 @@ def up(
     policy: MigrationsPolicy,
     *,
     run: str,
-    author: Author | None = None,
+    author: Callable[[], Author] = Author,
     connect: Connect | None = None,
     schema_hash: SchemaHash | None = None,
     allow_missing: bool = False,
@@ -51,7 +51,7 @@ def up(
         if not todo.migrations:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
-        ledger.begin_run(conn, run, "up", state.ledger, author or Author(), hashes(conn))
+        ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
         runner = _runner(conn, state, policy, run, connect, note, "up")
         ran = apply_all(runner, todo.migrations)
         conn.execute("RESET ALL; RESET ROLE")
@@ -68,7 +68,7 @@ def down(
     run: str,
     count: int = 1,
     to: str = "",
-    author: Author | None = None,
+    author: Callable[[], Author] = Author,
     connect: Connect | None = None,
     schema_hash: SchemaHash | None = None,
     note: Note = lambda _: None,
@@ -85,7 +85,7 @@ def down(
         if not chosen:
             return Applied(run, already=len(state.ids), direction="down")
         hashes = schema_hash or (lambda _: "")
-        ledger.begin_run(conn, run, "down", state.ledger, author or Author(), hashes(conn))
+        ledger.begin_run(conn, run, "down", state.ledger, author(), hashes(conn))
         ran = apply_all(_runner(conn, state, policy, run, connect, note, "down"), chosen)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)

@@ -17,7 +17,7 @@ LOCK_HELD = Code(
 )
 POOLED = Code(
     "DOD251",
-    "pooled-connection",
+    "migrations-pooled",
     what=Text("The database URL leads through a connection pooler.", "接続先が接続プーラーを経由しています。"),
     why=Text(
         "In transaction mode the lock and the settings land on somebody else's connection and stay there.",
@@ -107,7 +107,7 @@ EVIDENCE_NEEDED = Code(
 )
 NOT_VERIFIED_TLS = Code(
     "DOD258",
-    "database-tls",
+    "migrations-tls",
     what=Text(
         "The connection to a remote database does not verify whom it talks to.",
         "遠隔のデータベースへの接続で相手を検証していません。",

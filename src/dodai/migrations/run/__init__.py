@@ -1,0 +1,145 @@
+"""Migrations in production: values of what was done, and the step of a deploy. Executes no Plan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable
+
+from dodai.core.page import Text
+from dodai.engine.plan import Observed, Step, StepContext
+from dodai.migrations import apply, ledger
+from dodai.migrations.apply import Applied
+from dodai.migrations.migration import Migration
+from dodai.migrations.ports import Connection, is_database_error
+from dodai.migrations.run.status import Entry, Status, status
+from dodai.migrations.run.target import Note, Target, author_of, new_run
+from dodai.migrations.snapshot import schema_hash
+
+__all__ = [
+    "Applied",
+    "Entry",
+    "Status",
+    "Target",
+    "applied_ids",
+    "author_of",
+    "fingerprint",
+    "required_ids",
+    "status",
+    "step",
+    "up",
+]
+
+
+def up(
+    target: Target,
+    *,
+    allow_missing: bool = False,
+    note: Note = lambda _: None,
+    opened: Callable[[Connection], None] = lambda _: None,
+) -> Applied:
+    """Apply what is pending; the same command locally, in CI and in production, and it never asks.
+
+    `note` gets progress lines; `opened` gets the working connection, so that it can be cancelled. Raises DOD200-226 for
+    bad files (nothing is run then), DOD250-262 when refused, DOD280-283 when a file fails.
+    """
+    migrations = target.files().sound()
+    conn = target.connect()
+    try:
+        opened(conn)
+        return apply.up(
+            conn,
+            migrations,
+            target.policy,
+            run=new_run(),
+            author=target.author,
+            connect=target.connect,
+            schema_hash=schema_hash,
+            allow_missing=allow_missing,
+            note=note,
+        )
+    finally:
+        conn.close()
+
+
+def step(target: Target, *, id: str = "migrate", needs: tuple[str, ...] = ()) -> Step:  # noqa: A002 - as in Step
+    """The deploy's step: done when nothing is pending. It is not taken back: the way is forward (expand, contract)."""
+    return Step(
+        id=id,
+        title=Text("apply pending migrations", "未適用のマイグレーションを適用"),
+        area="migrations",
+        observe=lambda context: _look(target, context),
+        apply=lambda context: _apply(target, context),
+        verify=lambda context: _look(target, context),
+        needs=needs,
+        on_failure="fix_forward",
+        timeout_s=target.policy.statement_timeout_s + target.policy.lock_patience_s,
+        command="dodai migrate up",
+        inputs={"migrations": fingerprint(target.files().migrations)},
+    )
+
+
+def fingerprint(migrations: tuple[Migration, ...]) -> str:
+    """One hash over all files, for the plan: other files are another plan."""
+    digest = hashlib.sha256()
+    for migration in migrations:
+        digest.update(f"{migration.path}\0{migration.raw_sha256}\n".encode())
+    return digest.hexdigest()
+
+
+async def _look(target: Target, _: StepContext) -> Observed:
+    seen = await asyncio.to_thread(status, target)
+    if seen.problems:
+        raise seen.problems[0].error()
+    if seen.refusal:
+        raise seen.refusal
+    if seen.pending:
+        return Observed("needed", f"{len(seen.pending)} pending, first `{seen.pending[0].path}`")
+    return Observed("done", f"{len(seen.applied)} applied")
+
+
+async def _apply(target: Target, context: StepContext) -> None:
+    """In a thread; when the step is cancelled so is the running statement, and the thread has ended on return."""
+    conns: list[Connection] = []
+    loop = asyncio.get_running_loop()
+
+    def note(text: str) -> None:
+        loop.call_soon_threadsafe(context.note, text)
+
+    work = asyncio.ensure_future(asyncio.to_thread(up, target, note=note, opened=conns.append))
+    try:
+        done = await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            for conn in conns:
+                await asyncio.to_thread(_cancel, conn)
+            await asyncio.wait([work], timeout=0.2)
+        with contextlib.suppress(Exception):
+            work.result()
+        raise
+    for ran in done.ran:
+        context.note(f"{ran.migration.path} in {ran.ms:.0f} ms")
+
+
+def _cancel(conn: Connection) -> None:
+    try:
+        conn.cancel()
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+
+
+def applied_ids(target: Target) -> tuple[str, ...]:
+    """The ids that are in effect, in the order they were applied; what `DODAI_REQUIRED_SCHEMA` is made of."""
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        return ledger.read(conn, target.policy).ids
+    finally:
+        conn.close()
+
+
+def required_ids(target: Target) -> tuple[str, ...]:
+    """The ids a release of this tree needs before it may serve: all versioned files."""
+    return tuple(m.id for m in target.files().sound() if not m.repeatable)

@@ -1,0 +1,151 @@
+"""What is applied and what is left, read without changing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import apply, ledger
+from dodai.migrations.goose_file import Problem
+from dodai.migrations.migration import Migration
+from dodai.migrations.run.target import Target
+
+Standing = Literal["applied", "pending", "out of order", "edited", "missing", "newer", "half applied", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One migration; `at` is when it was applied, as the ledger says (the database's local time)."""
+
+    id: str
+    path: str
+    standing: Standing
+    at: str = ""
+    statements_done: int = 0
+    statements: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "path": self.path or None,
+            "standing": self.standing,
+            "appliedAt": self.at or None,
+            "statementsDone": self.statements_done,
+            "statements": self.statements,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`refusal` says why `migrate up` would not run, when it would not."""
+
+    ledger: str
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...] = ()
+    refusal: DodaiError | None = None
+    lock_holder: str = "nobody"
+
+    @property
+    def pending(self) -> tuple[Entry, ...]:
+        return tuple(e for e in self.entries if e.standing in ("pending", "out of order", "half applied", "changed"))
+
+    @property
+    def applied(self) -> tuple[str, ...]:
+        return tuple(e.id for e in self.entries if e.standing in ("applied", "edited", "missing", "newer"))
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is left to do and nothing is wrong."""
+        return not self.pending and not self.problems and self.refusal is None
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of `dodai.migrate.status/1`."""
+        return {
+            "schema": "dodai.migrate.status/1",
+            "ledger": self.ledger,
+            "applied": len(self.applied),
+            "pending": [entry.id for entry in self.pending],
+            "migrations": [entry.as_json() for entry in self.entries],
+            "problems": [
+                {"path": p.path, "line": p.line, "code": p.code.id, "message": p.message} for p in self.problems
+            ],
+            "refusal": self.refusal.as_json() if self.refusal else None,
+            "lockHolder": None if self.lock_holder == "nobody" else self.lock_holder,
+        }
+
+
+def status(target: Target) -> Status:
+    """The ledger beside the files. Raises what `target.connect` raises, nothing for bad files."""
+    folder = target.files()
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        state = ledger.read(conn, target.policy)
+        halves = _half_applied(conn, state, folder.migrations)
+        holder = apply.lock_holder(conn)
+    finally:
+        conn.close()
+    refusal = _refusal(folder.migrations, state)
+    return Status(state.ledger.name, _entries(folder.migrations, state, halves), folder.problems, refusal, holder)
+
+
+def _refusal(migrations: tuple[Migration, ...], state: ledger.State) -> DodaiError | None:
+    try:
+        apply.pending(migrations, state)
+    except DodaiError as error:
+        return error
+    return None
+
+
+def _half_applied(conn: Any, state: ledger.State, migrations: tuple[Migration, ...]) -> dict[str, int]:
+    if not state.ledger.side_present:
+        return {}
+    applied = set(state.ids)
+    candidates = [m for m in migrations if not m.transactional and not m.repeatable and m.id not in applied]
+    progress = {m.id: ledger.progress(conn, m.id, "up") for m in candidates}
+    return {id_: len(seen.done) for id_, seen in progress.items() if seen.done or seen.started}
+
+
+def _entries(migrations: tuple[Migration, ...], state: ledger.State, halves: dict[str, int]) -> tuple[Entry, ...]:
+    at = {row.id: row.at.isoformat(" ", "seconds") if row.at else "" for row in state.applied}
+    files = {m.id: m for m in migrations}
+    highest = max((int(id_) for id_ in at), default=0)
+    last_file = max((m.order for m in migrations if not m.repeatable), default=0)
+    changed = {m.id for m in apply.edited(migrations, state)}
+    entries = [
+        Entry(
+            m.id,
+            m.path,
+            _standing(m, at, highest, changed, halves, state),
+            at.get(m.id, ""),
+            halves.get(m.id, 0),
+            len(m.up),
+        )
+        for m in migrations
+    ]
+    for id_ in sorted(set(at) - set(files), key=int):
+        recorded = state.recorded.get(id_)
+        path = recorded.path if recorded else ""
+        entries.append(Entry(id_, path, "newer" if int(id_) > last_file else "missing", at[id_]))
+    return tuple(entries)
+
+
+def _standing(
+    migration: Migration,
+    at: dict[str, str],
+    highest: int,
+    changed: set[str],
+    halves: dict[str, int],
+    state: ledger.State,
+) -> Standing:
+    if migration.repeatable:
+        recorded = state.recorded.get(migration.id)
+        if recorded is None:
+            return "pending"
+        return "applied" if recorded.token_sha256 == migration.token_sha256 else "changed"
+    if migration.id in at:
+        return "edited" if migration.id in changed else "applied"
+    if migration.id in halves:
+        return "half applied"
+    return "out of order" if migration.order < highest else "pending"

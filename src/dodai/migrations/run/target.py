@@ -1,0 +1,71 @@
+"""Where migrations run: the files of one tree and the way to one database."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import secrets
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodai.migrations.goose_file import Folder, read_folder
+from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Author, Connect
+
+_CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME")
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded.
+
+    `environment` is what `ENVSUB` sees; `author` is asked for once per run that changes something.
+    """
+
+    root: Path
+    policy: MigrationsPolicy
+    connect: Connect
+    author: Callable[[], Author] = Author
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def files(self) -> Folder:
+        """The migrations of the tree, and what is wrong with the others."""
+        return read_folder(self.root, self.policy.folder, self.environment)
+
+
+def new_run() -> str:
+    """An id for one run: 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def author_of(root: Path, version: str, *, actor: str = "", approval: str = "") -> Author:
+    """Who runs this and from which commit, as far as it can be seen; `actor` wins over what the machine says."""
+    claimed = next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), "")
+    return Author(
+        actor=actor or claimed or _user(),
+        host=platform.node(),
+        git_sha=_git(root, "rev-parse", "HEAD"),
+        git_dirty=bool(_git(root, "status", "--porcelain", "--", ".")),
+        version=version,
+        approval=approval,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _git(root: Path, *words: str) -> str:
+    """The output of git, "" where there is no repository or no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

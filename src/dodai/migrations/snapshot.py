@@ -1,0 +1,162 @@
+"""The schema of a database as text: sorted lines from the catalogs, comparable and hashable, without pg_dump."""
+
+# Only constants of ours and the quoted ledger name are put into these statements.
+# ruff: noqa: S608
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from dodai.migrations.policy import SIDE_SCHEMA
+from dodai.migrations.ports import Connection
+
+IN_TRANSACTION = 2
+
+_SYSTEM = (
+    f"nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')"
+    " AND nspname !~ '^pg_(temp|toast_temp)_'"
+)
+_OURS = f"""ns AS MATERIALIZED (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE {_SYSTEM}),
+ext AS MATERIALIZED (SELECT classid, objid FROM pg_depend
+  WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass)"""
+_NOT_EXT = "NOT EXISTS (SELECT FROM ext WHERE ext.classid = '{catalog}'::regclass AND ext.objid = {oid})"
+
+
+def _own(catalog: str, oid: str) -> str:
+    return _NOT_EXT.format(catalog=catalog, oid=oid)
+
+
+_QUERIES = (
+    # schemas, extensions
+    f"SELECT 'schema ' || quote_ident(nspname) FROM ns WHERE nspname <> 'public' AND {_own('pg_namespace', 'ns.oid')}",
+    "SELECT 'extension ' || extname || ' ' || extversion FROM pg_extension WHERE extname <> 'plpgsql'",
+    # tables, views, sequences
+    f"""SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
+          WHEN 'c' THEN 'composite type ' WHEN 'f' THEN 'foreign table ' ELSE 'table ' END
+        || quote_ident(nspname) || '.' || quote_ident(relname)
+        || CASE WHEN relkind = 'p' THEN ' partition by ' || pg_get_partkeydef(c.oid) ELSE '' END
+        || CASE WHEN relispartition THEN ' partition of ' || coalesce((SELECT inhparent::regclass::text FROM pg_inherits
+             WHERE inhrelid = c.oid LIMIT 1), '') || ' ' || pg_get_expr(relpartbound, c.oid) ELSE '' END
+        || CASE WHEN relpersistence = 'u' THEN ' unlogged' ELSE '' END
+        || CASE WHEN relrowsecurity THEN ' row security' ELSE '' END
+        || CASE WHEN relforcerowsecurity THEN ' forced' ELSE '' END
+        || CASE WHEN reloptions IS NOT NULL THEN ' with ' || reloptions::text ELSE '' END
+        || CASE WHEN relkind IN ('v', 'm') THEN ' as ' || pg_get_viewdef(c.oid) ELSE '' END
+        || CASE WHEN relkind = 'S' THEN (SELECT format(' %s start %s by %s min %s max %s cache %s%s', seqtypid::regtype,
+             seqstart, seqincrement, seqmin, seqmax, seqcache, CASE WHEN seqcycle THEN ' cycle' ELSE '' END)
+             FROM pg_sequence WHERE seqrelid = c.oid) ELSE '' END
+      FROM pg_class c JOIN ns ON ns.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f')
+       AND {_own("pg_class", "c.oid")} {{skip}}""",
+    # columns: their order is a line of its own, so that it can be told apart
+    f"""SELECT 'column ' || quote_ident(nspname) || '.' || quote_ident(relname) || '.' || quote_ident(attname) || ' '
+        || format_type(atttypid, atttypmod)
+        || CASE WHEN attcollation <> 0 AND attcollation <> (SELECT typcollation FROM pg_type WHERE oid = atttypid)
+             THEN ' collate ' || (SELECT collname FROM pg_collation WHERE oid = attcollation) ELSE '' END
+        || CASE WHEN attnotnull THEN ' not null' ELSE '' END
+        || CASE attidentity WHEN 'a' THEN ' identity always' WHEN 'd' THEN ' identity by default' ELSE '' END
+        || CASE attgenerated WHEN '' THEN coalesce(' default ' || pg_get_expr(adbin, adrelid), '')
+             ELSE ' generated ' || attgenerated::text || ' ' || pg_get_expr(adbin, adrelid) END
+      FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN ns ON ns.oid = relnamespace
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+      WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'c', 'f')
+       AND {_own("pg_class", "c.oid")} {{skip}}""",
+    f"""SELECT 'order ' || quote_ident(nspname) || '.' || quote_ident(relname) || ' '
+        || string_agg(quote_ident(attname), ',' ORDER BY attnum)
+      FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN ns ON ns.oid = relnamespace
+      WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'f') AND {_own("pg_class", "c.oid")} {{skip}}
+      GROUP BY nspname, relname""",
+    # constraints, indexes, triggers, policies, rules
+    f"""SELECT 'constraint ' || coalesce(conrelid::regclass::text, contypid::regtype::text) || ' '
+        || quote_ident(conname) || ' ' || pg_get_constraintdef(k.oid)
+        || CASE WHEN convalidated THEN '' ELSE ' (not validated)' END
+      FROM pg_constraint k JOIN ns ON ns.oid = connamespace LEFT JOIN pg_class c ON c.oid = conrelid
+      WHERE contype <> 'n' AND {_own("pg_constraint", "k.oid")}
+       AND (conrelid = 0 OR {_own("pg_class", "conrelid")}) {{skip}}""",
+    f"""SELECT 'index ' || pg_get_indexdef(indexrelid) || CASE WHEN indisvalid THEN '' ELSE ' (invalid)' END
+        || CASE WHEN indisreplident THEN ' replica identity' ELSE '' END
+      FROM pg_index i JOIN pg_class c ON c.oid = indrelid JOIN ns ON ns.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p', 'm') AND {_own("pg_class", "indrelid")} {{skip}}""",
+    f"""SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || tgenabled::text
+      FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid JOIN ns ON ns.oid = c.relnamespace
+      WHERE NOT tgisinternal AND {_own("pg_trigger", "t.oid")} {{skip}}""",
+    """SELECT 'policy ' || quote_ident(polname) || ' on ' || polrelid::regclass || ' '
+        || polcmd::text || polpermissive::text
+        || ' ' || (SELECT string_agg(CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END, ',' ORDER BY r)
+                   FROM unnest(polroles) r)
+        || coalesce(' using ' || pg_get_expr(polqual, polrelid), '')
+        || coalesce(' check ' || pg_get_expr(polwithcheck, polrelid), '')
+      FROM pg_policy p JOIN pg_class c ON c.oid = polrelid JOIN ns ON ns.oid = c.relnamespace WHERE true {skip}""",
+    f"""SELECT 'rule ' || pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class
+      JOIN ns ON ns.oid = c.relnamespace WHERE rulename <> '_RETURN' AND {_own("pg_class", "c.oid")}""",
+    # types, functions, the rest
+    f"""SELECT CASE typtype WHEN 'e' THEN 'enum ' ELSE 'domain ' END
+        || quote_ident(nspname) || '.' || quote_ident(typname)
+        || CASE typtype WHEN 'e' THEN ' (' || (SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder)
+             FROM pg_enum WHERE enumtypid = t.oid) || ')'
+           ELSE ' ' || format_type(typbasetype, typtypmod) || CASE WHEN typnotnull THEN ' not null' ELSE '' END
+             || coalesce(' default ' || typdefault, '') END
+      FROM pg_type t JOIN ns ON ns.oid = typnamespace WHERE typtype IN ('e', 'd') AND {_own("pg_type", "t.oid")}""",
+    f"""SELECT CASE prokind WHEN 'a' THEN 'aggregate ' || p.oid::regprocedure ELSE pg_get_functiondef(p.oid) END
+      FROM pg_proc p JOIN ns ON ns.oid = pronamespace WHERE {_own("pg_proc", "p.oid")}""",
+    """SELECT 'statistics ' || pg_get_statisticsobjdef(s.oid)
+      FROM pg_statistic_ext s JOIN ns ON ns.oid = stxnamespace""",
+    f"""SELECT 'event trigger ' || evtname || ' ' || evtevent || ' ' || evtfoid::regproc || ' ' || evtenabled::text
+      FROM pg_event_trigger e WHERE {_own("pg_event_trigger", "e.oid")}""",
+    "SELECT 'publication ' || pubname || ' ' || puballtables::text FROM pg_publication",
+    # grants and comments
+    f"""SELECT 'grant ' || quote_ident(nspname) || '.' || quote_ident(relname) || ' ' || a.privilege_type || ' to '
+        || CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END
+      FROM pg_class c JOIN ns ON ns.oid = relnamespace, aclexplode(relacl) a WHERE a.grantee <> c.relowner
+       AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {_own("pg_class", "c.oid")} {{skip}}""",
+    f"""SELECT 'grant function ' || p.oid::regprocedure || ' ' || a.privilege_type || ' to '
+        || CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END
+      FROM pg_proc p JOIN ns ON ns.oid = pronamespace, aclexplode(proacl) a WHERE a.grantee <> p.proowner
+       AND {_own("pg_proc", "p.oid")}""",
+    f"""SELECT 'comment ' || pg_describe_object(d.classoid, d.objoid, d.objsubid) || ' ' || quote_literal(description)
+      FROM pg_description d JOIN pg_class c ON c.oid = objoid JOIN ns ON ns.oid = c.relnamespace
+      WHERE classoid = 'pg_class'::regclass AND {_own("pg_class", "c.oid")} {{skip}}""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The schema as sorted lines; the ledger and everything of dodai is left out."""
+
+    lines: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
+
+    @property
+    def ignoring_order(self) -> Snapshot:
+        """Without the order of columns, which a drop and a new add cannot restore and no application depends on."""
+        return Snapshot(tuple(line for line in self.lines if not line.startswith("order ")))
+
+    def differences(self, other: Snapshot) -> tuple[str, ...]:
+        """`- line` only here, `+ line` only in `other`."""
+        mine, theirs = set(self.lines), set(other.lines)
+        return (*(f"- {line}" for line in sorted(mine - theirs)), *(f"+ {line}" for line in sorted(theirs - mine)))
+
+
+def snapshot(conn: Connection, ledger_table: str = "goose_db_version") -> Snapshot:
+    """The schema that `conn` sees now, uncommitted changes of its own included; one round trip.
+
+    `ledger_table` is the ledger's bare name; it, its sequence and its index are not part of the schema.
+    """
+    name = ledger_table.rpartition(".")[2].replace("'", "''")
+    skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
+    union = " UNION ALL ".join(query.replace("{skip}", skip) for query in _QUERIES)
+    # Names are printed as the search path allows, so it must be the same whoever looks.
+    before = conn.execute("SELECT current_setting('search_path')", prepare=False).fetchone()[0]
+    local = conn.info.transaction_status == IN_TRANSACTION
+    set_path = "SELECT set_config('search_path', %s, %s)"
+    conn.execute(set_path, ["pg_catalog", local], prepare=False)
+    rows = conn.execute(f'WITH {_OURS} SELECT line FROM ({union}) AS s(line) ORDER BY line COLLATE "C"').fetchall()
+    conn.execute(set_path, [before, local], prepare=False)
+    return Snapshot(tuple(row[0] for row in rows if row[0] is not None))
+
+
+def schema_hash(conn: Connection) -> str:
+    """sha256 of the schema, hexadecimal."""
+    return snapshot(conn).hash
