@@ -38,7 +38,7 @@ def as_text(plan: Plan, lang: Lang = "en") -> str:
 
 
 def as_section(plan: Plan, *, anchor: str = "") -> Section:
-    """The plan as a runbook section: a table of all steps, then one section per step with its command."""
+    """The plan as a runbook section: a table of all steps, then a section for each with a command or done by hand."""
     steps = plan.ordered()
     head = (Text("No.", "番号"), "id", Text("Step", "手順"), Text("If it fails", "失敗時"), Text("Deadline", "期限"))
     rows = tuple(
@@ -48,7 +48,12 @@ def as_section(plan: Plan, *, anchor: str = "") -> Section:
     blocks: list[Block] = [Paragraph(_border_sentence(steps)), Table(head, rows)]
     if plan.request.command:
         blocks.append(Code(plan.request.command, "console"))
-    return Section(plan.title, tuple(blocks), tuple(_step_section(n, s) for n, s in enumerate(steps, 1)), anchor)
+    return Section(
+        plan.title,
+        tuple(blocks),
+        tuple(_step_section(n, s) for n, s in enumerate(steps, 1) if s.command or s.manual),
+        anchor,
+    )
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

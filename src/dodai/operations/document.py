@@ -61,7 +61,7 @@ def _healthy_when(service: Service) -> Text:
     asked = f"`GET {health.path}`" if service.protocol == "http" else "`grpc.health.v1.Health/Check`"
     return Text(
         f"{asked} is good {health.consecutive} times in a row within {health.timeout_s:g} s, from the deployed version",
-        f"{asked} が {health.timeout_s:g} 秒以内に {health.consecutive} 回続けて成功し、デプロイした版が応答していること",
+        f"{asked} が {health.timeout_s:g} 秒以内に {health.consecutive} 回続けて成功し、デプロイした版が応答している",
     )
 
 

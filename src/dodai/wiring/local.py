@@ -122,7 +122,8 @@ class LocalEnvironment:
     def lease(self, request: PlanRequest) -> FileLease:
         return FileLease(self.folder / "lease", actor=request.actor, command=request.command)
 
-    def ports(self) -> DeployPorts:
+    def ports(self, tree: Path) -> DeployPorts:
+        """What a deploy of the release in `tree` acts through."""
         policy = self.project.policy
         public = policy.public_service
         edge = EdgeSpec(
@@ -136,7 +137,7 @@ class LocalEnvironment:
             releases=self.releases,
             settings=self.settings,
             database=self.database if policy.database.used_by else None,
-            migrate=migration_steps(self.project, self.database.url),
+            migrate=migration_steps(self.project, tree, self.database.url),
             edge=edge,
             python=self.project.python,
             browser=HttpBrowser,
@@ -160,7 +161,22 @@ class LocalEnvironment:
         """The plan of a request, from the manifest the request carries: never from the working tree."""
         project = Project.load(request.manifest, self.project.root, self.project.manifest.path)
         environment = LocalEnvironment(project, self.environment, self.folder)
-        return deploy(request, project.policy, environment.ports())
+        tree = Path(self.releases.path(request.release))
+        return deploy(request, project.policy, environment.ports(tree))
+
+    def build_for_document(self) -> Plan:
+        """The deploy plan as a runbook shows it: for no release in particular, never carried out."""
+        previous = {f"previous:{service}": "PREVIOUS" for service in self.project.policy.services}
+        manifest = self.project.manifest
+        request = PlanRequest(
+            "deploy",
+            self.environment.name,
+            "RELEASE",
+            manifest=manifest.text,
+            manifest_hash=manifest.hash,
+            arguments=previous,
+        )
+        return deploy(request, self.project.policy, self.ports(self.project.root))
 
 
 def actor() -> str:
