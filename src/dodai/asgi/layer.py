@@ -15,6 +15,8 @@ from dodai.asgi.reserved import reserve
 from dodai.asgi.types import App, Message, Receive, Scope, Send
 from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
 from dodai.core.request import RequestContext, bind, unbind
+from dodai.csrf.enforce import protect
+from dodai.csrf.policy import CsrfPolicy
 from dodai.runtime import Runtime
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
 
@@ -38,7 +40,7 @@ class Layer:
         self.app = app
         self.runtime = runtime
         self._gate = EdgeGate(runtime.config.edge_key_file)
-        self._inner = _protected(reserve(app), runtime, subject)
+        self._inner = _protected(reserve(app), app, runtime, subject)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -171,9 +173,14 @@ class Layer:
             await watched({"type": "lifespan.shutdown.complete"})
 
 
-def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -> App:
-    del runtime, subject
-    return app
+def _protected(app: App, router: App, runtime: Runtime, subject: Callable[..., Any] | None) -> App:
+    """`app` behind the CSRF layer when this service has keys for it; `router` is what knows the routes."""
+    config = runtime.config
+    if not config.csrf_keys:
+        return app
+    policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
+    origins = config.public_origins
+    return protect(app, policy=policy, keys=config.csrf_keys, origins=origins, subject=subject, router=router)
 
 
 def _note_client(scope: Scope, forwarded: bytes | None, context: RequestContext) -> None:

@@ -23,14 +23,19 @@ def aio_server_interceptors(*, config: RuntimeConfig | None = None) -> list[Any]
 
 
 def aio_client_interceptors(
-    dependency: str = "backend", *, audience: str = "", config: RuntimeConfig | None = None
+    dependency: str = "backend",
+    *,
+    audience: str = "",
+    idempotent: tuple[str, ...] = (),
+    config: RuntimeConfig | None = None,
 ) -> list[Any]:
     """What to give `grpc.aio.insecure_channel(interceptors=…)`.
 
     `dependency` is the `[dependency.NAME]` whose deadline, retry budget and breaker hold; `audience` the service the
-    identity proof is made for, the dependency's name by default.
+    identity proof is made for, the dependency's name by default. `idempotent` are patterns of unary RPCs that may be
+    tried again when they were not answered, such as `quiz.Quiz/Get*`.
     """
-    return aio_client.interceptors(Target(Runtime.of(config), dependency, audience or dependency))
+    return aio_client.interceptors(Target(Runtime.of(config), dependency, audience or dependency, idempotent))
 
 
 def server_interceptors(*, config: RuntimeConfig | None = None) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from grpc import aio
 
-from dodai.grpc.calling import Calling, Target, status_of
+from dodai.grpc.calling import Calling, CallRefusedError, Target, status_of
 
 Continuation = Callable[[Any, Any], Awaitable[Any]]
 
@@ -16,48 +16,65 @@ class _Interceptor:
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    def _begin(self, details: Any) -> tuple[Calling, Any]:
-        calling = Calling(self._target, details.method, details.timeout)
-        ready = aio.ClientCallDetails(
-            details.method,
-            calling.timeout_s,
-            aio.Metadata(*calling.metadata(details.metadata)),
-            details.credentials,
-            details.wait_for_ready,
-        )
-        return calling, ready
-
-    async def _single(self, continuation: Continuation, details: Any, request: Any) -> Any:
-        calling, ready = self._begin(details)
+    def _begin(self, details: Any) -> Calling:
         try:
-            call = await continuation(ready, request)
-            await call
-        except BaseException as error:
-            calling.done(status_of(error), error)
-            raise
-        calling.done("OK")
-        return call
+            return Calling(self._target, details.method, details.timeout)
+        except CallRefusedError as refused:
+            raise _as_aio(refused) from None
+
+    async def _single(self, continuation: Continuation, details: Any, request: Any, *, replayable: bool) -> Any:
+        calling = self._begin(details)
+        while True:
+            try:
+                call = await continuation(_ready(calling, details), request)
+                await call
+            except BaseException as error:
+                status = status_of(error)
+                calling.done(status, error)
+                if not replayable or not self._target.may_retry(details.method, status, calling.attempt):
+                    raise
+                try:
+                    calling.again()
+                except CallRefusedError as refused:
+                    raise _as_aio(refused) from error
+                continue
+            calling.done("OK")
+            return call
 
     async def _stream(self, continuation: Continuation, details: Any, request: Any) -> Any:
-        calling, ready = self._begin(details)
+        calling = self._begin(details)
         try:
-            call = await continuation(ready, request)
+            call = await continuation(_ready(calling, details), request)
         except BaseException as error:
             calling.done(status_of(error), error)
             raise
         return _counted(call, calling)
 
 
+def _ready(calling: Calling, details: Any) -> Any:
+    return aio.ClientCallDetails(
+        details.method,
+        calling.timeout_s,
+        aio.Metadata(*calling.metadata(details.metadata)),
+        details.credentials,
+        details.wait_for_ready,
+    )
+
+
+def _as_aio(refused: CallRefusedError) -> aio.AioRpcError:
+    return aio.AioRpcError(refused.code(), aio.Metadata(), aio.Metadata(), details=refused.details())
+
+
 class UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
     async def intercept_unary_unary(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
-        return await self._single(continuation, client_call_details, request)
+        return await self._single(continuation, client_call_details, request, replayable=True)
 
 
 class StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
     async def intercept_stream_unary(
         self, continuation: Continuation, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        return await self._single(continuation, client_call_details, request_iterator)
+        return await self._single(continuation, client_call_details, request_iterator, replayable=False)
 
 
 class UnaryStream(_Interceptor, aio.UnaryStreamClientInterceptor):  # type: ignore[misc]

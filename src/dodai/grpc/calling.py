@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from fnmatch import fnmatchcase
 from time import perf_counter
 from typing import Any
 
@@ -13,48 +15,105 @@ from dodai.grpc.metadata import outgoing, remaining_of, rpc_name
 from dodai.observability.line_format import error_name
 from dodai.runtime import Runtime
 from dodai.runtime.calls import record_call
+from dodai.runtime.limits import DependencyUnavailableError
+
+_MAX_ATTEMPTS = 3
+_DOWN = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+"""What counts for the breaker: INTERNAL is a defect in one method, not a service that is down."""
+
+
+class CallRefusedError(grpc.RpcError):  # type: ignore[misc]
+    """A call refused here because its dependency keeps failing; to the application it is UNAVAILABLE."""
+
+    def code(self) -> Any:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return str(self)
+
+    def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
 
 
 class Target:
-    """What a channel calls: the dependency's name in lines and limits, and the service its proofs are for."""
+    """What a channel calls: the dependency's name in lines and limits, and the service its proofs are for.
 
-    __slots__ = ("audience", "deadline_s", "dependency", "runtime")
+    `idempotent` are patterns of RPCs that may be tried again, such as `quiz.Quiz/Get*`.
+    """
 
-    def __init__(self, runtime: Runtime, dependency: str, audience: str) -> None:
+    __slots__ = ("audience", "dependency", "guard", "idempotent", "runtime")
+
+    def __init__(self, runtime: Runtime, dependency: str, audience: str, idempotent: tuple[str, ...] = ()) -> None:
         self.runtime = runtime
         self.dependency = dependency
         self.audience = audience
-        self.deadline_s: float | None = runtime.config.dependency(dependency).get("deadline")
+        self.idempotent = idempotent
+        self.guard = runtime.guard(dependency)
+
+    def may_retry(self, method: str | bytes, status: str, attempt: int) -> bool:
+        """True, and one retry spent, for an idempotent RPC that was not answered, within the budget."""
+        if status != "UNAVAILABLE" or attempt >= _MAX_ATTEMPTS or not self.idempotent:
+            return False
+        name = rpc_name(method)
+        return any(fnmatchcase(name, pattern) for pattern in self.idempotent) and self.guard.may_retry()
 
 
 class Calling:
-    """Made when an RPC leaves; `done` adds it to the request it belongs to."""
+    """Made when an RPC leaves; `done` adds it to the request it belongs to.
 
-    __slots__ = ("_finished", "context", "method", "span_id", "started", "target", "timeout_s")
+    `until` is the end of the whole call on the monotonic clock, retries included; None for no limit. Raises
+    `CallRefusedError` while the breaker is open.
+    """
+
+    __slots__ = ("_finished", "attempt", "context", "method", "span_id", "started", "target", "until")
 
     def __init__(self, target: Target, method: str | bytes, timeout_s: float | None) -> None:
         self.target = target
         self.method = method
         # A call outside any request (at start, say) still gets ids, so that the callee's line can be found.
         self.context: RequestContext = current() or target.runtime.open(trusted=False)
-        self.timeout_s = remaining_of(self.context, timeout_s, target.deadline_s)
+        limit = remaining_of(self.context, timeout_s, target.guard.deadline_s)
+        self.until = None if limit is None else time.monotonic() + limit
+        self.attempt = 0
+        self.again()
+
+    def again(self) -> None:
+        """Begin the first attempt, or another one, with a span of its own."""
+        self.attempt += 1
         self.span_id = self.context.next_span_id()
         self.started = perf_counter()
         self._finished = False
+        try:
+            self.target.guard.enter()
+        except DependencyUnavailableError as refused:
+            self._record("UNAVAILABLE", None)
+            raise CallRefusedError(str(refused)) from None
+
+    @property
+    def timeout_s(self) -> float | None:
+        """What is left for this attempt."""
+        return None if self.until is None else max(0.0, self.until - time.monotonic())
 
     def metadata(self, given: Any) -> list[tuple[str, Any]]:
-        return outgoing(self.target.runtime, self.context, self.target.audience, self.span_id, given)
+        pairs = outgoing(self.target.runtime, self.context, self.target.audience, self.span_id, given)
+        return pairs if self.attempt == 1 else [*pairs, ("x-attempt", str(self.attempt))]
 
     def done(self, status: str, error: BaseException | None = None) -> None:
         """Count the call, once. `status` is a gRPC status name."""
-        if self._finished:
-            return
+        if not self._finished:
+            self.target.guard.leave(failed=None if status == "CANCELLED" else status in _DOWN)
+            self._record(status, error)
+
+    def _record(self, status: str, error: BaseException | None) -> None:
         self._finished = True
-        # UNIMPLEMENTED, INTERNAL and so on are the callee's; a call the caller gave up is nobody's failure.
-        outcome = rpc_outcome(status)
         fields: dict[str, Any] = {"rpc": rpc_name(self.method), "status": status}
         if error is not None and not isinstance(error, grpc.RpcError):
             fields["error"] = error_name(error)
+        if self.attempt > 1:
+            fields["attempt"] = self.attempt
         record_call(
             self.target.runtime,
             self.context,
@@ -62,7 +121,7 @@ class Calling:
             dependency=self.target.dependency,
             span_id=self.span_id,
             seconds=perf_counter() - self.started,
-            outcome=outcome,
+            outcome=rpc_outcome(status),
             **fields,
         )
 

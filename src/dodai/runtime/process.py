@@ -29,6 +29,7 @@ from dodai.observability.line_format import dump
 from dodai.observability.segment import SegmentWriter
 from dodai.runtime import identity
 from dodai.runtime.config import RuntimeConfig
+from dodai.runtime.limits import Guard
 from dodai.runtime.stdout_copy import StdoutCopy
 
 _MAX_ATTEMPT = 99
@@ -44,6 +45,7 @@ class Runtime:
     base: dict[str, Any] = field(init=False)
     segment: SegmentWriter | None = field(init=False, default=None)
     stdout: StdoutCopy | None = field(init=False, default=None)
+    guards: dict[str, Guard] = field(init=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _random: random.Random = field(init=False)
     _reported: int = 0
@@ -149,6 +151,10 @@ class Runtime:
             user_id=user,
             now_s=time.time(),
         )
+
+    def guard(self, dependency: str) -> Guard:
+        """The limits of `[dependency.NAME]`, one object for the whole process."""
+        return self.guards.setdefault(dependency, Guard.of(dependency, self.config.dependency(dependency)))
 
     # -- lines
 

@@ -1,0 +1,163 @@
+"""psycopg connections whose statements are counted in the request's line, with the limits of `[dependency.NAME]`.
+
+`AsyncConnectionPool(url, connection_class=dodai.psycopg.AsyncConnection, kwargs=dodai.psycopg.options("database"))`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Generator
+from time import perf_counter
+from typing import Any, ClassVar, TypeVar
+
+import psycopg
+
+from dodai.core.line import Outcome
+from dodai.core.request import RequestContext, current
+from dodai.observability.line_format import error_name
+from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.calls import record_call
+
+__all__ = ["AsyncConnection", "Connection", "options"]
+
+_T = TypeVar("_T")
+_STATEMENTS = frozenset(
+    {
+        "_execute_gen",
+        "_executemany_gen_pipeline",
+        "_executemany_gen_no_pipeline",
+        "_declare_gen",
+        "_stream_send_gen",
+        "_start_copy_gen",
+    }
+)
+"""The generators that carry a statement; commit, rollback and fetch are others, whose time counts all the same."""
+_VERB = re.compile(rb"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*([A-Za-z]+)", re.DOTALL)
+_VERBS = frozenset(
+    re.findall(
+        "[A-Z]+",
+        "SELECT INSERT UPDATE DELETE WITH MERGE VALUES COPY CALL DO BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE SET SHOW"
+        " LOCK LISTEN NOTIFY CREATE ALTER DROP TRUNCATE EXPLAIN REFRESH VACUUM ANALYZE",
+    )
+)
+_TIMEOUTS = ("57014", "55P03", "25P03")
+"""query_canceled, lock_not_available, idle_in_transaction_session_timeout (PostgreSQL appendix A)."""
+_SERVER_CLASSES = ("08", "53", "57", "58", "XX")
+"""Connection, resources, operator intervention, system and internal errors: the database's own failures."""
+
+
+class _Watched:
+    """How both kinds of connection count: every statement passes `wait`, whatever cursor it came from."""
+
+    dependency: ClassVar[str] = "database"
+
+    def _end(
+        self,
+        context: RequestContext,
+        started: float,
+        operation: str,
+        error: BaseException | None,
+    ) -> None:
+        seconds = perf_counter() - started
+        if not operation:
+            context.db_ms += seconds * 1000.0
+            return
+        fields = {"operation": operation} if error is None else {"operation": operation, "error": error_name(error)}
+        record_call(
+            Runtime.current(),
+            context,
+            "sql",
+            dependency=self.dependency,
+            span_id=context.next_span_id(),
+            seconds=seconds,
+            outcome=_outcome(error),
+            **fields,
+        )
+
+
+class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
+    """A connection whose statements are in the totals of the request that runs them, and end with its deadline."""
+
+    async def wait(self, gen: Generator[Any, Any, _T], *args: Any, **kwargs: Any) -> _T:
+        context = current()
+        if context is None:
+            return await super().wait(gen, *args, **kwargs)
+        operation = _operation(gen)
+        started = perf_counter()
+        error: BaseException | None = None
+        try:
+            if context.deadline is None:
+                return await super().wait(gen, *args, **kwargs)
+            async with asyncio.timeout(max(0.0, context.deadline - time.monotonic())):
+                return await super().wait(gen, *args, **kwargs)
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._end(context, started, operation, error)
+
+
+class Connection(_Watched, psycopg.Connection[Any]):
+    """The same for threads; a statement ends with `statement_timeout`, not with the request's deadline."""
+
+    def wait(self, gen: Generator[Any, Any, _T], *args: Any, **kwargs: Any) -> _T:
+        context = current()
+        if context is None:
+            return super().wait(gen, *args, **kwargs)
+        operation = _operation(gen)
+        started = perf_counter()
+        error: BaseException | None = None
+        try:
+            return super().wait(gen, *args, **kwargs)
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._end(context, started, operation, error)
+
+
+def options(
+    dependency: str = "database", *, pooler: bool = False, config: RuntimeConfig | None = None
+) -> dict[str, Any]:
+    """Keyword arguments for `connect` from `[dependency.NAME]`: connect timeout, statement timeout, TCP user timeout.
+
+    A transaction pooler refuses start-up options; with `pooler=True` the statement timeout is left to the role
+    (`ALTER ROLE … SET statement_timeout`) and to the request's deadline. Empty without such a table in the manifest.
+    """
+    limits = Runtime.of(config).config.dependency(dependency)
+    arguments: dict[str, Any] = {}
+    if (connect_s := limits.get("connect_timeout")) is not None:
+        arguments["connect_timeout"] = max(1, round(connect_s))
+    if (deadline_s := limits.get("deadline")) is not None:
+        # A half-open connection is noticed no later than the deadline, not after the kernel's quarter of an hour.
+        arguments["tcp_user_timeout"] = round(deadline_s * 1000)
+    if (statement_s := limits.get("statement_timeout")) is not None and not pooler:
+        arguments["options"] = f"-c statement_timeout={round(statement_s * 1000)}"
+    return arguments
+
+
+def _operation(gen: Generator[Any, Any, Any]) -> str:
+    """The verb of the statement that `gen` will run, OTHER for an unknown one; empty for what is no statement."""
+    if getattr(gen, "__name__", "") not in _STATEMENTS:
+        return ""
+    frame = getattr(gen, "gi_frame", None)
+    query = frame.f_locals.get("query", frame.f_locals.get("statement")) if frame is not None else None
+    text = query.encode("utf-8", "replace") if isinstance(query, str) else query
+    match = _VERB.match(text[:500]) if isinstance(text, bytes) else None
+    verb = match.group(1).decode("ascii").upper() if match else ""
+    return verb if verb in _VERBS else "OTHER"
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    if error is None:
+        return "ok"
+    if isinstance(error, TimeoutError | asyncio.CancelledError):
+        return "timeout" if isinstance(error, TimeoutError) else "client_gone"
+    state = getattr(error, "sqlstate", None)
+    if state in _TIMEOUTS:
+        return "timeout"
+    if state is None or state.startswith(_SERVER_CLASSES):
+        return "server_error"
+    return "client_error"

@@ -1,0 +1,87 @@
+"""What happens when a dependency does not answer: breaker, retry budget and deadline of `[dependency.NAME]`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dodai.core.refusal import DEPENDENCY_UNAVAILABLE, Refusal
+
+_MAX_SAVED_RETRIES = 10.0
+
+
+class DependencyUnavailableError(Exception):
+    """A call refused here because its dependency keeps failing; unhandled, it becomes a 503 (DOD064)."""
+
+    refusal = Refusal(503, DEPENDENCY_UNAVAILABLE, "breaker_open")
+
+    def __init__(self, dependency: str) -> None:
+        super().__init__(f"`{dependency}` keeps failing; calls are refused until it answers again")
+        self.dependency = dependency
+
+
+@dataclass(slots=True)
+class Guard:
+    """The limits of one dependency in this process, safe from any thread.
+
+    The breaker opens after `breaker_failures` failures in a row and lets one call through every `breaker_reset_s` until
+    one succeeds. Every call earns `retry_budget` of a retry, at most ten are saved, so that retries never add more than
+    that share to the load of a dependency in trouble.
+    """
+
+    dependency: str
+    deadline_s: float | None = None
+    retry_budget: float = 0.1
+    breaker_failures: int = 0
+    breaker_reset_s: float = 2.0
+    clock: Callable[[], float] = time.monotonic
+    _failures: int = 0
+    _probe_at: float = 0.0
+    _retries: float = 1.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, dependency: str, section: Mapping[str, Any]) -> Guard:
+        """The limits of a validated `[dependency.NAME]`; none without one."""
+        return cls(
+            dependency,
+            deadline_s=section.get("deadline"),
+            retry_budget=float(section.get("retry_budget", 0.0)),
+            breaker_failures=int(section.get("breaker_failures", 0)),
+            breaker_reset_s=float(section.get("breaker_reset", 2.0)),
+        )
+
+    def enter(self) -> None:
+        """Begin a call; raises `DependencyUnavailableError` while the breaker is open."""
+        with self._lock:
+            self._retries = min(_MAX_SAVED_RETRIES, self._retries + self.retry_budget)
+            if not self.breaker_failures or self._failures < self.breaker_failures:
+                return
+            now = self.clock()
+            if now < self._probe_at:
+                raise DependencyUnavailableError(self.dependency)
+            self._probe_at = now + self.breaker_reset_s
+
+    def leave(self, *, failed: bool | None) -> None:
+        """End a call that `enter` let through; None when it was given up, which says nothing about the dependency."""
+        if failed is None:
+            return
+        with self._lock:
+            if not failed:
+                self._failures = 0
+                return
+            self._failures += 1
+            if self._failures == self.breaker_failures:
+                self._probe_at = self.clock() + self.breaker_reset_s
+
+    def may_retry(self) -> bool:
+        """True, and one retry spent, when the budget has one and the breaker is closed."""
+        with self._lock:
+            is_open = self.breaker_failures and self._failures >= self.breaker_failures
+            if self.retry_budget <= 0.0 or self._retries < 1.0 or is_open:
+                return False
+            self._retries -= 1.0
+            return True

@@ -1,0 +1,45 @@
+"""The CSRF layer where it belongs: inside the context and the edge gate, outside the application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+import dodai.asgi
+from dodai.runtime import RuntimeConfig
+
+Config = Callable[..., RuntimeConfig]
+Lines = Callable[..., list[dict[str, Any]]]
+KEYS = "abcd:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"
+
+
+async def post(_: Request) -> Response:
+    return PlainTextResponse("written")
+
+
+APP = Starlette(routes=[Route("/answer/{id}", post, methods=["POST"])])
+
+
+async def test_post_without_token_is_refused_with_request_id_and_one_line(config: Config, lines: Lines):
+    """The 403 body, its header and the line share the id; the line has code, reason and route template."""
+    app = dodai.asgi.wrap(APP, config=config(csrf_keys=KEYS, origins=("http://testserver",)))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
+        response = await client.post("/answer/7", headers={"sec-fetch-site": "same-origin"})
+    assert response.status_code == 403
+    (line,) = lines("web", "http")
+    assert response.json()["requestId"] == response.headers["x-request-id"] == line["requestId"]
+    assert line["code"] == response.json()["error"]["code"]
+    assert (line["route"], line["csrf"], line["outcome"]) == ("/answer/{id}", "token_missing", "client_error")
+
+
+async def test_without_keys_the_layer_is_absent(config: Config, lines: Lines):
+    """A service without CSRF keys is not asked for tokens."""
+    app = dodai.asgi.wrap(APP, config=config())
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
+        assert (await client.post("/answer/7")).text == "written"

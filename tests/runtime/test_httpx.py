@@ -1,0 +1,174 @@
+"""HTTP calls to real servers on loopback, with httpx and httpx2: totals, ids, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dodai.httpx
+from dodai.core.request import RequestContext, bind, unbind
+from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.limits import DependencyUnavailableError, Guard
+
+Config = Callable[..., RuntimeConfig]
+LIMITS = {"deadline": 0.5, "retry_budget": 0.0, "breaker_failures": 3, "breaker_reset": 60.0}
+
+
+class Server:
+    """Answers each request with the next status of `statuses`, the last one for ever; 0 hangs."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.requests: list[dict[str, str]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            pairs = (line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if ": " in line)
+            self.requests.append({name.lower(): value for name, value in pairs})
+            status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+            if status == 0:
+                await asyncio.sleep(3600)
+            writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok".encode())
+            await writer.drain()
+
+
+@asynccontextmanager
+async def serving(*statuses: int) -> AsyncIterator[tuple[str, Server]]:
+    server = Server(*statuses)
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        try:
+            await server.serve(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", server
+    listener.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def context(config: Config) -> Any:
+    context = Runtime(config()).open(trusted=False)
+    context.user_id = "u-1"
+    token = bind(context)
+    yield context
+    unbind(token)
+
+
+def client(library: Any, config: RuntimeConfig, **arguments: Any) -> Any:
+    transport = dodai.httpx.AsyncTransport(
+        library.AsyncHTTPTransport(), dependency="identity", config=config, **arguments
+    )
+    return library.AsyncClient(transport=transport, trust_env=False)
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+async def test_call_is_counted_and_a_foreign_service_gets_nothing(
+    config: Config, context: RequestContext, library: Any
+):
+    """Totals grow; without an audience neither ids nor user nor proof leave."""
+    async with serving(200) as (url, server), client(library, config()) as http:
+        assert (await http.get(url)).text == "ok"
+    assert context.http_count == 1
+    assert context.http_ms > 0
+    assert not {"x-request-id", "traceparent", "x-user-id", "x-identity-proof"} & server.requests[0].keys()
+
+
+async def test_service_of_ours_gets_ids_user_and_proof(config: Config, context: RequestContext):
+    """With an audience the callee can trust id and user."""
+    async with serving(200) as (url, server), client(httpx2, config(), audience="grader") as http:
+        await http.get(url)
+    sent = server.requests[0]
+    assert sent["x-request-id"] == context.request_id
+    assert sent["traceparent"].startswith(f"00-{context.trace_id}-{context.span_id[:12]}")
+    callee = Runtime(config("grader"))
+    assert callee.proved(sent["x-identity-proof"], sent["x-request-id"].encode(), sent["x-user-id"])
+    assert not Runtime(config("other")).proved(sent["x-identity-proof"], sent["x-request-id"].encode(), "u-1")
+
+
+async def test_hanging_dependency_ends_at_its_deadline(config: Config, context: RequestContext):
+    """A server that never answers costs the deadline of the manifest, not the client's own timeout."""
+    limited = config(sections={"dependency": {"identity": LIMITS}})
+    async with serving(0) as (url, _), client(httpx2, limited) as http:
+        started = time.monotonic()
+        with pytest.raises(httpx2.ReadTimeout):
+            await http.get(url, timeout=60)
+    assert time.monotonic() - started < 5
+    assert (context.failed_dependency, context.sub_lines[0]["outcome"]) == ("identity", "timeout")
+
+
+async def test_breaker_opens_after_failures_in_a_row(config: Config, context: RequestContext):
+    """Three 503 and the fourth call is refused here, without reaching the server."""
+    limited = config(sections={"dependency": {"identity": LIMITS}})
+    async with serving(503) as (url, server), client(httpx2, limited) as http:
+        for _ in range(3):
+            assert (await http.post(url)).status_code == 503
+        with pytest.raises(DependencyUnavailableError):
+            await http.post(url)
+    assert len(server.requests) == 3
+
+
+async def test_idempotent_call_is_retried_within_the_budget(config: Config, context: RequestContext):
+    """GET is tried again after a 503, POST never; both attempts are counted."""
+    limited = config(sections={"dependency": {"identity": {**LIMITS, "retry_budget": 0.1}}})
+    async with serving(503, 200) as (url, server), client(httpx2, limited, audience="grader") as http:
+        assert (await http.get(url)).status_code == 200
+        assert [request.get("x-attempt") for request in server.requests] == [None, "2"]
+        server.statuses = [503, 200]
+        assert (await http.post(url)).status_code == 503
+    assert context.http_count == 3
+
+
+def test_blocking_client_does_the_same(config: Config, context: RequestContext):
+    """`Transport` for `Client`: a refused connection is the dependency's failure."""
+    transport = dodai.httpx.Transport(httpx2.HTTPTransport(), dependency="identity", config=config())
+    with httpx2.Client(transport=transport, trust_env=False) as http, pytest.raises(httpx2.ConnectError):
+        http.get("http://127.0.0.1:9/")
+    assert (context.http_count, context.failed_dependency) == (1, "identity")
+    assert context.sub_lines[0]["error"].endswith("ConnectError")
+
+
+@given(st.lists(st.booleans(), max_size=200), st.floats(0, 0.5))
+def test_retries_never_exceed_their_share(failures: list[bool], budget: float):
+    """Whatever fails when, retries stay within the share of the calls plus the one that is there at the start."""
+    guard = Guard("x", retry_budget=budget)
+    retries = 0
+    for failed in failures:
+        guard.enter()
+        guard.leave(failed=failed)
+        retries += failed and guard.may_retry()
+    assert retries <= 1 + budget * len(failures) + 1e-9
+
+
+def test_open_breaker_lets_one_call_through_to_try():
+    """After the reset time one call passes; it closes the breaker if it succeeds, others wait if it does not."""
+    now = 0.0
+    guard = Guard("x", breaker_failures=2, breaker_reset_s=2.0, clock=lambda: now)
+    for _ in range(2):
+        guard.enter()
+        guard.leave(failed=True)
+    with pytest.raises(DependencyUnavailableError):
+        guard.enter()
+    now = 2.0
+    guard.enter()
+    with pytest.raises(DependencyUnavailableError):
+        guard.enter()
+    guard.leave(failed=False)
+    guard.enter()

@@ -1,0 +1,116 @@
+"""Statements against a real PostgreSQL, counted in the request that ran them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+from tests.postgres_fixture import database, postgres  # noqa: F401
+
+import dodai.psycopg
+from dodai.core.request import RequestContext, bind, unbind
+from dodai.runtime import Runtime, RuntimeConfig
+
+Config = Callable[..., RuntimeConfig]
+
+
+@pytest.fixture
+def context(config: Config) -> Any:
+    Runtime._current = Runtime(config("backend"))
+    context = Runtime._current.open(trusted=False)
+    token = bind(context)
+    yield context
+    unbind(token)
+
+
+async def connect(url: str, **arguments: Any) -> Any:
+    return await dodai.psycopg.AsyncConnection.connect(url, autocommit=True, **arguments)
+
+
+async def test_statements_are_counted_whatever_cursor_runs_them(context: RequestContext, database: str):  # noqa: F811
+    """execute, executemany, raw and server-side cursors, COPY: each statement counts once, BEGIN and COMMIT do not."""
+    async with await connect(database) as connection:
+        await connection.execute("CREATE TABLE t (n int)")
+        await connection.execute(sql.SQL("INSERT INTO t VALUES ({})").format(1))
+        async with connection.cursor() as cursor:
+            await cursor.executemany("INSERT INTO t VALUES (%s)", [(2,), (3,)])
+            async with cursor.copy("COPY t FROM STDIN") as copy:
+                await copy.write("4\n")
+        async with psycopg.AsyncRawCursor(connection, row_factory=dict_row) as cursor:
+            await cursor.execute("SELECT n FROM t WHERE n = $1", (1,))
+            assert await cursor.fetchall() == [{"n": 1}]
+        async with connection.transaction(), connection.cursor("named") as cursor:
+            await cursor.execute("SELECT n FROM t")
+            assert len(await cursor.fetchall()) == 4
+    assert context.db_count == 6
+    assert context.db_ms > 0
+    assert context.sub_lines is None
+
+
+async def test_failed_statement_has_a_line_without_the_statement(context: RequestContext, database: str):  # noqa: F811
+    """A constraint is an answer; a cancelled statement is a timeout; neither line has SQL or values."""
+    async with await connect(database, options="-c statement_timeout=50") as connection:
+        with pytest.raises(psycopg.errors.SyntaxError):
+            await connection.execute("SELECT taro FROM")
+        assert context.failed_dependency is None
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await connection.execute("/* who */ SELECT pg_sleep(%s)", (30,))
+    assert context.failed_dependency == "database"
+    (line,) = context.sub_lines
+    assert (line["type"], line["operation"], line["outcome"]) == ("sql", "SELECT", "timeout")
+    assert (line["error"], line["dependency"]) == ("psycopg.errors.QueryCanceled", "database")
+    assert "pg_sleep" not in str(line)
+
+
+async def test_statement_ends_with_the_requests_deadline(context: RequestContext, database: str):  # noqa: F811
+    """With 100 ms left a statement of 30 s ends as a TimeoutError, and the connection is usable afterwards."""
+    async with await connect(database) as connection:
+        context.deadline = time.monotonic() + 0.1
+        with pytest.raises(TimeoutError):
+            await connection.execute("SELECT pg_sleep(30)")
+        context.deadline = None
+        row = await (await connection.execute("SELECT 1")).fetchone()
+    assert row == (1,)
+    assert context.sub_lines[0]["outcome"] == "timeout"
+
+
+async def test_pool_uses_the_class_and_the_limits_of_the_manifest(
+    config: Config,
+    context: RequestContext,
+    database: str,  # noqa: F811
+):
+    """`[dependency.database]` becomes connect and statement timeouts; a pooler gets no start-up options."""
+    sections = {"dependency": {"database": {"connect_timeout": 1.0, "deadline": 5.0, "statement_timeout": 0.25}}}
+    limited = config("backend", sections=sections)
+    arguments = dodai.psycopg.options("database", config=limited)
+    assert arguments == {"connect_timeout": 1, "tcp_user_timeout": 5000, "options": "-c statement_timeout=250"}
+    assert "options" not in dodai.psycopg.options("database", pooler=True, config=limited)
+    assert dodai.psycopg.options("other", config=limited) == {}
+    pool = AsyncConnectionPool(
+        database, connection_class=dodai.psycopg.AsyncConnection, kwargs=arguments, min_size=1, open=False
+    )
+    async with pool, pool.connection() as connection:
+        row = await (await connection.execute("SHOW statement_timeout")).fetchone()
+    assert row == ("250ms",)
+    assert context.db_count == 1
+
+
+def test_threads_count_too(context: RequestContext, database: str):  # noqa: F811
+    """The blocking connection does the same."""
+    with dodai.psycopg.Connection.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT 1")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            connection.execute("SELECT * FROM nothing")
+    assert context.db_count == 2
+
+
+async def test_outside_a_request_nothing_is_counted(database: str):  # noqa: F811
+    """Start-up queries run as with psycopg alone."""
+    async with await connect(database) as connection:
+        assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
