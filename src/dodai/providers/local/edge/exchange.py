@@ -186,7 +186,9 @@ class Exchange:
         """Pass the request's body on as it comes, then watch for the client leaving."""
         length = 0
         if self.wire.they_are_waiting_for_100_continue:
-            await self._to_client(self.wire.send(h11.InformationalResponse(status_code=100, headers=[])))
+            await self._to_client(
+                self.wire.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+            )
         while True:
             event = self._next_event()
             if event is h11.NEED_DATA:
@@ -228,7 +230,8 @@ class Exchange:
             if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
                 fields = [*event.headers, *self._ours()]
                 self.record.status = 101
-                await self._to_client(self.wire.send(h11.InformationalResponse(status_code=101, headers=fields)))
+                switch = h11.InformationalResponse(status_code=101, headers=fields, reason=b"Switching Protocols")
+                await self._to_client(self.wire.send(switch))
                 return True
             if isinstance(event, h11.Response):
                 await self._start_answer(request, event)
@@ -269,7 +272,8 @@ class Exchange:
         cache = head.caching(request.method, request.target, response.status_code, fields, self.spec.cache)
         record.status = response.status_code
         fields = head.returned(fields, [*self._ours(), *cache])
-        await self._to_client(self.wire.send(h11.Response(status_code=response.status_code, headers=fields)))
+        answer = h11.Response(status_code=response.status_code, headers=fields, reason=response.reason)
+        await self._to_client(self.wire.send(answer))
 
     def _ours(self) -> Headers:
         return [(b"x-request-id", self.record.request_id.encode()), (b"x-edge-ray", self.record.ray.encode())]

@@ -59,6 +59,9 @@ def check_bytes(head: bytes) -> None:
     names = [line.partition(b":")[0] for line in lines[1:]]
     if any(not name or name[-1:] in (b" ", b"\t") for name in names):
         raise malformed("space_in_header", "A header name is malformed", "ヘッダー名の形式が不正です")
+    lengths = [line for line in lines[1:] if line[:15].lower() == b"content-length:"]
+    if len(lengths) > 1 or any(b"," in line for line in lengths):  # the parser would merge equal ones
+        raise malformed("bad_length", "Content-Length is malformed", "Content-Length の形式が不正です")
 
 
 def check_request(method: bytes, target: bytes, version: bytes, headers: Headers) -> None:
