@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from dodai.core.refusal import BODY_TOO_LARGE, Refusal
 from dodai.core.request import RequestContext, current
 from dodai.csrf.body import SearchState
-from dodai.csrf.codes import REQUEST_UNREADABLE
+from dodai.csrf.codes import FOREIGN_ORIGIN, REQUEST_UNREADABLE
 from dodai.csrf.decision import (
     Decision,
     Origins,
@@ -31,7 +31,7 @@ from dodai.csrf.token import KeyRing, verify
 
 Headers = Sequence[tuple[bytes, bytes]]
 Subject = Callable[[Mapping[str, Any]], object]
-"""Names the session or user of a request from its cookies and headers: stable while the session lasts, None for nobody."""
+"""Names the session or user of a request from its cookies and headers: stable for the session, None for nobody."""
 
 TOO_LARGE = Decision(False, "body_too_large", BODY_TOO_LARGE, 413)
 LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 400)
@@ -181,8 +181,7 @@ class Gate:
 
     def refusal(self, decision: Decision, scope: Mapping[str, Any]) -> Refusal:
         """The refusal to render, noted in the request's context with its route."""
-        assert decision.code is not None
-        refusal = Refusal(decision.status, decision.code, decision.reason)
+        refusal = Refusal(decision.status or 403, decision.code or FOREIGN_ORIGIN, decision.reason)
         context = current()
         if context is not None:
             context.refusal = refusal

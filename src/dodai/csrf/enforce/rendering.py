@@ -1,7 +1,7 @@
 """What templates and handlers call: the token, the form field, the headers for HTMX, and login and logout.
 
-Each takes the request (Starlette, FastAPI, Litestar, Flask, Django), its ASGI scope or WSGI environ, or nothing: then the
-request being served is meant.
+Each takes the request (Starlette, FastAPI, Litestar, Flask, Django), its ASGI scope or WSGI environ, or nothing: then
+the request being served is meant.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def csrf_token(request: Any = None) -> str:
 
 
 def csrf_field(request: Any = None) -> Html:
-    """The hidden form field: `{{ csrf_field() }}`. In a form with files it must stand in front of them."""
+    """A hidden input for a form, as HTML. In a form with files it must stand in front of them."""
     visitor = _visitor(request)
     name = escape(visitor.policy.field, quote=True)
     return Html(f'<input type="hidden" name="{name}" value="{visitor.token()}">')
 
 
 def csrf_headers(request: Any = None) -> Html:
-    """The header as JSON for HTMX, escaped for an attribute: `hx-headers='{{ csrf_headers() }}'`."""
+    """A JSON object with the token header, escaped for an attribute: `hx-headers='{{ csrf_headers() }}'`."""
     visitor = _visitor(request)
     return Html(escape(json.dumps({visitor.policy.header: visitor.token()}), quote=True))
 
@@ -85,8 +85,8 @@ def session_subject(
 ) -> Callable[..., Any]:
     """A subject callback for Starlette's `SessionMiddleware`: the value of `key` in the session.
 
-    `signer` is `itsdangerous.TimestampSigner(secret_key)` with the middleware's own secret, `cookie` and `max_age_s` are
-    its `session_cookie` and `max_age`. A cookie that is not signed with it names nobody.
+    `signer` is `itsdangerous.TimestampSigner(secret_key)` with the middleware's own secret, `cookie` and `max_age_s`
+    are its `session_cookie` and `max_age`. A cookie that is not signed with it names nobody.
     """
 
     def subject(scope: Mapping[str, Any]) -> object:

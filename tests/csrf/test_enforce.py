@@ -1,0 +1,636 @@
+"""The layer around an application: who passes, who is refused and how, and that the handler never ran."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount, Route
+from tests.csrf.driver import APP, EVIL, FORM, NOW, Browser, Clock, Handler, call, guarded, key, multipart
+
+from dodai.core.request import RequestContext, bind, current, unbind
+from dodai.csrf.enforce import csrf_field, csrf_headers, csrf_meta, csrf_token, install, login, logout
+from dodai.csrf.token import encode_nonce
+
+
+async def signed_on(**options) -> Browser:
+    """A visitor who has opened the form."""
+    browser = Browser(guarded(**options))
+    await browser.get()
+    return browser
+
+
+def handler(browser: Browser) -> Handler:
+    return browser.app.app
+
+
+async def test_valid_token_reaches_the_handler_with_its_whole_body():
+    """A form of our own page passes, and the application reads exactly what was sent."""
+    browser = await signed_on()
+    answer = await browser.post()
+    assert answer.status == 200
+    assert handler(browser).calls == [("POST", "/save", f"a=1&csrf_token={browser.token}".encode())]
+
+
+async def test_missing_token_is_refused_with_403_and_request_id():
+    """The handler does not run, and the answer carries code, name, fix and request id."""
+    browser = await signed_on()
+    answer = await browser.post(body=b"a=1")
+    assert (answer.status, handler(browser).calls) == (403, [])
+    assert answer.json["error"]["code"] == "DOD151"
+    assert set(answer.json["error"]) == {"code", "name", "message", "fix"}
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.json["requestId"])
+    assert answer.header("x-request-id") == answer.json["requestId"]
+    assert answer.header("cache-control") == "no-store"
+
+
+@pytest.mark.parametrize("index", [0, 3, 8, 17, 50, 102])
+async def test_tampered_token_is_refused_with_403_and_request_id(index):
+    """One character of another value makes the token worthless, wherever it stands."""
+    browser = await signed_on()
+    char = "A" if browser.token[index] != "A" else "Q"
+    answer = await browser.post(token=browser.token[:index] + char + browser.token[index + 1 :])
+    assert (answer.status, answer.json["error"]["code"], handler(browser).calls) == (403, "DOD152", [])
+    assert answer.json["requestId"]
+
+
+async def test_refusal_is_html_for_a_browser_and_japanese_when_asked():
+    """Accept and Accept-Language choose the form; nothing that the client sent is repeated."""
+    browser = await signed_on()
+    more = (("accept", "text/html"), ("accept-language", "ja"), ("referer", APP + "/<script>"))
+    answer = await browser.post(body=b"a=<script>", more=more)
+    assert answer.header("content-type") == "text/html; charset=utf-8"
+    assert 'lang="ja"' in answer.text
+    assert "もう一度送信してください" in answer.text
+    assert "<script>" not in answer.text
+
+
+async def test_cross_site_request_is_refused_without_reading_the_body():
+    """Not a byte of a hostile upload is read."""
+    browser = await signed_on()
+    kind, body = multipart(("csrf_token", browser.token.encode()), ("f", b"x" * 1000, "f"))
+    sent = browser.headers(("content-type", kind), ("sec-fetch-site", "cross-site"), ("origin", EVIL))
+    answer = await call(browser.app, headers=sent, chunks=[body])
+    assert (answer.status, answer.json["error"]["code"], answer.bytes_read) == (403, "DOD150", 0)
+    assert handler(browser).calls == []
+
+
+async def test_header_token_passes_without_the_body_being_read_first():
+    """With fetch or HTMX the token is in the header; the body belongs to the application."""
+    browser = await signed_on()
+    more = (("x-csrf-token", browser.token),)
+    answer = await browser.post(kind="application/json", body=b"{}", more=more)
+    assert (answer.status, handler(browser).calls[0][2]) == (200, b"{}")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+async def test_doubled_token_header_is_refused(count):
+    """Two headers of one name: somebody added one."""
+    browser = await signed_on()
+    answer = await browser.post(more=(("x-csrf-token", browser.token),) * count)
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD158")
+
+
+async def test_doubled_field_is_refused():
+    """Neither the first nor the last of two fields is believed."""
+    browser = await signed_on()
+    body = f"csrf_token={browser.token}&csrf_token={browser.token}".encode()
+    assert (await browser.post(body=body)).json["error"]["code"] == "DOD158"
+
+
+async def test_doubled_cookie_is_refused_and_replaced_on_the_next_page():
+    """A cookie that another host tossed in is not believed, and does not lock the visitor out."""
+    browser = await signed_on()
+    browser.other_cookies = f"__Host-dodai-csrf={encode_nonce(bytes(16))}"
+    assert (await browser.post()).json["error"]["code"] == "DOD158"
+    assert (await browser.get()).cookie.startswith("__Host-dodai-csrf=")
+
+
+async def test_token_in_the_query_string_is_never_read():
+    """A token in a URL ends up in logs; it does not count."""
+    browser = await signed_on()
+    answer = await browser.post(path=f"/save?csrf_token={browser.token}", body=b"a=1")
+    assert answer.json["error"]["code"] == "DOD151"
+
+
+async def test_token_of_another_visitor_is_refused():
+    """An attacker's own token, in the victim's form, is worth nothing."""
+    app = guarded()
+    victim, attacker = Browser(app), Browser(app)
+    await victim.get()
+    await attacker.get()
+    answer = await victim.post(token=attacker.token, site="", more=(("origin", APP),))
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD154")
+
+
+async def test_login_form_of_a_visitor_without_cookie_is_protected():
+    """No cookie does not mean no check: login CSRF is refused."""
+    app = guarded()
+    attacker = Browser(app)
+    await attacker.get()
+    answer = await Browser(app).post(token=attacker.token, site="")
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD154")
+
+
+async def test_first_visit_in_two_tabs_lets_both_forms_pass():
+    """The second tab overwrites the cookie of the first; the browser vouches for both."""
+    app = guarded()
+    first, second = Browser(app), Browser(app)
+    await first.get()
+    await second.get()
+    first.cookie = second.cookie
+    assert (await first.post()).status == 200
+    assert (await second.post()).status == 200
+
+
+async def test_token_from_before_login_is_refused_after_it():
+    """Login rotates the nonce, and grace ends with it, even for a browser that vouches."""
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/login":
+            login()
+        if scope["path"] == "/logout":
+            logout()
+        await Handler()(scope, receive, send)
+
+    browser = Browser(guarded(app))
+    await browser.get()
+    before = browser.token
+    assert (await browser.post("/login")).cookie
+    assert (await browser.post(token=before)).json["error"]["code"] == "DOD154"
+    await browser.get()
+    inside = browser.token
+    assert (await browser.post()).status == 200
+    assert (await browser.post("/logout")).cookie
+    assert (await browser.post(token=inside)).json["error"]["code"] == "DOD154"
+    assert (await browser.post(token=before)).status == 200, "both anonymous: grace, the browser vouches"
+
+
+async def test_subject_binds_the_token_to_the_signed_in_user():
+    """A token of one user is worth nothing to the next one on the same browser."""
+
+    def subject(scope):
+        cookies = dict(scope["headers"]).get(b"cookie", b"").decode()
+        return cookies.partition("user=")[2].partition(";")[0] or None
+
+    browser = Browser(guarded(subject=subject), other_cookies="user=ann")
+    await browser.get()
+    assert (await browser.post()).status == 200
+    browser.other_cookies = "user=bob"
+    assert (await browser.post()).json["error"]["code"] == "DOD154"
+    browser.other_cookies = ""
+    assert (await browser.post()).json["error"]["code"] == "DOD154"
+
+
+async def test_subject_callback_that_raises_is_a_refusal_not_a_500():
+    """A fault in the app's own callback never lets a request through."""
+
+    def subject(scope):
+        if b"boom" in dict(scope["headers"]).get(b"cookie", b""):
+            raise KeyError("boom")
+
+    browser = Browser(guarded(subject=subject))
+    await browser.get()
+    browser.other_cookies = "boom=1"
+    answer = await browser.post()
+    assert (answer.status, handler(browser).calls) == (400, [])
+
+
+async def test_expired_token_is_refused_and_the_next_page_has_a_new_one():
+    """A page that was open for longer than a day."""
+    clock = Clock()
+    browser = await signed_on(clock=clock)
+    clock.now_s += 86_402
+    assert (await browser.post()).json["error"]["code"] == "DOD153"
+    await browser.get()
+    assert (await browser.post()).status == 200
+
+
+async def test_key_rotation_refuses_nobody():
+    """The new key signs, the old one still verifies; once it is dropped its tokens are refused, not crashed on."""
+    browser = await signed_on(keys=key("old1"))
+    for ring, status in ((key("new1") + "," + key("old1"), 200), (key("new1"), 403)):
+        browser.app = guarded(keys=ring)
+        assert (await browser.post()).status == status
+    await browser.get()
+    assert (await browser.post()).status == 200
+
+
+@pytest.mark.parametrize("cookie", ["x", "", "é" * 22, "A" * 5000, "AAAAAAAAAAAAAAAAAAAAAB", '"quoted"', "a=b"])
+async def test_bad_cookie_is_replaced_on_the_next_page(cookie):
+    """A cookie of an older format or another program never locks a visitor out."""
+    browser = Browser(guarded(), cookie=f"__Host-dodai-csrf={cookie}")
+    await browser.get()
+    assert browser.cookie != f"__Host-dodai-csrf={cookie}"
+    assert (await browser.post()).status == 200
+
+
+async def test_cookie_is_set_only_when_a_token_is_rendered_and_there_is_none():
+    """Pages without form set nothing; a second form does not change the cookie (parallel requests race otherwise)."""
+    browser = Browser(guarded())
+    assert (await browser.get("/plain")).cookie == ""
+    first = await browser.get()
+    assert first.cookie
+    assert first.header("set-cookie").endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
+    assert (await browser.get()).cookie == ""
+    assert (await browser.post(token="x")).cookie == ""
+
+
+@pytest.mark.parametrize(
+    ("origins", "name"),
+    [
+        (["http://localhost:8000"], "dodai-csrf"),
+        (["http://127.0.0.1:8000", "http://[::1]:8000"], "dodai-csrf"),
+        (["http://app.localhost:8000"], "dodai-csrf"),
+        (["http://app.example.com"], "__Host-dodai-csrf"),
+        (["http://localhost:8000", APP], "__Host-dodai-csrf"),
+        (["http://localhost.example.com"], "__Host-dodai-csrf"),
+        ([], "__Host-dodai-csrf"),
+    ],
+)
+async def test_plain_cookie_name_only_for_http_on_loopback(origins, name):
+    """Everywhere else the browser itself keeps other hosts from setting the cookie."""
+    answer = await Browser(guarded(origins=origins)).get()
+    assert answer.cookie.partition("=")[0] == name
+    assert ("Secure" in answer.header("set-cookie")) is name.startswith("__Host-")
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ([], "private"),
+        ([(b"cache-control", b"public, max-age=300")], "private, max-age=300"),
+        ([(b"Cache-Control", b"s-maxage=60, must-revalidate")], "private, must-revalidate"),
+        ([(b"cache-control", b"no-store")], "no-store"),
+        ([(b"cache-control", b"private, max-age=0")], "private, max-age=0"),
+    ],
+)
+async def test_page_with_a_token_is_kept_out_of_shared_caches(sent, expected):
+    """Vary: Cookie is added, public and s-maxage are taken away, and CDN headers of their own go too."""
+    app = Handler(headers=[*sent, (b"vary", b"Accept"), (b"cdn-cache-control", b"max-age=60")])
+    answer = await Browser(guarded(app)).get()
+    assert answer.header("cache-control") == expected
+    assert answer.header("vary") == "Accept, Cookie"
+    assert answer.header("cdn-cache-control") is None
+    plain = await Browser(guarded(app)).get("/plain")
+    assert plain.header("vary") == "Accept"
+
+
+async def test_no_two_tokens_of_one_visitor_are_alike():
+    """Masking: a page compressed together with a guess leaks nothing."""
+    browser = Browser(guarded())
+    tokens = {(await browser.get()).text for _ in range(5)}
+    assert len(tokens) == 5
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "post", "Post", "PROPFIND", "get", "X" * 300, "GÉT"])
+async def test_every_method_but_four_is_checked(method):
+    """Unknown and odd-case methods are unsafe."""
+    browser = await signed_on()
+    assert (await browser.post(method=method, body=b"")).status == 403
+    assert handler(browser).calls == []
+
+
+async def test_method_override_makes_a_get_unsafe():
+    """A framework that honours the header would run a handler that changes state."""
+    browser = await signed_on()
+    sent = browser.headers(("X-HTTP-Method-Override", "DELETE"), ("sec-fetch-site", "same-origin"))
+    assert (await call(browser.app, "GET", "/save", sent)).status == 403
+
+
+async def test_multipart_upload_passes_and_arrives_whole():
+    """The token in front of a file: the application gets every byte, in order."""
+    browser = await signed_on()
+    kind, body = multipart(("csrf_token", browser.token.encode()), ("f", bytes(range(256)) * 4000, "f.bin"))
+    chunks = [body[i : i + 65536] for i in range(0, len(body), 65536)]
+    sent = browser.headers(("content-type", kind), ("sec-fetch-site", "same-origin"))
+    answer = await call(browser.app, headers=sent, chunks=chunks)
+    assert answer.status == 200
+    assert handler(browser).calls[0][2] == body
+
+
+async def test_token_behind_a_large_file_is_refused_with_the_remedy():
+    """The message says to put the field in front of the file."""
+    browser = await signed_on()
+    kind, body = multipart(("f", b"x" * 3_000_000, "f.bin"), ("csrf_token", browser.token.encode()))
+    chunks = [body[i : i + 65536] for i in range(0, len(body), 65536)]
+    sent = browser.headers(("content-type", kind), ("sec-fetch-site", "same-origin"))
+    answer = await call(browser.app, headers=sent, chunks=chunks)
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD155")
+    assert "in front of the file" in answer.json["error"]["fix"]
+    assert answer.bytes_read < 700_000
+
+
+async def test_token_as_a_file_part_is_no_token():
+    """A part with a file name is a file."""
+    browser = await signed_on()
+    kind, body = multipart(("csrf_token", browser.token.encode(), "token.txt"))
+    assert (await browser.post(kind=kind, body=body)).json["error"]["code"] == "DOD151"
+
+
+async def test_disconnect_in_mid_body_is_refused():
+    """Half a form never reaches the handler."""
+    browser = await signed_on()
+    sent = browser.headers(("content-type", FORM), ("sec-fetch-site", "same-origin"))
+    await call(browser.app, headers=sent, chunks=[f"csrf_token={browser.token}&a=".encode()], gone=True)
+    assert handler(browser).calls == []
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [["-1"], ["+5"], ["0x10"], ["1e3"], ["5 "], [""], ["٥"], ["5", "6"], ["9" * 30], ["5,5"]],
+)
+async def test_contradictory_content_length_is_400(lengths):
+    """A length that cannot be read is a refusal, never a guess."""
+    browser = await signed_on()
+    answer = await browser.post(more=tuple(("content-length", length.encode()) for length in lengths))
+    assert (answer.status, answer.json["error"]["code"]) == (400, "DOD156")
+    assert handler(browser).calls == []
+
+
+async def test_declared_length_above_the_limit_is_413_without_reading():
+    """The default limit is 10 MiB."""
+    browser = await signed_on()
+    answer = await browser.post(more=(("content-length", str(10 * 1024 * 1024 + 1)),))
+    assert (answer.status, answer.json["error"]["code"], answer.bytes_read) == (413, "DOD063", 0)
+    assert answer.json["requestId"]
+
+
+async def test_chunked_body_above_the_limit_is_413():
+    """Without a declared length the bytes are counted; the handler never sees the end of its body."""
+    browser = await signed_on(body_limit=100_000)
+    sent = browser.headers(("x-csrf-token", browser.token), ("sec-fetch-site", "same-origin"))
+    answer = await call(browser.app, headers=sent, chunks=[b"x" * 65536] * 10)
+    assert (answer.status, answer.json["error"]["code"]) == (413, "DOD063")
+    assert answer.bytes_read <= 3 * 65536
+    assert handler(browser).calls == []
+
+
+async def test_chunked_body_above_the_limit_is_413_whatever_the_framework_makes_of_it():
+    """Starlette turns the exception into a 500 of its own; the client still gets ours."""
+
+    async def save(request):
+        await request.body()
+        return PlainTextResponse("saved")
+
+    app = Starlette(
+        routes=[Route("/save", save, methods=["POST"]), Route("/form", lambda _: PlainTextResponse(csrf_token()))]
+    )
+    browser = Browser(guarded(app, body_limit=100_000))
+    await browser.get()
+    sent = browser.headers(("x-csrf-token", browser.token), ("sec-fetch-site", "same-origin"))
+    answer = await call(browser.app, headers=sent, chunks=[b"x" * 65536] * 10)
+    assert (answer.status, answer.json["error"]["code"]) == (413, "DOD063")
+
+
+async def test_endless_form_without_token_is_given_up():
+    """The window ends the search; nothing is kept."""
+    browser = await signed_on()
+    sent = browser.headers(("content-type", FORM), ("sec-fetch-site", "same-origin"))
+    answer = await call(browser.app, headers=sent, chunks=[b"x" * 65536] * 500)
+    assert (answer.status, answer.bytes_read) == (403, 2 * 65536)
+
+
+async def ok(request):
+    return PlainTextResponse("ok")
+
+
+def routed(**policy):
+    """A Starlette application with a webhook, a mount, a host and an encoded path."""
+    inner = [Route("/grade", ok, methods=["POST"])]
+    app = Starlette(
+        routes=[
+            Route("/form", lambda _: PlainTextResponse(csrf_token())),
+            Route("/webhooks/grade", ok, methods=["POST", "PUT"]),
+            Route("/files/{name}", ok, methods=["POST"]),
+            Mount("/api", routes=inner),
+            Host("hooks.example.com", app=Starlette(routes=inner)),
+        ]
+    )
+    return guarded(app, **policy)
+
+
+EXEMPT = {"route": "POST /webhooks/grade", "reason": "no cookies", "control": "signature", "owner": "team"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/webhooks/grade", 200),
+        ("PUT", "/webhooks/grade", 403),
+        ("post", "/webhooks/grade", 403),
+        ("POST", "/webhooks/grade/", 403),
+        ("POST", "//webhooks/grade", 403),
+        ("POST", "/webhooks/../webhooks/grade", 403),
+        ("POST", "/webhooks/grade/x", 403),
+        ("POST", "/Webhooks/grade", 403),
+        ("POST", "/webhooks%2fgrade", 403),
+        ("POST", "/files/grade", 403),
+        ("POST", "/api/grade", 403),
+        ("POST", "/", 403),
+    ],
+)
+async def test_exemption_holds_for_exactly_one_route(method, path, status):
+    """The framework's own router decides; nothing near the route is exempt."""
+    answer = await call(routed(exemption=[EXEMPT]), method, path, [("host", "app.example.com")])
+    assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("route", "path", "host", "status"),
+    [
+        ("POST /api/grade", "/api/grade", "app.example.com", 200),
+        ("POST hooks.example.com/grade", "/grade", "hooks.example.com", 200),
+        ("POST hooks.example.com/grade", "/grade", "app.example.com", 403),
+        ("POST /files/{name}", "/files/x", "app.example.com", 200),
+        ("POST /files/{name}", "/files/x/y", "app.example.com", 403),
+        ("POST /files/x", "/files/x", "app.example.com", 403),
+        ("POST /files/*", "/files/x", "app.example.com", 403),
+    ],
+)
+async def test_exemption_through_mounts_and_hosts(route, path, host, status):
+    """Route ids carry the prefixes of mounts and the names of hosts; patterns match nothing."""
+    app = routed(exemption=[EXEMPT | {"route": route}])
+    assert (await call(app, "POST", path, [("host", host)])).status == status
+
+
+async def test_exemption_ends_with_its_last_day():
+    """On the day itself it holds; the day after, the refusal says that it is over."""
+    clock = Clock()
+    app = routed(exemption=[EXEMPT | {"expires": "2026-11-18"}], clock=clock)
+    clock.now_s = 1_794_959_999  # 2026-11-17T23:59:59Z
+    assert (await call(app, "POST", "/webhooks/grade")).status == 200
+    clock.now_s += 86_400
+    assert (await call(app, "POST", "/webhooks/grade")).status == 200
+    clock.now_s += 1
+    answer = await call(app, "POST", "/webhooks/grade")
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD159")
+
+
+async def test_body_limit_of_one_route():
+    """A limit holds for its route only; others keep the default."""
+    app = routed(limit=[{"route": "POST /webhooks/grade", "size": 10}], exemption=[EXEMPT])
+    sent = [("content-length", "11")]
+    assert (await call(app, "POST", "/webhooks/grade", sent, [b"x" * 11])).status == 413
+    assert (await call(app, "POST", "/webhooks/grade", [("content-length", "10")], [b"x" * 10])).status == 200
+    assert (await call(app, "POST", "/api/grade", sent, [b"x" * 11])).status == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("origin", APP)], 101),
+        ([], 101),
+        ([("origin", EVIL)], 0),
+        ([("origin", "null")], 0),
+        ([("origin", APP), ("origin", APP)], 0),
+        ([("sec-fetch-site", "cross-site"), ("origin", EVIL)], 0),
+    ],
+)
+async def test_websocket_handshake_from_another_site_is_closed(headers, status):
+    """Browsers send cookies with cross-site handshakes: Origin is all there is."""
+    app = guarded()
+    answer = await call(app, path="/ws", headers=headers, kind="websocket")
+    assert (answer.status, answer.closed) == (status, status == 0)
+    assert len(app.app.calls) == (1 if status else 0)
+
+
+async def test_websocket_refusal_carries_the_request_id_where_the_server_can_send_it():
+    """With the denial response extension the client gets our 403 as JSON."""
+    answer = await call(
+        guarded(), path="/ws", headers=[("origin", EVIL)], kind="websocket", extensions={"websocket.http.response": {}}
+    )
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD150")
+
+
+async def test_report_mode_refuses_nothing_and_notes_everything():
+    """The line says what would have been refused."""
+    context = RequestContext()
+    token = bind(context)
+    try:
+        app = guarded(mode="report")
+        answer = await call(app, headers=[("content-type", FORM), ("origin", EVIL)], chunks=[b"a=1"])
+    finally:
+        unbind(token)
+    assert (answer.status, app.app.calls) == (200, [("POST", "/save", b"a=1")])
+    assert context.extra == {"csrf": "report:origin_mismatch"}
+    assert context.refusal is None
+
+
+async def test_refusal_is_left_in_the_request_context_with_its_route():
+    """The outermost layer writes the line; it finds reason, code and route."""
+    context = RequestContext()
+    context.request_id = "0" * 32
+    token = bind(context)
+    try:
+        answer = await call(routed(), "POST", "/files/secret-name", [("sec-fetch-site", "cross-site")])
+    finally:
+        unbind(token)
+    assert answer.json["requestId"] == "0" * 32
+    assert (context.refusal.reason, context.refusal.code.id, context.route) == ("cross_site", "DOD150", "/files/{name}")
+    assert context.extra == {"csrf": "cross_site"}
+
+
+async def test_probe_answers_204_behind_the_same_checks_and_never_reaches_the_app():
+    """A deploy can prove that edge and app agree on the origin without touching data."""
+    browser = await signed_on()
+    assert (await browser.post("/-/dodai/probe", site="", more=(("origin", APP),))).status == 204
+    assert (await browser.post("/-/dodai/probe", site="", more=(("origin", EVIL),))).json["error"]["code"] == "DOD150"
+    assert (await browser.post("/-/dodai/probe", body=b"")).json["error"]["code"] == "DOD151"
+    assert (await browser.post("/-/dodai/probe", more=(("content-length", "65537"),))).status == 413
+    assert handler(browser).calls == []
+
+
+async def test_refresh_gives_a_fresh_token_to_our_own_pages_only():
+    """The script of an open page gets a token; no other site can make the browser ask."""
+    browser = await signed_on()
+    own = await call(browser.app, "GET", "/-/dodai/csrf", browser.headers(("sec-fetch-site", "same-origin")))
+    assert own.header("cache-control") == "no-store"
+    assert own.header("access-control-allow-origin") is None
+    assert (await browser.post(token=own.json["token"])).status == 200
+    for site in ("cross-site", "same-site"):
+        foreign = await call(browser.app, "GET", "/-/dodai/csrf", browser.headers(("sec-fetch-site", site)))
+        assert (foreign.status, "token" in foreign.text.partition("fix")[0]) == (403, False)
+
+
+async def test_refresh_script_is_served_for_a_strict_content_security_policy():
+    """No inline script: the element points to our own path."""
+    answer = await call(guarded(), "GET", "/-/dodai/csrf?script")
+    assert answer.header("content-type").startswith("text/javascript")
+    assert "visibilitychange" in answer.text
+
+
+async def test_helpers_render_for_jinja2_htmx_and_fetch():
+    """Every helper works without an argument, and its output is not escaped twice."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True)
+    install(environment)
+    template = environment.from_string(
+        "<form>{{ csrf_field() }}</form><div hx-headers='{{ csrf_headers() }}'></div>{{ csrf_meta() }}"
+    )
+
+    async def page(scope, receive, send):
+        text = template.render()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    answer = await call(guarded(page, field="csrfToken"), "GET", "/")
+    assert re.search(r'<input type="hidden" name="csrfToken" value="d1\.[^"]{100}">', answer.text)
+    assert re.search(r"hx-headers='\{&quot;x-csrf-token&quot;: &quot;d1\.", answer.text)
+    assert re.search(
+        r'<meta name="csrf-token" content="d1\.[^"]{100}"><script src="/-/dodai/csrf\?script" defer>', answer.text
+    )
+
+
+async def test_helpers_take_the_request_of_the_framework():
+    """Inside a thread or a task without context the request can be given."""
+    seen = []
+
+    async def page(request):
+        seen.extend([csrf_token(request), csrf_field(request.scope), csrf_headers(request), csrf_meta(request)])
+        return PlainTextResponse("ok")
+
+    await call(guarded(Starlette(routes=[Route("/", page)])), "GET", "/")
+    assert len(seen) == 4
+
+
+def test_token_outside_a_request_is_a_coded_error():
+    """The message says what to wrap."""
+    from dodai.core.errors import DodaiError
+
+    assert current() is None
+    with pytest.raises(DodaiError) as caught:
+        csrf_token()
+    assert caught.value.code.id == "DOD183"
+
+
+async def test_token_after_the_response_began_is_a_coded_error():
+    """A cookie that can no longer be set would make the token worthless; the developer is told."""
+    from dodai.core.errors import DodaiError
+
+    async def late(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        csrf_token()
+
+    with pytest.raises(DodaiError) as caught:
+        await call(guarded(late), "GET", "/")
+    assert caught.value.code.id == "DOD182"
+
+
+async def test_lifespan_passes_through():
+    """The layer has nothing to say about anything but requests."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["type"])
+
+    await guarded(app)({"type": "lifespan"}, None, None)
+    assert seen == ["lifespan"]
+
+
+def test_clock_of_the_tests_is_the_one_of_the_vectors():
+    """The exemption test counts days from this instant."""
+    assert NOW == 1_795_000_000
