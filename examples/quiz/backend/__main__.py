@@ -6,39 +6,42 @@ import asyncio
 import os
 import signal
 
-import dodai.grpc
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from psycopg_pool import AsyncConnectionPool
 
+import dodai.grpc
+import dodai.psycopg
 from backend.faults import DatabaseFaults
 from backend.health import Health
 from backend.service import Quiz
 from backend.settings import Settings
 from backend.store import Pool, Store
 from contract.quiz_pb2_grpc import add_QuizServicer_to_server
+from dodai.runtime import RuntimeConfig
 
 POOL_SIZE = 10
 POOL_WAIT_S = 2.0
-STATEMENT_TIMEOUT_MS = 3000
 LOCK_TIMEOUT_MS = 2000
-CONNECT_TIMEOUT_S = 3
 DRAIN_S = 8.0
 
 
 def make_pool(settings: Settings) -> Pool:
     """A pool in which nothing waits for ever: not for a connection, a lock or a statement."""
+    limits = dodai.psycopg.options("database")
+    size = int(RuntimeConfig.from_environment().dependency("database").get("pool_size", POOL_SIZE))
     return AsyncConnectionPool(
         settings.database_url,
+        connection_class=dodai.psycopg.AsyncConnection,
         kwargs={
-            "connect_timeout": CONNECT_TIMEOUT_S,
+            **limits,
             "application_name": "quiz-backend",
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
+            "options": f"{limits.get('options', '')} -c lock_timeout={LOCK_TIMEOUT_MS}",
         },
         min_size=2,
-        max_size=POOL_SIZE,
+        max_size=size,
         timeout=POOL_WAIT_S,
-        max_waiting=POOL_SIZE * 10,
+        max_waiting=size * 10,
         reconnect_timeout=60.0,
         check=AsyncConnectionPool.check_connection,
         open=False,
@@ -51,7 +54,7 @@ async def main() -> None:
     await pool.open(wait=False)
     store = Store(pool)
     health = Health(store)
-    server = grpc.aio.server(interceptors=[*dodai.grpc.aio_server_interceptors(), DatabaseFaults(settings.release)])
+    server = grpc.aio.server(interceptors=[*dodai.grpc.aio_server_interceptors(), DatabaseFaults()])
     add_QuizServicer_to_server(Quiz(store), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_insecure_port(f"127.0.0.1:{settings.port}")

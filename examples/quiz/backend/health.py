@@ -38,6 +38,6 @@ class Health(health_pb2_grpc.HealthServicer):
         try:
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 await self._store.ping()
-        except (TimeoutError, psycopg.Error, psycopg_pool.PoolTimeout):
+        except (TimeoutError, psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests):
             return False
         return True

@@ -163,7 +163,8 @@ async def _checked(request: pb.Draft, context: Call) -> rules.Draft:
 async def _refuse(context: Call, problems: Iterable[rules.Problem]) -> NoReturn:
     found = [pb.Problem(field=problem.field, what=problem.what) for problem in problems]
     words = ", ".join(f"{problem.field}: {problem.what}" for problem in found)
-    trailing = ((PROBLEMS_KEY, pb.Problems(problems=found).SerializeToString()),)
+    own = (PROBLEMS_KEY, pb.Problems(problems=found).SerializeToString())
+    trailing = (*(context.trailing_metadata() or ()), own)
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words, trailing)
     raise AssertionError("abort raises")
 

@@ -12,12 +12,10 @@ class Settings:
 
     port: int
     database_url: str
-    release: str
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
         return cls(
             port=int(environment["PORT"]),
             database_url=environment["DATABASE_URL"],
-            release=environment.get("DODAI_RELEASE", ""),
         )
