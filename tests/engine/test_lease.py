@@ -22,7 +22,7 @@ HOLD = """
     lease = FileLease(Path(sys.argv[1]), "hana", "dodai deploy staging")
     token = asyncio.run(lease.acquire())
     if len(sys.argv) > 2:
-        child = subprocess.Popen(["sleep", "60"], pass_fds=[lease._fd])
+        child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[lease._fd])
         print(child.pid, flush=True)
     print(token, flush=True)
     sys.stdin.read()
