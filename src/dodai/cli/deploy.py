@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 
-from dodai.cli.progress import StepLines, finish
+from dodai.cli.progress import StepLines, confirm, finish
 from dodai.cli.session import Session, define
-from dodai.core import codes
-from dodai.core.errors import DodaiError
 from dodai.engine.plan import Plan
 from dodai.engine.render import as_json, as_text
 
@@ -36,7 +33,7 @@ async def _deploy(session: Session, env: str, release: str, *, dry_run: bool, ye
     if dry_run:
         _show(session, plan)
         return 0
-    confirm(session, plan, yes=yes)
+    confirm(session.output, plan, yes=yes)
     await environment.open(detached=True)
     request = await environment.request("deploy", release)
     stop = install_signal_stop(asyncio.get_running_loop())
@@ -60,14 +57,3 @@ def _show(session: Session, plan: Plan) -> None:
         session.output.data(document.pop("schema"), document)
     else:
         session.output.line(as_text(plan))
-
-
-def confirm(session: Session, plan: Plan, *, yes: bool) -> None:
-    """Show the plan and ask; raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no."""
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"`{plan.request.command}` changes `{plan.request.env}` and there is no terminal to ask on"
-        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
-    session.output.say(as_text(plan))
-    click.confirm(f"carry out {len(plan.steps)} steps on {plan.request.env}?", abort=True, err=True)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from dodai.cli.output import Output
+from dodai.core import codes
+from dodai.core.errors import DodaiError
 from dodai.engine.outcome import Outcome, StepRecord
-from dodai.engine.plan import Step
+from dodai.engine.plan import Plan, Step
+from dodai.engine.render import as_text
 
 _MARKS = {
     "done": ("done", "green"),
@@ -53,3 +58,14 @@ def finish(output: Output, outcome: Outcome) -> int:
     else:
         output.say(outcome.summary())
     return outcome.exit_code
+
+
+def confirm(output: Output, plan: Plan, *, yes: bool, doing: str = "carry out") -> None:
+    """Show the plan and ask; raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"`{plan.request.command}` changes `{plan.request.env}` and there is no terminal to ask on"
+        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
+    output.say(as_text(plan))
+    click.confirm(f"{doing} {len(plan.steps)} steps on {plan.request.env}?", abort=True, err=True)

@@ -18,7 +18,7 @@ def command(session: Session, env: str) -> int:
 
 
 async def _up(session: Session, env: str) -> int:
-    from dodai.engine.execute import execute
+    from dodai.engine.execute import execute, resume
     from dodai.engine.stop import install_signal_stop
     from dodai.wiring.local import LocalEnvironment
 
@@ -32,6 +32,9 @@ async def _up(session: Session, env: str) -> int:
         try:
             with environment.journal() as journal:
                 lease = environment.lease(request)
+                if await journal.unfinished(env):
+                    session.output.say("the last run was cut short; taking it back first")
+                    await resume(journal, lease, env, environment.build, undo=True, stop=stop)
                 outcome = await execute(environment.build(request), journal, lease, sink=sink, stop=stop)
         finally:
             stop.uninstall()
