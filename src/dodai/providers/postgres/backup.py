@@ -19,10 +19,11 @@ from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
 from dodai.providers.postgres.codes import COPY_FAILED, DATA_DIRECTORY, NOT_FOUND
 from dodai.providers.postgres.connection import address, connect, parameters, without_secrets
 from dodai.providers.postgres.identity import Identity, clean_environment, give_tree
-from dodai.providers.postgres.server import THROW_AWAY_SETTINGS
-from dodai.providers.postgres.template import SUPERUSER
+from dodai.providers.postgres.server import THROW_AWAY_SETTINGS, lifeline_argv
+from dodai.providers.postgres.template import SUPERUSER, copy_tree
 
 BACKUP_TIMEOUT_S = 3600.0
+TOOL_GRACE_S = 5.0
 # What would make a copy act as the original: its own settings, archiving, or following the primary.
 LEFT_BEHIND = ("postgresql.auto.conf", "standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts")
 
@@ -100,7 +101,7 @@ def opened_restore_point(
     """A throw-away server on a copy of `point`, which stays as it is: to look into it, or to prove that it opens."""
     with workspace(exact(point.major), base) as (_, directory, found, identity):
         data_dir = directory / "data"
-        shutil.copytree(point.path, data_dir, symlinks=True)
+        copy_tree(point.path, data_dir)
         with started(opened(data_dir, directory, found, identity, user, settings)) as cluster:
             yield cluster
 
@@ -152,22 +153,29 @@ def verify(copy: Path, binaries: Binaries, timeout_s: float) -> None:
 
 
 def run_tool(argv: list[str], env: Mapping[str, str], timeout_s: float) -> str:
-    """What the program complained about; empty when it succeeded."""
+    """What the program complained about, empty when it succeeded; it does not outlive this process."""
     home = {"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}  # ~/.postgresql/root.crt
+    read, write = os.pipe()
     try:
-        result = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            env={**clean_environment(), **home, **env},
+        process = subprocess.Popen(
+            [*lifeline_argv(read, ("TERM",), TOOL_GRACE_S), "--", *argv],
             stdin=subprocess.DEVNULL,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**clean_environment(), **home, **env},
+            pass_fds=(read,),
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    finally:
+        os.close(read)
+    try:
+        said = process.communicate(timeout=timeout_s)[0].decode(errors="replace")
+        return (said.strip() or f"exit code {process.returncode}") if process.returncode else ""
+    except subprocess.TimeoutExpired as error:
         return f"{argv[0]}: {reason(error)}"
-    return (result.stderr or result.stdout or f"exit code {result.returncode}") if result.returncode else ""
+    finally:
+        os.close(write)
+        process.communicate()
 
 
 def binaries_for(dsn: str, binaries: Binaries | None) -> Binaries:

@@ -24,11 +24,16 @@ from dodai.providers.postgres.place import (
     open_place,
     owned_directory,
     remove,
+    server_pid,
+    server_status,
     sweep,
+    wait_until,
 )
 from dodai.providers.postgres.server import (
     BASE_SETTINGS,
     LOOPBACK,
+    START_TIMEOUT_S,
+    STOP_GRACE_S,
     THROW_AWAY_SETTINGS,
     ServerCommand,
     droppable,
@@ -36,6 +41,7 @@ from dodai.providers.postgres.server import (
     hba_text,
     is_port_taken,
     launch,
+    not_started,
     settings_text,
     stop,
     wait_ready,
@@ -44,6 +50,7 @@ from dodai.providers.postgres.template import SUPERUSER, fill, runnable
 
 SOCKET_PORT = 5432
 PORT_ATTEMPTS = 3
+THROW_AWAY_GRACE_S = 2.0  # nothing to save: a server that is slow to end is told to drop everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,11 @@ class Cluster:
                 f"postgresql://{quote(self.user)}:{quote(self.password)}@{LOOPBACK}:{self.port}/{name}?sslmode=disable"
             )
         return f"postgresql://{quote(self.user)}@/{name}?host={quote(str(self.socket_dir), safe='/')}&port={self.port}"
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when the server says that it is ready, whoever runs it; raises DOD382 with its log otherwise."""
+        if not wait_until(lambda: server_status(self.data_dir) == "ready" and server_pid(self.data_dir) > 0, timeout_s):
+            raise not_started(self.command, f"was not ready within {timeout_s:g} s")
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """The URL of the new database `name`, a copy of `template` (which nobody may be connected to)."""
@@ -115,11 +127,13 @@ def throw_away(
     settings: Mapping[str, str] | None = None,
     tcp: bool = False,
     base: Path | None = None,
+    grace_s: float = THROW_AWAY_GRACE_S,
 ) -> Iterator[Cluster]:
     """An empty server that is gone after the block, and after `kill -9` of this process.
 
     `settings` are further lines of postgresql.conf; with `tcp` it listens on a free port of 127.0.0.1 too; `base` is
-    where its directory is made (the temporary directory). Raises DOD380 to DOD382.
+    where its directory is made (the temporary directory); `grace_s` lies between the signals that end it. Raises
+    DOD380 to DOD382.
     """
     with workspace(binaries, base) as (place, directory, found, identity):
         data_dir = directory / "data"
@@ -130,7 +144,7 @@ def throw_away(
         def make(port: int) -> Cluster:
             return assemble(
                 found, identity, directory, data_dir, sockets,
-                port=port, tcp=tcp, password=password, settings=wanted,
+                port=port, tcp=tcp, password=password, settings=wanted, grace_s=grace_s,
             )  # fmt: skip
 
         with started(make, tcp=tcp) as cluster:
@@ -148,7 +162,6 @@ def started(make: Callable[[int], Cluster], *, tcp: bool = False) -> Iterator[Cl
         except DodaiError as error:
             if not is_port_taken(error) or attempt == PORT_ATTEMPTS:
                 raise
-            cluster.command.log.unlink()
             continue
         except BaseException:
             stop(server)
@@ -186,6 +199,7 @@ def assemble(
     password: str,
     settings: Mapping[str, str],
     user: str = SUPERUSER,
+    grace_s: float = STOP_GRACE_S,
 ) -> Cluster:
     """The cluster whose configuration is now in `directory`, outside the data: a copy brings none of its own."""
     files = {"hba_file": directory / "pg_hba.conf", "ident_file": directory / "pg_ident.conf"}
@@ -209,6 +223,7 @@ def assemble(
         env=clean_environment(),
         uid=uid,
         gid=gid,
+        grace_s=grace_s,
     )
     return Cluster(binaries, identity, directory, data_dir, socket_dir, port, tcp, user, password, command)
 

@@ -40,8 +40,10 @@ class Address:
         return not self.host or self.host.startswith(("/", "@"))
 
     def __str__(self) -> str:
-        place = f"{self.user}@" if self.user else ""
-        return f"postgresql://{place}{self.host}:{self.port or '5432'}/{self.database}"
+        ports = self.port.split(",")
+        hosts = self.host.split(",")
+        places = [f"{host}:{(ports[n] if len(ports) > 1 else ports[0]) or '5432'}" for n, host in enumerate(hosts)]
+        return f"postgresql://{self.user + '@' if self.user else ''}{','.join(places)}/{self.database}"
 
 
 def address(dsn: str) -> Address:
@@ -54,14 +56,22 @@ def address(dsn: str) -> Address:
 
 def parameters(dsn: str) -> Mapping[str, Any]:
     try:
-        return conninfo.conninfo_to_dict(dsn)
+        words = conninfo.conninfo_to_dict(dsn)
     except psycopg.Error as error:
-        raise DodaiError(
-            REFUSED,
-            f"the database URL cannot be read: {without_secrets(str(error), dsn)}",
-            "write it as `postgresql://user:password@host:5432/name`; special characters percent-encoded",
-            exit_code=2,
-        ) from None
+        raise unreadable(dsn, str(error)) from None
+    ports = str(words.get("port") or "").split(",")
+    if not all(port.isascii() and port.isdigit() for port in ports if port):
+        raise unreadable(dsn, f"`{','.join(ports)}` is not a port")
+    return words
+
+
+def unreadable(dsn: str, said: str) -> DodaiError:
+    return DodaiError(
+        REFUSED,
+        f"the database URL cannot be read: {without_secrets(said, dsn)}",
+        "write it as `postgresql://user:password@host:5432/name`, special characters percent-encoded",
+        exit_code=2,
+    )
 
 
 def connect(
@@ -126,8 +136,10 @@ def coded(dsn: str, doing: str = "") -> Iterator[None]:
 
 
 def not_connected(error: psycopg.Error, dsn: str) -> DodaiError:
-    parameters(dsn)
-    return failure(error, dsn) or unreachable(dsn, without_secrets(str(error), dsn))
+    said = str(error)
+    if re.search(r"invalid (integer value|port number|[a-z_]+ value)", said):
+        return unreadable(dsn, said)
+    return failure(error, dsn) or unreachable(dsn, without_secrets(said, dsn))
 
 
 def failure(error: psycopg.Error, dsn: str, doing: str = "") -> DodaiError | None:
@@ -236,11 +248,15 @@ def tail(said: str) -> tuple[str, ...]:
 
 
 def without_secrets(text: str, dsn: str) -> str:
-    """`text` with the password of `dsn` taken out, however it was written."""
+    """`text` with the password of `dsn` taken out, however it was written.
+
+    One that is also the name of the role or the database (`postgres:postgres`) stays: it is shown anyway.
+    """
     secrets = set(re.findall(r"://[^:/@\s]*:([^@\s]+)@", dsn)) | set(re.findall(r"password\s*=\s*'?([^'\s&]+)", dsn))
     try:
         words = conninfo.conninfo_to_dict(dsn)
         secrets |= {str(words[name]) for name in ("password", "sslpassword") if words.get(name)}
+        secrets -= {str(words.get(name)) for name in ("user", "dbname", "host")}
     except psycopg.Error:
         text = text.replace(dsn, "…")
     for secret in sorted(secrets, key=len, reverse=True):

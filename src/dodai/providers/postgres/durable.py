@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +16,15 @@ from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
 from dodai.providers.postgres.codes import DATA_DIRECTORY
 from dodai.providers.postgres.identity import Identity, can_traverse, server_identity, user_name
-from dodai.providers.postgres.place import open_place, server_pid, server_status, sweep, wait_until
+from dodai.providers.postgres.place import (
+    SOCKET_NAME,
+    SOCKET_PATH_BYTES,
+    open_place,
+    server_pid,
+    server_status,
+    sweep,
+    wait_until,
+)
 from dodai.providers.postgres.server import STOP_GRACE_S, ServerCommand, free_port, require_free, running
 from dodai.providers.postgres.template import init, runnable
 
@@ -41,6 +51,19 @@ def prepare(
     place = open_place(identity)
     sweep(place)
     home = home_directory(directory, identity)
+    with alone(home):
+        return prepared(home, place, identity, binaries, port, major, settings or {})
+
+
+def prepared(
+    home: Path,
+    place: Path,
+    identity: Identity,
+    binaries: Binaries | None,
+    port: int,
+    major: int,
+    settings: Mapping[str, str],
+) -> Cluster:
     data_dir = home / "data"
     refuse_running(data_dir)
     found = choose_binaries(place, binaries, identity, data_dir, major)
@@ -49,10 +72,10 @@ def prepare(
     else:
         initialise(home, found, identity)
     chosen = choose_port(home, port)
-    sockets = place / f"s-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
+    sockets = sockets_path(home, place)
     return assemble(
         found, identity, home, data_dir, socket_directory(sockets, identity),
-        port=chosen, tcp=True, password=(home / "password").read_text(), settings=settings or {},
+        port=chosen, tcp=True, password=(home / "password").read_text(), settings=settings,
     )  # fmt: skip
 
 
@@ -108,6 +131,30 @@ def home_directory(directory: Path, identity: Identity) -> Path:
             "name a directory that this user may write",
         ) from error
     return home
+
+
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Nobody else prepares `home` meanwhile; raises DOD383 (75) at once when somebody does."""
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DodaiError(
+                DATA_DIRECTORY,
+                f"another dodai is preparing `{home}` right now",
+                "wait until it is done, then repeat the command",
+                exit_code=75,
+            ) from None
+        yield
+
+
+def sockets_path(home: Path, place: Path) -> Path:
+    """Beside the data when the path is short enough for a socket, else in `place` under a name made from it."""
+    beside = home / "s"
+    if len(os.fsencode(f"{beside}{SOCKET_NAME}")) < SOCKET_PATH_BYTES:
+        return beside
+    return place / f"s-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
 
 
 def choose_binaries(place: Path, binaries: Binaries | None, identity: Identity, data_dir: Path, major: int) -> Binaries:

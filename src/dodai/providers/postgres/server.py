@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dodai.agent
 from dodai.core.errors import DodaiError
-from dodai.providers.postgres.codes import NOT_STARTED
+from dodai.providers.postgres.codes import DATA_DIRECTORY, NOT_STARTED
 from dodai.providers.postgres.identity import Identity
 from dodai.providers.postgres.place import server_pid, server_status
 
@@ -122,17 +122,26 @@ def hba_text() -> str:
     )
 
 
-def launch(command: ServerCommand) -> Running:
-    """The started server, not yet ready; its supervisor ends it when this process is gone, whatever the reason."""
+def lifeline_argv(fd: int, stop: Sequence[str], grace_s: float) -> list[str]:
+    """The supervisor that ends what it runs when the write end of the pipe `fd` is gone."""
     shim = Path(dodai.agent.__file__).with_name("lifeline.py")
+    argv = [sys.executable, "-I", "-S", str(shim), "--fd", str(fd), "--stop", stop[0], "--grace", f"{grace_s:g}"]
+    return argv + [word for name in stop[1:] for word in ("--then", name)]
+
+
+def launch(command: ServerCommand) -> Running:
+    """The started server, not yet ready; its supervisor ends it when this process is gone, whatever the reason.
+
+    The log of the run before is kept as `log.1`, so that the log is about this one only.
+    """
     life_read, life_write = os.pipe()
     report_read, report_write = os.pipe()
-    argv = [sys.executable, "-I", "-S", str(shim), "--fd", str(life_read), "--report", str(report_write)]
-    argv += ["--stop", command.stop[0], "--grace", f"{command.grace_s:g}"]
-    argv += [word for name in command.stop[1:] for word in ("--then", name)]
+    argv = [*lifeline_argv(life_read, command.stop, command.grace_s), "--report", str(report_write)]
     if command.uid is not None and command.gid is not None:
         argv += ["--uid", str(command.uid), "--gid", str(command.gid)]
-    with command.log.open("ab") as log:
+    with contextlib.suppress(FileNotFoundError):
+        command.log.replace(command.log.with_name("log.1"))
+    with command.log.open("wb") as log:
         try:
             process = subprocess.Popen(
                 [*argv, "--", *command.argv],
@@ -208,6 +217,14 @@ def not_started(command: ServerCommand, why: str) -> DodaiError:
     message, fix = f"PostgreSQL in `{command.data_dir}` {why}", "read the end of its log, mend that and try again"
     if "No space left on device" in text:
         message, fix = f"the disk below `{command.data_dir}` is full", "free about 100 MB there and try again"
+    elif 'lock file "postmaster.pid" already exists' in text:
+        return DodaiError(
+            DATA_DIRECTORY,
+            f"another process runs PostgreSQL in `{command.data_dir}` already",
+            "stop it (`dodai down ENV`), or use the environment it serves",
+            exit_code=75,
+            details=tail,
+        )
     elif "could not bind" in text or "Is another postmaster already running" in text:
         message, fix = f"{message}: its address is in use", "choose another port, or stop what listens there"
     elif "could not create shared memory segment" in text or "could not map anonymous shared memory" in text:
