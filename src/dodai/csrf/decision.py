@@ -198,7 +198,7 @@ def _judge_fetch_site(value: str, origin: str | None, host: str, origins: Origin
 def _judge_origin(sent: str | None, header: str, host: str, origins: Origins) -> Provenance:
     if sent == "null":
         return Provenance("hostile", "origin_null")
-    parsed = parse_origin(sent) if sent is not None else None
+    parsed = sent if sent in origins.public else parse_origin(sent) if sent is not None else None
     if parsed is None:
         return Provenance("hostile", f"{header}_invalid")
     if parsed in origins.public:

@@ -30,6 +30,7 @@ from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.token import KeyRing, verify
 
 Headers = Sequence[tuple[bytes, bytes]]
+Sent = Mapping[bytes, Sequence[bytes]]
 Subject = Callable[[Mapping[str, Any]], object]
 """Names the session or user of a request from its cookies and headers: stable for the session, None for nobody."""
 
@@ -106,38 +107,32 @@ class Gate:
         today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
         return exemption, decide_exempt(holds=exemption.holds(today))
 
-    def length(self, headers: Headers, limit_bytes: int) -> Decision | None:
+    def length(self, sent: Sent, limit_bytes: int) -> Decision | None:
         """The refusal that the declared length of a body calls for, or None."""
-        declared = {value for name, value in headers if name.lower() == b"content-length"}
-        if not declared:
+        declared = sent.get(b"content-length")
+        if declared is None:
             return None
-        text = next(iter(declared))
-        if len(declared) > 1 or not text.isdigit() or not text.isascii() or len(text) > 18:
+        text = declared[0]
+        if len(set(declared)) > 1 or not text.isdigit() or not text.isascii() or len(text) > 18:
             return LENGTH_INVALID
         return TOO_LARGE if int(text) > limit_bytes else None
 
-    def provenance(self, headers: Headers, peer: str) -> Provenance:
+    def provenance(self, sent: Sent, peer: str) -> Provenance:
         """What the headers say about where the request comes from; `peer` is the address of the other end."""
-        sent: dict[bytes, list[str]] = {}
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered in _PROVENANCE:
-                sent.setdefault(lowered, []).append(value.decode("latin-1"))
-        none: list[str] = []
         return judge_provenance(
-            fetch_site=sent.get(b"sec-fetch-site", none),
-            origin=sent.get(b"origin", none),
-            referer=sent.get(b"referer", none),
+            fetch_site=[value.decode("latin-1") for value in sent.get(b"sec-fetch-site", ())],
+            origin=[value.decode("latin-1") for value in sent.get(b"origin", ())],
+            referer=[value.decode("latin-1") for value in sent.get(b"referer", ())],
             host=self._host(sent, peer),
             origins=self.origins,
         )
 
-    def header_token(self, headers: Headers, visitor: Visitor) -> TokenState | None:
+    def header_token(self, sent: Sent, visitor: Visitor) -> TokenState | None:
         """The state of the token in the header; None when there is no such header and the body has to be searched."""
         if visitor.cookie_state == "duplicated":
             return "cookie_duplicated"
-        values = [value for name, value in headers if name.lower() == self.header]
-        if not values:
+        values = sent.get(self.header)
+        if values is None:
             return None
         return self.token(values[0].decode("latin-1"), visitor) if len(values) == 1 else "duplicated"
 
@@ -190,12 +185,22 @@ class Gate:
                 context.route = route.partition(" ")[2] if route else None
         return refusal
 
-    def _host(self, sent: Mapping[bytes, list[str]], peer: str) -> str:
+    def _host(self, sent: Sent, peer: str) -> str:
+        if self.origins.public:
+            return ""
         forwarded = sent.get(b"x-forwarded-host")
         if forwarded and self.proxies and is_in(peer, self.proxies):
-            return forwarded[-1].rpartition(",")[2].strip()
-        hosts = sent.get(b"host", [])
-        return hosts[0] if len(hosts) == 1 else ""
+            return forwarded[-1].rpartition(b",")[2].strip().decode("latin-1")
+        hosts = sent.get(b"host", ())
+        return hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+
+
+def collect(headers: Headers) -> Sent:
+    """The values of every header by its lower-case name, in the order in which they came."""
+    sent: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        sent.setdefault(name.lower(), []).append(value)
+    return sent
 
 
 def is_plain_loopback(origins: Iterable[str]) -> bool:
@@ -220,6 +225,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-_PROVENANCE = frozenset({b"sec-fetch-site", b"origin", b"referer", b"host", b"x-forwarded-host"})

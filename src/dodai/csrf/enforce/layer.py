@@ -13,7 +13,7 @@ from dodai.core.request import RequestContext, bind, current, format_request_id,
 from dodai.csrf.body import open_search
 from dodai.csrf.codes import FOREIGN_ORIGIN
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
-from dodai.csrf.enforce.gate import TOO_LARGE, BodyTooLargeError, Gate
+from dodai.csrf.enforce.gate import TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
 from dodai.csrf.enforce.script import REFRESH_SCRIPT
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
@@ -79,19 +79,19 @@ class CsrfLayer:
     async def _unsafe(
         self, scope: Scope, receive: Receive, send: Send, visitor: Visitor, context: RequestContext
     ) -> None:
-        gate, headers = self.gate, scope["headers"]
+        gate, sent = self.gate, collect(scope["headers"])
         probe = scope["path"] == PROBE_PATH
         route = None if probe else gate.route(scope)
         limit = _PROBE_BYTES if probe else gate.policy.limit_bytes(route)
-        decision = gate.length(headers, limit)
+        decision = gate.length(sent, limit)
         exempt = gate.exemption(route)
         if decision is None and exempt is not None:
             decision = exempt[1]
         if decision is None:
-            provenance = gate.provenance(headers, _peer(scope))
+            provenance = gate.provenance(sent, _peer(scope))
             state: TokenState | None = None
             if gate.needs_token(provenance):
-                found = await _find_token(gate, headers, visitor, receive, limit)
+                found = await _find_token(gate, sent, visitor, receive, limit)
                 if isinstance(found, Decision):
                     decision = found
                 else:
@@ -142,7 +142,7 @@ class CsrfLayer:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         gate = self.gate
         exempt = gate.exemption(gate.route(scope))
-        decision = exempt[1] if exempt else decide_websocket(gate.provenance(scope["headers"], _peer(scope)))
+        decision = exempt[1] if exempt else decide_websocket(gate.provenance(collect(scope["headers"]), _peer(scope)))
         gate.note(decision, context)
         if not gate.enforces(decision):
             await self.app(scope, receive, send)
@@ -164,7 +164,7 @@ class CsrfLayer:
             await _answer(send, scope, 200, headers, REFRESH_SCRIPT.encode())
             return
         gate = self.gate
-        provenance = gate.provenance(scope["headers"], _peer(scope))
+        provenance = gate.provenance(collect(scope["headers"]), _peer(scope))
         if provenance.state in ("hostile", "trusted"):
             decision = decide_websocket(provenance) if provenance.state == "hostile" else _NOT_OURS
             gate.note(decision, context)
@@ -192,14 +192,13 @@ async def send_refusal(
 
 
 async def _find_token(
-    gate: Gate, headers: Any, visitor: Visitor, receive: Receive, limit: int
+    gate: Gate, sent: Sent, visitor: Visitor, receive: Receive, limit: int
 ) -> tuple[TokenState, Receive] | Decision:
     """The state of the token and a `receive` that repeats what was read, or a refusal for another reason."""
-    state = gate.header_token(headers, visitor)
+    state = gate.header_token(sent, visitor)
     if state is not None:
         return state, receive
-    types = [value for name, value in headers if name.lower() == b"content-type"]
-    search = open_search(types, gate.policy.field, gate.policy.search_bytes)
+    search = open_search(sent.get(b"content-type", ()), gate.policy.field, gate.policy.search_bytes)
     if isinstance(search, str):
         return ("unreadable" if search == "unreadable" else "missing"), receive
     first, rest, more = b"", bytearray(), True

@@ -45,7 +45,7 @@ def csrf_field(request: Any = None) -> Html:
 
 
 def csrf_headers(request: Any = None) -> Html:
-    """A JSON object with the token header, escaped for an attribute: `hx-headers='{{ csrf_headers() }}'`."""
+    """A JSON object with the token header, escaped for the `hx-headers` attribute of HTMX."""
     visitor = _visitor(request)
     return Html(escape(json.dumps({visitor.policy.header: visitor.token()}), quote=True))
 
