@@ -22,6 +22,7 @@ Declared = Literal["met", "todo", "context"]
 State = Literal["pass", "fail", "stale", "todo", "context"]
 RED: tuple[State, ...] = ("fail", "stale")
 CONDITIONS = ("test", "drill", "step", "file", "rows")
+REFINEMENTS = ("contains", "before")
 GOOD_OUTCOMES = frozenset({"ok", "done", "already"})
 TEST_REPORT = ".dodai/reports/tests.xml"
 REHEARSAL_REPORT = "examples/quiz/.dodai/rehearsals/latest/report.json"
@@ -88,7 +89,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
     if row.state == "met" and row.missing:
         raise ValueError(f"row `{row.id}` is met and yet says what is `missing`")
     for condition in row.conditions:
-        if sum(kind in condition for kind in CONDITIONS) != 1 or set(condition) - {*CONDITIONS, "contains"}:
+        if sum(kind in condition for kind in CONDITIONS) != 1 or set(condition) - {*CONDITIONS, *REFINEMENTS}:
             raise ValueError(f"row `{row.id}`: a condition has exactly one of {', '.join(CONDITIONS)}: {condition}")
     return row
 
@@ -217,7 +218,9 @@ def _check(condition: Mapping[str, str], seen: Seen, done: Mapping[str, Judged])
     if not _same_commit(report.commit, seen.commit):
         other = f"commit {report.commit}" if report.commit else "an unknown commit"
         return Check(condition, "stale", f"the report is of {other}: run `{target}`")
-    return Check(condition, *(_test(name, report) if isinstance(report, TestReport) else _part(kind, name, report)))
+    if isinstance(report, TestReport):
+        return Check(condition, *_test(name, report))
+    return Check(condition, *_part(kind, name, condition.get("before", ""), report))
 
 
 def _same_commit(reported: str, here: str) -> bool:
@@ -240,12 +243,17 @@ def _test(name: str, report: TestReport) -> tuple[State, str]:
     return ("fail", f"`{worst[0]}`: {worst[1]}") if worst else ("pass", "")
 
 
-def _part(kind: str, name: str, report: Rehearsal) -> tuple[State, str]:
+def _part(kind: str, name: str, before: str, report: Rehearsal) -> tuple[State, str]:
     parts = report.drills if kind == "drill" else report.steps
-    if name not in parts:
-        return "fail", f"{kind} `{name}` is not in the rehearsal's report"
-    outcome = parts[name]
-    return ("pass", "") if outcome in GOOD_OUTCOMES else ("fail", f"{kind} `{name}`: {outcome}")
+    for wanted in filter(None, (name, before)):
+        if wanted not in parts:
+            return "fail", f"{kind} `{wanted}` is not in the rehearsal's report"
+        if parts[wanted] not in GOOD_OUTCOMES:
+            return "fail", f"{kind} `{wanted}`: {parts[wanted]}"
+    order = list(parts)
+    if before and order.index(name) > order.index(before):
+        return "fail", f"{kind} `{name}` does not come before `{before}`"
+    return "pass", ""
 
 
 def _file(path: str, words: str, seen: Seen) -> tuple[State, str]:

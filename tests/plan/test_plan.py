@@ -231,7 +231,11 @@ def test_without_a_report_the_row_is_red_and_says_what_to_run():
 REPORT = {
     "commit": "c1",
     "drills": [{"id": "good", "outcome": "ok"}, {"id": "bad", "outcome": "failed"}],
-    "steps": [{"id": "migrate", "outcome": "done"}, {"id": "smoke", "outcome": "failed"}],
+    "steps": [
+        {"id": "migrate", "outcome": "done"},
+        {"id": "start", "outcome": "already"},
+        {"id": "smoke", "outcome": "failed"},
+    ],
 }
 
 
@@ -244,6 +248,10 @@ REPORT = {
         ({"step": "migrate"}, "pass"),
         ({"step": "smoke"}, "fail"),
         ({"step": "absent"}, "fail"),
+        ({"step": "migrate", "before": "start"}, "pass"),
+        ({"step": "start", "before": "migrate"}, "fail"),
+        ({"step": "migrate", "before": "smoke"}, "fail"),
+        ({"step": "migrate", "before": "absent"}, "fail"),
     ],
 )
 def test_drills_and_steps_are_read_from_the_rehearsal(condition, state):
