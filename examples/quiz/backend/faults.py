@@ -22,6 +22,8 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (psycopg.errors.DeadlockDetected, grpc.StatusCode.ABORTED),
     (psycopg.OperationalError, grpc.StatusCode.UNAVAILABLE),
     (psycopg.errors.IntegrityError, grpc.StatusCode.FAILED_PRECONDITION),
+    # What no column can hold: a NUL in a text, say.
+    (psycopg.DataError, grpc.StatusCode.INVALID_ARGUMENT),
 )
 
 

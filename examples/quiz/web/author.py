@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from contract import quiz_pb2 as pb
 from web.backend import BackendError
-from web.pages import at_hand, signed_in, wants_piece
+from web.pages import at_hand, question_of, signed_in, wants_piece
 from web.words import lang_of
 
 
@@ -40,7 +40,7 @@ async def preview(request: Request) -> Response:
 
 
 async def edit(request: Request) -> Response:
-    question = await at_hand(request).backend.get_question(request.path_params["question"])
+    question = await at_hand(request).backend.get_question(question_of(request))
     if not question.mine:
         signed_in(request)
         raise HTTPException(403)
@@ -60,7 +60,7 @@ async def edit(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     """One form, two buttons: `intent` says whether the question is saved or deleted."""
-    question = request.path_params["question"]
+    question = question_of(request)
     form = await request.form()
     if form.get("intent") == "delete":
         await at_hand(request).backend.delete_question(question)
@@ -77,7 +77,7 @@ async def change(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """Asked for by quiz.js, which then takes the row out of the page."""
-    await at_hand(request).backend.delete_question(request.path_params["question"])
+    await at_hand(request).backend.delete_question(question_of(request))
     return Response(status_code=200)
 
 

@@ -9,23 +9,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from web.pages import at_hand, wants_piece
+from web.pages import at_hand, question_of, wants_piece
 
 
 async def star(request: Request) -> Response:
     """`{"starred": true}` in, the same out: what is said twice is true once."""
     try:
         said = json.loads(await request.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HTTPException(400) from None
     if not isinstance(said, dict) or not isinstance(said.get("starred"), bool):
         raise HTTPException(422)
-    starred = await at_hand(request).backend.star(request.path_params["question"], starred=said["starred"])
+    starred = await at_hand(request).backend.star(question_of(request), starred=said["starred"])
     return JSONResponse({"starred": starred})
 
 
 async def report(request: Request) -> Response:
-    question = request.path_params["question"]
+    question = question_of(request)
     form = await request.form()
     await at_hand(request).backend.report(question, str(form.get("reason", "")))
     if wants_piece(request):

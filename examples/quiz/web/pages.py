@@ -21,6 +21,7 @@ from web.visitor import Provider, Visitor, visitor_of
 from web.words import LANGS, Words, lang_of
 
 TOPICS = ("art", "history", "places", "science", "words")
+LARGEST_ID = 2**63 - 1
 REASONS = ("wrong", "unclear", "unkind")
 
 
@@ -82,6 +83,14 @@ def signed_in(request: Request) -> Visitor:
     if visitor is None:
         raise HTTPException(401)
     return visitor
+
+
+def question_of(request: Request) -> int:
+    """The question in the path; a number that no question can have is a page that does not exist."""
+    question: int = request.path_params["question"]
+    if question > LARGEST_ID:
+        raise HTTPException(404)
+    return question
 
 
 def request_id() -> str:

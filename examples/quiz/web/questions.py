@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from contract import quiz_pb2 as pb
 from web.backend import BackendError
-from web.pages import TOPICS, at_hand, wants_piece
+from web.pages import TOPICS, at_hand, question_of, wants_piece
 from web.words import lang_of
 
 
@@ -36,13 +36,13 @@ async def next_question(request: Request) -> Response:
 
 
 async def question(request: Request) -> Response:
-    found = await at_hand(request).backend.get_question(request.path_params["question"])
+    found = await at_hand(request).backend.get_question(question_of(request))
     return _ask(request, found, str(uuid4()))
 
 
 async def answer(request: Request) -> Response:
     """The verdict itself rather than a redirect to it: the same form again gets the same verdict (`attempt`)."""
-    asked = request.path_params["question"]
+    asked = question_of(request)
     form = await request.form()
     choice, attempt = str(form.get("choice", "")), str(form.get("attempt", ""))
     if choice not in ("1", "2", "3", "4"):

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from web.pages import at_hand
+from web.pages import LARGEST_ID, at_hand
 
 TOLERANCE_S = 300
 
@@ -25,9 +25,11 @@ async def review(request: Request) -> Response:
         raise HTTPException(401)
     try:
         said = json.loads(body)
-        report, decision = int(said["report"]), str(said["decision"])
-    except (ValueError, KeyError, TypeError):
+        report, decision = said["report"], said["decision"]
+    except (ValueError, RecursionError, KeyError, TypeError):
         raise HTTPException(422) from None
+    if not (isinstance(report, int) and 0 < report <= LARGEST_ID and isinstance(decision, str)):
+        raise HTTPException(422)
     await at_hand(request).backend.decide_report(report, decision)
     return JSONResponse({"report": report, "decision": decision})
 
