@@ -82,6 +82,11 @@ class Author:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+def is_gone(conn: Connection) -> bool:
+    """Asked anew each time: a connection can be lost between two lines."""
+    return conn.closed
+
+
 def sqlstate(error: BaseException) -> str:
     """The five-character SQLSTATE an error carries; "" when the server sent none (a lost connection)."""
     return str(getattr(error, "sqlstate", None) or "")

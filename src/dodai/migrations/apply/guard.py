@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
 from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy, looks_pooled
-from dodai.migrations.ports import Connect, Connection
+from dodai.migrations.ports import Connect, Connection, is_database_error, is_gone
 
 Note = Callable[[str], None]
 
@@ -80,7 +80,15 @@ def _unlock(conn: Connection) -> None:
     """A lost connection has given the lock back by itself; a lock that is not ours to give back means a pooler."""
     if conn.closed:
         return
-    if not conn.execute(f"SELECT pg_advisory_unlock({GOOSE_LOCK_ID})", prepare=False).fetchone()[0]:
+    try:
+        if conn.info.transaction_status:
+            conn.execute("ROLLBACK")
+        ours = conn.execute(f"SELECT pg_advisory_unlock({GOOSE_LOCK_ID})", prepare=False).fetchone()[0]
+    except Exception as error:
+        if is_database_error(error) and is_gone(conn):
+            return
+        raise
+    if not ours:
         raise _pooled("the migration lock was taken on another server connection than it was given back on")
 
 

@@ -1,0 +1,64 @@
+"""Databases, targets and the real goose for the migration tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tests.postgres_fixture import database, postgres  # noqa: F401
+
+from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Author, Connection
+from dodai.migrations.run import Target
+from dodai.providers.postgres.connection import connect
+
+FAST = MigrationsPolicy(lock_timeout_s=0.1, lock_patience_s=2.0, runner_patience_s=20.0)
+
+
+@pytest.fixture
+def make_target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F811
+    """A target over files given as name to SQL; each connection is a new one to the test's database."""
+
+    def make(files: Mapping[str, str], policy: MigrationsPolicy = FAST) -> Target:
+        folder = tmp_path / policy.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+        return Target(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"))
+
+    return make
+
+
+@pytest.fixture
+def conn(database: str) -> Iterator[Connection]:  # noqa: F811
+    """A connection that shows what is in the test's database."""
+    opened = connect(database, autocommit=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def goose_source() -> Path:
+    """goose's own source in the Go module cache; skipped where it is not, an error in CI."""
+    roots = [os.environ.get("GOMODCACHE", "")]
+    roots += [f"{path}/pkg/mod" for path in os.environ.get("GOPATH", "").split(os.pathsep) if path]
+    roots.append(str(Path.home() / "go" / "pkg" / "mod"))
+    for root in filter(None, roots):
+        found = sorted(Path(root, "github.com", "pressly", "goose").glob("v3@*"))
+        if found:
+            return found[-1]
+    if os.environ.get("DODAI_TEST_REQUIRE_ALL") == "1":
+        pytest.fail("`goose` is absent: its source is not in the Go module cache", pytrace=False)
+    pytest.skip("`goose` is absent: its source is not in the Go module cache")
+
+
+def up(*statements: str, down: tuple[str, ...] = (), head: str = "") -> str:
+    """A goose file."""
+    body = head + "-- +goose Up\n" + "".join(f"{s}\n" for s in statements)
+    return body + ("-- +goose Down\n" + "".join(f"{s}\n" for s in down) if down else "")
+
+
+NO_TX = "-- +goose NO TRANSACTION\n"
