@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+from typing import TYPE_CHECKING
 
 import click
 
 from dodai.cli.progress import StepLines, finish
 from dodai.cli.session import Session, define
+
+if TYPE_CHECKING:
+    from dodai.engine.outcome import Outcome
+    from dodai.engine.stop import Stop
+    from dodai.wiring.local import LocalEnvironment
+
+LOOK_S = 0.2
 
 
 @define("up", summary="Run the whole system on this machine", example="dodai up")
@@ -18,47 +25,44 @@ def command(session: Session, env: str) -> int:
 
 
 async def _up(session: Session, env: str) -> int:
-    from dodai.engine.execute import execute, resume
     from dodai.engine.stop import install_signal_stop
     from dodai.wiring.local import LocalEnvironment
 
     environment = LocalEnvironment.of(session.project, env)
     host = await environment.open(detached=False)
+    stop = install_signal_stop(asyncio.get_running_loop())
     try:
-        tree = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
-        request = await environment.request("up", tree)
-        stop = install_signal_stop(asyncio.get_running_loop())
-        sink = StepLines(session.output)
-        try:
-            with environment.journal() as journal:
-                lease = environment.lease(request)
-                if await journal.unfinished(env):
-                    session.output.say("the last run was cut short; taking it back first")
-                    await resume(journal, lease, env, environment.build, undo=True, stop=stop)
-                outcome = await execute(environment.build(request), journal, lease, sink=sink, stop=stop)
-        finally:
-            stop.uninstall()
-        code = finish(session.output, outcome)
+        code = finish(session.output, await _start(session, environment, stop))
         if code:
             return code
         session.output.line(f"{(await host.status()).edge}  serves {session.project.manifest.name}; Ctrl-C stops all")
-        return await _until_stopped(session, environment)
+        return await _until_stopped(session, environment, stop)
     finally:
         session.output.say("stopping")
         await host.down()
+        stop.uninstall()
 
 
-async def _until_stopped(session: Session, environment: object) -> int:
+async def _start(session: Session, environment: LocalEnvironment, stop: Stop) -> Outcome:
+    """Carry out the deploy plan for the tree as it is; what an earlier, killed `up` left half done goes first."""
+    from dodai.engine.execute import execute, resume
+
+    env = environment.environment.name
+    tree = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
+    request = await environment.request("up", tree)
+    sink = StepLines(session.output)
+    with environment.journal() as journal:
+        lease = environment.lease(request)
+        if await journal.unfinished(env):
+            session.output.say("the last run was cut short; taking it back first")
+            await resume(journal, lease, env, environment.build, undo=True, stop=stop)
+        return await execute(environment.build(request), journal, lease, sink=sink, stop=stop)
+
+
+async def _until_stopped(session: Session, environment: LocalEnvironment, stop: Stop) -> int:
     """0 once a person ended it, 4 when the host went away by itself."""
-    from dodai.wiring.local import LocalEnvironment
-
-    assert isinstance(environment, LocalEnvironment)  # noqa: S101 - for the type checker; imports stay on demand
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, over.set)
     told: dict[str, int] = {}
-    while not over.is_set():
+    while stop.count == 0:
         status = await environment.host.status()
         if not status.running:
             session.output.say("the host ended; `dodai up` starts it again")
@@ -67,8 +71,5 @@ async def _until_stopped(session: Session, environment: object) -> int:
             if instance.restarts > told.get(instance.service, 0):
                 told[instance.service] = instance.restarts
                 session.output.say(f"{instance.service} ended and was started again; its output: {instance.log}")
-        try:
-            await asyncio.wait_for(over.wait(), timeout=1.0)
-        except TimeoutError:
-            continue
+        await asyncio.sleep(LOOK_S)
     return 0
