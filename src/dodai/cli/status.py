@@ -22,7 +22,7 @@ def command(session: Session, env: str) -> int:
 
     async def look() -> tuple[HostStatus, PlanEntry | None]:
         status = await environment.host.status()
-        if not (environment.folder / "journal.sqlite").exists():
+        if not environment.has_journal:
             return status, None
         with environment.journal() as journal:
             return status, await journal.unfinished(env)

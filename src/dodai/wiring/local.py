@@ -116,6 +116,11 @@ class LocalEnvironment:
         edge = (await self.host.status()).edge
         return (edge, edge.replace("127.0.0.1", "localhost")) if edge else ()
 
+    @property
+    def has_journal(self) -> bool:
+        """Whether anything was ever done here; looking must not create a journal."""
+        return (self.folder / "journal.sqlite").exists()
+
     def journal(self) -> SqliteJournal:
         return SqliteJournal(self.folder / "journal.sqlite")
 
