@@ -294,13 +294,13 @@ def as_text(judged: Sequence[Judged], commit: str) -> str:
     for each in judged:
         lines.append(f"{each.state:8}{each.row.id:{width}}  {each.sentence.text}")
         lines += [f"{'':8}{'':{width}}    {remark}" for remark in _remarks(each)]
-    summary = ", ".join(f"{count} {state}" for state, count in counts(judged).items())
-    return "\n".join([*lines, f"\n{len(judged)} sentences at {commit or 'an unknown commit'}: {summary}"]) + "\n"
+    return (
+        "\n".join([*lines, f"\n{len(judged)} sentences at {commit or 'an unknown commit'}: {_summary(judged)}"]) + "\n"
+    )
 
 
 def as_markdown(judged: Sequence[Judged], commit: str) -> str:
-    summary = ", ".join(f"{count} {state}" for state, count in counts(judged).items())
-    parts = [f"# Phase2: what is met\n\nCommit `{commit}`: {summary}."]
+    parts = [f"# Phase2: what is met\n\nCommit `{commit}`: {_summary(judged)}."]
     table: list[str] = []
     for each in judged:
         if each.sentence.level:
@@ -343,6 +343,10 @@ def as_json(judged: Sequence[Judged], commit: str, *, strict: bool) -> dict[str,
     }
 
 
+def _summary(judged: Sequence[Judged]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts(judged).items())
+
+
 def _remarks(each: Judged) -> list[str]:
     if each.state == "todo":
         return [f"missing: {each.row.missing}", *(["its conditions hold already: call it met"] if each.ready else [])]
@@ -360,12 +364,8 @@ def look(root: Path) -> Seen:
         return found.read_text("utf-8") if found.is_file() else None
 
     junit, report = read(TEST_REPORT), read(REHEARSAL_REPORT)
-    return Seen(
-        commit_of(root),
-        test_report(junit) if junit else None,
-        rehearsal(report) if report else None,
-        read,
-    )
+    tests, rehearsed = test_report(junit) if junit else None, rehearsal(report) if report else None
+    return Seen(commit_of(root), tests, rehearsed, read)
 
 
 def commit_of(root: Path) -> str:
