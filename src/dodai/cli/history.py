@@ -34,9 +34,8 @@ def command(session: Session, env: str, limit: int) -> int:
         for entry in entries:
             request = entry.request
             state = entry.state or "unfinished"
-            session.output.line(
-                f"{entry.begun_at[:19]}Z  {state:12} {request.kind:8} {request.release or '-':16} by {request.actor}  {entry.plan_id}"
-            )
+            what = f"{state:12} {request.kind:8} {request.release or '-':16}"
+            session.output.line(f"{entry.begun_at[:19]}Z  {what} by {request.actor}  {entry.plan_id}")
         session.output.say(f"the audit log is whole: {head.seq} events, head {head.hash[:12]}")
     return 0 if entries else 1
 

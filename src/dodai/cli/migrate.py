@@ -22,10 +22,11 @@ def command() -> None:
 @click.option("--allow-missing", is_flag=True, help="Apply files that sort before applied ones.")
 def up(session: Session, env: str, allow_missing: bool) -> int:
     from dodai.migrations import run
-    from dodai.wiring.migrations import database_url, target
+    from dodai.wiring.local import database_to_migrate
+    from dodai.wiring.migrations import target
 
     project = session.project
-    with database_url(project, env) as url:
+    with database_to_migrate(project, env) as url:
         place = target(project, project.root, lambda: url)
         applied = run.up(place, allow_missing=allow_missing, note=session.output.say)
     if session.output.as_json:
@@ -43,10 +44,11 @@ def up(session: Session, env: str, allow_missing: bool) -> int:
 @click.option("--env", default="local", show_default=True, help="Whose local database, when no URL is given.")
 def status(session: Session, env: str) -> int:
     from dodai.migrations import run
-    from dodai.wiring.migrations import database_url, target
+    from dodai.wiring.local import database_to_migrate
+    from dodai.wiring.migrations import target
 
     project = session.project
-    with database_url(project, env) as url:
+    with database_to_migrate(project, env) as url:
         seen = run.status(target(project, project.root, lambda: url))
     if session.output.as_json:
         document = seen.as_json()

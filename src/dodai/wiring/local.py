@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -182,6 +183,28 @@ class LocalEnvironment:
             arguments=previous,
         )
         return deploy(request, self.project.policy, self.ports(self.project.root))
+
+
+@contextlib.contextmanager
+def database_to_migrate(project: Project, env: str) -> Iterator[str]:
+    """The direct URL to migrate: what the variable of `[database]` says, else the local database of `env`.
+
+    A local database that nobody runs is run for the length of the block: one command is enough in development.
+    """
+    policy = project.policy.database
+    given = os.environ.get(policy.variable)
+    if given:
+        yield given
+        return
+    environment = LocalEnvironment.of(project, env)
+    if asyncio.run(environment.database.running()):
+        yield environment.database.url()
+        return
+    from dodai.providers.postgres.durable import durable
+
+    with durable(environment.folder / "postgres", major=policy.major) as cluster:
+        cluster.ensure_database(policy.name)
+        yield cluster.dsn(policy.name)
 
 
 def actor() -> str:

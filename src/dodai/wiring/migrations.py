@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from dodai import __version__
@@ -39,30 +37,3 @@ def migration_steps(project: Project, root: Path, url: Callable[[], str]) -> tup
     if policy is None or not (root / policy.folder).is_dir():
         return ()
     return (run.step(target(project, root, url)),)
-
-
-@contextlib.contextmanager
-def database_url(project: Project, env: str) -> Iterator[str]:
-    """The direct URL to migrate: what the environment variable of `[database]` says, else the local database of `env`.
-
-    A local database that nobody runs is run for the length of the block: one command is enough in development.
-    """
-    given = os.environ.get(project.policy.database.variable)
-    if given:
-        yield given
-        return
-    import asyncio
-
-    from dodai.wiring.local import LocalEnvironment
-
-    environment = LocalEnvironment.of(project, env)
-    database = environment.database
-    if asyncio.run(database.running()):
-        yield database.url()
-        return
-    from dodai.providers.postgres.durable import durable
-
-    policy = project.policy.database
-    with durable(environment.folder / "postgres", major=policy.major) as cluster:
-        cluster.ensure_database(policy.name)
-        yield cluster.dsn(policy.name)
