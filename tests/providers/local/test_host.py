@@ -7,6 +7,7 @@ import socket
 import stat
 import sys
 import time
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -338,6 +339,85 @@ async def test_a_secret_given_to_a_service_is_in_no_argv_and_no_file(host, tree)
         assert "s3cret" not in text_of(f"/proc/{pid}/cmdline")
     for path in host.folder.path.rglob("*"):
         assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
+
+
+async def test_a_secret_that_a_service_prints_is_hidden_in_its_log(host, tree):
+    """Values under telling names, the keys of a ring and the password of a URL; in pieces, too."""
+    code = (
+        "import os, time\n"
+        "text = ' '.join(os.environ[n] for n in ('SESSION_SECRET', 'DODAI_CSRF_KEYS', 'DATABASE_URL'))\n"
+        "for part in (text[:9], text[9:40], text[40:] + chr(10), text): print(part, end='', flush=True)\n"
+    )
+    secrets = {
+        "SESSION_SECRET": "correct-horse-battery",
+        "DODAI_CSRF_KEYS": "k1:first-ring-key,k2:second-ring-key",
+        "DATABASE_URL": "postgresql://app:p%40ssw0rd-x@127.0.0.1/app",
+    }
+    await host.start(ServiceSpec(name="web", command=(sys.executable, "-c", code)), "r1", str(tree), secrets)
+    assert (await host.probe("web", "r1", wait_s=10)).state == "exited"
+    output = await host.tail("web", "r1")
+    assert len(output) == 2
+    assert output[0] == output[1]
+    assert "postgresql://app:[secret]@127.0.0.1/app" in output[0]
+    log = text_of(host.folder.path / "logs" / "web-r1.log")
+    assert not any(word in log for word in ("horse", "ring-key", "ssw0rd"))
+
+
+async def test_a_host_that_hangs_is_brought_down_all_the_same(tmp_path, tree):
+    """Frozen, it answers nobody; its id and start time say which process to end."""
+    folder = tmp_path / "env"
+    host = await open_host(folder, "test", detached=True)
+    await host.start(spec(), "r1", str(tree), {})
+    pid = (await host.status()).pid
+    os.kill(pid, signal.SIGSTOP)
+    await replace(host, patience_s=0.2).down()
+    assert start_time(pid) is None
+    assert not marked(folder)
+    assert not (await host.status()).running
+
+
+async def test_an_address_once_given_does_not_change_under_its_users(host, tree, serving):
+    """Another port for a running service or edge is refused; the same one is fine."""
+    await serving("r1")
+    url = await host.edge(EdgeSpec(routes=(("/", "web"),)))
+    port = int(url.rpartition(":")[2])
+    assert await host.edge(EdgeSpec(routes=(("/", "web"),), port=port)) == url
+    for call in (host.edge(EdgeSpec(routes=(), port=port + 1)), host.address("web", port + 1)):
+        with pytest.raises(DodaiError) as caught:
+            await call
+        assert caught.value.code.id == "DOD394"
+
+
+async def test_ports_are_kept_from_one_host_to_the_next(host, tree, serving):
+    """A bookmark of the development site, or a client's configuration, stays right."""
+    await serving("r1")
+    before = (await host.edge(EdgeSpec(routes=(("/", "web"),))), await host.address("web"))
+    await host.down()
+    again = await open_host(host.folder.path, "test", detached=False)
+    assert (await again.edge(EdgeSpec(routes=(("/", "web"),))), await again.address("web")) == before
+    await again.down()
+
+
+async def test_a_release_that_exited_can_be_started_again(host, tree):
+    """Its files were mended, or its dependency is back."""
+    (tree / "exit-at-boot").touch()
+    await host.start(spec(), "r1", str(tree), {})
+    assert (await host.probe("web", "r1", wait_s=10)).state == "exited"
+    (tree / "exit-at-boot").unlink()
+    await host.start(spec(), "r1", str(tree), {})
+    assert (await host.probe("web", "r1", wait_s=10)).ready
+
+
+async def test_a_call_the_host_does_not_know_or_cannot_read_does_not_end_it(host):
+    """A client of another version, or a broken one."""
+    for line in (b'{"id": 1, "call": "__init__", "args": {}}\n', b'{"id": 1, "call": "switch", "args": {}}\n', b"{\n"):
+        reader, writer = await asyncio.open_unix_connection(str(host.folder.socket))
+        writer.write(line)
+        writer.write_eof()
+        answer = await reader.read()
+        assert b'"error"' in answer or answer == b""
+        writer.close()
+    assert (await host.status()).running
 
 
 async def test_an_older_fencing_token_changes_nothing(host, tree, serving):

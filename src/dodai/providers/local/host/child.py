@@ -150,6 +150,7 @@ class Child:
         await asyncio.wait(self._tasks[:2], timeout=OUTPUT_AFTER_EXIT_S)
         for task in self._tasks[:2]:
             task.cancel()
+        self.log.flush()
         self.exited.set_result(self._reported if self._reported is not None else code if code >= 0 else 128 - code)
 
 

@@ -7,10 +7,11 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,16 +35,21 @@ from dodai.providers.local.host.state import Folder
 CALL_S = 30.0
 MARGIN_S = 5.0
 START_S = 15.0
+DOWN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class HostClient:
-    """`dodai.operations.ports.Host` over a socket. A connection per call: nothing to keep, nothing to break."""
+    """`dodai.operations.ports.Host` over a socket. A connection per call: nothing to keep, nothing to break.
+
+    `lifeline` is the descriptor a bound host lives by, `patience_s` how long `down` waits before it kills the host.
+    """
 
     folder: Folder
     env: str
     token: int | None = None
     lifeline: int = -1
+    patience_s: float = DOWN_S
 
     def under(self, token: int) -> HostClient:
         return replace(self, token=token)
@@ -93,17 +99,31 @@ class HostClient:
     async def down(self) -> None:
         if state.is_held(self.folder):
             with contextlib.suppress(DodaiError):
-                await self._call("down", 4 * CALL_S)
-            await _until(lambda: not state.is_held(self.folder), CALL_S, f"the host of `{self.env}` does not end")
+                await self._call("down", self.patience_s)
+            if (
+                not await _until(lambda: not state.is_held(self.folder), min(MARGIN_S, self.patience_s))
+                and not await self._kill()
+            ):
+                message = f"the host of `{self.env}`, pid `{state.read_known(self.folder).pid}`, does not end"
+                raise DodaiError(DEADLINE_PASSED, message, "end that process by hand", "provider", 4)
         if self.lifeline >= 0:
             with contextlib.suppress(OSError):
                 os.close(self.lifeline)
+
+    async def _kill(self) -> bool:
+        """Whether a host that answers no more could be ended; the lifelines end what it ran."""
+        pid = state.living_pid(self.folder)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        ended = await _until(lambda: not state.is_held(self.folder), MARGIN_S)
+        await asyncio.to_thread(state.end_leftovers, self.folder)
+        return ended
 
     async def _call(self, name: str, deadline_s: float = CALL_S, /, **arguments: Any) -> Any:
         """The result of one call; the host's own error, or DOD398 when there is no host, DOD392 when it is mute."""
         call = {"id": next(_IDS), "call": name, "args": arguments, "deadline_s": deadline_s, "token": self.token}
         try:
-            async with asyncio.timeout(deadline_s + MARGIN_S):
+            async with asyncio.timeout(deadline_s + min(MARGIN_S, deadline_s)):
                 answer = await self._exchange(wire.line(call))
         except TimeoutError:
             raise DodaiError(
@@ -248,9 +268,11 @@ async def _until_answering(found: HostClient) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _until(condition: Any, bound_s: float, otherwise: str) -> None:
+async def _until(condition: Callable[[], bool], bound_s: float) -> bool:
+    """Whether it came true in time."""
     end = time.monotonic() + bound_s
     while not condition():
         if time.monotonic() > end:
-            raise DodaiError(DEADLINE_PASSED, otherwise, "end it by its process id", "provider", 4)
+            return False
         await asyncio.sleep(0.02)
+    return True

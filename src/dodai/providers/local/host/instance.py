@@ -14,7 +14,7 @@ from typing import Any
 from dodai.operations.ports import Instance, InstanceState, Probe, ProcessSpec, ProcessStatus, ServiceSpec
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host.child import Child, Command, log_path
-from dodai.providers.local.host.log_file import LogFile
+from dodai.providers.local.host.log_file import LogFile, secret_values
 from dodai.providers.local.host.probe import ask_grpc, ask_http
 from dodai.providers.local.loopback import free_port
 
@@ -30,9 +30,9 @@ OUTPUT_LINES = 40
 class Running:
     """A child, and the next one when it crashes while it is wanted."""
 
-    def __init__(self, name: str, folder: Path, log_name: str) -> None:
+    def __init__(self, name: str, log: LogFile) -> None:
         self.name = name
-        self.log = LogFile(log_path(folder, log_name))
+        self.log = log
         self.child: Child | None = None
         self.wanted = False  # restarted when it crashes
         self.stopping = False
@@ -112,7 +112,7 @@ class SimpleProcess(Running):
     """A process without releases: wanted from the moment it listens until it is ended."""
 
     def __init__(self, spec: ProcessSpec, base: Mapping[str, str], folder: Path) -> None:
-        super().__init__(spec.name, folder, spec.name)
+        super().__init__(spec.name, LogFile(log_path(folder, spec.name), secret_values(spec.env)))
         self.spec = spec
         self.folder = folder
         self.base = base
@@ -162,21 +162,19 @@ class SimpleProcess(Running):
 class ServiceProcess(Running):
     """A service of one release on a private port; wanted once traffic goes to it."""
 
-    def __init__(self, spec: ServiceSpec, release: str, tree: str, folder: Path, proxy: FaultProxy) -> None:
-        super().__init__(spec.name, folder, f"{spec.name}-{release}")
+    def __init__(
+        self, spec: ServiceSpec, release: str, tree: str, given: Mapping[str, str], folder: Path, proxy: FaultProxy
+    ) -> None:
+        log = LogFile(log_path(folder, f"{spec.name}-{release}"), secret_values({**spec.env, **given}))
+        super().__init__(spec.name, log)
         self.spec = spec
         self.release = release
         self.tree = tree
+        self.given = dict(given)
         self.proxy = proxy
-        self.given: Mapping[str, str] = {}
-        self.env: Mapping[str, str] = {}
+        self.base: Mapping[str, str] = {}
         self.port = 0
         self.live = False
-
-    def equip(self, given: Mapping[str, str], base: Mapping[str, str]) -> None:
-        """Keep the environment: `given` by the caller (to compare later), on top of the host's own."""
-        self.given = dict(given)
-        self.env = {**base, **given}
 
     @property
     def label(self) -> str:
@@ -188,7 +186,7 @@ class ServiceProcess(Running):
     def command(self) -> Command:
         self.port = free_port()
         cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
-        env = {**self.env, "PORT": str(self.port)}
+        env = {**self.base, **self.spec.env, **self.given, "PORT": str(self.port)}
         return Command(argv=self.spec.command, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
 
     def started(self) -> None:

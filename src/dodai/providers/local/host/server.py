@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,27 +40,34 @@ READS = ("probe", "tail", "status")
 
 async def serve(supervisor: Supervisor, path: Path) -> asyncio.Server:
     """The listening server; a socket left by a dead host is replaced (the folder's lock says it is dead)."""
+    calls: set[asyncio.Task[None]] = set()
     path.unlink(missing_ok=True)  # noqa: ASYNC240 - before anything is served
     before = os.umask(0o177)
     try:
         return await asyncio.start_unix_server(
-            lambda reader, writer: _connected(supervisor, reader, writer), str(path), limit=wire.LINE_BYTES
+            lambda reader, writer: _connected(supervisor, calls, reader, writer), str(path), limit=wire.LINE_BYTES
         )
     finally:
         os.umask(before)
 
 
-async def _connected(supervisor: Supervisor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    tasks: set[asyncio.Task[None]] = set()
+async def _connected(
+    supervisor: Supervisor,
+    calls: set[asyncio.Task[None]],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    mine: list[asyncio.Task[None]] = []
     try:
         if not _same_user(writer):
             return
         with contextlib.suppress(OSError, ValueError, asyncio.CancelledError):  # cancelled: the host is ending
             while line := await reader.readline():
                 task = asyncio.get_running_loop().create_task(_answer(supervisor, json.loads(line), writer))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-        for task in tasks:
+                calls.add(task)
+                task.add_done_callback(calls.discard)
+                mine.append(task)
+        for task in mine:
             if task.get_name() in READS:  # nobody listens any more; a change, though, is finished
                 task.cancel()
     finally:
@@ -76,6 +84,7 @@ async def _answer(supervisor: Supervisor, call: dict[str, Any], writer: asyncio.
     except DodaiError as error:
         answer["error"] = wire.error_data(error)
     except Exception as error:  # noqa: BLE001 - the host outlives a call that it cannot serve
+        traceback.print_exc()
         answer["error"] = wire.error_data(_unexpected(error))
     with contextlib.suppress(OSError):
         writer.write(wire.line(answer))

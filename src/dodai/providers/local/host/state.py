@@ -61,6 +61,7 @@ class Known:
 
     env: str = ""
     pid: int = 0
+    started: str = ""
     since: float = 0.0
     bound: bool = False
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -137,6 +138,21 @@ def write_known(folder: Folder, known: Known) -> None:
     values = {name: getattr(known, name) for name in Known.__dataclass_fields__}
     beside.write_text(json.dumps(values, default=dict) + "\n")
     beside.replace(folder.known)
+
+
+def start_ticks(pid: int) -> str:
+    """When the process was started, in the kernel's own count: with the id it names one process for ever."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def living_pid(folder: Folder) -> int:
+    """The host's process id, if it is certainly the host's; 0 otherwise."""
+    known = read_known(folder)
+    certain = bool(known.pid) and is_held(folder) and start_ticks(known.pid) == known.started
+    return known.pid if certain else 0
 
 
 def edge_key(folder: Folder) -> str:

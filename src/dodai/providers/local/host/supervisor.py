@@ -21,7 +21,14 @@ from dodai.operations.ports import (
     ServiceSpec,
     ServiceStatus,
 )
-from dodai.providers.local.codes import EXITED_AT_BOOT, NEVER_LISTENED, NO_INSTANCE, OTHER_SETTINGS, STALE_TOKEN
+from dodai.providers.local.codes import (
+    EXITED_AT_BOOT,
+    HOST_GONE,
+    NEVER_LISTENED,
+    NO_INSTANCE,
+    OTHER_SETTINGS,
+    STALE_TOKEN,
+)
 from dodai.providers.local.edge import Edge
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host import state
@@ -49,6 +56,7 @@ class Supervisor:
         self._processes: dict[str, SimpleProcess] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._edge: Edge | None = None
+        self._ending = False
         self.remember()
 
     def under(self, token: int) -> Supervisor:
@@ -75,11 +83,7 @@ class Supervisor:
         if proxy is not None and port in (0, proxy.port):
             return proxy
         if proxy is not None:
-            raise DodaiError(
-                OTHER_SETTINGS,
-                f"`{name}` has the address `{proxy.address}`, not port `{port}`",
-                f"`dodai down {self.env}` first, then start with the new port",
-            )
+            raise self._other_address(name, proxy.address, port)
         proxy = FaultProxy(name)
         await self._listen(proxy, port or self._ports.get(name, 0), chosen=port != 0)
         self._proxies[name] = proxy
@@ -104,6 +108,8 @@ class Supervisor:
         async with self._only(spec.name):
             process = self._processes.get(spec.name)
             if process is None or not process.alive:
+                if process is not None:
+                    await process.stop()
                 process = SimpleProcess(spec, self._base_environment(), self.folder.path)
                 self._processes[spec.name] = process
                 await process.start()
@@ -146,12 +152,14 @@ class Supervisor:
                     raise self._other_settings(f"{spec.name} {release}")
                 return self._instance(known)
             proxy = await self._proxy(spec.name, spec.port)
-            service = ServiceProcess(spec, release, tree, self.folder.path, proxy)
-            service.equip(env, {**self._base_environment(), **self._service_environment(spec, release)})
-            await service.start()
-            self._services[spec.name, release] = service
+            if known is not None:
+                await known.stop(0.0)
+            service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy)
+            service.base = {**self._base_environment(), **self._service_environment(spec, release)}
+            self._services[spec.name, release] = service  # before it exists: a deadline must not lose it
             if spec.name not in self._order:
                 self._order.append(spec.name)
+            await service.start()
             return self._instance(service)
 
     async def probe(self, service: str, release: str, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
@@ -204,6 +212,8 @@ class Supervisor:
                         raise
                     await self._edge.listen(0)
                 self._keep_port("edge", self._edge.port)
+            elif spec.port not in (0, self._edge.port):
+                raise self._other_address("edge", self._edge.url, spec.port)
             self._edge.serve(spec, key, upstreams)
             return self._edge.url
 
@@ -244,6 +254,10 @@ class Supervisor:
 
     async def down(self) -> None:
         """Edge first, then services against the order of their needs, then what they stand on."""
+        self._ending = True
+        for lock in self._locks.values():  # what has begun is finished first
+            async with lock:
+                pass
         if self._edge is not None:
             await self._edge.close()
         for name in self._stop_order():
@@ -271,15 +285,31 @@ class Supervisor:
 
     def remember(self) -> None:
         live = {name: one.release for (name, _), one in self._services.items() if one.live}
-        known = Known(self.env, os.getpid(), self.since, self.bound, dict(self._ports), live, self._token)
+        known = Known(
+            env=self.env,
+            pid=os.getpid(),
+            started=state.start_ticks(os.getpid()),
+            since=self.since,
+            bound=self.bound,
+            ports=dict(self._ports),
+            live=live,
+            fencing_token=self._token,
+        )
         state.write_known(self.folder, known)
 
     # -- details -----------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def _only(self, name: str) -> AsyncIterator[None]:
-        """One change of a part at a time, in the order they came."""
+        """One change of a part at a time, in the order they came; none once the end has begun."""
         async with self._locks.setdefault(name, asyncio.Lock()):
+            if self._ending:
+                raise DodaiError(
+                    HOST_GONE,
+                    f"the host of `{self.env}` is stopping",
+                    f"start it again: `dodai up {self.env}`",
+                    "provider",
+                )
             yield
 
     def _base_environment(self) -> dict[str, str]:
@@ -296,7 +326,6 @@ class Supervisor:
             "DODAI_ENV": self.env,
             "DODAI_STATE": str(self.folder.path),
             "DODAI_EDGE_KEY_FILE": str(self._edge_key_file()),
-            **spec.env,
         }
 
     def _edge_key_file(self) -> Path:
@@ -308,6 +337,13 @@ class Supervisor:
             OTHER_SETTINGS,
             f"`{name}` runs already, with other settings",
             "stop it first, or start the new settings as a release of their own",
+        )
+
+    def _other_address(self, name: str, address: str, port: int) -> DodaiError:
+        return DodaiError(
+            OTHER_SETTINGS,
+            f"`{name}` has the address `{address}`, not port `{port}`",
+            f"`dodai down {self.env}` first, then start with the new port",
         )
 
     def _instance(self, service: ServiceProcess) -> Instance:
