@@ -27,12 +27,12 @@ def routes(app: Any) -> tuple[Route, ...]:
     return tuple(_module(app).routes(unwrap(app)))
 
 
-def plant(app: Any, tripwire: Callable[[Route], Any]) -> tuple[Route, ...]:
-    """The routes of `app` after each handler was replaced by what `tripwire` returns for it.
+def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
+    """The routes of `app` after each handler was replaced by one that calls `hit` and answers 204.
 
     Middleware and hooks of the framework stay. For the agent only: the app cannot be used for anything else afterwards.
     """
-    return tuple(_module(app).plant(unwrap(app), tripwire))
+    return tuple(_module(app).plant(unwrap(app), hit))
 
 
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:

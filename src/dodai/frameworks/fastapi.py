@@ -14,9 +14,9 @@ def routes(app: Any) -> list[Route]:
     return starlette.routes(app, "fastapi")
 
 
-def plant(app: Any, tripwire: Callable[[Route], Any]) -> list[Route]:
+def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     """The same, with every handler, and the dependencies in front of it, replaced."""
-    return starlette.plant(app, tripwire, "fastapi")
+    return starlette.plant(app, hit, "fastapi")
 
 
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:

@@ -17,14 +17,14 @@ def routes(app: Any, framework: str = "starlette") -> list[Route]:
     return [route for route, _ in _walk(app.routes, framework)]
 
 
-def plant(app: Any, tripwire: Callable[[Route], Any], framework: str = "starlette") -> list[Route]:
+def plant(app: Any, hit: Callable[[Route], None], framework: str = "starlette") -> list[Route]:
     """The same, with every handler replaced; middleware around a single route or mount stays."""
     found = list(_walk(app.routes, framework))
-    first: dict[int, Route] = {}
+    replaced: set[int] = set()
     for route, holder in found:
-        if id(holder) not in first:
-            first[id(holder)] = route
-            _replace(holder, tripwire(route))
+        if id(holder) not in replaced:
+            replaced.add(id(holder))
+            _replace(holder, _tripwire(route, hit))
     return [route for route, _ in found]
 
 
@@ -163,6 +163,20 @@ def _find(entries: Iterable[Any], wanted: Any, prefix: str) -> str | None:
             if found := _find(children, wanted, prefix + _template(entry)):
                 return found
     return None
+
+
+def _tripwire(route: Route, hit: Callable[[Route], None]) -> Any:
+    async def tripwire(scope: Any, receive: Any, send: Any) -> None:
+        del receive
+        hit(route)
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return tripwire
 
 
 def _replace(holder: Any, tripwire: Any) -> None:

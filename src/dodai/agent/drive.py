@@ -1,0 +1,166 @@
+"""One request to an application in this process, ASGI or WSGI, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+_LIMIT_BYTES = 65_536
+_DEADLINE_S = 5.0
+
+
+@dataclass
+class Answer:
+    """`status` 0: there was no answer; `error` says why. `code` is that of a refusal in dodai's JSON."""
+
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    error: str = ""
+
+    @property
+    def code(self) -> str:
+        found = self.json
+        error = found.get("error") if isinstance(found, Mapping) else None
+        return str(error.get("code", "")) if isinstance(error, Mapping) else ""
+
+    @property
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def cookies(self) -> list[str]:
+        return [value for name, value in self.headers if name == "set-cookie"]
+
+
+def is_wsgi(app: Any) -> bool:
+    """True when `app` takes two arguments; ASGI takes three."""
+    call = app if inspect.isroutine(app) else type(app).__call__
+    try:
+        names = list(inspect.signature(call).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    needed = [p for p in names if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(needed) - (0 if inspect.isroutine(app) else 1) == 2
+
+
+def request(
+    app: Any, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", scheme: str = "https"
+) -> Answer:
+    """The answer of `app`; an exception or a missing answer is an `Answer` with an error, never raised."""
+    pairs = [*headers, *([("content-length", str(len(body)))] if body else [])]
+    try:
+        if is_wsgi(app):
+            return _wsgi(app, method, path, pairs, body, scheme)
+        return asyncio.run(asyncio.wait_for(_asgi(app, method, path, pairs, body, scheme), _DEADLINE_S))
+    except TimeoutError:
+        return Answer(error=f"no answer within {_DEADLINE_S:g} s")
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is a result
+        return Answer(error=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."))
+
+
+async def _asgi(app: Any, method: str, path: str, headers: list[tuple[str, str]], body: bytes, scheme: str) -> Answer:
+    answer = Answer()
+    websocket = method == "WEBSOCKET"
+    scope = _scope(method, path, headers, scheme)
+    sent = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        if sent:
+            await asyncio.sleep(3600)
+        sent = True
+        if websocket:
+            return {"type": "websocket.connect"}
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        kind = message["type"]
+        if kind.endswith("response.start"):
+            answer.status = message["status"]
+            answer.headers += [
+                (k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in message.get("headers", ())
+            ]
+        elif kind.endswith("response.body"):
+            answer.body += message.get("body", b"")[: _LIMIT_BYTES - len(answer.body)]
+        elif kind == "websocket.accept":
+            answer.status = 101
+        elif kind == "websocket.close" and not answer.status:
+            answer.status = 403
+
+    try:
+        await app(scope, receive, send)
+    except Exception as error:  # noqa: BLE001 - a framework raises again what it answered with 500
+        answer.error = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    return answer
+
+
+def _scope(method: str, path: str, headers: list[tuple[str, str]], scheme: str) -> dict[str, Any]:
+    websocket = method == "WEBSOCKET"
+    plain, _, query = path.partition("?")
+    scope: dict[str, Any] = {
+        "type": "websocket" if websocket else "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "scheme": scheme.replace("http", "ws") if websocket else scheme,
+        "path": plain,
+        "raw_path": quote(plain).encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "root_path": "",
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+        "extensions": {"websocket.http.response": {}} if websocket else {},
+    }
+    scope["subprotocols" if websocket else "method"] = [] if websocket else method
+    return scope
+
+
+def _wsgi(app: Any, method: str, path: str, headers: list[tuple[str, str]], body: bytes, scheme: str) -> Answer:
+    answer = Answer()
+    plain, _, query = path.partition("?")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": plain,
+        "QUERY_STRING": query,
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "443" if scheme == "https" else "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in headers:
+        key = name.upper().replace("-", "_")
+        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+
+    late: list[bytes] = []
+
+    def start_response(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        del exc_info
+        answer.status = int(status[:3])
+        answer.headers = [(name.lower(), value) for name, value in sent]
+        return late.append
+
+    chunks = app(environ, start_response)
+    try:
+        answer.body = b"".join([*late, *chunks])[:_LIMIT_BYTES]
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
+    return answer
