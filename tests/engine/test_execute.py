@@ -204,7 +204,7 @@ async def test_failure_report_says_done_undone_remains_and_next_command(place):
         "already: a",
         "undone: c, d",
         "remains: b (cannot be undone)",
-        "next: dodai resume staging",
+        "next: `dodai resume staging`, or `dodai deploy staging` with a mended release",
     )
     assert "dodai resume staging" in error.fix
     assert outcome.as_json()["steps"][1] | {"seconds": 0} == {
@@ -232,6 +232,27 @@ async def test_asked_for_undo_that_meets_only_a_border_ends_the_plan(place):
     assert (outcome.exit_code, outcome.closed) == (4, True)
     assert outcome.next_command == "dodai deploy staging r1"
     assert (await place.execute([Spec("a"), Spec("c")])).state == "ok"
+
+
+async def test_new_plan_takes_the_place_of_one_of_which_only_verified_steps_remain(place):
+    """After a failed release over a migration that stays, a mended release is deployed without a resume."""
+    await place.execute([Spec("a", kind="forward"), Spec("b", fault="verify_false")])
+    outcome = await place.execute([Spec("a", kind="forward"), Spec("b")])
+    assert (outcome.state, outcome.ids("already"), outcome.ids("done")) == ("ok", ("a",), ("b",))
+    with place.journal() as journal:
+        new, old = await journal.history("staging")
+        assert (old.closed, old.state, new.closed) == (True, "needs_person", True)
+        assert (await journal.events(old.plan_id))[-1].data["superseded_by"] == new.plan_id
+        await journal.verify_chain()
+
+
+async def test_new_plan_waits_while_an_unverified_step_remains(place):
+    """A step past the border that was carried out but not verified has to be settled first."""
+    await place.execute([Spec("a", kind="forward", fault="verify_false")])
+    with pytest.raises(DodaiError) as caught:
+        await place.execute([Spec("a", kind="forward")])
+    assert caught.value.code is codes.PLAN_UNFINISHED
+    assert (await place.resume([Spec("a", kind="forward")])).state == "ok"
 
 
 async def test_progress_tells_every_step_and_note_forward_and_back(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.engine.world import FAULTS, PHASES, UNDO_FAULTS, Interrupt, Spec, new_place, run_in_virtual_time
@@ -117,11 +118,7 @@ def undo_model(specs: list[Spec], ours: list[Spec], effects: list[str], cause: s
     return effects, "needs_person", 4
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(plans_and_interrupts())
-def test_a_plan_does_and_undoes_what_the_model_says(case):
-    """Effects and their order, state and exit code equal the model's; nothing is applied or undone twice."""
-    specs, interrupt = case
+def check(specs: list[Spec], interrupt: Interrupt | None) -> None:
     with new_place(specs) as place:
         before = len(place.world.effects())
         outcome = run_in_virtual_time(lambda: place.execute(specs, interrupt))
@@ -132,7 +129,29 @@ def test_a_plan_does_and_undoes_what_the_model_says(case):
         assert set(outcome.ids("undone")) == {e[1:] for e in effects if e[0] == "-"}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("undo_fault", UNDO_FAULTS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_with_every_undo_fault_does_what_the_model_says(fault, undo_fault):
+    """A failing step between two good ones, its own undo failing or not."""
+    check([Spec("a"), Spec("b", ("a",), fault=fault, undo_fault=undo_fault), Spec("c", fault="raise_before")], None)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("kind", ["undo", "forward", "passive"])
+def test_every_interrupt_does_what_the_model_says(phase, count, kind):
+    """One or two signals in each phase of a step between two good ones."""
+    check([Spec("a"), Spec("b", kind=kind), Spec("c")], Interrupt("b", phase, count))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(plans_and_interrupts())
+def test_a_plan_does_and_undoes_what_the_model_says(case):
+    """Effects and their order, state and exit code equal the model's; nothing is applied or undone twice."""
+    check(*case)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plans_and_interrupts())
 def test_what_a_failure_left_open_is_finished_by_a_resume_once_healed(case):
     """Exit 4 is never a dead end: when the cause is mended, resume brings every step about, nothing twice."""

@@ -258,10 +258,18 @@ def test_full_disk_in_the_middle_stops_the_plan_and_a_resume_finishes_it(place):
     argv = [sys.executable, "-c", textwrap.dedent(program), str(place.folder)]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 4, ended.stderr
-    assert "next: dodai resume staging" in ended.stdout
+    assert "next: `dodai resume staging`" in ended.stdout
     assert "DOD352" in ended.stdout
     assert place.world.present() >= {"a", "b"}
     assert "d" not in place.world.present()
     outcome = asyncio.run(place.resume([Spec("a"), Spec("b"), Spec("c"), Spec("d")]))
     assert outcome.state == "ok"
     assert place.world.effects() == ["+a", "+b", "+c", "+d"]
+
+
+def test_every_write_is_synced_before_it_counts(place):
+    """WAL with synchronous=FULL: a record that was acknowledged survives a power cut; the file is its owner's alone."""
+    with place.journal() as journal:
+        assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database(place).stat().st_mode & 0o777 == 0o600

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -135,7 +135,7 @@ class _Run:
             return await (self._backward(self.cause) if self.cause else self._arrived())
         except CutError:
             self.recorder.leave(going_back=True)
-            return await self._halt("interrupted", self.stop.exit_code, settled=False)
+            return await self._halt("interrupted", self.stop.exit_code, turned=False)
 
     # Forward
 
@@ -235,9 +235,9 @@ class _Run:
         if not results & {"remains", "undo_failed"}:
             return await self._close("interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code)
         if "undo_failed" in results or cause.kind == "failed":
-            return await self._halt("needs_person", 4, settled=True)
+            return await self._halt("needs_person", 4, turned=True)
         if cause.kind == "interrupted":
-            return await self._halt("interrupted", cause.exit_code, settled=True)
+            return await self._halt("interrupted", cause.exit_code, turned=True)
         return await self._close("needs_person", 4)
 
     async def _settle(self, step: Step) -> None:
@@ -300,10 +300,11 @@ class _Run:
         await self.recorder.log("closed", state=state, exit_code=exit_code)
         return self._outcome(state, exit_code, closed=True)
 
-    async def _halt(self, state: End, exit_code: int, *, settled: bool) -> Outcome:
-        """End the attempt, not the plan. `settled`: the way back was gone to its end, a resume may go either way."""
-        await self.recorder.log("halted", state=state, exit_code=exit_code, settled=settled)
-        return self._outcome(state, exit_code, closed=False)
+    async def _halt(self, state: End, exit_code: int, *, turned: bool) -> Outcome:
+        """End the attempt, not the plan. `turned`: the way back was gone to its end, a resume may go either way."""
+        settled = turned and self.recorder.only_verified_remains()
+        await self.recorder.log("halted", state=state, exit_code=exit_code, turned=turned, settled=settled)
+        return replace(self._outcome(state, exit_code, closed=False), settled=settled)
 
     def _outcome(self, state: End, exit_code: int, *, closed: bool, halted_by: DodaiError | None = None) -> Outcome:
         records = tuple(self.recorder.records[step.id] for step in self.steps)

@@ -75,7 +75,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """A plan as the journal knows it; `state` is that of its last ending, `""` while it never ended."""
+    """A plan as the journal knows it; `state` is that of its last ending, `""` while it never ended.
+
+    `settled` marks an open plan of which only verified steps that cannot be undone remain: `resume` may try it again,
+    and a new plan may take its place.
+    """
 
     plan_id: str
     plan_hash: str
@@ -85,6 +89,7 @@ class PlanEntry:
     state: str = ""
     exit_code: int | None = None
     closed: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ class Journal(Protocol):
     """
 
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
-        """Write the request down; DOD355 when another plan of the environment has not ended."""
+        """Write the request down and close a settled plan before it; DOD355 when one is open and not settled."""
         ...
 
     async def append(
@@ -158,12 +163,16 @@ class SqliteJournal:
         self.close()
 
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
-        if unfinished := await self.unfinished(plan.request.env):
+        unfinished = await self.unfinished(plan.request.env)
+        if unfinished and not unfinished.settled:
             raise _unfinished(unfinished)
         steps = json.dumps([step.id for step in plan.ordered()])
         request, manifest = _request_json(plan.request), plan.request.manifest
         digest = _digest(plan.hash, steps, request, manifest)
         with self._transaction():
+            if unfinished:
+                ending = {"state": unfinished.state, "exit_code": unfinished.exit_code, "superseded_by": plan_id}
+                self._append(unfinished.plan_id, "closed", "", ending, token, at)
             self._db.execute(
                 "INSERT INTO plans (plan_id, env, plan_hash, steps, request, manifest) VALUES (?, ?, ?, ?, ?, ?)",
                 (plan_id, plan.request.env, plan.hash, steps, request, manifest),
@@ -380,4 +389,5 @@ def _entry(
         ending.get("state", ""),
         ending.get("exit_code"),
         kind == "closed",
+        ending.get("settled", False),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from dodai.core.errors import Code, DodaiError
@@ -57,7 +57,7 @@ class Outcome:
 
     `ok` everything verified; `already` there was nothing to do; `restored` failed or was taken back, and everything it
     had changed is undone; `needs_person` something remains; `interrupted` by a signal. `closed` is False while
-    `dodai resume` has something to go on with.
+    `dodai resume` has something to go on with; `settled` then means that a new plan may take this one's place instead.
     """
 
     plan: Plan
@@ -68,7 +68,8 @@ class Outcome:
     seconds: float
     closed: bool = True
     cause: Cause | None = None
-    halted_by: DodaiError | None = field(default=None)
+    halted_by: DodaiError | None = None
+    settled: bool = False
 
     def ids(self, *results: Result) -> tuple[str, ...]:
         """Ids of the steps that ended in one of `results`, in plan order."""
@@ -93,7 +94,10 @@ class Outcome:
         lines = [f"{word}: {', '.join(ids)}" for word, ids in parts if ids]
         if self.exit_code and not any(ids for _, ids in parts):
             lines.append("nothing was changed")
-        return (*lines, *((f"next: {self.next_command}",) if self.next_command else ()))
+        if self.next_command:
+            instead = f", or `{self._another}` with a mended release" if self.settled else ""
+            lines.append(f"next: `{self.next_command}`{instead}")
+        return tuple(lines)
 
     def summary(self) -> str:
         """One sentence for the end of the report."""
@@ -150,6 +154,10 @@ class Outcome:
             "next": self.next_command,
             "error": error.as_json() if error else None,
         }
+
+    @property
+    def _another(self) -> str:
+        return f"dodai {self.plan.request.kind} {self.plan.request.env}"
 
     def _remaining(self) -> list[str]:
         left = [record for record in self.records if record.result in ("remains", "undo_failed", "failed")]

@@ -119,6 +119,10 @@ class Recorder:
         with suppress(Exception):
             self.sink.step_finished(step, replace(record, seconds=elapsed))
 
+    def only_verified_remains(self) -> bool:
+        """True when every step that this plan leaves in the world is verified: nothing is in between."""
+        return all(self.marks[step.id] == "done" for step in self.steps if self.changed(step))
+
     def leave(self, *, going_back: bool) -> None:
         """Say in the records what an attempt that ends early leaves behind."""
         for step in self.steps:
@@ -139,7 +143,7 @@ def fold(events: Sequence[Event]) -> tuple[dict[str, str], Cause | None]:
             marks[event.step_id] = event.kind
         elif event.kind == "turning_back":
             cause = Cause.from_data(event.data)
-        elif event.kind == "halted" and event.data["settled"]:
+        elif event.kind == "halted" and event.data["turned"]:
             cause = None
     return marks, cause
 
