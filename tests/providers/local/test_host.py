@@ -15,6 +15,7 @@ import pytest
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import EdgeSpec, Fault, ProcessSpec, ServiceSpec
 from dodai.providers.local.host import client, open_host
+from dodai.providers.local.host.sealing import unsealed
 from dodai.providers.local.host.state import Folder, read_known
 
 from .conftest import marked, parent_of, spec, start_time, text_of, until, until_async
@@ -418,6 +419,17 @@ async def test_a_call_the_host_does_not_know_or_cannot_read_does_not_end_it(host
         assert b'"error"' in answer or answer == b""
         writer.close()
     assert (await host.status()).running
+
+
+async def test_full_segments_of_lines_are_sealed_by_the_host(host):
+    """A closed segment gets its sidecar without anybody asking."""
+    lines = host.folder.path / "lines"
+    lines.mkdir()
+    segment = lines / "web-a-1795465990000-1795465991000.jsonl"
+    segment.write_text('{"ts":1795465990.5,"requestId":"01a20a1cd07b789daba2669110a2f1f4"}\n')
+    (lines / "web-a.open.jsonl").write_text("")
+    await until(segment.with_name(segment.name + ".ids").exists, 20)
+    await until(lambda: not unsealed(lines))
 
 
 async def test_an_older_fencing_token_changes_nothing(host, tree, serving):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.providers.local.host import state
+from dodai.providers.local.host.sealing import keep_sealed
 from dodai.providers.local.host.server import serve
 from dodai.providers.local.host.state import Folder
 from dodai.providers.local.host.supervisor import Supervisor
@@ -58,6 +59,7 @@ async def _host(folder: Folder, options: argparse.Namespace) -> None:
     if options.lifeline >= 0:
         loop.add_reader(options.lifeline, _on_lifeline, options.lifeline, ending)
     _report(options.report, {})
+    sealing = loop.create_task(keep_sealed(folder.path, supervisor.base_environment()))
     waits = [loop.create_task(ending.wait()), loop.create_task(supervisor.stopped.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     server.close()
@@ -65,8 +67,9 @@ async def _host(folder: Folder, options: argparse.Namespace) -> None:
         await supervisor.down()
     await asyncio.sleep(0)  # the answer to `down` is on its way out
     folder.socket.unlink(missing_ok=True)
-    for wait in waits:
-        wait.cancel()
+    for task in (*waits, sealing):
+        task.cancel()
+    await asyncio.gather(*waits, sealing, return_exceptions=True)
 
 
 def _on_lifeline(fd: int, ending: asyncio.Event) -> None:

@@ -110,7 +110,7 @@ class Supervisor:
             if process is None or not process.alive:
                 if process is not None:
                     await process.stop()
-                process = SimpleProcess(spec, self._base_environment(), self.folder.path)
+                process = SimpleProcess(spec, self.base_environment(), self.folder.path)
                 self._processes[spec.name] = process
                 await process.start()
             elif process.spec != spec:
@@ -155,7 +155,7 @@ class Supervisor:
             if known is not None:
                 await known.stop(0.0)
             service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy)
-            service.base = {**self._base_environment(), **self._service_environment(spec, release)}
+            service.base = {**self.base_environment(), **self._service_environment(spec, release)}
             self._services[spec.name, release] = service  # before it exists: a deadline must not lose it
             if spec.name not in self._order:
                 self._order.append(spec.name)
@@ -312,7 +312,8 @@ class Supervisor:
                 )
             yield
 
-    def _base_environment(self) -> dict[str, str]:
+    def base_environment(self) -> dict[str, str]:
+        """What every process gets: the paths and language of this machine, and the mark of this host."""
         passed = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "VIRTUAL_ENV")
         kept = {
             name: value for name, value in os.environ.items() if name in passed or name.startswith(("LC_", "SSL_CERT_"))
