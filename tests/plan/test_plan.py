@@ -221,6 +221,14 @@ def test_while_there_are_uncommitted_changes_a_report_of_their_commit_counts(rep
     assert judged_one([{"test": "tests/t.py::test_a"}], look).state == state
 
 
+def test_outside_of_a_repository_no_report_counts():
+    """Nobody can say what was tested."""
+    assert (
+        judged_one([{"test": "tests/t.py"}], seen(commit="", tests=junit("tests.t.test_a passed", commit=""))).state
+        == "stale"
+    )
+
+
 def test_without_a_report_the_row_is_red_and_says_what_to_run():
     """Nothing is met because nobody looked."""
     assert judged_one([{"test": "tests/t.py"}], seen()).checks[0].why == "no report: run `make test`"
