@@ -387,6 +387,22 @@ def test_third_signal_leaves_at_once_and_resume_goes_on_undoing(place):
     assert place.world.effects() == ["+a", "+b", "-b", "-a"]
 
 
+def test_signals_are_answered_while_a_step_goes_on(place):
+    """Who presses Ctrl-C reads at once what happens and how to insist."""
+    sink, stop = Telling(), Stop()
+
+    async def apply(context: StepContext) -> None:
+        stop.request(signal.SIGINT)
+        stop.request(signal.SIGINT)
+        await forever()
+
+    run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply), sink=sink, stop=stop))
+    assert sink.lines[1:3] == [
+        "a: asked to stop: this step is finished first; 1 more to cut it short",
+        "a: asked to stop: this step is cut short",
+    ]
+
+
 def test_signal_during_the_last_step_comes_too_late(place):
     """Everything is verified: the plan is done and says so."""
     outcome = run_in_virtual_time(lambda: place.execute([Spec("a")], Interrupt("a", "verify", 1)))

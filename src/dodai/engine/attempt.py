@@ -44,7 +44,7 @@ async def bounded(
     """What `work` returns by the context's deadline; DOD370 when it is late, `CutError` at stop request `cut_at`."""
     try:
         async with asyncio.timeout_at(context.ends_at) as deadline:
-            with stop.cutting(deadline, cut_at):
+            with stop.cutting(deadline, cut_at, context.note):
                 return await work(step, context)
     except TimeoutError:
         if not deadline.expired():

@@ -24,6 +24,7 @@ class Stop:
     count: int = 0
     signum: int = 0
     _cut: Callable[[], None] | None = None
+    _tell: Callable[[str], None] | None = None
     _cut_at: int = 0
     installed: list[tuple[asyncio.AbstractEventLoop, int]] = field(default_factory=list)
 
@@ -35,24 +36,28 @@ class Stop:
     def request(self, signum: int = signal.SIGTERM) -> None:
         self.count += 1
         self.signum = self.signum or signum
-        if self._cut and self.count >= self._cut_at:
+        left = self._cut_at - self.count
+        if self._tell:
+            how = "cut short" if left <= 0 else f"finished first; {left} more to cut it short"
+            self._tell(f"asked to stop: this step is {how}")
+        if self._cut and left <= 0:
             self._cut()
 
     @contextmanager
-    def cutting(self, deadline: asyncio.Timeout, at: int) -> Iterator[None]:
-        """While inside, the request number `at` makes `deadline` end now."""
+    def cutting(self, deadline: asyncio.Timeout, at: int, tell: Callable[[str], None]) -> Iterator[None]:
+        """While inside, the request number `at` makes `deadline` end now; each is answered through `tell`."""
 
         def cut() -> None:
             if not deadline.expired():
                 deadline.reschedule(asyncio.get_running_loop().time())
 
-        self._cut, self._cut_at = cut, at
+        self._cut, self._cut_at, self._tell = cut, at, tell
         try:
             if self.count >= at:
                 cut()
             yield
         finally:
-            self._cut = None
+            self._cut = self._tell = None
 
     def uninstall(self) -> None:
         """Give the signals back."""
