@@ -1,0 +1,109 @@
+"""A rehearsal of a small application: its report, its drills, and nothing left behind however it ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.end_to_end.small_app import SmallApp, eventually
+
+ASGI = """
+import json, os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    ready = {"ready": True, "version": os.environ.get("DODAI_RELEASE", "")}
+    body = json.dumps(ready).encode() if scope["path"] == "/readyz" else b"hello from asgi"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.fixture
+def app(tmp_path):
+    small = SmallApp(tmp_path).write()
+    yield small
+    small.clear()
+
+
+def asgi(app):
+    """The same application with an `app` that a rehearsal can make bad releases of."""
+    (app.folder / "site.py").unlink(missing_ok=True)
+    (app.folder / "page.py").write_text(ASGI)
+    (app.folder / "serve.py").write_text(
+        "import os, uvicorn\nuvicorn.run('page:app', port=int(os.environ['PORT']), log_level='warning')\n"
+    )
+    manifest = (app.folder / "dodai.toml").read_text()
+    manifest = manifest.replace('"web.py"]', '"serve.py"]\napp = "page:app"')
+    (app.folder / "dodai.toml").write_text(manifest)
+    return app
+
+
+def test_report_has_every_step_and_the_stage_beside_production(app):
+    """`report.json` and `report.md` stand where the last line says; nothing runs afterwards."""
+    answer = app.run("rehearse")
+    assert answer.returncode == 0, answer.stderr
+    report = json.loads((app.folder / ".dodai/rehearsals/latest/report.json").read_text())
+    assert (report["schema"], report["outcome"]) == ("dodai.rehearsal/1", "ok")
+    assert {step["outcome"] for step in report["steps"]} <= {"done", "already"}
+    assert [row["part"] for row in report["equivalence"]][:3] == ["edge", "compute", "database"]
+    assert "# Rehearsal" in (app.folder / ".dodai/rehearsals/latest/report.md").read_text()
+    assert str(app.folder / ".dodai/rehearsals") in answer.stdout
+    eventually(lambda: not app.processes())
+
+
+def test_every_drill_is_in_the_report_with_expected_and_observed(app):
+    """The bad releases are undone and the report says what visitors met."""
+    answer = asgi(app).run("rehearse", "--all", "--json")
+    document = json.loads(answer.stdout)
+    drills = {drill["id"]: drill for drill in document["drills"]}
+    assert answer.returncode == 0, answer.stderr
+    for id_ in ("bad-release-is-undone", "release-exits-at-boot"):
+        assert drills[id_]["outcome"] == "ok", drills[id_]
+        assert drills[id_]["observed"].startswith("exit 3, restored")
+        assert drills[id_]["expected"]
+
+
+def test_one_drill_can_be_chosen_and_an_unknown_one_is_told_before_anything_starts(app):
+    """A typing error costs nothing."""
+    answer = asgi(app).run("rehearse", "--only", "bad-release-is-undon")
+    assert answer.returncode == 2
+    assert "did you mean `bad-release-is-undone`?" in answer.stderr
+    assert not (app.folder / ".dodai").exists()
+
+
+def test_story_that_fails_is_a_failed_rehearsal_with_the_reason(app):
+    """Exit 1, the reason in the report and on the screen."""
+    app.write(spoil="raise SystemExit('no such setting: COLOUR')")
+    answer = app.run("rehearse")
+    report = json.loads((app.folder / ".dodai/rehearsals/latest/report.json").read_text())
+    assert answer.returncode == 1
+    assert report["outcome"] == "failed"
+    assert "no such setting: COLOUR" in report["problem"]
+    assert "no such setting: COLOUR" in answer.stderr
+
+
+def test_killed_rehearsal_leaves_no_process_and_the_next_one_is_clean(app):
+    """`kill -9` in the middle of the story."""
+    first = app.start("rehearse")
+    eventually(lambda: "edge" in app.output() or first.poll() is not None)
+    first.kill()
+    first.wait()
+    eventually(lambda: not app.processes())
+    assert app.run("rehearse").returncode == 0
+
+
+def test_no_release_of_the_tree_contains_rehearsal_code(app):
+    """Bad releases are derived; what is deployed is the tree, byte for byte."""
+    answer = asgi(app).run("rehearse", "--only", "bad-release-is-undone", "--json")
+    tree = json.loads(answer.stdout)["tree"]
+    assert app.run("deploy", "staging", "--yes").stdout.split()[-1] == tree
+    published = app.folder / ".dodai" / "env" / "staging" / "releases"
+    pages = [path.read_text() for path in published.rglob("page.py")]
+    assert pages
+    assert all(text == ASGI for text in pages)
