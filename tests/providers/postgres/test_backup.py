@@ -89,7 +89,7 @@ def test_restore_point_that_was_changed_does_not_verify(filled, tmp_path):
     """pg_verifybackup finds a single changed byte."""
     from dodai.providers.postgres.backup import verify
 
-    point = base_backup(filled, tmp_path / "before")
+    point = base_backup(filled, tmp_path / "before", sync=False)
     (point.path / "PG_VERSION").write_text("16\n")
     with pytest.raises(DodaiError) as caught:
         verify(point.path, find_binaries(), 60)
@@ -102,7 +102,7 @@ def test_role_without_replication_gets_the_statement_that_grants_it(filled, tmp_
     with connect(filled, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN")
     with pytest.raises(DodaiError) as caught:
-        base_backup(filled.replace("//postgres@", "//plain@"), tmp_path / "before")
+        base_backup(filled.replace("//postgres@", "//plain@"), tmp_path / "before", sync=False)
     assert caught.value.code.id == "DOD386"
     assert "`ALTER ROLE plain REPLICATION`" in caught.value.fix
     assert list(tmp_path.iterdir()) == []
@@ -112,7 +112,7 @@ def test_existing_target_is_not_overwritten(filled, tmp_path):
     """An older restore point is never lost to a newer one."""
     (tmp_path / "before").mkdir()
     with pytest.raises(DodaiError, match="DOD386"):
-        base_backup(filled, tmp_path / "before")
+        base_backup(filled, tmp_path / "before", sync=False)
 
 
 def test_folder_that_is_no_copy_is_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
@@ -17,6 +16,7 @@ import pytest
 import dodai.agent
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.binaries import find_binaries
+from dodai.providers.postgres.cluster import discard, prepare_throw_away
 from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.durable import durable, prepare, process_spec
 from dodai.providers.postgres.identity import server_identity
@@ -177,9 +177,10 @@ def test_state_below_a_closed_home_is_kept_elsewhere(tmp_path):
             shutil.rmtree(home)
 
 
-def test_host_can_run_it_through_its_own_lifeline(folder):
+@pytest.mark.parametrize("kept", [True, False])
+def test_host_can_run_it_through_its_own_lifeline(folder, kept):
     """The process specification is complete: command, user, environment, signals, what to wait for."""
-    cluster = prepare(folder)
+    cluster = prepare(folder) if kept else prepare_throw_away()
     spec = process_spec(cluster)
     lifeline = Path(dodai.agent.__file__).with_name("lifeline.py")
     read, write = os.pipe()
@@ -204,17 +205,15 @@ def test_host_can_run_it_through_its_own_lifeline(folder):
         )
     os.close(read)
 
-    def answers() -> bool:
-        with contextlib.suppress(DodaiError):
-            connect(cluster.dsn()).close()
-            return True
-        return False
-
     with process:
         try:
             assert wait_until(lambda: Path(spec.listens).exists(), 10)
-            assert wait_until(answers, 10)
+            cluster.wait_ready()
+            connect(cluster.dsn(tcp=True)).close()
         finally:
             os.close(write)
     assert process.returncode == 0
     assert not (cluster.data_dir / "postmaster.pid").exists()
+    if not kept:
+        discard(cluster)
+        assert not cluster.directory.exists()

@@ -136,19 +136,48 @@ def throw_away(
     DOD380 to DOD382.
     """
     with workspace(binaries, base) as (place, directory, found, identity):
-        data_dir = directory / "data"
-        password = fill(data_dir, place, found, identity)
-        sockets = socket_directory(directory / "s", identity)
-        wanted = {**THROW_AWAY_SETTINGS, **(settings or {})}
-
-        def make(port: int) -> Cluster:
-            return assemble(
-                found, identity, directory, data_dir, sockets,
-                port=port, tcp=tcp, password=password, settings=wanted, grace_s=grace_s,
-            )  # fmt: skip
-
+        make = filled(place, directory, found, identity, tcp, settings or {}, grace_s)
         with started(make, tcp=tcp) as cluster:
             yield cluster
+
+
+def prepare_throw_away(
+    binaries: Binaries | None = None, *, settings: Mapping[str, str] | None = None, base: Path | None = None
+) -> Cluster:
+    """An empty server for a Host to run (see `process_spec`), on its socket and on loopback; not running yet.
+
+    `discard` takes its directory away after it has ended; so does the next start once this process is dead.
+    """
+    place, directory, found, identity = new_workspace(binaries, base)
+    try:
+        return filled(place, directory, found, identity, True, settings or {}, THROW_AWAY_GRACE_S)(free_port())
+    except BaseException:
+        remove(directory)
+        raise
+
+
+def discard(cluster: Cluster) -> None:
+    """Take away the files of a throw-away server that has ended."""
+    remove(cluster.directory)
+
+
+def filled(
+    place: Path,
+    directory: Path,
+    binaries: Binaries,
+    identity: Identity,
+    tcp: bool,
+    settings: Mapping[str, str],
+    grace_s: float,
+) -> Callable[[int], Cluster]:
+    """How to make a cluster of the data that is now in `directory`, for a port."""
+    data_dir = directory / "data"
+    password = fill(data_dir, place, binaries, identity)
+    sockets = socket_directory(directory / "s", identity)
+    return lambda port: assemble(
+        binaries, identity, directory, data_dir, sockets,
+        port=port, tcp=tcp, password=password, settings={**THROW_AWAY_SETTINGS, **settings}, grace_s=grace_s,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -175,16 +204,21 @@ def started(make: Callable[[int], Cluster], *, tcp: bool = False) -> Iterator[Cl
 
 @contextlib.contextmanager
 def workspace(binaries: Binaries | None, base: Path | None = None) -> Iterator[tuple[Path, Path, Binaries, Identity]]:
-    """The place, a directory in it that is removed after the block, and binaries that the identity may execute."""
+    """What `new_workspace` makes; its directory is removed after the block."""
+    made = new_workspace(binaries, base)
+    try:
+        yield made
+    finally:
+        remove(made[1])
+
+
+def new_workspace(binaries: Binaries | None, base: Path | None) -> tuple[Path, Path, Binaries, Identity]:
+    """The place, a new directory in it that dies with this process, binaries, and who may execute them."""
     identity = server_identity()
     place = open_place(identity, base)
     sweep(place)
     found = runnable(place, binaries or find_binaries(), identity)
-    directory = owned_directory(place, "c", identity)
-    try:
-        yield place, directory, found, identity
-    finally:
-        remove(directory)
+    return place, owned_directory(place, "c", identity), found, identity
 
 
 def assemble(

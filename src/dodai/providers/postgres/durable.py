@@ -30,6 +30,7 @@ from dodai.providers.postgres.template import init, runnable
 
 PERSISTENT_BASE = Path("/var/tmp")  # noqa: S108 - survives a restart; own subdirectory, owner checked
 DEAD_OWNER_NOTICE_S = 0.3  # until the supervisor of a server has seen that its owner is dead
+RESTORED = "data.restored"
 STOPPING_WAIT_S = 2 * STOP_GRACE_S + 2.0
 
 
@@ -66,6 +67,7 @@ def prepared(
 ) -> Cluster:
     data_dir = home / "data"
     refuse_running(data_dir)
+    finish_restore(home)
     found = choose_binaries(place, binaries, identity, data_dir, major)
     if data_dir.exists():
         require_fitting(data_dir, found, identity)
@@ -123,6 +125,7 @@ def home_directory(directory: Path, identity: Identity) -> Path:
         key = hashlib.sha256(str(resolved).encode()).hexdigest()[:12]
         home = open_place(identity, PERSISTENT_BASE) / f"d-{key}"
         home.mkdir(mode=mode, exist_ok=True)
+        home.chmod(mode)
         (resolved / "elsewhere").write_text(f"{home}\n")
     except OSError as error:
         raise DodaiError(
@@ -207,8 +210,17 @@ def refuse_running(data_dir: Path) -> None:
     )
 
 
+def finish_restore(home: Path) -> None:
+    """Complete a `restore` that was killed between its renames: only a whole copy ever stands without `data`."""
+    if (home / RESTORED).exists() and not (home / "data").exists():
+        (home / RESTORED).rename(home / "data")
+
+
 def initialise(home: Path, binaries: Binaries, identity: Identity) -> None:
-    """Make the data directory beside and rename it, so that a killed run leaves no half of one."""
+    """Make the data directory beside and rename it, so that a killed run leaves no half of one.
+
+    Not forced to the disk: that would cost seconds, and an empty database of half a minute's age can be made again.
+    """
     work = home / "data.new"
     if work.exists():
         shutil.rmtree(work)
