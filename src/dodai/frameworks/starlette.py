@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from .route import UNSAFE, Kind, Route, looks_like_guard, unwrap, where
 
 _FULL = 2
 _ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
-_EXAMPLES = {"int": "1", "float": "1.5", "uuid": "00000000-0000-4000-8000-000000000000", "path": "x"}
+_EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "abcdefgh", "x.html")
 
 
 def routes(app: Any, framework: str = "starlette") -> list[Route]:
@@ -126,8 +127,8 @@ def _template(entry: Any) -> str:
 def _example(entry: Any) -> str:
     path = _template(entry)
     for name, convertor in getattr(entry, "param_convertors", {}).items():
-        kind = type(convertor).__name__.removesuffix("Convertor").removesuffix("Converter").lower()
-        path = path.replace(f"{{{name}}}", _EXAMPLES.get(kind, "x"))
+        fitting = (text for text in _EXAMPLES if re.fullmatch(getattr(convertor, "regex", ".*"), text))
+        path = path.replace(f"{{{name}}}", next(fitting, "x"))
     return path
 
 

@@ -1,0 +1,200 @@
+"""The rules of CSRF protection, over the routes, the forms and the manifest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from urllib.parse import urlsplit
+
+from dodai.core.errors import Code
+from dodai.core.finding import Finding, Place
+from dodai.core.manifest import Manifest
+from dodai.core.rule import rule
+from dodai.csrf import codes
+from dodai.csrf.decision import parse_origin
+from dodai.csrf.form_table import FormTable
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_table import RouteRow, RouteTable, RouteVerdict
+
+SOON = timedelta(days=14)
+_MUTATION = re.compile(
+    r"(^|[/_.-])(delete|remove|destroy|create|update|save|logout|log-out|sign-?out|approve|cancel|purge|reset)([/_.-]|$)",
+    re.IGNORECASE,
+)
+_SECRET_LENGTH, _SECRET_VARIETY = 32, 10
+
+
+@rule(codes.UNPROTECTED_ROUTE, needs=(RouteTable,))
+def every_route_is_protected(table: RouteTable) -> Iterator[Finding]:
+    yield from _rows(table, "unprotected", codes.UNPROTECTED_ROUTE)
+
+
+@rule(codes.UNKNOWN_ROUTE, needs=(RouteTable,))
+def every_route_is_proven(table: RouteTable) -> Iterator[Finding]:
+    yield from _rows(table, "unknown", codes.UNKNOWN_ROUTE)
+
+
+@rule(codes.NOTHING_TO_PROTECT, needs=(RouteTable,))
+def something_is_audited(table: RouteTable) -> Iterator[Finding]:
+    if not table.state_changing:
+        said = f"service `{table.service}` has no state-changing route: 0 of 0 proves nothing"
+        yield Finding(codes.NOTHING_TO_PROTECT, said)
+
+
+@rule(codes.GET_CHANGES_STATE, needs=(RouteTable,))
+def get_changes_nothing(table: RouteTable) -> Iterator[Finding]:
+    for row in table.rows:
+        name = row.endpoint.rpartition(".")[2]
+        if row.method == "GET" and (_MUTATION.search(row.path) or _MUTATION.search(name)):
+            said = f"`{row.id}` (`{name}`) is named like something that changes state"
+            yield Finding(codes.GET_CHANGES_STATE, said, _place(row))
+
+
+@rule(codes.UNPROTECTED_FORM, needs=(FormTable,))
+def every_form_carries_a_token(table: FormTable) -> Iterator[Finding]:
+    for row in table.rows:
+        if row.verdict == "unprotected":
+            said = f"{row.kind} `{row.method} {row.action}`: {row.evidence}"
+            yield Finding(codes.UNPROTECTED_FORM, said, Place(row.path, row.line), row.quote)
+
+
+@rule(codes.UNKNOWN_FORM, needs=(FormTable,))
+def every_form_is_judged(table: FormTable) -> Iterator[Finding]:
+    for row in table.rows:
+        if row.verdict == "unknown":
+            said = f"{row.kind} `{row.method} {row.action}`: {row.evidence}"
+            yield Finding(codes.UNKNOWN_FORM, said, Place(row.path, row.line), row.quote)
+
+
+@rule(codes.TOKEN_IN_URL, needs=(FormTable,))
+def no_token_in_a_url(table: FormTable) -> Iterator[Finding]:
+    for flaw in table.flaws:
+        if flaw.kind == "token-in-url":
+            said = "a token stands in a URL"
+            yield Finding(codes.TOKEN_IN_URL, said, Place(flaw.path, flaw.line), flaw.quote)
+
+
+@rule(codes.NO_REFERRER_POLICY, needs=(FormTable,))
+def pages_send_their_origin(table: FormTable) -> Iterator[Finding]:
+    for flaw in table.flaws:
+        if flaw.kind == "no-referrer":
+            said = "`no-referrer` makes browsers send `Origin: null` with the site's own forms"
+            yield Finding(codes.NO_REFERRER_POLICY, said, Place(flaw.path, flaw.line), flaw.quote)
+
+
+@rule(codes.EXEMPTION_EXPIRED, needs=(Manifest, RouteTable))
+def no_exemption_is_over(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
+    for row in _policy(manifest).exemptions:
+        if not row.holds(table.today):
+            said = f"the exemption of `{row.route}` ended on `{row.expires}`"
+            yield Finding(codes.EXEMPTION_EXPIRED, said, Place(manifest.path))
+
+
+@rule(codes.EXEMPTION_ENDS_SOON, needs=(Manifest, RouteTable))
+def no_exemption_ends_unnoticed(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
+    today = date.fromisoformat(table.today)
+    for row in _policy(manifest).exemptions:
+        if row.expires and row.holds(table.today) and date.fromisoformat(row.expires) <= today + SOON:
+            said = f"the exemption of `{row.route}` ends on `{row.expires}`"
+            yield Finding(codes.EXEMPTION_ENDS_SOON, said, Place(manifest.path))
+
+
+@rule(codes.EXEMPTION_WITHOUT_CONTROL, needs=(Manifest,))
+def every_exemption_has_a_control(manifest: Manifest) -> Iterator[Finding]:
+    for row in _policy(manifest).exemptions:
+        lacking = [name for name in ("reason", "control", "owner") if not getattr(row, name).strip()]
+        if lacking:
+            said = f"the exemption of `{row.route}` has no {' and no '.join(f'`{name}`' for name in lacking)}"
+            yield Finding(codes.EXEMPTION_WITHOUT_CONTROL, said, Place(manifest.path))
+
+
+@rule(codes.EXEMPTION_WITHOUT_ROUTE, needs=(Manifest, RouteTable))
+def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
+    policy = _policy(manifest)
+    known = {row.id for row in table.rows}
+    for kind, route in (
+        *(("exemption", row.route) for row in policy.exemptions),
+        *(("limit", r) for r in policy.limits),
+    ):
+        if route not in known:
+            said = f"the {kind} names `{route}`, which the app does not have"
+            yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
+
+
+@rule(codes.NO_PUBLIC_ORIGIN, needs=(Manifest,))
+def every_environment_has_an_origin(manifest: Manifest) -> Iterator[Finding]:
+    """Local environments get theirs from the Host that runs them."""
+    for name, row in manifest.named("env").items():
+        origins = row.get("public_origins") or ()
+        if not origins and row.get("provider") != "local":
+            said = f"`[env.{name}]` has no `public_origins`"
+            yield Finding(codes.NO_PUBLIC_ORIGIN, said, Place(manifest.path))
+        for origin in origins:
+            if parse_origin(origin) is None:
+                said = f"`{origin}` of `[env.{name}]` is not an origin: no browser sends it"
+                yield Finding(codes.NO_PUBLIC_ORIGIN, said, Place(manifest.path))
+    for origin in _policy(manifest).trusted_origins:
+        if parse_origin(origin) is None:
+            said = f"`{origin}` of `[csrf] trusted_origins` is not an origin: no browser sends it"
+            yield Finding(codes.NO_PUBLIC_ORIGIN, said, Place(manifest.path))
+
+
+@rule(codes.COOKIE_FLAGS, needs=(Manifest, RouteTable))
+def cookies_are_guarded(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
+    session = table.session
+    if session is not None:
+        lacking = [] if session["httpsOnly"] else ["Secure"]
+        lacking += ["SameSite"] if session["sameSite"].lower() == "none" else []
+        if lacking:
+            said = (
+                f"the session cookie of service `{table.service}` lacks {' and '.join(f'`{word}`' for word in lacking)}"
+            )
+            yield Finding(codes.COOKIE_FLAGS, said)
+    for name, row in manifest.named("env").items():
+        for origin in row.get("public_origins") or ():
+            parts = urlsplit(origin)
+            if parts.scheme == "http" and row.get("provider") != "local":
+                said = f"`{origin}` of `[env.{name}]` is plain http: browsers refuse the `__Host-` cookie there"
+                yield Finding(codes.COOKIE_FLAGS, said, Place(manifest.path))
+
+
+@rule(codes.WEAK_KEY, needs=(RouteTable,))
+def secrets_are_strong(table: RouteTable) -> Iterator[Finding]:
+    session = table.session
+    if session is not None and (session["secretLength"] < _SECRET_LENGTH or session["secretVariety"] < _SECRET_VARIETY):
+        said = f"the session secret of service `{table.service}` has `{session['secretLength']}` characters"
+        yield Finding(codes.WEAK_KEY, said)
+
+
+RULES = (
+    every_route_is_protected,
+    every_form_carries_a_token,
+    every_route_is_proven,
+    every_form_is_judged,
+    no_exemption_is_over,
+    every_exemption_has_a_control,
+    every_exemption_names_a_route,
+    no_token_in_a_url,
+    cookies_are_guarded,
+    every_environment_has_an_origin,
+    secrets_are_strong,
+    pages_send_their_origin,
+    get_changes_nothing,
+    something_is_audited,
+    no_exemption_ends_unnoticed,
+)
+
+
+def _policy(manifest: Manifest) -> CsrfPolicy:
+    return CsrfPolicy.from_manifest(manifest.section("csrf") or {})
+
+
+def _rows(table: RouteTable, verdict: RouteVerdict, code: Code) -> Iterator[Finding]:
+    for row in table.state_changing:
+        if row.verdict == verdict:
+            yield Finding(code, f"`{row.id}`: {row.evidence}", _place(row), data={"probes": dict(row.probes)})
+
+
+def _place(row: RouteRow) -> Place | None:
+    return Place(row.source, row.line) if row.source else None

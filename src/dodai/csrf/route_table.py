@@ -1,0 +1,214 @@
+"""The table behind `dodai routes`: every state-changing route with its verdict and the evidence of real requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from dodai.core.fact import Cost
+from dodai.csrf.decision import SAFE_METHODS
+from dodai.csrf.policy import CsrfPolicy
+
+RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
+
+HOSTILE = ("missing", "tampered", "foreign", "expired", "cross_site")
+_SIGN_IN = frozenset({301, 302, 303, 307, 308, 401, 403})
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """One (method, path). `by` names who refuses (`dodai`, `django`, `flask-wtf`), `evidence` what was seen, in words.
+
+    `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what became of it.
+    """
+
+    method: str
+    path: str
+    source: str
+    line: int
+    framework: str
+    endpoint: str
+    verdict: RouteVerdict
+    by: str = ""
+    evidence: str = ""
+    exemption: str = ""
+    probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def state_changing(self) -> bool:
+        return self.verdict != "safe"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "path": self.path,
+            "source": self.source,
+            "line": self.line,
+            "framework": self.framework,
+            "endpoint": self.endpoint,
+            "verdict": self.verdict,
+            "by": self.by or None,
+            "evidence": self.evidence,
+            "exemption": self.exemption or None,
+            "probes": {name: dict(probe) for name, probe in self.probes.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`coverage` is protected / (state-changing - exempt), None for 0 of 0; what is unknown counts as unprotected."""
+
+    state_changing: int
+    protected: int
+    exempt: int
+    unprotected: int
+    unknown: int
+
+    @property
+    def coverage(self) -> float | None:
+        counted = self.state_changing - self.exempt
+        return self.protected / counted if counted else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "stateChanging": self.state_changing,
+            "protected": self.protected,
+            "exempt": self.exempt,
+            "unprotected": self.unprotected,
+            "unknown": self.unknown,
+            "coverage": self.coverage,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """The routes of one service. `today` is the ISO day of the audit; `session` and `cookies` what the app sets up."""
+
+    cost: ClassVar[Cost] = "local"
+    service: str
+    framework: str
+    rows: tuple[RouteRow, ...]
+    today: str
+    session: Mapping[str, Any] | None = None
+    cookies: tuple[str, ...] = ()
+
+    @property
+    def state_changing(self) -> tuple[RouteRow, ...]:
+        return tuple(row for row in self.rows if row.state_changing)
+
+    @property
+    def summary(self) -> Summary:
+        return summarise(row.verdict for row in self.state_changing)
+
+
+def summarise(verdicts: Iterable[str]) -> Summary:
+    """The counts over verdicts of state-changing things."""
+    seen = list(verdicts)
+    return Summary(len(seen), *(seen.count(word) for word in ("protected", "exempt", "unprotected", "unknown")))
+
+
+def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, root: str, today: str) -> RouteTable:
+    """The table of an agent's answer; `root` is the repository, `today` decides whether exemptions hold."""
+    rows = [_row(raw, policy, root, today) for raw in answer["routes"]]
+    rows.sort(key=lambda row: (not row.state_changing, row.path, row.method))
+    return RouteTable(
+        service=service,
+        framework=str(answer.get("framework") or "unknown"),
+        rows=tuple(_once(rows)),
+        today=today,
+        session=answer.get("session"),
+        cookies=tuple(answer.get("cookies", ())),
+    )
+
+
+def judge_route(raw: Mapping[str, Any]) -> tuple[RouteVerdict, str, str]:
+    """(verdict, by, evidence) of one audited route, exemptions left aside."""
+    probes: Mapping[str, Mapping[str, Any]] = raw.get("probes", {})
+    hostile = {name: probes[name] for name in HOSTILE if name in probes}
+    if raw["kind"] == "opaque":
+        return "unknown", "", "a mounted application that cannot be listed"
+    if not hostile:
+        return "unknown", "", "no request could be made to it"
+    reached = [name for name, probe in hostile.items() if probe["reached"]]
+    if reached:
+        said = f"a {' and a '.join(_words(name) for name in reached)} request reached the handler"
+        if raw.get("guard"):
+            return (
+                "unknown",
+                "",
+                f"{said}; `{raw['guard']}` looks like a check inside it, which cannot be proven from outside",
+            )
+        return "unprotected", "", said
+    refusers = {str(probe["by"]) for probe in hostile.values()}
+    if refusers != {refuser := next(iter(refusers))} or not refuser:
+        return "unknown", "", f"stopped by something else than a CSRF check: {_statuses(hostile)}"
+    return _judge_valid(probes, hostile, refuser)
+
+
+def _judge_valid(
+    probes: Mapping[str, Mapping[str, Any]], hostile: Mapping[str, Mapping[str, Any]], refuser: str
+) -> tuple[RouteVerdict, str, str]:
+    seen = f"{', '.join(_words(name) for name in hostile)} refused"
+    valid = [probes[name] for name in ("valid", "valid_header") if name in probes]
+    if not valid:
+        return "unknown", refuser, f"{seen}; no valid request could be made to compare with"
+    if any(probe["reached"] for probe in valid):
+        return "protected", refuser, f"{seen}, valid reached the handler"
+    last = valid[-1]
+    if last["by"]:
+        return "unknown", refuser, f"{seen}, but a valid request was refused as well"
+    if last["error"]:
+        return "unknown", refuser, f"{seen}; a valid request passed the check and then failed with `{last['error']}`"
+    if last["status"] in _SIGN_IN:
+        return "protected", refuser, f"{seen}, valid passed the check and was sent to sign in ({last['status']})"
+    return "unknown", refuser, f"{seen}; a valid request passed the check but was answered {last['status']} elsewhere"
+
+
+def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> RouteRow:
+    path = f"{raw['host']}{raw['path']}"
+    verdict: RouteVerdict
+    verdict, by, evidence = "safe", "", ""
+    exemption = None
+    if raw["method"] not in SAFE_METHODS:
+        verdict, by, evidence = judge_route(raw)
+        exemption = policy.exemption(f"{raw['method']} {path}")
+    if exemption is not None and exemption.holds(today):
+        verdict, by = "exempt", ""
+        evidence = exemption.control or exemption.reason
+    source = str(raw["source"])
+    return RouteRow(
+        method=str(raw["method"]),
+        path=path,
+        source=source.removeprefix(root.rstrip("/") + "/"),
+        line=int(raw["line"]),
+        framework=str(raw["framework"]),
+        endpoint=str(raw["endpoint"]),
+        verdict=verdict,
+        by=by,
+        evidence=evidence,
+        exemption=exemption.reason if exemption else "",
+        probes=raw.get("probes", {}),
+    )
+
+
+def _once(rows: Iterable[RouteRow]) -> list[RouteRow]:
+    """The first row of each id: the router never gets to a second route of the same method and path."""
+    first: dict[str, RouteRow] = {}
+    for row in rows:
+        first.setdefault(row.id, row)
+    return list(first.values())
+
+
+def _words(name: str) -> str:
+    return name.replace("_", "-") if name == "cross_site" else f"{name} token" if name == "expired" else name
+
+
+def _statuses(probes: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(
+        f"{_words(name)} {probe['status'] or probe['error'] or 'no answer'}" for name, probe in probes.items()
+    )
