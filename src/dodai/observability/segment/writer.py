@@ -1,4 +1,4 @@
-"""Segments: append-only files of lines, one writer each, renamed when full, sealed with a sidecar of request ids."""
+"""The writer of one segment: whole lines, one `write` each, never an exception."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import contextlib
 import fcntl
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-OPEN_SUFFIX = ".open.jsonl"
-CLOSED_SUFFIX = ".jsonl"
+from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX
+
+_RETRY_S = 1.0
 
 
 @dataclass(slots=True)
 class SegmentWriter:
-    """Appends whole lines to `folder/<service>-<instance>.open.jsonl` with one `write` each.
+    """Appends whole lines to `folder/<service>-<instance>-<pid>-<ms>.open.jsonl` with one `write` each.
 
     Never raises: what cannot be written is counted in `dropped`. The file is locked while its writer lives, renamed to
     `…-<first ms>-<last ms>.jsonl` when it is `max_bytes` large or `max_age_s` old, and never truncated.
@@ -27,16 +28,13 @@ class SegmentWriter:
     max_bytes: int = 64 * 1024 * 1024
     max_age_s: float = 600.0
     dropped: int = 0
+    path: Path | None = None
     _descriptor: int = -1
     _size: int = 0
     _opened_ms: int = 0
     _opened_at: float = 0.0
     _torn: bool = False
-    _retry_at: float = field(default=0.0)
-
-    @property
-    def path(self) -> Path:
-        return self.folder / f"{self.service}-{self.instance}{OPEN_SUFFIX}"
+    _retry_at: float = 0.0
 
     def write(self, line: bytes) -> bool:
         """True when `line`, which ends in a newline, is in the file as a whole."""
@@ -61,39 +59,54 @@ class SegmentWriter:
 
     def rotate(self) -> Path | None:
         """Close the open segment under its final name; returns it, or None when there was nothing to close."""
-        if self._descriptor < 0:
+        path, closed = self.path, None
+        if self._descriptor < 0 or path is None:
             return None
         last_ms = max(time.time_ns() // 1_000_000, self._opened_ms)
-        closed = self.folder / f"{self.service}-{self.instance}-{self._opened_ms}-{last_ms}{CLOSED_SUFFIX}"
         with contextlib.suppress(OSError):
-            # rename before closing: while the lock is held, nobody else takes the open name for an orphan
-            self.path.rename(closed) if self._size else self.path.unlink()
+            # rename before closing: while the lock is held, nobody takes the open name for an orphan
+            if self._size:
+                stem = path.name.removesuffix(OPEN_SUFFIX)
+                closed = path.rename(self.folder / f"{stem}-{last_ms:013d}{CLOSED_SUFFIX}")
+            else:
+                path.unlink()
         self.close()
         return closed
 
     def close(self) -> None:
-        """Let go of the file, without renaming it: whoever reads next finds it unlocked and seals it."""
+        """Let go of the file without renaming it: whoever reads next finds it unlocked and seals it."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
         self._descriptor = -1
+        self.path = None
 
     def _open(self) -> bool:
         now = time.monotonic()
         if now < self._retry_at:
             return False
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(self.path, flags, 0o640)
+            self._create()
         except OSError:
-            self._retry_at = now + 1.0
+            self._retry_at = now + _RETRY_S
             return False
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
-        self._opened_ms = time.time_ns() // 1_000_000
         self._opened_at = now
+        self._size = 0
         self._torn = False
         return True
+
+    def _create(self) -> None:
+        """Make the file, lock it, then give it its name: a sealer never sees an open segment without its lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._opened_ms = max(time.time_ns() // 1_000_000, self._opened_ms + 1)
+        stem = f"{self.service}-{self.instance}-{os.getpid()}-{self._opened_ms:013d}"
+        unnamed, path = self.folder / f".{stem}.new", self.folder / f"{stem}{OPEN_SUFFIX}"
+        descriptor = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unnamed.rename(path)
+        except OSError:
+            os.close(descriptor)
+            unnamed.unlink(missing_ok=True)
+            raise
+        self._descriptor, self.path = descriptor, path

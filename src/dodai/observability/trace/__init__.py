@@ -1,0 +1,176 @@
+"""`dodai trace ID`: one request through every tier. Runs before the command line library is loaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from dodai.core.request import is_request_id
+from dodai.observability.trace.find import Found, default_roots, find, line_folders
+from dodai.observability.trace.tree import Tree
+
+if TYPE_CHECKING:
+    from dodai.core.errors import DodaiError
+
+__all__ = ["Tree", "find", "main", "trace_json"]
+
+_POLL_S = 0.2
+_SEAL_S = 0.5
+
+
+class _Words:
+    """The command line, understood."""
+
+    __slots__ = ("as_json", "follow_s", "request_id", "roots")
+
+    def __init__(self) -> None:
+        self.request_id = ""
+        self.as_json = False
+        self.follow_s: float | None = None
+        self.roots: list[str] = []
+
+
+def main(words: list[str]) -> int:
+    """The exit code of `dodai trace`: 0 found, 1 nothing found (DOD481), 2 usage, 130 interrupted."""
+    try:
+        asked = _parse(words)
+    except ValueError as error:
+        return _fail(_usage(str(error)), as_json="--json" in words)
+    try:
+        return _run(asked)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def trace_json(request_id: str, found: Found, took_s: float) -> dict[str, Any]:
+    """The `dodai.trace/1` document."""
+    tree = Tree(found.lines)
+    return {
+        "schema": "dodai.trace/1",
+        "requestId": request_id,
+        "failed": tree.failure,
+        "refused": tree.refusal,
+        "tree": tree.as_json(),
+        "lines": found.lines,
+        "unreadable": found.torn,
+        "tookMs": round(took_s * 1000.0, 3),
+    }
+
+
+def _run(asked: _Words) -> int:
+    roots = asked.roots or default_roots(dict(os.environ), os.getcwd())  # noqa: PTH109 - no pathlib on this path
+    until = time.monotonic() + (asked.follow_s or 0.0)
+    shown = 0
+    while True:
+        started = time.perf_counter()
+        folders = line_folders(roots)
+        found = find(asked.request_id, folders)
+        if len(found.lines) > shown:
+            shown = len(found.lines)
+            _print(asked, found, time.perf_counter() - started)
+        if asked.follow_s is None or time.monotonic() >= until:
+            break
+        time.sleep(_POLL_S)
+    if not shown:
+        return _fail(_not_found(asked.request_id, roots), as_json=asked.as_json)
+    _seal(found)
+    return 0
+
+
+def _print(asked: _Words, found: Found, took_s: float) -> None:
+    if asked.as_json:
+        import json
+
+        text = json.dumps(trace_json(asked.request_id, found, took_s), ensure_ascii=False, indent=2)
+    else:
+        from dodai.observability.trace.show import render
+
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") not in ("utf8", "utf8sig")
+        text = render(asked.request_id, Tree(found.lines), found.torn, colour=colour, ascii_only=ascii_only)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def _seal(found: Found) -> None:
+    """Seal what had to be read line by line, once the answer is out; the next lookup is faster."""
+    if found.unsealed:
+        from dodai.observability.segment.seal import seal_all
+
+        until = time.monotonic() + _SEAL_S
+        for folder in sorted(found.unsealed):
+            seal_all(folder, until=until)
+
+
+def _parse(words: list[str]) -> _Words:
+    asked = _Words()
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--json":
+            asked.as_json = True
+        elif name in ("--state", "--for"):
+            value = value if equals else rest.pop(0) if rest else ""
+            if not value:
+                raise ValueError(f"`{name}` needs a value")
+            if name == "--state":
+                asked.roots.append(value)
+            else:
+                asked.follow_s = _seconds(value)
+        elif word == "--follow":
+            asked.follow_s = float("inf") if asked.follow_s is None else asked.follow_s
+        elif word.startswith("-"):
+            raise ValueError(f"unknown option `{word}`")
+        elif asked.request_id:
+            raise ValueError(f"one request id at a time, `{word}` is a second one")
+        else:
+            asked.request_id = word.strip()
+    if not is_request_id(asked.request_id.encode("utf-8", "replace")):
+        raise ValueError(f"`{asked.request_id}` is no request id (8 to 64 letters, digits and `._:-`)")
+    return asked
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value.removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds < float("inf"):
+        raise ValueError(f"`--for {value}` is no number of seconds")
+    return seconds
+
+
+def _usage(message: str) -> DodaiError:
+    from dodai.core.codes import USAGE
+    from dodai.core.errors import DodaiError
+
+    return DodaiError(USAGE, message, "see `dodai trace --help`", exit_code=2)
+
+
+def _not_found(request_id: str, roots: list[str]) -> DodaiError:
+    from dodai.core.errors import DodaiError
+    from dodai.observability.codes import TRACE_NOT_FOUND
+
+    where = ", ".join(f"`{root}`" for root in roots) or "no state folder (`.dodai`) here or above"
+    message = f"no line has the id `{request_id}`, looked in {where}"
+    return DodaiError(TRACE_NOT_FOUND, message, TRACE_NOT_FOUND.fix.en, exit_code=1)
+
+
+def _fail(error: DodaiError, *, as_json: bool) -> int:
+    if as_json:
+        import json
+
+        body = {"schema": "dodai.error/1", "error": error.as_json(), "exitCode": error.exit_code}
+        sys.stdout.write(json.dumps(body, ensure_ascii=False, indent=2) + "\n")
+    else:
+        text = f"{error.code.id} {error.code.name}: {error.message}\n  fix: {error.fix}\n  why: {error.code.why.en}\n"
+        encoding = sys.stderr.encoding or "utf-8"
+        sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
+    return error.exit_code

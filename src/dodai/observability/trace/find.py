@@ -1,0 +1,200 @@
+# ruff: noqa: PTH112, PTH118, PTH119, PTH120, PTH123, PTH208
+"""Finding the lines of one request among millions, without an index of our own to keep.
+
+A minted id carries its time, so an unsealed file is bisected by the time its lines begin with; sealed files and foreign
+ids go through the sidecars. Standard library only, no pathlib: the whole process has 100 ms.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from typing import Any
+
+from dodai.core.request import time_ms_of
+from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, open_sidecar, time_of, times_in_name
+
+_BEFORE_S = 5.0
+_AFTER_S = 60.0
+_FOREIGN_LINES = 200
+_MAX_LINES = 5000
+_MAX_RELATED = 20
+_DEPTH = 4
+_NOT_LINES = frozenset({"releases", "trees", "cache", "data", "pgdata", "node_modules", ".git"})
+_MATCHED = ("requestId", "clientRequestId", "traceId")
+
+Line = dict[str, Any]
+
+
+class Found:
+    """What a lookup saw: the lines in the order of their times, and how many matching ones could not be read."""
+
+    __slots__ = ("lines", "torn", "unsealed")
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.torn = 0
+        self.unsealed: set[str] = set()
+
+
+def find(request_id: str, folders: list[str], *, longest_request_s: float = 60.0) -> Found:
+    """Every line of the request, in any `*.jsonl` of `folders`; also when the id is a client's own or a trace id.
+
+    `longest_request_s` is how long after its id a request may write its line; a lookup that finds nothing in that time
+    reads everything.
+    """
+    found = _lookup({request_id.encode()}, folders, time_ms_of(request_id), longest_request_s)
+    related = {line["requestId"] for line in found.lines if isinstance(line.get("requestId"), str)} - {request_id}
+    for other in sorted(related)[:_MAX_RELATED]:
+        more = _lookup({other.encode()}, folders, time_ms_of(other), longest_request_s)
+        known = {id(line) for line in found.lines}
+        found.lines += [line for line in more.lines if id(line) not in known and line not in found.lines]
+        found.torn += more.torn
+    found.lines.sort(key=_when)
+    return found
+
+
+def line_folders(roots: list[str]) -> list[str]:
+    """The folders named `lines` at or below `roots`, and the roots that hold `*.jsonl` themselves."""
+    folders: list[str] = []
+    for root in roots:
+        _collect(root, folders, _DEPTH)
+    return folders
+
+
+def default_roots(environ: dict[str, str], start: str) -> list[str]:
+    """`DODAI_STATE`, else the nearest `.dodai` at or above `start`."""
+    if environ.get("DODAI_STATE"):
+        return [environ["DODAI_STATE"]]
+    folder = start
+    while True:
+        state = os.path.join(folder, ".dodai")
+        if os.path.isdir(state):
+            return [state]
+        above = os.path.dirname(folder)
+        if above == folder:
+            return []
+        folder = above
+
+
+def _collect(folder: str, folders: list[str], depth: int) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    if os.path.basename(folder) == "lines" or any(entry.name.endswith(CLOSED_SUFFIX) for entry in entries):
+        folders.append(folder)
+        return
+    for entry in entries:
+        if depth and entry.name not in _NOT_LINES and entry.is_dir(follow_symlinks=False):
+            _collect(entry.path, folders, depth - 1)
+
+
+def _lookup(ids: set[bytes], folders: list[str], minted_ms: int | None, longest_s: float) -> Found:
+    found = Found()
+    paths = [os.path.join(folder, name) for folder in folders for name in _names(folder)]
+    if minted_ms is not None:
+        at = minted_ms / 1000.0
+        for path in paths:
+            _search(path, ids, found, (at - _BEFORE_S, at + longest_s + _AFTER_S))
+    if not found.lines:
+        for path in paths:
+            _search(path, ids, found, None)
+    return found
+
+
+def _search(path: str, ids: set[bytes], found: Found, window: tuple[float, float] | None) -> None:
+    times = times_in_name(path)
+    if window is not None and times is not None and times[1] < window[0]:
+        return
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                return
+            with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+                sidecar = open_sidecar(path, size)
+                if sidecar is not None:
+                    for wanted in ids:
+                        for offset in sidecar.offsets(wanted):
+                            _take(data, offset, ids, found)
+                    return
+                if not path.endswith(OPEN_SUFFIX):
+                    found.unsealed.add(os.path.dirname(path))
+                if window is not None and times is not None and times[0] > window[1]:
+                    return
+                _scan(data, size, ids, found, window)
+    except (OSError, ValueError):
+        return
+
+
+def _scan(data: mmap.mmap, size: int, ids: set[bytes], found: Found, window: tuple[float, float] | None) -> None:
+    start = 0 if window is None else _first_at(data, size, window[0])
+    end = size if window is None else _first_at(data, size, window[1])
+    for wanted in ids:
+        position = data.find(wanted, start, end)
+        while position >= 0 and len(found.lines) < _MAX_LINES:
+            offset = data.rfind(b"\n", 0, position) + 1
+            position = data.find(wanted, _take(data, offset, ids, found), end)
+
+
+def _first_at(data: mmap.mmap, size: int, at: float) -> int:
+    """The offset of the first line whose time is `at` or later, found by bisection.
+
+    Lines are written when a request ends, so they are in order but for the few that race; foreign and torn lines have
+    no time and are stepped over.
+    """
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        offset, when = _time_after(data, middle, high)
+        if when is not None and when < at:
+            low = offset + 1
+        else:
+            high = middle
+    return _time_after(data, low, size)[0]
+
+
+def _time_after(data: mmap.mmap, position: int, end: int) -> tuple[int, float | None]:
+    """(offset, time) of the first line that begins at or after `position` and has a time."""
+    offset = position if position == 0 else data.find(b"\n", position - 1) + 1
+    for _ in range(_FOREIGN_LINES):
+        if offset <= 0 and position > 0:
+            return end, None
+        if offset >= end:
+            return end, None
+        when = time_of(data[offset : offset + 40])
+        if when is not None:
+            return offset, when
+        offset = data.find(b"\n", offset) + 1
+    return end, None
+
+
+def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: Found) -> int:
+    """Keep the line at `offset` if it is about one of `ids`; returns where the next line begins."""
+    end = data.find(b"\n", offset)
+    end = len(data) if end < 0 else end
+    raw = data[offset:end]
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        found.torn += 1
+        return end
+    if not isinstance(line, dict):
+        found.torn += 1
+    elif any(isinstance(line.get(name), str) and line[name].encode() in ids for name in _MATCHED):
+        found.lines.append(line)
+    return end
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.endswith((CLOSED_SUFFIX, ".log"))]
+    except OSError:
+        return []
+
+
+def _when(line: Line) -> float:
+    at = line.get("ts")
+    return float(at) if isinstance(at, int | float) else 0.0

@@ -1,0 +1,329 @@
+"""`dodai trace` over generated segments: the right lines, as a tree, naming the tier that failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodai.core.request import format_request_id
+from dodai.observability.line_format import dump
+from dodai.observability.segment import SegmentWriter, seal_all
+from dodai.observability.trace import Tree, find, main
+from dodai.observability.trace.show import render
+
+T0 = 1_795_000_000.0
+
+
+def minted(seconds: float, seed: int = 1) -> str:
+    return format_request_id(int((T0 + seconds) * 1000), random.Random(seed).getrandbits(74))
+
+
+def entry(request_id: str, service: str, end: float, **fields: Any) -> dict[str, Any]:
+    base = {"ts": T0 + end, "v": 1, "type": "http", "service": service, "requestId": request_id, "traceId": request_id}
+    return {**base, "status": 200, "outcome": "ok", "latencyMs": 10.0, "method": "GET", "route": "/quiz", **fields}
+
+
+def three_tiers(request_id: str, at: float = 0.0) -> list[dict[str, Any]]:
+    """An edge, a web tier that calls a backend, whose database timed out."""
+    return [
+        entry(
+            request_id, "backend", at + 0.03, type="rpc", rpc="quiz.Quiz/Answer", status="UNAVAILABLE",
+            outcome="server_error", latencyMs=20.0, spanId="cccccccccccc0000", parentSpanId="bbbbbbbbbbbb0001",
+            dbCount=3, dbMs=12.3, dependency="database", error="psycopg.OperationalError", userId="u-1",
+        ),
+        entry(
+            request_id, "backend", at + 0.03, type="sql", operation="SELECT", outcome="server_error", latencyMs=9.0,
+            spanId="cccccccccccc0003", parentSpanId="cccccccccccc0000", dependency="database",
+        ),
+        entry(
+            request_id, "web", at + 0.035, status=503, outcome="server_error", latencyMs=30.0, userId="u-1",
+            spanId="bbbbbbbbbbbb0000", parentSpanId="aaaaaaaaaaaa0000", rpcCount=1, rpcMs=21.0, dependency="backend",
+        ),
+        entry(request_id, "edge", at + 0.036, status=503, outcome="server_error", latencyMs=33.0, spanId="aaaaaaaaaaaa0000"),
+    ]  # fmt: skip
+
+
+def write(folder: Path, lines: list[dict[str, Any]], *, rotate: bool = False) -> SegmentWriter:
+    writer = SegmentWriter(folder, "web", f"i{len(list(folder.glob('*')))}" if folder.exists() else "i0")
+    for line in lines:
+        assert writer.write(dump(line))
+    if rotate:
+        writer.rotate()
+    return writer
+
+
+def traffic(count: int, step: float = 0.01) -> list[dict[str, Any]]:
+    return [entry(minted(index * step, index), "web", index * step) for index in range(count)]
+
+
+@pytest.mark.parametrize("state", ["open", "closed", "sealed"])
+@pytest.mark.parametrize("kind", ["minted", "foreign", "client", "trace"])
+def test_id_is_found_in_every_kind_of_segment(tmp_path: Path, state: str, kind: str):
+    """Minted, foreign, a client's own and a trace id; in open, closed and sealed segments."""
+    folder = tmp_path / "lines"
+    wanted = minted(30.0, 999) if kind == "minted" else "order-7788990011"
+    real = wanted if kind in ("minted", "foreign") else minted(30.0, 998)
+    special = entry(real, "web", 30.005)
+    if kind == "client":
+        special["clientRequestId"] = wanted
+    if kind == "trace":
+        wanted = special["traceId"] = "0af7651916cd43dd8448eb211c80319c"
+    lines = [*traffic(3000), special, entry(real, "backend", 30.004, type="rpc", rpc="q.Q/A", status="OK")]
+    writer = write(folder, sorted(lines, key=lambda line: line["ts"]), rotate=state != "open")
+    if state == "sealed":
+        assert seal_all(str(folder)) == 1
+    found = find(wanted, [str(folder)])
+    assert sorted(line["service"] for line in found.lines) == ["backend", "web"]
+    assert {line["requestId"] for line in found.lines} == {real}
+    writer.close()
+
+
+def test_lookup_reads_only_the_time_of_the_id(tmp_path: Path):
+    """Another request's line far away that merely mentions the id is not read; a direct match is."""
+    folder = tmp_path / "lines"
+    wanted = minted(10.0, 5)
+    write(folder, [entry(wanted, "web", 10.0), *traffic(100, 60.0)][:50], rotate=True)
+    assert len(find(wanted, [str(folder)]).lines) == 1
+
+
+def test_request_that_ended_long_after_its_id_is_found(tmp_path: Path):
+    """A WebSocket of an hour wrote its line an hour after its id was minted."""
+    folder = tmp_path / "lines"
+    wanted = minted(0.0, 7)
+    write(folder, [*traffic(100), entry(wanted, "web", 3600.0, type="ws", status=101)], rotate=True)
+    assert [line["type"] for line in find(wanted, [str(folder)]).lines] == ["ws"]
+
+
+def test_id_minted_by_a_wrong_clock_is_found(tmp_path: Path):
+    """The time in an id is a hint: a clock one day off sends the bisection elsewhere, and everything is read."""
+    folder = tmp_path / "lines"
+    wanted = minted(86_400.0, 7)
+    write(folder, [*traffic(2000), entry(wanted, "web", 25.0)], rotate=True)
+    assert len(find(wanted, [str(folder)]).lines) == 1
+
+
+def test_torn_and_foreign_lines_do_not_stop_a_lookup(tmp_path: Path):
+    """Text of other programs, half a line, NUL bytes and other JSON stand between ours."""
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    wanted = minted(5.0, 3)
+    parts = [dump(line) for line in traffic(400)]
+    noise = [b"INFO: started\n", b'{"ts":17', b"\n\x00\x00\x00\n", b"[1,2]\n", b'{"level":"info"}\n', b"\xff\xfe\n"]
+    mixed = [piece for index, part in enumerate(parts) for piece in (part, noise[index % len(noise)])]
+    torn = dump(entry(wanted, "backend", 5.0))[:-40]
+    (folder / "any.jsonl").write_bytes(
+        b"".join(mixed[:700]) + torn + b"\n" + dump(entry(wanted, "web", 5.01)) + b"x" * 9000
+    )
+    found = find(wanted, [str(folder)])
+    assert [line["service"] for line in found.lines] == ["web"]
+    assert found.torn == 1
+
+
+@given(st.lists(st.floats(0, 500, allow_nan=False), min_size=1, max_size=60), st.data())
+def test_every_request_of_a_segment_is_found(tmp_path_factory: pytest.TempPathFactory, ends: list[float], data: Any):
+    """Whatever the times, each id leads to its own line, by bisection and by sidecar alike."""
+    folder = tmp_path_factory.mktemp("any") / "lines"
+    ids = [minted(end, index) for index, end in enumerate(sorted(ends))]
+    lines = [entry(wanted, "web", end + 0.01) for wanted, end in zip(ids, sorted(ends), strict=True)]
+    writer = write(folder, lines)
+    wanted = data.draw(st.sampled_from(ids))
+    assert [line["requestId"] for line in find(wanted, [str(folder)]).lines] == [wanted]
+    writer.rotate()
+    seal_all(str(folder))
+    assert [line["requestId"] for line in find(wanted, [str(folder)]).lines] == [wanted]
+
+
+def test_tree_runs_from_the_edge_to_sql_and_names_the_failed_tier():
+    """Callee below caller through call spans without lines of their own; the database is what failed."""
+    request_id = minted(0)
+    tree = Tree(three_tiers(request_id))
+    (edge,) = tree.roots
+    (web,) = edge.children
+    (backend,) = web.children
+    assert [edge.service, web.service, backend.service] == ["edge", "web", "backend"]
+    assert backend.totals == [("sql", 3, 12.3)]
+    assert tree.failure["tier"] == "database"
+    assert tree.failure["seenBy"] == "backend"
+    text = render(request_id, tree, 0, colour=False)
+    assert "SQL 3 × 4.1 ms" in text
+    assert text.splitlines()[-1].startswith("failed: database, seen by backend")
+
+
+def test_tier_that_wrote_no_line_is_still_named():
+    """A backend that was killed left nothing; its caller's line names it."""
+    tree = Tree(three_tiers(minted(0))[2:])
+    assert tree.failure["tier"] == "backend"
+    assert tree.failure["seenBy"] == "web"
+
+
+def test_refusal_is_no_failure():
+    """A 403 of ours: refused, by whom, with which code."""
+    line = entry(minted(0), "web", 0.1, status=403, outcome="client_error", code="DOD150", reason="token_missing")
+    tree = Tree([line])
+    assert tree.failure is None
+    assert tree.refusal == {"service": "web", "code": "DOD150", "reason": "token_missing"}
+
+
+def test_clock_that_is_ahead_is_shown_and_corrected():
+    """A backend one hour ahead still hangs below its caller, with its skew."""
+    lines = three_tiers(minted(0))
+    for line in lines:
+        if line["service"] == "backend":
+            line["ts"] += 3600
+    tree = Tree(lines)
+    backend = tree.roots[0].children[0].children[0]
+    assert 3599.9 < backend.skew_s < 3600.1
+    assert "clock +3" in render("x" * 32, tree, 0, colour=False)
+    assert 0 <= tree.as_json()[0]["children"][0]["children"][0]["startMs"] < 100
+
+
+def test_orphan_and_attempts_are_roots_of_their_own():
+    """Two attempts of a client are two trees; a hop whose caller's line is missing says so."""
+    request_id = minted(0)
+    lines = [
+        entry(request_id, "web", 1, spanId="a" * 12 + "0000"),
+        entry(request_id, "web", 2, spanId="b" * 12 + "0000", attempt=2),
+        entry(request_id, "backend", 3, type="rpc", rpc="q.Q/A", spanId="c" * 12 + "0000", parentSpanId="d" * 16),
+    ]
+    tree = Tree(lines)
+    assert [root.orphan for root in tree.roots] == [False, False, True]
+    assert "caller's line missing" in render(request_id, tree, 0, colour=False)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "ts": st.one_of(st.floats(0, 2e9), st.text(max_size=3), st.none()),
+                "spanId": st.sampled_from(["a" * 16, "b" * 12 + "0000", "b" * 12 + "0001", ""]),
+                "parentSpanId": st.sampled_from(["a" * 16, "b" * 12 + "0000", "b" * 12 + "0001", 7]),
+                "type": st.sampled_from(["http", "rpc", "sql", "task", "nonsense"]),
+                "service": st.text(max_size=5),
+                "outcome": st.sampled_from(["ok", "server_error", 3]),
+                "latencyMs": st.one_of(st.floats(0, 1e6), st.text(max_size=3)),
+                "dbCount": st.integers(0, 9),
+                "dependency": st.text(max_size=4),
+                "code": st.text(max_size=4),
+                "stack": st.text(max_size=9),
+            },
+        ),
+        max_size=8,
+    )
+)
+def test_any_lines_render_to_one_row_each_without_control_characters(lines: list[dict[str, Any]]):
+    """Cycles, missing fields, wrong types, escapes in names: a tree comes out, and it is plain text."""
+    tree = Tree(lines)
+    text = render("x" * 8, tree, 1, colour=False)
+    assert all(char.isprintable() or char == "\n" for char in text)
+    json.dumps(tree.as_json())
+    count = 0
+    stack = list(tree.roots)
+    while stack:
+        node = stack.pop()
+        count += 1
+        stack += node.children
+    assert count == len(lines)
+
+
+def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "dodai", "trace", *words]
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8", **environ}
+    return subprocess.run(argv, capture_output=True, text=True, env=env, check=False, timeout=30)
+
+
+def test_command_prints_the_tree_or_json(tmp_path: Path):
+    """The process a person starts: text by default, `dodai.trace/1` with --json, no escapes in a pipe."""
+    request_id = minted(0)
+    write(tmp_path / "state" / "lines", three_tiers(request_id), rotate=True)
+    text = run(request_id, "--state", str(tmp_path / "state"))
+    assert text.returncode == 0
+    assert [row.split()[0] for row in text.stdout.splitlines()[:2]] == ["request", "edge"]
+    assert "\x1b" not in text.stdout
+    body = json.loads(run(request_id, "--json", DODAI_STATE=str(tmp_path / "state")).stdout)
+    assert body["schema"] == "dodai.trace/1"
+    assert (body["failed"]["tier"], len(body["lines"]), body["unreadable"]) == ("database", 4, 0)
+    ascii_only = run(request_id, f"--state={tmp_path / 'state'}", PYTHONIOENCODING="ascii")
+    assert "SQL 3 x 4.1 ms" in ascii_only.stdout
+
+
+def test_state_is_found_from_a_folder_below_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    """The nearest `.dodai` upwards, with the environments below it."""
+    request_id = minted(0)
+    write(tmp_path / ".dodai" / "local" / "lines", three_tiers(request_id), rotate=True)
+    (tmp_path / "web").mkdir()
+    monkeypatch.chdir(tmp_path / "web")
+    monkeypatch.delenv("DODAI_STATE", raising=False)
+    assert main([request_id]) == 0
+    assert "edge" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["0123456789abcdef"], 1, "DOD481 trace-not-found"),
+        ([], 2, "no request id"),
+        (["short"], 2, "`short` is no request id"),
+        (["a b\nc d e f g"], 2, "no request id"),
+        (["0123456789", "0123456789"], 2, "a second one"),
+        (["0123456789", "--nope"], 2, "unknown option `--nope`"),
+        (["0123456789", "--state"], 2, "`--state` needs a value"),
+        (["0123456789", "--for", "soon"], 2, "no number of seconds"),
+    ],
+)
+def test_bad_input_gets_a_coded_error(tmp_path: Path, capsys: Any, words: list[str], code: int, said: str):
+    """What is wrong, what to do; as the error envelope with --json."""
+    assert main([*words, f"--state={tmp_path}"] if words[-1:] != ["--state"] else words) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert "fix: " in error
+    assert main([*words, "--json", f"--state={tmp_path}"] if words[-1:] != ["--state"] else ["--json", *words]) == code
+    assert json.loads(capsys.readouterr().out)["exitCode"] == code
+
+
+def test_follow_waits_for_lines_that_are_not_there_yet(tmp_path: Path):
+    """The command is started first, the request comes later."""
+    request_id = minted(0)
+    state = tmp_path / "state"
+    (state / "lines").mkdir(parents=True)
+    argv = [sys.executable, "-m", "dodai", "trace", request_id, "--follow", "--state", str(state)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    write(state / "lines", three_tiers(request_id))
+    assert process.stdout.readline().startswith(f"request {request_id}")
+    process.terminate()
+    process.wait()
+    process.stdout.close()
+
+
+def test_lookup_loads_the_standard_library_and_little_of_dodai():
+    """The fast path imports neither orjson nor click nor dataclasses."""
+    code = (
+        "import sys; from dodai.observability.trace import main;"
+        "print(sorted(n for n in sys.modules if n.split('.')[0] in ('orjson','click','dataclasses','pathlib','httpx2')"
+        " or n.startswith('dodai')))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, 'src'); {code}"], capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == str(
+        sorted(
+            [
+                "dodai",
+                "dodai.core",
+                "dodai.core.request",
+                "dodai.observability",
+                "dodai.observability.segment",
+                "dodai.observability.segment.seal",
+                "dodai.observability.trace",
+                "dodai.observability.trace.find",
+                "dodai.observability.trace.tree",
+            ]
+        )
+    )
