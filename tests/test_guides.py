@@ -1,0 +1,119 @@
+"""The guides, pasted line by line, do what they say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDES = ROOT / "docs" / "guides"
+UP = "../../.venv/bin/dodai up"
+DEADLINE_S = 90.0
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", (GUIDES / guide).read_text("utf-8"))
+
+
+def pasted() -> list[str]:
+    """The commands of the first run after the checkout is there; `make rehearse` is a target of its own in CI."""
+    lines = [line for block in blocks("first-run.md", "console") for line in block.splitlines()]
+    return lines[lines.index("make rehearse") + 1 :]
+
+
+@contextmanager
+def running(words: list[str], folder: Path, output: Path) -> Iterator[subprocess.Popen[str]]:
+    """A `dodai up` that serves; afterwards Ctrl-C has ended it with 0."""
+    with output.open("w", encoding="utf-8") as file:
+        # A group of its own, as a terminal gives it: Ctrl-C reaches this command and no other.
+        process = subprocess.Popen(words, cwd=folder, stdout=file, stderr=file, text=True, process_group=0)
+    try:
+        serving(process, output)
+        yield process
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 0, output.read_text("utf-8")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Iterator[Path]:
+    """A checkout with the example in it and `dodai` where the guide has it; nothing of it is left afterwards."""
+    skipped = shutil.ignore_patterns(".dodai", "node_modules", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT / "examples" / "quiz", tmp_path / "examples" / "quiz", ignore=skipped)
+    command = tmp_path / ".venv" / "bin" / "dodai"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dodai "$@"\n', "utf-8")
+    command.chmod(0o755)
+    yield tmp_path
+    for env in ("local", "staging"):
+        subprocess.run([command, "down", env], cwd=tmp_path / "examples" / "quiz", capture_output=True, check=False)
+    for note in tmp_path.glob("examples/quiz/.dodai/env/*/postgres/elsewhere"):
+        shutil.rmtree(note.read_text("utf-8").strip(), ignore_errors=True)
+
+
+def serving(process: subprocess.Popen[str], output: Path) -> str:
+    """What `up` printed once it serves."""
+    deadline = time.monotonic() + DEADLINE_S
+    while "Ctrl-C stops all" not in (said := output.read_text("utf-8")):
+        assert process.poll() is None, f"`up` ended with {process.returncode}:\n{said}"
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
+    return said
+
+
+def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
+    """Every command ends as the guide says, with `up` running beside those that follow it."""
+    lines = pasted()
+    enter, rest = lines[: lines.index(UP)], lines[lines.index(UP) + 1 :]
+    assert [line.partition(" ")[0] for line in enter] == ["cd"]
+    folder = checkout / enter[0].removeprefix("cd ")
+    with running(UP.split(), folder, checkout / "up.txt"):
+        for line in rest:
+            done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+            accepted = (0, 1) if line.endswith("check") else (0,)
+            assert done.returncode in accepted, f"{line}\n{done.stdout}{done.stderr}"
+            if line.endswith("migrate up"):
+                assert "already" in done.stdout
+
+
+def test_an_application_adopts_dodai_as_its_guide_says(tmp_path):
+    """The file and the manifest of the guide, as they stand: ids, a refusal, and a form that passes."""
+    (tmp_path / "web.py").write_text(blocks("adopt.md", "python")[0], "utf-8")
+    (tmp_path / "dodai.toml").write_text(blocks("adopt.md", "toml")[0], "utf-8")
+    dodai, output = [sys.executable, "-m", "dodai"], tmp_path / "up.txt"
+    assert blocks("adopt.md", "console")[0] == "dodai up\n"
+    with running([*dodai, "up"], tmp_path, output):
+        url = re.findall(r"(http://\S+)  serves", output.read_text("utf-8"))[0]
+        with httpx2.Client(base_url=url, headers={"origin": url}) as visitor:
+            page = visitor.get("/")
+            refused = visitor.post("/orders")
+            token = re.findall(r'name="csrf_token" value="([^"]+)"', page.text)[0]
+            accepted = visitor.post("/orders", data={"csrf_token": token})
+    assert re.fullmatch(r"[0-9a-f]{32}", page.headers["x-request-id"])
+    assert (refused.status_code, refused.json()["requestId"]) == (403, refused.headers["x-request-id"])
+    assert (accepted.status_code, accepted.text) == (200, "ordered")
+    for line in blocks("adopt.md", "console")[1:]:
+        words = [*dodai, *line.split()[1:]]
+        assert subprocess.run(words, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("block", blocks("adopt.md", "python")[1:], ids=["grpc", "psycopg"])
+def test_the_other_tiers_of_the_guide_can_be_made(block):
+    """Server, channel and pool are made; nothing is connected to."""
+    program = "import asyncio, textwrap\nasync def main():\n    exec(BLOCK)\nasyncio.run(main())"
+    argv = [sys.executable, "-W", "error", "-c", program.replace("BLOCK", repr(block))]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
