@@ -1,8 +1,9 @@
-"""Two processes' worth of runtimes in one test: their lines are read back from their segments."""
+"""Two processes' worth of runtimes in one test: their lines are read back and held to `spec/line`."""
 
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.identity import KeyRing
 
 KEYS = KeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
+SPEC = Path(__file__).resolve().parents[2] / "spec"
+SCHEMA = json.loads((SPEC / "line" / "schema.json").read_text("utf-8"))
+CHECKER = runpy.run_path(str(SPEC / "check_line.py"))
 QUIET = ObservabilityPolicy(stdout=False, sample=0.0)
 
 
@@ -46,7 +50,9 @@ def lines(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     def read(service: str = "", kind: str = "") -> list[dict[str, Any]]:
         found = []
         for path in sorted((tmp_path / "state" / "lines").glob("*.jsonl")):
-            found += [json.loads(line) for line in path.read_bytes().splitlines()]
+            for raw in path.read_bytes().splitlines():
+                assert CHECKER["check_line"](raw, SCHEMA) == [], raw
+                found.append(json.loads(raw))
         return [
             line
             for line in sorted(found, key=lambda line: line["ts"])
