@@ -255,6 +255,24 @@ async def test_new_plan_waits_while_an_unverified_step_remains(place):
     assert (await place.resume([Spec("a", kind="forward")])).state == "ok"
 
 
+async def test_password_of_a_url_reaches_neither_journal_nor_report(place):
+    """Libraries put connection strings into errors; what is written down keeps everything but the password."""
+    url = "postgresql://app:s3cr3t@db.example:5432/quiz"
+
+    async def apply(context: StepContext) -> None:
+        context.note(f"connecting to {url}")
+        raise DodaiError(codes.STEP_FAILED, f"cannot reach {url}", f"mend {url}", details=(f"tail: {url}",))
+
+    sink = Telling()
+    outcome = await run(place, step(place, "a", apply=apply), sink=sink)
+    kept = b"".join(path.read_bytes() for path in place.folder.iterdir())
+    told = f"{outcome.as_json()} {sink.lines}"
+    assert "postgresql://app:***@db.example:5432/quiz" in told
+    assert "s3cr3t" not in told
+    assert b"app:***@db.example" in kept
+    assert b"s3cr3t" not in kept
+
+
 async def test_progress_tells_every_step_and_note_forward_and_back(place):
     """One start and one end per step; a step under a border or already done is told too."""
     sink = Telling()

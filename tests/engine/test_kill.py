@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -178,6 +179,37 @@ def test_a_resume_that_is_killed_anywhere_is_resumed(name):
             operate(place, specs, [points // 2, at])
             assert (place.world.present(), state_of(place)) in good_ends(name, present, state), at
             assert place.world.duplicates() == []
+
+
+def test_six_operators_at_once_change_the_world_once():
+    """Whoever comes first runs the plan; the others are told who holds the lock, or that it is already done."""
+    specs = [Spec("a"), Spec("b", ("a",)), Spec("c")]
+    with new_place(specs) as place:
+        gate, opened = os.pipe()
+        children = []
+        for _ in range(6):
+            if (pid := os.fork()) == 0:
+                os.close(opened)
+                os.read(gate, 1)  # until every child is there
+                os._exit(operator(place, specs))
+            children.append(pid)
+        os.close(gate)
+        os.close(opened)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+        assert set(codes) <= {0, 75}, codes
+        assert 0 in codes
+        assert place.world.effects() == ["+a", "+b", "+c"]
+        assert state_of(place) in ("ok", "already")
+
+
+def operator(place: Place, specs: list[Spec]) -> int:
+    try:
+        return asyncio.run(place.execute(specs)).exit_code
+    except DodaiError as error:
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - a child has only its exit code to tell
+        traceback.print_exc()
+        return 99
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,6 +14,7 @@ from dodai.engine.plan import Step, StepContext
 from dodai.engine.stop import Stop
 
 T = TypeVar("T")
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+(?=@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,19 @@ def late(step: Step) -> DodaiError:
 
 
 def explain(step: Step, raised: Exception) -> DodaiError:
-    """What a step raised, as a coded error that names the step."""
+    """What a step raised, as a coded error that names the step, fit for journal and terminal."""
     if not isinstance(raised, DodaiError):
         what = f"failed: {type(raised).__name__}: {raised}" if str(raised) else f"failed: {type(raised).__name__}"
-        return step_error(codes.STEP_FAILED, step, what, "mend the cause", "dodai")
-    if f"`{step.id}`" in raised.message:
-        return raised
-    message = f"step `{step.id}` failed: {raised.message}"
-    return DodaiError(raised.code, message, raised.fix, raised.fault, raised.exit_code, raised.details, raised.data)
+        return step_error(codes.STEP_FAILED, step, scrub(what), "mend the cause", "dodai")
+    named = f"step `{step.id}`" in raised.message
+    message = scrub(raised.message if named else f"step `{step.id}` failed: {raised.message}")
+    details = tuple(scrub(line) for line in raised.details)
+    return DodaiError(raised.code, message, scrub(raised.fix), raised.fault, raised.exit_code, details, raised.data)
+
+
+def scrub(text: str) -> str:
+    """`text` without the passwords of URLs: libraries put whole connection strings into their errors."""
+    return _PASSWORD.sub(r"\1***", text)
 
 
 def step_error(code: Code, step: Step, what: str, fix: str, fault: Fault = "user") -> DodaiError:

@@ -253,10 +253,10 @@ class SqliteJournal:
             raise self._broken(str(found))
 
     def _create(self) -> None:
-        if self._outside_head().seq:
-            raise self._broken(f"it is empty, but `{self._head_path.name}` remembers records")
         with self._transaction():
             if self._version() == 0:  # another process may have been faster
+                if self._outside_head().seq:
+                    raise self._broken(f"it is empty, but `{self._head_path.name}` remembers records")
                 for statement in _SCHEMA:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
+from dodai.engine.attempt import scrub
 from dodai.engine.journal import Event, Journal, Kind
 from dodai.engine.lease import Lease
 from dodai.engine.outcome import Cause, Result, Sink, StepRecord
@@ -99,6 +100,7 @@ class Recorder:
             raise HaltError(DodaiError(codes.LEASE_LOST, message, fix, exit_code=75))
 
     def note(self, step: Step, text: str) -> None:
+        text = scrub(text)
         self._notes.append((step.id, text))
         with suppress(Exception):
             self.sink.noted(step, text)
