@@ -10,8 +10,7 @@ import pytest
 from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connection
-from dodai.migrations.run import Target
+from dodai.migrations.ports import Author, Connection, Target
 from dodai.providers.postgres.connection import connect
 
 FAST = MigrationsPolicy(lock_timeout_s=0.1, lock_patience_s=2.0, runner_patience_s=20.0)

@@ -13,8 +13,7 @@ from tests.migrations.conftest import FAST, NO_TX, up
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import GOOSE_LOCK_ID
-from dodai.migrations.ports import Connection
-from dodai.migrations.run import Target
+from dodai.migrations.ports import Connection, Target
 
 Make = Callable[..., Target]
 TWO = {

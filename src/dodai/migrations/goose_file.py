@@ -19,6 +19,7 @@ from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
 from dodai.migrations.envsub import EnvsubError, expand
 from dodai.migrations.migration import Accepted, Direction, Migration, Statement, in_order
+from dodai.migrations.ports import Target
 
 ANNOTATIONS = {
     name.casefold(): name
@@ -322,6 +323,11 @@ def read_folder(root: Path, folder: str, environment: Mapping[str, str] | None =
     repeatable = {str(path.relative_to(root)): path.read_bytes() for path in sorted(base.glob("repeatable/*.sql"))}
     external = sorted(str(path.relative_to(root)) for path in base.glob("*_*.go") if not path.name.endswith("_test.go"))
     return read_files(files, repeatable, external, environment)
+
+
+def files_of(target: Target) -> Folder:
+    """The migrations of the target's tree, and what is wrong with the others."""
+    return read_folder(target.root, target.policy.folder, target.environment)
 
 
 def read_files(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
+
+from dodai.migrations.policy import MigrationsPolicy
 
 
 class Cursor(Protocol):
@@ -80,6 +85,25 @@ class Author:
     version: str = ""
     approval: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where migrations run: the files of one tree and the way to one database.
+
+    `root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded. `environment`
+    is what `ENVSUB` sees; `author` is asked for once per run that changes something.
+    """
+
+    root: Path
+    policy: MigrationsPolicy
+    connect: Connect
+    author: Callable[[], Author] = Author
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+Shadow = Callable[[], AbstractContextManager[Callable[[], Connect]]]
+"""Starts an empty server of its own; inside the block each call makes an empty database and the way to it."""
 
 
 def is_gone(conn: Connection) -> bool:

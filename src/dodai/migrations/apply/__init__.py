@@ -10,12 +10,26 @@ from dodai.migrations.apply.file import Runner, StoppedError
 from dodai.migrations.apply.guard import check_connection, lock_holder, only_runner
 from dodai.migrations.apply.outcome import Account, Applied, Failed, Ran
 from dodai.migrations.apply.pending import Pending, edited, pending, transaction_control
+from dodai.migrations.apply.status import Entry, Status, status
 from dodai.migrations.apply.watch import BlockerWatch
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author, Connect, Connection, is_database_error, server_message, sqlstate
 
-__all__ = ["Applied", "Ran", "apply_all", "down", "edited", "lock_holder", "pending", "transaction_control", "up"]
+__all__ = [
+    "Applied",
+    "Entry",
+    "Ran",
+    "Status",
+    "apply_all",
+    "down",
+    "edited",
+    "lock_holder",
+    "pending",
+    "status",
+    "transaction_control",
+    "up",
+]
 
 Note = Callable[[str], None]
 SchemaHash = Callable[[Connection], str]

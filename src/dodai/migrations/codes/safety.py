@@ -40,7 +40,6 @@ REWRITE = Code(
         "add a new column, fill it in batches, switch over; or accept it with a reason",
         "新しい列を追加し、分割して埋めてから切り替えるか、理由を添えて受け入れてください",
     ),
-    level="warning",
     bad=_UP + "ALTER TABLE quiz ALTER COLUMN id TYPE bigint;\n",
     good=_UP + "ALTER TABLE quiz ADD COLUMN id_new bigint;\n",
 )
@@ -59,7 +58,6 @@ SCAN_UNDER_LOCK = Code(
         "add the constraint NOT VALID and validate it in a later migration",
         "制約を NOT VALID で追加し、検証は後のマイグレーションで行ってください",
     ),
-    level="warning",
     bad=_UP + "ALTER TABLE quiz ADD CONSTRAINT positive CHECK (score > 0);\n",
     good=_UP + "ALTER TABLE quiz ADD CONSTRAINT positive CHECK (score > 0) NOT VALID;\n",
 )
@@ -77,23 +75,24 @@ BLOCKING_INDEX = Code(
         "use CREATE INDEX CONCURRENTLY in a file of its own with `-- +goose NO TRANSACTION`",
         "`-- +goose NO TRANSACTION` を付けた単独のファイルで CREATE INDEX CONCURRENTLY を使ってください",
     ),
-    level="warning",
     bad=_UP + "CREATE INDEX quiz_score ON quiz (score);\n",
     good="-- +goose NO TRANSACTION\n" + _UP + "CREATE INDEX CONCURRENTLY quiz_score ON quiz (score);\n",
 )
-DATA_LOSS = Code(
+CONTRACTION = Code(
     "DOD215",
-    "data-loss",
-    what=Text("The migration drops a table or a column.", "表または列を削除するマイグレーションです。"),
+    "contracting-change",
+    what=Text(
+        "The migration drops, renames or empties a table or a column.",
+        "表や列を削除・改名するか、表を空にするマイグレーションです。",
+    ),
     why=Text(
-        "The release that still runs may use it, and no way down brings the data back.",
-        "稼働中のリリースがまだ使っている可能性があり、Down でもデータは戻りません。",
+        "The release that still runs may use it, and no way down brings lost data back.",
+        "稼働中のリリースがまだ使っている可能性があり、失われたデータは Down でも戻りません。",
     ),
     fix=Text(
-        "drop it one release after the last use, and accept it with `-- dodai: accept DOD215 REASON`",
-        "最後に使ったリリースの次で削除し、`-- dodai: accept DOD215 理由` で受け入れてください",
+        "do it one release after the last use, and accept it with `-- dodai: accept DOD215 REASON`",
+        "最後に使ったリリースの次で行い、`-- dodai: accept DOD215 理由` で受け入れてください",
     ),
-    level="warning",
     bad=_UP + "DROP TABLE quiz;\n",
     good="-- dodai: accept DOD215 unused since release 41\n" + _UP + "DROP TABLE quiz;\n",
 )
@@ -159,7 +158,6 @@ CLUSTER_WIDE = Code(
         "同じサーバー上の二つ目のデータベースには適用できません。",
     ),
     fix=Text("create roles outside the migrations", "ロールはマイグレーションの外で作成してください"),
-    level="warning",
     bad=_UP + "CREATE ROLE reader;\n",
     good=_UP + "CREATE SCHEMA reading;\n",
 )

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, Step, StepContext
 from dodai.migrations import apply, ledger
-from dodai.migrations.apply import Applied
+from dodai.migrations.apply import Applied, Entry, Status, status
+from dodai.migrations.goose_file import files_of
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Connection, is_database_error
-from dodai.migrations.run.status import Entry, Status, status
-from dodai.migrations.run.target import Note, Target, author_of, new_run
+from dodai.migrations.ports import Connection, Target, is_database_error
+from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.snapshot import schema_hash
 
 __all__ = [
@@ -36,7 +36,7 @@ def up(
     target: Target,
     *,
     allow_missing: bool = False,
-    note: Note = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
     opened: Callable[[Connection], None] = lambda _: None,
 ) -> Applied:
     """Apply what is pending; the same command locally, in CI and in production, and it never asks.
@@ -44,7 +44,7 @@ def up(
     `note` gets progress lines; `opened` gets the working connection, so that it can be cancelled. Raises DOD200-226 for
     bad files (nothing is run then), DOD250-262 when refused, DOD280-283 when a file fails.
     """
-    migrations = target.files().sound()
+    migrations = files_of(target).sound()
     conn = target.connect()
     try:
         opened(conn)
@@ -76,7 +76,7 @@ def step(target: Target, *, id: str = "migrate", needs: tuple[str, ...] = ()) ->
         on_failure="fix_forward",
         timeout_s=target.policy.statement_timeout_s + target.policy.lock_patience_s,
         command="dodai migrate up",
-        inputs={"migrations": fingerprint(target.files().migrations)},
+        inputs={"migrations": fingerprint(files_of(target).migrations)},
     )
 
 
@@ -142,4 +142,4 @@ def applied_ids(target: Target) -> tuple[str, ...]:
 
 def required_ids(target: Target) -> tuple[str, ...]:
     """The ids a release of this tree needs before it may serve: all versioned files."""
-    return tuple(m.id for m in target.files().sound() if not m.repeatable)
+    return tuple(m.id for m in files_of(target).sound() if not m.repeatable)

@@ -1,4 +1,4 @@
-"""Where migrations run: the files of one tree and the way to one database."""
+"""Who runs migrations, from which commit, and the id of a run."""
 
 from __future__ import annotations
 
@@ -7,34 +7,11 @@ import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from dodai.migrations.goose_file import Folder, read_folder
-from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connect
+from dodai.migrations.ports import Author
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME")
-Note = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """`root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded.
-
-    `environment` is what `ENVSUB` sees; `author` is asked for once per run that changes something.
-    """
-
-    root: Path
-    policy: MigrationsPolicy
-    connect: Connect
-    author: Callable[[], Author] = Author
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-
-    def files(self) -> Folder:
-        """The migrations of the tree, and what is wrong with the others."""
-        return read_folder(self.root, self.policy.folder, self.environment)
 
 
 def new_run() -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dodai.core.errors import DodaiError
-from dodai.migrations import apply, ledger
-from dodai.migrations.goose_file import Problem
+from dodai.migrations import ledger
+from dodai.migrations.apply.guard import lock_holder
+from dodai.migrations.apply.pending import edited, pending
+from dodai.migrations.goose_file import Problem, files_of
 from dodai.migrations.migration import Migration
-from dodai.migrations.run.target import Target
+from dodai.migrations.ports import Target
 
 Standing = Literal["applied", "pending", "out of order", "edited", "missing", "newer", "half applied", "changed"]
 
@@ -77,13 +79,13 @@ class Status:
 
 def status(target: Target) -> Status:
     """The ledger beside the files. Raises what `target.connect` raises, nothing for bad files."""
-    folder = target.files()
+    folder = files_of(target)
     conn = target.connect()
     try:
         conn.autocommit = True
         state = ledger.read(conn, target.policy)
         halves = _half_applied(conn, state, folder.migrations)
-        holder = apply.lock_holder(conn)
+        holder = lock_holder(conn)
     finally:
         conn.close()
     refusal = _refusal(folder.migrations, state)
@@ -92,7 +94,7 @@ def status(target: Target) -> Status:
 
 def _refusal(migrations: tuple[Migration, ...], state: ledger.State) -> DodaiError | None:
     try:
-        apply.pending(migrations, state)
+        pending(migrations, state)
     except DodaiError as error:
         return error
     return None
@@ -112,7 +114,7 @@ def _entries(migrations: tuple[Migration, ...], state: ledger.State, halves: dic
     files = {m.id: m for m in migrations}
     highest = max((int(id_) for id_ in at), default=0)
     last_file = max((m.order for m in migrations if not m.repeatable), default=0)
-    changed = {m.id for m in apply.edited(migrations, state)}
+    changed = {m.id for m in edited(migrations, state)}
     entries = [
         Entry(
             m.id,

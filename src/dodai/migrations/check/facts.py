@@ -1,0 +1,105 @@
+"""What the rules of migrations judge: the files and their past, a run on a shadow server, the live database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import ClassVar, Literal
+
+from dodai.core.fact import Cost
+from dodai.migrations.apply import Status
+from dodai.migrations.goose_file import Problem
+from dodai.migrations.lock_probe import Probe
+from dodai.migrations.migration import Migration
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The branch that new files are compared with: what it has now, and what it had when this branch left it."""
+
+    ref: str
+    tip: tuple[Migration, ...] = ()
+    fork: tuple[Migration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The files. `fresh` are the ids that are new against the base, `judged` these or all of them.
+
+    `rows` are production's row counts, as far as they were saved.
+    """
+
+    cost: ClassVar[Cost] = "static"
+    migrations: tuple[Migration, ...]
+    problems: tuple[Problem, ...] = ()
+    judged: frozenset[str] = frozenset()
+    fresh: frozenset[str] = frozenset()
+    today: date = date.min
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def judged_migrations(self) -> tuple[Migration, ...]:
+        return tuple(m for m in self.migrations if m.id in self.judged)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseHistory:
+    """The files beside those of the base; a fact of its own, because without git only these rules are silent."""
+
+    cost: ClassVar[Cost] = "static"
+    migrations: tuple[Migration, ...]
+    base: Base
+
+
+Trip = Literal["not tried", "same", "order differs", "down fails", "differs after down", "up fails again",
+               "differs after up"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One migration on the shadow server. `failure` is the server's message, `line` where; "" when it went through."""
+
+    migration: Migration
+    probes: tuple[Probe, ...] = ()
+    failure: str = ""
+    line: int = 0
+    trip: Trip = "not tried"
+    trip_message: str = ""
+    trip_line: int = 0
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTrial:
+    """A query that fits one schema and not the other; `which` says whose query met which schema."""
+
+    path: str
+    line: int
+    message: str
+    which: Literal["old query, new schema", "new query, old schema"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRun:
+    """Every migration applied to an empty throw-away server, the judged ones probed and taken down and up again.
+
+    `schema` is the hash of the schema they build, `lines` that schema.
+    """
+
+    cost: ClassVar[Cost] = "local"
+    trials: tuple[Trial, ...]
+    queries: tuple[QueryTrial, ...] = ()
+    server: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSchema:
+    """A live database beside what its applied migrations build; `differences` are `- line` expected, `+ line` found."""
+
+    cost: ClassVar[Cost] = "live"
+    env: str
+    status: Status
+    differences: tuple[str, ...] = ()
+    invalid_indexes: tuple[str, ...] = ()

@@ -1,0 +1,42 @@
+"""A live database beside what its applied migrations build."""
+
+from __future__ import annotations
+
+from dodai.migrations.apply import status
+from dodai.migrations.check.facts import LiveSchema
+from dodai.migrations.goose_file import files_of
+from dodai.migrations.lock_probe.walk import run_file
+from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.snapshot import snapshot
+
+
+def live_schema(env: str, target: Target, shadow: Shadow) -> LiveSchema:
+    """Drift of `env`: its schema against that of its applied files on an empty server. Reads only."""
+    seen = status(target)
+    applied = set(seen.applied)
+    files = [m for m in files_of(target).migrations if m.id in applied]
+    with shadow() as database:
+        expected = database()()
+        expected.autocommit = True
+        for migration in files:
+            run_file(expected, migration, "up")
+        wanted = snapshot(expected, target.policy.ledger).ignoring_order
+        expected.close()
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        found = snapshot(conn, target.policy.ledger).ignoring_order
+        invalid = invalid_indexes(conn)
+    finally:
+        conn.close()
+    return LiveSchema(env, seen, wanted.differences(found), invalid)
+
+
+def invalid_indexes(conn: Connection) -> tuple[str, ...]:
+    """Names of indexes that a failed CONCURRENTLY left behind."""
+    rows = conn.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index i WHERE NOT indisvalid AND NOT EXISTS"
+        " (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) ORDER BY 1",
+        prepare=False,
+    ).fetchall()
+    return tuple(row[0] for row in rows)

@@ -1,0 +1,97 @@
+"""Queries of a release tried against a schema with PREPARE: no data needed, and a renamed column is found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodai.migrations import sql
+from dodai.migrations.check.base import files_at
+from dodai.migrations.check.facts import QueryTrial
+from dodai.migrations.ports import Connection, is_database_error, server_message, sqlstate
+
+MISFITS = ("42P01", "42703", "42883", "42804", "42P10", "42846", "42704", "42809")
+"""Undefined table, column, function; wrong type; no matching constraint; no cast; undefined object, wrong kind."""
+_PREPARABLE = ("select", "insert", "update", "delete", "with", "values", "merge", "table")
+_PLACEHOLDER = re.compile(r"%\((\w+)\)s|%s|@(\w+)|sqlc\.n?arg\(\s*'?(\w+)'?\s*\)|(?<![:\w]):([A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement of a query file, its placeholders as `$1`, `$2`, …"""
+
+    path: str
+    line: int
+    sql: str
+
+
+def read_queries(root: Path, patterns: Sequence[str]) -> tuple[Query, ...]:
+    """The queries in the working tree; `patterns` are globs relative to `root`."""
+    files = {
+        str(path.relative_to(root)): path.read_bytes() for pattern in patterns for path in sorted(root.glob(pattern))
+    }
+    return queries(files)
+
+
+def queries_at(root: Path, ref: str, patterns: Sequence[str]) -> tuple[Query, ...]:
+    """The same at a commit; a pattern's folder is taken literally, only its last part may have a `*`."""
+    files: dict[str, bytes] = {}
+    for pattern in patterns:
+        folder, _, last = pattern.rpartition("/")
+        files |= files_at(root, ref, folder or ".", last.rpartition("*")[2])
+    return queries(files)
+
+
+def queries(files: Mapping[str, bytes]) -> tuple[Query, ...]:
+    """Every statement of the files that PREPARE takes."""
+    found: list[Query] = []
+    for path, data in files.items():
+        for span in sql.statements(data.decode(errors="replace")):
+            text = span.text.rstrip(";")
+            if sql.words(text, 1)[:1] and sql.words(text, 1)[0] in _PREPARABLE:
+                found.append(Query(path, span.line, numbered(text)))
+    return tuple(found)
+
+
+def numbered(text: str) -> str:
+    """Placeholders of psycopg, sqlc and SQLAlchemy as `$n`, outside strings and comments; a name keeps its number."""
+    numbers: dict[str, int] = {}
+    parts: list[str] = []
+    plain = ""
+    for token in sql.tokens(text):
+        if token.kind in ("string", "quoted", "dollar", "comment"):
+            parts += [_numbered(plain, numbers), token.text]
+            plain = ""
+        else:
+            plain += token.text
+    return "".join([*parts, _numbered(plain, numbers)])
+
+
+def _numbered(text: str, numbers: dict[str, int]) -> str:
+    def number(match: re.Match[str]) -> str:
+        name = next((group for group in match.groups() if group), f"%{len(numbers)}")
+        return f"${numbers.setdefault(name, len(numbers) + 1)}"
+
+    return _PLACEHOLDER.sub(number, text)
+
+
+def breaks(queries: Sequence[Query], *, fits: Connection, tried: Connection, which: str) -> Iterator[QueryTrial]:
+    """The queries that fit the schema of `fits` and not that of `tried`; one that fits neither is not our business."""
+    for query in queries:
+        problem = misfit(tried, query)
+        if problem and not misfit(fits, query):
+            yield QueryTrial(query.path, query.line, problem, which)  # type: ignore[arg-type]
+
+
+def misfit(conn: Connection, query: Query) -> str:
+    """What the server says when the schema does not have what the query names; "" when it has, or cannot tell."""
+    try:
+        conn.execute(f"PREPARE dodai_trial AS {query.sql}")
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        return server_message(error) if sqlstate(error) in MISFITS else ""
+    conn.execute("DEALLOCATE dodai_trial")
+    return ""

@@ -1,0 +1,43 @@
+"""Production's row counts, saved beside the migrations, so that `check` can say how much a lock would cost."""
+
+# Only constants of ours are put into the statement.
+# ruff: noqa: S608
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy
+from dodai.migrations.ports import Target
+
+FILE = "rows.json"
+
+
+def read_rows(root: Path, policy: MigrationsPolicy) -> Mapping[str, int]:
+    """Rows by `schema.table`, empty when none were saved or the file is not ours."""
+    path = root / policy.folder / FILE
+    try:
+        data = json.loads(path.read_text())
+        return {str(name): int(rows) for name, rows in data["rows"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def save_rows(target: Target) -> Mapping[str, int]:
+    """Read the planner's row counts (`reltuples`, kept by ANALYZE) and save them; reads the database only."""
+    conn = target.connect()
+    try:
+        rows = conn.execute(
+            "SELECT n.nspname || '.' || c.relname, greatest(c.reltuples, 0)::bigint FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm')"
+            f" AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{SIDE_SCHEMA}')"
+            " AND n.nspname !~ '^pg_' ORDER BY 1",
+            prepare=False,
+        ).fetchall()
+    finally:
+        conn.close()
+    found = {row[0]: row[1] for row in rows}
+    path = target.root / target.policy.folder / FILE
+    path.write_text(json.dumps({"schema": "dodai.rows/1", "rows": found}, indent=2) + "\n")
+    return found
