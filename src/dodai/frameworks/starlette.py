@@ -95,7 +95,7 @@ def _handlers(entry: Any, framework: str, path: str, example: str, host: str) ->
 
 def _inside(entry: Any, framework: str, prefix: str, host: str, at: str) -> Iterator[tuple[Route, Any]]:
     inner = unwrap(entry.app)
-    children = getattr(inner, "routes", None) or getattr(entry, "routes", None)
+    children = getattr(inner, "routes", None)
     if isinstance(children, (list, tuple)):
         yield from _walk(children, framework, prefix, host, at)
     elif not _serves_files(inner):
@@ -148,7 +148,7 @@ def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str
         if hasattr(entry, "endpoint"):
             return host + prefix + _template(entry) if getattr(entry, "path_format", None) is not None else None
         inner = unwrap(entry.app) if hasattr(entry, "app") else None
-        children = getattr(inner, "routes", None) or getattr(entry, "routes", None)
+        children = getattr(inner, "routes", None)
         if not isinstance(children, (list, tuple)):
             return None
         return _match(children, {**scope, **child}, prefix + _template(entry), getattr(entry, "host", host))
@@ -160,7 +160,7 @@ def _find(entries: Iterable[Any], wanted: Any, prefix: str) -> str | None:
         if entry is wanted:
             return prefix + _template(entry)
         if hasattr(entry, "app") and not hasattr(entry, "endpoint"):
-            children = getattr(unwrap(entry.app), "routes", None) or getattr(entry, "routes", None) or ()
+            children = getattr(unwrap(entry.app), "routes", ())
             if found := _find(children, wanted, prefix + _template(entry)):
                 return found
     return None
