@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dodai.observability.line_format import dump
@@ -203,6 +203,7 @@ def test_a_clock_that_steps_back_breaks_no_name(tmp_path: Path, monkeypatch: pyt
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=300))
 def test_garbage_is_sealed_without_failing(tmp_path_factory: pytest.TempPathFactory, garbage: bytes):
     """Foreign bytes in a segment are indexed for whatever ids they show and never raise."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dodai.core.request import format_request_id
@@ -128,6 +128,7 @@ def test_torn_and_foreign_lines_do_not_stop_a_lookup(tmp_path: Path):
     assert found.torn == 1
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(0, 500, allow_nan=False), min_size=1, max_size=60), st.data())
 def test_every_request_of_a_segment_is_found(tmp_path_factory: pytest.TempPathFactory, ends: list[float], data: Any):
     """Whatever the times, each id leads to its own line, by bisection and by sidecar alike."""
@@ -199,6 +200,7 @@ def test_orphan_and_attempts_are_roots_of_their_own():
     assert "caller's line missing" in render(request_id, tree, 0, colour=False)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -486,6 +486,7 @@ def test_client_address_is_cut_to_its_network():
     assert network_of("") == ""
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=80))
 def test_only_the_id_alphabet_is_an_id(value: bytes):
     """Whatever passes is 8 to 64 bytes of the alphabet, so it can be a header, a file name and a grep pattern."""

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dodai.httpx
@@ -145,6 +145,7 @@ def test_blocking_client_does_the_same(config: Config, context: RequestContext):
     assert context.sub_lines[0]["error"].endswith("ConnectError")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.booleans(), max_size=200), st.floats(0, 0.5))
 def test_retries_never_exceed_their_share(failures: list[bool], budget: float):
     """Whatever fails when, retries stay within the share of the calls plus the one that is there at the start."""

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.process import Runtime
+from dodai.runtime.tasks import ContextExecutor, ContextThread, spawn
 
-__all__ = ["Runtime", "RuntimeConfig"]
+__all__ = ["ContextExecutor", "ContextThread", "Runtime", "RuntimeConfig", "spawn"]
