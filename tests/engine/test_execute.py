@@ -273,6 +273,55 @@ async def test_password_of_a_url_reaches_neither_journal_nor_report(place):
     assert b"s3cr3t" not in kept
 
 
+async def test_way_back_is_written_before_it_is_gone(place):
+    """The decision to turn back, then each undo before it happens."""
+    outcome = await place.execute([Spec("a"), Spec("b", fault="verify_false")])
+    with place.journal() as journal:
+        events = await journal.events(outcome.plan_id)
+    back = [(event.kind, event.step_id) for event in events[[event.kind for event in events].index("failed") :]]
+    assert back == [
+        ("failed", "b"),
+        ("turning_back", ""),
+        ("undoing", "b"),
+        ("undone", "b"),
+        ("undoing", "a"),
+        ("undone", "a"),
+        ("closed", ""),
+    ]
+
+
+async def test_resume_does_not_undo_what_a_person_has_undone_meanwhile(place):
+    """Nothing journalled is trusted: `a` was done, but a look shows that it is gone."""
+    started = asyncio.Event()
+
+    async def apply(context: StepContext) -> None:
+        started.set()
+        await forever()
+
+    task = asyncio.create_task(run(place, step(place, "a"), step(place, "b", apply=apply)))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    place.world.write("-a")
+    outcome = await place.resume([Spec("a"), Spec("b")], undo=True)
+    assert (outcome.state, outcome.exit_code) == ("restored", 0)
+    assert place.world.effects() == ["+a", "-a"]
+
+
+async def test_undo_that_leaves_a_part_behind_is_no_undo(place):
+    """`needed` with `partial` after undo: exit 4, a person must act."""
+
+    async def observe(context: StepContext) -> Observed:
+        gone = place.world.effects()[-1:] == ["-a"]
+        return Observed("needed", "a socket is left", partial=gone)
+
+    failing = make_plan([Spec("b", fault="raise_before")], place.world).steps[0]
+    outcome = await run(place, step(place, "a", observe=observe), failing)
+    assert (outcome.state, outcome.exit_code) == ("needs_person", 4)
+    assert "a socket is left" in "".join(outcome.lines())
+
+
 async def test_progress_tells_every_step_and_note_forward_and_back(place):
     """One start and one end per step; a step under a border or already done is told too."""
     sink = Telling()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -134,6 +136,17 @@ def check(specs: list[Spec], interrupt: Interrupt | None) -> None:
 def test_every_fault_with_every_undo_fault_does_what_the_model_says(fault, undo_fault):
     """A failing step between two good ones, its own undo failing or not."""
     check([Spec("a"), Spec("b", ("a",), fault=fault, undo_fault=undo_fault), Spec("c", fault="raise_before")], None)
+
+
+@pytest.mark.parametrize("fault", ["raise_before", "raise_after", "verify_false"])
+@pytest.mark.parametrize("border", range(4))
+@pytest.mark.parametrize("field", ["no_return", "forward"])
+def test_every_border_does_what_the_model_says(field, border, fault):
+    """A point of no return or a fix-forward step at each place of a plan whose last step fails."""
+    specs = [Spec(name, fault=fault if name == "d" else "none") for name in "abcd"]
+    mark = {"no_return": True} if field == "no_return" else {"kind": "forward"}
+    specs[border] = replace(specs[border], **mark)
+    check(specs, None)
 
 
 @pytest.mark.parametrize("count", [1, 2])
