@@ -24,7 +24,8 @@ from dodai.wiring.registry import codes, reference
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "dodai"
 DOCS = tuple(sorted((ROOT / "docs").rglob("*.md")))
-PAGES = tuple(sorted(path for path in (*ROOT.glob("*.md"), *DOCS) if path.name != "plan.md"))
+RUNBOOKS = tuple(sorted((ROOT / "examples" / "quiz" / "docs").rglob("*.md")))
+PAGES = tuple(sorted(path for path in (*ROOT.glob("*.md"), *DOCS, *RUNBOOKS) if path.name != "plan.md"))
 FACADES = ("asgi", "wsgi", "grpc", "psycopg", "httpx")
 
 
@@ -190,7 +191,7 @@ def test_a_console_block_names_only_commands_that_exist(block):
             assert set(goals) <= targets, line
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page.name != "codes.md"], ids=shown)
+@pytest.mark.parametrize("page", [page for page in (*DOCS, *RUNBOOKS) if page.name != "codes.md"], ids=shown)
 def test_commands_in_a_sentence_exist(page):
     """`dodai WORD` in the docs is never a promise."""
     assert not [words for words in commands_in(prose(page)) if not exists(words)]
