@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import httpx2
-from tests.quiz.stack import Stack
 
 from dodai.operations.journey import read_forms
 
@@ -23,7 +22,9 @@ class Visitor:
         self.page = self.client.get(path, headers={**HTML, **headers})
         return self.page
 
-    def send(self, action: str, *, on: str = "", headers: dict[str, str] | None = None, **fields: str) -> httpx2.Response:
+    def send(
+        self, action: str, *, on: str = "", headers: dict[str, str] | None = None, **fields: str
+    ) -> httpx2.Response:
         """Send the form of the page that posts to `action`, as a browser would: hidden fields, Origin, Referer."""
         if on:
             self.go(on)
@@ -45,8 +46,3 @@ class Visitor:
         back = httpx2.post(there.headers["location"], data={"sub": user})
         self.page = self.client.get(back.headers["location"], headers=HTML)
         assert self.page.status_code == 303, self.page.text
-
-
-def visitor(quiz: Stack) -> Visitor:
-    """Somebody new."""
-    return Visitor(httpx2.Client(base_url=quiz.url, timeout=15))

@@ -95,6 +95,7 @@ class Stack:
             "DODAI_MANIFEST": str(QUIZ / "dodai.toml"),
             "DODAI_SERVICE": name,
             "DODAI_ENV": "local",
+            "DODAI_PUBLIC_ORIGINS": self.url,
             "DODAI_RELEASE": "r1",
             "DODAI_STATE": str(self.folder),
         }

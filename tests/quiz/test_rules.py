@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from backend import rules
 from hypothesis import given
 from hypothesis import strategies as st
+
+from backend import rules
 
 GOOD = rules.Draft.of(
     lang="en",

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 from starlette.requests import Request
 from tests.quiz.stack import QUIZ
+
 from web.backend import HTTP_STATUS
 from web.errors import TOLD
 from web.language import own_path

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import httpx
+import httpx2
 from authlib.integrations.base_client.errors import OAuthError
+from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
 from itsdangerous import TimestampSigner
 from starlette.middleware.sessions import SessionMiddleware
@@ -14,12 +16,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import dodai.asgi
+import dodai.httpx
 from web.settings import Settings
 
 A_DAY_S = 24 * 3600
 PROVIDER_TIMEOUT_S = 3.0
 LONGEST_USER = 128
 LONGEST_NAME = 40
+# No answer, no answer in time, refused by the breaker, or an answer that is no JSON.
+UNREACHABLE = (httpx2.HTTPError, dodai.httpx.DependencyUnavailableError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,23 @@ def remember(request: Request, visitor: Visitor) -> None:
     """Signs in: what the session held before belongs to nobody and is dropped."""
     request.session.clear()
     request.session["visitor"] = {"user": visitor.user, "name": visitor.name}
+    dodai.asgi.set_user(visitor.user)
 
 
 def forget(request: Request) -> None:
     request.session.clear()
+
+
+class ProviderClient(AsyncOAuth2Client):
+    """Authlib's client, with the limits of `[dependency.identity]` and its calls in the request's line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        transport = dodai.httpx.AsyncTransport(httpx2.AsyncHTTPTransport(), dependency="identity")
+        super().__init__(*args, transport=transport, **kwargs)
+
+
+class ProviderApp(StarletteOAuth2App):
+    client_cls = ProviderClient
 
 
 class Provider:
@@ -83,6 +101,7 @@ class Provider:
     def __init__(self, settings: Settings) -> None:
         app = OAuth().register(
             "quiz",
+            client_cls=ProviderApp,
             client_id=settings.client_id,
             client_secret=settings.client_secret,
             server_metadata_url=f"{settings.issuer}/.well-known/openid-configuration",
@@ -90,17 +109,16 @@ class Provider:
                 "scope": "openid profile",
                 "code_challenge_method": "S256",
                 "timeout": PROVIDER_TIMEOUT_S,
-                "trust_env": False,
             },
         )
-        assert isinstance(app, StarletteOAuth2App)
+        assert isinstance(app, ProviderApp)
         self._app = app
 
     async def send_there(self, request: Request, back_to: str) -> Response:
         """The redirect to the provider, with state and PKCE verifier kept in the session."""
         try:
             answer: Response = await self._app.authorize_redirect(request, back_to)
-        except (httpx.HTTPError, ValueError) as error:
+        except UNREACHABLE as error:
             raise IdentityError(503, "the identity provider does not answer") from error
         return answer
 
@@ -110,7 +128,7 @@ class Provider:
             token = await self._app.authorize_access_token(request)
         except OAuthError as error:
             raise IdentityError(400, f"the identity provider says `{error.error}`") from error
-        except (httpx.HTTPError, ValueError) as error:
+        except UNREACHABLE as error:
             raise IdentityError(503, "the identity provider does not answer") from error
         claims = token.get("userinfo") or {}
         user = str(claims.get("sub", ""))
