@@ -258,12 +258,13 @@ def test_root_hands_the_server_to_an_unprivileged_user():
 
 
 @ROOT_ONLY
-def test_full_disk_is_named(base):
+@pytest.mark.parametrize("size", ["size=8m", "size=8m,nr_inodes=3"])
+def test_full_disk_is_named(base, size):
     """A disk that fills while the cluster is made: the error says so and how much is needed."""
     small = base / "small"
     small.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0755", "none", str(small)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"{size},mode=0755", "none", str(small)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("this root may not mount")

@@ -139,6 +139,15 @@ def test_data_directory_of_another_user_is_refused(folder):
     assert "`daemon`" in error.message
 
 
+def test_lost_password_is_named(folder):
+    """The file beside the data was deleted: no traceback, and no new password that the data does not know."""
+    prepare(folder)
+    (folder / "password").unlink()
+    error = refused(folder)
+    assert error.code.id == "DOD383"
+    assert "password" in error.message
+
+
 def test_killed_initialisation_leaves_nothing_half_done(folder):
     """Only a finished data directory gets its name."""
     (folder / "data.new").mkdir(parents=True)

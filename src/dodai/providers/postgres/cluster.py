@@ -28,6 +28,7 @@ from dodai.providers.postgres.place import (
     server_status,
     sweep,
     wait_until,
+    writing,
 )
 from dodai.providers.postgres.server import (
     BASE_SETTINGS,
@@ -95,7 +96,8 @@ class Cluster:
         return self.dsn(name)
 
     def ensure_database(self, name: str) -> str:
-        """The URL of database `name`, made when absent."""
+        """The URL of database `name`, made when absent, as soon as the server is ready."""
+        self.wait_ready()
         with connect(self.dsn(), autocommit=True) as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
         return self.dsn(name) if found else self.create_database(name)
@@ -244,9 +246,10 @@ def assemble(
         **{name: str(path) for name, path in files.items()},
     }
     configuration = directory / "postgresql.conf"
-    write(configuration, settings_text({**BASE_SETTINGS, **settings, **addresses}))
-    write(files["hba_file"], hba_text())
-    write(files["ident_file"], "")
+    with writing(directory):
+        write(configuration, settings_text({**BASE_SETTINGS, **settings, **addresses}))
+        write(files["hba_file"], hba_text())
+        write(files["ident_file"], "")
     uid, gid = droppable(identity)
     command = ServerCommand(
         argv=(str(binaries.tool("postgres")), "-D", str(data_dir), "-c", f"config_file={configuration}"),

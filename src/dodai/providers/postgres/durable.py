@@ -77,7 +77,7 @@ def prepared(
     sockets = sockets_path(home, place)
     return assemble(
         found, identity, home, data_dir, socket_directory(sockets, identity),
-        port=chosen, tcp=True, password=(home / "password").read_text(), settings=settings,
+        port=chosen, tcp=True, password=kept_password(home), settings=settings,
     )  # fmt: skip
 
 
@@ -230,6 +230,16 @@ def initialise(home: Path, binaries: Binaries, identity: Identity) -> None:
     secret.chmod(0o600)
     secret.write_text(password)
     work.rename(home / "data")
+
+
+def kept_password(home: Path) -> str:
+    try:
+        return (home / "password").read_text()
+    except OSError as error:
+        raise unfit(
+            f"`{home / 'password'}` cannot be read: {error.strerror}",
+            f"put the file back, or move `{home}` away to start empty",
+        ) from error
 
 
 def choose_port(home: Path, port: int) -> int:

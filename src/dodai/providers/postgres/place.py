@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,14 +84,33 @@ def place_problem(place: Path, identity: Identity) -> str:
 def owned_directory(place: Path, kind: str, identity: Identity) -> Path:
     """A new directory that is swept away once this process is dead; `kind` is its first letter."""
     directory = place / f"{kind}-{os.getpid()}-{secrets.token_hex(4)}"
-    directory.mkdir(mode=0o711 if identity.drops else 0o700)
-    if identity.drops:
-        directory.chmod(0o711)
     mine = myself()
-    (directory / OWNER_FILE).write_text(
-        json.dumps({"pid": mine.pid, "started": mine.started, "boot": mine.boot, "namespace": mine.namespace})
-    )
+    try:
+        with writing(directory):
+            directory.mkdir(mode=0o711 if identity.drops else 0o700)
+            if identity.drops:
+                directory.chmod(0o711)
+            (directory / OWNER_FILE).write_text(
+                json.dumps({"pid": mine.pid, "started": mine.started, "boot": mine.boot, "namespace": mine.namespace})
+            )
+    except DodaiError:
+        remove(directory)
+        raise
     return directory
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses inside the block becomes a DOD382 about `path`."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise DodaiError(
+            NOT_STARTED,
+            f"the disk below `{path}` is full" if full else f"`{path}` cannot be written: {error.strerror}",
+            "free about 100 MB there, or set TMPDIR to another disk" if full else "name a directory dodai may write",
+        ) from error
 
 
 def sweep(place: Path) -> list[Path]:
