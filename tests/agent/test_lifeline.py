@@ -101,7 +101,7 @@ def test_the_end_of_the_pipe_is_the_end_of_the_command(run):
 
 def test_signals_escalate_in_their_order_and_end_with_kill(run):
     """INT, after the grace QUIT, after the grace KILL."""
-    options = ("--stop", "INT", "--then", "QUIT", "--grace", "0.2")
+    options = ("--stop", "INT", "--then", "QUIT", "--grace", "0.5")
     shim = run(sys.executable, "-c", PRINTS_SIGNALS, options=options)
     assert shim.process.stdout.readline() == "up\n"
     shim.cut()

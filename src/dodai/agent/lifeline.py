@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     for number in (*FORWARDED, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+    os.get_exec_path()  # imports what execvp needs while we may still read it
     started, starting = os.pipe()  # closed by exec: from then on the command's own signal handling counts
     parent = os.getpid()
     child = os.fork()
@@ -96,8 +97,9 @@ def become(options: argparse.Namespace, parent: int, prctl: Callable[[int, int],
         if os.getppid() != parent:
             os._exit(128 + signal.SIGKILL)
         os.execvp(options.command[0], options.command)  # noqa: S606 - argv as it was given
-    except OSError as error:
-        sys.stderr.write(f"lifeline: cannot execute `{options.command[0]}`: {error.strerror}\n")
+    except Exception as error:  # noqa: BLE001 - whatever it is, this is the only place to say it
+        why = getattr(error, "strerror", None) or repr(error)
+        sys.stderr.write(f"lifeline: cannot execute `{options.command[0]}`: {why}\n")
         sys.stderr.flush()
     finally:
         os._exit(CANNOT_EXECUTE)

@@ -317,7 +317,7 @@ async def test_stop_signals_come_in_their_order(host, tmp_path):
         "print('up', flush=True)\n"
         "while True: time.sleep(1)\n"
     )
-    process = ProcessSpec(name="db", command=(sys.executable, "-c", code), stop=("INT", "QUIT"), grace_s=0.3)
+    process = ProcessSpec(name="db", command=(sys.executable, "-c", code), stop=("INT", "QUIT"), grace_s=1.0)
     log = (await host.run(process)).log
     await until_async(lambda: host.tail("db"))
     await host.end("db")

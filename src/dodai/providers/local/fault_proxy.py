@@ -8,8 +8,10 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from dodai.operations.ports import Fault
+from dodai.providers.local.http2_end import GOAWAY, FrameBorders
 from dodai.providers.local.loopback import listening_socket
 
 RST = struct.pack("ii", 1, 0)
@@ -24,8 +26,9 @@ class FaultProxy:
     target, and `open_connections(label)` counts what is still under way to it.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, http2: bool = False) -> None:
         self.name = name
+        self.http2 = http2
         self.port = 0
         self.fault = Fault()
         self.fault_changed = asyncio.Event()
@@ -65,6 +68,16 @@ class FaultProxy:
             await self._serve(self.port)
         self.fault_changed.set()
         self.fault_changed = asyncio.Event()
+
+    def move_on(self, label: str, *, but: bool = False) -> None:
+        """Ask the clients of target `label` (or, with `but`, of all others) to connect anew.
+
+        HTTP/2 only: in HTTP/1.1 only the server itself can end a connection without a loss.
+        """
+        if self.http2:
+            for link in self._links:
+                if (link.label == label) != but:
+                    link.target.say_goodbye()
 
     def open_connections(self, label: str) -> int:
         return sum(1 for link in self._links if link.label == label and not link.answered)
@@ -175,6 +188,9 @@ class _End(asyncio.Protocol):
         self._queue: deque[tuple[float, bytes]] = deque()
         self._queued_bytes = 0
         self._worker: asyncio.Task[None] | None = None
+        self._borders = FrameBorders()
+        self._spoke = False  # the first frame has to be the server's own SETTINGS
+        self._goodbye: Literal["unsaid", "due", "said"] = "unsaid"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows what asyncio hands over
@@ -182,11 +198,32 @@ class _End(asyncio.Protocol):
         self.made()
 
     def data_received(self, data: bytes) -> None:
+        if self is self.link.target and self.link.proxy.http2:
+            data = self._with_goodbye(data)
+        self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
         if self._worker is None and self.link.proxy.fault.mode == "pass":
             self.peer.write(data)
             self.sent_bytes += len(data)
         else:
             self._enqueue(data)
+
+    def say_goodbye(self) -> None:
+        """Put a GOAWAY into what this side says, now or at the end of the frame that is under way."""
+        if self._goodbye == "unsaid" and not self.ended:
+            self._goodbye = "due"
+            if self._borders.between and self._spoke:
+                self._goodbye = "said"
+                self._pass_on(GOAWAY)
+
+    def _with_goodbye(self, data: bytes) -> bytes:
+        border = self._borders.follow(data)
+        self._spoke = True
+        if self._goodbye != "due" or border < 0:
+            return data
+        self._goodbye = "said"
+        return data[:border] + GOAWAY + data[border:]
 
     def eof_received(self) -> bool:
         self.ended = True

@@ -196,6 +196,7 @@ class ServiceProcess(Running):
     def go_live(self) -> None:
         self.live = self.wanted = True
         self.proxy.point(("127.0.0.1", self.port), self.label)
+        self.proxy.move_on(self.label, but=True)
 
     async def stop(self, drain_s: float | None) -> None:
         """Let what is under way finish, then SIGTERM, then SIGKILL, all within `drain_s`."""
@@ -205,8 +206,9 @@ class ServiceProcess(Running):
         if self.live:
             self.live = False
             self.proxy.point(None)
-        if self.spec.protocol == "http" and self.child is not None and self.child.running:
-            # A gRPC connection outlives its calls; SIGTERM makes the server say GOAWAY, which HTTP/1.1 cannot.
+        self.proxy.move_on(self.label)
+        if self.child is not None and self.child.running:
+            # Servers differ in what they do to requests that arrive while they end; so none should be on its way.
             await self.proxy.drained(self.label, drain_s / 2)
         await self.end(max(0.0, drain_s - (time.monotonic() - began)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -57,12 +58,11 @@ class LogFile:
     def _keep(self, data: bytes) -> None:
         data = self._without_secrets(data)
         self._lines.extend(_text(line) for line in data.split(b"\n")[:-1])
-        if self._file.closed:
-            return
-        if self._written + len(data) > self.limit_bytes:
-            self._rotate()
-        self._file.write(data)
-        self._written += len(data)
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed file: the process must be heard on
+            if self._written + len(data) > self.limit_bytes:
+                self._rotate()
+            self._file.write(data)
+            self._written += len(data)
 
     def _without_secrets(self, data: bytes) -> bytes:
         return self._hidden.sub(HIDDEN, data) if self._hidden else data

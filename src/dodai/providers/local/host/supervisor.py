@@ -152,6 +152,7 @@ class Supervisor:
                     raise self._other_settings(f"{spec.name} {release}")
                 return self._instance(known)
             proxy = await self._proxy(spec.name, spec.port)
+            proxy.http2 = spec.protocol == "grpc"
             if known is not None:
                 await known.stop(0.0)
             service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy)
