@@ -8,7 +8,7 @@ from dodai.asgi.route import label
 from dodai.asgi.types import Message, Receive, Scope, Send
 from dodai.core.line import UNMATCHED, Outcome, http_outcome
 from dodai.core.request import RequestContext
-from dodai.observability.line_format import error_name, stack_of
+from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime
 
 _REQUEST_ID = b"x-request-id"
@@ -105,7 +105,7 @@ class Conversation:
         route = context.route or label(self._scope)
         if route is None:
             route = UNMATCHED
-            line["path"] = self._scope["path"][:128]
+            line["path"] = redact(self._scope["path"])[:128]
         line["route"] = route
         line["messagesIn"] = self.received
         line["messagesOut"] = self.sent

@@ -9,7 +9,7 @@ from dodai.asgi.route import label
 from dodai.asgi.types import Message, Receive, Scope, Send
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, Outcome, http_outcome
 from dodai.core.request import RequestContext
-from dodai.observability.line_format import error_name, stack_of
+from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime
 
 _REQUEST_ID = b"x-request-id"
@@ -113,7 +113,7 @@ class Exchange:
         route = context.route or label(scope)
         if route is None:
             route = UNMATCHED
-            line["path"] = scope["path"][:128]
+            line["path"] = redact(scope["path"])[:128]
         line["route"] = route
         line["bytesOut"] = self.bytes_out
         if self._streamed:

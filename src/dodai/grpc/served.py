@@ -10,7 +10,7 @@ import grpc
 from dodai.core.line import RPC_STATUSES, UNMATCHED, Outcome, rpc_outcome
 from dodai.core.request import RequestContext
 from dodai.grpc.metadata import incoming, rpc_name
-from dodai.observability.line_format import error_name, stack_of
+from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime
 
 _STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
@@ -52,7 +52,7 @@ class Served:
             line["rpc"] = rpc_name(self.method)
         else:
             line["rpc"] = UNMATCHED
-            line["path"] = self.method[:128]
+            line["path"] = redact(self.method)[:128]
         self.runtime.write_request(line, self.context)
 
     def cancelled_status(self, servicer_context: Any) -> str:

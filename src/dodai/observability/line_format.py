@@ -91,7 +91,8 @@ def _plain(value: Any) -> Any:
 def redact(text: str) -> str:
     """`text` without URLs, credentials, e-mail addresses, token-like runs and long digit runs.
 
-    A line holds only what the schema lists; this is for the one free text it carries, the message of an exception.
+    A line holds only what the schema lists, and no message of any exception; this is for the one free text it carries,
+    a path that no route matched.
     """
     text = text[:1000]
     for pattern, replacement in _REDACTIONS:

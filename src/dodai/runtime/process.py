@@ -189,6 +189,8 @@ class Runtime:
                 line["reason"] = context.refusal.reason
         if context.error is not None:
             line["error"] = context.error
+        if context.user_claimed is not None:
+            line["userClaimed"] = self.shown_user(context.user_claimed)
         _add_rare(line, context)
         return line
 
@@ -279,8 +281,6 @@ def _add_rare(line: dict[str, Any], context: RequestContext) -> None:
         line["clientRequestId"] = context.client_request_id
     if context.attempt > 1:
         line["attempt"] = context.attempt
-    if context.user_claimed is not None:
-        line["userClaimed"] = context.user_claimed
     if context.failed_dependency is not None:
         line["dependency"] = context.failed_dependency
     if context.stack is not None:

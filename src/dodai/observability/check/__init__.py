@@ -1,0 +1,9 @@
+"""The rules of observability: what loses a request id, what grows without bound, what must not be in a line."""
+
+from __future__ import annotations
+
+from dodai.observability.check.rules import RULES
+from dodai.observability.check.samples import LineSample, gather_lines
+from dodai.observability.check.sources import PythonSources, gather_sources
+
+__all__ = ["RULES", "LineSample", "PythonSources", "gather_lines", "gather_sources"]
