@@ -8,6 +8,9 @@ from typing import Any
 
 from dodai.core.fact import NotApplicable
 from dodai.core.manifest import Manifest
+from dodai.csrf.check.gather import gather_forms, gather_routes
+from dodai.csrf.form_table import FormTable
+from dodai.csrf.route_table import RouteTable
 from dodai.migrations import check as migrations
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Connect
@@ -49,6 +52,26 @@ def shadow_run(gathering: Gathering) -> Any:
     )
 
 
+def route_table(gathering: Gathering) -> Any:
+    """The routes of the services, audited in the interpreter of the project."""
+    project = gathering.project
+    if project is None:
+        return NotApplicable("there is no dodai.toml that names an `app`")
+    return gather_routes(
+        project.manifest.data,
+        root=project.root,
+        python=project.python,
+        today=gathering.today.isoformat(),
+        manifest_path=project.root / project.manifest.path,
+    )
+
+
+def form_table(gathering: Gathering) -> Any:
+    """The forms of the templates."""
+    data = gathering.project.manifest.data if gathering.project else {}
+    return gather_forms(data, root=gathering.root)
+
+
 @contextlib.contextmanager
 def _shadow_server(gathering: Gathering) -> Iterator[Callable[[], Connect]]:
     """A throw-away server of the version production runs; each call of what it gives makes an empty database."""
@@ -77,4 +100,6 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     migrations.History: history,
     migrations.BaseHistory: base_history,
     migrations.ShadowRun: shadow_run,
+    RouteTable: route_table,
+    FormTable: form_table,
 }

@@ -1,0 +1,82 @@
+"""`dodai routes`: every state-changing route and form, how it is protected, and the coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from dodai.cli.session import Session, define
+from dodai.core.errors import DodaiError
+from dodai.core.fact import NotApplicable, Unknown
+
+if TYPE_CHECKING:
+    from dodai.csrf.form_table import FormTable
+    from dodai.csrf.route_table import RouteTable, Summary
+
+_COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unknown": "yellow", "safe": "dim"}
+
+
+@define("routes", summary="Show every state-changing route and how it is protected", example="dodai routes --json")
+@click.option("--all", "everything", is_flag=True, help="Routes that only read, too.")
+def command(session: Session, everything: bool) -> int:
+    from dodai.csrf.form_table import FormTable
+    from dodai.csrf.route_table import RouteTable
+    from dodai.wiring.fact_sources import GATHERERS
+    from dodai.wiring.gathering import Gathering
+
+    project = session.project
+    gathering = Gathering(project.root, project, datetime.now(UTC).date(), GATHERERS)
+    table, forms = gathering.fact(RouteTable), gathering.fact(FormTable)
+    if not isinstance(table, RouteTable):
+        raise _no_table(table)
+    if not isinstance(forms, FormTable):
+        forms = FormTable(())
+    if session.output.as_json:
+        session.output.data("dodai.routes/1", _as_json(table, forms, everything=everything))
+    else:
+        _print(session, table, forms, everything=everything)
+    whole = table.summary.coverage == 1.0 and not table.summary.unknown
+    return 0 if whole and forms.summary.coverage in (1.0, None) else 1
+
+
+def _no_table(found: Unknown | NotApplicable) -> DodaiError:
+    from dodai.csrf import codes
+
+    fix = found.fix if isinstance(found, Unknown) and found.fix else codes.UNKNOWN_ROUTE.fix.en
+    return DodaiError(codes.UNKNOWN_ROUTE, found.reason, fix, exit_code=1)
+
+
+def _as_json(table: RouteTable, forms: FormTable, *, everything: bool) -> Mapping[str, object]:
+    rows = table.rows if everything else table.state_changing
+    return {
+        "service": table.service,
+        "framework": table.framework,
+        "routes": [row.as_json() for row in rows],
+        "forms": [row.as_json() for row in forms.rows],
+        "summary": {**table.summary.as_json(), "forms": forms.summary.as_json()},
+    }
+
+
+def _print(session: Session, table: RouteTable, forms: FormTable, *, everything: bool) -> None:
+    out = session.output
+    for row in table.rows if everything else table.state_changing:
+        verdict = out.paint(f"{row.verdict:11}", _COLOURS[row.verdict])
+        out.line(f"{verdict} {row.method:7} {row.path:34} {row.source}:{row.line}")
+        out.line(f"            {row.exemption or row.evidence}")
+    for form in forms.rows:
+        verdict = out.paint(f"{form.verdict:11}", _COLOURS[form.verdict])
+        out.line(f"{verdict} {form.kind:7} {form.method} {form.action:29} {form.path}:{form.line}")
+        if form.verdict != "protected":
+            out.line(f"            {form.evidence}")
+    out.line(_sentence("routes", table.summary))
+    if forms.rows:
+        out.line(_sentence("forms", forms.summary))
+
+
+def _sentence(what: str, summary: Summary) -> str:
+    coverage = "0 of 0 proves nothing" if summary.coverage is None else f"coverage {summary.coverage:.1%}"
+    counts = ", ".join(f"{getattr(summary, n)} {n}" for n in ("protected", "exempt", "unprotected", "unknown"))
+    return f"{what}: {summary.state_changing} state-changing, {counts}: {coverage}"
