@@ -186,6 +186,20 @@ def test_state_below_a_closed_home_is_kept_elsewhere(tmp_path):
             shutil.rmtree(home)
 
 
+@ROOT_ONLY
+def test_data_kept_elsewhere_goes_when_its_temporary_environment_is_gone(tmp_path):
+    """Environments made below the temporary directory do not pile up; one that still exists keeps its data."""
+    tmp_path.chmod(0o700)
+    gone, kept = tmp_path / "gone" / "postgres", tmp_path / "kept" / "postgres"
+    homes = [prepare(folder).directory for folder in (gone, kept)]
+    try:
+        shutil.rmtree(gone)
+        prepare(kept)
+        assert [home.exists() for home in homes] == [False, True]
+    finally:
+        shutil.rmtree(homes[1])
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_host_can_run_it_through_its_own_lifeline(folder, kept):
     """The process specification is complete: command, user, environment, signals, what to wait for."""

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dodai.providers.postgres.place import (
     SOCKET_NAME,
     SOCKET_PATH_BYTES,
     open_place,
+    remove,
     server_pid,
     server_status,
     sweep,
@@ -30,6 +32,7 @@ from dodai.providers.postgres.template import init, runnable
 
 PERSISTENT_BASE = Path("/var/tmp")  # noqa: S108 - survives a restart; own subdirectory, owner checked
 DEAD_OWNER_NOTICE_S = 0.3  # until the supervisor of a server has seen that its owner is dead
+ORIGIN = "origin"
 RESTORED = "data.restored"
 STOPPING_WAIT_S = 2 * STOP_GRACE_S + 2.0
 
@@ -123,9 +126,12 @@ def home_directory(directory: Path, identity: Identity) -> Path:
         if can_traverse(resolved, identity):
             return resolved
         key = hashlib.sha256(str(resolved).encode()).hexdigest()[:12]
-        home = open_place(identity, PERSISTENT_BASE) / f"d-{key}"
+        persistent = open_place(identity, PERSISTENT_BASE)
+        sweep_orphans(persistent)
+        home = persistent / f"d-{key}"
         home.mkdir(mode=mode, exist_ok=True)
         home.chmod(mode)
+        (home / ORIGIN).write_text(str(resolved))
         (resolved / "elsewhere").write_text(f"{home}\n")
     except OSError as error:
         raise DodaiError(
@@ -134,6 +140,18 @@ def home_directory(directory: Path, identity: Identity) -> Path:
             "name a directory that this user may write",
         ) from error
     return home
+
+
+def sweep_orphans(persistent: Path) -> None:
+    """Remove data whose environment lay in the temporary directory and is gone; of any other, a disk may be absent."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for home in persistent.glob("d-*"):
+        try:
+            origin = Path((home / ORIGIN).read_text())
+        except OSError:
+            continue
+        if origin.is_relative_to(temporary) and not origin.exists() and not server_pid(home / "data"):
+            remove(home)
 
 
 @contextlib.contextmanager
