@@ -27,14 +27,13 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     app = load(request)
     hits: list[str] = []
     found = frameworks.plant(app, lambda route: hits.append(route.id))
-    cases = hostile_and_valid(app, request)
+    cases = hostile_and_valid(app, request, frameworks.native_tokens(app, request["origin"]))
     rows = [_row(app, route, cases, hits, request) for route in found]
     return {
         "framework": frameworks.recognise(app),
         "wrapped": _layers(app),
         "routes": rows,
         "session": _session(app),
-        "cookies": cases.get("cookies", []),
     }
 
 
@@ -51,51 +50,63 @@ def load(request: Mapping[str, Any]) -> Any:
     return value() if call else value
 
 
-def hostile_and_valid(app: Any, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Each case as (headers, body), with tokens that the application itself gave to two visitors."""
-    origin, field, header = request["origin"], request["field"], request["header"]
-    base = [("host", origin.partition("://")[2]), ("origin", origin), ("accept", "application/json")]
-    base += [(name, value) for name, value in request["sign_in"].items()]
-    own, own_cookie, seen = _visitor(app, base, request)
-    other, _, _ = _visitor(app, base, request)
-    known = bool(own)
-    own = own or "d1.none.00000000." + "A" * 86
-    cookie = [("cookie", "; ".join(part for part in (own_cookie, _cookie(base)) if part))] if own_cookie else []
-    plain = [pair for pair in base if pair[0] != "cookie"] + (cookie or [p for p in base if p[0] == "cookie"])
+def hostile_and_valid(app: Any, request: Mapping[str, Any], native: Mapping[str, str] | None) -> dict[str, Any]:
+    """Each case as (headers, body), with tokens that the application itself gave to two visitors.
 
-    def form(token: str) -> Case:
-        return [*plain, ("content-type", FORM)], f"{field}={token}".encode()
-
-    hostile = [pair for pair in plain if pair[0] != "origin"]
-    away = [*hostile, ("origin", "https://attacker.invalid"), ("sec-fetch-site", "cross-site"), (header, own)]
-    altered = own[:40] + ("A" if own[40] != "A" else "B") + own[41:]
+    `native` are tokens of the framework's own protection, for an application that dodai does not protect.
+    """
+    origin = request["origin"]
+    base = [("host", origin.partition("://")[2]), ("accept", "application/json")]
+    base += [(name, value) for name, value in request["sign_in"].items() if name.lower() != "cookie"]
+    ours = [("origin", origin), ("referer", origin + "/")]
+    own = _visitor(app, [*base, *ours], request)
+    other = _visitor(app, [*base, *ours], request)
+    if not own["token"] and native:
+        own = {**own, **native}
+        other = {**own, "token": native["other"]}
+    signed_in = _cookie(list(request["sign_in"].items()))
+    token = own["token"] or "d1.none.00000000." + "A" * 86
+    plain = [*base, *ours, *_cookie_header(own["cookie"], signed_in)]
+    form, header = [*plain, ("content-type", FORM)], own["header"]
+    theirs = [
+        ("origin", "https://attacker.invalid"),
+        ("referer", "https://attacker.invalid/"),
+        ("sec-fetch-site", "cross-site"),
+    ]
+    altered = token[:-20] + ("A" if token[-20] != "A" else "B") + token[-19:]
     cases: dict[str, Any] = {
-        "missing": ([*plain, ("content-type", FORM)], b"probe=1"),
-        "tampered": form(altered),
-        "cross_site": (away, b""),
-        "cookies": seen,
+        "missing": (form, b"probe=1"),
+        "tampered": (form, f"{own['field']}={altered}".encode()),
+        "cross_site": ([*base, *theirs, *_cookie_header(own["cookie"], signed_in), (header, token)], b""),
     }
-    if other:
-        cases["foreign"] = form(other)
-    if expired := request.get("expired"):
-        cases["expired"] = (
-            [*hostile, ("origin", origin), ("cookie", expired["cookie"]), (header, expired["token"])],
-            b"",
-        )
-    if known:
-        cases["valid"] = form(own)
-        cases["valid_header"] = ([*plain, (header, own)], b"")
+    if other["token"]:
+        cases["foreign"] = (form, f"{own['field']}={other['token']}".encode())
+    if request.get("expired") and not native:
+        expired = request["expired"]
+        stale = [*base, *ours, *_cookie_header(expired["cookie"], signed_in), (header, expired["token"])]
+        cases["expired"] = (stale, b"")
+    if own["token"]:
+        cases["valid"] = (form, f"{own['field']}={token}".encode())
+        cases["valid_header"] = ([*plain, (header, token)], b"")
     return cases
 
 
-def _visitor(app: Any, base: list[tuple[str, str]], request: Mapping[str, Any]) -> tuple[str, str, list[str]]:
-    """(token, cookie, Set-Cookie headers) of a new visitor of an application that dodai protects; empty otherwise."""
-    answer = drive.request(
-        app, "GET", request["refresh"], [*base, ("sec-fetch-site", "same-origin")], scheme=_scheme(request)
-    )
-    token = answer.json.get("token", "") if answer.status == 200 and isinstance(answer.json, Mapping) else ""
-    cookies = answer.cookies()
-    return str(token), "; ".join(cookie.partition(";")[0] for cookie in cookies), cookies
+def _visitor(app: Any, headers: list[tuple[str, str]], request: Mapping[str, Any]) -> dict[str, str]:
+    """Token and cookie that an application protected by dodai gives to a new visitor; empty otherwise."""
+    sent = [*headers, ("sec-fetch-site", "same-origin")]
+    answer = drive.request(app, "GET", request["refresh"], sent, scheme=_scheme(request))
+    body = answer.json if answer.status == 200 and isinstance(answer.json, Mapping) else {}
+    return {
+        "token": str(body.get("token", "")),
+        "cookie": "; ".join(cookie.partition(";")[0] for cookie in answer.cookies()),
+        "field": str(body.get("field", request["field"])),
+        "header": str(body.get("header", request["header"])),
+    }
+
+
+def _cookie_header(*cookies: str) -> list[tuple[str, str]]:
+    value = "; ".join(cookie for cookie in cookies if cookie)
+    return [("cookie", value)] if value else []
 
 
 def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[str], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +126,7 @@ def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[str], reques
         return row
     probes: dict[str, Any] = {}
     for name, case in cases.items():
-        if name == "cookies" or (route.method == "WEBSOCKET" and name not in ("cross_site", "valid_header")):
+        if route.method == "WEBSOCKET" and name not in ("cross_site", "valid_header"):
             continue
         probes[name] = _probe(app, route, case, hits, request)
     return row | {"probes": probes}
@@ -155,7 +166,7 @@ def _by(answer: Answer) -> str:
     text = answer.body[:20_000].lower()
     if answer.status == 403 and (b"csrf verification failed" in text or b"csrf cookie not set" in text):
         return "django"
-    if answer.status == 400 and b"csrf" in text and b"token" in text:
+    if answer.status == 400 and ((b"csrf" in text and b"token" in text) or b"the referrer" in text):
         return "flask-wtf"
     if answer.status == 403 and b"csrf token verification failed" in text:
         return "litestar"

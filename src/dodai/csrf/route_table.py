@@ -87,7 +87,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """The routes of one service. `today` is the ISO day of the audit; `session` and `cookies` what the app sets up."""
+    """The routes of one service. `today` is the ISO day of the audit, `session` how its session cookie is set up."""
 
     cost: ClassVar[Cost] = "local"
     service: str
@@ -95,7 +95,6 @@ class RouteTable:
     rows: tuple[RouteRow, ...]
     today: str
     session: Mapping[str, Any] | None = None
-    cookies: tuple[str, ...] = ()
 
     @property
     def state_changing(self) -> tuple[RouteRow, ...]:
@@ -122,7 +121,6 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
         rows=tuple(_once(rows)),
         today=today,
         session=answer.get("session"),
-        cookies=tuple(answer.get("cookies", ())),
     )
 
 

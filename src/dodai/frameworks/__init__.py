@@ -35,6 +35,16 @@ def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
     return tuple(_module(app).plant(unwrap(app), hit))
 
 
+def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
+    """A valid token of the framework's own CSRF protection, for the agent: `token cookie field header other`.
+
+    None when the framework has none, or when a token cannot be made without running a handler.
+    """
+    native = getattr(_module(app), "native_tokens", None)
+    found: dict[str, str] | None = native(unwrap(app), origin) if native is not None else None
+    return found
+
+
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:
     """The id (`POST /quiz/{id}`) of the route that the framework's own router will choose for `scope`.
 

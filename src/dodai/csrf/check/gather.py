@@ -159,5 +159,4 @@ def _joined(tables: list[RouteTable]) -> RouteTable:
         rows=tuple(row for table in tables for row in table.rows),
         today=first.today,
         session=next((table.session for table in tables if table.session), None),
-        cookies=tuple(cookie for table in tables for cookie in table.cookies),
     )

@@ -38,6 +38,9 @@ TOO_LARGE = Decision(False, "body_too_large", BODY_TOO_LARGE, 413)
 LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 400)
 
 
+PROBE_BYTES = 64 * 1024
+
+
 class BodyTooLargeError(Exception):
     """Raised into an application that reads on after the limit of its route; answered with 413."""
 
@@ -167,6 +170,15 @@ class Gate:
     def enforces(self, decision: Decision) -> bool:
         """True when a refusal must be answered; in mode `report` it is only noted."""
         return not decision.allow and self.policy.mode != "report"
+
+    def refresh_refusal(self, sent: Sent, peer: str, context: RequestContext | None) -> Decision | None:
+        """The refusal of a request for a fresh token that a page of another origin sent, also a trusted one."""
+        provenance = self.provenance(sent, peer)
+        if provenance.state not in ("hostile", "trusted"):
+            return None
+        decision = Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
+        self.note(decision, context)
+        return decision
 
     def note(self, decision: Decision, context: RequestContext | None) -> None:
         """Write the decision into the request's line."""

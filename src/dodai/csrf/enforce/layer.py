@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from dodai.core.refusal import Refusal, render
 from dodai.core.request import RequestContext, bind, current, format_request_id, unbind
 from dodai.csrf.body import open_search
-from dodai.csrf.codes import FOREIGN_ORIGIN
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
-from dodai.csrf.enforce.gate import TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
-from dodai.csrf.enforce.script import REFRESH_SCRIPT
+from dodai.csrf.enforce import answer
+from dodai.csrf.enforce.answer import Answer
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 from dodai.frameworks import route_label
@@ -26,8 +24,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "dodai.csrf"
-_NOT_OURS = Decision(False, "trusted_origin", FOREIGN_ORIGIN, 403)
-_PROBE_BYTES = 64 * 1024
 
 
 class CsrfLayer:
@@ -82,7 +78,7 @@ class CsrfLayer:
         gate, sent = self.gate, collect(scope["headers"])
         probe = scope["path"] == PROBE_PATH
         route = None if probe else gate.route(scope)
-        limit = _PROBE_BYTES if probe else gate.policy.limit_bytes(route)
+        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
         decision = gate.length(sent, limit)
         exempt = gate.exemption(route)
         if decision is None and exempt is not None:
@@ -99,9 +95,10 @@ class CsrfLayer:
             decision = decision or gate.decide(provenance, state, visitor)
         gate.note(decision, context)
         if gate.enforces(decision):
-            await send_refusal(scope, send, gate.refusal(decision, scope), context)
+            await _send(scope, send, answer.refused(gate.refusal(decision, scope), context, sent))
         elif probe:
-            await _answer_probe(send, context)
+            context.route = PROBE_PATH
+            await _send(scope, send, answer.PROBE_PASSED)
         else:
             await self._pass(scope, receive, send, limit, context)
             if exempt is not None:
@@ -137,7 +134,8 @@ class CsrfLayer:
                 raise
         if read > limit and not started:
             self.gate.note(TOO_LARGE, context)
-            await send_refusal(scope, send, self.gate.refusal(TOO_LARGE, scope), context)
+            refusal = self.gate.refusal(TOO_LARGE, scope)
+            await _send(scope, send, answer.refused(refusal, context, collect(scope["headers"])))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         gate = self.gate
@@ -149,46 +147,28 @@ class CsrfLayer:
             return
         refusal = gate.refusal(decision, scope)
         if "websocket.http.response" in (scope.get("extensions") or {}):
-            await send_refusal(scope, send, refusal, context, kind="websocket.http.response")
+            found = answer.refused(refusal, context, collect(scope["headers"]))
+            await _send(scope, send, found, "websocket.http.response")
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code.id})
 
     async def _refresh(self, scope: Scope, send: Send, visitor: Visitor, context: RequestContext) -> None:
         """A fresh token for a page that was open for long, to pages of our own only; the script that asks for it."""
         context.route = REFRESH_PATH
-        if scope.get("query_string") == b"script":
-            headers = [
-                (b"content-type", b"text/javascript; charset=utf-8"),
-                (b"cache-control", b"public, max-age=3600"),
-            ]
-            await _answer(send, scope, 200, headers, REFRESH_SCRIPT.encode())
-            return
-        gate = self.gate
-        provenance = gate.provenance(collect(scope["headers"]), _peer(scope))
-        if provenance.state in ("hostile", "trusted"):
-            decision = decide_websocket(provenance) if provenance.state == "hostile" else _NOT_OURS
-            gate.note(decision, context)
-            await send_refusal(scope, send, gate.refusal(decision, scope), context)
-            return
-        body = {"token": visitor.token(), "field": gate.policy.field, "header": gate.policy.header}
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"cache-control", b"no-store"),
-            (b"cross-origin-resource-policy", b"same-origin"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
-        await _answer(send, scope, 200, headers, json.dumps(body).encode())
+        gate, sent = self.gate, collect(scope["headers"])
+        refusal = None if scope.get("query_string") == b"script" else gate.refresh_refusal(sent, _peer(scope), context)
+        if refusal is not None:
+            found = answer.refused(gate.refusal(refusal, scope), context, sent)
+        elif scope.get("query_string") == b"script":
+            found = answer.script()
+        else:
+            found = answer.fresh_token(gate, visitor)
+        await _send(scope, send, found)
 
 
-async def send_refusal(
-    scope: Scope, send: Send, refusal: Refusal, context: RequestContext, *, kind: str = "http.response"
-) -> None:
-    """Answer with `refusal` as JSON or HTML, in the client's language."""
-    sent = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    accept, language = sent.get(b"accept", ""), sent.get(b"accept-language", "")
-    rendered = render(refusal, context.request_id, accept=accept, accept_language=language)
-    await send({"type": f"{kind}.start", "status": rendered.status, "headers": list(rendered.headers)})
-    await send({"type": f"{kind}.body", "body": rendered.body})
+async def _send(scope: Scope, send: Send, found: Answer, kind: str = "http.response") -> None:
+    await send({"type": f"{kind}.start", "status": found.status, "headers": list(found.headers)})
+    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else found.body})
 
 
 async def _find_token(
@@ -230,18 +210,6 @@ def _replay(body: bytes, receive: Receive, *, more: bool, gone: bool = False) ->
         return {"type": "http.disconnect"} if gone else await receive()
 
     return replayed
-
-
-async def _answer_probe(send: Send, context: RequestContext) -> None:
-    context.route = PROBE_PATH
-    await send({"type": "http.response.start", "status": 204, "headers": [(b"cache-control", b"no-store")]})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _answer(send: Send, scope: Scope, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers.append((b"content-length", str(len(body)).encode("ascii")))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 def _check_label(route: str | None, scope: Scope, context: RequestContext) -> None:

@@ -1,0 +1,57 @@
+"""What the layer answers itself, as values that ASGI and WSGI send alike."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from dodai.core.refusal import Refusal, render
+from dodai.core.request import RequestContext
+from dodai.csrf.enforce.gate import Gate, Sent
+from dodai.csrf.enforce.script import REFRESH_SCRIPT
+from dodai.csrf.enforce.visitor import Visitor
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response; header names are lower case."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes = b""
+
+
+PROBE_PASSED = Answer(204, ((b"cache-control", b"no-store"),))
+
+
+def refused(refusal: Refusal, context: RequestContext, sent: Sent) -> Answer:
+    """The refusal as JSON or HTML, in the client's language."""
+    accept = b",".join(sent.get(b"accept", ())).decode("latin-1")
+    language = b",".join(sent.get(b"accept-language", ())).decode("latin-1")
+    rendered = render(refusal, context.request_id, accept=accept, accept_language=language)
+    return Answer(rendered.status, rendered.headers, rendered.body)
+
+
+def script() -> Answer:
+    """The refresh script, which is the same for everybody."""
+    body = REFRESH_SCRIPT.encode()
+    kind = (b"content-type", b"text/javascript; charset=utf-8")
+    return Answer(200, (kind, (b"cache-control", b"public, max-age=3600"), _length(body)), body)
+
+
+def fresh_token(gate: Gate, visitor: Visitor) -> Answer:
+    """A new token for the visitor as JSON, never cached."""
+    fields = {"token": visitor.token(), "field": gate.policy.field, "header": gate.policy.header}
+    body = json.dumps(fields).encode()
+    headers = (
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"x-content-type-options", b"nosniff"),
+        _length(body),
+    )
+    return Answer(200, headers, body)
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", str(len(body)).encode("ascii")

@@ -1,0 +1,226 @@
+"""The WSGI layer: the same decisions for Flask and Django."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any
+
+from dodai.core.request import RequestContext, current, format_request_id
+from dodai.csrf.body import open_search
+from dodai.csrf.decision import Decision, TokenState, is_unsafe
+from dodai.csrf.enforce import answer
+from dodai.csrf.enforce.answer import Answer
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
+from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
+
+Environ = MutableMapping[str, Any]
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+ENVIRON_KEY = "dodai.csrf"
+_CHUNK = 64 * 1024
+_REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 403: "Forbidden", 413: "Content Too Large"}
+
+
+class CsrfWsgi:
+    """A WSGI application in front of another; `app` is the one inside."""
+
+    def __init__(self, app: WsgiApp, gate: Gate) -> None:
+        self.app = app
+        self.gate = gate
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        context = current() or _new_context()
+        headers = headers_of(environ)
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        visitor = Visitor(self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers})
+        environ[ENVIRON_KEY] = vars(context)["csrf"] = visitor
+
+        def amended(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            visitor.started = True
+            if visitor.touched:
+                raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
+                sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in visitor.amend(raw)]
+            return start_response(status, sent, exc_info) if exc_info else start_response(status, sent)
+
+        if is_unsafe(method, headers):
+            return self._unsafe(environ, amended, collect(headers), visitor, context)
+        if path == REFRESH_PATH:
+            return self._refresh(environ, amended, collect(headers), visitor, context)
+        return self.app(environ, amended)
+
+    def _unsafe(
+        self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: Visitor, context: RequestContext
+    ) -> Iterable[bytes]:
+        gate = self.gate
+        probe = environ.get("PATH_INFO", "") == PROBE_PATH
+        route = None if probe else gate.route(environ)
+        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
+        stream = LimitedInput(environ, limit if gate.policy.mode != "report" else 1 << 62)
+        exempt = gate.exemption(route)
+        decision = gate.length(sent, limit) or (exempt[1] if exempt else None)
+        if decision is None:
+            provenance = gate.provenance(sent, str(environ.get("REMOTE_ADDR", "")))
+            state = _find_token(gate, sent, visitor, stream) if gate.needs_token(provenance) else None
+            decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor)
+        gate.note(decision, context)
+        if gate.enforces(decision):
+            return self._refuse(decision, environ, start_response, sent, context)
+        if probe:
+            context.route = PROBE_PATH
+            return _send(environ, start_response, answer.PROBE_PASSED)
+        environ["wsgi.input"] = io.BufferedReader(stream)
+        return self._pass(environ, start_response, stream, sent, context)
+
+    def _pass(
+        self,
+        environ: Environ,
+        start_response: StartResponse,
+        stream: LimitedInput,
+        sent: Sent,
+        context: RequestContext,
+    ) -> Iterable[bytes]:
+        """Call the application, and answer 413 in its place if it read beyond the limit."""
+
+        def held_start(*arguments: Any) -> Any:
+            return start_response(*arguments) if not stream.over else _ignored
+
+        try:
+            body = self.app(environ, held_start)
+        except Exception:
+            if not stream.over:
+                raise
+            body = ()
+        if not stream.over:
+            return body
+        if hasattr(body, "close"):
+            body.close()
+        self.gate.note(TOO_LARGE, context)
+        return self._refuse(TOO_LARGE, environ, start_response, sent, context)
+
+    def _refuse(
+        self,
+        decision: Decision,
+        environ: Environ,
+        start_response: StartResponse,
+        sent: Sent,
+        context: RequestContext,
+    ) -> Iterable[bytes]:
+        return _send(environ, start_response, answer.refused(self.gate.refusal(decision, environ), context, sent))
+
+    def _refresh(
+        self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: Visitor, context: RequestContext
+    ) -> Iterable[bytes]:
+        context.route = REFRESH_PATH
+        if environ.get("QUERY_STRING") == "script":
+            return _send(environ, start_response, answer.script())
+        refusal = self.gate.refresh_refusal(sent, str(environ.get("REMOTE_ADDR", "")), context)
+        if refusal is not None:
+            return self._refuse(refusal, environ, start_response, sent, context)
+        return _send(environ, start_response, answer.fresh_token(self.gate, visitor))
+
+
+class LimitedInput(io.RawIOBase):
+    """The request body as the application reads it: what was read already first, never more than the limit.
+
+    The declared length ends it; without one it is empty unless the server ends the stream itself
+    (`wsgi.input_terminated`), as PEP 3333 has it.
+    """
+
+    def __init__(self, environ: Environ, limit_bytes: int) -> None:
+        declared = str(environ.get("CONTENT_LENGTH") or "")
+        self._source = environ["wsgi.input"]
+        self._left = int(declared) if declared.isdigit() and declared.isascii() else 0
+        self._endless = not declared and bool(environ.get("wsgi.input_terminated"))
+        self._limit = limit_bytes
+        self._replay = bytearray()
+        self._read = 0
+        self.over = False
+
+    def pull(self) -> bytes:
+        """The next piece from the server, kept to be read again; empty at the end, and when it is over the limit."""
+        piece = self._take(_CHUNK)
+        self._replay += piece
+        return piece
+
+    @property
+    def complete(self) -> bool:
+        return self._left <= 0 and not self._endless
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = len(buffer)
+        if self._replay:
+            piece = bytes(self._replay[:size])
+            del self._replay[:size]
+        else:
+            piece = self._take(size)
+            if self.over:
+                raise BodyTooLargeError
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _take(self, size: int) -> bytes:
+        wanted = size if self._endless else min(size, self._left)
+        piece: bytes = self._source.read(wanted) if wanted > 0 else b""
+        self._read += len(piece)
+        self._left -= len(piece)
+        if not piece:
+            self._endless = False
+        if self._read > self._limit:
+            self.over = True
+            return b""
+        return piece
+
+
+def headers_of(environ: Environ) -> list[tuple[bytes, bytes]]:
+    """The request headers as ASGI has them; a header that came twice was joined with a comma by the server."""
+    found = [
+        (name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1", "replace"))
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]
+    return found + [
+        (name.replace("_", "-").lower().encode(), str(environ[name]).encode("latin-1", "replace"))
+        for name in ("CONTENT_TYPE", "CONTENT_LENGTH")
+        if environ.get(name)
+    ]
+
+
+def _find_token(gate: Gate, sent: Sent, visitor: Visitor, stream: LimitedInput) -> TokenState:
+    state = gate.header_token(sent, visitor)
+    if state is not None:
+        return state
+    search = open_search(sent.get(b"content-type", ()), gate.policy.field, gate.policy.search_bytes)
+    if isinstance(search, str):
+        return "unreadable" if search == "unreadable" else "missing"
+    while search.state == "more":
+        piece = stream.pull()
+        if not piece and not stream.complete:
+            return "disconnected"
+        search.feed(piece, last=stream.complete)
+        if not piece:
+            break
+    return gate.found_token(search.state, search.value, visitor)
+
+
+def _send(environ: Environ, start_response: StartResponse, found: Answer) -> list[bytes]:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.headers]
+    start_response(f"{found.status} {_REASONS.get(found.status, 'Refused')}", headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [found.body]
+
+
+def _ignored(_: bytes) -> None:
+    """The `write` of a response that is replaced by a refusal."""
+
+
+def _new_context() -> RequestContext:
+    context = RequestContext()
+    context.request_id = format_request_id(int(time.time() * 1000), int.from_bytes(os.urandom(10), "big"))
+    return context

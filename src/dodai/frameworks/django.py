@@ -1,0 +1,125 @@
+"""Django: the patterns of the root URLconf. A function view does not say which methods it answers."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .route import UNSAFE, Route, looks_like_guard, where
+
+_ARGUMENT = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
+_GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
+_EXAMPLES = ("x", "1", "00000000-0000-4000-8000-000000000000", "2026", "2026-01-31", "en", "x-1", "x/y")
+_SECRET = "dodaiaudit00000000000000000000AA"  # noqa: S105 - a CSRF cookie of the audit's own visitor
+_OTHER = "dodaiaudit00000000000000000000BB"
+
+
+def routes(app: Any) -> list[Route]:
+    """Every (method, pattern) of the root URLconf."""
+    del app
+    return [route for route, _ in _walk_root()]
+
+
+def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
+    """The same, with every view replaced; its attributes stay, `csrf_exempt` among them."""
+    found = list(_walk_root())
+    for route, pattern in reversed(found):
+        pattern.callback = _tripwire(pattern.callback, route, hit)
+    sys.modules["django.conf"].settings.ALLOWED_HOSTS = ["*"]
+    del app
+    return [route for route, _ in found]
+
+
+def match(app: Any, scope: Mapping[str, Any]) -> str | None:
+    """The id of the pattern that the resolver will choose, for a WSGI environ or an ASGI scope."""
+    del app
+    path = scope.get("PATH_INFO", scope.get("path", ""))
+    method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
+    found = sys.modules["django.urls"].resolve(path)
+    return f"{method} /{_clean(found.route)}"
+
+
+def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
+    """The cookie and header of Django's own middleware; None without it, or when it keeps tokens in sessions."""
+    del app, origin
+    settings = sys.modules["django.conf"].settings
+    installed = any("csrf" in name.lower() for name in settings.MIDDLEWARE)
+    if not installed or settings.CSRF_USE_SESSIONS:
+        return None
+    return {
+        "token": _SECRET,
+        "cookie": f"{settings.CSRF_COOKIE_NAME}={_SECRET}",
+        "field": "csrfmiddlewaretoken",
+        "header": settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").lower(),
+        "other": _OTHER,
+    }
+
+
+def _walk_root() -> Iterator[tuple[Route, Any]]:
+    yield from _walk(sys.modules["django.urls"].get_resolver().url_patterns, "/", "/")
+
+
+def _walk(patterns: Any, prefix: str, at: str) -> Iterator[tuple[Route, Any]]:
+    for entry in patterns:
+        path, example = prefix + _clean(str(entry.pattern)), at + _example(entry.pattern)
+        if hasattr(entry, "url_patterns"):
+            yield from _walk(entry.url_patterns, path, example)
+        else:
+            yield from _view(entry, path, example)
+
+
+def _view(entry: Any, path: str, example: str) -> Iterator[tuple[Route, Any]]:
+    callback = entry.callback
+    handler = getattr(callback, "view_class", None) or getattr(callback, "cls", None) or callback
+    name, source, line = where(handler)
+    methods = _methods(callback, handler)
+    exempt_by = "csrf_exempt" if getattr(callback, "csrf_exempt", False) else ""
+    guard = looks_like_guard(handler) if not exempt_by else ""
+    for method in methods or ("GET", *UNSAFE):
+        kind = "handler" if methods else "any"
+        yield Route(method, path, "django", kind, name, source, line, "", example, guard, exempt_by), entry  # type: ignore[arg-type]
+
+
+def _methods(callback: Any, handler: Any) -> list[str]:
+    """The methods of a class view, a viewset or a view behind `require_http_methods`; empty when nobody says."""
+    actions = getattr(callback, "actions", None)
+    if isinstance(actions, Mapping):
+        return sorted(method.upper() for method in actions)
+    names = getattr(handler, "http_method_names", None)
+    if names is not None:
+        return sorted(name.upper() for name in names if hasattr(handler, name) and name != "options")
+    while callback is not None:
+        for cell in getattr(callback, "__closure__", None) or ():
+            listed = cell.cell_contents
+            if isinstance(listed, (list, tuple)) and listed and all(isinstance(m, str) and m.isupper() for m in listed):
+                return sorted(listed)
+        callback = getattr(callback, "__wrapped__", None)
+    return []
+
+
+def _clean(pattern: str) -> str:
+    return pattern.removeprefix("^").removesuffix("$").removesuffix("\\Z")
+
+
+def _example(pattern: Any) -> str:
+    text = _clean(str(pattern))
+    converters = getattr(pattern, "converters", None) or {}
+    if converters:
+        return _ARGUMENT.sub(lambda found: _fitting(getattr(converters.get(found[1]), "regex", ".*")), text)
+    return re.sub(r"\\(.)", r"\1", _GROUP.sub(lambda found: _fitting(found[1] or found[2] or ".*"), text))
+
+
+def _fitting(regex: str) -> str:
+    return next((text for text in _EXAMPLES if re.fullmatch(regex, text)), "x")
+
+
+def _tripwire(view: Any, route: Route, hit: Callable[[Route], None]) -> Any:
+    @functools.wraps(view)
+    def tripwire(*_: Any, **__: Any) -> Any:
+        hit(route)
+        return sys.modules["django.http"].HttpResponse(status=204)
+
+    return tripwire

@@ -1,0 +1,88 @@
+"""Flask: the rules of the URL map, blueprints and method views included."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .route import Route, looks_like_guard, where
+
+_ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
+_EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
+
+
+def routes(app: Any) -> list[Route]:
+    """Every (method, rule) of the application."""
+    return [route for route, _ in _walk(app)]
+
+
+def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
+    """The same, with every view function replaced; its name stays, because extensions exempt views by name."""
+    found = list(_walk(app))
+    for route, endpoint in reversed(found):
+        view = app.view_functions.get(endpoint)
+        app.view_functions[endpoint] = _tripwire(view, route, hit)
+    return [route for route, _ in found]
+
+
+def match(app: Any, environ: Mapping[str, Any]) -> str | None:
+    """The id of the rule that the URL map will choose for a WSGI environ."""
+    rule, _ = app.url_map.bind_to_environ(dict(environ)).match(return_rule=True)
+    return f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}"
+
+
+def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
+    """A session with a token of Flask-WTF, and the token of another session."""
+    wtf = sys.modules.get("flask_wtf.csrf")
+    if wtf is None or "csrf" not in app.extensions:
+        return None
+    token, cookie = _session(app, origin, wtf)
+    return {
+        "token": token,
+        "cookie": cookie,
+        "field": str(app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")),
+        "header": str(app.config.get("WTF_CSRF_HEADERS", ["X-CSRFToken"])[0]).lower(),
+        "other": _session(app, origin, wtf)[0],
+    }
+
+
+def _session(app: Any, origin: str, wtf: Any) -> tuple[str, str]:
+    with app.test_request_context("/", base_url=origin) as context:
+        token = wtf.generate_csrf()
+        response = app.response_class()
+        app.session_interface.save_session(app, context.session, response)
+        return str(token), str(response.headers.get("Set-Cookie", "")).partition(";")[0]
+
+
+def _walk(app: Any) -> Iterator[tuple[Route, str]]:
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions.get(rule.endpoint)
+        handler = getattr(view, "view_class", view)
+        name, source, line = where(handler) if handler is not None else ("", "", 0)
+        guard = looks_like_guard(handler) if handler is not None else ""
+        example = _ARGUMENT.sub(functools.partial(_example, rule), rule.rule)
+        for method in sorted(rule.methods or ()):
+            yield (
+                Route(method, rule.rule, "flask", "handler", name, source, line, _host(rule), example, guard),
+                rule.endpoint,
+            )
+
+
+def _example(rule: Any, match: re.Match[str]) -> str:
+    regex = getattr(getattr(rule, "_converters", {}).get(match[1]), "regex", ".*")
+    return next((text for text in _EXAMPLES if re.fullmatch(regex, text)), "x")
+
+
+def _host(rule: Any) -> str:
+    return str(rule.host or rule.subdomain or "")
+
+
+def _tripwire(view: Any, route: Route, hit: Callable[[Route], None]) -> Any:
+    def tripwire(*_: Any, **__: Any) -> tuple[str, int]:
+        hit(route)
+        return "", 204
+
+    return functools.wraps(view)(tripwire) if view is not None else tripwire

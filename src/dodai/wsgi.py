@@ -1,0 +1,124 @@
+"""Wrap a WSGI application: `app.wsgi_app = dodai.wsgi.wrap(app)` for Flask, `dodai.wsgi.wrap(application)` for others.
+
+Request id, CSRF protection and one line per request. The edge gate is not part of it: put a WSGI application behind an
+edge that is the only one who can reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
+from typing import Any
+
+from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
+from dodai.core.refusal import UNHANDLED_ERROR, Refusal
+from dodai.core.request import RequestContext, bind, unbind
+from dodai.csrf.enforce import answer as answers
+from dodai.csrf.enforce import gate_of
+from dodai.csrf.enforce.gate import collect
+from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, headers_of
+from dodai.csrf.policy import CsrfPolicy
+from dodai.frameworks import match
+from dodai.frameworks.route import unwrap
+from dodai.observability.line_format import error_name, stack_of
+from dodai.runtime import Runtime, RuntimeConfig
+
+__all__ = ["RuntimeConfig", "wrap"]
+
+
+def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[..., Any] | None = None) -> WsgiLayer:
+    """`app` behind request id and CSRF protection, with one line per request.
+
+    `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
+    `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to, from
+    `scope["headers"]`. Without `DODAI_CSRF_KEYS` there is no CSRF protection, as in `dodai.asgi`. Raises DOD480 when
+    the environment cannot be used, DOD180 for a bad key ring.
+    """
+    runtime = Runtime.of(config)
+    inner: WsgiApp = getattr(app, "wsgi_app", app)
+    keys = runtime.config.csrf_keys
+    if keys:
+        policy = CsrfPolicy.from_manifest(runtime.config.sections.get("csrf") or {})
+        gate = gate_of(app, policy=policy, keys=keys, origins=runtime.config.public_origins, subject=subject)
+        inner = CsrfWsgi(inner, gate)
+    return WsgiLayer(inner, app, runtime)
+
+
+class WsgiLayer:
+    """A WSGI application around another; `app` is what was wrapped."""
+
+    def __init__(self, inner: WsgiApp, app: Any, runtime: Runtime) -> None:
+        self._inner = inner
+        self.app = unwrap(app)
+        self.runtime = runtime
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        started = perf_counter()
+        context = self.runtime.open(trusted=False, request_id=_latin(environ.get("HTTP_X_REQUEST_ID")))
+        seen = {"status": 0}
+
+        def noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            seen["status"] = int(status[:3])
+            kept = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            kept.append(("X-Request-Id", context.request_id))
+            return start_response(status, kept, exc_info) if exc_info else start_response(status, kept)
+
+        token = bind(context)
+        error: BaseException | None = None
+        try:
+            body = self._inner(environ, noting)
+        except Exception as raised:
+            if seen["status"]:
+                raise
+            error = raised
+            context.refusal = Refusal(500, UNHANDLED_ERROR, "unhandled_error")
+            found = answers.refused(context.refusal, context, collect(headers_of(environ)))
+            noting(f"{found.status} Error", [(n.decode("latin-1"), v.decode("latin-1")) for n, v in found.headers])
+            body = [found.body]
+        finally:
+            unbind(token)
+        return _Body(body, lambda: self._finish(environ, context, seen["status"], error, started), context)
+
+    def _finish(
+        self, environ: Environ, context: RequestContext, status: int, error: BaseException | None, started: float
+    ) -> None:
+        if error is not None:
+            context.error, context.stack = error_name(error), stack_of(error)
+        seconds = perf_counter() - started
+        line = self.runtime.line(context, "http", status=status, outcome=http_outcome(status), latency_s=seconds)
+        method = environ["REQUEST_METHOD"]
+        line["method"] = method if method in METHODS else OTHER_METHOD
+        matched = match(self.app, environ) if context.route is None else None
+        line["route"] = context.route or (matched.partition(" ")[2] if matched else UNMATCHED)
+        self.runtime.write_request(line, context)
+
+
+class _Body:
+    """The response body; the request is current while it is made, and its line is written when it is closed."""
+
+    def __init__(self, body: Iterable[bytes], finish: Callable[[], None], context: RequestContext) -> None:
+        self._body = body
+        self._finish = finish
+        self._context = context
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        token = bind(self._context)
+        try:
+            yield from self._body
+        finally:
+            unbind(token)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if hasattr(self._body, "close"):
+                self._body.close()
+        finally:
+            self._finish()
+
+
+def _latin(value: Any) -> bytes | None:
+    return str(value).encode("latin-1", "replace") if value is not None else None

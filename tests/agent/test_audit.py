@@ -1,0 +1,263 @@
+"""The agent: it lists and probes an application of the user's in their interpreter, and runs none of its handlers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dodai.agent.call import AgentError, ask
+from dodai.core.fact import Unknown
+from dodai.csrf.check.gather import audit_app
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_table import RouteTable
+
+WRAPPED = """
+import dodai.asgi
+app = dodai.asgi.wrap(inner)
+"""
+STARLETTE = """
+from pathlib import Path
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+
+async def save(request):
+    Path(__file__).with_name("handler-ran").write_text("")
+    return PlainTextResponse("saved")
+
+async def opaque(scope, receive, send):
+    await save(None)
+
+inner = Starlette(routes=[
+    Route("/", save),
+    Route("/save", save, methods=["POST"]),
+    Route("/items/{id:int}", save, methods=["PUT", "DELETE"]),
+    WebSocketRoute("/ws", opaque),
+])
+"""
+
+
+def audit(tmp_path: Path, source: str, *, app: str = "shop:app", policy=None, environ=None, timeout_s=60.0):
+    """The table of an application whose module is `source`."""
+    (tmp_path / "shop.py").write_text(source)
+    return audit_app(
+        app,
+        root=tmp_path,
+        cwd=tmp_path,
+        python=sys.executable,
+        environ=environ or {},
+        policy=CsrfPolicy.from_manifest(policy or {}),
+        service="web",
+        today="2026-11-23",
+        timeout_s=timeout_s,
+    )
+
+
+def verdicts(table) -> dict[str, str]:
+    assert isinstance(table, RouteTable), table
+    return {row.id: row.verdict for row in table.state_changing}
+
+
+def test_protected_application_has_full_coverage_and_no_handler_ran(tmp_path):
+    """Missing, tampered, foreign, expired and cross-site are refused; valid gets to the tripwire."""
+    table = audit(tmp_path, STARLETTE + WRAPPED)
+    assert verdicts(table) == dict.fromkeys(
+        ["POST /save", "PUT /items/{id}", "DELETE /items/{id}", "WEBSOCKET /ws"], "protected"
+    )
+    assert table.summary.coverage == 1.0
+    row = next(row for row in table.rows if row.id == "POST /save")
+    assert (row.by, row.source, row.framework) == ("dodai", "shop.py", "starlette")
+    assert set(row.probes) == {"missing", "tampered", "foreign", "expired", "cross_site", "valid", "valid_header"}
+    assert all(probe["requestId"] for probe in row.probes.values())
+    assert row.probes["expired"]["code"] == "DOD153"
+    assert not (tmp_path / "handler-ran").exists()
+
+
+def test_application_without_the_layer_is_unprotected(tmp_path):
+    """The middleware removed: every route is red."""
+    table = audit(tmp_path, STARLETTE + "app = inner\n")
+    assert set(verdicts(table).values()) == {"unprotected"}
+    assert table.summary.coverage == 0.0
+    assert "a missing and" in table.rows[0].evidence
+    assert not (tmp_path / "handler-ran").exists()
+
+
+def test_exempt_route_is_not_counted(tmp_path):
+    """Coverage is protected / (state-changing - exempt); an exemption that is over counts again."""
+    exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
+    policy = {"exemption": [exemption]}
+    manifest = tmp_path / "dodai.toml"
+    text = '[project]\nname = "shop"\n[csrf]\n[[csrf.exemption]]\nroute = "POST /save"\nreason = "webhook"\ncontrol = "signature"\n'
+    manifest.write_text(text)
+    table = audit(tmp_path, STARLETTE + WRAPPED, policy=policy, environ={"DODAI_MANIFEST": str(manifest)})
+    assert verdicts(table)["POST /save"] == "exempt"
+    assert table.summary.coverage == 1.0
+    over = {"exemption": [exemption | {"expires": "2026-11-22"}]}
+    manifest.write_text(text + 'expires = "2026-11-22"\n')
+    table = audit(tmp_path, STARLETTE + WRAPPED, policy=over, environ={"DODAI_MANIFEST": str(manifest)})
+    assert verdicts(table)["POST /save"] != "exempt"
+
+
+def test_report_mode_is_not_protection(tmp_path):
+    """What refuses nothing covers nothing."""
+    manifest = tmp_path / "dodai.toml"
+    manifest.write_text('[project]\nname = "shop"\n[csrf]\nmode = "report"\n')
+    table = audit(tmp_path, STARLETTE + WRAPPED, policy={"mode": "report"}, environ={"DODAI_MANIFEST": str(manifest)})
+    assert table.summary.protected == 0
+
+
+def test_opaque_mount_is_unknown(tmp_path):
+    """What cannot be listed cannot be counted, and counts against the coverage."""
+    source = STARLETTE + 'inner.routes.append(Mount("/legacy", opaque))\n' + WRAPPED
+    table = audit(tmp_path, source)
+    assert verdicts(table)["* /legacy/{path}"] == "unknown"
+    assert table.summary.coverage < 1
+
+
+def test_check_inside_a_dependency_is_unknown_with_its_name(tmp_path):
+    """FastAPI dependencies run with the handler: nothing can be proven about them from outside."""
+    source = """
+from fastapi import Depends, FastAPI
+def verify_csrf(): ...
+app = FastAPI()
+app.post("/save", dependencies=[Depends(verify_csrf)])(lambda: 1)
+app.post("/open")(lambda: 1)
+"""
+    table = audit(tmp_path, source)
+    assert verdicts(table) == {"POST /save": "unknown", "POST /open": "unprotected"}
+    assert "`shop.verify_csrf`" in next(row.evidence for row in table.rows if row.id == "POST /save")
+
+
+def test_sign_in_in_front_of_everything_is_unknown(tmp_path):
+    """A 401 for everybody proves nothing about CSRF."""
+    source = (
+        STARLETTE
+        + """
+class Wall:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            await PlainTextResponse("sign in", 401)(scope, receive, send)
+app = Wall(inner)
+"""
+    )
+    table = audit(tmp_path, source)
+    assert verdicts(table)["POST /save"] == "unknown"
+    assert "401" in next(row.evidence for row in table.rows if row.id == "POST /save")
+
+
+def test_sign_in_behind_the_layer_is_protected(tmp_path):
+    """The check refuses the hostile ones; the valid one passes it and is sent to sign in."""
+    source = (
+        STARLETTE
+        + """
+class Wall:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            await PlainTextResponse("sign in", 302, {"location": "/login"})(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+inner.add_middleware(Wall)
+"""
+        + WRAPPED
+    )
+    table = audit(tmp_path, source)
+    row = next(row for row in table.rows if row.id == "POST /save")
+    assert (row.verdict, row.by) == ("protected", "dodai")
+    assert "sign in (302)" in row.evidence
+
+
+def test_factory_and_attribute_are_found(tmp_path):
+    """`shop:build()` is called, `shop:web.app` is looked up."""
+    source = STARLETTE + "def build():\n    return inner\nclass web:\n    app = inner\n"
+    assert len(verdicts(audit(tmp_path, source, app="shop:build()"))) == 4
+    assert len(verdicts(audit(tmp_path, source, app="shop:web.app"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("source", "app", "reason"),
+    [
+        ("import nothing_of_that_name\n", "shop:app", "ModuleNotFoundError"),
+        ("import os\nos.environ['SECRET_KEY']\n", "shop:app", "'SECRET_KEY' at `shop.py:2`"),
+        ("app = object()\n", "shop:app", "no framework known here"),
+        ("app = 1\n", "shop:other", "AttributeError"),
+        ("raise SystemExit(3)\n", "shop:app", "SystemExit"),
+        ("1 +\n", "shop:app", "SyntaxError"),
+        ("", "nowhere:app", "ModuleNotFoundError"),
+    ],
+)
+def test_application_that_cannot_be_listed_is_unknown_with_the_reason(tmp_path, source, app, reason):
+    """Never a pass, and the message names what failed and where."""
+    found = audit(tmp_path, source, app=app)
+    assert isinstance(found, Unknown)
+    assert reason in found.reason
+    assert found.fix
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import socket\nsocket.create_connection(('192.0.2.1', 80), 1)\n", "does not let code connect"),
+        ("import subprocess\nsubprocess.run(['true'])\n", "does not let code start processes"),
+        ("import os\nos.system('true')\n", "does not let code start processes"),
+    ],
+)
+def test_import_may_not_reach_other_machines_or_start_processes(tmp_path, source, reason):
+    """Listing routes is not starting the application."""
+    found = audit(tmp_path, source)
+    assert isinstance(found, Unknown)
+    assert reason in found.reason
+
+
+def test_environment_is_scrubbed(tmp_path, monkeypatch):
+    """A secret of the person who runs dodai is not seen by the code that is listed."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    found = audit(tmp_path, "import os\nraise RuntimeError(sorted(os.environ))\n", environ={"DECLARED": "1"})
+    assert "DECLARED" in found.reason
+    assert "AWS_SECRET" not in found.reason
+
+
+def test_what_the_application_prints_is_no_result(tmp_path):
+    """Output on stdout and stderr, even JSON, never mixes with the answer."""
+    source = "import sys\nprint('{}' * 100000)\nprint('x' * 100000, file=sys.stderr)\n" + STARLETTE + WRAPPED
+    assert audit(tmp_path, source).summary.coverage == 1.0
+
+
+def test_import_that_never_ends_is_given_up(tmp_path):
+    """The deadline holds, and the process is gone afterwards."""
+    pid = tmp_path / "pid"
+    source = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(3600)\n"
+    found = audit(tmp_path, source, timeout_s=2.0)
+    assert isinstance(found, Unknown)
+    assert "no answer within 2 s" in found.reason
+    assert not Path("/proc", pid.read_text()).exists()
+
+
+def test_process_that_dies_leaves_its_last_words(tmp_path):
+    """An interpreter that is killed says nothing on the descriptor; its stderr is kept."""
+    found = audit(tmp_path, "import os, sys\nprint('last words', file=sys.stderr, flush=True)\nos._exit(9)\n")
+    assert isinstance(found, Unknown)
+    assert "ended with" in found.reason
+    assert found.fix == "last words"
+
+
+def test_interpreter_that_does_not_exist_is_a_sentence():
+    """The person has named another `[project] python` than there is."""
+    with pytest.raises(AgentError, match="cannot start"):
+        ask({}, python="/nowhere/python", environ={})
+
+
+def test_source_of_dodai_is_not_on_the_path_of_the_application(tmp_path):
+    """The agent loads itself and `frameworks` by path, under names of their own."""
+    source = STARLETTE + (
+        "import sys\n"
+        "own = [entry for entry in sys.path if entry.endswith('dodai')]\n"
+        "assert not own and 'frameworks' not in sys.modules and 'agent' not in sys.modules, own\n"
+        "app = inner\n"
+    )
+    assert isinstance(audit(tmp_path, source), RouteTable)

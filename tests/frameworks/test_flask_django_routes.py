@@ -1,0 +1,141 @@
+"""Flask and Django, audited in a process of their own: routes, verdicts, and who protects them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from dodai.csrf.check.gather import audit_app
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_table import RouteTable
+
+FLASK = """
+from flask import Blueprint, Flask
+from flask.views import MethodView
+
+app = Flask(__name__)
+app.secret_key = "only for the test"
+
+class Quiz(MethodView):
+    def get(self, number): return "quiz"
+    def put(self, number): raise AssertionError("a handler ran")
+
+shop = Blueprint("shop", __name__, url_prefix="/shop")
+
+@shop.post("/buy/<uuid:key>")
+def buy(key): raise AssertionError("a handler ran")
+
+@app.route("/save", methods=["GET", "POST"])
+def save(): raise AssertionError("a handler ran")
+
+app.register_blueprint(shop)
+app.add_url_rule("/quiz/<int:number>", view_func=Quiz.as_view("quiz"))
+"""
+FLASK_ROUTES = {"POST /save", "POST /shop/buy/<uuid:key>", "PUT /quiz/<int:number>"}
+
+DJANGO = """
+import django
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import include, path, re_path
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+settings.configure(SECRET_KEY="x" * 40, ROOT_URLCONF=__name__, MIDDLEWARE=%s, ALLOWED_HOSTS=["app.example.com"])
+django.setup()
+
+def ran(request, **kwargs): raise AssertionError("a handler ran")
+
+@require_POST
+def posted(request): raise AssertionError("a handler ran")
+
+@csrf_exempt
+@require_POST
+def hook(request): raise AssertionError("a handler ran")
+
+class Quiz(View):
+    def get(self, request, number): ...
+    def delete(self, request, number): raise AssertionError("a handler ran")
+
+inner = [path("buy/<uuid:key>/", posted)]
+urlpatterns = [
+    path("save/", ran),
+    path("quiz/<int:number>/", Quiz.as_view()),
+    path("shop/", include(inner)),
+    re_path(r"^year/(?P<year>[0-9]{4})/$", posted),
+    path("hook/", hook),
+]
+from django.core.wsgi import get_wsgi_application
+app = get_wsgi_application()
+"""
+DJANGO_ROUTES = {
+    *(f"{method} /save/" for method in ("POST", "PUT", "PATCH", "DELETE")),
+    "DELETE /quiz/<int:number>/",
+    "POST /shop/buy/<uuid:key>/",
+    "POST /year/(?P<year>[0-9]{4})/",
+    "POST /hook/",
+}
+
+
+def audit(tmp_path, source: str, name: str) -> RouteTable:
+    (tmp_path / f"{name}.py").write_text(source)
+    table = audit_app(
+        f"{name}:app",
+        root=tmp_path,
+        cwd=tmp_path,
+        python=sys.executable,
+        environ={},
+        policy=CsrfPolicy(),
+        service="web",
+        today="2026-11-23",
+    )
+    assert isinstance(table, RouteTable), table
+    return table
+
+
+def verdicts(table: RouteTable) -> dict[str, tuple[str, str]]:
+    return {row.id: (row.verdict, row.by) for row in table.state_changing}
+
+
+def test_plain_flask_is_unprotected(tmp_path):
+    """Blueprints, method views and rules are all listed, and all red."""
+    assert verdicts(audit(tmp_path, FLASK, "shop")) == dict.fromkeys(FLASK_ROUTES, ("unprotected", ""))
+
+
+def test_flask_behind_dodai_is_protected(tmp_path):
+    """`app.wsgi_app = dodai.wsgi.wrap(app)` covers every rule."""
+    source = FLASK + "import dodai.wsgi\napp.wsgi_app = dodai.wsgi.wrap(app)\n"
+    assert verdicts(audit(tmp_path, source, "shop")) == dict.fromkeys(FLASK_ROUTES, ("protected", "dodai"))
+
+
+def test_flask_wtf_counts_and_its_exemptions_do_not(tmp_path):
+    """Protection by another library is proven by the same pair of requests; a view it exempts is red."""
+    source = FLASK + "from flask_wtf import CSRFProtect\ncsrf = CSRFProtect(app)\ncsrf.exempt(buy)\n"
+    found = verdicts(audit(tmp_path, source, "shop"))
+    assert found.pop("POST /shop/buy/<uuid:key>") == ("unprotected", "")
+    assert found == dict.fromkeys(FLASK_ROUTES - {"POST /shop/buy/<uuid:key>"}, ("protected", "flask-wtf"))
+
+
+def test_django_without_its_middleware_is_unprotected(tmp_path):
+    """A function view does not say its methods: all four are probed."""
+    assert verdicts(audit(tmp_path, DJANGO % "[]", "site_")) == dict.fromkeys(DJANGO_ROUTES, ("unprotected", ""))
+
+
+def test_django_middleware_counts_and_csrf_exempt_does_not(tmp_path):
+    """Django's own protection is proven; a view marked `csrf_exempt` is red until the manifest names it."""
+    found = verdicts(audit(tmp_path, DJANGO % "['django.middleware.csrf.CsrfViewMiddleware']", "site_"))
+    assert found.pop("POST /hook/") == ("unprotected", "")
+    assert found == dict.fromkeys(DJANGO_ROUTES - {"POST /hook/"}, ("protected", "django"))
+
+
+@pytest.mark.parametrize("middleware", ["[]", "['django.middleware.csrf.CsrfViewMiddleware']"])
+def test_django_behind_dodai_is_protected(tmp_path, middleware):
+    """`dodai.wsgi.wrap(application)`; with Django's own middleware inside, a valid token of ours is not enough."""
+    source = (DJANGO % middleware) + "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n"
+    found = verdicts(audit(tmp_path, source, "site_"))
+    expected = ("protected", "dodai")
+    assert {by for _, by in found.values()} == {"dodai"}
+    if middleware == "[]":
+        assert found == dict.fromkeys(DJANGO_ROUTES, expected)
