@@ -51,6 +51,7 @@ class Stack:
 
     database: str
     folder: Path
+    manifest: str
     secrets: Mapping[str, str]
     addresses: Mapping[str, str]
     processes: dict[str, Process] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class Stack:
             "DATABASE_URL": self.database,
             "BACKEND_ADDR": self.addresses["backend"],
             "IDENTITY_ADDR": self.addresses["identity"],
-            "DODAI_MANIFEST": str(QUIZ / "dodai.toml"),
+            "DODAI_MANIFEST": self.manifest,
             "DODAI_SERVICE": name,
             "DODAI_ENV": "local",
             "DODAI_PUBLIC_ORIGINS": self.url,
@@ -107,12 +108,13 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_quiz(database: str, folder: Path, *names: str) -> Iterator[Stack]:
+def running_quiz(database: str, folder: Path, *names: str, manifest: str = "") -> Iterator[Stack]:
     """The named services (all by default) against a migrated database; stopped after the block."""
     ring = "k1:" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     stack = Stack(
         database=database,
         folder=folder,
+        manifest=manifest or str(QUIZ / "dodai.toml"),
         secrets={
             "SESSION_SECRET": secrets.token_urlsafe(32),
             "REVIEW_WEBHOOK_SECRET": secrets.token_urlsafe(32),
