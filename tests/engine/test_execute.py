@@ -376,6 +376,22 @@ async def test_lost_lease_stops_before_the_next_change_with_75(place):
     assert place.world.effects() == ["+a"]
 
 
+async def test_lost_lease_stops_before_the_first_undo_with_75(place):
+    """Going back is changing too: what cannot be undone under a lease is left for the resume, and named."""
+    failing = step(place, "b")
+
+    async def apply(context: StepContext) -> None:
+        (place.folder / "staging.lock").unlink()
+        raise RuntimeError("refused")
+
+    outcome = await run(place, step(place, "a"), replace(failing, apply=apply))
+    assert (outcome.state, outcome.exit_code, outcome.closed) == ("needs_person", 75, False)
+    assert place.world.effects() == ["+a"]
+    assert "remains: a (not undone)" in outcome.lines()
+    assert (await place.resume([Spec("a"), Spec("b")])).state == "restored"
+    assert place.world.effects() == ["+a", "-a"]
+
+
 async def test_journal_that_saw_a_newer_token_stops_the_old_holder(place):
     """A paused holder that wakes up cannot even write its next intent."""
     with place.journal() as journal:

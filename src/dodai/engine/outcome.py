@@ -160,9 +160,8 @@ class Outcome:
         return f"dodai {self.plan.request.kind} {self.plan.request.env}"
 
     def _remaining(self) -> list[str]:
-        left = [record for record in self.records if record.result in ("remains", "undo_failed", "failed")]
-        halted = self.halted_by is not None
-        return [f"{r.id} ({r.detail})" if r.detail else r.id for r in left if halted or r.result != "failed"]
+        left = (record for record in self.records if record.result in ("remains", "undo_failed"))
+        return [f"{record.id} ({record.detail})" if record.detail else record.id for record in left]
 
     def _code(self) -> Code:
         return codes.PLAN_INTERRUPTED if self.cause and self.cause.kind == "interrupted" else codes.STEP_FAILED
