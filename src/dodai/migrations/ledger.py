@@ -193,8 +193,9 @@ def progress(conn: Connection, migration_id: str, direction: Direction) -> Progr
     for event, statement, checksum, way in rows:
         if statement is None:
             done, started = {}, None
-        elif way == direction and event == "started":
-            started = statement
+        elif way == direction and event in ("started", "repaired"):
+            # A repaired statement is one that somebody looked at and found not to have happened.
+            started = statement if event == "started" else None
         elif way == direction:
             done, started = {**done, statement: checksum}, None
     return Progress(done, started)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
-from dodai.migrations.apply.file import Runner, StoppedError
+from dodai.migrations.apply.file import Runner, StoppedError, statement_checksum
 from dodai.migrations.apply.guard import check_connection, lock_holder, only_runner
 from dodai.migrations.apply.outcome import Account, Applied, Failed, Ran
 from dodai.migrations.apply.pending import Pending, edited, pending, transaction_control
@@ -17,15 +17,20 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author, Connect, Connection, is_database_error, server_message, sqlstate
 
 __all__ = [
+    "Account",
     "Applied",
+    "BlockerWatch",
     "Entry",
     "Ran",
+    "Runner",
     "Status",
     "apply_all",
     "down",
     "edited",
     "lock_holder",
+    "only_runner",
     "pending",
+    "statement_checksum",
     "status",
     "transaction_control",
     "up",
@@ -107,9 +112,13 @@ def down(
         return Applied(run, tuple(ran), len(state.ids), direction="down", schema_after=after)
 
 
-def apply_all(runner: Runner, todo: Sequence[Migration]) -> list[Ran]:
-    """Each of `todo` in turn; the failure of one stops the rest, is written to the log and raised as DOD28x."""
-    account = Account(pending=list(todo))
+def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None = None) -> list[Ran]:
+    """Each of `todo` in turn; the failure of one stops the rest, is written to the log and raised as DOD28x.
+
+    `account` has what went through, also after a failure.
+    """
+    account = account if account is not None else Account()
+    account.pending = list(todo)
     with runner.watch:
         for migration in todo:
             account.pending.pop(0)

@@ -21,6 +21,11 @@ IN_TRANSACTION = 2
 FAILED_TRANSACTION = 3
 
 
+def send(conn: Connection, statement: Statement) -> None:
+    """Run one statement; a rehearsal measures around it."""
+    conn.execute(statement.sql)
+
+
 class StoppedError(Exception):
     """A file did not go through; `failed` says where."""
 
@@ -40,6 +45,7 @@ class Runner:
     watch: BlockerWatch
     note: Callable[[str], None]
     direction: Direction = "up"
+    send: Callable[[Connection, Statement], None] = send
     waited_s: float = 0.0
     retries: int = 0
     index: int = 0
@@ -77,7 +83,7 @@ class Runner:
         for index, statement in enumerate(migration.statements(self.direction)):
             self.index = index
             began = time.perf_counter()
-            self.conn.execute(statement.sql)
+            self.send(self.conn, statement)
             self.statement_ms.append((time.perf_counter() - began) * 1000)
             if self.conn.info.transaction_status != IN_TRANSACTION:
                 raise transaction_ended(migration, statement)
@@ -187,7 +193,7 @@ class Runner:
         if sql.words(statement.sql, 1)[0] not in ("set", "reset"):
             try:
                 self.conn.execute("BEGIN")
-                self.conn.execute(statement.sql)
+                self.send(self.conn, statement)
                 if self.conn.info.transaction_status == IN_TRANSACTION:
                     self.conn.execute(f"{self._progress(migration, 'done', statement)} COMMIT;")
                     return
@@ -205,7 +211,7 @@ class Runner:
             # It blocks nobody while it waits, and giving up leaves an invalid index behind.
             self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_patience_s * 1000)}ms'")
         try:
-            self.conn.execute(statement.sql)
+            self.send(self.conn, statement)
         except Exception as error:
             if is_database_error(error) and not self.conn.closed:
                 self._clean_up(statement)

@@ -6,26 +6,44 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
+from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, Step, StepContext
-from dodai.migrations import apply, ledger
+from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied, Entry, Status, status
 from dodai.migrations.goose_file import files_of
+from dodai.migrations.lock_probe.rows import save_rows
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Connection, Target, is_database_error
+from dodai.migrations.ports import Author, Connection, Target, is_database_error
+from dodai.migrations.run.adopt import Adopted, adopt
 from dodai.migrations.run.author import author_of, new_run
+from dodai.migrations.run.new import new
+from dodai.migrations.run.rehearse import Copy, MakeCopy, Rehearsed, rehearse
+from dodai.migrations.run.repair import Repaired, repair
 from dodai.migrations.snapshot import schema_hash
 
 __all__ = [
+    "Adopted",
     "Applied",
+    "Copy",
     "Entry",
+    "MakeCopy",
+    "Rehearsed",
+    "Repaired",
     "Status",
     "Target",
+    "adopt",
     "applied_ids",
     "author_of",
+    "down",
     "fingerprint",
+    "new",
+    "rehearse",
+    "repair",
     "required_ids",
+    "save_rows",
     "status",
     "step",
     "up",
@@ -57,6 +75,45 @@ def up(
             connect=target.connect,
             schema_hash=schema_hash,
             allow_missing=allow_missing,
+            note=note,
+        )
+    finally:
+        conn.close()
+
+
+def down(
+    target: Target,
+    *,
+    count: int = 1,
+    to: str = "",
+    protected: bool = False,
+    break_glass: str = "",
+    note: Callable[[str], None] = lambda _: None,
+) -> Applied:
+    """Undo the last `count` migrations, or all after version `to`.
+
+    Raises DOD256 on a `protected` environment without a `break_glass` reason, and for a file without a way down; DOD285
+    when a Down fails (it is rolled back).
+    """
+    if protected and not break_glass.strip():
+        message = f"`{target.policy.ledger}` belongs to a protected environment"
+        raise DodaiError(codes.DOWN_REFUSED, message, codes.DOWN_REFUSED.fix.en, exit_code=1)
+
+    def author() -> Author:
+        return replace(target.author(), approval=break_glass)
+
+    conn = target.connect()
+    try:
+        return apply.down(
+            conn,
+            files_of(target).sound(),
+            target.policy,
+            run=new_run(),
+            count=count,
+            to=to,
+            author=author,
+            connect=target.connect,
+            schema_hash=schema_hash,
             note=note,
         )
     finally:

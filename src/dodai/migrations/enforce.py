@@ -1,0 +1,61 @@
+"""Is the schema new enough for this release? The pure part of readiness; the facade for a driver asks the question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, missing_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`missing` are the required ids that are not applied; `detail` is a line for `/readyz`, without any secret."""
+
+    missing: tuple[str, ...] = ()
+    detail: str = "ok"
+
+    @property
+    def ready(self) -> bool:
+        return not self.missing
+
+
+def required_of(text: str) -> frozenset[str]:
+    """The ids in `DODAI_REQUIRED_SCHEMA`, separated by commas or white space; empty when nothing is required."""
+    return frozenset(word for word in re.split(r"[,\s]+", text) if word)
+
+
+def question(policy: MigrationsPolicy) -> str:
+    """One SELECT without parameters whose rows are the applied ids (first column, text).
+
+    For goose and plain files it is goose's rule: the newest row of a version decides. Other formats keep heads only,
+    so dodai's own log answers, which has every revision that it applied.
+    """
+    if policy.format in ("goose", "plain"):
+        schema, table = policy.ledger_parts
+        name = ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in (schema, table) if part)
+        return (
+            "SELECT version_id::text FROM (SELECT DISTINCT ON (version_id) version_id, is_applied"  # noqa: S608 - quoted
+            f" FROM {name} ORDER BY version_id, id DESC) AS newest WHERE is_applied"
+        )
+    return (
+        "SELECT migration FROM (SELECT DISTINCT ON (migration) migration, event"  # noqa: S608 - a constant of ours
+        f" FROM {SIDE_SCHEMA}.migration_log WHERE event IN ('applied', 'adopted', 'reverted')"
+        " ORDER BY migration, id DESC) AS newest WHERE event <> 'reverted'"
+    )
+
+
+def answer(required: Iterable[str], rows: Iterable[Sequence[Any]]) -> Readiness:
+    """Ready when every required id is among the rows of `question`; later ones do no harm (expand, contract)."""
+    missing = missing_ids(required, (str(row[0]) for row in rows))
+    if not missing:
+        return Readiness()
+    shown = ", ".join(f"`{id_}`" for id_ in missing[:3]) + (" …" if len(missing) > 3 else "")
+    return Readiness(missing, f"DOD255 schema-not-ready: {len(missing)} migrations missing: {shown}")
+
+
+def no_ledger(required: Iterable[str]) -> Readiness:
+    """The answer when the ledger does not exist (SQLSTATE 42P01 or 3F000): nothing was ever applied."""
+    return answer(required, ())

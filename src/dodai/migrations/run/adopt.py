@@ -1,0 +1,126 @@
+"""Take over a database that another tool, or nobody, managed: the baseline is proven, not assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import apply, codes, ledger
+from dodai.migrations.goose_file import files_of
+from dodai.migrations.lock_probe.walk import run_file
+from dodai.migrations.migration import Migration
+from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.run.author import new_run
+from dodai.migrations.snapshot import Snapshot, snapshot
+
+FOREIGN_LEDGERS = (
+    "alembic_version",
+    "django_migrations",
+    "schema_migrations",
+    "flyway_schema_history",
+    "_sqlx_migrations",
+    "__diesel_schema_migrations",
+    "_prisma_migrations",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """`baseline` are the ids now recorded as applied; `foreign` the ledger of another tool that was found and left."""
+
+    baseline: tuple[str, ...]
+    pending: tuple[str, ...]
+    foreign: str = ""
+    already: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema": "dodai.migrate.adopt/1",
+            "baseline": list(self.baseline),
+            "pending": list(self.pending),
+            "foreignLedger": self.foreign or None,
+            "already": self.already,
+        }
+
+
+def adopt(target: Target, shadow: Shadow, *, at: str = "") -> Adopted:
+    """Record as applied the files that built this schema: those whose schema on an empty server is equal to it.
+
+    `at` chooses among prefixes that build the same schema (files that only change data). Changes nothing but the
+    ledger. Raises DOD260 with the differences to the nearest prefix when none is equal, or when several are.
+    """
+    migrations = [m for m in files_of(target).sound() if not m.repeatable]
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        with apply.only_runner(conn, target.policy, lambda _: None):
+            state = ledger.read(conn, target.policy)
+            if state.ids:
+                left = tuple(m.id for m in migrations if m.id not in state.ids)
+                return Adopted(state.ids, left, already=True)
+            foreign = _foreign(conn)
+            live = without_ledgers(snapshot(conn, target.policy.ledger)).ignoring_order
+            count = _choose(migrations, _prefixes(migrations, shadow), live, at)
+            _record(conn, target, state.ledger, migrations[:count])
+    finally:
+        conn.close()
+    ids = tuple(m.id for m in migrations)
+    return Adopted(ids[:count], ids[count:], foreign)
+
+
+def without_ledgers(schema: Snapshot) -> Snapshot:
+    """The schema without the tables other tools keep their records in."""
+    return Snapshot(tuple(line for line in schema.lines if not any(name in line for name in FOREIGN_LEDGERS)))
+
+
+def _foreign(conn: Connection) -> str:
+    names = ", ".join(f"'{name}'" for name in FOREIGN_LEDGERS)
+    row = conn.execute(f"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname IN ({names})").fetchone()  # noqa: S608
+    return str(row[0]) if row else ""
+
+
+def _prefixes(migrations: Sequence[Migration], shadow: Shadow) -> list[Snapshot]:
+    """The schema after none, one, two, … of the files."""
+    with shadow() as database:
+        conn = database()()
+        conn.autocommit = True
+        found = [snapshot(conn).ignoring_order]
+        for migration in migrations:
+            run_file(conn, migration, "up")
+            found.append(snapshot(conn).ignoring_order)
+        conn.close()
+    return found
+
+
+def _choose(migrations: Sequence[Migration], prefixes: Sequence[Snapshot], live: Snapshot, at: str) -> int:
+    """How many files are in effect."""
+    equal = [count for count, schema in enumerate(prefixes) if schema == live]
+    ids = ["0", *(m.id for m in migrations)]
+    if at:
+        equal = [count for count in equal if ids[count] == at]
+    if len(equal) == 1:
+        return equal[0]
+    if equal:
+        named = ", ".join(f"`{ids[count]}`" for count in equal)
+        message = f"the versions {named} build the same schema; whether their data changes ran cannot be seen"
+        fix = f"look at the data, then `dodai migrate adopt --at {ids[equal[-1]]}`"
+        raise DodaiError(codes.ADOPT_UNPROVEN, message, fix, exit_code=1)
+    distances = [(len(schema.differences(live)), -count) for count, schema in enumerate(prefixes)]
+    nearest = -min(distances)[1]
+    lines = prefixes[nearest].differences(live)
+    message = f"nearest is version `{ids[nearest]}`, with {len(lines)} differences (`-` expected, `+` found)"
+    raise DodaiError(codes.ADOPT_UNPROVEN, message, codes.ADOPT_UNPROVEN.fix.en, exit_code=1, details=lines[:20])
+
+
+def _record(conn: Connection, target: Target, place: ledger.Ledger, baseline: Sequence[Migration]) -> None:
+    run = new_run()
+    made = ledger.create(conn, place)
+    ledger.begin_run(conn, run, "adopt", made, target.author())
+    rows = [
+        ledger.record_sql(made, m, "up") + ledger.log_sql(run, m, "up", "adopted", note="schema proven equal")
+        for m in baseline
+    ]
+    conn.execute("BEGIN;" + "".join(rows) + "COMMIT;")
+    ledger.finish_run(conn, run, "done")

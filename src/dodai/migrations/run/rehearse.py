@@ -1,0 +1,216 @@
+"""Run the pending migrations on a copy under load, and say how long anybody would have waited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import apply, codes, ledger, lock_probe, sql
+from dodai.migrations.apply import Account, BlockerWatch, Runner
+from dodai.migrations.goose_file import files_of
+from dodai.migrations.lock_probe import Effect
+from dodai.migrations.migration import Migration, Statement
+from dodai.migrations.ports import Connect, Connection, Target
+from dodai.migrations.run.author import new_run
+from dodai.migrations.run.load import Load, Wait
+
+MOST_TABLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A database to try on. `kind` says how it was made; `production_data` whether its rows are production's."""
+
+    connect: Connect
+    kind: str
+    production_data: bool
+
+
+MakeCopy = Callable[[], AbstractContextManager[Copy]]
+"""Makes a copy of the target's database that is gone after the block; the original is only read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One statement on the copy. `rewritten_bytes` is the size of the tables that got a new file."""
+
+    path: str
+    line: int
+    text: str
+    ms: float
+    effects: tuple[Effect, ...] = ()
+    rewritten_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "line": self.line,
+            "ms": round(self.ms, 1),
+            "locks": [{"table": e.table, "mode": e.lock} for e in self.effects],
+            "rewrittenBytes": self.rewritten_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What a rehearsal saw. `waits` are innocent reads and writes, `rows` the size of the tables they asked."""
+
+    kind: str
+    production_data: bool
+    pending: tuple[str, ...]
+    checksums: tuple[str, ...]
+    statements: tuple[Measured, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    rows: dict[str, int] = field(default_factory=dict)
+    lock_wait_ms: float = 0.0
+    retries: int = 0
+    seconds: float = 0.0
+    failure: DodaiError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+    @property
+    def worst_ms(self) -> float:
+        """The longest anybody innocent waited, milliseconds."""
+        return max((wait.worst_ms for wait in self.waits), default=0.0)
+
+    @property
+    def caveat(self) -> str:
+        """What the figures do not say; "" when the rows are production's."""
+        return "" if self.production_data else f"not production data: {self.kind}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of `dodai.migrate.rehearse/1`."""
+        return {
+            "schema": "dodai.migrate.rehearse/1",
+            "ok": self.ok,
+            "copy": self.kind,
+            "productionData": self.production_data,
+            "caveat": self.caveat or None,
+            "pending": list(self.pending),
+            "checksums": list(self.checksums),
+            "statements": [statement.as_json() for statement in self.statements],
+            "worstInnocentWaitMs": round(self.worst_ms, 1),
+            "waits": [wait.as_json() for wait in self.waits],
+            "rows": dict(self.rows),
+            "lockWaitMs": round(self.lock_wait_ms, 1),
+            "retries": self.retries,
+            "seconds": round(self.seconds, 3),
+            "failure": self.failure.as_json() if self.failure else None,
+        }
+
+
+def rehearse(target: Target, make_copy: MakeCopy, *, note: Callable[[str], None] = lambda _: None) -> Rehearsed:
+    """Apply what is pending on `target` to a copy of it, under load. A failing file is a result, not an exception.
+
+    Raises what `make_copy` raises, and DOD200-262 where `up` would refuse before anything ran.
+    """
+    migrations = files_of(target).sound()
+    with make_copy() as copy:
+        conn = copy.connect()
+        try:
+            conn.autocommit = True
+            state = _state(conn, target)
+            todo = apply.pending(migrations, state).migrations
+            if not todo:
+                return Rehearsed(copy.kind, copy.production_data, (), ())
+            return _measure(target, copy, conn, state, todo, note)
+        finally:
+            conn.close()
+
+
+def _state(conn: Connection, target: Target) -> ledger.State:
+    place = ledger.locate(conn, target.policy)
+    if not place.present or not place.side_present:
+        ledger.create(conn, place)
+    return ledger.read(conn, target.policy)
+
+
+def _measure(
+    target: Target,
+    copy: Copy,
+    conn: Connection,
+    state: ledger.State,
+    todo: tuple[Migration, ...],
+    note: Callable[[str], None],
+) -> Rehearsed:
+    probe = _Probe(conn, todo)
+    watch = BlockerWatch(copy.connect, conn.info.backend_pid, target.policy.lock_timeout_s)
+    runner = Runner(conn, state.ledger, target.policy, new_run(), watch, note, send=probe.send)
+    ledger.begin_run(conn, runner.run, "rehearse", state.ledger, target.author())
+    tables = touched(conn, todo)
+    rows = {f"{schema}.{table}": count for schema, table, _, count in tables}
+    account = Account()
+    failure: DodaiError | None = None
+    began = time.perf_counter()
+    with Load(copy.connect, [(schema, table, column) for schema, table, column, _ in tables]) as load:
+        try:
+            apply.apply_all(runner, todo, account)
+        except DodaiError as error:
+            failure = DodaiError(
+                codes.REHEARSAL_FAILED, str(error), error.fix, error.fault, 1, error.details, error.data
+            )
+    return Rehearsed(
+        copy.kind,
+        copy.production_data,
+        tuple(m.path for m in todo),
+        tuple(m.raw_sha256 for m in todo),
+        tuple(probe.measured),
+        load.waits,
+        rows,
+        sum(ran.lock_wait_ms for ran in account.ran),
+        sum(ran.retries for ran in account.ran),
+        time.perf_counter() - began,
+        failure,
+    )
+
+
+class _Probe:
+    """Measures around each statement that the runner sends."""
+
+    def __init__(self, conn: Connection, todo: tuple[Migration, ...]) -> None:
+        self.measured: list[Measured] = []
+        # By identity: two files may hold the same statement on the same line.
+        self.paths = {id(statement): migration.path for migration in todo for statement in migration.up}
+        self.known = frozenset(lock_probe.tables(conn))
+
+    def send(self, conn: Connection, statement: Statement) -> None:
+        before = lock_probe.tables(conn)
+        sizes = {oid: _size(conn, oid) for oid in self.known if oid in before}
+        done, after = lock_probe.probe(conn, statement, before, self.known)
+        rewritten = [
+            oid for oid in self.known if oid in before and oid in after and before[oid].filenode != after[oid].filenode
+        ]
+        bytes_ = sum(sizes[oid] for oid in rewritten)
+        text = " ".join(statement.sql.split())[:120]
+        self.measured.append(Measured(self.paths[id(statement)], statement.line, text, done.ms, done.effects, bytes_))
+
+
+def _size(conn: Connection, oid: int) -> int:
+    return int(conn.execute(f"SELECT coalesce(pg_table_size({int(oid)}), 0)", prepare=False).fetchone()[0])
+
+
+def touched(conn: Connection, todo: tuple[Migration, ...]) -> list[tuple[str, str, str, int]]:
+    """Schema, table, a column and estimated rows of existing tables that the files name; the biggest first."""
+    names = {
+        token.text.strip('"').lower()
+        for migration in todo
+        for statement in migration.up
+        for token in sql.tokens(statement.sql)
+        if token.kind in ("word", "quoted")
+    }
+    rows = conn.execute(
+        "SELECT n.nspname, c.relname, (SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0"
+        " AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum LIMIT 1),"
+        " greatest(c.reltuples, 0)::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|dodai$|information_schema$)'"
+        " ORDER BY c.reltuples DESC, 1, 2",
+        prepare=False,
+    ).fetchall()
+    return [(row[0], row[1], row[2], row[3]) for row in rows if row[1].lower() in names and row[2]][:MOST_TABLES]

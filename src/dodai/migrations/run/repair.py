@@ -1,0 +1,94 @@
+"""Say what is true where dodai cannot find out by itself; every word of it goes into the log with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import apply, codes, ledger
+from dodai.migrations.apply import statement_checksum
+from dodai.migrations.goose_file import files_of
+from dodai.migrations.migration import Migration
+from dodai.migrations.ports import Connection, Target
+from dodai.migrations.run.author import new_run
+
+Was = Literal["", "done", "undone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What was written down; `did` is a sentence."""
+
+    id: str
+    did: str
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema": "dodai.migrate.repair/1", "id": self.id, "did": self.did, "reason": self.reason}
+
+
+def repair(target: Target, version: str, *, reason: str, statement: int = 0, was: Was = "") -> Repaired:
+    """Correct the record of one migration, never the schema.
+
+    An edited file: what it says now counts as applied. A file that is gone: the ledger row is removed. With
+    `statement` and `was`: how an interrupted statement of a NO TRANSACTION file ended. Raises DOD284 when there is
+    nothing to repair.
+    """
+    if not reason.strip():
+        raise DodaiError(codes.LEDGER_UNUSABLE, "a repair needs a reason", "add `--reason TEXT`", exit_code=2)
+    files = {m.id: m for m in files_of(target).migrations}
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        with apply.only_runner(conn, target.policy, lambda _: None):
+            return _repair(target, conn, version, files.get(version), reason, statement, was)
+    finally:
+        conn.close()
+
+
+def _repair(
+    target: Target, conn: Connection, version: str, file: Migration | None, reason: str, statement: int, was: Was
+) -> Repaired:
+    state = ledger.read(conn, target.policy)
+    if not state.ledger.side_present:
+        raise _nothing(version, "nothing was ever applied by dodai here")
+    if statement:
+        did, script = _settle(conn, version, file, statement, was, reason)
+    elif file is None and version in state.ids:
+        gone = Migration(version, int(version), "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
+        did = "removed from the ledger, its file is gone"
+        script = ledger.record_sql(state.ledger, gone, "down") + ledger.log_sql(
+            _RUN, gone, "down", "repaired", note=reason
+        )
+    elif file is not None and apply.edited([file], state):
+        did = "what the file says now counts as applied"
+        script = ledger.log_sql(_RUN, file, "up", "repaired", note=reason)
+    else:
+        raise _nothing(version, "its file and the ledger agree")
+    run = new_run()
+    ledger.begin_run(conn, run, "repair", state.ledger, replace(target.author(), approval=reason))
+    conn.execute(f"BEGIN; {script.replace(_RUN, run)} COMMIT;")
+    ledger.finish_run(conn, run, "done")
+    return Repaired(version, did, reason)
+
+
+_RUN = "00000000000000000000000000000000"
+
+
+def _settle(
+    conn: Connection, version: str, file: Migration | None, statement: int, was: Was, reason: str
+) -> tuple[str, str]:
+    if file is None or was not in ("done", "undone"):
+        raise _nothing(version, "say `--was done` or `--was undone`, and keep the file")
+    if ledger.progress(conn, version, "up").started != statement:
+        raise _nothing(version, f"statement {statement} was not interrupted")
+    event: ledger.Event = "done" if was == "done" else "repaired"
+    checksum = statement_checksum(file.up[statement - 1])
+    row = ledger.log_sql(_RUN, file, "up", event, statement=statement, checksum=checksum, note=reason)
+    return f"statement {statement} counts as {was}", row
+
+
+def _nothing(version: str, why: str) -> DodaiError:
+    message = f"`{version}` has nothing to repair: {why}"
+    return DodaiError(codes.LEDGER_UNUSABLE, message, "see `dodai migrate status`", exit_code=1)
