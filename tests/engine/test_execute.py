@@ -3,55 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from tests.engine.world import Interrupt, Place, Spec, forever, make_plan, new_place, run_in_virtual_time
+from tests.engine.world import (
+    Place,
+    Spec,
+    Telling,
+    forever,
+    good_step,
+    make_plan,
+    new_place,
+    run_in_virtual_time,
+    run_steps,
+)
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine import codes
 from dodai.engine.execute import execute
 from dodai.engine.lease import FileLease
-from dodai.engine.outcome import Outcome, SilentSink, StepRecord
+from dodai.engine.outcome import SilentSink
 from dodai.engine.plan import Observed, Plan, Retry, Step, StepContext
-from dodai.engine.stop import Stop, install_signal_stop
 
 
 @pytest.fixture
 def place():
     with new_place([]) as place:
         yield place
-
-
-async def run(place: Place, *steps: Step, **options) -> Outcome:
-    plan = replace(make_plan([], place.world), steps=steps)
-    with place.journal() as journal:
-        return await execute(plan, journal, options.pop("lease", None) or place.lease(), **options)
-
-
-def step(place: Place, step_id: str, **fields) -> Step:
-    return replace(make_plan([Spec(step_id)], place.world).steps[0], **fields)
-
-
-class Telling(SilentSink):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def step_started(self, step: Step, number: int, total: int, *, undoing: bool) -> None:
-        self.lines.append(f"{'undo ' if undoing else ''}{step.id} {number}/{total}")
-
-    def noted(self, step: Step, text: str) -> None:
-        self.lines.append(f"{step.id}: {text}")
-
-    def step_finished(self, step: Step, record: StepRecord) -> None:
-        self.lines.append(f"{step.id} {record.result}")
 
 
 def test_step_past_its_deadline_is_undone_and_reported_with_dod370(place):
@@ -76,7 +55,7 @@ def test_step_that_swallows_its_cancellation_gets_no_successor(place):
     async def verify(context: StepContext) -> Observed:
         raise AssertionError("verify must not run")
 
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", apply=stubborn, verify=verify)))
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=stubborn, verify=verify)))
     assert outcome.error().code is codes.STEP_TIMED_OUT
     assert place.world.effects() == ["+a", "-a"]
 
@@ -91,7 +70,7 @@ def test_context_tells_the_time_that_is_left(place):
         seen.append(context.remaining_s())
         place.world.write("+a")
 
-    run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply)))
+    run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply)))
     assert [round(value, 3) for value in seen] == [5.0, 3.0]
 
 
@@ -113,7 +92,7 @@ def flaky(place: Place, failures: int, *, after_effect: bool = False, fault: str
 def test_provider_failure_is_retried_within_the_budget(place):
     """Two failures, three attempts: done."""
     apply, calls = flaky(place, 2)
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply, retry=Retry(3))))
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(3))))
     assert outcome.state == "ok"
     assert len(calls) == 3
     assert place.world.effects() == ["+a"]
@@ -122,14 +101,14 @@ def test_provider_failure_is_retried_within_the_budget(place):
 def test_retry_waits_as_long_as_the_provider_said(place):
     """`retry_after_s` of the failure goes before the step's own wait."""
     apply, calls = flaky(place, 1, retry_after_s=3)
-    run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply, retry=Retry(2))))
+    run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(2))))
     assert round(calls[1] - calls[0], 3) == 3.0
 
 
 def test_retry_never_waits_past_the_deadline(place):
     """A provider that asks for an hour gets a failure now."""
     apply, calls = flaky(place, 1, retry_after_s=3600)
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply, retry=Retry(2))))
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(2))))
     assert (outcome.state, len(calls)) == ("restored", 1)
     assert outcome.error().code is codes.STEP_FAILED
     assert "429" in outcome.error().message
@@ -138,7 +117,7 @@ def test_retry_never_waits_past_the_deadline(place):
 def test_retry_looks_first_and_does_not_repeat_an_effect(place):
     """The reply was lost, the effect was not: the second try sees it and only verifies."""
     apply, calls = flaky(place, 1, after_effect=True)
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply, retry=Retry(3))))
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(3))))
     assert outcome.state == "ok"
     assert outcome.ids("done") == ("a",)
     assert (len(calls), place.world.effects()) == (1, ["+a"])
@@ -148,7 +127,7 @@ def test_retry_looks_first_and_does_not_repeat_an_effect(place):
 def test_what_no_retry_can_mend_is_not_retried(place, fault):
     """A refused request stays refused."""
     apply, calls = flaky(place, 1, fault=fault)
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply, retry=Retry(3))))
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(3))))
     assert (outcome.state, len(calls)) == ("restored", 1)
 
 
@@ -161,8 +140,8 @@ def test_undo_is_retried_and_not_repeated(place):
         place.world.write("-a")
         raise DodaiError(codes.STEP_FAILED, "gateway timeout", "wait", fault="provider")
 
-    failing = step(place, "b", apply=make_plan([Spec("b", fault="raise_before")], place.world).steps[0].apply)
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", undo=undo, retry=Retry(3)), failing))
+    failing = good_step(place, "b", apply=make_plan([Spec("b", fault="raise_before")], place.world).steps[0].apply)
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", undo=undo, retry=Retry(3)), failing))
     assert (outcome.state, len(calls)) == ("restored", 1)
     assert place.world.effects() == ["+a", "-a"]
 
@@ -177,7 +156,7 @@ def test_partial_work_that_observe_calls_needed_is_undone(place):
         place.world.write("+a")
         raise RuntimeError("never became ready")
 
-    outcome = run_in_virtual_time(lambda: run(place, step(place, "a", observe=observe, apply=apply)))
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", observe=observe, apply=apply)))
     assert outcome.state == "restored"
     assert place.world.effects() == ["+a", "-a"]
 
@@ -265,7 +244,7 @@ async def test_password_of_a_url_reaches_neither_journal_nor_report(place):
         raise DodaiError(codes.STEP_FAILED, f"cannot reach {url}", f"mend {url}", details=(f"tail: {url}",))
 
     sink = Telling()
-    outcome = await run(place, step(place, "a", apply=apply), sink=sink)
+    outcome = await run_steps(place, good_step(place, "a", apply=apply), sink=sink)
     kept = b"".join(path.read_bytes() for path in place.folder.iterdir())
     told = f"{outcome.as_json()} {sink.lines}"
     assert "postgresql://app:***@db.example:5432/quiz" in told
@@ -299,7 +278,7 @@ async def test_resume_does_not_undo_what_a_person_has_undone_meanwhile(place):
         started.set()
         await forever()
 
-    task = asyncio.create_task(run(place, step(place, "a"), step(place, "b", apply=apply)))
+    task = asyncio.create_task(run_steps(place, good_step(place, "a"), good_step(place, "b", apply=apply)))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -318,7 +297,7 @@ async def test_undo_that_leaves_a_part_behind_is_no_undo(place):
         return Observed("needed", "a socket is left", partial=gone)
 
     failing = make_plan([Spec("b", fault="raise_before")], place.world).steps[0]
-    outcome = await run(place, step(place, "a", observe=observe), failing)
+    outcome = await run_steps(place, good_step(place, "a", observe=observe), failing)
     assert (outcome.state, outcome.exit_code) == ("needs_person", 4)
     assert "a socket is left" in "".join(outcome.lines())
 
@@ -332,7 +311,7 @@ async def test_progress_tells_every_step_and_note_forward_and_back(place):
         return Observed("done" if place.world.here("a") else "needed")
 
     failing = make_plan([Spec("b", fault="raise_before")], place.world).steps[0]
-    await run(place, step(place, "a", observe=observe), failing, sink=sink)
+    await run_steps(place, good_step(place, "a", observe=observe), failing, sink=sink)
     assert sink.lines == [
         "a 1/2",
         "a: looking",
@@ -364,13 +343,13 @@ async def test_closed_terminal_does_not_stop_a_plan(place):
 async def test_lost_lease_stops_before_the_next_change_with_75(place):
     """Neither apply nor undo runs once somebody else may hold the lease."""
     lease = place.lease()
-    taken = step(place, "a")
+    taken = good_step(place, "a")
 
     async def apply(context: StepContext) -> None:
         await taken.apply(context)
         (place.folder / "staging.lock").unlink()
 
-    outcome = await run(place, replace(taken, apply=apply), step(place, "b"), lease=lease)
+    outcome = await run_steps(place, replace(taken, apply=apply), good_step(place, "b"), lease=lease)
     assert (outcome.state, outcome.exit_code, outcome.closed) == ("needs_person", 75, False)
     assert outcome.error().code is codes.LEASE_LOST
     assert place.world.effects() == ["+a"]
@@ -378,13 +357,13 @@ async def test_lost_lease_stops_before_the_next_change_with_75(place):
 
 async def test_lost_lease_stops_before_the_first_undo_with_75(place):
     """Going back is changing too: what cannot be undone under a lease is left for the resume, and named."""
-    failing = step(place, "b")
+    failing = good_step(place, "b")
 
     async def apply(context: StepContext) -> None:
         (place.folder / "staging.lock").unlink()
         raise RuntimeError("refused")
 
-    outcome = await run(place, step(place, "a"), replace(failing, apply=apply))
+    outcome = await run_steps(place, good_step(place, "a"), replace(failing, apply=apply))
     assert (outcome.state, outcome.exit_code, outcome.closed) == ("needs_person", 75, False)
     assert place.world.effects() == ["+a"]
     assert "remains: a (not undone)" in outcome.lines()
@@ -395,13 +374,15 @@ async def test_lost_lease_stops_before_the_first_undo_with_75(place):
 async def test_journal_that_saw_a_newer_token_stops_the_old_holder(place):
     """A paused holder that wakes up cannot even write its next intent."""
     with place.journal() as journal:
-        first = step(place, "a")
+        first = good_step(place, "a")
 
         async def apply(context: StepContext) -> None:
             await first.apply(context)
             await journal.append(context.plan_id, "note", data={}, token=context.fencing_token + 1, at="t")
 
-        plan = Plan(make_plan([], place.world).request, Text("x", "x"), (replace(first, apply=apply), step(place, "b")))
+        plan = Plan(
+            make_plan([], place.world).request, Text("x", "x"), (replace(first, apply=apply), good_step(place, "b"))
+        )
         outcome = await execute(plan, journal, place.lease())
     assert (outcome.state, outcome.exit_code) == ("needs_person", 75)
     assert place.world.effects() == ["+a"]
@@ -417,7 +398,7 @@ async def test_second_operator_is_refused_before_the_first_change(place):
         seen.append(caught.value.exit_code)
         place.world.write("+a")
 
-    outcome = await run(place, step(place, "a", apply=apply))
+    outcome = await run_steps(place, good_step(place, "a", apply=apply))
     assert (outcome.state, seen) == ("ok", [75])
     assert place.world.effects() == ["+a"]
 
@@ -438,121 +419,12 @@ async def test_declined_manual_step_fails_without_being_applied(place):
         asked.append(step.id)
         return False
 
-    manual = step(place, "b", manual=Text("Call the DNS team", "DNS チームに電話"))
-    outcome = await run(place, step(place, "a"), manual, confirm=confirm)
+    manual = good_step(place, "b", manual=Text("Call the DNS team", "DNS チームに電話"))
+    outcome = await run_steps(place, good_step(place, "a"), manual, confirm=confirm)
     assert (outcome.state, asked) == ("restored", ["b"])
     assert outcome.error().code is codes.STEP_DECLINED
     assert "Call the DNS team" in outcome.error().fix
     assert place.world.effects() == ["+a", "-a"]
-
-
-def test_third_signal_leaves_at_once_and_resume_goes_on_undoing(place):
-    """Somebody who must leave can: the journal knows that the plan was going back."""
-    stop = Stop()
-    hurried = step(place, "b")
-
-    async def undo(context: StepContext) -> None:
-        stop.request(signal.SIGINT)
-        await forever()
-
-    async def apply(context: StepContext) -> None:
-        await hurried.apply(context)
-        stop.request(signal.SIGINT)
-        stop.request(signal.SIGINT)
-        await forever()
-
-    steps = (step(place, "a"), replace(hurried, apply=apply, undo=undo))
-    outcome = run_in_virtual_time(lambda: run(place, *steps, stop=stop))
-    assert (outcome.state, outcome.exit_code, outcome.closed) == ("interrupted", 130, False)
-    assert place.world.present() == {"a", "b"}
-    assert outcome.next_command == "dodai resume staging"
-    again = run_in_virtual_time(lambda: place.resume([Spec("a"), Spec("b")]))
-    assert (again.state, again.exit_code) == ("interrupted", 130)
-    assert place.world.effects() == ["+a", "+b", "-b", "-a"]
-
-
-def test_signals_are_answered_while_a_step_goes_on(place):
-    """Who presses Ctrl-C reads at once what happens and how to insist."""
-    sink, stop = Telling(), Stop()
-
-    async def apply(context: StepContext) -> None:
-        stop.request(signal.SIGINT)
-        stop.request(signal.SIGINT)
-        await forever()
-
-    run_in_virtual_time(lambda: run(place, step(place, "a", apply=apply), sink=sink, stop=stop))
-    assert sink.lines[1:3] == [
-        "a: asked to stop: this step is finished first; 1 more to cut it short",
-        "a: asked to stop: this step is cut short",
-    ]
-
-
-def test_signal_during_the_last_step_comes_too_late(place):
-    """Everything is verified: the plan is done and says so."""
-    outcome = run_in_virtual_time(lambda: place.execute([Spec("a")], Interrupt("a", "verify", 1)))
-    assert (outcome.state, outcome.exit_code) == ("ok", 0)
-
-
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
-def test_real_signals_stop_a_plan_with_the_exit_codes_of_a_shell(place, signum, code):
-    """Two signals to a process in a hanging step: cut, undone, journalled as interrupted."""
-    program = """
-        import asyncio, sys
-        from pathlib import Path
-        from dodai.engine.stop import install_signal_stop
-        from tests.engine.world import Place, Spec
-        async def main():
-            stop = install_signal_stop(asyncio.get_running_loop())
-            class Telling:
-                def step_started(self, step, number, total, *, undoing):
-                    print("at", step.id, flush=True)
-                def noted(self, step, text): ...
-                def step_finished(self, step, record): ...
-            place = Place(Path(sys.argv[1]))
-            outcome = await place.execute([Spec("a"), Spec("b", fault="hang_after")], stop=stop, sink=Telling())
-            stop.uninstall()
-            return outcome.exit_code
-        sys.exit(asyncio.run(main()))
-    """
-    argv = [sys.executable, "-c", textwrap.dedent(program), str(place.folder)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    try:
-        while "at b" not in process.stdout.readline():
-            assert process.poll() is None
-        for _ in range(2):
-            os.kill(process.pid, signum)
-            # two equal signals that are both pending count once, so the second waits for the first to be taken
-            while pending(process.pid, signum):
-                assert process.poll() is None
-        process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == code
-    assert place.world.present() == set()
-    assert place.world.duplicates() == []
-
-
-def pending(pid: int, signum: int) -> bool:
-    try:
-        with Path(f"/proc/{pid}/status").open() as file:
-            masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return any(mask >> (signum - 1) & 1 for mask in masks)
-
-
-async def test_signals_are_given_back():
-    """After `uninstall` Ctrl-C means what it meant before."""
-    before = signal.getsignal(signal.SIGINT)
-    stop = install_signal_stop(asyncio.get_running_loop())
-    os.kill(os.getpid(), signal.SIGINT)
-    deadline = asyncio.get_running_loop().time() + 10
-    while not stop.count and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - the handler sets no event
-        await asyncio.sleep(0)
-    stop.uninstall()
-    assert (stop.count, stop.exit_code) == (1, 130)
-    assert signal.getsignal(signal.SIGINT) in (before, signal.default_int_handler)
 
 
 async def test_cancelled_task_leaves_a_plan_that_resume_finishes(place):
@@ -563,7 +435,7 @@ async def test_cancelled_task_leaves_a_plan_that_resume_finishes(place):
         started.set()
         await forever()
 
-    task = asyncio.create_task(run(place, step(place, "a"), step(place, "b", apply=apply)))
+    task = asyncio.create_task(run_steps(place, good_step(place, "a"), good_step(place, "b", apply=apply)))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

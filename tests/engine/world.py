@@ -8,14 +8,14 @@ import selectors
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dodai.core.page import Text
 from dodai.engine.execute import execute, resume
 from dodai.engine.journal import SqliteJournal
 from dodai.engine.lease import FileLease
-from dodai.engine.outcome import Outcome
+from dodai.engine.outcome import Outcome, SilentSink, StepRecord
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.engine.stop import Stop
 
@@ -208,6 +208,30 @@ def new_place(specs: list[Spec]) -> Iterator[Place]:
         place = Place(Path(folder))
         place.setup(specs)
         yield place
+
+
+async def run_steps(place: Place, *steps: Step, **options) -> Outcome:
+    plan = replace(make_plan([], place.world), steps=steps)
+    with place.journal() as journal:
+        return await execute(plan, journal, options.pop("lease", None) or place.lease(), **options)
+
+
+def good_step(place: Place, step_id: str, **fields) -> Step:
+    return replace(make_plan([Spec(step_id)], place.world).steps[0], **fields)
+
+
+class Telling(SilentSink):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step_started(self, step: Step, number: int, total: int, *, undoing: bool) -> None:
+        self.lines.append(f"{'undo ' if undoing else ''}{step.id} {number}/{total}")
+
+    def noted(self, step: Step, text: str) -> None:
+        self.lines.append(f"{step.id}: {text}")
+
+    def step_finished(self, step: Step, record: StepRecord) -> None:
+        self.lines.append(f"{step.id} {record.result}")
 
 
 class _Impatient(selectors.DefaultSelector):
