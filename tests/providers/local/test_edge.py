@@ -337,6 +337,7 @@ async def test_an_early_answer_reaches_a_client_that_is_still_sending(site):
     answer = await site.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\nabc")
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert answer.endswith(b"no")
+    assert b"connection: close\r\n" in answer.lower()
 
 
 async def test_a_body_above_the_limit_is_refused_declared_or_not(site):

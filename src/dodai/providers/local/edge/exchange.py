@@ -271,7 +271,8 @@ class Exchange:
         record.ttfb_ms = (time.perf_counter() - record.began) * 1000
         cache = head.caching(request.method, request.target, response.status_code, fields, self.spec.cache)
         record.status = response.status_code
-        fields = head.returned(fields, [*self._ours(), *cache])
+        unread = [] if self.body_read else _CLOSE  # the rest of the request would be taken for the next one
+        fields = head.returned(fields, [*self._ours(), *cache, *unread])
         answer = h11.Response(status_code=response.status_code, headers=fields, reason=response.reason)
         await self._to_client(self.wire.send(answer))
 

@@ -98,12 +98,15 @@ def is_blocked(target: bytes) -> bool:
     Servers differ in whether they decode, collapse slashes or resolve dots before routing, so every reading counts.
     """
     path = target.partition(b"?")[0]
-    if path in OPEN_RESERVED:
-        return False
-    readings = [path]
+    return path not in OPEN_RESERVED and any(_is_reserved(reading) for reading in _readings(path))
+
+
+def _readings(path: bytes) -> list[bytes]:
+    """What servers may take the path for: decoded up to three times, each as it stands and with detours resolved."""
+    decoded = [path]
     for _ in range(3):
-        readings.append(unquote_to_bytes(readings[-1]))
-    return any(_is_reserved(form) for reading in readings for form in (reading, _resolved(reading)))
+        decoded.append(unquote_to_bytes(decoded[-1]))
+    return [form for reading in decoded for form in (reading, _resolved(reading))]
 
 
 def _is_reserved(path: bytes) -> bool:
@@ -167,15 +170,19 @@ def caching(
     Everything else is private to the person who asked, whatever the application forgot to say.
     """
     said = b", ".join(value for name, value in headers if name == b"cache-control").lower()
-    path = target.partition(b"?")[0].decode("latin-1")
-    rule = next((rule for rule in rules if path.startswith(rule.prefix.rstrip("*"))), None)
+    readings = _readings(target.partition(b"?")[0])  # all of them: a detour could store a private page under /static/
+    rule = next((rule for rule in rules if all(one.startswith(_prefix(rule)) for one in readings)), None)
     cookies = any(name == b"set-cookie" for name, _ in headers)
-    refused = b"private" in said or b"no-store" in said or b".." in target
+    refused = b"private" in said or b"no-store" in said
     if rule is not None and method in (b"GET", b"HEAD") and status in (200, 304) and not cookies and not refused:
         return [(b"cache-control", b"public, max-age=%d" % int(rule.ttl_s)), (b"x-edge-cache", b"MISS")]
     if not said or b"public" in said or b"s-maxage" in said:
         return [(b"cache-control", b"private, no-cache"), (b"x-edge-cache", b"BYPASS")]
     return [(b"x-edge-cache", b"BYPASS")]
+
+
+def _prefix(rule: CacheRule) -> bytes:
+    return rule.prefix.rstrip("*").encode()
 
 
 def wants_websocket(method: bytes, headers: Headers) -> bool:

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import h11
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dodai.operations.ports import CacheRule
+from dodai.providers.local.edge import head
+from dodai.providers.local.edge.head import RefusedError
+
+NAMES = st.sampled_from(
+    ["Content-Length", "content-length", "Transfer-Encoding", "Host", "X-A", "Connection", "x-edge-key", "X_User_Id",
+     "Content-Length ", " X-B", "Expect", "", "x-forwarded-for", "Cookie"]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        "5",
+        "0",
+        "5, 5",
+        "+5",
+        "chunked",
+        "Chunked",
+        "gzip, chunked",
+        "a.example",
+        "a b",
+        "x\r\n y",
+        "x\ny",
+        "\x00",
+        "1" * 20,
+    ]
+)
+TARGETS = st.sampled_from(["/", "/a?b=c", "//x", "http://a/", "*", "/a b", "/a#b", "/%00", "\\x", ""])
+METHODS = st.sampled_from(["GET", "POST", "TRACE", "CONNECT", "get", "BREW", "G T"])
+
+
+def heads():
+    lines = st.lists(st.tuples(NAMES, VALUES), max_size=5).map(lambda rows: [f"{n}: {v}" for n, v in rows])
+    versions = st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", ""])
+    first = st.tuples(METHODS, TARGETS, versions).map(" ".join)
+    return st.tuples(first, lines).map(
+        lambda made: "\r\n".join([made[0], "Host: a.example", *made[1], "", ""]).encode("latin-1")
+    )
+
+
+def accepted(raw):
+    """The request the edge would pass on; None when it refuses."""
+    try:
+        head.check_bytes(raw)
+        wire = h11.Connection(h11.SERVER)
+        wire.receive_data(raw)
+        request = wire.next_event()
+        if not isinstance(request, h11.Request):
+            return None
+        head.check_request(request.method, request.target, request.http_version, list(request.headers))
+    except (RefusedError, h11.RemoteProtocolError):
+        return None
+    return request
+
+
+@given(heads())
+@example(b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\n")
+def test_what_is_accepted_has_one_end_one_host_and_one_reading(raw):
+    """No two parsers can disagree about a request that passes, and none of its bytes can start another header."""
+    request = accepted(raw)
+    if request is None:
+        return
+    names = [name for name, _ in request.headers]
+    assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
+    assert names.count(b"host") == 1
+    passed = head.forwarded(list(request.headers), [(b"x-edge-key", b"k")])
+    assert [value for name, value in passed if name.replace(b"_", b"-") == b"x-edge-key"] == [b"k"]
+    assert not any(name.replace(b"_", b"-").startswith((b"x-user-", b"x-forwarded-")) for name, _ in passed)
+    assert not any(byte in part for name, value in passed for part in (name, value) for byte in b"\r\n\0")
+
+
+@given(heads())
+def test_a_refusal_is_always_one_of_ours(raw):
+    """Whatever the bytes are, the checks end in a decision, not in a crash."""
+    accepted(raw)
+
+
+SPELLINGS = st.sampled_from(
+    [lambda c: c, lambda c: quote(c, safe=""), lambda c: f"%{ord(c):02x}", lambda c: f"%25{ord(c):02X}", str.upper]
+)
+NOISE = st.sampled_from(["", "/", "/./", "/x/../", "//", "/%2e/", "/a/b/../..", "\\"])
+
+
+@given(
+    st.lists(SPELLINGS, min_size=8, max_size=8),
+    NOISE,
+    st.sampled_from(["", "/", "/metrics", "?a=b", "/csrf/x", ";v=1"]),
+)
+def test_no_spelling_of_a_reserved_path_passes(spellings, noise, tail):
+    """Letters in any encoding, detours in front, anything behind."""
+    word = "".join(spell(char) for spell, char in zip(spellings, "-/dodai/", strict=True)).rstrip("/")
+    path = f"{noise.rstrip('/')}/{word}{tail}"
+    assert head.is_blocked(path.encode())
+
+
+@given(st.text(alphabet="abc-/.dodai%25\\;", max_size=24))
+def test_a_path_that_does_not_spell_the_word_is_never_blocked(path):
+    """The block is about one prefix; it must not eat ordinary pages."""
+    target = "/" + path
+    if "dodai" not in target.replace("%", "").lower() and "d" not in target:
+        assert not head.is_blocked(target.encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        ("/", "web"),
+        ("/x", "web"),
+        ("/api", "api"),
+        ("/api/x", "api"),
+        ("/apix", "web"),
+        ("/api/v2/x", "v2"),
+        ("/api?q=/z", "api"),
+    ],
+)
+def test_the_longest_prefix_that_ends_at_a_slash_wins(path, service):
+    """`/apix` is not below `/api`."""
+    found = head.route_of(path.encode(), (("/", "web"), ("/api", "api"), ("/api/v2/", "v2")))
+    assert found is not None
+    assert found[1] == service
+
+
+def test_without_a_fitting_prefix_there_is_no_route():
+    """The edge then answers by itself."""
+    assert head.route_of(b"/x", (("/api", "api"),)) is None
+
+
+@pytest.mark.parametrize("path", [b"/static/../me", b"/static/%2e%2e/me", b"/static/..%2fme"])
+def test_a_detour_out_of_a_static_path_is_not_cached(path):
+    """Else a private page could be stored under a public name (web cache deception)."""
+    rules = (CacheRule(prefix="/static/", ttl_s=60),)
+    assert (b"x-edge-cache", b"BYPASS") in head.caching(b"GET", path, 200, [], rules)
+    assert (b"x-edge-cache", b"MISS") in head.caching(b"GET", b"/static/a.css", 200, [], rules)
