@@ -1,5 +1,5 @@
 -- +goose Up
--- Step 1 of 3: `category` was free text, `topic` is one of five words. Both exist while releases overlap; the trigger
+-- Step 1 of 5: `category` was free text, `topic` is one of five words. Both exist while releases overlap; the trigger
 -- keeps a release that only knows `category` correct.
 ALTER TABLE questions ADD COLUMN topic text;
 

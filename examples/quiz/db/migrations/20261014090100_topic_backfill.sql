@@ -1,6 +1,6 @@
 -- +goose NO TRANSACTION
 -- +goose Up
--- Step 2 of 3: fill `topic` a thousand rows at a time, each batch its own transaction, so that no row stays locked for
+-- Step 2 of 5: fill `topic` a thousand rows at a time, each batch its own transaction, so that no row stays locked for
 -- long and a run that was cut short goes on where it stopped.
 -- +goose StatementBegin
 DO $$
