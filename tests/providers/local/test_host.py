@@ -212,6 +212,34 @@ async def test_killing_the_host_leaves_no_child_and_the_next_one_starts_clean(tm
     await again.down()
 
 
+@pytest.mark.parametrize("moment_s", [0.0, 0.01, 0.05])
+async def test_a_host_killed_in_the_middle_of_its_work_leaves_nothing_behind(tmp_path, tree, moment_s):
+    """Whatever it was doing: calls end with an error of ours, every child ends, the next host does the work."""
+    folder = tmp_path / "env"
+    host = await open_host(folder, "test", detached=True)
+    pid = (await host.status()).pid
+
+    async def work():
+        for number in range(100):
+            await host.start(spec(), f"r{number}", str(tree), {})
+            await host.switch("web", f"r{number}")
+            await host.stop("web", f"r{number - 1}", 0.2)
+
+    working = asyncio.ensure_future(work())
+    await until(lambda: marked(folder))
+    await asyncio.sleep(moment_s)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(DodaiError) as caught:
+        await working
+    assert caught.value.code.id == "DOD398"
+    again = await open_host(folder, "test", detached=True)
+    assert {start_time(one) for one in marked(folder)} <= {start_time((await again.status()).pid)}
+    await again.start(spec(), "r1", str(tree), {})
+    assert (await again.probe("web", "r1", wait_s=10)).ready
+    await again.down()
+    assert not marked(folder)
+
+
 async def test_killing_the_shim_ends_the_service_it_held(host, tree):
     """The kernel, or the host, ends what the shim can no longer watch."""
     shell = ServiceSpec(name="web", command=("sh", "-c", "sleep 600 & exec sleep 602"))
@@ -266,6 +294,13 @@ async def test_a_detached_host_is_found_again_and_outlives_its_starter(tmp_path)
     assert (await first.status()).pid == (await second.status()).pid
     assert not (await first.status()).bound
     await second.down()
+
+
+async def test_many_who_start_a_host_at_once_get_the_same_one(tmp_path):
+    """Two deploys from two terminals."""
+    hosts = await asyncio.gather(*(open_host(tmp_path / "env", "test", detached=True) for _ in range(4)))
+    assert len({(await one.status()).pid for one in hosts}) == 1
+    await hosts[0].down()
 
 
 async def test_a_port_in_use_is_refused_with_its_holder(host, tree):

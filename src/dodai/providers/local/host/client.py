@@ -28,7 +28,7 @@ from dodai.operations.ports import (
     ServiceSpec,
     ServiceStatus,
 )
-from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE
+from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE, HOST_HELD
 from dodai.providers.local.host import state, wire
 from dodai.providers.local.host.state import Folder
 
@@ -200,12 +200,23 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
     does, however that happens. A bound one needs the environment for itself: DOD397 (exit 75) when somebody has it.
     """
     found = client(folder, env)
-    if detached and state.is_held(found.folder):
-        await _until_answering(found)
-        return found
     found.folder.path.mkdir(parents=True, exist_ok=True)
-    lifeline = await asyncio.to_thread(_spawn, found.folder, env, detached)
-    return replace(found, lifeline=lifeline)
+    end = time.monotonic() + START_S
+    while True:
+        if detached and state.is_held(found.folder):
+            if (await found.status()).running:
+                return found
+            if time.monotonic() > end:
+                raise found.gone("status")
+            await asyncio.sleep(0.05)  # it is starting, or ending: then it lets go
+            continue
+        try:
+            lifeline = await asyncio.to_thread(_spawn, found.folder, env, detached)
+        except DodaiError as error:
+            if detached and error.code is HOST_HELD and time.monotonic() < end:
+                continue  # somebody else was faster
+            raise
+        return replace(found, lifeline=lifeline)
 
 
 def _spawn(folder: Folder, env: str, detached: bool) -> int:
@@ -255,17 +266,6 @@ def _wait_for_report(folder: Folder, told: int) -> None:
     report = json.loads(line)
     if report:
         raise wire.read_error(report)
-
-
-async def _until_answering(found: HostClient) -> None:
-    async def answers() -> bool:
-        return (await found.status()).running
-
-    end = time.monotonic() + START_S
-    while not await answers():
-        if time.monotonic() > end:
-            raise found.gone("status")
-        await asyncio.sleep(0.05)
 
 
 async def _until(condition: Callable[[], bool], bound_s: float) -> bool:

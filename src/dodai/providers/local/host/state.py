@@ -21,6 +21,7 @@ from dodai.providers.local.codes import HOST_HELD
 
 MARK = "DODAI_HOST"  # in the environment of everything a host starts, so that a later host can recognise it
 LEFT_BEHIND_S = 5.0
+DYING_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +87,23 @@ def runtime_folder() -> Path:
 
 
 def take(folder: Folder) -> int:
-    """A descriptor whose life is the right to be this environment's host; DOD397 (exit 75) with the holder."""
+    """A descriptor whose life is the right to be this environment's host; DOD397 (exit 75) with the holder.
+
+    The kernel takes a moment to let go of what a killed holder had, so a dead one is waited for.
+    """
     folder.path.mkdir(parents=True, exist_ok=True)
     fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise held(folder) from None
-    return fd
+    end = time.monotonic() + DYING_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end or living_pid(folder):
+                os.close(fd)
+                raise held(folder) from None
+            time.sleep(0.02)
+        else:
+            return fd
 
 
 def held(folder: Folder) -> DodaiError:
