@@ -20,11 +20,11 @@ from dodai.operations.drill import DrillRow
 @click.option("--all", "everything", is_flag=True, help="Every drill, not only one of each area.")
 @click.option("--only", metavar="ID", default="", help="The story and this drill.")
 def command(session: Session, everything: bool, only: str) -> int:
-    from dodai.wiring.drills import all_drills
+    from dodai.wiring.drills import choose_drills, known_drills
     from dodai.wiring.rehearsal import Rehearsal, new_folder
 
     project = session.project
-    all_drills(project, only=only, everything=everything)  # a drill that does not exist is told before anything starts
+    choose_drills(known_drills(project, str), only=only)  # a drill that does not exist is told before anything starts
     folder = new_folder(project, datetime.now(UTC))
     report = asyncio.run(Rehearsal(project, folder, Lines(session.output), only, everything).run())
     if session.output.as_json:

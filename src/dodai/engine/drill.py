@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,12 +41,21 @@ class Stage(Protocol):
         ...
 
     @property
+    def state(self) -> str:
+        """The folder of the environment: `lines/` below it is what an operator reads."""
+        ...
+
+    @property
     def database_url(self) -> str:
         """The direct URL, never the pooler's."""
         ...
 
     async def request(self, method: str, path: str, **options: Any) -> Response:
         """One request through the edge; options as in httpx. Redirects are not followed."""
+        ...
+
+    def fault(self, name: str, mode: str, **settings: float) -> AbstractAsyncContextManager[None]:
+        """Something between `name` and those who call it fails for the length of the block; modes as the Host has."""
         ...
 
     async def read_file(self, release: str, path: str) -> bytes:

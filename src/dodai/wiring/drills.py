@@ -3,31 +3,56 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.run import drills as csrf_drills
 from dodai.engine.drill import Drill
+from dodai.migrations.run.drills import drills as migration_drills
+from dodai.observability.run import drills as observability_drills
+from dodai.operations.run import drills as operations_drills
+from dodai.wiring.migrations import policy_of, target
 from dodai.wiring.project import Project
 
 
-def known_drills(project: Project) -> tuple[Drill, ...]:
-    """The drills this manifest allows, area by area."""
-    from dodai.operations.run import drills as operations
+def known_drills(project: Project, database_url: Callable[[], str]) -> tuple[Drill, ...]:
+    """The drills this manifest allows, area by area; `database_url` is that of the stage, asked for late."""
+    policy = project.policy
+    public = policy.public_service
+    found: list[Drill] = []
+    if public is not None:
+        csrf = CsrfPolicy.from_manifest(project.manifest.section("csrf") or {})
+        found += csrf_drills(csrf, _posts(project) if public.app else ())
+    if policy_of(project) is not None:
+        found += migration_drills(target(project, Path(project.root), database_url))
+    found += operations_drills(policy)
+    if public is not None and public.app:
+        needs = tuple(need for need in public.needs if not policy.services[need].local_only)
+        found += observability_drills(public.name, needs)
+    return tuple(found)
 
-    return operations(project.policy)
+
+def _posts(project: Project) -> tuple[str, ...]:
+    """The paths that the journeys post to, any saved value replaced by one that exists nowhere."""
+    steps = [step for journey in project.policy.journeys for step in journey.steps if step.method.upper() == "POST"]
+    return tuple(dict.fromkeys(re.sub(r"\{[^}]*\}", "0", step.path) for step in steps))
 
 
-def all_drills(project: Project, *, only: str = "", everything: bool = False) -> tuple[Drill, ...]:
-    """The drills of one rehearsal: `only` one, all of them, or by default the first of each area."""
-    known = known_drills(project)
+def choose_drills(known: tuple[Drill, ...], *, only: str = "", everything: bool = False) -> tuple[Drill, ...]:
+    """The drills of one rehearsal: `only` one (DOD051 when it does not exist), all, or the first of each area."""
     if only:
         chosen = tuple(drill for drill in known if drill.id == only)
         if not chosen:
             ids = [drill.id for drill in known]
             nearest = difflib.get_close_matches(only, ids, n=1)
-            fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(ids)}"
+            fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(ids) or 'none'}"
             raise DodaiError(codes.UNKNOWN_WORD, f"there is no drill `{only}`", fix, exit_code=2)
         return chosen
     if everything:
         return known
-    return tuple({drill.area: drill for drill in reversed(known)}.values())[::-1]
+    first = {drill.area: drill for drill in reversed(known)}
+    return tuple(drill for drill in known if first[drill.area] is drill)

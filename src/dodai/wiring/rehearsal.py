@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,10 @@ from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome, SilentSink, Sink
 from dodai.operations.drill import Difference, DrillRow, RehearsalReport, StepRow
 from dodai.operations.policy import Environment
+from dodai.operations.ports import Fault
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient
-from dodai.wiring.drills import all_drills
+from dodai.wiring.drills import choose_drills, known_drills
 from dodai.wiring.local import LocalEnvironment
 from dodai.wiring.project import Project
 
@@ -63,12 +64,20 @@ class LocalStage:
         return self.environment.database.url()
 
     @property
-    def state(self) -> Path:
-        """The folder of the environment: its lines and logs are what an operator reads."""
-        return self.environment.folder
+    def state(self) -> str:
+        return str(self.environment.folder)
 
     async def request(self, method: str, path: str, **options: Any) -> Any:
         return await self.browser.send(method, path, **options)
+
+    @contextlib.asynccontextmanager
+    async def fault(self, name: str, mode: str, **settings: float) -> AsyncIterator[None]:
+        standing: Any = {"mode": mode, **settings}
+        await self.host.fault(name, Fault(**standing))
+        try:
+            yield
+        finally:
+            await self.host.fault(name, Fault())
 
     async def read_file(self, release: str, path: str) -> bytes:
         return await asyncio.to_thread((Path(self.environment.releases.path(release)) / path).read_bytes)
@@ -142,11 +151,10 @@ class Rehearsal:
         edge = (await host.status()).edge
         async with HttpBrowser(edge) as browser:
             stage = LocalStage(environment, edge, browser)
-            rows = [await self._drill(drill, stage) for drill in self._chosen()]
+            known = known_drills(self.project, lambda: stage.database_url)
+            chosen = choose_drills(known, only=self.only, everything=self.everything)
+            rows = [await self._drill(drill, stage) for drill in chosen]
         return steps, tuple(rows), ""
-
-    def _chosen(self) -> tuple[Drill, ...]:
-        return all_drills(self.project, only=self.only, everything=self.everything)
 
     async def _drill(self, drill: Drill, stage: LocalStage) -> DrillRow:
         self.watcher.drill_started(drill)
