@@ -58,13 +58,23 @@ async def _dependency_down(need: str, stage: Stage) -> DrillResult:
         request_id = answer.headers.get("x-request-id", "")
         shown = bool(request_id) and request_id in answer.text
         tree = await _trace(stage, request_id, lambda tree: tree.failure is not None)
-    after = await stage.request("GET", "/")
+    recovered_s = await _recovery(stage)
     failure = tree.failure or {}
-    observed = (
-        f"status {answer.status_code}, id {'shown' if shown else 'not shown'}, trace blames {failure.get('tier')}"
-    )
-    ok = answer.status_code in (502, 503, 504) and shown and failure.get("tier") == need and after.status_code < 500
-    return DrillResult(observed, ok, (request_id,), {"failure": failure, "afterwards": after.status_code})
+    blamed = failure.get("tier")
+    back = f"back after {recovered_s:.1f} s" if recovered_s is not None else f"not back within {RECOVERY_S:g} s"
+    said = f"status {answer.status_code}, id {'shown' if shown else 'not shown'}, trace blames {blamed}, {back}"
+    ok = answer.status_code in (502, 503, 504) and shown and blamed == need and recovered_s is not None
+    return DrillResult(said, ok, (request_id,), {"failure": failure})
+
+
+async def _recovery(stage: Stage) -> float | None:
+    """Seconds until the front page answers again; None when it does not within the bound promised to users."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) <= RECOVERY_S:
+        if (await stage.request("GET", "/")).status_code < 500:
+            return waited
+        await asyncio.sleep(0.05)
+    return None
 
 
 async def _trace(stage: Stage, request_id: str, enough: Callable[[Tree], bool]) -> Tree:
