@@ -223,6 +223,7 @@ def operator(place: Place, specs: list[Spec]) -> int:
     try:
         return asyncio.run(place.execute(specs)).exit_code
     except DodaiError as error:
+        print(error)
         return error.exit_code
     except Exception:  # noqa: BLE001 - a child has only its exit code to tell
         traceback.print_exc()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -144,10 +145,12 @@ class SqliteJournal:
     def __post_init__(self) -> None:
         with self._coded():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Only a new file: closing a descriptor of one that is open drops the locks of this process's other journal.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
         try:
-            with self._coded():
+            with self._coded(), self._doorway():
                 self._prepare()
         except BaseException:
             self._db.close()
@@ -233,6 +236,16 @@ class SqliteJournal:
     @property
     def _head_path(self) -> Path:
         return self.path.with_name(self.path.name + ".head")
+
+    @contextmanager
+    def _doorway(self) -> Iterator[None]:
+        """One process sets a journal up at a time: SQLite refuses a second one that turns WAL on, without waiting."""
+        door = os.open(self.path.with_name(self.path.name + ".door"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(door)
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA busy_timeout = 5000")
@@ -359,17 +372,9 @@ def _unfinished(entry: PlanEntry) -> DodaiError:
 
 
 def _request_json(request: PlanRequest) -> str:
-    return canonical(
-        {
-            "kind": request.kind,
-            "env": request.env,
-            "release": request.release,
-            "actor": request.actor,
-            "manifest_hash": request.manifest_hash,
-            "secret_versions": dict(request.secret_versions),
-            "arguments": dict(request.arguments),
-        }
-    ).decode()
+    words = {name: getattr(request, name) for name in ("kind", "env", "release", "actor", "manifest_hash")}
+    maps = {name: dict(getattr(request, name)) for name in ("secret_versions", "arguments")}
+    return canonical(words | maps).decode()
 
 
 def _digest(plan_hash: str, steps: str, request: str, manifest: bytes) -> str:
