@@ -375,7 +375,7 @@ async def test_routes_are_templates_and_scanners_add_none(config: Config, lines:
         await client.get("/api/users/7")
         await client.request("BREW", "/hello/taro")
         for index in range(300):
-            await client.get(f"/wp-{index}/" + "x" * index)
+            await client.get(f"/wp-{index}/" + "x!" * index)
     found = lines()
     assert found[0]["route"] == "/api/users/{id}"
     assert found[1]["method"] == "_OTHER"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 EDGE_KEY_HEADER = b"x-edge-key"
+_LENGTH = len(EDGE_KEY_HEADER)
 LIVENESS_PATH = "/healthz"
 _RELOAD_S = 1.0
 
@@ -36,8 +37,9 @@ class EdgeGate:
         given = headers.pop(EDGE_KEY_HEADER, None)
         if given is None:
             return False
-        remaining = [pair for pair in scope["headers"] if pair[0].lower() != EDGE_KEY_HEADER]
-        single = len(scope["headers"]) - len(remaining) == 1
+        sent = scope["headers"]
+        remaining = [pair for pair in sent if len(pair[0]) != _LENGTH or pair[0].lower() != EDGE_KEY_HEADER]
+        single = len(sent) - len(remaining) == 1
         scope["headers"] = remaining
         return single and self.file is not None and self._knows(given, self.file)
 

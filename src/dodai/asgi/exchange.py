@@ -13,6 +13,7 @@ from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime
 
 _REQUEST_ID = b"x-request-id"
+_ID_LENGTH = len(_REQUEST_ID)
 _FRAMEWORK_500 = b"Internal Server Error"
 CLIENT_CLOSED = 499
 
@@ -64,6 +65,11 @@ class Exchange:
     def complete(self) -> bool:
         return self._ended != 0.0
 
+    @property
+    def holds(self) -> bool:
+        """True while a framework's bare 500 waits for the exception behind it."""
+        return self._held is not None
+
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect" and not self._ended:
@@ -71,15 +77,37 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        """Pass `message` on, watched. One flat function: it runs twice for every request."""
         kind = message["type"]
-        if kind == "http.response.body":
-            await self._send_body(message)
-        elif kind == "http.response.start":
-            await self._send_start(message)
-        else:
-            if kind == "http.response.pathsend":
-                self._ended = perf_counter()
-            await self._pass(message)
+        final = False
+        if kind == "http.response.start":
+            message = self._start(message)
+            if self._held is not None:
+                return
+        elif kind == "http.response.body":
+            final = not message.get("more_body", False)
+            body = message.get("body", b"")
+            self.bytes_out += len(body)
+            if self._held is not None:
+                if final and body == _FRAMEWORK_500:
+                    self._ended = perf_counter()
+                    return
+                start, self._held = self._held, None
+                await self._send(start)
+            if not final:
+                self._streamed = True
+        elif kind == "http.response.pathsend":
+            final = True
+        try:
+            await self._send(message)
+        except OSError:
+            self._client_gone = True
+            raise
+        if final:
+            self._ended = perf_counter()
+            if self.status < 500:
+                # The answer is out: what the application does now is a background task, not this request.
+                self.finish()
 
     def drop_held(self) -> None:
         """Forget the framework's bare `Internal Server Error`: the exception that follows it gets our answer."""
@@ -92,8 +120,8 @@ class Exchange:
         """Send a held response after all: the application meant it."""
         if self._held is not None:
             start, self._held = self._held, None
-            await self._pass(start)
-            await self._pass({"type": "http.response.body", "body": _FRAMEWORK_500})
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": _FRAMEWORK_500})
 
     def finish(self, error: BaseException | None = None) -> None:
         """Write the line, unless it is written; with `error` as what ended the request."""
@@ -137,43 +165,18 @@ class Exchange:
             return self.status or CLIENT_CLOSED, "aborted"
         return 500, "server_error"
 
-    async def _send_start(self, message: Message) -> None:
+    def _start(self, message: Message) -> Message:
+        """`message` with our id in place of any other; held back when it is a framework's own answer to a failure."""
         self.status = message["status"]
-        headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != _REQUEST_ID]
+        self._first_byte = perf_counter()
+        headers = [
+            pair for pair in message.get("headers", ()) if len(pair[0]) != _ID_LENGTH or pair[0].lower() != _REQUEST_ID
+        ]
         headers.append((_REQUEST_ID, self._context.request_id.encode("ascii")))
         message = {**message, "headers": headers}
         if self.status == 500 and _is_bare_500(headers):
             self._held = message
-            return
-        self._first_byte = perf_counter()
-        await self._pass(message)
-
-    async def _send_body(self, message: Message) -> None:
-        body = message.get("body", b"")
-        more = message.get("more_body", False)
-        self.bytes_out += len(body)
-        if self._held is not None:
-            if not more and body == _FRAMEWORK_500:
-                self._ended = perf_counter()
-                return
-            start, self._held = self._held, None
-            await self._pass(start)
-        if more:
-            self._streamed = True
-            await self._pass(message)
-            return
-        await self._pass(message)
-        self._ended = perf_counter()
-        if self.status < 500:
-            # The answer is out: what the application does now is a background task, not this request.
-            self.finish()
-
-    async def _pass(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except OSError:
-            self._client_gone = True
-            raise
+        return message
 
 
 def _is_bare_500(headers: list[tuple[bytes, bytes]]) -> bool:

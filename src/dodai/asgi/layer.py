@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -22,6 +23,9 @@ from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
+_OURS = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"x-attempt", _PROOF, _USER})
+_RAY = re.compile(rb"[0-9A-Za-z-]{1,64}\Z")
+_REMEMBERED = 1024
 _NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
 
 
@@ -39,6 +43,8 @@ class Layer:
     def __init__(self, app: App, runtime: Runtime, subject: Callable[..., Any] | None = None) -> None:
         self.app = app
         self.runtime = runtime
+        self._notes_clients = runtime.config.policy.client_ip == "network"
+        self._networks: dict[str, str] = {}
         self._gate = EdgeGate(runtime.config.edge_key_file)
         self._inner = _protected(reserve(app), app, runtime, subject)
 
@@ -63,7 +69,8 @@ class Layer:
         try:
             if self._gate.lets_pass(scope["path"], trusted):
                 await self._inner(scope, exchange.receive, exchange.send)
-                await exchange.release_held()
+                if exchange.holds:
+                    await exchange.release_held()
                 if not exchange.answered:
                     await self._failed(NoResponseError(), scope, exchange, context)
             else:
@@ -123,16 +130,26 @@ class Layer:
             unbind(token)
 
     def _open(self, scope: Scope, headers: dict[bytes, bytes], trusted: bool) -> RequestContext:
+        if _OURS.isdisjoint(headers):
+            context = self.runtime.fresh()
+            context.trusted = trusted
+        else:
+            context = self._open_named(headers, trusted)
+        if self._notes_clients:
+            network = self._network(scope, headers.get(b"x-forwarded-for") if trusted else None)
+            if network:
+                context.extra = {"clientIp": network}
+        if trusted and (ray := headers.get(b"cf-ray")) is not None and _RAY.match(ray):
+            context.note("cfRay", ray.decode("ascii"))
+        return context
+
+    def _open_named(self, headers: dict[bytes, bytes], trusted: bool) -> RequestContext:
+        """The context of a request that brings an id, a trace or a user: believed from the edge or with a proof."""
         get = headers.get
         request_id = get(b"x-request-id")
-        proof = get(_PROOF)
-        claimed = get(_USER)
-        proved = False
-        user = ""
-        if claimed is not None:
-            user = decode_user(claimed.decode("latin-1"))
-        if proof is not None:
-            proved = self.runtime.proved(proof.decode("latin-1"), request_id, user)
+        claimed, proof = get(_USER), get(_PROOF)
+        user = decode_user(claimed.decode("latin-1")) if claimed is not None else ""
+        proved = proof is not None and self.runtime.proved(proof.decode("latin-1"), request_id, user)
         context = self.runtime.open(
             trusted=trusted or proved,
             request_id=request_id,
@@ -140,16 +157,25 @@ class Layer:
             tracestate=get(b"tracestate"),
             attempt=get(b"x-attempt"),
         )
-        if user:
-            if proved:
-                context.user_id = user
-            else:
-                context.user_claimed = user
-        if trusted and (ray := get(b"cf-ray")) is not None and ray.replace(b"-", b"").isalnum() and len(ray) <= 64:
-            context.note("cfRay", ray.decode("ascii", "ignore"))
-        if self.runtime.config.policy.client_ip == "network":
-            _note_client(scope, get(b"x-forwarded-for") if trusted else None, context)
+        if user and proved:
+            context.user_id = user
+        elif user:
+            context.user_claimed = user
         return context
+
+    def _network(self, scope: Scope, forwarded: bytes | None) -> str:
+        """The client's network; addresses repeat, so the last few are remembered."""
+        if forwarded is not None:
+            address = forwarded.split(b",", 1)[0].strip().decode("latin-1")
+        else:
+            client = scope.get("client")
+            address = client[0] if client else ""
+        network = self._networks.get(address)
+        if network is None:
+            if len(self._networks) >= _REMEMBERED:
+                self._networks.clear()
+            network = self._networks[address] = network_of(address)
+        return network
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         spoken = False
@@ -181,17 +207,6 @@ def _protected(app: App, router: App, runtime: Runtime, subject: Callable[..., A
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
     origins = config.public_origins
     return protect(app, policy=policy, keys=config.csrf_keys, origins=origins, subject=subject, router=router)
-
-
-def _note_client(scope: Scope, forwarded: bytes | None, context: RequestContext) -> None:
-    if forwarded is not None:
-        address = forwarded.split(b",", 1)[0].strip().decode("latin-1")
-    else:
-        client = scope.get("client")
-        address = client[0] if client else ""
-    network = network_of(address)
-    if network:
-        context.note("clientIp", network)
 
 
 def network_of(address: str) -> str:

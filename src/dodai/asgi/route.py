@@ -13,9 +13,21 @@ def label(scope: Scope) -> str | None:
     Never raises: a label is not worth a request.
     """
     try:
-        return route_label(scope) or _mount(scope)
+        return _own(scope) or route_label(scope) or _mount(scope)
     except Exception:  # noqa: BLE001 - frameworks change under us; an unlabelled line is still a line
         return None
+
+
+def _own(scope: Scope) -> str | None:
+    """The common case without a search: a route of the outermost router, and no prefix in front of it."""
+    route = scope.get("route")
+    if route is None or "fastapi" in scope:
+        return None
+    inner = scope.get("root_path")
+    if inner != scope.get("app_root_path", inner):
+        return None
+    path = getattr(route, "path_format", None)
+    return path if isinstance(path, str) else None
 
 
 def _mount(scope: Scope) -> str | None:

@@ -105,14 +105,21 @@ def format_request_id(now_ms: int, random_bits: int) -> str:
 
     The time in front makes a request id findable by bisection in lines ordered by time.
     """
-    high = random_bits & 0xFFF
-    low = 0x8000000000000000 | ((random_bits >> 12) & 0x3FFFFFFFFFFFFFFF)
-    return f"{now_ms & 0xFFFFFFFFFFFF:012x}7{high:03x}{low:016x}"
+    return join_request_id(now_ms, random_bits, random_bits >> 12)
+
+
+def join_request_id(now_ms: int, high: int, low: int) -> str:
+    """The same from 12 and 62 random bits apart: arithmetic beyond 62 bits is slow, and this runs for every request."""
+    return "%012x7%03x%016x" % (  # noqa: UP031 - a third faster than `format`
+        now_ms & 0xFFFFFFFFFFFF,
+        high & 0xFFF,
+        low & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000,
+    )
 
 
 def format_span_id(random_bits: int) -> str:
     """16 hex digits: 48 random bits, never all zero, and the number of the call (0 is the request itself)."""
-    return f"{(random_bits & 0xFFFFFFFFFFFF) or 1:012x}0000"
+    return "%012x0000" % ((random_bits & 0xFFFFFFFFFFFF) or 1)
 
 
 def is_request_id(value: bytes) -> bool:

@@ -6,7 +6,6 @@ import atexit
 import hmac
 import os
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -15,13 +14,13 @@ from hashlib import sha256
 from typing import Any, ClassVar
 
 from dodai.core.errors import DodaiError
-from dodai.core.line import LINE_VERSION, LineType, Outcome
+from dodai.core.line import LINE_TYPES, LINE_VERSION, LineType, Outcome
 from dodai.core.request import (
     RequestContext,
-    format_request_id,
     format_span_id,
     is_request_id,
     is_trace_id,
+    join_request_id,
     parse_traceparent,
 )
 from dodai.observability.codes import RUNTIME_SETTINGS
@@ -46,8 +45,9 @@ class Runtime:
     segment: SegmentWriter | None = field(init=False, default=None)
     stdout: StdoutCopy | None = field(init=False, default=None)
     guards: dict[str, Guard] = field(init=False, default_factory=dict)
-    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _random: random.Random = field(init=False)
+    _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
+    _sample: int = field(init=False, default=0)
     _reported: int = 0
     _reported_at: float = 0.0
 
@@ -87,7 +87,7 @@ class Runtime:
     # -- ids and contexts
 
     def new_request_id(self) -> str:
-        return format_request_id(time.time_ns() // 1_000_000, self._random.getrandbits(74))
+        return self.fresh().request_id
 
     def open(
         self,
@@ -102,27 +102,34 @@ class Runtime:
 
         An untrusted client's well-formed id is kept as `client_request_id`, everything else of it is ignored.
         """
-        context = RequestContext()
-        context.trusted = trusted
-        context.span_id = format_span_id(self._random.getrandbits(48))
         given = request_id.decode("ascii") if request_id is not None and is_request_id(request_id) else None
-        if given is not None and trusted:
-            context.request_id = given
-        else:
-            context.request_id = self.new_request_id()
+        context = self.fresh(given if trusted else None)
+        context.trusted = trusted
+        if given is not None and not trusted:
             context.client_request_id = given
         parent = parse_traceparent(traceparent) if trusted and traceparent is not None else None
         if parent is not None:
             context.trace_id, context.parent_span_id, context.trace_flags = parent
             if tracestate is not None:
                 context.trace_state = tracestate[:512].decode("ascii", "ignore")
-        elif is_trace_id(context.request_id):
-            context.trace_id = context.request_id
-        else:
-            context.trace_id = format_request_id(time.time_ns() // 1_000_000, self._random.getrandbits(74))
         if trusted and attempt is not None and attempt.isdigit() and len(attempt) <= 2:
             context.attempt = max(1, min(int(attempt), _MAX_ATTEMPT))
-        context.sampled = self._random.random() < self.config.policy.sample
+        return context
+
+    def fresh(self, request_id: str | None = None) -> RequestContext:
+        """The context of a request with this id, or with a minted one; span and, if need be, trace id are minted."""
+        getrandbits = self._random.getrandbits
+        context = RequestContext()
+        bits = getrandbits(60)  # small draws: arithmetic beyond 62 bits costs more than drawing again
+        context.span_id = format_span_id(bits >> 12)
+        if request_id is None or not is_trace_id(request_id):
+            minted = join_request_id(time.time_ns() // 1_000_000, bits & 0xFFF, getrandbits(62))
+            context.trace_id = minted
+            context.request_id = minted if request_id is None else request_id
+        else:
+            context.request_id = context.trace_id = request_id
+        if self._sample and getrandbits(16) < self._sample:
+            context.sampled = True
         return context
 
     # -- who is calling
@@ -162,8 +169,8 @@ class Runtime:
         self, context: RequestContext, kind: LineType, *, status: int | str, outcome: Outcome, latency_s: float
     ) -> dict[str, Any]:
         """A line of the served request with everything the context knows; the caller adds method, route or rpc."""
-        line: dict[str, Any] = {"ts": time.time(), "v": LINE_VERSION, "type": kind}
-        line.update(self.base)
+        line = self._templates[kind].copy()
+        line["ts"] = time.time()
         line["requestId"] = context.request_id
         line["traceId"] = context.trace_id
         line["spanId"] = context.span_id
@@ -204,7 +211,7 @@ class Runtime:
 
     def sub_line(self, context: RequestContext, fields: Mapping[str, Any]) -> dict[str, Any]:
         """`fields` as a line of its own below `context`; `ts` and `type` are the first keys of every line."""
-        own = {"ts": fields["ts"], "v": LINE_VERSION, "type": fields["type"], **self.base}
+        own = self._templates[fields["type"]].copy()
         own |= {"requestId": context.request_id, "traceId": context.trace_id, "parentSpanId": context.span_id}
         return own | dict(fields)
 
@@ -215,8 +222,16 @@ class Runtime:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write one line; never raises and never blocks. What could not be written is counted and reported."""
-        self._put(dump(line))
-        if self.dropped != self._reported and time.monotonic() - self._reported_at > _DROP_REPORT_S:
+        data = dump(line)
+        segment, stdout = self.segment, self.stdout
+        dropped = 0
+        if segment is not None:
+            segment.write(data)
+            dropped = segment.dropped
+        if stdout is not None:
+            stdout.put(data)
+            dropped += stdout.dropped
+        if dropped != self._reported:
             self._report_drops()
 
     @property
@@ -233,36 +248,32 @@ class Runtime:
 
     def flush(self) -> None:
         """Close the segment under its final name and give standard output half a second."""
-        with self._lock:
-            if self.segment:
-                self.segment.rotate()
+        if self.segment:
+            self.segment.rotate()
         if self.stdout:
             self.stdout.flush(_FLUSH_S)
 
-    def _put(self, data: bytes) -> None:
-        if self.segment is not None:
-            with self._lock:
-                self.segment.write(data)
-        if self.stdout is not None:
-            self.stdout.put(data)
-
     def _report_drops(self) -> None:
+        if time.monotonic() - self._reported_at < _DROP_REPORT_S:
+            return
         count, self._reported, self._reported_at = self.dropped - self._reported, self.dropped, time.monotonic()
-        event = {"ts": time.time(), "v": LINE_VERSION, "type": "event", **self.base}
-        self._put(dump({**event, "name": "lines_dropped", "count": count}))
+        event = self._templates["event"]
+        self.write({**event, "ts": time.time(), "name": "lines_dropped", "count": count})
 
     def _fresh(self) -> None:
         """What belongs to one process: the instance name, randomness, the open segment, the thread."""
         config, policy = self.config, self.config.policy
         self._random = random.Random(os.urandom(32))  # noqa: S311 - ids need to be unique, not secret
+        self._sample = round(policy.sample * 65536)
         instance = config.instance or f"{os.getpid()}.{self._random.getrandbits(24):06x}"
         self.base = {"service": config.service, "instance": instance}
         self.base |= {name: value for name, value in (("version", config.release), ("env", config.env)) if value}
+        # `ts` is the first key of every line; its value is written over in each copy
+        self._templates = {kind: {"ts": 0.0, "v": LINE_VERSION, "type": kind, **self.base} for kind in LINE_TYPES}
         if config.state is not None:
             folder = config.state / "lines"
             self.segment = SegmentWriter(folder, config.service, instance, policy.segment_bytes, policy.segment_age_s)
         self.stdout = StdoutCopy() if policy.stdout or config.state is None else None
-        self._lock = threading.Lock()
 
     def _forked(self) -> None:
         if self.segment:

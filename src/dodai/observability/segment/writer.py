@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX
@@ -32,33 +33,40 @@ class SegmentWriter:
     _descriptor: int = -1
     _size: int = 0
     _opened_ms: int = 0
-    _opened_at: float = 0.0
+    _until: float = 0.0
     _torn: bool = False
     _retry_at: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, line: bytes) -> bool:
-        """True when `line`, which ends in a newline, is in the file as a whole."""
-        if self._descriptor < 0 and not self._open():
-            self.dropped += 1
-            return False
-        if self._torn:
-            line = b"\n" + line
-        try:
-            written = os.write(self._descriptor, line)
-        except OSError:
-            self.dropped += 1
-            return False
-        self._size += written
-        self._torn = written != len(line)
-        if self._torn:
-            self.dropped += 1
-            return False
-        if self._size >= self.max_bytes or time.monotonic() - self._opened_at >= self.max_age_s:
-            self.rotate()
-        return True
+        """True when `line`, which ends in a newline, is in the file as a whole. Safe from any thread."""
+        with self._lock:
+            if self._descriptor < 0 and not self._open():
+                self.dropped += 1
+                return False
+            if self._torn:
+                line = b"\n" + line
+            try:
+                written = os.write(self._descriptor, line)
+            except OSError:
+                self.dropped += 1
+                return False
+            self._size += written
+            if written != len(line):
+                self._torn = True
+                self.dropped += 1
+                return False
+            self._torn = False
+            if self._size >= self.max_bytes or time.monotonic() >= self._until:
+                self._rotate()
+            return True
 
     def rotate(self) -> Path | None:
         """Close the open segment under its final name; returns it, or None when there was nothing to close."""
+        with self._lock:
+            return self._rotate()
+
+    def _rotate(self) -> Path | None:
         path, closed = self.path, None
         if self._descriptor < 0 or path is None:
             return None
@@ -90,7 +98,7 @@ class SegmentWriter:
         except OSError:
             self._retry_at = now + _RETRY_S
             return False
-        self._opened_at = now
+        self._until = now + self.max_age_s
         self._size = 0
         self._torn = False
         return True
