@@ -19,7 +19,7 @@ FormVerdict = Literal["protected", "exempt", "unprotected", "unknown"]
 
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _MARK = re.compile("\ue000(\\d+)\ue001")
-_HELPER = re.compile(r"csrf_field|csrf_token|csrf_input|hidden_tag\s*\(|csrf_headers")
+_HELPER = re.compile(r"\b(csrf_field|csrf_token|csrf_input|csrf_headers)\b|\bhidden_tag\s*\(")
 _HEADERS = re.compile(r"csrf_headers|csrf_token|csrf", re.IGNORECASE)
 _PARENT = re.compile(r"\{%-?\s*(extends|include)\s+[\"']([^\"']+)[\"']")
 _FETCH = re.compile(r"\b(fetch)\s*\(|\b([A-Za-z_$][\w$.]*)\s*\(")
@@ -175,7 +175,7 @@ class _Scan(HTMLParser):
 
     def _note_token(self, text: str) -> None:
         form = self._form()
-        if form is None or not text:
+        if form is None or not text or text.startswith("{#"):
             return
         if (
             _HELPER.search(text)

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 
 from dodai.core.fact import Cost
 from dodai.csrf.decision import SAFE_METHODS
-from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.policy import CsrfPolicy, Mode
 
 RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
 
 HOSTILE = ("missing", "tampered", "foreign", "expired", "cross_site")
+_HOSTILE_BY_MODE: Mapping[str, tuple[str, ...]] = {"either": ("cross_site",), "header": ("cross_site",)}
 _SIGN_IN = frozenset({301, 302, 303, 307, 308, 401, 403})
 
 
@@ -124,10 +125,13 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
     )
 
 
-def judge_route(raw: Mapping[str, Any]) -> tuple[RouteVerdict, str, str]:
-    """(verdict, by, evidence) of one audited route, exemptions left aside."""
+def judge_route(raw: Mapping[str, Any], mode: Mode = "both") -> tuple[RouteVerdict, str, str]:
+    """(verdict, by, evidence) of one audited route, exemptions left aside.
+
+    In the modes that need no token from our own pages only the cross-site request has to be refused.
+    """
     probes: Mapping[str, Mapping[str, Any]] = raw.get("probes", {})
-    hostile = {name: probes[name] for name in HOSTILE if name in probes}
+    hostile = {name: probes[name] for name in _HOSTILE_BY_MODE.get(mode, HOSTILE) if name in probes}
     if raw["kind"] == "opaque":
         return "unknown", "", "a mounted application that cannot be listed"
     if not hostile:
@@ -173,7 +177,7 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     verdict, by, evidence = "safe", "", ""
     exemption = None
     if raw["method"] not in SAFE_METHODS:
-        verdict, by, evidence = judge_route(raw)
+        verdict, by, evidence = judge_route(raw, policy.mode)
         exemption = policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.holds(today):
         verdict, by = "exempt", ""

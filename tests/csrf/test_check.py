@@ -1,0 +1,231 @@
+"""The rules: each fires on its bad example, is silent on its good one, and turns the gate red."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from dodai.core.errors import CodeRegistry
+from dodai.core.fact import Unknown
+from dodai.core.manifest import Manifest, read
+from dodai.core.rule import judge
+from dodai.csrf import codes
+from dodai.csrf.check import RULES
+from dodai.csrf.form_table import FormTable, scan_templates
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_table import RouteTable, build_table, judge_route
+from dodai.runtime.config import reference
+
+BASE = '[project]\nname = "shop"\n'
+GOOD_SESSION = {"httpsOnly": True, "sameSite": "lax", "secretLength": 64, "secretVariety": 30}
+
+
+def manifest(text: str = "") -> Manifest:
+    return read((BASE + text).encode(), reference(), path="dodai.toml")
+
+
+def with_environment(**row: Any) -> Manifest:
+    given = manifest()
+    return Manifest({**given.data, "env": {"production": row}}, given.text)
+
+
+def probe(status: int = 403, *, by: str = "dodai", reached: bool = False, error: str = "") -> dict[str, Any]:
+    return {"status": status, "by": by, "reached": reached, "error": error, "code": "", "requestId": "0" * 32}
+
+
+REFUSED = {name: probe() for name in ("missing", "tampered", "foreign", "expired", "cross_site")}
+VALID = {"valid": probe(204, by="", reached=True)}
+
+
+def raw(path: str = "/save", method: str = "POST", **more: Any) -> dict[str, Any]:
+    row = {"method": method, "path": path, "host": "", "framework": "starlette", "kind": "handler", "guard": ""}
+    row |= {"endpoint": "web.save", "source": "/repo/web/app.py", "line": 7, "probes": {**REFUSED, **VALID}}
+    return row | more
+
+
+def table(
+    *rows: dict[str, Any], policy: CsrfPolicy | None = None, session: Any = None, today="2026-11-23"
+) -> RouteTable:
+    answer = {"framework": "starlette", "routes": list(rows), "session": session}
+    return build_table(answer, policy=policy or CsrfPolicy(), service="web", root="/repo", today=today)
+
+
+def found(given: Manifest, routes: Any, forms: FormTable | None = None) -> list[str]:
+    facts = {Manifest: given, RouteTable: routes, FormTable: forms or FormTable(())}
+    return sorted(finding.code.id for finding in judge(RULES, facts, today=date(2026, 11, 23)).findings)
+
+
+def test_sound_project_has_no_finding():
+    """Everything protected, an exemption that is complete, strong cookies."""
+    text = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2099-01-31"\n'
+    given = manifest(text)
+    policy = CsrfPolicy.from_manifest(given.data["csrf"])
+    routes = table(
+        raw(), raw("/hook", probes={"missing": probe(204, by="", reached=True)}), policy=policy, session=GOOD_SESSION
+    )
+    assert found(given, routes) == []
+    assert routes.summary.coverage == 1.0
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        (table(raw(probes={**REFUSED, "missing": probe(204, by="", reached=True)})), ["DOD101"]),
+        (table(raw(kind="opaque", method="*")), ["DOD103"]),
+        (table(raw(probes=REFUSED)), ["DOD103"]),
+        (table(raw(), raw("/logout", "GET")), ["DOD114"]),
+        (table(raw(), raw("/page", "GET", endpoint="web.delete_all")), ["DOD114"]),
+        (table(raw("/page", "GET", endpoint="web.page")), ["DOD115"]),
+        (table(), ["DOD115"]),
+        (table(raw(), session=GOOD_SESSION | {"httpsOnly": False}), ["DOD109"]),
+        (table(raw(), session=GOOD_SESSION | {"sameSite": "none"}), ["DOD109"]),
+        (table(raw(), session=GOOD_SESSION | {"secretLength": 9}), ["DOD111"]),
+        (table(raw(), session=GOOD_SESSION | {"secretVariety": 2}), ["DOD111"]),
+    ],
+)
+def test_route_rules(routes, expected):
+    """One fault, one finding."""
+    assert found(manifest(), routes) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-11-22"\n',
+            ["DOD101", "DOD105"],
+        ),
+        ('reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-11-23"\n', ["DOD116"]),
+        ('reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-12-07"\n', ["DOD116"]),
+        ('reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-12-08"\n', []),
+        ('reason = "no cookies"\nowner = "team"\n', ["DOD106"]),
+        ('reason = "no cookies"\ncontrol = "signature"\n', ["DOD106"]),
+        ('reason = " "\ncontrol = "signature"\nowner = "team"\n', ["DOD106"]),
+    ],
+)
+def test_exemption_rules(text, expected):
+    """An exemption that is over, incomplete or about to end; one that is over counts as unprotected again."""
+    given = manifest(f'[[csrf.exemption]]\nroute = "POST /hook"\n{text}')
+    policy = CsrfPolicy.from_manifest(given.data["csrf"])
+    open_route = raw("/hook", probes={"missing": probe(204, by="", reached=True)})
+    assert found(given, table(raw(), open_route, policy=policy)) == expected
+
+
+def test_exemption_or_limit_of_a_route_that_does_not_exist():
+    """A renamed route loses its exemption loudly."""
+    text = '[[csrf.exemption]]\nroute = "POST /hook/*"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
+    text += '[[csrf.limit]]\nroute = "POST /gone"\nsize = "1KiB"\n'
+    assert found(manifest(text), table(raw())) == ["DOD107", "DOD107"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (with_environment(provider="fly"), ["DOD110"]),
+        (with_environment(provider="fly", public_origins=("https://app.example.com",)), []),
+        (with_environment(provider="fly", public_origins=("https://app.example.com/",)), ["DOD110"]),
+        (with_environment(provider="fly", public_origins=("http://app.example.com",)), ["DOD109"]),
+        (with_environment(provider="local"), []),
+        (with_environment(provider="local", public_origins=("http://localhost:8000",)), []),
+        (manifest('[csrf]\ntrusted_origins = ["https://admin.example.com/"]\n'), ["DOD110"]),
+    ],
+)
+def test_origin_rules(given, expected):
+    """Production says where it is reached; local environments are told by their Host."""
+    assert found(given, table(raw())) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("<form method=post></form>", ["DOD102"]),
+        ("<form method='{{ m }}'></form>", ["DOD104"]),
+        ("<form method=post>{{ csrf_field() }}</form>", []),
+        ('<a href="/x?{{ csrf_token() }}">x</a>', ["DOD108"]),
+        ('<meta name="referrer" content="no-referrer">', ["DOD113"]),
+    ],
+)
+def test_form_rules(template, expected):
+    """A field removed from any one form is found."""
+    assert found(manifest(), table(raw()), scan_templates({"a.html": template}, CsrfPolicy())) == expected
+
+
+def test_routes_that_could_not_be_gathered_are_never_a_pass():
+    """An import error leaves the report undecided."""
+    report = judge(
+        RULES, {Manifest: manifest(), RouteTable: Unknown("no"), FormTable: FormTable(())}, today=date(2026, 11, 23)
+    )
+    assert not report.ok
+    assert {undecided.reason for undecided in report.unknown} == {"no"}
+
+
+def test_finding_says_where_and_what_to_do():
+    """Place, evidence, fix and reason stand in the finding itself."""
+    routes = table(raw(probes={**REFUSED, "missing": probe(204, by="", reached=True)}))
+    facts = {Manifest: manifest(), RouteTable: routes, FormTable: FormTable(())}
+    finding = judge(RULES, facts, today=date(2026, 11, 23)).findings[0]
+    assert str(finding.place) == "web/app.py:7"
+    assert finding.message == "`POST /save`: a missing request reached the handler"
+    assert "dodai.asgi.wrap" in finding.advice
+    assert finding.harm
+
+
+@pytest.mark.parametrize(
+    ("probes", "guard", "expected"),
+    [
+        ({**REFUSED, **VALID}, "", ("protected", "dodai")),
+        ({**REFUSED, "valid": probe(302, by="")}, "", ("protected", "dodai")),
+        ({**REFUSED, "valid": probe(404, by="")}, "", ("unknown", "dodai")),
+        ({**REFUSED, "valid": probe(500, by="", error="KeyError")}, "", ("unknown", "dodai")),
+        ({**REFUSED, "valid": probe()}, "", ("unknown", "dodai")),
+        (REFUSED, "", ("unknown", "dodai")),
+        ({}, "", ("unknown", "")),
+        ({**REFUSED, "cross_site": probe(401, by="")}, "", ("unknown", "")),
+        ({**REFUSED, "cross_site": probe(400, by="flask-wtf")}, "", ("unknown", "")),
+        ({**REFUSED, **VALID, "expired": probe(204, by="", reached=True)}, "", ("unprotected", "")),
+        ({**REFUSED, **VALID, "expired": probe(204, by="", reached=True)}, "app.verify_csrf", ("unknown", "")),
+        ({name: probe(by="django") for name in REFUSED} | VALID, "", ("protected", "django")),
+    ],
+)
+def test_verdict_of_a_route(probes, guard, expected):
+    """Protected needs every hostile request refused by one known check, and a valid one that gets through."""
+    assert judge_route(raw(probes=probes, guard=guard))[:2] == expected
+
+
+@pytest.mark.parametrize("mode", ["either", "header"])
+def test_modes_without_token_need_only_the_cross_site_refusal(mode):
+    """In these modes a same-origin request without token is legitimate."""
+    probes = {**{name: probe(204, by="", reached=True) for name in REFUSED}, **VALID, "cross_site": probe()}
+    assert judge_route(raw(probes=probes), mode)[0] == "protected"
+
+
+def test_summary_counts_unknown_as_unprotected_and_0_of_0_as_nothing():
+    """Coverage is protected / (state-changing - exempt)."""
+    routes = table(
+        raw("/a"),
+        raw("/b"),
+        raw("/c", kind="opaque", method="*"),
+        raw("/d", probes={"missing": probe(200, by="", reached=True)}),
+    )
+    assert routes.summary.as_json() == {
+        "stateChanging": 4,
+        "protected": 2,
+        "exempt": 0,
+        "unprotected": 1,
+        "unknown": 1,
+        "coverage": 0.5,
+    }
+    assert table().summary.coverage is None
+
+
+def test_codes_are_one_space_and_both_languages_speak():
+    """No code stands twice, every text exists in English and Japanese."""
+    registry = CodeRegistry(codes.CODES)
+    for code in registry.values():
+        assert code.area == "csrf"
+        for text in (code.what, code.why, code.fix):
+            assert text.en.strip()
+            assert text.ja != text.en
+    assert {rule.code.id for rule in RULES} <= set(registry)
