@@ -224,14 +224,14 @@ class Runtime:
         """Write one line; never raises and never blocks. What could not be written is counted and reported."""
         data = dump(line)
         segment, stdout = self.segment, self.stdout
-        dropped = 0
+        dropped, written = 0, True
         if segment is not None:
-            segment.write(data)
+            written = segment.write(data)
             dropped = segment.dropped
         if stdout is not None:
             stdout.put(data)
             dropped += stdout.dropped
-        if dropped != self._reported:
+        if dropped != self._reported and written:
             self._report_drops()
 
     @property
