@@ -33,7 +33,7 @@ def command(
     report = check(session.manifest_path, areas=areas, cost=cost, base=base, everything=everything, today=today)
     seconds = time.monotonic() - began
     if session.output.as_json or output_format == "json":
-        session.output.data("dodai.check/1", _as_json(report, seconds))
+        session.output.data("dodai.check/1", report_as_json(report, seconds))
     elif output_format == "sarif":
         session.output.data("dodai.check-sarif/1", findings_as_sarif(report.findings))
         return 0
@@ -43,7 +43,7 @@ def command(
         for rule, reason in _unknown(report):
             session.output.line(f"::error title={rule.code.id} unknown::{rule.code.name} could not be judged: {reason}")
     else:
-        _print(session, report, seconds)
+        print_report(session, report, seconds)
     return 0 if report.ok else 1
 
 
@@ -51,7 +51,8 @@ def _unknown(report: Report) -> list[tuple[Rule, str]]:
     return [(undecided.rule, undecided.reason) for undecided in report.unknown]
 
 
-def _as_json(report: Report, seconds: float) -> dict[str, object]:
+def report_as_json(report: Report, seconds: float) -> dict[str, object]:
+    """The body of `dodai.check/1`."""
     return {
         "ok": report.ok,
         "findings": [finding.as_json() for finding in report.findings],
@@ -66,7 +67,8 @@ def _as_json(report: Report, seconds: float) -> dict[str, object]:
     }
 
 
-def _print(session: Session, report: Report, seconds: float) -> None:
+def print_report(session: Session, report: Report, seconds: float) -> None:
+    """The report as a person reads it: findings, what is unknown and why, a line for each area."""
     out = session.output
     for finding in report.findings:
         out.line(finding_as_text(finding))

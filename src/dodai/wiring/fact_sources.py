@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from dodai.core.fact import NotApplicable
@@ -13,9 +12,9 @@ from dodai.csrf.form_table import FormTable
 from dodai.csrf.route_table import RouteTable
 from dodai.migrations import check as migrations
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Connect
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import policy_of
+from dodai.wiring.shadow import shadow_server
 
 
 def manifest(gathering: Gathering) -> Any:
@@ -46,7 +45,7 @@ def shadow_run(gathering: Gathering) -> Any:
         gathering.root,
         _migrations_policy(gathering),
         gathering.fact(migrations.History),
-        lambda: _shadow_server(gathering),
+        lambda: shadow_server(gathering.project.policy.database.major if gathering.project else 0),
         base=gathering.base,
         everything=gathering.everything,
     )
@@ -70,24 +69,6 @@ def form_table(gathering: Gathering) -> Any:
     """The forms of the templates."""
     data = gathering.project.manifest.data if gathering.project else {}
     return gather_forms(data, root=gathering.root)
-
-
-@contextlib.contextmanager
-def _shadow_server(gathering: Gathering) -> Iterator[Callable[[], Connect]]:
-    """A throw-away server of the version production runs; each call of what it gives makes an empty database."""
-    from dodai.providers.postgres.binaries import find_binaries
-    from dodai.providers.postgres.cluster import throw_away
-    from dodai.providers.postgres.connection import connect
-
-    major = gathering.project.policy.database.major if gathering.project else 0
-    with throw_away(find_binaries(major=major)) as cluster:
-        names = (f"shadow_{number}" for number in range(1, 1_000_000))
-
-        def new_database() -> Connect:
-            url = cluster.create_database(next(names))
-            return lambda: connect(url)
-
-        yield new_database
 
 
 def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:

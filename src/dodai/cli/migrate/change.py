@@ -1,0 +1,98 @@
+"""The `migrate` commands that change a database or its ledger."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from dodai.cli.migrate.place import ask, place, say_json, with_env, with_yes
+from dodai.cli.session import Session, define
+from dodai.migrations.apply import Applied
+
+
+@define("up", summary="Apply what is pending; never asks", example="DATABASE_URL=postgresql://… dodai migrate up")
+@with_env
+@click.option("--allow-missing", is_flag=True, help="Apply files that sort before applied ones.")
+def up(session: Session, env: str, allow_missing: bool) -> None:
+    from dodai.migrations import run
+
+    with place(session, env) as target:
+        _tell(session, run.up(target, allow_missing=allow_missing, note=session.output.say), "already up to date")
+
+
+@define("down", summary="Undo the last migrations", example="dodai migrate down 2 --yes")
+@with_env
+@click.argument("count", type=click.IntRange(1), default=1)
+@click.option("--to", metavar="VERSION", default="", help="Undo all after this version.")
+@click.option("--break-glass", metavar="REASON", default="", help="Needed on a protected environment; recorded.")
+@with_yes
+def down(session: Session, env: str, count: int, to: str, break_glass: str, yes: bool) -> None:
+    from dodai.migrations import run
+
+    protected = session.project.environment(env).protected
+    ask(f"undo all after version {to}" if to else f"undo the last {count}", yes=yes)
+    with place(session, env) as target:
+        done = run.down(
+            target, count=count, to=to, protected=protected, break_glass=break_glass, note=session.output.say
+        )
+    _tell(session, done, "already down: nothing to undo")
+
+
+@define("adopt", summary="Take over a database that another tool, or nobody, managed", example="dodai migrate adopt")
+@with_env
+@click.option("--at", metavar="VERSION", default="", help="The version it is at, where several fit.")
+@with_yes
+def adopt(session: Session, env: str, at: str, yes: bool) -> None:
+    from dodai.migrations import run
+    from dodai.wiring.shadow import shadow_server
+
+    major = session.project.policy.database.major
+    ask("record as applied the files whose schema is proven to be the database's", yes=yes)
+    with place(session, env) as target:
+        adopted = run.adopt(target, lambda: shadow_server(major), at=at)
+    if session.output.as_json:
+        say_json(session, adopted.as_json())
+        return
+    word = "already adopted" if adopted.already else "adopted"
+    session.output.line(f"{word}: {len(adopted.baseline)} migrations are in effect, {len(adopted.pending)} pending")
+    if adopted.foreign:
+        session.output.line(f"the ledger of another tool was found and left as it is: {adopted.foreign}")
+
+
+@define("repair", summary="Correct the record of one migration, never the schema", example="dodai migrate repair 42")
+@with_env
+@click.argument("version")
+@click.option("--reason", metavar="TEXT", default="", help="Why; recorded.")
+@click.option("--statement", type=int, default=0, help="An interrupted statement of a NO TRANSACTION file.")
+@click.option("--was", type=click.Choice(("done", "undone")), default=None, help="How that statement ended.")
+@with_yes
+def repair(
+    session: Session,
+    env: str,
+    version: str,
+    reason: str,
+    statement: int,
+    was: Literal["done", "undone"] | None,
+    yes: bool,
+) -> None:
+    from dodai.migrations import run
+
+    ask(f"correct the record of {version}", yes=yes)
+    with place(session, env) as target:
+        repaired = run.repair(target, version, reason=reason, statement=statement, was=was or "")
+    if session.output.as_json:
+        say_json(session, repaired.as_json())
+    else:
+        session.output.line(f"{repaired.id}: {repaired.did}")
+
+
+def _tell(session: Session, applied: Applied, nothing: str) -> None:
+    if session.output.as_json:
+        say_json(session, applied.as_json())
+        return
+    word = "applied" if applied.direction == "up" else "undone"
+    for ran in applied.ran:
+        session.output.line(f"{word}  {ran.migration.path}  {ran.ms:.0f} ms")
+    if not applied.ran:
+        session.output.line(nothing)

@@ -1,0 +1,48 @@
+"""Which database a `migrate` command acts on."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+
+if TYPE_CHECKING:
+    from dodai.cli.session import Session
+    from dodai.migrations.ports import Target
+
+with_env: Callable[[Any], Any] = click.option(
+    "--env", default="local", show_default=True, help="Whose local database, when no URL is given."
+)
+with_yes: Callable[[Any], Any] = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+@contextlib.contextmanager
+def place(session: Session, env: str) -> Iterator[Target]:
+    """The migrations of the project and the database of `env`, run for the block when nobody runs it."""
+    from dodai.wiring.local import database_to_migrate
+    from dodai.wiring.migrations import target
+
+    project = session.project
+    with database_to_migrate(project, env) as url:
+        yield target(project, project.root, lambda: url)
+
+
+def ask(what: str, *, yes: bool) -> None:
+    """Ask before something that `up` would never do; DOD052 (exit 2) when there is nobody to ask."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"to {what} needs a yes, and there is no terminal to ask on"
+        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
+    click.confirm(f"{what}?", abort=True, err=True)
+
+
+def say_json(session: Session, document: dict[str, Any]) -> None:
+    """A value's own document, its schema name first."""
+    session.output.data(document.pop("schema"), document)
