@@ -276,3 +276,12 @@ def test_the_deploy_step_observes_applies_and_verifies(make_target: Make):
         return [before.state, after.state, *context.notes]
 
     assert asyncio.run(walk())[:2] == ["needed", "done"]
+
+
+def test_two_applications_share_a_database_each_with_versions_of_its_own(make_target: Make, conn: Connection):
+    """The log of one ledger says nothing about the versions of another."""
+    run.up(make_target(TWO))
+    other = make_target({"1_a.sql": up("CREATE TABLE other (b int);")}, replace(FAST, ledger="other_versions"))
+    (other.root / "db/migrations/2_c.sql").unlink()
+    assert [ran.migration.id for ran in run.up(other).ran] == ["1"]
+    assert run.up(other).already == 1

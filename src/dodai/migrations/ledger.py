@@ -153,7 +153,7 @@ def read(conn: Connection, policy: MigrationsPolicy) -> State:
     return State(
         ledger,
         _applied(conn, ledger) if ledger.present else (),
-        _recorded(conn) if ledger.side_present else {},
+        _recorded(conn, ledger) if ledger.side_present else {},
     )
 
 
@@ -170,22 +170,30 @@ def _applied(conn: Connection, ledger: Ledger) -> tuple[Row, ...]:
     return tuple(newest.values())
 
 
-def _recorded(conn: Connection) -> dict[str, Recorded]:
+def _recorded(conn: Connection, ledger: Ledger) -> dict[str, Recorded]:
     rows = conn.execute(
-        f"SELECT DISTINCT ON (migration) migration, path, raw_sha256, token_sha256 FROM {SIDE_SCHEMA}.migration_log"
-        " WHERE event IN ('applied', 'adopted', 'recorded', 'repaired') AND direction = 'up' AND statement IS NULL"
-        " ORDER BY migration, id DESC",
+        f"SELECT DISTINCT ON (migration) migration, path, raw_sha256, token_sha256 FROM {_log_of(ledger)}"
+        " AND event IN ('applied', 'adopted', 'recorded', 'repaired') AND direction = 'up' AND statement IS NULL"
+        " ORDER BY migration, log.id DESC",
         prepare=False,
     ).fetchall()
     return {row[0]: Recorded(*row) for row in rows}
 
 
-def progress(conn: Connection, migration_id: str, direction: Direction) -> Progress:
+def _log_of(ledger: Ledger) -> str:
+    """The log of one ledger: two applications may share a database, each with versions of its own."""
+    return (
+        f"{SIDE_SCHEMA}.migration_log AS log JOIN {SIDE_SCHEMA}.migration_run AS run ON run.id = log.run"
+        f" WHERE run.ledger = {literal(ledger.name)}"
+    )
+
+
+def progress(conn: Connection, ledger: Ledger, migration_id: str, direction: Direction) -> Progress:
     """How far an interrupted NO TRANSACTION file got since it was last applied or reverted as a whole."""
     rows = conn.execute(
-        f"SELECT event, statement, token_sha256, direction FROM {SIDE_SCHEMA}.migration_log"
-        " WHERE migration = %s AND event IN ('started', 'done', 'applied', 'reverted', 'repaired') ORDER BY id",
-        [migration_id],
+        f"SELECT event, statement, token_sha256, direction FROM {_log_of(ledger)}"
+        f" AND migration = {literal(migration_id)}"
+        " AND event IN ('started', 'done', 'applied', 'reverted', 'repaired') ORDER BY log.id",
         prepare=False,
     ).fetchall()
     done: dict[int, str] = {}

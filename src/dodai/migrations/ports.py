@@ -71,7 +71,8 @@ class EvidenceStore(Protocol):
 class RestorePoint(Protocol):
     """Something to come back to before a risky change: a branch, a backup, a named point in time."""
 
-    def make(self, name: str) -> str: ...
+    def exists(self, name: str) -> bool: ...
+    def make(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

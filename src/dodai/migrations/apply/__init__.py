@@ -66,11 +66,11 @@ def up(
     with only_runner(conn, policy, note):
         state = _prepared(conn, policy)
         todo = pending(migrations, state, allow_missing=allow_missing)
-        _record_known(conn, run, todo.unrecorded)
-        if not todo.migrations:
+        if not todo.migrations and not todo.unrecorded:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
+        _record_known(conn, run, todo.unrecorded)
         runner = _runner(conn, state, policy, run, connect, note, "up")
         ran = apply_all(runner, todo.migrations)
         conn.execute("RESET ALL; RESET ROLE")
@@ -149,7 +149,7 @@ def _with_partly(failed: Failed, *, partly: bool) -> Failed:
 def _something_done(runner: Runner, migration: Migration) -> bool:
     if runner.conn.closed:
         return True
-    return bool(ledger.progress(runner.conn, migration.id, runner.direction).done)
+    return bool(ledger.progress(runner.conn, runner.ledger, migration.id, runner.direction).done)
 
 
 def _write_down(runner: Runner, failed: Failed, error: DodaiError) -> None:

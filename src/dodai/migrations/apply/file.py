@@ -157,7 +157,7 @@ class Runner:
     def _piecewise(self, migration: Migration, started: float) -> int:
         """Run what is not done yet; returns the statement (from 1) it went on with, 0 for a fresh start."""
         statements = migration.statements(self.direction)
-        before = progress(self.conn, migration.id, self.direction)
+        before = progress(self.conn, self.ledger, migration.id, self.direction)
         _unchanged(migration, statements, before)
         self.conn.execute(f"RESET ALL; RESET ROLE; {self._limits('SET')}")
         self._restore_settings(statements, before)

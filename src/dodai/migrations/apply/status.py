@@ -105,7 +105,7 @@ def _half_applied(conn: Any, state: ledger.State, migrations: tuple[Migration, .
         return {}
     applied = set(state.ids)
     candidates = [m for m in migrations if not m.transactional and not m.repeatable and m.id not in applied]
-    progress = {m.id: ledger.progress(conn, m.id, "up") for m in candidates}
+    progress = {m.id: ledger.progress(conn, state.ledger, m.id, "up") for m in candidates}
     return {id_: len(seen.done) for id_, seen in progress.items() if seen.done or seen.started}
 
 

@@ -54,7 +54,7 @@ def _repair(
     if not state.ledger.side_present:
         raise _nothing(version, "nothing was ever applied by dodai here")
     if statement:
-        did, script = _settle(conn, version, file, statement, was, reason)
+        did, script = _settle(conn, state.ledger, version, file, statement, was, reason)
     elif file is None and version in state.ids:
         gone = Migration(version, int(version), "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
         did = "removed from the ledger, its file is gone"
@@ -77,11 +77,17 @@ _RUN = "00000000000000000000000000000000"
 
 
 def _settle(
-    conn: Connection, version: str, file: Migration | None, statement: int, was: Was, reason: str
+    conn: Connection,
+    place: ledger.Ledger,
+    version: str,
+    file: Migration | None,
+    statement: int,
+    was: Was,
+    reason: str,
 ) -> tuple[str, str]:
     if file is None or was not in ("done", "undone"):
         raise _nothing(version, "say `--was done` or `--was undone`, and keep the file")
-    if ledger.progress(conn, version, "up").started != statement:
+    if ledger.progress(conn, place, version, "up").started != statement:
         raise _nothing(version, f"statement {statement} was not interrupted")
     event: ledger.Event = "done" if was == "done" else "repaired"
     checksum = statement_checksum(file.up[statement - 1])

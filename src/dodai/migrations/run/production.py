@@ -1,0 +1,184 @@
+"""The production procedure: evidence, restore point, apply and verify, with who, when and the way back as fields."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dodai.core.errors import DodaiError
+from dodai.core.page import Text
+from dodai.engine.plan import Observed, Step, StepContext
+from dodai.migrations import apply, codes, ledger
+from dodai.migrations.goose_file import files_of
+from dodai.migrations.migration import Migration
+from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Evidence, EvidenceStore, RestorePoint, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """When something happens, and what is done then."""
+
+    when: Text
+    then: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """Who runs migrations in production, when, and under which conditions they are taken back or mended forward."""
+
+    who: Text | str
+    when: Text | str
+    conditions: tuple[Condition, ...]
+
+
+def procedure(policy: MigrationsPolicy) -> Procedure:
+    """The fields that the runbook prints; who and when come from the manifest."""
+    nobody = Text("whoever runs the deploy", "デプロイの実行者")
+    any_time = Text("as a step of every deploy, before the new release starts", "毎回のデプロイで、新リリースの起動前")
+    return Procedure(policy.operator or nobody, policy.window or any_time, CONDITIONS)
+
+
+CONDITIONS = (
+    Condition(
+        Text("a file fails (DOD280)", "ファイルが失敗した（DOD280）"),
+        Text(
+            "it is rolled back by itself and the deploy stops before any service; mend the file and deploy again",
+            "そのファイルは自動で取り消され、サービスに触れる前にデプロイが止まる。ファイルを直して再度デプロイする",
+        ),
+    ),
+    Condition(
+        Text("no lock within the patience (DOD281)", "時間内にロックを取れない（DOD281）"),
+        Text(
+            "nothing is changed; end the session that the message names, or deploy at a quieter time",
+            "何も変更されない。メッセージが示すセッションを終えるか、空いている時間に再度デプロイする",
+        ),
+    ),
+    Condition(
+        Text(
+            "a `NO TRANSACTION` file stops in the middle (DOD283)",
+            "`NO TRANSACTION` のファイルが途中で止まった（DOD283）",
+        ),
+        Text(
+            "the finished statements stay; mend the failed one and run `dodai migrate up`, which goes on with it",
+            "済んだ文は残る。失敗した文を直して `dodai migrate up` を実行すると、その文から再開する",
+        ),
+    ),
+    Condition(
+        Text("the new release is bad, the schema is fine", "新リリースに問題があり、スキーマには問題がない"),
+        Text(
+            "`dodai rollback`: expand and contract keeps the old release working on the new schema",
+            "`dodai rollback` を実行する。拡張と縮小を分けているため、旧リリースは新しいスキーマでも動作する",
+        ),
+    ),
+    Condition(
+        Text("the schema itself is wrong", "スキーマ自体に誤りがある"),
+        Text(
+            "mend forward with a new migration; `migrate down` is refused on protected environments",
+            "新しいマイグレーションで前に直す。保護された環境では `migrate down` は拒否される",
+        ),
+    ),
+    Condition(
+        Text("data was destroyed", "データが失われた"),
+        Text(
+            "stop writes, restore from the restore point of the deploy, then mend forward",
+            "書き込みを止め、デプロイ時の復元ポイントから戻し、その後で前に直す",
+        ),
+    ),
+)
+
+
+def guard_steps(
+    target: Target, *, env: str, protected: bool, evidence: EvidenceStore | None, restore: RestorePoint | None
+) -> tuple[Step, ...]:
+    """The steps before `migrate`: fresh evidence on protected environments, a restore point where one can be made."""
+    steps: list[Step] = []
+    if protected:
+        steps.append(_evidence_step(target, env, evidence))
+    if restore is not None:
+        steps.append(_restore_step(target, restore))
+    return tuple(steps)
+
+
+def _evidence_step(target: Target, env: str, evidence: EvidenceStore | None) -> Step:
+    async def look(_: StepContext) -> Observed:
+        return await asyncio.to_thread(_proven, target, env, evidence)
+
+    async def act(_: StepContext) -> None:
+        """Only a rehearsal can bring the evidence."""
+        raise _no_evidence(env, await asyncio.to_thread(_pending, target))
+
+    return Step(
+        id="migration-evidence",
+        title=Text("these migrations were rehearsed", "同じマイグレーションのリハーサル記録がある"),
+        area="migrations",
+        observe=look,
+        apply=act,
+        verify=look,
+        command="dodai rehearse --record " + env,
+    )
+
+
+def _restore_step(target: Target, restore: RestorePoint) -> Step:
+    def look(context: StepContext) -> Observed:
+        if not _pending(target):
+            return Observed("done", "nothing is pending")
+        name = restore_name(context)
+        return Observed("done", f"`{name}`") if restore.exists(name) else Observed("needed", f"`{name}` is not there")
+
+    async def look_later(context: StepContext) -> Observed:
+        return await asyncio.to_thread(look, context)
+
+    async def act(context: StepContext) -> None:
+        await asyncio.to_thread(restore.make, restore_name(context))
+
+    return Step(
+        id="restore-point",
+        title=Text("make a restore point", "復元ポイントを作成"),
+        area="migrations",
+        observe=look_later,
+        apply=act,
+        verify=look_later,
+        on_failure="fix_forward",
+        timeout_s=600.0,
+        command="dodai status",
+    )
+
+
+def restore_name(context: StepContext) -> str:
+    """The name of a deploy's restore point; the same when the plan is resumed."""
+    return f"dodai-{context.plan_id}"
+
+
+def _pending(target: Target) -> tuple[Migration, ...]:
+    migrations = files_of(target).sound()
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        return apply.pending(migrations, ledger.read(conn, target.policy)).migrations
+    finally:
+        conn.close()
+
+
+def _proven(target: Target, env: str, evidence: EvidenceStore | None) -> Observed:
+    pending = _pending(target)
+    if not pending:
+        return Observed("done", "nothing is pending")
+    found = fresh(evidence.rehearsals(env) if evidence else (), pending, target.policy)
+    if found is None:
+        raise _no_evidence(env, pending)
+    return Observed("done", f"rehearsal `{found.id}`, {found.age_s / 60:.0f} min ago")
+
+
+def fresh(found: Sequence[Evidence], pending: Sequence[Migration], policy: MigrationsPolicy) -> Evidence | None:
+    """The youngest good rehearsal of exactly these files, in this order, not older than `[migrations].evidence_age`."""
+    wanted = tuple(migration.raw_sha256 for migration in pending)
+    good = [e for e in found if e.pending == wanted and e.outcome == "done" and e.age_s <= policy.evidence_age_s]
+    return min(good, key=lambda e: e.age_s, default=None)
+
+
+def _no_evidence(env: str, pending: Sequence[Migration]) -> DodaiError:
+    message = f"`{env}` has no fresh rehearsal of the {len(pending)} pending migrations"
+    fix = codes.EVIDENCE_NEEDED.fix.en.replace("ENV", env)
+    return DodaiError(codes.EVIDENCE_NEEDED, message, fix, exit_code=1)
