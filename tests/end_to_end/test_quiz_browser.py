@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from tests.end_to_end.npm_package import installed
 from tests.optional_parts import find
 from tests.quiz.fixtures import migrated, postgres, quiz  # noqa: F401
 from tests.quiz.stack import Stack
@@ -19,7 +18,6 @@ pytestmark = pytest.mark.optional_part("chromium")
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / ".dodai" / "reports" / "screenshots"
-AXE = "axe-core@4.14.1"
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -296,15 +294,8 @@ def test_refusal_is_shown_in_the_page_and_keeps_what_was_chosen(wide):
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The source of axe-core, from npm, kept in .dodai between runs."""
-    folder = ROOT / ".dodai" / "npm"
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        npm = shutil.which("npm")
-        command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return script.read_text("utf-8")
+    """The source of axe-core."""
+    return (installed("axe-core", "4.14.1") / "axe.min.js").read_text("utf-8")
 
 
 @pytest.mark.optional_part("npm")
