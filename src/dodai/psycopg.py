@@ -42,6 +42,8 @@ _VERBS = frozenset(
         " LOCK LISTEN NOTIFY CREATE ALTER DROP TRUNCATE EXPLAIN REFRESH VACUUM ANALYZE",
     )
 )
+_MARGIN_S = 0.02
+"""A statement ends this long before its request's deadline, so that there is time to say so."""
 _TIMEOUTS = ("57014", "55P03", "25P03")
 """query_canceled, lock_not_available, idle_in_transaction_session_timeout (PostgreSQL appendix A)."""
 _SERVER_CLASSES = ("08", "53", "57", "58", "XX")
@@ -72,7 +74,7 @@ class _Watched:
             dependency=self.dependency,
             span_id=context.next_span_id(),
             seconds=seconds,
-            outcome=_outcome(error),
+            outcome=_outcome(error, context),
             **fields,
         )
 
@@ -90,7 +92,7 @@ class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
         try:
             if context.deadline is None:
                 return await super().wait(gen, *args, **kwargs)
-            async with asyncio.timeout(max(0.0, context.deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, context.deadline - time.monotonic() - _MARGIN_S)):
                 return await super().wait(gen, *args, **kwargs)
         except BaseException as caught:
             error = caught
@@ -150,11 +152,15 @@ def _operation(gen: Generator[Any, Any, Any]) -> str:
     return verb if verb in _VERBS else "OTHER"
 
 
-def _outcome(error: BaseException | None) -> Outcome:
+def _outcome(error: BaseException | None, context: RequestContext) -> Outcome:
     if error is None:
         return "ok"
-    if isinstance(error, TimeoutError | asyncio.CancelledError):
-        return "timeout" if isinstance(error, TimeoutError) else "client_gone"
+    if isinstance(error, asyncio.CancelledError):
+        # a server that cancels at the deadline may be faster than our own timeout
+        left = None if context.deadline is None else context.deadline - time.monotonic()
+        return "timeout" if left is not None and left <= _MARGIN_S else "client_gone"
+    if isinstance(error, TimeoutError):
+        return "timeout"
     state = getattr(error, "sqlstate", None)
     if state in _TIMEOUTS:
         return "timeout"

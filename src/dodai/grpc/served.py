@@ -13,6 +13,7 @@ from dodai.grpc.metadata import incoming, rpc_name
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime
 
+_MARGIN_S = 0.01
 _STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
 
 
@@ -58,7 +59,7 @@ class Served:
     def cancelled_status(self, servicer_context: Any) -> str:
         """Which of the two cancellations it was: the deadline's, or the caller's."""
         remaining = servicer_context.time_remaining()
-        return "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0.0 else "CANCELLED"
+        return "DEADLINE_EXCEEDED" if remaining is not None and remaining <= _MARGIN_S else "CANCELLED"
 
 
 def status_name(code: Any, default: str) -> str:
