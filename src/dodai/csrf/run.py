@@ -1,17 +1,23 @@
-"""The drills of CSRF protection: what a hostile page can send, through the real edge."""
+"""What runs against a whole environment: the probe of a deploy, and the drill of what a hostile page can send."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
+from dodai.core.errors import DodaiError
 from dodai.core.page import Text
+from dodai.csrf import codes
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy
 from dodai.engine.drill import Drill, DrillResult, Response, Stage
+from dodai.engine.plan import Observed, Step, StepContext
 
 FOREIGN = "https://attacker.example"
+
+Request = Callable[..., Awaitable[Response]]
+"""`await request(method, path, headers=…)` through the edge, by a client that keeps cookies."""
 
 
 def drills(policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Drill, ...]:
@@ -70,3 +76,51 @@ def _tampered(token: str) -> str:
     """The token with one character of its signature changed."""
     middle = len(token) - 8
     return token[:middle] + ("A" if token[middle : middle + 1] != "A" else "B") + token[middle + 1 :]
+
+
+async def probe(request: Request, policy: CsrfPolicy, origin: str) -> str:
+    """The request id of a valid POST from `origin` that passed edge and middleware; DOD185 when it was refused.
+
+    The path is reserved and never reaches the app, so nothing is changed.
+    """
+    issued = await request("GET", REFRESH_PATH, headers={"origin": origin, "accept": "application/json"})
+    if issued.status_code != 200:
+        raise _refused(f"`{REFRESH_PATH}` answered {issued.status_code}", issued)
+    sent = {"origin": origin, "accept": "application/json", policy.header: json.loads(issued.text)["token"]}
+    answer = await request("POST", PROBE_PATH, headers=sent)
+    if answer.status_code != 204:
+        raise _refused(f"a valid POST from `{origin}` to `{PROBE_PATH}` was answered {answer.status_code}", answer)
+    return str(answer.headers.get("x-request-id", ""))
+
+
+def probe_step(request: Request, policy: CsrfPolicy, origin: str, *, needs: tuple[str, ...] = ()) -> Step:
+    """The step of a deploy that proves that edge and app agree on the origin, before visitors find out."""
+
+    async def observe(_: StepContext) -> Observed:
+        return Observed("needed", "asked anew by every deploy")
+
+    async def apply(_: StepContext) -> None:
+        """Asking is the verification; there is nothing to change."""
+
+    async def verify(context: StepContext) -> Observed:
+        request_id = await probe(request, policy, origin)
+        context.note(f"a form of {origin} passes edge and app, request {request_id}")
+        return Observed("done", f"request {request_id}")
+
+    return Step(
+        id="csrf-probe",
+        title=Text("a form of the public origin passes edge and app", "公開オリジンのフォームがエッジとアプリを通る"),
+        area="csrf",
+        observe=observe,
+        apply=apply,
+        verify=verify,
+        needs=needs,
+        timeout_s=15.0,
+        inputs={"origin": origin, "path": PROBE_PATH},
+    )
+
+
+def _refused(message: str, answer: Response) -> DodaiError:
+    request_id = str(answer.headers.get("x-request-id", ""))
+    details = (f"request {request_id}: `dodai trace {request_id}`",) if request_id else ()
+    return DodaiError(codes.PROBE_REFUSED, message, codes.PROBE_REFUSED.fix.en, details=details)
