@@ -10,6 +10,7 @@ from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.engine.outcome import Outcome
 from dodai.migrations.apply import status
 from dodai.migrations.ports import Target
+from dodai.migrations.run.database_drills import database_drills
 
 BROKEN = b"""-- +goose Up
 CREATE TABLE rehearsal_first (id int);
@@ -33,6 +34,7 @@ def drills(target: Target) -> tuple[Drill, ...]:
             "the deploy fails at `migrate`, nothing of the file is applied, the old release serves",
             partial(_broken, target),
         ),
+        *database_drills(target),
     )
 
 
