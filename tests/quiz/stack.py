@@ -148,10 +148,13 @@ def listens(host: str, port: int) -> bool:
 
 
 def wait_for(
-    condition: Callable[[], bool], what: Callable[[], str], child: subprocess.Popen[bytes] | None = None
+    condition: Callable[[], bool],
+    what: Callable[[], str],
+    child: subprocess.Popen[bytes] | None = None,
+    within_s: float = START_S,
 ) -> None:
     """Returns when `condition` holds; fails with `what` was waited for when time is over or the child has left."""
-    end = time.monotonic() + START_S
+    end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end or (child is not None and child.poll() is not None):
             raise AssertionError(f"waited in vain until {what()}")
