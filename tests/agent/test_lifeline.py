@@ -25,7 +25,7 @@ PRINTS_SIGNALS = (
 class Shim:
     """A lifeline with a command, and the write end of its pipe."""
 
-    def __init__(self, *command, options=()):
+    def __init__(self, *command, options=(), groups=None):
         read, self.pipe = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", lifeline.__file__, "--fd", str(read), *options, "--", *command],
@@ -33,6 +33,7 @@ class Shim:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            extra_groups=groups,
         )
         os.close(read)
 
@@ -52,8 +53,8 @@ class Shim:
 def run():
     shims = []
 
-    def start(*command, options=()):
-        shims.append(Shim(*command, options=options))
+    def start(*command, **more):
+        shims.append(Shim(*command, **more))
         return shims[-1]
 
     yield start
@@ -157,7 +158,8 @@ def test_the_command_inherits_neither_the_pipe_nor_blocked_signals(run):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_root_becomes_somebody_else_and_can_still_end_it(run):
     """User, group and no further groups; the death signal survives the change."""
-    shim = run("sh", "-c", "id -u; id -g; id -G; echo $$; exec sleep 600", options=("--uid", "65534", "--gid", "65533"))
+    options = ("--uid", "65534", "--gid", "65533")
+    shim = run("sh", "-c", "id -u; id -g; id -G; echo $$; exec sleep 600", options=options, groups=[7, 8])
     assert [shim.process.stdout.readline().strip() for _ in range(3)] == ["65534", "65533", "65533"]
     pid = int(shim.process.stdout.readline())
     shim.process.send_signal(signal.SIGKILL)

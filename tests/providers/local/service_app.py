@@ -103,7 +103,9 @@ def main():
     if exists("no-listen"):
         time.sleep(600)
     server = Server(("127.0.0.1", int(os.environ["PORT"])), Handler)
-    if not exists("ignore-term"):
+    if exists("exit-on-term"):
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    elif not exists("ignore-term"):
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     else:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -283,6 +283,19 @@ async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(site):
     assert (site.lines()[0]["outcome"], site.lines()[0]["status"]) == ("aborted", 200)
 
 
+async def test_an_answer_without_a_length_that_breaks_off_is_reset(site):
+    """To an HTTP/1.0 client the end of the connection is the end of the page: only a reset can tell it was not."""
+
+    async def half(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        await writer.drain()
+
+    site.behave = half
+    with pytest.raises(ConnectionError):
+        await site.raw(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+
+
 async def test_the_answer_streams(site):
     """Each part reaches the client before the next one is sent."""
     heard = asyncio.Event()

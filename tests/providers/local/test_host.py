@@ -30,6 +30,10 @@ async def connections(host):
     return (await host.status()).service("web").instances[0].connections
 
 
+async def draining(host):
+    return (await host.status()).service("web").instances[0].state == "draining"
+
+
 async def test_two_releases_run_side_by_side_and_the_stable_address_leads_to_the_switched_one(host, tree, serving):
     """Starting a release changes nothing for visitors; switching does."""
     await serving("r1")
@@ -151,6 +155,21 @@ async def test_requests_under_way_finish_before_the_old_release_ends(host, tree,
     assert (await slow).text == "r1"
 
 
+async def test_a_connection_made_before_the_stop_is_served_before_sigterm(host, tree, serving):
+    """A server that ends at once on SIGTERM loses nothing: it is not told before the last visitor is done."""
+    (tree / "exit-on-term").touch()
+    await serving("r1")
+    port = int((await host.address("web")).rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until_async(lambda: connections(host))
+    stopping = asyncio.ensure_future(host.stop("web", "r1", 10))
+    await until_async(lambda: draining(host))
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    await stopping
+
+
 async def test_a_service_that_ignores_sigterm_is_killed_when_its_drain_is_over(host, tree, serving):
     """A bound is a bound."""
     (tree / "ignore-term").touch()
@@ -238,6 +257,27 @@ async def test_a_host_killed_in_the_middle_of_its_work_leaves_nothing_behind(tmp
     assert (await again.probe("web", "r1", wait_s=10)).ready
     await again.down()
     assert not marked(folder)
+
+
+async def test_what_survives_its_host_and_its_shim_is_ended_by_the_next_host(tmp_path, tree):
+    """A grandchild in a session of its own, with nobody left to watch it, is recognised by its mark."""
+    folder = tmp_path / "env"
+    host = await open_host(folder, "test", detached=True)
+    shell = ServiceSpec(name="web", command=("sh", "-c", "setsid sleep 606 & exec sleep 602"))
+    instance = await host.start(shell, "r1", str(tree), {})
+    shim = parent_of(instance.pid)
+
+    def strays():
+        return [one for one in marked(folder) if text_of(f"/proc/{one}/cmdline") == "sleep\x00606\x00"]
+
+    stray = (await until(strays))[0]
+    pid = (await host.status()).pid
+    for victim, number in ((shim, signal.SIGSTOP), (pid, signal.SIGKILL), (shim, signal.SIGKILL)):
+        os.kill(victim, number)  # stopped first, for the shim would be quick to clean up after its host
+    await until(lambda: {one for one in marked(folder) if start_time(one)} == {stray})
+    again = await open_host(folder, "test", detached=True)
+    assert start_time(stray) is None
+    await again.down()
 
 
 async def test_killing_the_shim_ends_the_service_it_held(host, tree):

@@ -93,10 +93,10 @@ def test_a_repository_that_git_cannot_read_is_refused_rather_than_copied_whole(t
     assert (caught.value.code.id, caught.value.exit_code) == ("DOD366", 2)
 
 
-@pytest.mark.parametrize("target", ["/etc/hosts", "../outside", "web/../../outside"])
+@pytest.mark.parametrize("target", ["/etc/hosts", "../outside", "web/../../outside", "{source}/web/app.py"])
 def test_a_link_that_leads_out_of_the_tree_is_refused(trees, source, target):
-    """What a release needs is in the release."""
-    (source / "bad").symlink_to(target)
+    """What a release needs is in the release; an absolute link would lead to the source, not to the copy."""
+    (source / "bad").symlink_to(target.format(source=source))
     with pytest.raises(DodaiError) as caught:
         trees.publish(str(source))
     assert "`bad`" in caught.value.message

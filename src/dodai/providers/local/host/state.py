@@ -185,6 +185,9 @@ def end_leftovers(folder: Folder, bound_s: float = LEFT_BEHIND_S) -> int:
     for pid in left:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + DYING_S
+    while left and _marked(folder.mark) and time.monotonic() < end:
+        time.sleep(0.01)
     return len(left)
 
 
