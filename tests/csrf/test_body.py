@@ -195,7 +195,7 @@ def test_multipart_search_stops_at_the_first_chunk_when_the_token_stands_first()
 
 
 def test_multipart_token_behind_a_large_file_is_too_late():
-    """Half a MiB is held back at most; a token behind more than that is refused, and the message says where to put it."""
+    """A quarter of a MiB is held back at most; a token behind more than that is refused, and the message says where to put it."""
     _, body = multipart(("f", b"x" * 2_000_000, "f.bin"), ("csrf_token", b"abc"))
     chunks = [body[i : i + 65536] for i in range(0, len(body), 65536)]
     state, _, count = search(MULTIPART, *chunks)

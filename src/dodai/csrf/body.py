@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 SearchState = Literal["more", "found", "missing", "duplicated", "too_late", "unreadable"]
 
-BUFFER_BYTES = 512 * 1024
+BUFFER_BYTES = 256 * 1024
 """How much may be held back in front of the token, files included; what a refused upload can cost in memory."""
 
 _HEADER_BYTES = 16 * 1024

@@ -185,7 +185,7 @@ async def _find_token(
     while more and search.state == "more":
         message = await receive()
         if message["type"] == "http.disconnect":
-            return "disconnected", _replay(first + bytes(rest), receive, more=True, gone=True)
+            return "disconnected", _replay(first, rest, receive, more=True, gone=True)
         chunk, more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
         if len(first) + len(rest) + len(chunk) > limit and gate.policy.mode != "report":
             return TOO_LARGE
@@ -194,18 +194,22 @@ async def _find_token(
             rest += chunk
         else:
             first = chunk
-    read = first + bytes(rest) if rest else first
-    return gate.found_token(search.state, search.value, visitor), _replay(read, receive, more=more)
+    return gate.found_token(search.state, search.value, visitor), _replay(first, rest, receive, more=more)
 
 
-def _replay(body: bytes, receive: Receive, *, more: bool, gone: bool = False) -> Receive:
-    """A `receive` that first gives what was read already, as one message, then goes on where it was stopped."""
+def _replay(first: bytes, rest: bytearray, receive: Receive, *, more: bool, gone: bool = False) -> Receive:
+    """A `receive` that first gives what was read already, as one message, then goes on where it was stopped.
+
+    The pieces are joined only when the application asks: a refused upload is not copied.
+    """
     repeated = False
 
     async def replayed() -> Message:
         nonlocal repeated
         if not repeated:
             repeated = True
+            body = b"".join((first, rest)) if rest else first
+            rest.clear()
             return {"type": "http.request", "body": body, "more_body": more}
         return {"type": "http.disconnect"} if gone else await receive()
 

@@ -1,0 +1,128 @@
+"""The reserved paths and what templates call: fields, headers, meta and script, and what they cost when misused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tests.csrf.driver import APP, EVIL, NOW, Browser, Handler, call, guarded
+
+from dodai.core.request import current
+from dodai.csrf.enforce import csrf_field, csrf_headers, csrf_meta, csrf_token, install
+
+
+async def signed_on(**options) -> Browser:
+    """A visitor who has opened the form."""
+    browser = Browser(guarded(**options))
+    await browser.get()
+    return browser
+
+
+def handler(browser: Browser) -> Handler:
+    return browser.app.app
+
+
+async def test_probe_answers_204_behind_the_same_checks_and_never_reaches_the_app():
+    """A deploy can prove that edge and app agree on the origin without touching data."""
+    browser = await signed_on()
+    assert (await browser.post("/-/dodai/probe", site="", more=(("origin", APP),))).status == 204
+    assert (await browser.post("/-/dodai/probe", site="", more=(("origin", EVIL),))).json["error"]["code"] == "DOD150"
+    assert (await browser.post("/-/dodai/probe", body=b"")).json["error"]["code"] == "DOD151"
+    assert (await browser.post("/-/dodai/probe", more=(("content-length", "65537"),))).status == 413
+    assert handler(browser).calls == []
+
+
+async def test_refresh_gives_a_fresh_token_to_our_own_pages_only():
+    """The script of an open page gets a token; no other site can make the browser ask."""
+    browser = await signed_on()
+    own = await call(browser.app, "GET", "/-/dodai/csrf", browser.headers(("sec-fetch-site", "same-origin")))
+    assert own.header("cache-control") == "no-store"
+    assert own.header("access-control-allow-origin") is None
+    assert (await browser.post(token=own.json["token"])).status == 200
+    for site in ("cross-site", "same-site"):
+        foreign = await call(browser.app, "GET", "/-/dodai/csrf", browser.headers(("sec-fetch-site", site)))
+        assert (foreign.status, "token" in foreign.text.partition("fix")[0]) == (403, False)
+
+
+async def test_refresh_script_is_served_for_a_strict_content_security_policy():
+    """No inline script: the element points to our own path."""
+    answer = await call(guarded(), "GET", "/-/dodai/csrf?script")
+    assert answer.header("content-type").startswith("text/javascript")
+    assert "visibilitychange" in answer.text
+
+
+async def test_helpers_render_for_jinja2_htmx_and_fetch():
+    """Every helper works without an argument, and its output is not escaped twice."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True)
+    install(environment)
+    template = environment.from_string(
+        "<form>{{ csrf_field() }}</form><div hx-headers='{{ csrf_headers() }}'></div>{{ csrf_meta() }}"
+    )
+
+    async def page(scope, receive, send):
+        text = template.render()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    answer = await call(guarded(page, field="csrfToken"), "GET", "/")
+    assert re.search(r'<input type="hidden" name="csrfToken" value="d1\.[^"]{100}">', answer.text)
+    assert re.search(r"hx-headers='\{&quot;x-csrf-token&quot;: &quot;d1\.", answer.text)
+    assert re.search(
+        r'<meta name="csrf-token" content="d1\.[^"]{100}"><script src="/-/dodai/csrf\?script" defer>', answer.text
+    )
+
+
+async def test_helpers_take_the_request_of_the_framework():
+    """Inside a thread or a task without context the request can be given."""
+    seen = []
+
+    async def page(request):
+        seen.extend([csrf_token(request), csrf_field(request.scope), csrf_headers(request), csrf_meta(request)])
+        return PlainTextResponse("ok")
+
+    await call(guarded(Starlette(routes=[Route("/", page)])), "GET", "/")
+    assert len(seen) == 4
+
+
+def test_token_outside_a_request_is_a_coded_error():
+    """The message says what to wrap."""
+    from dodai.core.errors import DodaiError
+
+    assert current() is None
+    with pytest.raises(DodaiError) as caught:
+        csrf_token()
+    assert caught.value.code.id == "DOD183"
+
+
+async def test_token_after_the_response_began_is_a_coded_error():
+    """A cookie that can no longer be set would make the token worthless; the developer is told."""
+    from dodai.core.errors import DodaiError
+
+    async def late(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        csrf_token()
+
+    with pytest.raises(DodaiError) as caught:
+        await call(guarded(late), "GET", "/")
+    assert caught.value.code.id == "DOD182"
+
+
+async def test_lifespan_passes_through():
+    """The layer has nothing to say about anything but requests."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["type"])
+
+    await guarded(app)({"type": "lifespan"}, None, None)
+    assert seen == ["lifespan"]
+
+
+def test_clock_of_the_tests_is_the_one_of_the_vectors():
+    """The exemption test counts days from this instant."""
+    assert NOW == 1_795_000_000
