@@ -1,0 +1,115 @@
+"""The example application, judged by the commands that the rows of the plan name, and spoiled until they go red."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dodai.wiring.drills import known_drills
+from dodai.wiring.project import Project
+
+QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz"
+MIGRATIONS = "db/migrations"
+
+
+def dodai(folder: Path, *words: str) -> tuple[int, dict]:
+    """The exit code of a command in the folder, and the document it prints."""
+    argv = [sys.executable, "-m", "dodai", *words, "--json"]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def found(document: dict) -> set[str]:
+    return {finding["code"] for finding in document["findings"]}
+
+
+@pytest.fixture
+def quiz(tmp_path) -> Path:
+    """A copy that a test may spoil."""
+    skipped = shutil.ignore_patterns(".dodai", "node_modules", "__pycache__", ".*_cache")
+    return shutil.copytree(QUIZ, tmp_path / "quiz", ignore=skipped)
+
+
+def replace(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        text = (folder / path).read_text("utf-8")
+        assert old in text
+        (folder / path).write_text(text.replace(old, new, 1), "utf-8")
+
+    return spoil
+
+
+def add(path: str, text: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        (folder / path).write_text(text, "utf-8")
+
+    return spoil
+
+
+def test_every_state_changing_route_of_the_example_is_protected():
+    """12 routes of different kinds, each probed: missing, tampered, foreign, expired, cross-site and valid."""
+    code, document = dodai(QUIZ, "routes")
+    summary = document["summary"]
+    assert (code, summary["coverage"], summary["unprotected"], summary["unknown"]) == (0, 1.0, 0, 0)
+    assert summary["stateChanging"] >= 10
+    proven = [route for route in document["routes"] if route["verdict"] == "protected"]
+    for route in proven:
+        probes = route["probes"]
+        assert all(
+            probes[name]["status"] == 403 for name in ("missing", "tampered", "foreign", "expired", "cross_site")
+        )
+        assert not any(probes[name]["reached"] for name in ("missing", "tampered", "foreign", "expired", "cross_site"))
+        assert all(probe["requestId"] for probe in probes.values())
+        assert probes["valid"]["reached"]
+
+
+def test_every_form_of_the_example_carries_a_token():
+    """Hidden fields, and headers where a script sends the form."""
+    _, document = dodai(QUIZ, "routes")
+    forms = document["summary"]["forms"]
+    assert (forms["coverage"], forms["unprotected"], forms["unknown"]) == (1.0, 0, 0)
+    assert forms["stateChanging"] >= 10
+
+
+@pytest.mark.parametrize("area", ["csrf", "migrations", "operations"])
+def test_the_example_is_clean_and_nothing_about_it_is_unknown(area):
+    """A green check of an area means that all its rules were judged."""
+    code, document = dodai(QUIZ, "check", area)
+    assert (code, document["findings"], document["unknown"]) == (0, [], [])
+    assert document["judged"]
+
+
+def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_that_exists():
+    """What resolves a known limitation is something that can turn red."""
+    project = Project.find(QUIZ / "dodai.toml")
+    named = {row["resolved_by"] for row in project.manifest.data["limitation"]} - {""}
+    judged = {code for area in ("csrf", "migrations", "operations") for code in dodai(QUIZ, "check", area)[1]["judged"]}
+    drills = {drill.id for drill in known_drills(project, lambda: "")}
+    assert named
+    assert named <= judged | drills
+
+
+@pytest.mark.parametrize(
+    ("area", "spoil", "code"),
+    [
+        ("csrf", replace("web/app.py", "app = dodai.asgi.wrap(build(", "app = (lambda app, **_: app)(build("), "DOD101"),
+        ("csrf", replace("web/templates/me.html", "{{ csrf_field() }}", ""), "DOD102"),
+        ("csrf", replace("dodai.toml", 'expires = "2027-11-30"', 'expires = "2020-01-01"'), "DOD105"),
+        ("migrations", add(f"{MIGRATIONS}/20261005090000_again.sql", "-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 1;\n"), "DOD202"),
+        ("migrations", add(f"{MIGRATIONS}/20990101000000_bad.sql", "-- +goose Up\nSELECT nothing;\n-- +goose Down\nSELECT 1;\n"), "DOD208"),
+        ("migrations", add(f"{MIGRATIONS}/20990101000000_bad.sql", "-- +goose Up\nCREATE TABLE a (b int);\n-- +goose Down\nSELECT 1;\n"), "DOD210"),
+    ],
+    ids=["middleware-removed", "field-removed", "exemption-expired", "duplicate-version", "does-not-apply", "down-forgets"],
+)  # fmt: skip
+def test_a_spoiled_example_turns_the_gate_red(quiz, area, spoil, code):
+    """Exit 1, and a finding with the code of what was spoiled."""
+    spoil(quiz)
+    exit_code, document = dodai(quiz, "check", area)
+    assert exit_code == 1
+    assert code in found(document)
