@@ -113,7 +113,7 @@ class Quiz(QuizServicer):
         if stands is None:
             await _not_found(context)
         if stands != request.decision:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the report was decided otherwise before")
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the report was decided otherwise before")
         return pb.Done()
 
     async def _question_row(self, question: int, user: str | None, context: Call) -> Row:
@@ -128,7 +128,7 @@ class Quiz(QuizServicer):
         if not exists:
             await _not_found(context)
         if author != user:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only its author may change a question")
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, "only its author may change a question")
         return user
 
 
@@ -141,7 +141,7 @@ def _user() -> str | None:
 async def _signed_in(context: Call) -> str:
     user = _user()
     if user is None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this needs somebody who is signed in")
+        await _abort(context, grpc.StatusCode.UNAUTHENTICATED, "this needs somebody who is signed in")
     return user
 
 
@@ -164,13 +164,16 @@ async def _refuse(context: Call, problems: Iterable[rules.Problem]) -> NoReturn:
     found = [pb.Problem(field=problem.field, what=problem.what) for problem in problems]
     words = ", ".join(f"{problem.field}: {problem.what}" for problem in found)
     own = (PROBLEMS_KEY, pb.Problems(problems=found).SerializeToString())
-    trailing = (*(context.trailing_metadata() or ()), own)
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words, trailing)
-    raise AssertionError("abort raises")
+    await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, words, own)
 
 
 async def _not_found(context: Call) -> NoReturn:
-    await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such question")
+    await _abort(context, grpc.StatusCode.NOT_FOUND, "there is no such question")
+
+
+async def _abort(context: Call, code: grpc.StatusCode, words: str, *more: tuple[str, bytes]) -> NoReturn:
+    """Ends the call. What dodai has put into the trailing metadata (request id, release) stays there."""
+    await context.abort(code, words, (*(context.trailing_metadata() or ()), *more))
     raise AssertionError("abort raises")
 
 

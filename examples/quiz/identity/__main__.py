@@ -33,7 +33,7 @@ class MountedRequest(flask.Request):
     """The provider takes the host alone for its issuer; here the issuer has a path."""
 
     @cached_property
-    def host_url(self) -> str:  # type: ignore[override]
+    def host_url(self) -> str:
         return self.root_url
 
 
@@ -47,7 +47,7 @@ def provider() -> flask.Flask:
     app.request_class = MountedRequest
     app.debug = False
     # The provider wraps itself in a debugger that runs whatever it is sent; the application inside is enough.
-    app.wsgi_app = app.wsgi_app.app  # type: ignore[attr-defined]
+    app.wsgi_app = app.wsgi_app.app
     return app
 
 

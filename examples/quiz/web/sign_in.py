@@ -17,7 +17,6 @@ BACK = "back"
 async def sign_in(request: Request) -> Response:
     """Off to the identity provider. A form rather than a link: nobody else's page can start it for the visitor."""
     form = await request.form()
-    forget(request)
     request.session[BACK] = own_path(str(form.get("back", "")))
     return await at_hand(request).provider.send_there(request, f"{_origin(request)}/sign-in/done")
 
