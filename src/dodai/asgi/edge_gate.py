@@ -43,9 +43,9 @@ class EdgeGate:
         scope["headers"] = remaining
         return single and self.file is not None and self._knows(given, self.file)
 
-    def lets_pass(self, path: str, trusted: bool) -> bool:
-        """True for trusted requests, for liveness, and for everything when no key is configured."""
-        return trusted or self.file is None or path == LIVENESS_PATH
+    def lets_pass(self, path: str) -> bool:
+        """Whether a request that is not trusted may go on: for liveness, and everywhere when no key is configured."""
+        return self.file is None or path == LIVENESS_PATH
 
     def _knows(self, given: bytes, file: Path) -> bool:
         if self._matches(given):

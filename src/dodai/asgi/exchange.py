@@ -15,6 +15,7 @@ from dodai.runtime import Runtime
 _REQUEST_ID = b"x-request-id"
 _ID_LENGTH = len(_REQUEST_ID)
 _FRAMEWORK_500 = b"Internal Server Error"
+_OK: Outcome = "ok"
 CLIENT_CLOSED = 499
 
 
@@ -81,8 +82,17 @@ class Exchange:
         kind = message["type"]
         final = False
         if kind == "http.response.start":
-            message = self._start(message)
-            if self._held is not None:
+            self.status = status = message["status"]
+            self._first_byte = perf_counter()
+            headers = [
+                pair
+                for pair in message.get("headers", ())
+                if len(pair[0]) != _ID_LENGTH or pair[0].lower() != _REQUEST_ID
+            ]
+            headers.append((_REQUEST_ID, self._context.request_id.encode("ascii")))
+            message = {**message, "headers": headers}
+            if status == 500 and _is_bare_500(headers):
+                self._held = message
                 return
         elif kind == "http.response.body":
             final = not message.get("more_body", False)
@@ -133,7 +143,10 @@ class Exchange:
             context.error = error_name(error)
             context.stack = stack_of(error)
         ended = self._ended or perf_counter()
-        status, outcome = self._result(error)
+        if self._ended and self.status < 400 and not self._client_gone:
+            status, outcome = self.status, _OK
+        else:
+            status, outcome = self._result(error)
         line = self._runtime.line(context, "http", status=status, outcome=outcome, latency_s=ended - self._started)
         scope = self._scope
         method = scope["method"]
@@ -164,19 +177,6 @@ class Exchange:
         if self.status or error is not None:
             return self.status or CLIENT_CLOSED, "aborted"
         return 500, "server_error"
-
-    def _start(self, message: Message) -> Message:
-        """`message` with our id in place of any other; held back when it is a framework's own answer to a failure."""
-        self.status = message["status"]
-        self._first_byte = perf_counter()
-        headers = [
-            pair for pair in message.get("headers", ()) if len(pair[0]) != _ID_LENGTH or pair[0].lower() != _REQUEST_ID
-        ]
-        headers.append((_REQUEST_ID, self._context.request_id.encode("ascii")))
-        message = {**message, "headers": headers}
-        if self.status == 500 and _is_bare_500(headers):
-            self._held = message
-        return message
 
 
 def _is_bare_500(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -67,12 +67,10 @@ class Layer:
         exchange = Exchange(self.runtime, context, scope, receive, send, started)
         token = bind(context)
         try:
-            if self._gate.lets_pass(scope["path"], trusted):
+            if trusted or self._gate.lets_pass(scope["path"]):
                 await self._inner(scope, exchange.receive, exchange.send)
-                if exchange.holds:
-                    await exchange.release_held()
-                if not exchange.answered:
-                    await self._failed(NoResponseError(), scope, exchange, context)
+                if not exchange.written:
+                    await self._settle(scope, exchange, context)
             else:
                 await send_refusal(scope, exchange.send, context, _NO_EDGE)
         except Exception as error:  # noqa: BLE001 - the outermost layer answers for everything inside it
@@ -81,8 +79,16 @@ class Layer:
             exchange.finish(error)
             raise
         finally:
-            exchange.finish()
+            if not exchange.written:
+                exchange.finish()
             unbind(token)
+
+    async def _settle(self, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
+        """After a return without a complete answer: what was held was meant, and no answer at all is a failure."""
+        if exchange.holds:
+            await exchange.release_held()
+        if not exchange.answered:
+            await self._failed(NoResponseError(), scope, exchange, context)
 
     async def _failed(self, error: Exception, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
         """Answer 500, 503 or 504 if nothing has left yet; else make the server cut the connection.
@@ -111,7 +117,7 @@ class Layer:
         conversation = Conversation(self.runtime, context, scope, receive, send, started)
         token = bind(context)
         try:
-            if self._gate.lets_pass(scope["path"], trusted):
+            if trusted or self._gate.lets_pass(scope["path"]):
                 await self._inner(scope, conversation.receive, conversation.send)
             else:
                 await deny_handshake(scope, conversation.send, context, _NO_EDGE)

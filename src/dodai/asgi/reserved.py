@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from dodai.asgi.answer import send_refusal
 from dodai.asgi.types import App, Receive, Scope, Send
 from dodai.core.refusal import BODY_TOO_LARGE, RESERVED_PATH, Refusal
@@ -20,10 +22,13 @@ def reserve(app: App) -> App:
     path is refused with 404.
     """
 
-    async def reserved(scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_reserved(scope.get("path", "")):
-            await app(scope, receive, send)
-        elif scope["type"] == "websocket":
+    def reserved(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # No coroutine of its own for all the requests that are the application's.
+        inside = scope.get("path", "").startswith(PREFIX) and is_reserved(scope["path"])
+        return answer(scope, receive, send) if inside else app(scope, receive, send)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["path"] == PROBE_PATH and scope["method"] == "POST":
             await _probe(scope, receive, send)

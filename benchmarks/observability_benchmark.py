@@ -1,0 +1,325 @@
+"""What one request costs beside its peers, and how long `dodai trace` takes among millions of lines.
+
+Peers come from the `bench` extra; one that is not installed is left out. `DODAI_BENCH_LINES` (default 10,000,000) sets
+how many lines the lookup has to find its request among.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results import record, spread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+import dodai.asgi
+from dodai.core.request import format_request_id
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.observability.segment import seal_all
+from dodai.runtime import RuntimeConfig
+
+ROUNDS = 15
+REQUESTS = 1000
+EDGE_KEY = b"edge-key-0123456789"
+CSRF_KEYS = "abcd:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"
+HEADERS = [
+    (b"host", b"quiz.example"),
+    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    (b"accept", b"text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"),
+    (b"accept-language", b"ja,en;q=0.7"),
+    (b"accept-encoding", b"gzip, deflate, br"),
+    (b"sec-fetch-site", b"same-origin"),
+    (b"cookie", b"session=abcdefghijklmnopqrstuvwxyz"),
+]
+FROM_EDGE = [
+    (b"x-edge-key", EDGE_KEY),
+    (b"x-request-id", b"01a20a154cc271afb17c548fca6d98ca"),
+    (b"traceparent", b"00-01a20a154cc271afb17c548fca6d98ca-b7ad6b7169203331-01"),
+    (b"x-forwarded-for", b"203.0.113.9"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    id: str
+    build: Callable[[Path], Any]
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    budget: str = ""
+
+
+async def hello(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+def bare(_: Path) -> Any:
+    return Starlette(routes=[Route("/hello/{name}", hello)])
+
+
+def dodai_layers(folder: Path, *, stdout: bool = False, edge: bool = False, csrf: bool = False) -> Any:
+    key = folder / "edge.key"
+    key.write_bytes(EDGE_KEY)
+    config = RuntimeConfig(
+        service="web",
+        env="bench",
+        release="r1",
+        state=folder,
+        policy=ObservabilityPolicy(stdout=stdout),
+        edge_key_file=key if edge else None,
+        csrf_keys=CSRF_KEYS if csrf else "",
+        origins=("https://quiz.example",) if csrf else (),
+    )
+    return dodai.asgi.wrap(bare(folder), config=config)
+
+
+def correlation_id(folder: Path) -> Any:
+    from asgi_correlation_id import CorrelationIdMiddleware
+
+    return CorrelationIdMiddleware(bare(folder))
+
+
+def structlog_line(folder: Path) -> Any:
+    import orjson
+    import structlog
+
+    stream = (folder / "structlog.jsonl").open("ab")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        logger_factory=structlog.BytesLoggerFactory(file=stream),
+        cache_logger_on_first_use=True,
+    )
+    log = structlog.get_logger()
+
+    def write(**fields: Any) -> None:
+        log.info("request", **fields)
+
+    return LineMiddleware(bare(folder), write)
+
+
+def python_json_logger(folder: Path) -> Any:
+    from pythonjsonlogger.json import JsonFormatter
+
+    handler = logging.FileHandler(folder / "logger.jsonl")
+    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("bench")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    return LineMiddleware(bare(folder), lambda **fields: log.info("request", extra=fields))
+
+
+def instrumentator(folder: Path) -> Any:
+    from prometheus_client import CollectorRegistry
+    from prometheus_fastapi_instrumentator import Instrumentator
+
+    app = bare(folder)
+    Instrumentator(registry=CollectorRegistry()).instrument(app)
+    return app
+
+
+def otel(folder: Path, inner: Any = None) -> Any:
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Nowhere(SpanExporter):
+        def export(self, _spans: Any) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    return OpenTelemetryMiddleware(inner or bare(folder), tracer_provider=provider)
+
+
+def typical(folder: Path) -> Any:
+    from asgi_correlation_id import CorrelationIdMiddleware
+
+    app = instrumentator(folder)
+    line = structlog_line(folder)
+    line.app = app
+    return otel(folder, CorrelationIdMiddleware(line))
+
+
+class LineMiddleware:
+    """What teams write by hand around a logger: one line per request with status and duration."""
+
+    def __init__(self, app: Any, write: Callable[..., None]) -> None:
+        self.app = app
+        self.write = write
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def watched(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            took = (time.perf_counter() - began) * 1000
+            self.write(method=scope["method"], path=scope["path"], status=status, latency_ms=took)
+
+
+CASES = (
+    Case("bare Starlette", bare),
+    Case("dodai: observability", dodai_layers, budget="≤ 10"),
+    Case("dodai: observability + stdout copy", lambda folder: dodai_layers(folder, stdout=True)),
+    Case("dodai: observability behind the edge", lambda folder: dodai_layers(folder, edge=True), tuple(FROM_EDGE)),
+    Case("dodai: all layers", lambda folder: dodai_layers(folder, edge=True, csrf=True), tuple(FROM_EDGE), "≤ 15"),
+    Case("asgi-correlation-id (id only)", correlation_id),
+    Case("structlog + orjson (line only)", structlog_line),
+    Case("python-json-logger (line only)", python_json_logger),
+    Case("prometheus-fastapi-instrumentator", instrumentator),
+    Case("OTel ASGI, traces", otel),
+    Case("OTel + instrumentator + correlation id + structlog", typical),
+)
+
+
+def scope(headers: tuple[tuple[bytes, bytes], ...]) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/hello/taro",
+        "raw_path": b"/hello/taro",
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "server": ("127.0.0.1", 80),
+        "client": ("203.0.113.9", 5000),
+        "headers": [*HEADERS, *headers],
+    }
+
+
+async def receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def send(_: Any) -> None:
+    return None
+
+
+async def cpu_us(app: Callable[..., Awaitable[None]], headers: tuple[tuple[bytes, bytes], ...]) -> float:
+    scopes = [scope(headers) for _ in range(REQUESTS)]
+    began = time.process_time()
+    for each in scopes:
+        await app(each, receive, send)
+    return (time.process_time() - began) * 1e6 / REQUESTS
+
+
+async def requests(folder: Path) -> None:
+    apps: dict[str, tuple[Case, Any]] = {}
+    missing = []
+    for case in CASES:
+        own = folder / case.id.replace(" ", "-").replace("/", "-")
+        own.mkdir()
+        try:
+            apps[case.id] = (case, case.build(own))
+        except ImportError as error:
+            missing.append(f"{case.id} ({error.name})")
+    times: dict[str, list[float]] = {name: [] for name in apps}
+    for _ in range(ROUNDS):
+        for name, (case, app) in apps.items():
+            times[name].append(await cpu_us(app, case.headers))
+    base = min(times["bare Starlette"])
+    mine = min(times["dodai: observability"]) - base
+    rows = []
+    for name, (case, _) in apps.items():
+        added = min(times[name]) - base
+        rows.append((name, f"{min(times[name]):.1f}", f"{added:.1f}", f"{added / mine:.1f}", case.budget))
+    notes = f"Minimum of {ROUNDS} interleaved rounds of {REQUESTS} requests, CPU time of the process."
+    notes += f" Not installed here: {', '.join(missing)}." if missing else ""
+    record(
+        "observability-request", "One GET in process", ("stack", "µs", "added µs", "× dodai", "budget µs"), rows, notes
+    )
+
+
+def lookups(folder: Path, count: int) -> None:
+    minted, foreign = generate(folder / "lines", count)
+    began = time.perf_counter()
+    sealed = seal_all(str(folder / "lines"))
+    sealing = time.perf_counter() - began
+    dodai = [
+        sys.executable,
+        "-c",
+        "import sys; from dodai.observability.trace import main; sys.exit(main(sys.argv[1:]))",
+    ]
+    rows = []
+    for name, wanted in (("minted id", minted), ("foreign id", foreign)):
+        walls = [wall_ms([*dodai, wanted, "--state", str(folder)]) for _ in range(ROUNDS)]
+        rows.append((f"`dodai trace`, {name}", spread(walls, "ms"), "< 100"))
+    if grep := shutil.which("grep"):
+        command = f"{grep} -F {minted} {folder}/lines/*.jsonl"
+        rows.append(("`grep -F`", spread([wall_ms(["sh", "-c", command]) for _ in range(3)], "ms"), ""))
+    size = sum(path.stat().st_size for path in (folder / "lines").glob("*.jsonl")) / 1e9
+    notes = f"{count:,} lines, {size:.1f} GB in {sealed} segments; sealing took {sealing / sealed:.2f} s a segment."
+    record("observability-trace", "One request among many, whole process", ("lookup", "wall", "budget ms"), rows, notes)
+
+
+def generate(lines: Path, count: int) -> tuple[str, str]:
+    """Segments of 200,000 lines, five lines a request; returns a minted and a foreign id from the middle."""
+    lines.mkdir(parents=True)
+    draw = random.Random(7)
+    start, per_segment = 1_795_000_000_000, 200_000
+    body = (
+        b'{"ts":%.3f,"v":1,"type":"http","service":"web","instance":"1234.abcdef","version":"r42","env":"production",'
+        b'"requestId":"%s","traceId":"%s","spanId":"eeb3a76100fd0000","parentSpanId":"b7ad6b7169203331","status":200,'
+        b'"outcome":"ok","latencyMs":12.345,"userId":"user-1234","method":"GET","route":"/questions/{question}"}\n'
+    )
+    minted = foreign = ""
+    for first in range(0, count, per_segment):
+        rows = []
+        for index in range(first, min(first + per_segment, count), 5):
+            at = start + index
+            request_id = format_request_id(at, draw.getrandbits(74))
+            if index >= count // 2 and not minted:
+                minted = request_id
+            elif index >= count // 2 and not foreign:
+                request_id = foreign = "order-7788990011"
+            raw = request_id.encode()
+            rows += [body % ((at + delay) / 1000, raw, raw) for delay in range(5)]
+        end = start + first + per_segment
+        (lines / f"web-1234.abcdef-1234-{start + first:013d}-{end:013d}.jsonl").write_bytes(b"".join(rows))
+    return minted, foreign
+
+
+def wall_ms(argv: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - began) * 1000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="dodai-bench-") as name:
+        asyncio.run(requests(Path(name)))
+        lookups(Path(name) / "state", int(os.environ.get("DODAI_BENCH_LINES", "10000000")))
+
+
+if __name__ == "__main__":
+    main()
