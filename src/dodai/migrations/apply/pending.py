@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from dodai.migrations.ledger import State
 from dodai.migrations.migration import Migration
 
 TRANSACTION_WORDS = ("begin", "commit", "rollback", "abort", "end")
+_WORD = re.compile(r"\b(?:begin|commit|rollback|abort|end|start|prepare)\b", re.IGNORECASE)
+"""Without one of these words there is nothing to look at more closely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ def transaction_control(migration: Migration) -> tuple[int, str] | None:
     """Line and text of the first statement that begins or ends a transaction in a transactional file."""
     if migration.transactional:
         for statement in (*migration.up, *migration.down):
+            if not _WORD.search(statement.sql):
+                continue
             for span in sql.statements(statement.sql):
                 if _controls_transaction(span.text):
                     return statement.line + span.line - 1, span.text
