@@ -108,6 +108,16 @@ async def test_doubled_cookie_is_refused_and_replaced_on_the_next_page():
     assert (await browser.get()).cookie.startswith("__Host-dodai-csrf=")
 
 
+@pytest.mark.parametrize("before", ["\x0c", "\x0b", "\x1f", "\xa0", "\x85", "\r", "\n", "\x00"])
+async def test_cookie_whose_name_only_looks_like_ours_is_not_ours(before):
+    """A browser lets a sub-domain set such a name; whoever strips more than spaces takes it for `__Host-`."""
+    attacker = await signed_on()
+    victim = Browser(attacker.app, cookie=before + attacker.cookie)
+    answer = await victim.post(token=attacker.token, site="")
+    assert (answer.status, handler(victim).calls) == (403, [])
+    assert (await victim.get()).cookie
+
+
 async def test_token_in_the_query_string_is_never_read():
     """A token in a URL ends up in logs; it does not count."""
     browser = await signed_on()

@@ -10,8 +10,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.csrf.driver import APP, EVIL, NOW, Browser, Handler, call, guarded
 
+from dodai.core.errors import DodaiError
 from dodai.core.request import current
-from dodai.csrf.enforce import csrf_field, csrf_headers, csrf_meta, csrf_token, install
+from dodai.csrf.enforce import csrf_field, csrf_headers, csrf_meta, csrf_token, install, session_subject
 
 
 async def signed_on(**options) -> Browser:
@@ -91,7 +92,6 @@ async def test_helpers_take_the_request_of_the_framework():
 
 def test_token_outside_a_request_is_a_coded_error():
     """The message says what to wrap."""
-    from dodai.core.errors import DodaiError
 
     assert current() is None
     with pytest.raises(DodaiError) as caught:
@@ -101,7 +101,6 @@ def test_token_outside_a_request_is_a_coded_error():
 
 async def test_token_after_the_response_began_is_a_coded_error():
     """A cookie that can no longer be set would make the token worthless; the developer is told."""
-    from dodai.core.errors import DodaiError
 
     async def late(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -126,3 +125,50 @@ async def test_lifespan_passes_through():
 def test_clock_of_the_tests_is_the_one_of_the_vectors():
     """The exemption test counts days from this instant."""
     assert NOW == 1_795_000_000
+
+
+@pytest.mark.parametrize(
+    ("cookie", "expected"),
+    [
+        ("session={good}", "ann"),
+        ('a="[]"; session={good}; b=1', "ann"),
+        ("session=bad; session={good}", "ann"),
+        ("session={good}; session=bad", None),
+        ("session=x{good}", None),
+        ("session=", None),
+        ("other={good}", None),
+        ("", None),
+    ],
+)
+def test_subject_of_starlettes_session_is_read_with_its_own_signer(cookie, expected):
+    """Signed by the middleware's secret or nobody; broken neighbours do not matter."""
+    from base64 import b64encode
+    from json import dumps
+
+    from itsdangerous import TimestampSigner
+
+    signer = TimestampSigner("the secret of the middleware")
+    good = signer.sign(b64encode(dumps({"user": "ann"}).encode())).decode()
+    subject = session_subject(signer, "user")
+    assert subject({"headers": [(b"cookie", cookie.format(good=good).encode())]}) == expected
+
+
+def test_network_that_is_none_is_a_coded_error_at_the_start():
+    """A typo in `trusted_proxies` names itself."""
+    with pytest.raises(DodaiError) as caught:
+        guarded(trusted_proxies=["10.0.0.0/99"])
+    assert "`10.0.0.0/99`" in str(caught.value)
+
+
+@pytest.mark.parametrize(("peer", "status"), [("10.1.2.3", 200), ("192.0.2.7", 403)])
+async def test_forwarded_host_is_believed_only_from_a_declared_proxy_and_without_public_origin(peer, status):
+    """Nobody else can choose what Origin is compared with."""
+    browser = Browser(guarded(origins=(), trusted_proxies=["10.0.0.0/8"]))
+    await browser.get()
+    sent = [
+        ("host", "internal:8000"),
+        ("x-forwarded-host", "evil.example, app.example.com"),
+        ("cookie", browser.cookie),
+    ]
+    sent += [("origin", APP), ("x-csrf-token", browser.token)]
+    assert (await call(browser.app, headers=sent, client=(peer, 1))).status == status

@@ -37,6 +37,7 @@ def run(folder: Path, app: str, *arguments: str, manifest: str = MANIFEST) -> tu
     (folder / "dodai.toml").write_text(manifest)
     command = [sys.executable, "-m", "pytest", "-p", "dodai.testing", "-p", "no:cacheprovider", "-v", *arguments]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DODAI"))}
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environ, timeout=120)
     return done.returncode, done.stdout + done.stderr
 

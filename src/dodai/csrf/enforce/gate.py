@@ -10,10 +10,11 @@ from os import urandom
 from typing import Any
 from urllib.parse import urlsplit
 
+from dodai.core.errors import DodaiError
 from dodai.core.refusal import BODY_TOO_LARGE, Refusal
 from dodai.core.request import RequestContext, current
 from dodai.csrf.body import SearchState
-from dodai.csrf.codes import FOREIGN_ORIGIN, REQUEST_UNREADABLE
+from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, REQUEST_UNREADABLE
 from dodai.csrf.decision import (
     Decision,
     Origins,
@@ -89,7 +90,7 @@ class Gate:
             clock=clock,
             random=random,
             header=policy.header.lower().encode("latin-1"),
-            proxies=tuple(ipaddress.ip_network(text, strict=False) for text in policy.trusted_proxies),
+            proxies=tuple(map(_network, policy.trusted_proxies)),
         )
 
     def visitor(self, headers: Headers, scope: Mapping[str, Any]) -> Visitor:
@@ -228,6 +229,14 @@ def is_in(peer: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Ne
     except ValueError:
         return False
     return any(address in network for network in networks)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        fix = "write an address or a network: `10.0.0.0/8`"
+        raise DodaiError(ORIGIN_MALFORMED, f"`{text}` of `trusted_proxies` is no network", fix, exit_code=2) from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -115,7 +115,7 @@ class CsrfLayer:
         async def limited() -> Message:
             nonlocal read
             message = await receive()
-            read += len(message.get("body", b""))
+            read += len(message.get("body") or b"")
             if read > limit:
                 raise BodyTooLargeError
             return message
@@ -186,7 +186,7 @@ async def _find_token(
         message = await receive()
         if message["type"] == "http.disconnect":
             return "disconnected", _replay(first, rest, receive, more=True, gone=True)
-        chunk, more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
+        chunk, more = bytes(message.get("body") or b""), bool(message.get("more_body", False))
         if len(first) + len(rest) + len(chunk) > limit and gate.policy.mode != "report":
             return TOO_LARGE
         search.feed(chunk, last=not more)

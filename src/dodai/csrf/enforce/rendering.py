@@ -10,7 +10,6 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from dodai.core.errors import DodaiError
@@ -103,13 +102,14 @@ def session_subject(
 
 
 def _cookies(scope: Mapping[str, Any]) -> dict[str, str]:
-    raw = b"; ".join(value for name, value in scope.get("headers", ()) if name.lower() == b"cookie")
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        jar.load(raw.decode("latin-1"))
-    except CookieError:
-        return {}
-    return {name: morsel.value for name, morsel in jar.items()}
+    """The cookies as Starlette reads them: of two with one name the last counts."""
+    found: dict[str, str] = {}
+    for header, text in scope.get("headers", ()):
+        if header.lower() == b"cookie":
+            for part in text.decode("latin-1").split(";"):
+                name, _, value = part.partition("=")
+                found[name.strip(" \t")] = value.strip(" \t").strip('"')
+    return found
 
 
 def _visitor(request: Any) -> Visitor:

@@ -112,13 +112,17 @@ class Visitor:
 
 
 def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> tuple[CookieState, bytes | None]:
-    """What stands in the request's cookie of this name; two of them are one too many, even if they are alike."""
+    """What stands in the request's cookie of this name; two of them are one too many, even if they are alike.
+
+    Only spaces and tabs around a name are left away: a browser lets another host of the domain set a form feed and
+    `__Host-…` as a name, and whoever strips more takes that for the protected one.
+    """
     found = [
-        value.strip()
+        value.strip(b" \t")
         for header, text in headers
         if header.lower() == b"cookie"
         for key, equals, value in (part.partition(b"=") for part in text.split(b";"))
-        if equals and key.strip() == name
+        if equals and key.strip(b" \t") == name
     ]
     if len(found) != 1:
         return ("duplicated" if found else "absent"), None
