@@ -14,9 +14,12 @@ from dodai.csrf.run import drills as csrf_drills
 from dodai.engine.drill import Drill
 from dodai.migrations.run.drills import drills as migration_drills
 from dodai.observability.run import drills as observability_drills
-from dodai.operations.run import drills as operations_drills
+from dodai.operations.run import drills as release_drills
+from dodai.operations.run.swap_drill import drills as swap_drills
+from dodai.providers.local.browser import HttpBrowser
 from dodai.wiring.migrations import policy_of, target
 from dodai.wiring.project import Project
+from dodai.wiring.stage_database import StageDatabase
 
 
 def known_drills(project: Project, database_url: Callable[[], str]) -> tuple[Drill, ...]:
@@ -29,11 +32,21 @@ def known_drills(project: Project, database_url: Callable[[], str]) -> tuple[Dri
         found += csrf_drills(csrf, _posts(project) if public.app else ())
     if policy_of(project) is not None:
         found += migration_drills(target(project, Path(project.root), database_url))
-    found += operations_drills(policy)
+    database = _database(project, database_url)
+    found += release_drills(policy)
+    found += swap_drills(policy, HttpBrowser, database.rows if database else None)
     if public is not None and public.app:
         needs = tuple(need for need in public.needs if not policy.services[need].local_only)
         found += observability_drills(public.name, needs)
     return tuple(found)
+
+
+def _database(project: Project, url: Callable[[], str]) -> StageDatabase | None:
+    """The application's database on the stage; None when no service uses one."""
+    if not project.policy.database.used_by:
+        return None
+    migrations = policy_of(project)
+    return StageDatabase(url, (migrations.ledger_parts[1],) if migrations else ())
 
 
 def _posts(project: Project) -> tuple[str, ...]:

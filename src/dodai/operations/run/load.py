@@ -1,0 +1,144 @@
+"""People who keep walking the journeys of the manifest while something happens, and what they met."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from dodai.engine.drill import Response
+from dodai.operations.journey import Answer, Walk, walk
+from dodai.operations.policy import Journey
+
+PIECES = 8
+
+
+class Visitor(Protocol):
+    """A `Browser` that also shows answers as httpx knows them; `close` it."""
+
+    async def request(self, method: str, path: str, *, form: Mapping[str, str] | None = None) -> Answer: ...
+
+    async def send(self, method: str, path: str, **options: Any) -> Response: ...
+
+    async def close(self) -> None: ...
+
+
+Visit = Callable[[str], Visitor]
+"""A new visitor at a base URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowHand:
+    """A visitor whose forms take `upload_s` to arrive, as over a bad line."""
+
+    visitor: Visitor
+    upload_s: float
+
+    async def request(self, method: str, path: str, *, form: Mapping[str, str] | None = None) -> Answer:
+        if form is None:
+            return await self.visitor.request(method, path)
+        body = urlencode(form).encode()
+        headers = {"content-type": "application/x-www-form-urlencoded", "content-length": str(len(body))}
+        began = time.perf_counter()
+        response = await self.visitor.send(method, path, headers=headers, content=_slowly(body, self.upload_s))
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, found, response.text, time.perf_counter() - began)
+
+
+async def _slowly(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    step = max(1, math.ceil(len(body) / PIECES))
+    for start in range(0, len(body), step):
+        await asyncio.sleep(seconds / PIECES)
+        yield body[start : start + step]
+
+
+@dataclass(slots=True)
+class Met:
+    """What the visitors of a load met. `walks` counts whole walks by journey, `seconds` are of quick answers."""
+
+    requests: int = 0
+    posts: int = 0
+    failed: int = 0
+    slow: int = 0
+    walks: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    request_ids: list[str] = field(default_factory=list)
+
+    def add(self, journey: Journey, walked: Walk, *, slow: bool) -> None:
+        """Count a walk, whole or broken off."""
+        self.walks[journey.name] += walked.ok
+        for step, result in zip(journey.steps, walked.steps, strict=False):
+            self.requests += 1
+            self.posts += step.method != "GET"
+            self.failed += bool(result.problem)
+            self.written[journey.name] += step.effect == "write" and not result.problem
+            late = slow and step.method != "GET"
+            self.slow += late
+            if not late:
+                self.seconds.append(result.seconds)
+            self.request_ids.append(result.request_id)
+        if not walked.ok:
+            self.problems.append(walked.problem)
+
+    @property
+    def post_share(self) -> float:
+        """How much of all requests changed something or tried to."""
+        return self.posts / self.requests if self.requests else 0.0
+
+    def milliseconds(self, share: float) -> float:
+        """The quantile of quick answers; 0 without any."""
+        ordered = sorted(self.seconds)
+        return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 1) if ordered else 0.0
+
+
+def for_load(journeys: Sequence[Journey]) -> tuple[Journey, ...]:
+    """The journeys of people who are not signed in, each cut after its last POST so that posts are a good share."""
+    found = []
+    for journey in journeys:
+        posts = [n for n, step in enumerate(journey.steps) if step.method != "GET"]
+        if journey.user == "anonymous":
+            found.append(replace(journey, steps=journey.steps[: posts[-1] + 1] if posts else journey.steps))
+    return tuple(found)
+
+
+@asynccontextmanager
+async def load(
+    url: str, visit: Visit, journeys: Sequence[Journey], *, quick: int, slow: int, upload_s: float, pause_s: float
+) -> AsyncIterator[Met]:
+    """`quick` visitors and `slow` ones, whose forms take `upload_s`, until the block ends; walks begun are finished.
+
+    Slow visitors post only. Each begins with another journey, so that all are under way all the time.
+    """
+    met, over = Met(), asyncio.Event()
+    posting = [journey for journey in journeys if journey.steps[-1].method != "GET"]
+    plans = [(islice(cycle(journeys), n, None), 0.0) for n in range(quick)]
+    plans += [(islice(cycle(posting), n, None), upload_s) for n in range(slow if posting else 0)]
+    async with asyncio.TaskGroup() as group:
+        for plan, slowness in plans:
+            group.create_task(_keep_walking(visit(url), plan, slowness, pause_s, met, over))
+        try:
+            yield met
+        finally:
+            over.set()
+
+
+async def _keep_walking(
+    visitor: Visitor, plan: Iterator[Journey], upload_s: float, pause_s: float, met: Met, over: asyncio.Event
+) -> None:
+    try:
+        browser = SlowHand(visitor, upload_s) if upload_s else visitor
+        while not over.is_set():
+            journey = next(plan)
+            met.add(journey, await walk(journey, browser), slow=bool(upload_s))
+            await asyncio.sleep(pause_s)
+    finally:
+        await visitor.close()

@@ -1,0 +1,64 @@
+"""The database of a rehearsal's stage, as drills look at it and get in its way: directly, beside the application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from dodai.core.errors import DodaiError
+
+TABLES = """
+SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_catalog.pg_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'dodai') AND NOT (tablename = ANY(%s)) ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StageDatabase:
+    """`url` is asked for late: the stage is built after its drills are known. `ledgers` are no tables of the app's."""
+
+    url: Callable[[], str]
+    ledgers: tuple[str, ...] = ()
+
+    async def rows(self) -> Mapping[str, int]:
+        """How many rows every table of the application has."""
+        return await asyncio.to_thread(self._rows)
+
+    def _rows(self) -> Mapping[str, int]:
+        from dodai.providers.postgres.connection import connect
+
+        with connect(self.url()) as conn:
+            tables = [name for (name,) in conn.execute(TABLES, (list(self.ledgers),)).fetchall()]
+            return {name: conn.execute(_count(name)).fetchall()[0][0] for name in tables}
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Every table of the application is locked against everybody for the length of the block."""
+        from dodai.providers.postgres.connection import connect_async
+
+        async with await connect_async(self.url()) as conn:
+            found = await (await conn.execute(TABLES, (list(self.ledgers),))).fetchall()
+            if found:
+                await conn.execute(f"LOCK TABLE {', '.join(name for (name,) in found)}".encode())
+            try:
+                yield
+            finally:
+                await conn.rollback()
+
+    async def answers(self) -> bool:
+        """Whether a connection of our own gets an answer now."""
+        from dodai.providers.postgres.connection import connect_async
+
+        try:
+            async with await connect_async(self.url(), timeout_s=2) as conn:
+                await conn.execute("SELECT 1")
+        except DodaiError:
+            return False
+        return True
+
+
+def _count(table: str) -> bytes:
+    """`table` comes quoted from the server itself."""
+    return f"SELECT count(*) FROM {table}".encode()  # noqa: S608 - quoted by quote_ident
