@@ -16,9 +16,9 @@ from dodai.wiring.project import Project
 
 
 def policy_of(project: Project) -> MigrationsPolicy | None:
-    """The `[migrations]` of the manifest; None when it has none."""
-    section = project.manifest.section("migrations")
-    return MigrationsPolicy.from_manifest(section) if section is not None else None
+    """The `[migrations]` of the manifest, defaults included; None when the repository has no such folder."""
+    policy = MigrationsPolicy.from_manifest(project.manifest.section("migrations") or {})
+    return policy if (project.root / policy.folder).is_dir() else None
 
 
 def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
