@@ -29,6 +29,7 @@ class MigrationsPolicy:
     evidence_age_s: float = 86_400.0
     operator: str = ""
     window: str = ""
+    plain_hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_manifest(cls, section: Mapping[str, Any]) -> MigrationsPolicy:
@@ -46,6 +47,7 @@ class MigrationsPolicy:
             evidence_age_s=section["evidence_age"],
             operator=section["operator"],
             window=section["window"],
+            plain_hosts=tuple(section["plain_hosts"]),
         )
 
     @property
@@ -63,6 +65,16 @@ def missing_ids(required: Iterable[str], applied: Iterable[str]) -> tuple[str, .
 def looks_pooled(host: str, port: int) -> bool:
     """True for hosts and ports that are known to be transaction poolers (Neon's `-pooler.`, PgBouncer's 6432)."""
     return "-pooler." in host or port == 6432
+
+
+def needs_verified_tls(host: str, sslmode: str, plain_hosts: Iterable[str]) -> bool:
+    """True when a connection leaves this machine without checking whom it talks to.
+
+    Sockets, loopback and `plain_hosts` (a private network that encrypts by itself) are exempt. Only `verify-full`
+    checks the name in the certificate (libpq manual, "SSL Support").
+    """
+    local = not host or host.startswith(("/", "@")) or host in ("localhost", "127.0.0.1", "::1")
+    return not local and host not in plain_hosts and sslmode != "verify-full"
 
 
 def retry_wait_s(failures: int) -> float:

@@ -58,7 +58,7 @@ def up(
     Raises DOD250-254, DOD258, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what was done).
     """
     conn.autocommit = True
-    check_connection(conn, connect, note)
+    check_connection(conn, policy, connect, note)
     before = _readable(lambda: ledger.read(conn, policy))
     first = pending(migrations, before, allow_missing=allow_missing)
     if not first.migrations and not first.unrecorded and before.ledger.present and before.ledger.side_present:
@@ -97,7 +97,7 @@ def down(
     Raises DOD256 when one of them has no way down (nothing is undone then), DOD285 when one fails.
     """
     conn.autocommit = True
-    check_connection(conn, connect, note)
+    check_connection(conn, policy, connect, note)
     with only_runner(conn, policy, note):
         state = _prepared(conn, policy)
         chosen = _chosen(migrations, state, count, to)

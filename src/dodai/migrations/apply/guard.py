@@ -10,17 +10,21 @@ from contextlib import contextmanager
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
-from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy, looks_pooled
+from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy, looks_pooled, needs_verified_tls
 from dodai.migrations.ports import Connect, Connection, is_database_error, is_gone
 
 Note = Callable[[str], None]
 
 
-def check_connection(conn: Connection, connect: Connect | None, note: Note) -> None:
-    """Refuse poolers (DOD251) and databases that take no changes (DOD259)."""
+def check_connection(conn: Connection, policy: MigrationsPolicy, connect: Connect | None, note: Note) -> None:
+    """Refuse poolers (DOD251), unverified remote servers (DOD258) and databases that take no changes (DOD259)."""
     host, port = conn.info.host or "", conn.info.port
     if looks_pooled(host, port):
         raise _pooled(f"`{host}:{port}` is a connection pooler")
+    sslmode = conn.info.get_parameters().get("sslmode", "prefer")
+    if needs_verified_tls(host, sslmode, policy.plain_hosts):
+        message = f"`{host}` is remote and the URL has `sslmode={sslmode}`"
+        raise DodaiError(codes.NOT_VERIFIED_TLS, message, codes.NOT_VERIFIED_TLS.fix.en, exit_code=1)
     pid, read_only, replica = conn.execute(
         "SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()", prepare=False
     ).fetchone()

@@ -114,8 +114,9 @@ NOT_VERIFIED_TLS = Code(
     ),
     why=Text("Anybody on the way can read and change what is sent.", "経路上の第三者が内容を読み書きできます。"),
     fix=Text(
-        "add `sslmode=verify-full&sslrootcert=system` to the URL",
-        "URL に `sslmode=verify-full&sslrootcert=system` を付けてください",
+        "add `sslmode=verify-full&sslrootcert=system` to the URL, or name a private host in `[migrations].plain_hosts`",
+        "URL に `sslmode=verify-full&sslrootcert=system` を付けるか、"
+        "閉域のホストなら `[migrations].plain_hosts` に書いてください",
     ),
 )
 READ_ONLY = Code(
