@@ -1,4 +1,4 @@
-"""The codes the engine raises: DOD350-359 and DOD370-379."""
+"""The codes the engine raises: DOD350-359 and DOD370-377."""
 
 from __future__ import annotations
 
@@ -190,6 +190,37 @@ STEP_DECLINED = Code(
     why=Text("dodai cannot do this step itself.", "この手順は dodai だけでは実行できません。"),
     fix=Text("Do the step, then run the command again.", "手順を行ってから、もう一度実行してください。"),
 )
+JOURNALS_DIFFER = Code(
+    "DOD375",
+    "journals-differ",
+    what=Text(
+        "The journal in the control database and the copy on this machine do not say the same.",
+        "制御データベースのジャーナルと、このマシンの控えの内容が食い違っています。",
+    ),
+    why=Text(
+        "One of them lost or gained records, as after a restore. The longer one is not right for being longer.",
+        "復元などで片方の記録が欠けたか増えています。長い方が正しいとは限りません。",
+    ),
+    fix=Text(
+        "Compare both heads with what runs (`dodai status ENV`), then choose one: `dodai resume ENV --trust database`"
+        " or `--trust copy`.",
+        "両方の末尾を実環境（`dodai status ENV`）と照らし合わせ、`dodai resume ENV --trust database` か"
+        " `--trust copy` で正しい方を選んでください。",
+    ),
+)
+CONTROL_UNAVAILABLE = Code(
+    "DOD376",
+    "control-database-unavailable",
+    what=Text("The control database does not answer.", "制御データベースが応答しません。"),
+    why=Text(
+        "It holds the lock and the journal: without it nobody may change the environment. A running plan stopped.",
+        "ロックとジャーナルがそこにあるため、応答がない間は環境を変更できません。実行中の計画は停止しています。",
+    ),
+    fix=Text(
+        "Bring it back or correct `control_url`, then `dodai status ENV` and `dodai resume ENV`.",
+        "復旧するか `control_url` を直し、`dodai status ENV` を確認してから `dodai resume ENV` を実行してください。",
+    ),
+)
 
 CODES: tuple[Code, ...] = (
     LEASE_HELD,
@@ -207,4 +238,6 @@ CODES: tuple[Code, ...] = (
     UNDO_FAILED,
     PLAN_INTERRUPTED,
     STEP_DECLINED,
+    JOURNALS_DIFFER,
+    CONTROL_UNAVAILABLE,
 )

@@ -84,7 +84,8 @@ class FileLease:
     """A lease for one machine: the kernel's lock on a file, with a record of the holder beside it.
 
     The kernel drops the lock with the process, so a dead holder is taken over at once. Where a child of a dead holder
-    inherited the lock, the record shows that the holder is gone and the lock file is replaced.
+    inherited the lock, the record shows that the holder is gone and the lock file is replaced. `least` is the newest
+    token that what is protected has seen.
     Raises DOD350 (exit 75) naming the holder, DOD352 when the files cannot be written.
     """
 
@@ -92,6 +93,7 @@ class FileLease:
     actor: str
     command: str = ""
     interval_s: float = 15.0
+    least: int = 0
     token: int = field(default=0, init=False)
     _fd: int = field(default=-1, init=False)
 
@@ -99,7 +101,7 @@ class FileLease:
         if self._fd < 0:
             with self._coded(), self._doorway():
                 self._take()
-                self.token = max(floor, self._last_token()) + 1
+                self.token = max(floor, self.least, self._last_token()) + 1
                 self._write(Holder.here(self.actor, self.command, self.token))
         return self.token
 

@@ -94,7 +94,11 @@ class Recorder:
 
     async def still_ours(self) -> None:
         """Asked before every change: `HaltError` when the lease is no longer held."""
-        if not await self.lease.held():
+        try:
+            held = await self.lease.held()
+        except DodaiError as error:
+            raise HaltError(error) from error
+        if not held:
             message = f"the lock on `{self.env}` was lost; stopped before the next change"
             fix = f"see who works there with `dodai status {self.env}`"
             raise HaltError(DodaiError(codes.LEASE_LOST, message, fix, exit_code=75))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from dodai.engine.journal import SqliteJournal
@@ -20,10 +21,15 @@ from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.operations.run import DeployPorts, deploy
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, client, open_host
+from dodai.providers.local.host.state import Folder, read_known
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.wiring.migrations import migration_steps
 from dodai.wiring.project import Project
 from dodai.wiring.settings import LocalSettings
+
+if TYPE_CHECKING:  # psycopg is an extra: a local environment without a control database does without
+    from dodai.providers.postgres.control import PostgresJournal, PostgresLease
+    from dodai.providers.postgres.control import Session as ControlSession
 
 DATABASE = "database"
 STATIC_TTL_S = 3600.0
@@ -44,13 +50,14 @@ class LocalDatabase:
                 return process.address or process.listens
         return ""
 
-    async def start(self) -> None:
+    async def start(self, token: int | None = None) -> None:
         """Run it, with a data directory and the application's database made when they are not there yet."""
         from dodai.providers.postgres.durable import prepare, process_spec
 
         policy = self.project.policy.database
         cluster = await asyncio.to_thread(prepare, self.folder / "postgres", major=policy.major)
-        status = await self.host.run(process_spec(cluster, DATABASE, forward=True))
+        host = self.host if token is None else self.host.under(token)
+        status = await host.run(process_spec(cluster, DATABASE, forward=True))
         await asyncio.to_thread(cluster.ensure_database, policy.name)
         self._remember(direct=cluster.dsn(policy.name, tcp=True), stable=status.address)
 
@@ -120,13 +127,45 @@ class LocalEnvironment:
     @property
     def has_journal(self) -> bool:
         """Whether anything was ever done here; looking must not create a journal."""
-        return (self.folder / "journal.sqlite").exists()
+        return bool(self.environment.control_url) or self.copy_path.exists()
 
-    def journal(self) -> SqliteJournal:
-        return SqliteJournal(self.folder / "journal.sqlite")
+    @property
+    def copy_path(self) -> Path:
+        """The journal of this machine: the only one without a control database, else the copy beside it."""
+        return self.folder / "journal.sqlite"
 
-    def lease(self, request: PlanRequest) -> FileLease:
-        return FileLease(self.folder / "lease", actor=request.actor, command=request.command)
+    def journal(self) -> SqliteJournal | PostgresJournal:
+        """The journal, open; DOD376 when it is in a control database that does not answer."""
+        copy = SqliteJournal(self.copy_path)
+        if not self.environment.control_url:
+            return copy
+        from dodai.providers.postgres.control import PostgresJournal
+
+        try:
+            return PostgresJournal(self._control(), copy)
+        except BaseException:
+            copy.close()
+            raise
+
+    def lease(self, request: PlanRequest) -> FileLease | PostgresLease:
+        """The lock; its tokens are newer than any that the Host has seen, and the Host hears of a new one first."""
+        least = known_token(self.folder)
+        if not self.environment.control_url:
+            return FileLease(self.folder / "lease", actor=request.actor, command=request.command, least=least)
+        from dodai.providers.postgres.control import PostgresLease
+
+        return PostgresLease(self._control(), request.actor, request.command, fence=self._fence, least=least)
+
+    def _control(self) -> ControlSession:
+        from dodai.providers.postgres.control import Session
+
+        return Session(self.environment.control_url, self.environment.name)
+
+    async def _fence(self, token: int) -> None:
+        """From now on the Host refuses everybody with an older token."""
+        public = self.project.policy.public_service
+        if public is not None and (await self.host.status()).running:
+            await self.host.under(token).address(public.name)
 
     def ports(self, tree: Path) -> DeployPorts:
         """What a deploy of the release in `tree` acts through."""
@@ -205,6 +244,11 @@ def database_to_migrate(project: Project, env: str) -> Iterator[str]:
     with durable(environment.folder / "postgres", major=policy.major) as cluster:
         cluster.ensure_database(policy.name)
         yield cluster.dsn(policy.name)
+
+
+def known_token(folder: Path) -> int:
+    """The newest fencing token that the Host in `folder` has seen, running or not."""
+    return read_known(Folder(folder.absolute())).fencing_token
 
 
 def actor() -> str:

@@ -35,8 +35,8 @@ class Database(Protocol):
     async def running(self) -> str:
         """Where it listens; empty when it does not run."""
 
-    async def start(self) -> None:
-        """Run it, made when it is not there yet."""
+    async def start(self, token: int) -> None:
+        """Run it, made when it is not there yet; refused under a token that was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ def _database(database: Database) -> Step:
         address = await database.running()
         return Observed("done", f"listens on {address}") if address else Observed("needed", "does not run")
 
-    async def apply(_: StepContext) -> None:
-        await database.start()
+    async def apply(context: StepContext) -> None:
+        await database.start(context.fencing_token)
 
     return Step(
         id="database",
@@ -132,6 +132,10 @@ class _Deploying:
 
     request: PlanRequest
     ports: DeployPorts
+
+    def _host(self, context: StepContext) -> Host:
+        """The Host, which refuses a holder that was replaced."""
+        return self.ports.host.under(context.fencing_token)
 
     def start(self, service: Service) -> Step:
         return Step(
@@ -153,11 +157,11 @@ class _Deploying:
             return Observed("done", probe.detail or probe.state)
         return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
 
-    async def _start(self, service: Service, _: StepContext) -> None:
+    async def _start(self, service: Service, context: StepContext) -> None:
         release = self.request.release
         tree = self.ports.releases.path(release)
         environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **await self.ports.settings.environment(service)}
-        await self.ports.host.start(service_spec(service, self.ports.python), release, tree, environment)
+        await self._host(context).start(service_spec(service, self.ports.python), release, tree, environment)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
         release = self.request.release
@@ -177,8 +181,8 @@ class _Deploying:
         _same_version(service.name, release, probe.version)
         return Observed("done", f"healthy {service.health.consecutive} times, version {probe.version or 'unsaid'}")
 
-    async def _stop(self, service: Service, _: StepContext) -> None:
-        await self.ports.host.stop(service.name, self.request.release)
+    async def _stop(self, service: Service, context: StepContext) -> None:
+        await self._host(context).stop(service.name, self.request.release)
 
     def switch(self, service: Service, previous: str) -> Step:
         return Step(
@@ -199,8 +203,8 @@ class _Deploying:
         live = status.release if status else ""
         return Observed("done" if live == self.request.release else "needed", f"serves {live or 'nothing'}")
 
-    async def _switch(self, service: Service, release: str, _: StepContext) -> None:
-        await self.ports.host.switch(service.name, release)
+    async def _switch(self, service: Service, release: str, context: StepContext) -> None:
+        await self._host(context).switch(service.name, release)
 
     def retire(self, service: Service) -> Step:
         return Step(
@@ -225,9 +229,9 @@ class _Deploying:
         old = await self._old(service)
         return Observed("needed", f"still runs {', '.join(old)}") if old else Observed("done")
 
-    async def _retire(self, service: Service, _: StepContext) -> None:
+    async def _retire(self, service: Service, context: StepContext) -> None:
         for release in await self._old(service):
-            await self.ports.host.stop(service.name, release, service.drain_s)
+            await self._host(context).stop(service.name, release, service.drain_s)
 
 
 def _edge(ports: DeployPorts) -> Step:
@@ -236,7 +240,7 @@ def _edge(ports: DeployPorts) -> Step:
         return Observed("done", f"serves {edge}") if edge else Observed("needed", "not open yet")
 
     async def apply(context: StepContext) -> None:
-        context.note(f"serves {await ports.host.edge(ports.edge)}")
+        context.note(f"serves {await ports.host.under(context.fencing_token).edge(ports.edge)}")
 
     return Step(
         id="edge",

@@ -1,44 +1,32 @@
-"""What was asked for and what has happened, written down before it happens, in a file that survives a crash."""
+"""A journal in one file that survives a crash: alone for a local environment, else the copy beside a database."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Self
 
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
-from dodai.engine.plan import Plan, PlanRequest, canonical
+from dodai.engine.journal.values import (
+    Event,
+    Head,
+    Kind,
+    PlanEntry,
+    PlanRow,
+    next_event,
+    refuse_unfinished,
+    stale_token,
+)
+from dodai.engine.plan import Plan, canonical
 
-Kind = Literal[
-    "requested",  # the request is durable; nothing has happened
-    "attempt",  # a process begins or resumes
-    "intent",  # a step is about to be looked at
-    "already",  # it was done before this plan
-    "applying",  # durable before apply
-    "applied",  # apply came back
-    "done",  # verified
-    "failed",  # with the reason
-    "turning_back",  # from here on the plan is undone; a resume goes on undoing
-    "cleared",  # a look showed that an unclear apply changed nothing
-    "undoing",  # durable before undo
-    "undone",
-    "undo_failed",
-    "kept",  # cannot or must not be undone
-    "interrupted",  # a signal
-    "note",
-    "halted",  # this attempt ended, the plan did not
-    "closed",  # the plan ended
-]
-GENESIS = "0" * 64
 SCHEMA_VERSION = 1
 _FINAL = "CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'append only'); END"
 _SCHEMA = (
@@ -52,82 +40,6 @@ _SCHEMA = (
     "CREATE INDEX events_by_plan ON events (plan_id, seq)",
     *(_FINAL.format(table=table, verb=verb) for table in ("plans", "events") for verb in ("UPDATE", "DELETE")),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the journal. `at` is UTC in ISO 8601, `token` the fencing token it was written under."""
-
-    seq: int
-    plan_id: str
-    step_id: str
-    kind: Kind
-    at: str
-    token: int
-    data: Mapping[str, Any]
-    prev_hash: str
-    hash: str
-
-    def expected_hash(self) -> str:
-        """The hash these fields should have."""
-        fields = [self.seq, self.plan_id, self.step_id, self.kind, self.at, self.token, self.data, self.prev_hash]
-        return hashlib.sha256(canonical(fields)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class PlanEntry:
-    """A plan as the journal knows it; `state` is that of its last ending, `""` while it never ended.
-
-    `settled` marks an open plan of which only verified steps that cannot be undone remain: `resume` may try it again,
-    and a new plan may take its place.
-    """
-
-    plan_id: str
-    plan_hash: str
-    request: PlanRequest
-    steps: tuple[str, ...]
-    begun_at: str
-    state: str = ""
-    exit_code: int | None = None
-    closed: bool = False
-    settled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last event: enough to notice elsewhere that a journal lost its tail."""
-
-    seq: int = 0
-    hash: str = GENESIS
-
-
-class Journal(Protocol):
-    """Where plans are written down. The seam for a control database: nothing here is particular to a file.
-
-    Every write is durable when it returns and refused (DOD351) when a newer fencing token has written before.
-    """
-
-    async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
-        """Write the request down and close a settled plan before it; DOD355 when one is open and not settled."""
-        ...
-
-    async def append(
-        self, plan_id: str, kind: Kind, *, step_id: str = "", data: Mapping[str, Any] | None = None, token: int, at: str
-    ) -> Event: ...
-
-    async def unfinished(self, env: str) -> PlanEntry | None: ...
-
-    async def history(self, env: str, limit: int = 50) -> tuple[PlanEntry, ...]:
-        """The newest plans first."""
-        ...
-
-    async def events(self, plan_id: str) -> tuple[Event, ...]: ...
-
-    async def verify_chain(self) -> Head:
-        """The head, when every record fits the one before it; DOD353 otherwise."""
-        ...
-
-    async def highest_token(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -167,20 +79,13 @@ class SqliteJournal:
 
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
         unfinished = await self.unfinished(plan.request.env)
-        if unfinished and not unfinished.settled:
-            raise _unfinished(unfinished)
-        steps = json.dumps([step.id for step in plan.ordered()])
-        request, manifest = _request_json(plan.request), plan.request.manifest
-        digest = _digest(plan.hash, steps, request, manifest)
+        refuse_unfinished(unfinished)
+        row = PlanRow.of(plan_id, plan)
         with self._transaction():
             if unfinished:
-                ending = {"state": unfinished.state, "exit_code": unfinished.exit_code, "superseded_by": plan_id}
-                self._append(unfinished.plan_id, "closed", "", ending, token, at)
-            self._db.execute(
-                "INSERT INTO plans (plan_id, env, plan_hash, steps, request, manifest) VALUES (?, ?, ?, ?, ?, ?)",
-                (plan_id, plan.request.env, plan.hash, steps, request, manifest),
-            )
-            event = self._append(plan_id, "requested", "", {"digest": digest, "actor": plan.request.actor}, token, at)
+                self._append(unfinished.plan_id, "closed", "", unfinished.superseded_by(plan_id), token, at)
+            self._keep(row)
+            event = self._append(plan_id, "requested", "", row.announcement, token, at)
         self._remember(event)
 
     async def append(
@@ -204,11 +109,15 @@ class SqliteJournal:
                    WHERE p.env = ? ORDER BY first.seq DESC LIMIT ?""",
                 (env, limit),
             ).fetchall()
-            return tuple(_entry(*row) for row in rows)
+            return tuple(PlanRow(row[0], env, *row[1:5]).entry(*row[5:]) for row in rows)
 
     async def events(self, plan_id: str) -> tuple[Event, ...]:
         with self._coded():
             return tuple(self._read("WHERE plan_id = ?", (plan_id,)))
+
+    async def of_kind(self, kind: Kind, limit: int = 100) -> tuple[Event, ...]:
+        with self._coded():
+            return tuple(reversed(list(self._read("WHERE kind = ?", (kind,)))))[:limit]
 
     async def verify_chain(self) -> Head:
         outside = self._outside_head()  # read first: a writer may append meanwhile, never take away
@@ -216,9 +125,9 @@ class SqliteJournal:
         with self._coded():
             requests: dict[str, str] = {}
             for event in self._read():
-                if event.seq != head.seq + 1 or event.prev_hash != head.hash or event.hash != event.expected_hash():
+                if not event.follows(head):
                     raise self._broken(f"record {event.seq} does not follow record {head.seq}")
-                head = Head(event.seq, event.hash)
+                head = event.head
                 seen_outside = seen_outside or head == outside
                 if event.kind == "requested":
                     requests[event.plan_id] = event.data["digest"]
@@ -279,21 +188,73 @@ class SqliteJournal:
 
     def _append(self, plan_id: str, kind: Kind, step_id: str, data: Mapping[str, Any], token: int, at: str) -> Event:
         last = self._db.execute("SELECT seq, hash, token FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, prev_hash, newest = last or (0, GENESIS, 0)
+        head, newest = (Head(last[0], last[1]), last[2]) if last else (Head(), 0)
         if token < newest:
-            raise DodaiError(
-                codes.LEASE_LOST,
-                f"token {token} is older than {newest}: somebody else took over this environment",
-                "see who works there with `dodai status ENV`",
-                exit_code=75,
-            )
-        event = Event(seq + 1, plan_id, step_id, kind, at, token, json.loads(canonical(data)), prev_hash, "")
-        digest = event.expected_hash()
+            raise stale_token(token, newest)
+        event = next_event(head, plan_id, kind, step_id, data, token, at)
+        self._insert(event)
+        return event
+
+    def _insert(self, event: Event) -> None:
+        e, data = event, canonical(event.data).decode()
         self._db.execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (event.seq, plan_id, step_id, kind, at, token, canonical(data).decode(), prev_hash, digest),
+            (e.seq, e.plan_id, e.step_id, e.kind, e.at, e.token, data, e.prev_hash, e.hash),
         )
-        return Event(event.seq, plan_id, step_id, kind, at, token, event.data, prev_hash, digest)
+
+    def _keep(self, row: PlanRow) -> None:
+        self._db.execute(
+            "INSERT INTO plans (plan_id, env, plan_hash, steps, request, manifest) VALUES (?, ?, ?, ?, ?, ?)",
+            (row.plan_id, row.env, row.plan_hash, row.steps, row.request, row.manifest),
+        )
+
+    # As the copy of another journal
+
+    def head(self) -> Head:
+        """The last event; two journals with the same head hold the same events."""
+        with self._coded():
+            row = self._db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+            return Head(*row) if row else Head()
+
+    def hash_of(self, seq: int) -> str:
+        """The hash of event `seq`; `""` when there is none."""
+        with self._coded():
+            row = self._db.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
+            return str(row[0]) if row else ""
+
+    def receive(self, rows: Iterable[PlanRow], events: Iterable[Event]) -> None:
+        """Take over what another journal has and this one has not; DOD353 for what does not follow."""
+        last: Event | None = None
+        with self._transaction():
+            known = {row[0] for row in self._db.execute("SELECT plan_id FROM plans")}
+            for row in rows:
+                if row.plan_id not in known:
+                    self._keep(row)
+            head = self.head()
+            for event in events:
+                if event.seq > head.seq:
+                    if not event.follows(head):
+                        raise self._broken(f"record {event.seq} does not follow record {head.seq}")
+                    self._insert(event)
+                    head, last = event.head, event
+        if last:
+            self._remember(last)
+
+    def put_aside(self) -> Path:
+        """Where everything so far is kept from now on; this journal begins anew."""
+        aside = self.path.with_name(f"{self.path.name}.aside-{self.head().hash[:8]}")
+        self._db.close()
+        with self._coded():
+            self.path.replace(aside)
+            for suffix in (".head", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.__post_init__()
+        return aside
+
+    def rest(self, after: int) -> tuple[tuple[PlanRow, ...], tuple[Event, ...]]:
+        """Every request, and the events after number `after`."""
+        with self._coded():
+            return self._rows(), tuple(event for event in self._read() if event.seq > after)
 
     def _read(self, where: str = "", values: tuple[str, ...] = ()) -> Iterator[Event]:
         columns = "seq, plan_id, step_id, kind, at, token, data, prev_hash, hash"
@@ -301,11 +262,15 @@ class SqliteJournal:
             seq, plan_id, step_id, kind, at, token, data, prev_hash, digest = row
             yield Event(seq, plan_id, step_id, kind, at, token, json.loads(data), prev_hash, digest)
 
+    def _rows(self) -> tuple[PlanRow, ...]:
+        rows = self._db.execute("SELECT plan_id, env, plan_hash, steps, request, manifest FROM plans").fetchall()
+        return tuple(PlanRow(*row) for row in rows)
+
     def _verify_requests(self, digests: Mapping[str, str]) -> None:
-        rows = self._db.execute("SELECT plan_id, plan_hash, steps, request, manifest FROM plans").fetchall()
-        for plan_id, *parts in rows:
-            if digests.get(plan_id) != _digest(*parts):
-                raise self._broken(f"the request of plan `{plan_id}` is not the one that was recorded")
+        rows = self._rows()
+        for row in rows:
+            if digests.get(row.plan_id) != row.digest:
+                raise self._broken(f"the request of plan `{row.plan_id}` is not the one that was recorded")
         if len(rows) != len(digests):
             raise self._broken("a recorded request is gone")
 
@@ -359,40 +324,3 @@ class SqliteJournal:
             f"restore `{self.path}` and its `.head` from a backup, or keep them aside and see `dodai status`",
             exit_code=4,
         )
-
-
-def _unfinished(entry: PlanEntry) -> DodaiError:
-    env = entry.request.env
-    return DodaiError(
-        codes.PLAN_UNFINISHED,
-        f"plan `{entry.plan_id}` of `{env}` (begun {entry.begun_at} by {entry.request.actor}) has not ended",
-        f"finish it with `dodai resume {env}` or take it back with `dodai resume {env} --undo`",
-        exit_code=1,
-    )
-
-
-def _request_json(request: PlanRequest) -> str:
-    words = {name: getattr(request, name) for name in ("kind", "env", "release", "actor", "manifest_hash")}
-    maps = {name: dict(getattr(request, name)) for name in ("secret_versions", "arguments")}
-    return canonical(words | maps).decode()
-
-
-def _digest(plan_hash: str, steps: str, request: str, manifest: bytes) -> str:
-    return hashlib.sha256(canonical([plan_hash, steps, request, hashlib.sha256(manifest).hexdigest()])).hexdigest()
-
-
-def _entry(
-    plan_id: str, plan_hash: str, steps: str, request: str, manifest: bytes, at: str, kind: str | None, data: str | None
-) -> PlanEntry:
-    ending = json.loads(data) if data else {}
-    return PlanEntry(
-        plan_id,
-        plan_hash,
-        PlanRequest(manifest=manifest, **json.loads(request)),
-        tuple(json.loads(steps)),
-        at,
-        ending.get("state", ""),
-        ending.get("exit_code"),
-        kind == "closed",
-        ending.get("settled", False),
-    )
