@@ -9,8 +9,9 @@ from tests.end_to_end.small_app import SmallApp, eventually
 
 ASGI = """
 import json, os
+import dodai.asgi
 
-async def app(scope, receive, send):
+async def inner(scope, receive, send):
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -21,6 +22,8 @@ async def app(scope, receive, send):
     body = json.dumps(ready).encode() if scope["path"] == "/readyz" else b"hello from asgi"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
+
+app = dodai.asgi.wrap(inner)
 """
 
 
