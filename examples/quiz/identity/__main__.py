@@ -1,6 +1,7 @@
 """`python -m identity`: an OpenID provider for development, on the path where Authentik has its own.
 
-Everybody may sign in as anybody, so it runs in local environments only (`local_only` in dodai.toml).
+Everybody may sign in as anybody, so it runs in local environments only (`local_only` in dodai.toml). Whoever comes
+with a `login_hint` is signed in as that at once: journeys need no browser.
 """
 
 from __future__ import annotations
@@ -46,9 +47,21 @@ def provider() -> flask.Flask:
     app = oidc_provider_mock.app(user_claims=PEOPLE)
     app.request_class = MountedRequest
     app.debug = False
+    app.before_request(take_the_hint)
     # The provider wraps itself in a debugger that runs whatever it is sent; the application inside is enough.
     app.wsgi_app = app.wsgi_app.app
     return app
+
+
+def take_the_hint() -> flask.Response | None:
+    """What the form of the provider would do, done for the name in `login_hint`; None: the form is shown."""
+    hint = flask.request.args.get("login_hint")
+    if flask.request.method != "GET" or not hint or not flask.request.path.endswith("/authorize"):
+        return None
+    answer = flask.current_app.test_client().post(
+        flask.request.full_path, base_url=flask.request.root_url, data={"sub": hint}
+    )
+    return flask.Response(f"{answer.location}\n", answer.status_code, {"Location": answer.location or ""}, "text/plain")
 
 
 def outside(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

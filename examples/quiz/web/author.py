@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from contract import quiz_pb2 as pb
 from web.backend import BackendError
-from web.pages import at_hand, question_of, signed_in, wants_piece
+from web.pages import at_hand, question_of, see_other, signed_in, wants_piece
 from web.words import lang_of
 
 
@@ -27,7 +27,7 @@ async def create(request: Request) -> Response:
         question = await at_hand(request).backend.create_question(draft)
     except BackendError as error:
         return _again(request, draft, error)
-    return RedirectResponse(f"/questions/{question}", 303)
+    return see_other(f"/questions/{question}")
 
 
 async def preview(request: Request) -> Response:
@@ -64,7 +64,7 @@ async def change(request: Request) -> Response:
     form = await request.form()
     if form.get("intent") == "delete":
         await at_hand(request).backend.delete_question(question)
-        return RedirectResponse("/me", 303)
+        return see_other("/me")
     if form.get("intent") != "save":
         raise HTTPException(422)
     draft = _draft(form, question)
@@ -72,7 +72,7 @@ async def change(request: Request) -> Response:
         await at_hand(request).backend.update_question(draft)
     except BackendError as error:
         return _again(request, draft, error)
-    return RedirectResponse(f"/questions/{question}", 303)
+    return see_other(f"/questions/{question}")
 
 
 async def delete(request: Request) -> Response:

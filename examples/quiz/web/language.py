@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from web.pages import see_other
 from web.words import LANG_COOKIE, LANGS
 
 A_YEAR_S = 365 * 24 * 3600
@@ -17,7 +18,7 @@ async def choose(request: Request) -> Response:
     lang = str(form.get("lang", ""))
     if lang not in LANGS:
         raise HTTPException(422)
-    answer = RedirectResponse(own_path(str(form.get("back", ""))), 303)
+    answer = see_other(own_path(str(form.get("back", ""))))
     answer.set_cookie(LANG_COOKIE, lang, max_age=A_YEAR_S, samesite="lax", secure=request.url.scheme == "https")
     return answer
 

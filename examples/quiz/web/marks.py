@@ -6,10 +6,10 @@ import json
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from web.pages import at_hand, question_of, wants_piece
+from web.pages import at_hand, question_of, see_other, wants_piece
 
 
 async def star(request: Request) -> Response:
@@ -30,7 +30,7 @@ async def report(request: Request) -> Response:
     await at_hand(request).backend.report(question, str(form.get("reason", "")))
     if wants_piece(request):
         return at_hand(request).pages.show(request, "_thanks.html")
-    return RedirectResponse(f"/questions/{question}", 303)
+    return see_other(f"/questions/{question}")
 
 
 routes = [

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from web.backend import BackendError
 from web.chart import JAPAN, draw
-from web.pages import at_hand, signed_in
+from web.pages import at_hand, see_other, signed_in
 from web.words import lang_of
 
 
@@ -35,7 +35,7 @@ async def change(request: Request) -> Response:
             return await _show(request, problem=error.problems.get("name", ""), name=str(form.get("name", "")))
     else:
         raise HTTPException(422)
-    return RedirectResponse("/me", 303)
+    return see_other("/me")
 
 
 async def _show(request: Request, *, problem: str = "", name: str | None = None) -> Response:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from dodai.core.request import current
 from dodai.csrf import enforce as csrf
@@ -75,6 +76,13 @@ class AtHand:
 def at_hand(request: Request) -> AtHand:
     found: AtHand = request.state.at_hand
     return found
+
+
+def see_other(target: str, status: int = 303) -> Response:
+    """A redirect that says in its body, too, where it leads (RFC 9110 §15.4): for who does not follow by itself."""
+    answer = PlainTextResponse(f"{target}\n", status, {"cache-control": "no-store"})
+    answer.headers["location"] = quote(target, safe=":/%#?=@[]!$&'()*+,;")
+    return answer
 
 
 def signed_in(request: Request) -> Visitor:

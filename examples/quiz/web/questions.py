@@ -6,12 +6,12 @@ from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from contract import quiz_pb2 as pb
 from web.backend import BackendError
-from web.pages import TOPICS, at_hand, question_of, wants_piece
+from web.pages import TOPICS, at_hand, question_of, see_other, wants_piece
 from web.words import lang_of
 
 
@@ -31,8 +31,8 @@ async def next_question(request: Request) -> Response:
     except BackendError as error:
         if error.http_status != 404:
             raise
-        return RedirectResponse("/", 303)
-    return RedirectResponse(f"/questions/{found}", 303)
+        return see_other("/")
+    return see_other(f"/questions/{found}")
 
 
 async def question(request: Request) -> Response:

@@ -12,7 +12,6 @@ from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
 from itsdangerous import TimestampSigner
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import dodai.asgi
@@ -114,13 +113,18 @@ class Provider:
         assert isinstance(app, ProviderApp)
         self._app = app
 
-    async def send_there(self, request: Request, back_to: str) -> Response:
-        """The redirect to the provider, with state and PKCE verifier kept in the session."""
+    async def send_there(self, request: Request, back_to: str, login_hint: str = "") -> str:
+        """Where the provider wants the visitor; state and PKCE verifier are kept in the session.
+
+        `login_hint` is what the visitor says they are called there, for the provider to fill in (OpenID Connect Core
+        §3.1.2.1).
+        """
+        hint = {"login_hint": login_hint} if login_hint else {}
         try:
-            answer: Response = await self._app.authorize_redirect(request, back_to)
+            answer = await self._app.authorize_redirect(request, back_to, **hint)
         except UNREACHABLE as error:
             raise IdentityError(503, "the identity provider does not answer") from error
-        return answer
+        return str(answer.headers["location"])
 
     async def receive(self, request: Request) -> Visitor:
         """Whom the provider vouches for: the state, the code and the signed id token are all checked."""
