@@ -36,7 +36,7 @@ def gather_history(
     """The files; judged are those that the fork point with the base does not have, or all of them."""
     if not (root / policy.folder).is_dir():
         return NotApplicable(f"there is no folder `{policy.folder}`")
-    folder = read_folder(root, policy.folder, environment)
+    folder = read_folder(root, policy.folder, environment, policy.format)
     ids = frozenset(m.id for m in folder.migrations)
     found = read_base(root, policy, base)
     old = {m.id: m.token_sha256 for m in found.fork} if isinstance(found, Base) else {}

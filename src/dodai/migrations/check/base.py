@@ -53,8 +53,7 @@ def read_base(root: Path, policy: MigrationsPolicy, wanted: str = "") -> Base | 
         return Unknown(
             f"`{ref}` and HEAD have no common commit here", "fetch the whole history (`git fetch --unshallow`)"
         )
-    folder = policy.folder
-    return Base(ref, _migrations(root, ref, folder), _migrations(root, fork, folder))
+    return Base(ref, _migrations(root, ref, policy), _migrations(root, fork, policy))
 
 
 def commit(root: Path, ref: str) -> str:
@@ -65,8 +64,8 @@ def commit(root: Path, ref: str) -> str:
         return ""
 
 
-def _migrations(root: Path, ref: str, folder: str) -> tuple[Migration, ...]:
-    return read_files(files_at(root, ref, folder, ".sql")).migrations
+def _migrations(root: Path, ref: str, policy: MigrationsPolicy) -> tuple[Migration, ...]:
+    return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format).migrations
 
 
 def files_at(root: Path, ref: str, folder: str, suffix: str) -> Mapping[str, bytes]:

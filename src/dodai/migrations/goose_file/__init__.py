@@ -1,0 +1,30 @@
+"""goose's SQL migration files, and plain ones: how they are named, split, parsed and found.
+
+The rules are those of pressly/goose 3.29 (internal/sqlparser): annotations stand alone on their line, a statement ends
+with the line whose last word before a comment ends in `;`, and everything between `StatementBegin` and `StatementEnd`
+is one statement. Where a real SQL lexer would cut elsewhere, the file is refused, because the server would get half a
+statement.
+"""
+
+from __future__ import annotations
+
+from dodai.migrations.goose_file.folder import Folder, files_of, read_files, read_folder
+from dodai.migrations.goose_file.parse import parse, version_of
+from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
+from dodai.migrations.goose_file.problem import FileError, Problem
+from dodai.migrations.goose_file.split import ends_statement, split
+
+__all__ = [
+    "FileError",
+    "Folder",
+    "Problem",
+    "ends_statement",
+    "files_of",
+    "parse",
+    "parse_plain",
+    "parse_repeatable",
+    "read_files",
+    "read_folder",
+    "split",
+    "version_of",
+]

@@ -1,0 +1,111 @@
+"""One goose file as a migration, refused where goose and a real lexer would cut it differently."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+
+from dodai.migrations import codes, sql
+from dodai.migrations.goose_file.problem import FileError, Problem
+from dodai.migrations.goose_file.split import Split, split
+from dodai.migrations.migration import Accepted, Migration, Statement
+
+
+def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) -> Migration:
+    """The migration in `data`. `path` gives version and name. Raises `FileError` (DOD200, DOD201, DOD220, DOD221)."""
+    version, name = version_of(path)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FileError(Problem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
+    both = [split(text, direction, path=path, environment=environment) for direction in ("up", "down")]
+    for part in both:
+        for problem in disagreements(part, path):
+            raise FileError(problem)
+    irreversible, accepted = remarks(text, path)
+    return Migration(
+        id=str(version),
+        order=version,
+        name=name,
+        path=path,
+        up=both[0].statements,
+        down=both[1].statements,
+        transactional=both[0].transactional,
+        raw_sha256=hashlib.sha256(data).hexdigest(),
+        token_sha256=sql.checksum(text),
+        text=text,
+        irreversible=irreversible,
+        accepted=accepted,
+    )
+
+
+def version_of(path: str) -> tuple[int, str]:
+    """Version and name of a file: `20260214093000_add_email.sql` is (20260214093000, "add_email"); or DOD201."""
+    base = path.rsplit("/", 1)[-1]
+    number, underscore, rest = base.partition("_")
+    if not underscore or not re.fullmatch(r"[+]?[0-9]+", number) or not 0 < int(number) < 2**63:
+        message = f"`{base}` does not start with a version above 0 and `_`"
+        raise FileError(Problem(codes.FILE_NAME, message, path))
+    return int(number), rest.rpartition(".")[0]
+
+
+_PLAIN = re.compile(r"(?!\s*copy\b)(?:(?!--|/\*|\batomic\b)[^;'\"$])*;", re.IGNORECASE)
+"""One semicolon, at the end, and nothing that could hide another: both ways of splitting agree without looking."""
+
+
+def disagreements(part: Split, path: str) -> Iterator[Problem]:
+    """Where goose's line splitter cuts a statement that a real lexer would not (DOD221), and COPY data (DOD220)."""
+    for statement, marked in zip(part.statements, part.marked, strict=True):
+        if statement.sql.count("(") == statement.sql.count(")") and _PLAIN.fullmatch(statement.sql):
+            continue
+        if sql.words(statement.sql, 1) == ("copy",) and "stdin" in sql.words(statement.sql, 10_000):
+            message = "`COPY ... FROM stdin` with data lines cannot stand in a goose file"
+            yield Problem(codes.COPY_FROM_STDIN, message, path, statement.line, _first_line(statement))
+        elif not marked and (cut := _cut(statement, transactional=part.transactional)):
+            yield Problem(codes.SPLIT_DIFFERS, cut, path, statement.line, _first_line(statement))
+
+
+def _cut(statement: Statement, *, transactional: bool) -> str:
+    spans = sql.statements(statement.sql)
+    if not spans or not spans[-1].complete:
+        return "goose cuts this statement at a `;` that is inside a body, quote or comment"
+    if len(spans) > 1 and not transactional:
+        return f"goose sends {len(spans)} statements at once; in a `NO TRANSACTION` file each needs lines of its own"
+    return ""
+
+
+def _first_line(statement: Statement) -> str:
+    return statement.sql.partition("\n")[0].strip()[:200]
+
+
+_REMARK = re.compile(r"^--\s*dodai:\s*(?P<verb>\S+)\s*(?P<rest>.*?)\s*$", re.MULTILINE)
+_EXPIRES = re.compile(r"\buntil\s+(\d{4}-\d{2}-\d{2})\b")
+
+
+def remarks(text: str, path: str) -> tuple[str, tuple[Accepted, ...]]:
+    """`-- dodai: irreversible REASON` and `-- dodai: accept CODE REASON [until DATE]`; goose ignores both."""
+    irreversible = ""
+    accepted: list[Accepted] = []
+    for remark in _REMARK.finditer(text):
+        line = text.count("\n", 0, remark.start()) + 1
+        rest = remark["rest"]
+        code, _, reason = rest.partition(" ")
+        if remark["verb"] == "irreversible" and rest:
+            irreversible = rest
+        elif remark["verb"] == "accept" and reason.strip():
+            accepted.append(Accepted(code, reason.strip(), line, _expiry(reason)))
+        else:
+            message = "a dodai remark is `irreversible REASON` or `accept CODE REASON`, and the reason is required"
+            raise FileError(Problem(codes.REMARK, message, path, line, remark.group().strip()))
+    return irreversible, tuple(accepted)
+
+
+def _expiry(reason: str) -> date | None:
+    match = _EXPIRES.search(reason)
+    try:
+        return date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        return date.min
