@@ -10,7 +10,7 @@ from typing import cast
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding, Place
-from dodai.core.page import Lang, Page
+from dodai.core.page import Lang, Page, Section
 from dodai.core.page_file import (
     FileState,
     PageFileError,
@@ -104,4 +104,5 @@ def _in_languages(project: Project) -> Iterator[Document]:
 
 def _document(path: Path, project: Project, page: Page, lang: Lang, region: str) -> Document:
     shown = str(path.relative_to(project.root)) if path.is_relative_to(project.root) else str(path)
-    return Document(path, shown, lang, page.render(lang), region)
+    text = Section(page.title, page.blocks, page.sections).render(lang) if region else page.render(lang)
+    return Document(path, shown, lang, text, region)

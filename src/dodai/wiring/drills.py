@@ -15,6 +15,7 @@ from dodai.engine.drill import Drill
 from dodai.migrations.run.drills import drills as migration_drills
 from dodai.observability.run import drills as observability_drills
 from dodai.operations.run import drills as release_drills
+from dodai.operations.run.connection_drills import drills as connection_drills
 from dodai.operations.run.swap_drill import drills as swap_drills
 from dodai.providers.local.browser import HttpBrowser
 from dodai.wiring.migrations import policy_of, target
@@ -35,6 +36,7 @@ def known_drills(project: Project, database_url: Callable[[], str]) -> tuple[Dri
     database = _database(project, database_url)
     found += release_drills(policy)
     found += swap_drills(policy, HttpBrowser, database.rows if database else None)
+    found += connection_drills(policy, HttpBrowser, database)
     if public is not None and public.app:
         needs = tuple(need for need in public.needs if not policy.services[need].local_only)
         found += observability_drills(public.name, needs)

@@ -12,6 +12,8 @@ from dodai.csrf.form_table import FormTable
 from dodai.csrf.route_table import RouteTable
 from dodai.migrations import check as migrations
 from dodai.migrations.policy import MigrationsPolicy
+from dodai.observability.check.samples import LineSample, gather_lines
+from dodai.observability.check.sources import PythonSources, gather_sources
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import policy_of
 from dodai.wiring.shadow import shadow_server
@@ -71,6 +73,16 @@ def form_table(gathering: Gathering) -> Any:
     return gather_forms(data, root=gathering.root)
 
 
+def line_sample(gathering: Gathering) -> Any:
+    """Lines that the services of this machine have written."""
+    return gather_lines(gathering.root / ".dodai", gathering.root)
+
+
+def python_sources(gathering: Gathering) -> Any:
+    """The Python files of the repository, parsed."""
+    return gather_sources(gathering.root)
+
+
 def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
     found = policy_of(gathering.project) if gathering.project else None
     return found or MigrationsPolicy()
@@ -83,4 +95,6 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     migrations.ShadowRun: shadow_run,
     RouteTable: route_table,
     FormTable: form_table,
+    LineSample: line_sample,
+    PythonSources: python_sources,
 }

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from dodai.core.page import Page
+from dodai.csrf.document import csrf_rollout
+from dodai.csrf.form_table import FormTable
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_table import RouteTable
+from dodai.migrations.document import migration_operations, tool_decision
+from dodai.migrations.goose_file import files_of
+from dodai.observability.document import observability
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.operations.document import production_operations
+from dodai.wiring.fact_sources import GATHERERS
+from dodai.wiring.gathering import Gathering
 from dodai.wiring.local import LocalEnvironment
+from dodai.wiring.migrations import policy_of, target
 from dodai.wiring.project import Project
 
 
 def pages(project: Project) -> Iterator[tuple[Page, str]]:
     """Each page with the name of the region it fills; an empty name means that the whole file is generated."""
-    from dodai.operations.document import production_operations
+    if project.policy.public_service is None:
+        return
+    name = next((name for name in project.policy.environments if name != "local"), "local")
+    plan = LocalEnvironment.of(project, name).build_for_document()
+    yield _csrf(project), ""
+    migrations = policy_of(project)
+    if migrations is not None:
+        files = files_of(target(project, project.root, str)).migrations
+        yield migration_operations(migrations, plan, files), ""
+        yield tool_decision(migrations), "migrations"
+    yield production_operations(project.policy, plan), ""
+    yield observability(ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {})), ""
 
-    if project.policy.public_service is not None:
-        name = next((name for name in project.policy.environments if name != "local"), "local")
-        plan = LocalEnvironment.of(project, name).build_for_document()
-        yield production_operations(project.policy, plan), ""
+
+def _csrf(project: Project) -> Page:
+    gathering = Gathering(project.root, project, datetime.now(UTC).date(), GATHERERS)
+    routes, forms = gathering.fact(RouteTable), gathering.fact(FormTable)
+    return csrf_rollout(
+        CsrfPolicy.from_manifest(project.manifest.section("csrf") or {}),
+        routes if isinstance(routes, RouteTable) else None,
+        forms if isinstance(forms, FormTable) else None,
+    )
