@@ -1,0 +1,112 @@
+"""Litestar: controllers, routers and handlers, as the application has registered them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .route import Kind, Route, looks_like_guard, where
+
+_EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
+_EXAMPLES |= {"UUID": "00000000-0000-4000-8000-000000000000", "time": "00:00:00", "timedelta": "1", "Path": "x"}
+
+
+def routes(app: Any) -> list[Route]:
+    """Every (method, path) of the application."""
+    return [route for route, _ in _walk(app)]
+
+
+def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
+    """The same, with what calls a handler replaced; middleware, guards and hooks in front of it stay."""
+    found = list(_walk(app))
+    http = {(id(owner), route.method): route for route, owner in found}
+
+    async def answer(owner: Any, scope: Any, **_: Any) -> Any:
+        hit(http[id(owner), scope["method"]])
+        return _no_content
+
+    for owner_type in {type(owner) for route, owner in found if hasattr(owner, "route_handler_map")}:
+        owner_type._get_response_for_request = answer  # noqa: SLF001 - the one place through which every handler is called
+    for route, owner in found:
+        if not hasattr(owner, "route_handler_map"):
+            owner.route_handler._fn = _tripwire(route, hit)  # noqa: SLF001 - `fn` has no setter
+    return [route for route, _ in found]
+
+
+def match(app: Any, scope: Mapping[str, Any]) -> str | None:
+    """The id of the route that the router will choose; what lies below a mount has none."""
+    method = scope.get("method")
+    _, handler, _, _, template = app.asgi_router.handle_routing(path=scope["path"], method=method)
+    if method is not None and not hasattr(handler, "http_methods"):
+        return None
+    return f"{method or 'WEBSOCKET'} {template}"
+
+
+def route_label(scope: Mapping[str, Any]) -> str | None:
+    """The template that Litestar leaves in the scope."""
+    path = scope.get("path_template")
+    return path if isinstance(path, str) and path else None
+
+
+def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
+    """A cookie and token of Litestar's own double submit; None when it is off."""
+    del origin
+    config = getattr(app, "csrf_config", None)
+    module = sys.modules.get("litestar.middleware.csrf")
+    if config is None or module is None:
+        return None
+    token = str(module.generate_csrf_token(secret=config.secret))
+    return {
+        "token": token,
+        "cookie": f"{config.cookie_name}={token}",
+        "field": "_csrf_token",
+        "header": str(config.header_name).lower(),
+        "other": str(module.generate_csrf_token(secret=config.secret)),
+    }
+
+
+def _walk(app: Any) -> Iterator[tuple[Route, Any]]:
+    for owner in app.routes:
+        path, example = owner.path_format, _example(owner)
+        if hasattr(owner, "route_handlers"):
+            for handler in owner.route_handlers:
+                for method in sorted(str(getattr(name, "value", name)) for name in handler.http_methods):
+                    yield _route(method, path, "handler", handler, example), owner
+        elif _kind(owner) == "websocket":
+            yield _route("WEBSOCKET", path, "websocket", owner.route_handler, example), owner
+        elif not getattr(owner.route_handler, "is_static", False):
+            yield _route("*", f"{path.rstrip('/')}/{{path}}", "opaque", owner.route_handler, example), owner
+
+
+def _route(method: str, path: str, kind: Kind, handler: Any, example: str) -> Route:
+    fn = getattr(handler, "fn", handler)
+    name, source, line = where(getattr(fn, "value", fn))
+    guards = [getattr(guard, "value", guard) for guard in getattr(handler, "guards", None) or ()]
+    exempt_by = "exclude_from_csrf" if getattr(handler, "opt", {}).get("exclude_from_csrf") else ""
+    return Route(method, path, "litestar", kind, name, source, line, "", example, looks_like_guard(*guards), exempt_by)
+
+
+def _example(owner: Any) -> str:
+    parts = []
+    for part in owner.path_components:
+        kind = getattr(getattr(part, "type", None), "__name__", "")
+        parts.append(part if isinstance(part, str) else _EXAMPLES.get(kind, "x"))
+    return "/" + "/".join(parts)
+
+
+def _kind(owner: Any) -> str:
+    return str(getattr(owner.scope_type, "value", owner.scope_type)).lower()
+
+
+def _tripwire(route: Route, hit: Callable[[Route], None]) -> Any:
+    async def tripwire(*_: Any, **__: Any) -> None:
+        hit(route)
+
+    return tripwire
+
+
+async def _no_content(scope: Any, receive: Any, send: Any) -> None:
+    del scope, receive
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
