@@ -1,0 +1,25 @@
+"""`dodai trace ID`: declared here for help and completion; `__main__` runs it before this library is loaded."""
+
+from __future__ import annotations
+
+import click
+
+from dodai.cli.session import Session, define
+
+
+@define(
+    "trace",
+    summary="Follow one request through every tier",
+    example="dodai trace 01a20a288b427b969a28243b7e75d12c",
+    needs_manifest=False,
+)
+@click.argument("request_id")
+@click.option("--follow", is_flag=True, help="Keep looking until interrupted.")
+@click.option("--for", "follow_s", metavar="SECONDS", default=None, help="Keep looking for this long.")
+@click.option("--state", multiple=True, metavar="FOLDER", help="Where to look; by default the nearest .dodai.")
+def command(session: Session, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]) -> int:
+    from dodai.observability.trace import main
+
+    words = [request_id, *(["--follow"] if follow else []), *(["--for", follow_s] if follow_s else [])]
+    words += [word for folder in state for word in ("--state", folder)]
+    return main(words + (["--json"] if session.output.as_json else []))
