@@ -288,8 +288,28 @@ def test_refusal_is_shown_in_the_page_and_keeps_what_was_chosen(wide):
     page.evaluate("document.querySelector('meta[name=csrf-token]').content = 'd1.old'")
     wide.choose(2)
     expect(page.locator("#notice")).to_be_visible()
+    expect(page.locator("#notice h1")).to_be_visible()
     expect(page.locator("#notice")).to_have_text(re.compile("[0-9a-f]{32}"))
     expect(page.locator("[name=choice]").nth(2)).to_be_checked()
+    wide.seen("refused")
+
+
+def test_failure_behind_the_page_is_told_above_it(wide):
+    """The star of a question that somebody has deleted meanwhile: what happened, what to do, the number."""
+    page = wide.page
+    wide.go("/")
+    wide.sign_in("taro")
+    path = wide.write_question("Which of these will be gone in a moment?")
+    other = page.context.new_page()
+    other.goto(f"{wide.url}{path}/edit")
+    other.once("dialog", lambda dialog: dialog.accept())
+    other.locator("button[value=delete]").click()
+    other.wait_for_url("**/me")
+    other.close()
+    page.locator(".star").click()
+    expect(page.locator("#notice")).to_have_text(re.compile("There is nothing here.*[0-9a-f]{32}", re.DOTALL))
+    expect(page.locator(".star")).to_have_attribute("aria-pressed", "false")
+    wide.seen("told")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@
 // `dodaiFetch` comes with {{ csrf_meta() }}: fetch, with the token in the header.
 "use strict";
 
+// Pieces of pages, please; errors too, so that they can be shown.
+const ASKED_BY_SCRIPT = { "HX-Request": "true", Accept: "text/html" };
 const METHODS = ["get", "post", "put", "patch", "delete"];
 const ACTIVE = METHODS.map((method) => `[hx-${method}]`).join(", ");
 
@@ -40,10 +42,13 @@ function swap(target, how, html) {
   if (heading) heading.focus();
 }
 
+// What went wrong, above the page that is still there. A whole page of an error is shown by its main part.
 function notify(html) {
+  const told = document.createElement("template");
+  told.innerHTML = html;
   const notice = document.getElementById("notice");
-  notice.innerHTML = html;
-  notice.scrollIntoView({ block: "nearest" });
+  notice.replaceChildren(...(told.content.querySelector("main") || told.content).childNodes);
+  if (html) notice.scrollIntoView({ block: "nearest" });
 }
 
 async function request(element, submitter) {
@@ -56,10 +61,11 @@ async function request(element, submitter) {
   try {
     const answer = await window.dodaiFetch(element.getAttribute(`hx-${method}`), {
       method: method.toUpperCase(),
-      headers: { "HX-Request": "true" },
+      headers: ASKED_BY_SCRIPT,
       body: bodyOf(element, method, submitter),
     });
     const html = await answer.text();
+    notify("");
     if (answer.redirected) window.location.assign(answer.url);
     else if (answer.ok) swap(target, inherited(element, "hx-swap") || "innerHTML", html);
     else notify(html);
@@ -75,10 +81,11 @@ async function star(button) {
   const starred = button.getAttribute("aria-pressed") !== "true";
   const answer = await window.dodaiFetch(button.dataset.star, {
     method: "PUT",
-    headers: { "Content-Type": "application/json" },
+    headers: { ...ASKED_BY_SCRIPT, "Content-Type": "application/json" },
     body: JSON.stringify({ starred }),
   });
   if (answer.ok) button.setAttribute("aria-pressed", String((await answer.json()).starred));
+  else notify(await answer.text());
 }
 
 document.addEventListener("submit", (event) => {
