@@ -123,8 +123,7 @@ def watch(child: int, lifeline: int, wakeup: int, signals: list[int], grace: flo
                 kill_group(child, next(plan, signal.SIGKILL))
                 next_at = time.monotonic() + grace
                 continue
-        sources = [wakeup] if lifeline < 0 else [wakeup, lifeline]
-        readable = select.select(sources, [], [], waiting)[0]
+        readable = wait_for([wakeup] if lifeline < 0 else [wakeup, lifeline], waiting)
         asked = wakeup in readable and any(number in FORWARDED for number in drain(wakeup))
         if lifeline >= 0 and lifeline in readable:
             data = os.read(lifeline, 256)
@@ -135,6 +134,14 @@ def watch(child: int, lifeline: int, wakeup: int, signals: list[int], grace: flo
                 grace, buffer, asked = seconds(buffer, grace), b"", True
         if asked and plan is None:
             plan, next_at = iter(signals), 0.0
+
+
+def wait_for(sources: list[int], waiting: float | None) -> list[int]:
+    """Which descriptors have something to read; poll, for their numbers may be beyond what select can take."""
+    poll = select.poll()
+    for fd in sources:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(None if waiting is None else waiting * 1000)]
 
 
 def seconds(line: bytes, default: float) -> float:

@@ -10,7 +10,7 @@ from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, SIDECAR
 from dodai.providers.local.host.child import Child, Command, log_path
 from dodai.providers.local.host.log_file import LogFile
 
-EVERY_S = 5.0
+EVERY_S = 2.0
 LONGEST_S = 60.0
 _SEAL = "import sys; from dodai.observability.segment.seal import seal_all; seal_all(sys.argv[1])"
 

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodai.core.errors import DodaiError
+from dodai.operations.ports import (
+    CacheRule,
+    EdgeSpec,
+    Fault,
+    HostStatus,
+    Instance,
+    Probe,
+    ProcessSpec,
+    ProcessStatus,
+    ServiceSpec,
+    ServiceStatus,
+)
+from dodai.providers.local.codes import CODES
+from dodai.providers.local.host import wire
+
+TEXT = st.text(max_size=8)
+SERVICE = st.builds(ServiceStatus, instances=st.tuples(st.builds(Instance, exit_code=st.none() | st.integers(0, 255))))
+PROCESS = st.builds(ProcessStatus, exit_code=st.none() | st.integers(0, 255))
+VALUES = st.one_of(
+    st.builds(HostStatus, services=st.tuples(SERVICE, SERVICE), processes=st.tuples(PROCESS)), st.builds(ServiceSpec), st.builds(ProcessSpec), st.builds(EdgeSpec, cache=st.tuples(st.builds(CacheRule))), st.builds(Probe),
+    st.builds(Instance), st.builds(Fault, after_bytes=st.integers(0, 10)),
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_every_value_of_the_port_survives_the_wire(value):
+    """What the client reads is what the host said, nested values, mappings and None included."""
+    assert wire.read(type(value), json.loads(wire.line({"value": value}))["value"]) == value
+
+
+@given(VALUES)
+def test_a_field_of_a_newer_version_is_ignored(value):
+    """A host of the next release can be asked by this one."""
+    data = json.loads(wire.line({"value": value}))["value"]
+    assert wire.read(type(value), {**data, "added_later": 1}) == value
+
+
+@given(st.sampled_from(CODES), TEXT, st.integers(0, 143), st.lists(TEXT).map(tuple))
+def test_an_error_keeps_its_code_its_words_and_its_exit_code(code, words, exit_code, details):
+    """The person at the terminal reads the same as somebody on the host would."""
+    error = DodaiError(code, words, words, "provider", exit_code, details, {"n": 1})
+    again = wire.read_error(json.loads(json.dumps(wire.error_data(error))))
+    kept = ("code", "message", "fix", "fault", "exit_code", "details", "data")
+    assert [getattr(again, name) for name in kept] == [getattr(error, name) for name in kept]
