@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 from dodai.asgi.route import label
 from dodai.asgi.types import Message, Receive, Scope, Send
@@ -26,6 +27,7 @@ class Conversation:
         "_context",
         "_left",
         "_receive",
+        "_router",
         "_runtime",
         "_scope",
         "_send",
@@ -38,8 +40,16 @@ class Conversation:
     )
 
     def __init__(
-        self, runtime: Runtime, context: RequestContext, scope: Scope, receive: Receive, send: Send, started: float
+        self,
+        runtime: Runtime,
+        context: RequestContext,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        started: float,
+        router: Any = None,
     ) -> None:
+        self._router = router
         self._runtime = runtime
         self._context = context
         self._scope = scope
@@ -102,7 +112,7 @@ class Conversation:
         seconds = perf_counter() - self._started
         status = self.status or 500
         line = self._runtime.line(context, "ws", status=status, outcome=self._outcome(error), latency_s=seconds)
-        route = context.route or label(self._scope)
+        route = context.route or label(self._scope, self._router)
         if route is None:
             route = UNMATCHED
             line["path"] = redact(self._scope["path"])[:128]

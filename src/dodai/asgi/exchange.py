@@ -29,6 +29,7 @@ class Exchange:
         "_first_byte",
         "_held",
         "_receive",
+        "_router",
         "_runtime",
         "_scope",
         "_send",
@@ -40,8 +41,16 @@ class Exchange:
     )
 
     def __init__(
-        self, runtime: Runtime, context: RequestContext, scope: Scope, receive: Receive, send: Send, started: float
+        self,
+        runtime: Runtime,
+        context: RequestContext,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        started: float,
+        router: Any = None,
     ) -> None:
+        self._router = router
         self._runtime = runtime
         self._context = context
         self._scope = scope
@@ -151,7 +160,7 @@ class Exchange:
         scope = self._scope
         method = scope["method"]
         line["method"] = method if method in METHODS else OTHER_METHOD
-        route = context.route or label(scope)
+        route = context.route or label(scope, self._router)
         if route is None:
             route = UNMATCHED
             line["path"] = redact(scope["path"])[:128]

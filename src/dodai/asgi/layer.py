@@ -13,6 +13,7 @@ from dodai.asgi.conversation import Conversation
 from dodai.asgi.edge_gate import EdgeGate
 from dodai.asgi.exchange import Exchange
 from dodai.asgi.reserved import reserve
+from dodai.asgi.route import router_of
 from dodai.asgi.types import App, Message, Receive, Scope, Send
 from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
 from dodai.core.request import RequestContext, bind, unbind
@@ -43,6 +44,7 @@ class Layer:
     def __init__(self, app: App, runtime: Runtime, subject: Callable[..., Any] | None = None) -> None:
         self.app = app
         self.runtime = runtime
+        self._router = router_of(app)
         self._notes_clients = runtime.config.policy.client_ip == "network"
         self._networks: dict[str, str] = {}
         self._gate = EdgeGate(runtime.config.edge_key_file)
@@ -64,7 +66,7 @@ class Layer:
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
         context = self._open(scope, headers, trusted)
-        exchange = Exchange(self.runtime, context, scope, receive, send, started)
+        exchange = Exchange(self.runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):
@@ -114,7 +116,7 @@ class Layer:
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
         context = self._open(scope, headers, trusted)
-        conversation = Conversation(self.runtime, context, scope, receive, send, started)
+        conversation = Conversation(self.runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):

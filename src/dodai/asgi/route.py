@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dodai.asgi.types import Scope
-from dodai.frameworks import route_label
+from dodai.frameworks import match, recognise, route_label
+
+_LEAVES_NO_ROUTE = frozenset({"django"})
+"""Frameworks that do not write into the scope what they routed to; their resolver is asked once more."""
 
 
-def label(scope: Scope) -> str | None:
+def router_of(app: Any) -> Any:
+    """What `label` has to ask for the routes of `app`; None when the framework leaves them in the scope."""
+    return app if recognise(app) in _LEAVES_NO_ROUTE else None
+
+
+def label(scope: Scope, router: Any = None) -> str | None:
     """The template of the matched route with its mount prefixes, as `/api/users/{id}`; None when nothing matched.
 
     What is served below a mount without routes of its own (static files, say) is `/static/*`: one label for each mount.
     Never raises: a label is not worth a request.
     """
     try:
-        return _own(scope) or route_label(scope) or _mount(scope)
+        return _own(scope) or route_label(scope) or _mount(scope) or _asked(scope, router)
     except Exception:  # noqa: BLE001 - frameworks change under us; an unlabelled line is still a line
         return None
 
@@ -28,6 +38,11 @@ def _own(scope: Scope) -> str | None:
         return None
     path = getattr(route, "path_format", None)
     return path if isinstance(path, str) else None
+
+
+def _asked(scope: Scope, router: Any) -> str | None:
+    found = match(router, scope) if router is not None else None
+    return found.partition(" ")[2] or None if found else None
 
 
 def _mount(scope: Scope) -> str | None:
