@@ -1,0 +1,79 @@
+"""What dodai says about the quiz's repository, and what is generated in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from tests.quiz.stack import QUIZ
+
+GENERATED = ("quiz_pb2.py", "quiz_pb2.pyi", "quiz_pb2_grpc.py")
+
+
+def dodai(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dodai", *words]
+    return subprocess.run(command, cwd=QUIZ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_generated_python_is_what_the_contract_makes(tmp_path):
+    """Nobody edits it by hand, nobody forgets to make it again."""
+    out = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I", ".", *out, "contract/quiz.proto"]
+    subprocess.run(command, cwd=QUIZ, check=True, timeout=60)
+    for name in GENERATED:
+        assert (tmp_path / "contract" / name).read_text() == (QUIZ / "contract" / name).read_text(), name
+
+
+@pytest.mark.parametrize("area", ["csrf", "migrations", "operations"])
+def test_check_finds_nothing(area):
+    """The whole history of migrations, not only what is new."""
+    said = dodai("check", area, *(["--all"] if area == "migrations" else []))
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_every_route_and_form_that_changes_something_is_covered():
+    """Twelve kinds of routes, one exemption with its reasons, nothing unknown."""
+    said = json.loads(dodai("routes", "--json").stdout)
+    summary = said["summary"]
+    assert summary["coverage"] == 1.0
+    assert (summary["unprotected"], summary["unknown"]) == (0, 0)
+    assert summary["stateChanging"] >= 10
+    exempt = [route for route in said["routes"] if route["verdict"] == "exempt"]
+    assert [(route["method"], route["path"]) for route in exempt] == [("POST", "/webhooks/review")]
+
+
+def test_every_sql_file_is_asked_for_and_every_query_has_a_file():
+    """A statement nobody runs is not checked against the schema for anybody."""
+    store = (QUIZ / "backend" / "store.py").read_text("utf-8")
+    files = {path.stem for path in (QUIZ / "backend" / "queries").glob("*.sql")}
+    assert {name for name in files if f'"{name}"' not in store} == set()
+
+
+def test_documents_name_every_limitation_of_the_manifest():
+    """The list people read and the rows that checks read are the same."""
+    rows = tomllib.loads((QUIZ / "dodai.toml").read_text("utf-8"))["limitation"]
+    for page in ("tech.md", "tech.en.md"):
+        text = (QUIZ / "docs" / page).read_text("utf-8")
+        for row in rows:
+            assert f"`{row['id']}`" in text
+            assert f"`{row['resolved_by']}`" in text if "resolved_by" in row else True
+
+
+def test_application_contains_no_fault_of_its_own():
+    """Faults come from outside: no name that the code reads from its environment switches one on."""
+    known = {"PORT", "DATABASE_URL", "BACKEND_ADDR", "IDENTITY_ADDR", "SESSION_SECRET", "REVIEW_WEBHOOK_SECRET"}
+    known |= {"OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "DODAI_RELEASE"}
+    assert names_read(QUIZ) <= known
+
+
+def names_read(folder: Path) -> set[str]:
+
+    text = "\n".join(
+        path.read_text("utf-8") for part in ("web", "backend", "identity") for path in (folder / part).rglob("*.py")
+    )
+    return set(re.findall(r'environ(?:ment)?(?:\[|\.get\()[\'"](\w+)[\'"]', text)) - {"PATH_INFO"}
