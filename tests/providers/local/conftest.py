@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dodai.operations.ports import ServiceSpec
-from dodai.providers.local.host import open_host
+from dodai.providers.local.host import client, open_host
 from dodai.providers.local.host.state import Folder
 
 APP = Path(__file__).with_name("service_app.py")
@@ -75,6 +75,13 @@ def tree(tmp_path):
     folder.mkdir()
     shutil.copy(APP, folder / "service_app.py")
     return folder
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_left(tmp_path):
+    """A test that fails in its middle leaves no host behind either."""
+    yield
+    await client(tmp_path / "env", "test").down()
 
 
 @pytest.fixture
