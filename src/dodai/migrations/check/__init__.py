@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.base import read_base
-from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, ShadowRun
+from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, Reader, ShadowRun
 from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.queries import queries_at, read_queries
 from dodai.migrations.check.rules import RULES
@@ -19,7 +20,7 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Shadow
 
 __all__ = [
-    "RULES", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
+    "RULES", "BaseHistory", "History", "LiveSchema", "Reader", "Shadow", "ShadowRun",
     "gather_base", "gather_history", "gather_shadow", "live_schema",
 ]  # fmt: skip
 
@@ -32,26 +33,36 @@ def gather_history(
     base: str = "",
     everything: bool = False,
     environment: Mapping[str, str] | None = None,
+    reader: Reader | None = None,
 ) -> History | NotApplicable:
-    """The files; judged are those that the fork point with the base does not have, or all of them."""
+    """The files; judged are those that the fork point with the base does not have, or all of them.
+
+    `reader` is that of a provider, for a history that is not SQL files.
+    """
     if not (root / policy.folder).is_dir():
         return NotApplicable(f"there is no folder `{policy.folder}`")
-    folder = read_folder(root, policy.folder, environment, policy.format)
+    folder = reader.read() if reader else read_folder(root, policy.folder, environment, policy.format)
     ids = frozenset(m.id for m in folder.migrations)
-    found = read_base(root, policy, base)
+    found = read_base(root, policy, base, reader)
     old = {m.id: m.token_sha256 for m in found.fork} if isinstance(found, Base) else {}
     fresh = frozenset(m.id for m in folder.migrations if old.get(m.id) != m.token_sha256)
     judged = ids if everything else fresh
-    return History(folder.migrations, folder.problems, judged, fresh, today, read_rows(root, policy))
+    heads = reader.heads() if reader else ()
+    return History(folder.migrations, folder.problems, judged, fresh, today, read_rows(root, policy), heads)
 
 
 def gather_base(
-    root: Path, policy: MigrationsPolicy, history: History | NotApplicable, *, base: str = ""
+    root: Path,
+    policy: MigrationsPolicy,
+    history: History | NotApplicable,
+    *,
+    base: str = "",
+    reader: Reader | None = None,
 ) -> BaseHistory | Unknown | NotApplicable:
     """The files beside those of the base."""
     if isinstance(history, NotApplicable):
         return history
-    found = read_base(root, policy, base)
+    found = read_base(root, policy, base, reader)
     return BaseHistory(history.migrations, found) if isinstance(found, Base) else found
 
 
@@ -63,8 +74,9 @@ def gather_shadow(
     *,
     base: str = "",
     everything: bool = False,
+    reader: Reader | None = None,
 ) -> ShadowRun | Unknown | NotApplicable:
-    """The walk over an empty server. Raises what `shadow` raises when no server can be started."""
+    """The walk over an empty server. Raises what `shadow` and `reader.rendered` raise."""
     if isinstance(history, NotApplicable):
         return history
     if history.problems:
@@ -73,7 +85,9 @@ def gather_shadow(
         return Unknown(f"the files cannot be run while one cannot be read ({place})", first.fix or first.code.fix.en)
     if not history.migrations:
         return NotApplicable(f"`{policy.folder}` has no migration yet")
-    found = read_base(root, policy, base)
+    if reader:
+        history = replace(history, migrations=reader.rendered().migrations)
+    found = read_base(root, policy, base, reader)
     old = queries_at(root, found.ref, policy.queries) if isinstance(found, Base) and policy.queries else ()
     new = read_queries(root, policy.queries)
     return shadow_run(history, shadow, everything=everything, old_queries=old, new_queries=new)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.migrations.check.facts import Base
-from dodai.migrations.goose_file import read_files
-from dodai.migrations.migration import Migration
+from dodai.migrations.check.facts import Base, Reader
+from dodai.migrations.goose_file import Folder, read_files
 from dodai.migrations.policy import MigrationsPolicy
 
 FALLBACKS = ("origin/HEAD", "main", "master", "HEAD")
@@ -32,7 +32,9 @@ def git(root: Path, *words: str, stdin: bytes = b"") -> bytes:
     return done.stdout
 
 
-def read_base(root: Path, policy: MigrationsPolicy, wanted: str = "") -> Base | Unknown | NotApplicable:
+def read_base(
+    root: Path, policy: MigrationsPolicy, wanted: str = "", reader: Reader | None = None
+) -> Base | Unknown | NotApplicable:
     """The migrations at the tip of the base and at the fork point.
 
     `wanted` (the `--base` of a command) must exist. Without it `[migrations].base` is taken if it is there, else the
@@ -53,7 +55,8 @@ def read_base(root: Path, policy: MigrationsPolicy, wanted: str = "") -> Base | 
         return Unknown(
             f"`{ref}` and HEAD have no common commit here", "fetch the whole history (`git fetch --unshallow`)"
         )
-    return Base(ref, _migrations(root, ref, policy), _migrations(root, fork, policy))
+    at = reader.at if reader else partial(_folder, root, policy)
+    return Base(ref, at(ref).migrations, at(fork).migrations)
 
 
 def commit(root: Path, ref: str) -> str:
@@ -64,8 +67,8 @@ def commit(root: Path, ref: str) -> str:
         return ""
 
 
-def _migrations(root: Path, ref: str, policy: MigrationsPolicy) -> tuple[Migration, ...]:
-    return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format).migrations
+def _folder(root: Path, policy: MigrationsPolicy, ref: str) -> Folder:
+    return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format)
 
 
 def files_at(root: Path, ref: str, folder: str, suffix: str) -> Mapping[str, bytes]:

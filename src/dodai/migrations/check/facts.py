@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from dodai.core.fact import Cost
 from dodai.migrations.apply import Status
-from dodai.migrations.goose_file import Problem
+from dodai.migrations.goose_file import Folder, Problem
 from dodai.migrations.lock_probe import Probe
 from dodai.migrations.migration import Migration
 
@@ -37,10 +37,31 @@ class History:
     fresh: frozenset[str] = frozenset()
     today: date = date.min
     rows: Mapping[str, int] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()
 
     @property
     def judged_migrations(self) -> tuple[Migration, ...]:
         return tuple(m for m in self.migrations if m.id in self.judged)
+
+
+class Reader(Protocol):
+    """Reads a history that is not SQL files; given by a provider."""
+
+    def read(self) -> Folder:
+        """The migrations of the tree without running anything of the user's; statements may be missing."""
+        ...
+
+    def at(self, ref: str) -> Folder:
+        """The same at a commit."""
+        ...
+
+    def heads(self) -> tuple[str, ...]:
+        """The ends of the history."""
+        ...
+
+    def rendered(self) -> Folder:
+        """The migrations with their statements; may run the user's code in a process of its own."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

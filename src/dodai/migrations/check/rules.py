@@ -16,7 +16,7 @@ from dodai.migrations.migration import Migration
 SMALL_TABLE_ROWS = 10_000
 """Below this a rewrite or scan is over before anybody notices (measured: 10,000 rows rewrite in about 10 ms)."""
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
-               codes.REMARK, codes.EXTERNAL)  # fmt: skip
+               codes.REMARK, codes.EXTERNAL, codes.MISSING)  # fmt: skip
 _CLUSTER_WIDE = ("role", "user", "group", "database", "tablespace")
 
 
@@ -47,6 +47,15 @@ def no_transaction_control(history: History) -> Iterator[Finding]:
         if found := apply.transaction_control(migration):
             message = f"`{_short(found[1])}` in a file that runs as one transaction"
             yield Finding(codes.TRANSACTION_CONTROL, message, Place(migration.path, found[0]), _short(found[1]))
+
+
+@rule(codes.SEVERAL_HEADS, needs=(History,))
+def one_head(history: History) -> Iterator[Finding]:
+    if len(history.heads) > 1:
+        paths = {m.id: m.path for m in history.migrations}
+        named = " and ".join(f"`{id_}`" for id_ in history.heads)
+        place = Place(paths.get(history.heads[-1], ""))
+        yield Finding(codes.SEVERAL_HEADS, f"the history ends in {named}", place)
 
 
 def _irreversible(history: History) -> Iterator[Seen]:
@@ -348,6 +357,7 @@ def _first_difference(old: str, new: str) -> int:
 RULES: tuple[Rule, ...] = (
     *(_file_rule(code) for code in _FILE_CODES),
     no_transaction_control,
+    one_head,
     *(_static_rule(code, look) for code, look in _STATIC.items()),
     new_files_come_last,
     no_version_twice_with_the_base,
