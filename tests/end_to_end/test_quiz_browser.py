@@ -334,6 +334,13 @@ def test_axe_finds_no_serious_violation_on_any_page(chromium, quiz, axe, size, s
     for place in ("/", "/questions/1", path, f"{path}/edit", "/questions/new", "/me", "/nothing"):
         reader.go(place)
         found += violations(reader.page, axe, place)
+    reader.go("/questions/new")
+    reader.page.locator("form.editor").evaluate("(form) => { form.noValidate = true; }")
+    reader.page.locator("button[value=save]").click()
+    reader.page.locator("#prompt-problem").wait_for()
+    reader.page.locator("[hx-post='/questions/preview']").click()
+    reader.page.locator(".preview").wait_for()
+    found += violations(reader.page, axe, "problems and preview")
     reader.go("/questions/1")
     reader.page.locator("summary").click()
     found += violations(reader.page, axe, "report")
