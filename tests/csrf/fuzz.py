@@ -26,10 +26,11 @@ from dodai.core.request import RequestContext, bind
 from dodai.csrf.body import open_search
 from dodai.csrf.decision import configure_origins, decide, judge_provenance, parse_origin
 from dodai.csrf.enforce import protect
-from dodai.csrf.enforce.visitor import read_cookie
+from dodai.csrf.enforce.visitor import cookie_pattern, read_cookie
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring, verify
 
+PATTERN = cookie_pattern(b"__Host-dodai-csrf")
 RING = parse_key_ring(KEYS)
 ORIGINS = configure_origins([APP])
 PIECES = [
@@ -133,7 +134,7 @@ def fuzz_cookie(run: Run) -> None:
     value = encode_nonce(run.rng.randbytes(16)).encode()
     ours = [b"__Host-dodai-csrf", b"=", value, value[:-1], b"; ", b";", b"__Host-dodai-csrf=" + value]
     text = b"".join(run.rng.choice((ours, ours, PIECES)[run.rng.randrange(3)]) for _ in range(run.rng.randrange(6)))
-    state, nonce = read_cookie([(b"cookie", text)], b"__Host-dodai-csrf")
+    state, nonce = read_cookie([(b"cookie", text)], PATTERN)
     run.counts[f"cookie {state}"] += 1
     if (nonce is not None) != (state == "good"):
         run.broken("cookie", state)

@@ -80,14 +80,17 @@ class UrlencodedSearch:
         self.value = ""
 
     def feed(self, chunk: bytes, *, last: bool) -> SearchState:
+        if last and not self._data and len(chunk) <= self._limit:
+            self.state = self._read(chunk, cut=False)
+            return self.state
         cut = len(self._data) + len(chunk) > self._limit
         self._data += chunk[: self._limit - len(self._data)]
         if last or cut:
-            self.state = self._read(cut=cut)
+            self.state = self._read(bytes(self._data), cut=cut)
         return self.state
 
-    def _read(self, *, cut: bool) -> SearchState:
-        pairs = bytes(self._data).split(b"&")
+    def _read(self, data: bytes, *, cut: bool) -> SearchState:
+        pairs = data.split(b"&")
         if cut:
             pairs.pop()
         found = [value for name, _, value in (pair.partition(b"=") for pair in pairs) if self._is_field(name)]

@@ -73,7 +73,8 @@ class Decision:
 
 
 SAME_ORIGIN = Provenance("same", "same_origin", browser_says_so=True)
-ALLOWED_SAFE = Decision(True, "safe")
+_USER_INITIATED = Provenance("same", "user_initiated")
+_ALLOWED_BY_TOKEN = Decision(True, "token")
 _REFUSALS: dict[str, tuple[Code, int]] = {
     "missing": (TOKEN_MISSING, 403),
     "malformed": (TOKEN_INVALID, 403),
@@ -161,7 +162,7 @@ def decide(mode: Mode, provenance: Provenance, state: TokenState | None, *, anon
     if not needs_token(mode, provenance):
         return Decision(True, provenance.reason)
     if state == "valid":
-        return Decision(True, "token")
+        return _ALLOWED_BY_TOKEN
     if state == "foreign_anonymous" and anonymous and provenance.browser_says_so:
         return Decision(True, "grace")
     found = state or "missing"
@@ -183,11 +184,11 @@ def decide_websocket(provenance: Provenance) -> Decision:
 
 def _judge_fetch_site(value: str, origin: str | None, host: str, origins: Origins) -> Provenance:
     if value in ("same-origin", "none"):
-        if origins.public and origin not in (None, "null"):
+        if origins.public and origin not in (None, "null") and origin not in origins.public:
             judged = _judge_origin(origin, "origin", host, origins)
             if judged.state == "hostile":
                 return judged
-        return SAME_ORIGIN if value == "same-origin" else Provenance("same", "user_initiated")
+        return SAME_ORIGIN if value == "same-origin" else _USER_INITIATED
     if value in ("same-site", "cross-site"):
         if origin is not None and parse_origin(origin) in origins.trusted:
             return Provenance("trusted", "trusted_origin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from dodai.csrf.decision import (
     judge_provenance,
     needs_token,
 )
-from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.enforce.visitor import Visitor, cookie_pattern
 from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.token import KeyRing, verify
 
@@ -56,6 +57,7 @@ class Gate:
     ring: KeyRing
     origins: Origins
     cookie: bytes
+    pattern: re.Pattern[bytes]
     secure: bool
     subject: Subject | None = None
     match: Callable[[Mapping[str, Any]], str | None] | None = None
@@ -79,11 +81,13 @@ class Gate:
         """The gate for an environment with these public origins; DOD181 for an origin that is none."""
         configured = configure_origins(origins, policy.trusted_origins)
         secure = not is_plain_loopback(configured.public)
+        cookie = b"__Host-dodai-csrf" if secure else b"dodai-csrf"
         return cls(
             policy=policy,
             ring=ring,
             origins=configured,
-            cookie=b"__Host-dodai-csrf" if secure else b"dodai-csrf",
+            cookie=cookie,
+            pattern=cookie_pattern(cookie),
             secure=secure,
             subject=subject,
             match=match,

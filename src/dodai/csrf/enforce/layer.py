@@ -79,7 +79,7 @@ class CsrfLayer:
         probe = scope["path"] == PROBE_PATH
         route = None if probe else gate.route(scope)
         limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
-        decision = gate.length(sent, limit)
+        decision, complete = gate.length(sent, limit), False
         exempt = gate.exemption(route)
         if decision is None and exempt is not None:
             decision = exempt[1]
@@ -91,7 +91,7 @@ class CsrfLayer:
                 if isinstance(found, Decision):
                     decision = found
                 else:
-                    state, receive = found
+                    state, receive, complete = found
             decision = decision or gate.decide(provenance, state, visitor)
         gate.note(decision, context)
         if gate.enforces(decision):
@@ -99,6 +99,9 @@ class CsrfLayer:
         elif probe:
             context.route = PROBE_PATH
             await _send(scope, send, answer.PROBE_PASSED)
+        elif complete:
+            # All of the body has been read and counted: there is nothing left to limit.
+            await self.app(scope, receive, send)
         else:
             await self._pass(scope, receive, send, limit, context)
             if exempt is not None:
@@ -173,19 +176,19 @@ async def _send(scope: Scope, send: Send, found: Answer, kind: str = "http.respo
 
 async def _find_token(
     gate: Gate, sent: Sent, visitor: Visitor, receive: Receive, limit: int
-) -> tuple[TokenState, Receive] | Decision:
-    """The state of the token and a `receive` that repeats what was read, or a refusal for another reason."""
+) -> tuple[TokenState, Receive, bool] | Decision:
+    """State of the token, a `receive` that repeats what was read, and whether that was all; or another refusal."""
     state = gate.header_token(sent, visitor)
     if state is not None:
-        return state, receive
+        return state, receive, False
     search = open_search(sent.get(b"content-type", ()), gate.policy.field, gate.policy.search_bytes)
     if isinstance(search, str):
-        return ("unreadable" if search == "unreadable" else "missing"), receive
+        return ("unreadable" if search == "unreadable" else "missing"), receive, False
     first, rest, more = b"", bytearray(), True
     while more and search.state == "more":
         message = await receive()
         if message["type"] == "http.disconnect":
-            return "disconnected", _replay(first, rest, receive, more=True, gone=True)
+            return "disconnected", _replay(first, rest, receive, more=True, gone=True), False
         chunk, more = bytes(message.get("body") or b""), bool(message.get("more_body", False))
         if len(first) + len(rest) + len(chunk) > limit and gate.policy.mode != "report":
             return TOO_LARGE
@@ -194,7 +197,7 @@ async def _find_token(
             rest += chunk
         else:
             first = chunk
-    return gate.found_token(search.state, search.value, visitor), _replay(first, rest, receive, more=more)
+    return gate.found_token(search.state, search.value, visitor), _replay(first, rest, receive, more=more), not more
 
 
 def _replay(first: bytes, rest: bytearray, receive: Receive, *, more: bool, gone: bool = False) -> Receive:

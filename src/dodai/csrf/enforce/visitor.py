@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +38,7 @@ class Visitor:
     @property
     def cookie_state(self) -> CookieState:
         if self._state == "unread":
-            self._state, self._nonce = read_cookie(self._headers, self._gate.cookie)
+            self._state, self._nonce = read_cookie(self._headers, self._gate.pattern)
         return self._state
 
     @property
@@ -111,22 +112,21 @@ class Visitor:
         return self._nonce
 
 
-def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> tuple[CookieState, bytes | None]:
-    """What stands in the request's cookie of this name; two of them are one too many, even if they are alike.
+def cookie_pattern(name: bytes) -> re.Pattern[bytes]:
+    """Finds the values of the cookie `name` in a Cookie header.
 
     Only spaces and tabs around a name are left away: a browser lets another host of the domain set a form feed and
     `__Host-…` as a name, and whoever strips more takes that for the protected one.
     """
-    found = [
-        value.strip(b" \t")
-        for header, text in headers
-        if header.lower() == b"cookie"
-        for key, equals, value in (part.partition(b"=") for part in text.split(b";"))
-        if equals and key.strip(b" \t") == name
-    ]
+    return re.compile(rb"(?:^|;)[ \t]*" + re.escape(name) + rb"[ \t]*=([^;]*)")
+
+
+def read_cookie(headers: Iterable[tuple[bytes, bytes]], pattern: re.Pattern[bytes]) -> tuple[CookieState, bytes | None]:
+    """What stands in the request's cookie; two of that name are one too many, even if they are alike."""
+    found = [value for name, text in headers if name.lower() == b"cookie" for value in pattern.findall(text)]
     if len(found) != 1:
         return ("duplicated" if found else "absent"), None
-    nonce = decode_nonce(found[0].decode("latin-1"))
+    nonce = decode_nonce(found[0].strip(b" \t").decode("latin-1"))
     return ("good", nonce) if nonce is not None else ("bad", None)
 
 
