@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.progress import StepLines, confirm, finish
+from dodai.cli.progress import confirm, finish, show, tell
 from dodai.cli.session import Session, define
-from dodai.engine.plan import Plan
-from dodai.engine.render import as_json, as_text
+
+if TYPE_CHECKING:
+    from dodai.wiring.local import LocalEnvironment
 
 
 @define("deploy", summary="Bring a release into service", example="dodai deploy staging --dry-run")
@@ -21,39 +23,41 @@ def command(session: Session, env: str, release: str, dry_run: bool, yes: bool) 
     return asyncio.run(_deploy(session, env, release, dry_run=dry_run, yes=yes))
 
 
-async def _deploy(session: Session, env: str, release: str, *, dry_run: bool, yes: bool) -> int:
-    from dodai.engine.execute import execute
-    from dodai.engine.stop import install_signal_stop
+async def _deploy(session: Session, env: str, word: str, *, dry_run: bool, yes: bool) -> int:
     from dodai.wiring.local import LocalEnvironment
 
     environment = LocalEnvironment.of(session.project, env)
-    release = release or await asyncio.to_thread(environment.releases.publish, str(session.project.root))
+    if word:
+        release = await environment.find_release(word)
+    else:
+        release = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
     environment.releases.path(release)  # a release that is not there is told before anything is asked
-    plan = environment.build(await environment.request("deploy", release))
     if dry_run:
-        _show(session, plan)
+        show(session.output, environment.build(await environment.request("deploy", release)))
         return 0
-    confirm(session.output, plan, yes=yes)
+    return await carry_out(session, environment, "deploy", release, yes=yes)
+
+
+async def carry_out(session: Session, environment: LocalEnvironment, kind: str, release: str, *, yes: bool) -> int:
+    """The exit code of bringing `release` into service: asked about, then done under the lock and written down.
+
+    What was shown is what is done: DOD377 (exit 1) when something else serves by the time the answer comes.
+    """
+    from dodai.cli.progress import StepLines
+    from dodai.engine.execute import execute
+    from dodai.engine.stop import install_signal_stop
+
+    shown = await environment.request(kind, release)
+    confirm(session.output, environment.build(shown), yes=yes)
     await environment.open(detached=True)
-    request = await environment.request("deploy", release)
+    request = await environment.request(kind, release)
+    environment.refuse_stale(shown, request)
     stop = install_signal_stop(asyncio.get_running_loop())
     with environment.journal() as journal:
-        outcome = await execute(
-            environment.build(request),
-            journal,
-            environment.lease(request),
-            sink=StepLines(session.output),
-            stop=stop,
-        )
+        plan, lease = environment.build(request), environment.lease(request)
+        outcome = await execute(plan, journal, lease, sink=StepLines(session.output), stop=stop)
     edge = (await environment.host.status()).edge
     if outcome.exit_code == 0 and not session.output.as_json:
         session.output.line(f"{edge}  serves release {release}")
+    await tell(session.output, outcome)
     return finish(session.output, outcome)
-
-
-def _show(session: Session, plan: Plan) -> None:
-    if session.output.as_json:
-        document = as_json(plan)
-        session.output.data(document.pop("schema"), document)
-    else:
-        session.output.line(as_text(plan))

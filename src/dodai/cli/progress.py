@@ -11,7 +11,8 @@ from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.engine.outcome import Outcome, StepRecord
 from dodai.engine.plan import Plan, Step
-from dodai.engine.render import as_text
+from dodai.engine.render import as_json, as_text
+from dodai.operations.run.notice import Notice, notify
 
 _MARKS = {
     "done": ("done", "green"),
@@ -46,6 +47,22 @@ class StepLines:
         self._output.say(f"{self._indent}{self._number:>6}  {mark} {step.id:18} {title.en}  {record.seconds:.2f} s")
 
 
+class StderrNotifier:
+    """Whoever reads this terminal, or the log of the job."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    async def tell(self, notice: Notice) -> None:
+        self._output.say(f"notice: {notice.line}")
+
+
+async def tell(output: Output, outcome: Outcome) -> None:
+    """Tell whoever is to be told; a notifier that fails is a line, never a failure."""
+    for problem in await notify((StderrNotifier(output),), outcome):
+        output.say(f"warning: {problem}")
+
+
 def finish(output: Output, outcome: Outcome) -> int:
     """Say how the plan ended; its exit code."""
     if output.as_json:
@@ -58,6 +75,15 @@ def finish(output: Output, outcome: Outcome) -> int:
     else:
         output.say(outcome.summary())
     return outcome.exit_code
+
+
+def show(output: Output, plan: Plan) -> None:
+    """The dry run."""
+    if output.as_json:
+        document = as_json(plan)
+        output.data(document.pop("schema"), document)
+    else:
+        output.line(as_text(plan))
 
 
 def confirm(output: Output, plan: Plan, *, yes: bool, doing: str = "carry out") -> None:

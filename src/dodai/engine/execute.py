@@ -160,9 +160,14 @@ class _Run:
                 error = explain(step, raised)
                 ended("failed", error.message)
                 await self.recorder.log("failed", step, code=error.code.id, message=error.message)
-                return Cause("failed", 3, step.id, error.message, error)
+                return Cause("failed", self._failed_code(error), step.id, error.message, error)
             ended("already" if self.recorder.marks[step.id] == "already" else "done")
         return None
+
+    def _failed_code(self, error: DodaiError) -> int:
+        """1 when a gate refused before the first change, else 3; 4 is for a way back that fails."""
+        gate = error.exit_code == 1 and error.code.found == "run time"
+        return 1 if gate and not any(self.recorder.changed(step) for step in self.steps) else 3
 
     async def _bring_about(self, step: Step, context: StepContext) -> None:
         async def once(_attempt: int) -> None:

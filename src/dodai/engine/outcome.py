@@ -110,6 +110,8 @@ class Outcome:
                 return f"already done: {name} changed nothing"
             case "restored" if self.cause and self.cause.kind == "requested":
                 return f"{name} taken back: {undone} steps undone"
+            case "restored" if self.exit_code == 1:
+                return f"{name} refused; nothing was changed"
             case "restored":
                 return f"{name} failed and everything was restored: {undone} steps undone"
             case "interrupted" if self.closed:

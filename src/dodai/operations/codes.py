@@ -77,4 +77,56 @@ SERVICE_CYCLE = Code(
     ),
 )
 
-CODES = (NO_PUBLIC_SERVICE, SERVICE_CYCLE, RELEASE_NOT_HEALTHY, WRONG_VERSION, JOURNEY_FAILED)
+STALE_PLAN = Code(
+    "DOD377",
+    "plan-is-stale",
+    what=Text(
+        "The plan was made when other releases served.",
+        "計画を作成した時点と、現在動いているリリースが異なります。",
+    ),
+    why=Text(
+        "Somebody deployed in between; what was agreed to is not what would happen.",
+        "その間に別のデプロイがあり、合意した内容どおりにはなりません。",
+    ),
+    fix=Text(
+        "look at `dodai status ENV`, then give the command again: it makes a new plan",
+        "`dodai status ENV` を確認し、もう一度コマンドを実行して計画を作り直してください",
+    ),
+)
+ROLLBACK_REFUSED = Code(
+    "DOD367",
+    "rollback-refused",
+    what=Text(
+        "The earlier release does not fit the schema there is now, or nobody knows whether it does.",
+        "以前のリリースが現在のスキーマに適合しないか、適合するか判断できません。",
+    ),
+    why=Text(
+        "It would be healthy and fail people: a health check does not meet the column that was dropped, a query does.",
+        "正常に見えても利用者の操作が失敗します。欠けた列に気づくのは、ヘルスチェックではなく実際のクエリです。",
+    ),
+    fix=Text(
+        "mend forward: write the fix and deploy it; name `[migrations].queries`, so that releases can be tried",
+        "修正を書いて前へ進めてください。`[migrations].queries` を書いておくと適合を試験できます",
+    ),
+)
+NO_SUCH_RELEASE = Code(
+    "DOD368",
+    "no-such-release",
+    what=Text("No release of that name is known here.", "その名前のリリースはありません。"),
+    why=Text(
+        "Only what was deployed, or lies in the state folder, can be put into service.",
+        "デプロイ済みか、手元に保存されたリリースだけが対象です。",
+    ),
+    fix=Text("see `dodai releases ENV`", "`dodai releases ENV` を確認してください"),
+)
+
+CODES = (
+    NO_PUBLIC_SERVICE,
+    SERVICE_CYCLE,
+    ROLLBACK_REFUSED,
+    NO_SUCH_RELEASE,
+    STALE_PLAN,
+    RELEASE_NOT_HEALTHY,
+    WRONG_VERSION,
+    JOURNEY_FAILED,
+)

@@ -13,18 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from dodai.core.errors import DodaiError
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.run import probe
 from dodai.engine.journal import SqliteJournal
 from dodai.engine.lease import FileLease
 from dodai.engine.plan import Plan, PlanRequest
+from dodai.operations.codes import NO_SUCH_RELEASE, STALE_PLAN
 from dodai.operations.policy import Environment
 from dodai.operations.ports import CacheRule, EdgeSpec
-from dodai.operations.run import DeployPorts, deploy
+from dodai.operations.release import ReleaseRecord, Verdict, before, judge
+from dodai.operations.run import DeployPorts, border, deploy, previous_releases, refusal
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, client, open_host
 from dodai.providers.local.host.state import Folder, read_known
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.wiring.migrations import migration_steps
 from dodai.wiring.project import Project
+from dodai.wiring.releases import (
+    JournalBook,
+    LocalRestorePoints,
+    LocalSchema,
+    LocalSurroundings,
+    released,
+    secret_digests,
+)
 from dodai.wiring.settings import LocalSettings
 
 if TYPE_CHECKING:  # psycopg is an extra: a local environment without a control database does without
@@ -170,37 +183,130 @@ class LocalEnvironment:
     def ports(self, tree: Path) -> DeployPorts:
         """What a deploy of the release in `tree` acts through."""
         policy = self.project.policy
-        public = policy.public_service
-        edge = EdgeSpec(
-            routes=(("/", public.name),) if public else (),
-            port=self.environment.port,
-            cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
-            body_bytes=policy.edge.max_body_bytes,
-        )
+        url = self.database.url
+        surroundings = LocalSurroundings(self.folder, self.project, tree, url, self.environment.control_url)
         return DeployPorts(
             host=self.host,
             releases=self.releases,
             settings=self.settings,
             database=self.database if policy.database.used_by else None,
-            migrate=migration_steps(self.project, tree, self.database.url),
-            edge=edge,
+            migrate=migration_steps(self.project, tree, url),
+            edge=self._edge(),
             python=self.project.python,
             browser=HttpBrowser,
+            surroundings=surroundings,
+            book=self.book,
+            schema=self.schema,
+            restore_points=self.restore_points(surroundings) if policy.database.used_by else None,
+            probe=self._probe if policy.public_service and policy.public_service.app else None,
         )
 
+    def _edge(self) -> EdgeSpec:
+        policy = self.project.policy
+        public = policy.public_service
+        return EdgeSpec(
+            routes=(("/", public.name),) if public else (),
+            port=self.environment.port,
+            cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
+            body_bytes=policy.edge.max_body_bytes,
+        )
+
+    async def _probe(self, edge: str) -> str:
+        """The request id of a valid form that passed, sent from the origin people use."""
+        csrf = CsrfPolicy.from_manifest(self.project.manifest.section("csrf") or {})
+        origins = await self.origins()
+        async with HttpBrowser(edge) as browser:
+            return await probe(browser.send, csrf, origins[0] if origins else edge)
+
+    @property
+    def schema(self) -> LocalSchema:
+        return LocalSchema(self.project, self.releases, self.database.url)
+
+    @property
+    def book(self) -> JournalBook:
+        return JournalBook(self.journal, self.project, self.schema, self.settings, self.folder, actor())
+
+    def restore_points(self, surroundings: LocalSurroundings) -> LocalRestorePoints:
+        folder = self.folder / "restore-points"
+        return LocalRestorePoints(folder, self.schema, surroundings.pending, self.database.url)
+
     async def request(self, kind: str, release: str, arguments: Mapping[str, str] | None = None) -> PlanRequest:
-        """What is journalled before anything happens: who wants which release where, over which one."""
+        """What is journalled before anything happens: who wants which release where, over which one.
+
+        The manifest is that of the release: going back to one brings its own journeys, services and limits back.
+        """
         status = await self.host.status()
         previous = {f"previous:{s.name}": s.release for s in status.services if status.running and s.release}
+        project = released(self.project, Path(self.releases.path(release))) if release else self.project
         return PlanRequest(
             kind=kind,
             env=self.environment.name,
             release=release,
             actor=actor(),
-            manifest=self.project.manifest.text,
-            manifest_hash=self.project.manifest.hash,
+            manifest=project.manifest.text,
+            manifest_hash=project.manifest.hash,
+            secret_versions=secret_digests(self.settings.values(), self.folder),
             arguments={**previous, **(arguments or {})},
         )
+
+    def refuse_stale(self, shown: PlanRequest, now: PlanRequest) -> None:
+        """DOD377 when other releases serve than those a person agreed to replace."""
+        before, after = previous_releases(shown.arguments), previous_releases(now.arguments)
+        changed = sorted(name for name in after if before.get(name, after[name]) != after[name])
+        if changed:
+            raise DodaiError(
+                STALE_PLAN,
+                f"`{changed[0]}` serves `{after[changed[0]]}` by now, `{before[changed[0]]}` when the plan was shown",
+                f"look at `dodai status {now.env}`, then give the command again",
+                exit_code=1,
+            )
+
+    async def live(self) -> str:
+        """The release of the public service that runs now; `""` when none does."""
+        status, public = await self.host.status(), self.project.policy.public_service
+        service = status.service(public.name) if status.running and public else None
+        return service.release if service else ""
+
+    async def rollback_target(self, word: str) -> str:
+        """The release to go back to: the one named, else the newest that was in service before the present one."""
+        if word:
+            return await self.find_release(word)
+        records = await self.book.records() if self.has_journal else ()
+        live = await self.live() or (records[0].release if records else "")
+        if found := before(records, live):
+            return found
+        message = f"`{self.environment.name}` has no release before `{live or 'the first one'}`"
+        raise DodaiError(NO_SUCH_RELEASE, message, f"see `dodai releases {self.environment.name}`", exit_code=1)
+
+    async def verdict(self, record: ReleaseRecord) -> Verdict:
+        """Whether a recorded release may come back on the schema of now."""
+        try:
+            return judge(record, await self.schema.applied(), await self.schema.trial(record.release))
+        except DodaiError as error:
+            return Verdict(False, f"whether it fits is unknown: {error.message}")
+
+    async def refuse_misfit(self, release: str) -> None:
+        """DOD367 when `release` may not come back; asked again under the lock."""
+        self.releases.path(release)
+        verdict, _ = await border(release, self.book, self.schema)
+        if not verdict.allowed:
+            raise refusal(self.environment.name, release, verdict)
+
+    def restore_points_there(self) -> tuple[Path, ...]:
+        """The copies of the database, the newest first."""
+        tree = self.project.root
+        here = LocalSurroundings(self.folder, self.project, tree, self.database.url, self.environment.control_url)
+        return tuple(self.restore_points(here).all())
+
+    async def find_release(self, word: str) -> str:
+        """The release that `word` begins or is; DOD368 when there is none, or more than one."""
+        known = dict.fromkeys((*(record.release for record in await self.book.records()), *self.releases.published()))
+        found = [name for name in known if name.startswith(word)] if word not in known else [word]
+        if len(found) == 1:
+            return found[0]
+        said = f"`{word}` begins {len(found)} releases" if found else f"`{self.environment.name}` knows no `{word}`"
+        fix = f"see `dodai releases {self.environment.name}`"
+        raise DodaiError(NO_SUCH_RELEASE, said, fix, exit_code=2)
 
     def build(self, request: PlanRequest) -> Plan:
         """The plan of a request, from the manifest the request carries: never from the working tree."""

@@ -4,5 +4,16 @@ from __future__ import annotations
 
 from dodai.operations.run.deploy import DeployPorts, Settings, deploy, service_spec
 from dodai.operations.run.drills import drills
+from dodai.operations.run.preflight import previous_releases
+from dodai.operations.run.record import border, refusal
 
-__all__ = ["DeployPorts", "Settings", "deploy", "drills", "service_spec"]
+__all__ = [
+    "DeployPorts",
+    "Settings",
+    "border",
+    "deploy",
+    "drills",
+    "previous_releases",
+    "refusal",
+    "service_spec",
+]

@@ -14,6 +14,9 @@ from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
 from dodai.operations.ports import EdgeSpec, Host, Releases, ServiceSpec
+from dodai.operations.release import Book, Schema
+from dodai.operations.run.preflight import Surroundings, preflight
+from dodai.operations.run.record import Probe, RestorePoints, compatible, probe, record, restore_point
 
 
 class Settings(Protocol):
@@ -41,7 +44,10 @@ class Database(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeployPorts:
-    """What a deploy acts through. `migrate` are the steps of the migrations area; `browser` visits a base URL."""
+    """What a deploy acts through. `migrate` are the steps of the migrations area; `browser` visits a base URL.
+
+    `restore_points` None: the database is not ours to copy. `probe` None: the application carries no layer of ours.
+    """
 
     host: Host
     releases: Releases
@@ -51,6 +57,11 @@ class DeployPorts:
     edge: EdgeSpec
     python: str
     browser: Callable[[str], Browser]
+    surroundings: Surroundings
+    book: Book
+    schema: Schema
+    restore_points: RestorePoints | None = None
+    probe: Probe | None = None
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -65,19 +76,40 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         services = policy.start_order()
     except ValueError as error:
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
-    steps = [_secrets(ports.settings)]
+    steps = [preflight(request, ports.host, ports.releases, ports.surroundings), _secrets(ports.settings)]
     if ports.database:
         steps.append(_database(ports.database))
+    steps += _schema(request, ports)
     # The edge opens first: the origin people use is among the settings of the services behind it.
-    steps += [*ports.migrate, _edge(ports)]
+    steps.append(_edge(ports))
     deploying = _Deploying(request, ports)
     for service in services:
         previous = request.arguments.get(f"previous:{service.name}", "")
         steps += [deploying.start(service), deploying.switch(service, previous)]
+    if ports.probe:
+        steps.append(probe(ports.probe, partial(_edge_url, ports.host)))
     steps.append(_smoke(policy.journeys, ports))
     steps += [deploying.retire(service) for service in reversed(services)]
-    title = Text(f"deploy {request.release} → {request.env}", f"{request.env} へ {request.release} をデプロイ")
-    return Plan(request=request, title=title, steps=_in_order(steps))
+    steps.append(record(request, ports.book))
+    return Plan(request=request, title=_title(request), steps=_in_order(steps))
+
+
+def _title(request: PlanRequest) -> Text:
+    if request.kind == "rollback":
+        return Text(f"go back to {request.release} → {request.env}", f"{request.env} を {request.release} へ切り戻し")
+    return Text(f"deploy {request.release} → {request.env}", f"{request.env} へ {request.release} をデプロイ")
+
+
+def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
+    """What becomes of the schema: a rollback changes nothing there, it has to fit."""
+    if request.kind == "rollback":
+        return [compatible(request, ports.book, ports.schema)]
+    before = [restore_point(ports.restore_points)] if ports.migrate and ports.restore_points else []
+    return [*before, *ports.migrate]
+
+
+async def _edge_url(host: Host) -> str:
+    return (await host.status()).edge
 
 
 def _in_order(steps: list[Step]) -> tuple[Step, ...]:

@@ -1,0 +1,70 @@
+"""`dodai releases ENV`: what was in service, from which commit, and what may come back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dodai.cli.session import Session, define
+
+if TYPE_CHECKING:
+    from dodai.operations.release import ReleaseRecord, Verdict
+    from dodai.wiring.local import LocalEnvironment
+
+
+@define("releases", summary="List the releases of an environment", example="dodai releases staging")
+@click.argument("env", default="local")
+@click.option("--limit", default=10, show_default=True, help="How many, the newest first.")
+def command(session: Session, env: str, limit: int) -> int:
+    from dodai.wiring.local import LocalEnvironment
+
+    environment = LocalEnvironment.of(session.project, env)
+    rows = asyncio.run(_look(environment, limit))
+    copies = [str(path) for path in environment.restore_points_there()]
+    if session.output.as_json:
+        body = [_as_json(record, live, verdict) for record, live, verdict in rows]
+        session.output.data("dodai.releases/1", {"environment": env, "releases": body, "restorePoints": copies})
+    elif not rows:
+        session.output.line(f"{env}: no release was ever in service")
+    for record, live, verdict in () if session.output.as_json else rows:
+        state = "live" if live else "may come back" if verdict.allowed else f"may not come back: {verdict.reason}"
+        commit = record.commit[:12] + ("+" if record.dirty else "") or "no commit"
+        session.output.line(f"{record.release}  {record.at[:19]}Z  {commit}  by {record.actor}  {state}")
+    if not session.output.as_json:
+        for path in copies:
+            session.output.line(f"restore point  {path}")
+    return 0 if rows else 1
+
+
+async def _look(environment: LocalEnvironment, limit: int) -> list[tuple[ReleaseRecord, bool, Verdict]]:
+    """Each release once, as it was last recorded, beside the verdict on the schema of now."""
+    if not environment.has_journal:
+        return []
+    live = await environment.live()
+    newest: dict[str, ReleaseRecord] = {}
+    for record in await environment.book.records():
+        newest.setdefault(record.release, record)
+    return [
+        (record, record.release == live, await environment.verdict(record)) for record in list(newest.values())[:limit]
+    ]
+
+
+def _as_json(record: ReleaseRecord, live: bool, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "release": record.release,
+        "live": live,
+        "recordedAt": record.at,
+        "planId": record.plan_id,
+        "actor": record.actor,
+        "commit": record.commit or None,
+        "dirty": record.dirty,
+        "configHash": record.config,
+        "settingsHash": record.settings,
+        "secretDigests": dict(record.secrets),
+        "requiredMigrations": list(record.required),
+        "schema": list(record.schema),
+        "mayComeBack": verdict.allowed,
+        "reason": verdict.reason,
+    }

@@ -1,0 +1,253 @@
+"""The drills of connection failure: each dependency of the public service goes away in each way it can."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from dodai.core.page import Text
+from dodai.engine.drill import Drill, DrillResult, Stage
+from dodai.operations.policy import Dependency, OperationsPolicy
+from dodai.operations.run.load import Visit, Visitor, for_load
+from dodai.operations.run.outage import (
+    AMPLIFICATION,
+    MARGIN_S,
+    RECOVERY_S,
+    Affected,
+    Asked,
+    Unrelated,
+    calls_of,
+    crowd,
+    look,
+    recovery,
+    unrelated_paths,
+    unrelated_visitors,
+)
+
+DATABASE = "database"
+"""What the Host calls the database's process and its forwarder, whatever the manifest calls the dependency."""
+PEOPLE, ROUNDS = 6, 4
+RESTART_S = 20.0
+
+
+class StageDatabase(Protocol):
+    """The application's database as an operator reaches it, beside the application."""
+
+    def locked(self) -> AbstractAsyncContextManager[None]:
+        """Every table of the application is locked against everybody for the length of the block."""
+
+    async def answers(self) -> bool:
+        """Whether a connection of our own gets an answer now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A dependency, what happens to it, and whom that may concern."""
+
+    policy: OperationsPolicy
+    dependency: Dependency
+    visit: Visit
+    away: Callable[[Stage], AbstractAsyncContextManager[None]]
+    people: int = PEOPLE
+    rounds: int = ROUNDS
+    must_fail: bool = True
+
+    @property
+    def bound_s(self) -> float:
+        return self.dependency.deadline_s + MARGIN_S
+
+    @property
+    def expected(self) -> str:
+        return (
+            f"503 or 504 with the request id in the page within {self.bound_s:g} s, what does not need it serves on, "
+            f"at most {AMPLIFICATION:g} calls per request, serving again within {RECOVERY_S:g} s"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mode:
+    """A way to fail that a proxy between caller and dependency can bring about."""
+
+    id: str
+    fault: str
+    en: str
+    ja: str
+
+
+MODES = (
+    _Mode("refused", "refuse", "refuses connections", "が接続を拒否する"),
+    _Mode("blackholed", "blackhole", "swallows every packet", "へのパケットがすべて失われる"),
+    _Mode("half-open", "half_open", "accepts connections and never answers", "が接続だけ受けて応答しない"),
+    _Mode("slow", "latency", "answers later than its deadline", "の応答が期限より遅い"),
+)
+
+
+def drills(policy: OperationsPolicy, visit: Visit, database: StageDatabase | None) -> tuple[Drill, ...]:
+    """The drills for every `[dependency.NAME]` that the public service reaches, itself or through others."""
+    if policy.public_service is None or not for_load(policy.journeys):
+        return ()
+    found: list[Drill] = []
+    for dependency in _reached(policy, with_database=database is not None):
+        found += [_drill(mode, _Case(policy, dependency, visit, _standing(mode, dependency))) for mode in MODES]
+        if dependency.kind == "postgres" and database is not None:
+            found += _database_drills(policy, dependency, visit, database)
+    return tuple(found)
+
+
+def _database_drills(
+    policy: OperationsPolicy, dependency: Dependency, visit: Visit, database: StageDatabase
+) -> list[Drill]:
+    held = partial(_locked, database)
+    crowded = _Case(policy, dependency, visit, held, people=2 * dependency.pool_size, rounds=1)
+    exhausted = _Mode("pool-exhausted", "", "has no free connection left", "の接続が使い切られている")
+    ended = partial(_restarted, database)
+    again = _Mode("restarted", "", "is restarted", "が再起動される")
+    return [
+        _drill(exhausted, crowded),
+        _drill(again, _Case(policy, dependency, visit, ended, must_fail=False)),
+    ]
+
+
+def _drill(mode: _Mode, case: _Case) -> Drill:
+    name = case.dependency.name
+    title = Text(f"{name} {mode.en}", f"{name} {mode.ja}")
+    return Drill(f"{name}-{mode.id}", "operations", title, case.expected, partial(_outage, case))
+
+
+def _reached(policy: OperationsPolicy, *, with_database: bool) -> tuple[Dependency, ...]:
+    """The dependencies behind the public service, nearest first."""
+    assert policy.public_service is not None  # noqa: S101 - asked before
+    names, waiting = [], [policy.public_service.name]
+    while waiting:
+        service = policy.services[waiting.pop(0)]
+        names.append(service.name)
+        waiting += [need for need in service.needs if need not in names + waiting]
+    found = [policy.dependencies[name] for name in names[1:] if name in policy.dependencies]
+    if with_database and set(policy.database.used_by) & set(names):
+        found += [one for one in policy.dependencies.values() if one.kind == "postgres"]
+    return tuple(found)
+
+
+def _standing(mode: _Mode, dependency: Dependency) -> Callable[[Stage], AbstractAsyncContextManager[None]]:
+    settings = {"latency_s": dependency.deadline_s + 1.0} if mode.fault == "latency" else {}
+    return lambda stage: stage.fault(_place(dependency), mode.fault, **settings)
+
+
+def _place(dependency: Dependency) -> str:
+    """Where a fault in front of it stands."""
+    return DATABASE if dependency.kind == "postgres" else dependency.name
+
+
+@asynccontextmanager
+async def _locked(database: StageDatabase, _: Stage) -> AsyncIterator[None]:
+    """Nobody gets at a row, so that every connection of the pool is soon taken by somebody who waits."""
+    async with database.locked():
+        yield
+
+
+@asynccontextmanager
+async def _restarted(database: StageDatabase, stage: Stage) -> AsyncIterator[None]:
+    """A fast shutdown, which ends every session; the Host starts it again."""
+    await stage.host.signal(DATABASE, "INT")
+    yield
+    end = time.monotonic() + RESTART_S
+    while not await database.answers():
+        if time.monotonic() > end:
+            raise TimeoutError(f"the database did not come back within {RESTART_S:g} s")
+        await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    case: _Case
+    asked: list[Asked]
+    unrelated: Unrelated
+    calls: int
+    back_s: float | None
+    restarted: bool
+
+    def result(self) -> DrillResult:
+        wrong = [one for one in self.asked if one.problem and not one.refused_well]
+        served = [one for one in self.asked if not one.problem]
+        slowest = max(one.seconds for one in self.asked)
+        share = self.calls / len(self.asked)
+        failing = not served or not self.case.must_fail
+        ok = not wrong and failing and slowest <= self.case.bound_s and share <= AMPLIFICATION
+        ok = ok and self.back_s is not None and self.unrelated.asked > 0 and not self.unrelated.problems
+        statuses = {
+            status: sum(one.status == status for one in self.asked) for status in sorted({a.status for a in self.asked})
+        }
+        back = f"back after {self.back_s:.1f} s" if self.back_s is not None else f"not back within {RECOVERY_S:g} s"
+        observed = (
+            f"{', '.join(f'{n} × {status}' for status, n in statuses.items())}, slowest {slowest:.2f} s, "
+            f"{len(self.unrelated.problems)} of {self.unrelated.asked} others disturbed, "
+            f"{share:.2f} calls per request, {back}"
+        )
+        details: dict[str, Any] = {
+            "boundSeconds": self.case.bound_s,
+            "wrong": [f"{one.status} after {one.seconds:.2f} s: {one.problem}" for one in wrong[:5]],
+            "servedMeanwhile": len(served),
+            "failedCalls": self.calls,
+            "slowestUnrelatedSeconds": round(self.unrelated.slowest_s, 3),
+            "unrelatedProblems": self.unrelated.problems[:5],
+            "publicServiceStartedAnew": self.restarted,
+        }
+        ids = tuple(one.request_id for one in (wrong or self.asked)[:3])
+        return DrillResult(observed, ok, ids, details)
+
+
+async def _outage(case: _Case, stage: Stage) -> DrillResult:
+    visitor = case.visit(stage.url)
+    try:
+        affected, restarted = await _find(case, stage, visitor)
+        journey = affected.journey
+        if journey is None:
+            said = f"no journey of people who are not signed in needs {case.dependency.name}: nothing could be seen"
+            return DrillResult(said, ok=False)
+        if not restarted and await recovery(journey, visitor, 2 * RECOVERY_S) is None:
+            return DrillResult("the stage did not recover before the drill began", ok=False)
+        async with unrelated_visitors(stage, visitor, affected) as unrelated, case.away(stage):
+            asked = await crowd(journey, visitor, people=case.people, rounds=case.rounds)
+        back_s = await recovery(journey, visitor)
+        calls = await calls_of(stage, case.dependency.name, asked)
+        return _Seen(case, asked, unrelated, calls, back_s, restarted).result()
+    finally:
+        await visitor.close()
+
+
+async def _find(case: _Case, stage: Stage, visitor: Visitor) -> tuple[Affected, bool]:
+    """Whom the dependency concerns, found by refusing it; the second value: the public service was started anew.
+
+    A process may know by heart what the dependency once said (an identity provider's addresses, say). Then it is killed
+    and has to do without.
+    """
+    journeys = for_load(case.policy.journeys)
+    paths = await unrelated_paths(stage, case.policy.edge.static)
+    async with stage.fault(_place(case.dependency), "refuse"):
+        affected = await look(stage, visitor, journeys, paths)
+        if affected.journey is not None:
+            return affected, False
+        await _start_anew(case, stage)
+        return await look(stage, visitor, journeys, paths), True
+
+
+async def _start_anew(case: _Case, stage: Stage) -> None:
+    public = case.policy.public_service
+    assert public is not None  # noqa: S101 - there are no drills without one
+    before = await _restarts(stage, public.name)
+    await stage.host.signal(public.name, "KILL")
+    end = time.monotonic() + RESTART_S
+    while await _restarts(stage, public.name) == before or (await stage.request("GET", "/")).status_code >= 500:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{public.name} did not come back within {RESTART_S:g} s")
+        await asyncio.sleep(0.1)
+
+
+async def _restarts(stage: Stage, service: str) -> int:
+    status = (await stage.host.status()).service(service)
+    return sum(instance.restarts for instance in status.instances) if status else 0

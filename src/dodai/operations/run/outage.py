@@ -1,0 +1,177 @@
+"""What visitors meet while a dependency is away: those who need it, those who do not, and how soon it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dodai.engine.drill import Stage
+from dodai.observability.trace.find import find, line_folders
+from dodai.operations.journey import Answer, Walk, walk
+from dodai.operations.policy import Journey
+from dodai.operations.run.load import Visitor
+
+MARGIN_S = 0.5
+RECOVERY_S = 5.0
+AMPLIFICATION = 1.1
+"""The plan's promises: an answer within deadline + 0.5 s, serving again within 5 s, at most 1.1 calls per request."""
+
+LINES_WITHIN_S = 5.0
+UNRELATED_EVERY_S = 0.25
+CLIENT_LINES = ("rpc_client", "http_client", "sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request for what needs the dependency. `shown`: the request id stands in the page."""
+
+    status: int
+    seconds: float
+    request_id: str
+    shown: bool
+    problem: str
+
+    @property
+    def refused_well(self) -> bool:
+        return self.status in (503, 504) and bool(self.request_id) and self.shown
+
+
+@dataclass(slots=True)
+class _Last:
+    """A visitor whose last answer is kept, to look into its page."""
+
+    visitor: Visitor
+    answer: Answer | None = None
+
+    async def request(self, method: str, path: str, *, form: Mapping[str, str] | None = None) -> Answer:
+        self.answer = None
+        self.answer = await self.visitor.request(method, path, form=form)
+        return self.answer
+
+
+async def ask(journey: Journey, visitor: Visitor) -> Asked:
+    """The last request of a journey, or the one before it at which it broke off."""
+    last = _Last(visitor)
+    walked = await walk(journey, last)
+    step = walked.steps[-1]
+    shown = last.answer is not None and bool(step.request_id) and step.request_id in last.answer.text
+    return Asked(step.status, step.seconds, step.request_id, shown, walked.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """What breaks without the dependency (a journey up to that request), and what goes on all the same."""
+
+    journey: Journey | None
+    unrelated: tuple[Journey, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+async def look(stage: Stage, visitor: Visitor, journeys: Sequence[Journey], paths: Sequence[str]) -> Affected:
+    """Which journey breaks now, and where; asked while the dependency refuses connections."""
+    broken: Journey | None = None
+    whole: list[Journey] = []
+    for journey in journeys:
+        walked = await walk(journey, visitor)
+        if walked.ok:
+            whole.append(journey)
+        elif broken is None and walked.steps[-1].status >= 500:
+            broken = replace(journey, steps=journey.steps[: len(walked.steps)])
+    alive = [path for path in paths if (await stage.request("GET", path)).status_code == 200]
+    return Affected(broken, tuple(whole), tuple(alive))
+
+
+async def unrelated_paths(stage: Stage, static: Sequence[str]) -> tuple[str, ...]:
+    """The liveness path, and a static file that the front page names: neither needs anybody else."""
+    front = (await stage.request("GET", "/")).text
+    named = re.findall(r'(?:href|src)="(/[^"]+)"', front)
+    prefixes = tuple(pattern.rstrip("*") for pattern in static)
+    files = [path for path in named if prefixes and path.startswith(prefixes)]
+    return ("/healthz", *files[:1])
+
+
+@dataclass(slots=True)
+class Unrelated:
+    """What people met who needed nothing of the dependency."""
+
+    asked: int = 0
+    slowest_s: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, seconds: float, problem: str) -> None:
+        self.asked += 1
+        self.slowest_s = max(self.slowest_s, seconds)
+        if problem:
+            self.problems.append(problem)
+
+
+@asynccontextmanager
+async def unrelated_visitors(stage: Stage, visitor: Visitor, affected: Affected) -> AsyncIterator[Unrelated]:
+    """Somebody who keeps asking for what does not need the dependency, until the block ends."""
+    met, over = Unrelated(), asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not over.is_set():
+            for path in affected.paths:
+                began = time.perf_counter()
+                status = (await stage.request("GET", path)).status_code
+                met.add(time.perf_counter() - began, "" if status == 200 else f"GET {path}: status {status}")
+            for journey in affected.unrelated:
+                walked: Walk = await walk(journey, visitor)
+                met.add(max(step.seconds for step in walked.steps), walked.problem)
+            await asyncio.sleep(UNRELATED_EVERY_S)
+
+    task = asyncio.create_task(keep_asking())
+    try:
+        yield met
+    finally:
+        over.set()
+        await task
+
+
+async def crowd(journey: Journey, visitor: Visitor, *, people: int, rounds: int, pause_s: float = 0.1) -> list[Asked]:
+    """What `people` met who asked `rounds` times each."""
+    asked: list[Asked] = []
+
+    async def person() -> None:
+        for _ in range(rounds):
+            asked.append(await ask(journey, visitor))
+            await asyncio.sleep(pause_s)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(people):
+            group.create_task(person())
+    return asked
+
+
+async def recovery(journey: Journey, visitor: Visitor, bound_s: float = RECOVERY_S) -> float | None:
+    """Seconds until the journey is whole again; None when it is not within `bound_s`."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) <= bound_s:
+        walked = await walk(journey, visitor)
+        if walked.ok:
+            return waited
+        await asyncio.sleep(0.05)
+    return None
+
+
+async def calls_of(stage: Stage, dependency: str, asked: Sequence[Asked]) -> int:
+    """How many calls of the dependency failed for these requests, as their lines say."""
+    ids = [one.request_id for one in asked if one.request_id]
+    folders = line_folders([stage.state])
+    end = time.monotonic() + LINES_WITHIN_S
+    while True:
+        lines = await asyncio.to_thread(_lines, ids, folders)
+        written = {line["requestId"] for line in lines if line.get("type") == "http" and line.get("service") != "edge"}
+        if written >= set(ids) or time.monotonic() > end:
+            return sum(1 for line in lines if line.get("type") in CLIENT_LINES and line.get("dependency") == dependency)
+        await asyncio.sleep(0.1)
+
+
+def _lines(ids: Sequence[str], folders: list[str]) -> list[dict[str, Any]]:
+    return [line for request_id in ids for line in find(request_id, folders).lines]
