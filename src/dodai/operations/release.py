@@ -130,7 +130,7 @@ def before(records: Iterable[ReleaseRecord], live: str) -> str:
     for record in reversed(list(records)):
         if record.release in stack:
             there = stack.index(record.release)
-            del stack[there:] if record.is_rollback else stack[there : there + 1]
+            stack = stack[:there] + ([] if record.is_rollback else stack[there + 1 :])
         stack.append(record.release)
     below = stack[: stack.index(live)] if live in stack else stack
     return below[-1] if below else ""
