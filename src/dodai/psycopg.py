@@ -44,6 +44,8 @@ _VERBS = frozenset(
 )
 _MARGIN_S = 0.02
 """A statement ends this long before its request's deadline, so that there is time to say so."""
+_CANCEL_S = 0.25
+"""How long a server may take to cancel a statement that was given up, before the connection is closed."""
 _TIMEOUTS = ("57014", "55P03", "25P03")
 """query_canceled, lock_not_available, idle_in_transaction_session_timeout (PostgreSQL appendix A)."""
 _SERVER_CLASSES = ("08", "53", "57", "58", "XX")
@@ -54,6 +56,16 @@ class _Watched:
     """How both kinds of connection count: every statement passes `wait`, whatever cursor it came from."""
 
     dependency: ClassVar[str] = "database"
+
+    def _left_s(self, context: RequestContext) -> float | None:
+        """How long a statement that begins now may take: the dependency's deadline or the request's, whichever ends
+        first; None for no limit.
+        """
+        own: float | None = Runtime.current().config.dependency(self.dependency).get("deadline")
+        if context.deadline is None:
+            return own
+        left_s = max(0.0, context.deadline - time.monotonic() - _MARGIN_S)
+        return left_s if own is None else min(own, left_s)
 
     def _end(
         self,
@@ -80,7 +92,10 @@ class _Watched:
 
 
 class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
-    """A connection whose statements are in the totals of the request that runs them, and end with its deadline."""
+    """A connection whose statements are in the totals of the request that runs them, and end with the first deadline.
+
+    That of `[dependency.NAME]` holds for each statement, that of the request for all of them together.
+    """
 
     async def wait(self, gen: Generator[Any, Any, _T], *args: Any, **kwargs: Any) -> _T:
         context = current()
@@ -89,10 +104,12 @@ class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
         operation = _operation(gen)
         started = perf_counter()
         error: BaseException | None = None
+        left_s = self._left_s(context)
         try:
-            if context.deadline is None:
+            if left_s is None:
                 return await super().wait(gen, *args, **kwargs)
-            async with asyncio.timeout(max(0.0, context.deadline - time.monotonic() - _MARGIN_S)):
+            # psycopg asks the server to cancel what it gives up, and would wait ten seconds for a dead one to say yes
+            async with asyncio.timeout(left_s + _CANCEL_S), asyncio.timeout(left_s):
                 return await super().wait(gen, *args, **kwargs)
         except BaseException as caught:
             error = caught

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from tests.postgres_fixture import database, postgres  # noqa: F401
 
 import dodai.psycopg
 from dodai.core.request import RequestContext, bind, unbind
+from dodai.operations.ports import Fault
+from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.runtime import Runtime, RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
@@ -78,6 +81,32 @@ async def test_statement_ends_with_the_requests_deadline(context: RequestContext
         row = await (await connection.execute("SELECT 1")).fetchone()
     assert row == (1,)
     assert context.sub_lines[0]["outcome"] == "timeout"
+
+
+async def test_statement_on_a_frozen_connection_ends_with_the_dependencys_deadline(
+    config: Config,
+    context: RequestContext,
+    database: str,  # noqa: F811
+):
+    """A server that went silent is given up in good time, although psycopg would wait ten seconds for it to agree."""
+    sections = {"dependency": {"database": {"deadline": 0.2}}}
+    Runtime._current = Runtime(config("backend", sections=sections))
+    address = psycopg.conninfo.conninfo_to_dict(database)
+    proxy = FaultProxy("database")
+    await proxy.listen()
+    host, port = str(address["host"]), int(address["port"])
+    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+    try:
+        through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
+        connection = await connect(through)
+        await proxy.stand(Fault(mode="half_open"))
+        async with asyncio.timeout(5.0):
+            with pytest.raises(TimeoutError):
+                await connection.execute("SELECT 1")
+        assert connection.closed
+        assert context.sub_lines[0]["outcome"] == "timeout"
+    finally:
+        await proxy.close()
 
 
 async def test_pool_uses_the_class_and_the_limits_of_the_manifest(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from dodai.core.page import Text
 from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.operations.policy import Dependency, OperationsPolicy
-from dodai.operations.run.load import Visit, Visitor, for_load
+from dodai.operations.run.load import Visit, Visitor
 from dodai.operations.run.outage import (
     AMPLIFICATION,
     MARGIN_S,
@@ -89,7 +89,7 @@ MODES = (
 
 def drills(policy: OperationsPolicy, visit: Visit, database: StageDatabase | None) -> tuple[Drill, ...]:
     """The drills for every `[dependency.NAME]` that the public service reaches, itself or through others."""
-    if policy.public_service is None or not for_load(policy.journeys):
+    if policy.public_service is None or not policy.journeys:
         return ()
     found: list[Drill] = []
     for dependency in _reached(policy, with_database=database is not None):
@@ -207,12 +207,14 @@ async def _outage(case: _Case, stage: Stage) -> DrillResult:
         affected, restarted = await _find(case, stage, visitor)
         journey = affected.journey
         if journey is None:
-            said = f"no journey of people who are not signed in needs {case.dependency.name}: nothing could be seen"
+            said = f"no journey needs {case.dependency.name}: nothing could be seen"
             return DrillResult(said, ok=False)
         if not restarted and await recovery(journey, visitor, 2 * RECOVERY_S) is None:
             return DrillResult("the stage did not recover before the drill began", ok=False)
         async with unrelated_visitors(stage, visitor, affected) as unrelated, case.away(stage):
-            asked = await crowd(journey, visitor, people=case.people, rounds=case.rounds)
+            asked = await crowd(
+                journey, visitor, people=case.people, rounds=case.rounds, patience_s=case.dependency.deadline_s
+            )
         back_s = await recovery(journey, visitor)
         calls = await calls_of(stage, case.dependency.name, asked)
         return _Seen(case, asked, unrelated, calls, back_s, restarted).result()
@@ -226,7 +228,7 @@ async def _find(case: _Case, stage: Stage, visitor: Visitor) -> tuple[Affected, 
     A process may know by heart what the dependency once said (an identity provider's addresses, say). Then it is killed
     and has to do without.
     """
-    journeys = for_load(case.policy.journeys)
+    journeys = case.policy.journeys
     paths = await unrelated_paths(stage, case.policy.edge.static)
     async with stage.fault(_place(case.dependency), "refuse"):
         affected = await look(stage, visitor, journeys, paths)

@@ -101,13 +101,18 @@ class Met:
 
 
 def for_load(journeys: Sequence[Journey]) -> tuple[Journey, ...]:
-    """The journeys of people who are not signed in, each cut after its last POST so that posts are a good share."""
-    found = []
-    for journey in journeys:
-        posts = [n for n, step in enumerate(journey.steps) if step.method != "GET"]
-        if journey.user == "anonymous":
-            found.append(replace(journey, steps=journey.steps[: posts[-1] + 1] if posts else journey.steps))
-    return tuple(found)
+    """The journeys of people who are not signed in, cut after their last POST: posts are a good share of the whole.
+
+    Those without a POST are left out when others have one.
+    """
+    anonymous = [journey for journey in journeys if journey.user == "anonymous"]
+    posting = [cut for journey in anonymous if (cut := _up_to_last_post(journey)) is not None]
+    return tuple(posting or anonymous)
+
+
+def _up_to_last_post(journey: Journey) -> Journey | None:
+    posts = [n for n, step in enumerate(journey.steps) if step.method != "GET"]
+    return replace(journey, steps=journey.steps[: posts[-1] + 1]) if posts else None
 
 
 @asynccontextmanager
@@ -119,7 +124,7 @@ async def load(
     Slow visitors post only. Each begins with another journey, so that all are under way all the time.
     """
     met, over = Met(), asyncio.Event()
-    posting = [journey for journey in journeys if journey.steps[-1].method != "GET"]
+    posting = [journey for journey in journeys if _up_to_last_post(journey) is not None]
     plans = [(islice(cycle(journeys), n, None), 0.0) for n in range(quick)]
     plans += [(islice(cycle(posting), n, None), upload_s) for n in range(slow if posting else 0)]
     async with asyncio.TaskGroup() as group:

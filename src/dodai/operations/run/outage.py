@@ -23,6 +23,7 @@ AMPLIFICATION = 1.1
 
 LINES_WITHIN_S = 5.0
 UNRELATED_EVERY_S = 0.25
+PAUSE_S = 0.1
 CLIENT_LINES = ("rpc_client", "http_client", "sql")
 
 
@@ -134,14 +135,17 @@ async def unrelated_visitors(stage: Stage, visitor: Visitor, affected: Affected)
         await task
 
 
-async def crowd(journey: Journey, visitor: Visitor, *, people: int, rounds: int, pause_s: float = 0.1) -> list[Asked]:
-    """What `people` met who asked `rounds` times each."""
+async def crowd(journey: Journey, visitor: Visitor, *, people: int, rounds: int, patience_s: float) -> list[Asked]:
+    """What `people` met who asked `rounds` times each; after `patience_s` nobody asks again."""
     asked: list[Asked] = []
+    end = time.monotonic() + patience_s
 
     async def person() -> None:
         for _ in range(rounds):
+            if time.monotonic() > end:
+                return
             asked.append(await ask(journey, visitor))
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(PAUSE_S)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(people):
