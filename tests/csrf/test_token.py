@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dodai.csrf.token import (
     encode_nonce,
     is_anonymous,
     issue,
+    keyed,
     new_nonce,
     parse_key_ring,
     verify,
@@ -125,3 +127,9 @@ def test_new_nonce_says_whether_login_was_called(random, signed_in):
     nonce = new_nonce(random, signed_in=signed_in)
     assert len(nonce) == 16
     assert is_anonymous(nonce) is not signed_in
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_keyed_hash_is_hmac_sha256(secret, message):
+    """The faster form computes RFC 2104, for keys shorter and longer than a block."""
+    assert keyed(secret)(message) == hmac.digest(secret, message, "sha256")
