@@ -124,10 +124,12 @@ def measure(case: Case, cluster: Cluster, root: Path, name: str) -> tuple[float,
     taken = []
     for _ in range(2):
         began = time.perf_counter()
-        subprocess.run(
-            case.command(url), cwd=root, env={**os.environ, **case.environment(url)},
-            check=True, capture_output=True, timeout=TIMEOUT_S,
-        )  # fmt: skip
+        environment = {**os.environ, **case.environment(url)}
+        done = subprocess.run(
+            case.command(url), cwd=root, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"{case.id} failed with {done.returncode}: {done.stderr[-2000:]}")
         taken.append(time.perf_counter() - began)
     cluster.drop_database(name)
     return taken[0], taken[1]
