@@ -7,6 +7,7 @@ how many lines the lookup has to find its request among.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -260,6 +261,81 @@ async def requests(folder: Path) -> None:
     )
 
 
+async def echo(request: bytes, _: Any) -> bytes:
+    return request
+
+
+def bare_rpc(_: Path) -> tuple[list[Any], list[Any]]:
+    return [], []
+
+
+def dodai_rpc(folder: Path) -> tuple[list[Any], list[Any]]:
+    import dodai.grpc
+    from dodai.runtime.identity import KeyRing
+
+    shared = {
+        "state": folder,
+        "policy": ObservabilityPolicy(stdout=False),
+        "identity_keys": KeyRing.parse(CSRF_KEYS),
+    }
+    server = dodai.grpc.aio_server_interceptors(config=RuntimeConfig(service="backend", **shared))
+    client = dodai.grpc.aio_client_interceptors("backend", config=RuntimeConfig(service="web", **shared))
+    return server, client
+
+
+def otel_rpc(_: Path) -> tuple[list[Any], list[Any]]:
+    from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider()
+    return [aio_server_interceptor(provider)], aio_client_interceptors(provider)
+
+
+RPC_CASES = (Case("bare grpc.aio", bare_rpc), Case("dodai", dodai_rpc, budget="≤ 80"), Case("OTel", otel_rpc))
+
+
+async def rpcs(folder: Path) -> None:
+    """Unary calls, client and server in one process, so that CPU time covers both sides."""
+    import grpc
+    from grpc import aio
+
+    times: dict[str, list[float]] = {}
+    async with contextlib.AsyncExitStack() as stack:
+        calls = {}
+        for case in RPC_CASES:
+            try:
+                server_side, client_side = case.build(folder / "rpc")
+            except ImportError:
+                continue
+            server = aio.server(interceptors=server_side)
+            handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Bench", handlers),))
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+            channel = await stack.enter_async_context(
+                aio.insecure_channel(f"127.0.0.1:{port}", interceptors=client_side)
+            )
+            calls[case.id] = channel.unary_unary("/bench.Bench/Echo")
+            times[case.id] = []
+        for _ in range(ROUNDS):
+            for name, call in calls.items():
+                began = time.process_time()
+                for _ in range(REQUESTS // 4):
+                    await call(b"x")
+                times[name].append((time.process_time() - began) * 1e6 / (REQUESTS // 4))
+    base = min(times["bare grpc.aio"])
+    mine = min(times["dodai"]) - base
+    rows = []
+    for case in RPC_CASES:
+        if case.id in times:
+            added = min(times[case.id]) - base
+            rows.append((case.id, f"{min(times[case.id]):.0f}", f"{added:.0f}", f"{added / mine:.2f}", case.budget))
+    notes = "dodai: id, trace, user with proof, deadline, totals and a line; OTel: traces without an exporter."
+    head = ("interceptors, both sides", "µs", "added µs", "× dodai", "budget µs")
+    record("observability-rpc", "One unary RPC", head, rows, notes)
+
+
 def lookups(folder: Path, count: int) -> None:
     minted, foreign = generate(folder / "lines", count)
     began = time.perf_counter()
@@ -318,6 +394,7 @@ def wall_ms(argv: list[str]) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dodai-bench-") as name:
         asyncio.run(requests(Path(name)))
+        asyncio.run(rpcs(Path(name)))
         lookups(Path(name) / "state", int(os.environ.get("DODAI_BENCH_LINES", "10000000")))
 
 
