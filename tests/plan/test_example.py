@@ -85,6 +85,12 @@ def test_the_example_is_clean_and_nothing_about_it_is_unknown(area):
     assert document["judged"]
 
 
+def test_the_documents_of_the_example_say_what_its_definition_says():
+    """Whoever reads them at 3 a.m. reads what would be executed."""
+    code, document = dodai(QUIZ, "docs", "--check")
+    assert (code, document["findings"]) == (0, [])
+
+
 def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_that_exists():
     """What resolves a known limitation is something that can turn red."""
     project = Project.find(QUIZ / "dodai.toml")
