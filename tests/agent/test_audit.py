@@ -172,6 +172,30 @@ inner.add_middleware(Wall)
     assert "sign in (302)" in row.evidence
 
 
+def test_sign_in_hook_lets_the_audit_through_the_wall(tmp_path):
+    """The user's own function gives the headers of a signed-in visitor; then even a wall in front is no obstacle."""
+    source = (
+        STARLETTE
+        + """
+import dodai.asgi
+class Wall:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http" and b"session=ann" not in dict(scope["headers"]).get(b"cookie", b""):
+            await PlainTextResponse("sign in", 401)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+app = Wall(dodai.asgi.wrap(inner))
+def signed_in():
+    return {"Cookie": "session=ann"}
+"""
+    )
+    assert audit(tmp_path, source).summary.protected < 4
+    table = audit(tmp_path, source, policy={"sign_in": "shop:signed_in"})
+    assert table.summary.coverage == 1.0
+
+
 def test_factory_and_attribute_are_found(tmp_path):
     """`shop:build()` is called, `shop:web.app` is looked up."""
     source = STARLETTE + "def build():\n    return inner\nclass web:\n    app = inner\n"

@@ -24,7 +24,10 @@ Case = tuple[list[tuple[str, str]], bytes]
 
 def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     """The answer to one request of the parent; raises what importing the application raises."""
-    app = load(request)
+    enter(request)
+    app = load(request["app"])
+    signed_in = load(request["signIn"])() if request.get("signIn") else {}
+    request = {**request, "sign_in": {str(name).lower(): str(value) for name, value in signed_in.items()}}
     hits: list[str] = []
     found = frameworks.plant(app, lambda route: hits.append(route.id))
     cases = hostile_and_valid(app, request, frameworks.native_tokens(app, request["origin"]))
@@ -37,12 +40,16 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     }
 
 
-def load(request: Mapping[str, Any]) -> Any:
-    """The object that `web.app:app` names; a factory (`web.app:build()`) is called without arguments."""
+def enter(request: Mapping[str, Any]) -> None:
+    """Stand where the application is started from."""
     for entry in reversed(request["path"]):
         sys.path.insert(0, entry)
     os.chdir(request["cwd"])
-    module, _, name = request["app"].partition(":")
+
+
+def load(name_of: str) -> Any:
+    """The object that `web.app:app` names; a factory (`web.app:build()`) is called without arguments."""
+    module, _, name = name_of.partition(":")
     call = name.endswith("()")
     value: Any = importlib.import_module(module)
     for part in (name.removesuffix("()") or "app").split("."):
@@ -59,12 +66,12 @@ def hostile_and_valid(app: Any, request: Mapping[str, Any], native: Mapping[str,
     base = [("host", origin.partition("://")[2]), ("accept", "application/json")]
     base += [(name, value) for name, value in request["sign_in"].items() if name.lower() != "cookie"]
     ours = [("origin", origin), ("referer", origin + "/")]
-    own = _visitor(app, [*base, *ours], request)
-    other = _visitor(app, [*base, *ours], request)
+    signed_in = _cookie(list(request["sign_in"].items()))
+    new = [*base, *ours, *_cookie_header(signed_in)]
+    own, other = _visitor(app, new, request), _visitor(app, new, request)
     if not own["token"] and native:
         own = {**own, **native}
         other = {**own, "token": native["other"]}
-    signed_in = _cookie(list(request["sign_in"].items()))
     token = own["token"] or "d1.none.00000000." + "A" * 86
     plain = [*base, *ours, *_cookie_header(own["cookie"], signed_in)]
     form, header = [*plain, ("content-type", FORM)], own["header"]

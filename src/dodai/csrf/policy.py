@@ -47,6 +47,7 @@ class CsrfPolicy:
     trusted_proxies: tuple[str, ...] = ()
     templates: tuple[str, ...] = ("**/templates/**/*.html", "**/templates/**/*.jinja", "**/templates/**/*.j2")
     fetch_helpers: tuple[str, ...] = ()
+    sign_in: str = ""
     exemptions: tuple[Exemption, ...] = ()
 
     @classmethod
@@ -65,6 +66,7 @@ class CsrfPolicy:
             trusted_proxies=tuple(section.get("trusted_proxies", ())),
             templates=tuple(section.get("templates", default.templates)),
             fetch_helpers=tuple(section.get("fetch_helpers", ())),
+            sign_in=str(section.get("sign_in", "")),
             exemptions=tuple(
                 Exemption(
                     route=str(row["route"]),

@@ -82,7 +82,7 @@ def audit_app(
         "field": policy.field,
         "header": policy.header,
         "refresh": REFRESH_PATH,
-        "sign_in": {},
+        "signIn": policy.sign_in,
         "expired": expired,
     }
     try:
