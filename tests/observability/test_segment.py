@@ -193,6 +193,15 @@ def test_retention_removes_the_old_then_the_excess(tmp_path: Path):
     assert "web-i-1-0000001000000.open.jsonl" in names
 
 
+def test_writer_makes_room_by_itself(tmp_path: Path):
+    """Where no Host prunes, the folder stays within its bounds."""
+    writer = SegmentWriter(tmp_path, "web", "i1", max_bytes=1000, keep_age_s=86_400.0 * 36_500, keep_bytes=5000)
+    for index in range(300):
+        assert writer.write(line(index))
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.jsonl")) < 8000
+    assert b"id-00000299" in b"".join(path.read_bytes() for path in tmp_path.glob("*.jsonl"))
+
+
 def test_a_clock_that_steps_back_breaks_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Open times only grow, so a segment never takes the name of an earlier one."""
     writer = SegmentWriter(tmp_path, "web", "i1", max_bytes=1)

@@ -272,7 +272,15 @@ class Runtime:
         self._templates = {kind: {"ts": 0.0, "v": LINE_VERSION, "type": kind, **self.base} for kind in LINE_TYPES}
         if config.state is not None:
             folder = config.state / "lines"
-            self.segment = SegmentWriter(folder, config.service, instance, policy.segment_bytes, policy.segment_age_s)
+            self.segment = SegmentWriter(
+                folder,
+                config.service,
+                instance,
+                policy.segment_bytes,
+                policy.segment_age_s,
+                policy.retention_age_s,
+                policy.retention_bytes,
+            )
         self.stdout = StdoutCopy() if policy.stdout or config.state is None else None
 
     def _forked(self) -> None:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX
+from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, prune
 
 _RETRY_S = 1.0
 
@@ -20,7 +20,8 @@ class SegmentWriter:
     """Appends whole lines to `folder/<service>-<instance>-<pid>-<ms>.open.jsonl` with one `write` each.
 
     Never raises: what cannot be written is counted in `dropped`. The file is locked while its writer lives, renamed to
-    `…-<first ms>-<last ms>.jsonl` when it is `max_bytes` large or `max_age_s` old, and never truncated.
+    `…-<first ms>-<last ms>.jsonl` when it is `max_bytes` large or `max_age_s` old, and never truncated. With
+    `keep_bytes` every new segment first makes room in the folder, so that a machine without a Host keeps its disk.
     """
 
     folder: Path
@@ -28,6 +29,8 @@ class SegmentWriter:
     instance: str
     max_bytes: int = 64 * 1024 * 1024
     max_age_s: float = 600.0
+    keep_age_s: float = 0.0
+    keep_bytes: int = 0
     dropped: int = 0
     path: Path | None = None
     _descriptor: int = -1
@@ -99,6 +102,8 @@ class SegmentWriter:
             self._retry_at = now + _RETRY_S
             return False
         self._until = now + self.max_age_s
+        if self.keep_bytes:
+            prune(str(self.folder), max_age_s=self.keep_age_s, max_bytes=self.keep_bytes, now_s=time.time())
         self._size = 0
         self._torn = False
         return True
