@@ -61,11 +61,12 @@ class _Watched:
         """How long a statement that begins now may take: the dependency's deadline or the request's, whichever ends
         first; None for no limit.
         """
-        own: float | None = Runtime.current().config.dependency(self.dependency).get("deadline")
-        if context.deadline is None:
-            return own
-        left_s = max(0.0, context.deadline - time.monotonic() - _MARGIN_S)
-        return left_s if own is None else min(own, left_s)
+        bounds = []
+        if (deadline_s := Runtime.current().config.dependency(self.dependency).get("deadline")) is not None:
+            bounds.append(max(deadline_s / 2, deadline_s - _CANCEL_S))
+        if context.deadline is not None:
+            bounds.append(max(0.0, context.deadline - time.monotonic() - _MARGIN_S))
+        return min(bounds) if bounds else None
 
     def _end(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from ssl import SSLContext
 from typing import Any
 
 import httpx2
@@ -82,11 +84,17 @@ def forget(request: Request) -> None:
     request.session.clear()
 
 
+@cache
+def trusted() -> SSLContext:
+    """Whom we believe. Made once: reading all those certificates takes longer than asking the provider."""
+    return httpx2.create_ssl_context()
+
+
 class ProviderClient(AsyncOAuth2Client):
     """Authlib's client, with the limits of `[dependency.identity]` and its calls in the request's line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        transport = dodai.httpx.AsyncTransport(httpx2.AsyncHTTPTransport(), dependency="identity")
+        transport = dodai.httpx.AsyncTransport(httpx2.AsyncHTTPTransport(verify=trusted()), dependency="identity")
         super().__init__(*args, transport=transport, **kwargs)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from dodai.core.page import Text
 from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.operations.policy import Dependency, OperationsPolicy
-from dodai.operations.run.load import Visit, Visitor
+from dodai.operations.run.load import Visit
 from dodai.operations.run.outage import (
     AMPLIFICATION,
     MARGIN_S,
@@ -204,7 +204,7 @@ class _Seen:
 async def _outage(case: _Case, stage: Stage) -> DrillResult:
     visitor = case.visit(stage.url)
     try:
-        affected, restarted = await _find(case, stage, visitor)
+        affected, restarted = await _find(case, stage)
         journey = affected.journey
         if journey is None:
             said = f"no journey needs {case.dependency.name}: nothing could be seen"
@@ -222,7 +222,7 @@ async def _outage(case: _Case, stage: Stage) -> DrillResult:
         await visitor.close()
 
 
-async def _find(case: _Case, stage: Stage, visitor: Visitor) -> tuple[Affected, bool]:
+async def _find(case: _Case, stage: Stage) -> tuple[Affected, bool]:
     """Whom the dependency concerns, found by refusing it; the second value: the public service was started anew.
 
     A process may know by heart what the dependency once said (an identity provider's addresses, say). Then it is killed
@@ -231,11 +231,11 @@ async def _find(case: _Case, stage: Stage, visitor: Visitor) -> tuple[Affected, 
     journeys = case.policy.journeys
     paths = await unrelated_paths(stage, case.policy.edge.static)
     async with stage.fault(_place(case.dependency), "refuse"):
-        affected = await look(stage, visitor, journeys, paths)
+        affected = await look(stage, case.visit, journeys, paths)
         if affected.journey is not None:
             return affected, False
         await _start_anew(case, stage)
-        return await look(stage, visitor, journeys, paths), True
+        return await look(stage, case.visit, journeys, paths), True
 
 
 async def _start_anew(case: _Case, stage: Stage) -> None:

@@ -14,7 +14,7 @@ from dodai.engine.drill import Stage
 from dodai.observability.trace.find import find, line_folders
 from dodai.operations.journey import Answer, Walk, walk
 from dodai.operations.policy import Journey
-from dodai.operations.run.load import Visitor
+from dodai.operations.run.load import Visit, Visitor
 
 MARGIN_S = 0.5
 RECOVERY_S = 5.0
@@ -73,18 +73,26 @@ class Affected:
     paths: tuple[str, ...] = ()
 
 
-async def look(stage: Stage, visitor: Visitor, journeys: Sequence[Journey], paths: Sequence[str]) -> Affected:
+async def look(stage: Stage, visit: Visit, journeys: Sequence[Journey], paths: Sequence[str]) -> Affected:
     """Which journey breaks now, and where; asked while the dependency refuses connections."""
     broken: Journey | None = None
     whole: list[Journey] = []
-    for journey in journeys:
-        walked = await walk(journey, visitor)
+    walks = await asyncio.gather(*(_walk_alone(stage.url, visit, journey) for journey in journeys))
+    for journey, walked in zip(journeys, walks, strict=True):
         if walked.ok:
             whole.append(journey)
         elif broken is None and walked.steps[-1].status >= 500:
             broken = replace(journey, steps=journey.steps[: len(walked.steps)])
     alive = [path for path in paths if (await stage.request("GET", path)).status_code == 200]
     return Affected(broken, tuple(whole), tuple(alive))
+
+
+async def _walk_alone(url: str, visit: Visit, journey: Journey) -> Walk:
+    visitor = visit(url)
+    try:
+        return await walk(journey, visitor)
+    finally:
+        await visitor.close()
 
 
 async def unrelated_paths(stage: Stage, static: Sequence[str]) -> tuple[str, ...]:
