@@ -87,6 +87,9 @@ def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
             assert done.returncode in accepted, f"{line}\n{done.stdout}{done.stderr}"
             if line.endswith("migrate up"):
                 assert "already" in done.stdout
+    page = (ROOT / "docs" / "reference" / "state-folder.md").read_text("utf-8")
+    kept = {path.name for path in folder.glob(".dodai/env/*/*")}
+    assert not sorted(name for name in kept if f"`{name}" not in page)
 
 
 def test_an_application_adopts_dodai_as_its_guide_says(tmp_path):
