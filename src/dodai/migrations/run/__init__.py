@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
-from dodai.core.page import Text
-from dodai.engine.plan import Observed, Step, StepContext
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied, Entry, Status, status
 from dodai.migrations.goose_file import files_of
-from dodai.migrations.lock_probe.rows import save_rows
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Author, Connection, Target, is_database_error
-from dodai.migrations.run.adopt import Adopted, adopt
+from dodai.migrations.ports import Author, Connection, Target
 from dodai.migrations.run.author import author_of, new_run
-from dodai.migrations.run.new import new
-from dodai.migrations.run.rehearse import Copy, MakeCopy, Rehearsed, rehearse
-from dodai.migrations.run.repair import Repaired, repair
 from dodai.migrations.snapshot import schema_hash
+
+if TYPE_CHECKING:
+    from dodai.migrations.lock_probe.rows import save_rows
+    from dodai.migrations.run.adoption import Adopted, adopt
+    from dodai.migrations.run.correction import Repaired, repair
+    from dodai.migrations.run.deploy_step import step
+    from dodai.migrations.run.new_file import new
+    from dodai.migrations.run.rehearsal import Copy, MakeCopy, Rehearsed, rehearse
+
+# `migrate up` is typed all day: what it does not need is loaded when it is asked for.
+_LATER = {
+    "save_rows": "dodai.migrations.lock_probe.rows",
+    "Adopted": "dodai.migrations.run.adoption",
+    "adopt": "dodai.migrations.run.adoption",
+    "step": "dodai.migrations.run.deploy_step",
+    "new": "dodai.migrations.run.new_file",
+    "Copy": "dodai.migrations.run.rehearsal",
+    "MakeCopy": "dodai.migrations.run.rehearsal",
+    "Rehearsed": "dodai.migrations.run.rehearsal",
+    "rehearse": "dodai.migrations.run.rehearsal",
+    "Repaired": "dodai.migrations.run.correction",
+    "repair": "dodai.migrations.run.correction",
+}
 
 __all__ = [
     "Adopted",
@@ -48,6 +64,12 @@ __all__ = [
     "step",
     "up",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(name)
+    return getattr(import_module(_LATER[name]), name)
 
 
 def up(
@@ -120,71 +142,12 @@ def down(
         conn.close()
 
 
-def step(target: Target, *, id: str = "migrate", needs: tuple[str, ...] = ()) -> Step:  # noqa: A002 - as in Step
-    """The deploy's step: done when nothing is pending. It is not taken back: the way is forward (expand, contract)."""
-    return Step(
-        id=id,
-        title=Text("apply pending migrations", "未適用のマイグレーションを適用"),
-        area="migrations",
-        observe=lambda context: _look(target, context),
-        apply=lambda context: _apply(target, context),
-        verify=lambda context: _look(target, context),
-        needs=needs,
-        on_failure="fix_forward",
-        timeout_s=target.policy.statement_timeout_s + target.policy.lock_patience_s,
-        command="dodai migrate up",
-        inputs={"migrations": fingerprint(files_of(target).migrations)},
-    )
-
-
 def fingerprint(migrations: tuple[Migration, ...]) -> str:
     """One hash over all files, for the plan: other files are another plan."""
     digest = hashlib.sha256()
     for migration in migrations:
         digest.update(f"{migration.path}\0{migration.raw_sha256}\n".encode())
     return digest.hexdigest()
-
-
-async def _look(target: Target, _: StepContext) -> Observed:
-    seen = await asyncio.to_thread(status, target)
-    if seen.problems:
-        raise seen.problems[0].error()
-    if seen.refusal:
-        raise seen.refusal
-    if seen.pending:
-        return Observed("needed", f"{len(seen.pending)} pending, first `{seen.pending[0].path}`")
-    return Observed("done", f"{len(seen.applied)} applied")
-
-
-async def _apply(target: Target, context: StepContext) -> None:
-    """In a thread; when the step is cancelled so is the running statement, and the thread has ended on return."""
-    conns: list[Connection] = []
-    loop = asyncio.get_running_loop()
-
-    def note(text: str) -> None:
-        loop.call_soon_threadsafe(context.note, text)
-
-    work = asyncio.ensure_future(asyncio.to_thread(up, target, note=note, opened=conns.append))
-    try:
-        done = await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            for conn in conns:
-                await asyncio.to_thread(_cancel, conn)
-            await asyncio.wait([work], timeout=0.2)
-        with contextlib.suppress(Exception):
-            work.result()
-        raise
-    for ran in done.ran:
-        context.note(f"{ran.migration.path} in {ran.ms:.0f} ms")
-
-
-def _cancel(conn: Connection) -> None:
-    try:
-        conn.cancel()
-    except Exception as error:
-        if not is_database_error(error):
-            raise
 
 
 def applied_ids(target: Target) -> tuple[str, ...]:
