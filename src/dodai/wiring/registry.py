@@ -12,6 +12,7 @@ from dodai.core.rule import Rule
 AREAS = ("csrf", "migrations", "operations", "observability")
 _CODE_MODULES = (
     "dodai.core.codes",
+    "dodai.core.refusal",
     *(f"dodai.{area}.codes" for area in AREAS),
     "dodai.engine.codes",
     "dodai.providers.postgres.codes",
