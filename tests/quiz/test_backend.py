@@ -104,6 +104,19 @@ def test_attempt_of_another_question_is_not_found(caller):
             stub.AnswerQuestion(pb.Attempt(attempt=attempt, question_id=other.id, position=2))
 
 
+def test_stored_answer_is_answered_for_even_after_the_question_is_deleted(caller):
+    """The same form again, after the author took the question away, shows the same verdict; a new one finds nothing."""
+    with caller.as_user("hanako") as quiz:
+        made = quiz.CreateQuestion(draft())
+        attempt = pb.Attempt(attempt=str(uuid4()), question_id=made.id, position=1)
+        first = quiz.AnswerQuestion(attempt)
+        quiz.DeleteQuestion(made)
+        again = quiz.AnswerQuestion(attempt)
+        assert (again.right, again.question.prompt) == (first.right, first.question.prompt)
+        with refused(StatusCode.NOT_FOUND):
+            quiz.AnswerQuestion(pb.Attempt(attempt=str(uuid4()), question_id=made.id, position=1))
+
+
 def test_deleted_question_is_gone_and_stays_in_the_history_of_who_answered(caller):
     """Deleting hides: what people did is not rewritten."""
     with caller.as_user("hanako") as quiz:

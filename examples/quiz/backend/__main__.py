@@ -23,6 +23,8 @@ from dodai.runtime import RuntimeConfig
 POOL_SIZE = 10
 POOL_WAIT_S = 2.0
 LOCK_TIMEOUT_MS = 2000
+# Below the deadline in dodai.toml: the kernel notices a connection that went silent up to half a second late.
+SILENCE_MS = 3000
 DRAIN_S = 8.0
 
 
@@ -35,6 +37,7 @@ def make_pool(settings: Settings) -> Pool:
         connection_class=dodai.psycopg.AsyncConnection,
         kwargs={
             **limits,
+            "tcp_user_timeout": SILENCE_MS,
             "application_name": "quiz-backend",
             "options": f"{limits.get('options', '')} -c lock_timeout={LOCK_TIMEOUT_MS}",
         },

@@ -44,10 +44,10 @@ class Quiz(QuizServicer):
         if attempt is None or not rules.is_choice(request.position):
             await _refuse(context, [rules.Problem("choice" if attempt else "attempt", "missing")])
         user = _user()
-        stored = await self._store.answer(attempt, request.question_id, request.position, user)
-        if stored is None or stored["question_id"] != request.question_id:
+        found = await self._store.answer(attempt, request.question_id, request.position, user)
+        if found is None:
             await _not_found(context)
-        row = await self._question_row(request.question_id, user, context)
+        stored, row = found
         return pb.Verdict(question=_question(row, solved=True), position=stored["position"], right=stored["correct"])
 
     async def CreateQuestion(self, request: pb.Draft, context: Call) -> pb.QuestionRef:  # noqa: N802

@@ -34,20 +34,24 @@ class Store:
         return await self._all("list_questions", lang, topic, user)
 
     async def get_question(self, question: int, user: str | None) -> Row | None:
-        return await self._one("get_question", question, user)
+        return await self._one("get_question", question, user, False)
 
     async def next_question(self, lang: str, after: int, user: str | None) -> int | None:
         row = await self._one("next_question", lang, after, user)
         return row["id"] if row else None
 
-    async def answer(self, attempt: UUID, question: int, position: int, user: str | None) -> Row | None:
-        """The stored answer of an attempt, whether it was stored now or before; None: no such choice."""
+    async def answer(self, attempt: UUID, question: int, position: int, user: str | None) -> tuple[Row, Row] | None:
+        """The answer stored for an attempt, now or before, and its question; None: no such choice.
+
+        The question comes along even if its author deletes it at this moment: what is stored is answered for.
+        """
         async with self._transaction() as connection:
             stored = await self._run(connection, "insert_answer", attempt, question, position, user)
-            if stored:
-                return stored[0]
-            known = await self._run(connection, "get_answer", attempt)
-            return known[0] if known else None
+            stored = stored or await self._run(connection, "get_answer", attempt)
+            if not stored or stored[0]["question_id"] != question:
+                return None
+            (asked,) = await self._run(connection, "get_question", question, user, True)
+            return stored[0], asked
 
     async def create_question(self, draft: Draft, author: str) -> int:
         async with self._transaction() as connection:
