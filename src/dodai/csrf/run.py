@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.csrf import codes
+from dodai.csrf.form_table import scan_page
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy
+from dodai.csrf.token import TOKEN
 from dodai.engine.drill import Drill, DrillResult, Response, Stage
 from dodai.engine.plan import Observed, Step, StepContext
 
 FOREIGN = "https://attacker.example"
+_PAGES = 40
+_BAD = ("unprotected", "unknown")
+_TOKEN = re.compile(TOKEN.pattern)
+_PRIVATE = re.compile(r"private|no-store", re.IGNORECASE)
+_LINK = re.compile(r'<a\b[^>]*\shref="(/[^"#]*)')
+KEYS = "DODAI_CSRF_KEYS"
+NOTE = "written-by-a-rehearsal.txt"
+READERS, ROUNDS_AFTER, PAUSE_S = 4, 5, 0.05
 
 Request = Callable[..., Awaitable[Response]]
 """`await request(method, path, headers=…)` through the edge, by a client that keeps cookies."""
@@ -31,6 +46,16 @@ def drills(policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Drill, ...]:
             Text("Posts a hostile page could send are refused", "悪意あるページが送れる POST はすべて拒否される"),
             "403 with a code and the request id for each; a genuine post passes the same layer",
             partial(_forged, policy, targets),
+        ),
+        Drill(
+            "keys-rotated-under-load",
+            "csrf",
+            Text(
+                "The keys change while people fill in forms",
+                "フォームの入力中に鍵を交換しても、正当な投稿は拒否されない",
+            ),
+            "0 legitimate posts refused, with tokens of the old key and of the new one",
+            partial(_rotated, policy),
         ),
     )
 
@@ -60,6 +85,31 @@ async def _forged(policy: CsrfPolicy, targets: tuple[str, ...], stage: Stage) ->
     return DrillResult(observed, not wrong, tuple(request_ids[:3]), details)
 
 
+async def _crawl(policy: CsrfPolicy, stage: Stage) -> DrillResult:
+    """Follow the links of the front page, as whoever the stage's browser is, and look at every form."""
+    waiting, seen = ["/"], {"/"}
+    forms, wrong, request_ids = 0, [], []
+    while waiting and len(seen) <= _PAGES:
+        path = waiting.pop(0)
+        answer = await stage.request("GET", path)
+        if answer.status_code != 200 or "html" not in answer.headers.get("content-type", ""):
+            continue
+        rows = scan_page(path, answer.text, policy)
+        forms += len(rows)
+        bad = [f"{row.kind} {row.method} {row.action} on {path}: {row.evidence}" for row in rows if row.verdict in _BAD]
+        if _TOKEN.search(answer.text) and not _PRIVATE.search(answer.headers.get("cache-control", "")):
+            bad.append(f"{path} has a token and may be kept by shared caches")
+        if bad:
+            request_ids.append(answer.headers.get("x-request-id", ""))
+        wrong += bad
+        for link in _LINK.findall(answer.text):
+            if link not in seen and not link.startswith(("//", "/-/", "/static")):
+                seen.add(link)
+                waiting.append(link)
+    observed = f"{forms} forms on {len(seen) - len(waiting)} pages, {len(wrong)} of them wrong"
+    return DrillResult(observed, forms > 0 and not wrong, tuple(request_ids[:3]), {"wrong": wrong})
+
+
 def _not_refused(answer: Response) -> str:
     """Why the answer is no refusal of ours; empty when it is one."""
     if answer.status_code != 403:
@@ -76,6 +126,80 @@ def _tampered(token: str) -> str:
     """The token with one character of its signature changed."""
     middle = len(token) - 8
     return token[:middle] + ("A" if token[middle : middle + 1] != "A" else "B") + token[middle + 1 :]
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Somebody with a form open since before the keys changed, and other pages of ours in a second tab."""
+
+    stage: Stage
+    header: str
+    cookie: str = "reader=1"
+    opened: str = ""
+    posts: int = 0
+    refused: list[str] = field(default_factory=list)
+
+    async def page(self) -> str:
+        """The token in a page opened now; a cookie that comes with it replaces the one before, as in a browser."""
+        answer = await self.stage.request("GET", REFRESH_PATH, headers={"cookie": self.cookie})
+        if answer.status_code != 200:
+            raise _refused(f"`{REFRESH_PATH}` answered {answer.status_code}", answer)
+        given = answer.headers.get("set-cookie", "").partition(";")[0]
+        self.cookie = f"reader=1; {given}" if given else self.cookie
+        return str(json.loads(answer.text)["token"])
+
+    async def post(self, token: str) -> None:
+        answer = await self.stage.request("POST", PROBE_PATH, headers={"cookie": self.cookie, self.header: token})
+        self.posts += 1
+        if answer.status_code != 204:
+            request_id = answer.headers.get("x-request-id", "-")
+            self.refused.append(f"{answer.status_code} for a token of key {_key_of(token)}, request {request_id}")
+
+    async def round(self) -> None:
+        await self.post(self.opened)
+        await self.post(await self.page())
+        await asyncio.sleep(PAUSE_S)
+
+
+async def _rotated(policy: CsrfPolicy, stage: Stage) -> DrillResult:
+    """The new key goes in front of the ring, the old one stays behind it; afterwards the ring is as it was."""
+    first = next(service.release for service in (await stage.host.status()).services if service.release)
+    second = await stage.derive(first, {NOTE: b"The same release, with other keys.\n"})
+    readers = [_Reader(stage, policy.header) for _ in range(READERS)]
+    for reader in readers:
+        reader.opened = await reader.page()
+    over = asyncio.Event()
+
+    async def keep_posting(reader: _Reader) -> None:
+        while not over.is_set():
+            await reader.round()
+        for _ in range(ROUNDS_AFTER):
+            await reader.round()
+
+    fresh = f"r{secrets.token_hex(3)}:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
+    try:
+        async with asyncio.TaskGroup() as group:
+            for reader in readers:
+                group.create_task(keep_posting(reader))
+            try:
+                outcome = await stage.deploy(second, secrets={KEYS: lambda ring: f"{fresh},{ring}"})
+            finally:
+                over.set()
+        signed_with = _key_of(await readers[0].page())
+    finally:
+        back = await stage.deploy(first, secrets={KEYS: lambda ring: ring.removeprefix(f"{fresh},")})
+    posts, refused = sum(reader.posts for reader in readers), [one for reader in readers for one in reader.refused]
+    changed = signed_with != _key_of(readers[0].opened)
+    observed = (
+        f"{len(refused)} of {posts} posts refused, new tokens are signed with {'the new' if changed else 'the old'} key"
+    )
+    ok = not refused and changed and outcome.exit_code == 0 and back.exit_code == 0
+    return DrillResult(observed, ok, (), {"readers": READERS, "refused": refused[:5], "deploySeconds": outcome.seconds})
+
+
+def _key_of(token: str) -> str:
+    """The id of the key that signed it."""
+    return token.split(".")[1] if token.count(".") >= 2 else "none"
 
 
 async def probe(request: Request, policy: CsrfPolicy, origin: str) -> str:

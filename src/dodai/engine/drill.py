@@ -67,7 +67,10 @@ class Stage(Protocol):
         ...
 
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
-        """Deploy as an operator would, with the real journal and lease."""
+        """Deploy as an operator would, with the real journal and lease.
+
+        `secrets` maps names of secrets to functions from the value they have to the one they get; it stays.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from dodai.providers.local.host import HostClient
 from dodai.wiring.drills import choose_drills, known_drills
 from dodai.wiring.local import LocalEnvironment
 from dodai.wiring.project import Project
+from dodai.wiring.settings import LocalSettings
 
 KEPT = 5
 ENVIRONMENT = "rehearsal"
@@ -86,7 +87,20 @@ class LocalStage:
         return await asyncio.to_thread(self.environment.releases.derive, release, changes)
 
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
+        if changes := options.get("secrets"):
+            await asyncio.to_thread(change_secrets, self.environment.settings, changes)
         return await run_deploy(self.environment, release, sink=options.get("sink"))
+
+
+def change_secrets(settings: LocalSettings, changes: Mapping[str, Callable[[str], str]]) -> None:
+    """Give secrets the values that `changes` make of the ones they have; services see them when they start."""
+    known = settings.values()
+    changed = {**known, **{name: change(known[name]) for name, change in changes.items()}}
+    partial = settings.file.with_name(f".{settings.file.name}.drill")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(changed, stream, indent=1)
+    partial.replace(settings.file)
 
 
 async def run_deploy(environment: LocalEnvironment, release: str, *, sink: Sink | None = None) -> Outcome:
