@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodai.migrations import goose_file, sql
-from dodai.migrations.goose_file import FileError, parse, read_files, split
+from dodai.migrations.goose_file import FileError, mended, parse, read_files, split
 
 PATH = "db/migrations/0001_first.sql"
 
@@ -173,3 +173,37 @@ def test_split_tells_marked_statements():
     assert part.marked == (False, True)
     assert goose_file.ends_statement("SELECT 1; -- done") is True
     assert goose_file.ends_statement("SELECT 1 -- done;") is False
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "DO $$\nBEGIN\n  NULL;\nEND $$;\n",
+        "SELECT 1;\nSELECT 'a;\nb';\nSELECT 2;\n",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\n SELECT 1;\n SELECT 2;\nEND;\n",
+        "SELECT 1 /* not yet;\n */;\n",
+    ],
+)
+def test_a_file_that_would_be_cut_is_mended_by_annotations(body: str):
+    """The statements are then those of the lexer, and mending again changes nothing."""
+    text = "-- +goose Up\n" + body + "-- +goose Down\nSELECT 1;\n"
+    fixed = mended(text)
+    found = parse(PATH, fixed.encode())
+    assert [s.sql for s in found.up] == [span.text for span in sql.statements(body)]
+    assert mended(fixed) == fixed
+
+
+@given(st.lists(st.sampled_from(["-- +goose Up", "-- +goose Down", "-- +goose StatementBegin", "-- +goose StatementEnd",
+                                 "SELECT 1;", "DO $$", "BEGIN NULL;", "END $$;", "'a;", "b';", "-- note"]), max_size=14))  # fmt: skip
+def test_mending_keeps_every_line_and_breaks_no_sound_file(lines: list[str]):
+    """Only annotation lines are added, and a file that can be read is left as it is."""
+    text = "\n".join(lines)
+    fixed = mended(text)
+    added = {"-- +goose StatementBegin", "-- +goose StatementEnd"}
+    assert [x for x in fixed.split("\n") if x not in added] == [x for x in text.split("\n") if x not in added]
+    try:
+        before = parse(PATH, text.encode())
+    except FileError:
+        return
+    after = parse(PATH, fixed.encode())
+    assert [s.sql for s in before.up] == [s.sql for s in after.up]

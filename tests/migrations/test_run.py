@@ -267,3 +267,12 @@ def test_a_qualified_ledger_is_used_and_kept_out_of_the_schema(make_target: Make
     assert conn.execute("SELECT count(*) FROM ops.versions").fetchone()[0] == 2
     assert snapshot(conn, "ops.versions") == empty
     assert enforce.answer({"1"}, conn.execute(enforce.question(target.policy)).fetchall()).ready
+
+
+def test_mend_annotates_only_the_files_that_would_be_cut(make_target: Make):
+    """`--fix` of DOD221."""
+    body = "-- +goose Up\nDO $$\nBEGIN\n  NULL;\nEND $$;\n-- +goose Down\nSELECT 1;\n"
+    target = make_target({"1_a.sql": A, "2_b.sql": body})
+    assert run.mend(target) == ("db/migrations/2_b.sql",)
+    assert run.mend(target) == ()
+    assert [ran.migration.id for ran in run.up(target).ran] == ["1", "2"]

@@ -147,6 +147,11 @@ INSERT INTO {ledger.name} (version_id, is_applied) VALUES (0, true);
     return Ledger(ledger.schema, ledger.table, present=True, side_present=True)
 
 
+def create_side_tables(conn: Connection) -> None:
+    """Only ours, for a tool that keeps its own ledger."""
+    conn.execute(f"BEGIN; {SIDE_TABLES} COMMIT;")
+
+
 def read(conn: Connection, policy: MigrationsPolicy) -> State:
     """What is applied, in the order it was, and what the log says about it. Changes nothing."""
     ledger = locate(conn, policy)

@@ -25,6 +25,7 @@ __all__ = [
     "Runner",
     "Status",
     "apply_all",
+    "check_connection",
     "down",
     "edited",
     "lock_holder",

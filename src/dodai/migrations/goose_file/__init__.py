@@ -9,6 +9,7 @@ statement.
 from __future__ import annotations
 
 from dodai.migrations.goose_file.folder import Folder, files_of, read_files, read_folder
+from dodai.migrations.goose_file.mend import mended
 from dodai.migrations.goose_file.parse import parse, version_of
 from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
 from dodai.migrations.goose_file.problem import FileError, Problem
@@ -20,6 +21,7 @@ __all__ = [
     "Problem",
     "ends_statement",
     "files_of",
+    "mended",
     "parse",
     "parse_plain",
     "parse_repeatable",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dodai.migrations.run.adoption import Adopted, adopt
     from dodai.migrations.run.correction import Repaired, repair
     from dodai.migrations.run.deploy_step import step
+    from dodai.migrations.run.mending import mend
     from dodai.migrations.run.new_file import new
     from dodai.migrations.run.rehearsal import Copy, MakeCopy, Rehearsed, rehearse
 
@@ -30,6 +31,7 @@ _LATER = {
     "save_rows": "dodai.migrations.lock_probe.rows",
     "Adopted": "dodai.migrations.run.adoption",
     "adopt": "dodai.migrations.run.adoption",
+    "mend": "dodai.migrations.run.mending",
     "step": "dodai.migrations.run.deploy_step",
     "new": "dodai.migrations.run.new_file",
     "Copy": "dodai.migrations.run.rehearsal",
@@ -55,6 +57,7 @@ __all__ = [
     "author_of",
     "down",
     "fingerprint",
+    "mend",
     "new",
     "rehearse",
     "repair",

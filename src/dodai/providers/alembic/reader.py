@@ -43,9 +43,13 @@ class AlembicReader:
         """The revisions without their statements: nothing is executed."""
         return _folder(self.files)
 
+    def revisions(self) -> tuple[Revision, ...]:
+        """Those of the working tree that can be read."""
+        return _revisions(self.files)[0]
+
     def heads(self) -> tuple[str, ...]:
         """More than one is DOD222."""
-        return heads(_revisions(self.files)[0])
+        return heads(self.revisions())
 
     def at(self, ref: str) -> Folder:
         """The revisions at a commit."""
@@ -63,7 +67,7 @@ class AlembicReader:
         return Folder(as_migrations(found, ours), (*wrong, *problems(found)))
 
     def _alembic(self, *words: str) -> str:
-        ini = _ini(self.root, self.folder)
+        ini = ini_of(self.root, self.folder)
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         command = [self.python, "-m", "alembic", "-c", str(ini), *words, "--sql"]
         try:
@@ -83,7 +87,7 @@ def _unrendered(said: str) -> DodaiError:
     return DodaiError(codes.EXTERNAL, f"the revisions cannot be rendered to SQL: {said}", fix, exit_code=1)
 
 
-def _ini(root: Path, folder: str) -> Path:
+def ini_of(root: Path, folder: str) -> Path:
     """The nearest alembic.ini from the revisions upwards, not above `root`."""
     place = root / folder
     while place not in (root, root.parent) and not (place / "alembic.ini").is_file():
