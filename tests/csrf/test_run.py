@@ -13,6 +13,7 @@ import uvicorn
 from tests.csrf.driver import Handler, guarded
 
 from dodai.core.errors import DodaiError
+from dodai.csrf.enforce import csrf_field, csrf_headers
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.run import drills, probe, probe_step
 
@@ -26,11 +27,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def serving(origins=None, **policy):
+async def serving(app=None, origins=None, **policy):
     """The layer behind uvicorn; the public origin is where it listens unless others are given."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = guarded(Handler(), origins=origins or [url], clock=time.time, **policy)
+    app = guarded(app or Handler(), origins=origins or [url], clock=time.time, **policy)
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -66,7 +67,7 @@ async def test_probe_fails_when_the_public_origin_is_another():
 async def test_drill_sees_every_forged_post_refused():
     """Missing, tampered and foreign to each target; the genuine one passes."""
     async with serving() as stage:
-        (drill,) = drills(CsrfPolicy(), ("/save", "/other"))
+        drill = drills(CsrfPolicy(), ("/save", "/other"))[0]
         result = await drill.run(stage)
     assert result.ok, result.observed
     assert all(result.request_ids)
@@ -75,6 +76,43 @@ async def test_drill_sees_every_forged_post_refused():
 async def test_drill_fails_when_nothing_is_refused():
     """A layer that only reports makes the drill red."""
     async with serving(mode="report") as stage:
-        (drill,) = drills(CsrfPolicy(), ("/save",))
+        drill = drills(CsrfPolicy(), ("/save",))[0]
         assert not (await drill.run(stage)).ok
     assert drills(CsrfPolicy(mode="report"), ("/save",)) == ()
+
+
+PAGES = {
+    "/": '<a href="/form">form</a> <a class=x href="/other?a=1#b">other</a> <a href="https://elsewhere.example/">x</a>',
+    "/form": "<form method=post action=/save>{field}</form>",
+    "/other": "<button hx-post=/save hx-headers='{headers}'></button>",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "ok"),
+    [
+        ({}, True),
+        ({"/form": "<form method=post action=/save></form>"}, False),
+        ({"/form": '<form method=post action=/save><input name="csrf_token" value=""></form>'}, False),
+        (
+            {"/form": '<form method=post action=/save><input type="hidden" name="csrf_token" value="d1.x"></form>'},
+            False,
+        ),
+        ({"/other": "<button hx-post=/save></button>"}, False),
+        ({"/form": "no form", "/other": "no form"}, False),
+    ],
+)
+async def test_crawl_looks_at_every_form_that_links_lead_to(change, ok):
+    """A field that is missing or empty on any page makes the drill red, and so does finding no form at all."""
+    pages = PAGES | change
+
+    async def app(scope, receive, send):
+        text = pages[scope["path"]]
+        text = text.replace("{field}", csrf_field()).replace("{headers}", csrf_headers())
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    async with serving(app) as stage:
+        drill = next(d for d in drills(CsrfPolicy(), ("/save",)) if d.id == "every-form-carries-a-token")
+        result = await drill.run(stage)
+    assert result.ok is ok, result

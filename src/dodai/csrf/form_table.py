@@ -6,7 +6,7 @@ Read as text, never executed: Jinja2 and Django tags are set aside, the rest is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from dodai.core.fact import Cost
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import Summary, summarise
+from dodai.csrf.token import TOKEN
 
 FormVerdict = Literal["protected", "exempt", "unprotected", "unknown"]
 
@@ -30,6 +31,10 @@ _VOID = frozenset(
 _HTMX = ("hx-post", "hx-put", "hx-patch", "hx-delete")
 _URL_ATTRIBUTES = ("href", "src", "action", "formaction", "hx-get", *_HTMX)
 _WINDOW = 600
+_UNCOVERED = ("unprotected", "unknown")
+_LEFT_OUT = ("//", "/-/", "/static")
+_PRIVATE = re.compile(r"private|no-store", re.IGNORECASE)
+_LINK = re.compile(r'<a\b[^>]*\shref="(/[^"#]*)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,55 @@ def scan_templates(templates: Mapping[str, str], policy: CsrfPolicy) -> FormTabl
         rows += scan.rows
         flaws += scan.flaws
     return FormTable(tuple(rows), tuple(flaws), len(templates))
+
+
+def scan_page(path: str, html: str, policy: CsrfPolicy) -> tuple[FormRow, ...]:
+    """The forms of a page as a browser gets it; a field without a token in it does not count as one."""
+    empty = re.compile(rf'name="{re.escape(policy.field)}" value="(?!{TOKEN.pattern}")[^"]*"')
+    scan = _Scan(path, empty.sub('name=""', html), policy, lambda _: "")
+    scan.run()
+    return tuple(scan.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Crawl:
+    """What a walk through running pages saw; `wrong` names the forms without token and the pages that leak one."""
+
+    forms: int
+    pages: int
+    wrong: tuple[str, ...]
+    request_ids: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return self.forms > 0 and not self.wrong
+
+
+async def crawl(get: Callable[[str], Awaitable[Any]], policy: CsrfPolicy, start: str = "/", limit: int = 40) -> Crawl:
+    """Follow links from `start` over at most `limit` pages and judge every form that a browser would get there.
+
+    `get(path)` answers like httpx. Reserved and static paths are left out; only GET is ever sent.
+    """
+    waiting, seen, pages, forms = [start], {start}, 0, 0
+    wrong: list[str] = []
+    request_ids: list[str] = []
+    while waiting and pages < limit:
+        path = waiting.pop(0)
+        answer = await get(path)
+        pages += 1
+        if answer.status_code != 200 or "html" not in answer.headers.get("content-type", ""):
+            continue
+        rows = scan_page(path, answer.text, policy)
+        forms += len(rows)
+        bad = [f"{r.kind} {r.method} {r.action} on {path}: {r.evidence}" for r in rows if r.verdict in _UNCOVERED]
+        if TOKEN.search(answer.text) and not _PRIVATE.search(answer.headers.get("cache-control", "")):
+            bad.append(f"{path} has a token and may be kept by shared caches")
+        wrong += bad
+        request_ids += [answer.headers.get("x-request-id", "")] if bad else []
+        links = [link for link in _LINK.findall(answer.text) if not link.startswith(_LEFT_OUT) and link not in seen]
+        seen.update(links)
+        waiting += dict.fromkeys(links)
+    return Crawl(forms, pages, tuple(wrong), tuple(request_ids))
 
 
 @dataclass
@@ -275,7 +329,11 @@ class _Scan(HTMLParser):
 
 def _has_meta(text: str, find: Callable[[str], str]) -> bool:
     """True when the page, or one that it extends or includes, renders `csrf_meta()`, whose script sends the header."""
-    return "csrf_meta" in text or any("csrf_meta" in _text_of(name, find) for name in _related(text))
+    return (
+        "csrf_meta" in text
+        or 'name="csrf-token"' in text
+        or any("csrf_meta" in _text_of(name, find) for name in _related(text))
+    )
 
 
 def _text_of(name: str, find: Callable[[str], str], depth: int = 8) -> str:

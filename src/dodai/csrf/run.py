@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,18 +14,12 @@ from typing import Any
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.csrf import codes
-from dodai.csrf.form_table import scan_page
+from dodai.csrf.form_table import crawl
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy
-from dodai.csrf.token import TOKEN
 from dodai.engine.drill import Drill, DrillResult, Response, Stage
 from dodai.engine.plan import Observed, Step, StepContext
 
 FOREIGN = "https://attacker.example"
-_PAGES = 40
-_BAD = ("unprotected", "unknown")
-_TOKEN = re.compile(TOKEN.pattern)
-_PRIVATE = re.compile(r"private|no-store", re.IGNORECASE)
-_LINK = re.compile(r'<a\b[^>]*\shref="(/[^"#]*)')
 KEYS = "DODAI_CSRF_KEYS"
 NOTE = "written-by-a-rehearsal.txt"
 READERS, ROUNDS_AFTER, PAUSE_S = 4, 5, 0.05
@@ -57,6 +50,13 @@ def drills(policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Drill, ...]:
             "0 legitimate posts refused, with tokens of the old key and of the new one",
             partial(_rotated, policy),
         ),
+        Drill(
+            "every-form-carries-a-token",
+            "csrf",
+            Text("Every form of the pages carries its token", "画面上のすべてのフォームにトークンがある"),
+            "every form that changes state has a token, and no page with one may be kept by a shared cache",
+            partial(_crawled, policy),
+        ),
     )
 
 
@@ -85,29 +85,11 @@ async def _forged(policy: CsrfPolicy, targets: tuple[str, ...], stage: Stage) ->
     return DrillResult(observed, not wrong, tuple(request_ids[:3]), details)
 
 
-async def _crawl(policy: CsrfPolicy, stage: Stage) -> DrillResult:
+async def _crawled(policy: CsrfPolicy, stage: Stage) -> DrillResult:
     """Follow the links of the front page, as whoever the stage's browser is, and look at every form."""
-    waiting, seen = ["/"], {"/"}
-    forms, wrong, request_ids = 0, [], []
-    while waiting and len(seen) <= _PAGES:
-        path = waiting.pop(0)
-        answer = await stage.request("GET", path)
-        if answer.status_code != 200 or "html" not in answer.headers.get("content-type", ""):
-            continue
-        rows = scan_page(path, answer.text, policy)
-        forms += len(rows)
-        bad = [f"{row.kind} {row.method} {row.action} on {path}: {row.evidence}" for row in rows if row.verdict in _BAD]
-        if _TOKEN.search(answer.text) and not _PRIVATE.search(answer.headers.get("cache-control", "")):
-            bad.append(f"{path} has a token and may be kept by shared caches")
-        if bad:
-            request_ids.append(answer.headers.get("x-request-id", ""))
-        wrong += bad
-        for link in _LINK.findall(answer.text):
-            if link not in seen and not link.startswith(("//", "/-/", "/static")):
-                seen.add(link)
-                waiting.append(link)
-    observed = f"{forms} forms on {len(seen) - len(waiting)} pages, {len(wrong)} of them wrong"
-    return DrillResult(observed, forms > 0 and not wrong, tuple(request_ids[:3]), {"wrong": wrong})
+    found = await crawl(partial(stage.request, "GET"), policy)
+    observed = f"{found.forms} forms on {found.pages} pages, {len(found.wrong)} of them wrong"
+    return DrillResult(observed, found.ok, found.request_ids[:3], {"wrong": list(found.wrong)})
 
 
 def _not_refused(answer: Response) -> str:
