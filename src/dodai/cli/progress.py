@@ -88,10 +88,17 @@ def show(output: Output, plan: Plan) -> None:
 
 def confirm(output: Output, plan: Plan, *, yes: bool, doing: str = "carry out") -> None:
     """Show the plan and ask; raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no."""
+    if not yes and sys.stdin.isatty():
+        output.say(as_text(plan))
+    env = plan.request.env
+    consent(plan.request.command, env, f"{doing} {len(plan.steps)} steps on {env}?", yes=yes)
+
+
+def consent(command: str, env: str, question: str, *, yes: bool) -> None:
+    """Ask; raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"`{plan.request.command}` changes `{plan.request.env}` and there is no terminal to ask on"
+        message = f"`{command}` changes `{env}` and there is no terminal to ask on"
         raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
-    output.say(as_text(plan))
-    click.confirm(f"{doing} {len(plan.steps)} steps on {plan.request.env}?", abort=True, err=True)
+    click.confirm(question, abort=True, err=True)

@@ -6,15 +6,22 @@ import asyncio
 
 import click
 
-from dodai.cli.progress import StepLines, confirm, finish
+from dodai.cli.progress import StepLines, confirm, finish, tell
 from dodai.cli.session import Session, define
 
 
 @define("resume", summary="Finish or undo an interrupted plan", example="dodai resume staging --undo")
 @click.argument("env")
 @click.option("--undo", is_flag=True, help="Take back what the plan has changed so far.")
+@click.option(
+    "--trust",
+    type=click.Choice(["database", "copy"]),
+    help="Settle two journals that differ: the control database is right, or the copy on this machine is.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def command(session: Session, env: str, undo: bool, yes: bool) -> int:
+def command(session: Session, env: str, undo: bool, trust: str | None, yes: bool) -> int:
+    if trust:
+        return _settle(session, env, trust, yes=yes)
     return asyncio.run(_resume(session, env, undo=undo, yes=yes))
 
 
@@ -35,4 +42,19 @@ async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
         stop = install_signal_stop(asyncio.get_running_loop())
         sink = StepLines(session.output)
         outcome = await resume(journal, lease, env, environment.build, undo=undo, sink=sink, stop=stop)
+    await tell(session.output, outcome)
     return finish(session.output, outcome)
+
+
+def _settle(session: Session, env: str, trust: str, *, yes: bool) -> int:
+    """A person's choice between two journals that differ; the other side is kept aside or given what it lost."""
+    from dodai.cli.progress import consent
+    from dodai.wiring.local import LocalEnvironment
+
+    consent(f"dodai resume {env} --trust {trust}", env, f"trust the {trust} of `{env}`?", yes=yes)
+    done = LocalEnvironment.of(session.project, env).trust(trust)
+    if session.output.as_json:
+        session.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
+    else:
+        session.output.line(f"{env}: {done}")
+    return 0

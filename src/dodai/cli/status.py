@@ -1,39 +1,52 @@
-"""`dodai status [ENV]`: what runs, what is unfinished, what to type next."""
+"""`dodai status [ENV]`: what runs, who holds the lock, what is unfinished, what to type next."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dodai.cli.output import Output
 from dodai.cli.session import Session, define
-from dodai.engine.journal import PlanEntry
-from dodai.operations.ports import HostStatus
+
+if TYPE_CHECKING:
+    from dodai.operations.ports import HostStatus
+    from dodai.wiring.standing import Standing
 
 
 @define("status", summary="Show what runs, what is locked and what is unfinished", example="dodai status staging")
 @click.argument("env", default="local")
 def command(session: Session, env: str) -> int:
     from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.standing import look
 
     environment = LocalEnvironment.of(session.project, env)
-
-    async def look() -> tuple[HostStatus, PlanEntry | None]:
-        status = await environment.host.status()
-        if not environment.has_journal:
-            return status, None
-        with environment.journal() as journal:
-            return status, await journal.unfinished(env)
-
-    status, unfinished = asyncio.run(look())
-    following = f"dodai resume {env}" if unfinished else "" if status.running else f"dodai deploy {env}"
+    standing = asyncio.run(look(environment))
     if session.output.as_json:
-        body = {"host": dataclasses.asdict(status), "unfinished": unfinished.plan_id if unfinished else None}
-        session.output.data("dodai.status/1", {"environment": env, **body, "next": following or None})
+        session.output.data("dodai.status/1", {"environment": env, **_as_json(standing)})
         return 0
-    out = session.output
+    _host(session.output, env, standing.host)
+    _plans(session.output, standing)
+    return 0
+
+
+def _as_json(standing: Standing) -> dict[str, Any]:
+    unfinished, holder = standing.unfinished, standing.holder
+    return {
+        "host": dataclasses.asdict(standing.host),
+        "holder": dataclasses.asdict(holder) if holder else None,
+        "unfinished": unfinished.plan_id if unfinished else None,
+        "lastPlan": standing.last.plan_id if standing.last else None,
+        "pendingMigrations": standing.pending,
+        "problem": standing.problem or None,
+        "next": standing.next_command or None,
+    }
+
+
+def _host(out: Output, env: str, status: HostStatus) -> None:
     since = datetime.fromtimestamp(status.since, UTC).isoformat(timespec="seconds") if status.since else "never"
     out.line(f"{env}: {'running' if status.running else 'not running'} (host pid {status.pid}, since {since})")
     if status.edge:
@@ -45,8 +58,25 @@ def command(session: Session, env: str) -> int:
         for one in service.instances:
             live = "live" if one.live else "    "
             out.line(f"            {live} {one.release} {one.state} pid {one.pid} restarts {one.restarts}")
-    if unfinished:
-        out.line(f"unfinished: {unfinished.plan_id} ({unfinished.request.command})")
-    if following:
-        out.line(f"next: {following}")
-    return 0
+
+
+def _plans(out: Output, standing: Standing) -> None:
+    if standing.problem:
+        out.line(f"problem:    {standing.problem}")
+    if standing.pending is not None:
+        out.line(f"schema:     {f'{standing.pending} migrations pending' if standing.pending else 'up to date'}")
+    holder = standing.holder
+    if holder:
+        where = f"pid {holder.pid} on {holder.host}" + ("" if holder.alive else ", which runs no more")
+        out.line(f"lock:       {holder.actor} ({where}) for {holder.age}: {holder.command or 'unknown command'}")
+    else:
+        out.line("lock:       free")
+    if standing.last:
+        request, state = standing.last.request, standing.last.state or "unfinished"
+        out.line(
+            f"last plan:  {request.kind} {request.release} by {request.actor}, {state}, {standing.last.begun_at[:19]}Z"
+        )
+    if standing.unfinished:
+        out.line(f"unfinished: {standing.unfinished.plan_id} ({standing.unfinished.request.command})")
+    if standing.next_command:
+        out.line(f"next:       {standing.next_command}")

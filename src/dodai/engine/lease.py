@@ -126,6 +126,16 @@ class FileLease:
         except (OSError, ValueError, TypeError):
             return None
 
+    def is_taken(self) -> bool:
+        """Whether somebody holds it now; nobody who wants it is in the way of the look, nor the look in theirs."""
+        if not self.path.exists():
+            return False
+        with self._coded(), self._doorway():
+            fd = self._try()
+            if fd >= 0:
+                os.close(fd)
+            return fd < 0
+
     @property
     def _record(self) -> Path:
         return self.path.with_name(self.path.name + ".holder")

@@ -184,7 +184,7 @@ class LocalEnvironment:
         """What a deploy of the release in `tree` acts through."""
         policy = self.project.policy
         url = self.database.url
-        surroundings = LocalSurroundings(self.folder, self.project, tree, url, self.environment.control_url)
+        surroundings = self._surroundings(tree)
         return DeployPorts(
             host=self.host,
             releases=self.releases,
@@ -294,9 +294,19 @@ class LocalEnvironment:
 
     def restore_points_there(self) -> tuple[Path, ...]:
         """The copies of the database, the newest first."""
-        tree = self.project.root
-        here = LocalSurroundings(self.folder, self.project, tree, self.database.url, self.environment.control_url)
-        return tuple(self.restore_points(here).all())
+        return tuple(self.restore_points(self._surroundings(self.project.root)).all())
+
+    def surroundings(self, release: str) -> LocalSurroundings:
+        """What this machine and the database say, seen from `release`."""
+        return self._surroundings(Path(self.releases.path(release)))
+
+    def _surroundings(self, tree: Path) -> LocalSurroundings:
+        return LocalSurroundings(self.folder, self.project, tree, self.database.url, self.environment.control_url)
+
+    def trust(self, which: str) -> str:
+        """What was done after a person chose between two journals that differ."""
+        with self.journal() as journal:
+            return "there is one journal only" if isinstance(journal, SqliteJournal) else journal.trust(which)
 
     async def find_release(self, word: str) -> str:
         """The release that `word` begins or is; DOD368 when there is none, or more than one."""

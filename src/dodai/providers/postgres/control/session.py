@@ -50,7 +50,7 @@ SCHEMA: tuple[LiteralString, ...] = (
 class Session:
     """A connection for one thread at a time, made when it is first needed.
 
-    `run` tries once more after a restart of the server, within `patience_s`. Raises DOD376 (exit 4) when the control
+    `run` tries once more after a restart of the server, within `patience_s`. Raises DOD376 when the control
     database does not answer, DOD378 and DOD379 for an address that may not be used for locks.
     """
 
@@ -116,7 +116,7 @@ class Session:
             f"the control database of `{self.env}` cannot be used: {what}",
             f"bring it back, or correct `control_url` in `[env.{self.env}]`; nothing more is changed without it",
             fault="provider",
-            exit_code=4,
+            exit_code=1,
             details=details,
         )
 
