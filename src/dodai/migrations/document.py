@@ -192,7 +192,7 @@ def tool_decision(policy: MigrationsPolicy) -> Page:
                 Text(
                     f"Files in `{policy.folder}`, ledger `{policy.ledger}`. Leaving costs nothing: `goose up` goes on "
                     "where `dodai migrate up` stopped, and back.",
-                    f"ファイルは `{policy.folder}`、台帳は `{policy.ledger}` です。`dodai migrate up` の続きを"
+                    f"ファイルは `{policy.folder}`、台帳は `{policy.ledger}` です。`dodai migrate up` の続きを "
                     "`goose up` で進めることも、その逆もできるため、やめるための費用はかかりません。",
                 )
             ),

@@ -104,7 +104,7 @@ def _try(course: _Course, history: Sequence[Migration], *, judged: bool, everyth
     if migration.reversible:
         trial = _round_trip(course, trial, after)
         if trial.trip not in ("same", "order differs"):
-            _rebuild(course, history)
+            trial = _rebuilt(course, history, trial)
     course.schema = after
     return trial
 
@@ -129,6 +129,15 @@ def _round_trip(course: _Course, trial: Trial, after: Snapshot) -> Trial:
             return replace(trial, trip=differs, differences=lines)  # type: ignore[arg-type]
         seen = "order differs"
     return replace(trial, trip=seen)
+
+
+def _rebuilt(course: _Course, history: Sequence[Migration], trial: Trial) -> Trial:
+    """`trial`, after a fresh start; a failure of it when the same files do not apply a second time."""
+    try:
+        _rebuild(course, history)
+    except StatementError as error:
+        return replace(trial, failure=f"on a second empty database: {error.message}", line=error.line)
+    return trial
 
 
 def _rebuild(course: _Course, history: Sequence[Migration]) -> None:

@@ -81,7 +81,7 @@ EDITED = Code(
     ),
     fix=Text(
         "restore the file and put the change into a new migration",
-        "ファイルを元に戻し、変更は新しい移行に書いてください",
+        "ファイルを元に戻し、変更は新しいファイルに書いてください",
     ),
 )
 EDITED_COMMENT = Code(
@@ -235,7 +235,10 @@ REMARK = Code(
 EXTERNAL = Code(
     "DOD226",
     "external-migration",
-    what=Text("The history holds a migration that dodai cannot run.", "dodai では実行できない移行が履歴に含まれます。"),
+    what=Text(
+        "The history holds a migration that dodai cannot run.",
+        "dodai では実行できないマイグレーションが履歴に含まれます。",
+    ),
     why=Text(
         "Skipping it would build another schema than the one that tool builds.",
         "読み飛ばすと、元のツールとは異なるスキーマになります。",

@@ -8,7 +8,9 @@ from dodai.core.page import Text
 LOCK_HELD = Code(
     "DOD250",
     "migrations-locked",
-    what=Text("Somebody else is migrating this database.", "別の誰かがこのデータベースを移行中です。"),
+    what=Text(
+        "Somebody else is migrating this database.", "別の誰かがこのデータベースにマイグレーションを適用中です。"
+    ),
     why=Text(
         "Two runners at once would apply a file twice; exactly one may.",
         "同時に二つ動くと同じファイルが二度適用されます。実行できるのは一つだけです。",

@@ -11,8 +11,8 @@ NOT_NULL_WITHOUT_DEFAULT = Code(
     "DOD203",
     "not-null-without-default",
     what=Text(
-        "The statement works on an empty table only: it failed once the table had a row.",
-        "空の表でしか成功しない文です。行が一つあるだけで失敗しました。",
+        "A NOT NULL column is added with nothing to fill it, which works on an empty table only.",
+        "値の入らない NOT NULL 列を追加しています。空の表でしか成功しません。",
     ),
     why=Text(
         "CI has empty tables and production has not, so the deploy fails there for the first time.",
