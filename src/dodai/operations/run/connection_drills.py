@@ -32,6 +32,8 @@ from dodai.operations.run.outage import (
 DATABASE = "database"
 """What the Host calls the database's process and its forwarder, whatever the manifest calls the dependency."""
 PEOPLE, ROUNDS = 6, 4
+BREAKER_S = 1.0
+"""People go on asking for so long after the first deadline: then calls should be refused at once."""
 RESTART_S = 20.0
 
 
@@ -213,7 +215,11 @@ async def _outage(case: _Case, stage: Stage) -> DrillResult:
             return DrillResult("the stage did not recover before the drill began", ok=False)
         async with unrelated_visitors(stage, visitor, affected) as unrelated, case.away(stage):
             asked = await crowd(
-                journey, visitor, people=case.people, rounds=case.rounds, patience_s=case.dependency.deadline_s
+                journey,
+                visitor,
+                people=case.people,
+                rounds=case.rounds,
+                patience_s=case.dependency.deadline_s + BREAKER_S,
             )
         back_s = await recovery(journey, visitor)
         calls = await calls_of(stage, case.dependency.name, asked)
