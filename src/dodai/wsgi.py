@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
+from dodai.core.errors import DodaiError
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
 from dodai.core.refusal import UNHANDLED_ERROR, Refusal
 from dodai.core.request import RequestContext, bind, unbind
+from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import answer as answers
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.gate import collect
@@ -31,12 +33,15 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
 
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
     `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to, from
-    `scope["headers"]`. Without `DODAI_CSRF_KEYS` there is no CSRF protection, as in `dodai.asgi`. Raises DOD480 when
-    the environment cannot be used, DOD180 for a bad key ring.
+    `scope["headers"]`. Raises DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none when
+    there is a manifest; without manifest and keys there is no CSRF protection.
     """
     runtime = Runtime.of(config)
     inner: WsgiApp = getattr(app, "wsgi_app", app)
     keys = runtime.config.csrf_keys
+    if not keys and runtime.config.sections.get("csrf"):
+        # A manifest with `[csrf]` promises protection: starting without it would be a silent hole.
+        raise DodaiError(KEYS_MALFORMED, "`DODAI_CSRF_KEYS` is not set", KEYS_MALFORMED.fix.en, exit_code=2)
     if keys:
         policy = CsrfPolicy.from_manifest(runtime.config.sections.get("csrf") or {})
         gate = gate_of(app, policy=policy, keys=keys, origins=runtime.config.public_origins, subject=subject)

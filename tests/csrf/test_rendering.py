@@ -12,7 +12,15 @@ from tests.csrf.driver import APP, EVIL, NOW, Browser, Handler, call, guarded
 
 from dodai.core.errors import DodaiError
 from dodai.core.request import current
-from dodai.csrf.enforce import csrf_field, csrf_headers, csrf_meta, csrf_token, install, session_subject
+from dodai.csrf.enforce import (
+    context_processor,
+    csrf_field,
+    csrf_headers,
+    csrf_meta,
+    csrf_token,
+    install,
+    session_subject,
+)
 
 
 async def signed_on(**options) -> Browser:
@@ -172,3 +180,21 @@ async def test_forwarded_host_is_believed_only_from_a_declared_proxy_and_without
     ]
     sent += [("origin", APP), ("x-csrf-token", browser.token)]
     assert (await call(browser.app, headers=sent, client=(peer, 1))).status == status
+
+
+async def test_django_templates_call_a_helper_only_where_it_stands():
+    """A page that renders none makes no token and stays cacheable."""
+    seen = {}
+
+    async def page(scope, receive, send):
+        helpers = context_processor(scope)
+        if scope["path"] == "/form":
+            seen.update({name: helper() for name, helper in helpers.items()})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app = guarded(page)
+    assert (await call(app, "GET", "/plain")).headers == []
+    assert (await call(app, "GET", "/form")).cookie
+    assert seen["csrf_field"].startswith("<input")
+    assert set(seen) == {"csrf_field", "csrf_headers", "csrf_meta"}

@@ -14,6 +14,7 @@ from tests.csrf.driver import APP, EVIL, KEYS, key, multipart
 from werkzeug.test import Client
 
 import dodai.wsgi
+from dodai.core.errors import DodaiError
 from dodai.csrf.enforce import csrf_field, csrf_token, login
 from dodai.runtime import RuntimeConfig
 
@@ -58,7 +59,10 @@ class Browser:
         self.app = flask_app()
         settings.setdefault("state", Path(tempfile.mkdtemp()))
         config = RuntimeConfig(
-            csrf_keys=settings.pop("keys", KEYS), origins=(APP,), sections={"csrf": csrf or {}}, **settings
+            csrf_keys=settings.pop("keys", KEYS),
+            origins=(APP,),
+            sections={"csrf": csrf or {"mode": "both"}},
+            **settings,
         )
         self.client = Client(dodai.wsgi.wrap(self.app, config=config), use_cookies=False)
         self.cookie = ""
@@ -226,3 +230,12 @@ def test_old_key_still_verifies(browser):
     rotated = Browser(keys=key("new1") + "," + KEYS)
     rotated.cookie = browser.cookie
     assert rotated.post(data={"csrf_token": browser.token}).status_code == 200
+
+
+def test_manifest_without_keys_does_not_start():
+    """Protection that was promised is never silently off."""
+    config = RuntimeConfig(sections={"csrf": {"mode": "both"}})
+    with pytest.raises(DodaiError) as caught:
+        dodai.wsgi.wrap(flask_app(), config=config)
+    assert caught.value.code.id == "DOD180"
+    assert Client(dodai.wsgi.wrap(flask_app(), config=RuntimeConfig())).get("/broken").status_code == 500

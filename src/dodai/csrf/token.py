@@ -27,6 +27,8 @@ NONCE = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
 TOKEN_LENGTH = 103
 NONCE_BYTES = 16
 KEY_BYTES = 32
+KEY_VARIETY = 12
+"""Fewer different bytes among 32 than this has a random key less often than once in 2^60; a typed one always."""
 CLOCK_SKEW_S = 60
 _KID = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -85,8 +87,8 @@ def keyed(secret: bytes) -> Callable[[bytes], bytes]:
 def parse_key_ring(text: str) -> KeyRing:
     """The ring written as `kid:base64url,kid:base64url`, the signing key first.
 
-    Raises DOD180 when an entry cannot be read, a key is shorter than 32 bytes or two ids are alike; the message never
-    contains a key.
+    Raises DOD180 when an entry cannot be read, a key is shorter than 32 bytes or visibly not random, or two ids are
+    alike; the message never contains a key.
     """
     keys: list[Key] = []
     for position, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
@@ -96,6 +98,8 @@ def parse_key_ring(text: str) -> KeyRing:
             raise _malformed(f"entry {position} is not `kid:base64url`")
         if len(secret) < KEY_BYTES:
             raise _malformed(f"key `{kid}` has {len(secret)} bytes, at least {KEY_BYTES} are needed")
+        if len(set(secret)) < KEY_VARIETY:
+            raise _malformed(f"key `{kid}` is not random: it has only {len(set(secret))} different bytes")
         key = derive(kid, secret)
         if any(key.kid == other.kid for other in keys):
             raise _malformed(f"key id `{kid}` stands twice")

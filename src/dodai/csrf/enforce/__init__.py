@@ -10,6 +10,7 @@ from typing import Any
 from dodai.csrf.enforce.gate import BodyTooLargeError, Gate, Subject
 from dodai.csrf.enforce.layer import App, CsrfLayer
 from dodai.csrf.enforce.rendering import (
+    context_processor,
     csrf_field,
     csrf_headers,
     csrf_meta,
@@ -28,6 +29,7 @@ __all__ = [
     "BodyTooLargeError",
     "CsrfLayer",
     "Gate",
+    "context_processor",
     "csrf_field",
     "csrf_headers",
     "csrf_meta",

@@ -79,6 +79,18 @@ def install(environment: Any) -> None:
         environment.globals[helper.__name__] = helper
 
 
+def context_processor(request: Any) -> dict[str, Callable[[], str]]:
+    """For Django's `context_processors`: `{{ csrf_field }}`, `{{ csrf_headers }}` and `{{ csrf_meta }}` in templates.
+
+    Each is called, and so makes a token, only where a template renders it.
+    """
+    return {
+        "csrf_field": lambda: csrf_field(request),
+        "csrf_headers": lambda: csrf_headers(request),
+        "csrf_meta": lambda: csrf_meta(request),
+    }
+
+
 def session_subject(
     signer: Any, key: str, *, cookie: str = "session", max_age_s: int = 1_209_600
 ) -> Callable[..., Any]:
