@@ -207,3 +207,9 @@ def test_mending_keeps_every_line_and_breaks_no_sound_file(lines: list[str]):
         return
     after = parse(PATH, fixed.encode())
     assert [s.sql for s in before.up] == [s.sql for s in after.up]
+
+
+def test_a_block_of_comments_only_is_no_statement():
+    """goose would send it and the server would do nothing."""
+    text = "-- +goose Up\n-- +goose StatementBegin\n/* later */\n-- +goose StatementEnd\nSELECT 1;\n"
+    assert [s.sql for s in parse(PATH, text.encode()).up] == ["SELECT 1;"]

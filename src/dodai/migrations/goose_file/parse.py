@@ -31,8 +31,8 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
         order=version,
         name=name,
         path=path,
-        up=both[0].statements,
-        down=both[1].statements,
+        up=_meaningful(both[0]),
+        down=_meaningful(both[1]),
         transactional=both[0].transactional,
         raw_sha256=hashlib.sha256(data).hexdigest(),
         token_sha256=sql.checksum(text),
@@ -40,6 +40,11 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
         irreversible=irreversible,
         accepted=accepted,
     )
+
+
+def _meaningful(part: Split) -> tuple[Statement, ...]:
+    """Without blocks that hold only comments: goose sends them, and the server does nothing."""
+    return tuple(statement for statement in part.statements if sql.words(statement.sql, 1))
 
 
 def version_of(path: str) -> tuple[int, str]:
