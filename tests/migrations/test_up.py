@@ -307,3 +307,16 @@ def test_two_applications_share_a_database_each_with_versions_of_its_own(make_ta
     (other.root / "db/migrations/2_c.sql").unlink()
     assert [ran.migration.id for ran in run.up(other).ran] == ["1"]
     assert run.up(other).already == 1
+
+
+def test_values_of_the_environment_are_never_shown_or_logged(make_target: Make, conn: Connection):
+    """A failing ENVSUB statement is named by its place; neither error nor log quotes it."""
+    text = "-- +goose ENVSUB ON\n-- +goose Up\nSELECT 'hush'::int, '${SECRET}'::int;\n"
+    target = replace(make_target({"1_a.sql": text}), environment={"SECRET": "hunter2"})
+    error = refused(target)
+    assert error.code.id == "DOD280"
+    assert "1_a.sql:3" in error.message
+    shown = f"{error.message} {error.details} {error.data}"
+    logged = conn.execute("SELECT string_agg(l::text, ' ') FROM dodai.migration_log l").fetchone()[0]
+    assert "hunter2" not in shown + logged
+    assert "hush" not in shown + logged

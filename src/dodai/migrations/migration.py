@@ -55,6 +55,11 @@ class Migration:
     def reversible(self) -> bool:
         return bool(self.down)
 
+    @property
+    def hides_text(self) -> bool:
+        """The statements hold values of environment variables, so neither they nor the server's words are shown."""
+        return "envsub on" in self.text.lower()
+
     def statements(self, direction: Direction) -> tuple[Statement, ...]:
         return self.up if direction == "up" else self.down
 

@@ -158,7 +158,7 @@ def _write_down(runner: Runner, failed: Failed, error: DodaiError) -> None:
     if runner.conn.closed:
         return
     state = sqlstate(failed.error)
-    note = server_message(failed.error).replace("\0", "")
+    note = failed.said.replace("\0", "")
     row = ledger.log_sql(
         runner.run, failed.migration, failed.direction, "failed",
         statement=failed.index + 1 if failed.statement else None, lock_wait_ms=runner.waited_s * 1000,

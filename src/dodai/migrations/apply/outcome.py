@@ -128,6 +128,11 @@ class Failed:
         return self.statement.line + self.statement.sql.count("\n", 0, offset)
 
     @property
+    def said(self) -> str:
+        """The server's words, except where they may quote a value that ENVSUB put into the statement."""
+        return "failed (its text is hidden: ENVSUB)" if self.migration.hides_text else server_message(self.error)
+
+    @property
     def place(self) -> str:
         which = f", statement {self.index + 1}" if self.statement else ", at its commit"
         return f"{self.migration.path}{f':{self.line}' if self.line else ''}{which}"
@@ -135,14 +140,14 @@ class Failed:
     def error_for(self, account: Account) -> DodaiError:
         """The coded error, with what was done, what was undone and what remains."""
         code, fault = self._code()
-        said = server_message(self.error)
+        said = self.said
         state = sqlstate(self.error)
         message = f"{self.place}: {said}" + (f" (SQLSTATE `{state}`)" if state else "")
         if self.waited_s:
             message += f"; it tried for {self.waited_s:.1f} s"
         details = list(account.lines(self._undone()))
         details[1:1] = [f"waited for {blocker}" for blocker in self.blockers]
-        if self.statement:
+        if self.statement and not self.migration.hides_text:
             details.insert(0, f"statement: `{_short(self.statement.sql)}`")
         exit_code = 4 if self.partly or self.lost else 3
         data = {

@@ -185,10 +185,11 @@ def _measured(
     rows = history.rows.get(effect.table)
     size = f" ({rows:,} rows in production)" if rows is not None else ""
     level: Level | None = "info" if weigh and rows is not None and rows < SMALL_TABLE_ROWS else None
-    text = probe.statement.sql
+    # From the file and not from the statement, which may hold values of the environment.
+    quote = _line(trial.migration.text, probe.statement.line)
     place = Place(trial.migration.path, probe.statement.line)
     data = {"table": effect.table, "lock": effect.lock, "rows": rows}
-    return Finding(code, f"`{effect.table}`{size} {said}", place, _short(text), level=level, data=data)
+    return Finding(code, f"`{effect.table}`{size} {said}", place, quote, level=level, data=data)
 
 
 def _rewrites(history: History, run: ShadowRun) -> Iterator[Seen]:

@@ -178,6 +178,7 @@ class _Probe:
         self.measured: list[Measured] = []
         # By identity: two files may hold the same statement on the same line.
         self.paths = {id(statement): migration.path for migration in todo for statement in migration.up}
+        self.hidden = {id(statement) for migration in todo if migration.hides_text for statement in migration.up}
         self.known = frozenset(lock_probe.tables(conn))
 
     def send(self, conn: Connection, statement: Statement) -> None:
@@ -188,7 +189,7 @@ class _Probe:
             oid for oid in self.known if oid in before and oid in after and before[oid].filenode != after[oid].filenode
         ]
         bytes_ = sum(sizes[oid] for oid in rewritten)
-        text = " ".join(statement.sql.split())[:120]
+        text = "(ENVSUB)" if id(statement) in self.hidden else " ".join(statement.sql.split())[:120]
         self.measured.append(Measured(self.paths[id(statement)], statement.line, text, done.ms, done.effects, bytes_))
 
 
