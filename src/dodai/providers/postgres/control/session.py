@@ -50,19 +50,20 @@ SCHEMA: tuple[LiteralString, ...] = (
 class Session:
     """A connection for one thread at a time, made when it is first needed.
 
-    `run` tries once more after a restart of the server, within `patience_s`. Raises DOD376 when the control
-    database does not answer, DOD378 and DOD379 for an address that may not be used for locks.
+    `run` tries again after a restart of the server, within `patience_s`; one that never answered is told at once.
+    Raises DOD376 when the control database does not answer, DOD378 and DOD379 for an address unfit for locks.
     """
 
     dsn: str = field(repr=False)
     env: str
     patience_s: float = PATIENCE_S
     _connection: psycopg.Connection[Any] | None = field(default=None, init=False, repr=False)
+    _answered: bool = field(default=False, init=False, repr=False)
     _alone: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """What `work` returns. It is called again after a lost connection, so it must find out what became of it."""
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + (self.patience_s if self._answered else 0.0)
         with self._alone:
             while True:
                 try:
@@ -98,6 +99,7 @@ class Session:
             except BaseException:
                 self.close()
                 raise
+            self._answered = True
         return self._connection
 
     def unavailable(self, error: psycopg.Error) -> DodaiError:
