@@ -59,6 +59,14 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"dodai.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """click looks for near names among loaded commands; ours are not loaded yet."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for group in GROUPS:
             names = [name for name in self.list_commands(ctx) if COMMANDS[name].group == group]
