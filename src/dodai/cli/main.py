@@ -62,17 +62,20 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """click looks for near names among loaded commands; ours are not loaded yet."""
+        """Click looks for near names among loaded commands; ours are not loaded yet."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One screen of at most 25 lines: no blank lines between the groups."""
+        formatter.write("Usage: dodai COMMAND [OPTIONS]   (an example of each: dodai COMMAND --help; --version)\n")
+        known = self.list_commands(ctx)
         for group in GROUPS:
-            names = [name for name in self.list_commands(ctx) if COMMANDS[name].group == group]
-            if names:
-                with formatter.section(group):
-                    formatter.write_dl([(name, COMMANDS[name].summary) for name in names])
+            formatter.write(f"{group}:\n")
+            for name in known:
+                if COMMANDS[name].group == group:
+                    formatter.write(f"  {name:9} {COMMANDS[name].summary}\n")
 
 
 def _exists(name: str) -> bool:
