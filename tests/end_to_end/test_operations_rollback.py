@@ -1,0 +1,143 @@
+"""Going back with real processes and a real schema: when it may, when it must not, and what a person is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from tests.end_to_end.small_app import SmallApp
+
+from dodai.wiring.local import LocalEnvironment
+from dodai.wiring.project import Project
+
+DATABASE = """[database]
+used_by = ["web"]
+[migrations]
+folder = "db/migrations"
+queries = ["queries/*.sql"]
+"""
+MIGRATIONS = {
+    1: ("CREATE TABLE note (id int PRIMARY KEY, text text, author text);", "DROP TABLE note;"),
+    2: ("ALTER TABLE note ADD COLUMN likes int;", "ALTER TABLE note DROP COLUMN likes;"),
+    3: ("ALTER TABLE note DROP COLUMN author;", "ALTER TABLE note ADD COLUMN author text;"),
+}
+
+
+@pytest.fixture
+def app(tmp_path):
+    small = SmallApp(tmp_path)
+    yield small
+    small.clear()
+
+
+def release(app, number, query, *, more=DATABASE):
+    """The tree of release `number`: migrations 1 to `number`, and one query."""
+    app.write(spoil=f"# release {number}", more=more)
+    for n in range(1, number + 1):
+        up, down = MIGRATIONS[n]
+        file = app.folder / "db" / "migrations" / f"{n}_change.sql"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"-- +goose Up\n{up}\n-- +goose Down\n{down}\n")
+    queries = app.folder / "queries"
+    queries.mkdir(exist_ok=True)
+    (queries / "read.sql").write_text(query)
+    deployed = app.run("deploy", "staging", "--yes", timeout=120)
+    assert deployed.returncode == 0, deployed.stderr
+    return live(app)
+
+
+def live(app):
+    host = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging").host
+    service = asyncio.run(host.status()).service("web")
+    return service.release if service else ""
+
+
+def test_rollback_is_allowed_while_queries_fit_and_refused_when_a_column_is_gone(app):
+    """Expand lets the old release back, contract does not; `--yes` changes nothing about it."""
+    first = release(app, 1, "SELECT author FROM note WHERE id = %(id)s;\n")
+    second = release(app, 2, "SELECT text, likes FROM note;\n")
+
+    back = app.run("rollback", "staging", "--yes", timeout=120)
+    assert back.returncode == 0, back.stderr
+    assert live(app) == first
+    assert app.run("deploy", "staging", second[:8], "--yes", timeout=120).returncode == 0
+    assert live(app) == second
+
+    third = release(app, 3, "SELECT text, likes FROM note;\n")
+    refused = app.run("rollback", "staging", first, "--yes")
+    assert refused.returncode == 1, refused.stderr
+    assert "DOD367 rollback-refused" in refused.stderr
+    assert "queries/read.sql:1" in refused.stderr
+    assert 'column "author" does not exist' in refused.stderr
+    assert "mend forward" in refused.stderr
+    assert live(app) == third
+
+    told = json.loads(app.run("releases", "staging", "--json").stdout)
+    verdicts = {row["release"]: (row["live"], row["mayComeBack"]) for row in told["releases"]}
+    assert verdicts == {first: (False, False), second: (False, True), third: (True, True)}
+    assert len(told["restorePoints"]) == 2  # before migrations 2 and 3; an empty database needs none
+    assert app.run("rollback", "staging", "--dry-run").returncode == 0
+    assert app.run("rollback", "staging", "--yes", timeout=120).returncode == 0
+    assert live(app) == second
+
+
+def test_release_without_queries_is_unknown_on_a_newer_schema_and_so_refused(app):
+    """Nobody can tell whether it fits: no, with the way to make it known."""
+    bare = DATABASE.replace('queries = ["queries/*.sql"]\n', "")
+    release(app, 1, "", more=bare)
+    second = release(app, 2, "", more=bare)
+    refused = app.run("rollback", "staging", "--yes")
+    assert refused.returncode == 1
+    assert "unknown" in refused.stderr
+    assert "[migrations].queries" in refused.stderr
+    assert live(app) == second
+
+
+def test_first_release_has_nothing_to_go_back_to(app):
+    """Said before anything is asked."""
+    app.write()
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    refused = app.run("rollback", "staging", "--yes")
+    assert (refused.returncode, "DOD368" in refused.stderr) == (1, True)
+    unknown = app.run("rollback", "staging", "nosuch", "--yes")
+    assert (unknown.returncode, "`nosuch`" in unknown.stderr) == (2, True)
+
+
+def test_rolled_back_release_brings_its_own_manifest_back(app):
+    """A journey that only the newer release passes does not stop the older one from returning."""
+    app.write()
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    first = live(app)
+    manifest = app.folder / "dodai.toml"
+    app.write(spoil="# newer")
+    manifest.write_text(manifest.read_text().replace('contains = "hello from"', 'contains = "hello"\nstatus = 200'))
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    assert app.run("rollback", "staging", "--yes").returncode == 0
+    told = json.loads(app.run("releases", "staging", "--json").stdout)["releases"]
+    assert (told[0]["release"], told[0]["live"]) == (first, True)
+    assert told[0]["configHash"] != told[1]["configHash"]
+
+
+def test_plan_made_for_another_live_release_is_refused(app):
+    """Somebody deployed between the plan and its execution: nothing is changed, exit 1."""
+    app.write()
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    environment = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging")
+
+    async def late():
+        from dodai.engine.execute import execute
+
+        app.write(spoil="# mine")
+        mine = environment.releases.publish(str(app.folder))
+        request = await environment.request("deploy", mine)
+        app.write(spoil="# theirs")
+        theirs = await asyncio.to_thread(app.run, "deploy", "staging", "--yes")
+        assert theirs.returncode == 0
+        with environment.journal() as journal:
+            return await execute(environment.build(request), journal, environment.lease(request))
+
+    outcome = asyncio.run(late())
+    assert (outcome.exit_code, outcome.error().code.id) == (1, "DOD377")
+    assert "nothing was changed" in outcome.summary()
+    assert outcome.ids("done", "remains", "undone") == ()
