@@ -92,7 +92,7 @@ def run(words: Sequence[str]) -> int:
     """The exit code of a command line; prints every failure itself."""
     as_json = wants_json(words)
     try:
-        result = app.main(args=list(words), prog_name="dodai", standalone_mode=False)
+        result = app.main(args=list(words) or ["--help"], prog_name="dodai", standalone_mode=False)
     except DodaiError as error:
         Output(as_json=as_json).error(error)
         return error.exit_code
