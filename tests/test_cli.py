@@ -108,7 +108,7 @@ def test_dry_run_prints_the_plan_as_data_and_changes_nothing(tmp_path):
     ids = [step["id"] for step in document["steps"]]
     assert text.returncode == 0
     assert document["schema"] == "dodai.plan/1"
-    assert ids[-1] == "retire-web"
+    assert ids[-2:] == ["retire-web", "record"]
     assert all(step in text.stdout for step in ids)
     assert not (folder / ".dodai" / "env" / "staging" / "journal.sqlite").exists()
 
