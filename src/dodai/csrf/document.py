@@ -228,10 +228,10 @@ def _rollout(policy: CsrfPolicy) -> Section:
                 "包みます。",
             ),
             Text(
-                'Deploy with `mode = "report"`. Nothing is refused; `dodai watch` counts what would have been, '
-                "by reason and route.",
-                '`mode = "report"` でデプロイします。拒否はせず、拒否するはずだった件数を理由とルートごとに数え'
-                "ます(`dodai watch`)。",
+                'Deploy with `mode = "report"`. Nothing is refused; the line of every request that would have been '
+                "carries `csrf: report:REASON` and its route.",
+                '`mode = "report"` でデプロイします。何も拒否せず、拒否するはずだったリクエストの行に '
+                "`csrf: report:理由` とルートが残ります。",
             ),
             Text(
                 "Mend what is counted: `report:token_missing` is a form without field, "
@@ -280,7 +280,7 @@ def _rotation(policy: CsrfPolicy) -> Section:
         ),
         ordered=True,
     )
-    command = Code("dodai secrets rotate DODAI_CSRF_KEYS", "sh")
+    command = Code("python -c 'import secrets; print(secrets.token_urlsafe(32))'", "sh")
     return Section(Text("Key rotation", "鍵のローテーション"), (steps, command), anchor="rotation")
 
 

@@ -189,5 +189,5 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 
 def _malformed(message: str) -> DodaiError:
-    fix = "write `kid:base64url` of 32 random bytes, for example `dodai secrets rotate csrf_keys`"
+    fix = "write `kid:base64url` of 32 random bytes, for example `k001:` and `secrets.token_urlsafe(32)`"
     return DodaiError(KEYS_MALFORMED, f"CSRF key ring: {message}", fix, exit_code=2)

@@ -217,8 +217,8 @@ WEAK_KEY = Code(
         "秘密を推測した者は、有効なトークンとセッションを作れます",
     ),
     fix=Text(
-        "generate 32 random bytes with `dodai secrets rotate` and read them from the environment",
-        "`dodai secrets rotate` で 32 バイトの乱数を作り、環境変数から読んでください",
+        "generate 32 random bytes, for example with `secrets.token_urlsafe(32)`, and read them from the environment",
+        "`secrets.token_urlsafe(32)` などで 32 バイトの乱数を作り、環境変数から読んでください",
     ),
     bad='app.add_middleware(SessionMiddleware, secret_key="changethis")\n',
     good='app.add_middleware(SessionMiddleware, secret_key=os.environ["SESSION_KEY"])\n',

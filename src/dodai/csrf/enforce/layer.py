@@ -58,14 +58,15 @@ class CsrfLayer:
             await self._websocket(scope, receive, send, context)
             return
 
-        async def amended(message: Message) -> None:
+        def amended(message: Message) -> Awaitable[None]:
+            # No coroutine of its own: it runs at least twice for every request.
             if message["type"] == "http.response.start":
                 visitor.started = True
                 if visitor.rendered or visitor.changed:
                     message = {**message, "headers": visitor.amend(message.get("headers", ()))}
-            await send(message)
+            return send(message)
 
-        if scope["method"] not in SAFE_METHODS or any(name.lower() in OVERRIDES for name, _ in headers):
+        if scope["method"] not in SAFE_METHODS or not OVERRIDES.isdisjoint([name.lower() for name, _ in headers]):
             await self._unsafe(scope, receive, amended, visitor, context)
         elif scope["path"] == REFRESH_PATH:
             await self._refresh(scope, amended, visitor, context)
