@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint format docs plan bench lock clean
+.PHONY: help rehearse test lint format docs plan bench fuzz lock clean
 
 help:                ## show the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -35,8 +35,9 @@ format: $(STAMP)     ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)       ## write the generated documents
+docs: $(STAMP)       ## write the generated documents, those of the example and the reference
 	$(BIN)/dodai docs --manifest examples/quiz/dodai.toml
+	$(BIN)/python docs/generate.py
 
 plan: $(STAMP)       ## judge every sentence of the plan from the reports of test and rehearse (STRICT=1: todo is red)
 	$(BIN)/python tests/plan/judge.py
@@ -44,6 +45,9 @@ plan: $(STAMP)       ## judge every sentence of the plan from the reports of tes
 bench: $(STAMP)      ## measure beside the peers, write benchmarks/results.md
 	$(BIN)/python -m pip install --quiet -e '.[bench]'
 	for file in benchmarks/*_benchmark.py; do $(BIN)/python $$file || exit 1; done
+
+fuzz: $(STAMP)       ## a million hostile inputs against the CSRF layer (minutes; writes benchmarks/csrf_fuzz.json)
+	$(BIN)/python -m tests.csrf.fuzz --inputs 1000000 --write benchmarks/csrf_fuzz.json
 
 clean:               ## remove the environment and every local state
 	rm -rf $(VENV) .dodai examples/quiz/.dodai plan.md plan.json
