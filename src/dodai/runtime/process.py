@@ -45,6 +45,8 @@ class Runtime:
     segment: SegmentWriter | None = field(init=False, default=None)
     stdout: StdoutCopy | None = field(init=False, default=None)
     guards: dict[str, Guard] = field(init=False, default_factory=dict)
+    migrated: weakref.WeakSet[Any] = field(init=False, default_factory=weakref.WeakSet)
+    """Connections and pools whose database was seen to have every required migration."""
     _random: random.Random = field(init=False)
     _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
     _sample: int = field(init=False, default=0)
