@@ -76,6 +76,30 @@ def test_what_is_accepted_has_one_end_one_host_and_one_reading(raw):
     assert not any(byte in part for name, value in passed for part in (name, value) for byte in b"\r\n\0")
 
 
+CLAIMS = [
+    b"x-identity-proof",
+    b"x-forwarded",
+    b"x-client-ip",
+    b"X_Client_IP",
+    b"x-cluster-client-ip",
+    b"client-ip",
+    b"fastly-client-ip",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-original-host",
+    b"x-host",
+    b"x-http-host-override",
+    b"content_length",
+]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_header_that_claims_trust_or_another_path_is_not_passed_on(name):
+    """Neither a proof of identity, nor a client address, nor another path or length, however the name is spelled."""
+    sent = [(b"host", b"a.example"), (b"content-length", b"5"), (name.lower(), b"/admin")]
+    assert head.forwarded(sent, []) == sent[:2]
+
+
 @given(heads())
 def test_a_refusal_is_always_one_of_ours(raw):
     """Whatever the bytes are, the checks end in a decision, not in a crash."""

@@ -21,11 +21,17 @@ HOP_BY_HOP = frozenset(
     | {b"proxy-authorization", b"proxy-authenticate", b"expect", b"http2-settings"}
 )
 """RFC 9110 section 7.6.1, and what its predecessors listed."""
-TRUSTED = frozenset({b"forwarded", b"x-edge-key", b"x-edge-ray", b"x-request-id", b"x-real-ip", b"traceparent"}) | {
-    *(b"tracestate", b"baggage", b"x-attempt", b"cf-ray", b"cf-connecting-ip", b"true-client-ip"),
-}
-TRUSTED_PREFIXES = (b"x-forwarded-", b"x-user-", b"x-edge-", b"x-dodai-")
-"""Only a trusted hop may say these; from a client they would be a claim to be somebody or somewhere else."""
+TRUSTED = (
+    frozenset({b"x-request-id", b"traceparent", b"tracestate", b"baggage", b"x-attempt", b"cf-ray"})
+    | {b"forwarded", b"x-forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"client-ip"}
+    | {b"cf-connecting-ip", b"true-client-ip", b"fastly-client-ip", b"x-host", b"x-http-host-override"}
+    | {b"x-original-url", b"x-original-host", b"x-rewrite-url"}
+)
+TRUSTED_PREFIXES = (b"x-forwarded-", b"x-user-", b"x-identity-", b"x-edge-", b"x-dodai-")
+"""Only a trusted hop may say these; from a client they would be a claim to be somebody or somewhere else.
+
+`x-original-url` and `x-rewrite-url` replace the path in some applications, behind the back of what is blocked here.
+"""
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 _TARGET = re.compile(rb"/[\x21\x24-\x7e\x80-\xff]*(?:\?[\x21\x24-\x7e\x80-\xff\x22]*)?\Z")
 _LENGTH = re.compile(rb"[0-9]{1,18}\Z")
@@ -138,13 +144,14 @@ def forwarded(headers: Headers, added: Iterable[tuple[bytes, bytes]]) -> Headers
     An underscore counts as a hyphen, because gateways in between turn both into the same variable.
     """
     listed = _listed_in_connection(headers)
-    kept = [(name, value) for name, value in headers if _passes(name.replace(b"_", b"-"), listed)]
+    kept = [(name, value) for name, value in headers if _passes(name, listed)]
     return [*kept, *added]
 
 
-def _passes(name: bytes, listed: frozenset[bytes]) -> bool:
+def _passes(sent: bytes, listed: frozenset[bytes]) -> bool:
+    name = sent.replace(b"_", b"-")
     if name in (b"host", b"content-length"):
-        return True
+        return sent == name  # `content_length` would be a second length to whoever reads variables
     return not (name in HOP_BY_HOP or name in listed or name in TRUSTED or name.startswith(TRUSTED_PREFIXES))
 
 
