@@ -24,12 +24,13 @@ test: $(STAMP)       ## every test (ARGS="-k token" for some)
 	@mkdir -p .dodai/reports
 	$(BIN)/python -m pytest --junit-xml=.dodai/reports/tests.xml $(ARGS)
 
-lint: $(STAMP)       ## style, types, dependency rules, fresh documents
+lint: $(STAMP)       ## style, types, dependency rules, fresh documents, the example against every rule
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/dodai docs --check --manifest examples/quiz/dodai.toml
+	$(BIN)/dodai check --manifest examples/quiz/dodai.toml
 
 format: $(STAMP)     ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
