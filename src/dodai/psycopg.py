@@ -9,18 +9,22 @@ import asyncio
 import re
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, ClassVar, TypeVar
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from dodai.core.line import Outcome
 from dodai.core.request import RequestContext, current
+from dodai.migrations.enforce import Readiness, answer, no_ledger, question, required_of, unasked
+from dodai.migrations.policy import MigrationsPolicy
 from dodai.observability.line_format import error_name
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.calls import record_call
 
-__all__ = ["AsyncConnection", "Connection", "options"]
+__all__ = ["AsyncConnection", "Connection", "Readiness", "options", "schema_ready", "schema_ready_sync"]
 
 _T = TypeVar("_T")
 _STATEMENTS = frozenset(
@@ -48,6 +52,8 @@ _CANCEL_S = 0.25
 """How long a server may take to cancel a statement that was given up, before the connection is closed."""
 _TIMEOUTS = ("57014", "55P03", "25P03")
 """query_canceled, lock_not_available, idle_in_transaction_session_timeout (PostgreSQL appendix A)."""
+_NO_LEDGER = ("42P01", "3F000")
+"""undefined_table, invalid_schema_name: nothing was ever applied."""
 _SERVER_CLASSES = ("08", "53", "57", "58", "XX")
 """Connection, resources, operator intervention, system and internal errors: the database's own failures."""
 
@@ -156,6 +162,66 @@ def options(
     if (statement_s := limits.get("statement_timeout")) is not None and not pooler:
         arguments["options"] = f"-c statement_timeout={round(statement_s * 1000)}"
     return arguments
+
+
+async def schema_ready(source: Any, *, timeout_s: float = 1.0) -> Readiness:
+    """True when every migration in `DODAI_REQUIRED_SCHEMA` is applied; its `detail` (DOD255) says what is missing.
+
+    `source` is an asynchronous pool or connection. Once true it stays true and asks no more. Never raises for a
+    database that does not answer within `timeout_s` seconds: that is not ready.
+    """
+    runtime, required = Runtime.current(), _required()
+    if not required or source in runtime.migrated:
+        return Readiness()
+    lent = source.connection(timeout_s) if hasattr(source, "getconn") else nullcontext(source)
+    try:
+        async with (
+            asyncio.timeout(timeout_s + _CANCEL_S),
+            asyncio.timeout(timeout_s),
+            lent as connection,
+            connection.transaction(),
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
+            await cursor.execute(_question(), prepare=False)
+            found = answer(required, await cursor.fetchall())
+    except (psycopg.Error, OSError) as error:
+        return _not_ready(required, error)
+    if found:
+        runtime.migrated.add(source)
+    return found
+
+
+def schema_ready_sync(source: Any, *, timeout_s: float = 1.0) -> Readiness:
+    """`schema_ready` for threads: `source` is a pool or connection of theirs."""
+    runtime, required = Runtime.current(), _required()
+    if not required or source in runtime.migrated:
+        return Readiness()
+    lent = source.connection(timeout_s) if hasattr(source, "getconn") else nullcontext(source)
+    try:
+        with lent as connection, connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {round(timeout_s * 1000)}", prepare=False)
+            cursor.execute(_question(), prepare=False)
+            found = answer(required, cursor.fetchall())
+    except (psycopg.Error, OSError) as error:
+        return _not_ready(required, error)
+    if found:
+        runtime.migrated.add(source)
+    return found
+
+
+def _required() -> frozenset[str]:
+    return required_of(Runtime.current().config.required_schema)
+
+
+def _question() -> str:
+    section = Runtime.current().config.sections.get("migrations")
+    return question(MigrationsPolicy.from_manifest(section) if section else MigrationsPolicy())
+
+
+def _not_ready(required: frozenset[str], error: Exception) -> Readiness:
+    if getattr(error, "sqlstate", None) in _NO_LEDGER:
+        return no_ledger(required)
+    return unasked(required, error_name(error))  # the message may name hosts and users, and /readyz is read by anybody
 
 
 def _operation(gen: Generator[Any, Any, Any]) -> str:

@@ -185,3 +185,32 @@ def test_migration_with_a_syntax_error_stops_the_deploy_before_any_service(app):
     seen = json.loads(app.run("migrate", "status", "--env", "staging", "--json").stdout)
     assert [(row["id"], row["standing"]) for row in seen["migrations"]] == [("1", "applied"), ("2", "pending")]
     assert live(app) == ""
+
+
+REVERTED = """
+import psycopg, dodai.psycopg
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    connection.execute("DELETE FROM goose_db_version WHERE version_id = 2")
+    READY = dodai.psycopg.schema_ready_sync(connection)
+    print(READY.detail, flush=True)
+    READY = bool(READY)
+"""
+
+
+def test_release_whose_migration_is_not_applied_never_becomes_ready_and_says_which(app):
+    """Every service that uses the database is told what its release needs; somebody reverts it before it starts."""
+    folder = app.folder / "db" / "migrations"
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        text = f"-- +goose Up\nCREATE TABLE t{number} (id int);\n-- +goose Down\nDROP TABLE t{number};\n"
+        (folder / f"{number}_table.sql").write_text(text)
+    database = '[database]\nused_by = ["web"]\n[migrations]\nfolder = "db/migrations"\n'
+    app.write(spoil=REVERTED.replace("= 2", "= 3"), more=database)
+    deployed = app.run("deploy", "staging", "--yes")
+    assert deployed.returncode == 0, deployed.stderr
+    good = live(app)
+    app.write(spoil=REVERTED, more=database)
+    failed = app.run("deploy", "staging", "--yes", timeout=60)
+    assert failed.returncode == 3, failed.stderr
+    assert "DOD255 schema-not-ready: 1 migrations missing: `2`" in failed.stderr
+    assert live(app) == good

@@ -223,7 +223,7 @@ class Still:
 
     async def complete(self) -> None: ...
 
-    async def environment(self, service: Any) -> Mapping[str, str]:
+    async def environment(self, service: Any, release: str = "") -> Mapping[str, str]:
         return {}
 
     async def free_bytes(self) -> int:

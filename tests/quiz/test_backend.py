@@ -274,3 +274,18 @@ def test_most_special_failure_of_the_database_decides():
     """The first row that fits is taken, so no row may hide behind a more general one before it."""
     for place, (kind, _) in enumerate(STATUS_OF):
         assert not any(issubclass(kind, earlier) for earlier, _ in STATUS_OF[:place])
+
+
+def test_release_whose_migration_is_missing_does_not_serve_and_says_which(quiz_database, tmp_path):
+    """The backend is NOT_SERVING and the web tier's `/readyz` closed until the migration is applied."""
+    coming = "20990101000000"
+    with running_quiz(quiz_database, tmp_path) as stack:
+        stack.end("backend")
+        backend = stack.start("backend", DODAI_REQUIRED_SCHEMA=f"20261005090000,{coming}")
+        assert health(stack) == NOT_SERVING
+        assert not stack.web_is_ready()
+        assert f"1 migrations missing: `{coming}`" in backend.log.read_text()
+        with psycopg.connect(quiz_database) as connection:
+            connection.execute("INSERT INTO goose_db_version (version_id, is_applied) VALUES (%s, true)", (coming,))
+        wait_for(stack.web_is_ready, lambda: "web is ready again")
+        assert health(stack) == SERVING

@@ -56,7 +56,7 @@ async def main() -> None:
     pool = make_pool(settings)
     await pool.open(wait=False)
     store = Store(pool)
-    health = Health(store)
+    health = Health(store, pool)
     server = grpc.aio.server(interceptors=[*dodai.grpc.aio_server_interceptors(), DatabaseFaults()])
     add_QuizServicer_to_server(Quiz(store), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import grpc
 import psycopg
 import psycopg_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from backend.store import Store
+import dodai.psycopg
+from backend.store import Pool, Store
 
 LOOK_TIMEOUT_S = 1.0
+log = logging.getLogger("quiz.health")
 Reply = health_pb2.HealthCheckResponse
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """SERVING while the database answers and the process is not about to leave."""
+    """SERVING while the database answers, has the schema of this release, and the process is not about to leave."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, pool: Pool) -> None:
         self._store = store
+        self._pool = pool
         self._leaving = False
+        self._said = ""
 
     def leave(self) -> None:
         """From now on: NOT_SERVING, so that nobody new is sent here while the last calls are finished."""
@@ -31,7 +36,7 @@ class Health(health_pb2_grpc.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         if request.service not in ("", "quiz.v1.Quiz"):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service named `{request.service}`")
-        serving = not self._leaving and await self._database_answers()
+        serving = not self._leaving and await self._database_answers() and await self._schema_fits()
         return Reply(status=Reply.SERVING if serving else Reply.NOT_SERVING)
 
     async def _database_answers(self) -> bool:
@@ -41,3 +46,10 @@ class Health(health_pb2_grpc.HealthServicer):
         except (TimeoutError, psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests):
             return False
         return True
+
+    async def _schema_fits(self) -> bool:
+        fits = await dodai.psycopg.schema_ready(self._pool, timeout_s=LOOK_TIMEOUT_S)
+        if not fits and fits.detail != self._said:
+            log.warning("%s", fits.detail)  # a deploy shows the last output of what never became ready
+            self._said = fits.detail
+        return bool(fits)

@@ -12,7 +12,7 @@ from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, missing_ids
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`missing` are the required ids that are not applied; `detail` is a line for `/readyz`, without any secret."""
+    """True when ready. `missing`: the required ids not known to be applied; `detail`: a line without any secret."""
 
     missing: tuple[str, ...] = ()
     detail: str = "ok"
@@ -20,6 +20,9 @@ class Readiness:
     @property
     def ready(self) -> bool:
         return not self.missing
+
+    def __bool__(self) -> bool:
+        return self.ready
 
 
 def required_of(text: str) -> frozenset[str]:
@@ -59,3 +62,8 @@ def answer(required: Iterable[str], rows: Iterable[Sequence[Any]]) -> Readiness:
 def no_ledger(required: Iterable[str]) -> Readiness:
     """The answer when the ledger does not exist (SQLSTATE 42P01 or 3F000): nothing was ever applied."""
     return answer(required, ())
+
+
+def unasked(required: Iterable[str], why: str) -> Readiness:
+    """The answer when the database could not be asked: not ready, for what is not known is not taken for granted."""
+    return Readiness(tuple(sorted(required)), f"DOD255 schema-not-ready: the database could not be asked ({why})")

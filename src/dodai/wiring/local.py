@@ -128,7 +128,8 @@ class LocalEnvironment:
 
     @property
     def settings(self) -> LocalSettings:
-        return LocalSettings(self.project.policy, self.folder / "secrets.json", self.origins, self.database, self.host)
+        file, required = self.folder / "secrets.json", self.schema.required
+        return LocalSettings(self.project.policy, file, self.origins, self.database, self.host, required)
 
     async def origins(self) -> tuple[str, ...]:
         """The origins people use: those of the manifest, else the edge's own on this machine."""

@@ -26,13 +26,14 @@ class Database(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """`file` keeps the secrets: mode 0600, never in a release or a journal."""
+    """`file` keeps the secrets: mode 0600, never in a release or a journal. `required`: the migrations of a release."""
 
     policy: OperationsPolicy
     file: Path
     origins: Callable[[], Awaitable[tuple[str, ...]]]
     database: Database
     host: Host
+    required: Callable[[str], Awaitable[tuple[str, ...]]]
 
     async def missing(self) -> tuple[str, ...]:
         known = self.values()
@@ -51,7 +52,8 @@ class LocalSettings:
             os.fsync(stream.fileno())
         partial.replace(self.file)
 
-    async def environment(self, service: Service) -> Mapping[str, str]:
+    async def environment(self, service: Service, release: str = "") -> Mapping[str, str]:
+        """What `service` of `release` is told; without a release nothing that depends on one."""
         known = self.values()
         own = [secret.name for secret in self.policy.secrets.values() if service.name in secret.used_by]
         values = {name: known[name] for name in (*KEY_RINGS, *own)}
@@ -60,6 +62,8 @@ class LocalSettings:
             values[f"{_shout(need)}_ADDR"] = await self.host.address(need)
         if service.name in self.policy.database.used_by:
             values[self.policy.database.variable] = self.database.url(direct=False)
+            if release:
+                values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
         return values
 
     def values(self) -> Mapping[str, str]:

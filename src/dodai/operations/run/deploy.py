@@ -28,7 +28,7 @@ class Settings(Protocol):
     async def complete(self) -> None:
         """Give every missing secret a value (local environments only)."""
 
-    async def environment(self, service: Service) -> Mapping[str, str]:
+    async def environment(self, service: Service, release: str) -> Mapping[str, str]:
         """The environment variables of a service, secrets included: never print or journal them."""
 
 
@@ -192,7 +192,10 @@ class _Deploying:
     async def _start(self, service: Service, context: StepContext) -> None:
         release = self.request.release
         tree = self.ports.releases.path(release)
-        environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **await self.ports.settings.environment(service)}
+        environment = {
+            "DODAI_MANIFEST": f"{tree}/dodai.toml",
+            **await self.ports.settings.environment(service, release),
+        }
         await self._host(context).start(service_spec(service, self.ports.python), release, tree, environment)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
