@@ -20,25 +20,19 @@ CLIENT_CLOSED = 499
 
 
 class Exchange:
-    """Stands between the server and the application; a plain class because it is made for every request."""
+    """Stands between the server and the application.
 
-    __slots__ = (
-        "_client_gone",
-        "_context",
-        "_ended",
-        "_first_byte",
-        "_held",
-        "_receive",
-        "_router",
-        "_runtime",
-        "_scope",
-        "_send",
-        "_started",
-        "_streamed",
-        "bytes_out",
-        "status",
-        "written",
-    )
+    A plain class with defaults on the class, because it is made for every request.
+    """
+
+    _first_byte: float = 0.0
+    _ended: float = 0.0
+    _held: Message | None = None
+    _streamed: bool = False
+    _client_gone: bool = False
+    status: int = 0
+    bytes_out: int = 0
+    written: bool = False
 
     def __init__(
         self,
@@ -57,14 +51,6 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._started = started
-        self._first_byte = 0.0
-        self._ended = 0.0
-        self._held: Message | None = None
-        self._streamed = False
-        self._client_gone = False
-        self.status = 0
-        self.bytes_out = 0
-        self.written = False
 
     @property
     def answered(self) -> bool:
@@ -156,19 +142,20 @@ class Exchange:
             status, outcome = self.status, _OK
         else:
             status, outcome = self._result(error)
-        line = self._runtime.line(context, "http", status=status, outcome=outcome, latency_s=ended - self._started)
         scope = self._scope
         method = scope["method"]
-        line["method"] = method if method in METHODS else OTHER_METHOD
         route = context.route or label(scope, self._router)
+        line = {
+            "status": status,
+            "method": method if method in METHODS else OTHER_METHOD,
+            "route": route or UNMATCHED,
+            "bytesOut": self.bytes_out,
+        }
         if route is None:
-            route = UNMATCHED
             line["path"] = redact(scope["path"])[:128]
-        line["route"] = route
-        line["bytesOut"] = self.bytes_out
         if self._streamed:
             line["ttfbMs"] = round((self._first_byte - self._started) * 1000.0, 3)
-        self._runtime.write_request(line, context)
+        self._runtime.write_served(context, "http", outcome, ended - self._started, line)
 
     def task_line(self, error: BaseException) -> None:
         """Write a line about work after the response that failed: the response itself was fine."""

@@ -24,9 +24,12 @@ from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
-_OURS = frozenset({b"x-request-id", b"traceparent", b"tracestate", b"x-attempt", _PROOF, _USER})
+_IDENTITY = frozenset({_PROOF, _USER})
+_OURS = _IDENTITY | {b"x-request-id", b"traceparent", b"tracestate", b"x-attempt"}
 _RAY = re.compile(rb"[0-9A-Za-z-]{1,64}\Z")
 _REMEMBERED = 1024
+_LONGEST_REMEMBERED = 64
+_NOBODY = ("",)
 _NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
 
 
@@ -46,22 +49,15 @@ class Layer:
         self.runtime = runtime
         self._router = router_of(app)
         self._notes_clients = runtime.config.policy.client_ip == "network"
-        self._networks: dict[str, str] = {}
+        self._networks: dict[bytes | str, str] = {}
         self._gate = EdgeGate(runtime.config.edge_key_file)
         self._inner = _protected(reserve(app), app, runtime, subject)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            await self._http(scope, receive, send)
-        elif kind == "websocket":
-            await self._websocket(scope, receive, send)
-        elif kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A server asks whether this is a coroutine function, so HTTP is served here and not in one more of them.
+        if scope["type"] != "http":
+            await self._not_http(scope, receive, send)
+            return
         started = perf_counter()
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
@@ -84,6 +80,14 @@ class Layer:
             if not exchange.written:
                 exchange.finish()
             unbind(token)
+
+    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _settle(self, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
         """After a return without a complete answer: what was held was meant, and no answer at all is a failure."""
@@ -144,7 +148,11 @@ class Layer:
         else:
             context = self._open_named(headers, trusted)
         if self._notes_clients:
-            network = self._network(scope, headers.get(b"x-forwarded-for") if trusted else None)
+            forwarded = headers.get(b"x-forwarded-for") if trusted else None
+            address = forwarded if forwarded is not None else (scope.get("client") or _NOBODY)[0]
+            network = self._networks.get(address)
+            if network is None:
+                network = self._network(address)
             if network:
                 context.extra = {"clientIp": network}
         if trusted and (ray := headers.get(b"cf-ray")) is not None and _RAY.match(ray):
@@ -155,9 +163,11 @@ class Layer:
         """The context of a request that brings an id, a trace or a user: believed from the edge or with a proof."""
         get = headers.get
         request_id = get(b"x-request-id")
-        claimed, proof = get(_USER), get(_PROOF)
-        user = decode_user(claimed.decode("latin-1")) if claimed is not None else ""
-        proved = proof is not None and self.runtime.proved(proof.decode("latin-1"), request_id, user)
+        user, proved = "", False
+        if not _IDENTITY.isdisjoint(headers):
+            claimed, proof = get(_USER), get(_PROOF)
+            user = decode_user(claimed.decode("latin-1")) if claimed is not None else ""
+            proved = proof is not None and self.runtime.proved(proof.decode("latin-1"), request_id, user)
         context = self.runtime.open(
             trusted=trusted or proved,
             request_id=request_id,
@@ -171,18 +181,16 @@ class Layer:
             context.user_claimed = user
         return context
 
-    def _network(self, scope: Scope, forwarded: bytes | None) -> str:
-        """The client's network; addresses repeat, so the last few are remembered."""
-        if forwarded is not None:
-            address = forwarded.split(b",", 1)[0].strip().decode("latin-1")
+    def _network(self, address: bytes | str) -> str:
+        """The client's network, from what was forwarded or the server's peer; remembered, because addresses repeat."""
+        if isinstance(address, bytes):
+            network = network_of(address.split(b",", 1)[0].strip().decode("latin-1"))
         else:
-            client = scope.get("client")
-            address = client[0] if client else ""
-        network = self._networks.get(address)
-        if network is None:
-            if len(self._networks) >= _REMEMBERED:
-                self._networks.clear()
-            network = self._networks[address] = network_of(address)
+            network = network_of(address)
+        if len(self._networks) >= _REMEMBERED:
+            self._networks.clear()
+        if len(address) <= _LONGEST_REMEMBERED:
+            self._networks[address] = network
         return network
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,6 +14,8 @@ _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 _CALLS_PER_SPAN = 0xFFFF
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""The two bits that RFC 9562 §4.1 fixes, over a random digit."""
 
 
 class RequestContext:
@@ -115,6 +117,22 @@ def join_request_id(now_ms: int, high: int, low: int) -> str:
         high & 0xFFF,
         low & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000,
     )
+
+
+def drawn_ids(digits: str) -> list[tuple[str, str]]:
+    """(span id, the 20 digits of a request id behind its time) from every 32 random hex digits.
+
+    Cut in bulk, because arithmetic for every request costs three times as much as slicing; 74 bits of a request id
+    stay random, as in `format_request_id`.
+    """
+    starts = (at for at in range(0, len(digits) - 31, 32) if digits[at : at + 12] != _NO_SPAN[:12])
+    return [
+        (
+            f"{digits[at : at + 12]}0000",
+            f"7{digits[at + 12 : at + 15]}{_VARIANT[digits[at + 15]]}{digits[at + 16 : at + 31]}",
+        )
+        for at in starts
+    ]
 
 
 def format_span_id(random_bits: int) -> str:

@@ -51,6 +51,29 @@ def dump(line: Mapping[str, Any]) -> bytes:
     return data if len(data) <= MAX_LINE_BYTES else _dump_trimmed(line)
 
 
+def head_of(template: Mapping[str, Any]) -> bytes:
+    """What every line of one kind begins with, to be formatted with `%`.
+
+    The six values are time in seconds, request, trace and span id, outcome, and latency in milliseconds: numbers and
+    ASCII of our own, so that nothing in them can need escaping. `template` begins with `ts`.
+    """
+    fixed = {key: value for key, value in template.items() if key != "ts"}
+    return (
+        b'{"ts":%.6f,'
+        + orjson.dumps({key: _plain(value) for key, value in fixed.items()})[1:-1].replace(b"%", b"%%")
+        + b',"requestId":"%b","traceId":"%b","spanId":"%b","outcome":"%b","latencyMs":%.3f,'
+    )
+
+
+def dump_behind(head: bytes, fields: Mapping[str, Any]) -> bytes | None:
+    """`head` and `fields`, which are not empty, as one line; None for a line that only `dump` can write."""
+    try:
+        data = head + orjson.dumps(fields, option=_DUMP)[1:]
+    except TypeError:
+        return None
+    return data if len(data) <= MAX_LINE_BYTES else None
+
+
 def _dump_trimmed(line: Mapping[str, Any]) -> bytes:
     kept = {key: _plain(value) for key, value in line.items()}
     names = [*_TRIMMED_FIRST, *(key for key in kept if key not in _TRIMMED_FIRST)]
