@@ -58,16 +58,23 @@ def _posts(project: Project) -> tuple[str, ...]:
 
 
 def choose_drills(known: tuple[Drill, ...], *, only: str = "", everything: bool = False) -> tuple[Drill, ...]:
-    """The drills of one rehearsal: `only` one (DOD051 when it does not exist), all, or the first of each area."""
+    """The drills of one rehearsal: those that `only` names (`ID` or `ID,ID`), all, or the first of each area.
+
+    Raises DOD051 for an id that does not exist.
+    """
     if only:
-        chosen = tuple(drill for drill in known if drill.id == only)
-        if not chosen:
-            ids = [drill.id for drill in known]
-            nearest = difflib.get_close_matches(only, ids, n=1)
-            fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(ids) or 'none'}"
-            raise DodaiError(codes.UNKNOWN_WORD, f"there is no drill `{only}`", fix, exit_code=2)
-        return chosen
+        wanted = [_existing(id_.strip(), known) for id_ in only.split(",")]
+        return tuple(drill for drill in known if drill.id in wanted)
     if everything:
         return known
     first = {drill.area: drill for drill in reversed(known)}
     return tuple(drill for drill in known if first[drill.area] is drill)
+
+
+def _existing(id_: str, known: tuple[Drill, ...]) -> str:
+    ids = [drill.id for drill in known]
+    if id_ not in ids:
+        nearest = difflib.get_close_matches(id_, ids, n=1)
+        fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(ids) or 'none'}"
+        raise DodaiError(codes.UNKNOWN_WORD, f"there is no drill `{id_}`", fix, exit_code=2)
+    return id_
