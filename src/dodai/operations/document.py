@@ -31,8 +31,49 @@ def production_operations(policy: OperationsPolicy, deploy: Plan) -> Page:
                 "ここに書かれた手順が、そのまま実行される手順です。",
             )
         ),
-        (_services(policy), _deploy(policy, deploy), _health(policy), _failure()),
+        (
+            _roles(policy),
+            _services(policy),
+            _deploy(policy, deploy),
+            _health(policy),
+            _rollback(_env(policy), deploy),
+            _resume(_env(policy)),
+            _failure(),
+        ),
     )
+
+
+def _env(policy: OperationsPolicy) -> str:
+    return next((name for name in policy.environments if name != "local"), "local")
+
+
+def _roles(policy: OperationsPolicy) -> Section:
+    owners = ", ".join(dict.fromkeys(secret.owner for secret in policy.secrets.values() if secret.owner)) or "–"
+    head = (Text("Role", "役割"), Text("Duty", "責務"))
+    rows: tuple[tuple[str | Text, ...], ...] = (
+        (
+            Text("Operator", "実行者"),
+            Text(
+                "reads the dry run, deploys, stays until the plan has ended, resumes or goes back when it has not",
+                "dry run を読み、デプロイし、計画が終わるまで見届ける。終わらなければ再開または切り戻しを行う",
+            ),
+        ),
+        (
+            Text("Person on call", "当番"),
+            Text(
+                "starts with `dodai status`, follows the command it names; may go back without asking anybody",
+                "まず `dodai status` を見て、表示されたコマンドに従う。切り戻しに許可は要らない",
+            ),
+        ),
+        (
+            Text(f"Owners of secrets ({owners})", f"シークレットの管理者（{owners}）"),
+            Text(
+                "rotate their secrets; nobody else reads the values",
+                "担当するシークレットを更新する。値はほかの誰も見ない",
+            ),
+        ),
+    )
+    return Section(Text("Roles and duties", "役割と責務"), (Table(head, rows),), anchor="roles")
 
 
 def _services(policy: OperationsPolicy) -> Section:
@@ -66,7 +107,7 @@ def _healthy_when(service: Service) -> Text:
 
 
 def _deploy(policy: OperationsPolicy, plan: Plan) -> Section:
-    env = next((name for name in policy.environments if name != "local"), "local")
+    env = _env(policy)
     commands = f"dodai deploy {env} --dry-run\ndodai deploy {env}\n"
     words = Text(
         "One person deploys. The lock keeps a second one out (exit 75) and names the holder. "
@@ -93,6 +134,83 @@ def _health(policy: OperationsPolicy) -> Section:
         "別の版からの正常応答は失敗として扱います。",
     )
     return Section(Text("Health check", "ヘルスチェック"), (Paragraph(words), bullets(journeys)), anchor="health-check")
+
+
+def _rollback(env: str, plan: Plan) -> Section:
+    schema = [step.id for step in plan.ordered() if step.area == "migrations" or step.id == "restore-point"]
+    without = ", ".join(f"`{step_id}`" for step_id in schema)
+    words = Text(
+        "One command goes back to the release before, with its own manifest, through the plan of a deploy: the old "
+        "release starts beside the present one, is probed, and gets the traffic when it is healthy. "
+        + (f"{without} are left out; `compatible` is looked at instead, before anything is changed." if schema else ""),
+        "コマンド 1 つで直前のリリースへ戻します。"
+        "マニフェストもそのリリースのものを使い、デプロイと同じ計画で進めます。"
+        "旧リリースを並行して起動し、正常を確認してから通信を向けます。"
+        + (f"{without} は行わず、代わりに最初の変更より前に `compatible` を確認します。" if schema else ""),
+    )
+    commands = f"dodai releases {env}\ndodai rollback {env} --dry-run\ndodai rollback {env}\n"
+    conditions = bullets(
+        (
+            Text(
+                "Allowed: every migration the release needs is applied, and the schema is the one it ran on.",
+                "許可: そのリリースに必要なマイグレーションがすべて適用済みで、スキーマが稼働時と同じ。",
+            ),
+            Text(
+                "Allowed: the schema is newer, and every query in its `[migrations].queries` can be prepared on it.",
+                "許可: スキーマは新しいが、`[migrations].queries` のクエリがすべて PREPARE できる。",
+            ),
+            Text(
+                "Refused (DOD367, exit 1): a query no longer fits, or nobody can tell. `--yes` does not override it. "
+                "Mend forward and deploy; the copies made before migrations are listed by "
+                f"`dodai releases {env}`.",
+                "拒否（DOD367、終了コード 1）: 適合しないクエリがある、または判断できない。`--yes` でも強行できません。"
+                "修正を書いて前へ進めてください。マイグレーション前の複製は "
+                f"`dodai releases {env}` で確認できます。",
+            ),
+            Text(
+                "A second rollback goes one release further back, never to the one that was left.",
+                "もう一度実行すると、さらに 1 つ前のリリースへ戻ります。離れたリリースへは戻りません。",
+            ),
+        )
+    )
+    return Section(
+        Text("Rollback", "切り戻し"), (Paragraph(words), Code(commands, "console"), conditions), anchor="rollback"
+    )
+
+
+def _resume(env: str) -> Section:
+    words = Text(
+        "A deploy or a rollback that was killed, cut off or interrupted stays in the journal. Nothing new can start "
+        "until it is finished or taken back; both look at the world again before they act, so nothing happens twice.",
+        "強制終了や切断で途中になったデプロイや切り戻しは、ジャーナルに残ります。続行するか取り消すまで、次の操作は"
+        "始められません。どちらも実環境を確認してから動くため、同じ操作が二度行われることはありません。",
+    )
+    commands = f"dodai status {env}\ndodai resume {env}\ndodai resume {env} --undo\n"
+    facts = bullets(
+        (
+            Text(
+                "The lock of a process that died on this machine is taken over at once; that of a silent machine "
+                "after 60 s by the database's clock. Exit 75 names the holder.",
+                "同じマシンで落ちたプロセスのロックは直ちに、応答のない別マシンのロックはデータベースの時刻で 60 秒後に"
+                "引き継ぎます。終了コード 75 のときは保持者が表示されます。",
+            ),
+            Text(
+                "A paused holder that wakes up changes nothing: the Host and the journal refuse its older token. A "
+                "migration that was already running ends first; the migration lock keeps the next one waiting.",
+                "停止していた保持者が動き出しても、Host とジャーナルが古いトークンを拒むため何も変わりません。"
+                "実行中だったマイグレーションは先に終わり、次の実行者は移行ロックで待ちます。",
+            ),
+            Text(
+                "Two journals that differ (DOD375, exit 4): compare both heads with what runs, then "
+                f"`dodai resume {env} --trust database` or `--trust copy`.",
+                "2 つのジャーナルが食い違うとき（DOD375、終了コード 4）は、両方の末尾を実環境と照らし合わせ、"
+                f"`dodai resume {env} --trust database` か `--trust copy` を選びます。",
+            ),
+        )
+    )
+    return Section(
+        Text("Resume", "中断からの再開"), (Paragraph(words), Code(commands, "console"), facts), anchor="resume"
+    )
 
 
 def _failure() -> Section:
