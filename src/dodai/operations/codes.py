@@ -77,6 +77,27 @@ SERVICE_CYCLE = Code(
     ),
 )
 
+UNPROVEN_LIMITATION = Code(
+    "DOD305",
+    "limitation-unproven",
+    what=Text(
+        "A limitation is called resolved by something that does not exist.",
+        "解消済みとされた制約の根拠が存在しません。",
+    ),
+    why=Text(
+        "Only what can turn red shows that a limitation stays resolved.",
+        "失敗しうる検査だけが、解消された状態が続いていることを示せます。",
+    ),
+    fix=Text(
+        "name a code that `dodai check` judges, a drill of `dodai rehearse --all`, or a test as `path::name`; "
+        "leave `resolved_by` out while it stands",
+        "`dodai check` が判定するコード、`dodai rehearse --all` の訓練、または `パス::名前` のテストを書いてください。"
+        "残っている制約には `resolved_by` を書かないでください",
+    ),
+    bad="[project]\nname = 'quiz'\n[[limitation]]\nid = 'slow'\ntext = 'pages are slow'\nresolved_by = 'DOD999'\n",
+    good="[project]\nname = 'quiz'\n[[limitation]]\nid = 'slow'\ntext = 'pages are slow'\nresolved_by = 'DOD101'\n",
+)
+
 STALE_PLAN = Code(
     "DOD377",
     "plan-is-stale",
@@ -123,6 +144,7 @@ NO_SUCH_RELEASE = Code(
 CODES = (
     NO_PUBLIC_SERVICE,
     SERVICE_CYCLE,
+    UNPROVEN_LIMITATION,
     ROLLBACK_REFUSED,
     NO_SUCH_RELEASE,
     STALE_PLAN,

@@ -126,6 +126,7 @@ class Limitation:
 
     id: str
     text: str
+    text_en: str
     resolved_by: str
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dodai.core.fact import NotApplicable
@@ -14,6 +16,7 @@ from dodai.migrations import check as migrations
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
+from dodai.operations.check import Proofs
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import policy_of
 from dodai.wiring.shadow import shadow_server
@@ -83,6 +86,29 @@ def python_sources(gathering: Gathering) -> Any:
     return gather_sources(gathering.root)
 
 
+def proofs(gathering: Gathering) -> Any:
+    """What a limitation may be resolved by."""
+    project = gathering.project
+    named = [row.resolved_by for row in project.policy.limitations if row.resolved_by] if project else []
+    if project is None or not named:
+        return NotApplicable("no `[[limitation]]` is called resolved")
+    from dodai.wiring.drills import known_drills  # what they act through is heavy, and most checks do without
+    from dodai.wiring.registry import rules
+
+    ids = {rule.code.id for rule in rules()} | {drill.id for drill in known_drills(project, str)}
+    return Proofs(frozenset(ids | {name for name in named if _is_test(project.root, name)}))
+
+
+def _is_test(root: Path, name: str) -> bool:
+    """Whether `path::name` is a test function (or one in a class) of a file below `root`."""
+    path, _, test = name.partition("::")
+    file = root / path
+    if not test or not file.is_file():
+        return False
+    function = re.escape(test.rpartition("::")[2].partition("[")[0])
+    return re.search(rf"(?m)^\s*(async )?def {function}\(", file.read_text("utf-8", "replace")) is not None
+
+
 def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
     found = policy_of(gathering.project) if gathering.project else None
     return found or MigrationsPolicy()
@@ -97,4 +123,5 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     FormTable: form_table,
     LineSample: line_sample,
     PythonSources: python_sources,
+    Proofs: proofs,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from dodai.core.page import Page
+from dodai.core.page import Page, Table, Text, paragraphs
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
@@ -15,6 +15,7 @@ from dodai.migrations.goose_file import files_of
 from dodai.observability.document import observability
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.document import production_operations
+from dodai.operations.policy import Limitation
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.local import LocalEnvironment
@@ -24,6 +25,8 @@ from dodai.wiring.project import Project
 
 def pages(project: Project) -> Iterator[tuple[Page, str]]:
     """Each page with the name of the region it fills; an empty name means that the whole file is generated."""
+    if project.policy.limitations:
+        yield known_limitations(project.policy.limitations), "known-limitations"
     if project.policy.public_service is None:
         return
     name = next((name for name in project.policy.environments if name != "local"), "local")
@@ -46,3 +49,20 @@ def _csrf(project: Project) -> Page:
         routes if isinstance(routes, RouteTable) else None,
         forms if isinstance(forms, FormTable) else None,
     )
+
+
+def known_limitations(limitations: tuple[Limitation, ...]) -> Page:
+    """`tech`: what is limited, and what shows that it no longer is; `dodai check` holds that the proof exists."""
+    head = (Text("id", "id"), Text("limitation", "内容"), Text("shown to be resolved by", "解消を示すもの"))
+    stands = Text("still stands", "残っている")
+    rows = tuple(
+        (f"`{row.id}`", Text(row.text_en or row.text, row.text), f"`{row.resolved_by}`" if row.resolved_by else stands)
+        for row in limitations
+    )
+    said = Text(
+        "The rows are the `[[limitation]]` tables of `dodai.toml`. What resolves one is a rule of `dodai check`, "
+        "a drill of `dodai rehearse` or a test, and would turn red if the limitation came back.",
+        "行は `dodai.toml` の `[[limitation]]` です。解消を示すものは `dodai check` の規則、`dodai rehearse` の訓練、"
+        "またはテストで、制約が再び生じれば失敗します。",
+    )
+    return Page("tech", Text("Known Limitations", "Known Limitations"), (*paragraphs(said), Table(head, rows)))
