@@ -287,8 +287,10 @@ class LocalEnvironment:
             return Verdict(False, f"whether it fits is unknown: {error.message}")
 
     async def refuse_misfit(self, release: str) -> None:
-        """DOD367 when `release` may not come back; asked again under the lock."""
+        """DOD367 when `release` may not come back; asked again under the lock, and only there while nothing runs."""
         self.releases.path(release)
+        if not (await self.host.status()).running:
+            return
         verdict, _ = await border(release, self.book, self.schema)
         if not verdict.allowed:
             raise refusal(self.environment.name, release, verdict)

@@ -53,6 +53,13 @@ def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
             "exit 3, everything restored, well before the health deadline",
             partial(_bad_release, service, _exits_at_boot),
         ),
+        Drill(
+            "going-back",
+            "operations",
+            Text("Going back to the release before loses no request", "直前のリリースへ戻しても要求は失われない"),
+            "a newer release serves, then the one before serves again; every request is answered meanwhile",
+            partial(_going_back, service),
+        ),
     )
 
 
@@ -88,6 +95,29 @@ async def _bad_release(service: Service, spoil: Callable[[bytes], bytes], stage:
     cause = outcome.cause.message if outcome.cause else ""
     details: dict[str, Any] = {"badRelease": bad, "cause": cause, "failures": seen.failures[:5], "leftRunning": left}
     return DrillResult(observed, ok and seen.answered > 0, tuple(seen.request_ids[:3]), details)
+
+
+async def _going_back(service: Service, stage: Stage) -> DrillResult:
+    """Deploy a release that differs by a comment, then go back, while people keep asking."""
+    before = (await stage.host.status()).service(service.name)
+    newer = await _spoiled(service, _marked, stage)
+    async with visitors(stage) as seen:
+        there: Outcome = await stage.deploy(newer)
+        between = (await stage.host.status()).service(service.name)
+        back: Outcome = await stage.deploy(before.release if before else "", kind="rollback")
+    after = (await stage.host.status()).service(service.name)
+    served = [one.release if one else "" for one in (before, between, after)]
+    ok = served == [served[0], newer, served[0]] and (there.exit_code, back.exit_code) == (0, 0)
+    observed = (
+        f"{' -> '.join(served)}, exit {there.exit_code} and {back.exit_code}, "
+        f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile"
+    )
+    details: dict[str, Any] = {"kind": back.plan.request.kind, "failures": seen.failures[:5]}
+    return DrillResult(observed, ok and seen.failed == 0 and seen.answered > 0, tuple(seen.request_ids[:3]), details)
+
+
+def _marked(source: bytes) -> bytes:
+    return source + b"\n# a newer release, made by a rehearsal\n"
 
 
 async def _spoiled(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> str:
