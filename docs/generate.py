@@ -1,15 +1,17 @@
-"""The generated parts of the reference: `cog -I docs -r docs/reference/*.md` writes them, tests/test_docs.py checks."""
+"""The generated parts of the reference and of the plan: `make docs` writes them, tests/test_docs.py checks."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from dodai.cli.main import COMMANDS, GROUPS, app
 from dodai.core.errors import AREAS, Code
 from dodai.core.page import Code as Block
-from dodai.core.page import Paragraph, Section, Table
+from dodai.core.page import Lang, Paragraph, Section, Table, Text, bullets
 from dodai.wiring.registry import codes as registry
 from dodai.wiring.registry import reference
 
@@ -19,6 +21,15 @@ _MET = {
     "alert": "an alert",
     "operation": "an operation failed",
 }
+
+_REQUIREMENTS = Path(__file__).resolve().parents[1] / "tests" / "plan" / "requirements.toml"
+_MILESTONES = {
+    "M1": (Text("week 1, first half", "Week 1 前半"), "every action protected against CSRF"),
+    "M2": (Text("week 1, second half", "Week 1 後半"), "how migrations are run, settled"),
+    "M3": (Text("week 2, first half", "Week 2 前半"), "production operations in detail, settled"),
+    "M4": (Text("week 2, second half, with the rehearsal", "Week 2 後半（統合リハーサルを含む）"), "observability"),
+}
+"""When each is due, and its title in English; the Japanese one is the plan's own."""
 
 
 def manifest() -> str:
@@ -75,3 +86,20 @@ def _code(code: Code) -> Section:
     source = (Paragraph(f"Source: {code.source}"),) if code.source else ()
     body = (Paragraph(facts), Paragraph(said), Paragraph(f"**Fix:** {code.fix.en}"), *examples, *source)
     return Section(f"{code.id} {code.name}", body, anchor=code.id)
+
+
+def plan_status(lang: Lang) -> str:
+    """A table of the milestones with how many sentences of the plan are met, then those that are not."""
+    rows = tomllib.loads(_REQUIREMENTS.read_text("utf-8"))["row"]
+    head = (Text("due", "時期"), Text("milestone", "マイルストーン"), Text("sentences met", "満たした文"))
+    table = []
+    for id_, (due, title) in _MILESTONES.items():
+        states = [row["state"] for row in rows if row["id"].startswith(f"{id_}-") and row["state"] != "context"]
+        named = next(row["text"] for row in rows if row["id"] == id_)
+        table.append((due, Text(f"{id_}: {title}", named), f"{states.count('met')} / {len(states)}"))
+    blocks = [Table(head, tuple(table)).render(lang)]
+    if left := [row for row in rows if row["state"] == "todo" and row["id"].partition("-")[0] in _MILESTONES]:
+        said = Text("Not met yet:", "まだ満たしていない文:")
+        items = bullets(Text(f"`{row['id']}`: {row['missing']}", f"`{row['id']}`: {row['text']}") for row in left)
+        blocks += [said(lang), items.render(lang)]
+    return "\n\n".join(blocks)

@@ -64,6 +64,13 @@ def test_documents_name_every_limitation_of_the_manifest():
             assert f"`{row['resolved_by']}`" in text if "resolved_by" in row else True
 
 
+def test_plan_of_the_example_is_the_plan_with_its_status_added():
+    """Nobody mends the plan to fit what was built."""
+    page = (QUIZ / "docs" / "Phase2" / "implementation-plan.md").read_text("utf-8")
+    without = re.sub(r"(?s)## 進捗\n.*?(?=^## )", "", page, flags=re.MULTILINE)
+    assert without == (Path(__file__).parents[1] / "plan" / "phase2-plan.md").read_text("utf-8")
+
+
 def test_application_contains_no_fault_of_its_own():
     """Faults come from outside: no name that the code reads from its environment switches one on."""
     known = {"PORT", "DATABASE_URL", "BACKEND_ADDR", "IDENTITY_ADDR", "SESSION_SECRET", "REVIEW_WEBHOOK_SECRET"}
