@@ -343,28 +343,6 @@ class LocalEnvironment:
         return deploy(request, self.project.policy, self.ports(self.project.root))
 
 
-@contextlib.contextmanager
-def database_to_migrate(project: Project, env: str) -> Iterator[str]:
-    """The direct URL to migrate: what the variable of `[database]` says, else the local database of `env`.
-
-    A local database that nobody runs is run for the length of the block: one command is enough in development.
-    """
-    policy = project.policy.database
-    given = os.environ.get(policy.variable)
-    if given:
-        yield given
-        return
-    environment = LocalEnvironment.of(project, env)
-    if asyncio.run(environment.database.running()):
-        yield environment.database.url()
-        return
-    from dodai.providers.postgres.durable import durable
-
-    with durable(environment.folder / "postgres", major=policy.major) as cluster:
-        cluster.ensure_database(policy.name)
-        yield cluster.dsn(policy.name)
-
-
 def known_token(folder: Path) -> int:
     """The newest fencing token that the Host in `folder` has seen, running or not."""
     return read_known(Folder(folder.absolute())).fencing_token

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dodai import __version__
-from dodai.engine.plan import Step
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author
 from dodai.migrations.run import Target
 from dodai.providers.postgres.connection import connect
-from dodai.wiring.project import Project
+
+if TYPE_CHECKING:
+    from dodai.engine.plan import Step
+    from dodai.wiring.project import Project
 
 
 def policy_of(project: Project) -> MigrationsPolicy | None:

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
-from dodai.cli.migrate.change import adopt, down, repair, up
-from dodai.cli.migrate.look import check, new, rehearse, stats, status
+_SUBCOMMANDS = {
+    "up": "change",
+    "down": "change",
+    "adopt": "change",
+    "repair": "change",
+    "status": "look",
+    "new": "look",
+    "check": "judge",
+    "rehearse": "judge",
+    "stats": "look",
+}
+"""The module of each: `up` is typed all day and loads nothing of the others."""
+
+
+class Subcommands(click.Group):
+    """Loads the module of a subcommand only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(_SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _SUBCOMMANDS:
+            return None
+        module = importlib.import_module(f"dodai.cli.migrate.{_SUBCOMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Click looks for near names among loaded commands; ours are not loaded yet."""
+        if args and not args[0].startswith("-") and args[0] not in _SUBCOMMANDS:
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=_SUBCOMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
     "migrate",
+    cls=Subcommands,
     help="Apply, show and check database migrations.\n\n\b\nExample:\n  dodai migrate up",
     short_help="Apply, show and check database migrations",
 )
 def command() -> None:
     """The commands act on the database that the variable of `[database]` names, else on the local one."""
-
-
-for _subcommand in (up, status, new, check, rehearse, stats, down, adopt, repair):
-    command.add_command(_subcommand)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from dodai.cli.migrate.place import ask, place, say_json, with_env, with_yes
 from dodai.cli.session import Session, define
-from dodai.migrations.apply import Applied
+
+if TYPE_CHECKING:
+    from dodai.migrations.run import Applied
 
 
 @define("up", summary="Apply what is pending; never asks", example="DATABASE_URL=postgresql://… dodai migrate up")

@@ -25,7 +25,7 @@ with_yes: Callable[[Any], Any] = click.option("--yes", "-y", is_flag=True, help=
 @contextlib.contextmanager
 def place(session: Session, env: str) -> Iterator[Target]:
     """The migrations of the project and the database of `env`, run for the block when nobody runs it."""
-    from dodai.wiring.local import database_to_migrate
+    from dodai.wiring.database_url import database_to_migrate
     from dodai.wiring.migrations import target
 
     project = session.project
