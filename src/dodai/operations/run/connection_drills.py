@@ -65,8 +65,9 @@ class _Case:
 
     @property
     def expected(self) -> str:
+        served = "" if self.must_fail else "the page as ever, or "
         return (
-            f"503 or 504 with the request id in the page within {self.bound_s:g} s, what does not need it serves on, "
+            f"{served}503 or 504 with the request id in the page within {self.bound_s:g} s, what does not need it serves on, "
             f"at most {AMPLIFICATION:g} calls per request, serving again within {RECOVERY_S:g} s"
         )
 
