@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
 import orjson
 
-from dodai.core.line import MAX_LINE_BYTES
+from dodai.core.line import (
+    FIELDS,
+    LINE_TYPES,
+    LINE_VERSION,
+    MAX_LINE_BYTES,
+    OUTCOMES,
+    REQUEST_TYPES,
+    Field,
+    trace_parent_of,
+)
+from dodai.core.request import is_request_id
 
 _STACK_FRAMES = 6
 _STACK_CHARS = 1200
 _DUMP = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+_FIELDS = {field.name: field for field in FIELDS}
+_HEX = {"traceId": re.compile(r"[0-9a-f]{32}\Z"), "spanId": re.compile(r"[0-9a-f]{16}\Z")}
+_HEX["parentSpanId"] = _HEX["spanId"]
 _TRIMMED_FIRST = ("stack", "path", "clientRequestId", "reason", "origin", "route", "rpc", "name", "userClaimed")
 
 _REDACTIONS = (
@@ -161,3 +175,70 @@ def _causes(error: BaseException) -> list[str]:
         names.append(error_name(seen))
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return names
+
+
+def line_problems(line: Mapping[str, Any]) -> list[str]:
+    """What is wrong with one line, judged as `spec/check_line.py` judges it; empty when it is sound."""
+    problems = [] if next(iter(line), "") == "ts" else ["ts-first: the first key must be `ts`"]
+    kind = line.get("type")
+    if kind not in LINE_TYPES:
+        return [*problems, f"type: `{kind}` is none of {', '.join(LINE_TYPES)}"]
+    if line.get("v") != LINE_VERSION:
+        problems.append(f"v: `{line.get('v')}`, expected {LINE_VERSION}")
+    problems += [f"missing: `{f.name}`" for f in FIELDS if kind in f.required and line.get(f.name) in (None, "")]
+    for name, value in line.items():
+        field = _FIELDS.get(name)
+        problem = f"unknown: `{name}` is not in the schema" if field is None else _value_problem(field, value)
+        if problem:
+            problems.append(problem)
+    return problems
+
+
+def traffic_problems(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is wrong between sound lines: duplicates, orphans, hops of one request that disagree about its user."""
+    problems: list[str] = []
+    by_request: dict[str, list[Mapping[str, Any]]] = {}
+    seen: set[tuple[Any, Any]] = set()
+    for line in lines:
+        if line.get("type") in REQUEST_TYPES:
+            by_request.setdefault(str(line.get("requestId")), []).append(line)
+            key = (line.get("service"), line.get("spanId"))
+            if line.get("spanId") and key in seen:
+                problems.append(f"duplicate: `{line.get('requestId')}` twice in `{line.get('service')}`")
+            seen.add(key)
+    for request_id, hops in by_request.items():
+        spans = {trace_parent_of(str(hop.get("spanId"))) for hop in hops}
+        problems += [
+            f"orphan: `{request_id}` in `{hop.get('service')}` was called by a hop that wrote no line"
+            for hop in hops
+            if hop.get("parentSpanId") and trace_parent_of(str(hop["parentSpanId"])) not in spans
+        ]
+        users = {hop["userId"] for hop in hops if hop.get("userId")}
+        if len(users) > 1:
+            problems.append(f"user: `{request_id}` has {len(users)} different users")
+    return problems
+
+
+def _value_problem(field: Field, value: Any) -> str:
+    name = field.name
+    if not _is_kind(value, field.kind):
+        return f"kind: `{name}` is a {type(value).__name__}, expected {field.kind}"
+    if not isinstance(value, str):
+        return f"negative: `{name}` is {value}" if value < 0 else ""
+    if len(value) > field.max_chars + 1:  # one more for the ellipsis of a trimmed value
+        return f"too-long: `{name}` has {len(value)} characters, at most {field.max_chars}"
+    if name in _HEX and not _HEX[name].match(value):
+        return f"hex: `{name}` is `{value}`"
+    if name in ("requestId", "clientRequestId") and not is_request_id(value.encode("utf-8", "replace")):
+        return f"id: `{name}` is `{value}`"
+    if name == "outcome" and value not in OUTCOMES:
+        return f"outcome: `{value}` is none of {', '.join(OUTCOMES)}"
+    return ""
+
+
+def _is_kind(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return False
+    if kind == "number":
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, {"string": str, "integer": int}.get(kind, int | str))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+from dodai.core.line import REQUEST_TYPES
 from dodai.core.page import Text
 from dodai.engine.drill import Drill, DrillResult, Stage
+from dodai.observability.line_format import line_problems, traffic_problems
 from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.tree import Tree
 
@@ -18,7 +24,10 @@ RECOVERY_S = 5.0
 
 
 def drills(public: str, needs: tuple[str, ...]) -> tuple[Drill, ...]:
-    """The drills: the public service alone, and each service it needs failing in turn."""
+    """The drills: the public service alone, each service it needs failing in turn, and last all lines of the stage.
+
+    The last one judges what every drill before it has left behind, so nothing may run after it.
+    """
     found = [
         Drill(
             "request-id-through-every-tier",
@@ -38,6 +47,16 @@ def drills(public: str, needs: tuple[str, ...]) -> tuple[Drill, ...]:
         )
         for need in needs
     ]
+    found.append(
+        Drill(
+            "every-line-is-whole",
+            "observability",
+            Text("Every line of this rehearsal is whole", "このリハーサルのすべての行が欠けていない"),
+            f"all lines have request id, route or RPC, status and latency; edge and {public} agree one to one, "
+            "hops agree about the user; no orphan, no duplicate",
+            partial(_every_line, public, needs),
+        )
+    )
     return tuple(found)
 
 
@@ -65,6 +84,95 @@ async def _dependency_down(need: str, stage: Stage) -> DrillResult:
     said = f"status {answer.status_code}, id {'shown' if shown else 'not shown'}, trace blames {blamed}, {back}"
     ok = answer.status_code in (502, 503, 504) and shown and blamed == need and recovered_s is not None
     return DrillResult(said, ok, (request_id,), {"failure": failure})
+
+
+async def _every_line(public: str, needs: tuple[str, ...], stage: Stage) -> DrillResult:
+    """All lines of the stage, read again until they are whole, because lines are written after the answer."""
+    end = time.monotonic() + LINES_WITHIN_S
+    while True:
+        lines, torn = await asyncio.to_thread(_read_all, stage.state)
+        problems, details = judge(lines, public, needs)
+        problems += [f"not-json: {torn} lines"] if torn else []
+        if not problems or time.monotonic() > end:
+            break
+        await asyncio.sleep(0.2)
+    details["problems"] = problems[:20]
+    users = details["signedIn"]
+    tiers = ", ".join(f"{count} of {name}" for name, count in sorted(details["lines"].items()))
+    said = f"{tiers or 'no lines'}; {len(problems)} problems; {users} signed-in requests agree about their user"
+    said += f"; {details['answeredByEdge']} answered by the edge alone" if details["answeredByEdge"] else ""
+    return DrillResult(said, not problems and {"edge", public} <= set(details["lines"]), (), details)
+
+
+def judge(lines: list[dict[str, Any]], public: str, needs: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:
+    """What is wrong with the lines of a stage, and what was counted.
+
+    Each line by itself, all of them together, and tier against tier: a request that the edge passed on has one line in
+    `public`, and an answered RPC has one in the service that answered. What the edge answered itself (its line has a
+    code) and what its client gave up never has to reach the next tier: that is also what is left of requests in flight
+    in a process that a drill killed, so they are counted and listed.
+    """
+    problems = [f"{problem} in a line of `{line.get('service')}`" for line in lines for problem in line_problems(line)]
+    problems += traffic_problems(lines)
+    requests: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    served = Counter(str(line.get("service")) for line in lines if line.get("type") in REQUEST_TYPES)
+    for line in lines:
+        requests[str(line.get("requestId"))].append(line)
+    cut: list[str] = []
+    signed_in = 0
+    for request_id, found in requests.items():
+        tiers = Counter(line["service"] for line in found if line.get("type") in REQUEST_TYPES)
+        for edge in (line for line in found if line.get("service") == "edge"):
+            if tiers[public] == 0 and (edge.get("code") or edge.get("outcome") == "client_gone"):
+                cut.append(request_id)
+            elif tiers[public] != 1:
+                problems.append(f"tier: `{request_id}` has {tiers[public]} lines of `{public}`, expected 1")
+        if needs and set(needs) <= set(served):
+            problems += _rpc_problems(request_id, found, public, needs)
+        signed_in += any(line.get("userId") for line in found)
+        problems += _user_problems(request_id, found, public)
+    return problems, {
+        "lines": dict(served),
+        "signedIn": signed_in,
+        "answeredByEdge": len(cut),
+        "requestsCut": cut[:50],
+    }
+
+
+def _rpc_problems(request_id: str, found: list[Mapping[str, Any]], public: str, needs: tuple[str, ...]) -> list[str]:
+    """A call that failed may or may not have reached its service; every other one has a line there."""
+    hops = [line for line in found if line.get("service") == public]
+    called = sum(line.get("rpcCount", 0) for line in hops if line.get("type") in REQUEST_TYPES)
+    failed = sum(line.get("type") == "rpc_client" and line.get("outcome") != "ok" for line in hops)
+    answered = sum(line.get("type") == "rpc" and line.get("service") in needs for line in found)
+    if not any(line.get("type") in REQUEST_TYPES for line in hops) or called - failed <= answered <= called:
+        return []
+    return [f"tier: `{request_id}` made {called} RPCs, {failed} failed, and {answered} were answered"]
+
+
+def _user_problems(request_id: str, found: list[Mapping[str, Any]], public: str) -> list[str]:
+    """Whoever is signed in at the public service is so in every service behind it."""
+    user = next((line["userId"] for line in found if line.get("service") == public and line.get("userId")), None)
+    lost = [
+        line.get("service")
+        for line in found
+        if user is not None and line.get("type") == "rpc" and line.get("userId") != user
+    ]
+    return [f"user: `{request_id}` lost its user in `{name}`" for name in lost]
+
+
+def _read_all(state: str) -> tuple[list[dict[str, Any]], int]:
+    """Every line below `state`, and how many could not be read."""
+    lines: list[dict[str, Any]] = []
+    torn = 0
+    for folder in line_folders([state]):
+        for path in sorted(Path(folder).glob("*.jsonl")):
+            for raw in path.read_bytes().splitlines():
+                try:
+                    lines.append(dict(json.loads(raw)))
+                except (ValueError, TypeError):
+                    torn += 1
+    return lines, torn
 
 
 async def _recovery(stage: Stage) -> float | None:
