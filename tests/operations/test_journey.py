@@ -70,6 +70,25 @@ async def test_missing_form_missing_value_and_wrong_redirect_are_problems():
         assert said in walked.problem
 
 
+async def test_value_is_saved_from_the_text_and_else_from_the_location():
+    """A redirect has no text that says where it leads; a page that says it wins."""
+    browser = Scripted(
+        answer(303, location="http://there/q/8?new"),
+        answer(text="q/9", location="/q/10"),
+        answer(),
+        answer(302, "", location="/"),
+    )
+    steps = (
+        step("create", "POST", "/q", status=303, save={"new": "/q/([0-9]+)"}),
+        step("look", "GET", "/q/{new}", save={"other": "q/([0-9]+)"}),
+        step("again", "GET", "/q/{other}"),
+        step("lost", "GET", "/gone", status=302, save={"id": "/q/([0-9]+)"}),
+    )
+    walked = await walk(Journey("j", "", "anonymous", steps), browser)
+    assert [path for _, path, _ in browser.sent] == ["/q", "/q/8", "/q/9", "/gone"]
+    assert "nothing to save as `id`: no match for `/q/([0-9]+)` in the answer or its location `/`" in walked.problem
+
+
 async def test_connection_failure_is_a_problem_not_an_exception():
     """A refused connection is told like any other answer."""
     walked = await walk(

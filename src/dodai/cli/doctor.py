@@ -14,10 +14,10 @@ def command(session: Session) -> int:
     from dodai.wiring.machine import examine
 
     try:
-        state = session.project.state
+        state, major = session.project.state, session.project.policy.database.major
     except DodaiError:
-        state = None
-    rows = examine(state)
+        state, major = None, 0
+    rows = examine(state, major=major)
     lacking = [row for row in rows if row.verdict == "missing" and row.name in _NEEDED]
     if session.output.as_json:
         fields = ("name", "verdict", "seen", "needed_for", "fix")

