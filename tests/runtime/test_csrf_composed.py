@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import dodai.asgi
+from dodai.core.errors import DodaiError
 from dodai.runtime import RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
@@ -43,3 +45,10 @@ async def test_without_keys_the_layer_is_absent(config: Config, lines: Lines):
     app = dodai.asgi.wrap(APP, config=config())
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
         assert (await client.post("/answer/7")).text == "written"
+
+
+def test_a_manifest_without_keys_does_not_start_unprotected(config: Config):
+    """A secret that got lost stops the release; it never switches the protection off."""
+    with pytest.raises(DodaiError) as caught:
+        dodai.asgi.wrap(APP, config=config(sections={"csrf": {"mode": "both"}}))
+    assert caught.value.code.id == "DOD180"

@@ -15,8 +15,10 @@ from dodai.asgi.exchange import Exchange
 from dodai.asgi.reserved import reserve
 from dodai.asgi.route import router_of
 from dodai.asgi.types import App, Message, Receive, Scope, Send
+from dodai.core.errors import DodaiError
 from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
 from dodai.core.request import RequestContext, bind, unbind
+from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import protect
 from dodai.csrf.policy import CsrfPolicy
 from dodai.runtime import Runtime
@@ -216,8 +218,13 @@ class Layer:
 
 
 def _protected(app: App, router: App, runtime: Runtime, subject: Callable[..., Any] | None) -> App:
-    """`app` behind the CSRF layer when this service has keys for it; `router` is what knows the routes."""
+    """`app` behind the CSRF layer when this service has keys for it; `router` is what knows the routes.
+
+    Raises DOD180 without keys when there is a manifest: it promises protection, and to start would be a silent hole.
+    """
     config = runtime.config
+    if not config.csrf_keys and config.sections.get("csrf"):
+        raise DodaiError(KEYS_MALFORMED, "`DODAI_CSRF_KEYS` is not set", KEYS_MALFORMED.fix.en, exit_code=2)
     if not config.csrf_keys:
         return app
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
