@@ -68,7 +68,8 @@ class _Case:
         served = "" if self.must_fail else "the page as ever, or "
         return (
             f"{served}503 or 504 with the request id in the page within {self.bound_s:g} s, "
-            f"what does not need it serves on, at most {AMPLIFICATION:g} calls per request, serving again within {RECOVERY_S:g} s"
+            "what does not need it serves on, "
+            f"at most {AMPLIFICATION:g} calls per request, serving again within {RECOVERY_S:g} s"
         )
 
 
