@@ -10,7 +10,7 @@ import pytest
 from tests.operations.kill_world import STORIES, Killed, Matrix
 from tests.postgres_fixture import database, postgres  # noqa: F401
 
-STEP = {"first deploy": 4, "deploy": 1, "bad release": 1, "rollback": 4, "resume --undo": 3}
+STEP = {"first deploy": 6, "deploy": 1, "bad release": 1, "rollback": 8, "resume --undo": 4}
 """Every telling point of a deploy and of a failing one; of the others some. `benchmarks/kill_matrix.py` runs them all."""
 
 
