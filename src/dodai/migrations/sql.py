@@ -161,10 +161,18 @@ def words(text: str, limit: int = 12) -> tuple[str, ...]:
 
 def checksum(text: str) -> str:
     """sha256 over the tokens without comments and white space: it changes only when the meaning can have changed."""
-    digest = hashlib.sha256()
-    kept = (token.text for token in tokens(text) if token.kind not in ("space", "comment"))
-    digest.update("\x1f".join(kept).encode())
-    return digest.hexdigest()
+    if "/*" in text:
+        kept = [token.text for token in tokens(text) if token.kind not in ("space", "comment")]
+    else:
+        # Without block comments every token is one match, and an open quote reaches to the end of the text.
+        kept = []
+        for match in _TOKEN.finditer(text):
+            if match.lastgroup == "open":
+                kept.append(text[match.start() :])
+                break
+            if match.lastgroup not in ("space", "comment"):
+                kept.append(match.group())
+    return hashlib.sha256("\x1f".join(kept).encode()).hexdigest()
 
 
 def literal(value: str | float | bool | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
@@ -127,7 +128,7 @@ def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None
                 account.ran.append(runner.apply(migration))
             except StoppedError as stopped:
                 partly = not migration.transactional and _something_done(runner, migration)
-                failed = _with_partly(stopped.failed, partly=partly)
+                failed = replace(stopped.failed, partly=partly)
                 error = failed.error_for(account)
                 _write_down(runner, failed, error)
                 raise error from stopped.failed.error
@@ -138,13 +139,6 @@ def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None
                 _outcome(runner, "interrupted")
                 raise
     return account.ran
-
-
-def _with_partly(failed: Failed, *, partly: bool) -> Failed:
-    return Failed(
-        failed.migration, failed.direction, failed.index, failed.error, failed.lost, partly, failed.blockers,
-        failed.waited_s,
-    )  # fmt: skip
 
 
 def _something_done(runner: Runner, migration: Migration) -> bool:

@@ -102,7 +102,10 @@ def _listed(paths: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Where a run stopped. `index` counts statements from 0; `partly` is true when earlier ones stay in effect."""
+    """Where a run stopped. `index` counts statements from 0; `partly` is true when earlier ones stay in effect.
+
+    `opening` is how many characters were sent before the statement, which the server counts in its positions.
+    """
 
     migration: Migration
     direction: Direction
@@ -112,6 +115,7 @@ class Failed:
     partly: bool
     blockers: tuple[Blocker, ...] = ()
     waited_s: float = 0.0
+    opening: int = 0
 
     @property
     def statement(self) -> Statement | None:
@@ -124,7 +128,7 @@ class Failed:
         if self.statement is None:
             return 0
         position = getattr(getattr(self.error, "diag", None), "statement_position", None)
-        offset = int(position) - 1 if position else 0
+        offset = max(int(position) - 1 - self.opening, 0) if position else 0
         return self.statement.line + self.statement.sql.count("\n", 0, offset)
 
     @property

@@ -9,7 +9,7 @@ from datetime import date
 
 from dodai.migrations import codes, sql
 from dodai.migrations.goose_file.problem import FileError, Problem
-from dodai.migrations.goose_file.split import Split, split
+from dodai.migrations.goose_file.split import Split, split_both
 from dodai.migrations.migration import Accepted, Migration, Statement
 
 
@@ -21,7 +21,7 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise FileError(Problem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
-    both = [split(text, direction, path=path, environment=environment) for direction in ("up", "down")]
+    both = split_both(text, path=path, environment=environment)
     for part in both:
         for problem in disagreements(part, path):
             raise FileError(problem)
@@ -92,6 +92,8 @@ _EXPIRES = re.compile(r"\buntil\s+(\d{4}-\d{2}-\d{2})\b")
 
 def remarks(text: str, path: str) -> tuple[str, tuple[Accepted, ...]]:
     """`-- dodai: irreversible REASON` and `-- dodai: accept CODE REASON [until DATE]`; goose ignores both."""
+    if "dodai:" not in text:
+        return "", ()
     irreversible = ""
     accepted: list[Accepted] = []
     for remark in _REMARK.finditer(text):

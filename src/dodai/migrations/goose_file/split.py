@@ -20,9 +20,9 @@ _SECTION: dict[str, Direction] = {"Up": "up", "Down": "down"}
 
 @dataclass(slots=True)
 class _Splitter:
-    """One pass over the lines for one direction, as goose does it."""
+    """One pass over the lines for the `wanted` directions; goose makes one pass for each."""
 
-    direction: Direction
+    wanted: tuple[Direction, ...]
     path: str
     environment: Mapping[str, str]
     section: Direction | None = None
@@ -32,7 +32,7 @@ class _Splitter:
     buffer: list[str] = field(default_factory=list)
     first_line: int = 0
     block_line: int = 0
-    found: list[tuple[Statement, bool]] = field(default_factory=list)
+    found: list[tuple[Direction, Statement, bool]] = field(default_factory=list)
 
     def feed(self, number: int, line: str) -> None:
         stripped = line.strip()
@@ -96,7 +96,7 @@ class _Splitter:
     def _close(self, number: int, line: str) -> None:
         if self.section is None:
             self._refuse(number, line, "SQL before the `-- +goose Up` annotation")
-        if self.section != self.direction:
+        if self.section not in self.wanted:
             self.buffer.clear()
         elif self.block == "end":
             self._store(marked=True)
@@ -106,7 +106,7 @@ class _Splitter:
 
     def _store(self, *, marked: bool) -> None:
         text = "\n".join(self.buffer).strip()
-        self.found.append((Statement(text, self.first_line), marked))
+        self.found.append((self.section or "up", Statement(text, self.first_line), marked))
         self.buffer.clear()
 
     def _expanded(self, number: int, line: str) -> str:
@@ -153,15 +153,31 @@ class Split:
 
 def split(text: str, direction: Direction, *, path: str = "", environment: Mapping[str, str] | None = None) -> Split:
     """The statements that goose would send for `direction`; raises `FileError` where goose refuses the file."""
-    splitter = _Splitter(direction, path, environment or {})
+    return _of(_passed(text, (direction,), path, environment), direction)
+
+
+def split_both(text: str, *, path: str = "", environment: Mapping[str, str] | None = None) -> tuple[Split, Split]:
+    """Both ways of a file in one pass; raises `FileError` where goose refuses either."""
+    splitter = _passed(text, ("up", "down"), path, environment)
+    return _of(splitter, "up"), _of(splitter, "down")
+
+
+def _of(splitter: _Splitter, direction: Direction) -> Split:
+    found = [(statement, marked) for section, statement, marked in splitter.found if section == direction]
+    return Split(tuple(s for s, _ in found), tuple(m for _, m in found), splitter.transactional)
+
+
+def _passed(
+    text: str, wanted: tuple[Direction, ...], path: str, environment: Mapping[str, str] | None = None
+) -> _Splitter:
+    splitter = _Splitter(wanted, path, environment or {})
     for number, raw in enumerate(_lines(text), start=1):
         line = raw.removesuffix("\r")
-        if len(line) > LONGEST_LINE and len(line.encode()) >= LONGEST_LINE:
+        if len(line) * 4 > LONGEST_LINE and len(line.encode()) >= LONGEST_LINE:
             raise FileError(Problem(codes.FILE_SYNTAX, "a line longer than 4 MiB, goose cannot read it", path, number))
         splitter.feed(number, line)
     splitter.finish()
-    found = tuple(splitter.found)
-    return Split(tuple(s for s, _ in found), tuple(m for _, m in found), splitter.transactional)
+    return splitter
 
 
 def _lines(text: str) -> Iterator[str]:
