@@ -1,19 +1,18 @@
 """Rehearsals in a row, half of them while something else uses the processors: how many do not end as they should.
 
-Usage: python benchmarks/rehearsals.py [COUNT]
+Usage: python benchmarks/rehearsals.py [COUNT] [alone] [beside]
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from results import record
+from results import record, spread
 
 QUIZ = Path(__file__).parents[1] / "examples" / "quiz"
 DEADLINE_S = 300.0
@@ -44,9 +43,10 @@ def busy() -> subprocess.Popen[bytes]:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    rows = []
-    for name, load in (("alone", 0), (f"beside {os.cpu_count()} busy processes", os.cpu_count() or 1)):
-        results = []
+    chosen = sys.argv[2:] or ["alone", "beside"]
+    for name in chosen:
+        load = 0 if name == "alone" else os.cpu_count() or 1
+        results, averages = [], []
         for number in range(count // 2):
             others = [busy() for _ in range(load)]
             try:
@@ -55,14 +55,23 @@ def main() -> None:
                 for other in others:
                     other.kill()
                     other.wait()
+            averages.append(os.getloadavg()[0])
             print(f"{name} {number + 1}: {results[-1]}", flush=True)
-        seconds = [took for _, took, _ in results]
-        good = sum(outcome == "ok" for outcome, _, _ in results)
-        failed = sorted({drill for _, _, drills in results for drill in drills})
-        spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f}) s"
-        rows.append((name, str(len(results)), str(good), ", ".join(failed) or "none", spread))
-    head = ("rehearsals", "count", "ok", "drills that failed", "seconds")
-    record("rehearsals", "Rehearsals in a row", head, rows)
+        report(name, load, results, averages)
+
+
+def report(name: str, load: int, results: list[tuple[str, float, list[str]]], averages: list[float]) -> None:
+    good = sum(outcome == "ok" for outcome, _, _ in results)
+    failed = sorted({drill for _, _, drills in results for drill in drills})
+    row = (
+        f"{load} busy processes beside it" if load else "alone",
+        f"{good} of {len(results)}",
+        ", ".join(failed) or "none",
+        spread([seconds for _, seconds, _ in results], "s"),
+        spread(averages, ""),
+    )
+    head = ("rehearsals", "ok", "drills that failed", "seconds", "load average")
+    record(f"rehearsals-{name}", f"Rehearsals in a row, {name}", head, [row])
 
 
 if __name__ == "__main__":
