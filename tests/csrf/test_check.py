@@ -97,6 +97,20 @@ def test_route_rules(routes, expected):
             'reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-11-22"\n',
             ["DOD101", "DOD105"],
         ),
+        *(
+            (f'reason = "r"\nowner = "team"\ncontrol = "c"\nexpires = "{no_day}"\n', ["DOD101", "DOD105"])
+            for no_day in (
+                "never",
+                "31.12.2027",
+                "2026-9-1",
+                "2027/12/31",
+                "2027-13-01",
+                "99999",
+                " 2027-12-31",
+                "٢٠٢٧-12-31",
+            )
+        ),
+        ('reason = "r"\nowner = "team"\ncontrol = "c"\nexpires = "2027-02-31"\n', []),
         ('reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-11-23"\n', ["DOD116"]),
         ('reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-12-07"\n', ["DOD116"]),
         ('reason = "no cookies"\nowner = "team"\ncontrol = "signature"\nexpires = "2026-12-08"\n', []),

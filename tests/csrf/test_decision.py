@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.decision import (
+    OVERRIDES,
     Decision,
     Origins,
     configure_origins,
@@ -33,7 +34,7 @@ def judge(vector: dict[str, Any]) -> Decision:
     raw = [(name.encode(), value.encode("utf-8").decode("latin-1")) for name, value in vector["headers"]]
     if not vector["websocket"] and not is_unsafe(vector["method"], [(name, b"") for name, _ in raw]):
         return Decision(True, "safe")
-    if vector["exemption"]:
+    if vector["exemption"] and OVERRIDES.isdisjoint(name for name, _ in raw):
         return decide_exempt(holds=vector["exemption"] == "holds")
     provenance = judge_provenance(
         fetch_site=[value for name, value in raw if name == b"sec-fetch-site"],

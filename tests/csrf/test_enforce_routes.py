@@ -88,6 +88,16 @@ async def test_exemption_ends_with_its_last_day():
     assert (answer.status, answer.json["error"]["code"]) == (403, "DOD159")
 
 
+@pytest.mark.parametrize(
+    "name", ["x-http-method-override", "x-http-method", "x-method-override", "X-HTTP-Method-Override"]
+)
+async def test_exemption_does_not_hold_for_a_request_that_asks_for_another_method(name):
+    """Something inside may route `POST` with an override to a handler that is not exempt."""
+    app = routed(exemption=[EXEMPT])
+    assert (await call(app, "POST", "/webhooks/grade", [(name, "PUT")])).status == 403
+    assert (await call(app, "POST", "/webhooks/grade")).status == 200
+
+
 async def test_body_limit_of_one_route():
     """A limit holds for its route only; others keep the default."""
     app = routed(limit=[{"route": "POST /webhooks/grade", "size": 10}], exemption=[EXEMPT])

@@ -108,15 +108,28 @@ def test_token_outside_a_request_is_a_coded_error():
 
 
 async def test_token_after_the_response_began_is_a_coded_error():
-    """A cookie that can no longer be set would make the token worthless; the developer is told."""
+    """The cookie can no longer be set, nor the page kept out of shared caches; the developer is told, cookie or not."""
 
     async def late(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         csrf_token()
 
-    with pytest.raises(DodaiError) as caught:
-        await call(guarded(late), "GET", "/")
-    assert caught.value.code.id == "DOD182"
+    returning = await signed_on()
+    for headers in ([], returning.headers()):
+        with pytest.raises(DodaiError) as caught:
+            await call(guarded(late), "GET", "/", headers)
+        assert caught.value.code.id == "DOD182"
+
+
+async def test_refresh_with_a_subject_that_cannot_be_read_is_refused_not_a_500():
+    """What a client puts into a cookie may break the app's own callback; nothing of ours fails on it."""
+
+    def broken(scope):
+        raise KeyError("uid")
+
+    answer = await call(guarded(subject=broken), "GET", "/-/dodai/csrf")
+    assert (answer.status, answer.json["error"]["code"]) == (400, "DOD156")
+    assert (await call(guarded(subject=broken), "GET", "/-/dodai/csrf?script")).status == 200
 
 
 async def test_lifespan_passes_through():

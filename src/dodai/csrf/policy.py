@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as field_of
@@ -11,6 +12,7 @@ Mode = Literal["both", "either", "header", "report"]
 
 PROBE_PATH = "/-/dodai/probe"
 REFRESH_PATH = "/-/dodai/csrf"
+_DAY = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,13 @@ class Exemption:
     expires: str = ""
 
     def holds(self, today: str) -> bool:
-        """True while the exemption is in force on the ISO day `today`."""
-        return not self.expires or today <= self.expires
+        """True while the exemption is in force on the ISO day `today`; never with an `expires` that is no ISO day."""
+        return not self.expires or (self.has_day and today <= self.expires)
+
+    @property
+    def has_day(self) -> bool:
+        """Whether `expires` is a day: what is not (`31.12.2026`, `2026-9-1`) cannot be compared, so it never holds."""
+        return _DAY.fullmatch(self.expires) is not None
 
 
 @dataclass(frozen=True, slots=True)

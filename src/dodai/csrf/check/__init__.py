@@ -87,15 +87,16 @@ def pages_send_their_origin(table: FormTable) -> Iterator[Finding]:
 def no_exemption_is_over(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
     for row in _policy(manifest).exemptions:
         if not row.holds(table.today):
-            said = f"the exemption of `{row.route}` ended on `{row.expires}`"
+            ended = "ended on" if row.has_day else "does not hold, because no ISO day is"
+            said = f"the exemption of `{row.route}` {ended} `{row.expires}`"
             yield Finding(codes.EXEMPTION_EXPIRED, said, Place(manifest.path))
 
 
 @rule(codes.EXEMPTION_ENDS_SOON, needs=(Manifest, RouteTable))
 def no_exemption_ends_unnoticed(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
-    today = date.fromisoformat(table.today)
+    soon = (date.fromisoformat(table.today) + SOON).isoformat()
     for row in _policy(manifest).exemptions:
-        if row.expires and row.holds(table.today) and date.fromisoformat(row.expires) <= today + SOON:
+        if row.expires and row.holds(table.today) and row.expires <= soon:
             said = f"the exemption of `{row.route}` ends on `{row.expires}`"
             yield Finding(codes.EXEMPTION_ENDS_SOON, said, Place(manifest.path))
 

@@ -17,6 +17,7 @@ from dodai.core.request import RequestContext, current
 from dodai.csrf.body import SearchState
 from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, REQUEST_UNREADABLE
 from dodai.csrf.decision import (
+    OVERRIDES,
     Decision,
     Origins,
     Provenance,
@@ -38,6 +39,7 @@ Subject = Callable[[Mapping[str, Any]], object]
 
 TOO_LARGE = Decision(False, "body_too_large", BODY_TOO_LARGE, 413)
 LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 400)
+SUBJECT_UNREADABLE = Decision(False, "subject_unreadable", REQUEST_UNREADABLE, 400)
 
 
 PROBE_BYTES = 64 * 1024
@@ -101,9 +103,12 @@ class Gate:
         """Who sent a request, as far as tokens are concerned; nothing is read until it is asked for."""
         return Visitor(self, headers, scope)
 
-    def route(self, scope: Mapping[str, Any]) -> str | None:
-        """The route id of an unsafe request, asked of the framework's router only if an exemption or limit needs it."""
-        if self.match is None or not (self.policy.exemptions or self.policy.limits):
+    def route(self, scope: Mapping[str, Any], sent: Iterable[bytes] = ()) -> str | None:
+        """The route id of an unsafe request, asked of the framework's router only if an exemption or limit needs it.
+
+        None for a request whose headers (`sent`) ask for another method: something inside may route it elsewhere.
+        """
+        if self.match is None or not (self.policy.exemptions or self.policy.limits) or not OVERRIDES.isdisjoint(sent):
             return None
         return self.match(scope)
 
@@ -152,15 +157,13 @@ class Gate:
 
     def token(self, token: str, visitor: Visitor) -> TokenState:
         """What `token` is worth for this visitor, now; `unreadable` when the app's subject callback raises."""
-        try:
-            subject = visitor.subject
-        except Exception:  # noqa: BLE001 - the callback reads what a client sent; a fault in it must not become a 500
+        if not _has_subject(visitor):
             return "unreadable"
         return verify(
             self.ring,
             token,
             nonce=visitor.nonce,
-            subject=subject,
+            subject=visitor.subject,
             now_s=int(self.clock()),
             max_age_s=self.policy.max_age_s,
         )
@@ -176,12 +179,20 @@ class Gate:
         """True when a refusal must be answered; in mode `report` it is only noted."""
         return not decision.allow and self.policy.mode != "report"
 
-    def refresh_refusal(self, sent: Sent, peer: str, context: RequestContext | None) -> Decision | None:
-        """The refusal of a request for a fresh token that a page of another origin sent, also a trusted one."""
+    def refresh_refusal(
+        self, sent: Sent, peer: str, context: RequestContext | None, visitor: Visitor
+    ) -> Decision | None:
+        """The refusal of a request for a fresh token that a page of another origin sent, also a trusted one.
+
+        Or of one whose cookies the app's subject callback cannot read.
+        """
         provenance = self.provenance(sent, peer)
-        if provenance.state not in ("hostile", "trusted"):
+        if provenance.state in ("hostile", "trusted"):
+            decision = Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
+        elif _has_subject(visitor):
             return None
-        decision = Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
+        else:
+            decision = SUBJECT_UNREADABLE
         self.note(decision, context)
         return decision
 
@@ -210,6 +221,14 @@ class Gate:
             return forwarded[-1].rpartition(b",")[2].strip().decode("latin-1")
         hosts = sent.get(b"host", ())
         return hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+
+
+def _has_subject(visitor: Visitor) -> bool:
+    """False when the app's callback fails on what the client sent; that must not become a 500."""
+    try:
+        return visitor.subject is not None
+    except Exception:  # noqa: BLE001 - whatever the callback raises
+        return False
 
 
 def collect(headers: Headers) -> Sent:

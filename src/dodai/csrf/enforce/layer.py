@@ -78,7 +78,7 @@ class CsrfLayer:
     ) -> None:
         gate, sent = self.gate, collect(scope["headers"])
         probe = scope["path"] == PROBE_PATH
-        route = None if probe else gate.route(scope)
+        route = None if probe else gate.route(scope, sent)
         limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
         decision, complete = gate.length(sent, limit), False
         exempt = gate.exemption(route)
@@ -160,10 +160,11 @@ class CsrfLayer:
         """A fresh token for a page that was open for long, to pages of our own only; the script that asks for it."""
         context.route = REFRESH_PATH
         gate, sent = self.gate, collect(scope["headers"])
-        refusal = None if scope.get("query_string") == b"script" else gate.refresh_refusal(sent, _peer(scope), context)
+        script = scope.get("query_string") == b"script"
+        refusal = None if script else gate.refresh_refusal(sent, _peer(scope), context, visitor)
         if refusal is not None:
             found = answer.refused(gate.refusal(refusal, scope), context, sent)
-        elif scope.get("query_string") == b"script":
+        elif script:
             found = answer.script()
         else:
             found = answer.fresh_token(gate, visitor)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CookieState = Literal["unread", "absent", "good", "bad", "duplicated"]
 
-_SHARED_CACHES = frozenset({b"cdn-cache-control", b"surrogate-control", b"cloudflare-cdn-cache-control"})
+_SHARED_CACHES = frozenset({b"surrogate-control", b"x-accel-expires", b"edge-control"})
 
 
 class Visitor:
@@ -70,7 +70,12 @@ class Visitor:
         return self.rendered or self.changed
 
     def token(self) -> str:
-        """A new token for this visitor; sets the cookie if there is none. DOD182 when it is too late for that."""
+        """A new token for this visitor; sets the cookie if there is none.
+
+        DOD182 when the response has begun: too late for the cookie, and for keeping the page out of shared caches.
+        """
+        if self.started and not self.rendered:
+            raise _after_start("a token was rendered")
         nonce = self.nonce or self._renew(signed_in=bool(self.subject))
         self.rendered = True
         gate = self._gate
@@ -102,11 +107,7 @@ class Visitor:
 
     def _renew(self, *, signed_in: bool) -> bytes:
         if self.started:
-            raise DodaiError(
-                TOKEN_AFTER_START,
-                "the response had begun when the CSRF cookie had to be set",
-                "call `csrf_token()`, `login()` or `logout()` before the first byte of the response is sent",
-            )
+            raise _after_start("the CSRF cookie had to be set")
         self._nonce = new_nonce(self._gate.random(16), signed_in=signed_in)
         self.changed = True
         return self._nonce
@@ -141,12 +142,17 @@ def private(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
             directives += [part.strip() for part in value.split(b",") if part.strip()]
         elif lowered == b"vary":
             vary += [part.strip() for part in value.split(b",") if part.strip()]
-        elif lowered not in _SHARED_CACHES:
+        elif lowered not in _SHARED_CACHES and not lowered.endswith(b"cdn-cache-control"):
             kept.append((name, value))
-    words = {directive.lower().partition(b"=")[0] for directive in directives}
+    words = {directive.lower() for directive in directives}  # `private="set-cookie"` covers that header alone
     directives = [d for d in directives if d.lower().partition(b"=")[0] not in (b"public", b"s-maxage")]
     if not words & {b"private", b"no-store"}:
         directives.insert(0, b"private")
     if b"*" not in vary and b"cookie" not in (part.lower() for part in vary):
         vary.append(b"Cookie")
     return [*kept, (b"cache-control", b", ".join(directives)), (b"vary", b", ".join(vary))]
+
+
+def _after_start(what: str) -> DodaiError:
+    fix = "call `csrf_token()`, `login()` or `logout()` before the first byte of the response is sent"
+    return DodaiError(TOKEN_AFTER_START, f"the response had begun when {what}", fix)

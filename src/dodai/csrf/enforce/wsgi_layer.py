@@ -58,7 +58,7 @@ class CsrfWsgi:
     ) -> Iterable[bytes]:
         gate = self.gate
         probe = environ.get("PATH_INFO", "") == PROBE_PATH
-        route = None if probe else gate.route(environ)
+        route = None if probe else gate.route(environ, sent)
         limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
         stream = LimitedInput(environ, limit if gate.policy.mode != "report" else 1 << 62)
         exempt = gate.exemption(route)
@@ -118,7 +118,7 @@ class CsrfWsgi:
         context.route = REFRESH_PATH
         if environ.get("QUERY_STRING") == "script":
             return _send(environ, start_response, answer.script())
-        refusal = self.gate.refresh_refusal(sent, str(environ.get("REMOTE_ADDR", "")), context)
+        refusal = self.gate.refresh_refusal(sent, str(environ.get("REMOTE_ADDR", "")), context, visitor)
         if refusal is not None:
             return self._refuse(refusal, environ, start_response, sent, context)
         return _send(environ, start_response, answer.fresh_token(self.gate, visitor))
