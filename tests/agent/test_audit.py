@@ -116,6 +116,83 @@ def test_opaque_mount_is_unknown(tmp_path):
     assert table.summary.coverage < 1
 
 
+BESIDE = """
+from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Match
+from starlette.endpoints import HTTPEndpoint
+
+class Frontend:
+    async def __call__(self, scope, receive, send): await save(None)
+
+class Uploads(StaticFiles):
+    async def get_response(self, path, scope): return await save(None)
+
+class Everything(HTTPEndpoint):
+    async def dispatch(self): await save(None)
+    async def get(self, request): ...
+
+class Own(BaseRoute):
+    def matches(self, scope): return (Match.FULL if scope["path"] == "/" else Match.NONE, {})
+    async def handle(self, scope, receive, send): await save(None)
+
+class Dispatcher:
+    def __init__(self, app, admin): self.app, self.admin = app, admin
+    async def __call__(self, scope, receive, send):
+        chosen = self.admin if scope["path"].startswith("/admin") else self.app
+        await chosen(scope, receive, send)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("inner.routes.append(Mount('/gw', Frontend()))", {"* /gw/{path}": "unknown"}),
+        ("inner.routes.append(Mount('/up', Uploads(directory='.')))", {"* /up/{path}": "protected"}),
+        ("inner.routes.append(Mount('/files', StaticFiles(directory='.')))", {}),
+        (
+            "inner.routes.append(Route('/any', Everything))",
+            {f"{method} /any": "protected" for method in ("POST", "PUT", "PATCH", "DELETE")},
+        ),
+        ("inner.routes.insert(0, Own())", {"* /?": "unknown"}),
+        ("inner.router.default = Frontend()", {"* /{path}": "unknown"}),
+    ],
+)
+def test_what_hides_beside_the_routes_is_listed_and_never_executed(tmp_path, change, expected):
+    """Neither a class's name, nor a replaced dispatch or 404, nor a route class takes a handler out of the table."""
+    table = audit(tmp_path, STARLETTE + BESIDE + change + WRAPPED)
+    plain = {"POST /save", "PUT /items/{id}", "DELETE /items/{id}", "WEBSOCKET /ws"}
+    found = verdicts(table)
+    assert {route: verdict for route, verdict in found.items() if route not in plain} == expected
+    assert {found[route] for route in plain} == {"protected"}
+    assert not (tmp_path / "handler-ran").exists()
+
+
+def test_second_application_in_front_of_the_layer_is_unknown(tmp_path):
+    """A dispatcher that sends some paths past the protection: coverage is not 100 %."""
+    outside = "app = Dispatcher(app, Starlette(routes=[Route('/admin/x', save, methods=['POST'])]))\n"
+    table = audit(tmp_path, STARLETTE + BESIDE + WRAPPED + outside)
+    assert verdicts(table)["* /{path}"] == "unknown"
+    assert table.summary.coverage < 1
+    assert not (tmp_path / "handler-ran").exists()
+
+
+def test_route_whose_example_another_route_takes_is_unknown(tmp_path):
+    """The evidence of one handler is not that of another."""
+    source = STARLETTE + (
+        "from starlette.convertors import Convertor, register_url_convertor\n"
+        "class Kind(Convertor):\n    regex = 'x|y'\n    def convert(self, value): return value\n"
+        "    def to_string(self, value): return value\n"
+        "register_url_convertor('kind', Kind())\n"
+        "async def other(request): await save(request)\n"
+        "inner.routes.append(Route('/{k:kind}', save, methods=['POST']))\n"
+        "inner.routes.append(Route('/{name}', other, methods=['POST']))\n"
+    )
+    table = audit(tmp_path, source + WRAPPED)
+    found = {row.id: (row.verdict, row.evidence) for row in table.state_changing}
+    assert found["POST /{k}"][0] == "protected"
+    assert found["POST /{name}"] == ("unknown", "its example path was taken by `POST /{k}`: no request got to it")
+
+
 def test_check_inside_a_dependency_is_unknown_with_its_name(tmp_path):
     """FastAPI dependencies run with the handler: nothing can be proven about them from outside."""
     source = """
@@ -229,6 +306,16 @@ def test_application_that_cannot_be_listed_is_unknown_with_the_reason(tmp_path, 
         ("import socket\nsocket.create_connection(('192.0.2.1', 80), 1)\n", "does not let code connect"),
         ("import subprocess\nsubprocess.run(['true'])\n", "does not let code start processes"),
         ("import os\nos.system('true')\n", "does not let code start processes"),
+        (
+            "import socket\nsocket.socket(type=socket.SOCK_DGRAM).sendmsg([b''], [], 0, ('192.0.2.1', 9))\n",
+            "does not let code connect",
+        ),
+        ("import socket\nsocket.getaddrinfo('secret.example', 80)\n", "does not let code look up"),
+        ("import socket\nsocket.gethostbyname('secret.example')\n", "does not let code look up"),
+        (
+            "import multiprocessing\nmultiprocessing.get_context('spawn').Process(target=print).start()\n",
+            "does not let code start processes",
+        ),
     ],
 )
 def test_import_may_not_reach_other_machines_or_start_processes(tmp_path, source, reason):

@@ -139,3 +139,82 @@ def test_django_behind_dodai_is_protected(tmp_path, middleware):
     assert {by for _, by in found.values()} == {"dodai"}
     if middleware == "[]":
         assert found == dict.fromkeys(DJANGO_ROUTES, expected)
+
+
+ODD = """
+import functools
+from django.http import HttpResponse
+from django.views.decorators.http import require_http_methods
+
+def cors(methods):
+    def decorate(view):
+        @functools.wraps(view)
+        def inner(request):
+            answer = view(request)
+            answer["access-control-allow-methods"] = ",".join(methods)
+            return answer
+        return inner
+    return decorate
+
+class Own(View):
+    def dispatch(self, request): raise AssertionError("a handler ran")
+    def get(self, request): ...
+
+class Wider(View):
+    http_method_names = ["get"]
+    def get(self, request): ...
+    def post(self, request): raise AssertionError("a handler ran")
+
+def plain(request): raise AssertionError("a handler ran")
+
+urlpatterns = [
+    path("cors/", cors(["GET"])(plain)),
+    path("own/", Own.as_view()),
+    path("wider/", Wider.as_view(http_method_names=["get", "post"])),
+    path("safe/", require_http_methods(["GET"])(plain)),
+    re_path("^twin$", plain),
+    re_path("^twin", csrf_exempt(plain)),
+]
+"""
+
+
+def test_django_views_that_answer_more_than_they_say_are_listed(tmp_path):
+    """A decorator's list of words, an own `dispatch`, narrowed and widened methods: POST is never taken for absent."""
+    source = DJANGO % "['django.middleware.csrf.CsrfViewMiddleware']" + ODD
+    found = verdicts(audit(tmp_path, source, "site_"))
+    for path in ("/cors/", "/own/", "/wider/"):
+        assert found[f"POST {path}"] == ("protected", "django")
+    assert not any(route.endswith(" /safe/") for route in found)
+
+
+def test_django_patterns_that_differ_in_their_anchors_are_not_one_route(tmp_path):
+    """An exempt view behind `^twin` is not proven by the requests to `^twin$`."""
+    source = DJANGO % "['django.middleware.csrf.CsrfViewMiddleware']" + ODD
+    table = audit(tmp_path, source, "site_")
+    assert verdicts(table)["POST /twin"][0] == "unknown"
+    assert table.summary.coverage < 1
+
+
+MOUNTED = """
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+import dodai.wsgi
+other = Flask("other")
+other.add_url_rule("/drop", "drop", lambda: "", methods=["POST"])
+mounts = {"/admin": other, "/raw": lambda environ, start: []}
+"""
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "app = DispatcherMiddleware(dodai.wsgi.wrap(app), mounts)\n",
+        "app.wsgi_app = DispatcherMiddleware(dodai.wsgi.wrap(app), mounts)\n",
+        "app.wsgi_app = DispatcherMiddleware(app.wsgi_app, mounts)\napp.wsgi_app = dodai.wsgi.wrap(app)\n",
+        "app.wsgi_app = DispatcherMiddleware(app.wsgi_app, mounts)\napp = dodai.wsgi.wrap(app)\n",
+    ],
+)
+def test_mounts_of_a_dispatcher_are_unknown(tmp_path, wrapped):
+    """What is mounted beside the application is not in its URL map; unlisted is never covered."""
+    found = verdicts(audit(tmp_path, FLASK + MOUNTED + wrapped, "shop"))
+    assert (found["* /admin/{path}"][0], found["* /raw/{path}"][0]) == ("unknown", "unknown")
+    assert {found[route] for route in FLASK_ROUTES} == {("protected", "dodai")}

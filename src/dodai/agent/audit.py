@@ -28,8 +28,8 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     app = load(request["app"])
     signed_in = load(request["signIn"])() if request.get("signIn") else {}
     request = {**request, "sign_in": {str(name).lower(): str(value) for name, value in signed_in.items()}}
-    hits: list[str] = []
-    found = frameworks.plant(app, lambda route: hits.append(route.id))
+    hits: list[Any] = []
+    found = frameworks.plant(app, hits.append)
     cases = hostile_and_valid(app, request, frameworks.native_tokens(app, request["origin"]))
     rows = [_row(app, route, cases, hits, request) for route in found]
     return {
@@ -118,7 +118,7 @@ def _cookie_header(*cookies: str) -> list[tuple[str, str]]:
     return [("cookie", value)] if value else []
 
 
-def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[str], request: Mapping[str, Any]) -> dict[str, Any]:
+def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:
     row = {
         "method": route.method,
         "path": route.path,
@@ -131,7 +131,7 @@ def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[str], reques
         "guard": route.guard,
         "exemptBy": route.exempt_by,
     }
-    if route.method in SAFE:
+    if route.method in SAFE or (route.kind == "opaque" and not route.example):
         return row
     probes: dict[str, Any] = {}
     for name, case in cases.items():
@@ -141,7 +141,7 @@ def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[str], reques
     return row | {"probes": probes}
 
 
-def _probe(app: Any, route: Any, case: Case, hits: list[str], request: Mapping[str, Any]) -> dict[str, Any]:
+def _probe(app: Any, route: Any, case: Case, hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:
     headers, body = case
     if route.host:
         headers = [("host", _concrete(route.host)), *(pair for pair in headers if pair[0] != "host")]
@@ -151,9 +151,16 @@ def _probe(app: Any, route: Any, case: Case, hits: list[str], request: Mapping[s
         hits.clear()
         answer = drive.request(app, method, route.example or route.path, headers, body, _scheme(request))
         outcome = _outcome(answer, reached=bool(hits))
+        if hits and _handler(hits[-1]) != _handler(route):
+            outcome["other"] = hits[-1].id
         if outcome["reached"]:
             break
     return outcome
+
+
+def _handler(route: Any) -> tuple[Any, ...]:
+    """What tells the handlers of two routes apart, whatever their methods and paths are."""
+    return route.endpoint, route.source, route.line, route.exempt_by
 
 
 def _outcome(answer: Answer, *, reached: bool) -> dict[str, Any]:

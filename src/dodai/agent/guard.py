@@ -5,26 +5,41 @@ Not a sandbox: it stops an import from doing by accident what it does when the a
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 import sys
 from typing import Any
 
 _PROCESSES = frozenset(
     {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "pty.spawn"}
 )
+_SENDING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_NAMING = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
 
 
 def install() -> None:
-    """Refuse, from now on and for good, connections beyond this machine and new processes."""
+    """Refuse, from now on and for good, connections and name look-ups beyond this machine, and new processes."""
     sys.addaudithook(refuse)
+    with contextlib.suppress(ImportError):
+        import _posixsubprocess
+
+        # What `multiprocessing` starts its processes with; it raises no audit event.
+        _posixsubprocess.fork_exec = _no_process
+
+
+def _no_process(*_: Any) -> int:
+    raise PermissionError("the route audit does not let code start processes (`fork_exec`)")
 
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """Raise `PermissionError` for an audit event that is not allowed here."""
     if event in _PROCESSES:
         raise PermissionError(f"the route audit does not let code start processes (`{event}`)")
-    if event in ("socket.connect", "socket.sendto") and not is_local(arguments[1]):
+    if event in _SENDING and not is_local(arguments[1]):
         raise PermissionError(f"the route audit does not let code connect to `{arguments[1]}`")
+    if event in _NAMING and not is_known(arguments[0]):
+        raise PermissionError(f"the route audit does not let code look up `{arguments[0]}`")
 
 
 def is_local(address: Any) -> bool:
@@ -38,3 +53,14 @@ def is_local(address: Any) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_known(name: Any) -> bool:
+    """True for addresses and for names of this machine, which no server has to be asked for."""
+    text = name.decode("latin-1") if isinstance(name, bytes) else str(name or "")
+    if text in ("", "localhost", socket.gethostname()):
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(text.partition("%")[0])
+        return True
+    return False

@@ -14,6 +14,7 @@ RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
 
 HOSTILE = ("missing", "tampered", "foreign", "expired", "cross_site")
 _HOSTILE_BY_MODE: Mapping[str, tuple[str, ...]] = {"either": ("cross_site",), "header": ("cross_site",)}
+_WORST: tuple[RouteVerdict, ...] = ("unprotected", "unknown", "protected", "exempt", "safe")
 _SIGN_IN = frozenset({301, 302, 303, 307, 308, 401, 403})
 
 
@@ -159,8 +160,11 @@ def _judge_valid(
     valid = [probes[name] for name in ("valid", "valid_header") if name in probes]
     if not valid:
         return "unknown", refuser, f"{seen}; no valid request could be made to compare with"
-    if any(probe["reached"] for probe in valid):
+    reached = [probe for probe in valid if probe["reached"]]
+    if any(not probe.get("other") for probe in reached):
         return "protected", refuser, f"{seen}, valid reached the handler"
+    if reached:
+        return "unknown", refuser, f"its example path was taken by `{reached[0]['other']}`: no request got to it"
     last = valid[-1]
     if last["by"]:
         return "unknown", refuser, f"{seen}, but a valid request was refused as well"
@@ -199,10 +203,15 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
 
 
 def _once(rows: Iterable[RouteRow]) -> list[RouteRow]:
-    """The first row of each id: the router never gets to a second route of the same method and path."""
+    """One row of each id: the router never gets to a second route of the same method and path.
+
+    Except in Django, where two patterns can differ in their anchors alone: there the worse verdict counts.
+    """
     first: dict[str, RouteRow] = {}
     for row in rows:
-        first.setdefault(row.id, row)
+        known = first.setdefault(row.id, row)
+        if row.framework == "django" and _WORST.index(row.verdict) < _WORST.index(known.verdict):
+            first[row.id] = row
     return list(first.values())
 
 

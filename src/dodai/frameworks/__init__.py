@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from .route import Route, top_modules, unwrap
+from .route import Route, beside, top_modules, unwrap, where
 
 NAMES = ("fastapi", "starlette", "litestar", "django", "flask")
 """In the order in which they are tried: FastAPI is a Starlette."""
@@ -24,7 +24,7 @@ def recognise(app: Any) -> str | None:
 
 def routes(app: Any) -> tuple[Route, ...]:
     """Every (method, path) of `app`, safe ones too; raises `LookupError` when the framework is not known."""
-    return tuple(_module(app).routes(unwrap(app)))
+    return (*_module(app).routes(unwrap(app)), *(_beside_row(*pair) for pair in beside(app)))
 
 
 def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
@@ -32,7 +32,11 @@ def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
 
     Middleware and hooks of the framework stay. For the agent only: the app cannot be used for anything else afterwards.
     """
-    return tuple(_module(app).plant(unwrap(app), hit))
+    others = beside(app)
+    for _, other in others:
+        if recognise(other) is not None:
+            _module(other).plant(unwrap(other), hit)
+    return (*_module(app).plant(unwrap(app), hit), *(_beside_row(*pair) for pair in others))
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
@@ -67,6 +71,11 @@ def route_label(scope: Mapping[str, Any]) -> str | None:
     if "route" in scope:
         return import_module(f"{__name__}.starlette").route_label(scope)  # type: ignore[no-any-return]
     return None
+
+
+def _beside_row(prefix: str, other: Any) -> Route:
+    name, source, line = where(unwrap(other))
+    return Route("*", prefix + "/{path}", recognise(other) or "unknown", "opaque", name, source, line)
 
 
 def _module(app: Any) -> Any:

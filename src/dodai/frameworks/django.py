@@ -39,7 +39,10 @@ def match(app: Any, scope: Mapping[str, Any]) -> str | None:
     path = scope.get("PATH_INFO", scope.get("path", ""))
     method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
     found = sys.modules["django.urls"].resolve(path)
-    return f"{method} /{_clean(found.route)}"
+    template = _clean(found.route)
+    if template in _ambiguous(sys.modules["django.urls"].get_resolver()):
+        raise LookupError(f"several patterns are called `{template}`")
+    return f"{method} /{template}"
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
@@ -56,6 +59,14 @@ def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
         "header": settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").lower(),
         "other": _OTHER,
     }
+
+
+@functools.lru_cache(maxsize=8)
+def _ambiguous(resolver: Any) -> frozenset[str]:
+    """Templates that several patterns have once anchors are left away, such as `^hook$` and `^hook`."""
+    patterns = {id(pattern): route.path.removeprefix("/") for route, pattern in _walk(resolver.url_patterns, "/", "/")}
+    seen = list(patterns.values())
+    return frozenset(path for path in seen if seen.count(path) > 1)
 
 
 def _walk_root() -> Iterator[tuple[Route, Any]]:
@@ -88,16 +99,26 @@ def _methods(callback: Any, handler: Any) -> list[str]:
     actions = getattr(callback, "actions", None)
     if isinstance(actions, Mapping):
         return sorted(method.upper() for method in actions)
-    names = getattr(handler, "http_method_names", None)
+    given = getattr(callback, "view_initkwargs", None) or {}
+    names = given.get("http_method_names") or getattr(handler, "http_method_names", None)
     if names is not None:
+        if not _is_own(getattr(handler, "dispatch", None)):
+            return []  # the application's own dispatch may answer whatever it likes
         return sorted(name.upper() for name in names if hasattr(handler, name) and name != "options")
     while callback is not None:
-        for cell in getattr(callback, "__closure__", None) or ():
+        # Other decorators have lists of words, too: roles, or the methods of a CORS header.
+        by_django = getattr(callback, "__globals__", {}).get("__name__") == "django.views.decorators.http"
+        for cell in (getattr(callback, "__closure__", None) or ()) if by_django else ():
             listed = cell.cell_contents
             if isinstance(listed, (list, tuple)) and listed and all(isinstance(m, str) and m.isupper() for m in listed):
                 return sorted(listed)
         callback = getattr(callback, "__wrapped__", None)
     return []
+
+
+def _is_own(value: Any) -> bool:
+    """True for what Django or its REST framework defines."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] in ("django", "rest_framework")
 
 
 def _clean(pattern: str) -> str:

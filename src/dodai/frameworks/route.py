@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ Kind = Literal["handler", "any", "websocket", "opaque"]
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 _MAX_WRAPPERS = 50
+_LAYER_NAMES = ("app", "application", "wsgi_app", "_inner", "__wrapped__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,40 @@ def unwrap(app: Any) -> Any:
     for _ in range(_MAX_WRAPPERS):
         if _is_framework(app):
             return app
-        inner = getattr(app, "app", None) or getattr(app, "application", None) or getattr(app, "wsgi_app", None)
-        inner = inner or getattr(app, "__wrapped__", None)
+        inner = _inner(app)
         if inner is None or inner is app:
             return app
         app = inner
     return app
+
+
+def beside(app: Any) -> list[tuple[str, Any]]:
+    """(path prefix, application) of others that the layers around `app` can call: a dispatcher's mounts, say.
+
+    Only what is certainly an application: one of a known framework, or what stands in `mounts` under a path.
+    """
+    inside = unwrap(app)
+    found: dict[int, tuple[str, Any]] = {}
+    layers, seen = [app], {id(None)}
+    while layers and len(seen) < _MAX_WRAPPERS:
+        layer = layers.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        values = dict(getattr(layer, "__dict__", {}))
+        if layer is not inside:
+            found |= {id(other): (prefix, other) for prefix, other in _others(values, inside)}
+        # Flask is wrapped from within: `app.wsgi_app = Dispatcher(app.wsgi_app, ...)`
+        layers += [values.get(name) for name in (_LAYER_NAMES if layer is not inside else ("wsgi_app",))]
+    return list(found.values())
+
+
+def _others(values: dict[str, Any], inside: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        for key, other in value.items() if isinstance(value, dict) else (("", value),):
+            is_app = _is_framework(unwrap(other)) or (name == "mounts" and callable(other))
+            if is_app and unwrap(other) is not inside:
+                yield key.rstrip("/") if isinstance(key, str) and key.startswith("/") else "", other
 
 
 def top_modules(value: Any) -> set[str]:
@@ -81,6 +111,11 @@ def looks_like_guard(*values: Any) -> str:
         if "csrf" in name.lower() or "csrf" in str(getattr(value, "__module__", "")).lower():
             return f"{getattr(value, '__module__', '')}.{name}".strip(".")
     return ""
+
+
+def _inner(app: Any) -> Any:
+    inner = getattr(app, "app", None) or getattr(app, "application", None) or getattr(app, "wsgi_app", None)
+    return inner or getattr(app, "__wrapped__", None)
 
 
 def _is_framework(app: Any) -> bool:

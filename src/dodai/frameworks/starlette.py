@@ -15,12 +15,12 @@ _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-3
 
 def routes(app: Any, framework: str = "starlette") -> list[Route]:
     """Every (method, path) below `app`."""
-    return [route for route, _ in _walk(app.routes, framework)]
+    return [route for route, _ in _walk_app(app, framework)]
 
 
 def plant(app: Any, hit: Callable[[Route], None], framework: str = "starlette") -> list[Route]:
     """The same, with every handler replaced; middleware around a single route or mount stays."""
-    found = list(_walk(app.routes, framework))
+    found = list(_walk_app(app, framework))
     replaced: set[int] = set()
     for route, holder in found:
         if id(holder) not in replaced:
@@ -62,6 +62,29 @@ def flatten(entries: Iterable[Any]) -> Iterator[Any]:
             yield entry
 
 
+class _Default:
+    """What a router calls when no route matches, where the application has replaced the framework's 404."""
+
+    def __init__(self, router: Any) -> None:
+        self._router = router
+
+    @property
+    def app(self) -> Any:
+        return self._router.default
+
+    @app.setter
+    def app(self, value: Any) -> None:
+        self._router.default = value
+
+
+def _walk_app(app: Any, framework: str, prefix: str = "", host: str = "", at: str = "") -> Iterator[tuple[Route, Any]]:
+    yield from _walk(app.routes, framework, prefix, host, at)
+    router = getattr(app, "router", app)
+    default = getattr(router, "default", None)
+    if default is not None and getattr(default, "__self__", None) is not router:
+        yield from _inside(_Default(router), framework, prefix, host, at)
+
+
 def _walk(
     entries: Iterable[Any], framework: str, prefix: str = "", host: str = "", at: str = ""
 ) -> Iterator[tuple[Route, Any]]:
@@ -85,7 +108,7 @@ def _walk(
 def _handlers(entry: Any, framework: str, path: str, example: str, host: str) -> Iterator[tuple[Route, Any]]:
     kind: Kind = "handler"
     methods = entry.methods
-    if methods is None and hasattr(entry.endpoint, "dispatch"):
+    if methods is None and _is_own(getattr(entry.endpoint, "dispatch", None)):
         methods = [name for name in _ENDPOINT_METHODS if hasattr(entry.endpoint, name.lower())]
     elif methods is None:
         kind, methods = "any", ("GET", *UNSAFE)
@@ -97,9 +120,11 @@ def _inside(entry: Any, framework: str, prefix: str, host: str, at: str) -> Iter
     inner = unwrap(entry.app)
     children = getattr(inner, "routes", None)
     if isinstance(children, (list, tuple)):
-        yield from _walk(children, framework, prefix, host, at)
+        yield from _walk_app(inner, framework, prefix, host, at)
     elif not _serves_files(inner):
-        yield _route("*", prefix + "/{path}", framework, "opaque", inner, host, at + "/x"), entry
+        # A file server that answers in its own way is one handler for all below it, so that it can be probed.
+        kind: Kind = "any" if _file_server(inner) else "opaque"
+        yield _route("*", prefix + "/{path}", framework, kind, inner, host, at + "/x"), entry
 
 
 def _route(method: str, path: str, framework: str, kind: Kind, entry: Any, host: str, example: str) -> Route:
@@ -137,7 +162,22 @@ def _is_mount(entry: Any) -> bool:
 
 
 def _serves_files(value: Any) -> bool:
-    return any("StaticFiles" in base.__name__ or "Frontend" in base.__name__ for base in type(value).__mro__)
+    """True for the framework's own file servers, which answer GET and HEAD only; a name alone proves nothing."""
+    server = _file_server(value)
+    if server is None:
+        return False
+    own = type(value).__mro__[: type(value).__mro__.index(server)]
+    return not any(name in vars(base) for base in own for name in ("__call__", "get_response"))
+
+
+def _file_server(value: Any) -> type | None:
+    named = (base for base in type(value).__mro__ if "StaticFiles" in base.__name__ or "Frontend" in base.__name__)
+    return next((base for base in named if _is_own(base)), None)
+
+
+def _is_own(value: Any) -> bool:
+    """True for what the framework itself defines."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] in ("starlette", "fastapi")
 
 
 def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str) -> str | None:
@@ -182,6 +222,8 @@ def _tripwire(route: Route, hit: Callable[[Route], None]) -> Any:
 
 def _replace(holder: Any, tripwire: Any) -> None:
     """Put `tripwire` in place of the innermost application, so that middleware of one route still runs."""
+    if not hasattr(holder, "app"):
+        holder.handle = tripwire  # a route class of the application's own, which the router calls like this
     current = getattr(holder, "app", None)
     while current is not None and not isinstance(current, type) and hasattr(current, "app"):
         holder, current = current, current.app
