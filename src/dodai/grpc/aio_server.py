@@ -117,7 +117,7 @@ async def _ended(served: Served, servicer: Any, error: BaseException) -> None:
 def _keep_ours(servicer: Any, served: Served) -> None:
     """Add our trailing metadata again if the handler set its own."""
     own = servicer.trailing_metadata() or ()
-    if not any(name == "x-request-id" for name, _ in own):
+    if not own or own[0] != ("x-request-id", served.context.request_id):
         servicer.set_trailing_metadata([*own, *reply_metadata(served.runtime, served.context)])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dodai.core.line import UNMATCHED
-from dodai.core.request import RequestContext, format_traceparent
+from dodai.core.request import RequestContext
 from dodai.runtime import Runtime
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
 
@@ -19,47 +19,55 @@ def outgoing(
     runtime: Runtime, context: RequestContext, audience: str, span_id: str, given: Iterable[tuple[str, Any]] | None
 ) -> Pairs:
     """The metadata of a call: the application's own, then ids, user and proof; ours cannot be overridden."""
-    pairs: Pairs = [pair for pair in given or () if pair[0] not in _OURS]
-    pairs.append(("x-request-id", context.request_id))
-    pairs.append(("traceparent", format_traceparent(context.trace_id, span_id, context.trace_flags)))
+    pairs: Pairs = [
+        ("x-request-id", context.request_id),
+        ("traceparent", f"00-{context.trace_id}-{span_id}-{context.trace_flags}"),
+        *runtime.identity_headers(context, audience),
+    ]
     if context.trace_state:
         pairs.append(("tracestate", context.trace_state))
-    pairs += runtime.identity_headers(context, audience)
-    return pairs
+    return [*(pair for pair in given if pair[0] not in _OURS), *pairs] if given else pairs
 
 
 def incoming(runtime: Runtime, metadata: Iterable[tuple[str, Any]] | None, remaining_s: float | None) -> RequestContext:
     """The context of an RPC; ids and user count only with a valid proof, else they are minted and claimed."""
-    found: dict[str, bytes] = {}
-    for name, value in metadata or ():
-        if name in _OURS:
-            found[name] = value.encode("latin-1", "replace") if isinstance(value, str) else value
-    user = decode_user(found[USER_HEADER].decode("latin-1")) if USER_HEADER in found else ""
-    request_id = found.get("x-request-id")
-    proof = found.get(PROOF_HEADER)
-    proved = runtime.proved(proof.decode("latin-1") if proof else None, request_id, user)
-    context = runtime.open(
-        trusted=proved,
-        request_id=request_id,
-        traceparent=found.get("traceparent"),
-        tracestate=found.get("tracestate"),
-        attempt=found.get("x-attempt"),
-    )
-    if user and proved:
-        context.user_id = user
-    elif user:
-        context.user_claimed = user
+    found: dict[str, Any] = dict(metadata or ())
+    context = runtime.fresh() if _OURS.isdisjoint(found) else _named(runtime, found)
     if remaining_s is not None:
         context.deadline = time.monotonic() + remaining_s
     return context
 
 
-def reply_metadata(runtime: Runtime, context: RequestContext) -> Pairs:
+def _named(runtime: Runtime, found: dict[str, Any]) -> RequestContext:
+    """The context of an RPC that brings an id, a trace or a user."""
+    claimed, proof = found.get(USER_HEADER), found.get(PROOF_HEADER)
+    user = decode_user(claimed) if claimed is not None else ""
+    request_id = _bytes(found.get("x-request-id"))
+    proved = proof is not None and runtime.proved(proof, request_id, user)
+    context = runtime.open(
+        trusted=proved,
+        request_id=request_id,
+        traceparent=_bytes(found.get("traceparent")),
+        tracestate=_bytes(found.get("tracestate")),
+        attempt=_bytes(found.get("x-attempt")),
+    )
+    if user and proved:
+        context.user_id = user
+    elif user:
+        context.user_claimed = user
+    return context
+
+
+def _bytes(value: Any) -> bytes | None:
+    """A value of ours, which are all text: names that gRPC sends as bytes end in `-bin`."""
+    return None if value is None else value.encode("latin-1", "replace")
+
+
+def reply_metadata(runtime: Runtime, context: RequestContext) -> tuple[tuple[str, str], ...]:
     """Trailing metadata of every reply: the request id, and the release that answered."""
-    pairs: Pairs = [("x-request-id", context.request_id)]
-    if runtime.config.release:
-        pairs.append(("x-release", runtime.config.release))
-    return pairs
+    release = runtime.config.release
+    own = ("x-request-id", context.request_id)
+    return (own, ("x-release", release)) if release else (own,)
 
 
 def rpc_name(method: str | bytes) -> str:

@@ -48,13 +48,13 @@ class Served:
         self.written = True
         outcome: Outcome = rpc_outcome(status)
         seconds = perf_counter() - self.started
-        line = self.runtime.line(self.context, "rpc", status=status, outcome=outcome, latency_s=seconds)
+        line: dict[str, Any] = {"status": status}
         if self.known:
             line["rpc"] = rpc_name(self.method)
         else:
             line["rpc"] = UNMATCHED
             line["path"] = redact(self.method)[:128]
-        self.runtime.write_request(line, self.context)
+        self.runtime.write_served(self.context, "rpc", outcome, seconds, line)
 
     def cancelled_status(self, servicer_context: Any) -> str:
         """Which of the two cancellations it was: the deadline's, or the caller's."""

@@ -19,6 +19,7 @@ _MIN_KEY_BYTES = 16
 _MAX_USER_CHARS = 128
 _DOMAIN = b"dodai identity v1"
 _SIZED_DOMAIN = len(_DOMAIN).to_bytes(4, "big") + _DOMAIN
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,16}\Z")
 _PROOF = re.compile(r"p1\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})\Z")
 
@@ -108,11 +109,20 @@ def checked_user(user_id: object) -> str | None:
 
 
 def _mac(ring: KeyRing, index: int, audience: str, request_id: str, user_id: str, expiry: str) -> str:
-    message = _SIZED_DOMAIN
-    for text in (audience, request_id, user_id, expiry):
-        part = text.encode("utf-8", "surrogatepass")
-        message += len(part).to_bytes(4, "big") + part
-    return base64.urlsafe_b64encode(ring.mac(index, message)).rstrip(b"=").decode()
+    to, request, user = audience.encode(), request_id.encode(), user_id.encode("utf-8", "surrogatepass")
+    sizes = len(to).to_bytes(4, "big"), len(request).to_bytes(4, "big"), len(user).to_bytes(4, "big")
+    message = b"%b%b%b%b%b%b%b\0\0\0%c%b" % (
+        _SIZED_DOMAIN,
+        sizes[0],
+        to,
+        sizes[1],
+        request,
+        sizes[2],
+        user,
+        len(expiry),
+        expiry.encode(),
+    )
+    return binascii.b2a_base64(ring.mac(index, message), newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def _pad(key: bytes, value: int) -> bytes:

@@ -56,6 +56,8 @@ class Guard:
 
     def enter(self) -> None:
         """Begin a call; raises `DependencyUnavailableError` while the breaker is open."""
+        if not self.breaker_failures and self.retry_budget <= 0.0:
+            return
         with self._lock:
             self._retries = min(_MAX_SAVED_RETRIES, self._retries + self.retry_budget)
             if not self.breaker_failures or self._failures < self.breaker_failures:
@@ -67,7 +69,7 @@ class Guard:
 
     def leave(self, *, failed: bool | None) -> None:
         """End a call that `enter` let through; None when it was given up, which says nothing about the dependency."""
-        if failed is None:
+        if failed is None or not self.breaker_failures:
             return
         with self._lock:
             if not failed:
