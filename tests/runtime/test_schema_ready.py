@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,8 +17,10 @@ from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.run import Target, required_ids, up
+from dodai.operations.ports import Fault
+from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.postgres.connection import connect
-from dodai.psycopg import schema_ready, schema_ready_sync
+from dodai.psycopg import AsyncConnection, schema_ready, schema_ready_sync
 from dodai.runtime import Runtime, RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
@@ -104,6 +107,27 @@ async def test_database_that_does_not_answer_is_not_ready_and_raises_nothing(req
     assert not said
     assert re.fullmatch(r"DOD255 [a-z-]+: the database could not be asked \([\w.]*Timeout\w*\)", said.detail)
     assert said.missing == (FIRST,)
+
+
+async def test_database_that_went_silent_is_given_up(database: str, target, require):  # noqa: F811
+    """A half-open connection costs the time that was given, whether or not the pool knows of it."""
+    require()
+    up(target)
+    address = psycopg.conninfo.conninfo_to_dict(database)
+    host, port = str(address["host"]), int(address["port"])
+    proxy = FaultProxy("database")
+    await proxy.listen()
+    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+    through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
+    try:
+        connection = await AsyncConnection.connect(through)
+        await proxy.stand(Fault(mode="half_open"))
+        async with asyncio.timeout(5.0):
+            said = await schema_ready(connection, timeout_s=0.2)
+        assert (said.ready, said.missing) == (False, (FIRST,))
+        assert connection.closed
+    finally:
+        await proxy.close()
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
