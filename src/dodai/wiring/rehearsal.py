@@ -89,7 +89,8 @@ class LocalStage:
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         if changes := options.get("secrets"):
             await asyncio.to_thread(change_secrets, self.environment.settings, changes)
-        return await run_deploy(self.environment, release, sink=options.get("sink"))
+        kind = options.get("kind", "deploy")
+        return await run_deploy(self.environment, release, kind=kind, sink=options.get("sink"))
 
 
 def change_secrets(settings: LocalSettings, changes: Mapping[str, Callable[[str], str]]) -> None:
@@ -103,9 +104,11 @@ def change_secrets(settings: LocalSettings, changes: Mapping[str, Callable[[str]
     partial.replace(settings.file)
 
 
-async def run_deploy(environment: LocalEnvironment, release: str, *, sink: Sink | None = None) -> Outcome:
-    """How deploying `release` ended, with the environment's own journal and lease."""
-    request = await environment.request("deploy", release)
+async def run_deploy(
+    environment: LocalEnvironment, release: str, *, kind: str = "deploy", sink: Sink | None = None
+) -> Outcome:
+    """How bringing `release` into service (or going back to it) ended, with the environment's own journal and lease."""
+    request = await environment.request(kind, release)
     with environment.journal() as journal:
         return await execute(environment.build(request), journal, environment.lease(request), sink=sink)
 
