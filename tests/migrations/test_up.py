@@ -64,6 +64,20 @@ def test_a_failing_file_is_rolled_back_whole_and_the_error_says_what_was_done(ma
     ).fetchall() == [("3", 2, "22P02")]
 
 
+def test_an_error_position_counts_from_the_statement_not_from_what_is_sent_with_it(make_target: Make):
+    """The first statement of a file travels with the opening of its transaction."""
+    error = refused(make_target({"1_a.sql": up("CREATE TABLE a (\n  b int,\n  c nothing\n);")}))
+    assert "1_a.sql:4, statement 1" in error.message
+
+
+def test_settings_of_one_file_do_not_change_how_the_next_is_read(make_target: Make, conn: Connection):
+    """`standard_conforming_strings = off` would make a backslash of the next file an escape."""
+    head = "SET standard_conforming_strings = off; SET search_path = pg_temp;"
+    body = r"CREATE TABLE b AS SELECT 'a\'::text AS t;"
+    run.up(make_target({"1_a.sql": up(head), "2_b.sql": up(body)}))
+    assert conn.execute("SELECT t FROM public.b").fetchone()[0] == "a" + chr(92)
+
+
 def test_nothing_is_run_when_one_file_cannot_be_read(make_target: Make, conn: Connection):
     """All files are read before any is run."""
     assert refused(make_target({**TWO, "3_x.sql": "SELECT 1;\n"})).code.id == "DOD200"

@@ -22,15 +22,30 @@ _FORMATS = ("text", "json", "github", "sarif")
 @click.option("--fast", is_flag=True, help="Read files only: run nothing, execute no code of the repository.")
 @click.option("--base", metavar="REF", default="", help="The branch that new files are compared with.")
 @click.option("--all", "everything", is_flag=True, help="Judge every migration, not only those new against the base.")
+@click.option("--target", metavar="ENV", default="", help="Judge what runs there too: its schema against the files.")
+@click.option("--fix", is_flag=True, help="First rewrite what can be put right without a choice; says which files.")
 def command(
-    session: Session, areas: tuple[str, ...], output_format: str, fast: bool, base: str, everything: bool
+    session: Session,
+    areas: tuple[str, ...],
+    output_format: str,
+    fast: bool,
+    base: str,
+    everything: bool,
+    target: str,
+    fix: bool,
 ) -> int:
     from dodai.wiring.facts import check
 
+    if fast and target:
+        raise click.UsageError("`--fast` reads files only, `--target` asks what runs: use one of them")
     began = time.monotonic()
-    cost: Cost = "static" if fast else "local"
+    if fix:
+        _mend(session, areas)
+    cost: Cost = "static" if fast else "live" if target else "local"
     today = datetime.now(UTC).date()
-    report = check(session.manifest_path, areas=areas, cost=cost, base=base, everything=everything, today=today)
+    report = check(
+        session.manifest_path, areas=areas, cost=cost, base=base, everything=everything, today=today, target=target
+    )
     seconds = time.monotonic() - began
     if session.output.as_json or output_format == "json":
         session.output.data("dodai.check/1", report_as_json(report, seconds))
@@ -45,6 +60,16 @@ def command(
     else:
         print_report(session, report, seconds)
     return 0 if report.ok else 1
+
+
+def _mend(session: Session, areas: tuple[str, ...]) -> None:
+    from dodai.wiring.facts import mend
+
+    written = mend(session.manifest_path) if not areas or "migrations" in areas else ()
+    for path in written:
+        session.output.say(f"wrote: {path}")
+    if not written:
+        session.output.say("nothing to write: what is left needs a person")
 
 
 def _unknown(report: Report) -> list[tuple[Rule, str]]:

@@ -18,7 +18,7 @@ from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
 from dodai.operations.check import Proofs
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.migrations import policy_of
+from dodai.wiring.migrations import policy_of, reader_of, target_at
 from dodai.wiring.shadow import shadow_server
 
 
@@ -35,13 +35,15 @@ def history(gathering: Gathering) -> Any:
         today=gathering.today,
         base=gathering.base,
         everything=gathering.everything,
+        reader=_reader(gathering),
     )
 
 
 def base_history(gathering: Gathering) -> Any:
     """The migration files beside those of the branch they go to."""
     policy = _migrations_policy(gathering)
-    return migrations.gather_base(gathering.root, policy, gathering.fact(migrations.History), base=gathering.base)
+    seen = gathering.fact(migrations.History)
+    return migrations.gather_base(gathering.root, policy, seen, base=gathering.base, reader=_reader(gathering))
 
 
 def shadow_run(gathering: Gathering) -> Any:
@@ -53,7 +55,24 @@ def shadow_run(gathering: Gathering) -> Any:
         lambda: shadow_server(gathering.project.policy.database.major if gathering.project else 0),
         base=gathering.base,
         everything=gathering.everything,
+        reader=_reader(gathering),
     )
+
+
+def live_schema(gathering: Gathering) -> Any:
+    """The database of the target beside what its applied migrations build."""
+    project = gathering.project
+    policy = policy_of(project) if project else None
+    if project is None or policy is None:
+        return NotApplicable("there is no dodai.toml, or no folder of migrations")
+    if policy.format not in ("goose", "plain"):
+        return NotApplicable(f"`{policy.format}` keeps no record of what its applied files said")
+    from dodai.wiring.database_url import database_to_migrate
+
+    with database_to_migrate(project, gathering.target or "local") as url:
+        return migrations.live_schema(
+            gathering.target, target_at(project, url), lambda: shadow_server(project.policy.database.major)
+        )
 
 
 def route_table(gathering: Gathering) -> Any:
@@ -114,11 +133,16 @@ def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
     return found or MigrationsPolicy()
 
 
+def _reader(gathering: Gathering) -> migrations.Reader | None:
+    return reader_of(gathering.project, _migrations_policy(gathering))
+
+
 GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     Manifest: manifest,
     migrations.History: history,
     migrations.BaseHistory: base_history,
     migrations.ShadowRun: shadow_run,
+    migrations.LiveSchema: live_schema,
     RouteTable: route_table,
     FormTable: form_table,
     LineSample: line_sample,

@@ -11,9 +11,13 @@ from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import ManifestProblems
 from dodai.core.rule import Acceptance, Report, judge
+from dodai.migrations import run
+from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Connection, Target
 from dodai.runtime.config import nearest_manifest
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
+from dodai.wiring.migrations import policy_of
 from dodai.wiring.project import Project
 from dodai.wiring.registry import AREAS, rules
 
@@ -21,10 +25,18 @@ _DEARNESS: Mapping[Cost, int] = {"static": 0, "local": 1, "live": 2}
 
 
 def check(
-    manifest: Path | None, *, areas: tuple[str, ...], cost: Cost, base: str, everything: bool, today: date
+    manifest: Path | None,
+    *,
+    areas: tuple[str, ...],
+    cost: Cost,
+    base: str,
+    everything: bool,
+    today: date,
+    target: str = "",
 ) -> Report:
     """The report of every rule of `areas` (all when empty) whose facts cost at most `cost`.
 
+    `target` is the environment that live facts are about; DOD051 when there is none of that name.
     Without a manifest the rules that need one do not apply. A manifest that is not sound is a report of its problems.
     """
     file = manifest if manifest is not None else nearest_manifest(Path.cwd())
@@ -32,13 +44,30 @@ def check(
         project = Project.find(file) if file is not None else None
     except ManifestProblems as problems:
         return Report(findings=problems.findings)
+    if project and target:
+        project.environment(target)
     root = project.root if project else Path.cwd()
-    gathering = Gathering(root, project, today, GATHERERS, base, everything)
+    gathering = Gathering(root, project, today, GATHERERS, base, everything, target)
     chosen = [rule for rule in rules(areas or AREAS) if _DEARNESS[rule.cost] <= _DEARNESS[cost]]
     facts = {need: gathering.fact(need) for rule in chosen for need in rule.needs}
     accepted, expired = _acceptances(project, today)
     report = judge(chosen, facts, accepted=accepted, today=today)
     return Report((*expired, *report.findings), report.unknown, report.accepted, report.judged, report.not_applicable)
+
+
+def mend(manifest: Path | None) -> tuple[str, ...]:
+    """The files that were rewritten because a rule knows how: today goose files that would be cut in the middle."""
+    file = manifest if manifest is not None else nearest_manifest(Path.cwd())
+    project = Project.find(file) if file is not None else None
+    policy = policy_of(project) if project else MigrationsPolicy()
+    root = project.root if project else Path.cwd()
+    if policy is None or policy.format != "goose" or not (root / policy.folder).is_dir():
+        return ()
+    return run.mend(Target(root, policy, connect=_nowhere))
+
+
+def _nowhere() -> Connection:
+    raise AssertionError("mending reads and writes files only")
 
 
 def _acceptances(project: Project | None, today: date) -> tuple[tuple[Acceptance, ...], tuple[Finding, ...]]:

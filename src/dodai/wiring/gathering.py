@@ -15,7 +15,10 @@ from dodai.wiring.project import Project
 
 @dataclass(frozen=True)
 class Gathering:
-    """`project` is None without a manifest; `sources` say how each kind of fact is gathered."""
+    """`project` is None without a manifest; `sources` say how each kind of fact is gathered.
+
+    `target` is the environment that live facts are about.
+    """
 
     root: Path
     project: Project | None
@@ -23,6 +26,7 @@ class Gathering:
     sources: Mapping[type, Callable[[Gathering], Any]]
     base: str = ""
     everything: bool = False
+    target: str = ""
     known: dict[type, Any] = field(default_factory=dict)
 
     def fact(self, kind: type) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,13 @@ from dodai import __version__
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author
-from dodai.migrations.run import Target
+from dodai.migrations.run import Applied, Status, Target
 from dodai.providers.postgres.connection import connect
 
 if TYPE_CHECKING:
     from dodai.engine.plan import Step
+    from dodai.providers.alembic.reader import AlembicReader
+    from dodai.providers.alembic.runner import AlembicRunner
     from dodai.wiring.project import Project
 
 
@@ -32,6 +36,49 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
         return run.author_of(project.root, __version__)
 
     return Target(root, policy, lambda: connect(url()), author)
+
+
+def target_at(project: Project, url: str) -> Target:
+    """The migrations of the working tree and the database at `url`; Alembic's env.py is told the URL as well."""
+    found = target(project, project.root, lambda: url)
+    if found.policy.format == "alembic":
+        return replace(found, environment={**_environment(project), project.policy.database.variable: url})
+    return found
+
+
+def up(project: Project, target: Target, *, allow_missing: bool, note: Callable[[str], None]) -> Applied:
+    """Apply what is pending with the tool that the files are for; as `migrations.run.up`."""
+    if target.policy.format == "alembic":
+        return _alembic(project, target).up(run.new_run(), note)
+    return run.up(target, allow_missing=allow_missing, note=note)
+
+
+def status(project: Project, target: Target) -> Status:
+    """What is applied and what is pending, whatever tool the files are for."""
+    return _alembic(project, target).status() if target.policy.format == "alembic" else run.status(target)
+
+
+def reader_of(project: Project | None, policy: MigrationsPolicy) -> AlembicReader | None:
+    """The reader of a history that is not SQL files, None for one that is."""
+    if project is None or policy.format != "alembic":
+        return None
+    from dodai.providers.alembic.reader import AlembicReader
+
+    return AlembicReader(project.root, policy.folder, project.python, _environment(project))
+
+
+def _alembic(project: Project, target: Target) -> AlembicRunner:
+    from dodai.providers.alembic.reader import AlembicReader
+    from dodai.providers.alembic.runner import AlembicRunner
+
+    reader = AlembicReader(target.root, target.policy.folder, project.python, target.environment)
+    return AlembicRunner(target, reader, target.environment)
+
+
+def _environment(project: Project) -> Mapping[str, str]:
+    """What code of the user's may see: what every program needs, and `[check].environment`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, **project.manifest.data["check"]["environment"]}
 
 
 def migration_steps(project: Project, root: Path, url: Callable[[], str]) -> tuple[Step, ...]:

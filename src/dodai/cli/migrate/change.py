@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 @with_env
 @click.option("--allow-missing", is_flag=True, help="Apply files that sort before applied ones.")
 def up(session: Session, env: str, allow_missing: bool) -> None:
-    from dodai.migrations import run
+    from dodai.wiring import migrations
 
     with place(session, env) as target:
-        _tell(session, run.up(target, allow_missing=allow_missing, note=session.output.say), "already up to date")
+        done = migrations.up(session.project, target, allow_missing=allow_missing, note=session.output.say)
+    _tell(session, done, "already up to date")
 
 
 @define("down", summary="Undo the last migrations", example="dodai migrate down 2 --yes")

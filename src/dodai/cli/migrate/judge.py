@@ -49,7 +49,7 @@ def rehearse(session: Session, env: str) -> int:
     from dodai.providers.postgres.backup import copy_of
     from dodai.providers.postgres.connection import connect
     from dodai.wiring.database_url import database_to_migrate
-    from dodai.wiring.migrations import target
+    from dodai.wiring.migrations import target_at
 
     project = session.project
 
@@ -62,7 +62,7 @@ def rehearse(session: Session, env: str) -> int:
                 production = not project.environment(env).is_local
                 yield Copy(lambda: connect(copied), "a physical copy of the server", production)
 
-        seen = run.rehearse(target(project, project.root, lambda: url), copy, note=session.output.say)
+        seen = run.rehearse(target_at(project, url), copy, note=session.output.say)
     if session.output.as_json:
         say_json(session, seen.as_json())
     else:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @define("status", summary="Show what is applied and what is pending", example="dodai migrate status --json")
 @with_env
 def status(session: Session, env: str) -> int:
-    from dodai.migrations import run
+    from dodai.wiring import migrations
 
     with place(session, env) as target:
-        seen = run.status(target)
+        seen = migrations.status(session.project, target)
     if session.output.as_json:
         say_json(session, seen.as_json())
     else:
@@ -67,4 +67,4 @@ def stats(session: Session, env: str) -> None:
         session.output.data("dodai.migrate.stats/1", {"rows": dict(rows)})
         return
     for table, count in rows.items():
-        session.output.line(f"{count:12}  {table}")
+        session.output.line(f"{'unknown' if count is None else count:>12}  {table}")

@@ -26,11 +26,11 @@ with_yes: Callable[[Any], Any] = click.option("--yes", "-y", is_flag=True, help=
 def place(session: Session, env: str) -> Iterator[Target]:
     """The migrations of the project and the database of `env`, run for the block when nobody runs it."""
     from dodai.wiring.database_url import database_to_migrate
-    from dodai.wiring.migrations import target
+    from dodai.wiring.migrations import target_at
 
     project = session.project
     with database_to_migrate(project, env) as url:
-        yield target(project, project.root, lambda: url)
+        yield target_at(project, url)
 
 
 def ask(what: str, *, yes: bool) -> None:

@@ -24,12 +24,15 @@ def read_rows(root: Path, policy: MigrationsPolicy) -> Mapping[str, int]:
         return {}
 
 
-def save_rows(target: Target) -> Mapping[str, int]:
-    """Read the planner's row counts (`reltuples`, kept by ANALYZE) and save them; reads the database only."""
+def save_rows(target: Target) -> Mapping[str, int | None]:
+    """Read the planner's row counts (`reltuples`, kept by ANALYZE) and save them; reads the database only.
+
+    A table that was never analysed has None: nobody knows, and it is not saved, so that no rule takes it for empty.
+    """
     conn = target.connect()
     try:
         rows = conn.execute(
-            "SELECT n.nspname || '.' || c.relname, greatest(c.reltuples, 0)::bigint FROM pg_class c"
+            "SELECT n.nspname || '.' || c.relname, nullif(c.reltuples, -1)::bigint FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm')"
             f" AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{SIDE_SCHEMA}')"
             " AND n.nspname !~ '^pg_' ORDER BY 1",
@@ -37,7 +40,8 @@ def save_rows(target: Target) -> Mapping[str, int]:
         ).fetchall()
     finally:
         conn.close()
-    found = {row[0]: row[1] for row in rows}
+    found: dict[str, int | None] = {row[0]: row[1] for row in rows}
+    known = {table: count for table, count in found.items() if count is not None}
     path = target.root / target.policy.folder / FILE
-    path.write_text(json.dumps({"schema": "dodai.rows/1", "rows": found}, indent=2) + "\n")
+    path.write_text(json.dumps({"schema": "dodai.rows/1", "rows": known}, indent=2) + "\n")
     return found

@@ -59,6 +59,7 @@ __all__ = [
     "fingerprint",
     "mend",
     "new",
+    "new_run",
     "rehearse",
     "repair",
     "required_ids",

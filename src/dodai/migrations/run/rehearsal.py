@@ -144,6 +144,7 @@ def _measure(
     watch = BlockerWatch(copy.connect, conn.info.backend_pid, target.policy.lock_timeout_s)
     runner = Runner(conn, state.ledger, target.policy, new_run(), watch, note, send=probe.send)
     ledger.begin_run(conn, runner.run, "rehearse", state.ledger, target.author())
+    _count(conn)
     tables = touched(conn, todo)
     rows = {f"{schema}.{table}": count for schema, table, _, count in tables}
     account = Account()
@@ -195,6 +196,18 @@ class _Probe:
 
 def _size(conn: Connection, oid: int) -> int:
     return int(conn.execute(f"SELECT coalesce(pg_table_size({int(oid)}), 0)", prepare=False).fetchone()[0])
+
+
+def _count(conn: Connection) -> None:
+    """Row counts where the planner has none: on the copy nobody minds an ANALYZE."""
+    commands = conn.execute(
+        "SELECT format('ANALYZE %I.%I', n.nspname, c.relname) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND c.reltuples <= 0"
+        " AND n.nspname !~ '^(pg_|dodai$|information_schema$)'",
+        prepare=False,
+    ).fetchall()
+    for (command,) in commands:
+        conn.execute(command)
 
 
 def touched(conn: Connection, todo: tuple[Migration, ...]) -> list[tuple[str, str, str, int]]:

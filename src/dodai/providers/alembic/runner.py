@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
-from dodai.migrations.apply import Applied, Ran
+from dodai.migrations.apply import Applied, Entry, Ran, Status
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import Connection, Target, is_database_error
 from dodai.migrations.snapshot import schema_hash
@@ -40,10 +40,9 @@ class AlembicRunner:
         """
         folder = self.reader.read()
         folder.sound()
-        if len(self.reader.heads()) > 1:
-            named = ", ".join(f"`{head}`" for head in self.reader.heads())
-            code = codes.SEVERAL_HEADS
-            raise DodaiError(code, f"the history ends in {named}", code.fix.en, exit_code=1)
+        refusal = _several(self.reader.heads())
+        if refusal:
+            raise refusal
         conn = self.target.connect()
         try:
             conn.autocommit = True
@@ -52,6 +51,21 @@ class AlembicRunner:
                 return self._up(conn, run, folder.migrations, note)
         finally:
             conn.close()
+
+    def status(self) -> Status:
+        """The revisions beside the version table. Raises what `target.connect` raises, nothing for bad files."""
+        folder, heads = self.reader.read(), self.reader.heads()
+        conn = self.target.connect()
+        try:
+            conn.autocommit = True
+            at = current(conn)
+            holder = apply.lock_holder(conn)
+        finally:
+            conn.close()
+        done = ancestors(self.reader.revisions(), at)
+        entries = [Entry(m.id, m.path, "applied" if m.id in done else "pending") for m in folder.migrations]
+        entries += [Entry(id_, "", "newer") for id_ in sorted(at - {m.id for m in folder.migrations})]
+        return Status(f"public.{LEDGER}", tuple(entries), folder.problems, _several(heads), holder)
 
     def _up(self, conn: Connection, run: str, migrations: Sequence[Migration], note: Callable[[str], None]) -> Applied:
         done = ancestors(self.reader.revisions(), current(conn))
@@ -104,6 +118,14 @@ class AlembicRunner:
             return str(error)
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         return "" if done.returncode == 0 else _telling(lines)
+
+
+def _several(heads: Sequence[str]) -> DodaiError | None:
+    """DOD222 when the history has more than one end."""
+    if len(heads) < 2:
+        return None
+    named = ", ".join(f"`{head}`" for head in heads)
+    return DodaiError(codes.SEVERAL_HEADS, f"the history ends in {named}", codes.SEVERAL_HEADS.fix.en, exit_code=1)
 
 
 def _telling(lines: list[str]) -> str:
