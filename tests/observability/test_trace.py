@@ -103,6 +103,18 @@ def test_request_that_ended_long_after_its_id_is_found(tmp_path: Path):
     assert [line["type"] for line in find(wanted, [str(folder)]).lines] == ["ws"]
 
 
+@pytest.mark.parametrize(("said", "found"), [("", 1), ('longest_request = "10m"', 2), ("# longest_request = '9h'", 1)])
+def test_command_looks_as_long_as_the_manifest_says(tmp_path: Path, capsys: Any, said: str, found: int):
+    """Three minutes after its id, a request of a project with long ones still wrote a line that belongs to it."""
+    wanted = minted(0.0, 7)
+    own = [entry(wanted, "web", 1.0), entry(wanted, "backend", 200.0, latencyMs=199_000.0)]
+    lines = sorted([*own, *traffic(2000, 0.15)], key=lambda line: line["ts"])
+    write(tmp_path / ".dodai" / "env" / "local" / "lines", lines, rotate=True)
+    (tmp_path / "dodai.toml").write_text(f'[project]\nname = "x"\n\n[observability]\n{said}\n')
+    assert main([wanted, "--json", "--state", str(tmp_path / ".dodai")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["lines"]) == found
+
+
 def test_id_minted_by_a_wrong_clock_is_found(tmp_path: Path):
     """The time in an id is a hint: a clock one day off sends the bisection elsewhere, and everything is read."""
     folder = tmp_path / "lines"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ __all__ = ["Tree", "find", "main", "trace_json"]
 
 _POLL_S = 0.2
 _SEAL_S = 0.5
+_LONGEST = re.compile(rb'^[ \t]*longest_request[ \t]*=[ \t]*["\'](\d+(?:\.\d+)?)\s*(ms|s|m|h|d)["\']', re.MULTILINE)
+_UNITS_S = {b"ms": 0.001, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86400.0}
 
 
 class _Words:
@@ -65,11 +68,12 @@ def trace_json(request_id: str, found: Found, took_s: float) -> dict[str, Any]:
 def _run(asked: _Words) -> int:
     roots = asked.roots or default_roots(dict(os.environ), os.getcwd())  # noqa: PTH109 - no pathlib on this path
     until = time.monotonic() + (asked.follow_s or 0.0)
+    longest_s = longest_request_s([os.environ.get("DODAI_MANIFEST", ""), *map(_manifest_beside, roots)])
     shown = 0
     while True:
         started = time.perf_counter()
         folders = line_folders(roots)
-        found = find(asked.request_id, folders)
+        found = find(asked.request_id, folders, longest_request_s=longest_s)
         if len(found.lines) > shown:
             shown = len(found.lines)
             _print(asked, found, time.perf_counter() - started)
@@ -80,6 +84,30 @@ def _run(asked: _Words) -> int:
         return _fail(_not_found(asked.request_id, roots), as_json=asked.as_json)
     _seal(found)
     return 0
+
+
+def longest_request_s(manifests: list[str]) -> float:
+    """`[observability] longest_request` of the first of these manifests that says it, else 60 seconds.
+
+    One line is looked for, because a parser and the validation would take longer than the whole lookup. No other table
+    has a key of this name.
+    """
+    for path in manifests:
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - no pathlib on this path
+                said = _LONGEST.search(file.read())
+        except OSError:
+            continue
+        if said:
+            return float(said[1]) * _UNITS_S[said[2]]
+    return 60.0
+
+
+def _manifest_beside(root: str) -> str:
+    """The manifest of the project whose `.dodai` the state folder `root` is, or is in."""
+    folder = os.path.abspath(root)  # noqa: PTH100 - no pathlib on this path
+    project, state, _ = folder.rpartition(os.sep + ".dodai")
+    return os.path.join(project if state else folder, "dodai.toml")  # noqa: PTH118
 
 
 def _print(asked: _Words, found: Found, took_s: float) -> None:
