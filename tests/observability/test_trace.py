@@ -109,7 +109,7 @@ def test_command_looks_as_long_as_the_manifest_says(tmp_path: Path, capsys: Any,
     wanted = minted(0.0, 7)
     own = [entry(wanted, "web", 1.0), entry(wanted, "backend", 200.0, latencyMs=199_000.0)]
     lines = sorted([*own, *traffic(2000, 0.15)], key=lambda line: line["ts"])
-    write(tmp_path / ".dodai" / "env" / "local" / "lines", lines, rotate=True)
+    write(tmp_path / ".dodai" / "env" / "local" / "lines", lines)
     (tmp_path / "dodai.toml").write_text(f'[project]\nname = "x"\n\n[observability]\n{said}\n')
     assert main([wanted, "--json", "--state", str(tmp_path / ".dodai")]) == 0
     assert len(json.loads(capsys.readouterr().out)["lines"]) == found
