@@ -18,7 +18,7 @@ from dodai.operations.drill import DrillRow
 
 @define("rehearse", summary="Rehearse the runbook on this machine, faults included", example="dodai rehearse --all")
 @click.option("--all", "everything", is_flag=True, help="Every drill, not only one of each area.")
-@click.option("--only", metavar="ID", default="", help="The story and this drill.")
+@click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
 def command(session: Session, everything: bool, only: str) -> int:
     from dodai.wiring.drills import choose_drills, known_drills
     from dodai.wiring.rehearsal import Rehearsal, new_folder
