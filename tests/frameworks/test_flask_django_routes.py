@@ -218,3 +218,41 @@ def test_mounts_of_a_dispatcher_are_unknown(tmp_path, wrapped):
     found = verdicts(audit(tmp_path, FLASK + MOUNTED + wrapped, "shop"))
     assert (found["* /admin/{path}"][0], found["* /raw/{path}"][0]) == ("unknown", "unknown")
     assert {found[route] for route in FLASK_ROUTES} == {("protected", "dodai")}
+
+
+MATCH = """
+twin = [re_path("^twin$", posted), re_path("^twin", posted)]
+urlpatterns = [path("hook/é", posted), path("hook/<path:rest>", posted), *twin]
+from dodai.frameworks import match
+found = [match(app, {"REQUEST_METHOD": "POST", "PATH_INFO": text}) for text in PATHS]
+raise RuntimeError(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/hook/é".encode().decode("latin-1"), "POST /hook/é"),
+        ("/hook/é", None),
+        ("/hook/x", "POST /hook/<path:rest>"),
+        ("/hook/\u3042", None),
+        ("/twin", None),
+        ("/twinned", None),
+        ("/nowhere", None),
+    ],
+)
+def test_match_of_django_reads_the_path_as_django_does(tmp_path, path, expected):
+    """WSGI has bytes as Latin-1: what is no UTF-8, and what two patterns are called, has no exemption."""
+    source = DJANGO % "[]" + MATCH.replace("PATHS", repr([path]))
+    (tmp_path / "site_.py").write_text(source)
+    table = audit_app(
+        "site_:app",
+        root=tmp_path,
+        cwd=tmp_path,
+        python=sys.executable,
+        environ={},
+        policy=CsrfPolicy(),
+        service="web",
+        today="2026-11-23",
+    )
+    assert f"failed with RuntimeError: {[expected]} at" in table.reason

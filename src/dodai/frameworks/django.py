@@ -36,7 +36,8 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:
     """The id of the pattern that the resolver will choose, for a WSGI environ or an ASGI scope."""
     del app
-    path = scope.get("PATH_INFO", scope.get("path", ""))
+    # WSGI has bytes as Latin-1; read so, an exemption would hold for a path that Django reads otherwise.
+    path = scope["PATH_INFO"].encode("latin-1").decode() if "PATH_INFO" in scope else scope["path"]
     method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
     found = sys.modules["django.urls"].resolve(path)
     template = _clean(found.route)
