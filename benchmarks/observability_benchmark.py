@@ -255,6 +255,7 @@ async def requests(folder: Path) -> None:
         added = min(times[name]) - base
         rows.append((name, f"{min(times[name]):.1f}", f"{added:.1f}", f"{added / mine:.1f}", case.budget))
     notes = f"Minimum of {ROUNDS} interleaved rounds of {REQUESTS} requests, CPU time of the process."
+    notes += f" Load of the machine meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     notes += f" Not installed here: {', '.join(missing)}." if missing else ""
     record(
         "observability-request", "One GET in process", ("stack", "µs", "added µs", "× dodai", "budget µs"), rows, notes
@@ -291,7 +292,47 @@ def otel_rpc(_: Path) -> tuple[list[Any], list[Any]]:
     return [aio_server_interceptor(provider)], aio_client_interceptors(provider)
 
 
-RPC_CASES = (Case("bare grpc.aio", bare_rpc), Case("dodai", dodai_rpc, budget="≤ 80"), Case("OTel", otel_rpc))
+def floor_rpc(_: Path) -> tuple[list[Any], list[Any]]:
+    """Interceptors that compute nothing and send what the wire format asks for: what no implementation can go below."""
+    import grpc
+    from grpc import aio
+
+    wrapped: dict[str, Any] = {}
+
+    class Server(aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            handler = await continuation(details)
+            if details.method not in wrapped:
+                serve = _with_trailing(handler.unary_unary)
+                wrapped[details.method] = grpc.unary_unary_rpc_method_handler(serve)
+            return wrapped[details.method]
+
+    class Client(aio.UnaryUnaryClientInterceptor):
+        async def intercept_unary_unary(self, continuation: Any, details: Any, message: Any) -> Any:
+            one, two = os.urandom(16).hex(), os.urandom(32).hex()
+            sent = (("x-request-id", one), ("traceparent", f"00-{one}-{two[:16]}-01"), ("x-identity-proof", two))
+            more = aio.ClientCallDetails(
+                details.method, details.timeout, sent, details.credentials, details.wait_for_ready
+            )
+            return await continuation(more, message)
+
+    return [Server()], [Client()]
+
+
+def _with_trailing(inner: Callable[..., Awaitable[bytes]]) -> Callable[..., Awaitable[bytes]]:
+    async def serve(message: bytes, servicer: Any) -> bytes:
+        servicer.set_trailing_metadata((("x-request-id", os.urandom(16).hex()),))
+        return await inner(message, servicer)
+
+    return serve
+
+
+RPC_CASES = (
+    Case("bare grpc.aio", bare_rpc),
+    Case("interceptors that only send the same metadata", floor_rpc),
+    Case("dodai", dodai_rpc, budget="≤ 80"),
+    Case("OTel", otel_rpc),
+)
 
 
 async def rpcs(folder: Path) -> None:
@@ -332,6 +373,7 @@ async def rpcs(folder: Path) -> None:
             added = min(times[case.id]) - base
             rows.append((case.id, f"{min(times[case.id]):.0f}", f"{added:.0f}", f"{added / mine:.2f}", case.budget))
     notes = "dodai: id, trace, user with proof, deadline, totals and a line; OTel: traces without an exporter."
+    notes += f" Load of the machine meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     head = ("interceptors, both sides", "µs", "added µs", "× dodai", "budget µs")
     record("observability-rpc", "One unary RPC", head, rows, notes)
 
