@@ -33,6 +33,8 @@ def verdicts(text: str, **others: str) -> list[tuple[str, str, str]]:
         ('<form method=post action="{{ url_for("save", id=1) }}">{{ csrf_field() }}</form>', "protected"),
         ("<form method=post><div><p>{{ csrf_field() }}</div></form>", "protected"),
         ("<form method=post action=/hook></form>", "exempt"),
+        ("<form method=post action=https://elsewhere.example/pay>{{ csrf_field() }}</form>", "unprotected"),
+        ("<form method=post>{{ csrf_field() }}<button formaction=//elsewhere.example></button></form>", "unprotected"),
         ("<form method=post></form>", "unprotected"),
         ("<form method=post></form>{{ csrf_field() }}", "unprotected"),
         ("{{ csrf_field() }}<form method=post></form>", "unprotected"),
@@ -87,6 +89,8 @@ def test_includes_in_a_circle_end():
     ("text", "expected"),
     [
         ("<button hx-post=/a></button>", "unprotected"),
+        ("<button data-hx-post=/a></button>", "unprotected"),
+        ("<button data-hx-post=/a data-hx-headers='{{ csrf_headers() }}'></button>", "protected"),
         ("<button hx-post=/a hx-headers='{{ csrf_headers() }}'></button>", "protected"),
         ("<div hx-headers='{{ csrf_headers() }}'><p><button hx-delete=/a></button></div>", "protected"),
         ("<div hx-headers='{{ csrf_headers() }}'></div><button hx-delete=/a></button>", "unprotected"),
@@ -188,3 +192,22 @@ def test_pattern(pattern, path, fits):
 def test_broken_templates_are_read_without_failing(text):
     """Half-written templates are rows or nothing, never an exception."""
     scan(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<form>{{ csrf_field() }}</form>", ["token-in-url"]),
+        ("<form method=get>{{ csrf_field() }}</form>", ["token-in-url"]),
+        ("<form method=post>{{ csrf_field() }}<button formmethod=get></button></form>", ["token-in-url"]),
+        ("<form method=post>{{ csrf_field() }}</form>", []),
+        ("<form method=dialog>{{ csrf_field() }}</form>", []),
+        ("<form hx-post=/a>{{ csrf_field() }}</form>", []),
+        ("<form><button hx-put=/a></button>{{ csrf_field() }}</form>", []),
+        ("<form method=get></form>", []),
+    ],
+)
+def test_form_that_puts_the_token_into_the_address_is_a_flaw(text, expected):
+    """What a GET form sends stands in history, logs and Referer."""
+    table = scan_templates({"templates/a.html": text}, CsrfPolicy())
+    assert [flaw.kind for flaw in table.flaws] == expected

@@ -160,6 +160,8 @@ class _Element:
     token: bool = False
     headers: bool = False
     unsafe_button: bool = False
+    get_button: bool = False
+    foreign_button: bool = False
     htmx: list[tuple[str, str, int, str, bool]] = field(default_factory=list)
 
 
@@ -184,7 +186,7 @@ class _Scan(HTMLParser):
                 self._judge_form(element, closed=False)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
+        values = {name.removeprefix("data-") if name.startswith("data-hx-") else name: v or "" for name, v in attrs}
         line = self.getpos()[0]
         element = _Element(tag, values, line, _first_line(self._restore(self.get_starttag_text() or "")))
         element.headers = bool(_HEADERS.search(self._restore(values.get("hx-headers", ""))))
@@ -192,6 +194,9 @@ class _Scan(HTMLParser):
         self._note_token(" ".join(self._restore(value) for name, value in attrs if name in ("name", "value") and value))
         if "formmethod" in values and (form := self._form()):
             form.unsafe_button |= values["formmethod"].lower() not in ("get", "dialog")
+            form.get_button |= values["formmethod"].lower() == "get"
+        if "formaction" in values and (form := self._form()):
+            form.foreign_button |= _is_elsewhere(self._restore(values["formaction"]))
         for name in _HTMX:
             if name in values:
                 self._note_htmx(element, name, values[name])
@@ -267,16 +272,21 @@ class _Scan(HTMLParser):
         method = self._restore(form.attributes.get("method", "get")).strip()
         action = self._restore(form.attributes.get("action", ""))
         is_htmx = any(name in form.attributes for name in _HTMX)
-        if method.lower() in ("get", "dialog", "") and not form.unsafe_button:
+        is_safe = method.lower() in ("get", "dialog", "") and not form.unsafe_button
+        by_htmx = (is_htmx or bool(form.htmx)) and "method" not in form.attributes
+        if form.token and not by_htmx and (form.get_button or (is_safe and method.lower() != "dialog")):
+            self.flaws.append(Flaw(self.path, form.line, "token-in-url", form.quote))
+        if is_safe or (is_htmx and "method" not in form.attributes):
             return
-        if is_htmx and "method" not in form.attributes:
-            return
-        if _is_elsewhere(action):
+        foreign = _is_elsewhere(action)
+        if foreign and not form.token:
             return
         shown = "POST" if form.unsafe_button and method.lower() == "get" else method.upper()
-        if form.token:
-            verdict: FormVerdict = "protected"
-            evidence = "carries the token"
+        if form.token and (foreign or form.foreign_button):
+            verdict: FormVerdict = "unprotected"
+            evidence = "sends the token to another site"
+        elif form.token:
+            verdict, evidence = "protected", "carries the token"
         elif self._is_exempt(shown, action):
             verdict, evidence = "exempt", "its target is exempt"
         elif "{" in method or not closed:
