@@ -124,7 +124,8 @@ def measure(case: Case, cluster: Cluster, root: Path, name: str) -> tuple[float,
     taken = []
     for _ in range(2):
         began = time.perf_counter()
-        environment = {**os.environ, **case.environment(url)}
+        # Installed packages have bytecode; a checkout must be allowed to write its own.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **case.environment(url)}
         done = subprocess.run(
             case.command(url), cwd=root, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )

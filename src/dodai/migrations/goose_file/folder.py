@@ -40,10 +40,11 @@ def read_folder(
     if not base.is_dir():
         message = f"the folder `{folder}` does not exist"
         return Folder((), (Problem(codes.FILE_NAME, message, folder, fix="create it, or set `[migrations].folder`"),))
-    files = {str(path.relative_to(root)): path.read_bytes() for path in sorted(base.glob("*.sql"))}
+    names, prefix = sorted(path.name for path in base.iterdir()), str(base.relative_to(root))
+    files = {f"{prefix}/{name}": (base / name).read_bytes() for name in names if name.endswith(".sql")}
     repeatable = {str(path.relative_to(root)): path.read_bytes() for path in sorted(base.glob("repeatable/*.sql"))}
-    external = sorted(str(path.relative_to(root)) for path in base.glob("*_*.go") if not path.name.endswith("_test.go"))
-    return read_files(files, repeatable, external, environment, layout)
+    go = [name for name in names if name.endswith(".go") and "_" in name and not name.endswith("_test.go")]
+    return read_files(files, repeatable, [f"{prefix}/{name}" for name in go], environment, layout)
 
 
 def files_of(target: Target) -> Folder:

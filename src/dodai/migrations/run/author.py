@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import platform
-import secrets
-import subprocess
 from pathlib import Path
 
 from dodai.migrations.ports import Author
@@ -16,11 +12,13 @@ _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "C
 
 def new_run() -> str:
     """An id for one run: 32 hexadecimal digits."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def author_of(root: Path, version: str, *, actor: str = "", approval: str = "") -> Author:
     """Who runs this and from which commit, as far as it can be seen; `actor` wins over what the machine says."""
+    import platform  # a run that finds nothing to do has no author
+
     claimed = next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), "")
     return Author(
         actor=actor or claimed or _user(),
@@ -33,6 +31,8 @@ def author_of(root: Path, version: str, *, actor: str = "", approval: str = "") 
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -41,6 +41,8 @@ def _user() -> str:
 
 def _git(root: Path, *words: str) -> str:
     """The output of git, "" where there is no repository or no git."""
+    import subprocess
+
     try:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
