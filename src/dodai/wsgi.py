@@ -99,7 +99,11 @@ class WsgiLayer:
 
 
 class _Body:
-    """The response body; the request is current while it is made, and its line is written when it is closed."""
+    """The response body; the request is current while a piece is made, and its line is written when it is closed.
+
+    Never between two pieces: a body that is not read to its end would leave its request, and its user, current in the
+    thread, for the next request to find.
+    """
 
     def __init__(self, body: Iterable[bytes], finish: Callable[[], None], context: RequestContext) -> None:
         self._body = body
@@ -108,20 +112,27 @@ class _Body:
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        token = bind(self._context)
-        try:
-            yield from self._body
-        finally:
-            unbind(token)
+        pieces = iter(self._body)
+        while True:
+            token = bind(self._context)
+            try:
+                piece = next(pieces)
+            except StopIteration:
+                return
+            finally:
+                unbind(token)
+            yield piece
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
+        token = bind(self._context)
         try:
             if hasattr(self._body, "close"):
                 self._body.close()
         finally:
+            unbind(token)
             self._finish()
 
 

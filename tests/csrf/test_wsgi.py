@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from flask import Flask, render_template_string, request
 from tests.csrf.driver import APP, EVIL, KEYS, key, multipart
-from werkzeug.test import Client
+from werkzeug.test import Client, EnvironBuilder
 
 import dodai.wsgi
 from dodai.core.errors import DodaiError
+from dodai.core.request import current
 from dodai.csrf.enforce import csrf_field, csrf_token, login
 from dodai.runtime import RuntimeConfig
 
@@ -239,3 +240,29 @@ def test_manifest_without_keys_does_not_start():
         dodai.wsgi.wrap(flask_app(), config=config)
     assert caught.value.code.id == "DOD180"
     assert Client(dodai.wsgi.wrap(flask_app(), config=RuntimeConfig())).get("/broken").status_code == 500
+
+
+def test_request_is_not_current_between_two_pieces_of_its_body():
+    """A client that leaves in the middle must not leave its request, and its user, to the next one in the thread."""
+    seen = []
+
+    def streaming(environ, start_response):
+        start_response("200 OK", [])
+
+        def pieces():
+            for _ in range(2):
+                seen.append(current())
+                yield b"piece"
+
+        return pieces()
+
+    app = dodai.wsgi.wrap(streaming, config=RuntimeConfig(state=Path(tempfile.mkdtemp())))
+    before = current()
+    first, second = (iter(app(EnvironBuilder(method="GET").get_environ(), lambda *_: None)) for _ in range(2))
+    for body in (first, second, first):
+        assert next(body) == b"piece"
+        assert current() is before
+    assert seen[0] is seen[2] is not seen[1]
+    assert None not in seen
+    del first, second
+    assert current() is before
