@@ -345,3 +345,24 @@ def test_threaded_server_and_client_do_the_same(config: Config, lines: Lines):
     ]
     assert {line["requestId"] for line in lines("backend", "rpc")} == {context.request_id}
     assert context.rpc_count == 7
+
+
+def test_stream_that_is_given_up_leaves_no_request_behind(config: Callable[..., RuntimeConfig]):
+    """Between two messages of a threaded stream nobody is current: the next RPC in the thread must not find its user."""
+    from types import SimpleNamespace
+
+    from dodai.grpc.server import _bound
+
+    served = SimpleNamespace(context=Runtime(config("backend")).fresh())
+    seen = []
+
+    def behaviour():
+        for number in range(2):
+            seen.append(current())
+            yield number
+
+    before = current()
+    messages = _bound(served, behaviour)
+    assert [next(messages), current() is before] == [0, True]
+    assert [next(messages), current() is before] == [1, True]
+    assert seen == [served.context, served.context]

@@ -69,18 +69,33 @@ def _wrap_iterator(runtime: Runtime, method: str, behaviour: Callable[..., Itera
     def serve(request: Any, servicer: Any) -> Iterator[Any]:
         servicer = _with_code(servicer)
         served = Served(runtime, method, servicer)
-        token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
-            yield from behaviour(request, servicer)
+            yield from _bound(served, lambda: behaviour(request, servicer))
             _finish(served, servicer)
         except BaseException as error:
             _ended(served, servicer, error)
             raise
-        finally:
-            unbind(token)
 
     return serve
+
+
+def _bound(served: Served, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """The messages of `make()`; the RPC is current while one is made, never between two.
+
+    A stream that is given up would leave its RPC, and its user, current in the thread for the next one to find.
+    """
+    messages: Iterator[Any] | None = None
+    while True:
+        token = bind(served.context)
+        try:
+            messages = iter(make()) if messages is None else messages
+            message = next(messages)
+        except StopIteration:
+            return
+        finally:
+            unbind(token)
+        yield message
 
 
 class _Remembered:
