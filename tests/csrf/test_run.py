@@ -15,7 +15,7 @@ from tests.csrf.driver import Handler, guarded
 from dodai.core.errors import DodaiError
 from dodai.csrf.enforce import csrf_field, csrf_headers
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.run import drills, probe, probe_step
+from dodai.csrf.run import attack, drills, probe, probe_step
 
 
 class Stage:
@@ -24,6 +24,12 @@ class Stage:
     def __init__(self, url: str, client: httpx2.AsyncClient) -> None:
         self.url = url
         self.request = client.request
+
+
+async def nobody(_stage):
+    """No journeys: the crawl is made as nobody in particular."""
+    for _ in ():
+        yield "", None
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +73,7 @@ async def test_probe_fails_when_the_public_origin_is_another():
 async def test_drill_sees_every_forged_post_refused():
     """Missing, tampered and foreign to each target; the genuine one passes."""
     async with serving() as stage:
-        drill = drills(CsrfPolicy(), ("/save", "/other"))[0]
+        drill = drills(CsrfPolicy(), ("/save", "/other"), nobody)[0]
         result = await drill.run(stage)
     assert result.ok, result.observed
     assert all(result.request_ids)
@@ -76,9 +82,9 @@ async def test_drill_sees_every_forged_post_refused():
 async def test_drill_fails_when_nothing_is_refused():
     """A layer that only reports makes the drill red."""
     async with serving(mode="report") as stage:
-        drill = drills(CsrfPolicy(), ("/save",))[0]
+        drill = drills(CsrfPolicy(), ("/save",), nobody)[0]
         assert not (await drill.run(stage)).ok
-    assert drills(CsrfPolicy(mode="report"), ("/save",)) == ()
+    assert drills(CsrfPolicy(mode="report"), ("/save",), nobody) == ()
 
 
 PAGES = {
@@ -113,6 +119,51 @@ async def test_crawl_looks_at_every_form_that_links_lead_to(change, ok):
         await send({"type": "http.response.body", "body": text.encode()})
 
     async with serving(app) as stage:
-        drill = next(d for d in drills(CsrfPolicy(), ("/save",)) if d.id == "every-form-carries-a-token")
+        drill = next(d for d in drills(CsrfPolicy(), ("/save",), nobody) if d.id == "every-form-carries-a-token")
         result = await drill.run(stage)
     assert result.ok is ok, result
+
+
+async def test_forms_that_only_a_signed_in_person_sees_are_crawled_too():
+    """The person of a journey has a client of their own; a bare form on their pages turns the drill red."""
+
+    async def app(scope, receive, send):
+        signed_in = b"session=hanako" in dict(scope["headers"]).get(b"cookie", b"")
+        page = b"<form method=post action=/save></form>" if signed_in else b"<p>hello</p>"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": page})
+
+    async def people(stage):
+        async with httpx2.AsyncClient(base_url=stage.url, cookies={"session": "hanako"}) as client:
+            yield "hanako", client.request
+
+    async with serving(app) as stage:
+        crawl = "every-form-carries-a-token"
+        seen = {
+            v.__name__: next(d for d in drills(CsrfPolicy(), ("/save",), v) if d.id == crawl) for v in (nobody, people)
+        }
+        assert (await seen["nobody"].run(stage)).details["wrong"] == []
+        result = await seen["people"].run(stage)
+    assert not result.ok
+    assert result.details["wrong"][0].startswith("as hanako: ")
+
+
+async def test_attack_from_outside_tells_each_answer_apart():
+    """What `routes --live` shows: hostile posts refused with their ids, the genuine one let through."""
+    async with serving() as stage:
+        asked = await attack(stage.request, CsrfPolicy(), ("/save",))
+    assert [(one.case, one.status) for one in asked if one.path == "/save"] == [
+        ("missing", 403),
+        ("tampered", 403),
+        ("foreign origin", 403),
+    ]
+    assert (asked[-1].case, asked[-1].status) == ("genuine", 204)
+    assert not any(one.problem for one in asked)
+    assert all(one.request_id for one in asked[:-1])
+
+
+async def test_attack_says_what_is_wrong_with_a_system_that_refuses_nothing():
+    """Each post that came through is named."""
+    async with serving(mode="report") as stage:
+        asked = await attack(stage.request, CsrfPolicy(), ("/save",))
+    assert {one.problem for one in asked if one.path == "/save"} == {"status 200"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,17 +14,20 @@ import click
 from dodai.cli.session import Session, define
 from dodai.core.errors import DodaiError
 from dodai.core.fact import NotApplicable, Unknown
+from dodai.csrf.codes import PROBE_REFUSED
 
 if TYPE_CHECKING:
     from dodai.csrf.form_table import FormTable
     from dodai.csrf.route_table import RouteTable, Summary
+    from dodai.csrf.run import Asked
 
 _COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unknown": "yellow", "safe": "dim"}
 
 
 @define("routes", summary="Show every state-changing route and how it is protected", example="dodai routes --json")
 @click.option("--all", "everything", is_flag=True, help="Routes that only read, too.")
-def command(session: Session, everything: bool) -> int:
+@click.option("--live", metavar="URL", default="", help="Ask the running system at URL, from outside.")
+def command(session: Session, everything: bool, live: str) -> int:
     from dodai.csrf.form_table import FormTable
     from dodai.csrf.route_table import RouteTable
     from dodai.wiring.fact_sources import GATHERERS
@@ -34,12 +40,43 @@ def command(session: Session, everything: bool) -> int:
         raise _no_table(table)
     if not isinstance(forms, FormTable):
         forms = FormTable(())
+    if live:
+        return _ask_live(session, table, live)
     if session.output.as_json:
         session.output.data("dodai.routes/1", _as_json(table, forms, everything=everything))
     else:
         _print(session, table, forms, everything=everything)
     whole = table.summary.coverage == 1.0 and not table.summary.unknown
     return 0 if whole and forms.summary.coverage in (1.0, None) else 1
+
+
+def _ask_live(session: Session, table: RouteTable, url: str) -> int:
+    """Hostile posts, only to routes whose refusal the audit proved to come before the handler, and a genuine probe."""
+    from dodai.csrf.policy import CsrfPolicy
+    from dodai.csrf.run import attack
+    from dodai.providers.local.browser import HttpBrowser
+
+    policy = CsrfPolicy.from_manifest(session.project.manifest.section("csrf") or {})
+    rows = [row for row in table.state_changing if (row.verdict, row.by, row.method) == ("protected", "dodai", "POST")]
+    paths = tuple(dict.fromkeys(re.sub(r"[{<][^}>]*[}>]", "0", row.path) for row in rows))
+
+    async def ask() -> tuple[Asked, ...]:
+        async with HttpBrowser(url) as browser:
+            try:
+                return await attack(browser.send, policy, paths)
+            except OSError as error:
+                raise DodaiError(
+                    PROBE_REFUSED, f"`{url}` does not answer: {error}", "check the URL", "provider"
+                ) from None
+
+    asked = asyncio.run(ask())
+    if session.output.as_json:
+        session.output.data("dodai.routes-live/1", {"url": url, "asked": [dataclasses.asdict(one) for one in asked]})
+    for one in () if session.output.as_json else asked:
+        word = session.output.paint("wrong" if one.problem else "right", "red" if one.problem else "green")
+        session.output.line(f"{word}  {one.case:14} POST {one.path:34} {one.status}  {one.problem}  {one.request_id}")
+    session.output.say(f"{sum(not one.problem for one in asked)} of {len(asked)} posts were answered as they must be")
+    return 1 if any(one.problem for one in asked) else 0
 
 
 def _no_table(found: Unknown | NotApplicable) -> DodaiError:

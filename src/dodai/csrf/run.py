@@ -6,10 +6,9 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
@@ -28,7 +27,11 @@ Request = Callable[..., Awaitable[Response]]
 """`await request(method, path, headers=…)` through the edge, by a client that keeps cookies."""
 
 
-def drills(policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Drill, ...]:
+Visitors = Callable[[Stage], AsyncIterator[tuple[str, Request]]]
+"""The people of the journeys, each by name with a client of their own, signed in where their journey signs in."""
+
+
+def drills(policy: CsrfPolicy, targets: tuple[str, ...], visitors: Visitors) -> tuple[Drill, ...]:
     """The drills; `targets` are paths that change state, asked only in ways that must be refused before the handler."""
     if not targets or policy.mode == "report":
         return ()
@@ -55,41 +58,71 @@ def drills(policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Drill, ...]:
             "csrf",
             Text("Every form of the pages carries its token", "画面上のすべてのフォームにトークンがある"),
             "every form that changes state has a token, and no page with one may be kept by a shared cache",
-            partial(_crawled, policy),
+            partial(_crawled, policy, visitors),
         ),
     )
 
 
 async def _forged(policy: CsrfPolicy, targets: tuple[str, ...], stage: Stage) -> DrillResult:
-    issued = await stage.request("GET", REFRESH_PATH)
-    token = json.loads(issued.text)["token"] if issued.status_code == 200 else ""
+    asked = await attack(stage.request, policy, targets)
+    wrong = [f"{one.case} POST {one.path}: {one.problem}" for one in asked if one.problem]
+    request_ids = tuple(one.request_id for one in asked)
+    observed = f"{len(asked) - len(wrong)} of {len(asked)} posts answered as they must be, one of them genuine"
+    return DrillResult(observed, not wrong, request_ids[:3], {"targets": list(targets), "wrong": wrong})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One post from outside; `problem` is empty when the answer was the only right one."""
+
+    case: str
+    path: str
+    status: int
+    request_id: str
+    problem: str
+
+
+async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Asked, ...]:
+    """What the system at the other end answers to posts a hostile page could send, and to a genuine one.
+
+    The genuine one goes to the reserved probe path, which never reaches the app; name only `targets` whose handler a
+    refusal is proven to come before.
+    """
+    issued = await request("GET", REFRESH_PATH, headers={"accept": "application/json"})
+    if issued.status_code != 200:
+        raise _refused(f"`{REFRESH_PATH}` answered {issued.status_code}", issued)
+    token = str(json.loads(issued.text)["token"])
     cases: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-        "missing": ({}, {}),
+        "missing": ({"x": "1"}, {}),
         "tampered": ({policy.field: _tampered(token)}, {}),
         "foreign origin": ({policy.field: token}, {"origin": FOREIGN, "sec-fetch-site": "cross-site"}),
     }
-    wrong: list[str] = []
-    request_ids: list[str] = []
-    for path in targets:
+    asked: list[Asked] = []
+    for path in (PROBE_PATH, *targets):
         for name, (form, headers) in cases.items():
-            answer = await stage.request("POST", path, data=form or {"x": "1"}, headers=headers)
-            request_ids.append(answer.headers.get("x-request-id", ""))
-            if problem := _not_refused(answer):
-                wrong.append(f"{name} POST {path}: {problem}")
-    genuine = await stage.request("POST", PROBE_PATH, headers={policy.header: token})
-    if genuine.status_code != 204:
-        wrong.append(f"genuine POST {PROBE_PATH}: status {genuine.status_code}")
-    asked = len(targets) * len(cases)
-    observed = f"{asked - len(wrong)} of {asked} forged posts refused, genuine post answered {genuine.status_code}"
-    details: Mapping[str, Any] = {"targets": list(targets), "wrong": wrong}
-    return DrillResult(observed, not wrong, tuple(request_ids[:3]), details)
+            answer = await request("POST", path, data=form, headers=headers)
+            asked.append(_asked(name, path, answer, _not_refused(answer)))
+    genuine = await request("POST", PROBE_PATH, headers={policy.header: token})
+    asked.append(_asked("genuine", PROBE_PATH, genuine, "" if genuine.status_code == 204 else "is refused"))
+    return tuple(asked)
 
 
-async def _crawled(policy: CsrfPolicy, stage: Stage) -> DrillResult:
-    """Follow the links of the front page, as whoever the stage's browser is, and look at every form."""
-    found = await crawl(partial(stage.request, "GET"), policy)
-    observed = f"{found.forms} forms on {found.pages} pages, {len(found.wrong)} of them wrong"
-    return DrillResult(observed, found.ok, found.request_ids[:3], {"wrong": list(found.wrong)})
+def _asked(case: str, path: str, answer: Response, problem: str) -> Asked:
+    return Asked(case, path, answer.status_code, answer.headers.get("x-request-id", ""), problem)
+
+
+async def _crawled(policy: CsrfPolicy, visitors: Visitors, stage: Stage) -> DrillResult:
+    """Follow the links of the front page, as nobody and as the person of each journey, and look at every form."""
+    crawls = {"nobody": await crawl(partial(stage.request, "GET"), policy)}
+    async for name, request in visitors(stage):
+        crawls[name] = await crawl(partial(request, "GET"), policy)
+    wrong = [f"as {name}: {one}" for name, found in crawls.items() for one in found.wrong]
+    forms, pages = sum(found.forms for found in crawls.values()), sum(found.pages for found in crawls.values())
+    observed = f"{forms} forms on {pages} pages as {len(crawls)} people, {len(wrong)} of them wrong"
+    request_ids = tuple(id_ for found in crawls.values() for id_ in found.request_ids[:1])
+    ok = all(found.ok for found in crawls.values())
+    people = {name: {"forms": found.forms, "pages": found.pages} for name, found in crawls.items()}
+    return DrillResult(observed, ok, request_ids, {"wrong": wrong, "people": people})
 
 
 def _not_refused(answer: Response) -> str:

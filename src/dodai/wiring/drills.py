@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.run import Request
 from dodai.csrf.run import drills as csrf_drills
-from dodai.engine.drill import Drill
+from dodai.engine.drill import Drill, Stage
 from dodai.migrations.run.drills import drills as migration_drills
 from dodai.observability.run import drills as observability_drills
+from dodai.operations.journey import walk
+from dodai.operations.policy import OperationsPolicy
 from dodai.operations.run import drills as release_drills
 from dodai.operations.run.connection_drills import drills as connection_drills
 from dodai.operations.run.swap_drill import drills as swap_drills
@@ -30,7 +34,7 @@ def known_drills(project: Project, database_url: Callable[[], str]) -> tuple[Dri
     found: list[Drill] = []
     if public is not None:
         csrf = CsrfPolicy.from_manifest(project.manifest.section("csrf") or {})
-        found += csrf_drills(csrf, _posts(project) if public.app else ())
+        found += csrf_drills(csrf, _posts(project) if public.app else (), partial(_people, policy))
     if policy_of(project) is not None:
         found += migration_drills(target(project, Path(project.root), database_url))
     database = _database(project, database_url)
@@ -49,6 +53,14 @@ def _database(project: Project, url: Callable[[], str]) -> StageDatabase | None:
         return None
     migrations = policy_of(project)
     return StageDatabase(url, (migrations.ledger_parts[1],) if migrations else ())
+
+
+async def _people(policy: OperationsPolicy, stage: Stage) -> AsyncIterator[tuple[str, Request]]:
+    """Whoever walked each journey, with the cookies they have afterwards."""
+    for journey in policy.journeys:
+        async with HttpBrowser(stage.url) as browser:
+            await walk(journey, browser)
+            yield journey.name, browser.send
 
 
 def _posts(project: Project) -> tuple[str, ...]:
