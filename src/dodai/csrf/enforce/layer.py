@@ -205,20 +205,25 @@ async def _find_token(
 def _replay(first: bytes, rest: bytearray, receive: Receive, *, more: bool, gone: bool = False) -> Receive:
     """A `receive` that first gives what was read already, as one message, then goes on where it was stopped.
 
-    The pieces are joined only when the application asks: a refused upload is not copied.
+    The pieces are joined only when the application asks: a refused upload is not copied. What comes after them is the
+    server's own coroutine, not one more around it: an upload has many chunks.
     """
     repeated = False
 
-    async def replayed() -> Message:
+    def replayed() -> Awaitable[Message]:
         nonlocal repeated
         if not repeated:
             repeated = True
             body = b"".join((first, rest)) if rest else first
             rest.clear()
-            return {"type": "http.request", "body": body, "more_body": more}
-        return {"type": "http.disconnect"} if gone else await receive()
+            return _given({"type": "http.request", "body": body, "more_body": more})
+        return _given({"type": "http.disconnect"}) if gone else receive()
 
     return replayed
+
+
+async def _given(message: Message) -> Message:
+    return message
 
 
 def _check_label(route: str | None, scope: Scope, context: RequestContext) -> None:
