@@ -282,7 +282,7 @@ def test_every_command_has_a_help_page_with_an_example_of_at_most_25_lines():
 def test_the_generated_reference_is_fresh(capsys):
     """`make docs` writes it again, and the status in the plan of the example."""
     pages = [str(path) for path in (*DOCS, *RUNBOOKS) if "[[[cog" in path.read_text("utf-8")]
-    assert Cog().main(["cog", "-I", str(ROOT / "docs"), "--check", *pages]) == 0, capsys.readouterr().out
+    assert Cog().main(["cog", "-I", str(ROOT / "docs"), "--check", "--diff", *pages]) == 0, capsys.readouterr().out
 
 
 def test_the_readmes_are_short():

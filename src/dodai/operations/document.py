@@ -123,9 +123,10 @@ def _health(policy: OperationsPolicy) -> Section:
     journeys = tuple(
         Text(
             f"`{journey.name}`: {journey.title or journey.name}, {len(journey.steps)} requests through the edge",
-            f"`{journey.name}`: {journey.title or journey.name}（エッジ経由で {len(journey.steps)} リクエスト）",
+            f"`{journey.name}`: {title_ja}（エッジ経由で {len(journey.steps)} リクエスト）",
         )
         for journey in policy.journeys
+        for title_ja in (journey.title_ja or journey.title or journey.name,)
     )
     words = Text(
         "A release is healthy when its readiness check says so, says the version that was deployed, and the journeys "

@@ -118,6 +118,7 @@ class Journey:
     title: str
     user: str
     steps: tuple[JourneyStep, ...]
+    title_ja: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,4 +231,4 @@ def _dependency(name: str, raw: Mapping[str, Any]) -> Dependency:
 
 def _journey(raw: Mapping[str, Any]) -> Journey:
     steps = tuple(JourneyStep(**step) for step in raw["step"])
-    return Journey(raw["name"], raw["title"], raw["user"], steps)
+    return Journey(raw["name"], raw["title"], raw["user"], steps, raw["title_ja"])
