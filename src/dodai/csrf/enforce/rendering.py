@@ -50,9 +50,10 @@ def csrf_headers(request: Any = None) -> Html:
 
 
 def csrf_meta(request: Any = None) -> Html:
-    """The `<meta>` element and the script that send the token with HTMX and `dodaiFetch`, and keep it fresh."""
+    """The `<meta>` elements and the script that send the token with HTMX and `dodaiFetch`, and keep it fresh."""
     visitor = _visitor(request)
-    return Html(f'<meta name="csrf-token" content="{visitor.token()}">{csrf_script()}')
+    named = f'<meta name="csrf-header" content="{escape(visitor.policy.header, quote=True)}">'
+    return Html(f'<meta name="csrf-token" content="{visitor.token()}">{named}{csrf_script()}')
 
 
 def csrf_script() -> Html:

@@ -8,46 +8,42 @@ from __future__ import annotations
 REFRESH_SCRIPT = """\
 (() => {
   "use strict";
-  const url = "/-/dodai/csrf";
   let current = null;
-  let asked = 0;
-  const refresh = async () => {
-    if (Date.now() - asked < 1000) return current;
-    asked = Date.now();
-    const response = await fetch(url, {credentials: "same-origin", cache: "no-store"});
-    if (!response.ok) return current;
+  let pending = null;
+  const meta = (name) => (document.querySelector(`meta[name="${name}"]`) || {}).content;
+  const fetched = async () => {
+    const response = await fetch("/-/dodai/csrf", {credentials: "same-origin", cache: "no-store"});
+    if (!response.ok) throw new Error(`no fresh CSRF token: ${response.status}`);
     current = await response.json();
     for (const input of document.getElementsByName(current.field)) {
       if (input instanceof HTMLInputElement) input.value = current.token;
     }
-    for (const meta of document.querySelectorAll('meta[name="csrf-token"]')) meta.content = current.token;
+    for (const each of document.querySelectorAll('meta[name="csrf-token"]')) each.content = current.token;
     return current;
   };
+  // One request at a time: whoever asks while it runs gets its answer.
+  const refresh = () => pending || (pending = fetched().finally(() => { pending = null; }));
   const quietly = () => { refresh().catch(() => undefined); };
   addEventListener("pageshow", (event) => {
     const entry = performance.getEntriesByType("navigation")[0];
     if (event.persisted || (entry && entry.type === "back_forward")) quietly();
   });
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") quietly(); });
-  const sameOrigin = (target) => new URL(target, location.href).origin === location.origin;
-  const ready = async () => current || {
-    token: (document.querySelector('meta[name="csrf-token"]') || {}).content,
-    header: (document.querySelector('meta[name="csrf-header"]') || {}).content || "x-csrf-token",
-  };
+  const sameOrigin = (url) => new URL(url, location.href).origin === location.origin;
+  const inPage = () => current || (meta("csrf-token") &&
+    {token: meta("csrf-token"), header: meta("csrf-header") || "x-csrf-token"});
   document.addEventListener("htmx:configRequest", (event) => {
-    const meta = document.querySelector('meta[name="csrf-token"]');
-    const token = (current && current.token) || (meta && meta.content);
-    const header = (current && current.header) || "x-csrf-token";
-    if (token && sameOrigin(event.detail.path)) event.detail.headers[header] = token;
+    const known = inPage();
+    if (known && sameOrigin(event.detail.path)) event.detail.headers[known.header] = known.token;
   });
-  window.dodaiFetch = async (target, init = {}) => {
-    const headers = new Headers(init.headers || {});
-    if (sameOrigin(target)) {
-      let known = await ready();
-      if (!known.token) known = await refresh();
-      headers.set(known.header, known.token);
+  window.dodaiFetch = async (target, init) => {
+    const request = new Request(target, init);
+    if (sameOrigin(request.url)) {
+      if (pending) await pending.catch(() => undefined);
+      const known = inPage() || await refresh();
+      request.headers.set(known.header, known.token);
     }
-    return fetch(target, {...init, headers});
+    return fetch(request);
   };
 })();
 """
