@@ -100,6 +100,34 @@ def test_exempt_route_is_not_counted(tmp_path):
     assert verdicts(table)["POST /save"] != "exempt"
 
 
+OVERRIDE = """
+class Overriding:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http" and scope["query_string"].startswith(b"_method="):
+            scope["method"] = scope["query_string"][8:].decode()
+        await self.app(scope, receive, send)
+
+async def drop(request): await save(request)
+inner.routes.append(Route("/save", drop, methods=["DELETE"]))
+inner = Overriding(inner)
+"""
+
+
+def test_exemption_through_which_another_handler_is_reached_is_unprotected(tmp_path):
+    """`POST /save?_method=DELETE` is let through as one route and served as another."""
+    manifest = tmp_path / "dodai.toml"
+    exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
+    text = "\n".join(f'{key} = "{value}"' for key, value in exemption.items())
+    manifest.write_text(f'[project]\nname = "shop"\n[csrf]\n[[csrf.exemption]]\n{text}\n')
+    policy, environ = {"exemption": [exemption]}, {"DODAI_MANIFEST": str(manifest)}
+    table = audit(tmp_path, STARLETTE + OVERRIDE + WRAPPED, policy=policy, environ=environ)
+    (row,) = (row for row in table.rows if row.id == "POST /save")
+    assert (row.verdict, row.evidence) == ("unprotected", "exempt, but `_method` leads to `DELETE /save`")
+    assert not (tmp_path / "handler-ran").exists()
+
+
 def test_report_mode_is_not_protection(tmp_path):
     """What refuses nothing covers nothing."""
     manifest = tmp_path / "dodai.toml"

@@ -17,7 +17,7 @@ import dodai.wsgi
 from dodai.core.errors import DodaiError
 from dodai.core.request import current
 from dodai.csrf.enforce import csrf_field, csrf_token, login
-from dodai.runtime import RuntimeConfig
+from dodai.runtime import Runtime, RuntimeConfig
 
 
 def flask_app() -> Flask:
@@ -266,3 +266,28 @@ def test_request_is_not_current_between_two_pieces_of_its_body():
     assert None not in seen
     del first, second
     assert current() is before
+
+
+@pytest.mark.parametrize(
+    ("changed", "noted"),
+    [
+        ({}, "exempt"),
+        ({"REQUEST_METHOD": "DELETE"}, "exempt_route_differs"),
+        ({"PATH_INFO": "/save"}, "exempt_route_differs"),
+    ],
+)
+def test_exemption_that_served_another_route_stands_in_the_line(tmp_path, changed, noted):
+    """Middleware inside changed method or path after the decision: the line says so, as in ASGI."""
+    exemption = {"route": "POST /hook", "reason": "r", "control": "c", "owner": "o"}
+    app = flask_app()
+    app.add_url_rule("/hook", "hook", lambda: "hooked", methods=["POST", "DELETE"])
+    inner = app.wsgi_app
+    app.wsgi_app = lambda environ, start: environ.update(changed) or inner(environ, start)
+    config = RuntimeConfig(
+        csrf_keys=KEYS, origins=(APP,), sections={"csrf": {"exemption": [exemption]}}, state=tmp_path
+    )
+    client = Client(dodai.wsgi.wrap(app, config=config))
+    assert client.post("/hook", base_url=APP, buffered=True).status_code == 200
+    Runtime.of(config).flush()
+    lines = [json.loads(line) for path in tmp_path.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert [line["csrf"] for line in lines if line["type"] == "http"] == [noted]

@@ -244,6 +244,11 @@ raise RuntimeError(found)
 def test_match_of_django_reads_the_path_as_django_does(tmp_path, path, expected):
     """WSGI has bytes as Latin-1: what is no UTF-8, and what two patterns are called, has no exemption."""
     source = DJANGO % "[]" + MATCH.replace("PATHS", repr([path]))
+    assert f"failed with RuntimeError: {[expected]} at" in reason(tmp_path, source)
+
+
+def reason(tmp_path, source: str) -> str:
+    """Why an application could not be audited."""
     (tmp_path / "site_.py").write_text(source)
     table = audit_app(
         "site_:app",
@@ -255,4 +260,24 @@ def test_match_of_django_reads_the_path_as_django_does(tmp_path, path, expected)
         service="web",
         today="2026-11-23",
     )
-    assert f"failed with RuntimeError: {[expected]} at" in table.reason
+    return table.reason
+
+
+HOSTS = """
+class ByHost:
+    def __init__(self, get_response): self.get_response = get_response
+    def __call__(self, request):
+        request.urlconf = "shop.of_" + request.get_host()
+        return self.get_response(request)
+"""
+
+
+def test_urlconf_that_middleware_chooses_is_unknown_and_has_no_exemption(tmp_path):
+    """django-hosts gives each host a URLconf of its own: what is not listed is not covered, and not exempt."""
+    source = HOSTS + DJANGO % "['site_.ByHost']" + "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n"
+    table = audit(tmp_path, source, "site_")
+    (row,) = (row for row in table.state_changing if row.id == "* /{path}")
+    assert (row.verdict, row.evidence) == ("unknown", "`site_.ByHost` leads to routes that cannot be listed")
+    assert (row.source, table.summary.coverage < 1) == ("site_.py", True)
+    seen = HOSTS + DJANGO % "['site_.ByHost']" + MATCH.replace("PATHS", repr(["/hook/x"]))
+    assert "RuntimeError: [None] at" in reason(tmp_path, seen)

@@ -40,6 +40,35 @@ async def test_post_without_token_is_refused_with_request_id_and_one_line(config
     assert (line["route"], line["csrf"], line["outcome"]) == ("/answer/{id}", "token_missing", "client_error")
 
 
+class Overriding:
+    """Middleware that routes a request by the `_method` in its query, as several frameworks let forms do."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        wanted = scope["query_string"].removeprefix(b"_method=").decode()
+        if wanted:
+            scope["method" if wanted.isupper() else "path"] = wanted
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("query", "noted"),
+    [("", "exempt"), ("?_method=DELETE", "exempt_route_differs"), ("?_method=/other", "exempt_route_differs")],
+)
+async def test_exemption_that_served_another_route_stands_in_the_line(config: Config, lines: Lines, query, noted):
+    """What is inside changed method or path after the decision: the line says so, so that somebody looks."""
+    routes = [Route("/hook", post, methods=["POST", "DELETE"]), Route("/other", post, methods=["POST"])]
+    exemption = {"route": "POST /hook", "reason": "r", "control": "c", "owner": "o"}
+    sections = {"csrf": {"exemption": [exemption]}}
+    app = Overriding(Starlette(routes=routes))
+    app = dodai.asgi.wrap(app, config=config(csrf_keys=KEYS, origins=("http://testserver",), sections=sections))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
+        assert (await client.post("/hook" + query)).text == "written"
+    assert [line["csrf"] for line in lines("web", "http")] == [noted]
+
+
 async def test_without_keys_the_layer_is_absent(config: Config, lines: Lines):
     """A service without CSRF keys is not asked for tokens."""
     app = dodai.asgi.wrap(APP, config=config())

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -138,6 +139,8 @@ def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[Any], reques
         if route.method == "WEBSOCKET" and name not in ("cross_site", "valid_header"):
             continue
         probes[name] = _probe(app, route, case, hits, request)
+    if other := _overridden(app, route, cases["missing"], hits, request):
+        probes["override"] = other
     return row | {"probes": probes}
 
 
@@ -156,6 +159,19 @@ def _probe(app: Any, route: Any, case: Case, hits: list[Any], request: Mapping[s
         if outcome["reached"]:
             break
     return outcome
+
+
+def _overridden(app: Any, route: Any, case: Case, hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """The probe in which a form or a query that names another method (`_method`) got to another handler; or empty.
+
+    Only an exemption makes it matter: it lets a request through as one route, and another is served.
+    """
+    for method in (each for each in ANY if route.method in ANY and each != route.method):
+        aimed = replace(route, example=f"{route.example or route.path}?_method={method}")
+        outcome = _probe(app, aimed, (case[0], f"_method={method}".encode()), hits, request)
+        if "other" in outcome:
+            return outcome
+    return {}
 
 
 def _handler(route: Any) -> tuple[Any, ...]:

@@ -134,7 +134,7 @@ def judge_route(raw: Mapping[str, Any], mode: Mode = "both") -> tuple[RouteVerdi
     probes: Mapping[str, Mapping[str, Any]] = raw.get("probes", {})
     hostile = {name: probes[name] for name in _HOSTILE_BY_MODE.get(mode, HOSTILE) if name in probes}
     if raw["kind"] == "opaque":
-        return "unknown", "", "a mounted application that cannot be listed"
+        return "unknown", "", f"`{raw['endpoint']}` leads to routes that cannot be listed"
     if not hostile:
         return "unknown", "", "no request could be made to it"
     reached = [name for name, probe in hostile.items() if probe["reached"]]
@@ -184,8 +184,9 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         verdict, by, evidence = judge_route(raw, policy.mode)
         exemption = policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.holds(today):
-        verdict, by = "exempt", ""
-        evidence = exemption.control or exemption.reason
+        other = _other_handler(raw.get("probes", {}))
+        verdict, by = ("unprotected" if other else "exempt"), ""
+        evidence = f"exempt, but `_method` leads to `{other}`" if other else exemption.control or exemption.reason
     source = str(raw["source"])
     return RouteRow(
         method=str(raw["method"]),
@@ -200,6 +201,12 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         exemption=exemption.reason if exemption else "",
         probes=raw.get("probes", {}),
     )
+
+
+def _other_handler(probes: Mapping[str, Mapping[str, Any]]) -> str:
+    """The route that a request to an exempt one reaches by naming another method in its form; empty for none."""
+    other = probes.get("override", {}).get("other", "")
+    return str(other) if other != probes.get("missing", {}).get("other", "") else ""
 
 
 def _once(rows: Iterable[RouteRow]) -> list[RouteRow]:

@@ -65,11 +65,16 @@ def match(app: Any, scope: Mapping[str, Any]) -> str | None:
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:
-    """The path template of the route that served `scope`, read after the call; None when no route did."""
+    """The path template of the route that served `scope`, read after the call; None when no route did.
+
+    From an ASGI scope, or from the WSGI environ of Flask; Django leaves it in neither.
+    """
     if "path_template" in scope:
         return import_module(f"{__name__}.litestar").route_label(scope)  # type: ignore[no-any-return]
     if "route" in scope:
         return import_module(f"{__name__}.starlette").route_label(scope)  # type: ignore[no-any-return]
+    if "werkzeug.request" in scope:
+        return import_module(f"{__name__}.flask").route_label(scope)  # type: ignore[no-any-return]
     return None
 
 

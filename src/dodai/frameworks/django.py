@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 from .route import UNSAFE, Route, looks_like_guard, where
@@ -18,9 +20,9 @@ _OTHER = "dodaiaudit00000000000000000000BB"
 
 
 def routes(app: Any) -> list[Route]:
-    """Every (method, pattern) of the root URLconf."""
+    """Every (method, pattern) of the root URLconf, and one row for what middleware puts in its place."""
     del app
-    return [route for route, _ in _walk_root()]
+    return [*(route for route, _ in _walk_root()), *_elsewhere()]
 
 
 def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
@@ -30,16 +32,22 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
         pattern.callback = _tripwire(pattern.callback, route, hit)
     sys.modules["django.conf"].settings.ALLOWED_HOSTS = ["*"]
     del app
-    return [route for route, _ in found]
+    return [*(route for route, _ in found), *_elsewhere()]
 
 
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:
-    """The id of the pattern that the resolver will choose, for a WSGI environ or an ASGI scope."""
+    """The id of the pattern that the resolver will choose, for a WSGI environ or an ASGI scope.
+
+    Raises `LookupError` where middleware chooses the URLconf: which one it will be is not known yet.
+    """
     del app
+    settings = sys.modules["django.conf"].settings
+    if chooser := _chooser(tuple(settings.MIDDLEWARE)):
+        raise LookupError(f"`{where(chooser)[0]}` chooses the URLconf of each request")
     # WSGI has bytes as Latin-1; read so, an exemption would hold for a path that Django reads otherwise.
     path = scope["PATH_INFO"].encode("latin-1").decode() if "PATH_INFO" in scope else scope["path"]
     method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
-    found = sys.modules["django.urls"].resolve(path)
+    found = sys.modules["django.urls"].resolve(path, settings.ROOT_URLCONF)
     template = _clean(found.route)
     if template in _ambiguous(sys.modules["django.urls"].get_resolver()):
         raise LookupError(f"several patterns are called `{template}`")
@@ -68,6 +76,36 @@ def _ambiguous(resolver: Any) -> frozenset[str]:
     patterns = {id(pattern): route.path.removeprefix("/") for route, pattern in _walk(resolver.url_patterns, "/", "/")}
     seen = list(patterns.values())
     return frozenset(path for path in seen if seen.count(path) > 1)
+
+
+def _elsewhere() -> Iterator[Route]:
+    """Routes of URLconfs that middleware gives to a request cannot be listed: nobody knows which ones there are."""
+    if chooser := _chooser(tuple(sys.modules["django.conf"].settings.MIDDLEWARE)):
+        name, source, line = where(chooser)
+        yield Route("*", "/{path}", "django", "opaque", name, source, line)
+
+
+@functools.lru_cache(maxsize=8)
+def _chooser(middleware: tuple[str, ...]) -> Any:
+    """The first middleware, not Django's own, that speaks of a request's `urlconf`, as django-hosts does; or None."""
+    load = sys.modules["django.utils.module_loading"].import_string
+    loaded = (load(name) for name in middleware)
+    return next((each for each in loaded if not _is_own(each) and any(map(_names_urlconf, _codes(each)))), None)
+
+
+def _codes(middleware: Any) -> Iterator[CodeType]:
+    """The code of a function, or of every method of a class and its bases."""
+    bases = middleware.__mro__ if isinstance(middleware, type) else ()
+    methods = [value for base in bases if not _is_own(base) for value in vars(base).values()]
+    for each in methods or [middleware]:
+        code = getattr(inspect.unwrap(each) if callable(each) else each, "__code__", None)
+        if isinstance(code, CodeType):
+            yield code
+
+
+def _names_urlconf(code: CodeType) -> bool:
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return "urlconf" in code.co_names or "urlconf" in code.co_consts or any(map(_names_urlconf, inner))
 
 
 def _walk_root() -> Iterator[tuple[Route, Any]]:

@@ -34,6 +34,12 @@ def match(app: Any, environ: Mapping[str, Any]) -> str | None:
     return f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}"
 
 
+def route_label(environ: Mapping[str, Any]) -> str | None:
+    """The rule that served a WSGI environ, with its host."""
+    rule = getattr(environ["werkzeug.request"], "url_rule", None)
+    return f"{_host(rule)}{rule.rule}" if rule is not None else None
+
+
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     """A session with a token of Flask-WTF, and the token of another session."""
     wtf = sys.modules.get("flask_wtf.csrf")

@@ -31,6 +31,7 @@ from dodai.csrf.decision import (
 from dodai.csrf.enforce.visitor import Visitor, cookie_pattern
 from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.token import KeyRing, verify
+from dodai.frameworks import route_label
 
 Headers = Sequence[tuple[bytes, bytes]]
 Sent = Mapping[bytes, Sequence[bytes]]
@@ -229,6 +230,19 @@ def _has_subject(visitor: Visitor) -> bool:
         return visitor.subject is not None
     except Exception:  # noqa: BLE001 - whatever the callback raises
         return False
+
+
+def note_other_route(route: str, served: Mapping[str, Any], context: RequestContext) -> None:
+    """Note in the line that the exemption of `route` let a request through to another one.
+
+    `served` is the ASGI scope or WSGI environ as the framework has left it: something inside has changed the method or
+    the path. Where the framework leaves no route there, the methods are compared.
+    """
+    exempt, _, _ = route.partition(" ")
+    method = served.get("REQUEST_METHOD") or served.get("method") or "WEBSOCKET"
+    label = route_label(served)
+    if method != exempt or (label is not None and route != f"{method} {label}"):
+        context.note("csrf", "exempt_route_differs")
 
 
 def collect(headers: Headers) -> Sent:

@@ -12,10 +12,9 @@ from dodai.csrf.body import open_search
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
 from dodai.csrf.enforce import answer
 from dodai.csrf.enforce.answer import Answer
-from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect, note_other_route
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
-from dodai.frameworks import route_label
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -104,9 +103,8 @@ class CsrfLayer:
             # All of the body has been read and counted: there is nothing left to limit.
             await self.app(scope, receive, send)
         else:
-            await self._pass(scope, receive, send, limit, context)
-            if exempt is not None:
-                _check_label(route, scope, context)
+            watched = _labelled(send, route, scope, context) if route and exempt is not None else send
+            await self._pass(scope, receive, watched, limit, context)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, limit: int, context: RequestContext) -> None:
         """Call the application, and answer 413 in its place if it reads more than `limit` bytes."""
@@ -143,11 +141,12 @@ class CsrfLayer:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         gate = self.gate
-        exempt = gate.exemption(gate.route(scope))
+        route = gate.route(scope)
+        exempt = gate.exemption(route)
         decision = exempt[1] if exempt else decide_websocket(gate.provenance(collect(scope["headers"]), _peer(scope)))
         gate.note(decision, context)
         if not gate.enforces(decision):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _labelled(send, route, scope, context) if route and exempt else send)
             return
         refusal = gate.refusal(decision, scope)
         if "websocket.http.response" in (scope.get("extensions") or {}):
@@ -226,11 +225,15 @@ async def _given(message: Message) -> Message:
     return message
 
 
-def _check_label(route: str | None, scope: Scope, context: RequestContext) -> None:
-    """Note in the line when the framework served another route than the one whose exemption was used."""
-    served = route_label(scope)
-    if served is not None and route != f"{'WEBSOCKET' if scope['type'] == 'websocket' else scope['method']} {served}":
-        context.note("csrf", "exempt_route_differs")
+def _labelled(send: Send, route: str, scope: Scope, context: RequestContext) -> Send:
+    """`send` that compares, before the line is written, the route that was served with the one that is exempt."""
+
+    def compared(message: Message) -> Awaitable[None]:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            note_other_route(route, scope, context)
+        return send(message)
+
+    return compared
 
 
 def _peer(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from dodai.csrf.body import open_search
 from dodai.csrf.decision import Decision, TokenState, is_unsafe
 from dodai.csrf.enforce import answer
 from dodai.csrf.enforce.answer import Answer
-from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect, note_other_route
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 
@@ -74,7 +74,8 @@ class CsrfWsgi:
             context.route = PROBE_PATH
             return _send(environ, start_response, answer.PROBE_PASSED)
         environ["wsgi.input"] = io.BufferedReader(stream)
-        return self._pass(environ, start_response, stream, sent, context)
+        watched = _labelled(start_response, route, environ, context) if route and exempt is not None else start_response
+        return self._pass(environ, watched, stream, sent, context)
 
     def _pass(
         self,
@@ -177,6 +178,16 @@ class LimitedInput(io.RawIOBase):
             self.over = True
             return b""
         return piece
+
+
+def _labelled(start_response: StartResponse, route: str, environ: Environ, context: RequestContext) -> StartResponse:
+    """`start_response` that compares the route that was served with the one that is exempt."""
+
+    def compared(*arguments: Any) -> Any:
+        note_other_route(route, environ, context)
+        return start_response(*arguments)
+
+    return compared
 
 
 def headers_of(environ: Environ) -> list[tuple[bytes, bytes]]:
