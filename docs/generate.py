@@ -39,7 +39,7 @@ def manifest() -> str:
 
 def commands() -> str:
     """A table of every command by group, then the help page of each."""
-    context = click.Context(app, info_name="dodai", max_content_width=100, terminal_width=100)
+    context = click.Context(app, info_name="dodai", terminal_width=100, **app.context_settings)
     names = app.list_commands(context)
     sections = []
     for group in GROUPS:
