@@ -14,6 +14,7 @@ import click
 
 from dodai import __version__
 from dodai.cli.output import Output, wants_json
+from dodai.cli.session import CONTEXT
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 
@@ -82,7 +83,7 @@ def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"dodai.cli.{name}") is not None
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=Commands, context_settings=CONTEXT)
 @click.version_option(__version__, "--version", message="dodai %(version)s")
 def app() -> None:
     """Run a web application that survives production. `dodai COMMAND --help` shows an example of each."""

@@ -12,6 +12,9 @@ import click
 
 from dodai.cli.output import Output
 
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Set on every command: click keeps the help option that the first context asked for, whatever its parent was."""
+
 
 @dataclass(slots=True)
 class Session:
@@ -45,6 +48,7 @@ def define(name: str, *, summary: str, example: str, needs_manifest: bool = True
             )(wrapped)
         wrapped = click.option("--quiet", "-q", is_flag=True, help="No progress lines.")(wrapped)
         wrapped = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(wrapped)
-        return click.command(name, help=f"{summary}.\n\n\b\nExample:\n  {example}", short_help=summary)(wrapped)
+        text = f"{summary}.\n\n\b\nExample:\n  {example}"
+        return click.command(name, help=text, short_help=summary, context_settings=CONTEXT)(wrapped)
 
     return build

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from dodai.cli.session import CONTEXT
+
 _SUBCOMMANDS = {
     "up": "change",
     "down": "change",
@@ -45,6 +47,7 @@ class Subcommands(click.Group):
 @click.group(
     "migrate",
     cls=Subcommands,
+    context_settings=CONTEXT,
     help="Apply, show and check database migrations.\n\n\b\nExample:\n  dodai migrate up",
     short_help="Apply, show and check database migrations",
 )
