@@ -130,9 +130,12 @@ def locate(conn: Connection, policy: MigrationsPolicy) -> Ledger:
     return Ledger(row[0], table, row[1], row[2])
 
 
-def create(conn: Connection, ledger: Ledger) -> Ledger:
-    """Create what is missing of ledger and side tables, in one transaction; goose's first row (0, true) included."""
-    script = "BEGIN;"
+def create(conn: Connection, ledger: Ledger, guard: str = "") -> Ledger:
+    """Create what is missing of ledger and side tables, in one transaction; goose's first row (0, true) included.
+
+    `guard` is a statement that fails when this session may not change anything any more.
+    """
+    script = f"BEGIN;{guard}"
     if not ledger.present:
         script += f"""
 CREATE TABLE {ledger.name} (

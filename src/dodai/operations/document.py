@@ -196,10 +196,14 @@ def _resume(env: str) -> Section:
                 "引き継ぎます。終了コード 75 のときは保持者が表示されます。",
             ),
             Text(
-                "A paused holder that wakes up changes nothing: the Host and the journal refuse its older token. A "
-                "migration that was already running ends first; the migration lock keeps the next one waiting.",
-                "停止していた保持者が動き出しても、Host とジャーナルが古いトークンを拒むため何も変わりません。"
-                "実行中だったマイグレーションは先に終わり、次の実行者は移行ロックで待ちます。",
+                "A paused holder that wakes up changes nothing: Host, journal and database refuse its older token. "
+                "Each migration transaction proves its token in its own commit, and the new holder ends the session "
+                "of the old one. Only where its role may not do that can the one statement outside a transaction that "
+                "was about to be sent still happen; the ledger does not record it.",
+                "停止していた保持者が動き出しても、Host とジャーナルとデータベースが古いトークンを拒むため、"
+                "何も変わりません。マイグレーションの各トランザクションはコミットの中でトークンを確かめ、新しい保持者は古い保持者の"
+                "セッションを終わらせます。そのための権限がないときに限り、トランザクション外で送信直前だった 1 文が"
+                "実行されることがありますが、台帳には記録されません。",
             ),
             Text(
                 "Two journals that differ (DOD375, exit 4): compare both heads with what runs, then "

@@ -27,7 +27,7 @@ from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, client, open_host
 from dodai.providers.local.host.state import Folder, read_known
 from dodai.providers.local.release_tree import ReleaseTrees
-from dodai.wiring.migrations import migration_steps
+from dodai.wiring.migrations import announce, migration_steps, newest_token
 from dodai.wiring.project import Project
 from dodai.wiring.releases import (
     JournalBook,
@@ -72,6 +72,8 @@ class LocalDatabase:
         status = await host.run(process_spec(cluster, DATABASE, forward=True))
         await asyncio.to_thread(cluster.ensure_database, policy.name)
         self._remember(direct=cluster.dsn(policy.name, tcp=True), stable=status.address)
+        if token is not None:
+            await asyncio.to_thread(announce, self.project, self.url(), token)
 
     def _remember(self, *, direct: str, stable: str) -> None:
         parts = urlsplit(direct)
@@ -161,8 +163,8 @@ class LocalEnvironment:
             raise
 
     def lease(self, request: PlanRequest) -> FileLease | PostgresLease:
-        """The lock; its tokens are newer than any that the Host has seen, and the Host hears of a new one first."""
-        least = known_token(self.folder)
+        """The lock; Host and database hear of a new token first, and it is newer than any that they have seen."""
+        least = max(known_token(self.folder), newest_token(self.project, self.database.url()))
         if not self.environment.control_url:
             return FileLease(self.folder / "lease", actor=request.actor, command=request.command, least=least)
         from dodai.providers.postgres.control import PostgresLease
@@ -175,10 +177,11 @@ class LocalEnvironment:
         return Session(self.environment.control_url, self.environment.name)
 
     async def _fence(self, token: int) -> None:
-        """From now on the Host refuses everybody with an older token."""
+        """From now on Host and database refuse everybody with an older token."""
         public = self.project.policy.public_service
         if public is not None and (await self.host.status()).running:
             await self.host.under(token).address(public.name)
+        await asyncio.to_thread(announce, self.project, self.database.url(), token)
 
     def ports(self, tree: Path) -> DeployPorts:
         """What a deploy of the release in `tree` acts through."""

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodai import __version__
+from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author
 from dodai.migrations.run import Applied, Status, Target
 from dodai.providers.postgres.connection import connect
+
+_ANSWER_S = 5
 
 if TYPE_CHECKING:
     from dodai.engine.plan import Step
@@ -79,6 +82,32 @@ def _environment(project: Project) -> Mapping[str, str]:
     """What code of the user's may see: what every program needs, and `[check].environment`."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return {**kept, **project.manifest.data["check"]["environment"]}
+
+
+def announce(project: Project, url: str, token: int) -> None:
+    """From now on the database at `url` refuses migrations under an older token; DOD351 when it saw a newer one.
+
+    A database that takes no connection is told when it does: by the step that starts it, and by the migration itself.
+    """
+    if found := _reachable(project, url):
+        run.announce(found, token)
+
+
+def newest_token(project: Project, url: str) -> int:
+    """The newest token that the database at `url` has seen; 0 when it takes no connection or never saw one."""
+    found = _reachable(project, url)
+    return run.newest_token(found) if found else 0
+
+
+def _reachable(project: Project, url: str) -> Target | None:
+    """The migrations of the working tree and the database at `url`, when it takes connections."""
+    if not url or policy_of(project) is None:
+        return None
+    try:
+        connect(url, timeout_s=_ANSWER_S).close()
+    except DodaiError:
+        return None
+    return target(project, project.root, lambda: url)
 
 
 def migration_steps(project: Project, root: Path, url: Callable[[], str]) -> tuple[Step, ...]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from dodai.core.errors import DodaiError
-from dodai.migrations import codes, ledger
+from dodai.migrations import codes, fence, ledger
 from dodai.migrations.apply.file import Runner, StoppedError, statement_checksum
 from dodai.migrations.apply.guard import check_connection, lock_holder, only_runner
-from dodai.migrations.apply.outcome import Account, Applied, Failed, Ran
+from dodai.migrations.apply.outcome import GONE_STATES, Account, Applied, Failed, Ran, between_files
 from dodai.migrations.apply.pending import Pending, edited, pending, transaction_control
 from dodai.migrations.apply.status import Entry, Status, status
 from dodai.migrations.apply.watch import BlockerWatch
@@ -32,12 +34,14 @@ __all__ = [
     "lock_holder",
     "only_runner",
     "pending",
+    "readable",
     "statement_checksum",
     "status",
     "transaction_control",
     "up",
 ]
 
+T = TypeVar("T")
 Note = Callable[[str], None]
 SchemaHash = Callable[[Connection], str]
 
@@ -51,30 +55,36 @@ def up(
     author: Callable[[], Author] = Author,
     connect: Connect | None = None,
     schema_hash: SchemaHash | None = None,
+    token: int | None = None,
     allow_missing: bool = False,
     note: Note = lambda _: None,
 ) -> Applied:
     """Apply what is pending, in order, and say what was done; a second call does nothing.
 
     `run` is a new id for the log. `connect` opens a second connection to the same database, for naming who blocks.
-    Raises DOD250-254, DOD258, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what was done).
+    `token` is that of the lease this runs under: each transaction proves in itself that no newer one was granted.
+    Raises DOD250-254, DOD258, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what was done), DOD351
+    (exit 75) under a token that was replaced.
     """
     conn.autocommit = True
     check_connection(conn, policy, connect, note)
-    before = _readable(lambda: ledger.read(conn, policy))
+    before = readable(lambda: ledger.read(conn, policy))
     first = pending(migrations, before, allow_missing=allow_missing)
     if not first.migrations and not first.unrecorded and before.ledger.present and before.ledger.side_present:
         return Applied(run, already=len(before.ids), notes=_notes(first))
-    with only_runner(conn, policy, note):
-        state = _prepared(conn, policy)
+    if token is not None:
+        readable(lambda: fence.enter(conn, before.ledger.name, token))
+    account = Account()
+    with _coded(conn, account), only_runner(conn, policy, note):
+        state = _prepared(conn, policy, token)
         todo = pending(migrations, state, allow_missing=allow_missing)
         if not todo.migrations and not todo.unrecorded:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
         _record_known(conn, run, todo.unrecorded)
-        runner = _runner(conn, state, policy, run, connect, note, "up")
-        ran = apply_all(runner, todo.migrations)
+        runner = replace(_runner(conn, state, policy, run, connect, note, "up"), token=token)
+        ran = apply_all(runner, todo.migrations, account)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
         ledger.finish_run(conn, run, "done", after)
@@ -100,14 +110,15 @@ def down(
     """
     conn.autocommit = True
     check_connection(conn, policy, connect, note)
-    with only_runner(conn, policy, note):
+    account = Account()
+    with _coded(conn, account), only_runner(conn, policy, note):
         state = _prepared(conn, policy)
         chosen = _chosen(migrations, state, count, to)
         if not chosen:
             return Applied(run, already=len(state.ids), direction="down")
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "down", state.ledger, author(), hashes(conn))
-        ran = apply_all(_runner(conn, state, policy, run, connect, note, "down"), chosen)
+        ran = apply_all(_runner(conn, state, policy, run, connect, note, "down"), chosen, account)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
         ledger.finish_run(conn, run, "done", after)
@@ -196,26 +207,37 @@ def _runner(
     return Runner(conn, state.ledger, policy, run, watch, note, direction)
 
 
-def _prepared(conn: Connection, policy: MigrationsPolicy) -> ledger.State:
+def _prepared(conn: Connection, policy: MigrationsPolicy, token: int | None = None) -> ledger.State:
     """The state under the lock, ledger and side tables made where they were missing (DOD284 when they cannot be)."""
 
     def make() -> ledger.State:
         place = ledger.locate(conn, policy)
         if not place.present or not place.side_present:
-            ledger.create(conn, place)
+            ledger.create(conn, place, fence.check_sql(place.name, token, until_commit=True) if token else "")
         return ledger.read(conn, policy)
 
-    return _readable(make)
+    return readable(make)
 
 
-def _readable(read: Callable[[], ledger.State]) -> ledger.State:
+@contextmanager
+def _coded(conn: Connection, account: Account) -> Iterator[None]:
+    """What the database says between two files, where no statement of theirs is to blame."""
+    try:
+        yield
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        raise between_files(error, account, lost=conn.closed) from error
+
+
+def readable(read: Callable[[], T]) -> T:
+    """What `read` returns; a database that does not let us use our tables is DOD284, one that is gone DOD282."""
     try:
         return read()
     except Exception as error:
         if not is_database_error(error):
             raise
-        message = f"the ledger cannot be used: {server_message(error)} (SQLSTATE `{sqlstate(error)}`)"
-        raise DodaiError(codes.LEDGER_UNUSABLE, message, codes.LEDGER_UNUSABLE.fix.en, exit_code=3) from error
+        raise between_files(error, Account(), lost=not sqlstate(error) or sqlstate(error) in GONE_STATES) from error
 
 
 def _record_known(conn: Connection, run: str, known: Sequence[Migration]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dodai.core.errors import DodaiError
-from dodai.migrations import codes, sql
+from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.leftover import Leftover, settle
 from dodai.migrations.apply.outcome import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed, Ran
 from dodai.migrations.apply.watch import BlockerWatch
@@ -39,7 +39,7 @@ class StoppedError(Exception):
 
 @dataclass(slots=True)
 class Runner:
-    """Everything one run needs for each of its files."""
+    """Everything one run needs for each of its files. `token` is that of the lease it runs under, if under one."""
 
     conn: Connection
     ledger: Ledger
@@ -48,6 +48,7 @@ class Runner:
     watch: BlockerWatch
     note: Callable[[str], None]
     direction: Direction = "up"
+    token: int | None = None
     send: Callable[[Connection, Statement], None] = send
     waited_s: float = 0.0
     retries: int = 0
@@ -83,7 +84,7 @@ class Runner:
 
     def _whole(self, migration: Migration, started: float) -> None:
         self.index, self.statement_ms = 0, []
-        opening = f"BEGIN; {self._limits('SET LOCAL')} "
+        opening = f"BEGIN; {self._limits('SET LOCAL')} {self._fence()}"
         if self.send is not send:
             self.conn.execute(opening)
             opening = ""
@@ -106,7 +107,8 @@ class Runner:
 
     def _recorded(self, migration: Migration, started: float) -> str:
         event: Event = "applied" if self.direction == "up" else "reverted"
-        return "RESET ROLE;" + record_sql(self.ledger, migration, self.direction) + log_sql(
+        before = "RESET ROLE;" + self._fence(until_commit=True)
+        return before + record_sql(self.ledger, migration, self.direction) + log_sql(
             self.run,
             migration,
             self.direction,
@@ -115,6 +117,10 @@ class Runner:
             lock_wait_ms=self.waited_s * 1000,
             retries=self.retries,
         )  # fmt: skip
+
+    def _fence(self, *, until_commit: bool = False) -> str:
+        """The proof that nobody took over, to be sent with what depends on it; "" without a lease."""
+        return "" if self.token is None else fence.check_sql(self.ledger.name, self.token, until_commit=until_commit)
 
     def _limits(self, set_word: str, lock_s: float | None = None) -> str:
         lock_ms = int((lock_s or self.policy.lock_timeout_s) * 1000)
@@ -206,10 +212,11 @@ class Runner:
         """In one transaction with its progress row where PostgreSQL allows it: then it happens exactly once."""
         if sql.words(statement.sql, 1)[0] not in ("set", "reset"):
             try:
-                self.conn.execute("BEGIN")
+                self.conn.execute(f"BEGIN; {self._fence()}")
                 self.send(self.conn, statement)
                 if self.conn.info.transaction_status == IN_TRANSACTION:
-                    self.conn.execute(f"{self._progress(migration, 'done', statement)} COMMIT;")
+                    still_ours = self._fence(until_commit=True)
+                    self.conn.execute(f"{still_ours}{self._progress(migration, 'done', statement)} COMMIT;")
                     return
             except Exception as error:
                 if sqlstate(error) not in NEEDS_AUTOCOMMIT:
@@ -218,12 +225,24 @@ class Runner:
         self._outside(migration, statement)
 
     def _outside(self, migration: Migration, statement: Statement) -> None:
-        """Its own transaction: announced before, recorded after; a crash between is settled by looking."""
-        self._log(migration, "started", statement)
+        """Its own transaction: announced before, recorded after; a crash between is settled by looking.
+
+        The announcement proves that nobody took over; what happens between it and the statement is a window that only
+        the end of this session closes (see `fence`).
+        """
         patient = "concurrently" in sql.words(statement.sql, 8)
         if patient:
             # It blocks nobody while it waits, and giving up leaves an invalid index behind.
             self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_patience_s * 1000)}ms'")
+        try:
+            self._log(migration, "started", statement)
+            self._announced(migration, statement)
+        finally:
+            if patient and not self.conn.closed:
+                self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_timeout_s * 1000)}ms'")
+        self._log(migration, "done", statement)
+
+    def _announced(self, migration: Migration, statement: Statement) -> None:
         try:
             self.send(self.conn, statement)
         except Exception as error:
@@ -231,24 +250,24 @@ class Runner:
                 self._clean_up(statement)
                 self._log(migration, "failed", statement, sqlstate(error))
             raise
-        finally:
-            if patient and not self.conn.closed:
-                self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_timeout_s * 1000)}ms'")
-        self._log(migration, "done", statement)
 
     def _clean_up(self, statement: Statement) -> None:
         """A failed CREATE INDEX CONCURRENTLY leaves an invalid index that IF NOT EXISTS would take for done."""
         leftover = settle(self.conn, statement.sql)
         if leftover.repair:
-            self.note(f"removing what the failed statement left: {leftover.repair}")
-            self.conn.execute(leftover.repair)
+            self._repair(leftover.repair, "removing what the failed statement left")
+
+    def _repair(self, statement: str, doing: str) -> None:
+        """It may not run in a transaction, so the proof is sent before it."""
+        self.conn.execute(self._fence())
+        self.note(f"{doing}: {statement}")
+        self.conn.execute(statement)
 
     def _already_done(self, migration: Migration, statement: Statement) -> bool:
         """Did an interrupted statement take effect? Repairs what it left; raises DOD262 when nobody can tell."""
         leftover: Leftover = settle(self.conn, statement.sql)
         if leftover.repair:
-            self.note(f"{migration.path}: removing what an interrupted statement left: {leftover.repair}")
-            self.conn.execute(leftover.repair)
+            self._repair(leftover.repair, f"{migration.path}: removing what an interrupted statement left")
         if leftover.verdict == "unclear":
             code = codes.OUTCOME_UNCLEAR
             message = f"{migration.path}:{statement.line}, statement {self.index + 1} was interrupted"
@@ -264,7 +283,7 @@ class Runner:
         )
 
     def _log(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> None:
-        self.conn.execute(self._progress(migration, event, statement, state))
+        self.conn.execute(self._fence(until_commit=True) + self._progress(migration, event, statement, state))
 
 
 def statement_checksum(statement: Statement) -> str:

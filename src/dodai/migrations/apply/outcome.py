@@ -9,6 +9,7 @@ from typing import Any
 from dodai.core.errors import Code, DodaiError, Fault
 from dodai.migrations import codes
 from dodai.migrations.apply.watch import Blocker
+from dodai.migrations.fence import FENCED, lock_lost
 from dodai.migrations.migration import Direction, Migration, Statement
 from dodai.migrations.ports import server_message, sqlstate
 
@@ -16,6 +17,8 @@ LOCK_STATES = ("55P03", "40P01")
 """lock_not_available and deadlock_detected: the file did nothing wrong and may try again."""
 NEEDS_AUTOCOMMIT = ("25001", "2D000", "0A000")
 """The statement cannot run inside a transaction block, ends one itself, or is not supported there."""
+GONE_STATES = ("57P01", "57P02", "57P03", "08006", "08003")
+"""The server ended the session, or ended itself."""
 _SQLSTATE_FULL = ("53100", "53200")
 
 
@@ -153,7 +156,6 @@ class Failed:
         details[1:1] = [f"waited for {blocker}" for blocker in self.blockers]
         if self.statement and not self.migration.hides_text:
             details.insert(0, f"statement: `{_short(self.statement.sql)}`")
-        exit_code = 4 if self.partly or self.lost else 3
         data = {
             "migration": self.migration.id,
             "path": self.migration.path,
@@ -163,12 +165,19 @@ class Failed:
             "applied": [ran.migration.id for ran in account.ran],
             "pending": [migration.id for migration in account.pending],
         }
-        return DodaiError(code, message, code.fix.en, fault, exit_code, tuple(details), data)
+        return DodaiError(code, message, code.fix.en, fault, self._exit_code(), tuple(details), data)
+
+    def _exit_code(self) -> int:
+        if sqlstate(self.error) == FENCED:
+            return 75
+        return 4 if self.partly or self.lost else 3
 
     def _code(self) -> tuple[Code, Fault]:
         state = sqlstate(self.error)
         if self.lost:
             return codes.CONNECTION_LOST, "provider"
+        if state == FENCED:
+            return lock_lost(), "user"
         if state == "25006":
             return codes.READ_ONLY, "user"
         if state in LOCK_STATES:
@@ -186,6 +195,20 @@ class Failed:
             done = f"statements 1 to {self.index}" if self.index > 1 else "statement 1"
             return f"{self.migration.path}: {done} stay in effect, this one does not"
         return f"rolled back: {self.migration.path}"
+
+
+def between_files(error: Exception, account: Account, *, lost: bool) -> DodaiError:
+    """What a failure outside any file is called: the holder was replaced, the server is gone, the ledger is closed."""
+    said, state = server_message(error), sqlstate(error)
+    details = account.lines("nothing else was changed") if account.ran else ()
+    if state == FENCED:
+        return DodaiError(lock_lost(), said, lock_lost().fix.en, exit_code=75, details=details)
+    if lost:
+        code = codes.CONNECTION_LOST
+        return DodaiError(code, f"between two files: {said}", code.fix.en, "provider", 4, details)
+    message = f"the ledger cannot be used: {said} (SQLSTATE `{state}`)"
+    fault: Fault = "provider" if state in _SQLSTATE_FULL else "user"
+    return DodaiError(codes.LEDGER_UNUSABLE, message, codes.LEDGER_UNUSABLE.fix.en, fault, 3, details)
 
 
 def _short(sql: str) -> str:

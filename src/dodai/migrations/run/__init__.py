@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dodai.migrations.run.mending import mend
     from dodai.migrations.run.new_file import new
     from dodai.migrations.run.rehearsal import Copy, MakeCopy, Rehearsed, rehearse
+    from dodai.migrations.run.takeover import announce, newest_token
 
 # `migrate up` is typed all day: what it does not need is loaded when it is asked for.
 _LATER = {
@@ -40,6 +41,8 @@ _LATER = {
     "rehearse": "dodai.migrations.run.rehearsal",
     "Repaired": "dodai.migrations.run.correction",
     "repair": "dodai.migrations.run.correction",
+    "announce": "dodai.migrations.run.takeover",
+    "newest_token": "dodai.migrations.run.takeover",
 }
 
 __all__ = [
@@ -53,6 +56,7 @@ __all__ = [
     "Status",
     "Target",
     "adopt",
+    "announce",
     "applied_ids",
     "author_of",
     "down",
@@ -60,6 +64,7 @@ __all__ = [
     "mend",
     "new",
     "new_run",
+    "newest_token",
     "rehearse",
     "repair",
     "required_ids",
@@ -79,14 +84,16 @@ def __getattr__(name: str) -> Any:
 def up(
     target: Target,
     *,
+    token: int | None = None,
     allow_missing: bool = False,
     note: Callable[[str], None] = lambda _: None,
     opened: Callable[[Connection], None] = lambda _: None,
 ) -> Applied:
     """Apply what is pending; the same command locally, in CI and in production, and it never asks.
 
-    `note` gets progress lines; `opened` gets the working connection, so that it can be cancelled. Raises DOD200-226 for
-    bad files (nothing is run then), DOD250-262 when refused, DOD280-283 when a file fails.
+    `token` is the fencing token of the lease it runs under, None without one. `note` gets progress lines; `opened` gets
+    the working connection, so that it can be cancelled. Raises DOD200-226 for bad files (nothing is run then),
+    DOD250-262 when refused, DOD280-283 when a file fails, DOD351 when somebody took over.
     """
     migrations = files_of(target).sound()
     conn = target.connect()
@@ -100,6 +107,7 @@ def up(
             author=target.author,
             connect=target.connect,
             schema_hash=schema_hash,
+            token=token,
             allow_missing=allow_missing,
             note=note,
         )

@@ -42,14 +42,18 @@ async def _look(target: Target, _: StepContext) -> Observed:
 
 
 async def _apply(target: Target, context: StepContext) -> None:
-    """In a thread; when the step is cancelled so is the running statement, and the thread has ended on return."""
+    """In a thread, under the token of the lease.
+
+    When the step is cancelled so is the running statement, and the thread has ended on return.
+    """
     conns: list[Connection] = []
     loop = asyncio.get_running_loop()
 
     def note(text: str) -> None:
         loop.call_soon_threadsafe(context.note, text)
 
-    work = asyncio.ensure_future(asyncio.to_thread(run.up, target, note=note, opened=conns.append))
+    token = context.fencing_token
+    work = asyncio.ensure_future(asyncio.to_thread(run.up, target, token=token, note=note, opened=conns.append))
     try:
         done = await asyncio.shield(work)
     except asyncio.CancelledError:
