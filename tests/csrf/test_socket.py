@@ -14,11 +14,11 @@ from tests.csrf.driver import APP, EVIL, FORM, Handler, guarded, multipart
 
 
 @contextlib.asynccontextmanager
-async def serving():
+async def serving(**policy):
     """(port, handler) of the layer behind a server that listens."""
     listener = socket.create_server(("127.0.0.1", 0))
     handler = Handler()
-    app = guarded(handler, body_limit=200_000, clock=time.time)
+    app = guarded(handler, body_limit=200_000, clock=time.time, **policy)
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, http="h11", ws="none"))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -132,3 +132,29 @@ async def test_genuine_bytes_pass_however_they_are_cut():
         for data in (whole, cut):
             assert status(await speak(port, data)) == 200
         assert [body for _, _, body in handler.calls] == [form, form]
+
+
+async def test_form_that_never_ends_is_refused_in_time_and_its_connection_ends():
+    """Neither silence nor a byte now and then holds a connection: 408 with a request id, and the server hangs up."""
+    async with serving(search_timeout=0.2) as (port, handler):
+        cookie, token = await enter(port)
+        sent = ["Sec-Fetch-Site: same-origin", f"Content-Type: {FORM}", f"Cookie: {cookie}", "Content-Length: 5000"]
+        for start in (b"", b"a=1&b", f"csrf_token={token}&a=".encode()):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(*sent, body=start))
+            answer = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            assert (status(answer), b"DOD157" in answer, b"requestId" in answer) == (408, True, True), start
+        assert handler.calls == []
+
+
+async def test_report_mode_hands_a_slow_form_on():
+    """What was read by then is given to the application again, and so is what comes after."""
+    async with serving(search_timeout=0.05, mode="report") as (port, handler):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(f"Content-Type: {FORM}", "Content-Length: 7", body=b"a=1"))
+        await asyncio.sleep(0.2)  # not a wait: the pause is the input
+        writer.write(b"&b=2")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.close()
+        assert (status(head), [body for _, _, body in handler.calls]) == (200, [b"a=1&b=2"])

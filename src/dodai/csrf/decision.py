@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from dodai.core.errors import Code, DodaiError
 from dodai.csrf.codes import (
+    BODY_TOO_SLOW,
     EXEMPTION_OVER,
     FOREIGN_ORIGIN,
     ORIGIN_MALFORMED,
@@ -34,7 +35,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
 """Headers with which some frameworks turn a GET into something else; a safe method that carries one is not safe."""
 
-TokenState = Verdict | Literal["missing", "duplicated", "too_late", "unreadable", "disconnected", "cookie_duplicated"]
+TokenState = (
+    Verdict
+    | Literal["missing", "duplicated", "too_late", "too_slow", "unreadable", "disconnected", "cookie_duplicated"]
+)
 
 _ORIGIN = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
@@ -87,6 +91,7 @@ _REFUSALS: dict[str, tuple[Code, int]] = {
     "duplicated": (TOKEN_DUPLICATED, 403),
     "cookie_duplicated": (TOKEN_DUPLICATED, 403),
     "too_late": (TOKEN_TOO_LATE, 403),
+    "too_slow": (BODY_TOO_SLOW, 408),
     "unreadable": (REQUEST_UNREADABLE, 400),
     "disconnected": (REQUEST_UNREADABLE, 400),
 }

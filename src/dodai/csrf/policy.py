@@ -48,6 +48,7 @@ class CsrfPolicy:
     header: str = "x-csrf-token"
     max_age_s: float = 86_400.0
     search_bytes: int = 64 * 1024
+    search_timeout_s: float = 20.0
     body_limit_bytes: int = 10 * 1024 * 1024
     limits: Mapping[str, int] = field_of(default_factory=dict)
     trusted_origins: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class CsrfPolicy:
             header=str(section.get("header", default.header)).lower(),
             max_age_s=float(section.get("max_age", default.max_age_s)),
             search_bytes=int(section.get("search", default.search_bytes)),
+            search_timeout_s=float(section.get("search_timeout", default.search_timeout_s)),
             body_limit_bytes=int(section.get("body_limit", default.body_limit_bytes)),
             limits={str(row["route"]): int(row["size"]) for row in section.get("limit", ())},
             trusted_origins=tuple(section.get("trusted_origins", ())),

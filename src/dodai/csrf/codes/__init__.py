@@ -24,6 +24,7 @@ from dodai.csrf.codes.checked import (
 )
 from dodai.csrf.codes.refused import (
     AUDIT_FAILED,
+    BODY_TOO_SLOW,
     EXEMPTION_OVER,
     FOREIGN_ORIGIN,
     KEYS_MALFORMED,
@@ -43,6 +44,7 @@ from dodai.csrf.codes.refused import (
 CODES: tuple[Code, ...] = checked.CODES + refused.CODES
 __all__ = [
     "AUDIT_FAILED",
+    "BODY_TOO_SLOW",
     "CACHEABLE_TOKEN_PAGE",
     "CODES",
     "COOKIE_FLAGS",

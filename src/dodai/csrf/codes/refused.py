@@ -92,6 +92,19 @@ REQUEST_UNREADABLE = Code(
     ),
     fix=Text("Send the form again from the page", "ページからフォームをもう一度送信してください"),
 )
+BODY_TOO_SLOW = Code(
+    "DOD157",
+    "csrf-body-too-slow",
+    what=Text("The form did not arrive in time", "フォームが時間内に届きませんでした"),
+    why=Text(
+        "A body that never ends would hold a connection and its memory for ever",
+        "終わらない本文は、接続とメモリを占有し続けます",
+    ),
+    fix=Text(
+        "Check your connection and send the form again; the operator can raise `[csrf] search_timeout`",
+        "接続を確認して、もう一度送信してください。管理者は `[csrf] search_timeout` を延ばせます",
+    ),
+)
 TOKEN_DUPLICATED = Code(
     "DOD158",
     "csrf-token-duplicated",
@@ -202,6 +215,7 @@ CODES: tuple[Code, ...] = (
     TOKEN_FOREIGN,
     TOKEN_TOO_LATE,
     REQUEST_UNREADABLE,
+    BODY_TOO_SLOW,
     TOKEN_DUPLICATED,
     EXEMPTION_OVER,
     KEYS_MALFORMED,

@@ -13,6 +13,7 @@ from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, d
 from dodai.csrf.enforce import answer
 from dodai.csrf.enforce.answer import Answer
 from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect, note_other_route
+from dodai.csrf.enforce.patience import Patience
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 
@@ -186,8 +187,12 @@ async def _find_token(
     if isinstance(search, str):
         return ("unreadable" if search == "unreadable" else "missing"), receive, False
     first, rest, more = b"", bytearray(), True
+    patience = Patience(gate.policy.search_timeout_s)
     while more and search.state == "more":
-        message = await receive()
+        try:
+            message = await patience.of(receive)
+        except TimeoutError:
+            return "too_slow", _replay(first, rest, receive, more=True), False
         if message["type"] == "http.disconnect":
             return "disconnected", _replay(first, rest, receive, more=True, gone=True), False
         chunk, more = bytes(message.get("body") or b""), bool(message.get("more_body", False))
