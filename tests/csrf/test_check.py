@@ -127,6 +127,21 @@ def test_exemption_rules(text, expected):
     assert found(given, table(raw(), open_route, policy=policy)) == expected
 
 
+@pytest.mark.parametrize(
+    ("static", "path", "source", "expected"),
+    [
+        ("/*", "/me", "/repo/web/app.py", ["DOD112"]),
+        ("/static/*", "/static/form", "/repo/web/app.py", ["DOD112"]),
+        ("/static/*", "/me", "/repo/web/app.py", []),
+        ("/static/*", "/static/<path:name>", "/usr/lib/python3/flask/app.py", []),
+    ],
+)
+def test_page_below_a_path_that_is_cached_for_all(static, path, source, expected):
+    """A page of the project's own; what a framework's file server delivers there is meant to be kept."""
+    given = manifest(f'[edge]\nstatic = ["{static}"]\n')
+    assert found(given, table(raw(), raw(path, "GET", source=source, endpoint="web.page"))) == expected
+
+
 def test_exemption_or_limit_of_a_route_that_does_not_exist():
     """A renamed route loses its exemption loudly."""
     text = '[[csrf.exemption]]\nroute = "POST /hook/*"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'

@@ -160,6 +160,17 @@ def cookies_are_guarded(manifest: Manifest, table: RouteTable) -> Iterator[Findi
                 yield Finding(codes.COOKIE_FLAGS, said, Place(manifest.path))
 
 
+@rule(codes.CACHEABLE_TOKEN_PAGE, needs=(Manifest, RouteTable))
+def no_page_is_cached_for_all(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
+    """Only pages that the project itself makes: the file servers of frameworks are what static paths are for."""
+    pages = [row for row in table.rows if row.method == "GET" and row.source and not row.source.startswith("/")]
+    for pattern in (manifest.section("edge") or {}).get("static") or ():
+        for row in pages:
+            if row.path.startswith(pattern.rstrip("*")):
+                said = f"`{row.id}` stands below `{pattern}` of `[edge] static`"
+                yield Finding(codes.CACHEABLE_TOKEN_PAGE, said, _place(row))
+
+
 @rule(codes.WEAK_KEY, needs=(RouteTable,))
 def secrets_are_strong(table: RouteTable) -> Iterator[Finding]:
     session = table.session
@@ -180,6 +191,7 @@ RULES = (
     cookies_are_guarded,
     every_environment_has_an_origin,
     secrets_are_strong,
+    no_page_is_cached_for_all,
     pages_send_their_origin,
     get_changes_nothing,
     something_is_audited,

@@ -227,22 +227,19 @@ CACHEABLE_TOKEN_PAGE = Code(
     "DOD112",
     "cacheable-token-page",
     what=Text(
-        "A page that contains a token may be stored by shared caches",
-        "トークンを含むページが共有キャッシュに保存される設定です",
+        "A page of yours stands where the edge may store what it delivers, and a token in it with it",
+        "エッジが応答を保存してよい場所に動的なページがあり、トークンごと共有キャッシュに残る設定です",
     ),
     why=Text(
         "A CDN hands one visitor's token to all others, who are then refused",
         "CDN が一人のトークンを全員に配り、他の利用者は拒否されます",
     ),
     fix=Text(
-        (
-            "remove `public` and `s-maxage` from the response; dodai makes it `private` when the "
-            "token is rendered by `csrf_field()`"
-        ),
-        ("応答から `public` と `s-maxage` を外してください。`csrf_field()` で描画すれば dodai が `private` にします"),
+        "keep pages out of `[edge] static`; everywhere else a page with a token is made `private`",
+        "`[edge] static` からページを外してください。それ以外では、トークンを含むページは `private` になります",
     ),
-    bad="Cache-Control: public, max-age=300\n",
-    good="Cache-Control: private\n",
+    bad='[edge]\nstatic = ["/*"]\n',
+    good='[edge]\nstatic = ["/static/*"]\n',
 )
 NO_REFERRER_POLICY = Code(
     "DOD113",
