@@ -20,7 +20,7 @@ from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.limits import DependencyUnavailableError, Guard
 
 Config = Callable[..., RuntimeConfig]
-LIMITS = {"deadline": 0.5, "retry_budget": 0.0, "breaker_failures": 3, "breaker_reset": 60.0}
+LIMITS = {"deadline": 30.0, "retry_budget": 0.0, "breaker_failures": 3, "breaker_reset": 60.0}
 
 
 class Server:
@@ -105,7 +105,7 @@ async def test_service_of_ours_gets_ids_user_and_proof(config: Config, context: 
 
 async def test_hanging_dependency_ends_at_its_deadline(config: Config, context: RequestContext):
     """A server that never answers costs the deadline of the manifest, not the client's own timeout."""
-    limited = config(sections={"dependency": {"identity": LIMITS}})
+    limited = config(sections={"dependency": {"identity": {**LIMITS, "deadline": 0.5}}})
     async with serving(0) as (url, _), client(httpx2, limited) as http:
         started = time.monotonic()
         with pytest.raises(httpx2.ReadTimeout):
