@@ -1,4 +1,4 @@
-"""The production procedure: evidence on protected environments, a restore point, and the pages that describe it."""
+"""The production procedure: evidence on protected environments, and the pages that describe it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dodai.migrations import run
 from dodai.migrations.document import migration_operations, tool_decision
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.ports import Evidence, Target
-from dodai.migrations.run.production import CONDITIONS, guard_steps
+from dodai.migrations.run.production import CONDITIONS, evidence_step
 
 Make = Callable[..., Target]
 FILES = {"1_a.sql": up("CREATE TABLE a (b int);", head="-- dodai: irreversible first table\n")}
@@ -47,17 +47,6 @@ class Rehearsals:
         return self.found if env == "production" else ()
 
 
-@dataclass
-class Points:
-    made: set[str] = field(default_factory=set)
-
-    def exists(self, name: str) -> bool:
-        return name in self.made
-
-    def make(self, name: str) -> None:
-        self.made.add(name)
-
-
 def checksums(target: Target) -> tuple[str, ...]:
     return tuple(m.raw_sha256 for m in files_of(target).migrations)
 
@@ -72,7 +61,7 @@ async def test_a_protected_environment_refuses_without_fresh_evidence(make_targe
         (Evidence("r", ("x",), 1, "done"),),
         (Evidence("r", good, 1, "failed"),),
     ):
-        (step,) = guard_steps(target, env="production", protected=True, evidence=Rehearsals(bad), restore=None)
+        step = evidence_step(target, env="production", evidence=Rehearsals(bad))
         with pytest.raises(DodaiError) as caught:
             await step.observe(Context())
         assert (caught.value.code.id, caught.value.exit_code) == ("DOD257", 1)
@@ -83,31 +72,31 @@ async def test_fresh_evidence_of_exactly_these_files_lets_it_through(make_target
     """After they are applied no evidence is needed."""
     target = make_target(FILES)
     store = Rehearsals((Evidence("r7", checksums(target), 60, "done"),))
-    (step,) = guard_steps(target, env="production", protected=True, evidence=store, restore=None)
+    step = evidence_step(target, env="production", evidence=store)
     assert "r7" in (await step.observe(Context())).detail
     run.up(target)
-    (step,) = guard_steps(target, env="production", protected=True, evidence=None, restore=None)
+    step = evidence_step(target, env="production", evidence=Rehearsals(()))
     assert (await step.observe(Context())).state == "done"
 
 
-async def test_a_restore_point_is_made_once_and_only_when_something_is_pending(make_target: Make):
-    """Its name is the plan's, so a resumed plan finds it."""
-    target, points = make_target(FILES), Points()
-    (step,) = guard_steps(target, env="staging", protected=False, evidence=None, restore=points)
-    assert (await step.observe(Context())).state == "needed"
-    await step.apply(Context())
-    assert (await step.verify(Context())).state == "done"
-    assert points.made == {"dodai-p1"}
-    run.up(target)
-    assert (await step.observe(Context(plan_id="p2"))).state == "done"
+async def test_a_rehearsal_that_ran_more_before_still_counts_for_the_rest(make_target: Make):
+    """A plan that goes on after a crash has fewer pending files than the rehearsal had; others in front prove nothing."""
+    target = make_target({**FILES, "2_b.sql": up("CREATE TABLE b (b int);", head="-- dodai: irreversible b\n")})
+    first, second = checksums(target)
+    store = Rehearsals((Evidence("r8", ("x", first, second), 60, "done"),))
+    assert "r8" in (await evidence_step(target, env="production", evidence=store).observe(Context())).detail
+    for wrong in ((second, first), (first,), (first, second, "x")):
+        step = evidence_step(target, env="production", evidence=Rehearsals((Evidence("r9", wrong, 60, "done"),)))
+        with pytest.raises(DodaiError, match="no fresh rehearsal"):
+            await step.observe(Context())
 
 
 def test_the_page_says_who_when_how_and_the_way_back_in_both_languages(make_target: Make):
     """Rendered from the policy, the rules and the plan's own steps."""
     target = make_target(FILES)
     steps = (
-        *guard_steps(target, env="production", protected=True, evidence=None, restore=Points()),
-        run.step(target, needs=("restore-point",)),
+        evidence_step(target, env="production", evidence=Rehearsals(())),
+        run.step(target, needs=("migration-evidence",)),
     )
     plan = Plan(PlanRequest("deploy", "production", "r1"), Text("deploy", "デプロイ"), steps)
     policy = run.Target(target.root, FAST, target.connect).policy

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from dodai.cli.progress import confirm, finish, show, tell
-from dodai.cli.session import Session, define
+from dodai.cli.session import Session, define, with_break_glass
+from dodai.operations.run.gate import BREAK_GLASS
 
 if TYPE_CHECKING:
     from dodai.wiring.local import LocalEnvironment
@@ -18,12 +20,16 @@ if TYPE_CHECKING:
 @click.argument("env")
 @click.argument("release", default="")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def command(session: Session, env: str, release: str, dry_run: bool, yes: bool) -> int:
-    return asyncio.run(_deploy(session, env, release, dry_run=dry_run, yes=yes))
+@click.option("--yes", "-y", is_flag=True, help="Do not ask. Never opens a gate.")
+@with_break_glass
+def command(session: Session, env: str, release: str, dry_run: bool, yes: bool, break_glass: str) -> int:
+    arguments = {BREAK_GLASS: break_glass} if break_glass else {}
+    return asyncio.run(_deploy(session, env, release, arguments, dry_run=dry_run, yes=yes))
 
 
-async def _deploy(session: Session, env: str, word: str, *, dry_run: bool, yes: bool) -> int:
+async def _deploy(
+    session: Session, env: str, word: str, arguments: Mapping[str, str], *, dry_run: bool, yes: bool
+) -> int:
     from dodai.wiring.local import LocalEnvironment
 
     environment = LocalEnvironment.of(session.project, env)
@@ -33,12 +39,20 @@ async def _deploy(session: Session, env: str, word: str, *, dry_run: bool, yes: 
         release = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
     environment.releases.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
-        show(session.output, environment.build(await environment.request("deploy", release)))
+        show(session.output, environment.build(await environment.request("deploy", release, arguments)))
         return 0
-    return await carry_out(session, environment, "deploy", release, yes=yes)
+    return await carry_out(session, environment, "deploy", release, arguments, yes=yes)
 
 
-async def carry_out(session: Session, environment: LocalEnvironment, kind: str, release: str, *, yes: bool) -> int:
+async def carry_out(
+    session: Session,
+    environment: LocalEnvironment,
+    kind: str,
+    release: str,
+    arguments: Mapping[str, str] | None = None,
+    *,
+    yes: bool,
+) -> int:
     """The exit code of bringing `release` into service: asked about, then done under the lock and written down.
 
     What was shown is what is done: DOD377 (exit 1) when something else serves by the time the answer comes.
@@ -47,10 +61,10 @@ async def carry_out(session: Session, environment: LocalEnvironment, kind: str, 
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
 
-    shown = await environment.request(kind, release)
+    shown = await environment.request(kind, release, arguments)
     confirm(session.output, environment.build(shown), yes=yes)
     await environment.open(detached=True)
-    request = await environment.request(kind, release)
+    request = await environment.request(kind, release, arguments)
     environment.refuse_stale(shown, request)
     stop = install_signal_stop(asyncio.get_running_loop())
     with environment.journal() as journal:

@@ -1,13 +1,23 @@
-"""`dodai history [ENV]`: who changed what, when, and how it ended."""
+"""`dodai history [ENV]`: who changed what, when, who agreed, and how it ended."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dodai.cli.session import Session, define
 from dodai.engine.journal import Head, PlanEntry
+from dodai.operations.run.gate import BREAK_GLASS
+from dodai.operations.run.statement import STATEMENT
+
+if TYPE_CHECKING:
+    from dodai.wiring.local import LocalEnvironment
+
+Admissions = Mapping[str, Mapping[str, str]]
 
 
 @define("history", summary="Show who changed what, and when", example="dodai history staging --limit 5")
@@ -16,17 +26,9 @@ from dodai.engine.journal import Head, PlanEntry
 def command(session: Session, env: str, limit: int) -> int:
     from dodai.wiring.local import LocalEnvironment
 
-    environment = LocalEnvironment.of(session.project, env)
-
-    async def look() -> tuple[tuple[PlanEntry, ...], Head]:
-        if not environment.has_journal:
-            return (), Head()
-        with environment.journal() as journal:
-            return await journal.history(env, limit), await journal.verify_chain()
-
-    entries, head = asyncio.run(look())
+    entries, head, admissions = asyncio.run(_look(LocalEnvironment.of(session.project, env), limit))
     if session.output.as_json:
-        rows = [_as_json(entry) for entry in entries]
+        rows = [_as_json(entry, admissions) for entry in entries]
         session.output.data("dodai.history/1", {"environment": env, "head": head.hash, "plans": rows})
     elif not entries:
         session.output.line(f"{env}: nothing was ever done here")
@@ -36,11 +38,41 @@ def command(session: Session, env: str, limit: int) -> int:
             state = entry.state or "unfinished"
             what = f"{state:12} {request.kind:8} {request.release or '-':16}"
             session.output.line(f"{entry.begun_at[:19]}Z  {what} by {request.actor}  {entry.plan_id}")
+            for line in _details(entry, admissions):
+                session.output.line(f"{'':35}{line}")
         session.output.say(f"the audit log is whole: {head.seq} events, head {head.hash[:12]}")
     return 0 if entries else 1
 
 
-def _as_json(entry: PlanEntry) -> dict[str, object]:
+async def _look(environment: LocalEnvironment, limit: int) -> tuple[tuple[PlanEntry, ...], Head, Admissions]:
+    if not environment.has_journal:
+        return (), Head(), {}
+    with environment.journal() as journal:
+        entries, head = await journal.history(environment.environment.name, limit), await journal.verify_chain()
+    return entries, head, {one.plan_id: one.by for one in await environment.statements.admitted()}
+
+
+def _details(entry: PlanEntry, admissions: Admissions) -> Iterator[str]:
+    """What let a plan in, or what was stated."""
+    said = _statement(entry)
+    match entry.request.kind:
+        case "approve":
+            yield f"signed plan {said['plan'][:12]} as {said['principal']}, until {said['expires_at'][:19]}Z"
+        case "rehearse":
+            yield f"level {said['level']}, commit {said['commit'][:12]}, {said['outcome']}"
+        case "break-glass":
+            yield f"break-glass: {said['reason']} ({said['command']})"
+        case _:
+            asked = entry.request.arguments.get(BREAK_GLASS)
+            yield from admissions.get(entry.plan_id, {"asked": f"break-glass: {asked}"} if asked else {}).values()
+
+
+def _statement(entry: PlanEntry) -> dict[str, Any]:
+    words: dict[str, Any] = json.loads(entry.request.arguments.get(STATEMENT, "{}"))
+    return {name: value for name, value in words.items() if name != "signature"}
+
+
+def _as_json(entry: PlanEntry, admissions: Admissions) -> dict[str, object]:
     request = entry.request
     return {
         "planId": entry.plan_id,
@@ -51,4 +83,7 @@ def _as_json(entry: PlanEntry) -> dict[str, object]:
         "begunAt": entry.begun_at,
         "state": entry.state or "unfinished",
         "exitCode": entry.exit_code,
+        "admittedBy": dict(admissions.get(entry.plan_id, {})),
+        "breakGlass": request.arguments.get(BREAK_GLASS),
+        "statement": _statement(entry) or None,
     }

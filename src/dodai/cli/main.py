@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "rehearse": Entry("Release", "Rehearse the runbook on this machine, faults included"),
     "deploy": Entry("Release", "Bring a release into service"),
     "resume": Entry("Release", "Finish or undo an interrupted plan"),
+    "approve": Entry("Release", "Sign a plan that somebody else carries out"),
     "rollback": Entry("Release", "Go back to an earlier release"),
     "releases": Entry("Release", "List the releases of an environment"),
     "status": Entry("Incident", "Show what runs, what is locked and what is unfinished"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,26 +16,46 @@ from dodai.engine.drill import Drill
 from dodai.engine.outcome import Sink
 from dodai.operations.drill import DrillRow
 
+if TYPE_CHECKING:
+    from dodai.wiring.project import Project
+    from dodai.wiring.recording import Recording
+
 
 @define("rehearse", summary="Rehearse the runbook on this machine, faults included", example="dodai rehearse --all")
 @click.option("--all", "everything", is_flag=True, help="Every drill, not only one of each area.")
 @click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
-def command(session: Session, everything: bool, only: str) -> int:
+@click.option("--record", metavar="ENV", default="", help="Write the result into the journal of ENV as evidence.")
+def command(session: Session, everything: bool, only: str, record: str) -> int:
+    if record and only:
+        raise click.UsageError("a part of a rehearsal is no evidence: give --record or --only, not both")
     from dodai.wiring.drills import choose_drills, known_drills
     from dodai.wiring.rehearsal import Rehearsal, new_folder
 
     project = session.project
     choose_drills(known_drills(project, str), only=only)  # a drill that does not exist is told before anything starts
+    recording = asyncio.run(_begin(project, record)) if record else None
     folder = new_folder(project, datetime.now(UTC))
     report = asyncio.run(Rehearsal(project, folder, Lines(session.output), only, everything).run())
+    evidence = asyncio.run(recording.finish(report, session.output.say)) if recording else None
     if session.output.as_json:
-        session.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder)})
+        recorded = {"recorded": evidence.as_data()} if evidence else {}
+        session.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder), **recorded})
     else:
         if report.problem:
             sys.stderr.write(report.problem + "\n")
         session.output.line(f"{report.outcome}  {report.seconds:.1f} s  {folder / 'report.md'}")
         session.output.line(f"{' ' * len(report.outcome)}            {folder / 'report.json'}")
-    return 0 if report.outcome == "ok" else 1
+        if evidence:
+            what = f"level {evidence.level}, commit {evidence.commit[:12]}, {evidence.outcome}"
+            session.output.line(f"recorded for {record}: {what}")
+    return 0 if report.outcome == "ok" and (evidence is None or evidence.outcome == "ok") else 1
+
+
+async def _begin(project: Project, env: str) -> Recording:
+    from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.recording import Recording
+
+    return await Recording.begin(LocalEnvironment.of(project, env))
 
 
 class Lines:

@@ -31,6 +31,21 @@ class Session:
         return Project.find(self.manifest_path)
 
 
+def _reason(context: click.Context, option: click.Parameter, value: str | None) -> str:
+    del context, option
+    if value is not None and not value.strip():
+        raise click.BadParameter("say why, in words that the audit log can keep")
+    return (value or "").strip()
+
+
+with_break_glass: Callable[[Any], Any] = click.option(
+    "--break-glass",
+    metavar="REASON",
+    callback=_reason,
+    help="Why it cannot wait: past a freeze, or down where protected. Recorded.",
+)
+
+
 def define(name: str, *, summary: str, example: str, needs_manifest: bool = True) -> Callable[..., click.Command]:
     """A click command whose function gets a `Session` first; adds `--json`, `--quiet` and `--manifest`."""
 

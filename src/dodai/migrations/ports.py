@@ -69,13 +69,6 @@ class EvidenceStore(Protocol):
     def rehearsals(self, env: str) -> Sequence[Evidence]: ...
 
 
-class RestorePoint(Protocol):
-    """Something to come back to before a risky change: a branch, a backup, a named point in time."""
-
-    def exists(self, name: str) -> bool: ...
-    def make(self, name: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Author:
     """Who runs migrations and from what; goes into every log row. `actor` is a person or a CI job, as claimed."""

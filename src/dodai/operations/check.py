@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dodai.core.errors import DodaiError
 from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
 from dodai.core.rule import rule
 from dodai.operations import codes
+from dodai.operations.freeze import window
 from dodai.operations.policy import OperationsPolicy
 
 
@@ -52,10 +54,34 @@ def every_resolved_limitation_is_proven(manifest: Manifest, proofs: Proofs) -> I
         yield Finding(codes.UNPROVEN_LIMITATION, said, _place(manifest, proof), fix=fix)
 
 
+@rule(codes.FREEZE_UNREADABLE, needs=(Manifest,))
+def every_freeze_window_is_readable(manifest: Manifest) -> Iterator[Finding]:
+    for environment in OperationsPolicy.from_manifest(manifest).environments.values():
+        for text in environment.freeze:
+            try:
+                window(text)
+            except DodaiError as error:
+                yield Finding(codes.FREEZE_UNREADABLE, error.message, Place(manifest.path))
+
+
+@rule(codes.PROTECTION_INCOMPLETE, needs=(Manifest,))
+def protection_rests_on_something(manifest: Manifest) -> Iterator[Finding]:
+    for environment in OperationsPolicy.from_manifest(manifest).environments.values():
+        if lacks := environment.lacks:
+            said = f"`[env.{environment.name}]` is protected without {lacks}"
+            yield Finding(codes.PROTECTION_INCOMPLETE, said, Place(manifest.path))
+
+
 def _place(manifest: Manifest, proof: str) -> Place:
     lines = manifest.text.decode("utf-8", "replace").split("\n")
     number = next((n for n, line in enumerate(lines, 1) if "resolved_by" in line and proof in line), None)
     return Place(manifest.path, number) if number else Place(manifest.path)
 
 
-RULES = (one_public_service, no_service_cycle, every_resolved_limitation_is_proven)
+RULES = (
+    one_public_service,
+    no_service_cycle,
+    every_resolved_limitation_is_proven,
+    every_freeze_window_is_readable,
+    protection_rests_on_something,
+)

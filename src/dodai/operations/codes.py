@@ -141,7 +141,88 @@ NO_SUCH_RELEASE = Code(
     fix=Text("see `dodai releases ENV`", "`dodai releases ENV` を確認してください"),
 )
 
+FREEZE_UNREADABLE = Code(
+    "DOD340",
+    "freeze-window-unreadable",
+    what=Text("A freeze window is written in a form that nobody can read.", "フリーズ期間の書式を解釈できません。"),
+    why=Text(
+        "A window that is guessed at is open when it should be closed.",
+        "推測で解釈すると、止めるべき時間帯にデプロイできてしまいます。",
+    ),
+    fix=Text(
+        'write `"Sat-Sun 00:00-24:00 Asia/Tokyo"` or `"2026-12-28T12:00/2027-01-04T09:00 Asia/Tokyo"`; where the zones '
+        "themselves are missing, install `tzdata`",
+        '`"Sat-Sun 00:00-24:00 Asia/Tokyo"` または `"2026-12-28T12:00/2027-01-04T09:00 Asia/Tokyo"` の形で'
+        "書いてください。タイムゾーン自体がない環境では `tzdata` を導入してください",
+    ),
+    bad="[project]\nname = 'quiz'\n[env.staging]\nfreeze = ['weekend']\n",
+    good="[project]\nname = 'quiz'\n[env.staging]\nfreeze = ['Sat-Sun 00:00-24:00 Asia/Tokyo']\n",
+)
+PROTECTION_INCOMPLETE = Code(
+    "DOD341",
+    "protection-incomplete",
+    what=Text(
+        "A protected environment lacks what its protection rests on.",
+        "保護された環境に、保護の前提となる設定がありません。",
+    ),
+    why=Text(
+        "Evidence and approvals are kept in the control database and signatures are judged by `allowed_signers`; "
+        "without them the environment could never be deployed to, or anybody could write what it asks for.",
+        "証跡と承認は制御データベースに残し、署名は `allowed_signers` で判定します。"
+        "どちらかが欠けると、デプロイできないか、誰でも記録を書けてしまいます。",
+    ),
+    fix=Text(
+        "set `control_url` and `allowed_signers` in `[env.NAME]`, or `approvals = 0`",
+        "`[env.NAME]` に `control_url` と `allowed_signers` を書くか、`approvals = 0` としてください",
+    ),
+    bad="[project]\nname = 'quiz'\n[env.production]\nprotected = true\n",
+    good=(
+        "[project]\nname = 'quiz'\n[env.production]\nprotected = true\n"
+        "control_url = 'postgresql://127.0.0.1/dodai'\nallowed_signers = 'ops/allowed_signers'\n"
+    ),
+)
+APPROVAL_NEEDED = Code(
+    "DOD369",
+    "approval-needed",
+    what=Text(
+        "This plan lacks the signature of somebody who may approve it.",
+        "この計画には、承認権限を持つ人の署名が足りません。",
+    ),
+    why=Text(
+        "A change of a protected environment is seen by a second person, with a key in `allowed_signers`; what they "
+        "signed is this plan and no other.",
+        "保護された環境の変更は、`allowed_signers` に登録された鍵を持つ二人目が確認します。"
+        "署名はその計画だけに有効です。",
+    ),
+    fix=Text(
+        "somebody else runs `dodai approve PLAN`, then give the command again; a plan that changed is approved anew",
+        "ほかの人が `dodai approve 計画ID` を実行した後、もう一度コマンドを実行してください。"
+        "計画が変わった場合は承認も取り直します",
+    ),
+    source="https://man.openbsd.org/ssh-keygen.1 (-Y sign, ALLOWED SIGNERS)",
+)
+ENVIRONMENT_FROZEN = Code(
+    "DOD056",
+    "environment-frozen",
+    what=Text("Nobody deploys to this environment now.", "現在、この環境へのデプロイは止められています。"),
+    why=Text(
+        "The team decided that nobody would be there to mend what goes wrong.",
+        "問題が起きても対応できない時間帯として、チームが定めた期間です。",
+    ),
+    fix=Text(
+        "wait until the window ends; `--break-glass REASON` if it cannot wait, which is recorded. "
+        "A rollback may always run",
+        "期間の終了を待ってください。待てない場合は `--break-glass 理由` を付けます（記録されます）。"
+        "切り戻しはいつでも実行できます",
+    ),
+)
+
+
 CODES = (
+    FREEZE_UNREADABLE,
+    PROTECTION_INCOMPLETE,
+    APPROVAL_NEEDED,
+    ENVIRONMENT_FROZEN,
     NO_PUBLIC_SERVICE,
     SERVICE_CYCLE,
     UNPROVEN_LIMITATION,

@@ -9,11 +9,13 @@ from typing import Any, Literal
 from dodai.core.manifest import Manifest
 
 Protocol = Literal["http", "grpc"]
+Level = Literal["source", "artifact"]
+"""What a rehearsal ran: the same source in local processes, or the same artifact in a container environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`[env.NAME]`. `port` 0 means the Host picks one and keeps it."""
+    """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
     name: str
     provider: str
@@ -21,10 +23,22 @@ class Environment:
     control_url: str
     port: int
     protected: bool
+    evidence: Level = "source"
+    approvals: int = 1
+    approval_age_s: float = 86_400.0
+    allowed_signers: str = ""
+    freeze: tuple[str, ...] = ()
 
     @property
     def is_local(self) -> bool:
         return self.provider == "local"
+
+    @property
+    def lacks(self) -> str:
+        """The key without which its protection could not be kept; `""` when there is none."""
+        if self.protected and not self.control_url:
+            return "`control_url`"
+        return "`allowed_signers`" if self.protected and self.approvals and not self.allowed_signers else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +209,11 @@ def _environment(name: str, raw: Mapping[str, Any]) -> Environment:
         control_url=raw["control_url"],
         port=raw["port"],
         protected=raw["protected"],
+        evidence=raw["evidence"],
+        approvals=raw["approvals"],
+        approval_age_s=raw["approval_age"],
+        allowed_signers=raw["allowed_signers"],
+        freeze=tuple(raw["freeze"]),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,20 @@ from dodai.csrf.run import probe
 from dodai.engine.journal import SqliteJournal
 from dodai.engine.lease import FileLease
 from dodai.engine.plan import Plan, PlanRequest
+from dodai.migrations.run.author import claimed_actor
 from dodai.operations.codes import NO_SUCH_RELEASE, STALE_PLAN
 from dodai.operations.policy import Environment
 from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.operations.release import ReleaseRecord, Verdict, before, judge
 from dodai.operations.run import DeployPorts, border, deploy, previous_releases, refusal
+from dodai.operations.run.statement import KINDS
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, client, open_host
 from dodai.providers.local.host.state import Folder, read_known
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.wiring.migrations import announce, migration_steps, newest_token
 from dodai.wiring.project import Project
+from dodai.wiring.protection import gate_arguments, gated
 from dodai.wiring.releases import (
     JournalBook,
     LocalRestorePoints,
@@ -38,6 +41,7 @@ from dodai.wiring.releases import (
     secret_digests,
 )
 from dodai.wiring.settings import LocalSettings
+from dodai.wiring.statements import JournalStatements
 
 if TYPE_CHECKING:  # psycopg is an extra: a local environment without a control database does without
     from dodai.providers.postgres.control import PostgresJournal, PostgresLease
@@ -162,6 +166,10 @@ class LocalEnvironment:
             copy.close()
             raise
 
+    @property
+    def statements(self) -> JournalStatements:
+        return JournalStatements(self.journal)
+
     def lease(self, request: PlanRequest) -> FileLease | PostgresLease:
         """The lock; Host and database hear of a new token first, and it is newer than any that they have seen."""
         least = max(known_token(self.folder), newest_token(self.project, self.database.url()))
@@ -241,6 +249,7 @@ class LocalEnvironment:
         status = await self.host.status()
         previous = {f"previous:{s.name}": s.release for s in status.services if status.running and s.release}
         project = released(self.project, Path(self.releases.path(release))) if release else self.project
+        gates = await gate_arguments(self, kind, project) if release else {}
         return PlanRequest(
             kind=kind,
             env=self.environment.name,
@@ -249,7 +258,7 @@ class LocalEnvironment:
             manifest=project.manifest.text,
             manifest_hash=project.manifest.hash,
             secret_versions=secret_digests(self.settings.values(), self.folder),
-            arguments={**previous, **(arguments or {})},
+            arguments={**previous, **gates, **(arguments or {})},
         )
 
     def refuse_stale(self, shown: PlanRequest, now: PlanRequest) -> None:
@@ -325,10 +334,12 @@ class LocalEnvironment:
 
     def build(self, request: PlanRequest) -> Plan:
         """The plan of a request, from the manifest the request carries: never from the working tree."""
+        if request.kind in KINDS:
+            return self.statements.statement(request)
         project = Project.load(request.manifest, self.project.root, self.project.manifest.path)
         environment = LocalEnvironment(project, self.environment, self.folder)
         tree = Path(self.releases.path(request.release))
-        return deploy(request, project.policy, environment.ports(tree))
+        return deploy(request, project.policy, gated(environment, request, tree, environment.ports(tree)))
 
     def build_for_document(self) -> Plan:
         """The deploy plan as a runbook shows it: for no release in particular, never carried out."""
@@ -351,11 +362,10 @@ def known_token(folder: Path) -> int:
 
 
 def actor() -> str:
-    """Who asks: the CI's actor when there is one, else the operating system's user."""
-    ci = os.environ.get("GITHUB_ACTOR")
-    if ci:
-        return f"{ci} (CI)"
+    """Who asks: the account that runs this, and before it whom a CI claims to work for."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        account = f"uid-{os.getuid()}"
+    claimed = claimed_actor()
+    return f"{claimed} (claimed by CI, account {account})" if claimed else account

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dodai import __version__
 from dodai.core.errors import DodaiError
@@ -20,6 +22,7 @@ _ANSWER_S = 5
 
 if TYPE_CHECKING:
     from dodai.engine.plan import Step
+    from dodai.migrations.run import Rehearsed
     from dodai.providers.alembic.reader import AlembicReader
     from dodai.providers.alembic.runner import AlembicRunner
     from dodai.wiring.project import Project
@@ -59,6 +62,20 @@ def up(project: Project, target: Target, *, allow_missing: bool, note: Callable[
 def status(project: Project, target: Target) -> Status:
     """What is applied and what is pending, whatever tool the files are for."""
     return _alembic(project, target).status() if target.policy.format == "alembic" else run.status(target)
+
+
+def rehearse_on_a_copy(project: Project, env: str, url: str, note: Callable[[str], None]) -> Rehearsed:
+    """What is pending on the database at `url`, tried on a physical copy of its server, under load."""
+    from dodai.providers.postgres.backup import copy_of
+
+    @contextlib.contextmanager
+    def copy() -> Iterator[run.Copy]:
+        with copy_of(url) as cluster:
+            copied = cluster.dsn(urlsplit(url).path.lstrip("/"))
+            production = not project.environment(env).is_local
+            yield run.Copy(lambda: connect(copied), "a physical copy of the server", production)
+
+    return run.rehearse(target_at(project, url), copy, note=note)
 
 
 def reader_of(project: Project | None, policy: MigrationsPolicy) -> AlembicReader | None:

@@ -250,13 +250,13 @@ def discard_data(folder: Path) -> None:
 def commit_of(root: Path) -> str:
     """The git commit of the tree, with `+` when it has uncommitted changes; empty outside git."""
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + ("+" if _git(root, "status", "--porcelain", "--", ".") else "")
+        head = git(root, "rev-parse", "HEAD")
+        return head + ("+" if git(root, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
-def _git(root: Path, *words: str) -> str:
+def git(root: Path, *words: str) -> str:
     answer = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=True)
     return answer.stdout.strip()
 

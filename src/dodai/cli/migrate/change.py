@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from dodai.cli.migrate.place import ask, place, say_json, with_env, with_yes
-from dodai.cli.session import Session, define
+from dodai.cli.session import Session, define, with_break_glass
 
 if TYPE_CHECKING:
     from dodai.migrations.run import Applied
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 @define("up", summary="Apply what is pending; never asks", example="DATABASE_URL=postgresql://… dodai migrate up")
 @with_env
 @click.option("--allow-missing", is_flag=True, help="Apply files that sort before applied ones.")
-def up(session: Session, env: str, allow_missing: bool) -> None:
+@with_break_glass
+def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> None:
     from dodai.wiring import migrations
 
     with place(session, env) as target:
+        if env != "local":
+            from dodai.wiring.local import LocalEnvironment
+            from dodai.wiring.stating import pass_outside_of_a_deploy
+
+            here = LocalEnvironment.of(session.project, env)
+            pass_outside_of_a_deploy(here, target, f"dodai migrate up --env {env}", break_glass)
         done = migrations.up(session.project, target, allow_missing=allow_missing, note=session.output.say)
     _tell(session, done, "already up to date")
 
@@ -28,18 +35,31 @@ def up(session: Session, env: str, allow_missing: bool) -> None:
 @with_env
 @click.argument("count", type=click.IntRange(1), default=1)
 @click.option("--to", metavar="VERSION", default="", help="Undo all after this version.")
-@click.option("--break-glass", metavar="REASON", default="", help="Needed on a protected environment; recorded.")
+@with_break_glass
 @with_yes
 def down(session: Session, env: str, count: int, to: str, break_glass: str, yes: bool) -> None:
     from dodai.migrations import run
 
-    protected = session.project.environment(env).protected
-    ask(f"undo all after version {to}" if to else f"undo the last {count}", yes=yes)
+    what = f"undo all after version {to}" if to else f"undo the last {count}"
+    ask(what, yes=yes)
     with place(session, env) as target:
+        protected = _pass_down(session, env, what, break_glass)
         done = run.down(
             target, count=count, to=to, protected=protected, break_glass=break_glass, note=session.output.say
         )
     _tell(session, done, "already down: nothing to undo")
+
+
+def _pass_down(session: Session, env: str, what: str, reason: str) -> bool:
+    """Whether `env` is protected; a reason is in its audit log before anything is undone."""
+    from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.stating import break_glass, is_protected
+
+    here = LocalEnvironment.of(session.project, env)
+    protected = is_protected(here)
+    if reason:
+        break_glass(here, f"dodai migrate down: {what}", reason)
+    return protected
 
 
 @define("adopt", summary="Take over a database that another tool, or nobody, managed", example="dodai migrate adopt")

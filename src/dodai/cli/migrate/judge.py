@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -15,7 +12,7 @@ from dodai.cli.migrate.place import say_json, with_env
 from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
-    from dodai.migrations.run import Copy, Rehearsed
+    from dodai.migrations.run import Rehearsed
 
 
 @define("check", summary="The rules of migrations; the same as `dodai check migrations`", example="dodai migrate check")
@@ -44,25 +41,12 @@ def check(session: Session, base: str, everything: bool) -> int:
 @define("rehearse", summary="Try what is pending on a copy, under load", example="dodai migrate rehearse --env staging")
 @with_env
 def rehearse(session: Session, env: str) -> int:
-    from dodai.migrations import run
-    from dodai.migrations.run import Copy
-    from dodai.providers.postgres.backup import copy_of
-    from dodai.providers.postgres.connection import connect
     from dodai.wiring.database_url import database_to_migrate
-    from dodai.wiring.migrations import target_at
+    from dodai.wiring.migrations import rehearse_on_a_copy
 
     project = session.project
-
     with database_to_migrate(project, env) as url:
-
-        @contextlib.contextmanager
-        def copy() -> Iterator[Copy]:
-            with copy_of(url) as cluster:
-                copied = cluster.dsn(urlsplit(url).path.lstrip("/"))
-                production = not project.environment(env).is_local
-                yield Copy(lambda: connect(copied), "a physical copy of the server", production)
-
-        seen = run.rehearse(target_at(project, url), copy, note=session.output.say)
+        seen = rehearse_on_a_copy(project, env, url, session.output.say)
     if session.output.as_json:
         say_json(session, seen.as_json())
     else:

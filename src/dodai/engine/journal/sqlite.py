@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,16 +101,22 @@ class SqliteJournal:
         return next((entry for entry in await self.history(env) if not entry.closed), None)
 
     async def history(self, env: str, limit: int = 50) -> tuple[PlanEntry, ...]:
+        return self._entries("env = ? ORDER BY first.seq DESC LIMIT ?", env, limit)
+
+    async def entry(self, plan_id: str) -> PlanEntry | None:
+        return next(iter(self._entries("plan_id = ?", plan_id)), None)
+
+    def _entries(self, where: str, *values: str | int) -> tuple[PlanEntry, ...]:
         with self._coded():
             rows = self._db.execute(
-                """SELECT p.plan_id, p.plan_hash, p.steps, p.request, p.manifest, first.at, last.kind, last.data
+                f"""SELECT p.plan_id, p.env, p.plan_hash, p.steps, p.request, p.manifest, first.at, last.kind, last.data
                    FROM plans p JOIN events first ON first.plan_id = p.plan_id AND first.kind = 'requested'
                    LEFT JOIN events last ON last.seq =
                      (SELECT max(seq) FROM events WHERE plan_id = p.plan_id AND kind IN ('halted', 'closed'))
-                   WHERE p.env = ? ORDER BY first.seq DESC LIMIT ?""",
-                (env, limit),
+                   WHERE p.{where}""",  # noqa: S608 - ours
+                values,
             ).fetchall()
-            return tuple(PlanRow(row[0], env, *row[1:5]).entry(*row[5:]) for row in rows)
+            return tuple(PlanRow(*row[:6]).entry(*row[6:]) for row in rows)
 
     async def events(self, plan_id: str) -> tuple[Event, ...]:
         with self._coded():
@@ -141,6 +148,9 @@ class SqliteJournal:
     async def highest_token(self) -> int:
         with self._coded():
             return int(self._db.execute("SELECT coalesce(max(token), 0) FROM events").fetchone()[0])
+
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
 
     @property
     def _head_path(self) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from dodai.core.errors import DodaiError
@@ -30,6 +31,10 @@ Kind = Literal[
     "interrupted",  # a signal
     "note",
     "released",  # a release is in service: its record
+    "rehearsed",  # a rehearsal of some source, for the gates of this environment
+    "approved",  # a signature over a plan
+    "admitted",  # a plan passed its gate, and by what
+    "glass_broken",  # somebody went past a gate, and why
     "compatible",  # whether an earlier release fits the schema as it is now
     "halted",  # this attempt ended, the plan did not
     "closed",  # the plan ended
@@ -161,6 +166,8 @@ class Journal(Protocol):
         """The newest plans first."""
         ...
 
+    async def entry(self, plan_id: str) -> PlanEntry | None: ...
+
     async def events(self, plan_id: str) -> tuple[Event, ...]: ...
 
     async def of_kind(self, kind: Kind, limit: int = 100) -> tuple[Event, ...]:
@@ -172,6 +179,10 @@ class Journal(Protocol):
         ...
 
     async def highest_token(self) -> int: ...
+
+    async def now(self) -> datetime:
+        """The time of day by the clock that goes with the journal: the database's, else this machine's."""
+        ...
 
 
 def next_event(

@@ -96,16 +96,19 @@ DOWN_REFUSED = Code(
 )
 EVIDENCE_NEEDED = Code(
     "DOD257",
-    "migration-evidence-needed",
+    "rehearsal-evidence-needed",
     what=Text(
-        "This environment asks for a fresh rehearsal of exactly these migrations.",
-        "この環境では、同じ内容の直近のリハーサル記録が必要です。",
+        "This environment asks for a fresh rehearsal of exactly this source and these migrations.",
+        "この環境では、同じソースとマイグレーションによる直近のリハーサル記録が必要です。",
     ),
     why=Text(
         "What was never tried on a copy is tried on your users.",
         "写しで試していないものは、利用者で試すことになります。",
     ),
-    fix=Text("run `dodai rehearse --record ENV`", "`dodai rehearse --record 環境名` を実行してください"),
+    fix=Text(
+        "commit everything, then run `dodai rehearse --record ENV`",
+        "すべてコミットしてから `dodai rehearse --record 環境名` を実行してください",
+    ),
 )
 NOT_VERIFIED_TLS = Code(
     "DOD258",

@@ -19,15 +19,19 @@ def author_of(root: Path, version: str, *, actor: str = "", approval: str = "") 
     """Who runs this and from which commit, as far as it can be seen; `actor` wins over what the machine says."""
     import platform  # a run that finds nothing to do has no author
 
-    claimed = next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), "")
     return Author(
-        actor=actor or claimed or _user(),
+        actor=actor or claimed_actor() or _user(),
         host=platform.node(),
         git_sha=_git(root, "rev-parse", "HEAD"),
         git_dirty=bool(_git(root, "status", "--porcelain", "--", ".")),
         version=version,
         approval=approval,
     )
+
+
+def claimed_actor() -> str:
+    """Who a CI says it works for; `""` outside of one. Anybody can set these variables."""
+    return next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), "")
 
 
 def _user() -> str:

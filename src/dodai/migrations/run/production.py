@@ -1,4 +1,4 @@
-"""The production procedure: evidence, restore point, apply and verify, with who, when and the way back as fields."""
+"""The production procedure: evidence, apply and verify, with who, when and the way back as fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Evidence, EvidenceStore, RestorePoint, Target
+from dodai.migrations.ports import Evidence, EvidenceStore, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +89,9 @@ CONDITIONS = (
 )
 
 
-def guard_steps(
-    target: Target, *, env: str, protected: bool, evidence: EvidenceStore | None, restore: RestorePoint | None
-) -> tuple[Step, ...]:
-    """The steps before `migrate`: fresh evidence on protected environments, a restore point where one can be made."""
-    steps: list[Step] = []
-    if protected:
-        steps.append(_evidence_step(target, env, evidence))
-    if restore is not None:
-        steps.append(_restore_step(target, restore))
-    return tuple(steps)
+def evidence_step(target: Target, *, env: str, evidence: EvidenceStore) -> Step:
+    """The step before `migrate` on a protected environment: what is pending was rehearsed, in this order, lately."""
 
-
-def _evidence_step(target: Target, env: str, evidence: EvidenceStore | None) -> Step:
     async def look(_: StepContext) -> Observed:
         return await asyncio.to_thread(_proven, target, env, evidence)
 
@@ -120,35 +110,9 @@ def _evidence_step(target: Target, env: str, evidence: EvidenceStore | None) -> 
     )
 
 
-def _restore_step(target: Target, restore: RestorePoint) -> Step:
-    def look(context: StepContext) -> Observed:
-        if not _pending(target):
-            return Observed("done", "nothing is pending")
-        name = restore_name(context)
-        return Observed("done", f"`{name}`") if restore.exists(name) else Observed("needed", f"`{name}` is not there")
-
-    async def look_later(context: StepContext) -> Observed:
-        return await asyncio.to_thread(look, context)
-
-    async def act(context: StepContext) -> None:
-        await asyncio.to_thread(restore.make, restore_name(context))
-
-    return Step(
-        id="restore-point",
-        title=Text("make a restore point", "復元ポイントを作成"),
-        area="migrations",
-        observe=look_later,
-        apply=act,
-        verify=look_later,
-        on_failure="fix_forward",
-        timeout_s=600.0,
-        command="dodai status",
-    )
-
-
-def restore_name(context: StepContext) -> str:
-    """The name of a deploy's restore point; the same when the plan is resumed."""
-    return f"dodai-{context.plan_id}"
+def require_evidence(target: Target, *, env: str, evidence: EvidenceStore) -> None:
+    """The same outside of a deploy: DOD257 (exit 1) for pending migrations that no fresh rehearsal ran."""
+    _proven(target, env, evidence)
 
 
 def _pending(target: Target) -> tuple[Migration, ...]:
@@ -161,21 +125,28 @@ def _pending(target: Target) -> tuple[Migration, ...]:
         conn.close()
 
 
-def _proven(target: Target, env: str, evidence: EvidenceStore | None) -> Observed:
+def _proven(target: Target, env: str, evidence: EvidenceStore) -> Observed:
     pending = _pending(target)
     if not pending:
         return Observed("done", "nothing is pending")
-    found = fresh(evidence.rehearsals(env) if evidence else (), pending, target.policy)
+    found = fresh(evidence.rehearsals(env), pending, target.policy)
     if found is None:
         raise _no_evidence(env, pending)
     return Observed("done", f"rehearsal `{found.id}`, {found.age_s / 60:.0f} min ago")
 
 
 def fresh(found: Sequence[Evidence], pending: Sequence[Migration], policy: MigrationsPolicy) -> Evidence | None:
-    """The youngest good rehearsal of exactly these files, in this order, not older than `[migrations].evidence_age`."""
+    """The youngest good rehearsal that ended with exactly these files, not older than `[migrations].evidence_age`.
+
+    It may have run more before them: those are applied by now, by a plan that goes on or by the deploy before.
+    """
     wanted = tuple(migration.raw_sha256 for migration in pending)
-    good = [e for e in found if e.pending == wanted and e.outcome == "done" and e.age_s <= policy.evidence_age_s]
-    return min(good, key=lambda e: e.age_s, default=None)
+    good = [
+        one
+        for one in found
+        if one.pending[-len(wanted) :] == wanted and one.outcome == "done" and one.age_s <= policy.evidence_age_s
+    ]
+    return min(good, key=lambda one: one.age_s, default=None)
 
 
 def _no_evidence(env: str, pending: Sequence[Migration]) -> DodaiError:

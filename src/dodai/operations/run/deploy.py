@@ -45,6 +45,7 @@ class Database(Protocol):
 @dataclass(frozen=True, slots=True)
 class DeployPorts:
     """What a deploy acts through. `migrate` are the steps of the migrations area; `browser` visits a base URL.
+    `admission` stands before everything else where there are gates.
 
     `restore_points` None: the database is not ours to copy. `probe` None: the application carries no layer of ours.
     """
@@ -62,6 +63,7 @@ class DeployPorts:
     schema: Schema
     restore_points: RestorePoints | None = None
     probe: Probe | None = None
+    admission: tuple[Step, ...] = ()
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -76,7 +78,8 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         services = policy.start_order()
     except ValueError as error:
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
-    steps = [preflight(request, ports.host, ports.releases, ports.surroundings), _secrets(ports.settings)]
+    looked = preflight(request, ports.host, ports.releases, ports.surroundings)
+    steps = [*ports.admission, looked, _secrets(ports.settings)]
     if ports.database:
         steps.append(_database(ports.database))
     steps += _schema(request, ports)
@@ -104,8 +107,10 @@ def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
     """What becomes of the schema: a rollback changes nothing there, it has to fit."""
     if request.kind == "rollback":
         return [compatible(request, ports.book, ports.schema)]
-    before = [restore_point(ports.restore_points)] if ports.migrate and ports.restore_points else []
-    return [*before, *ports.migrate]
+    if not (ports.migrate and ports.restore_points):
+        return [*ports.migrate]
+    *proof, migrate = ports.migrate  # nothing is copied for migrations that nobody rehearsed
+    return [*proof, restore_point(ports.restore_points), migrate]
 
 
 async def _edge_url(host: Host) -> str:

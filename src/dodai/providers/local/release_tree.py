@@ -100,6 +100,24 @@ class ReleaseTrees:
         root = Path(self.path(tree_id))
         return tuple(entry.path for entry in self.entries(tree_id) if _differs(root, entry))
 
+    def digest(self, tree_id: str) -> str:
+        """64 hex digits over what was published, where the 16 of the id would be too few to prove anything."""
+        return _digest(self.entries(tree_id))
+
+    def proven(self, tree_id: str) -> str:
+        """`digest` of the files as they are now; DOD366 when they are not what was published under this id."""
+        entries = self.entries(tree_id)
+        wrong = self.changed(tree_id)
+        if wrong or _digest(entries)[:16] != tree_id:
+            said = f"`{wrong[0]}` was changed" if wrong else "its list of files is another one"
+            raise DodaiError(
+                UNSAFE_TREE,
+                f"the release `{tree_id}` is not what was published: {said}",
+                "deploy from its commit again",
+                exit_code=1,
+            )
+        return _digest(entries)
+
     def published(self) -> tuple[str, ...]:
         """Every id, newest first."""
         if not self.folder.is_dir():
@@ -172,13 +190,17 @@ def tree_id(entries: Iterable[Entry]) -> str:
     64 bits keep an id short enough for lines and commands. They do not guard against somebody who plants a collision:
     whoever can publish a tree can run it anyway.
     """
+    return _digest(entries)[:16]
+
+
+def _digest(entries: Iterable[Entry]) -> str:
     digest = hashlib.sha256(b"dodai tree 1\n")
     for entry in sorted(entries):
         mode = "x" if entry.executable else "-"
         for part in (entry.kind, mode, entry.path, entry.content):
             data = os.fsencode(part)
             digest.update(b"%d:" % len(data) + data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def files_of(root: Path, include: Sequence[str] = ()) -> Iterator[str]:

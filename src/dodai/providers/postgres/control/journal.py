@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, LiteralString, Self, TypeVar
 
@@ -122,6 +123,12 @@ class PostgresJournal:
         return next((entry for entry in await self.history(env) if not entry.closed), None)
 
     async def history(self, env: str, limit: int = 50) -> tuple[PlanEntry, ...]:
+        return await self._entries("p.env = %s ORDER BY first.seq DESC LIMIT %s", env, limit)
+
+    async def entry(self, plan_id: str) -> PlanEntry | None:
+        return next(iter(await self._entries("p.env = %s AND p.plan_id = %s", self.env, plan_id)), None)
+
+    async def _entries(self, where: LiteralString, *values: str | int) -> tuple[PlanEntry, ...]:
         def work(connection: Connection) -> tuple[PlanEntry, ...]:
             rows = connection.execute(
                 """SELECT p.plan_id, p.env, p.plan_hash, p.steps, p.request, p.manifest, first.at, last.kind, last.data
@@ -129,8 +136,9 @@ class PostgresJournal:
                    JOIN dodai.control_event first ON first.plan_id = p.plan_id AND first.kind = 'requested'
                    LEFT JOIN LATERAL (SELECT kind, data FROM dodai.control_event
                      WHERE plan_id = p.plan_id AND kind IN ('halted', 'closed') ORDER BY seq DESC LIMIT 1) last ON true
-                   WHERE p.env = %s ORDER BY first.seq DESC LIMIT %s""",
-                (env, limit),
+                   WHERE """
+                + where,
+                values,
             ).fetchall()
             return tuple(_plan_row(row[:6]).entry(*row[6:]) for row in rows)
 
@@ -157,6 +165,15 @@ class PostgresJournal:
         """The newest of both sides: a restored database has forgotten the tokens it granted since."""
         here = await self._run(_highest(self.env))
         return max(here, await self.copy.highest_token() if self.copy is not None else 0)
+
+    async def now(self) -> datetime:
+        """By the database's clock: nobody's machine has a say in what is still fresh."""
+
+        def work(connection: Connection) -> datetime:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            return datetime.fromtimestamp(0, UTC) if row is None else row[0].astimezone(UTC)
+
+        return await self._run(work)
 
     def trust(self, which: str) -> str:
         """What was done after a person chose `database` or `copy` where the two differ; one sentence.

@@ -1,0 +1,71 @@
+"""What a rehearsal proves, for how long, and for what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from dodai.operations.gates import Gates
+from dodai.operations.policy import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was rehearsed, or is to be deployed: the SHA-256 over all its files, and that of the manifest."""
+
+    tree: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """One rehearsal on record. `at` is the time of the journal's own clock; `pending` are checksums of migrations.
+
+    `source` level: the same git tree and manifest, in local processes on one machine. `commit` is what was checked out,
+    without a change.
+    """
+
+    level: Level
+    tree: str
+    config: str
+    release: str
+    commit: str
+    pending: tuple[str, ...]
+    outcome: str
+    at: str
+    drills: int = 0
+    id: str = ""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], plan_id: str) -> Rehearsed:
+        return cls(**{**data, "pending": tuple(data["pending"])}, id=plan_id)
+
+    def as_data(self) -> dict[str, Any]:
+        """The data of its journal event, which adds the id itself."""
+        return {name: value for name, value in asdict(self).items() if name != "id"}
+
+    def age_s(self, now: datetime) -> float:
+        """Below 0 when it is from the future."""
+        return (now - datetime.fromisoformat(self.at)).total_seconds()
+
+    def lacks(self, source: Source, gates: Gates, now: datetime) -> str:
+        """Why it does not count for `source`; `""` when it does."""
+        if (self.tree, self.config) != (source.tree, source.config):
+            return "is of another tree" if self.tree != source.tree else "is of another manifest"
+        if self.outcome != "ok":
+            return "failed"
+        if gates.evidence == "artifact" and self.level != "artifact":
+            return f"is of level `{self.level}`, `artifact` is asked for"
+        age_s = self.age_s(now)
+        if age_s < 0:
+            return "is from the future by the clock of the control database"
+        if age_s > gates.evidence_age_s:
+            return f"is {age_s / 3600:.1f} h old, at most {gates.evidence_age_s / 3600:g} h count"
+        return ""
+
+
+def that_counts(found: Iterable[Rehearsed], source: Source, gates: Gates, now: datetime) -> tuple[Rehearsed, ...]:
+    """The rehearsals that count for `source`, in the order they came."""
+    return tuple(one for one in found if not one.lacks(source, gates, now))

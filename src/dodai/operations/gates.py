@@ -1,0 +1,75 @@
+"""What stands before a deploy: taken from the manifest and from the release in service, the stricter of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dodai.operations.policy import Environment, Level
+
+IN_FORCE, AFTERWARDS = "gates", "gates_afterwards"
+"""The names of both in the arguments of a request, and so in its plan hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The gates of one environment. `signers` is the text of an `allowed_signers` file, `freeze` windows as written."""
+
+    evidence: Level | None = None
+    evidence_age_s: float = 86_400.0
+    approvals: int = 0
+    approval_age_s: float = 86_400.0
+    signers: str = ""
+    freeze: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, environment: Environment, evidence_age_s: float, signers: str) -> Gates:
+        """What the manifest asks for."""
+        if not environment.protected:
+            return cls(freeze=environment.freeze)
+        return cls(
+            evidence=environment.evidence,
+            evidence_age_s=evidence_age_s,
+            approvals=environment.approvals,
+            approval_age_s=environment.approval_age_s,
+            signers=signers,
+            freeze=environment.freeze,
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> Gates:
+        """The gates that `text`, made by `as_text`, describes; open ones for an empty text."""
+        known: dict[str, Any] = json.loads(text) if text else {}
+        return cls(**{**known, "freeze": tuple(known.get("freeze", ()))})
+
+    def as_text(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def protected(self) -> bool:
+        return self.evidence is not None
+
+    def and_those_of(self, before: Gates) -> Gates:
+        """The stricter of each: a deploy cannot take away the gate it goes through, nor name who may open it."""
+        if not before.protected:
+            return replace(self, freeze=tuple(dict.fromkeys((*before.freeze, *self.freeze))))
+        return Gates(
+            evidence="artifact" if "artifact" in (self.evidence, before.evidence) else "source",
+            evidence_age_s=min(self.evidence_age_s, before.evidence_age_s),
+            approvals=max(self.approvals, before.approvals),
+            approval_age_s=min(self.approval_age_s, before.approval_age_s),
+            signers=before.signers or self.signers,
+            freeze=tuple(dict.fromkeys((*before.freeze, *self.freeze))),
+        )
+
+
+def in_force(arguments: Mapping[str, str]) -> Gates:
+    """The gates that a request has to pass."""
+    return Gates.from_text(arguments.get(IN_FORCE, ""))
+
+
+def afterwards(arguments: Mapping[str, str]) -> Gates:
+    """The gates that hold once the request was carried out."""
+    return Gates.from_text(arguments.get(AFTERWARDS, ""))

@@ -1,0 +1,96 @@
+"""A rehearsal as evidence for an environment: of a commit that is checked out without a change, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.engine.journal import refuse_unfinished
+from dodai.migrations.codes import EVIDENCE_NEEDED
+from dodai.migrations.goose_file import files_of
+from dodai.operations.drill import RehearsalReport
+from dodai.operations.evidence import Rehearsed
+from dodai.wiring.local import LocalEnvironment
+from dodai.wiring.migrations import policy_of, rehearse_on_a_copy, target
+from dodai.wiring.rehearsal import commit_of, git
+from dodai.wiring.stating import state
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A rehearsal that is to count for `environment`; `commit` is what was checked out when it began."""
+
+    environment: LocalEnvironment
+    commit: str
+
+    @classmethod
+    async def begin(cls, environment: LocalEnvironment) -> Recording:
+        """Refuse what could not be recorded before a minute is spent: DOD257 (exit 1), DOD355, DOD376."""
+        commit = await asyncio.to_thread(clean_commit, environment.project.root, environment.environment.name)
+        if environment.has_journal:
+            with environment.journal() as journal:
+                refuse_unfinished(await journal.unfinished(environment.environment.name))
+        return cls(environment, commit)
+
+    async def finish(self, report: RehearsalReport, note: Callable[[str], None]) -> Rehearsed:
+        """What was written into the journal of the environment, the outcome included; a failed one counts for nothing.
+
+        What is pending there is tried on a copy of its database as well, when that runs.
+        """
+        here, name = self.environment, self.environment.environment.name
+        root = here.project.root
+        release = await asyncio.to_thread(here.releases.publish, str(root))
+        if release != report.tree or await asyncio.to_thread(clean_commit, root, name) != self.commit:
+            raise _no_evidence(name, "it changed while it was rehearsed")
+        pending, problem = await self._migrations(note)
+        rehearsed = Rehearsed(
+            level="source",
+            tree=here.releases.proven(release),
+            config=here.project.manifest.hash,
+            release=release,
+            commit=self.commit,
+            pending=pending,
+            outcome=problem or report.outcome,
+            at=(await here.statements.now()).isoformat(),
+            drills=len(report.drills),
+        )
+        await state(here, "rehearse", rehearsed.as_data(), release=release)
+        return rehearsed
+
+    async def _migrations(self, note: Callable[[str], None]) -> tuple[tuple[str, ...], str]:
+        """The checksums of what was tried, in order, and what went wrong with it on a copy of the target."""
+        here = self.environment
+        policy = policy_of(here.project)
+        if policy is None or policy.format not in ("goose", "plain"):
+            return (), ""
+        if not await here.database.running():
+            return tuple(m.raw_sha256 for m in files_of(target(here.project, here.project.root, str)).sound()), ""
+        url, name = here.database.url(), here.environment.name
+        seen = await asyncio.to_thread(rehearse_on_a_copy, here.project, name, url, note)
+        if seen.failure:
+            note(f"on a copy of `{name}`: {seen.failure}")
+        return seen.checksums, f"failed: {seen.failure.code.id}" if seen.failure else ""
+
+
+def clean_commit(root: Path, env: str) -> str:
+    """The commit that is checked out at `root` without a change; DOD257 (exit 1) when there is none.
+
+    Files that git was told not to look at are changes that nobody would see.
+    """
+    commit = commit_of(root)
+    if not commit:
+        raise _no_evidence(env, "there is no commit to prove anything about")
+    if commit.endswith("+"):
+        raise _no_evidence(env, "it has changes that are not committed")
+    hidden = [line[2:] for line in git(root, "ls-files", "-v").splitlines() if line[0].islower() or line[0] == "S"]
+    if hidden:
+        raise _no_evidence(env, f"`{hidden[0]}` is hidden from `git status`")
+    return commit
+
+
+def _no_evidence(env: str, why: str) -> DodaiError:
+    said = f"this working tree gives no evidence for `{env}`: {why}"
+    return DodaiError(EVIDENCE_NEEDED, said, EVIDENCE_NEEDED.fix.en.replace("ENV", env), exit_code=1)

@@ -1,0 +1,90 @@
+"""What is stated in the journal of an environment: rehearsals, approvals, admissions, broken glass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+from dodai.engine.journal import Journal, Kind, PlanEntry
+from dodai.engine.plan import Plan, PlanRequest, StepContext
+from dodai.migrations.ports import Evidence
+from dodai.operations.approval import Approval
+from dodai.operations.evidence import Rehearsed, Source, that_counts
+from dodai.operations.gates import Gates
+from dodai.operations.run.gate import Admitted
+from dodai.operations.run.statement import KINDS, statement
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatements:
+    """`operations.run.gate.Statements`: events of the journal, so they are chained, copied and never changed."""
+
+    open: Callable[[], AbstractContextManager[Journal]]
+
+    async def now(self) -> datetime:
+        with self.open() as journal:
+            return await journal.now()
+
+    async def rehearsals(self) -> tuple[Rehearsed, ...]:
+        with self.open() as journal:
+            events = await journal.of_kind("rehearsed")
+        return tuple(Rehearsed.from_data(event.data, event.plan_id) for event in events)
+
+    async def approvals(self) -> tuple[Approval, ...]:
+        with self.open() as journal:
+            events = await journal.of_kind("approved", limit=10_000)
+        return tuple(Approval.from_data(event.data, event.seq) for event in events)
+
+    async def admitted(self) -> tuple[Admitted, ...]:
+        with self.open() as journal:
+            events = await journal.of_kind("admitted", limit=10_000)
+        return tuple(Admitted(event.plan_id, event.data["plan"], event.seq, event.data["by"]) for event in events)
+
+    async def plan(self, plan_id: str) -> PlanEntry:
+        with self.open() as journal:
+            entry = await journal.entry(plan_id)
+        if entry is None:
+            fix = "see `dodai history ENV`"
+            raise DodaiError(codes.UNKNOWN_WORD, f"the journal has no plan `{plan_id}`", fix, exit_code=2)
+        return entry
+
+    async def admit(self, context: StepContext, plan: str, by: Mapping[str, Any]) -> None:
+        await self._write(context, "admitted", {"plan": plan, "by": dict(by)})
+
+    def statement(self, request: PlanRequest) -> Plan:
+        """The plan that writes a statement down."""
+
+        async def is_there(context: StepContext) -> bool:
+            with self.open() as journal:
+                return any(event.kind == KINDS[request.kind] for event in await journal.events(context.plan_id))
+
+        return statement(request, is_there, self._write)
+
+    async def _write(self, context: StepContext, kind: Kind, data: Mapping[str, Any]) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        token, step_id = context.fencing_token, context.step_id
+        with self.open() as journal:
+            await journal.append(context.plan_id, kind, step_id=step_id, data=data, token=token, at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEvidence:
+    """`migrations.ports.EvidenceStore`: of all rehearsals only those that count for this source."""
+
+    statements: JournalStatements
+    source: Callable[[], Source]
+    gates: Gates
+
+    def rehearsals(self, env: str) -> tuple[Evidence, ...]:  # noqa: ARG002 - one journal is one environment
+        return asyncio.run(self._those_that_count())
+
+    async def _those_that_count(self) -> tuple[Evidence, ...]:
+        now, found = await self.statements.now(), await self.statements.rehearsals()
+        good = that_counts(found, self.source(), self.gates, now)
+        return tuple(Evidence(one.id, one.pending, one.age_s(now), "done") for one in good)

@@ -1,0 +1,135 @@
+"""A protected environment with real commands: no evidence, a dirty tree, nobody's signature; then all of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
+from tests.postgres_fixture import database, postgres  # noqa: F401
+
+APPROVED = f'allowed_signers = "{SIGNERS}"'
+WITH_DATABASE = '[database]\nused_by = ["web"]\n'
+FIRST = "-- +goose Up\nCREATE TABLE a (b int);\n-- +goose Down\nDROP TABLE a;\n"
+
+
+@pytest.fixture
+def app(tmp_path, database):  # noqa: F811
+    folder = tmp_path / "app"
+    folder.mkdir()
+    made = ProtectedApp(folder, database)
+    yield made
+    made.clear()
+
+
+def refused(done, code, *said):
+    assert (done.returncode, code in done.stderr) == (1, True), done.stderr
+    assert all(words in done.stderr for words in said), done.stderr
+
+
+def test_deploy_needs_evidence_and_a_signature_and_history_says_who_gave_them(app):
+    """Refused until both are there; afterwards the log names commit, signer and key."""
+    app.signers("hana").write(protection=APPROVED).commit()
+    refused(app.run("deploy", "staging", "--yes"), "DOD257", "`dodai rehearse --record staging`")
+    app.record()
+    refused(app.run("deploy", "staging", "--yes"), "DOD369", "lacks 1 of 1 approvals", "dodai approve deploy-")
+    plan = app.refused_plan()
+    refused(app.run("approve", plan, "--key", str(app.key("eve"))), "DOD369", "does not stand in `allowed_signers`")
+    refused(
+        app.run("approve", plan, "--key", str(app.key("eve")), "--as", "hana@example.com"), "DOD369", "may not sign"
+    )
+    signed = app.run("approve", plan, "--key", str(app.key("hana")), "--json")
+    assert json.loads(signed.stdout)["principal"] == "hana@example.com", signed.stderr
+    done = app.run("deploy", "staging", "--yes")
+    assert done.returncode == 0, done.stderr
+    told = app.run("history", "staging").stdout
+    assert "approved by hana@example.com (SHA256:" in told
+    assert "rehearsal rehearse-" in told
+    assert "level source, commit " in told
+    newest = json.loads(app.run("history", "staging", "--json").stdout)["plans"][0]
+    assert set(newest["admittedBy"]) == {"evidence", "approvals"}
+    # The release in service keeps its gate: taking `protected` out of the manifest takes nothing away.
+    app.write(protected=False, spoil="# quietly").commit()
+    refused(app.run("deploy", "staging", "--yes"), "DOD257")
+
+
+def test_who_deploys_cannot_approve_and_a_changed_tree_needs_a_new_approval(app, tmp_path):
+    """The key may sign, its owner is the one who asked; and what was approved is this plan only."""
+    from tests.end_to_end.protected_app import account
+
+    app.signers(account(), "hana").write(protection=APPROVED).commit()
+    app.record()
+    refused(app.run("deploy", "staging", "--yes"), "DOD369")
+    plan = app.refused_plan()
+    refused(app.run("approve", plan, "--key", str(app.key(account()))), "DOD369", "is who deploys")
+    assert app.run("approve", plan, "--key", str(app.key("hana"))).returncode == 0
+    app.write(protection=APPROVED, spoil="# another").commit()
+    app.record()
+    refused(app.run("deploy", "staging", "--yes"), "DOD369", "is for the plan")
+    assert app.run("approve", "deploy-nothing").returncode == 2
+
+
+def test_dirty_tree_gives_no_evidence(app):
+    """Before a second is spent on it: changed, new or hidden files, no git at all."""
+    app.write()
+    refused(app.run("rehearse", "--record", "staging"), "DOD257", "no commit")
+    app.commit()
+    (app.folder / "new.py").write_text("x = 1\n")
+    refused(app.run("rehearse", "--record", "staging"), "DOD257", "not committed")
+    (app.folder / "new.py").unlink()
+    app.git("update-index", "--assume-unchanged", "web.py")
+    (app.folder / "web.py").write_text("x = 1\n")
+    refused(app.run("rehearse", "--record", "staging"), "DOD257", "hidden from `git status`")
+    assert not (app.folder / ".dodai" / "rehearsals").exists()
+    assert app.run("rehearse", "--record", "staging", "--only", "x").returncode == 2
+
+
+def test_frozen_environment_is_opened_by_a_reason_that_is_recorded(app):
+    """The end of the window is named; a rollback needs no reason."""
+    freeze = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 Asia/Tokyo"]'
+    app.write(protection=freeze, protected=False)
+    refused(app.run("deploy", "staging", "--yes"), "DOD056", "until 2099-01-01T00:00+09:00")
+    assert app.run("deploy", "staging", "--yes", "--break-glass", " ").returncode == 2
+    assert app.run("deploy", "staging", "--yes", "--break-glass", "payments are down").returncode == 0
+    app.write(protection=freeze, protected=False, spoil="# two")
+    assert app.run("deploy", "staging", "--yes", "--break-glass", "again").returncode == 0
+    back = app.run("rollback", "staging", "--yes")
+    assert back.returncode == 0, back.stderr
+    assert "break-glass: payments are down" in app.run("history", "staging").stdout
+
+
+def test_protection_that_rests_on_nothing_is_refused(app):
+    """Exit 2: no signers named, or a file that is not there."""
+    app.write(protection="").commit()
+    done = app.run("deploy", "staging", "--yes")
+    assert (done.returncode, "DOD341" in done.stderr) == (2, True), done.stderr
+    app.write(protection=APPROVED).commit()
+    done = app.run("deploy", "staging", "--yes")
+    assert (done.returncode, "DOD341" in done.stderr) == (2, True), done.stderr
+
+
+def test_migrations_of_a_protected_environment_go_through_the_same_gate(app):
+    """Pending files need a rehearsal of exactly these, on a copy once there is data; down needs a reason."""
+    folder = app.folder / "db" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "00001_a.sql").write_text(FIRST)
+    app.write(more=WITH_DATABASE).commit()
+    refused(app.run("deploy", "staging", "--yes"), "DOD257")
+    app.record()
+    first = app.run("deploy", "staging", "--yes", timeout=120)
+    assert first.returncode == 0, first.stderr
+    assert "migration-evidence" in first.stderr
+    (folder / "00002_c.sql").write_text(FIRST.replace("TABLE a", "TABLE c"))
+    app.commit()
+    refused(app.run("migrate", "up", "--env", "staging"), "DOD257")
+    app.record()
+    (folder / "00003_d.sql").write_text(FIRST.replace("TABLE a", "TABLE d"))
+    refused(app.run("migrate", "up", "--env", "staging"), "DOD257")
+    (folder / "00003_d.sql").unlink()
+    done = app.run("migrate", "up", "--env", "staging")
+    assert (done.returncode, "00002_c.sql" in done.stdout) == (0, True), done.stderr
+    refused(app.run("migrate", "down", "--env", "staging", "--yes"), "DOD256")
+    done = app.run("migrate", "down", "--env", "staging", "--yes", "--break-glass", "c locks everybody out")
+    assert done.returncode == 0, done.stderr
+    told = app.run("history", "staging").stdout
+    assert "break-glass: c locks everybody out (dodai migrate down" in told
