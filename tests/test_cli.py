@@ -64,6 +64,35 @@ def test_unknown_command_is_a_usage_error_on_stderr():
     assert "DOD054 usage: No such command 'chek'. Did you mean 'check'?" in answer.stderr
 
 
+def without(module, *words, cwd):
+    """dodai where `module` cannot be imported, as after `pip install dodai` alone."""
+    code = f"import sys; sys.modules[{module!r}] = None; from dodai.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+
+
+def test_missing_extra_is_told_with_the_line_that_installs_it(tmp_path):
+    """Exit code 2 and one line to paste; it is no defect of dodai."""
+    write_manifest(tmp_path)
+    (tmp_path / "db" / "migrations").mkdir(parents=True)
+    answer = without("psycopg", "migrate", "status", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "DOD053 missing-extra: `psycopg` is not installed\n  fix: pip install 'dodai[postgres]'" in answer.stderr
+
+
+def test_rules_that_need_a_missing_extra_are_unknown_and_the_others_are_judged(tmp_path):
+    """`dodai check` reads files without a database driver; what it cannot try is no pass."""
+    write_manifest(tmp_path)
+    folder = tmp_path / "db" / "migrations"
+    folder.mkdir(parents=True)
+    text = "-- +goose Up\nCREATE TABLE t (id int PRIMARY KEY);\n-- +goose Down\nDROP TABLE t;\n"
+    (folder / "20261101000000_t.sql").write_text(text)
+    answer = without("psycopg", "check", cwd=tmp_path)
+    assert "`psycopg` is not installed\n  fix: pip install 'dodai[postgres]'" in answer.stdout
+    assert "DOD080" not in answer.stdout + answer.stderr
+    assert without("psycopg", "check", "--fast", cwd=tmp_path).returncode == 0
+
+
 def test_missing_manifest_is_told_with_the_code_and_exit_2(tmp_path):
     """A command that acts on the manifest says where it looked."""
     answer = dodai("deploy", "staging", cwd=tmp_path)

@@ -228,6 +228,19 @@ def source_names(pattern: str, *folders: str) -> set[str]:
     return found
 
 
+DEFINED_CODE = re.compile(r'^([A-Z][A-Z0-9_]+)(?:: Code)? = \w+\(\s*"(DOD\d{3})"', re.MULTILINE)
+
+
+def test_every_code_can_be_met():
+    """A page about something that no line of the source ever says would only pretend."""
+    files = list((ROOT / "src" / "dodai").rglob("*.py"))
+    defining = [path for path in files if "codes" in (path.stem, path.parent.name)]
+    rest = "\n".join(path.read_text("utf-8") for path in files if path not in defining)
+    names = {found[2]: found[1] for path in defining for found in DEFINED_CODE.finditer(path.read_text("utf-8"))}
+    said = set(re.findall(r"\b(?:DOD\d{3}|[A-Z][A-Z0-9_]+)\b", rest))
+    assert [id_ for id_ in codes() if not {id_, names.get(id_, "")} & said] == []
+
+
 def test_every_environment_variable_is_documented_and_every_documented_one_exists():
     """Names that the code reads, hands to services, or marks its processes with."""
     page = (ROOT / "docs" / "reference" / "environment-variables.md").read_text("utf-8")

@@ -169,6 +169,14 @@ def test_program_that_does_not_exist_is_told(app):
     assert "no-such-program" in failed.stderr
 
 
+def test_up_that_fails_names_a_command_that_exists(app):
+    """`dodai up` takes no release: what stands there for the next step can be pasted."""
+    (app.folder / "web.py").write_text("raise SystemExit(1)")
+    failed = app.run("up")
+    assert failed.returncode == 3
+    assert "next: `dodai up local`\n" in failed.stderr
+
+
 def test_migration_with_a_syntax_error_stops_the_deploy_before_any_service(app):
     """File, line and statement are named; the files before it stay applied, nothing of it does."""
     folder = app.folder / "db" / "migrations"

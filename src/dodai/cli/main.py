@@ -105,6 +105,8 @@ def run(words: Sequence[str]) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return 0
+    except ModuleNotFoundError as error:
+        return _absent(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last line of defence; the code says it is our defect
         return _internal(error, as_json=as_json)
     return _flush(result if isinstance(result, int) else 0)
@@ -125,6 +127,16 @@ def _usage(error: click.ClickException, *, as_json: bool) -> int:
     failure = DodaiError(codes.USAGE, message, f"see `{command} --help`", exit_code=2)
     Output(as_json=as_json).error(failure)
     return 2
+
+
+def _absent(error: ModuleNotFoundError, *, as_json: bool) -> int:
+    from dodai.wiring.extras import missing_extra
+
+    absent = missing_extra(error)
+    if absent is None:
+        return _internal(error, as_json=as_json)
+    Output(as_json=as_json).error(absent)
+    return absent.exit_code
 
 
 def _internal(error: Exception, *, as_json: bool) -> int:

@@ -49,7 +49,7 @@ async def _start(session: Session, environment: LocalEnvironment, stop: Stop) ->
 
     env = environment.environment.name
     tree = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
-    request = await environment.request("up", tree)
+    request = await environment.request("up", tree, {"command": f"dodai up {environment.environment.name}"})
     sink = StepLines(session.output)
     with environment.journal() as journal:
         lease = environment.lease(request)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.core.fact import Unknown
+from dodai.wiring.extras import missing_extra
 from dodai.wiring.project import Project
 
 
@@ -37,4 +38,9 @@ class Gathering:
                 self.known[kind] = source(self) if source else Unknown(f"nothing gathers `{kind.__name__}`")
             except DodaiError as error:
                 self.known[kind] = Unknown(str(error), error.fix)
+            except ModuleNotFoundError as error:
+                absent = missing_extra(error)
+                if absent is None:
+                    raise
+                self.known[kind] = Unknown(str(absent), absent.fix)
         return self.known[kind]

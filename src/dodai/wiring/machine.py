@@ -12,15 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dodai.wiring.extras import EXTRAS, install_line
+
 Verdict = Literal["ok", "warning", "missing"]
 
-_EXTRAS = {
-    "postgres": ("psycopg", "psycopg_pool"),
-    "grpc": ("grpc", "google.protobuf"),
-    "alembic": ("alembic", "sqlalchemy"),
-    "secrets": ("pyrage",),
-    "remix": ("tree_sitter", "tree_sitter_typescript"),
-}
 _TOOLS = {
     "git": (("git", "--version"), "order of migrations against the base branch, releases of tracked files"),
     "node": (("node", "--version"), "web tiers in TypeScript"),
@@ -56,10 +51,10 @@ def _python() -> Row:
 
 def _extras() -> list[Row]:
     rows = []
-    for extra, modules in _EXTRAS.items():
+    for extra, modules in EXTRAS.items():
         absent = [name for name in modules if not _installed(name)]
         seen = f"{', '.join(absent)} not installed" if absent else "installed"
-        fix = f"pip install 'dodai[{extra}]'" if absent else ""
+        fix = install_line(extra) if absent else ""
         rows.append(Row(f"extra {extra}", "missing" if absent else "ok", seen, fix=fix))
     return rows
 

@@ -14,9 +14,8 @@ from dodai import __version__
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author
+from dodai.migrations.ports import Author, Connection
 from dodai.migrations.run import Applied, Status, Target
-from dodai.providers.postgres.connection import connect
 
 _ANSWER_S = 5
 
@@ -41,7 +40,7 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
     def author() -> Author:
         return run.author_of(project.root, __version__)
 
-    return Target(root, policy, lambda: connect(url()), author)
+    return Target(root, policy, lambda: _connect(url()), author)
 
 
 def target_at(project: Project, url: str) -> Target:
@@ -73,7 +72,7 @@ def rehearse_on_a_copy(project: Project, env: str, url: str, note: Callable[[str
         with copy_of(url) as cluster:
             copied = cluster.dsn(urlsplit(url).path.lstrip("/"))
             production = not project.environment(env).is_local
-            yield run.Copy(lambda: connect(copied), "a physical copy of the server", production)
+            yield run.Copy(lambda: _connect(copied), "a physical copy of the server", production)
 
     return run.rehearse(target_at(project, url), copy, note=note)
 
@@ -121,7 +120,7 @@ def _reachable(project: Project, url: str) -> Target | None:
     if not url or policy_of(project) is None:
         return None
     try:
-        connect(url, timeout_s=_ANSWER_S).close()
+        _connect(url, timeout_s=_ANSWER_S).close()
     except DodaiError:
         return None
     return target(project, project.root, lambda: url)
@@ -133,3 +132,10 @@ def migration_steps(project: Project, root: Path, url: Callable[[], str]) -> tup
     if policy is None or not (root / policy.folder).is_dir():
         return ()
     return (run.step(target(project, root, url)),)
+
+
+def _connect(url: str, **options: int) -> Connection:
+    # psycopg is an extra: files are read and judged without it.
+    from dodai.providers.postgres.connection import connect
+
+    return connect(url, **options)  # type: ignore[arg-type]

@@ -108,7 +108,8 @@ async def run_deploy(
     environment: LocalEnvironment, release: str, *, kind: str = "deploy", sink: Sink | None = None
 ) -> Outcome:
     """How bringing `release` into service (or going back to it) ended, with the environment's own journal and lease."""
-    request = await environment.request(kind, release)
+    # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
+    request = await environment.request(kind, release, {"command": "dodai rehearse"})
     with environment.journal() as journal:
         return await execute(environment.build(request), journal, environment.lease(request), sink=sink)
 

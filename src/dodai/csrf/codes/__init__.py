@@ -23,7 +23,6 @@ from dodai.csrf.codes.checked import (
     WEAK_KEY,
 )
 from dodai.csrf.codes.refused import (
-    AUDIT_FAILED,
     BODY_TOO_SLOW,
     EXEMPTION_OVER,
     FOREIGN_ORIGIN,
@@ -43,7 +42,6 @@ from dodai.csrf.codes.refused import (
 
 CODES: tuple[Code, ...] = checked.CODES + refused.CODES
 __all__ = [
-    "AUDIT_FAILED",
     "BODY_TOO_SLOW",
     "CACHEABLE_TOKEN_PAGE",
     "CODES",

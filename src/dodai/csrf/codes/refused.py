@@ -181,16 +181,6 @@ NOT_INSTALLED = Code(
         "アプリを `dodai.asgi.wrap(app)` または `dodai.wsgi.wrap(app)` で包んでください",
     ),
 )
-AUDIT_FAILED = Code(
-    "DOD184",
-    "route-audit-failed",
-    what=Text("The app could not be imported or listed", "アプリの import またはルートの列挙に失敗しました"),
-    why=Text("Nothing is known about its routes, so nothing is proven", "ルートが分からないため、何も証明できません"),
-    fix=Text(
-        "run the named import in the project's own interpreter and mend what it reports",
-        "表示された import をプロジェクトの Python で実行し、報告された問題を直してください",
-    ),
-)
 PROBE_REFUSED = Code(
     "DOD185",
     "csrf-probe-refused",
@@ -222,6 +212,5 @@ CODES: tuple[Code, ...] = (
     ORIGIN_MALFORMED,
     TOKEN_AFTER_START,
     NOT_INSTALLED,
-    AUDIT_FAILED,
     PROBE_REFUSED,
 )
