@@ -118,15 +118,16 @@ async def test_dropped_lines_are_reported_in_a_line(config: Config, lines: Lines
 async def test_a_clock_that_steps_back_leaves_latencies_alone(config: Config, lines: Lines, monkeypatch: Any):
     """`ts` follows the wall clock, durations the monotonic one."""
     wrapped = dodai.asgi.wrap(app, config=config())
-    real = time.time
+    real, real_ns = time.time, time.time_ns
 
-    async def stepping(scope: Any, receive: Any, send: Any) -> None:
+    async def stepping(scope: Any, receive: Any, send: Any, _: Any) -> None:
         monkeypatch.setattr(time, "time", lambda: real() - 3600)
+        monkeypatch.setattr(time, "time_ns", lambda: real_ns() - 3600 * 1_000_000_000)
         await app(scope, receive, send)
 
     wrapped._inner = stepping
     await ask(wrapped, "/", [])
-    monkeypatch.setattr(time, "time", real)
+    monkeypatch.undo()
     (line,) = lines()
     assert line["ts"] < real() - 3000
     assert 0 <= line["latencyMs"] < 1000

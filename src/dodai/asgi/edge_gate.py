@@ -38,11 +38,16 @@ class EdgeGate:
         if given is None:
             return False
         sent = scope["headers"]
-        if len(sent) == len(headers) + 1 and type(sent) is list and (EDGE_KEY_HEADER, given) in sent:
+        if len(sent) == len(headers) + 1 and type(sent) is list:
             # No name stands twice, so the key is in there exactly once: the way of every request from the edge.
-            at = sent.index((EDGE_KEY_HEADER, given))
-            scope["headers"] = sent[:at] + sent[at + 1 :]
-            return self.file is not None and self._knows(given, self.file)
+            try:
+                at = sent.index((EDGE_KEY_HEADER, given))
+            except ValueError:  # pairs that are lists
+                pass
+            else:
+                scope["headers"] = remaining = sent.copy()
+                del remaining[at]
+                return self.file is not None and self._knows(given, self.file)
         remaining = [pair for pair in sent if len(pair[0]) != _LENGTH or pair[0].lower() != EDGE_KEY_HEADER]
         single = len(sent) - len(remaining) == 1
         scope["headers"] = remaining

@@ -20,19 +20,25 @@ CLIENT_CLOSED = 499
 
 
 class Exchange:
-    """Stands between the server and the application.
+    """Stands between the server and the application. A plain class with slots: it is made for every request."""
 
-    A plain class with defaults on the class, because it is made for every request.
-    """
-
-    _first_byte: float = 0.0
-    _ended: float = 0.0
-    _held: Message | None = None
-    _streamed: bool = False
-    _client_gone: bool = False
-    status: int = 0
-    bytes_out: int = 0
-    written: bool = False
+    __slots__ = (
+        "_client_gone",
+        "_context",
+        "_ended",
+        "_first_byte",
+        "_held",
+        "_receive",
+        "_router",
+        "_runtime",
+        "_scope",
+        "_send",
+        "_started",
+        "_streamed",
+        "bytes_out",
+        "status",
+        "written",
+    )
 
     def __init__(
         self,
@@ -51,6 +57,10 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._started = started
+        self._first_byte = self._ended = 0.0
+        self._held: Message | None = None
+        self._streamed = self._client_gone = self.written = False
+        self.status = self.bytes_out = 0
 
     @property
     def answered(self) -> bool:
@@ -79,11 +89,11 @@ class Exchange:
         if kind == "http.response.start":
             self.status = status = message["status"]
             self._first_byte = perf_counter()
-            headers = [
-                pair
-                for pair in message.get("headers", ())
-                if len(pair[0]) != _ID_LENGTH or pair[0].lower() != _REQUEST_ID
-            ]
+            headers = list(message.get("headers", ()))
+            for name, _ in headers:
+                if len(name) == _ID_LENGTH and name.lower() == _REQUEST_ID:
+                    headers = [pair for pair in headers if pair[0].lower() != _REQUEST_ID]
+                    break
             headers.append((_REQUEST_ID, self._context.request_id.encode("ascii")))
             message = {**message, "headers": headers}
             if status == 500 and _is_bare_500(headers):
@@ -133,29 +143,25 @@ class Exchange:
         if self.written:
             return
         self.written = True
-        context = self._context
+        context, scope, status = self._context, self._scope, self.status
         if error is not None and context.error is None:
             context.error = error_name(error)
             context.stack = stack_of(error)
-        ended = self._ended or perf_counter()
-        if self._ended and self.status < 400 and not self._client_gone:
-            status, outcome = self.status, _OK
-        else:
+        ended, outcome = self._ended, _OK
+        if not ended or status >= 400 or self._client_gone:
             status, outcome = self._result(error)
-        scope = self._scope
+            ended = ended or perf_counter()
         method = scope["method"]
+        if method not in METHODS:
+            method = OTHER_METHOD
         route = context.route or label(scope, self._router)
-        line = {
-            "status": status,
-            "method": method if method in METHODS else OTHER_METHOD,
-            "route": route or UNMATCHED,
-            "bytesOut": self.bytes_out,
-        }
+        fields: dict[str, Any] = {"bytesOut": self.bytes_out}
         if route is None:
-            line["path"] = redact(scope["path"])[:128]
+            route = UNMATCHED
+            fields["path"] = redact(scope["path"])[:128]
         if self._streamed:
-            line["ttfbMs"] = round((self._first_byte - self._started) * 1000.0, 3)
-        self._runtime.write_served(context, "http", outcome, ended - self._started, line)
+            fields["ttfbMs"] = round((self._first_byte - self._started) * 1000.0, 3)
+        self._runtime.write_served(context, ("http", outcome, status, route, method), ended - self._started, fields)
 
     def task_line(self, error: BaseException) -> None:
         """Write a line about work after the response that failed: the response itself was fine."""

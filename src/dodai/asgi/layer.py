@@ -14,7 +14,7 @@ from dodai.asgi.edge_gate import EdgeGate
 from dodai.asgi.exchange import Exchange
 from dodai.asgi.reserved import reserve
 from dodai.asgi.route import router_of
-from dodai.asgi.types import App, Message, Receive, Scope, Send
+from dodai.asgi.types import App, Message, Receive, Scope, Send, Served
 from dodai.core.errors import DodaiError
 from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
 from dodai.core.request import RequestContext, bind, unbind
@@ -68,7 +68,7 @@ class Layer:
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):
-                await self._inner(scope, exchange.receive, exchange.send)
+                await self._inner(scope, exchange.receive, exchange.send, context)
                 if not exchange.written:
                     await self._settle(scope, exchange, context)
             else:
@@ -126,7 +126,7 @@ class Layer:
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):
-                await self._inner(scope, conversation.receive, conversation.send)
+                await self._inner(scope, conversation.receive, conversation.send, context)
             else:
                 await deny_handshake(scope, conversation.send, context, _NO_EDGE)
         except Exception as error:  # noqa: BLE001 - as for HTTP: the exception ends here, its type is in the line
@@ -156,7 +156,7 @@ class Layer:
             if network is None:
                 network = self._network(address)
             if network:
-                context.extra = {"clientIp": network}
+                context.client_network = network
         if trusted and (ray := headers.get(b"cf-ray")) is not None and _RAY.match(ray):
             context.note("cfRay", ray.decode("ascii"))
         return context
@@ -217,8 +217,10 @@ class Layer:
             await watched({"type": "lifespan.shutdown.complete"})
 
 
-def _protected(app: App, router: App, runtime: Runtime, subject: Callable[..., Any] | None) -> App:
-    """`app` behind the CSRF layer when this service has keys for it; `router` is what knows the routes.
+def _protected(app: Served, router: App, runtime: Runtime, subject: Callable[..., Any] | None) -> Served:
+    """What serves `app` inside an open context: behind the CSRF layer when this service has keys for it.
+
+    `router` is what knows the routes.
 
     Raises DOD180 without keys when there is a manifest: it promises protection, and to start would be a silent hole.
     """
@@ -229,7 +231,8 @@ def _protected(app: App, router: App, runtime: Runtime, subject: Callable[..., A
         return app
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
     origins = config.public_origins
-    return protect(app, policy=policy, keys=config.csrf_keys, origins=origins, subject=subject, router=router)
+    keys = config.csrf_keys
+    return protect(app, policy=policy, keys=keys, origins=origins, subject=subject, router=router).within
 
 
 def network_of(address: str) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from dodai.asgi.answer import send_refusal
-from dodai.asgi.types import App, Receive, Scope, Send
+from dodai.asgi.types import App, Receive, Scope, Send, Served
 from dodai.core.refusal import BODY_TOO_LARGE, RESERVED_PATH, Refusal
-from dodai.core.request import current
+from dodai.core.request import RequestContext, current
 
 PREFIX = "/-/dodai"
 PROBE_PATH = "/-/dodai/probe"
 _PROBE_BYTES = 64 * 1024
 
 
-def reserve(app: App) -> App:
+def reserve(app: App) -> Served:
     """`app` behind the reserved paths.
 
     `POST /-/dodai/probe` answers 204 once every layer outside has let it pass: it proves that the edge and the
@@ -22,7 +22,7 @@ def reserve(app: App) -> App:
     path is refused with 404.
     """
 
-    def reserved(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def reserved(scope: Scope, receive: Receive, send: Send, _: RequestContext | None = None) -> Awaitable[None]:
         # No coroutine of its own for all the requests that are the application's.
         inside = scope.get("path", "").startswith(PREFIX) and is_reserved(scope["path"])
         return answer(scope, receive, send) if inside else app(scope, receive, send)

@@ -10,3 +10,5 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Served = Callable[..., Awaitable[None]]
+"""An `App` that may be given the open `RequestContext` as a fourth argument."""

@@ -48,13 +48,10 @@ class Served:
         self.written = True
         outcome: Outcome = rpc_outcome(status)
         seconds = perf_counter() - self.started
-        line: dict[str, Any] = {"status": status}
-        if self.known:
-            line["rpc"] = rpc_name(self.method)
-        else:
-            line["rpc"] = UNMATCHED
-            line["path"] = redact(self.method)[:128]
-        self.runtime.write_served(self.context, "rpc", outcome, seconds, line)
+        name, fields = rpc_name(self.method), {}
+        if not self.known:
+            name, fields = UNMATCHED, {"path": redact(self.method)[:128]}
+        self.runtime.write_served(self.context, ("rpc", outcome, status, name, ""), seconds, fields)
 
     def cancelled_status(self, servicer_context: Any) -> str:
         """Which of the two cancellations it was: the deadline's, or the caller's."""

@@ -65,24 +65,24 @@ def dump(line: Mapping[str, Any]) -> bytes:
     return data if len(data) <= MAX_LINE_BYTES else _dump_trimmed(line)
 
 
-def head_of(template: Mapping[str, Any]) -> bytes:
-    """What every line of one kind begins with, to be formatted with `%`.
+def head_of(constant: Mapping[str, Any]) -> bytes:
+    """What all lines that share `constant`, which begins with `ts`, begin with, to be formatted with `%`.
 
-    The six values are time in seconds, request, trace and span id, outcome, and latency in milliseconds: numbers and
-    ASCII of our own, so that nothing in them can need escaping. `template` begins with `ts`.
+    The six values are time in seconds and the microseconds in it, request, trace and span id, and latency in
+    milliseconds: numbers and ASCII of our own, so that nothing in them can need escaping.
     """
-    fixed = {key: value for key, value in template.items() if key != "ts"}
+    fixed = {key: _plain(value) for key, value in constant.items() if key != "ts"}
     return (
-        b'{"ts":%.6f,'
-        + orjson.dumps({key: _plain(value) for key, value in fixed.items()})[1:-1].replace(b"%", b"%%")
-        + b',"requestId":"%b","traceId":"%b","spanId":"%b","outcome":"%b","latencyMs":%.3f,'
+        b'{"ts":%d.%06d,'
+        + orjson.dumps(fixed)[1:-1].replace(b"%", b"%%")
+        + b',"requestId":"%b","traceId":"%b","spanId":"%b","latencyMs":%.3f,'
     )
 
 
 def dump_behind(head: bytes, fields: Mapping[str, Any]) -> bytes | None:
-    """`head` and `fields`, which are not empty, as one line; None for a line that only `dump` can write."""
+    """`head` and `fields` as one line; None for a line that only `dump` can write."""
     try:
-        data = head + orjson.dumps(fields, option=_DUMP)[1:]
+        data = head + orjson.dumps(fields, option=_DUMP)[1:] if fields else head[:-1] + b"}\n"
     except TypeError:
         return None
     return data if len(data) <= MAX_LINE_BYTES else None

@@ -8,6 +8,7 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from hashlib import sha256
+from struct import Struct
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -17,6 +18,8 @@ LIFETIME_S = 60
 _CLOCK_SKEW_S = 5
 _MIN_KEY_BYTES = 16
 _MAX_USER_CHARS = 128
+_AUDIENCES = 64
+_sized = Struct(">I").pack
 _DOMAIN = b"dodai identity v1"
 _SIZED_DOMAIN = len(_DOMAIN).to_bytes(4, "big") + _DOMAIN
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -30,17 +33,34 @@ class KeyRing:
 
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     _prepared: tuple[tuple[Any, Any], ...] = field(init=False, default=(), repr=False, compare=False)
+    _begun: dict[tuple[int, str], Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # HMAC (RFC 2104) with both pads hashed ahead: four times faster than `hmac.digest` for every call of every tier
         prepared = tuple((sha256(_pad(key, 0x36)), sha256(_pad(key, 0x5C))) for _, key in self.keys)
         object.__setattr__(self, "_prepared", prepared)
 
-    def mac(self, index: int, message: bytes) -> bytes:
-        """HMAC-SHA256 of `message` under the key at `index`."""
-        inner, outer = self._prepared[index]
-        inner, outer = inner.copy(), outer.copy()
-        inner.update(message)
+    def index(self, key_id: str) -> int | None:
+        """Where the key of this id stands; None for an unknown one."""
+        for number, (name, _) in enumerate(self.keys):
+            if name == key_id:
+                return number
+        return None
+
+    def mac(self, index: int, audience: str, rest: bytes) -> bytes:
+        """HMAC-SHA256, under the key at `index`, of the domain, `audience` and `rest`.
+
+        What a service signs for its few audiences begins alike, and is hashed ahead as well.
+        """
+        begun = self._begun.get((index, audience))
+        if begun is None:
+            to = audience.encode()
+            begun = self._prepared[index][0].copy()
+            begun.update(b"%b%b%b" % (_SIZED_DOMAIN, len(to).to_bytes(4, "big"), to))
+            if len(self._begun) < _AUDIENCES:
+                self._begun[index, audience] = begun
+        inner, outer = begun.copy(), self._prepared[index][1].copy()
+        inner.update(rest)
         outer.update(inner.digest())
         digest: bytes = outer.digest()
         return digest
@@ -81,7 +101,7 @@ def verify(ring: KeyRing, proof: str, *, audience: str, request_id: str, user_id
     if match is None:
         return False
     key_id, expiry, mac = match.groups()
-    index = next((number for number, (name, _) in enumerate(ring.keys) if name == key_id), None)
+    index = ring.index(key_id)
     remaining = int(expiry, 16) - now_s
     if index is None or not -_CLOCK_SKEW_S <= remaining <= LIFETIME_S + _CLOCK_SKEW_S:
         return False
@@ -109,20 +129,9 @@ def checked_user(user_id: object) -> str | None:
 
 
 def _mac(ring: KeyRing, index: int, audience: str, request_id: str, user_id: str, expiry: str) -> str:
-    to, request, user = audience.encode(), request_id.encode(), user_id.encode("utf-8", "surrogatepass")
-    sizes = len(to).to_bytes(4, "big"), len(request).to_bytes(4, "big"), len(user).to_bytes(4, "big")
-    message = b"%b%b%b%b%b%b%b\0\0\0%c%b" % (
-        _SIZED_DOMAIN,
-        sizes[0],
-        to,
-        sizes[1],
-        request,
-        sizes[2],
-        user,
-        len(expiry),
-        expiry.encode(),
-    )
-    return binascii.b2a_base64(ring.mac(index, message), newline=False).translate(_URL_SAFE, b"=").decode()
+    request, user = request_id.encode(), user_id.encode("utf-8", "surrogatepass")
+    rest = _sized(len(request)) + request + _sized(len(user)) + user + _sized(len(expiry)) + expiry.encode()
+    return binascii.b2a_base64(ring.mac(index, audience, rest), newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def _pad(key: bytes, value: int) -> bytes:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, ClassVar
 
 from dodai.core.errors import DodaiError
-from dodai.core.line import LINE_TYPES, LINE_VERSION, REQUEST_TYPES, LineType, Outcome
+from dodai.core.line import LINE_TYPES, LINE_VERSION, LineType, Outcome
 from dodai.core.request import (
     RequestContext,
     drawn_ids,
@@ -34,6 +34,10 @@ _MAX_ATTEMPT = 99
 _FLUSH_S = 0.5
 _DRAWN = 256
 _DROP_REPORT_S = 1.0
+_SHAPES = 4096
+
+Shape = tuple[LineType, Outcome, int | str, str, str]
+"""What the lines of like requests share: type, outcome, status, route or RPC, and HTTP method (empty for an RPC)."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -48,9 +52,9 @@ class Runtime:
     migrated: weakref.WeakSet[Any] = field(init=False, default_factory=weakref.WeakSet)
     """Connections and pools whose database was seen to have every required migration."""
     _random: random.Random = field(init=False)
-    _drawn: list[tuple[str, str]] = field(init=False, default_factory=list)
+    _drawn: list[str] = field(init=False, default_factory=list)
     _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
-    _heads: dict[str, bytes] = field(init=False, default_factory=dict)
+    _heads: dict[Shape, bytes] = field(init=False, default_factory=dict)
     _sample: int = field(init=False, default=0)
     _reported: int = 0
     _reported_at: float = 0.0
@@ -111,37 +115,39 @@ class Runtime:
             context = self.fresh()
             context.client_request_id = given
             return context
-        context = self.fresh(given)
-        context.trusted = True
         parent = parse_traceparent(traceparent) if traceparent is not None else None
+        context = self.fresh(given, parent[0] if parent is not None else None)
+        context.trusted = True
         if parent is not None:
-            context.trace_id, context.parent_span_id, context.trace_flags = parent
+            _, context.parent_span_id, context.trace_flags = parent
             if tracestate is not None:
                 context.trace_state = tracestate[:512].decode("ascii", "ignore")
-        if attempt is not None and attempt.isdigit() and len(attempt) <= 2:
+        if attempt is not None and len(attempt) <= 2 and attempt.isdigit():
             context.attempt = max(1, min(int(attempt), _MAX_ATTEMPT))
         return context
 
-    def fresh(self, request_id: str | None = None) -> RequestContext:
-        """The context of a request with this id, or with a minted one; span and, if need be, trace id are minted."""
+    def fresh(self, request_id: str | None = None, trace_id: str | None = None) -> RequestContext:
+        """The context of a request with these ids; a missing one is minted, and so is its span."""
         context = RequestContext()
         try:
-            context.span_id, tail = self._drawn.pop()
+            drawn = self._drawn.pop()
         except IndexError:
-            context.span_id, tail = self._draw()
-        if request_id is None:
-            context.request_id = context.trace_id = "%012x" % (time.time_ns() // 1_000_000) + tail
+            drawn = self._draw()
+        context.span_id = drawn[:12] + "0000"
+        if request_id is None or (trace_id is None and not is_trace_id(request_id)):
+            minted = f"{time.time_ns() // 1_000_000:012x}{drawn[12:]}"
+            context.request_id = request_id or minted
+            context.trace_id = trace_id or minted
         else:
             context.request_id = request_id
-            minted = is_trace_id(request_id)
-            context.trace_id = request_id if minted else "%012x" % (time.time_ns() // 1_000_000) + tail
+            context.trace_id = trace_id or request_id
         if self._sample and self._random.getrandbits(16) < self._sample:
             context.sampled = True
         return context
 
-    def _draw(self) -> tuple[str, str]:
+    def _draw(self) -> str:
         """One draw, after the next few hundred were made; any number of threads may be here at once."""
-        drawn = drawn_ids(os.urandom(_DRAWN * 16).hex())
+        drawn = drawn_ids(os.urandom(_DRAWN * 16))
         one = drawn.pop()
         self._drawn += drawn
         return one
@@ -194,64 +200,53 @@ class Runtime:
         self._describe(line, context)
         return line
 
-    def write_served(
-        self, context: RequestContext, kind: LineType, outcome: Outcome, latency_s: float, fields: dict[str, Any]
-    ) -> None:
+    def write_served(self, context: RequestContext, shape: Shape, latency_s: float, fields: dict[str, Any]) -> None:
         """Write the line of a served request, and before it the lines of its slow, failed or sampled calls.
 
-        `fields` are the status and what only this tier knows; what the context knows is added to them. The same line
-        as `line` builds, in less time: what every line has is formatted, not collected.
+        `fields` are what only this request has; what the context knows is added to them. The same line as `line`
+        builds, in less time: what all requests of one `shape` have in common is formatted once.
         """
-        if context.sub_lines:
-            self._write_sub_lines(context)
-        self._describe(fields, context)
-        head = self._heads[kind] % (
-            time.time(),
+        if not _SELDOM_TOLD.isdisjoint(vars(context)):
+            if context.sub_lines:
+                self._write_sub_lines(context)
+            self._describe(fields, context)
+        else:
+            if context.client_network is not None:
+                fields["clientIp"] = context.client_network
+            if context.parent_span_id is not None:
+                fields["parentSpanId"] = context.parent_span_id
+        now_us = time.time_ns() // 1000
+        head = (self._heads.get(shape) or self._head(shape)) % (
+            now_us // 1_000_000,
+            now_us % 1_000_000,
             context.request_id.encode(),
             context.trace_id.encode(),
             context.span_id.encode(),
-            outcome.encode(),
             latency_s * 1000.0,
         )
         data = dump_behind(head, fields)
         if data is None:
-            line = self.line(context, kind, status=fields["status"], outcome=outcome, latency_s=latency_s)
-            data = dump(line | fields)
+            kind, outcome, status = shape[:3]
+            line = self.line(context, kind, status=status, outcome=outcome, latency_s=latency_s)
+            data = dump(line | _constant(shape) | fields)
         self._put(data)
 
+    def _head(self, shape: Shape) -> bytes:
+        if len(self._heads) >= _SHAPES:  # routes, RPCs and statuses are few; whatever makes them many must not grow us
+            self._heads.clear()
+        head = self._heads[shape] = head_of(self._templates[shape[0]] | _constant(shape))
+        return head
+
     def _describe(self, line: dict[str, Any], context: RequestContext) -> None:
-        """Add what the context knows beyond its ids."""
-        if context.parent_span_id is not None:
-            line["parentSpanId"] = context.parent_span_id
-        if context.user_id is not None:
-            line["userId"] = self.shown_user(context.user_id)
-        if context.db_count:
-            line["dbCount"] = context.db_count
-            line["dbMs"] = round(context.db_ms, 3)
-        if context.rpc_count:
-            line["rpcCount"] = context.rpc_count
-            line["rpcMs"] = round(context.rpc_ms, 3)
-        if context.http_count:
-            line["httpCount"] = context.http_count
-            line["httpMs"] = round(context.http_ms, 3)
-        if context.refusal is not None:
-            line["code"] = context.refusal.code.id
-            if context.refusal.reason:
-                line["reason"] = context.refusal.reason
-        if context.error is not None:
-            line["error"] = context.error
-        if context.user_claimed is not None:
-            line["userClaimed"] = self.shown_user(context.user_claimed)
-        if context.client_request_id is not None:
-            line["clientRequestId"] = context.client_request_id
-        if context.attempt > 1:
-            line["attempt"] = context.attempt
-        if context.failed_dependency is not None:
-            line["dependency"] = context.failed_dependency
-        if context.stack is not None:
-            line["stack"] = context.stack
-        if context.extra:
-            line.update(context.extra)
+        """Add what the context knows beyond its ids: it holds only what was set, so most of the table is not asked."""
+        for name, value in vars(context).items():
+            told = _TOLD.get(name)
+            if told is None or value is None:
+                continue
+            if told.__class__ is str:
+                line[told] = value
+            else:
+                told(self, line, value)
 
     def write_request(self, line: dict[str, Any], context: RequestContext) -> None:
         """Write the line of a request, and before it the lines of its slow, failed or sampled calls."""
@@ -280,14 +275,12 @@ class Runtime:
 
     def _put(self, data: bytes) -> None:
         segment, stdout = self.segment, self.stdout
-        dropped, written = 0, True
-        if segment is not None:
-            written = segment.write(data)
-            dropped = segment.dropped
+        written = segment is None or segment.write(data)
         if stdout is not None:
             stdout.put(data)
-            dropped += stdout.dropped
-        if dropped != self._reported and written:
+        elif segment is not None and segment.dropped == self._reported:
+            return
+        if written and self.dropped != self._reported:
             self._report_drops()
 
     @property
@@ -327,7 +320,7 @@ class Runtime:
         self.base |= {name: value for name, value in (("version", config.release), ("env", config.env)) if value}
         # `ts` is the first key of every line; its value is written over in each copy
         self._templates = {kind: {"ts": 0.0, "v": LINE_VERSION, "type": kind, **self.base} for kind in LINE_TYPES}
-        self._heads = {kind: head_of(self._templates[kind]) for kind in REQUEST_TYPES}
+        self._heads = {}
         if config.state is not None:
             folder = config.state / "lines"
             self.segment = SegmentWriter(
@@ -345,6 +338,55 @@ class Runtime:
         if self.segment:
             self.segment.close()  # the descriptor carries the parent's lock
         self._fresh()
+
+
+def _constant(shape: Shape) -> dict[str, Any]:
+    _, outcome, status, place, method = shape
+    fields = {"status": status, "outcome": outcome}
+    return fields | ({"method": method, "route": place} if method else {"rpc": place})
+
+
+def _tell_refusal(_: Runtime, line: dict[str, Any], refusal: Any) -> None:
+    line["code"] = refusal.code.id
+    if refusal.reason:
+        line["reason"] = refusal.reason
+
+
+def _tell_attempt(_: Runtime, line: dict[str, Any], attempt: int) -> None:
+    if attempt > 1:
+        line["attempt"] = attempt
+
+
+def _tell_user(name: str) -> Callable[[Runtime, dict[str, Any], str], None]:
+    return lambda runtime, line, user_id: line.__setitem__(name, runtime.shown_user(user_id))
+
+
+def _tell_ms(name: str) -> Callable[[Runtime, dict[str, Any], float], None]:
+    return lambda _, line, milliseconds: line.__setitem__(name, round(milliseconds, 3))
+
+
+_TOLD: dict[str, Any] = {
+    "parent_span_id": "parentSpanId",
+    "client_network": "clientIp",
+    "client_request_id": "clientRequestId",
+    "attempt": _tell_attempt,
+    "user_id": _tell_user("userId"),
+    "user_claimed": _tell_user("userClaimed"),
+    "db_count": "dbCount",
+    "db_ms": _tell_ms("dbMs"),
+    "rpc_count": "rpcCount",
+    "rpc_ms": _tell_ms("rpcMs"),
+    "http_count": "httpCount",
+    "http_ms": _tell_ms("httpMs"),
+    "failed_dependency": "dependency",
+    "refusal": _tell_refusal,
+    "error": "error",
+    "stack": "stack",
+    "extra": lambda _, line, extra: line.update(extra),
+}
+"""What a request's line says of its context, by attribute: the name of the field, or what adds its fields."""
+_SELDOM_TOLD = frozenset(_TOLD) - {"parent_span_id", "client_network"} | {"sub_lines"}
+"""Without one of these the two others are all that the line has to say."""
 
 
 def _call_if_alive(alive: weakref.ref[Runtime], action: Callable[[Runtime], None]) -> None:

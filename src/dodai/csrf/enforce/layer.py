@@ -34,29 +34,28 @@ class CsrfLayer:
         self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
         context = current()
         if context is not None:
-            await self._serve(kind, scope, receive, send, context)
+            await self.within(scope, receive, send, context)
             return
         context = RequestContext()
         context.request_id = format_request_id(int(time.time() * 1000), int.from_bytes(os.urandom(10), "big"))
         token = bind(context)
         try:
-            await self._serve(kind, scope, receive, send, context)
+            await self.within(scope, receive, send, context)
         finally:
             unbind(token)
 
-    async def _serve(self, kind: str, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+    def within(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> Awaitable[None]:
+        """Serve a request whose context is open; `dodai.asgi.wrap` calls this. A safe one costs no coroutine here."""
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            return self.app(scope, receive, send)
         headers = scope["headers"]
         visitor = Visitor(self.gate, headers, scope)
         scope[SCOPE_KEY] = vars(context)["csrf"] = visitor
         if kind == "websocket":
-            await self._websocket(scope, receive, send, context)
-            return
+            return self._websocket(scope, receive, send, context)
 
         def amended(message: Message) -> Awaitable[None]:
             # No coroutine of its own: it runs at least twice for every request.
@@ -67,11 +66,10 @@ class CsrfLayer:
             return send(message)
 
         if scope["method"] not in SAFE_METHODS or not OVERRIDES.isdisjoint([name.lower() for name, _ in headers]):
-            await self._unsafe(scope, receive, amended, visitor, context)
-        elif scope["path"] == REFRESH_PATH:
-            await self._refresh(scope, amended, visitor, context)
-        else:
-            await self.app(scope, receive, amended)
+            return self._unsafe(scope, receive, amended, visitor, context)
+        if scope["path"] == REFRESH_PATH:
+            return self._refresh(scope, amended, visitor, context)
+        return self.app(scope, receive, amended)
 
     async def _unsafe(
         self, scope: Scope, receive: Receive, send: Send, visitor: Visitor, context: RequestContext

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dodai.core.errors import DodaiError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 CookieState = Literal["unread", "absent", "good", "bad", "duplicated"]
 
+_NO_SCOPE: Mapping[str, Any] = MappingProxyType({})
 _SHARED_CACHES = frozenset({b"surrogate-control", b"x-accel-expires", b"edge-control"})
 
 
@@ -27,7 +29,7 @@ class Visitor:
     def __init__(self, gate: Gate, headers: Sequence[tuple[bytes, bytes]], scope: Mapping[str, Any]) -> None:
         self._gate = gate
         self._headers = headers
-        self._scope = scope
+        self._scope = scope if gate.subject is not None else _NO_SCOPE  # else a cycle for every request
         self._state: CookieState = "unread"
         self._nonce: bytes | None = None
         self._subject: str | None = None

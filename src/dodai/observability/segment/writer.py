@@ -8,7 +8,9 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from os import write as os_write
 from pathlib import Path
+from time import monotonic
 
 from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, prune
 
@@ -50,17 +52,16 @@ class SegmentWriter:
             if self._torn:
                 line = b"\n" + line
             try:
-                written = os.write(self._descriptor, line)
+                written = os_write(self._descriptor, line)
             except OSError:
                 self.dropped += 1
                 return False
-            self._size += written
-            if written != len(line):
-                self._torn = True
+            self._size = size = self._size + written
+            self._torn = written != len(line)
+            if self._torn:
                 self.dropped += 1
                 return False
-            self._torn = False
-            if self._size >= self.max_bytes or time.monotonic() >= self._until:
+            if size >= self.max_bytes or monotonic() >= self._until:
                 self._rotate()
             return True
 
@@ -93,7 +94,7 @@ class SegmentWriter:
         self.path = None
 
     def _open(self) -> bool:
-        now = time.monotonic()
+        now = monotonic()
         if now < self._retry_at:
             return False
         try:
