@@ -16,7 +16,7 @@ from dodai.csrf.check import RULES
 from dodai.csrf.form_table import FormTable, scan_templates
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteTable, build_table, judge_route
-from dodai.runtime.config import reference
+from dodai.runtime.manifest import reference
 
 BASE = '[project]\nname = "shop"\n'
 GOOD_SESSION = {"httpsOnly": True, "sameSite": "lax", "secretLength": 64, "secretVariety": 30}

@@ -17,7 +17,7 @@ from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteRow, RouteTable
-from dodai.runtime.config import reference
+from dodai.runtime.manifest import reference
 
 QUIZ = Path(__file__).parents[2] / "examples" / "quiz"
 TODAY = "2026-11-23"

@@ -131,12 +131,19 @@ def test_stats_says_unknown_where_nobody_counted(project: Path, conn: Connection
 
 
 def test_up_loads_only_what_it_needs(project: Path):
-    """The command is typed all day: no host, no engine, no HTTP client."""
+    """The command is typed all day: no host, no engine, no HTTP client, and without work not even what does it."""
     code = "import sys\nfrom dodai.cli.main import run\nassert run(['migrate', 'up']) == 0\nprint(*sorted(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env=dict(os.environ), capture_output=True, text=True, check=True
-    )
-    loaded = set(done.stdout.split())
-    assert "dodai.migrations.apply" in loaded
-    heavy = ("dodai.wiring.local", "dodai.engine", "dodai.providers.local", "dodai.migrations.check", "dodai.csrf")
-    assert not loaded & {*heavy, "httpx", "httpx2", "dodai.migrations.run.rehearsal", "sqlalchemy", "grpc"}
+
+    def loaded() -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=project, env=dict(os.environ), capture_output=True, text=True, check=True
+        )
+        return set(done.stdout.split())
+
+    heavy = {"dodai.wiring.local", "dodai.engine", "dodai.providers.local", "dodai.migrations.check", "dodai.csrf"}
+    heavy |= {"httpx", "httpx2", "dodai.migrations.run.rehearsal", "sqlalchemy", "grpc"}
+    heavy |= {"dodai.runtime.process", "dodai.core.page", "dodai.core.rule", "dodai.operations.policy"}
+    first, again = loaded(), loaded()
+    assert "dodai.migrations.apply.batch" in first
+    assert not first & heavy
+    assert not again & {"dodai.migrations.apply.batch", "dodai.migrations.apply.outcome"}

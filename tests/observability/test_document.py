@@ -6,10 +6,10 @@ import pytest
 
 from dodai.core.line import FIELDS, OUTCOMES
 from dodai.core.manifest import assemble, read
-from dodai.core.page import LANGS
+from dodai.core.text import LANGS
 from dodai.observability.document import observability
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.runtime.config import reference
+from dodai.runtime.manifest import reference
 
 
 @pytest.mark.parametrize("lang", LANGS)

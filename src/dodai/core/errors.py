@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dodai.core.page import Text
+from dodai.core.text import Text
 
 Fault = Literal["user", "provider", "dodai"]
 Level = Literal["error", "warning", "info"]

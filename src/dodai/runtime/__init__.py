@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from dodai.runtime.config import RuntimeConfig
-from dodai.runtime.process import Runtime
-from dodai.runtime.tasks import ContextExecutor, ContextThread, spawn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dodai.runtime.config import RuntimeConfig
+    from dodai.runtime.process import Runtime
+    from dodai.runtime.tasks import ContextExecutor, ContextThread, spawn
+
+# A command only asks where the manifest is: what it does not need is loaded when it is asked for.
+_LATER = {
+    "RuntimeConfig": "dodai.runtime.config",
+    "Runtime": "dodai.runtime.process",
+    "ContextExecutor": "dodai.runtime.tasks",
+    "ContextThread": "dodai.runtime.tasks",
+    "spawn": "dodai.runtime.tasks",
+}
 
 __all__ = ["ContextExecutor", "ContextThread", "Runtime", "RuntimeConfig", "spawn"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(name)
+    return getattr(import_module(_LATER[name]), name)

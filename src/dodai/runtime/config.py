@@ -6,17 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.observability.codes import RUNTIME_SETTINGS
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.runtime.identity import KeyRing
-
-if TYPE_CHECKING:
-    from dodai.core.manifest import Reference
-
-_AREAS = ("operations", "csrf", "migrations", "observability")
+from dodai.runtime.manifest import nearest_manifest, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +85,6 @@ def read_sections(path: str) -> Mapping[str, Any]:
     from dodai.core.manifest import read
 
     return read(text, reference(), path=str(found)).data
-
-
-def reference() -> Reference:
-    """The annotated reference of `dodai.toml`, assembled from the fragments of the areas."""
-    from dodai.core.manifest import assemble
-
-    package = Path(__file__).parents[1]
-    fragments = {"core": package / "core" / "manifest.toml"}
-    fragments |= {area: package / area / "manifest.toml" for area in _AREAS}
-    return assemble({area: file.read_text("utf-8") for area, file in fragments.items() if file.exists()})
-
-
-def nearest_manifest(folder: Path) -> Path | None:
-    """The `dodai.toml` of `folder`, or of the nearest folder above it in the same git repository.
-
-    Outside a repository only `folder` itself is looked at: a file that somebody left in a shared folder above
-    (`/tmp/dodai.toml`) must never decide how an application is protected.
-    """
-    folders = [folder, *folder.parents]
-    root = next((n for n, parent in enumerate(folders) if (parent / ".git").exists()), 0)
-    candidates = (parent / "dodai.toml" for parent in folders[: root + 1])
-    return next((file for file in candidates if file.is_file()), None)
 
 
 def _key_file(value: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
@@ -16,11 +15,13 @@ def database_to_migrate(project: Project, env: str) -> Iterator[str]:
 
     A local database that nobody runs is run for the length of the block: one command is enough in development.
     """
-    policy = project.policy.database
-    given = os.environ.get(policy.variable)
+    given = os.environ.get(project.database_variable)
     if given:
         yield given
         return
+    policy = project.policy.database
+    import asyncio
+
     from dodai.wiring.local import LocalEnvironment
 
     environment = LocalEnvironment.of(project, env)

@@ -14,7 +14,7 @@ from dodai.core.rule import Acceptance, Report, judge
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Connection, Target
-from dodai.runtime.config import nearest_manifest
+from dodai.runtime.manifest import nearest_manifest
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import policy_of

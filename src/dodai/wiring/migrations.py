@@ -15,13 +15,13 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author, Connection
-from dodai.migrations.run import Applied, Status, Target
+from dodai.migrations.run import Applied, Target
 
 _ANSWER_S = 5
 
 if TYPE_CHECKING:
     from dodai.engine.plan import Step
-    from dodai.migrations.run import Rehearsed
+    from dodai.migrations.run import Rehearsed, Status
     from dodai.providers.alembic.reader import AlembicReader
     from dodai.providers.alembic.runner import AlembicRunner
     from dodai.wiring.project import Project
@@ -47,7 +47,7 @@ def target_at(project: Project, url: str) -> Target:
     """The migrations of the working tree and the database at `url`; Alembic's env.py is told the URL as well."""
     found = target(project, project.root, lambda: url)
     if found.policy.format == "alembic":
-        return replace(found, environment={**_environment(project), project.policy.database.variable: url})
+        return replace(found, environment={**_environment(project), project.database_variable: url})
     return found
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.core.manifest import Manifest, read
-from dodai.operations.policy import Environment, OperationsPolicy
-from dodai.runtime.config import nearest_manifest
+from dodai.runtime.manifest import nearest_manifest
 from dodai.wiring.registry import reference
+
+if TYPE_CHECKING:
+    from dodai.operations.policy import Environment, OperationsPolicy
+
+# `migrate up` is typed all day and asks for two words of the manifest: the policy is loaded when it is asked for.
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,14 @@ class Project:
 
     @cached_property
     def policy(self) -> OperationsPolicy:
+        from dodai.operations.policy import OperationsPolicy
+
         return OperationsPolicy.from_manifest(self.manifest)
+
+    @property
+    def database_variable(self) -> str:
+        """The environment variable that holds the URL of the database, `[database].variable`."""
+        return str(self.manifest.data["database"]["variable"])
 
     @property
     def state(self) -> Path:
@@ -54,6 +65,8 @@ class Project:
     @property
     def environments(self) -> dict[str, Environment]:
         """`local` is always there, whether or not the manifest describes it."""
+        from dodai.operations.policy import Environment
+
         local = Environment("local", "local", (), "", 0, protected=False)
         return {"local": local, **self.policy.environments}
 
@@ -62,6 +75,8 @@ class Project:
         known = self.environments
         if name in known:
             return known[name]
+        import difflib
+
         nearest = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(f'`{n}`' for n in known)}"
         raise DodaiError(codes.UNKNOWN_WORD, f"there is no environment `{name}`", fix, exit_code=2)

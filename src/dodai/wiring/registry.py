@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
+from typing import TYPE_CHECKING
 
 from dodai.core.errors import CodeRegistry
 from dodai.core.manifest import Reference
-from dodai.core.rule import Rule
+
+if TYPE_CHECKING:
+    from dodai.core.rule import Rule
 
 AREAS = ("csrf", "migrations", "operations", "observability")
 _CODE_MODULES = (
@@ -35,6 +38,6 @@ def rules(areas: tuple[str, ...] = AREAS) -> tuple[Rule, ...]:
 @cache
 def reference() -> Reference:
     """The annotated reference of the manifest."""
-    from dodai.runtime.config import reference as assembled
+    from dodai.runtime.manifest import reference as assembled
 
     return assembled()

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, fence, sql
+from dodai.migrations.apply.applied import Ran
 from dodai.migrations.apply.leftover import Leftover, settle
-from dodai.migrations.apply.outcome import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed, Ran
+from dodai.migrations.apply.outcome import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
 from dodai.migrations.apply.watch import BlockerWatch
 from dodai.migrations.ledger import Event, Ledger, Progress, log_sql, progress, record_sql
 from dodai.migrations.migration import Direction, Migration, Statement

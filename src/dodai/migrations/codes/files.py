@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dodai.core.errors import Code
-from dodai.core.page import Text
+from dodai.core.text import Text
 
 _UP = "-- +goose Up\n"
 

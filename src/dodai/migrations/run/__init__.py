@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
-from dodai.migrations.apply import Applied, Entry, Status, status
+from dodai.migrations.apply import Applied
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import Author, Connection, Target
@@ -18,6 +18,7 @@ from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.snapshot import schema_hash
 
 if TYPE_CHECKING:
+    from dodai.migrations.apply import Entry, Status, status
     from dodai.migrations.lock_probe.rows import save_rows
     from dodai.migrations.run.adoption import Adopted, adopt
     from dodai.migrations.run.correction import Repaired, repair
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 # `migrate up` is typed all day: what it does not need is loaded when it is asked for.
 _LATER = {
+    "Entry": "dodai.migrations.apply",
+    "Status": "dodai.migrations.apply",
+    "status": "dodai.migrations.apply",
     "save_rows": "dodai.migrations.lock_probe.rows",
     "Adopted": "dodai.migrations.run.adoption",
     "adopt": "dodai.migrations.run.adoption",

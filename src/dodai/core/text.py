@@ -1,0 +1,25 @@
+"""A sentence in both languages: the smallest piece of a page, and all that a code needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Lang = Literal["en", "ja"]
+LANGS: tuple[Lang, ...] = ("en", "ja")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A sentence in both languages; codes, commands and JSON keys stay English and are plain `str`."""
+
+    en: str
+    ja: str
+
+    def __call__(self, lang: Lang) -> str:
+        return self.ja if lang == "ja" else self.en
+
+
+def say(text: Text | str, lang: Lang) -> str:
+    """The words of `text` in `lang`; a plain `str` is the same in every language."""
+    return text if isinstance(text, str) else text(lang)

@@ -1,0 +1,100 @@
+"""The files of one run, one after the other, and what is written down when one of them does not go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import ledger
+from dodai.migrations.apply.applied import Ran
+from dodai.migrations.apply.file import Runner, StoppedError
+from dodai.migrations.apply.outcome import Account, Failed
+from dodai.migrations.apply.watch import BlockerWatch
+from dodai.migrations.migration import Direction, Migration
+from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Connect, Connection, is_database_error, server_message, sqlstate
+
+
+def runner_of(
+    conn: Connection,
+    state: ledger.State,
+    policy: MigrationsPolicy,
+    run: str,
+    connect: Connect | None,
+    note: Callable[[str], None],
+    direction: Direction,
+    token: int | None = None,
+) -> Runner:
+    """What runs each file of one run, with a watch on who stands in its way."""
+    watch = BlockerWatch(connect, conn.info.backend_pid, policy.lock_timeout_s)
+    return Runner(conn, state.ledger, policy, run, watch, note, direction, token)
+
+
+def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None = None) -> list[Ran]:
+    """Each of `todo` in turn; the failure of one stops the rest, is written to the log and raised as DOD28x.
+
+    `account` has what went through, also after a failure.
+    """
+    account = account if account is not None else Account()
+    account.pending = list(todo)
+    with runner.watch:
+        for migration in todo:
+            account.pending.pop(0)
+            try:
+                account.ran.append(runner.apply(migration))
+            except StoppedError as stopped:
+                partly = not migration.transactional and _something_done(runner, migration)
+                failed = replace(stopped.failed, partly=partly)
+                error = failed.error_for(account)
+                _write_down(runner, failed, error)
+                raise error from stopped.failed.error
+            except DodaiError:
+                _outcome(runner, "refused")
+                raise
+            except BaseException:
+                _outcome(runner, "interrupted")
+                raise
+    return account.ran
+
+
+def _something_done(runner: Runner, migration: Migration) -> bool:
+    if runner.conn.closed:
+        return True
+    return bool(ledger.progress(runner.conn, runner.ledger, migration.id, runner.direction).done)
+
+
+def _write_down(runner: Runner, failed: Failed, error: DodaiError) -> None:
+    """The failure in the log, in a transaction of its own; a server that is gone keeps what it had."""
+    if runner.conn.closed:
+        return
+    state = sqlstate(failed.error)
+    note = failed.said.replace("\0", "")
+    row = ledger.log_sql(
+        runner.run, failed.migration, failed.direction, "failed",
+        statement=failed.index + 1 if failed.statement else None, lock_wait_ms=runner.waited_s * 1000,
+        retries=runner.retries, sqlstate=state or None, note=note,
+    )  # fmt: skip
+    _best_effort(runner, "RESET ALL; RESET ROLE; " + row)
+    _outcome(runner, error.code.id)
+
+
+def _outcome(runner: Runner, outcome: str) -> None:
+    if runner.conn.closed:
+        return
+    _best_effort(runner, "ROLLBACK" if runner.conn.info.transaction_status else "SELECT 1")
+    try:
+        ledger.finish_run(runner.conn, runner.run, outcome)
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+
+
+def _best_effort(runner: Runner, script: str) -> None:
+    """What already failed must not be hidden by a second failure while writing it down."""
+    try:
+        runner.conn.execute(script)
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        runner.note(f"could not be logged: {server_message(error)}")
