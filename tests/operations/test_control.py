@@ -96,6 +96,42 @@ async def test_truncated_database_is_noticed_by_the_copy_and_shows_both_heads(pl
     assert place.world.effects() == ["+a", "+b", "+c"]
 
 
+TAIL = "DELETE FROM dodai.control_event WHERE seq > 5"
+
+
+async def test_tail_that_is_gone_is_noticed_on_a_machine_without_a_copy(place):
+    """The head stands in the database once more; a person may still settle on what is there."""
+    await place.execute(SPECS)
+    with place.journal("second.sqlite") as journal:
+        whole = await journal.verify_chain()
+        assert ask(place.dsn, "SELECT seq, hash FROM dodai.control_head") == [(whole.seq, whole.hash)]
+    with psycopg.connect(place.dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE dodai.control_event DISABLE TRIGGER ALL")
+        connection.execute(TAIL)
+    with place.journal("third.sqlite") as journal:
+        error = await refusal(journal.verify_chain())
+        assert (error.code.id, error.exit_code) == ("DOD353", 4)
+        assert f"record {whole.seq}, which `dodai.control_head` remembers, is not there" in error.message
+        journal.trust("database")
+        assert (await journal.verify_chain()).seq == 5
+    with psycopg.connect(place.dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM dodai.control_head")
+    with place.journal("fourth.sqlite") as journal:
+        assert "forgot it" in (await refusal(journal.verify_chain())).message
+
+
+async def test_control_database_of_an_older_dodai_gets_its_head(place):
+    """What is there already is remembered at once."""
+    await place.execute(SPECS)
+    with psycopg.connect(place.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE dodai.control_head")
+        connection.execute("DELETE FROM dodai.control_version")
+        connection.execute("INSERT INTO dodai.control_version VALUES (1)")
+    with place.journal("other.sqlite") as journal:
+        head = await journal.verify_chain()
+    assert ask(place.dsn, "SELECT seq, hash FROM dodai.control_head") == [(head.seq, head.hash)]
+
+
 async def test_trust_copy_gives_a_restored_database_its_records_back_and_tokens_go_on(place):
     """The token after a restore is higher than any that either side has seen."""
     for _ in range(3):

@@ -37,6 +37,8 @@ _EVENT: LiteralString = "seq, plan_id, step_id, kind, at, token, data, prev_hash
 _INSERT_EVENT: LiteralString = (
     "INSERT INTO dodai.control_event (env, seq, plan_id, step_id, kind, at, token, data, prev_hash, hash)"
 )
+_REMEMBER: LiteralString = "INSERT INTO dodai.control_head (env, seq, hash)"
+_NEWER: LiteralString = "ON CONFLICT (env) DO UPDATE SET seq = excluded.seq, hash = excluded.hash"
 _RACES = 20
 
 
@@ -92,6 +94,7 @@ class PostgresJournal:
                 events.append(next_event(head, plan_id, "requested", "", row.announcement, token, at))
                 for event in events:
                     _insert(connection, self.env, event)
+                _remember(connection, self.env, events[-1].head)
                 return events
 
         events = await self._run(work)
@@ -152,12 +155,19 @@ class PostgresJournal:
         return tuple(reversed(found))[:limit]
 
     async def verify_chain(self) -> Head:
-        """The head, when every record fits the one before it and the copy agrees."""
-        rows, events = await self._run(lambda c: (_plans(c, self.env), _events(c, self.env)))
+        """The head, when every record fits the one before it, the copy agrees, and no record is gone from the end."""
+        # The remembered head is read first: a writer may append meanwhile, never take away.
+        known, rows, events = await self._run(
+            lambda c: (_remembered(c, self.env), _plans(c, self.env), _events(c, self.env))
+        )
         head = self._checked(rows, events)
         if self.copy is not None:
             await self.copy.verify_chain()
             self._compare(rows, events)
+        if known != Head() and (known.seq > head.seq or events[known.seq - 1].head != known):
+            raise self._broken(f"record {known.seq}, which `dodai.control_head` remembers, is not there")
+        if known == Head() and events:
+            raise self._broken("`dodai.control_head` forgot it")
         self._head = head
         return head
 
@@ -187,6 +197,7 @@ class PostgresJournal:
         if which == "database":
             aside = self.copy.put_aside()
             self.copy.receive(rows, events)
+            self.session.run(lambda c: _remember(c, self.env, events[-1].head if events else Head()))
             return f"the copy was made anew from the database; the old one is `{aside}`"
         head = events[-1].head if events else Head()
         if head.seq and self.copy.hash_of(head.seq) != head.hash:
@@ -257,8 +268,12 @@ class PostgresJournal:
                 "WITH fence AS (SELECT token FROM dodai.control_lease WHERE env = %s FOR UPDATE), written AS ("
                 + _INSERT_EVENT
                 + " SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM fence WHERE token <= %s AND"
-                " (SELECT coalesce(max(seq), 0) FROM dodai.control_event WHERE env = %s) = %s RETURNING seq)"
-                " SELECT token, (SELECT seq FROM written) FROM fence",
+                " (SELECT coalesce(max(seq), 0) FROM dodai.control_event WHERE env = %s) = %s"
+                " RETURNING env, seq, hash), remembered AS ("
+                + _REMEMBER
+                + " SELECT env, seq, hash FROM written "
+                + _NEWER
+                + ") SELECT token, (SELECT seq FROM written) FROM fence",
                 (self.env, *_values(self.env, event), event.token, self.env, event.seq - 1),
             ).fetchone()
         except errors.UniqueViolation:
@@ -319,8 +334,21 @@ def _give_back(connection: Connection, env: str, rows: Iterable[PlanRow], events
     with connection.transaction():
         for row in rows:
             _keep(connection, row)
+        head = Head()
         for event in events:
             _insert(connection, env, event)
+            head = event.head
+        if head != Head():
+            _remember(connection, env, head)
+
+
+def _remember(connection: Connection, env: str, head: Head) -> None:
+    connection.execute(_REMEMBER + " VALUES (%s, %s, %s) " + _NEWER, (env, head.seq, head.hash))
+
+
+def _remembered(connection: Connection, env: str) -> Head:
+    row = connection.execute("SELECT seq, hash FROM dodai.control_head WHERE env = %s", (env,)).fetchone()
+    return Head(*row) if row else Head()
 
 
 def _requested(connection: Connection, plan_id: str) -> bool:

@@ -22,7 +22,7 @@ STATEMENT_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_MS = 30_000
 """A holder that is paused in the middle of a transaction keeps its row locks no longer than this."""
 SETUP_LOCK = 0x646F_6461_6900
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA: tuple[LiteralString, ...] = (
     "CREATE SCHEMA IF NOT EXISTS dodai",
     "CREATE TABLE IF NOT EXISTS dodai.control_version (version integer PRIMARY KEY)",
@@ -36,13 +36,17 @@ SCHEMA: tuple[LiteralString, ...] = (
       step_id text NOT NULL, kind text NOT NULL, at text NOT NULL, token bigint NOT NULL, data text NOT NULL,
       prev_hash text NOT NULL, hash text NOT NULL, PRIMARY KEY (env, seq))""",
     "CREATE INDEX IF NOT EXISTS control_event_by_plan ON dodai.control_event (plan_id, seq)",
+    # The newest record once more: a journal that lost its tail is noticed on a machine that has no copy of it.
+    "CREATE TABLE IF NOT EXISTS dodai.control_head (env text PRIMARY KEY, seq bigint NOT NULL, hash text NOT NULL)",
+    """INSERT INTO dodai.control_head SELECT DISTINCT ON (env) env, seq, hash FROM dodai.control_event
+      ORDER BY env, seq DESC ON CONFLICT DO NOTHING""",
     """CREATE OR REPLACE FUNCTION dodai.control_refuse() RETURNS trigger LANGUAGE plpgsql
       AS $$BEGIN RAISE EXCEPTION 'append only'; END$$""",
     """CREATE OR REPLACE TRIGGER control_plan_final BEFORE UPDATE OR DELETE ON dodai.control_plan
       FOR EACH ROW EXECUTE FUNCTION dodai.control_refuse()""",
     """CREATE OR REPLACE TRIGGER control_event_final BEFORE UPDATE OR DELETE ON dodai.control_event
       FOR EACH ROW EXECUTE FUNCTION dodai.control_refuse()""",
-    "INSERT INTO dodai.control_version VALUES (1) ON CONFLICT DO NOTHING",
+    "INSERT INTO dodai.control_version VALUES (2) ON CONFLICT DO NOTHING",
 )
 
 
@@ -134,7 +138,7 @@ def _settle(connection: psycopg.Connection[Any]) -> None:
 def _prepare(connection: psycopg.Connection[Any], env: str, dsn: str) -> None:
     """Make schema and lock row where they are missing, one process at a time; nothing is written when all is there."""
     there = connection.execute("SELECT to_regclass('dodai.control_version')").fetchone()
-    if not there or there[0] is None or _version(connection) == 0:
+    if not there or there[0] is None or _version(connection) < SCHEMA_VERSION:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (SETUP_LOCK,))
             for statement in SCHEMA:
