@@ -1,24 +1,33 @@
-"""`dodai doctor`: what this machine can do."""
+"""`dodai doctor [ENV]`: what this machine can do, and what its credentials can do for one environment."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import click
+
 from dodai.cli.session import Session, define
 from dodai.core.errors import DodaiError
+
+if TYPE_CHECKING:
+    from dodai.wiring.machine import Row
 
 _MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "missing": ("missing", "yellow")}
 _NEEDED = ("python", "postgresql", "loopback")
 
 
-@define("doctor", summary="Show what this machine can do", example="dodai doctor --json")
-def command(session: Session) -> int:
+@define("doctor", summary="Show what this machine can do", example="dodai doctor staging")
+@click.argument("env", default="")
+def command(session: Session, env: str) -> int:
     from dodai.wiring.machine import examine
 
+    there = _environment(session, env) if env else []
     try:
         state, major = session.project.state, session.project.policy.database.major
     except DodaiError:
         state, major = None, 0
-    rows = examine(state, major=major)
-    lacking = [row for row in rows if row.verdict == "missing" and row.name in _NEEDED]
+    rows = [*examine(state, major=major), *there]
+    lacking = [row for row in rows if row.verdict == "missing" and (row.name in _NEEDED or row in there)]
     if session.output.as_json:
         fields = ("name", "verdict", "seen", "needed_for", "fix")
         body = [{field: getattr(row, field) for field in fields} for row in rows]
@@ -30,5 +39,13 @@ def command(session: Session) -> int:
         session.output.line(f"{session.output.paint(word, colour)}  {row.name:18} {row.seen}{needed}")
         if row.fix:
             session.output.line(f"         {'':18} fix: {row.fix}")
-    session.output.say("this machine can run dodai" if not lacking else "something essential is missing")
+    able = f"this machine can change {env}" if env else "this machine can run dodai"
+    session.output.say(able if not lacking else "something essential is missing")
     return 1 if lacking else 0
+
+
+def _environment(session: Session, env: str) -> list[Row]:
+    from dodai.wiring.examination import examine_environment
+    from dodai.wiring.local import LocalEnvironment
+
+    return examine_environment(LocalEnvironment.of(session.project, env))

@@ -78,7 +78,7 @@ class PostgresLease:
 
     def standing(self) -> Standing | None:
         """Who holds it; None when it is free."""
-        return self.session.run(lambda c: _read(c, self.session.env))
+        return self.session.run(lambda c: standing_of(c, self.session.env))
 
     def _grant(self, connection: psycopg.Connection[Any], floor: int, loop: asyncio.AbstractEventLoop) -> int:
         env = self.session.env
@@ -87,7 +87,7 @@ class PostgresLease:
                 "SELECT token FROM dodai.control_lease WHERE env = %s FOR UPDATE", (env,)
             ).fetchone()
             newest = int(row[0]) if row else 0
-            held = _read(connection, env)
+            held = standing_of(connection, env)
             if held is not None and held.holder.token == self._tried and held.holder.pid == os.getpid():
                 return self._tried  # granted, but the reply was lost
             if held is not None and held.left_s > 0 and not held.holder.is_dead:
@@ -130,7 +130,8 @@ async def _awaited(fence: Fence, token: int) -> None:
     await fence(token)
 
 
-def _read(connection: psycopg.Connection[Any], env: str) -> Standing | None:
+def standing_of(connection: psycopg.Connection[Any], env: str) -> Standing | None:
+    """Who holds the lease of `env`, by the clock of the database; None when it is free."""
     row = connection.execute(
         "SELECT holder, extract(epoch FROM expires_at - clock_timestamp())::float8, granted_at, clock_timestamp()"
         " FROM dodai.control_lease WHERE env = %s AND holder IS NOT NULL",
