@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
+from tests.postgres_fixture import database, postgres  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ROOT / "docs" / "guides"
@@ -120,3 +122,31 @@ def test_the_other_tiers_of_the_guide_can_be_made(block):
     argv = [sys.executable, "-W", "error", "-c", program.replace("BLOCK", repr(block))]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_protected_environment_is_deployed_to_as_runbook_and_guide_say(tmp_path, database):  # noqa: F811
+    """The block of the generated runbook, line by line: refused once, approved by somebody else, let in, on record."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    app = ProtectedApp(folder, database)
+    app.signers("hana").write(protection=f'allowed_signers = "{SIGNERS}"')
+    try:
+        assert app.run("docs").returncode == 0
+        app.commit()
+        runbook = (folder / "docs" / "Phase2" / "production-operations.en.md").read_text("utf-8")
+        section = runbook.partition("## Before a deploy")[2]
+        lines = re.findall(r"(?ms)^```console\n(.*?)^```", section)[0].splitlines()
+        assert lines == blocks("protected-environments.md", "console")[0].splitlines()
+        plan, codes = "", []
+        for line in lines:
+            words = line.replace("PLAN", plan).split()[1:]
+            more = {"approve": ["--key", str(app.key("hana"))], "deploy": ["--yes"]}.get(words[0], [])
+            done = app.run(*words, *more)
+            codes.append(done.returncode)
+            plan = next(iter(re.findall(r"`dodai approve (deploy-[^`]+)`", done.stderr)), plan)
+        assert codes == [0, 0, 1, 0, 0, 0], done.stderr
+        assert "approved by hana@example.com" in done.stdout
+        limited = re.findall(r"(?ms)^```console\n(.*?)^```", section.partition("## Audit log")[2])[0]
+        assert app.run(*limited.split()[1:]).returncode == 0
+    finally:
+        app.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dodai.core.page import Code, Page, Paragraph, Section, Table, Text, bullets, paragraphs
 from dodai.engine.plan import Plan
 from dodai.engine.render import as_section
+from dodai.operations.document.gates import audit, gates
 from dodai.operations.policy import OperationsPolicy, Service
 
 EXIT_CODES = (
@@ -34,10 +35,12 @@ def production_operations(policy: OperationsPolicy, deploy: Plan) -> Page:
         (
             _roles(policy),
             _services(policy),
+            gates(policy, _env(policy)),
             _deploy(policy, deploy),
             _health(policy),
             _rollback(_env(policy), deploy),
             _resume(_env(policy)),
+            audit(_env(policy)),
             _failure(),
         ),
     )
