@@ -107,7 +107,7 @@ class AsyncTransport(_Transport):
         context = self._context()
         begun = perf_counter()
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            self._guard.enter()
+            self._guard.enter(attempt)
             span_id = self._prepare(request, context, attempt)
             self._bound(request, context, begun)
             started = perf_counter()
@@ -145,7 +145,7 @@ class Transport(_Transport):
         context = self._context()
         begun = perf_counter()
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            self._guard.enter()
+            self._guard.enter(attempt)
             span_id = self._prepare(request, context, attempt)
             self._bound(request, context, begun)
             started = perf_counter()

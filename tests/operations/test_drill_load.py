@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from dodai.operations.policy import Journey, JourneyStep
-from dodai.operations.run.load import SlowHand, for_load, load
+from dodai.operations.run.load import Person, SlowHand, load, people
 from dodai.providers.local.browser import HttpBrowser
 
 
@@ -67,12 +67,28 @@ async def serving(app: App) -> AsyncIterator[str]:
         listener.close()
 
 
-def test_journeys_end_with_their_last_post_and_strangers_walk_them():
-    """Reading goes on for ever, posting is what a release may lose; a sign-in would lose its provider."""
+def test_strangers_and_users_walk_up_to_their_last_post():
+    """Reading goes on for ever, posting is what a release may lose; the provider's part of a sign-in comes before."""
     write = journey("write", step(), step("POST", "/save"), step())
-    found = for_load((journey("read", step()), write, journey("mine", step("POST", "/me"), user="hanako")))
-    assert [(one.name, len(one.steps)) for one in found] == [("write", 2)]
-    assert [one.name for one in for_load((journey("read", step()),))] == ["read"]
+    back = (step(), step("POST", "/sign-in", 302), step(path="{there}"), step(path="{back}"))
+    mine = journey("mine", *back, step(path="/me"), step("POST", "/me"), step(), user="hanako")
+    reads = journey("reads", *back, step(path="/me"), user="hanako")
+    stranger, hanako = people((journey("read", step()), write, mine, reads))
+    assert [(one.name, len(one.steps)) for one in stranger.journeys] == [("write", 2)]
+    assert (stranger.sign_in, hanako.sign_in.steps) == (None, back)
+    assert [(one.name, [step.path for step in one.steps]) for one in hanako.journeys] == [("mine", ["/me", "/me"])]
+    assert [one.name for person in people((journey("read", step()),)) for one in person.journeys] == ["read"]
+
+
+async def test_somebody_who_cannot_sign_in_is_no_load():
+    """The block is not entered: a load without its users would prove less than it says."""
+    app = App()
+    async with serving(app) as url:
+        closed = journey("closed", step(path="/door", status=302), user="hanako")
+        person = Person((journey("write", step(), step("POST", "/save"), user="hanako"),), closed)
+        with pytest.raises(ConnectionError, match="status 200, expected 302"):
+            async with load(url, HttpBrowser, [person], quick=1, slow=0, upload_s=0.1, pause_s=0.0):
+                pytest.fail("the block was entered")
 
 
 async def test_slow_hand_sends_a_form_piece_by_piece():
@@ -92,7 +108,7 @@ async def test_every_request_is_counted_and_failures_are_told(bad: int, lost: bo
     app = App(bad)
     async with serving(app) as url:
         write = journey("write", step(), step("POST", "/save"))
-        async with load(url, HttpBrowser, [write], quick=2, slow=1, upload_s=0.1, pause_s=0.0) as met:
+        async with load(url, HttpBrowser, [Person((write,))], quick=2, slow=1, upload_s=0.1, pause_s=0.0) as met:
             await app.enough.wait()
     assert met.posts == len(app.pieces) == met.requests / 2
     assert met.slow > 0

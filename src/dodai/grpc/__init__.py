@@ -46,5 +46,8 @@ def server_interceptors(*, config: RuntimeConfig | None = None) -> list[Any]:
 def client_interceptors(
     dependency: str = "backend", *, audience: str = "", config: RuntimeConfig | None = None
 ) -> list[Any]:
-    """What to give `grpc.intercept_channel(channel, *interceptors)`; arguments as for `aio_client_interceptors`."""
+    """What to give `grpc.intercept_channel(channel, *interceptors)`; arguments as for `aio_client_interceptors`.
+
+    Without `idempotent`: a blocking call is never tried again.
+    """
     return [client.ClientInterceptor(Target(Runtime.of(config), dependency, audience or dependency))]

@@ -91,7 +91,7 @@ class Calling:
         self.started = perf_counter()
         self._finished = False
         try:
-            self.target.guard.enter()
+            self.target.guard.enter(self.attempt)
         except DependencyUnavailableError as refused:
             self._record("UNAVAILABLE", None)
             raise CallRefusedError(str(refused)) from None

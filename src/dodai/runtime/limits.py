@@ -54,12 +54,13 @@ class Guard:
             breaker_reset_s=float(section.get("breaker_reset", 2.0)),
         )
 
-    def enter(self) -> None:
-        """Begin a call; raises `DependencyUnavailableError` while the breaker is open."""
+    def enter(self, attempt: int = 1) -> None:
+        """Begin a call, or another attempt of one; raises `DependencyUnavailableError` while the breaker is open."""
         if not self.breaker_failures and self.retry_budget <= 0.0:
             return
         with self._lock:
-            self._retries = min(_MAX_SAVED_RETRIES, self._retries + self.retry_budget)
+            if attempt == 1:  # a retry that earned retries would make the share a ninth of it larger
+                self._retries = min(_MAX_SAVED_RETRIES, self._retries + self.retry_budget)
             if not self.breaker_failures or self._failures < self.breaker_failures:
                 return
             now = self.clock()

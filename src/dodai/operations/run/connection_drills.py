@@ -31,7 +31,8 @@ from dodai.operations.run.outage import (
 
 DATABASE = "database"
 """What the Host calls the database's process and its forwarder, whatever the manifest calls the dependency."""
-PEOPLE, ROUNDS = 6, 4
+PEOPLE, ROUNDS = 6, 12
+"""Enough requests for a share of retries: until the breaker opens, the handful that had been saved is spent at once."""
 BREAKER_S = 1.0
 """People go on asking for so long after the first deadline: then calls should be refused at once."""
 RESTART_S = 20.0

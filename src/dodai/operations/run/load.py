@@ -67,6 +67,7 @@ class Met:
     posts: int = 0
     failed: int = 0
     slow: int = 0
+    signed_in: int = 0
     walks: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Met:
         self.walks[journey.name] += walked.ok
         for step, result in zip(journey.steps, walked.steps, strict=False):
             self.requests += 1
+            self.signed_in += journey.user != "anonymous"
             self.posts += step.method != "GET"
             self.failed += bool(result.problem)
             self.written[journey.name] += step.effect == "write" and not result.problem
@@ -100,14 +102,42 @@ class Met:
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 1) if ordered else 0.0
 
 
-def for_load(journeys: Sequence[Journey]) -> tuple[Journey, ...]:
-    """The journeys of people who are not signed in, cut after their last POST: posts are a good share of the whole.
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who takes part in a load: walks `journeys` over and over, after `sign_in` once if that is needed."""
 
-    Those without a POST are left out when others have one.
+    journeys: tuple[Journey, ...]
+    sign_in: Journey | None = None
+
+    async def enter(self, visitor: Visitor) -> None:
+        """Sign `visitor` in; raises `ConnectionError` when that does not go as the manifest says."""
+        walked = await walk(self.sign_in, visitor) if self.sign_in else None
+        if walked is not None and not walked.ok:
+            raise ConnectionError(walked.problem)
+
+
+def people(journeys: Sequence[Journey]) -> tuple[Person, ...]:
+    """A stranger, and somebody for each user of the journeys; all walk up to the last POST, for posts are what counts.
+
+    Strangers also only read when no journey of theirs posts. A journey of a user is cut where the identity provider has
+    sent them back: provider and sign-in are not part of the load, because a provider that is started anew forgets whom
+    it has just sent away.
     """
-    anonymous = [journey for journey in journeys if journey.user == "anonymous"]
-    posting = [cut for journey in anonymous if (cut := _up_to_last_post(journey)) is not None]
-    return tuple(posting or anonymous)
+    strangers = [journey for journey in journeys if journey.user == "anonymous"]
+    posting = tuple(cut for journey in strangers if (cut := _up_to_last_post(journey)) is not None)
+    found = [Person(posting or tuple(strangers))] if strangers else []
+    for user in dict.fromkeys(journey.user for journey in journeys if journey.user != "anonymous"):
+        parts = [part for journey in journeys if journey.user == user and (part := _signed_in(journey)) is not None]
+        if parts:
+            found.append(Person(tuple(after for _, after in parts), parts[0][0]))
+    return tuple(found)
+
+
+def _signed_in(journey: Journey) -> tuple[Journey, Journey] | None:
+    """(signing in, what is posted after that); None without one of the two."""
+    back = max((n for n, step in enumerate(journey.steps) if step.path.startswith("{")), default=-1) + 1
+    rest = _up_to_last_post(replace(journey, steps=journey.steps[back:]))
+    return (replace(journey, steps=journey.steps[:back]), rest) if back and rest is not None else None
 
 
 def _up_to_last_post(journey: Journey) -> Journey | None:
@@ -117,33 +147,47 @@ def _up_to_last_post(journey: Journey) -> Journey | None:
 
 @asynccontextmanager
 async def load(
-    url: str, visit: Visit, journeys: Sequence[Journey], *, quick: int, slow: int, upload_s: float, pause_s: float
+    url: str, visit: Visit, persons: Sequence[Person], *, quick: int, slow: int, upload_s: float, pause_s: float
 ) -> AsyncIterator[Met]:
     """`quick` visitors and `slow` ones, whose forms take `upload_s`, until the block ends; walks begun are finished.
 
-    Slow visitors post only. Each begins with another journey, so that all are under way all the time.
+    Slow visitors post only. The persons take turns, and each begins with another journey, so that all are under way all
+    the time. Everybody is signed in before the block begins.
     """
     met, over = Met(), asyncio.Event()
-    posting = [journey for journey in journeys if _up_to_last_post(journey) is not None]
-    plans = [(islice(cycle(journeys), n, None), 0.0) for n in range(quick)]
-    plans += [(islice(cycle(posting), n, None), upload_s) for n in range(slow if posting else 0)]
-    async with asyncio.TaskGroup() as group:
-        for plan, slowness in plans:
-            group.create_task(_keep_walking(visit(url), plan, slowness, pause_s, met, over))
-        try:
-            yield met
-        finally:
-            over.set()
+    slowly = [replace(person, journeys=cut) for person in persons if (cut := _posting(person))]
+    tasks = [(person, 0.0, turn) for person, turn in _turns(persons, quick)]
+    tasks += [(person, upload_s, turn) for person, turn in _turns(slowly, slow)]
+    visitors = [visit(url) for _ in tasks]
+    try:
+        await asyncio.gather(*(task[0].enter(visitor) for task, visitor in zip(tasks, visitors, strict=True)))
+        async with asyncio.TaskGroup() as group:
+            for (person, slowness, turn), visitor in zip(tasks, visitors, strict=True):
+                plan = islice(cycle(person.journeys), turn, None)
+                group.create_task(_keep_walking(visitor, plan, slowness, pause_s, met, over))
+            try:
+                yield met
+            finally:
+                over.set()
+    finally:
+        await asyncio.gather(*(visitor.close() for visitor in visitors))
+
+
+def _turns(persons: Sequence[Person], count: int) -> Iterator[tuple[Person, int]]:
+    """`count` persons in turn, and how often each was there before."""
+    for number in range(count if persons else 0):
+        yield persons[number % len(persons)], number // len(persons)
+
+
+def _posting(person: Person) -> tuple[Journey, ...]:
+    return tuple(journey for journey in person.journeys if _up_to_last_post(journey) is not None)
 
 
 async def _keep_walking(
     visitor: Visitor, plan: Iterator[Journey], upload_s: float, pause_s: float, met: Met, over: asyncio.Event
 ) -> None:
-    try:
-        browser = SlowHand(visitor, upload_s) if upload_s else visitor
-        while not over.is_set():
-            journey = next(plan)
-            met.add(journey, await walk(journey, browser), slow=bool(upload_s))
-            await asyncio.sleep(pause_s)
-    finally:
-        await visitor.close()
+    browser = SlowHand(visitor, upload_s) if upload_s else visitor
+    while not over.is_set():
+        journey = next(plan)
+        met.add(journey, await walk(journey, browser), slow=bool(upload_s))
+        await asyncio.sleep(pause_s)

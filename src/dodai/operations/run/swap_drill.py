@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from dodai.core.page import Text
 from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.operations.journey import walk
 from dodai.operations.policy import Journey, OperationsPolicy
-from dodai.operations.run.load import Met, Visit, for_load, load
+from dodai.operations.run.load import Met, Person, Visit, load, people
 
 NOTE = "written-by-a-rehearsal.txt"
 QUICK, SLOW, UPLOAD_S, PAUSE_S = 4, 2, 2.0, 0.05
@@ -23,8 +23,8 @@ CountRows = Callable[[], Awaitable[Mapping[str, int]]]
 
 def drills(policy: OperationsPolicy, visit: Visit, count_rows: CountRows | None) -> tuple[Drill, ...]:
     """The drill, for a public service with journeys; without `count_rows` only the answers are judged."""
-    journeys = for_load(policy.journeys)
-    if policy.public_service is None or not journeys:
+    persons = people(policy.journeys)
+    if policy.public_service is None or not persons:
         return ()
     return (
         Drill(
@@ -33,77 +33,95 @@ def drills(policy: OperationsPolicy, visit: Visit, count_rows: CountRows | None)
             Text(
                 "Releases change both ways under load, nothing is lost", "負荷の中でリリースを往復させても何も失わない"
             ),
-            _expected(journeys, count_rows),
-            partial(_swap, _Swap(journeys, visit, count_rows)),
+            _expected(persons, count_rows),
+            partial(_swap, _Swap(persons, visit, count_rows)),
         ),
     )
 
 
-def _expected(journeys: Sequence[Journey], count_rows: CountRows | None) -> str:
+def _expected(persons: Sequence[Person], count_rows: CountRows | None) -> str:
     words = "0 failed requests while two releases change places and back"
-    if any(step.method != "GET" for journey in journeys for step in journey.steps):
+    if any(step.method != "GET" for person in persons for journey in person.journeys for step in journey.steps):
         words += f", at least {POST_SHARE:.0%} of them POSTs, some taking {UPLOAD_S:g} s"
     return f"{words}; rows inserted = writes answered" if count_rows else words
 
 
 @dataclass(frozen=True, slots=True)
 class _Swap:
-    journeys: tuple[Journey, ...]
+    persons: tuple[Person, ...]
     visit: Visit
     count_rows: CountRows | None
 
     async def rows(self) -> Counter[str]:
         return Counter(await self.count_rows() if self.count_rows else {})
 
-    async def one_walk_each(self, url: str) -> dict[str, Counter[str]]:
-        """The rows that one walk of each journey adds, table by table, while nobody else does anything."""
-        visitor = self.visit(url)
+    async def rehearsed(self, url: str) -> tuple[tuple[Person, ...], dict[str, Counter[str]]]:
+        """Who can walk what over and over, and the rows that one walk of each journey adds, table by table.
+
+        Measured while nobody else does anything, in the second walk: the first may write what is there from then on. A
+        journey of a user that cannot be walked a second time (it signs out) is left out.
+        """
         added: dict[str, Counter[str]] = {}
+        for person in self.persons:
+            for journey in person.journeys:
+                rows = await self._second_walk(url, person, journey)
+                if rows is not None:
+                    added[journey.name] = rows
+        kept = (tuple(one for one in person.journeys if one.name in added) for person in self.persons)
+        persons = zip(self.persons, kept, strict=True)
+        return tuple(replace(person, journeys=journeys) for person, journeys in persons if journeys), added
+
+    async def _second_walk(self, url: str, person: Person, journey: Journey) -> Counter[str] | None:
+        visitor = self.visit(url)
         try:
-            for journey in self.journeys:
-                before = await self.rows()
-                walked = await walk(journey, visitor)
-                if not walked.ok:
-                    raise ConnectionError(walked.problem)
-                added[journey.name] = _difference(await self.rows(), before)
+            await person.enter(visitor)
+            first = await walk(journey, visitor)
+            before = await self.rows()
+            second = await walk(journey, visitor)
+            if not first.ok or not (second.ok or person.sign_in):
+                raise ConnectionError(first.problem or second.problem)
+            return _difference(await self.rows(), before) if second.ok else None
         finally:
             await visitor.close()
-        return added
 
 
 async def _swap(swap: _Swap, stage: Stage) -> DrillResult:
     """Journeys and a deploy are each measured alone first: what they add under load must be a multiple of that."""
     first = await _live(stage)
     second = await stage.derive(first, {NOTE: b"The same release, under another name.\n"})
-    per_walk = await swap.one_walk_each(stage.url)
+    persons, per_walk = await swap.rehearsed(stage.url)
     quiet = await swap.rows()
     await _deploy(stage, second)
     per_deploy = _difference(await swap.rows(), quiet)
     before = await swap.rows()
-    async with load(
-        stage.url, swap.visit, swap.journeys, quick=QUICK, slow=SLOW, upload_s=UPLOAD_S, pause_s=PAUSE_S
-    ) as met:
+    async with load(stage.url, swap.visit, persons, quick=QUICK, slow=SLOW, upload_s=UPLOAD_S, pause_s=PAUSE_S) as met:
         changes = [await _deploy(stage, release) for release in (first, second, first)]
     inserted = _difference(await swap.rows(), before)
     owed = Counter({table: rows * len(changes) for table, rows in per_deploy.items()})
     for journey, walks in met.walks.items():
         owed += Counter({table: rows * walks for table, rows in per_walk[journey].items()})
-    return _judge(met, inserted, owed, await _live(stage) == first, changes)
+    users = any(person.sign_in for person in persons)
+    return _judge(met, users, inserted, owed, await _live(stage) == first, changes)
 
 
-def _judge(met: Met, inserted: Counter[str], owed: Counter[str], back: bool, changes: list[float]) -> DrillResult:
+def _judge(
+    met: Met, users: bool, inserted: Counter[str], owed: Counter[str], back: bool, changes: list[float]
+) -> DrillResult:
     ok = met.failed == 0 and met.requests > 0 and inserted == owed and back
     ok = ok and (met.posts == 0 or met.post_share >= POST_SHARE)
+    ok = ok and (met.signed_in > 0 or not users)
     rows = sum(inserted.values())
     observed = (
         f"{met.failed} of {met.requests} requests failed in {len(changes)} releases, "
-        f"{met.post_share:.0%} POSTs, {met.slow} of {UPLOAD_S:g} s, {rows} rows of {sum(owed.values())} owed"
+        f"{met.post_share:.0%} POSTs, {met.slow} of {UPLOAD_S:g} s, {met.signed_in} by somebody signed in, "
+        f"{rows} rows of {sum(owed.values())} owed"
     )
     details: dict[str, Any] = {
         "requests": met.requests,
         "failed": met.failed,
         "posts": met.posts,
         "slowRequests": met.slow,
+        "signedInRequests": met.signed_in,
         "writesAnswered": sum(met.written.values()),
         "p50Ms": met.milliseconds(0.5),
         "p99Ms": met.milliseconds(0.99),
