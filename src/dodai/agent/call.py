@@ -1,4 +1,4 @@
-"""Runs the agent in the user's interpreter and waits for its answer, with a deadline and a scrubbed environment."""
+"""Runs the agent in the user's interpreter and waits for its answers, with a deadline and a scrubbed environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
 _TAIL_BYTES = 4000
@@ -29,85 +29,108 @@ class AgentError(Exception):
 def ask(
     request: Mapping[str, Any], *, python: str, environ: Mapping[str, str], timeout_s: float = 60.0
 ) -> dict[str, Any]:
-    """The agent's answer to `request`; raises `AgentError` when there is none in time.
+    """The agent's answer to one `request`; raises `AgentError` when there is none in time."""
+    with Agent(python, environ) as agent:
+        return agent.ask(request, timeout_s=timeout_s)
 
-    The process gets `PATH`, `HOME`, the locale and `environ`, nothing else; it leads a group of its own, which is
-    killed in the end whatever happens.
+
+class Agent:
+    """The process in the interpreter `python`, for as many requests as the block asks.
+
+    It gets `PATH`, `HOME`, the locale and `environ`, nothing else; it leads a group of its own, which is killed in the
+    end whatever happens. Raises `AgentError` when it cannot be started.
     """
-    main = Path(__file__).resolve().parent / "main.py"
-    reader, writer = os.pipe()
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    try:
-        process = subprocess.Popen(
-            [python, "-I", "-X", "utf8", str(main)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**kept, **environ},
-            pass_fds=(writer,),
-            start_new_session=True,
-        )
-    except OSError as error:
-        os.close(reader)
-        os.close(writer)
-        raise AgentError(f"cannot start `{python}`: {error.strerror}") from None
-    os.close(writer)
-    try:
-        _feed(process, json.dumps({**request, "fd": writer}).encode())
-        answer, tail = _collect(process, reader, timeout_s)
-    finally:
-        os.close(reader)
-        _end(process)
-    try:
-        found = json.loads(answer)
-    except ValueError:
-        raise AgentError(f"the process ended with {process.returncode} and without an answer", tail) from None
-    if not isinstance(found, dict):
-        raise AgentError("the answer is not an object", tail)
-    return found
 
+    def __init__(self, python: str, environ: Mapping[str, str]) -> None:
+        main = Path(__file__).resolve().parent / "main.py"
+        self._reader, self._writer = os.pipe()
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        try:
+            self._process = subprocess.Popen(
+                [python, "-I", "-X", "utf8", str(main)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**kept, **environ},
+                pass_fds=(self._writer,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(self._reader)
+            raise AgentError(f"cannot start `{python}`: {error.strerror}") from None
+        finally:
+            os.close(self._writer)
+        self._answers, self._noise = bytearray(), bytearray()
 
-def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
-    assert process.stdin is not None  # noqa: S101 - for the type checker: stdin is a pipe
-    try:
-        process.stdin.write(data)
-        process.stdin.close()
-    except BrokenPipeError:
-        pass
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-def _collect(process: subprocess.Popen[bytes], reader: int, timeout_s: float) -> tuple[bytes, str]:
-    """(answer, end of stderr); both are read at once so that neither pipe fills up."""
-    assert process.stderr is not None  # noqa: S101 - for the type checker: stderr is a pipe
-    deadline = time.monotonic() + timeout_s
-    answer, noise = bytearray(), bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(reader, selectors.EVENT_READ, answer)
-        selector.register(process.stderr.fileno(), selectors.EVENT_READ, noise)
-        while any(key.data is answer for key in selector.get_map().values()):
-            left = deadline - time.monotonic()
-            ready = selector.select(left) if left > 0 else []
-            if not ready:
-                raise AgentError(f"no answer within {timeout_s:g} s", _tail(noise))
-            for key, _ in ready:
-                data = os.read(key.fd, 65536)
-                if not data:
-                    selector.unregister(key.fd)
-                key.data.extend(data)
-                if key.data is noise:
-                    del noise[:-_TAIL_BYTES]
-                elif len(answer) > _ANSWER_BYTES:
-                    raise AgentError("the answer is larger than 64 MiB", _tail(noise))
-    return bytes(answer), _tail(noise)
+    def ask(self, request: Mapping[str, Any], *, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Its answer to `request`; raises `AgentError` when there is none in time, and then no more can be asked."""
+        self._feed(json.dumps({**request, "fd": self._writer}).encode() + b"\n")
+        answer = self._line(time.monotonic() + timeout_s, timeout_s)
+        try:
+            found = json.loads(answer)
+        except ValueError:
+            self.close()
+            message = f"the process ended with {self._process.returncode} and without an answer"
+            raise AgentError(message, self._tail()) from None
+        if not isinstance(found, dict):
+            raise AgentError("the answer is not an object", self._tail())
+        return found
 
+    def cancel(self) -> None:
+        """Stop it, from any thread: whoever waits for its answer gets an `AgentError`."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stderr is not None:
-        process.stderr.close()
+    def close(self) -> None:
+        """End it; a second call does nothing."""
+        if self._reader < 0:
+            return
+        os.close(self._reader)
+        self._reader = -1
+        self.cancel()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr] # both are pipes
 
+    def _feed(self, data: bytes) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker: stdin is a pipe
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
 
-def _tail(noise: bytearray) -> str:
-    return bytes(noise[-_TAIL_BYTES:]).decode("utf-8", "replace").strip()
+    def _line(self, deadline: float, timeout_s: float) -> bytes:
+        """What it answers up to the end of a line; it and stderr are read at once so that neither pipe fills up."""
+        assert self._process.stderr is not None  # noqa: S101 - for the type checker: stderr is a pipe
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._reader, selectors.EVENT_READ, self._answers)
+            selector.register(self._process.stderr.fileno(), selectors.EVENT_READ, self._noise)
+            while b"\n" not in self._answers:
+                left = deadline - time.monotonic()
+                ready = selector.select(left) if left > 0 else []
+                if not ready:
+                    raise AgentError(f"no answer within {timeout_s:g} s", self._tail())
+                for key, _ in ready:
+                    data = os.read(key.fd, 65536)
+                    if not data:
+                        selector.unregister(key.fd)
+                        if key.fd == self._reader:
+                            return b""
+                    key.data.extend(data)
+                    if key.data is self._noise:
+                        del self._noise[:-_TAIL_BYTES]
+                    elif len(self._answers) > _ANSWER_BYTES:
+                        raise AgentError("the answer is larger than 64 MiB", self._tail())
+        line, _, rest = bytes(self._answers).partition(b"\n")
+        self._answers = bytearray(rest)
+        return line
+
+    def _tail(self) -> str:
+        return bytes(self._noise[-_TAIL_BYTES:]).decode("utf-8", "replace").strip()

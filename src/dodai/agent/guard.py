@@ -29,17 +29,17 @@ def install() -> None:
 
 
 def _no_process(*_: Any) -> int:
-    raise PermissionError("the route audit does not let code start processes (`fork_exec`)")
+    raise PermissionError("this look does not let code start processes (`fork_exec`)")
 
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """Raise `PermissionError` for an audit event that is not allowed here."""
     if event in _PROCESSES:
-        raise PermissionError(f"the route audit does not let code start processes (`{event}`)")
+        raise PermissionError(f"this look does not let code start processes (`{event}`)")
     if event in _SENDING and not is_local(arguments[1]):
-        raise PermissionError(f"the route audit does not let code connect to `{arguments[1]}`")
+        raise PermissionError(f"this look does not let code connect to `{arguments[1]}`")
     if event in _NAMING and not is_known(arguments[0]):
-        raise PermissionError(f"the route audit does not let code look up `{arguments[0]}`")
+        raise PermissionError(f"this look does not let code look up `{arguments[0]}`")
 
 
 def is_local(address: Any) -> bool:

@@ -1,6 +1,6 @@
-"""The agent's process: reads one request as JSON from stdin, writes one answer as JSON to the descriptor it names.
+"""The agent's process: a request is a line of JSON on stdin, its answer a line on the descriptor that it names.
 
-    python -I main.py < request
+    python -I main.py < requests
 
 Started by path in the user's interpreter (`call.py` does it): this folder and `frameworks` are loaded under names of
 their own, so nothing of dodai gets onto `sys.path`. What the user's code prints goes to stderr.
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,22 +46,38 @@ def describe(error: BaseException, own: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.readline())
     out = os.fdopen(int(request["fd"]), "w", encoding="utf-8")
     os.dup2(2, 1)
     here = Path(__file__).resolve().parent
-    try:
-        load_package("dodai_agent", here)
-        frameworks = load_package("dodai_frameworks", here.parent / "frameworks")
-        from dodai_agent import audit, guard  # type: ignore[import-not-found]
-
-        guard.install()
-        answer = audit.audit(request, frameworks)
-    except BaseException as error:  # noqa: BLE001 - SystemExit of an application is an answer too
-        answer = {"error": describe(error, here.parent)}
-    json.dump({"schema": "dodai.agent/1", **answer}, out)
-    out.flush()
+    answer_to = None
+    while request:
+        try:
+            answer_to = answer_to or loaded(request, here, out.fileno())
+            answer = answer_to(request)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of an application is an answer too
+            answer = {"error": describe(error, here.parent)}
+        out.write(json.dumps({"schema": "dodai.agent/1", **answer}) + "\n")
+        out.flush()
+        request = json.loads(sys.stdin.readline() or "null")
     os._exit(0)  # threads and exit handlers of the user's code have nothing to say any more
+
+
+def loaded(request: Any, here: Path, answers: int) -> Callable[[Any], dict[str, Any]]:
+    """What answers requests of the first one's kind."""
+    load_package("dodai_agent", here)
+    from dodai_agent import guard  # type: ignore[import-not-found]
+
+    if "tool" in request:
+        from dodai_agent import migrate
+
+        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, guard, answers)
+        return migrating
+    from dodai_agent import audit
+
+    frameworks = load_package("dodai_frameworks", here.parent / "frameworks")
+    guard.install()
+    return lambda asked: audit.audit(asked, frameworks)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ def required_of(text: str) -> frozenset[str]:
 def question(policy: MigrationsPolicy) -> str:
     """One SELECT without parameters whose rows are the applied ids (first column, text).
 
-    For goose and plain files it is goose's rule: the newest row of a version decides. Other formats keep heads only,
-    so dodai's own log answers, which has every revision that it applied.
+    For goose and plain files it is goose's rule: the newest row of a version decides. Other tools keep heads only
+    (Alembic) or what a squash replaced (Django), so dodai's own log answers: it has every migration that it applied,
+    and since the last `migrate up` those that the tool had applied by itself.
     """
     if policy.format in ("goose", "plain"):
         schema, table = policy.ledger_parts
@@ -45,7 +46,7 @@ def question(policy: MigrationsPolicy) -> str:
         )
     return (
         "SELECT migration FROM (SELECT DISTINCT ON (migration) migration, event"  # noqa: S608 - a constant of ours
-        f" FROM {SIDE_SCHEMA}.migration_log WHERE event IN ('applied', 'adopted', 'reverted')"
+        f" FROM {SIDE_SCHEMA}.migration_log WHERE event IN ('applied', 'adopted', 'recorded', 'reverted')"
         " ORDER BY migration, id DESC) AS newest WHERE event <> 'reverted'"
     )
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from dodai.core.errors import Code, DodaiError
+from dodai.migrations import codes
+
 Direction = Literal["up", "down"]
 
 
@@ -34,7 +37,9 @@ class Migration:
 
     `id` is the version as the ledger keeps it, `order` sorts it, `path` is relative to the repository. `raw_sha256` is
     over the bytes of the file, `token_sha256` over its tokens without comments and white space, both before variables
-    are expanded. `irreversible` is the reason given when there is no way down.
+    are expanded. `irreversible` is the reason given when there is no way down. A history that is a graph has `parents`,
+    a `group` (Django's app; each has one end) and a `line` where the file says who it is; statements may be unknown,
+    then `undoable` says that there is a way down and `touches` names tables that it may be about.
     """
 
     id: str
@@ -50,10 +55,15 @@ class Migration:
     irreversible: str = ""
     accepted: tuple[Accepted, ...] = ()
     repeatable: bool = False
+    parents: tuple[str, ...] = ()
+    line: int = 0
+    group: str = ""
+    undoable: bool = False
+    touches: frozenset[str] = frozenset()
 
     @property
     def reversible(self) -> bool:
-        return bool(self.down)
+        return bool(self.down) or self.undoable
 
     @property
     def hides_text(self) -> bool:
@@ -67,3 +77,55 @@ class Migration:
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
     """By version, repeatable ones last by name."""
     return tuple(sorted(migrations, key=lambda m: (m.repeatable, m.order, m.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in one place of a file; `line` 0 is the whole file."""
+
+    code: Code
+    message: str
+    path: str
+    line: int = 0
+    quote: str = ""
+    fix: str = ""
+
+    def error(self) -> DodaiError:
+        """The same as an error that stops a command."""
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return DodaiError(self.code, f"{place}: {self.message}", self.fix or self.code.fix.en, exit_code=1)
+
+
+class FileError(ValueError):
+    """A file cannot be read as a migration; `problem` says where and why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What a folder of migrations holds: those that can be read, in order, and what is wrong with the others.
+
+    `heads` are the ends that must be joined first; none when the history has the one end that it should have.
+    """
+
+    migrations: tuple[Migration, ...]
+    problems: tuple[Problem, ...] = ()
+    heads: tuple[str, ...] = ()
+
+    def sound(self) -> tuple[Migration, ...]:
+        """The migrations; raises the first problem as `DodaiError`, because nothing is run when one file is bad."""
+        for problem in self.problems:
+            raise problem.error()
+        if several := self.several():
+            raise several
+        return self.migrations
+
+    def several(self) -> DodaiError | None:
+        """DOD222 when the history has more than one end."""
+        if len(self.heads) < 2:
+            return None
+        named = ", ".join(f"`{head}`" for head in self.heads)
+        return DodaiError(codes.SEVERAL_HEADS, f"the history ends in {named}", codes.SEVERAL_HEADS.fix.en, exit_code=1)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Format = Literal["goose", "plain", "alembic", "django"]
+LEDGER = "goose_db_version"
+"""goose's own table; what `[migrations].ledger` is when nothing is said."""
 GOOSE_LOCK_ID = 4097083626
 """The session advisory lock of goose's own library, so that it and dodai exclude each other."""
+AGENT_LOCK_ID = GOOSE_LOCK_ID + 1
+"""Held by the connection in which another tool works for us: one that outlives its runner is seen by it."""
 SIDE_SCHEMA = "dodai"
 """Holds everything of ours in a user's database; left out of snapshots, drift and adopt."""
 
@@ -19,7 +23,7 @@ class MigrationsPolicy:
 
     folder: str = "db/migrations"
     format: Format = "goose"
-    ledger: str = "goose_db_version"
+    ledger: str = LEDGER
     lock_timeout_s: float = 0.5
     lock_patience_s: float = 120.0
     statement_timeout_s: float = 900.0
@@ -53,8 +57,13 @@ class MigrationsPolicy:
     @property
     def ledger_parts(self) -> tuple[str, str]:
         """Schema ("" when the search path decides) and table of the ledger."""
-        schema, dot, table = self.ledger.rpartition(".")
-        return (schema, table) if dot else ("", self.ledger)
+        return ledger_parts(self.ledger)
+
+
+def ledger_parts(name: str) -> tuple[str, str]:
+    """Schema ("" when there is none) and table of a name that may have a schema before it."""
+    schema, _, table = name.rpartition(".")
+    return schema, table
 
 
 def missing_ids(required: Iterable[str], applied: Iterable[str]) -> tuple[str, ...]:

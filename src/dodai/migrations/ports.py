@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote, urlencode
 
+from dodai.migrations.migration import Direction, Folder, Migration
 from dodai.migrations.policy import MigrationsPolicy
 
 
@@ -28,6 +31,8 @@ class ConnectionInfo(Protocol):
     def dbname(self) -> str: ...
     @property
     def user(self) -> str: ...
+    @property
+    def password(self) -> str: ...
     @property
     def backend_pid(self) -> int: ...
     @property
@@ -82,12 +87,84 @@ class Author:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+class Tool(Protocol):
+    """A history that another tool owns: how it is read, what of it is applied, and how one migration of it is run.
+
+    SQL files need none: they are ours. Providers have one for each tool.
+    """
+
+    @property
+    def table(self) -> str:
+        """The tool's own ledger; a schema may stand before it."""
+        ...
+
+    @property
+    def needs_every_file(self) -> bool:
+        """True when the tool can do nothing while the database is at a migration that has no file."""
+        ...
+
+    def read(self) -> Folder:
+        """The migrations of the tree without running anything of the user's; statements are not known."""
+        ...
+
+    def at(self, ref: str) -> Folder:
+        """The same at a commit."""
+        ...
+
+    def listed(self) -> Folder:
+        """All that the tool knows, also from outside of the tree; may run the user's code in a process of its own."""
+        ...
+
+    def rendered(self, shadow: Shadow) -> Folder:
+        """All that the tool knows with the statements that it sends, found out on an empty server where need be."""
+        ...
+
+    def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
+        """Ids in the order they were applied, and when, where the tool keeps that; `table` is there, and quoted."""
+        ...
+
+    def record_sql(self, table: str, migration: Migration, direction: Direction) -> str:
+        """Statements that make the tool's ledger say so without running the migration."""
+        ...
+
+    def create_sql(self, table: str) -> str:
+        """The statement that makes the tool's ledger where it is not there yet."""
+        ...
+
+    def open(self, url: str) -> Worker:
+        """The tool at work on the database at `url`, in the user's interpreter; DOD226 when it cannot be started."""
+        ...
+
+    def new(self, name: str) -> str:
+        """The path of the new, empty migration that the tool made."""
+        ...
+
+
+class Process(Protocol):
+    """Work that can be told to stop, from another thread."""
+
+    def cancel(self) -> None: ...
+
+
+class Worker(Process, Protocol):
+    """Another tool at work in a process of its own."""
+
+    def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
+        """Run one migration and say what came of it; `request` and answer are those of `dodai.agent.migrate`.
+
+        Raises DOD226 when there is no answer.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where migrations run: the files of one tree and the way to one database.
 
     `root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded. `environment`
-    is what `ENVSUB` sees; `author` is asked for once per run that changes something.
+    is what `ENVSUB` sees; `author` is asked for once per run that changes something. `tool` is None for SQL files.
     """
 
     root: Path
@@ -95,10 +172,23 @@ class Target:
     connect: Connect
     author: Callable[[], Author] = Author
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    tool: Tool | None = None
 
 
 Shadow = Callable[[], AbstractContextManager[Callable[[], Connect]]]
 """Starts an empty server of its own; inside the block each call makes an empty database and the way to it."""
+
+
+def url_of(conn: Connection) -> str:
+    """The URL of the database that `conn` is connected to, password included: another program gets to the same one."""
+    info = conn.info
+    more = {k: v for k, v in info.get_parameters().items() if k.startswith("ssl") or k in ("hostaddr", "options")}
+    login = quote(info.user, safe="") + (f":{quote(info.password, safe='')}" if info.password else "")
+    if info.host.startswith(("/", "@")):
+        more = {"host": info.host, "port": str(info.port), **more}
+        return f"postgresql://{login}@/{quote(info.dbname, safe='')}?{urlencode(more, safe='/')}"
+    tail = f"?{urlencode(more, safe='/')}" if more else ""
+    return f"postgresql://{login}@{info.host}:{info.port}/{quote(info.dbname, safe='')}{tail}"
 
 
 def is_gone(conn: Connection) -> bool:

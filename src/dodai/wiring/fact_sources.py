@@ -14,11 +14,12 @@ from dodai.csrf.form_table import FormTable
 from dodai.csrf.route_table import RouteTable
 from dodai.migrations import check as migrations
 from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Tool
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
 from dodai.operations.check import Proofs
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.migrations import policy_of, reader_of, target_at
+from dodai.wiring.migrations import policy_of, target, tool_of
 from dodai.wiring.shadow import shadow_server
 
 
@@ -65,13 +66,13 @@ def live_schema(gathering: Gathering) -> Any:
     policy = policy_of(project) if project else None
     if project is None or policy is None:
         return NotApplicable("there is no dodai.toml, or no folder of migrations")
-    if policy.format not in ("goose", "plain"):
-        return NotApplicable(f"`{policy.format}` keeps no record of what its applied files said")
     from dodai.wiring.database_url import database_to_migrate
 
     with database_to_migrate(project, gathering.target or "local") as url:
         return migrations.live_schema(
-            gathering.target, target_at(project, url), lambda: shadow_server(project.policy.database.major)
+            gathering.target,
+            target(project, project.root, lambda: url),
+            lambda: shadow_server(project.policy.database.major),
         )
 
 
@@ -133,8 +134,10 @@ def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
     return found or MigrationsPolicy()
 
 
-def _reader(gathering: Gathering) -> migrations.Reader | None:
-    return reader_of(gathering.project, _migrations_policy(gathering))
+def _reader(gathering: Gathering) -> Tool | None:
+    if gathering.project is None:
+        return None
+    return tool_of(gathering.project, _migrations_policy(gathering), gathering.root)
 
 
 GATHERERS: dict[type, Callable[[Gathering], Any]] = {

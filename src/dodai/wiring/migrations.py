@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,17 +12,15 @@ from urllib.parse import urlsplit
 from dodai import __version__
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connection
-from dodai.migrations.run import Applied, Target
+from dodai.migrations.policy import LEDGER, Format, MigrationsPolicy
+from dodai.migrations.ports import Author, Connection, Target, Tool
 
 _ANSWER_S = 5
 
 if TYPE_CHECKING:
     from dodai.engine.plan import Step
-    from dodai.migrations.run import Rehearsed, Status
-    from dodai.providers.alembic.reader import AlembicReader
-    from dodai.providers.alembic.runner import AlembicRunner
+    from dodai.migrations.interpreter import Interpreter
+    from dodai.migrations.run import Rehearsed
     from dodai.wiring.project import Project
 
 
@@ -40,27 +37,28 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
     def author() -> Author:
         return run.author_of(project.root, __version__)
 
-    return Target(root, policy, lambda: _connect(url()), author)
+    return Target(root, policy, lambda: _connect(url()), author, tool=tool_of(project, policy, root))
 
 
-def target_at(project: Project, url: str) -> Target:
-    """The migrations of the working tree and the database at `url`; Alembic's env.py is told the URL as well."""
-    found = target(project, project.root, lambda: url)
-    if found.policy.format == "alembic":
-        return replace(found, environment={**_environment(project), project.database_variable: url})
-    return found
+def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | None:
+    """The tool of a history that is not SQL files, None for one that is."""
+    make = _TOOLS.get(policy.format)
+    return make(project, policy, root) if make else None
 
 
-def up(project: Project, target: Target, *, allow_missing: bool, note: Callable[[str], None]) -> Applied:
-    """Apply what is pending with the tool that the files are for; as `migrations.run.up`."""
-    if target.policy.format == "alembic":
-        return _alembic(project, target).up(run.new_run(), note)
-    return run.up(target, allow_missing=allow_missing, note=note)
+def _alembic(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:
+    from dodai.providers.alembic.tool import Alembic
+
+    return Alembic(root, policy.folder, _interpreter(project), _table(policy, "alembic_version"))
 
 
-def status(project: Project, target: Target) -> Status:
-    """What is applied and what is pending, whatever tool the files are for."""
-    return _alembic(project, target).status() if target.policy.format == "alembic" else run.status(target)
+def _django(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:
+    from dodai.providers.django_migrations.tool import Django
+
+    return Django(root, policy.folder, _interpreter(project), _table(policy, "django_migrations"))
+
+
+_TOOLS: Mapping[Format, Callable[[Project, MigrationsPolicy, Path], Tool]] = {"alembic": _alembic, "django": _django}
 
 
 def rehearse_on_a_copy(project: Project, env: str, url: str, note: Callable[[str], None]) -> Rehearsed:
@@ -74,24 +72,18 @@ def rehearse_on_a_copy(project: Project, env: str, url: str, note: Callable[[str
             production = not project.environment(env).is_local
             yield run.Copy(lambda: _connect(copied), "a physical copy of the server", production)
 
-    return run.rehearse(target_at(project, url), copy, note=note)
+    return run.rehearse(target(project, project.root, lambda: url), copy, note=note)
 
 
-def reader_of(project: Project | None, policy: MigrationsPolicy) -> AlembicReader | None:
-    """The reader of a history that is not SQL files, None for one that is."""
-    if project is None or policy.format != "alembic":
-        return None
-    from dodai.providers.alembic.reader import AlembicReader
+def _interpreter(project: Project) -> Interpreter:
+    from dodai.migrations.interpreter import Interpreter
 
-    return AlembicReader(project.root, policy.folder, project.python, _environment(project))
+    return Interpreter(project.python, _environment(project), project.database_variable)
 
 
-def _alembic(project: Project, target: Target) -> AlembicRunner:
-    from dodai.providers.alembic.reader import AlembicReader
-    from dodai.providers.alembic.runner import AlembicRunner
-
-    reader = AlembicReader(target.root, target.policy.folder, project.python, target.environment)
-    return AlembicRunner(target, reader, target.environment)
+def _table(policy: MigrationsPolicy, usual: str) -> str:
+    """The tool's own ledger: what the manifest says, as long as that is not goose's, which is what it says unasked."""
+    return policy.ledger if policy.ledger != LEDGER else usual
 
 
 def _environment(project: Project) -> Mapping[str, str]:

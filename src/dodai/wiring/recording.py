@@ -10,7 +10,7 @@ from pathlib import Path
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import refuse_unfinished
 from dodai.migrations.codes import EVIDENCE_NEEDED
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import history_of
 from dodai.operations.drill import RehearsalReport
 from dodai.operations.evidence import Rehearsed
 from dodai.wiring.local import LocalEnvironment
@@ -64,10 +64,10 @@ class Recording:
         """The checksums of what was tried, in order, and what went wrong with it on a copy of the target."""
         here = self.environment
         policy = policy_of(here.project)
-        if policy is None or policy.format not in ("goose", "plain"):
+        if policy is None:
             return (), ""
         if not await here.database.running():
-            return tuple(m.raw_sha256 for m in files_of(target(here.project, here.project.root, str)).sound()), ""
+            return tuple(m.raw_sha256 for m in history_of(target(here.project, here.project.root, str)).sound()), ""
         url, name = here.database.url(), here.environment.name
         seen = await asyncio.to_thread(rehearse_on_a_copy, here.project, name, url, note)
         if seen.failure:

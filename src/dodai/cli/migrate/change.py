@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--allow-missing", is_flag=True, help="Apply files that sort before applied ones.")
 @with_break_glass
 def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> None:
-    from dodai.wiring import migrations
+    from dodai.migrations import run
 
     with place(session, env) as target:
         if env != "local":
@@ -27,7 +27,7 @@ def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> Non
 
             here = LocalEnvironment.of(session.project, env)
             pass_outside_of_a_deploy(here, target, f"dodai migrate up --env {env}", break_glass)
-        done = migrations.up(session.project, target, allow_missing=allow_missing, note=session.output.say)
+        done = run.up(target, allow_missing=allow_missing, note=session.output.say)
     _tell(session, done, "already up to date")
 
 

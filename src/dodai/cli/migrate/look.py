@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @define("status", summary="Show what is applied and what is pending", example="dodai migrate status --json")
 @with_env
 def status(session: Session, env: str) -> int:
-    from dodai.wiring import migrations
+    from dodai.migrations import run
 
     with place(session, env) as target:
-        seen = migrations.status(session.project, target)
+        seen = run.status(target)
     if session.output.as_json:
         say_json(session, seen.as_json())
     else:

@@ -28,11 +28,11 @@ def place(session: Session, env: str) -> Iterator[Target]:
     """The migrations of the project and the database of `env`, run for the block when nobody runs it."""
     with _without_collecting():
         from dodai.wiring.database_url import database_to_migrate
-        from dodai.wiring.migrations import target_at
+        from dodai.wiring.migrations import target
 
         project = session.project
     with database_to_migrate(project, env) as url:
-        yield target_at(project, url)
+        yield target(project, project.root, lambda: url)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from dodai.core.errors import DodaiError
@@ -13,7 +14,7 @@ from dodai.migrations.apply.outcome import Account, Failed
 from dodai.migrations.apply.watch import BlockerWatch
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Connect, Connection, is_database_error, server_message, sqlstate
+from dodai.migrations.ports import Connect, Connection, Process, is_database_error, server_message, sqlstate
 
 
 def runner_of(
@@ -25,9 +26,15 @@ def runner_of(
     note: Callable[[str], None],
     direction: Direction,
     token: int | None = None,
+    opened: Callable[[Process], None] = lambda _: None,
 ) -> Runner:
-    """What runs each file of one run, with a watch on who stands in its way."""
-    watch = BlockerWatch(connect, conn.info.backend_pid, policy.lock_timeout_s)
+    """What runs each file of one run, with a watch on who stands in its way; `opened` gets the processes it starts."""
+    tool = state.ledger.tool
+    watch = BlockerWatch(connect, conn.info.backend_pid, policy.lock_timeout_s, agent=tool is not None)
+    if tool:
+        from dodai.migrations.apply.external import ExternalRunner
+
+        return ExternalRunner(conn, state.ledger, policy, run, watch, note, direction, token, opened=opened)
     return Runner(conn, state.ledger, policy, run, watch, note, direction, token)
 
 
@@ -38,14 +45,13 @@ def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None
     """
     account = account if account is not None else Account()
     account.pending = list(todo)
-    with runner.watch:
+    with runner.watch, closing(runner):
         for migration in todo:
             account.pending.pop(0)
             try:
                 account.ran.append(runner.apply(migration))
             except StoppedError as stopped:
-                partly = not migration.transactional and _something_done(runner, migration)
-                failed = replace(stopped.failed, partly=partly)
+                failed = replace(stopped.failed, partly=runner.something_done(migration))
                 error = failed.error_for(account)
                 _write_down(runner, failed, error)
                 raise error from stopped.failed.error
@@ -56,12 +62,6 @@ def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None
                 _outcome(runner, "interrupted")
                 raise
     return account.ran
-
-
-def _something_done(runner: Runner, migration: Migration) -> bool:
-    if runner.conn.closed:
-        return True
-    return bool(ledger.progress(runner.conn, runner.ledger, migration.id, runner.direction).done)
 
 
 def _write_down(runner: Runner, failed: Failed, error: DodaiError) -> None:

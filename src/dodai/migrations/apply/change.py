@@ -13,7 +13,7 @@ from dodai.migrations.apply.guard import check_connection, only_runner
 from dodai.migrations.apply.pending import Pending, pending
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connect, Connection, is_database_error, sqlstate
+from dodai.migrations.ports import Author, Connect, Connection, Process, Tool, is_database_error, sqlstate
 
 if TYPE_CHECKING:
     from dodai.migrations.apply.outcome import Account
@@ -35,17 +35,20 @@ def up(
     token: int | None = None,
     allow_missing: bool = False,
     note: Note = lambda _: None,
+    tool: Tool | None = None,
+    opened: Callable[[Process], None] = lambda _: None,
 ) -> Applied:
     """Apply what is pending, in order, and say what was done; a second call does nothing.
 
     `run` is a new id for the log. `connect` opens a second connection to the same database, for naming who blocks.
     `token` is that of the lease this runs under: each transaction proves in itself that no newer one was granted.
+    `tool` runs the migrations that are not SQL files; `opened` gets each process of it, so that it can be stopped.
     Raises DOD250-254, DOD258, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what was done), DOD351
     (exit 75) under a token that was replaced.
     """
     conn.autocommit = True
     check_connection(conn, policy, connect, note)
-    before = readable(lambda: ledger.read(conn, policy))
+    before = readable(lambda: ledger.read(conn, policy, tool))
     first = pending(migrations, before, allow_missing=allow_missing)
     if not first.migrations and not first.unrecorded and before.ledger.present and before.ledger.side_present:
         return Applied(run, already=len(before.ids), notes=_notes(first))
@@ -58,19 +61,19 @@ def up(
         readable(lambda: fence.enter(conn, before.ledger.name, token))
     account = Account()
     with _coded(conn, account), only_runner(conn, policy, note):
-        state = _prepared(conn, policy, token)
+        state = _prepared(conn, policy, tool, token)
         todo = pending(migrations, state, allow_missing=allow_missing)
         if not todo.migrations and not todo.unrecorded:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
         _record_known(conn, run, todo.unrecorded)
-        runner = runner_of(conn, state, policy, run, connect, note, "up", token)
+        runner = runner_of(conn, state, policy, run, connect, note, "up", token, opened)
         ran = apply_all(runner, todo.migrations, account)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
         ledger.finish_run(conn, run, "done", after)
-        return Applied(run, tuple(ran), len(state.ids), _notes(todo), schema_after=after)
+        return Applied(run, tuple(ran), len(state.ids), (*_notes(todo), *runner.remarks), schema_after=after)
 
 
 def down(
@@ -85,6 +88,7 @@ def down(
     connect: Connect | None = None,
     schema_hash: SchemaHash | None = None,
     note: Note = lambda _: None,
+    tool: Tool | None = None,
 ) -> Applied:
     """Undo the last `count` applied migrations, newest first, or all after version `to`; refused without a Down.
 
@@ -97,17 +101,18 @@ def down(
     check_connection(conn, policy, connect, note)
     account = Account()
     with _coded(conn, account), only_runner(conn, policy, note):
-        state = _prepared(conn, policy)
+        state = _prepared(conn, policy, tool)
         chosen = _chosen(migrations, state, count, to)
         if not chosen:
             return Applied(run, already=len(state.ids), direction="down")
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "down", state.ledger, author(), hashes(conn))
-        ran = apply_all(runner_of(conn, state, policy, run, connect, note, "down"), chosen, account)
+        runner = runner_of(conn, state, policy, run, connect, note, "down")
+        ran = apply_all(runner, chosen, account)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
         ledger.finish_run(conn, run, "done", after)
-        return Applied(run, tuple(ran), len(state.ids), direction="down", schema_after=after)
+        return Applied(run, tuple(ran), len(state.ids), tuple(runner.remarks), direction="down", schema_after=after)
 
 
 @contextmanager
@@ -135,14 +140,14 @@ def readable(read: Callable[[], T]) -> T:
         raise between_files(error, Account(), lost=not sqlstate(error) or sqlstate(error) in GONE_STATES) from error
 
 
-def _prepared(conn: Connection, policy: MigrationsPolicy, token: int | None = None) -> ledger.State:
+def _prepared(conn: Connection, policy: MigrationsPolicy, tool: Tool | None, token: int | None = None) -> ledger.State:
     """The state under the lock, ledger and side tables made where they were missing (DOD284 when they cannot be)."""
 
     def make() -> ledger.State:
-        place = ledger.locate(conn, policy)
+        place = ledger.locate(conn, policy, tool)
         if not place.present or not place.side_present:
             ledger.create(conn, place, _guard(place, token))
-        return ledger.read(conn, policy)
+        return ledger.read(conn, policy, tool)
 
     return readable(make)
 

@@ -56,6 +56,7 @@ class Runner:
     index: int = 0
     opening: int = 0
     statement_ms: list[float] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def apply(self, migration: Migration) -> Ran:
         """Run the file and record it. Raises `StoppedError`; the ledger is true afterwards, whatever happened."""
@@ -64,10 +65,7 @@ class Runner:
         self.watch.start()
         resumed = 0
         try:
-            if migration.transactional:
-                self._until_locked(migration, lambda: self._whole(migration, started))
-            else:
-                resumed = self._piecewise(migration, started)
+            resumed = self._carry_out(migration, started)
         finally:
             self.watch.pause()
         return Ran(
@@ -80,6 +78,22 @@ class Runner:
             tuple(self.statement_ms),
             self.watch.seen if self.retries else (),
         )
+
+    def close(self) -> None:
+        """Nothing is left over after a run."""
+
+    def _carry_out(self, migration: Migration, started: float) -> int:
+        """Run and record it; returns the statement (from 1) it went on with, 0 for a fresh start."""
+        if not migration.transactional:
+            return self._piecewise(migration, started)
+        self._until_locked(migration, lambda: self._whole(migration, started))
+        return 0
+
+    def something_done(self, migration: Migration) -> bool:
+        """Whether statements of a file that stopped stay in effect; asked once its failure is known."""
+        if migration.transactional:
+            return False
+        return self.conn.closed or bool(progress(self.conn, self.ledger, migration.id, self.direction).done)
 
     # --- one transaction ----------------------------------------------------------------------------------------
 
@@ -128,8 +142,8 @@ class Runner:
         statement_ms = int(self.policy.statement_timeout_s * 1000)
         return f"{set_word} lock_timeout = '{lock_ms}ms'; {set_word} statement_timeout = '{statement_ms}ms';"
 
-    def _until_locked(self, migration: Migration, attempt: Callable[[], None]) -> None:
-        """Step back on a lock timeout and try again, so that innocent readers behind us get through."""
+    def _until_locked(self, migration: Migration, attempt: Callable[[], None], *, again: bool = True) -> None:
+        """Step back on a lock timeout and try again (where `again`), so that innocent readers get through."""
         first = time.monotonic()
         while True:
             began = time.monotonic()
@@ -140,7 +154,7 @@ class Runner:
                     self._rollback()
                     raise
                 lost = self._rollback()
-                patient = time.monotonic() - first < self.policy.lock_patience_s
+                patient = again and time.monotonic() - first < self.policy.lock_patience_s
                 if lost or sqlstate(error) not in LOCK_STATES or not patient:
                     raise StoppedError(self._failed(migration, error, lost=lost)) from error
             self.retries += 1

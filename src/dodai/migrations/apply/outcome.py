@@ -84,7 +84,8 @@ class Failed:
 
     @property
     def place(self) -> str:
-        which = f", statement {self.index + 1}" if self.statement else ", at its commit"
+        known = self.migration.statements(self.direction)
+        which = f", statement {self.index + 1}" if self.statement else ", at its commit" if known else ""
         return f"{self.migration.path}{f':{self.line}' if self.line else ''}{which}"
 
     def error_for(self, account: Account) -> DodaiError:
@@ -97,8 +98,9 @@ class Failed:
             message += f"; it tried for {self.waited_s:.1f} s"
         details = list(account.lines(self._undone()))
         details[1:1] = [f"waited for {blocker}" for blocker in self.blockers]
-        if self.statement and not self.migration.hides_text:
-            details.insert(0, f"statement: `{_short(self.statement.sql)}`")
+        text = self.statement.sql if self.statement else str(getattr(self.error, "statement", ""))
+        if text and not self.migration.hides_text:
+            details.insert(0, f"statement: `{_short(text)}`")
         data = {
             "migration": self.migration.id,
             "path": self.migration.path,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
+from dodai.migrations.graph import ancestors
 from dodai.migrations.ledger import State
 from dodai.migrations.migration import Migration
 
@@ -29,25 +30,50 @@ def pending(migrations: Sequence[Migration], state: State, *, allow_missing: boo
     """What is left to apply; raises DOD252 (order), DOD253 (edited), DOD254 (missing) or DOD223, changing nothing."""
     applied = set(state.ids)
     versioned = [m for m in migrations if not m.repeatable]
-    known = {m.id for m in versioned}
-    highest_file = max((m.order for m in versioned), default=0)
-    gone = sorted((id_ for id_ in applied - known if int(id_) <= highest_file), key=int)
+    gone, newer = without_file(versioned, state)
     if gone:
         named = ", ".join(f"`{_label(id_, state)}`" for id_ in gone[:5])
         raise _refuse(codes.REFUSED_MISSING, f"applied here, but without a file: {named}")
     _not_edited(versioned, state)
     left = [m for m in versioned if m.id not in applied]
-    highest = max((int(id_) for id_ in applied), default=0)
-    early = [m for m in left if m.order < highest]
+    ahead = overtaken(versioned, state)
+    early = [m for m in left if m.id in ahead]
     if early and not allow_missing:
         named = ", ".join(f"`{m.path}`" for m in early[:5])
-        raise _refuse(codes.REFUSED_ORDER, f"{named} sorts before the applied version `{highest}`")
+        raise _refuse(codes.REFUSED_ORDER, f"{named} sorts before the applied version `{_last(state)}`")
     left += [m for m in migrations if m.repeatable and _changed(m, state)]
     for migration in left:
         _no_transaction_control(migration)
-    newer = tuple(sorted((id_ for id_ in applied - known if int(id_) > highest_file), key=int))
     unrecorded = tuple(m for m in versioned if m.id in applied and m.id not in state.recorded)
     return Pending(tuple(left), newer, unrecorded)
+
+
+def without_file(versioned: Sequence[Migration], state: State) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Applied ids that this tree does not know: those whose file is gone, and those of a newer release."""
+    known = {m.id for m in versioned}
+    unknown = [id_ for id_ in state.ids if id_ not in known]
+    tool = state.ledger.tool
+    if tool:
+        # A graph has no highest version; what a tool needs for its next step must be there.
+        stuck = tool.needs_every_file and not known <= set(state.ids)
+        return (tuple(unknown), ()) if stuck else ((), tuple(unknown))
+    highest = max((m.order for m in versioned), default=0)
+    gone = sorted(int(id_) for id_ in unknown if int(id_) <= highest)
+    newer = sorted(int(id_) for id_ in unknown if int(id_) > highest)
+    return tuple(map(str, gone)), tuple(map(str, newer))
+
+
+def overtaken(versioned: Sequence[Migration], state: State) -> frozenset[str]:
+    """Ids that are not applied although a later one is: by version, or in a graph because that one follows them."""
+    applied = set(state.ids)
+    if not state.linear:
+        return ancestors(versioned, applied) - applied
+    highest = int(_last(state) or 0)
+    return frozenset(m.id for m in versioned if m.id not in applied and m.order < highest)
+
+
+def _last(state: State) -> str:
+    return max(state.ids, key=int, default="") if state.linear else state.ids[-1]
 
 
 def edited(migrations: Sequence[Migration], state: State) -> list[Migration]:

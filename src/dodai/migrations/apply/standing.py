@@ -8,9 +8,9 @@ from typing import Any, Literal
 from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.guard import lock_holder
-from dodai.migrations.apply.pending import edited, pending
-from dodai.migrations.goose_file import Problem, files_of
-from dodai.migrations.migration import Migration
+from dodai.migrations.apply.pending import edited, overtaken, pending, without_file
+from dodai.migrations.goose_file import history_of
+from dodai.migrations.migration import Folder, Migration, Problem
 from dodai.migrations.ports import Target
 
 Standing = Literal["applied", "pending", "out of order", "edited", "missing", "newer", "half applied", "changed"]
@@ -79,22 +79,24 @@ class Status:
 
 def status(target: Target) -> Status:
     """The ledger beside the files. Raises what `target.connect` raises, nothing for bad files."""
-    folder = files_of(target)
+    folder = history_of(target)
     conn = target.connect()
     try:
         conn.autocommit = True
-        state = ledger.read(conn, target.policy)
+        state = ledger.read(conn, target.policy, target.tool)
         halves = _half_applied(conn, state, folder.migrations)
         holder = lock_holder(conn)
     finally:
         conn.close()
-    refusal = _refusal(folder.migrations, state)
+    refusal = _refusal(folder, state)
     return Status(state.ledger.name, _entries(folder.migrations, state, halves), folder.problems, refusal, holder)
 
 
-def _refusal(migrations: tuple[Migration, ...], state: ledger.State) -> DodaiError | None:
+def _refusal(folder: Folder, state: ledger.State) -> DodaiError | None:
+    if several := folder.several():
+        return several
     try:
-        pending(migrations, state)
+        pending(folder.migrations, state)
     except DodaiError as error:
         return error
     return None
@@ -111,32 +113,32 @@ def _half_applied(conn: Any, state: ledger.State, migrations: tuple[Migration, .
 
 def _entries(migrations: tuple[Migration, ...], state: ledger.State, halves: dict[str, int]) -> tuple[Entry, ...]:
     at = {row.id: row.at.isoformat(" ", "seconds") if row.at else "" for row in state.applied}
-    files = {m.id: m for m in migrations}
-    highest = max((int(id_) for id_ in at), default=0)
-    last_file = max((m.order for m in migrations if not m.repeatable), default=0)
+    versioned = [m for m in migrations if not m.repeatable]
+    early = overtaken(versioned, state)
     changed = {m.id for m in edited(migrations, state)}
     entries = [
         Entry(
             m.id,
             m.path,
-            _standing(m, at, highest, changed, halves, state),
+            _standing(m, at, early, changed, halves, state),
             at.get(m.id, ""),
             halves.get(m.id, 0),
             len(m.up),
         )
         for m in migrations
     ]
-    for id_ in sorted(set(at) - set(files), key=int):
+    gone, newer = without_file(versioned, state)
+    for id_ in (*gone, *newer):
         recorded = state.recorded.get(id_)
         path = recorded.path if recorded else ""
-        entries.append(Entry(id_, path, "newer" if int(id_) > last_file else "missing", at[id_]))
+        entries.append(Entry(id_, path, "newer" if id_ in newer else "missing", at[id_]))
     return tuple(entries)
 
 
 def _standing(
     migration: Migration,
     at: dict[str, str],
-    highest: int,
+    early: frozenset[str],
     changed: set[str],
     halves: dict[str, int],
     state: ledger.State,
@@ -150,4 +152,4 @@ def _standing(
         return "edited" if migration.id in changed else "applied"
     if migration.id in halves:
         return "half applied"
-    return "out of order" if migration.order < highest else "pending"
+    return "out of order" if migration.id in early else "pending"

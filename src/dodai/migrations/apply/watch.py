@@ -7,13 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+from dodai.migrations.policy import AGENT_LOCK_ID
 from dodai.migrations.ports import Connect, Connection, is_database_error
 
 _BLOCKERS = """
 SELECT a.pid, a.usename, a.application_name, a.state, extract(epoch FROM clock_timestamp() - a.xact_start)::float,
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 80)
-FROM unnest(pg_blocking_pids(%s)) AS b(pid) JOIN pg_stat_activity a ON a.pid = b.pid
+FROM {waiting} AS w(pid), unnest(pg_blocking_pids(w.pid)) AS b(pid) JOIN pg_stat_activity a ON a.pid = b.pid
 """
+OF_THE_AGENT = f"""(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32 | objid::bigint) = {AGENT_LOCK_ID})"""  # noqa: S608 - a constant of ours
+"""The session in which another tool works for us: it holds this lock as long as it is connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,14 @@ class Blocker:
 
 
 class BlockerWatch:
-    """Samples only while a statement runs longer than `patience_s / 3`; without `connect` it sees nothing."""
+    """Samples only while a statement runs longer than `patience_s / 3`; without `connect` it sees nothing.
 
-    def __init__(self, connect: Connect | None, pid: int, patience_s: float) -> None:
+    The one that waits is the session `pid`, or with `agent` the one in which another tool works for us.
+    """
+
+    def __init__(self, connect: Connect | None, pid: int, patience_s: float, *, agent: bool = False) -> None:
         self._connect = connect
-        self._pid = pid
+        self._query = _BLOCKERS.format(waiting=OF_THE_AGENT if agent else f"(SELECT {int(pid)})")
         self._interval_s = max(patience_s / 3, 0.02)
         self._busy_since: float | None = None
         self._seen: dict[int, Blocker] = {}
@@ -78,7 +86,7 @@ class BlockerWatch:
                 if conn is None:
                     conn = self._connect()
                     conn.autocommit = True
-                for row in conn.execute(_BLOCKERS, [self._pid], prepare=False).fetchall():
+                for row in conn.execute(self._query, prepare=False).fetchall():
                     self._seen[row[0]] = Blocker(row[0], row[1], row[2], row[3], row[4] or 0.0, row[5])
         except Exception as error:
             # It only names names: when it cannot look, the run goes on without them.

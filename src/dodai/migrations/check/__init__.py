@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.base import read_base
-from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, Reader, ShadowRun
+from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, ShadowRun
 from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.queries import queries_at, read_queries
 from dodai.migrations.check.rules import RULES
@@ -17,10 +17,10 @@ from dodai.migrations.check.shadow import shadow_run
 from dodai.migrations.goose_file import read_folder
 from dodai.migrations.lock_probe.rows import read_rows
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Shadow
+from dodai.migrations.ports import Shadow, Tool
 
 __all__ = [
-    "RULES", "BaseHistory", "History", "LiveSchema", "Reader", "Shadow", "ShadowRun",
+    "RULES", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
     "gather_base", "gather_history", "gather_shadow", "live_schema",
 ]  # fmt: skip
 
@@ -33,11 +33,11 @@ def gather_history(
     base: str = "",
     everything: bool = False,
     environment: Mapping[str, str] | None = None,
-    reader: Reader | None = None,
+    reader: Tool | None = None,
 ) -> History | NotApplicable:
     """The files; judged are those that the fork point with the base does not have, or all of them.
 
-    `reader` is that of a provider, for a history that is not SQL files.
+    `reader` is the tool of a history that is not SQL files.
     """
     if not (root / policy.folder).is_dir():
         return NotApplicable(f"there is no folder `{policy.folder}`")
@@ -47,8 +47,7 @@ def gather_history(
     old = {m.id: m.token_sha256 for m in found.fork} if isinstance(found, Base) else {}
     fresh = frozenset(m.id for m in folder.migrations if old.get(m.id) != m.token_sha256)
     judged = ids if everything else fresh
-    heads = reader.heads() if reader else ()
-    return History(folder.migrations, folder.problems, judged, fresh, today, read_rows(root, policy), heads)
+    return History(folder.migrations, folder.problems, judged, fresh, today, read_rows(root, policy), folder.heads)
 
 
 def gather_base(
@@ -57,7 +56,7 @@ def gather_base(
     history: History | NotApplicable,
     *,
     base: str = "",
-    reader: Reader | None = None,
+    reader: Tool | None = None,
 ) -> BaseHistory | Unknown | NotApplicable:
     """The files beside those of the base."""
     if isinstance(history, NotApplicable):
@@ -74,7 +73,7 @@ def gather_shadow(
     *,
     base: str = "",
     everything: bool = False,
-    reader: Reader | None = None,
+    reader: Tool | None = None,
 ) -> ShadowRun | Unknown | NotApplicable:
     """The walk over an empty server. Raises what `shadow` and `reader.rendered` raise."""
     if isinstance(history, NotApplicable):
@@ -86,7 +85,7 @@ def gather_shadow(
     if not history.migrations:
         return NotApplicable(f"`{policy.folder}` has no migration yet")
     if reader:
-        history = replace(history, migrations=reader.rendered().migrations)
+        history = replace(history, migrations=reader.rendered(shadow).migrations)
     found = read_base(root, policy, base, reader)
     old = queries_at(root, found.ref, policy.queries) if isinstance(found, Base) and policy.queries else ()
     new = read_queries(root, policy.queries)

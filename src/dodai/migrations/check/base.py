@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.migrations.check.facts import Base, Reader
+from dodai.migrations.check.facts import Base
 from dodai.migrations.goose_file import Folder, read_files
 from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Tool
 
 FALLBACKS = ("origin/HEAD", "main", "master", "HEAD")
 
@@ -33,7 +34,7 @@ def git(root: Path, *words: str, stdin: bytes = b"") -> bytes:
 
 
 def read_base(
-    root: Path, policy: MigrationsPolicy, wanted: str = "", reader: Reader | None = None
+    root: Path, policy: MigrationsPolicy, wanted: str = "", reader: Tool | None = None
 ) -> Base | Unknown | NotApplicable:
     """The migrations at the tip of the base and at the fork point.
 
@@ -71,16 +72,18 @@ def _folder(root: Path, policy: MigrationsPolicy, ref: str) -> Folder:
     return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format)
 
 
-def files_at(root: Path, ref: str, folder: str, suffix: str) -> Mapping[str, bytes]:
-    """The files directly in `folder` (relative to `root`) at a commit, by path relative to `root`."""
-    prefix = folder.rstrip("/") + "/"
+def files_at(root: Path, ref: str, folder: str, suffix: str, *, below: bool = False) -> Mapping[str, bytes]:
+    """The files in `folder` (relative to `root`), and `below` it, at a commit, by path relative to `root`."""
+    prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
     try:
         listed = git(root, "ls-tree", "-z", "--full-tree", "-r", f"{ref}:./{folder}").split(b"\0")
     except GitError:
         return {}
     names = [row.split(b"\t", 1) for row in listed if row]
     wanted = [
-        (name.decode(), meta.split()[2]) for meta, name in names if name.endswith(suffix.encode()) and b"/" not in name
+        (name.decode(), meta.split()[2])
+        for meta, name in names
+        if name.endswith(suffix.encode()) and (below or b"/" not in name)
     ]
     blobs = _blobs(root, [blob for _, blob in wanted])
     return {prefix + name: blobs[blob] for name, blob in wanted}

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 from dodai.core.fact import Cost
 from dodai.migrations.apply import Status
-from dodai.migrations.goose_file import Folder, Problem
 from dodai.migrations.lock_probe import Probe
-from dodai.migrations.migration import Migration
+from dodai.migrations.migration import Migration, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +41,6 @@ class History:
     @property
     def judged_migrations(self) -> tuple[Migration, ...]:
         return tuple(m for m in self.migrations if m.id in self.judged)
-
-
-class Reader(Protocol):
-    """Reads a history that is not SQL files; given by a provider."""
-
-    def read(self) -> Folder:
-        """The migrations of the tree without running anything of the user's; statements may be missing."""
-        ...
-
-    def at(self, ref: str) -> Folder:
-        """The same at a commit."""
-        ...
-
-    def heads(self) -> tuple[str, ...]:
-        """The ends of the history."""
-        ...
-
-    def rendered(self) -> Folder:
-        """The migrations with their statements; may run the user's code in a process of its own."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

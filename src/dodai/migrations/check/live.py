@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dodai.migrations import ledger
 from dodai.migrations.apply import status
 from dodai.migrations.check.facts import LiveSchema
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import statements_of
 from dodai.migrations.lock_probe.walk import run_file
 from dodai.migrations.ports import Connection, Shadow, Target
 from dodai.migrations.snapshot import snapshot
@@ -14,21 +15,22 @@ def live_schema(env: str, target: Target, shadow: Shadow) -> LiveSchema:
     """Drift of `env`: its schema against that of its applied files on an empty server. Reads only."""
     seen = status(target)
     applied = set(seen.applied)
-    files = [m for m in files_of(target).migrations if m.id in applied]
+    files = [m for m in statements_of(target, shadow).migrations if m.id in applied]
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        table = ledger.locate(conn, target.policy, target.tool).table
+        found = snapshot(conn, table).ignoring_order
+        invalid = invalid_indexes(conn)
+    finally:
+        conn.close()
     with shadow() as database:
         expected = database()()
         expected.autocommit = True
         for migration in files:
             run_file(expected, migration, "up")
-        wanted = snapshot(expected, target.policy.ledger).ignoring_order
+        wanted = snapshot(expected, table).ignoring_order
         expected.close()
-    conn = target.connect()
-    try:
-        conn.autocommit = True
-        found = snapshot(conn, target.policy.ledger).ignoring_order
-        invalid = invalid_indexes(conn)
-    finally:
-        conn.close()
     return LiveSchema(env, seen, wanted.differences(found), invalid)
 
 

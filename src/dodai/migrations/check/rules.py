@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dodai.core.errors import Code, Level
 from dodai.core.finding import Finding, Place
 from dodai.core.rule import Rule, rule
-from dodai.migrations import apply, codes, sql
+from dodai.migrations import apply, codes, graph, sql
 from dodai.migrations.check.facts import BaseHistory, History, LiveSchema, QueryTrial, ShadowRun, Trial
 from dodai.migrations.lock_probe import Effect, Probe
 from dodai.migrations.migration import Migration
@@ -58,6 +58,16 @@ def one_head(history: History) -> Iterator[Finding]:
         yield Finding(codes.SEVERAL_HEADS, f"the history ends in {named}", place)
 
 
+@rule(codes.SEVERAL_HEADS, needs=(BaseHistory,))
+def one_head_after_the_merge(history: BaseHistory) -> Iterator[Finding]:
+    both = {m.id: m for m in (*history.base.tip, *history.migrations)}
+    found = graph.heads(both.values())
+    if any(m.parents for m in both.values()) and set(found) != set(graph.heads(history.migrations)):
+        named = " and ".join(f"`{id_}`" for id_ in found)
+        place = Place(next((both[id_].path for id_ in found if both[id_] in history.migrations), ""))
+        yield Finding(codes.SEVERAL_HEADS, f"together with `{history.base.ref}` the history ends in {named}", place)
+
+
 def _irreversible(history: History) -> Iterator[Seen]:
     for migration in history.judged_migrations:
         if not migration.reversible and not migration.irreversible and not migration.repeatable:
@@ -83,7 +93,8 @@ def new_files_come_last(history: BaseHistory) -> Iterator[Finding]:
     known = {m.id for m in (*history.base.fork, *history.base.tip)}
     last = max((m for m in history.base.tip if not m.repeatable), key=lambda m: m.order, default=None)
     for migration in history.migrations:
-        if last and not migration.repeatable and migration.id not in known and migration.order < last.order:
+        by_number = not migration.repeatable and not migration.parents
+        if last and by_number and migration.id not in known and migration.order < last.order:
             message = f"`{migration.path}` sorts before `{last.path}`, which `{history.base.ref}` already has"
             fix = f"rename it to a version above `{last.id}` (`dodai migrate new` makes one)"
             yield Finding(codes.OUT_OF_ORDER, message, Place(migration.path), fix=fix)
@@ -359,6 +370,7 @@ RULES: tuple[Rule, ...] = (
     *(_file_rule(code) for code in _FILE_CODES),
     no_transaction_control,
     one_head,
+    one_head_after_the_merge,
     *(_static_rule(code, look) for code, look in _STATIC.items()),
     new_files_come_last,
     no_version_twice_with_the_base,

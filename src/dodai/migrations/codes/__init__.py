@@ -35,6 +35,7 @@ from dodai.migrations.codes.files import (
 from dodai.migrations.codes.refused import (
     ADOPT_UNPROVEN,
     DOWN_REFUSED,
+    ELSEWHERE,
     EVIDENCE_NEEDED,
     HALF_EDITED,
     LOCK_HELD,
@@ -102,6 +103,7 @@ CODES: tuple[Code, ...] = (
     ADOPT_UNPROVEN,
     HALF_EDITED,
     OUTCOME_UNCLEAR,
+    ELSEWHERE,
     FAILED,
     LOCK_TIMEOUT,
     CONNECTION_LOST,
@@ -127,6 +129,7 @@ __all__ = [
     "DUPLICATE",
     "EDITED",
     "EDITED_COMMENT",
+    "ELSEWHERE",
     "EVIDENCE_NEEDED",
     "EXTERNAL",
     "FAILED",

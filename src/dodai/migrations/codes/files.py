@@ -200,7 +200,10 @@ SEVERAL_HEADS = Code(
         "The tool refuses to upgrade, usually after the merge and in production.",
         "ツールが適用を拒みます。多くは取り込み後、本番で発覚します。",
     ),
-    fix=Text("merge the heads with a merge revision", "先端を統合するリビジョンを作ってください"),
+    fix=Text(
+        "join the heads: `alembic merge heads`, or `manage.py makemigrations --merge`",
+        "`alembic merge heads` か `manage.py makemigrations --merge` で先端を統合してください",
+    ),
 )
 TRANSACTION_CONTROL = Code(
     "DOD223",

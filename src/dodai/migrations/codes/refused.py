@@ -30,6 +30,22 @@ POOLED = Code(
         "直接接続の URL を使ってください（Neon では `-pooler` の付かないホスト）",
     ),
 )
+ELSEWHERE = Code(
+    "DOD263",
+    "migrations-elsewhere",
+    what=Text(
+        "The migration tool is connected to another database than dodai.",
+        "マイグレーションツールの接続先が dodai の接続先と異なります。",
+    ),
+    why=Text(
+        "The lock and the log would be in one database and the change in another.",
+        "ロックと記録が一方に、変更がもう一方に入ってしまいます。",
+    ),
+    fix=Text(
+        "let the tool's settings read the variable that `[database].variable` names",
+        "ツールの設定で、`[database].variable` に書いた変数から URL を読んでください",
+    ),
+)
 REFUSED_ORDER = Code(
     "DOD252",
     "unapplied-before-applied",

@@ -8,12 +8,12 @@ statement.
 
 from __future__ import annotations
 
-from dodai.migrations.goose_file.folder import Folder, files_of, read_files, read_folder
+from dodai.migrations.goose_file.folder import files_of, history_of, read_files, read_folder, statements_of
 from dodai.migrations.goose_file.mend import mended
-from dodai.migrations.goose_file.parse import parse, version_of
+from dodai.migrations.goose_file.parse import parse, remarks, version_of
 from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
-from dodai.migrations.goose_file.problem import FileError, Problem
 from dodai.migrations.goose_file.split import ends_statement, split
+from dodai.migrations.migration import FileError, Folder, Problem
 
 __all__ = [
     "FileError",
@@ -21,12 +21,15 @@ __all__ = [
     "Problem",
     "ends_statement",
     "files_of",
+    "history_of",
     "mended",
     "parse",
     "parse_plain",
     "parse_repeatable",
     "read_files",
     "read_folder",
+    "remarks",
     "split",
+    "statements_of",
     "version_of",
 ]

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from dodai.migrations import codes
 from dodai.migrations.goose_file.parse import parse, version_of
 from dodai.migrations.goose_file.plain import DOWN_SUFFIX, down_of, parse_plain, parse_repeatable
-from dodai.migrations.goose_file.problem import FileError, Problem
-from dodai.migrations.migration import Migration, in_order
+from dodai.migrations.migration import FileError, Folder, Migration, Problem, in_order
 from dodai.migrations.policy import Format
-from dodai.migrations.ports import Target
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What a folder of migrations holds: those that can be read, in order, and what is wrong with the others."""
-
-    migrations: tuple[Migration, ...]
-    problems: tuple[Problem, ...] = ()
-
-    def sound(self) -> tuple[Migration, ...]:
-        """The migrations; raises the first problem as `DodaiError`, because nothing is run when one file is bad."""
-        for problem in self.problems:
-            raise problem.error()
-        return self.migrations
+from dodai.migrations.ports import Shadow, Target
 
 
 def read_folder(
@@ -48,8 +32,23 @@ def read_folder(
 
 
 def files_of(target: Target) -> Folder:
-    """The migrations of the target's tree, and what is wrong with the others."""
+    """The migrations of the target's tree as its files tell them, and what is wrong with the others.
+
+    Nothing of the user's code is executed for it; of a history in Python the statements are not known.
+    """
+    if target.tool:
+        return target.tool.read()
     return read_folder(target.root, target.policy.folder, target.environment, target.policy.format)
+
+
+def history_of(target: Target) -> Folder:
+    """All that a run must know of: also what a tool finds outside of the repository, in packages that it uses."""
+    return target.tool.listed() if target.tool else files_of(target)
+
+
+def statements_of(target: Target, shadow: Shadow) -> Folder:
+    """The same with every statement: what another tool would send is found out on an empty server where need be."""
+    return target.tool.rendered(shadow) if target.tool else files_of(target)
 
 
 def read_files(

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 
 from dodai.migrations import codes, sql
-from dodai.migrations.goose_file.problem import FileError, Problem
 from dodai.migrations.goose_file.split import Split, split_both
-from dodai.migrations.migration import Accepted, Migration, Statement
+from dodai.migrations.migration import Accepted, FileError, Migration, Problem, Statement
 
 
 def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) -> Migration:
@@ -86,7 +85,7 @@ def _first_line(statement: Statement) -> str:
     return statement.sql.partition("\n")[0].strip()[:200]
 
 
-_REMARK = re.compile(r"^--\s*dodai:\s*(?P<verb>\S+)\s*(?P<rest>.*?)\s*$", re.MULTILINE)
+_REMARK = re.compile(r"^\s*(?:--|#)\s*dodai:\s*(?P<verb>\S+)\s*(?P<rest>.*?)\s*$", re.MULTILINE)
 _EXPIRES = re.compile(r"\buntil\s+(\d{4}-\d{2}-\d{2})\b")
 
 

@@ -6,8 +6,7 @@ import hashlib
 
 from dodai.migrations import codes, sql
 from dodai.migrations.goose_file.parse import remarks, version_of
-from dodai.migrations.goose_file.problem import FileError, Problem
-from dodai.migrations.migration import Migration, Statement
+from dodai.migrations.migration import FileError, Migration, Problem, Statement
 
 UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
 

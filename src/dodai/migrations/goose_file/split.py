@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from dodai.migrations import codes
 from dodai.migrations.envsub import EnvsubError, expand
-from dodai.migrations.goose_file.problem import FileError, Problem
-from dodai.migrations.migration import Direction, Statement
+from dodai.migrations.migration import Direction, FileError, Problem, Statement
 
 ANNOTATIONS = {
     name.casefold(): name

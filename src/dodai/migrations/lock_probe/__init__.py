@@ -8,9 +8,11 @@ and the scan counter rises also for an empty table; so no rows are needed to see
 # ruff: noqa: S608
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dodai.migrations.migration import Statement
 from dodai.migrations.policy import SIDE_SCHEMA
@@ -35,6 +37,13 @@ WHERE c.relkind IN ('r', 'p', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')
   AND n.nspname !~ '^pg_(temp|toast)'
 """
+
+
+AS_JSON = (
+    "SELECT coalesce(json_agg(json_build_array(r.a::bigint, r.b, r.c::bigint, r.d, r.e, r.f, r.g, r.h)), '[]')::text"
+    f" FROM ({_TABLES}) AS r(a, b, c, d, e, f, g, h)"
+)
+"""The same as one text, for the session of another tool, whatever its driver makes of arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,15 @@ class Probe:
 
 def tables(conn: Connection) -> Tables:
     """Every table of the user as the current transaction sees it."""
-    rows = conn.execute(_TABLES, prepare=False).fetchall()
+    return _of(conn.execute(_TABLES, prepare=False).fetchall())
+
+
+def from_json(text: str) -> Tables:
+    """What `AS_JSON` answered."""
+    return _of(json.loads(text))
+
+
+def _of(rows: Iterable[Sequence[Any]]) -> Tables:
     return {
         row[0]: Table(
             row[1], row[2], row[3] or 0, frozenset(row[4]),
@@ -102,8 +119,13 @@ def probe(conn: Connection, statement: Statement, before: Tables, known: Collect
     conn.execute(statement.sql)
     ms = (time.perf_counter() - began) * 1000
     after = tables(conn)
-    effects = (effect(before[oid], after.get(oid)) for oid in known if oid in before)
-    return Probe(statement, ms, tuple(seen for seen in effects if seen)), after
+    return Probe(statement, ms, effects(before, after, known)), after
+
+
+def effects(before: Tables, after: Tables, known: Collection[int]) -> tuple[Effect, ...]:
+    """What became of the tables in `known`."""
+    found = (effect(before[oid], after.get(oid)) for oid in known if oid in before)
+    return tuple(seen for seen in found if seen)
 
 
 def effect(before: Table, after: Table | None) -> Effect | None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Author, Connection, Target
+from dodai.migrations.ports import Author, Process, Target
 from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.snapshot import schema_hash
 
@@ -91,15 +91,15 @@ def up(
     token: int | None = None,
     allow_missing: bool = False,
     note: Callable[[str], None] = lambda _: None,
-    opened: Callable[[Connection], None] = lambda _: None,
+    opened: Callable[[Process], None] = lambda _: None,
 ) -> Applied:
     """Apply what is pending; the same command locally, in CI and in production, and it never asks.
 
     `token` is the fencing token of the lease it runs under, None without one. `note` gets progress lines; `opened` gets
-    the working connection, so that it can be cancelled. Raises DOD200-226 for bad files (nothing is run then),
-    DOD250-262 when refused, DOD280-283 when a file fails, DOD351 when somebody took over.
+    what works for us, so that it can be cancelled. Raises DOD200-226 for bad files (nothing is run then), DOD250-262
+    when refused, DOD280-283 when a file fails, DOD351 when somebody took over.
     """
-    migrations = files_of(target).sound()
+    migrations = history_of(target).sound()
     conn = target.connect()
     try:
         opened(conn)
@@ -114,6 +114,8 @@ def up(
             token=token,
             allow_missing=allow_missing,
             note=note,
+            tool=target.tool,
+            opened=opened,
         )
     finally:
         conn.close()
@@ -144,7 +146,7 @@ def down(
     try:
         return apply.down(
             conn,
-            files_of(target).sound(),
+            history_of(target).sound(),
             target.policy,
             run=new_run(),
             count=count,
@@ -153,6 +155,7 @@ def down(
             connect=target.connect,
             schema_hash=schema_hash,
             note=note,
+            tool=target.tool,
         )
     finally:
         conn.close()
@@ -171,11 +174,11 @@ def applied_ids(target: Target) -> tuple[str, ...]:
     conn = target.connect()
     try:
         conn.autocommit = True
-        return ledger.read(conn, target.policy).ids
+        return ledger.read(conn, target.policy, target.tool).ids
     finally:
         conn.close()
 
 
 def required_ids(target: Target) -> tuple[str, ...]:
     """The ids a release of this tree needs before it may serve: all versioned files."""
-    return tuple(m.id for m in files_of(target).sound() if not m.repeatable)
+    return tuple(m.id for m in history_of(target).sound() if not m.repeatable)

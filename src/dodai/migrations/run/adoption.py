@@ -8,7 +8,7 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import history_of, statements_of
 from dodai.migrations.lock_probe.walk import run_file
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import Connection, Shadow, Target
@@ -51,18 +51,19 @@ def adopt(target: Target, shadow: Shadow, *, at: str = "") -> Adopted:
     `at` chooses among prefixes that build the same schema (files that only change data). Changes nothing but the
     ledger. Raises DOD260 with the differences to the nearest prefix when none is equal, or when several are.
     """
-    migrations = [m for m in files_of(target).sound() if not m.repeatable]
+    migrations = [m for m in history_of(target).sound() if not m.repeatable]
     conn = target.connect()
     try:
         conn.autocommit = True
         with apply.only_runner(conn, target.policy, lambda _: None):
-            state = ledger.read(conn, target.policy)
+            state = ledger.read(conn, target.policy, target.tool)
             if state.ids:
                 left = tuple(m.id for m in migrations if m.id not in state.ids)
                 return Adopted(state.ids, left, already=True)
-            foreign = _foreign(conn)
-            live = without_ledgers(snapshot(conn, target.policy.ledger)).ignoring_order
-            count = _choose(migrations, _prefixes(migrations, shadow), live, at)
+            foreign = _foreign(conn, state.ledger)
+            live = without_ledgers(snapshot(conn, state.ledger.table)).ignoring_order
+            known = {m.id: m for m in statements_of(target, shadow).sound()}
+            count = _choose(migrations, _prefixes([known[m.id] for m in migrations], shadow), live, at)
             _record(conn, target, state.ledger, migrations[:count])
     finally:
         conn.close()
@@ -75,8 +76,8 @@ def without_ledgers(schema: Snapshot) -> Snapshot:
     return Snapshot(tuple(line for line in schema.lines if not any(name in line for name in FOREIGN_LEDGERS)))
 
 
-def _foreign(conn: Connection) -> str:
-    names = ", ".join(f"'{name}'" for name in FOREIGN_LEDGERS)
+def _foreign(conn: Connection, own: ledger.Ledger) -> str:
+    names = ", ".join(f"'{name}'" for name in FOREIGN_LEDGERS if name != own.table)
     row = conn.execute(f"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname IN ({names})").fetchone()  # noqa: S608
     return str(row[0]) if row else ""
 
@@ -117,6 +118,8 @@ def _choose(migrations: Sequence[Migration], prefixes: Sequence[Snapshot], live:
 def _record(conn: Connection, target: Target, place: ledger.Ledger, baseline: Sequence[Migration]) -> None:
     run = new_run()
     made = ledger.create(conn, place)
+    if place.tool and not place.present:
+        conn.execute(place.tool.create_sql(place.name))
     ledger.begin_run(conn, run, "adopt", made, target.author())
     rows = [
         ledger.record_sql(made, m, "up") + ledger.log_sql(run, m, "up", "adopted", note="schema proven equal")

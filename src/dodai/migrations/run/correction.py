@@ -8,7 +8,7 @@ from typing import Any, Literal
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import statement_checksum
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import Connection, Target
 from dodai.migrations.run.author import new_run
@@ -37,7 +37,7 @@ def repair(target: Target, version: str, *, reason: str, statement: int = 0, was
     """
     if not reason.strip():
         raise DodaiError(codes.LEDGER_UNUSABLE, "a repair needs a reason", "add `--reason TEXT`", exit_code=2)
-    files = {m.id: m for m in files_of(target).migrations}
+    files = {m.id: m for m in history_of(target).migrations}
     conn = target.connect()
     try:
         conn.autocommit = True
@@ -50,13 +50,13 @@ def repair(target: Target, version: str, *, reason: str, statement: int = 0, was
 def _repair(
     target: Target, conn: Connection, version: str, file: Migration | None, reason: str, statement: int, was: Was
 ) -> Repaired:
-    state = ledger.read(conn, target.policy)
+    state = ledger.read(conn, target.policy, target.tool)
     if not state.ledger.side_present:
         raise _nothing(version, "nothing was ever applied by dodai here")
     if statement:
         did, script = _settle(conn, state.ledger, version, file, statement, was, reason)
     elif file is None and version in state.ids:
-        gone = Migration(version, int(version), "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
+        gone = Migration(version, 0, "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
         did = "removed from the ledger, its file is gone"
         script = ledger.record_sql(state.ledger, gone, "down") + ledger.log_sql(
             _RUN, gone, "down", "repaired", note=reason

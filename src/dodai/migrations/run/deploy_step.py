@@ -10,7 +10,7 @@ from dodai.engine.plan import Observed, Step, StepContext
 from dodai.migrations import run
 from dodai.migrations.apply import status
 from dodai.migrations.goose_file import files_of
-from dodai.migrations.ports import Connection, Target, is_database_error
+from dodai.migrations.ports import Process, Target, is_database_error
 
 
 def step(target: Target, *, id: str = "migrate", needs: tuple[str, ...] = ()) -> Step:  # noqa: A002 - as in Step
@@ -46,20 +46,20 @@ async def _apply(target: Target, context: StepContext) -> None:
 
     When the step is cancelled so is the running statement, and the thread has ended on return.
     """
-    conns: list[Connection] = []
+    working: list[Process] = []
     loop = asyncio.get_running_loop()
 
     def note(text: str) -> None:
         loop.call_soon_threadsafe(context.note, text)
 
     token = context.fencing_token
-    work = asyncio.ensure_future(asyncio.to_thread(run.up, target, token=token, note=note, opened=conns.append))
+    work = asyncio.ensure_future(asyncio.to_thread(run.up, target, token=token, note=note, opened=working.append))
     try:
         done = await asyncio.shield(work)
     except asyncio.CancelledError:
         while not work.done():
-            for conn in conns:
-                await asyncio.to_thread(_cancel, conn)
+            for process in working:
+                await asyncio.to_thread(_cancel, process)
             await asyncio.wait([work], timeout=0.2)
         with contextlib.suppress(Exception):
             work.result()
@@ -68,9 +68,9 @@ async def _apply(target: Target, context: StepContext) -> None:
         context.note(f"{ran.migration.path} in {ran.ms:.0f} ms")
 
 
-def _cancel(conn: Connection) -> None:
+def _cancel(process: Process) -> None:
     try:
-        conn.cancel()
+        process.cancel()
     except Exception as error:
         if not is_database_error(error):
             raise

@@ -18,9 +18,15 @@ _BODY = "-- +goose Up\n\n-- +goose Down\n"
 def new(target: Target, name: str, *, no_transaction: bool = False, now: datetime | None = None) -> str:
     """The path (relative to the root) of the new file; the version goes on as the last one was made.
 
-    goose's own rules: UTC `YYYYMMDDHHMMSS`, or the next number where the folder counts. Raises DOD201 for a name
-    without a letter or digit.
+    goose's own rules: UTC `YYYYMMDDHHMMSS`, or the next number where the folder counts; a plain file has no
+    annotations. Another tool makes its own file (for Django `name` is `APP.NAME`). Raises DOD201 for a name that does
+    not do.
     """
+    if target.tool:
+        if no_transaction:
+            message = f"`{target.policy.format}` has no files of SQL to mark"
+            raise DodaiError(codes.FILE_NAME, message, "leave out `--no-transaction`", exit_code=2)
+        return target.tool.new(name)
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not slug:
         raise DodaiError(
@@ -38,5 +44,12 @@ def new(target: Target, name: str, *, no_transaction: bool = False, now: datetim
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{version}_{slug}.sql"
     with path.open("x") as file:
-        file.write(("-- +goose NO TRANSACTION\n" if no_transaction else "") + _BODY)
+        file.write(_body(target, no_transaction=no_transaction))
     return str(path.relative_to(target.root))
+
+
+def _body(target: Target, *, no_transaction: bool) -> str:
+    """Plain files need no mark: a statement that cannot run in a transaction shows it."""
+    if target.policy.format == "plain":
+        return ""
+    return ("-- +goose NO TRANSACTION\n" if no_transaction else "") + _BODY

@@ -10,7 +10,7 @@ from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, Step, StepContext
 from dodai.migrations import apply, codes, ledger
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Evidence, EvidenceStore, Target
@@ -116,11 +116,11 @@ def require_evidence(target: Target, *, env: str, evidence: EvidenceStore) -> No
 
 
 def _pending(target: Target) -> tuple[Migration, ...]:
-    migrations = files_of(target).sound()
+    migrations = history_of(target).sound()
     conn = target.connect()
     try:
         conn.autocommit = True
-        return apply.pending(migrations, ledger.read(conn, target.policy)).migrations
+        return apply.pending(migrations, ledger.read(conn, target.policy, target.tool)).migrations
     finally:
         conn.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger, lock_probe, sql
 from dodai.migrations.apply import Account, BlockerWatch, Runner
-from dodai.migrations.goose_file import files_of
-from dodai.migrations.lock_probe import Effect
+from dodai.migrations.goose_file import history_of
+from dodai.migrations.lock_probe import Effect, Tables
 from dodai.migrations.migration import Migration, Statement
 from dodai.migrations.ports import Connect, Connection, Target
 from dodai.migrations.run.author import new_run
@@ -111,7 +111,7 @@ def rehearse(target: Target, make_copy: MakeCopy, *, note: Callable[[str], None]
 
     Raises what `make_copy` raises, and DOD200-262 where `up` would refuse before anything ran.
     """
-    migrations = files_of(target).sound()
+    migrations = history_of(target).sound()
     with make_copy() as copy:
         conn = copy.connect()
         try:
@@ -126,10 +126,10 @@ def rehearse(target: Target, make_copy: MakeCopy, *, note: Callable[[str], None]
 
 
 def _state(conn: Connection, target: Target) -> ledger.State:
-    place = ledger.locate(conn, target.policy)
+    place = ledger.locate(conn, target.policy, target.tool)
     if not place.present or not place.side_present:
         ledger.create(conn, place)
-    return ledger.read(conn, target.policy)
+    return ledger.read(conn, target.policy, target.tool)
 
 
 def _measure(
@@ -141,8 +141,7 @@ def _measure(
     note: Callable[[str], None],
 ) -> Rehearsed:
     probe = _Probe(conn, todo)
-    watch = BlockerWatch(copy.connect, conn.info.backend_pid, target.policy.lock_timeout_s)
-    runner = Runner(conn, state.ledger, target.policy, new_run(), watch, note, send=probe.send)
+    runner = _runner(target, copy, conn, state, probe, note)
     ledger.begin_run(conn, runner.run, "rehearse", state.ledger, target.author())
     _count(conn)
     tables = touched(conn, todo)
@@ -172,6 +171,22 @@ def _measure(
     )
 
 
+def _runner(
+    target: Target, copy: Copy, conn: Connection, state: ledger.State, probe: _Probe, note: Callable[[str], None]
+) -> Runner:
+    watch = BlockerWatch(
+        copy.connect, conn.info.backend_pid, target.policy.lock_timeout_s, agent=target.tool is not None
+    )
+    if target.tool is None:
+        return Runner(conn, state.ledger, target.policy, new_run(), watch, note, send=probe.send)
+    from dodai.migrations.apply.external import ExternalRunner
+
+    return ExternalRunner(
+        conn, state.ledger, target.policy, new_run(), watch, note,
+        probe=lock_probe.AS_JSON, seen=probe.saw, locked=False,
+    )  # fmt: skip
+
+
 class _Probe:
     """Measures around each statement that the runner sends."""
 
@@ -180,18 +195,35 @@ class _Probe:
         # By identity: two files may hold the same statement on the same line.
         self.paths = {id(statement): migration.path for migration in todo for statement in migration.up}
         self.hidden = {id(statement) for migration in todo if migration.hides_text for statement in migration.up}
-        self.known = frozenset(lock_probe.tables(conn))
+        before = lock_probe.tables(conn)
+        self.known = frozenset(before)
+        self.sizes = {oid: _size(conn, oid) for oid in before}
 
     def send(self, conn: Connection, statement: Statement) -> None:
         before = lock_probe.tables(conn)
-        sizes = {oid: _size(conn, oid) for oid in self.known if oid in before}
+        self.sizes |= {oid: _size(conn, oid) for oid in self.known if oid in before}
         done, after = lock_probe.probe(conn, statement, before, self.known)
+        text = "(ENVSUB)" if id(statement) in self.hidden else _shown(statement.sql)
+        self._measured(self.paths[id(statement)], statement.line, text, done.ms, before, after)
+
+    def saw(self, migration: Migration, answer: Mapping[str, Any]) -> None:
+        """What the session of another tool saw around each statement that it sent."""
+        before = lock_probe.from_json(answer.get("before") or "[]")
+        for each in answer.get("statements") or ():
+            after = lock_probe.from_json(each["after"]) if each.get("after") else before
+            self._measured(migration.path, int(each["line"]), _shown(each["sql"]), float(each["ms"]), before, after)
+            before = after
+
+    def _measured(self, path: str, line: int, text: str, ms: float, before: Tables, after: Tables) -> None:
         rewritten = [
             oid for oid in self.known if oid in before and oid in after and before[oid].filenode != after[oid].filenode
         ]
-        bytes_ = sum(sizes[oid] for oid in rewritten)
-        text = "(ENVSUB)" if id(statement) in self.hidden else " ".join(statement.sql.split())[:120]
-        self.measured.append(Measured(self.paths[id(statement)], statement.line, text, done.ms, done.effects, bytes_))
+        effects = lock_probe.effects(before, after, self.known)
+        self.measured.append(Measured(path, line, text, ms, effects, sum(self.sizes[oid] for oid in rewritten)))
+
+
+def _shown(text: str) -> str:
+    return " ".join(text.split())[:120]
 
 
 def _size(conn: Connection, oid: int) -> int:
@@ -219,6 +251,7 @@ def touched(conn: Connection, todo: tuple[Migration, ...]) -> list[tuple[str, st
         for token in sql.tokens(statement.sql)
         if token.kind in ("word", "quoted")
     }
+    names |= {name for migration in todo for name in migration.touches}
     rows = conn.execute(
         "SELECT n.nspname, c.relname, (SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0"
         " AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum LIMIT 1),"

@@ -20,7 +20,7 @@ def announce(target: Target, token: int) -> None:
     try:
         conn.autocommit = True
         conn.execute(_PATIENCE)
-        readable(lambda: fence.advance(conn, ledger.locate(conn, target.policy).name, token))
+        readable(lambda: fence.advance(conn, ledger.locate(conn, target.policy, target.tool).name, token))
     finally:
         conn.close()
 
@@ -30,6 +30,6 @@ def newest_token(target: Target) -> int:
     conn = target.connect()
     try:
         conn.autocommit = True
-        return readable(lambda: fence.newest(conn, ledger.locate(conn, target.policy).name))
+        return readable(lambda: fence.newest(conn, ledger.locate(conn, target.policy, target.tool).name))
     finally:
         conn.close()

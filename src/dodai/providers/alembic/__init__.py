@@ -1,1 +1,1 @@
-"""Alembic's revisions for the rules of migrations: read without running them, rendered to SQL where wanted."""
+"""Alembic's revisions: read without running them, rendered to SQL, run one at a time under our lock."""

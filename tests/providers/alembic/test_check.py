@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.postgres_fixture import postgres  # noqa: F401
@@ -14,9 +15,10 @@ from tests.postgres_fixture import postgres  # noqa: F401
 from dodai.core.errors import DodaiError
 from dodai.core.rule import Report, judge
 from dodai.migrations import check
+from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Connect
-from dodai.providers.alembic.reader import AlembicReader
+from dodai.providers.alembic.tool import Alembic
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
@@ -28,6 +30,10 @@ with context.begin_transaction():
     context.run_migrations()
 """
 TODAY = date(2026, 11, 23)
+
+
+def nowhere() -> Any:
+    raise AssertionError("Alembic renders without a database")
 
 
 def revision(id_: str, parent: str | None, up: str, down: str = "pass") -> str:
@@ -44,20 +50,20 @@ B = revision("b2", "a1", "op.add_column('quiz', sa.Column('title', sa.Text))", "
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Callable[[Mapping[str, str]], AlembicReader]:
-    def make(files: Mapping[str, str]) -> AlembicReader:
+def project(tmp_path: Path) -> Callable[[Mapping[str, str]], Alembic]:
+    def make(files: Mapping[str, str]) -> Alembic:
         versions = tmp_path / "alembic" / "versions"
         versions.mkdir(parents=True, exist_ok=True)
         (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/alembic\n")
         (tmp_path / "alembic" / "env.py").write_text(ENV_PY)
         for name, text in files.items():
             (versions / name).write_text(text)
-        return AlembicReader(tmp_path, POLICY.folder, sys.executable)
+        return Alembic(tmp_path, POLICY.folder, Interpreter(sys.executable))
 
     return make
 
 
-def report(reader: AlembicReader, postgres: Cluster | None = None) -> Report:  # noqa: F811
+def report(reader: Alembic, postgres: Cluster | None = None) -> Report:  # noqa: F811
     history = check.gather_history(reader.root, POLICY, today=TODAY, reader=reader)
     facts = {check.History: history, check.BaseHistory: check.gather_base(reader.root, POLICY, history, reader=reader)}
     needs = {check.History, check.BaseHistory}
@@ -86,7 +92,7 @@ def test_a_clean_history_is_applied_taken_down_and_up_again(project, postgres: C
     """The statements that Alembic renders go through the same walk as SQL files."""
     reader = project({"a1_quiz.py": A, "b2_title.py": B})
     assert [m.id for m in reader.read().migrations] == ["a1", "b2"]
-    assert "CREATE TABLE quiz" in reader.rendered().migrations[0].up[0].sql
+    assert "CREATE TABLE quiz" in reader.rendered(nowhere).migrations[0].up[0].sql
     seen = report(reader, postgres)
     assert (seen.findings, seen.unknown) == ((), ())
 
@@ -135,6 +141,6 @@ def test_an_env_py_that_cannot_render_is_said_and_never_a_pass(project, postgres
     reader = project({"a1.py": A})
     (reader.root / "alembic" / "env.py").write_text("raise RuntimeError('no offline mode here')")
     with pytest.raises(DodaiError) as caught:
-        reader.rendered()
+        reader.rendered(nowhere)
     assert caught.value.code.id == "DOD226"
     assert "no offline mode here" in caught.value.message

@@ -1,0 +1,82 @@
+"""Migrations of another tool, listed or run by that tool in the user's interpreter.
+
+A request has `tool` (`alembic`, `django`), `do` and what that needs; the answer of a run is
+`{"limits", "before", "statements": [{"sql", "ms", "after", "operation"}], "failed"}`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# What only reads: it needs no database, so it gets none.
+_LISTING = ("listing", "new")
+
+
+def opened(request: Mapping[str, Any], guard: Any, answers: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What answers the requests of one conversation; raises what the user's code raises while it is loaded.
+
+    `answers` is where the answers go: once nobody reads there any more this process ends, whatever it is doing.
+    """
+    importlib.import_module("dodai_agent.audit").enter(request)
+    threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
+    if request["do"] in _LISTING:
+        guard.install()
+    history = importlib.import_module(f".{request['tool']}_history", __package__).History(request)
+
+    def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = getattr(history, asked["do"])(asked)
+        return found
+
+    return answer
+
+
+def _end_with_reader(answers: int) -> None:
+    """Whoever asked is gone (`kill -9`): its lock is gone too, so nothing may go on here."""
+    poll = select.poll()
+    poll.register(answers, 0)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What went wrong in a run: the driver's own error, its SQLSTATE, and the last place outside of libraries."""
+    own = _driver_error(error)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith((str(Path(__file__).parents[1]), "<"))]
+    last = frames[-1] if frames else None
+    return {
+        "type": f"{type(own).__module__.partition('.')[0]}.{type(own).__qualname__}".removeprefix("builtins."),
+        "message": str(own).strip().partition("\n")[0][:500],
+        "file": last.filename if last else "",
+        "line": last.lineno if last else 0,
+        "sqlstate": _state(own),
+        "refused": getattr(error, "refused", ""),
+    }
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """The innermost cause that carries an SQLSTATE, else the error itself."""
+    seen, found = set[int](), error
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        if _state(each):
+            found = each
+        each = getattr(each, "orig", None) or each.__cause__ or each.__context__
+    return found
+
+
+def _state(error: BaseException) -> str:
+    """Psycopg and asyncpg say `sqlstate`, psycopg2 `pgcode`, pg8000 a dictionary with `C`."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if not state and error.args and isinstance(error.args[0], dict):
+        state = error.args[0].get("C")
+    return state if isinstance(state, str) and len(state) == 5 else ""

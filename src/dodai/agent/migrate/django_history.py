@@ -1,0 +1,235 @@
+"""Django's migrations: listed without a database, run one at a time as `manage.py migrate` would.
+
+Django is the user's and is loaded by name: this package itself needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from . import failure
+from .session import RefusedError, Session
+
+ALIAS = "default"
+Key = tuple[str, str]
+
+
+class History:
+    """One conversation about the migrations of a project; its connection stays open between two runs."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        _setup(request)
+        self.session = Session(request)
+
+    def listing(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Every migration of every installed app, parents first; raises what Django says of an unsound graph."""
+        graph = _graph()
+        return {"migrations": [_described(graph, key) for key in _in_order(graph)]}
+
+    def new(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The file of a new, empty migration."""
+        out = io.StringIO()
+        app, _, name = request["name"].rpartition(".")
+        import_module("django.core.management").call_command(
+            "makemigrations", app, empty=True, name=name, interactive=False, scriptable=True, stdout=out
+        )
+        return {"file": out.getvalue().strip().splitlines()[-1]}
+
+    def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one migration in one direction; the answer says what the session saw and what failed."""
+        self.session.begin(request)
+        try:
+            with _watched(self.session) as connection:
+                _one(self.session, connection, _key(request["id"]), request["direction"] == "down", signals=True)
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+            return self.session.answer(failure(error))
+        return self.session.answer(None)
+
+    def render(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """What each migration sends, found out on an empty database: up, where there is a way down, and up again."""
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            with _watched(self.session) as connection:
+                graph = _graph()
+                for key in _in_order(graph):
+                    seen = found[".".join(key)] = {"up": [], "down": []}
+                    _record(self.session, seen, connection, key, "up")
+                    if all(operation.reversible for operation in graph.nodes[key].operations):
+                        _record(self.session, seen, connection, key, "down")
+                        _one(self.session, connection, key, False)
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+            return {"rendered": found, "failed": failure(error)}
+        return {"rendered": found, "failed": None}
+
+
+def _record(session: Session, seen: dict[str, Any], connection: Any, key: Key, direction: str) -> None:
+    session.statements.clear()
+    try:
+        _one(session, connection, key, direction == "down")
+    finally:
+        seen[direction] = [dict(each) for each in session.statements]
+
+
+def _setup(request: Mapping[str, Any]) -> None:
+    databases = import_module("django.conf").settings.DATABASES
+    if request.get("url"):
+        databases[ALIAS] = _pointed_at(dict(databases.get(ALIAS) or {}), request["url"])
+    import_module("django").setup()
+
+
+def _pointed_at(settings: dict[str, Any], url: str) -> dict[str, Any]:
+    """The project's own settings of the database, but where dodai's connection is."""
+    if not str(settings.get("ENGINE", "")).startswith(("django.db.backends.postgresql", "django.contrib.gis")):
+        raise RefusedError("elsewhere", f"the engine of `{ALIAS}` is `{settings.get('ENGINE')}`, not PostgreSQL")
+    parts = urlsplit(url)
+    more = dict(parse_qsl(parts.query))
+    options = {k: v for k, v in (settings.get("OPTIONS") or {}).items() if k not in ("service", "passfile", "pool")}
+    return {
+        **settings,
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": more.pop("host", "") or parts.hostname or "",
+        "PORT": more.pop("port", "") or str(parts.port or ""),
+        "OPTIONS": {**options, **more},
+    }
+
+
+@contextmanager
+def _watched(session: Session) -> Iterator[Any]:
+    """The connection of the project, each statement of the block seen by `session`."""
+
+    def created(connection: Any, **_: Any) -> None:
+        session.settle(_asking(connection), type(connection.connection).__module__.partition(".")[0])
+
+    signal = import_module("django.db.backends.signals").connection_created
+    connection = import_module("django.db").connections[ALIAS]
+    signal.connect(created, dispatch_uid="dodai")
+    if connection.connection is None:
+        connection.ensure_connection()
+    else:
+        session.stand(_asking(connection))
+
+    def around(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Mapping[str, Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            found = execute(sql, params, many, context)
+        except Exception:
+            session.failed(str(sql), began)
+            raise
+        text = str(sql) if many else connection.ops.last_executed_query(context["cursor"], sql, params) or str(sql)
+        session.sent(text, began, _asking(connection))
+        return found
+
+    try:
+        with connection.execute_wrapper(around):
+            yield connection
+    finally:
+        signal.disconnect(dispatch_uid="dodai")
+
+
+def _asking(connection: Any) -> Callable[[str], list[Any]]:
+    """Straight through the driver: what we ask is no statement of the migration."""
+
+    def ask(sql: str) -> list[Any]:
+        with connection.connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    return ask
+
+
+def _one(session: Session, connection: Any, key: Key, backwards: bool, *, signals: bool = False) -> None:
+    """Exactly this migration, with the signals that `manage.py migrate` sends around it."""
+    executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
+    signal = import_module("django.core.management.sql")
+    executor.loader.check_consistent_history(connection)
+    node = executor.loader.graph.node_map.get(key)
+    if node is None:
+        said = "replaces migrations of which some are applied: let `manage.py migrate` finish those first"
+        raise RefusedError("order", f"`{'.'.join(key)}` {said}")
+    applied = executor.loader.applied_migrations
+    in_the_way = (
+        [child.key for child in node.children if child.key in applied]
+        if backwards
+        else [parent.key for parent in node.parents if parent.key not in applied]
+    )
+    if in_the_way:
+        raise RefusedError("order", f"`{'.'.join(in_the_way[0])}` must {'be undone' if backwards else 'run'} first")
+    plan = [(_numbered(session, executor.loader.graph.nodes[key]), backwards)]
+    if signals:
+        state = executor._create_project_state(with_applied_migrations=True)  # noqa: SLF001 - as the command does
+        signal.emit_pre_migrate_signal(0, False, connection.alias, apps=state.apps, plan=plan)
+    after = executor.migrate(None, plan=plan)
+    if signals:
+        after.clear_delayed_apps_cache()
+        signal.emit_post_migrate_signal(0, False, connection.alias, apps=after.apps, plan=plan)
+
+
+def _numbered(session: Session, migration: Any) -> Any:
+    """The migration, whose operations say that it is their turn: a statement then knows its place in the file."""
+    for number, operation in enumerate(migration.operations):
+        for name in ("database_forwards", "database_backwards"):
+            own = getattr(type(operation), name)
+            setattr(operation, name, partial(_at, session, number, own, operation))
+    return migration
+
+
+def _at(session: Session, number: int, act: Callable[..., Any], *args: Any, **more: Any) -> Any:
+    session.operation = number
+    return act(*args, **more)
+
+
+def _graph() -> Any:
+    """What is on disk; no database is asked."""
+    return import_module("django.db.migrations.loader").MigrationLoader(None, ignore_no_migrations=True).graph
+
+
+def _in_order(graph: Any) -> list[Key]:
+    """Parents first, as Django itself would run them."""
+    found: dict[Key, None] = {}
+    for leaf in sorted(graph.leaf_nodes()):
+        found |= dict.fromkeys(graph.forwards_plan(leaf))
+    return list(found)
+
+
+def _key(id_: str) -> Key:
+    app, _, name = id_.partition(".")
+    return app, name
+
+
+def _described(graph: Any, key: Key) -> dict[str, Any]:
+    migration = graph.nodes[key]
+    module = sys.modules[type(migration).__module__]
+    return {
+        "app": key[0],
+        "name": key[1],
+        "file": inspect.getsourcefile(module) or "",
+        "parents": [".".join(parent.key) for parent in sorted(graph.node_map[key].parents)],
+        "replaces": [".".join(each) for each in migration.replaces],
+        "atomic": bool(migration.atomic),
+        "reversible": all(operation.reversible for operation in migration.operations),
+        "tables": _tables(key[0], migration),
+    }
+
+
+def _tables(app: str, migration: Any) -> list[str]:
+    """Names that its tables have when nobody chose others."""
+    found: set[str] = set()
+    for operation in migration.operations:
+        model = getattr(operation, "model_name", None) or getattr(operation, "name", None)
+        options = getattr(operation, "options", None)
+        if isinstance(model, str):
+            found.add(f"{app}_{model.lower()}")
+        if isinstance(options, dict) and options.get("db_table"):
+            found.add(str(options["db_table"]))
+    return sorted(found)

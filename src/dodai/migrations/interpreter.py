@@ -1,0 +1,78 @@
+"""The user's interpreter, in which another tool's migrations are listed and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dodai.agent.call import Agent, AgentError
+from dodai.core.errors import DodaiError
+from dodai.migrations import codes
+
+LISTING_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """`python` is its executable; `environment` are the variables that the user's settings need, nothing else is seen.
+
+    `variable` is the one that names the database.
+    """
+
+    python: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    variable: str = "DATABASE_URL"
+
+    def ask(
+        self, request: Mapping[str, Any], cwd: Path, environment: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The agent's answer; raises DOD226 when the user's code cannot be loaded or gives none."""
+        conversation = self.open(request, cwd, environment)
+        try:
+            return conversation.ask(request)
+        finally:
+            conversation.close()
+
+    def open(self, request: Mapping[str, Any], cwd: Path, environment: Mapping[str, str] | None = None) -> Conversation:
+        """A process for requests like `request`; DOD226 when it cannot be started."""
+        environ = {**self.environment, **(environment or {})}
+        if request.get("url"):
+            environ[self.variable] = request["url"]
+        try:
+            return Conversation(Agent(self.python, environ), {"path": [str(cwd)], "cwd": str(cwd)})
+        except AgentError as error:
+            raise _unanswered(str(error), error.tail) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The user's code at work in a process of its own, asked as often as wanted."""
+
+    agent: Agent
+    place: Mapping[str, Any]
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer; raises DOD226 when the user's code cannot be loaded or gives none."""
+        timeout_s = float(request.get("timeoutS", LISTING_TIMEOUT_S))
+        try:
+            answer = self.agent.ask({**self.place, **request}, timeout_s=timeout_s)
+        except AgentError as error:
+            raise _unanswered(str(error), error.tail) from error
+        if failed := answer.get("error"):
+            place = f" ({failed['file']}:{failed['line']})" if failed["file"] else ""
+            raise _unanswered(f"{failed['type']}: {failed['message']}{place}")
+        return answer
+
+    def cancel(self) -> None:
+        self.agent.cancel()
+
+    def close(self) -> None:
+        self.agent.close()
+
+
+def _unanswered(said: str, tail: str = "") -> DodaiError:
+    fix = "run the tool itself to see the same, and name what its settings need in `[check].environment`"
+    message = f"the migrations could not be asked for: {said}"
+    return DodaiError(codes.EXTERNAL, message, fix, exit_code=1, details=tuple(tail.splitlines()[-5:]))

@@ -1,0 +1,181 @@
+"""Alembic behind the port of migrations: its revisions read, rendered to SQL, and run one at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import codes, graph, sql
+from dodai.migrations.check.base import files_at
+from dodai.migrations.interpreter import Conversation, Interpreter
+from dodai.migrations.migration import Direction, Folder, Migration, Statement
+from dodai.migrations.ports import Connection, Shadow, Worker
+from dodai.providers.alembic.revision import read_revisions, upgrade_line
+
+RENDER_TIMEOUT_S = 60.0
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
+_STEP = re.compile(r"^-- Running (?:upgrade|downgrade) (\S*(?:, \S+)*) ?-> (\S*(?:, \S+)*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Alembic:
+    """`folder` (the one with the revision files) below `root`; env.py runs in the user's `interpreter`."""
+
+    root: Path
+    folder: str
+    interpreter: Interpreter
+    table: str = "alembic_version"
+    needs_every_file: bool = True
+
+    @property
+    def ini(self) -> Path:
+        """The nearest alembic.ini from the revisions upwards, not above `root`."""
+        place = self.root / self.folder
+        while place not in (self.root, self.root.parent) and not (place / "alembic.ini").is_file():
+            place = place.parent
+        return place / "alembic.ini"
+
+    @cached_property
+    def _tree(self) -> Folder:
+        """Read once: a run asks for it after every revision."""
+        paths = sorted((self.root / self.folder).glob("*.py"))
+        return _folder({str(path.relative_to(self.root)): path.read_bytes() for path in paths})
+
+    def read(self) -> Folder:
+        """The revisions without their statements: nothing is executed."""
+        return self._tree
+
+    def listed(self) -> Folder:
+        """The same: a revision is all that Alembic knows of it."""
+        return self.read()
+
+    def at(self, ref: str) -> Folder:
+        """The revisions at a commit."""
+        return _folder(files_at(self.root, ref, self.folder, ".py"))
+
+    def rendered(self, shadow: Shadow) -> Folder:  # noqa: ARG002 - Alembic needs no database for it
+        """The revisions with their statements, as `alembic upgrade --sql` prints them in the user's interpreter.
+
+        Raises DOD226 when a revision cannot be rendered without a database; that is not a finding about the revision.
+        """
+        found = self.read()
+        up = _split(self._offline("upgrade", "heads"), "up")
+        down = _split(self._offline("downgrade", "heads:base"), "down")
+        with_sql = (_with_statements(m, up.get(m.id, ""), down.get(m.id, "")) for m in found.migrations)
+        return replace(found, migrations=tuple(with_sql))
+
+    def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
+        """The heads that the database is at, and all they follow; Alembic keeps no times."""
+        at = [str(row[0]) for row in conn.execute(f"SELECT version_num FROM {table}", prepare=False).fetchall()]  # noqa: S608
+        known = self.read().migrations
+        done = graph.ancestors(known, at)
+        unknown = sorted(set(at) - {m.id for m in known})
+        return [(id_, None) for id_ in (*(m.id for m in known if m.id in done), *unknown)]
+
+    def record_sql(self, table: str, migration: Migration, direction: Direction) -> str:
+        """Heads replace their parents on the way up; on the way down only a person can say what they leave."""
+        if direction == "down":
+            fix = f"restore its file, or `alembic stamp` what the database is at without `{migration.id}`"
+            message = f"`{migration.id}` has no file, so what it followed is not known"
+            raise DodaiError(codes.REFUSED_MISSING, message, fix, exit_code=1)
+        names = ", ".join(sql.literal(parent) for parent in migration.parents)
+        replaced = f"DELETE FROM {table} WHERE version_num IN ({names});" if names else ""  # noqa: S608
+        return f"{replaced}INSERT INTO {table} (version_num) VALUES ({sql.literal(migration.id)});"  # noqa: S608
+
+    def create_sql(self, table: str) -> str:
+        """As Alembic makes it (alembic/ddl/impl.py, `version_table_impl`)."""
+        key = sql.identifier(f"{self.table.rpartition('.')[2]}_pkc")
+        return f"CREATE TABLE {table} (version_num varchar(32) NOT NULL, CONSTRAINT {key} PRIMARY KEY (version_num));"
+
+    def open(self, url: str) -> Worker:
+        """Alembic at work on the database at `url`."""
+        request = {"tool": "alembic", "do": "run", "ini": str(self.ini), "url": url}
+        return AlembicAtWork(self.interpreter.open(request, self.ini.parent), request)
+
+    def new(self, name: str) -> str:
+        """`alembic revision -m NAME`; its parent is the head, which must be one."""
+        self.read().sound()
+        asked = {"tool": "alembic", "do": "new", "ini": str(self.ini), "name": name}
+        made = Path(self.interpreter.ask(asked, self.ini.parent)["file"])
+        return str(made.resolve().relative_to(self.root.resolve()))
+
+    def _offline(self, *words: str) -> str:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        command = [self.interpreter.python, "-m", "alembic", "-c", str(self.ini), *words, "--sql"]
+        try:
+            done = subprocess.run(
+                command, cwd=self.ini.parent, env={**kept, **self.interpreter.environment}, capture_output=True,
+                text=True, timeout=RENDER_TIMEOUT_S, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise _unrendered(str(error)) from error
+        if done.returncode != 0:
+            raise _unrendered((done.stderr.strip().splitlines() or ["alembic failed"])[-1])
+        return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class AlembicAtWork:
+    """`request` is the part that all its requests have."""
+
+    conversation: Conversation
+    request: Mapping[str, Any]
+
+    def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
+        """Run one revision in one direction; see `dodai.agent.migrate`."""
+        asked = {**self.request, **request, "id": migration.id, "direction": direction}
+        answer = self.conversation.ask(asked)
+        line = upgrade_line(migration) if direction == "up" else migration.line
+        return {**answer, "statements": [each | {"line": line} for each in answer["statements"]]}
+
+    def cancel(self) -> None:
+        self.conversation.cancel()
+
+    def close(self) -> None:
+        self.conversation.close()
+
+
+def _unrendered(said: str) -> DodaiError:
+    fix = "let env.py support `--sql` (offline mode), and name what it needs in `[check].environment`"
+    return DodaiError(codes.EXTERNAL, f"the revisions cannot be rendered to SQL: {said}", fix, exit_code=1)
+
+
+def _folder(files: Mapping[str, bytes]) -> Folder:
+    return graph.folder(*read_revisions(files))
+
+
+def _split(text: str, direction: Direction) -> dict[str, str]:
+    """What Alembic prints for each revision, by the revision that the step is about."""
+    steps = list(_STEP.finditer(text))
+    ends = [step.start() for step in steps[1:]] + [len(text)]
+    about = 2 if direction == "up" else 1
+    return {step[about]: text[step.end() : end] for step, end in zip(steps, ends, strict=True)}
+
+
+def _with_statements(revision: Migration, up: str, down: str) -> Migration:
+    (forward, one), (back, two) = _statements(up, upgrade_line(revision)), _statements(down, revision.line)
+    return replace(revision, up=forward, down=back if revision.undoable else (), transactional=one and two)
+
+
+def _statements(text: str, line: int) -> tuple[tuple[Statement, ...], bool]:
+    """The statements without Alembic's own bookkeeping; False when it left its transaction on the way."""
+    found: list[Statement] = []
+    inside = True
+    spans = [span.text for span in sql.statements(text)]
+    own = [span for span in spans if "alembic_version" not in span]
+    for number, span in enumerate(own):
+        first = sql.words(span, 1)
+        if first in (("begin",), ("commit",)):
+            # The last COMMIT of the whole output belongs to no revision.
+            inside = inside and (first == ("begin",) or number == len(own) - 1)
+            continue
+        found.append(Statement(span, line))
+    return tuple(found), inside

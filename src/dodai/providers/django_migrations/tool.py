@@ -1,0 +1,238 @@
+"""Django behind the port of migrations: what it knows, what is applied, and one migration at a time."""
+
+# Only quoted names are put into the statements.
+# ruff: noqa: S608
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import codes, graph, sql
+from dodai.migrations.check.base import files_at
+from dodai.migrations.interpreter import Conversation, Interpreter
+from dodai.migrations.migration import Direction, Folder, Migration, Statement
+from dodai.migrations.ports import Connection, Shadow, Worker, url_of
+from dodai.migrations.python_file import constant, parsed
+from dodai.providers.django_migrations.static import (
+    is_configuration,
+    is_migration,
+    operation_lines,
+    read_migration,
+    read_tree,
+    replacements,
+)
+
+SETTINGS = "DJANGO_SETTINGS_MODULE"
+RENDER_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Django:
+    """`folder` (the one with manage.py) below `root`; Django runs in the user's `interpreter`."""
+
+    root: Path
+    folder: str
+    interpreter: Interpreter
+    table: str = "django_migrations"
+    needs_every_file: bool = False
+
+    @property
+    def place(self) -> Path:
+        return self.root / self.folder
+
+    @cached_property
+    def _tree(self) -> Folder:
+        """Read once: a run asks for it after every migration."""
+        paths = [p for p in self.place.rglob("*.py") if _wanted(p.relative_to(self.place).as_posix())]
+        return read_tree({p.relative_to(self.root).as_posix(): p.read_bytes() for p in paths})
+
+    @cached_property
+    def _replaced(self) -> dict[str, tuple[str, ...]]:
+        return replacements(self._tree.migrations)
+
+    def read(self) -> Folder:
+        """The migrations of the repository without their statements: nothing is executed."""
+        return self._tree
+
+    def at(self, ref: str) -> Folder:
+        """The same at a commit."""
+        found = files_at(self.root, ref, self.folder, ".py", below=True)
+        return read_tree({path: data for path, data in found.items() if _wanted(path)})
+
+    def listed(self) -> Folder:
+        """What Django itself knows: also the migrations of installed packages. DOD226 when it does not say."""
+        static = self.read()
+        if static.problems or static.heads:
+            return static
+        rows = self._ask("listing")["migrations"]
+        found = tuple(self._migration(row, order) for order, row in enumerate(rows, start=1))
+        return Folder(found, graph.problems(found), graph.heads(found))
+
+    def rendered(self, shadow: Shadow) -> Folder:
+        """The migrations with the statements that Django sent when each ran on an empty database, up and down."""
+        found = self.listed()
+        with shadow() as database:
+            conn = database()()
+            try:
+                request = {"url": url_of(conn), "timeoutS": RENDER_TIMEOUT_S, **_UNLIMITED}
+            finally:
+                conn.close()
+            answer = self._ask("render", request)
+        rows = answer["rendered"]
+        if answer["failed"] and not answer["failed"]["sqlstate"]:
+            failed = answer["failed"]
+            message = f"`{list(rows)[-1] if rows else 'the first one'}` cannot run on an empty database"
+            said = f"{message}: {failed['type']}: {failed['message']} ({failed['file']}:{failed['line']})"
+            raise DodaiError(codes.EXTERNAL, said, codes.EXTERNAL.fix.en, exit_code=1)
+        return replace(found, migrations=tuple(_with_statements(m, rows.get(m.id)) for m in found.migrations))
+
+    def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
+        """What Django's table has, in its order; a squashed one counts once all that it replaces are there.
+
+        Rows of apps that are not installed any more, and those that a squash replaced, are Django's past: left out.
+        """
+        rows = conn.execute(f"SELECT app, name, applied FROM {table} ORDER BY id", prepare=False).fetchall()
+        there = {f"{row[0]}.{row[1]}": row[2] for row in rows}
+        replaced = self._replaced
+        for squash, parts in replaced.items():
+            if squash not in there and parts and all(part in there for part in parts):
+                there[squash] = max(there[part] for part in parts)
+        past = {part for parts in replaced.values() for part in parts}
+        return [(id_, at) for id_, at in there.items() if id_ not in past]
+
+    def record_sql(self, table: str, migration: Migration, direction: Direction) -> str:
+        """As `manage.py migrate --fake`."""
+        app, name = (sql.literal(part) for part in migration.id.split(".", 1))
+        if direction == "down":
+            return f"DELETE FROM {table} WHERE app = {app} AND name = {name};"
+        return f"INSERT INTO {table} (app, name, applied) VALUES ({app}, {name}, now());"
+
+    def create_sql(self, table: str) -> str:
+        """As Django makes it (django/db/migrations/recorder.py)."""
+        return (
+            f"CREATE TABLE {table} (id bigint NOT NULL PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,"
+            " app varchar(255) NOT NULL, name varchar(255) NOT NULL, applied timestamptz NOT NULL);"
+        )
+
+    def open(self, url: str) -> Worker:
+        """Django at work on the database at `url`."""
+        request = {"tool": "django", "do": "run", "url": url}
+        environment = {SETTINGS: self._settings()}
+        return DjangoAtWork(self.interpreter.open(request, self.place, environment), request)
+
+    def new(self, name: str) -> str:
+        """`manage.py makemigrations APP --empty --name NAME`, where `name` is `APP.NAME`."""
+        self.read().sound()
+        app, dot, rest = name.partition(".")
+        if not dot or not app or not rest.replace("_", "").isalnum():
+            fix = "name the app too: `dodai migrate new APP.NAME`"
+            raise DodaiError(codes.FILE_NAME, f"`{name}` does not say which app it is for", fix, exit_code=2)
+        made = Path(self._ask("new", {"name": name})["file"])
+        return str((self.place / made).resolve().relative_to(self.root.resolve()))
+
+    def _ask(self, do: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        asked = {"tool": "django", "do": do, **(request or {})}
+        return self.interpreter.ask(asked, self.place, {SETTINGS: self._settings()})
+
+    def _settings(self) -> str:
+        """The settings module that `[check].environment` names, else the one in manage.py."""
+        if named := self.interpreter.environment.get(SETTINGS):
+            return named
+        manage = self.place / "manage.py"
+        if manage.is_file():
+            for node in ast.walk(parsed("manage.py", manage.read_bytes())[1]):
+                if isinstance(node, ast.Call) and [constant(a) for a in node.args[:1]] == [SETTINGS] and node.args[1:]:
+                    return str(constant(node.args[1]))
+        fix = f"let `[migrations].folder` be the folder of manage.py, or put `{SETTINGS}` into `[check].environment`"
+        message = f"`{self.folder}/manage.py` does not say which settings are used"
+        raise DodaiError(codes.EXTERNAL, message, fix, exit_code=1)
+
+    def _migration(self, row: Mapping[str, Any], order: int) -> Migration:
+        """What the file says, corrected by what Django made of it."""
+        file = Path(row["file"]).resolve()
+        path = self._shown(file)
+        found = read_migration(path, file.read_bytes(), row["app"])
+        if found is None:
+            message = f"`{path}` has no class `Migration` of its own"
+            raise DodaiError(codes.EXTERNAL, message, codes.EXTERNAL.fix.en, exit_code=1)
+        return replace(
+            found,
+            order=order,
+            transactional=bool(row["atomic"]),
+            parents=tuple(row["parents"]),
+            undoable=bool(row["reversible"]),
+            touches=frozenset(row["tables"]),
+        )
+
+    def _shown(self, file: Path) -> str:
+        """The path below the root, or for an installed package below the folder that it is installed in."""
+        if "site-packages" in file.parts:
+            return "/".join(file.parts[file.parts.index("site-packages") + 1 :])
+        root = self.root.resolve()
+        return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+
+
+@dataclass(frozen=True, slots=True)
+class DjangoAtWork:
+    """`request` is the part that all its requests have."""
+
+    conversation: Conversation
+    request: Mapping[str, Any]
+
+    def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
+        """Run one migration in one direction; see `dodai.agent.migrate`."""
+        answer = self.conversation.ask({**self.request, **request, "id": migration.id, "direction": direction})
+        lines = operation_lines(migration.text)
+        own = [each for each in answer["statements"] if _is_own(each["sql"])]
+        return {**answer, "statements": [each | {"line": _line(migration, lines, each)} for each in own]}
+
+    def cancel(self) -> None:
+        self.conversation.cancel()
+
+    def close(self) -> None:
+        self.conversation.close()
+
+
+_UNLIMITED = {
+    "holder": 0,
+    "locks": [0, 0],
+    "lockTimeout": "0",
+    "statementTimeout": "0",
+    "patienceS": 0,
+    "probe": "",
+}
+"""On an empty server of our own there is nobody to wait for."""
+
+
+def _wanted(path: str) -> bool:
+    return is_migration(path) or is_configuration(path)
+
+
+def _with_statements(migration: Migration, row: Mapping[str, Any] | None) -> Migration:
+    if row is None:
+        return migration
+    lines = operation_lines(migration.text)
+    up, down = (
+        tuple(Statement(each["sql"], _line(migration, lines, each)) for each in row[direction] if _is_own(each["sql"]))
+        for direction in ("up", "down")
+    )
+    return replace(migration, up=up, down=down)
+
+
+def _line(migration: Migration, lines: Sequence[int], statement: Mapping[str, Any]) -> int:
+    number = int(statement.get("operation") or 0)
+    return lines[min(number, len(lines) - 1)] if lines else migration.line
+
+
+def _is_own(text: str) -> bool:
+    """Not Django's bookkeeping: its own table, savepoints, and looks at the catalog."""
+    first = text.lstrip()[:40].upper()
+    if first.startswith(("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO")):
+        return False
+    return "django_migrations" not in text and not (first.startswith("SELECT") and "pg_catalog" in text)

@@ -1,0 +1,238 @@
+"""Revisions are applied by the user's own Alembic, one at a time, under our lock and into our log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.postgres_fixture import database, postgres  # noqa: F401
+from tests.providers.alembic.test_check import A, B, revision
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import enforce, graph, run
+from dodai.migrations.interpreter import Interpreter
+from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID, MigrationsPolicy
+from dodai.migrations.ports import Author, Connection, Target
+from dodai.providers.alembic.tool import Alembic
+from dodai.providers.postgres.connection import connect
+
+POLICY = MigrationsPolicy(
+    folder="alembic/versions", format="alembic", lock_timeout_s=0.2, lock_patience_s=2.0, runner_patience_s=0.2
+)
+ENV_PY = """
+import os
+from alembic import context
+from sqlalchemy import create_engine
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    url = os.environ["APP_URL"].replace("postgresql://", "postgresql+psycopg://")
+    with create_engine(url).connect() as connection:
+        context.configure(connection=connection, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+NOTHING = "op.execute('SELECT 1')"
+
+
+@pytest.fixture
+def target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F811
+    """The history of the named revisions; without any, the one that is there."""
+
+    def make(policy: MigrationsPolicy = POLICY, **files: str) -> Target:
+        versions = tmp_path / "alembic" / "versions"
+        versions.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/alembic\n")
+        (tmp_path / "alembic" / "env.py").write_text(ENV_PY)
+        (tmp_path / "alembic" / "script.py.mako").write_text(
+            "revision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n\n"
+            "def upgrade(): pass\n\ndef downgrade(): pass\n"
+        )
+        for name, text in files.items():
+            (versions / f"{name}.py").write_text(text)
+        tool = Alembic(tmp_path, policy.folder, Interpreter(sys.executable, {}, "APP_URL"))
+        return Target(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"), tool=tool)
+
+    return make
+
+
+@pytest.fixture
+def conn(database: str) -> Connection:  # noqa: F811
+    opened = connect(database, autocommit=True)
+    yield opened
+    opened.close()
+
+
+def ready(conn: Connection, *required: str) -> bool:
+    return enforce.answer(required, conn.execute(enforce.question(POLICY)).fetchall()).ready
+
+
+def test_pending_revisions_are_applied_and_logged_and_a_second_run_does_nothing(target, conn: Connection):
+    """Readiness asks our log, because Alembic keeps heads only."""
+    first = run.up(target(a1=A, b2=B))
+    assert [ran.migration.id for ran in first.ran] == ["a1", "b2"]
+    assert first.notes == ("limits hold in the session of `psycopg`: lock_timeout 200 ms",)
+    assert run.up(target()).already == 2
+    assert ready(conn, "a1", "b2")
+    assert not ready(conn, "c3")
+
+
+def test_what_alembic_had_applied_by_itself_opens_readiness_after_up(target, conn: Connection):
+    """Nothing is pending, and still the log must learn of it."""
+    run.up(target(a1=A, b2=B))
+    conn.execute("DROP SCHEMA dodai CASCADE")
+    assert run.up(target()).ran == ()
+    assert ready(conn, "a1", "b2")
+
+
+def test_a_failing_revision_stops_the_run_and_says_what_was_applied(target):
+    """The one before stays applied, the error is the driver's with its statement."""
+    bad = revision("b2", "a1", "op.execute('SELECT nothing')", NOTHING)
+    with pytest.raises(DodaiError) as caught:
+        run.up(target(a1=A, b2=bad))
+    assert caught.value.code.id == "DOD280"
+    assert "UndefinedColumn" in caught.value.message
+    assert "SELECT nothing" in caught.value.details[0]
+    assert caught.value.data["sqlstate"] == "42703"
+    assert caught.value.data["applied"] == ["a1"]
+    assert [ran.migration.id for ran in run.up(target(b2=B)).ran] == ["b2"]
+
+
+def test_a_reader_in_the_way_is_waited_for_in_steps_and_named(target, conn: Connection):
+    """The lock timeout holds in the driver's session, and the revision is tried again once the reader is gone."""
+    run.up(target(a1=A))
+    conn.execute("BEGIN; SELECT * FROM quiz")
+    with pytest.raises(DodaiError) as caught:
+        run.up(target(replace(POLICY, lock_patience_s=0.1), b2=B))
+    assert (caught.value.code.id, caught.value.data["sqlstate"]) == ("DOD281", "55P03")
+    assert any("idle in transaction" in line for line in caught.value.details)
+
+    def note(_: str) -> None:
+        conn.execute("COMMIT")
+
+    done = run.up(target(replace(POLICY, lock_patience_s=20.0)), note=note)
+    assert (done.ran[0].migration.id, done.ran[0].retries >= 1) == ("b2", True)
+
+
+def test_two_heads_and_a_held_lock_are_refused(target, conn: Connection):
+    """Before anything is changed."""
+    c = revision("c3", "a1", NOTHING, NOTHING)
+    with pytest.raises(DodaiError) as caught:
+        run.up(target(a1=A, b2=B, c3=c))
+    assert caught.value.code.id == "DOD222"
+    assert run.status(target()).refusal.code.id == "DOD222"
+    (target().root / "alembic/versions/c3.py").unlink()
+    conn.execute(f"SELECT pg_advisory_lock({GOOSE_LOCK_ID})")
+    with pytest.raises(DodaiError) as caught:
+        run.up(target())
+    assert caught.value.exit_code == 75
+
+
+def test_an_env_py_that_connects_elsewhere_is_refused_before_a_change(target, postgres, conn: Connection):  # noqa: F811
+    """The tool's own session must see our lock, or lock and change would be in two databases."""
+    with postgres.fresh_database("other") as other:
+        here = target(a1=A)
+        env = here.root / "alembic" / "env.py"
+        env.write_text(ENV_PY.replace('os.environ["APP_URL"]', repr(other)))
+        with pytest.raises(DodaiError) as caught:
+            run.up(here)
+        assert caught.value.code.id == "DOD263"
+        there = connect(other, autocommit=True)
+        assert there.execute("SELECT to_regclass('quiz')").fetchone()[0] is None
+        there.close()
+
+
+def test_the_session_of_a_killed_runner_is_not_overtaken(target, conn: Connection):
+    """Its statement may still be at work although its lock is gone."""
+    conn.execute("SET application_name = 'dodai-agent-00000000'")
+    conn.execute(f"SELECT pg_advisory_lock_shared({AGENT_LOCK_ID})")
+    with pytest.raises(DodaiError) as caught:
+        run.up(target(a1=A))
+    assert (caught.value.code.id, caught.value.exit_code) == ("DOD250", 75)
+    conn.execute("SELECT pg_advisory_unlock_all()")
+    assert len(run.up(target()).ran) == 1
+
+
+def test_an_env_py_without_sqlalchemys_engine_leaves_the_limits_unknown(target):
+    """Said, and never taken for proven."""
+    here = target(a1=A)
+    env = ENV_PY.replace("with create_engine(url).connect() as connection:", "if True:")
+    env = env.replace("context.configure(connection=connection, transaction_per_migration=True)", MOCK)
+    (here.root / "alembic" / "env.py").write_text(env)
+    said: list[str] = []
+    with pytest.raises(DodaiError) as caught:
+        run.up(here, note=said.append)
+    assert "its own table does not show it" in caught.value.message
+    assert said == ["whether lock_timeout and statement_timeout hold in the session is unknown"]
+
+
+MOCK = """
+        context.configure(dialect_name="postgresql", as_sql=True)"""
+
+
+def test_down_undoes_one_revision_at_a_time_and_merges_too(target, conn: Connection):
+    """A merge has no way down that `alembic downgrade` could be told in words."""
+    c = revision("c3", "a1", "op.create_table('c', sa.Column('x', sa.Integer))", "op.drop_table('c')")
+    merge = revision("d4", None, NOTHING, NOTHING).replace("down_revision = None", "down_revision = ('b2', 'c3')")
+    here = target(a1=A, b2=B, c3=c, d4=merge)
+    run.up(here)
+    assert [ran.migration.id for ran in run.down(here).ran] == ["d4"]
+    assert {row[0] for row in conn.execute("SELECT version_num FROM alembic_version").fetchall()} == {"b2", "c3"}
+    assert [ran.migration.id for ran in run.down(here, to="a1").ran] == ["c3", "b2"]
+    assert run.applied_ids(here) == ("a1",)
+    assert not ready(conn, "b2")
+    with pytest.raises(DodaiError) as caught:
+        run.down(here, protected=True)
+    assert caught.value.code.id == "DOD256"
+
+
+def test_a_revision_without_a_way_down_is_refused(target):
+    """Nothing is undone then."""
+    here = target(a1=A, b2=revision("b2", "a1", NOTHING))
+    run.up(here)
+    with pytest.raises(DodaiError) as caught:
+        run.down(here, count=2)
+    assert caught.value.code.id == "DOD256"
+    assert run.applied_ids(here) == ("a1", "b2")
+
+
+def test_an_edited_revision_is_refused_until_it_is_repaired(target):
+    """Comments do not count; the checksum is ours, Alembic has none."""
+    run.up(target(a1=A))
+    assert run.up(target(a1="# why\n" + A)).already == 1
+    with pytest.raises(DodaiError) as caught:
+        run.up(target(a1=A.replace("'quiz'", "'quizzes'", 1)))
+    assert caught.value.code.id == "DOD253"
+    run.repair(target(), "a1", reason="renamed by hand")
+    assert run.up(target()).already == 1
+
+
+def test_a_database_ahead_of_the_files_is_refused_when_something_is_pending(target, conn: Connection):
+    """Alembic can do nothing then; the file must come back."""
+    run.up(target(a1=A, b2=B))
+    (target().root / "alembic/versions/b2.py").unlink()
+    assert [e.standing for e in run.status(target()).entries] == ["pending", "missing"]
+    with pytest.raises(DodaiError) as caught:
+        run.up(target())
+    assert caught.value.code.id == "DOD254"
+
+
+def test_ancestors_are_heads_and_all_they_follow(target):
+    """The ids that a release requires."""
+    here = target(a1=A, b2=B)
+    assert run.required_ids(here) == ("a1", "b2")
+    assert graph.ancestors(here.tool.read().migrations, ["b2"]) == {"a1", "b2"}
+    assert graph.ancestors(here.tool.read().migrations, []) == frozenset()
+
+
+def test_new_is_alembics_own_and_follows_the_head(target):
+    """The file comes from the project's template."""
+    path = run.new(target(a1=A), "add readers")
+    assert path.startswith("alembic/versions/")
+    assert path.endswith("_add_readers.py")
+    assert "down_revision = 'a1'" in (target().root / path).read_text()
