@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Self
 
 from dodai.core.line import Outcome, http_outcome
-from dodai.core.request import RequestContext, current, format_traceparent
+from dodai.core.request import DEADLINE_HEADER, RequestContext, current, format_deadline, format_traceparent
 from dodai.observability.line_format import error_name
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.calls import record_call
@@ -51,7 +51,7 @@ class _Transport:
         return span_id
 
     def _bound(self, request: Any, context: RequestContext, started: float) -> None:
-        """Cut every timeout of the call to what is left of its own deadline and of the request's."""
+        """Cut every timeout of the call to what is left of its own deadline and of the request's, and say so."""
         bounds = []
         if self._guard.deadline_s is not None:
             bounds.append(self._guard.deadline_s - (perf_counter() - started))
@@ -60,6 +60,8 @@ class _Transport:
         if not bounds:
             return
         left = max(0.001, min(bounds))
+        if self._audience:
+            request.headers[DEADLINE_HEADER] = format_deadline(left)
         given = request.extensions.get("timeout") or {}
         cut = {name: left if given.get(name) is None else min(left, given[name]) for name in _TIMEOUTS}
         request.extensions = {**request.extensions, "timeout": cut}

@@ -1,6 +1,7 @@
 """psycopg connections whose statements are counted in the request's line, with the limits of `[dependency.NAME]`.
 
-`AsyncConnectionPool(url, connection_class=dodai.psycopg.AsyncConnection, kwargs=dodai.psycopg.options("database"))`
+`AsyncConnectionPool(url, connection_class=dodai.psycopg.AsyncConnection, kwargs=dodai.psycopg.options("database"))`,
+and `async with dodai.psycopg.connection(pool) as connection:` wherever one is needed.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Generator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, ClassVar, TypeVar
 
@@ -23,8 +24,19 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.observability.line_format import error_name
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.calls import record_call
+from dodai.runtime.limits import DependencyUnavailableError, Guard
 
-__all__ = ["AsyncConnection", "Connection", "Readiness", "options", "schema_ready", "schema_ready_sync"]
+__all__ = [
+    "AsyncConnection",
+    "Connection",
+    "DependencyUnavailableError",
+    "Readiness",
+    "connection",
+    "connection_sync",
+    "options",
+    "schema_ready",
+    "schema_ready_sync",
+]
 
 _T = TypeVar("_T")
 _STATEMENTS = frozenset(
@@ -63,16 +75,12 @@ class _Watched:
 
     dependency: ClassVar[str] = "database"
 
-    def _left_s(self, context: RequestContext) -> float | None:
-        """How long a statement that begins now may take: the dependency's deadline or the request's, whichever ends
-        first; None for no limit.
-        """
-        bounds = []
-        if (deadline_s := Runtime.current().config.dependency(self.dependency).get("deadline")) is not None:
-            bounds.append(max(deadline_s / 2, deadline_s - _CANCEL_S))
-        if context.deadline is not None:
-            bounds.append(max(0.0, context.deadline - time.monotonic() - _MARGIN_S))
-        return min(bounds) if bounds else None
+    def _begin(self, operation: str) -> Guard:
+        """The limits for a statement the breaker lets through; a rollback always is. `DependencyUnavailableError`."""
+        guard = Runtime.current().guard(self.dependency)
+        if operation:
+            guard.enter(part=True)
+        return guard
 
     def _end(
         self,
@@ -82,6 +90,9 @@ class _Watched:
         error: BaseException | None,
     ) -> None:
         seconds = perf_counter() - started
+        if operation or error is not None:
+            down = _is_down(error) if error is not None else False
+            Runtime.current().guard(self.dependency).leave(failed=down)
         if not operation:
             context.db_ms += seconds * 1000.0
             return
@@ -101,7 +112,8 @@ class _Watched:
 class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
     """A connection whose statements are in the totals of the request that runs them, and end with the first deadline.
 
-    That of `[dependency.NAME]` holds for each statement, that of the request for all of them together.
+    That of `[dependency.NAME]` holds for each statement, that of the request for all of them together. While the
+    breaker of `[dependency.NAME]` is open, a statement is refused with `DependencyUnavailableError`.
     """
 
     async def wait(self, gen: Generator[Any, Any, _T], *args: Any, **kwargs: Any) -> _T:
@@ -109,9 +121,9 @@ class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
         if context is None:
             return await super().wait(gen, *args, **kwargs)
         operation = _operation(gen)
+        left_s = _left_s(self._begin(operation), context)
         started = perf_counter()
         error: BaseException | None = None
-        left_s = self._left_s(context)
         try:
             if left_s is None:
                 return await super().wait(gen, *args, **kwargs)
@@ -133,6 +145,7 @@ class Connection(_Watched, psycopg.Connection[Any]):
         if context is None:
             return super().wait(gen, *args, **kwargs)
         operation = _operation(gen)
+        self._begin(operation)
         started = perf_counter()
         error: BaseException | None = None
         try:
@@ -142,6 +155,72 @@ class Connection(_Watched, psycopg.Connection[Any]):
             raise
         finally:
             self._end(context, started, operation, error)
+
+
+@asynccontextmanager
+async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[Any]:
+    """A connection of the asynchronous `pool`, waited for no longer than `[dependency.NAME]` and the request allow.
+
+    Raises `DependencyUnavailableError` (503 where nobody handles it) at once while the breaker is open, so that a
+    database that is down does not keep every request waiting for the pool; what `pool.connection` raises otherwise.
+    """
+    lending = _Lending(dependency)
+    try:
+        lent = await pool.getconn(lending.timeout_s)
+    except BaseException as error:
+        lending.failed(error)
+        raise
+    try:
+        async with lent:
+            yield lent
+    finally:
+        await pool.putconn(lent)
+
+
+@contextmanager
+def connection_sync(pool: Any, dependency: str = "database") -> Iterator[Any]:
+    """`connection` for threads."""
+    lending = _Lending(dependency)
+    try:
+        lent = pool.getconn(lending.timeout_s)
+    except BaseException as error:
+        lending.failed(error)
+        raise
+    try:
+        with lent:
+            yield lent
+    finally:
+        pool.putconn(lent)
+
+
+class _Lending:
+    """One request to a pool; made when it is let through. That the pool had a connection says nothing yet about the
+    database: the statements on it do.
+    """
+
+    def __init__(self, dependency: str) -> None:
+        self._runtime = Runtime.current()
+        self._guard = self._runtime.guard(dependency)
+        self._guard.enter()
+        self._context = current()
+        self._started = perf_counter()
+        self.timeout_s = _left_s(self._guard, self._context)
+
+    def failed(self, error: BaseException) -> None:
+        """Count a pool that had no connection in time as the database's failure, in breaker and line."""
+        self._guard.leave(failed=_is_down(error))
+        if self._context is not None:
+            record_call(
+                self._runtime,
+                self._context,
+                "sql",
+                dependency=self._guard.dependency,
+                span_id=self._context.next_span_id(),
+                seconds=perf_counter() - self._started,
+                outcome="timeout" if type(error).__name__ == "PoolTimeout" else _outcome(error, self._context),
+                operation="CONNECT",
+                error=error_name(error),
+            )
 
 
 def options(
@@ -234,6 +313,29 @@ def _operation(gen: Generator[Any, Any, Any]) -> str:
     match = _VERB.match(text[:500]) if isinstance(text, bytes) else None
     verb = match.group(1).decode("ascii").upper() if match else ""
     return verb if verb in _VERBS else "OTHER"
+
+
+def _left_s(guard: Guard, context: RequestContext | None) -> float | None:
+    """How long what begins now may take: the dependency's deadline or the request's, whichever ends first."""
+    bounds = []
+    if guard.deadline_s is not None:
+        bounds.append(max(guard.deadline_s / 2, guard.deadline_s - _CANCEL_S))
+    if context is not None and context.deadline is not None:
+        bounds.append(max(0.0, context.deadline - time.monotonic() - _MARGIN_S))
+    return min(bounds) if bounds else None
+
+
+def _is_down(error: BaseException) -> bool | None:
+    """True when the database did not answer, or could not; a statement it timed out or refused itself is an answer.
+
+    None for a statement that was given up, which says nothing about the database.
+    """
+    if not isinstance(error, Exception):
+        return None
+    state = getattr(error, "sqlstate", None)
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | OSError)
+    return state not in _TIMEOUTS and state.startswith(_SERVER_CLASSES)
 
 
 def _outcome(error: BaseException | None, context: RequestContext) -> Outcome:

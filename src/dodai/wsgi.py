@@ -49,6 +49,18 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     return WsgiLayer(inner, app, runtime)
 
 
+_OURS = {
+    "request_id": "HTTP_X_REQUEST_ID",
+    "user": "HTTP_X_USER_ID",
+    "proof": "HTTP_X_IDENTITY_PROOF",
+    "deadline": "HTTP_X_DEADLINE_MS",
+    "traceparent": "HTTP_TRACEPARENT",
+    "tracestate": "HTTP_TRACESTATE",
+    "attempt": "HTTP_X_ATTEMPT",
+}
+"""What a tier of ours sends; it counts with its proof only, because no edge gate stands in front of WSGI."""
+
+
 class WsgiLayer:
     """A WSGI application around another; `app` is what was wrapped."""
 
@@ -59,7 +71,8 @@ class WsgiLayer:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         started = perf_counter()
-        context = self.runtime.open(trusted=False, request_id=_latin(environ.get("HTTP_X_REQUEST_ID")))
+        sent: dict[str, Any] = {name: _latin(environ.get(key)) for name, key in _OURS.items()}
+        context = self.runtime.arrived(**sent)
         seen = {"status": 0}
 
         def noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

@@ -16,6 +16,7 @@ from dodai.core.request import (
     RequestContext,
     format_request_id,
     is_request_id,
+    parse_deadline,
     parse_traceparent,
     time_ms_of,
 )
@@ -70,6 +71,12 @@ def test_request_id_vectors():
         context = RequestContext()
         context.span_id, context.calls = row["span"], row["call"] - 1
         assert context.next_span_id() == row["callSpan"]
+
+
+@pytest.mark.parametrize("row", load("deadline.json"), ids=lambda row: repr(row["value"]))
+def test_deadline_vectors(row: dict[str, Any]):
+    """Digits alone; anything else leaves the request without a deadline of its caller."""
+    assert parse_deadline(row["value"].encode()) == row["leftS"]
 
 
 @pytest.mark.parametrize("row", load("traceparent.json"), ids=lambda row: row["value"][:60])

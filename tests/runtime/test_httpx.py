@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx
 import httpx2
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dodai.asgi
 import dodai.httpx
-from dodai.core.request import RequestContext, bind, unbind
+import dodai.wsgi
+from dodai.core.request import RequestContext, bind, current, unbind
 from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.identity import KeyRing
 from dodai.runtime.limits import DependencyUnavailableError, Guard
 
 Config = Callable[..., RuntimeConfig]
@@ -173,3 +179,72 @@ def test_open_breaker_lets_one_call_through_to_try():
         guard.enter()
     guard.leave(failed=False)
     guard.enter()
+
+
+async def left_asgi(scope: Any, _: Any, send: Any) -> None:
+    """Answers with what is left of the request's deadline, in seconds."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": left()})
+
+
+def left_wsgi(_: Any, start: Any) -> list[bytes]:
+    start("200 OK", [])
+    return [left()]
+
+
+def left() -> bytes:
+    deadline = current().deadline
+    return b"none" if deadline is None else f"{deadline - time.monotonic():.3f}".encode()
+
+
+@asynccontextmanager
+async def both(config: RuntimeConfig) -> AsyncIterator[list[str]]:
+    """The same application under uvicorn and under the WSGI server of the standard library; their addresses."""
+    server = uvicorn.Server(
+        uvicorn.Config(dodai.asgi.wrap(left_asgi, config=config), port=0, log_level="error", lifespan="off")
+    )
+    task = asyncio.create_task(server.serve())
+    quiet = type("Quiet", (WSGIRequestHandler,), {"log_message": lambda *_: None})
+    plain = make_server("127.0.0.1", 0, dodai.wsgi.wrap(left_wsgi, config=config), handler_class=quiet)
+    thread = threading.Thread(target=plain.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield [f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{plain.server_port}/"]
+    finally:
+        server.should_exit = True
+        await task
+        await asyncio.to_thread(plain.shutdown)
+        plain.server_close()
+
+
+async def test_remaining_deadline_travels_to_a_tier_of_ours(config: Config, context: RequestContext):
+    """The next tier has what is left of the shorter one: the request's deadline or the dependency's."""
+    sections = {"dependency": {"identity": {"deadline": 7.0}}}
+    async with both(config("backend")) as urls:
+        for url in urls:
+            async with client(httpx2, config("web", sections=sections), audience="backend") as http:
+                context.deadline = time.monotonic() + 3.0
+                assert 1.0 < float((await http.get(url)).text) <= 3.0
+                context.deadline = None
+                assert 3.0 < float((await http.get(url)).text) <= 7.0
+            async with client(httpx2, config("web"), audience="backend") as http:
+                assert (await http.get(url)).text == "none"
+
+
+async def test_deadline_without_a_proof_of_ours_is_ignored(config: Config, context: RequestContext):
+    """From a client, from a tier with other keys, and towards a foreign service, which gets none."""
+    context.deadline = time.monotonic() + 3.0
+    async with both(config("backend")) as urls:
+        for url in urls:
+            async with httpx2.AsyncClient(trust_env=False) as plain:
+                assert (await plain.get(url, headers={"x-deadline-ms": "1000"})).text == "none"
+            strangers = config("web", identity_keys=KeyRing.parse("k9:YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU"))
+            async with client(httpx2, strangers, audience="backend") as http:
+                assert (await http.get(url)).text == "none"
+    async with serving(200) as (url, server), client(httpx2, config("web")) as http:
+        await http.get(url)
+        assert "x-deadline-ms" not in server.requests[0]

@@ -143,3 +143,83 @@ async def test_outside_a_request_nothing_is_counted(database: str):  # noqa: F81
     """Start-up queries run as with psycopg alone."""
     async with await connect(database) as connection:
         assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+
+
+LIMITS = {"dependency": {"database": {"deadline": 0.4, "breaker_failures": 2, "breaker_reset": 0.3}}}
+
+
+async def test_database_that_is_down_is_refused_at_once_and_served_again_when_it_is_back(
+    config: Config,
+    context: RequestContext,
+    database: str,  # noqa: F811
+):
+    """Two requests wait for the pool, the next ones do not; the first after the pause that succeeds lets all through."""
+    Runtime._current = Runtime(config("backend", sections=LIMITS))
+    address = psycopg.conninfo.conninfo_to_dict(database)
+    proxy = FaultProxy("database")
+    await proxy.listen()
+    host, port = str(address["host"]), int(address["port"])
+    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+    through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
+    pool = AsyncConnectionPool(
+        through,
+        connection_class=dodai.psycopg.AsyncConnection,
+        kwargs={"connect_timeout": 1},
+        min_size=1,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+
+    async def ask() -> str:
+        try:
+            async with dodai.psycopg.connection(pool) as connection:
+                return str((await (await connection.execute("SELECT 1")).fetchone())[0])
+        except (dodai.psycopg.DependencyUnavailableError, psycopg.OperationalError, TimeoutError) as error:
+            return type(error).__name__
+
+    try:
+        async with pool:
+            assert await ask() == "1"
+            await proxy.stand(Fault(mode="refuse"))
+            answers = [await ask() for _ in range(3)]
+            assert answers[-1] == "DependencyUnavailableError"
+            assert "1" not in answers
+            began = time.perf_counter()
+            assert {await ask() for _ in range(20)} == {"DependencyUnavailableError"}
+            assert time.perf_counter() - began < LIMITS["dependency"]["database"]["deadline"]
+            assert context.failed_dependency == "database"
+            await proxy.stand(Fault())
+            async with asyncio.timeout(10):
+                while await ask() != "1":  # noqa: ASYNC110 - the condition is an answer of the database
+                    await asyncio.sleep(0.02)
+            assert {await ask() for _ in range(5)} == {"1"}
+    finally:
+        await proxy.close()
+
+
+async def test_answers_of_the_database_never_open_its_breaker(
+    config: Config,
+    context: RequestContext,
+    database: str,  # noqa: F811
+):
+    """Errors in SQL, constraints and its own statement timeout come from a database that is alive."""
+    Runtime._current = Runtime(config("backend", sections=LIMITS))
+    async with await connect(database, options="-c statement_timeout=20") as connection:
+        for _ in range(3):
+            with pytest.raises(psycopg.errors.SyntaxError):
+                await connection.execute("SELECT FROM WHERE")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                await connection.execute("SELECT pg_sleep(10)")
+        assert (await (await connection.execute("SELECT 1")).fetchone()) == (1,)
+
+
+def test_breaker_refuses_statements_of_threads_too(config: Config, context: RequestContext, database: str):  # noqa: F811
+    """After two connections whose server died under them, a third is not even tried."""
+    Runtime._current = Runtime(config("backend", sections=LIMITS))
+    for _ in range(2):
+        connection = dodai.psycopg.Connection.connect(database, autocommit=True)
+        with connection, pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    connection = dodai.psycopg.Connection.connect(database, autocommit=True)
+    with connection, pytest.raises(dodai.psycopg.DependencyUnavailableError):
+        connection.execute("SELECT 1")

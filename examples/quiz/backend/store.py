@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+import dodai.psycopg
 from backend.rules import Draft
 
 Row = dict[str, Any]
@@ -128,7 +129,7 @@ class Store:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection[Row]]:
-        async with self._pool.connection() as connection:
+        async with dodai.psycopg.connection(self._pool) as connection:
             yield connection
 
 

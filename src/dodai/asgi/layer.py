@@ -17,17 +17,17 @@ from dodai.asgi.route import router_of
 from dodai.asgi.types import App, Message, Receive, Scope, Send, Served
 from dodai.core.errors import DodaiError
 from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
-from dodai.core.request import RequestContext, bind, unbind
+from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind
 from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import protect
 from dodai.csrf.policy import CsrfPolicy
 from dodai.runtime import Runtime
-from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
+from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
-_IDENTITY = frozenset({_PROOF, _USER})
-_OURS = _IDENTITY | {b"x-request-id", b"traceparent", b"tracestate", b"x-attempt"}
+_DEADLINE = DEADLINE_HEADER.encode()
+_OURS = frozenset({_PROOF, _USER, b"x-request-id", b"traceparent", b"tracestate", b"x-attempt"})
 _RAY = re.compile(rb"[0-9A-Za-z-]{1,64}\Z")
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 64
@@ -162,26 +162,18 @@ class Layer:
         return context
 
     def _open_named(self, headers: dict[bytes, bytes], trusted: bool) -> RequestContext:
-        """The context of a request that brings an id, a trace or a user: believed from the edge or with a proof."""
+        """The context of a request that brings an id, a trace or a user."""
         get = headers.get
-        request_id = get(b"x-request-id")
-        user, proved = "", False
-        if not _IDENTITY.isdisjoint(headers):
-            claimed, proof = get(_USER), get(_PROOF)
-            user = decode_user(claimed.decode("latin-1")) if claimed is not None else ""
-            proved = proof is not None and self.runtime.proved(proof.decode("latin-1"), request_id, user)
-        context = self.runtime.open(
-            trusted=trusted or proved,
-            request_id=request_id,
+        return self.runtime.arrived(
+            trusted=trusted,
+            request_id=get(b"x-request-id"),
+            user=get(_USER),
+            proof=get(_PROOF),
+            deadline=get(_DEADLINE),
             traceparent=get(b"traceparent"),
             tracestate=get(b"tracestate"),
             attempt=get(b"x-attempt"),
         )
-        if user and proved:
-            context.user_id = user
-        elif user:
-            context.user_claimed = user
-        return context
 
     def _network(self, address: bytes | str) -> str:
         """The client's network, from what was forwarded or the server's peer; remembered, because addresses repeat."""

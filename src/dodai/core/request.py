@@ -8,10 +8,12 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 REQUEST_ID_HEADER = "x-request-id"
+DEADLINE_HEADER = "x-deadline-ms"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._:-]{8,64}\Z")
 _MINTED_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}\Z")
 _HEX_ID = re.compile(r"[0-9a-f]{32}\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
+_DEADLINE = re.compile(rb"[0-9]{1,9}\Z")
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 _NO_DIGITS = "0" * 12
@@ -167,6 +169,19 @@ def parse_traceparent(value: bytes) -> tuple[str, str, str] | None:
         return None
     trace, span = text[3:35], text[36:52]
     return None if trace == _NO_TRACE or span == _NO_SPAN else (trace, span, text[53:55])
+
+
+def parse_deadline(value: bytes) -> float | None:
+    """Seconds that an `x-deadline-ms` leaves: one to nine digits, milliseconds from when it was sent; None otherwise.
+
+    A duration, as in gRPC's `grpc-timeout`: it needs no clock that two machines agree about.
+    """
+    return int(value) / 1000.0 if _DEADLINE.match(value) else None
+
+
+def format_deadline(left_s: float) -> str:
+    """An `x-deadline-ms`, never below zero."""
+    return str(min(max(int(left_s * 1000.0), 0), 999_999_999))
 
 
 def format_traceparent(trace_id: str, span_id: str, flags: str = "01") -> str:

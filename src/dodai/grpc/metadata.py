@@ -9,7 +9,7 @@ from typing import Any
 from dodai.core.line import UNMATCHED
 from dodai.core.request import RequestContext
 from dodai.runtime import Runtime
-from dodai.runtime.identity import PROOF_HEADER, USER_HEADER, decode_user
+from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
 
 Pairs = list[tuple[str, Any]]
 _OURS = frozenset({"traceparent", "tracestate", "x-request-id", "x-attempt", USER_HEADER, PROOF_HEADER})
@@ -40,22 +40,15 @@ def incoming(runtime: Runtime, metadata: Iterable[tuple[str, Any]] | None, remai
 
 def _named(runtime: Runtime, found: dict[str, Any]) -> RequestContext:
     """The context of an RPC that brings an id, a trace or a user."""
-    claimed, proof = found.get(USER_HEADER), found.get(PROOF_HEADER)
-    user = decode_user(claimed) if claimed is not None else ""
-    request_id = _bytes(found.get("x-request-id"))
-    proved = proof is not None and runtime.proved(proof, request_id, user)
-    context = runtime.open(
-        trusted=proved,
-        request_id=request_id,
-        traceparent=_bytes(found.get("traceparent")),
-        tracestate=_bytes(found.get("tracestate")),
-        attempt=_bytes(found.get("x-attempt")),
+    get = found.get
+    return runtime.arrived(
+        request_id=_bytes(get("x-request-id")),
+        user=_bytes(get(USER_HEADER)),
+        proof=_bytes(get(PROOF_HEADER)),
+        traceparent=_bytes(get("traceparent")),
+        tracestate=_bytes(get("tracestate")),
+        attempt=_bytes(get("x-attempt")),
     )
-    if user and proved:
-        context.user_id = user
-    elif user:
-        context.user_claimed = user
-    return context
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -41,6 +41,7 @@ class Guard:
     _failures: int = 0
     _probe_at: float = 0.0
     _retries: float = 1.0
+    _probing: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -54,8 +55,12 @@ class Guard:
             breaker_reset_s=float(section.get("breaker_reset", 2.0)),
         )
 
-    def enter(self, attempt: int = 1) -> None:
-        """Begin a call, or another attempt of one; raises `DependencyUnavailableError` while the breaker is open."""
+    def enter(self, attempt: int = 1, *, part: bool = False) -> None:
+        """Begin a call, or another attempt of one; raises `DependencyUnavailableError` while the breaker is open.
+
+        `part` is a step that may belong to a call let through to try, as a statement does on a connection from a pool:
+        it goes on while that one is under way.
+        """
         if not self.breaker_failures and self.retry_budget <= 0.0:
             return
         with self._lock:
@@ -64,20 +69,26 @@ class Guard:
             if not self.breaker_failures or self._failures < self.breaker_failures:
                 return
             now = self.clock()
+            if part and self._probing:
+                return
             if now < self._probe_at:
                 raise DependencyUnavailableError(self.dependency)
             self._probe_at = now + self.breaker_reset_s
+            self._probing = True
 
     def leave(self, *, failed: bool | None) -> None:
         """End a call that `enter` let through; None when it was given up, which says nothing about the dependency."""
-        if failed is None or not self.breaker_failures:
+        if not self.breaker_failures:
             return
         with self._lock:
+            self._probing = False
+            if failed is None:
+                return
             if not failed:
                 self._failures = 0
                 return
             self._failures += 1
-            if self._failures == self.breaker_failures:
+            if self._failures >= self.breaker_failures:
                 self._probe_at = self.clock() + self.breaker_reset_s
 
     def may_retry(self) -> bool:

@@ -20,6 +20,7 @@ from dodai.core.request import (
     drawn_ids,
     is_request_id,
     is_trace_id,
+    parse_deadline,
     parse_traceparent,
 )
 from dodai.observability.codes import RUNTIME_SETTINGS
@@ -29,6 +30,7 @@ from dodai.runtime import identity
 from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.limits import Guard
 from dodai.runtime.stdout_copy import StdoutCopy
+from dodai.runtime.told import SELDOM_TOLD, describe
 
 _MAX_ATTEMPT = 99
 _FLUSH_S = 0.5
@@ -126,6 +128,39 @@ class Runtime:
             context.attempt = max(1, min(int(attempt), _MAX_ATTEMPT))
         return context
 
+    def arrived(
+        self,
+        *,
+        trusted: bool = False,
+        request_id: bytes | None = None,
+        user: bytes | None = None,
+        proof: bytes | None = None,
+        deadline: bytes | None = None,
+        traceparent: bytes | None = None,
+        tracestate: bytes | None = None,
+        attempt: bytes | None = None,
+    ) -> RequestContext:
+        """The context of a request with these headers, believed when `trusted` (by the edge) or proved.
+
+        The user and the deadline count only with a proof, made by a tier of ours: an edge passes on what it is sent.
+        """
+        name = identity.decode_user(user.decode("latin-1")) if user is not None else ""
+        proved = proof is not None and self.proved(proof.decode("latin-1"), request_id, name)
+        context = self.open(
+            trusted=trusted or proved,
+            request_id=request_id,
+            traceparent=traceparent,
+            tracestate=tracestate,
+            attempt=attempt,
+        )
+        if name and proved:
+            context.user_id = name
+        elif name:
+            context.user_claimed = name
+        if proved and deadline is not None and (left_s := parse_deadline(deadline)) is not None:
+            context.deadline = time.monotonic() + left_s
+        return context
+
     def fresh(self, request_id: str | None = None, trace_id: str | None = None) -> RequestContext:
         """The context of a request with these ids; a missing one is minted, and so is its span."""
         context = RequestContext()
@@ -181,6 +216,9 @@ class Runtime:
 
     def guard(self, dependency: str) -> Guard:
         """The limits of `[dependency.NAME]`, one object for the whole process."""
+        known = self.guards.get(dependency)
+        if known is not None:
+            return known
         return self.guards.setdefault(dependency, Guard.of(dependency, self.config.dependency(dependency)))
 
     # -- lines
@@ -197,7 +235,7 @@ class Runtime:
         line["status"] = status
         line["outcome"] = outcome
         line["latencyMs"] = round(latency_s * 1000.0, 3)
-        self._describe(line, context)
+        describe(line, context, self.shown_user)
         return line
 
     def write_served(self, context: RequestContext, shape: Shape, latency_s: float, fields: dict[str, Any]) -> None:
@@ -206,10 +244,10 @@ class Runtime:
         `fields` are what only this request has; what the context knows is added to them. The same line as `line`
         builds, in less time: what all requests of one `shape` have in common is formatted once.
         """
-        if not _SELDOM_TOLD.isdisjoint(vars(context)):
+        if not SELDOM_TOLD.isdisjoint(vars(context)):
             if context.sub_lines:
                 self._write_sub_lines(context)
-            self._describe(fields, context)
+            describe(fields, context, self.shown_user)
         else:
             if context.client_network is not None:
                 fields["clientIp"] = context.client_network
@@ -236,17 +274,6 @@ class Runtime:
             self._heads.clear()
         head = self._heads[shape] = head_of(self._templates[shape[0]] | _constant(shape))
         return head
-
-    def _describe(self, line: dict[str, Any], context: RequestContext) -> None:
-        """Add what the context knows beyond its ids: it holds only what was set, so most of the table is not asked."""
-        for name, value in vars(context).items():
-            told = _TOLD.get(name)
-            if told is None or value is None:
-                continue
-            if told.__class__ is str:
-                line[told] = value
-            else:
-                told(self, line, value)
 
     def write_request(self, line: dict[str, Any], context: RequestContext) -> None:
         """Write the line of a request, and before it the lines of its slow, failed or sampled calls."""
@@ -344,49 +371,6 @@ def _constant(shape: Shape) -> dict[str, Any]:
     _, outcome, status, place, method = shape
     fields = {"status": status, "outcome": outcome}
     return fields | ({"method": method, "route": place} if method else {"rpc": place})
-
-
-def _tell_refusal(_: Runtime, line: dict[str, Any], refusal: Any) -> None:
-    line["code"] = refusal.code.id
-    if refusal.reason:
-        line["reason"] = refusal.reason
-
-
-def _tell_attempt(_: Runtime, line: dict[str, Any], attempt: int) -> None:
-    if attempt > 1:
-        line["attempt"] = attempt
-
-
-def _tell_user(name: str) -> Callable[[Runtime, dict[str, Any], str], None]:
-    return lambda runtime, line, user_id: line.__setitem__(name, runtime.shown_user(user_id))
-
-
-def _tell_ms(name: str) -> Callable[[Runtime, dict[str, Any], float], None]:
-    return lambda _, line, milliseconds: line.__setitem__(name, round(milliseconds, 3))
-
-
-_TOLD: dict[str, Any] = {
-    "parent_span_id": "parentSpanId",
-    "client_network": "clientIp",
-    "client_request_id": "clientRequestId",
-    "attempt": _tell_attempt,
-    "user_id": _tell_user("userId"),
-    "user_claimed": _tell_user("userClaimed"),
-    "db_count": "dbCount",
-    "db_ms": _tell_ms("dbMs"),
-    "rpc_count": "rpcCount",
-    "rpc_ms": _tell_ms("rpcMs"),
-    "http_count": "httpCount",
-    "http_ms": _tell_ms("httpMs"),
-    "failed_dependency": "dependency",
-    "refusal": _tell_refusal,
-    "error": "error",
-    "stack": "stack",
-    "extra": lambda _, line, extra: line.update(extra),
-}
-"""What a request's line says of its context, by attribute: the name of the field, or what adds its fields."""
-_SELDOM_TOLD = frozenset(_TOLD) - {"parent_span_id", "client_network"} | {"sub_lines"}
-"""Without one of these the two others are all that the line has to say."""
 
 
 def _call_if_alive(alive: weakref.ref[Runtime], action: Callable[[Runtime], None]) -> None:

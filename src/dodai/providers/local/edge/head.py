@@ -22,7 +22,7 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, and what its predecessors listed."""
 TRUSTED = (
-    frozenset({b"x-request-id", b"traceparent", b"tracestate", b"baggage", b"x-attempt", b"cf-ray"})
+    frozenset({b"x-request-id", b"traceparent", b"tracestate", b"baggage", b"x-attempt", b"x-deadline-ms", b"cf-ray"})
     | {b"forwarded", b"x-forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"client-ip"}
     | {b"cf-connecting-ip", b"true-client-ip", b"fastly-client-ip", b"x-host", b"x-http-host-override"}
     | {b"x-original-url", b"x-original-host", b"x-rewrite-url"}
