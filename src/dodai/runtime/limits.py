@@ -88,7 +88,7 @@ class Guard:
                 self._failures = 0
                 return
             self._failures += 1
-            if self._failures >= self.breaker_failures:
+            if self._failures == self.breaker_failures:
                 self._probe_at = self.clock() + self.breaker_reset_s
 
     def may_retry(self) -> bool:
