@@ -60,7 +60,7 @@ class Place:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("DODAI_", "DATABASE_URL"))}
         return clean | ENVIRONMENT
 
-    def run(self, *words: str) -> None:
+    def run(self, *words: str, timeout_s: float = 60) -> None:
         """A command that an operator types; whatever it says is looked through later."""
         answer = subprocess.run(
             [sys.executable, "-m", "dodai", *words],
@@ -68,7 +68,7 @@ class Place:
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60,
+            timeout=timeout_s,
             check=False,
         )
         assert answer.returncode in (0, 1), answer.stderr.decode()
@@ -80,23 +80,34 @@ class Place:
             parts = path.relative_to(self.folder).parts
             if path.is_file() and not MEANT_TO_HOLD_THEM & set(parts):
                 yield str(path.relative_to(self.folder)), path.read_bytes()
-        yield "screen of up", self.screen.read_bytes()
+        if self.screen.exists():
+            yield "screen of up", self.screen.read_bytes()
         for number, said in enumerate(self.said):
             yield f"screen {number}", said
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def copied(tmp_path: Path) -> Path:
+    """The quiz in a folder of its own."""
     folder = tmp_path / "quiz"
     shutil.copytree(QUIZ, folder, ignore=shutil.ignore_patterns(".dodai", "__pycache__"))
+    return folder
+
+
+def commit(folder: Path) -> None:
     for words in (("init", "-q"), ("add", "-A"), ("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x")):
         subprocess.run(["git", *words], cwd=folder, check=True)
-    found = Place(folder)
+
+
+@pytest.fixture
+def place(copied: Path) -> Iterator[Place]:
+    commit(copied)
+    found = Place(copied)
     log = found.screen
     with log.open("wb") as output:
         up = subprocess.Popen(
             [sys.executable, "-m", "dodai", "up"],
-            cwd=folder,
+            cwd=copied,
             env=found.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -182,3 +193,108 @@ def test_no_canary_is_left_in_anything_but_the_database(place: Place):
     assert b'"path":"[email]"' in lines  # redacted, not left out because nobody came by
     assert any("/logs/" in name for name in left)
     assert any("journal" in name for name in left)
+
+
+IN_EVERY_FORM = (
+    f'<input type="hidden" name="note" value="{TEXT}"><input type="hidden" name="login_hint" value="{MAIL}">'
+)
+IN_EVERY_PAGE = f'<i hidden data-mail="{MAIL}" data-token="{TOKEN}"></i>'
+TRACKING = f"""
+class Tracking:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def tracked(message):
+            if message["type"] == "http.response.start":
+                cookie = (b"set-cookie", b"tracking={COOKIE}; Path=/")
+                message = {{**message, "headers": [*message["headers"], cookie]}}
+            await send(message)
+
+        await self.app(scope, receive, tracked)
+
+
+def build("""
+JOURNEY = """
+[[journey]]
+name = "watched"
+title = "Put personal data in every place where people put things"
+title_ja = "人が個人情報を入れうる場所すべてに入れる"
+user = "hanako"
+
+[[journey.step]]
+name = "home"
+path = "/"
+save = { mail = 'data-mail="([^"]+)"', token = 'data-token="([^"]+)"' }
+
+[[journey.step]]
+name = "query"
+path = "/?email={mail}&token={token}"
+
+[[journey.step]]
+name = "path"
+path = "/people/{mail}/{token}"
+status = 404
+
+[[journey.step]]
+name = "home-again"
+path = "/"
+
+[[journey.step]]
+name = "sign-in"
+method = "POST"
+path = "/sign-in"
+effect = "write"
+status = 302
+save = { there = "(http.+)" }
+
+[[journey.step]]
+name = "provider"
+path = "{there}"
+status = 302
+save = { back = "(http.+)" }
+
+[[journey.step]]
+name = "signed-in"
+path = "{back}"
+status = 303
+
+[[journey.step]]
+name = "my-page"
+path = "/me"
+contains = 'action="/sign-out"'
+"""
+
+
+def plant(folder: Path) -> None:
+    """Make every page of the quiz put canaries in forms, cookies, paths and queries, and a journey follow them.
+
+    They stand in templates and code, not in the manifest: that is journalled word by word, as it must be.
+    """
+    for template in (folder / "web" / "templates").glob("*.html"):
+        text = re.sub(r"(<form\b[^>]*>)", lambda form: form[1] + IN_EVERY_FORM, template.read_text("utf-8"))
+        template.write_text(text.replace("</body>", IN_EVERY_PAGE + "</body>"), "utf-8")
+    app = folder / "web" / "app.py"
+    text = app.read_text("utf-8").replace("def build(", TRACKING.lstrip(), 1)
+    app.write_text(text.replace("Middleware(Known),", "Middleware(Known), Middleware(Tracking),"), "utf-8")
+    manifest = folder / "dodai.toml"
+    manifest.write_text(manifest.read_text("utf-8") + JOURNEY, "utf-8")
+
+
+def test_no_canary_is_left_by_a_rehearsal(copied: Path):
+    """Report, lines, logs, journal and both screens; `DODAI_TEST_CANARY_REHEARSAL=--all` does it for every drill."""
+    plant(copied)
+    commit(copied)
+    place = Place(copied)
+    words = os.environ.get("DODAI_TEST_CANARY_REHEARSAL", "").split()
+    place.run("rehearse", *words, timeout_s=1200)
+    left = dict(place.left())
+    report = json.loads((copied / ".dodai/rehearsals/latest/report.json").read_text())
+    assert report["outcome"] == "ok", place.said[0].decode()[-3000:]
+    assert [name for name, data in left.items() if CANARY.encode() in data.lower()] == []
+    lines = b"".join(data for name, data in left.items() if "/lines/" in name)
+    assert b'"path":"[email]"' in lines  # somebody went there, and it was redacted
+    assert b'"userId":' in lines
+    assert any("/logs/" in name for name in left)
+    assert any("journal" in name for name in left)
+    assert any(name.endswith("report.md") for name in left)
