@@ -68,7 +68,8 @@ def test_line_without_a_required_field_is_found(field: str):
 def test_missing_doubled_and_orphaned_lines_are_found():
     """A tier that said nothing, one that said it twice, one that nobody called."""
     edge, web, backend = request()
-    assert problems([edge, web]) == set()  # no line of the backend at all: a service that writes none
+    assert problems([edge, web]) == {"tier"}  # also when the service behind it never writes one
+    assert problems([edge, {**web, "rpcCount": 0}]) == set()
     assert problems([edge, web, *(line("backend", "rpc", requestId="f" * 32),)]) == {"tier"}
     assert problems([edge, backend]) == {"tier", "orphan"}
     assert problems([edge, web, dict(web), backend]) >= {"tier", "duplicate"}

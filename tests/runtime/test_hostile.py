@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -76,13 +79,23 @@ async def test_any_headers_and_paths_are_served_with_one_sound_line(
 async def test_a_hundred_thousand_paths_are_one_route(config: Config, tmp_path: Path):
     """No state grows with what scanners ask for."""
     wrapped = dodai.asgi.wrap(app, config=config(policy=ObservabilityPolicy(stdout=False, sample=0.0)))
-    for index in range(20_000):
+    for index in range(100_000):
         await ask(wrapped, f"/{index}", [(b"x-forwarded-for", b"203.0.%d.%d" % (index % 250, index % 99))])
     routes = set()
     for path in (tmp_path / "state" / "lines").glob("*.jsonl"):
         routes |= {json.loads(raw)["route"] for raw in path.read_bytes().splitlines()}
     assert routes == {"<unmatched>"}
     assert len(wrapped._networks) <= 1024
+    assert len(wrapped.runtime._heads) == 1
+
+
+def test_shapes_of_lines_are_forgotten_before_they_fill_the_memory(config: Config, lines: Lines):
+    """An application whose routes are made at run time costs no more than a few thousand templates."""
+    runtime = Runtime(config())
+    for index in range(5000):
+        runtime.write_served(runtime.fresh(), ("http", "ok", 200, f"/{index}", "GET"), 0.001, {})
+    assert len(runtime._heads) <= 4096
+    assert len(lines()) == 5000
 
 
 def test_blocked_stdout_never_blocks_and_counts(tmp_path: Path):
@@ -190,3 +203,63 @@ def test_hashed_user_ids_need_keys(config: Config):
         Runtime(replace(config(policy=hashed), identity_keys=type(config().identity_keys)()))
     runtime = Runtime(config(policy=hashed))
     assert runtime.shown_user("u-1") == Runtime(config("backend", policy=hashed)).shown_user("u-1") != "u-1"
+
+
+_SERVING = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import uvicorn
+import dodai.asgi
+
+async def app(scope, receive, send):
+    if scope["path"] == "/full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, -1))
+    elif scope["path"] == "/room":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+uvicorn.run(dodai.asgi.wrap(app), port=int(sys.argv[1]), log_level="error", lifespan="off")
+"""
+
+
+def test_server_keeps_serving_with_a_full_disk_and_a_blocked_stdout_and_is_killed(tmp_path: Path, lines: Lines):
+    """A real process: every request is answered, what could not be written is counted, no line is torn by SIGKILL."""
+    reader, writer = os.pipe()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DODAI_")},
+        "DODAI_STATE": str(tmp_path / "state"),
+        "DODAI_SERVICE": "web",
+        "DODAI_CSRF_KEYS": "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY",
+    }
+    (tmp_path / "dodai.toml").write_text('[project]\nname = "small"\n[observability]\nstdout = true\n')
+    environment["DODAI_MANIFEST"] = str(tmp_path / "dodai.toml")
+    argv = [sys.executable, "-c", _SERVING, str(port)]
+    process = subprocess.Popen(argv, env=environment, stdout=writer)
+    os.close(writer)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx2.HTTPTransport(retries=8)) as client:
+            asked = [client.get(path).status_code for path in ["/", "/full", *["/"] * 400, "/room", *["/"] * 400]]
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+    assert set(asked) == {200}
+    whole, torn = [], 0
+    for path in (tmp_path / "state" / "lines").glob("*.jsonl"):
+        for raw in path.read_bytes().splitlines():
+            try:
+                whole.append(json.loads(raw))
+            except ValueError:
+                torn += 1
+    served = [line for line in whole if line["type"] == "http"]
+    lost = sum(line["count"] for line in whole if line.get("name") == "lines_dropped")
+    assert torn <= 1  # the one the disk had no room for
+    assert len(served) >= 401
+    assert lost > 0
+    assert len(served) + lost <= len(asked) + 1

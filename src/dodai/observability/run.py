@@ -127,7 +127,7 @@ def judge(lines: list[dict[str, Any]], public: str, needs: tuple[str, ...]) -> t
                 cut.append(request_id)
             elif tiers[public] != 1:
                 problems.append(f"tier: `{request_id}` has {tiers[public]} lines of `{public}`, expected 1")
-        if needs and set(needs) <= set(served):
+        if needs:
             problems += _rpc_problems(request_id, found, public, needs)
         signed_in += any(line.get("userId") for line in found)
         problems += _user_problems(request_id, found, public)
