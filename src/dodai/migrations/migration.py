@@ -15,10 +15,11 @@ Direction = Literal["up", "down"]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One thing to send to the server. `line` counts from 1 in the file."""
+    """One thing to send to the server. `line` counts from 1 in the file; `data` are the lines of a COPY."""
 
     sql: str
     line: int
+    data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from dodai.migrations.migration import Direction, Folder, Migration
+from dodai.migrations.migration import Direction, Folder, Migration, Statement
 from dodai.migrations.policy import MigrationsPolicy
 
 
 class Cursor(Protocol):
     @property
     def rowcount(self) -> int: ...
+    def copy(self, statement: str) -> AbstractContextManager[Any]: ...
     def fetchone(self) -> Any: ...
     def fetchall(self) -> list[Any]: ...
 
@@ -50,10 +52,13 @@ class Connection(Protocol):
     @property
     def info(self) -> ConnectionInfo: ...
     def execute(self, query: str, params: Sequence[Any] | None = None, *, prepare: bool | None = None) -> Cursor: ...
+    def cursor(self) -> Cursor: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
 
 
+COPY_PIECE = 1 << 16
+"""Characters of COPY data that are handed over at once."""
 Connect = Callable[[], Connection]
 """Opens a new connection to the same database; errors are coded."""
 
@@ -191,6 +196,16 @@ def url_of(conn: Connection) -> str:
     return f"postgresql://{login}@{info.host}:{info.port}/{quote(info.dbname, safe='')}{tail}"
 
 
+def send(conn: Connection, statement: Statement) -> None:
+    """Run one statement; the data of a `COPY FROM stdin` follow it, in pieces as the server takes them."""
+    if statement.data is None:
+        conn.execute(statement.sql)
+        return
+    with conn.cursor().copy(statement.sql) as copy:
+        for start in range(0, len(statement.data), COPY_PIECE):
+            copy.write(statement.data[start : start + COPY_PIECE])
+
+
 def is_gone(conn: Connection) -> bool:
     """Asked anew each time: a connection can be lost between two lines."""
     return conn.closed
@@ -204,6 +219,22 @@ def sqlstate(error: BaseException) -> str:
 def is_database_error(error: BaseException) -> bool:
     """True for errors of a database driver, recognised by their `sqlstate` attribute."""
     return hasattr(error, "sqlstate")
+
+
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)")
+
+
+def error_line(error: BaseException, statement: Statement, opening: int = 0) -> int:
+    """The line of the file that the server points to, of its data for a COPY; else the statement's first.
+
+    `opening` is how many characters were sent before the statement, which the server counts in its positions.
+    """
+    diag = getattr(error, "diag", None)
+    if statement.data is not None and (found := _COPY_LINE.match(getattr(diag, "context", None) or "")):
+        return statement.line + statement.sql.count("\n") + int(found[1])
+    position = getattr(diag, "statement_position", None)
+    offset = max(int(position) - 1 - opening, 0) if position else 0
+    return statement.line + statement.sql.count("\n", 0, offset)
 
 
 def server_message(error: BaseException) -> str:

@@ -46,12 +46,14 @@ class Token:
 class Span:
     """One statement: `text` from its first to its last token (with the semicolon), `line` counts from 1.
 
-    `complete` is False when a quote, comment, parenthesis or body is still open, or the semicolon is missing.
+    `complete` is False when a quote, comment, parenthesis or body is still open, or the semicolon is missing. `end` is
+    where the text goes on behind it.
     """
 
     text: str
     line: int
     complete: bool
+    end: int = 0
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -101,7 +103,11 @@ def _block_end(text: str, start: int) -> int:
 
 def statements(text: str) -> list[Span]:
     """The statements of `text`; a last one without a semicolon is there too, with `complete` False."""
-    spans: list[Span] = []
+    return list(each_statement(text))
+
+
+def each_statement(text: str) -> Iterator[Span]:
+    """The same one after the other: nothing is read of what stands behind the last one that was taken."""
     current: list[Token] = []
     nesting = _Nesting()
     for token in tokens(text):
@@ -110,11 +116,10 @@ def statements(text: str) -> list[Span]:
         current.append(token)
         nesting.see(token)
         if token.kind == "semicolon" and nesting.outermost:
-            spans.append(_span(text, current, complete=True))
+            yield _span(text, current, complete=True)
             current, nesting = [], _Nesting()
     if current:
-        spans.append(_span(text, current, complete=False))
-    return spans
+        yield _span(text, current, complete=False)
 
 
 class _Nesting:
@@ -144,7 +149,7 @@ class _Nesting:
 def _span(text: str, found: list[Token], *, complete: bool) -> Span:
     start, end = found[0].start, found[-1].end
     open_end = found[-1].kind == "open"
-    return Span(text[start:end], text.count("\n", 0, start) + 1, complete and not open_end)
+    return Span(text[start:end], text.count("\n", 0, start) + 1, complete and not open_end, end)
 
 
 def words(text: str, limit: int = 12) -> tuple[str, ...]:

@@ -16,18 +16,13 @@ from dodai.migrations.apply.watch import BlockerWatch
 from dodai.migrations.ledger import Event, Ledger, Progress, log_sql, progress, record_sql
 from dodai.migrations.migration import Direction, Migration, Statement
 from dodai.migrations.policy import MigrationsPolicy, retry_wait_s
-from dodai.migrations.ports import Connection, is_database_error, sqlstate
+from dodai.migrations.ports import Connection, is_database_error, send, sqlstate
 
 IN_TRANSACTION = 2
 FAILED_TRANSACTION = 3
 _CLEAN = "RESET ALL; RESET ROLE;"
 """Sent behind each file, not before the next one: settings such as `standard_conforming_strings` say how the whole of
 a message is read, so they must be gone before the message that holds the next statement arrives."""
-
-
-def send(conn: Connection, statement: Statement) -> None:
-    """Run one statement; a rehearsal measures around it."""
-    conn.execute(statement.sql)
 
 
 class StoppedError(Exception):
@@ -100,10 +95,11 @@ class Runner:
     def _whole(self, migration: Migration, started: float) -> None:
         self.index, self.statement_ms = 0, []
         opening = f"BEGIN; {self._limits('SET LOCAL')} {self._fence()}"
-        if self.send is not send:
+        statements = migration.statements(self.direction)
+        if self.send is not send or (statements and statements[0].data is not None):
             self.conn.execute(opening)
             opening = ""
-        for index, statement in enumerate(migration.statements(self.direction)):
+        for index, statement in enumerate(statements):
             self.index = index
             began = time.perf_counter()
             self._first(opening, statement) if opening else self.send(self.conn, statement)
@@ -111,7 +107,7 @@ class Runner:
             self.statement_ms.append((time.perf_counter() - began) * 1000)
             if self.conn.info.transaction_status != IN_TRANSACTION:
                 raise transaction_ended(migration, statement)
-        self.index = len(migration.statements(self.direction))
+        self.index = len(statements)
         self.conn.execute(opening + self._recorded(migration, started) + "COMMIT;" + _CLEAN)
 
     def _first(self, opening: str, statement: Statement) -> None:
@@ -302,7 +298,8 @@ class Runner:
 
 
 def statement_checksum(statement: Statement) -> str:
-    return hashlib.sha256(" ".join(statement.sql.split()).encode()).hexdigest()
+    text = " ".join(statement.sql.split())
+    return hashlib.sha256((text if statement.data is None else f"{text}\0{statement.data}").encode()).hexdigest()
 
 
 def _unchanged(migration: Migration, statements: tuple[Statement, ...], before: Progress) -> None:

@@ -11,7 +11,7 @@ from dodai.migrations.apply.applied import Ran
 from dodai.migrations.apply.watch import Blocker
 from dodai.migrations.fence import FENCED, lock_lost
 from dodai.migrations.migration import Direction, Migration, Statement
-from dodai.migrations.ports import server_message, sqlstate
+from dodai.migrations.ports import error_line, server_message, sqlstate
 
 LOCK_STATES = ("55P03", "40P01")
 """lock_not_available and deadlock_detected: the file did nothing wrong and may try again."""
@@ -73,9 +73,7 @@ class Failed:
         """The line of the file that the server's error position points to, else the statement's first."""
         if self.statement is None:
             return 0
-        position = getattr(getattr(self.error, "diag", None), "statement_position", None)
-        offset = max(int(position) - 1 - self.opening, 0) if position else 0
-        return self.statement.line + self.statement.sql.count("\n", 0, offset)
+        return error_line(self.error, self.statement, self.opening)
 
     @property
     def said(self) -> str:

@@ -156,8 +156,8 @@ IRREVERSIBLE = Code(
         "切り戻せるかどうかは、デプロイ前に分かっていなければなりません。",
     ),
     fix=Text(
-        "write a Down section, or a line `-- dodai: irreversible REASON`",
-        "Down を書くか、`-- dodai: irreversible 理由` の行を書いてください",
+        "write a Down section, or a line `-- dodai: irreversible REASON` (in Python `# dodai: …`)",
+        "Down を書くか、`-- dodai: irreversible 理由` の行（Python では `# dodai: …`）を書いてください",
     ),
     bad=_UP + "CREATE TABLE a (b int);\n",
     good="-- dodai: irreversible first table, restore a backup instead\n" + _UP + "CREATE TABLE a (b int);\n",
@@ -173,7 +173,10 @@ COPY_FROM_STDIN = Code(
         "goose would send the data lines as SQL and hang or fail.",
         "goose はデータ行を SQL として送るため、停止または失敗します。",
     ),
-    fix=Text("write INSERT statements", "INSERT 文で書いてください"),
+    fix=Text(
+        'write INSERT statements, or keep such data in a history of plain files (`format = "plain"`)',
+        'INSERT 文で書くか、素の SQL ファイルの履歴（`format = "plain"`）に置いてください',
+    ),
     bad=_UP + "COPY quiz (id) FROM stdin;\n1\n\\.\n;\n",
     good=_UP + "INSERT INTO quiz (id) VALUES (1);\n",
 )

@@ -72,8 +72,10 @@ BLOCKING_INDEX = Code(
         "検証用データベースでの実測です。作成が終わるまで SHARE ロックが続きます。",
     ),
     fix=Text(
-        "use CREATE INDEX CONCURRENTLY in a file of its own with `-- +goose NO TRANSACTION`",
-        "`-- +goose NO TRANSACTION` を付けた単独のファイルで CREATE INDEX CONCURRENTLY を使ってください",
+        "use CREATE INDEX CONCURRENTLY in a file of its own with `-- +goose NO TRANSACTION`"
+        " (Alembic: `autocommit_block`; Django: `AddIndexConcurrently` and `atomic = False`)",
+        "`-- +goose NO TRANSACTION` を付けた単独のファイルで CREATE INDEX CONCURRENTLY を使ってください"
+        "（Alembic では `autocommit_block`、Django では `AddIndexConcurrently` と `atomic = False`）",
     ),
     bad=_UP + "CREATE INDEX quiz_score ON quiz (score);\n",
     good="-- +goose NO TRANSACTION\n" + _UP + "CREATE INDEX CONCURRENTLY quiz_score ON quiz (score);\n",

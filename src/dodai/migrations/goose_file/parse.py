@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
+from itertools import pairwise
 
 from dodai.migrations import codes, sql
 from dodai.migrations.goose_file.split import Split, split_both
@@ -65,11 +66,17 @@ def disagreements(part: Split, path: str) -> Iterator[Problem]:
     for statement, marked in zip(part.statements, part.marked, strict=True):
         if statement.sql.count("(") == statement.sql.count(")") and _PLAIN.fullmatch(statement.sql):
             continue
-        if sql.words(statement.sql, 1) == ("copy",) and "stdin" in sql.words(statement.sql, 10_000):
+        if from_stdin(statement.sql):
             message = "`COPY ... FROM stdin` with data lines cannot stand in a goose file"
             yield Problem(codes.COPY_FROM_STDIN, message, path, statement.line, _first_line(statement))
         elif not marked and (cut := _cut(statement, transactional=part.transactional)):
             yield Problem(codes.SPLIT_DIFFERS, cut, path, statement.line, _first_line(statement))
+
+
+def from_stdin(text: str) -> bool:
+    """A `COPY ... FROM stdin`, whose data the client has to send."""
+    found = sql.words(text, 10_000) if sql.words(text, 1) == ("copy",) else ()
+    return ("from", "stdin") in pairwise(found)
 
 
 def _cut(statement: Statement, *, transactional: bool) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from dodai.migrations import codes, sql
-from dodai.migrations.goose_file.parse import remarks, version_of
+from dodai.migrations.goose_file.parse import from_stdin, remarks, version_of
 from dodai.migrations.migration import FileError, Migration, Problem, Statement
 
+_END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
 
 
@@ -17,9 +19,10 @@ def down_of(path: str) -> str:
 
 
 def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
-    """The migration in a numbered file; raises `FileError` (DOD200, DOD201, DOD220).
+    r"""The migration in a numbered file; raises `FileError` (DOD200, DOD201).
 
-    It runs as one transaction unless it holds a statement that PostgreSQL refuses there (CONCURRENTLY, VACUUM).
+    It runs as one transaction unless it holds a statement that PostgreSQL refuses there (CONCURRENTLY, VACUUM). The
+    data of a `COPY ... FROM stdin` are the lines behind it up to a line `\.`, as pg_dump writes and psql reads them.
     """
     version, name = version_of(path)
     text = _text(path, data)
@@ -34,7 +37,7 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
         down=back,
         transactional=not any(_stands_alone(statement) for statement in (*up, *back)),
         raw_sha256=hashlib.sha256(data + down).hexdigest(),
-        token_sha256=sql.checksum(text + _text(path, down)),
+        token_sha256=_checksum(text + _text(path, down), (*up, *back)),
         text=text,
         irreversible=irreversible,
         accepted=accepted,
@@ -44,23 +47,32 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
 def parse_repeatable(path: str, data: bytes) -> Migration:
     """A file that is run again whenever its meaning changes: the whole of it is Up, there is no Down."""
     text = _text(path, data)
-    name = path.rsplit("/", 1)[-1].removesuffix(".sql")
+    up, name = _statements(path, text), path.rsplit("/", 1)[-1].removesuffix(".sql")
     irreversible, accepted = remarks(text, path)
     return Migration(
         id=f"R:{name}",
         order=0,
         name=name,
         path=path,
-        up=_statements(path, text),
+        up=up,
         down=(),
         transactional=True,
         raw_sha256=hashlib.sha256(data).hexdigest(),
-        token_sha256=sql.checksum(text),
+        token_sha256=_checksum(text, up),
         text=text,
         irreversible=irreversible,
         accepted=accepted,
         repeatable=True,
     )
+
+
+def _checksum(text: str, statements: tuple[Statement, ...]) -> str:
+    """Over the tokens; in the data of a COPY every character counts."""
+    data = [statement.data for statement in statements if statement.data is not None]
+    if not data:
+        return sql.checksum(text)
+    words = "".join(statement.sql for statement in statements)
+    return hashlib.sha256("\0".join([sql.checksum(words), *data]).encode()).hexdigest()
 
 
 def _text(path: str, data: bytes) -> str:
@@ -74,16 +86,42 @@ def _text(path: str, data: bytes) -> str:
 def _statements(path: str, text: str) -> tuple[Statement, ...]:
     """Cut by the lexer; a last statement may lack its semicolon, as psql allows it."""
     found: list[Statement] = []
-    for span in sql.statements(text):
-        words = sql.words(span.text, 10_000)
-        if words[:1] == ("copy",) and "stdin" in words:
-            message = "`COPY ... FROM stdin` with data lines is not supported"
-            raise FileError(Problem(codes.COPY_FROM_STDIN, message, path, span.line, span.text.partition("\n")[0]))
-        if any(token.kind == "open" for token in sql.tokens(span.text)):
-            message = "a quote or comment is not closed"
-            raise FileError(Problem(codes.FILE_SYNTAX, message, path, span.line, span.text.partition("\n")[0]))
-        found.append(Statement(span.text, span.line))
+    start: int | None = 0
+    while start is not None:
+        part, start = _up_to_data(path, text, start)
+        found += part
     return tuple(found)
+
+
+def _up_to_data(path: str, text: str, start: int) -> tuple[list[Statement], int | None]:
+    """The statements from `start` to the next with data, and where the text goes on: what they hold is no SQL."""
+    found: list[Statement] = []
+    before = text.count("\n", 0, start)
+    for span in sql.each_statement(text[start:]):
+        place = Statement(span.text, before + span.line)
+        if any(token.kind == "open" for token in sql.tokens(span.text)):
+            raise _refused(path, place, "a quote or comment is not closed")
+        if from_stdin(span.text):
+            data, end = _data(path, text, start + span.end, place)
+            return [*found, Statement(span.text, place.line, data)], end
+        found.append(place)
+    return found, None
+
+
+def _data(path: str, text: str, start: int, copy: Statement) -> tuple[str, int]:
+    r"""The data lines behind a COPY, as psql reads them: up to a line `\.`; and where the text goes on."""
+    first = text.find("\n", start) + 1
+    if not copy.sql.endswith(";") or not first or text[start:first].strip():
+        raise _refused(path, copy, "the data of `COPY ... FROM stdin` begin on the line behind its `;`")
+    end = _END_OF_DATA.search(text, first)
+    if end is None:
+        raise _refused(path, copy, "the data of `COPY ... FROM stdin` do not end with a line `\\.`")
+    return text[first : end.start()], end.end()
+
+
+def _refused(path: str, statement: Statement, message: str) -> FileError:
+    quote = statement.sql.partition("\n")[0]
+    return FileError(Problem(codes.FILE_SYNTAX, message, path, statement.line, quote))
 
 
 def _stands_alone(statement: Statement) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from dodai.migrations.migration import Statement
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import Connection, send
 
 WRITE_BLOCKING = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 """Lock modes that conflict with INSERT, UPDATE and DELETE (PostgreSQL manual, table 13.2)."""
@@ -116,7 +116,7 @@ def _of(rows: Iterable[Sequence[Any]]) -> Tables:
 def probe(conn: Connection, statement: Statement, before: Tables, known: Collection[int]) -> tuple[Probe, Tables]:
     """Run `statement` in the open transaction; its effects on the tables in `known`, and the tables afterwards."""
     began = time.perf_counter()
-    conn.execute(statement.sql)
+    send(conn, statement)
     ms = (time.perf_counter() - began) * 1000
     after = tables(conn)
     return Probe(statement, ms, effects(before, after, known)), after

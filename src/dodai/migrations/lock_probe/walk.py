@@ -5,7 +5,7 @@ from __future__ import annotations
 from dodai.migrations import sql
 from dodai.migrations.lock_probe import Probe, probe, tables
 from dodai.migrations.migration import Direction, Migration, Statement
-from dodai.migrations.ports import Connection, is_database_error, server_message, sqlstate
+from dodai.migrations.ports import Connection, error_line, is_database_error, send, server_message, sqlstate
 
 NEEDS_AUTOCOMMIT = ("25001", "2D000", "0A000")
 
@@ -31,7 +31,7 @@ def run_file(
         for statement in migration.statements(direction):
             with _reported(conn, statement):
                 if known is None:
-                    conn.execute(statement.sql)
+                    send(conn, statement)
                 else:
                     done, before = probe(conn, statement, before, known)
                     probes.append(done)
@@ -58,7 +58,7 @@ def _single(conn: Connection, statement: Statement, known: frozenset[int] | None
             conn.execute("ROLLBACK")
         else:
             return done
-    conn.execute(statement.sql)
+    send(conn, statement)
     return Probe(statement, 0.0)
 
 
@@ -75,8 +75,7 @@ class _reported:  # noqa: N801 - used as a with-statement verb
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None or not is_database_error(error):
             return
-        position = getattr(getattr(error, "diag", None), "statement_position", None)
-        line = self.statement.line + self.statement.sql.count("\n", 0, int(position) - 1 if position else 0)
+        line = error_line(error, self.statement)
         if not self.conn.closed and self.conn.info.transaction_status:
             self.conn.execute("ROLLBACK")
         raise StatementError(line, f"{server_message(error)} (SQLSTATE `{sqlstate(error)}`)") from error
