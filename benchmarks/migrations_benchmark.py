@@ -94,6 +94,12 @@ def write_files(root: Path) -> None:
     (root / "loop.py").write_text(LOOP)
 
 
+def installed(name: str) -> str | None:
+    """Where a peer is: beside this interpreter, where `go install` puts it, or on the path."""
+    go = Path(os.environ.get("GOPATH") or Path.home() / "go") / "bin"
+    return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), str(go), os.environ["PATH"])))
+
+
 def cases(root: Path) -> list[Case]:
     """Those that are installed."""
     python, folder = sys.executable, root / "db/migrations"
@@ -107,10 +113,10 @@ def cases(root: Path) -> list[Case]:
             lambda url: {"BENCH_URL": url},
         ),
     ]
-    goose = shutil.which("goose", path=f"{os.environ.get('GOPATH', '')}/bin:{os.environ['PATH']}")
+    goose = installed("goose")
     if goose:
         found.append(Case("goose", lambda url: [goose, "-dir", str(folder), "postgres", url, "up"], folder))
-    dbmate = shutil.which("dbmate")
+    dbmate = installed("dbmate")
     if dbmate:
         words = [dbmate, "--no-dump-schema", "-d", str(root / "dbmate"), "up"]
         found.append(Case("dbmate", lambda _: words, root / "dbmate"))
@@ -154,7 +160,9 @@ def main() -> None:
         for id_, taken in first.items()
     )
     absent = [name for name in ("goose", "dbmate") if name not in first]
+    beside = statistics.median(first["dodai"]) / statistics.median(first["Alembic"])
     notes = "Budget: dodai at most 1.3 × the loop and 0.6 × Alembic, nothing to do at most 0.25 s."
+    notes += f" Measured: {beside:.2f} × Alembic; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end."
     notes += f" Not installed here: {', '.join(absent)}." if absent else ""
     title = f"`migrate up`, {FILES} files, whole processes, fsync off, median of {ROUNDS} interleaved rounds"
     record("migrations", title, ("tool", "empty database", "ratio to the loop", "nothing to do"), rows, notes)

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import Connection
 
-IN_TRANSACTION = 2
-
+# Names are printed as the search path allows, so it must be the same whoever looks. Both last until the end of the
+# transaction: the caller's, which gets its path back, or that of this one message.
+_ENTER = """SELECT set_config('dodai.search_path', current_setting('search_path'), true),
+ set_config('search_path', 'pg_catalog', true)"""
+_LEAVE = "SELECT set_config('search_path', current_setting('dodai.search_path'), true)"
 _SYSTEM = (
     f"nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')"
     " AND nspname !~ '^pg_(temp|toast_temp)_'"
@@ -147,14 +150,9 @@ def snapshot(conn: Connection, ledger_table: str = "goose_db_version") -> Snapsh
     name = ledger_table.rpartition(".")[2].replace("'", "''")
     skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
     union = " UNION ALL ".join(query.replace("{skip}", skip) for query in _QUERIES)
-    # Names are printed as the search path allows, so it must be the same whoever looks.
-    before = conn.execute("SELECT current_setting('search_path')", prepare=False).fetchone()[0]
-    local = conn.info.transaction_status == IN_TRANSACTION
-    set_path = "SELECT set_config('search_path', %s, %s)"
-    conn.execute(set_path, ["pg_catalog", local], prepare=False)
-    rows = conn.execute(f'WITH {_OURS} SELECT line FROM ({union}) AS s(line) ORDER BY line COLLATE "C"').fetchall()
-    conn.execute(set_path, [before, local], prepare=False)
-    return Snapshot(tuple(row[0] for row in rows if row[0] is not None))
+    cursor = conn.execute(f"{_ENTER}; WITH {_OURS} SELECT line FROM ({union}) AS s(line); {_LEAVE}", prepare=False)
+    cursor.nextset()
+    return Snapshot(tuple(sorted(row[0] for row in cursor.fetchall() if row[0] is not None)))
 
 
 def schema_hash(conn: Connection) -> str:

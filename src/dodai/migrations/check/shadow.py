@@ -16,11 +16,14 @@ from dodai.migrations.snapshot import Snapshot, snapshot
 
 @dataclass(slots=True)
 class _Course:
-    """The state of one walk over the history: the connection, the schema so far, the tables that count as old."""
+    """The state of one walk over the history: the connection, the schema so far, the tables that count as old.
+
+    `schema` is None where it has to be looked at again: behind a file that was not judged or left other columns.
+    """
 
     connect: Callable[[], Connect]
     conn: Connection
-    schema: Snapshot
+    schema: Snapshot | None = None
     known: frozenset[int] | None = None
     known_names: frozenset[str] = frozenset()
 
@@ -41,7 +44,7 @@ def shadow_run(
     migrations = history.migrations
     with shadow() as database:
         conn = _fresh(database)
-        course = _Course(database, conn, snapshot(conn))
+        course = _Course(database, conn)
         server = conn.execute("SHOW server_version", prepare=False).fetchone()[0]
         trials: list[Trial] = []
         for number, migration in enumerate(migrations):
@@ -49,7 +52,7 @@ def shadow_run(
             trials.append(_try(course, migrations[: number + 1], judged=judged, everything=everything))
             if trials[-1].failure:
                 break
-        lines = snapshot(course.conn).lines
+        lines = (course.schema or snapshot(course.conn)).lines
         queries: tuple[QueryTrial, ...] = ()
         old = [m for m in migrations if m.id not in history.fresh]
         if old and history.fresh and not trials[-1].failure:
@@ -90,28 +93,29 @@ def _try(course: _Course, history: Sequence[Migration], *, judged: bool, everyth
     conn = course.conn
     try:
         if not judged:
+            course.schema = None
             run_file(conn, migration, "up")
             return Trial(migration)
         if course.known is None or everything:
             old = lock_probe.tables(conn)
             course.known, course.known_names = frozenset(old), frozenset(table.name for table in old.values())
-            course.schema = snapshot(conn)
+        before = course.schema or snapshot(conn)
         probes = run_file(conn, migration, "up", course.known)
     except StatementError as error:
         return Trial(migration, failure=error.message, line=error.line)
     after = snapshot(conn)
     trial = Trial(migration, probes)
     if migration.reversible:
-        trial = _round_trip(course, trial, after)
+        trial = _round_trip(course, trial, before, after)
         if trial.trip not in ("same", "order differs"):
             trial = _rebuilt(course, history, trial)
-    course.schema = after
+    course.schema = after if trial.trip in ("not tried", "same") else None
     return trial
 
 
-def _round_trip(course: _Course, trial: Trial, after: Snapshot) -> Trial:
+def _round_trip(course: _Course, trial: Trial, before: Snapshot, after: Snapshot) -> Trial:
     """Down must lead back to the schema before, and Up again to the one after; column order is told apart."""
-    migration, before = trial.migration, course.schema
+    migration = trial.migration
     seen: Trip = "same"
     for direction, wanted, fails, differs in (
         ("down", before, "down fails", "differs after down"),
