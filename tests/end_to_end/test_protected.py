@@ -53,6 +53,27 @@ def test_deploy_needs_evidence_and_a_signature_and_history_says_who_gave_them(ap
     refused(app.run("deploy", "staging", "--yes"), "DOD257")
 
 
+def test_rollback_on_a_protected_environment_runs_what_was_in_service_and_nothing_else(app):
+    """Going back needs no gate; a file of the old release that somebody changed meanwhile is noticed."""
+    app.write().commit()
+    app.record()
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    old = json.loads(app.run("releases", "staging", "--json").stdout)["releases"][0]["release"]
+    app.write(spoil="# two").commit()
+    app.record()
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    file = app.folder / ".dodai" / "env" / "staging" / "releases" / old / "tree" / "web.py"
+    good = file.read_text()
+    file.write_text(good + "\n# quietly\n")
+    refused(app.run("rollback", "staging", "--yes"), "DOD366", "`web.py` was changed")
+    file.write_text(good)
+    back = app.run("rollback", "staging", "--yes")
+    assert back.returncode == 0, back.stderr
+    # The release that came back is protected as the one before it was.
+    app.write(protected=False, spoil="# three").commit()
+    refused(app.run("deploy", "staging", "--yes"), "DOD257")
+
+
 def test_who_deploys_cannot_approve_and_a_changed_tree_needs_a_new_approval(app, tmp_path):
     """The key may sign, its owner is the one who asked; and what was approved is this plan only."""
     from tests.end_to_end.protected_app import account
@@ -126,6 +147,10 @@ def test_migrations_of_a_protected_environment_go_through_the_same_gate(app):
     (folder / "00003_d.sql").write_text(FIRST.replace("TABLE a", "TABLE d"))
     refused(app.run("migrate", "up", "--env", "staging"), "DOD257")
     (folder / "00003_d.sql").unlink()
+    # The URL alone is no way around the gate, whatever environment is named.
+    url = json.loads((app.folder / ".dodai/env/staging/database.json").read_text())["direct"]
+    for words in (("up",), ("down", "--yes")):
+        refused(app.run("migrate", *words, DATABASE_URL=url), "DOD264", "give `--env staging`")
     done = app.run("migrate", "up", "--env", "staging")
     assert (done.returncode, "00002_c.sql" in done.stdout) == (0, True), done.stderr
     refused(app.run("migrate", "down", "--env", "staging", "--yes"), "DOD256")

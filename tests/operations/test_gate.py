@@ -333,6 +333,35 @@ async def test_plan_that_was_let_in_is_finished_after_its_approval_ran_out(signi
     assert (outcome.exit_code, signing.done) == (0, ["r1"])
 
 
+async def test_key_for_another_purpose_signs_no_plan(signing, tmp_path):
+    """`namespaces` in `allowed_signers` is kept."""
+    signing.gates = replace(signing.gates, signers=signer(tmp_path, "taro", 'namespaces="git,file"'))
+    await signing.rehearsed()
+    await signing.state("approve", signed(tmp_path, signing.plan(), "taro").as_data())
+    assert refusal(await signing.deploy()).code.id == "DOD369"
+
+
+async def test_statement_that_was_cut_off_is_finished_by_resume_and_written_once(gated):
+    """Before and after the record of it: one rehearsal on record, and the next plan may begin."""
+    gated.gates = Gates(evidence="source")
+    good = Rehearsed("source", TREE, CONFIG, "r1", "f" * 40, (), "ok", datetime.now(UTC).isoformat())
+    plan = gated.statements.statement(stated("rehearse", gated.env, "hana", good.as_data()))
+    (step,) = plan.steps
+    for number, written in enumerate((False, True), 1):
+
+        async def lost(context, written=written):
+            if written:
+                await step.apply(context)
+            raise SystemExit
+
+        with gated.place.journal() as journal, pytest.raises(SystemExit):
+            await execute(replace(plan, steps=(replace(step, apply=lost),)), journal, gated.place.lease())
+        with gated.place.journal() as journal:
+            outcome = await resume(journal, gated.place.lease("taro"), gated.env, gated.statements.statement)
+        assert outcome.exit_code == 0
+        assert len(await gated.statements.rehearsals()) == number
+
+
 # --- freeze ---
 
 

@@ -12,7 +12,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal
 from dodai.engine.plan import PlanRequest
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.run.production import evidence_step
+from dodai.migrations.run.production import belonging_step, evidence_step
 from dodai.operations import codes
 from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
@@ -86,10 +86,12 @@ def _incomplete(environment: Environment, lacks: str) -> DodaiError:
 async def gate_arguments(here: Here, kind: str, release: Project) -> dict[str, str]:
     """The gates that a request carries: of the release in service, of the new one and of the working tree.
 
-    A rollback passes none and changes none.
+    A rollback passes none and changes none; where protected, its files have to be those that were published (DOD366).
     """
     before = await gates_in_service(here)
     if kind != "deploy":
+        if before.protected:
+            here.releases.proven(release.root.parent.name)
         return _told({AFTERWARDS: before})
     name = here.environment.name
     known = release.policy.environments
@@ -128,4 +130,5 @@ def gated(here: Here, request: PlanRequest, tree: Path, ports: DeployPorts) -> D
         return ports
     migrations = target(here.project, tree, here.database.url)
     store = SourceEvidence(here.statements, source, gates)
-    return replace(ports, migrate=(evidence_step(migrations, env=request.env, evidence=store), *ports.migrate))
+    proof = evidence_step(migrations, env=request.env, evidence=store)
+    return replace(ports, migrate=(proof, belonging_step(migrations, request.env), *ports.migrate))

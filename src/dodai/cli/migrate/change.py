@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @with_break_glass
 def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> None:
     from dodai.migrations import run
+    from dodai.migrations.run.belonging import refuse_other
 
     with place(session, env) as target:
         if env != "local":
@@ -27,7 +29,8 @@ def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> Non
 
             here = LocalEnvironment.of(session.project, env)
             pass_outside_of_a_deploy(here, target, f"dodai migrate up --env {env}", break_glass)
-        done = run.up(target, allow_missing=allow_missing, note=session.output.say)
+        admit = partial(refuse_other, env=env)
+        done = run.up(target, allow_missing=allow_missing, note=session.output.say, admit=admit)
     _tell(session, done, "already up to date")
 
 
@@ -39,13 +42,20 @@ def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> Non
 @with_yes
 def down(session: Session, env: str, count: int, to: str, break_glass: str, yes: bool) -> None:
     from dodai.migrations import run
+    from dodai.migrations.run.belonging import refuse_other
 
     what = f"undo all after version {to}" if to else f"undo the last {count}"
     ask(what, yes=yes)
     with place(session, env) as target:
         protected = _pass_down(session, env, what, break_glass)
         done = run.down(
-            target, count=count, to=to, protected=protected, break_glass=break_glass, note=session.output.say
+            target,
+            count=count,
+            to=to,
+            protected=protected,
+            break_glass=break_glass,
+            note=session.output.say,
+            admit=partial(refuse_other, env=env),
         )
     _tell(session, done, "already down: nothing to undo")
 

@@ -34,6 +34,7 @@ from dodai.migrations.codes.files import (
 )
 from dodai.migrations.codes.refused import (
     ADOPT_UNPROVEN,
+    DATABASE_PROTECTED,
     DOWN_REFUSED,
     ELSEWHERE,
     EVIDENCE_NEEDED,
@@ -99,6 +100,7 @@ CODES: tuple[Code, ...] = (
     DOWN_REFUSED,
     EVIDENCE_NEEDED,
     NOT_VERIFIED_TLS,
+    DATABASE_PROTECTED,
     READ_ONLY,
     ADOPT_UNPROVEN,
     HALF_EDITED,
@@ -122,6 +124,7 @@ __all__ = [
     "CONNECTION_LOST",
     "CONTRACTION",
     "COPY_FROM_STDIN",
+    "DATABASE_PROTECTED",
     "DOWN_FAILED",
     "DOWN_FAILS",
     "DOWN_REFUSED",

@@ -183,3 +183,19 @@ OUTCOME_UNCLEAR = Code(
         "確認後、`dodai migrate repair 版番号 --statement N --was done|undone --reason 理由` を実行してください",
     ),
 )
+DATABASE_PROTECTED = Code(
+    "DOD264",
+    "database-of-a-protected-environment",
+    what=Text(
+        "The database belongs to a protected environment that the command does not name.",
+        "保護された環境のデータベースですが、コマンドがその環境を指定していません。",
+    ),
+    why=Text(
+        "A URL alone would pass neither evidence nor approval, and `down` would lose data without a reason.",
+        "URL だけで実行できると、証跡も承認も経ずに適用でき、`down` では理由なくデータを失います。",
+    ),
+    fix=Text(
+        "give `--env NAME`; in a copy of the database that is yours: `COMMENT ON SCHEMA dodai IS NULL`",
+        "`--env 環境名` を付けてください。手元の複製なら `COMMENT ON SCHEMA dodai IS NULL` を実行してください",
+    ),
+)

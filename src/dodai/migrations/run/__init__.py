@@ -13,7 +13,7 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Author, Process, Target
+from dodai.migrations.ports import Author, Connection, Process, Target
 from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.snapshot import schema_hash
 
@@ -92,17 +92,20 @@ def up(
     allow_missing: bool = False,
     note: Callable[[str], None] = lambda _: None,
     opened: Callable[[Process], None] = lambda _: None,
+    admit: Callable[[Connection], None] = lambda _: None,
 ) -> Applied:
     """Apply what is pending; the same command locally, in CI and in production, and it never asks.
 
     `token` is the fencing token of the lease it runs under, None without one. `note` gets progress lines; `opened` gets
-    what works for us, so that it can be cancelled. Raises DOD200-226 for bad files (nothing is run then), DOD250-262
-    when refused, DOD280-283 when a file fails, DOD351 when somebody took over.
+    what works for us, so that it can be cancelled; `admit` looks at the database first and may refuse it. Raises
+    DOD200-226 for bad files (nothing is run then), DOD250-264 when refused, DOD280-283 when a file fails, DOD351 when
+    somebody took over.
     """
     migrations = history_of(target).sound()
     conn = target.connect()
     try:
         opened(conn)
+        admit(conn)
         return apply.up(
             conn,
             migrations,
@@ -129,6 +132,7 @@ def down(
     protected: bool = False,
     break_glass: str = "",
     note: Callable[[str], None] = lambda _: None,
+    admit: Callable[[Connection], None] = lambda _: None,
 ) -> Applied:
     """Undo the last `count` migrations, or all after version `to`.
 
@@ -144,6 +148,7 @@ def down(
 
     conn = target.connect()
     try:
+        admit(conn)
         return apply.down(
             conn,
             history_of(target).sound(),

@@ -14,6 +14,7 @@ from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Evidence, EvidenceStore, Target
+from dodai.migrations.run import belonging
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,27 @@ def evidence_step(target: Target, *, env: str, evidence: EvidenceStore) -> Step:
         apply=act,
         verify=look,
         command="dodai rehearse --record " + env,
+    )
+
+
+def belonging_step(target: Target, env: str) -> Step:
+    """The step that writes the name of a protected environment into its database, so that no bare URL passes it by."""
+
+    async def look(_: StepContext) -> Observed:
+        there = await asyncio.to_thread(belonging.owner, target)
+        return Observed("done" if there == env else "needed", f"belongs to {there or 'nobody'}")
+
+    async def act(_: StepContext) -> None:
+        await asyncio.to_thread(belonging.mark, target, env)
+
+    return Step(
+        id="belonging",
+        title=Text("the database knows its environment", "データベースに環境名を記録"),
+        area="migrations",
+        observe=look,
+        apply=act,
+        verify=look,
+        timeout_s=30.0,
     )
 
 
