@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +13,27 @@ from tests.migrations.conftest import FAST, NO_TX, up
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import enforce, run
-from dodai.migrations.ports import Connect, Connection, Shadow, Target
+from dodai.migrations.ports import Connect, Connection, Copy, Shadow, Target
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster
-from dodai.providers.postgres.connection import connect
+from dodai.providers.postgres.connection import address, connect
 
 Make = Callable[..., Target]
 A = up("CREATE TABLE a (b int);", down=("DROP TABLE a;",))
 B = up("ALTER TABLE a ADD COLUMN c text;", down=("ALTER TABLE a DROP COLUMN c;",))
+
+
+@dataclass(frozen=True)
+class TemplateCopies:
+    """A copy on the same server, which only a database that nobody uses can have."""
+
+    postgres: Cluster
+    dsn: str
+
+    @contextmanager
+    def copied(self, run: str) -> Iterator[Copy]:
+        with self.postgres.fresh_database("copy", template=address(self.dsn).database) as dsn:
+            yield Copy(dsn, f"a copy for the test of {run}", production_data=False)
 
 
 def refused(act: Callable[[], object]) -> DodaiError:
@@ -194,13 +207,8 @@ def test_rehearse_measures_on_a_copy_and_leaves_the_original(
     )
     before = snapshot(conn)
 
-    @contextmanager
-    def copy() -> Iterator[run.Copy]:
-        with postgres.fresh_database("copy", template=database.partition("?")[0].rpartition("/")[2]) as dsn:
-            yield run.Copy(lambda: connect(dsn), "a copy for the test", production_data=False)
-
     conn.close()
-    seen = run.rehearse(target, copy)
+    seen = run.rehearse(target, TemplateCopies(postgres, database), connect)
     assert seen.ok
     assert [(s.path, s.line) for s in seen.statements] == [("db/migrations/2_b.sql", 2), ("db/migrations/3_c.sql", 2)]
     effect = seen.statements[0].effects[0]
@@ -223,12 +231,8 @@ def test_a_file_that_fails_on_the_copy_is_a_result(
     run.up(make_target({"1_a.sql": up("CREATE TABLE a (b int);", "INSERT INTO a VALUES (1);")}))
     conn.close()
 
-    @contextmanager
-    def copy() -> Iterator[run.Copy]:
-        with postgres.fresh_database("copy", template=database.partition("?")[0].rpartition("/")[2]) as dsn:
-            yield run.Copy(lambda: connect(dsn), "a copy for the test", production_data=True)
-
-    seen = run.rehearse(make_target({"2_b.sql": up("ALTER TABLE a ADD COLUMN c int NOT NULL;")}), copy)
+    files = {"2_b.sql": up("ALTER TABLE a ADD COLUMN c int NOT NULL;")}
+    seen = run.rehearse(make_target(files), TemplateCopies(postgres, database), connect)
     assert not seen.ok
     assert seen.failure is not None
     assert seen.failure.code.id == "DOD286"

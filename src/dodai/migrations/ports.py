@@ -181,6 +181,32 @@ class Target:
     tool: Tool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A database to try on. `url` leads to it directly, past any pooler, and may hold a password.
+
+    `kind` says how it was made; `production_data` whether its rows are production's.
+    """
+
+    url: str = field(repr=False)
+    kind: str
+    production_data: bool
+
+
+class Copies(Protocol):
+    """Makes a copy of the target's database, gives its direct URL, and removes it: the seam for a vendor's branches.
+
+    The local ones are servers beside this process (`dodai.providers.postgres.copies`). A driver for Neon makes a branch
+    of the target's branch and an endpoint with it, answers the host without `-pooler`, and deletes the branch at the
+    end. It names the branch after `run` and lets it expire, so that one that a killed process left behind is found and
+    goes by itself.
+    """
+
+    def copied(self, run: str) -> AbstractContextManager[Copy]:
+        """The copy, ready for connections; gone after the block. The original is only read. Failures are DOD386."""
+        ...
+
+
 Shadow = Callable[[], AbstractContextManager[Callable[[], Connect]]]
 """Starts an empty server of its own; inside the block each call makes an empty database and the way to it."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from dodai import __version__
 from dodai.core.errors import DodaiError
@@ -61,18 +59,15 @@ def _django(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:
 _TOOLS: Mapping[Format, Callable[[Project, MigrationsPolicy, Path], Tool]] = {"alembic": _alembic, "django": _django}
 
 
-def rehearse_on_a_copy(project: Project, env: str, url: str, note: Callable[[str], None]) -> Rehearsed:
-    """What is pending on the database at `url`, tried on a physical copy of its server, under load."""
-    from dodai.providers.postgres.backup import copy_of
+def rehearse_on_a_copy(
+    project: Project, env: str, url: str, note: Callable[[str], None], *, dump: bool = False
+) -> Rehearsed:
+    """What is pending on the database at `url`, tried on a copy of it under load; with `dump` on one made of a dump."""
+    from dodai.providers.postgres.copies import DumpCopies, ServerCopies
 
-    @contextlib.contextmanager
-    def copy() -> Iterator[run.Copy]:
-        with copy_of(url) as cluster:
-            copied = cluster.dsn(urlsplit(url).path.lstrip("/"))
-            production = not project.environment(env).is_local
-            yield run.Copy(lambda: _connect(copied), "a physical copy of the server", production)
-
-    return run.rehearse(target(project, project.root, lambda: url), copy, note=note)
+    production = not project.environment(env).is_local
+    copies = DumpCopies(url, production) if dump else ServerCopies(url, production)
+    return run.rehearse(target(project, project.root, lambda: url), copies, _connect, note=note)
 
 
 def _interpreter(project: Project) -> Interpreter:

@@ -12,8 +12,8 @@ from tests.providers.django_migrations.test_run import manage
 
 from dodai.core.rule import Report, judge
 from dodai.migrations import check, run
-from dodai.migrations.ports import Connection, Shadow, Target
-from dodai.migrations.run import Copy
+from dodai.migrations.ports import Connection, Copy, Shadow, Target
+from dodai.providers.postgres.connection import connect
 
 TODAY = date(2026, 11, 27)
 BACK = "migrations.RunSQL('SELECT 1', 'SELECT 1')"
@@ -143,16 +143,15 @@ def test_a_rehearsal_measures_each_statement_in_djangos_own_session(target, data
         }
     )
 
-    @contextmanager
-    def copy():
-        from dodai.providers.postgres.connection import connect
+    class Second:
+        @contextmanager
+        def copied(self, _run: str):
+            with postgres.fresh_database("copy") as dsn:
+                there = Target(here.root, POLICY, lambda: connect(dsn), tool=target().tool)
+                run.up(Target(here.root, POLICY, lambda: connect(dsn), tool=_without_the_last(there)))
+                yield Copy(dsn, "a second database", production_data=False)
 
-        with postgres.fresh_database("copy") as dsn:
-            there = Target(here.root, POLICY, lambda: connect(dsn), tool=target().tool)
-            run.up(Target(here.root, POLICY, lambda: connect(dsn), tool=_without_the_last(there)))
-            yield Copy(lambda: connect(dsn), "a second database", production_data=False)
-
-    seen = run.rehearse(pending, copy)
+    seen = run.rehearse(pending, Second(), connect)
     assert seen.failure is None
     assert seen.pending == ("web/quiz/migrations/0003_type.py",)
     assert any(e.table == "public.quiz_question" and e.rewritten for s in seen.statements for e in s.effects)

@@ -40,13 +40,14 @@ def check(session: Session, base: str, everything: bool) -> int:
 
 @define("rehearse", summary="Try what is pending on a copy, under load", example="dodai migrate rehearse --env staging")
 @with_env
-def rehearse(session: Session, env: str) -> int:
+@click.option("--dump", is_flag=True, help="Copy by pg_dump: for a role without REPLICATION.")
+def rehearse(session: Session, env: str, dump: bool) -> int:
     from dodai.wiring.database_url import database_to_migrate
     from dodai.wiring.migrations import rehearse_on_a_copy
 
     project = session.project
     with database_to_migrate(project, env) as url:
-        seen = rehearse_on_a_copy(project, env, url, session.output.say)
+        seen = rehearse_on_a_copy(project, env, url, session.output.say, dump=dump)
     if session.output.as_json:
         say_json(session, seen.as_json())
     else:

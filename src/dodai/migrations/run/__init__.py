@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dodai.migrations.run.deploy_step import step
     from dodai.migrations.run.mending import mend
     from dodai.migrations.run.new_file import new
-    from dodai.migrations.run.rehearsal import Copy, MakeCopy, Rehearsed, rehearse
+    from dodai.migrations.run.rehearsal import Rehearsed, rehearse
     from dodai.migrations.run.takeover import announce, newest_token
 
 # `migrate up` is typed all day: what it does not need is loaded when it is asked for.
@@ -39,8 +39,6 @@ _LATER = {
     "mend": "dodai.migrations.run.mending",
     "step": "dodai.migrations.run.deploy_step",
     "new": "dodai.migrations.run.new_file",
-    "Copy": "dodai.migrations.run.rehearsal",
-    "MakeCopy": "dodai.migrations.run.rehearsal",
     "Rehearsed": "dodai.migrations.run.rehearsal",
     "rehearse": "dodai.migrations.run.rehearsal",
     "Repaired": "dodai.migrations.run.correction",
@@ -52,9 +50,7 @@ _LATER = {
 __all__ = [
     "Adopted",
     "Applied",
-    "Copy",
     "Entry",
-    "MakeCopy",
     "Rehearsed",
     "Repaired",
     "Status",

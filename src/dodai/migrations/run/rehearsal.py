@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dodai.core.errors import DodaiError
@@ -14,24 +13,11 @@ from dodai.migrations.apply import Account, BlockerWatch, Runner
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.lock_probe import Effect, Tables
 from dodai.migrations.migration import Migration, Statement
-from dodai.migrations.ports import Connect, Connection, Target
+from dodai.migrations.ports import Connection, Copies, Copy, Target
 from dodai.migrations.run.author import new_run
 from dodai.migrations.run.load import Load, Wait
 
 MOST_TABLES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A database to try on. `kind` says how it was made; `production_data` whether its rows are production's."""
-
-    connect: Connect
-    kind: str
-    production_data: bool
-
-
-MakeCopy = Callable[[], AbstractContextManager[Copy]]
-"""Makes a copy of the target's database that is gone after the block; the original is only read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +92,29 @@ class Rehearsed:
         }
 
 
-def rehearse(target: Target, make_copy: MakeCopy, *, note: Callable[[str], None] = lambda _: None) -> Rehearsed:
+def rehearse(
+    target: Target,
+    copies: Copies,
+    connect_to: Callable[[str], Connection],
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> Rehearsed:
     """Apply what is pending on `target` to a copy of it, under load. A failing file is a result, not an exception.
 
-    Raises what `make_copy` raises, and DOD200-262 where `up` would refuse before anything ran.
+    `connect_to` opens a direct connection to a URL. Raises what `copies` and it raise, and DOD200-262 where `up` would
+    refuse before anything ran.
     """
     migrations = history_of(target).sound()
-    with make_copy() as copy:
-        conn = copy.connect()
+    run = new_run()
+    with copies.copied(run) as copy:
+        conn = connect_to(copy.url)
         try:
             conn.autocommit = True
             state = _state(conn, target)
             todo = apply.pending(migrations, state).migrations
             if not todo:
                 return Rehearsed(copy.kind, copy.production_data, (), ())
-            return _measure(target, copy, conn, state, todo, note)
+            return _measure(replace(target, connect=lambda: connect_to(copy.url)), copy, conn, state, todo, run, note)
         finally:
             conn.close()
 
@@ -138,10 +132,12 @@ def _measure(
     conn: Connection,
     state: ledger.State,
     todo: tuple[Migration, ...],
+    run: str,
     note: Callable[[str], None],
 ) -> Rehearsed:
+    """`target` is the copy already."""
     probe = _Probe(conn, todo)
-    runner = _runner(target, copy, conn, state, probe, note)
+    runner = _runner(target, conn, state, probe, run, note)
     ledger.begin_run(conn, runner.run, "rehearse", state.ledger, target.author())
     _count(conn)
     tables = touched(conn, todo)
@@ -149,7 +145,7 @@ def _measure(
     account = Account()
     failure: DodaiError | None = None
     began = time.perf_counter()
-    with Load(copy.connect, [(schema, table, column) for schema, table, column, _ in tables]) as load:
+    with Load(target.connect, [(schema, table, column) for schema, table, column, _ in tables]) as load:
         try:
             apply.apply_all(runner, todo, account)
         except DodaiError as error:
@@ -172,17 +168,17 @@ def _measure(
 
 
 def _runner(
-    target: Target, copy: Copy, conn: Connection, state: ledger.State, probe: _Probe, note: Callable[[str], None]
+    target: Target, conn: Connection, state: ledger.State, probe: _Probe, run: str, note: Callable[[str], None]
 ) -> Runner:
     watch = BlockerWatch(
-        copy.connect, conn.info.backend_pid, target.policy.lock_timeout_s, agent=target.tool is not None
+        target.connect, conn.info.backend_pid, target.policy.lock_timeout_s, agent=target.tool is not None
     )
     if target.tool is None:
-        return Runner(conn, state.ledger, target.policy, new_run(), watch, note, send=probe.send)
+        return Runner(conn, state.ledger, target.policy, run, watch, note, send=probe.send)
     from dodai.migrations.apply.external import ExternalRunner
 
     return ExternalRunner(
-        conn, state.ledger, target.policy, new_run(), watch, note,
+        conn, state.ledger, target.policy, run, watch, note,
         probe=lock_probe.AS_JSON, seen=probe.saw, locked=False,
     )  # fmt: skip
 

@@ -208,9 +208,9 @@ def exact(major: int) -> Binaries:
 def failed(dsn: str, message: str, said: str) -> DodaiError:
     fix = "read what the server says below"
     if re.search(r"permission denied to start WAL sender|must be superuser or replication role", said):
-        fix = f"`ALTER ROLE {address(dsn).user or 'NAME'} REPLICATION`, or use a role that has it"
+        fix = f"`ALTER ROLE {address(dsn).user or 'NAME'} REPLICATION`, or `rehearse --dump`"
     elif "no pg_hba.conf entry for replication" in said:
-        fix = "add a `replication` line for this role to the server's pg_hba.conf (managed servers: use their branches)"
+        fix = "add a `replication` line for this role to the server's pg_hba.conf (`rehearse --dump` needs none)"
     elif "No space left on device" in said:
         fix = "free room on this disk: a copy takes as much as the whole server"
     return DodaiError(COPY_FAILED, message, fix, fault="provider", details=last_lines(said))
