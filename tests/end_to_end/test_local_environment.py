@@ -169,6 +169,18 @@ def test_program_that_does_not_exist_is_told(app):
     assert "no-such-program" in failed.stderr
 
 
+def test_program_that_listens_somewhere_else_is_told_where_it_should(app):
+    """A port of its own choice is the first mistake of everybody; `{port}` in the command is the way out."""
+    app.write(spoil="del os.environ['PORT']; os.environ['PORT'] = sys.argv[1]")
+    manifest = (app.folder / "dodai.toml").read_text()
+    (app.folder / "dodai.toml").write_text(manifest.replace('"web.py"]', '"web.py", "0"]'))
+    failed = app.run("deploy", "staging", "--yes")
+    assert failed.returncode == 3
+    assert "nothing listens on the port it was given as `PORT` (`{port}` in its command)" in failed.stderr
+    (app.folder / "dodai.toml").write_text(manifest.replace('"web.py"]', '"web.py", "{port}"]'))
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+
+
 def test_up_that_fails_names_a_command_that_exists(app):
     """`dodai up` takes no release: what stands there for the next step can be pasted."""
     (app.folder / "web.py").write_text("raise SystemExit(1)")

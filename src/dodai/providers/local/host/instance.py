@@ -187,7 +187,8 @@ class ServiceProcess(Running):
         self.port = free_port()
         cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
         env = {**self.base, **self.spec.env, **self.given, "PORT": str(self.port)}
-        return Command(argv=self.spec.command, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
+        argv = tuple(word.replace("{port}", str(self.port)) for word in self.spec.command)
+        return Command(argv=argv, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
 
     def started(self) -> None:
         if self.live:

@@ -15,6 +15,7 @@ from dodai.operations.ports import Probe
 
 ONE_PROBE_S = 2.0
 BODY_BYTES = 64 * 1024
+NOT_LISTENING = "nothing listens on the port it was given as `PORT` (`{port}` in its command)"
 
 
 async def ask_http(port: int, path: str, headers: Mapping[str, str], timeout_s: float = ONE_PROBE_S) -> Probe:
@@ -25,6 +26,8 @@ async def ask_http(port: int, path: str, headers: Mapping[str, str], timeout_s: 
             status, fields, body = await _get(port, path, headers)
     except TimeoutError:
         return Probe(state="no_answer", detail=f"no answer from `{path}` within {timeout_s:g} s")
+    except ConnectionRefusedError:
+        return Probe(state="no_answer", detail=NOT_LISTENING)
     except (OSError, h11.RemoteProtocolError, asyncio.IncompleteReadError) as error:
         return Probe(state="no_answer", detail=f"`{path}`: {error or type(error).__name__}")
     latency_ms = (time.perf_counter() - began) * 1000
