@@ -22,8 +22,9 @@ from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, Wsgi
 from dodai.csrf.policy import CsrfPolicy
 from dodai.frameworks import match
 from dodai.frameworks.route import unwrap
-from dodai.observability.line_format import error_name, stack_of
+from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.process import Shape
 
 __all__ = ["RuntimeConfig", "wrap"]
 
@@ -49,6 +50,7 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     return WsgiLayer(inner, app, runtime)
 
 
+_BODILESS = frozenset({204, 304})
 _OURS = {
     "request_id": "HTTP_X_REQUEST_ID",
     "user": "HTTP_X_USER_ID",
@@ -95,20 +97,34 @@ class WsgiLayer:
             body = [found.body]
         finally:
             unbind(token)
-        return _Body(body, lambda: self._finish(environ, context, seen["status"], error, started), context)
+        return _Body(body, lambda sent: self._finish(environ, context, seen["status"], error, started, sent), context)
 
     def _finish(
-        self, environ: Environ, context: RequestContext, status: int, error: BaseException | None, started: float
+        self,
+        environ: Environ,
+        context: RequestContext,
+        status: int,
+        error: BaseException | None,
+        started: float,
+        sent: _Body,
     ) -> None:
+        method = environ["REQUEST_METHOD"]
+        outcome = http_outcome(status)
+        if sent.error is not None:
+            outcome = "aborted"
+        elif not sent.complete and method != "HEAD" and status not in _BODILESS:
+            outcome = "client_gone"
+        error = error or sent.error
         if error is not None:
             context.error, context.stack = error_name(error), stack_of(error)
-        seconds = perf_counter() - started
-        line = self.runtime.line(context, "http", status=status, outcome=http_outcome(status), latency_s=seconds)
-        method = environ["REQUEST_METHOD"]
-        line["method"] = method if method in METHODS else OTHER_METHOD
         matched = match(self.app, environ) if context.route is None else None
-        line["route"] = context.route or (matched.partition(" ")[2] if matched else UNMATCHED)
-        self.runtime.write_request(line, context)
+        route = context.route or (matched.partition(" ")[2] if matched else None)
+        fields: dict[str, Any] = {"bytesOut": sent.size_bytes}
+        if route is None:
+            route = UNMATCHED
+            fields["path"] = redact(environ.get("PATH_INFO", ""))[:128]
+        shape: Shape = ("http", outcome, status, route, method if method in METHODS else OTHER_METHOD)
+        self.runtime.write_served(context, shape, perf_counter() - started, fields)
 
 
 class _Body:
@@ -118,7 +134,10 @@ class _Body:
     thread, for the next request to find.
     """
 
-    def __init__(self, body: Iterable[bytes], finish: Callable[[], None], context: RequestContext) -> None:
+    def __init__(self, body: Iterable[bytes], finish: Callable[[_Body], None], context: RequestContext) -> None:
+        self.complete = False
+        self.error: BaseException | None = None
+        self.size_bytes = 0
         self._body = body
         self._finish = finish
         self._context = context
@@ -131,9 +150,14 @@ class _Body:
             try:
                 piece = next(pieces)
             except StopIteration:
+                self.complete = True
                 return
+            except BaseException as error:
+                self.error = error
+                raise
             finally:
                 unbind(token)
+            self.size_bytes += len(piece)
             yield piece
 
     def close(self) -> None:
@@ -146,7 +170,7 @@ class _Body:
                 self._body.close()
         finally:
             unbind(token)
-            self._finish()
+            self._finish(self)
 
 
 def _latin(value: Any) -> bytes | None:

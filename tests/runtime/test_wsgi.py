@@ -1,0 +1,96 @@
+"""The line of a WSGI request, from a real server: how it ended, what was sent, where it went."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import httpx2
+import pytest
+
+import dodai.wsgi
+from dodai.runtime import RuntimeConfig
+
+Config = Callable[..., RuntimeConfig]
+Lines = Callable[..., list[dict[str, Any]]]
+
+
+def app(environ: dict[str, Any], start: Any) -> Any:
+    path = environ["PATH_INFO"]
+    start("204 No Content" if path == "/nothing" else "200 OK", [])
+    return {"/nothing": list, "/broken": broken, "/endless": endless}.get(path, lambda: [b"he", b"llo"])()
+
+
+def broken() -> Iterator[bytes]:
+    yield b"half"
+    raise ZeroDivisionError
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        yield b"x" * 65536
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+    def get_stderr(self) -> Any:
+        return io.StringIO()  # the server prints the traceback of its application
+
+
+@pytest.fixture
+def port(config: Config) -> Iterator[int]:
+    server = make_server("127.0.0.1", 0, dodai.wsgi.wrap(app, config=config()), handler_class=Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def wait_for(lines: Lines) -> dict[str, Any]:
+    """The one line, which is written after the answer."""
+    ended = threading.Event()
+    for _ in range(500):
+        found = lines()
+        if found:
+            return found[0]
+        ended.wait(0.01)
+    raise AssertionError("no line")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "outcome", "size"),
+    [("GET", "/", 200, "ok", 5), ("HEAD", "/", 200, "ok", 5), ("GET", "/nothing", 204, "ok", 0)],
+)
+def test_whole_answer_is_ok(port: int, lines: Lines, method: str, path: str, status: int, outcome: str, size: int):
+    """With what the application gave to send, and the path because nothing knows its route."""
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        assert client.request(method, path).status_code == status
+    line = wait_for(lines)
+    assert (line["status"], line["outcome"], line["bytesOut"]) == (status, outcome, size)
+    assert (line["route"], line["path"]) == ("<unmatched>", path)
+
+
+def test_answer_that_breaks_in_the_middle_is_aborted(port: int, lines: Lines):
+    """The status was sent already; the exception is in the line."""
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        assert client.get("/broken").text == "half"
+    line = wait_for(lines)
+    assert (line["status"], line["outcome"], line["error"]) == (200, "aborted", "ZeroDivisionError")
+
+
+def test_client_that_leaves_is_no_error_of_ours(port: int, lines: Lines):
+    """It reads a little of a long answer and closes."""
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        raw.sendall(b"GET /endless HTTP/1.0\r\n\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.0 200")
+    line = wait_for(lines)
+    assert (line["status"], line["outcome"]) == (200, "client_gone")
+    assert "error" not in line
