@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 
 from dodai.migrations import codes
@@ -56,8 +57,7 @@ def _canonical(node: object) -> object:
     return None if node is None else (type(node).__name__, repr(node))
 
 
-def strings(tree: ast.AST) -> frozenset[str]:
-    """Every string in it: names of tables are among them."""
-    return frozenset(
-        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
+def words(tree: ast.AST) -> frozenset[str]:
+    """Every word in its strings, in lower case: names of tables are among them."""
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return frozenset(w.lower() for text in constants if isinstance(text, str) for w in re.findall(r"[^\W\d]\w*", text))

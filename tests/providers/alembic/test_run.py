@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import enforce, graph, run
 from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID, MigrationsPolicy
-from dodai.migrations.ports import Author, Connection, Target
+from dodai.migrations.ports import Author, Connection, Copy, Target
 from dodai.providers.alembic.tool import Alembic
 from dodai.providers.postgres.connection import connect
 
@@ -112,8 +113,9 @@ def test_a_reader_in_the_way_is_waited_for_in_steps_and_named(target, conn: Conn
     assert (caught.value.code.id, caught.value.data["sqlstate"]) == ("DOD281", "55P03")
     assert any("idle in transaction" in line for line in caught.value.details)
 
-    def note(_: str) -> None:
-        conn.execute("COMMIT")
+    def note(text: str) -> None:
+        if "idle in transaction" in text:
+            conn.execute("COMMIT")
 
     done = run.up(target(replace(POLICY, lock_patience_s=20.0)), note=note)
     assert (done.ran[0].migration.id, done.ran[0].retries >= 1) == ("b2", True)
@@ -236,3 +238,69 @@ def test_new_is_alembics_own_and_follows_the_head(target):
     assert path.startswith("alembic/versions/")
     assert path.endswith("_add_readers.py")
     assert "down_revision = 'a1'" in (target().root / path).read_text()
+
+
+class Second:
+    """A second database in the place of a copy."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+
+    def copied(self, _run: str):
+        return nullcontext(Copy(self.dsn, "a second database", production_data=False))
+
+
+@pytest.fixture
+def shadow(postgres):  # noqa: F811
+    """Empty databases of the session's server."""
+
+    @contextmanager
+    def start():
+        with ExitStack() as stack:
+
+            def new():
+                dsn = stack.enter_context(postgres.fresh_database("shadow"))
+                return lambda: connect(dsn)
+
+            yield new
+
+    return start
+
+
+def test_a_database_that_nobody_recorded_is_adopted_and_alembic_agrees(target, conn: Connection, shadow):
+    """The baseline is proven by the schema; Alembic's own table then says so."""
+    here = target(a1=A, b2=B)
+    run.up(here)
+    run.down(here)
+    conn.execute("DROP TABLE alembic_version; DROP SCHEMA dodai CASCADE")
+    adopted = run.adopt(here, shadow)
+    assert (adopted.baseline, adopted.pending, adopted.foreign) == (("a1",), ("b2",), "")
+    assert conn.execute("SELECT version_num FROM alembic_version").fetchall() == [("a1",)]
+    assert ready(conn, "a1")
+    assert [ran.migration.id for ran in run.up(here).ran] == ["b2"]
+
+
+def test_a_rehearsal_measures_each_statement_in_alembics_own_session(target, postgres, conn: Connection):  # noqa: F811
+    """Locks, rewrites and the wait of innocent readers on the copy; the original is left alone."""
+    early = target(a1=A, b2=B)
+    run.up(early)
+    with postgres.fresh_database("copy") as dsn:
+        run.up(replace(early, connect=lambda: connect(dsn)))
+        here = target(c3=revision("c3", "b2", "op.execute('ALTER TABLE quiz ALTER id TYPE bigint')", NOTHING))
+        seen = run.rehearse(here, Second(dsn), connect)
+    assert seen.failure is None
+    assert seen.pending == ("alembic/versions/c3.py",)
+    effects = [e for s in seen.statements for e in s.effects if e.rewritten]
+    assert [(e.table, e.lock) for e in effects] == [("public.quiz", "AccessExclusiveLock")]
+    assert {wait.kind for wait in seen.waits} == {"read", "write"}
+    assert run.applied_ids(target()) == ("a1", "b2")
+
+
+def test_a_rehearsal_of_a_bad_revision_is_a_result(target, postgres):  # noqa: F811
+    """DOD286 with what Alembic's driver said."""
+    here = target(a1=revision("a1", None, "op.execute('SELECT nothing')", NOTHING))
+    with postgres.fresh_database("copy") as dsn:
+        seen = run.rehearse(here, Second(dsn), connect)
+    assert seen.failure is not None
+    assert seen.failure.code.id == "DOD286"
+    assert "UndefinedColumn" in seen.failure.message

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from tests.migrations.test_check import git
+from tests.providers.alembic.test_run import Second
 from tests.providers.django_migrations.conftest import ALL, OURS, POLICY, migration
 from tests.providers.django_migrations.test_run import manage
 
 from dodai.core.rule import Report, judge
 from dodai.migrations import check, run
-from dodai.migrations.ports import Connection, Copy, Shadow, Target
+from dodai.migrations.ports import Connection, Shadow, Target
 from dodai.providers.postgres.connection import connect
 
 TODAY = date(2026, 11, 27)
@@ -132,47 +133,16 @@ def test_a_database_that_manage_py_left_without_its_table_is_adopted(
 
 def test_a_rehearsal_measures_each_statement_in_djangos_own_session(target, database, postgres, conn: Connection):
     """Locks and rewrites as on SQL files, on the copy; the original is left alone."""
-    here = target()
-    run.up(here)
-    conn.execute("INSERT INTO quiz_question (text) SELECT 'x' FROM generate_series(1, 1000)")
-    pending = target(
-        {
-            "quiz/migrations/0003_type.py": migration(
-                [("quiz", "0002_owner")], "migrations.AlterField('question', 'text', models.CharField(max_length=9))"
-            )
-        }
-    )
-
-    class Second:
-        @contextmanager
-        def copied(self, _run: str):
-            with postgres.fresh_database("copy") as dsn:
-                there = Target(here.root, POLICY, lambda: connect(dsn), tool=target().tool)
-                run.up(Target(here.root, POLICY, lambda: connect(dsn), tool=_without_the_last(there)))
-                yield Copy(dsn, "a second database", production_data=False)
-
-    seen = run.rehearse(pending, Second(), connect)
+    early = target()
+    run.up(early)
+    with postgres.fresh_database("copy") as dsn:
+        run.up(replace(early, connect=lambda: connect(dsn)))
+        operation = "migrations.AlterField('question', 'text', models.CharField(max_length=9))"
+        here = target({"quiz/migrations/0003_type.py": migration([("quiz", "0002_owner")], operation)})
+        seen = run.rehearse(here, Second(dsn), connect)
     assert seen.failure is None
     assert seen.pending == ("web/quiz/migrations/0003_type.py",)
     assert any(e.table == "public.quiz_question" and e.rewritten for s in seen.statements for e in s.effects)
     assert "public.quiz_question" in seen.rows
-    assert len(run.status(pending).pending) == 1
-    assert len(run.applied_ids(pending)) == ALL
-
-
-def _without_the_last(target: Target):
-    """The tool as it was before the pending migration."""
-    path = target.root / "web/quiz/migrations/0003_type.py"
-    text = path.read_text()
-    path.unlink()
-    tool = target.tool
-    tool.read()
-    known = tool.listed()
-    path.write_text(text)
-
-    class Before:
-        table, needs_every_file = tool.table, False
-        listed = staticmethod(lambda: known)
-        applied, open = staticmethod(tool.applied), staticmethod(tool.open)
-
-    return Before()
+    assert len(run.status(here).pending) == 1
+    assert len(run.applied_ids(here)) == ALL

@@ -54,12 +54,18 @@ def failure(error: BaseException) -> dict[str, Any]:
     last = frames[-1] if frames else None
     return {
         "type": f"{type(own).__module__.partition('.')[0]}.{type(own).__qualname__}".removeprefix("builtins."),
-        "message": str(own).strip().partition("\n")[0][:500],
+        "message": _words(own).strip().partition("\n")[0][:500],
         "file": last.filename if last else "",
         "line": last.lineno if last else 0,
         "sqlstate": _state(own),
         "refused": getattr(error, "refused", ""),
     }
+
+
+def _words(error: BaseException) -> str:
+    """The server's message where a driver puts the whole answer into its error (pg8000)."""
+    first = error.args[0] if error.args else ""
+    return str(first["M"]) if isinstance(first, dict) and "M" in first else str(error)
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -144,9 +144,9 @@ class ExternalRunner(Runner):
         self.told = True
         wanted = (int(self.policy.lock_timeout_s * 1000), int(self.policy.statement_timeout_s * 1000))
         if limits and (limits["lockTimeoutMs"], limits["statementTimeoutMs"]) == wanted:
-            self.remarks.append(f"limits hold in the session of `{limits['driver']}`: lock_timeout {wanted[0]} ms")
-            return
-        driver = f" of `{limits['driver']}`" if limits else ""
-        said = f"whether lock_timeout and statement_timeout hold in the session{driver} is unknown"
+            said = f"limits hold in the session of `{limits['driver']}`: lock_timeout {wanted[0]} ms"
+        else:
+            driver = f" of `{limits['driver']}`" if limits else ""
+            said = f"whether lock_timeout and statement_timeout hold in the session{driver} is unknown"
         self.remarks.append(said)
         self.note(said)

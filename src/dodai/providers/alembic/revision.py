@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dodai.migrations import codes
 from dodai.migrations.goose_file import remarks
 from dodai.migrations.migration import FileError, Migration, Problem
-from dodai.migrations.python_file import assignments, checksum, constant, parsed, strings
+from dodai.migrations.python_file import assignments, checksum, constant, parsed, words
 
 
 def read_revisions(files: Mapping[str, bytes]) -> tuple[tuple[Migration, ...], tuple[Problem, ...]]:
@@ -58,7 +58,7 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         parents=(*_names(values.get("down_revision"), path), *_names(values.get("depends_on"), path)),
         line=node.lineno,
         undoable=down is not None and not _does_nothing(down),
-        touches=strings(tree),
+        touches=words(tree),
     )
 
 

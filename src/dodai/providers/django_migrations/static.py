@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from dodai.migrations import graph
 from dodai.migrations.goose_file import remarks
 from dodai.migrations.migration import FileError, Folder, Migration, Problem
-from dodai.migrations.python_file import assignments, checksum, constant, parsed
+from dodai.migrations.python_file import assignments, checksum, constant, parsed, words
 
 SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 
@@ -96,6 +96,7 @@ def read_migration(path: str, data: bytes, app: str) -> Migration | None:
         line=next(n.lineno for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Migration"),
         group=app,
         undoable=not any(_only_forward(node) for node in ast.walk(tree)),
+        touches=words(tree),
     )
 
 

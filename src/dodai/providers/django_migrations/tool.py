@@ -167,7 +167,7 @@ class Django:
             transactional=bool(row["atomic"]),
             parents=tuple(row["parents"]),
             undoable=bool(row["reversible"]),
-            touches=frozenset(row["tables"]),
+            touches=found.touches | frozenset(row["tables"]),
         )
 
     def _shown(self, file: Path) -> str:
