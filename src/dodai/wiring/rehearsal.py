@@ -248,11 +248,16 @@ def discard_data(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+_LOOK = ("-c", "core.fileMode=true", "-c", "core.fsmonitor=false")
+"""Whatever the settings of a person or a repository leave out, a release has it."""
+
+
 def commit_of(root: Path) -> str:
     """The git commit of the tree, with `+` when it has uncommitted changes; empty outside git."""
     try:
         head = git(root, "rev-parse", "HEAD")
-        return head + ("+" if git(root, "status", "--porcelain", "--", ".") else "")
+        words = ("status", "--porcelain", "--untracked-files=all", "--ignore-submodules=none", "--", ".")
+        return head + ("+" if git(root, *_LOOK, *words) else "")
     except (OSError, subprocess.SubprocessError):
         return ""
 
