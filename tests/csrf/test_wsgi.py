@@ -291,3 +291,10 @@ def test_exemption_that_served_another_route_stands_in_the_line(tmp_path, change
     Runtime.of(config).flush()
     lines = [json.loads(line) for path in tmp_path.rglob("*.jsonl") for line in path.read_text().splitlines()]
     assert [line["csrf"] for line in lines if line["type"] == "http"] == [noted]
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_method_override_makes_a_get_unsafe(browser, name):
+    """Middleware inside may turn it into a DELETE, here as in ASGI."""
+    answer = browser.request("GET", "/form", [(name, "DELETE"), ("Sec-Fetch-Site", "cross-site")])
+    assert (answer.status_code, json.loads(answer.text)["error"]["code"]) == (403, "DOD150")
