@@ -14,6 +14,7 @@ from tests.csrf.driver import Handler, guarded
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.enforce import csrf_field, csrf_headers
+from dodai.csrf.form_table import crawl
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.run import attack, drills, probe, probe_step
 
@@ -122,6 +123,23 @@ async def test_crawl_looks_at_every_form_that_links_lead_to(change, ok):
         drill = next(d for d in drills(CsrfPolicy(), ("/save",), nobody) if d.id == "every-form-carries-a-token")
         result = await drill.run(stage)
     assert result.ok is ok, result
+
+
+@pytest.mark.parametrize(
+    ("said", "ok"),
+    [("private", True), ("no-store", True), ("public, max-age=60", False), ("max-age=60", False), ("", False)],
+)
+async def test_crawl_finds_a_page_whose_token_shared_caches_may_keep(said, ok):
+    """What stands between the layer and the visitor can undo `private`."""
+    token = "d1.k001.00000000." + "A" * 86
+    page = f'<form method=post action=/save><input type=hidden name=csrf_token value="{token}"></form>'
+
+    async def get(_):
+        return httpx2.Response(200, html=page, headers={"cache-control": said} if said else {})
+
+    found = await crawl(get, CsrfPolicy())
+    assert found.ok is ok
+    assert found.wrong == (() if ok else ("/ has a token and may be kept by shared caches",))
 
 
 async def test_forms_that_only_a_signed_in_person_sees_are_crawled_too():

@@ -57,6 +57,25 @@ def test_unprotected_app_fails_with_the_route_and_its_place(tmp_path):
     assert "POST /save (shop.py:6): a request with a missing token reached the handler" in output
 
 
+WALL = """
+class Wall:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        await PlainTextResponse("sign in", 302, {"location": "/sign-in"})(scope, receive, send)
+
+app = Wall(inner)
+"""
+
+
+def test_refusal_by_something_else_is_not_taken_for_protection(tmp_path):
+    """Whoever is sent to sign in was not refused for the token: nothing is known about it."""
+    code, output = run(tmp_path, WALL, "--dodai-csrf")
+    assert code == 1
+    assert "POST /save[missing] FAILED" in output
+    assert "a request with a missing token was answered 302, not 403" in output
+
+
 def test_exempt_route_is_skipped_with_its_reason(tmp_path):
     """An exemption is visible in the output."""
     app = "import dodai.asgi\napp = dodai.asgi.wrap(inner)\n"
