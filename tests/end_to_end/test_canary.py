@@ -290,8 +290,9 @@ def test_no_canary_is_left_by_a_rehearsal(copied: Path):
     place.run("rehearse", *words, timeout_s=1200)
     left = dict(place.left())
     report = json.loads((copied / ".dodai/rehearsals/latest/report.json").read_text())
-    assert report["outcome"] == "ok", place.said[0].decode()[-3000:]
     assert [name for name, data in left.items() if CANARY.encode() in data.lower()] == []
+    assert [(row["id"], row["observed"]) for row in report["drills"] if row["outcome"] != "ok"] == []
+    assert report["outcome"] == "ok", place.said[0].decode()[-3000:]
     lines = b"".join(data for name, data in left.items() if "/lines/" in name)
     assert b'"path":"[email]"' in lines  # somebody went there, and it was redacted
     assert b'"userId":' in lines
