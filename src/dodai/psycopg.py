@@ -159,12 +159,12 @@ class Connection(_Watched, psycopg.Connection[Any]):
 
 @asynccontextmanager
 async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[Any]:
-    """A connection of the asynchronous `pool`, waited for no longer than `[dependency.NAME]` and the request allow.
+    """A connection of the asynchronous `pool`, waited for no longer than it, `[dependency.NAME]` and the request allow.
 
     Raises `DependencyUnavailableError` (503 where nobody handles it) at once while the breaker is open, so that a
     database that is down does not keep every request waiting for the pool; what `pool.connection` raises otherwise.
     """
-    lending = _Lending(dependency)
+    lending = _Lending(pool, dependency)
     try:
         lent = await pool.getconn(lending.timeout_s)
     except BaseException as error:
@@ -180,7 +180,7 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
 @contextmanager
 def connection_sync(pool: Any, dependency: str = "database") -> Iterator[Any]:
     """`connection` for threads."""
-    lending = _Lending(dependency)
+    lending = _Lending(pool, dependency)
     try:
         lent = pool.getconn(lending.timeout_s)
     except BaseException as error:
@@ -198,13 +198,14 @@ class _Lending:
     database: the statements on it do.
     """
 
-    def __init__(self, dependency: str) -> None:
+    def __init__(self, pool: Any, dependency: str) -> None:
         self._runtime = Runtime.current()
         self._guard = self._runtime.guard(dependency)
         self._guard.enter()
         self._context = current()
         self._started = perf_counter()
-        self.timeout_s = _left_s(self._guard, self._context)
+        left_s = _left_s(self._guard, self._context)
+        self.timeout_s = pool.timeout if left_s is None else min(left_s, pool.timeout)
 
     def failed(self, error: BaseException) -> None:
         """Count a pool that had no connection in time as the database's failure, in breaker and line."""

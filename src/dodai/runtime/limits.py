@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dodai.core.refusal import DEPENDENCY_UNAVAILABLE, Refusal
+from dodai.core.request import current
 
 _MAX_SAVED_RETRIES = 10.0
 
@@ -72,6 +73,9 @@ class Guard:
             if part and self._probing:
                 return
             if now < self._probe_at:
+                context = current()
+                if context is not None and context.failed_dependency is None:
+                    context.failed_dependency = self.dependency  # the trace of a refused request names it too
                 raise DependencyUnavailableError(self.dependency)
             self._probe_at = now + self.breaker_reset_s
             self._probing = True

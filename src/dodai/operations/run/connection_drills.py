@@ -21,6 +21,7 @@ from dodai.operations.run.outage import (
     Affected,
     Asked,
     Unrelated,
+    blamed_of,
     calls_of,
     crowd,
     look,
@@ -70,7 +71,8 @@ class _Case:
         return (
             f"{served}503 or 504 with the request id in the page within {self.bound_s:g} s, "
             "what does not need it serves on, "
-            f"at most {AMPLIFICATION:g} calls per request, serving again within {RECOVERY_S:g} s"
+            f"at most {AMPLIFICATION:g} calls per request, serving again within {RECOVERY_S:g} s, "
+            f"traces of refused requests name {self.dependency.name}"
         )
 
 
@@ -175,6 +177,7 @@ class _Seen:
     calls: int
     back_s: float | None
     restarted: bool
+    blamed: list[str]
 
     def result(self) -> DrillResult:
         wrong = [one for one in self.asked if one.problem and not one.refused_well]
@@ -184,6 +187,7 @@ class _Seen:
         failing = not served or not self.case.must_fail
         ok = not wrong and failing and slowest <= self.case.bound_s and share <= AMPLIFICATION
         ok = ok and self.back_s is not None and self.unrelated.asked > 0 and not self.unrelated.problems
+        ok = ok and self._traced
         statuses = {
             status: sum(one.status == status for one in self.asked) for status in sorted({a.status for a in self.asked})
         }
@@ -191,19 +195,31 @@ class _Seen:
         observed = (
             f"{', '.join(f'{n} × {status}' for status, n in statuses.items())}, slowest {slowest:.2f} s, "
             f"{len(self.unrelated.problems)} of {self.unrelated.asked} others disturbed, "
-            f"{share:.2f} calls per request, {back}"
+            f"{share:.2f} calls per request, {back}, the trace names {', '.join(sorted(set(self.blamed))) or 'nobody'}"
         )
         details: dict[str, Any] = {
             "boundSeconds": self.case.bound_s,
             "wrong": [f"{one.status} after {one.seconds:.2f} s: {one.problem}" for one in wrong[:5]],
             "servedMeanwhile": len(served),
             "failedCalls": self.calls,
+            "blamed": {tier: self.blamed.count(tier) for tier in sorted(set(self.blamed))},
             "slowestUnrelatedSeconds": round(self.unrelated.slowest_s, 3),
             "unrelatedProblems": self.unrelated.problems[:5],
             "publicServiceStartedAnew": self.restarted,
         }
         ids = tuple(one.request_id for one in (wrong or self.asked)[:3])
         return DrillResult(observed, ok, ids, details)
+
+    @property
+    def _traced(self) -> bool:
+        """True when no trace of a refused request is silent or names somebody uninvolved, and some name the dependency.
+
+        One refused by the breaker of a tier in between names the service behind that breaker: it never got further.
+        """
+        public = self.case.policy.public_service
+        between = set(public.needs) if public is not None else set()
+        name = self.case.dependency.name
+        return not self.blamed or (name in self.blamed and set(self.blamed) <= {name, *between})
 
 
 async def _outage(case: _Case, stage: Stage) -> DrillResult:
@@ -226,7 +242,8 @@ async def _outage(case: _Case, stage: Stage) -> DrillResult:
             )
         back_s = await recovery(journey, visitor)
         calls = await calls_of(stage, case.dependency.name, asked)
-        return _Seen(case, asked, unrelated, calls, back_s, restarted).result()
+        blamed = await blamed_of(stage, asked)
+        return _Seen(case, asked, unrelated, calls, back_s, restarted, blamed).result()
     finally:
         await visitor.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dodai.engine.drill import Stage
 from dodai.observability.trace.find import find, line_folders
+from dodai.observability.trace.tree import Tree
 from dodai.operations.journey import Answer, Walk, walk
 from dodai.operations.policy import Journey
 from dodai.operations.run.load import Visit, Visitor
@@ -183,6 +184,14 @@ async def calls_of(stage: Stage, dependency: str, asked: Sequence[Asked]) -> int
         if written >= set(ids) or time.monotonic() > end:
             return sum(1 for line in lines if line.get("type") in CLIENT_LINES and line.get("dependency") == dependency)
         await asyncio.sleep(0.1)
+
+
+async def blamed_of(stage: Stage, asked: Sequence[Asked]) -> list[str]:
+    """The tier that the trace of each refused request names, from the id in its page; empty for nobody."""
+    folders = line_folders([stage.state])
+    ids = [one.request_id for one in asked if one.status >= 500 and one.request_id]
+    trees = await asyncio.to_thread(lambda: [Tree(find(request_id, folders).lines) for request_id in ids])
+    return [str((tree.failure or {}).get("tier", "")) for tree in trees]
 
 
 def _lines(ids: Sequence[str], folders: list[str]) -> list[dict[str, Any]]:
