@@ -139,6 +139,8 @@ def test_dry_run_prints_the_plan_as_data_and_changes_nothing(tmp_path):
     assert document["schema"] == "dodai.plan/1"
     assert ids[-2:] == ["retire-web", "record"]
     assert all(step in text.stdout for step in ids)
+    assert f"differs from what serves\n  release     web: nothing -> {document['release']}\n" in text.stdout
+    assert document["differs"] == {"release": f"web: nothing -> {document['release']}"}
     assert not (folder / ".dodai" / "env" / "staging" / "journal.sqlite").exists()
 
 

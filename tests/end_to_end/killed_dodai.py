@@ -1,4 +1,7 @@
-"""`dodai` as it is, killed or stopped right after a record is durable: `KILL_AT=applying:start-web python killed_dodai.py …`."""
+"""`dodai` as it is, hit by a signal at one of its records, once that is durable or right before it is written.
+
+`KILL_AT=applying:start-web python killed_dodai.py …`, `KILL_AT="before done:start-web" …`
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,30 @@ import signal
 import sys
 
 from dodai.cli.main import run
+from dodai.engine.journal import SqliteJournal
 from dodai.providers.postgres.control import PostgresJournal
 
-KIND, _, STEP = os.environ["KILL_AT"].partition(":")
+WHEN, _, RECORD = os.environ["KILL_AT"].rpartition(" ")
 SIGNAL = signal.Signals[os.environ.get("KILL_WITH", "SIGKILL")]
-append = PostgresJournal.append
-done = []
+hit = []
 
 
-async def append_then_die(self, plan_id, kind, *, step_id="", **options):
-    event = await append(self, plan_id, kind, step_id=step_id, **options)
-    if (kind, step_id) == (KIND, STEP) and not done:
-        done.append(kind)
+def reach(when, record):
+    if (when, record) == (WHEN, RECORD) and not hit:
+        hit.append(record)
         os.kill(os.getpid(), SIGNAL)
-    return event
 
 
-PostgresJournal.append = append_then_die
+def dying(append):
+    async def append_and_die(self, plan_id, kind, *, step_id="", **options):
+        reach("before", f"{kind}:{step_id}")
+        event = await append(self, plan_id, kind, step_id=step_id, **options)
+        reach("", f"{kind}:{step_id}")
+        return event
+
+    return append_and_die
+
+
+for journal in (PostgresJournal, SqliteJournal):
+    journal.append = dying(journal.append)
 sys.exit(run(sys.argv[1:]))

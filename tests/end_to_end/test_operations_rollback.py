@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
 
+import psycopg
 import pytest
 from tests.end_to_end.small_app import SmallApp
 
@@ -47,6 +54,11 @@ def release(app, number, query, *, more=DATABASE):
     return live(app)
 
 
+def restore_points(app):
+    paths = json.loads(app.run("releases", "staging", "--json").stdout)["restorePoints"]
+    return [path.rpartition("/")[2] for path in paths]
+
+
 def live(app):
     host = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging").host
     service = asyncio.run(host.status()).service("web")
@@ -71,6 +83,7 @@ def test_rollback_is_allowed_while_queries_fit_and_refused_when_a_column_is_gone
     assert "queries/read.sql:1" in refused.stderr
     assert 'column "author" does not exist' in refused.stderr
     assert "mend forward" in refused.stderr
+    assert f"--restore {restore_points(app)[-1]}" in refused.stderr  # of the two, the one from before migration 2
     assert live(app) == third
 
     told = json.loads(app.run("releases", "staging", "--json").stdout)
@@ -80,6 +93,75 @@ def test_rollback_is_allowed_while_queries_fit_and_refused_when_a_column_is_gone
     assert app.run("rollback", "staging", "--dry-run").returncode == 0
     assert app.run("rollback", "staging", "--yes", timeout=120).returncode == 0
     assert live(app) == second
+
+
+def query(app, statement):
+    """The application's own database, asked directly."""
+    urls = json.loads((app.folder / ".dodai" / "env" / "staging" / "database.json").read_text())
+    with psycopg.connect(urls["direct"], autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_refused_rollback_names_commands_that_work_forward_and_back_in_time(app):
+    """What the refusal offers is typed as it stands: the old release serves again, on the data of its time."""
+    first = release(app, 1, "SELECT author FROM note WHERE id = %(id)s;\n")
+    query(app, "INSERT INTO note VALUES (1, 'before', 'hana')")
+    release(app, 3, "SELECT text FROM note;\n")
+    query(app, "INSERT INTO note VALUES (2, 'after')")
+    refused = app.run("rollback", "staging", "--yes")
+    assert refused.returncode == 1
+    assert "`dodai deploy staging`" in refused.stderr
+    offered = re.search(r"`dodai (rollback staging \S+ --restore \S+)`", refused.stderr)[1].split()
+
+    shown = app.run(*offered, "--dry-run")
+    assert "people get 503 from here on" in shown.stdout
+    assert shown.stdout.index("point of no return") < shown.stdout.index("put-back")
+    back = app.run(*offered, "--yes", timeout=120)
+    assert back.returncode == 0, back.stderr
+    assert "the data that was there is kept in" in back.stderr
+    assert live(app) == first
+    assert query(app, "SELECT id, author FROM note") == [(1, "hana")]
+    assert app.run("rollback", "staging", first, "--restore", "nosuch", "--yes").returncode == 2
+
+
+def test_going_back_in_time_killed_half_way_is_finished_or_taken_back(app):
+    """Before the data is touched the present release serves again; once it was, only forward, and never twice."""
+    first = release(app, 1, "SELECT author FROM note WHERE id = %(id)s;\n")
+    query(app, "INSERT INTO note VALUES (1, 'before', 'hana')")
+    third = release(app, 3, "SELECT text FROM note;\n")
+    point = json.loads(app.run("releases", "staging", "--json").stdout)["restorePoints"][0].rpartition("/")[2]
+    words = ("rollback", "staging", first, "--restore", point, "--yes")
+
+    killed(app, "applied:close", *words)
+    undone = app.run("resume", "staging", "--undo", "--yes", timeout=120)
+    assert undone.returncode == 0, undone.stderr
+    assert live(app) == third
+    with urllib.request.urlopen(edge(app)) as answer:
+        assert answer.status == 200
+
+    killed(app, "before applied:put-back", *words)
+    resumed = app.run("resume", "staging", "--yes", timeout=120)
+    assert resumed.returncode == 0, resumed.stderr
+    assert live(app) == first
+    assert query(app, "SELECT id, author FROM note") == [(1, "hana")]
+    homes = (app.folder / ".dodai" / "env" / "staging" / "postgres").rglob("data.before-*")
+    elsewhere = app.folder / ".dodai" / "env" / "staging" / "postgres" / "elsewhere"
+    if elsewhere.exists():
+        homes = Path(elsewhere.read_text().strip()).glob("data.before-*")
+    assert len(list(homes)) == 1
+
+
+def killed(app, at, *words):
+    """The real command, dead at its record `at`."""
+    code = "import tests.end_to_end.killed_dodai"
+    environment = app.environment({"KILL_AT": at, "PYTHONPATH": str(Path(__file__).parents[2])})
+    died = subprocess.run([sys.executable, "-c", code, *words], cwd=app.folder, env=environment, check=False)
+    assert died.returncode == -signal.SIGKILL
+
+
+def edge(app):
+    return json.loads(app.run("status", "staging", "--json").stdout)["host"]["edge"]
 
 
 def test_release_without_queries_is_unknown_on_a_newer_schema_and_so_refused(app):

@@ -74,7 +74,7 @@ def test_context_tells_the_time_that_is_left(place):
     assert [round(value, 3) for value in seen] == [5.0, 3.0]
 
 
-def flaky(place: Place, failures: int, *, after_effect: bool = False, fault: str = "provider", **data):
+def flaky(place: Place, failures: int, *, after_effect: bool = False, fault: str = "provider", reply=None, **data):
     """An apply that fails `failures` times before it works."""
     calls = []
 
@@ -84,7 +84,8 @@ def flaky(place: Place, failures: int, *, after_effect: bool = False, fault: str
         if not failing or after_effect:
             place.world.write("+a")
         if failing:
-            raise DodaiError(codes.STEP_FAILED, "the provider answered `429`", "wait", fault=fault, data=data)
+            words = "the provider answered `429`"
+            raise DodaiError(codes.STEP_FAILED, words, "wait", fault=fault, data=data, reply=reply)
 
     return apply, calls
 
@@ -121,6 +122,55 @@ def test_retry_looks_first_and_does_not_repeat_an_effect(place):
     assert outcome.state == "ok"
     assert outcome.ids("done") == ("a",)
     assert (len(calls), place.world.effects()) == (1, ["+a"])
+
+
+@pytest.mark.parametrize("reply", ["rejected", "throttled", "unavailable"])
+def test_clear_reply_that_it_failed_is_believed(place, reply):
+    """Then the step has failed, and what is there all the same is undone."""
+    apply, calls = flaky(place, 1, after_effect=True, reply=reply)
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply)))
+    assert (outcome.state, len(calls), place.world.effects()) == ("restored", 1, ["+a", "-a"])
+
+
+def test_ambiguous_reply_is_settled_by_a_look(place):
+    """The only try came back without a clear answer, and the effect is there: it is verified, not undone."""
+    apply, calls = flaky(place, 1, after_effect=True, reply="ambiguous")
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply)))
+    assert (outcome.state, len(calls), place.world.effects()) == ("ok", 1, ["+a"])
+
+
+def test_ambiguous_reply_without_effect_is_a_failure_and_costs_a_try(place):
+    """Nothing is taken for done that a look does not show; with a second try left it is made."""
+    apply, calls = flaky(place, 1, reply="ambiguous")
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply)))
+    assert (outcome.state, len(calls), place.world.effects()) == ("restored", 1, [])
+    apply, calls = flaky(place, 1, reply="ambiguous")
+    outcome = run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(2))))
+    assert (outcome.state, len(calls), place.world.effects()) == ("ok", 2, ["+a"])
+
+
+@pytest.mark.parametrize(("reply", "tries"), [("rejected", 1), ("throttled", 2), ("unavailable", 2), ("ambiguous", 2)])
+def test_rejected_reply_of_a_provider_is_not_retried_and_another_one_is(place, reply, tries):
+    """What decides is what became of the request, not whose it was."""
+    apply, calls = flaky(place, 1, reply=reply)
+    run_in_virtual_time(lambda: run_steps(place, good_step(place, "a", apply=apply, retry=Retry(3))))
+    assert len(calls) == tries
+
+
+def test_observe_apply_and_verify_share_one_budget(place):
+    """Three tries in all, whatever fails in them."""
+    failures = iter([0, 1, 2])
+    looks = []
+
+    async def verify(context: StepContext) -> Observed:
+        looks.append("verify")
+        next(failures)
+        raise DodaiError(codes.STEP_FAILED, "no answer", "wait", reply="unavailable")
+
+    apply, calls = flaky(place, 1, reply="throttled")
+    step = good_step(place, "a", apply=apply, verify=verify, retry=Retry(3))
+    outcome = run_in_virtual_time(lambda: run_steps(place, step))
+    assert (outcome.state, len(calls), len(looks)) == ("restored", 2, 2)
 
 
 @pytest.mark.parametrize("fault", ["user", "dodai"])

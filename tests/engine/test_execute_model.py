@@ -89,7 +89,8 @@ def model(specs: list[Spec], interrupt: Interrupt | None) -> tuple[list[str], st
         if effect:
             ours.append(spec)
         if ended != "done":
-            cause = "interrupted" if ended == "cut" else "failed"
+            gate = spec.fault == "blocked" and not ours
+            cause = "interrupted" if ended == "cut" else "refused" if gate else "failed"
             break
         signalled = mine
     if not cause:
@@ -114,7 +115,11 @@ def undo_model(specs: list[Spec], ours: list[Spec], effects: list[str], cause: s
         else:
             effects.append(f"-{spec.id}")
     if not kept and not undo_failed:
-        return effects, "interrupted" if cause == "interrupted" else "restored", 130 if cause == "interrupted" else 3
+        return (
+            effects,
+            "interrupted" if cause == "interrupted" else "restored",
+            {"interrupted": 130, "refused": 1}.get(cause, 3),
+        )
     if cause == "interrupted" and not undo_failed:
         return effects, "interrupted", 130
     return effects, "needs_person", 4

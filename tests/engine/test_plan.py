@@ -124,9 +124,10 @@ def test_dry_run_lists_every_step_with_its_way_back_and_deadline(world):
 
 
 def test_dry_run_shows_where_there_is_no_way_back(world):
-    """The point of no return is a line of its own."""
-    lines = as_text(plan_of(world, Spec("a", no_return=True), Spec("b")), "ja").splitlines()
-    assert lines[2] == "  -  引き返せない地点"
+    """The point of no return is a line of its own, before the first step behind which there is no way back."""
+    lines = as_text(plan_of(world, Spec("a", no_return=True), Spec("b", no_return=True)), "ja").splitlines()
+    assert lines[1] == "  -  引き返せない地点"
+    assert sum("-  引き返せない地点" in line for line in lines) == 1
 
 
 def test_runbook_section_has_commands_in_console_blocks_and_marks_manual_steps(world):

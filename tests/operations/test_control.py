@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.core.errors import DodaiError
 from dodai.engine.execute import execute
+from dodai.engine.journal import SqliteJournal
 from dodai.providers.postgres.cluster import throw_away
+from dodai.providers.postgres.control import PostgresJournal
 
 SPECS = [Spec("a"), Spec("b", ("a",)), Spec("c")]
 
@@ -176,6 +179,56 @@ async def test_copy_of_another_machine_is_brought_up_to_date(place):
     with place.journal("second.sqlite") as journal:
         head = await journal.verify_chain()
         assert journal.copy.head() == head
+
+
+async def test_broken_copy_is_named_and_made_anew_from_the_database(place):
+    """The truth is in the database: a copy that is rubbish is kept aside, not mourned."""
+    await place.execute(SPECS)
+    with place.journal() as journal:
+        head = await journal.verify_chain()
+        with psycopg.connect(place.dsn, autocommit=True):
+            journal.copy._db.execute("DROP TRIGGER events_UPDATE")
+            journal.copy._db.execute("UPDATE events SET data = '{}' WHERE seq = 2")
+        error = await refusal(journal.verify_chain())
+        assert (error.code.id, error.exit_code) == ("DOD353", 4)
+        assert "dodai resume staging --trust database" in error.fix
+        assert "aside" in journal.trust("database")
+        assert await journal.verify_chain() == head == await journal.copy.verify_chain()
+
+
+def test_full_disk_is_refused_before_the_plan_is_on_record(place):
+    """The copy cannot grow: nothing is begun in the database either, so nothing is left to resume."""
+    asyncio.run(place.execute(SPECS))
+    plans = ask(place.dsn, "SELECT count(*) FROM dodai.control_plan")
+    pid = os.fork()
+    if pid == 0:
+        code = 0
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
+            asyncio.run(place.execute([Spec("d")]))
+        except DodaiError as error:
+            code = int(error.code.id[3:]) - 300
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 52  # DOD352
+    assert ask(place.dsn, "SELECT count(*) FROM dodai.control_plan") == plans
+    assert place.world.effects() == ["+a", "+b", "+c"]
+    asyncio.run(place.execute([Spec("d")]))
+
+
+async def test_reader_beside_a_writer_never_sees_two_journals_that_differ(place):
+    """The audit log is verified while a plan runs; what is written meanwhile is not taken for a loss."""
+    await place.execute(SPECS)
+
+    class Busy(SqliteJournal):
+        async def verify_chain(self):
+            head = await super().verify_chain()
+            with place.journal() as writer:
+                await append(writer, token=9)
+            return head
+
+    with Busy(place.folder / "copy.sqlite") as copy, PostgresJournal(place.session(), copy) as reader:
+        assert (await reader.verify_chain()).seq == copy.head().seq
 
 
 async def test_older_token_writes_nothing(place):

@@ -78,14 +78,15 @@ def test_nothing_in_the_way_is_already_done(look):
 def test_full_disk_is_refused_before_the_first_change(look):
     """The number that is there and the number that is needed."""
     outcome, _ = look(Surroundings(free=FREE_BYTES - 1))
-    assert outcome.exit_code == 3
+    assert outcome.exit_code == 1
+    assert "refused; nothing was changed" in outcome.summary()
     assert "`255` MiB are free, 256 MiB are needed" in outcome.error().message
 
 
 def test_clock_that_is_a_minute_off_the_database_is_refused_and_two_seconds_are_told(look):
     """Tokens of people live for minutes."""
     outcome, _ = look(Surroundings(offset=-61.0))
-    assert outcome.exit_code == 3
+    assert outcome.exit_code == 1
     assert "`-61` s off" in outcome.error().message
     outcome, notes = look(Surroundings(offset=3.0))
     assert outcome.exit_code == 0
@@ -121,7 +122,9 @@ def test_missing_files_of_the_release_before_are_told_and_of_the_new_one_refused
     assert outcome.exit_code == 0
     assert any(line.startswith("no way back to r1") for line in notes)
     gone.gone = {"r2"}
-    assert look(releases=gone)[0].exit_code == 3
+    refused, _ = look(releases=gone)
+    assert (refused.exit_code, refused.ids("done")) == (1, ())
+    assert "no files of `r2`; deploy it again" in refused.error().message
 
 
 def test_notifier_that_fails_or_hangs_never_fails_a_deploy(look):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.output import heard_or_not
 from dodai.cli.progress import confirm, finish, show, tell
 from dodai.cli.session import Session, define, with_break_glass
 from dodai.operations.run.gate import BREAK_GLASS
@@ -39,9 +41,19 @@ async def _deploy(
         release = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
     environment.releases.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
-        show(session.output, environment.build(await environment.request("deploy", release, arguments)))
-        return 0
+        return await rehearsed(session, environment, "deploy", release, arguments)
     return await carry_out(session, environment, "deploy", release, arguments, yes=yes)
+
+
+async def rehearsed(
+    session: Session, environment: LocalEnvironment, kind: str, release: str, arguments: Mapping[str, str] | None = None
+) -> int:
+    """0, the plan and what it would change having been printed."""
+    from dodai.wiring.differences import differences
+
+    request = await environment.request(kind, release, arguments)
+    show(session.output, environment.build(request), await differences(environment, request))
+    return 0
 
 
 async def carry_out(
@@ -63,15 +75,16 @@ async def carry_out(
 
     shown = await environment.request(kind, release, arguments)
     confirm(session.output, environment.build(shown), yes=yes)
-    await environment.open(detached=True)
-    request = await environment.request(kind, release, arguments)
-    environment.refuse_stale(shown, request)
-    stop = install_signal_stop(asyncio.get_running_loop())
-    with environment.journal() as journal:
+    with environment.journal() as journal:  # first: nothing is started where nothing could be written down
+        await environment.open(detached=True)
+        request = await environment.request(kind, release, arguments)
+        environment.refuse_stale(shown, request)
+        stop = install_signal_stop(asyncio.get_running_loop())
         plan, lease = environment.build(request), environment.lease(request)
         outcome = await execute(plan, journal, lease, sink=StepLines(session.output), stop=stop)
     edge = (await environment.host.status()).edge
     if outcome.exit_code == 0 and not session.output.as_json:
-        session.output.line(f"{edge}  serves release {release}")
+        with heard_or_not(sys.stdout):
+            session.output.line(f"{edge}  serves release {release}")
     await tell(session.output, outcome)
     return finish(session.output, outcome)

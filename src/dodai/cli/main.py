@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import click
 
 from dodai import __version__
-from dodai.cli.output import Output, wants_json
+from dodai.cli.output import Output, heard_or_not, wants_json
 from dodai.cli.session import CONTEXT
 from dodai.core import codes
 from dodai.core.errors import DodaiError
@@ -102,9 +102,8 @@ def run(words: Sequence[str]) -> int:
         return 130
     except click.ClickException as error:
         return _usage(error, as_json=as_json)
-    except BrokenPipeError:
-        _silence_stdout()
-        return 0
+    except BrokenPipeError:  # `| head` has read enough
+        return _flush(0)
     except ModuleNotFoundError as error:
         return _absent(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last line of defence; the code says it is our defect
@@ -113,10 +112,8 @@ def run(words: Sequence[str]) -> int:
 
 
 def _flush(code: int) -> int:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
+    with heard_or_not(sys.stdout):
+        pass
     return code
 
 
@@ -145,9 +142,3 @@ def _internal(error: Exception, *, as_json: bool) -> int:
     fix = codes.INTERNAL_ERROR.fix.en
     Output(as_json=as_json).error(DodaiError(codes.INTERNAL_ERROR, message, fix, "dodai", exit_code=4, details=details))
     return 4
-
-
-def _silence_stdout() -> None:
-    """A closed pipe (`| head`) ends quietly: nothing may be flushed into it at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())

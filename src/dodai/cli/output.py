@@ -6,7 +6,8 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import orjson
@@ -47,21 +48,39 @@ class Output:
     def say(self, text: str) -> None:
         """A line of progress."""
         if not self.quiet:
-            sys.stderr.write(_printable(text, sys.stderr) + "\n")
-            sys.stderr.flush()
+            _tell(text)
 
     def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
         return paint(text, colour, stream or sys.stdout)
 
     def error(self, error: DodaiError) -> None:
-        """A failure: the `dodai.error/1` envelope on stdout, or lines on stderr."""
+        """A failure: the `dodai.error/1` envelope on stdout, or lines on stderr; its exit code counts, said or not."""
         if self.as_json:
-            self.data("dodai.error/1", {"error": error.as_json(), "exitCode": error.exit_code})
+            with heard_or_not(sys.stdout):
+                self.data("dodai.error/1", {"error": error.as_json(), "exitCode": error.exit_code})
             return
         head = f"{paint(error.code.id, 'red', sys.stderr)} {error.code.name}: {error.message}"
         lines = [head, *(f"  {detail}" for detail in error.details), f"  fix: {error.fix}"]
         lines.append(f"  why: {error.code.why.en}")
-        sys.stderr.write(_printable("\n".join(lines), sys.stderr) + "\n")
+        _tell("\n".join(lines))
+
+
+@contextmanager
+def heard_or_not(stream: TextIO) -> Iterator[None]:
+    """Inside, and from then on, a stream that nobody reads or that cannot grow swallows what is written to it."""
+    try:
+        yield
+        stream.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _tell(text: str) -> None:
+    """A line for people; whether anybody hears it never decides how a command ends."""
+    with heard_or_not(sys.stderr):
+        sys.stderr.write(_printable(text, sys.stderr) + "\n")
 
 
 def paint(text: str, colour: str, stream: TextIO) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.output import Output
+from dodai.cli.output import Output, heard_or_not
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.engine.outcome import Outcome, StepRecord
 from dodai.engine.plan import Plan, Step
 from dodai.engine.render import as_json, as_text
 from dodai.operations.run.notice import Notice, notify
+
+if TYPE_CHECKING:
+    from dodai.wiring.differences import Difference
 
 _MARKS = {
     "done": ("done", "green"),
@@ -67,7 +72,8 @@ def finish(output: Output, outcome: Outcome) -> int:
     """Say how the plan ended; its exit code."""
     if output.as_json:
         document = outcome.as_json()
-        output.data(document.pop("schema"), document)
+        with heard_or_not(sys.stdout):
+            output.data(document.pop("schema"), document)
         return outcome.exit_code
     error = outcome.error()
     if error is not None:
@@ -77,13 +83,17 @@ def finish(output: Output, outcome: Outcome) -> int:
     return outcome.exit_code
 
 
-def show(output: Output, plan: Plan) -> None:
-    """The dry run."""
+def show(output: Output, plan: Plan, differs: Sequence[Difference]) -> None:
+    """The dry run: the ordered steps, and what would not be as it is."""
     if output.as_json:
         document = as_json(plan)
+        document["differs"] = {one.what: one.change for one in differs}
         output.data(document.pop("schema"), document)
-    else:
-        output.line(as_text(plan))
+        return
+    output.line(as_text(plan))
+    output.line("differs from what serves" if differs else "differs from what serves: nothing")
+    for one in differs:
+        output.line(f"  {one.what:10}  {one.change}")
 
 
 def confirm(output: Output, plan: Plan, *, yes: bool, doing: str = "carry out") -> None:

@@ -6,27 +6,39 @@ import asyncio
 
 import click
 
-from dodai.cli.deploy import carry_out
-from dodai.cli.progress import show
+from dodai.cli.deploy import carry_out, rehearsed
 from dodai.cli.session import Session, define
 
 
 @define("rollback", summary="Go back to an earlier release", example="dodai rollback staging")
 @click.argument("env")
 @click.argument("release", default="")
+@click.option(
+    "--restore",
+    default="",
+    metavar="POINT",
+    help="Also put the data of a restore point back: what was written since is set aside.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask. Never overrides a refusal.")
-def command(session: Session, env: str, release: str, dry_run: bool, yes: bool) -> int:
-    return asyncio.run(_rollback(session, env, release, dry_run=dry_run, yes=yes))
+def command(session: Session, env: str, release: str, restore: str, dry_run: bool, yes: bool) -> int:
+    return asyncio.run(_rollback(session, env, release, restore, dry_run=dry_run, yes=yes))
 
 
-async def _rollback(session: Session, env: str, word: str, *, dry_run: bool, yes: bool) -> int:
+async def _rollback(session: Session, env: str, word: str, point: str, *, dry_run: bool, yes: bool) -> int:
+    from dodai.operations.run import RESTORE
+    from dodai.wiring.going_back import refuse_misfit, restore_target
     from dodai.wiring.local import LocalEnvironment
 
     environment = LocalEnvironment.of(session.project, env)
     release = await environment.rollback_target(word)
-    await environment.refuse_misfit(release)
+    kind, arguments = "rollback", dict[str, str]()
+    if point:
+        point = await restore_target(environment, release, point)
+        command = f"dodai rollback {env} {release} --restore {point}"
+        kind, arguments = RESTORE, {RESTORE: point, "command": command}
+    else:
+        await refuse_misfit(environment, release)
     if dry_run:
-        show(session.output, environment.build(await environment.request("rollback", release)))
-        return 0
-    return await carry_out(session, environment, "rollback", release, yes=yes)
+        return await rehearsed(session, environment, kind, release, arguments)
+    return await carry_out(session, environment, kind, release, arguments, yes=yes)

@@ -13,7 +13,6 @@ from dodai.cli.output import Output
 from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
-    from dodai.operations.ports import HostStatus
     from dodai.wiring.standing import Standing
 
 
@@ -28,7 +27,7 @@ def command(session: Session, env: str) -> int:
     if session.output.as_json:
         session.output.data("dodai.status/1", {"environment": env, **_as_json(standing)})
         return 0
-    _host(session.output, env, standing.host)
+    _host(session.output, standing)
     _plans(session.output, standing)
     return 0
 
@@ -42,11 +41,14 @@ def _as_json(standing: Standing) -> dict[str, Any]:
         "lastPlan": standing.last.plan_id if standing.last else None,
         "pendingMigrations": standing.pending,
         "problem": standing.problem or None,
+        "remedy": standing.remedy or None,
+        "answers": dict(standing.answers),
         "next": standing.next_command or None,
     }
 
 
-def _host(out: Output, env: str, status: HostStatus) -> None:
+def _host(out: Output, standing: Standing) -> None:
+    env, status = standing.env, standing.host
     since = datetime.fromtimestamp(status.since, UTC).isoformat(timespec="seconds") if status.since else "never"
     out.line(f"{env}: {'running' if status.running else 'not running'} (host pid {status.pid}, since {since})")
     if status.edge:
@@ -57,7 +59,10 @@ def _host(out: Output, env: str, status: HostStatus) -> None:
         out.line(f"  {service.name:9} {service.release or 'nothing'}  {service.address}")
         for one in service.instances:
             live = "live" if one.live else "    "
-            out.line(f"            {live} {one.release} {one.state} pid {one.pid} restarts {one.restarts}")
+            answer = f", {standing.answers[service.name]}" if one.live and service.name in standing.answers else ""
+            out.line(f"            {live} {one.release} {one.state} pid {one.pid} restarts {one.restarts}{answer}")
+            if answer and standing.answers[service.name] != "ready":
+                out.line(f"                 log {one.log}")
 
 
 def _plans(out: Output, standing: Standing) -> None:
@@ -70,7 +75,7 @@ def _plans(out: Output, standing: Standing) -> None:
         where = f"pid {holder.pid} on {holder.host}" + ("" if holder.alive else ", which runs no more")
         out.line(f"lock:       {holder.actor} ({where}) for {holder.age}: {holder.command or 'unknown command'}")
     else:
-        out.line("lock:       free")
+        out.line(f"lock:       {'unknown, see the problem' if standing.problem else 'free'}")
     if standing.last:
         request, state = standing.last.request, standing.last.state or "unfinished"
         out.line(
@@ -78,5 +83,4 @@ def _plans(out: Output, standing: Standing) -> None:
         )
     if standing.unfinished:
         out.line(f"unfinished: {standing.unfinished.plan_id} ({standing.unfinished.request.command})")
-    if standing.next_command:
-        out.line(f"next:       {standing.next_command}")
+    out.line(f"next:       {standing.next_step}")

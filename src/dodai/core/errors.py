@@ -10,6 +10,10 @@ from typing import Any, Literal
 from dodai.core.text import Text
 
 Fault = Literal["user", "provider", "dodai"]
+Reply = Literal["rejected", "throttled", "unavailable", "ambiguous"]
+"""What became of a request to somebody else: refused for good, too many at once (`data["retry_after_s"]` says when to
+come again), not received, or sent without a clear answer. Only the last one makes a look necessary; the first is never
+tried again."""
 Level = Literal["error", "warning", "info"]
 Found = Literal["check", "run time", "alert", "operation"]
 
@@ -85,7 +89,8 @@ class CodeRegistry(Mapping[str, Code]):
 class DodaiError(Exception):
     """A failure a person can act on.
 
-    `code` is a row of the code space, `fault` says who can mend it (and so whether a retry makes sense), `message` what
+    `code` is a row of the code space, `fault` says who can mend it, `reply` what became of the request (so whether to
+    try again, and whether to look first; by default a provider was unavailable, anybody else refused), `message` what
     happened with the offending value in backticks, `fix` the next thing to do. `details` are lines below the message:
     what was done, what was undone, what remains, the tail of a log. `exit_code` follows the CLI contract: 1 a gate
     refused, 2 usage or manifest, 3 failed and restored, 4 failed and a person must act, 75 somebody else has the lock.
@@ -98,6 +103,10 @@ class DodaiError(Exception):
     exit_code: int = 3
     details: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    reply: Reply | None = None
+
+    def __post_init__(self) -> None:
+        self.reply = self.reply or ("unavailable" if self.fault == "provider" else "rejected")
 
     def __str__(self) -> str:
         return f"{self.code.id} {self.code.name}: {self.message}"

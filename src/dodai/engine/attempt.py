@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dodai.core.errors import Code, DodaiError, Fault
@@ -57,13 +57,13 @@ async def bounded(
 
 
 async def retrying(step: Step, context: StepContext, once: Callable[[int], Awaitable[None]]) -> None:
-    """Call `once(attempt)` until it works or the budget is spent; only a provider's failure is worth another try."""
+    """Call `once(attempt)` until it works or the budget is spent; what was rejected is not tried again."""
     for attempt in range(1, step.retry.attempts + 1):
         try:
             await once(attempt)
         except DodaiError as error:
             wait_s = float(error.data.get("retry_after_s", step.retry.wait_s))
-            if error.fault != "provider" or attempt == step.retry.attempts or wait_s >= context.remaining_s():
+            if error.reply == "rejected" or attempt == step.retry.attempts or wait_s >= context.remaining_s():
                 raise
             context.note(f"try {attempt} of {step.retry.attempts}: {error.message}; again in {wait_s:g} s")
             await asyncio.sleep(wait_s)
@@ -83,6 +83,10 @@ def late(step: Step) -> DodaiError:
     )
 
 
+def blocked(step: Step, detail: str) -> DodaiError:
+    return step_error(codes.STEP_BLOCKED, step, f"is blocked: {detail}", "mend the named reason", exit_code=1)
+
+
 def explain(step: Step, raised: Exception) -> DodaiError:
     """What a step raised, as a coded error that names the step, fit for journal and terminal."""
     if not isinstance(raised, DodaiError):
@@ -91,7 +95,7 @@ def explain(step: Step, raised: Exception) -> DodaiError:
     named = f"step `{step.id}`" in raised.message
     message = scrub(raised.message if named else f"step `{step.id}` failed: {raised.message}")
     details = tuple(scrub(line) for line in raised.details)
-    return DodaiError(raised.code, message, scrub(raised.fix), raised.fault, raised.exit_code, details, raised.data)
+    return replace(raised, message=message, fix=scrub(raised.fix), details=details)
 
 
 def scrub(text: str) -> str:
@@ -99,5 +103,5 @@ def scrub(text: str) -> str:
     return _PASSWORD.sub(r"\1***", text)
 
 
-def step_error(code: Code, step: Step, what: str, fix: str, fault: Fault = "user") -> DodaiError:
-    return DodaiError(code, f"step `{step.id}` {what}", fix, fault)
+def step_error(code: Code, step: Step, what: str, fix: str, fault: Fault = "user", *, exit_code: int = 3) -> DodaiError:
+    return DodaiError(code, f"step `{step.id}` {what}", fix, fault, exit_code)

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
-from dodai.engine.attempt import Context, CutError, bounded, explain, in_time, retrying, step_error
+from dodai.engine.attempt import Context, CutError, blocked, bounded, explain, in_time, retrying, step_error
 from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
 from dodai.engine.outcome import Cause, End, Outcome, SilentSink, Sink
@@ -174,7 +174,7 @@ class _Run:
             seen = await step.observe(context)
             in_time(step, context)
             if seen.state == "blocked":
-                raise step_error(codes.STEP_BLOCKED, step, f"is blocked: {seen.detail}", "mend the named reason")
+                raise blocked(step, seen.detail)
             if seen.state == "needed":
                 await self._apply(step, context)
             elif self.recorder.marks.get(step.id) not in OURS:
@@ -189,7 +189,12 @@ class _Run:
             raise step_error(codes.STEP_DECLINED, step, "was not confirmed", f"do it: {step.manual.en}")
         await self.recorder.still_ours()
         await self.recorder.log("applying", step)
-        await step.apply(context)
+        try:
+            await step.apply(context)
+        except DodaiError as error:
+            if error.reply != "ambiguous" or (await step.observe(context)).state != "done":
+                raise
+            context.note(f"no clear answer ({error.message}), but it is there")
         await self.recorder.log("applied", step)
         in_time(step, context)
 

@@ -64,8 +64,9 @@ Act = Callable[[StepContext], Awaitable[None]]
 class Retry:
     """How often a step is tried in all, and the seconds between: one budget for observe, apply and verify together.
 
-    Only failures whose fault is `provider` are tried again, each time after a fresh look at the world. A provider that
-    said how long to wait (`data["retry_after_s"]`) is obeyed instead of `wait_s`.
+    What was `throttled`, `unavailable` or `ambiguous` is tried again, each time after a fresh look at the world; what
+    was `rejected` is not. Whoever said how long to wait (`data["retry_after_s"]`) is obeyed instead of `wait_s`.
+    Without another try, an `ambiguous` apply is still looked at before it counts as failed.
     """
 
     attempts: int = 1

@@ -29,11 +29,12 @@ def as_text(plan: Plan, lang: Lang = "en") -> str:
     width = max((len(step.id) for step in steps), default=0)
     digits = len(str(len(steps)))
     lines = [head]
+    border = next((step for step in steps if step.point_of_no_return), None)
     for number, step in enumerate(steps, 1):
+        if step is border:
+            lines.append(f"  {'-' * digits}  {say(_WORDS['border'], lang)}")
         facts = f"{_way_back(step, lang)}, {say(_WORDS['within'], lang)} {step.timeout_s:g} s"
         lines.append(f"  {number:>{digits}}  {step.id:<{width}}  {say(step.title, lang)}  ({facts})")
-        if step.point_of_no_return:
-            lines.append(f"  {'-' * digits}  {say(_WORDS['border'], lang)}")
     return "\n".join(lines) + "\n"
 
 

@@ -126,8 +126,10 @@ ROLLBACK_REFUSED = Code(
         "正常に見えても利用者の操作が失敗します。欠けた列に気づくのは、ヘルスチェックではなく実際のクエリです。",
     ),
     fix=Text(
-        "mend forward: write the fix and deploy it; name `[migrations].queries`, so that releases can be tried",
-        "修正を書いて前へ進めてください。`[migrations].queries` を書いておくと適合を試験できます",
+        "mend forward: write the fix and deploy it; or go back in time with the `--restore` command of the message. "
+        "Name `[migrations].queries`, so that releases can be tried",
+        "修正を書いて前へ進めるか、メッセージにある `--restore` のコマンドで時点を戻してください。"
+        "`[migrations].queries` を書いておくと適合を試験できます",
     ),
 )
 NO_SUCH_RELEASE = Code(

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 from dodai.core.errors import DodaiError
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.run import probe
-from dodai.engine.journal import SqliteJournal
+from dodai.engine.codes import JOURNAL_BROKEN
+from dodai.engine.journal import SqliteJournal, put_aside
 from dodai.engine.lease import FileLease
 from dodai.engine.plan import Plan, PlanRequest
 from dodai.migrations.run.author import claimed_actor
@@ -23,7 +24,7 @@ from dodai.operations.codes import NO_SUCH_RELEASE, STALE_PLAN
 from dodai.operations.policy import Environment
 from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.operations.release import ReleaseRecord, Verdict, before, judge
-from dodai.operations.run import DeployPorts, border, deploy, previous_releases, refusal
+from dodai.operations.run import DeployPorts, deploy, previous_releases
 from dodai.operations.run.statement import KINDS
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, client, open_host
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # psycopg is an extra: a local environment without a control 
     from dodai.providers.postgres.control import Session as ControlSession
 
 DATABASE = "database"
+CLUSTER = "postgres"
 STATIC_TTL_S = 3600.0
 
 
@@ -71,13 +73,17 @@ class LocalDatabase:
         from dodai.providers.postgres.durable import prepare, process_spec
 
         policy = self.project.policy.database
-        cluster = await asyncio.to_thread(prepare, self.folder / "postgres", major=policy.major)
+        cluster = await asyncio.to_thread(prepare, self.folder / CLUSTER, major=policy.major)
         host = self.host if token is None else self.host.under(token)
         status = await host.run(process_spec(cluster, DATABASE, forward=True))
         await asyncio.to_thread(cluster.ensure_database, policy.name)
         self._remember(direct=cluster.dsn(policy.name, tcp=True), stable=status.address)
         if token is not None:
             await asyncio.to_thread(announce, self.project, self.url(), token)
+
+    async def end(self, token: int) -> None:
+        """Stop it; its data stays."""
+        await self.host.under(token).end(DATABASE)
 
     def _remember(self, *, direct: str, stable: str) -> None:
         parts = urlsplit(direct)
@@ -155,11 +161,12 @@ class LocalEnvironment:
 
     def journal(self) -> SqliteJournal | PostgresJournal:
         """The journal, open; DOD376 when it is in a control database that does not answer."""
-        copy = SqliteJournal(self.copy_path)
         if not self.environment.control_url:
-            return copy
-        from dodai.providers.postgres.control import PostgresJournal
+            return SqliteJournal(self.copy_path)
+        from dodai.providers.postgres.control import PostgresJournal, knowing_better
 
+        with knowing_better(self.environment.name):
+            copy = SqliteJournal(self.copy_path)
         try:
             return PostgresJournal(self._control(), copy)
         except BaseException:
@@ -238,8 +245,9 @@ class LocalEnvironment:
         return JournalBook(self.journal, self.project, self.schema, self.settings, self.folder, actor())
 
     def restore_points(self, surroundings: LocalSurroundings) -> LocalRestorePoints:
-        folder = self.folder / "restore-points"
-        return LocalRestorePoints(folder, self.schema, surroundings.pending, self.database.url)
+        folder, cluster = self.folder / "restore-points", self.folder / CLUSTER
+        database = self.database
+        return LocalRestorePoints(folder, self.schema, surroundings.pending, database.url, cluster, database.end)
 
     async def request(self, kind: str, release: str, arguments: Mapping[str, str] | None = None) -> PlanRequest:
         """What is journalled before anything happens: who wants which release where, over which one.
@@ -297,15 +305,6 @@ class LocalEnvironment:
         except DodaiError as error:
             return Verdict(False, f"whether it fits is unknown: {error.message}")
 
-    async def refuse_misfit(self, release: str) -> None:
-        """DOD367 when `release` may not come back; asked again under the lock, and only there while nothing runs."""
-        self.releases.path(release)
-        if not (await self.host.status()).running:
-            return
-        verdict, _ = await border(release, self.book, self.schema)
-        if not verdict.allowed:
-            raise refusal(self.environment.name, release, verdict)
-
     def restore_points_there(self) -> tuple[Path, ...]:
         """The copies of the database, the newest first."""
         return tuple(self.restore_points(self._surroundings(self.project.root)).all())
@@ -318,9 +317,23 @@ class LocalEnvironment:
         return LocalSurroundings(self.folder, self.project, tree, self.database.url, self.environment.control_url)
 
     def trust(self, which: str) -> str:
-        """What was done after a person chose between two journals that differ."""
+        """What was done after a person chose between two journals that differ, or gave a broken copy up."""
+        if which == "database" and self.environment.control_url and not self._copy_is_readable:
+            aside = put_aside(self.copy_path)
+            with self.journal() as journal:
+                asyncio.run(journal.verify_chain())
+            return f"the copy was made anew from the database; the broken one is `{aside}`"
         with self.journal() as journal:
             return "there is one journal only" if isinstance(journal, SqliteJournal) else journal.trust(which)
+
+    @property
+    def _copy_is_readable(self) -> bool:
+        try:
+            with SqliteJournal(self.copy_path) as copy:
+                asyncio.run(copy.verify_chain())
+        except DodaiError as error:
+            return error.code is not JOURNAL_BROKEN
+        return True
 
     async def find_release(self, word: str) -> str:
         """The release that `word` begins or is; DOD368 when there is none, or more than one."""

@@ -243,6 +243,8 @@ class LocalRestorePoints:
     schema: LocalSchema
     pending: Callable[[], Awaitable[tuple[str, ...] | None]]
     url: Url
+    cluster: Path
+    end: Callable[[int], Awaitable[None]]
 
     async def needed(self) -> bool:
         return bool(await self.pending()) and bool(await self.schema.applied())
@@ -258,6 +260,18 @@ class LocalRestorePoints:
         for old in self.all()[KEPT_COPIES:]:
             shutil.rmtree(old, ignore_errors=True)
         return f"{point.path} ({point.size_bytes // 2**20} MiB)"
+
+    async def put_back(self, name: str, mark: str, token: int) -> str:
+        from dodai.providers.postgres.backup import restore_point
+        from dodai.providers.postgres.restore import restore
+
+        await self.end(token)
+        return str(await asyncio.to_thread(restore, restore_point(self.folder / name), self.cluster, mark))
+
+    async def is_back(self, mark: str) -> bool:
+        from dodai.providers.postgres.restore import restored_by
+
+        return restored_by(self.cluster) == mark
 
     def all(self) -> list[Path]:
         """The newest first."""

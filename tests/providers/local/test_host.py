@@ -34,6 +34,15 @@ async def draining(host):
     return (await host.status()).service("web").instances[0].state == "draining"
 
 
+async def test_service_that_was_ready_too_seldom_when_time_is_over_is_not_ready(host, serving):
+    """One that answers now and then must not be taken for healthy because its last answer was good."""
+    await serving("r1")
+    seldom = await host.probe("web", "r1", wait_s=0, consecutive=2)
+    assert (seldom.state, seldom.ready) == ("not_ready", False)
+    assert seldom.detail == "ready, but not often enough in a row"
+    assert (await host.probe("web", "r1", wait_s=20, consecutive=2)).ready
+
+
 async def test_two_releases_run_side_by_side_and_the_stable_address_leads_to_the_switched_one(host, tree, serving):
     """Starting a release changes nothing for visitors; switching does."""
     await serving("r1")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +20,8 @@ from dodai.operations.ports import (
     ServiceSpec,
     ServiceStatus,
 )
-from dodai.providers.local.codes import CODES
-from dodai.providers.local.host import wire
+from dodai.providers.local.codes import CODES, DEADLINE_PASSED
+from dodai.providers.local.host import client, wire
 
 TEXT = st.text(max_size=8)
 SERVICE = st.builds(ServiceStatus, instances=st.tuples(st.builds(Instance, exit_code=st.none() | st.integers(0, 255))))
@@ -50,3 +52,27 @@ def test_an_error_keeps_its_code_its_words_and_its_exit_code(code, words, exit_c
     again = wire.read_error(json.loads(json.dumps(wire.error_data(error))))
     kept = ("code", "message", "fix", "fault", "exit_code", "details", "data")
     assert [getattr(again, name) for name in kept] == [getattr(error, name) for name in kept]
+
+
+@pytest.mark.parametrize(("heard", "reply"), [(True, "ambiguous"), (False, "unavailable")])
+async def test_call_without_an_answer_is_ambiguous_only_when_somebody_heard_it(heard, reply, tmp_path):
+    """A host that dies over a call may have done it; one that is not there has not."""
+    host = client(tmp_path, "staging")
+
+    async def die(reader, writer):
+        await reader.readline()
+        writer.transport.abort()
+
+    server = await asyncio.start_unix_server(die, str(host.folder.socket)) if heard else None
+    with pytest.raises(DodaiError) as caught:
+        await host.switch("web", "r1")
+    assert (caught.value.code.id, caught.value.reply) == ("DOD398", reply)
+    if server:
+        server.close()
+
+
+def test_what_became_of_a_call_survives_the_wire():
+    """The host says that a deadline passed; the client must know that this settles nothing."""
+    late = DodaiError(DEADLINE_PASSED, "too late", "look", "provider", reply="ambiguous")
+    assert wire.read_error(wire.error_data(late)).reply == "ambiguous"
+    assert wire.read_error({"code": "DOD393", "fault": "user"}).reply == "rejected"

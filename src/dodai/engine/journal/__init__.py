@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodai.engine.journal.sqlite import SqliteJournal
+from dodai.engine.journal.sqlite import SqliteJournal, put_aside
 from dodai.engine.journal.values import (
     GENESIS,
     Event,
@@ -26,6 +26,7 @@ __all__ = [
     "PlanRow",
     "SqliteJournal",
     "next_event",
+    "put_aside",
     "refuse_unfinished",
     "stale_token",
 ]

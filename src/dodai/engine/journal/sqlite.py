@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -252,14 +253,19 @@ class SqliteJournal:
 
     def put_aside(self) -> Path:
         """Where everything so far is kept from now on; this journal begins anew."""
-        aside = self.path.with_name(f"{self.path.name}.aside-{self.head().hash[:8]}")
         self._db.close()
         with self._coded():
-            self.path.replace(aside)
-            for suffix in (".head", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            aside = put_aside(self.path)
         self.__post_init__()
         return aside
+
+    def prove_writable(self) -> None:
+        """DOD352 when nothing can be written any more: a byte of no meaning is, and the head once more."""
+        with self._transaction():
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        head = self.head()
+        if head.seq:
+            self._remember(head)
 
     def rest(self, after: int) -> tuple[tuple[PlanRow, ...], tuple[Event, ...]]:
         """Every request, and the events after number `after`."""
@@ -284,11 +290,11 @@ class SqliteJournal:
         if len(rows) != len(digests):
             raise self._broken("a recorded request is gone")
 
-    def _remember(self, event: Event) -> None:
+    def _remember(self, head: Event | Head) -> None:
         with self._coded():
             fresh = self._head_path.with_suffix(".new")
             with fresh.open("w", encoding="ascii") as file:
-                file.write(f"{event.seq} {event.hash}\n")
+                file.write(f"{head.seq} {head.hash}\n")
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._head_path)
@@ -330,7 +336,18 @@ class SqliteJournal:
     def _broken(self, what: str) -> DodaiError:
         return DodaiError(
             codes.JOURNAL_BROKEN,
-            f"journal `{self.path}` is broken: {what}",
-            f"restore `{self.path}` and its `.head` from a backup, or keep them aside and see `dodai status`",
+            f"journal `{self.path}` is broken: {' '.join(what.split())}",
+            f"restore `{self.path.name}` and `{self._head_path.name}` in `{self.path.parent}` from one backup; without"
+            " one, move both away and compare `dodai status` with what should run: the journal then begins anew",
             exit_code=4,
         )
+
+
+def put_aside(path: Path) -> Path:
+    """Where the journal of `path` and what stands beside it are now, be it readable or not; nothing is at `path`."""
+    name = f"{path.name}.aside-{secrets.token_hex(4)}"
+    for suffix in ("-wal", "-shm", ".head", ""):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.replace(path.with_name(name + suffix))
+    return path.with_name(name)

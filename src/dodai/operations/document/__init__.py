@@ -165,11 +165,15 @@ def _rollback(env: str, plan: Plan) -> Section:
             ),
             Text(
                 "Refused (DOD367, exit 1): a query no longer fits, or nobody can tell. `--yes` does not override it. "
-                "Mend forward and deploy; the copies made before migrations are listed by "
-                f"`dodai releases {env}`.",
+                "Two procedures are left, each a plan with a consent of its own: mend forward (write the fix, then "
+                f"`dodai deploy {env}`), or go back in time (`dodai rollback {env} RELEASE --restore POINT`, as "
+                "the message says it): nobody is served meanwhile, and what was written since the copy is set aside. "
+                f"The copies are listed by `dodai releases {env}`.",
                 "拒否（DOD367、終了コード 1）: 適合しないクエリがある、または判断できない。`--yes` でも強行できません。"
-                "修正を書いて前へ進めてください。マイグレーション前の複製は "
-                f"`dodai releases {env}` で確認できます。",
+                "残る手順は 2 つで、それぞれ別の計画として承認を得て実行します。修正を書いて前へ進める"
+                f"（`dodai deploy {env}`）か、時点を戻す（`dodai rollback {env} RELEASE --restore POINT`。"
+                "実際のコマンドは表示されます）かです。時点を戻す間は提供を止め、複製以後の書き込みは別に保管します。"
+                f"複製は `dodai releases {env}` で確認できます。",
             ),
             Text(
                 "A second rollback goes one release further back, never to the one that was left.",

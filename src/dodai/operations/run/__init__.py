@@ -6,13 +6,16 @@ from dodai.operations.run.deploy import DeployPorts, Settings, deploy, service_s
 from dodai.operations.run.drills import drills
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.record import border, refusal
+from dodai.operations.run.restore import RESTORE, fitting
 
 __all__ = [
+    "RESTORE",
     "DeployPorts",
     "Settings",
     "border",
     "deploy",
     "drills",
+    "fitting",
     "previous_releases",
     "refusal",
     "service_spec",

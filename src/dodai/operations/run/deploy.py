@@ -9,14 +9,18 @@ from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
+from dodai.engine.plan import Observed, Plan, PlanRequest, Retry, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
 from dodai.operations.ports import EdgeSpec, Host, Releases, ServiceSpec
 from dodai.operations.release import Book, Schema
-from dodai.operations.run.preflight import Surroundings, preflight
+from dodai.operations.run.preflight import Surroundings, preflight, previous_releases
 from dodai.operations.run.record import Probe, RestorePoints, compatible, probe, record, restore_point
+from dodai.operations.run.restore import RESTORE, restore_steps
+
+CALLS = Retry(attempts=3, wait_s=0.5)
+"""Every change of a Host is safe to repeat: what was lost on the way is, after a look, within the step's deadline."""
 
 
 class Settings(Protocol):
@@ -80,12 +84,14 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
     looked = preflight(request, ports.host, ports.releases, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
+    deploying = _Deploying(request, ports)
+    if request.kind == RESTORE and ports.restore_points:
+        steps += restore_steps(request, ports.host, ports.restore_points, services, deploying.reopen)
     if ports.database:
         steps.append(_database(ports.database))
     steps += _schema(request, ports)
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
-    deploying = _Deploying(request, ports)
     for service in services:
         previous = request.arguments.get(f"previous:{service.name}", "")
         steps += [deploying.start(service), deploying.switch(service, previous)]
@@ -100,12 +106,18 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
 def _title(request: PlanRequest) -> Text:
     if request.kind == "rollback":
         return Text(f"go back to {request.release} → {request.env}", f"{request.env} を {request.release} へ切り戻し")
+    if request.kind == RESTORE:
+        point = request.arguments[RESTORE]
+        return Text(
+            f"go back in time to {point} with {request.release} → {request.env}; what was written since is set aside",
+            f"{request.env} を {point} の時点と {request.release} に戻す（以後の書き込みは退避）",
+        )
     return Text(f"deploy {request.release} → {request.env}", f"{request.env} へ {request.release} をデプロイ")
 
 
 def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
     """What becomes of the schema: a rollback changes nothing there, it has to fit."""
-    if request.kind == "rollback":
+    if request.kind in ("rollback", RESTORE):
         return [compatible(request, ports.book, ports.schema)]
     if not (ports.migrate and ports.restore_points):
         return [*ports.migrate]
@@ -185,6 +197,7 @@ class _Deploying:
             undo=partial(self._stop, service),
             undo_title=Text(f"stop the new {service.name}", f"新しい {service.name} を停止"),
             timeout_s=service.health.timeout_s + 10.0,
+            retry=CALLS,
             inputs={"release": self.request.release, "command": " ".join(service.command)},
         )
 
@@ -194,14 +207,23 @@ class _Deploying:
             return Observed("done", probe.detail or probe.state)
         return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
 
-    async def _start(self, service: Service, context: StepContext) -> None:
-        release = self.request.release
+    async def _start(self, service: Service, context: StepContext, release: str = "") -> None:
+        release = release or self.request.release
         tree = self.ports.releases.path(release)
         environment = {
             "DODAI_MANIFEST": f"{tree}/dodai.toml",
             **await self.ports.settings.environment(service, release),
         }
         await self._host(context).start(service_spec(service, self.ports.python), release, tree, environment)
+
+    async def reopen(self, service: Service, context: StepContext) -> None:
+        """Serve the release again that served before this plan."""
+        previous = previous_releases(self.request.arguments).get(service.name, "")
+        if previous:
+            await self._start(service, context, previous)
+            wait_s = min(service.health.timeout_s, context.remaining_s())
+            await self.ports.host.probe(service.name, previous, wait_s=wait_s)
+            await self._switch(service, previous, context)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
         release = self.request.release
@@ -235,6 +257,7 @@ class _Deploying:
             undo=partial(self._switch, service, previous) if previous else None,
             undo_title=Text(f"traffic goes back to {previous}", f"通信を {previous} へ戻す") if previous else None,
             timeout_s=15.0,
+            retry=CALLS,
             inputs={"release": self.request.release, "previous": previous},
         )
 
@@ -256,6 +279,7 @@ class _Deploying:
             verify=partial(self._retired, service),
             on_failure="fix_forward",
             timeout_s=service.drain_s + 15.0,
+            retry=CALLS,
             inputs={"release": self.request.release},
             point_of_no_return=True,
         )
@@ -291,6 +315,7 @@ def _edge(ports: DeployPorts) -> Step:
         verify=observe,
         on_failure="undo",
         timeout_s=15.0,
+        retry=CALLS,
     )
 
 

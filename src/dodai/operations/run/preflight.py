@@ -41,7 +41,10 @@ def preflight(request: PlanRequest, host: Host, releases: Releases, surroundings
 
     async def observe(context: StepContext) -> Observed:
         _refuse_stale(request, await host.status())
-        releases.path(request.release)
+        try:
+            releases.path(request.release)
+        except DodaiError as error:
+            return Observed("blocked", f"{error.message}; {error.fix}")
         for previous in sorted(set(previous_releases(request.arguments).values())):
             _note_missing(releases, previous, context)
         problems = [problem async for problem in _problems(surroundings, context)]

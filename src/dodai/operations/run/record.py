@@ -28,6 +28,14 @@ class RestorePoints(Protocol):
 
     async def make(self, name: str) -> str: ...
 
+    async def put_back(self, name: str, mark: str, token: int) -> str:
+        """End the database and put the copy in its place, marked; where the replaced data is kept."""
+        ...
+
+    async def is_back(self, mark: str) -> bool:
+        """Whether the data there is now was put back under that mark."""
+        ...
+
 
 def restore_point(points: RestorePoints) -> Step:
     """A verified copy of the database before anything is migrated. It stays, whatever becomes of the plan."""
@@ -60,12 +68,17 @@ async def border(release: str, book: Book, schema: Schema) -> tuple[Verdict, Rel
     return judge(record, applied, await schema.trial(release)), record
 
 
-def refusal(env: str, release: str, verdict: Verdict) -> DodaiError:
-    """What a person gets whose rollback is refused: why, and the two ways that are left."""
+def refusal(env: str, release: str, verdict: Verdict, point: str = "") -> DodaiError:
+    """What a person gets whose rollback is refused: why, and the ways that are left, each a plan of its own."""
+    fix = f"mend forward: write the fix, then `dodai deploy {env}`"
+    if point:
+        fix += (
+            f"; or go back in time, without what was written since: `dodai rollback {env} {release} --restore {point}`"
+        )
     return DodaiError(
         codes.ROLLBACK_REFUSED,
         f"`{release}` may not come back to `{env}`: {verdict.reason}",
-        f"mend forward and `dodai deploy {env}`; `dodai releases {env}` shows what fits and the restore points",
+        fix,
         exit_code=1,
         details=verdict.details,
     )

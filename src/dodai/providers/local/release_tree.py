@@ -86,6 +86,7 @@ class ReleaseTrees:
                 NO_TREE,
                 f"there are no files of the release `{tree_id[:16]}` in `{self.folder}`",
                 "deploy from its commit again",
+                exit_code=1,
             )
         return str(tree)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg import conninfo
 from psycopg.abc import ConnParam
 
-from dodai.core.errors import DodaiError
+from dodai.core.errors import DodaiError, Reply
 from dodai.providers.postgres.codes import REFUSED, UNREACHABLE
 
 CONNECT_TIMEOUT_S = 10
@@ -139,11 +139,15 @@ def not_connected(error: psycopg.Error, dsn: str) -> DodaiError:
     said = str(error)
     if re.search(r"invalid (integer value|port number|[a-z_]+ value)", said):
         return unreadable(dsn, said)
-    return failure(error, dsn) or unreachable(dsn, without_secrets(said, dsn))
+    return failure(error, dsn, sent=False) or unreachable(dsn, without_secrets(said, dsn))
 
 
-def failure(error: psycopg.Error, dsn: str, doing: str = "") -> DodaiError | None:
-    """What `error` means to a person when it is about the connection or the server; None when it is about the SQL."""
+def failure(error: psycopg.Error, dsn: str, doing: str = "", *, sent: bool = True) -> DodaiError | None:
+    """What `error` means to a person when it is about the connection or the server; None when it is about the SQL.
+
+    `sent` False: nothing but the connection was asked for, so nothing can have happened.
+    """
+    lost: Reply = "ambiguous" if sent else "unavailable"
     said = without_secrets(str(error), dsn)
     where = address(dsn)
     before = f"{doing}: " if doing else ""
@@ -155,9 +159,10 @@ def failure(error: psycopg.Error, dsn: str, doing: str = "") -> DodaiError | Non
                 problem.fix,
                 fault="user" if problem.refused else "provider",
                 details=tail(said),
+                reply="rejected" if problem.refused else lost,
             )
     if is_broken(error):
-        return unreachable(dsn, said, before)
+        return replace(unreachable(dsn, said, before), reply=lost)
     return None
 
 

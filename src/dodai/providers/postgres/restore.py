@@ -14,11 +14,22 @@ from dodai.providers.postgres.identity import give_tree, server_identity
 from dodai.providers.postgres.template import copy_tree
 
 # Settings made with ALTER SYSTEM stay: this is the same environment, not a copy of another.
+MARK = "dodai.restored"
 NOT_RESTORED = ("standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts")
 
 
-def restore(point: RestorePoint, directory: Path) -> Path:
+def restored_by(directory: Path) -> str:
+    """The `mark` of the restore whose data the cluster in `directory` has; `""` when it was never restored."""
+    try:
+        return (home_directory(directory, server_identity()) / "data" / MARK).read_text("utf-8")
+    except OSError:
+        return ""
+
+
+def restore(point: RestorePoint, directory: Path, mark: str = "") -> Path:
     """Where the replaced data is kept now; the cluster in `directory` (see `prepare`) has the data of `point`.
+
+    `mark` comes with the data, so that a repeated attempt can see that it was done (`restored_by`).
 
     The exchange is two renames; killed between them, the next start or restore finishes it. Raises DOD383 (75) while a
     server works on it, DOD386 when `point` is of another major version, DOD382 when the disk is full: nothing has
@@ -45,6 +56,7 @@ def restore(point: RestorePoint, directory: Path) -> Path:
             raise
         for name in NOT_RESTORED:
             (fresh / name).unlink(missing_ok=True)
+        (fresh / MARK).write_text(mark, "utf-8")
         fresh.chmod(0o700)
         give_tree(fresh, identity)
         kept = home / f"data.before-{secrets.token_hex(4)}"

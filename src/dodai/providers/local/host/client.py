@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dodai.core.errors import DodaiError
+from dodai.core.errors import DodaiError, Reply
 from dodai.operations.ports import (
     EdgeSpec,
     Fault,
@@ -127,10 +127,16 @@ class HostClient:
                 answer = await self._exchange(wire.line(call))
         except TimeoutError:
             raise DodaiError(
-                DEADLINE_PASSED, f"the host did not answer `{name}` within {deadline_s:g} s", self._look(), "provider"
+                DEADLINE_PASSED,
+                f"the host did not answer `{name}` within {deadline_s:g} s",
+                self._look(),
+                "provider",
+                reply="ambiguous",
             ) from None
-        except OSError:
+        except (FileNotFoundError, ConnectionRefusedError):  # it never heard of the call
             raise self.gone(name) from None
+        except OSError:
+            raise self.gone(name, reply="ambiguous") from None
         if "error" in answer:
             raise wire.read_error(answer["error"])
         return answer.get("result")
@@ -149,10 +155,10 @@ class HostClient:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def gone(self, name: str) -> DodaiError:
+    def gone(self, name: str, reply: Reply = "unavailable") -> DodaiError:
         """The error of a call that nobody answered."""
         message = f"no host of `{self.env}` answered `{name}`; its processes have ended with it"
-        return DodaiError(HOST_GONE, message, self._look(), "provider")
+        return DodaiError(HOST_GONE, message, self._look(), "provider", reply=reply)
 
     def _look(self) -> str:
         return (

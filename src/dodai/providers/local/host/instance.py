@@ -270,10 +270,11 @@ class ServiceProcess(Running):
 
 
 def _with_output(probe: Probe, output: tuple[str, ...]) -> Probe:
+    """An answer that did not suffice; one that was ready came too seldom in a row, so it is not."""
     return Probe(
-        state=probe.state,
+        state="not_ready" if probe.ready else probe.state,
         version=probe.version,
-        detail=probe.detail or "not often enough in a row",
+        detail=probe.detail or "ready, but not often enough in a row",
         latency_ms=probe.latency_ms,
         dependencies=probe.dependencies,
         output=output,

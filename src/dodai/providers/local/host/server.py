@@ -111,6 +111,7 @@ async def _call(supervisor: Supervisor, call: dict[str, Any]) -> Any:
             f"`{name}` did not finish within {deadline_s:g} s",
             f"look at `dodai status {supervisor.env}`, then repeat: it is safe",
             "provider",
+            reply="ambiguous",
         ) from None
 
 

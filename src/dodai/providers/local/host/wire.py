@@ -45,7 +45,7 @@ def read(kind: Any, data: Any) -> Any:
 
 
 def error_data(error: DodaiError) -> dict[str, Any]:
-    return {**error.as_json(), "exitCode": error.exit_code}
+    return {**error.as_json(), "exitCode": error.exit_code, "reply": error.reply}
 
 
 def read_error(data: Mapping[str, Any]) -> DodaiError:
@@ -57,6 +57,7 @@ def read_error(data: Mapping[str, Any]) -> DodaiError:
         int(data.get("exitCode", 3)),
         tuple(data.get("details", ())),
         data.get("data", {}),
+        data.get("reply"),
     )
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from dodai.providers.postgres.control.journal import PostgresJournal
 from dodai.providers.postgres.control.lease import PostgresLease
-from dodai.providers.postgres.control.session import Session
+from dodai.providers.postgres.control.session import Session, knowing_better
 
-__all__ = ["PostgresJournal", "PostgresLease", "Session"]
+__all__ = ["PostgresJournal", "PostgresLease", "Session", "knowing_better"]

@@ -29,7 +29,7 @@ from dodai.engine.journal import (
     stale_token,
 )
 from dodai.engine.plan import Plan, canonical
-from dodai.providers.postgres.control.session import Session
+from dodai.providers.postgres.control.session import Session, knowing_better
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
@@ -48,7 +48,8 @@ class PostgresJournal:
 
     An event is one statement: it is written only while the lock row shows no newer token and the event before it is the
     newest, so it is either wholly there or refused. A copy that is behind is brought up to date when the journal opens;
-    one that has what the database has not, or something else, is DOD375 (exit 4): a person decides, see `trust`.
+    one that has what the database has not, or something else, is DOD375 (exit 4): a person decides, see `trust`. One
+    that cannot be written any more (DOD352) is noticed before a plan begins.
     Raises DOD376 when the control database does not answer, DOD353 for a chain that is broken.
     """
 
@@ -77,6 +78,8 @@ class PostgresJournal:
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
         unfinished = await self.unfinished(self.env)
         row = PlanRow.of(plan_id, plan)
+        if self.copy is not None:
+            self.copy.prove_writable()
 
         def work(connection: Connection) -> list[Event]:
             if _requested(connection, plan_id):
@@ -155,15 +158,17 @@ class PostgresJournal:
         return tuple(reversed(found))[:limit]
 
     async def verify_chain(self) -> Head:
-        """The head, when every record fits the one before it, the copy agrees, and no record is gone from the end."""
-        # The remembered head is read first: a writer may append meanwhile, never take away.
+        """The head, when every record fits the one before it, the copy agrees, and no record is gone from the end.
+
+        The copy is read first, then the remembered head: whoever writes meanwhile writes to the database first.
+        """
+        with knowing_better(self.env):
+            copied = await self.copy.verify_chain() if self.copy is not None else Head()
         known, rows, events = await self._run(
             lambda c: (_remembered(c, self.env), _plans(c, self.env), _events(c, self.env))
         )
         head = self._checked(rows, events)
-        if self.copy is not None:
-            await self.copy.verify_chain()
-            self._compare(rows, events)
+        self._compare(rows, events, copied)
         if known != Head() and (known.seq > head.seq or events[known.seq - 1].head != known):
             raise self._broken(f"record {known.seq}, which `dodai.control_head` remembers, is not there")
         if known == Head() and events:
@@ -223,11 +228,11 @@ class PostgresJournal:
         else:
             self.copy.receive(rows, events)
 
-    def _compare(self, rows: tuple[PlanRow, ...], events: tuple[Event, ...]) -> None:
+    def _compare(self, rows: tuple[PlanRow, ...], events: tuple[Event, ...], copied: Head) -> None:
         """Bring a copy up to date that is behind; anything else is for a person."""
         if self.copy is None:
             return
-        mine, copied = events[-1].head if events else Head(), self.copy.head()
+        mine = events[-1].head if events else Head()
         if copied.seq > mine.seq:
             same = mine.seq == 0 or self.copy.hash_of(mine.seq) == mine.hash
             why = "the database lost records, as after a restore" if same else "they went different ways"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -159,3 +159,15 @@ def _prepare(connection: psycopg.Connection[Any], env: str, dsn: str) -> None:
 def _version(connection: psycopg.Connection[Any]) -> int:
     row = connection.execute("SELECT coalesce(max(version), 0) FROM dodai.control_version").fetchone()
     return int(row[0]) if row else 0
+
+
+@contextlib.contextmanager
+def knowing_better(env: str) -> Iterator[None]:
+    """A broken copy (DOD353) is no loss where the control database is whole: say how it is made anew."""
+    try:
+        yield
+    except DodaiError as error:
+        if error.code is not codes.JOURNAL_BROKEN:
+            raise
+        fix = f"`dodai resume {env} --trust database` keeps it aside and makes it anew from the control database"
+        raise replace(error, fix=fix) from error
