@@ -158,3 +158,17 @@ def test_a_runner_killed_in_the_middle_of_the_data_leaves_a_true_ledger(
     assert [ran.migration.id for ran in run.up(target).ran] == ["1"]
     assert conn.execute("SELECT count(*), count(DISTINCT b) FROM a").fetchone() == (200_000, 200_000)
     assert run.applied_ids(target) == ("1",)
+
+
+def test_new_makes_what_the_folder_is_made_of(make_target: Make):
+    """One file, or a pair where the last one is a pair; no annotations, and no mark that plain files do not have."""
+    target = make_target({"0001_a.sql": "SELECT 1;"}, PLAIN)
+    assert run.new(target, "b") == "db/migrations/0002_b.sql"
+    assert (target.root / "db/migrations/0002_b.sql").read_text() == ""
+    pairs = make_target({"0003_c.up.sql": "SELECT 1;", "0003_c.down.sql": "SELECT 1;"}, PLAIN)
+    assert run.new(pairs, "d") == "db/migrations/0004_d.up.sql"
+    assert (pairs.root / "db/migrations/0004_d.down.sql").is_file()
+    with pytest.raises(DodaiError) as caught:
+        run.new(pairs, "e", no_transaction=True)
+    assert (caught.value.code.id, caught.value.exit_code) == ("DOD201", 2)
+    assert "shows by itself" in caught.value.fix

@@ -14,6 +14,7 @@ from dodai.engine.plan import Plan, PlanRequest
 from dodai.migrations import run
 from dodai.migrations.document import migration_operations, tool_decision
 from dodai.migrations.goose_file import files_of
+from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Evidence, Target
 from dodai.migrations.run.production import CONDITIONS, evidence_step
 
@@ -112,3 +113,12 @@ def test_the_page_says_who_when_how_and_the_way_back_in_both_languages(make_targ
             assert condition.when(lang) in text
     assert "実行者" in page.render("ja")
     assert tool_decision(policy).render("ja") != tool_decision(policy).render("en")
+
+
+@pytest.mark.parametrize(("format_", "table"), [("alembic", "alembic_version"), ("django", "django_migrations")])
+def test_the_decision_about_a_tool_that_stays_names_its_own_ledger(format_, table):
+    """Nothing is said of goose there."""
+    for lang in LANGS:
+        text = tool_decision(MigrationsPolicy(format=format_)).render(lang)
+        assert table in text
+        assert "goose" not in text

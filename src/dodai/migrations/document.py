@@ -13,7 +13,7 @@ from dodai.engine.render import as_section
 from dodai.migrations import codes
 from dodai.migrations.check import RULES
 from dodai.migrations.migration import Migration
-from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.policy import TOOL_LEDGERS, MigrationsPolicy
 from dodai.migrations.run.production import procedure
 
 COMMANDS = (
@@ -73,8 +73,8 @@ def _one_command(policy: MigrationsPolicy) -> Section:
             bullets(
                 (
                     Text(
-                        f"Files: `{policy.folder}`, format `{policy.format}`; ledger `{policy.ledger}`.",
-                        f"ファイル: `{policy.folder}`、形式 `{policy.format}`、台帳 `{policy.ledger}`。",
+                        f"Files: `{policy.folder}`, format `{policy.format}`; ledger `{policy.table}`.",
+                        f"ファイル: `{policy.folder}`、形式 `{policy.format}`、台帳 `{policy.table}`。",
                     ),
                     Text(
                         "Locally it migrates the database of `dodai up`; in CI and production the one in the variable "
@@ -180,6 +180,8 @@ def _commands() -> Section:
 
 def tool_decision(policy: MigrationsPolicy) -> Page:
     """`Phase1/decisions`: which migration tool was chosen and why; fills the region `migrations` of the user's file."""
+    if policy.format in TOOL_LEDGERS:
+        return _kept_tool(policy)
     return Page(
         "Phase1/decisions",
         Text(
@@ -194,6 +196,41 @@ def tool_decision(policy: MigrationsPolicy) -> Page:
                     "where `dodai migrate up` stopped, and back.",
                     f"ファイルは `{policy.folder}`、台帳は `{policy.ledger}` です。`dodai migrate up` の続きを "
                     "`goose up` で進めることも、その逆もできるため、やめるための費用はかかりません。",
+                )
+            ),
+        ),
+    )
+
+
+def _kept_tool(policy: MigrationsPolicy) -> Page:
+    name = policy.format.capitalize()
+    return Page(
+        "Phase1/decisions",
+        Text(
+            f"Migration tool: {name}, run by dodai under its lock and into its log",
+            f"マイグレーションツール: {name} を dodai のロックと記録のもとで実行",
+        ),
+        (
+            bullets(
+                (
+                    Text(
+                        f"The history stays {name}'s: nothing is converted, and `{policy.table}` stays its ledger.",
+                        f"履歴は {name} のままで、変換は不要です。台帳も `{policy.table}` のままです。",
+                    ),
+                    Text(
+                        f"dodai adds what {name} has not: one runner at a time, `lock_timeout` with retry, checksums "
+                        "of applied files, and a log of who applied what, when and from which commit.",
+                        f"{name} にない、同時に一つだけの実行、再試行付きの `lock_timeout`、適用済みファイルの検査値、"
+                        "誰が・いつ・どのコミットから適用したかの記録を dodai が補います。",
+                    ),
+                )
+            ),
+            Paragraph(
+                Text(
+                    f"Files in `{policy.folder}`. Leaving costs nothing: {name} goes on where `dodai migrate up` "
+                    "stopped.",
+                    f"ファイルは `{policy.folder}` です。`dodai migrate up` の続きは {name} だけでも進められるため、"
+                    "やめるための費用はかかりません。",
                 )
             ),
         ),

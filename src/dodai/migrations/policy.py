@@ -9,6 +9,8 @@ from typing import Any, Literal
 Format = Literal["goose", "plain", "alembic", "django"]
 LEDGER = "goose_db_version"
 """goose's own table; what `[migrations].ledger` is when nothing is said."""
+TOOL_LEDGERS: Mapping[Format, str] = {"alembic": "alembic_version", "django": "django_migrations"}
+"""Where the tools that run their own migrations keep what is applied."""
 GOOSE_LOCK_ID = 4097083626
 """The session advisory lock of goose's own library, so that it and dodai exclude each other."""
 AGENT_LOCK_ID = GOOSE_LOCK_ID + 1
@@ -55,9 +57,14 @@ class MigrationsPolicy:
         )
 
     @property
+    def table(self) -> str:
+        """The ledger that counts: what `ledger` says, or the tool's own as long as nothing was said."""
+        return TOOL_LEDGERS.get(self.format, self.ledger) if self.ledger == LEDGER else self.ledger
+
+    @property
     def ledger_parts(self) -> tuple[str, str]:
         """Schema ("" when the search path decides) and table of the ledger."""
-        return ledger_parts(self.ledger)
+        return ledger_parts(self.table)
 
 
 def ledger_parts(name: str) -> tuple[str, str]:

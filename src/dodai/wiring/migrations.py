@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dodai import __version__
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.policy import LEDGER, Format, MigrationsPolicy
+from dodai.migrations.policy import Format, MigrationsPolicy
 from dodai.migrations.ports import Author, Connection, Target, Tool
 
 _ANSWER_S = 5
@@ -47,13 +47,13 @@ def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | No
 def _alembic(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:
     from dodai.providers.alembic.tool import Alembic
 
-    return Alembic(root, policy.folder, _interpreter(project), _table(policy, "alembic_version"))
+    return Alembic(root, policy.folder, _interpreter(project), policy.table)
 
 
 def _django(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:
     from dodai.providers.django_migrations.tool import Django
 
-    return Django(root, policy.folder, _interpreter(project), _table(policy, "django_migrations"))
+    return Django(root, policy.folder, _interpreter(project), policy.table)
 
 
 _TOOLS: Mapping[Format, Callable[[Project, MigrationsPolicy, Path], Tool]] = {"alembic": _alembic, "django": _django}
@@ -74,11 +74,6 @@ def _interpreter(project: Project) -> Interpreter:
     from dodai.migrations.interpreter import Interpreter
 
     return Interpreter(project.python, _environment(project), project.database_variable)
-
-
-def _table(policy: MigrationsPolicy, usual: str) -> str:
-    """The tool's own ledger: what the manifest says, as long as that is not goose's, which is what it says unasked."""
-    return policy.ledger if policy.ledger != LEDGER else usual
 
 
 def _environment(project: Project) -> Mapping[str, str]:

@@ -136,7 +136,7 @@ def down(
     when a Down fails (it is rolled back).
     """
     if protected and not break_glass.strip():
-        message = f"`{target.policy.ledger}` belongs to a protected environment"
+        message = f"`{target.policy.table}` belongs to a protected environment"
         raise DodaiError(codes.DOWN_REFUSED, message, codes.DOWN_REFUSED.fix.en, exit_code=1)
 
     def author() -> Author:

@@ -8,24 +8,31 @@ from datetime import UTC, datetime
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
 from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file.plain import DOWN_SUFFIX, UP_SUFFIX
+from dodai.migrations.policy import Format
 from dodai.migrations.ports import Target
 
 SEQUENCE_LIMIT = 10**8
 """Versions below this are a sequence (00042), above it timestamps (20260214093000)."""
 _BODY = "-- +goose Up\n\n-- +goose Down\n"
+_WITHOUT_A_MARK: dict[Format, str] = {
+    "plain": "leave it out: a statement such as CREATE INDEX CONCURRENTLY shows by itself that it needs none",
+    "alembic": "leave it out, and put such statements into `with op.get_context().autocommit_block():`",
+    "django": "leave it out, and say `atomic = False` in the migration",
+}
 
 
 def new(target: Target, name: str, *, no_transaction: bool = False, now: datetime | None = None) -> str:
     """The path (relative to the root) of the new file; the version goes on as the last one was made.
 
     goose's own rules: UTC `YYYYMMDDHHMMSS`, or the next number where the folder counts; a plain file has no
-    annotations. Another tool makes its own file (for Django `name` is `APP.NAME`). Raises DOD201 for a name that does
-    not do.
+    annotations, and a way down beside it where the last one has (golang-migrate). Another tool makes its own file (for
+    Django `name` is `APP.NAME`). Raises DOD201 for a name that does not do, and for a mark that the format has not.
     """
+    if no_transaction and target.policy.format != "goose":
+        message = f"the format `{target.policy.format}` has no mark for `--no-transaction`"
+        raise DodaiError(codes.FILE_NAME, message, _WITHOUT_A_MARK[target.policy.format], exit_code=2)
     if target.tool:
-        if no_transaction:
-            message = f"`{target.policy.format}` has no files of SQL to mark"
-            raise DodaiError(codes.FILE_NAME, message, "leave out `--no-transaction`", exit_code=2)
         return target.tool.new(name)
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not slug:
@@ -42,14 +49,16 @@ def new(target: Target, name: str, *, no_transaction: bool = False, now: datetim
         version = str(max(stamp, last + 1))
     folder = target.root / target.policy.folder
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{version}_{slug}.sql"
+    in_pairs = target.policy.format == "plain" and bool(existing) and existing[-1].path.endswith(UP_SUFFIX)
+    path = folder / f"{version}_{slug}{UP_SUFFIX if in_pairs else '.sql'}"
     with path.open("x") as file:
         file.write(_body(target, no_transaction=no_transaction))
+    if in_pairs:
+        (folder / f"{version}_{slug}{DOWN_SUFFIX}").touch()
     return str(path.relative_to(target.root))
 
 
 def _body(target: Target, *, no_transaction: bool) -> str:
-    """Plain files need no mark: a statement that cannot run in a transaction shows it."""
     if target.policy.format == "plain":
         return ""
     return ("-- +goose NO TRANSACTION\n" if no_transaction else "") + _BODY

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +21,7 @@ from dodai.migrations.migration import Direction, Folder, Migration, Statement
 from dodai.migrations.ports import Connection, Shadow, Worker, url_of
 from dodai.migrations.python_file import constant, parsed
 from dodai.providers.django_migrations.static import (
+    SKIPPED,
     is_configuration,
     is_migration,
     operation_lines,
@@ -49,8 +51,13 @@ class Django:
     @cached_property
     def _tree(self) -> Folder:
         """Read once: a run asks for it after every migration."""
-        paths = [p for p in self.place.rglob("*.py") if _wanted(p.relative_to(self.place).as_posix())]
-        return read_tree({p.relative_to(self.root).as_posix(): p.read_bytes() for p in paths})
+        files: dict[str, bytes] = {}
+        for folder, below, names in os.walk(self.place):
+            below[:] = sorted(name for name in below if name not in SKIPPED and not name.startswith("."))
+            for path in (Path(folder, name) for name in names if name.endswith(".py")):
+                if _wanted(path.relative_to(self.place).as_posix()):
+                    files[path.relative_to(self.root).as_posix()] = path.read_bytes()
+        return read_tree(files)
 
     @cached_property
     def _replaced(self) -> dict[str, tuple[str, ...]]:
