@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 
 import pytest
+from itsdangerous import TimestampSigner
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -171,15 +173,25 @@ def test_clock_of_the_tests_is_the_one_of_the_vectors():
 )
 def test_subject_of_starlettes_session_is_read_with_its_own_signer(cookie, expected):
     """Signed by the middleware's secret or nobody; broken neighbours do not matter."""
-    from base64 import b64encode
     from json import dumps
-
-    from itsdangerous import TimestampSigner
 
     signer = TimestampSigner("the secret of the middleware")
     good = signer.sign(b64encode(dumps({"user": "ann"}).encode())).decode()
     subject = session_subject(signer, "user")
     assert subject({"headers": [(b"cookie", cookie.format(good=good).encode())]}) == expected
+
+
+def test_session_that_is_over_names_nobody():
+    """As for the session middleware itself: its `max_age` counts from when the cookie was signed."""
+
+    class Then(TimestampSigner):
+        def get_timestamp(self):
+            return super().get_timestamp() - 60
+
+    cookie = Then("secret").sign(b64encode(b'{"user": 7}')).decode()
+    scope = {"headers": [(b"cookie", f"session={cookie}".encode())]}
+    found = [session_subject(TimestampSigner("secret"), "user", max_age_s=age)(scope) for age in (120, 30)]
+    assert found == [7, None]
 
 
 def test_network_that_is_none_is_a_coded_error_at_the_start():
