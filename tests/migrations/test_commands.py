@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,38 @@ def test_up_loads_only_what_it_needs(project: Path):
     assert "dodai.migrations.apply.batch" in first
     assert not first & heavy
     assert not again & {"dodai.migrations.apply.batch", "dodai.migrations.apply.outcome"}
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("postgresql://u:secret@db.example/x?hostaddr=127.0.0.1&port={port}", "DOD258"),
+        ("postgresql://u:secret@ep-x-pooler.example/x?sslmode=verify-full&hostaddr=127.0.0.1&port={port}", "DOD251"),
+    ],
+)
+@pytest.mark.parametrize("command", ["up", "status", "rehearse"])
+def test_an_address_that_is_refused_gets_no_password(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    url: str,
+    code: str,
+):
+    """Nothing connects there: the refusal comes before the first byte."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        monkeypatch.setenv("DATABASE_URL", url.format(port=server.getsockname()[1]))
+        assert run(["migrate", command]) == 1
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert code in capsys.readouterr().err
+
+
+def test_status_says_how_far_a_half_applied_file_got(project: Path, capsys: pytest.CaptureFixture[str]):
+    """The two statements that are done, of four."""
+    text = "-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE h (i int);\nSELECT 1;\nSELECT nope;\nSELECT 2;\n"
+    (project / "db/migrations/9_half.sql").write_text(text)
+    assert run(["migrate", "up"]) == 4
+    assert run(["migrate", "status"]) == 0
+    assert "half applied db/migrations/9_half.sql  2 of 4 statements" in capsys.readouterr().out

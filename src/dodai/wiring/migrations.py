@@ -35,7 +35,7 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
     def author() -> Author:
         return run.author_of(project.root, __version__)
 
-    return Target(root, policy, lambda: _connect(url()), author, tool=tool_of(project, policy, root))
+    return Target(root, policy, lambda: _direct(url(), policy), author, tool=tool_of(project, policy, root))
 
 
 def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | None:
@@ -65,9 +65,11 @@ def rehearse_on_a_copy(
     """What is pending on the database at `url`, tried on a copy of it under load; with `dump` on one made of a dump."""
     from dodai.providers.postgres.copies import DumpCopies, ServerCopies
 
+    there = target(project, project.root, lambda: url)
+    _check(url, there.policy)
     production = not project.environment(env).is_local
     copies = DumpCopies(url, production) if dump else ServerCopies(url, production)
-    return run.rehearse(target(project, project.root, lambda: url), copies, _connect, note=note)
+    return run.rehearse(there, copies, _connect, note=note)
 
 
 def _interpreter(project: Project) -> Interpreter:
@@ -99,10 +101,11 @@ def newest_token(project: Project, url: str) -> int:
 
 def _reachable(project: Project, url: str) -> Target | None:
     """The migrations of the working tree and the database at `url`, when it takes connections."""
-    if not url or policy_of(project) is None:
+    policy = policy_of(project)
+    if not url or policy is None:
         return None
     try:
-        _connect(url, timeout_s=_ANSWER_S).close()
+        _direct(url, policy, timeout_s=_ANSWER_S).close()
     except DodaiError:
         return None
     return target(project, project.root, lambda: url)
@@ -114,6 +117,23 @@ def migration_steps(project: Project, root: Path, url: Callable[[], str]) -> tup
     if policy is None or not (root / policy.folder).is_dir():
         return ()
     return (run.step(target(project, root, url)),)
+
+
+def _direct(url: str, policy: MigrationsPolicy, **options: int) -> Connection:
+    """A connection to the server itself; DOD251 or DOD258, before anything is sent, where it would be refused later."""
+    _check(url, policy)
+    return _connect(url, **options)
+
+
+def _check(url: str, policy: MigrationsPolicy) -> None:
+    from dodai.migrations.apply import check_address
+    from dodai.providers.postgres.connection import parameters
+
+    words = parameters(url)
+    sslmode = str(words.get("sslmode") or os.environ.get("PGSSLMODE", "prefer"))
+    hosts, ports = str(words.get("host") or "").split(","), str(words.get("port") or "5432").split(",")
+    for number, host in enumerate(hosts):
+        check_address(host, int(ports[number if len(ports) > number else 0] or 5432), sslmode, policy)
 
 
 def _connect(url: str, **options: int) -> Connection:

@@ -31,7 +31,8 @@ def status(session: Session, env: str) -> int:
 def _print_status(session: Session, seen: Status) -> None:
     out = session.output
     for entry in seen.entries:
-        out.line(f"{entry.standing:12} {entry.path or entry.id}  {entry.at}".rstrip())
+        half = f"{entry.statements_done} of {entry.statements} statements" if entry.standing == "half applied" else ""
+        out.line(f"{entry.standing:12} {entry.path or entry.id}  {half or entry.at}".rstrip())
     for problem in seen.problems:
         out.line(f"{problem.code.id} {problem.code.name}: {problem.path}:{problem.line}: {problem.message}")
     if seen.refusal:

@@ -19,12 +19,7 @@ Note = Callable[[str], None]
 def check_connection(conn: Connection, policy: MigrationsPolicy, connect: Connect | None, note: Note) -> None:
     """Refuse poolers (DOD251), unverified remote servers (DOD258) and databases that take no changes (DOD259)."""
     host, port = conn.info.host or "", conn.info.port
-    if looks_pooled(host, port):
-        raise _pooled(f"`{host}:{port}` is a connection pooler")
-    sslmode = conn.info.get_parameters().get("sslmode", "prefer")
-    if needs_verified_tls(host, sslmode, policy.plain_hosts):
-        message = f"`{host}` is remote and the URL has `sslmode={sslmode}`"
-        raise DodaiError(codes.NOT_VERIFIED_TLS, message, codes.NOT_VERIFIED_TLS.fix.en, exit_code=1)
+    check_address(host, port, conn.info.get_parameters().get("sslmode", "prefer"), policy)
     pid, read_only, replica = conn.execute(
         "SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()", prepare=False
     ).fetchone()
@@ -36,6 +31,15 @@ def check_connection(conn: Connection, policy: MigrationsPolicy, connect: Connec
         if connect is None or not _session_is_ours(conn, connect):
             raise _pooled(f"`{host}:{port}` hands out another server connection for each transaction")
         note("the connection goes through a proxy, which keeps the session: going on")
+
+
+def check_address(host: str, port: int, sslmode: str, policy: MigrationsPolicy) -> None:
+    """Refuse by its address what is refused anyway, before a password is sent there: DOD251, DOD258."""
+    if looks_pooled(host, port):
+        raise _pooled(f"`{host}:{port}` is a connection pooler")
+    if needs_verified_tls(host, sslmode, policy.plain_hosts):
+        message = f"`{host}` is remote and the URL has `sslmode={sslmode}`"
+        raise DodaiError(codes.NOT_VERIFIED_TLS, message, codes.NOT_VERIFIED_TLS.fix.en, exit_code=1)
 
 
 def _pooled(message: str) -> DodaiError:

@@ -68,7 +68,7 @@ def parameters(dsn: str) -> Mapping[str, Any]:
 def unreadable(dsn: str, said: str) -> DodaiError:
     return DodaiError(
         REFUSED,
-        f"the database URL cannot be read: {without_secrets(said, dsn)}",
+        f"the database URL cannot be read: {without_secrets(said, dsn).strip()}",
         "write it as `postgresql://user:password@host:5432/name`, special characters percent-encoded",
         exit_code=2,
     )
