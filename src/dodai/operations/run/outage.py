@@ -182,7 +182,7 @@ async def calls_of(stage: Stage, dependency: str, asked: Sequence[Asked]) -> int
         lines = await asyncio.to_thread(_lines, ids, folders)
         written = {line["requestId"] for line in lines if line.get("type") == "http" and line.get("service") != "edge"}
         if written >= set(ids) or time.monotonic() > end:
-            return sum(1 for line in lines if line.get("type") in CLIENT_LINES and line.get("dependency") == dependency)
+            return sum(1 for line in lines if _reached(line, dependency))
         await asyncio.sleep(0.1)
 
 
@@ -192,6 +192,12 @@ async def blamed_of(stage: Stage, asked: Sequence[Asked]) -> list[str]:
     ids = [one.request_id for one in asked if one.status >= 500 and one.request_id]
     trees = await asyncio.to_thread(lambda: [Tree(find(request_id, folders).lines) for request_id in ids])
     return [str((tree.failure or {}).get("tier", "")) for tree in trees]
+
+
+def _reached(line: Mapping[str, Any], dependency: str) -> bool:
+    """True for a call of `dependency`; a wait for a connection of the pool (`CONNECT`) puts no load on a database."""
+    called = line.get("type") in CLIENT_LINES and line.get("dependency") == dependency
+    return called and line.get("operation") != "CONNECT"
 
 
 def _lines(ids: Sequence[str], folders: list[str]) -> list[dict[str, Any]]:
