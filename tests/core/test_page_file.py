@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from dodai.core.page_file import (
@@ -226,6 +226,7 @@ def test_every_byte_outside_of_a_region_survives(before, old, after, name, rende
     assert region_state(merged, name, rendered) == "fresh"
 
 
+@example("\r", "a", "x")
 @given(free_text, names, free_text)
 def test_adding_a_region_keeps_the_file_as_its_beginning(old, name, rendered):
     """And doing it twice adds it once."""

@@ -197,7 +197,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _newline(old: str | None) -> str:
-    return "\r\n" if re.match(r"[^\n]*\r\n", old or "") else "\n"
+    """As the first line ends; a lone carriage return at the end becomes one of ours with whatever follows it."""
+    return "\r\n" if re.match(r"[^\n]*\r(\n|\Z)", old or "") else "\n"
 
 
 def _with_newlines(text: str, newline: str) -> str:
