@@ -149,7 +149,7 @@ class RealMatrix:
 
     def kill(self, story: RealStory, at: str) -> None:
         """Kill the story's command at `at`, end it as a person does, and look at what is left."""
-        words, old = self._words(story), self.app.web()["release"]
+        words, old = self._words(story), self._served[-1]
         before = {release: self.app.starts(release) for release in self._served}
         self.app.killed(at, *words)
         self.kills += 1
