@@ -98,8 +98,8 @@ def run(words: Sequence[str]) -> int:
     except DodaiError as error:
         Output(as_json=as_json).error(error)
         return error.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        return 130
+    except (click.exceptions.Abort, KeyboardInterrupt) as stop:
+        return _stopped(stop)
     except click.ClickException as error:
         return _usage(error, as_json=as_json)
     except BrokenPipeError:  # `| head` has read enough
@@ -115,6 +115,12 @@ def _flush(code: int) -> int:
     with heard_or_not(sys.stdout):
         pass
     return code
+
+
+def _stopped(stop: BaseException) -> int:
+    """The exit code that a signal handler of ours raised with, else that of Ctrl-C; click wraps what it catches."""
+    raised = stop.__cause__ or stop
+    return int(raised.args[0]) if isinstance(raised, KeyboardInterrupt) and raised.args else 130
 
 
 def _usage(error: click.ClickException, *, as_json: bool) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,25 @@ def place(session: Session, env: str) -> Iterator[Target]:
         from dodai.wiring.migrations import target
 
         project = session.project
-    with database_to_migrate(project, env) as url:
+    with _stopped_by_signals(), database_to_migrate(project, env) as url:
         yield target(project, project.root, lambda: url)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and a lost terminal end the block as Ctrl-C does, so that the running statement ends with it."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt(143)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -43,13 +43,14 @@ def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None
 
     `account` has what went through, also after a failure.
     """
-    account = account if account is not None else Account()
+    account = account if account is not None else Account(runner.direction)
     account.pending = list(todo)
     with runner.watch, closing(runner):
         for migration in todo:
-            account.pending.pop(0)
+            account.now = account.pending.pop(0)
             try:
                 account.ran.append(runner.apply(migration))
+                account.now = None
             except StoppedError as stopped:
                 failed = replace(stopped.failed, partly=runner.something_done(migration))
                 error = failed.error_for(account)

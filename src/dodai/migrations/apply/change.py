@@ -59,8 +59,8 @@ def up(
         from dodai.migrations import fence
 
         readable(lambda: fence.enter(conn, before.ledger.name, token))
-    account = Account()
-    with _coded(conn, account), only_runner(conn, policy, note):
+    account = Account("up")
+    with _coded(conn, account, policy, tool), only_runner(conn, policy, note):
         state = _prepared(conn, policy, tool, token)
         todo = pending(migrations, state, allow_missing=allow_missing)
         if not todo.migrations and not todo.unrecorded:
@@ -99,8 +99,8 @@ def down(
 
     conn.autocommit = True
     check_connection(conn, policy, connect, note)
-    account = Account()
-    with _coded(conn, account), only_runner(conn, policy, note):
+    account = Account("down")
+    with _coded(conn, account, policy, tool), only_runner(conn, policy, note):
         state = _prepared(conn, policy, tool)
         chosen = _chosen(migrations, state, count, to)
         if not chosen:
@@ -116,16 +116,30 @@ def down(
 
 
 @contextmanager
-def _coded(conn: Connection, account: Account) -> Iterator[None]:
-    """What the database says between two files, where no statement of theirs is to blame, becomes a coded error."""
+def _coded(conn: Connection, account: Account, policy: MigrationsPolicy, tool: Tool | None) -> Iterator[None]:
+    """What no statement of a file is to blame for becomes a coded error: the database between two files, a signal."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        from dodai.migrations.apply.outcome import interrupted
+
+        raise interrupted(stop, account, _recorded(conn, policy, tool)) from None
     except Exception as error:
         if not is_database_error(error):
             raise
         from dodai.migrations.apply.outcome import between_files
 
         raise between_files(error, account, lost=conn.closed) from error
+
+
+def _recorded(conn: Connection, policy: MigrationsPolicy, tool: Tool | None) -> tuple[str, ...] | None:
+    """What is applied by the ledger; None when it does not answer any more."""
+    try:
+        return ledger.read(conn, policy, tool).ids
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        return None
 
 
 def readable(read: Callable[[], T]) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from dodai.core.errors import Code, DodaiError, Fault
@@ -20,19 +20,23 @@ NEEDS_AUTOCOMMIT = ("25001", "2D000", "0A000")
 GONE_STATES = ("57P01", "57P02", "57P03", "08006", "08003")
 """The server ended the session, or ended itself."""
 _SQLSTATE_FULL = ("53100", "53200")
+"""Its disk or its memory is full: the file did nothing wrong."""
+_MAKE_ROOM = "make room on the database server, then run the same command again"
 
 
 @dataclass(slots=True)
 class Account:
     """What has happened so far in a run, for the message when it stops."""
 
+    direction: Direction = "up"
     ran: list[Ran] = field(default_factory=list)
+    now: Migration | None = None
     pending: list[Migration] = field(default_factory=list)
 
     def lines(self, undone: str) -> tuple[str, ...]:
         done = [ran.migration.path for ran in self.ran]
         left = [migration.path for migration in self.pending]
-        verb = "applied and recorded" if not self.ran or self.ran[0].direction == "up" else "undone and recorded"
+        verb = "applied and recorded" if self.direction == "up" else "undone and recorded"
         return (
             f"{verb} by this run: {_listed(done)}",
             undone,
@@ -108,7 +112,8 @@ class Failed:
             "applied": [ran.migration.id for ran in account.ran],
             "pending": [migration.id for migration in account.pending],
         }
-        return DodaiError(code, message, code.fix.en, fault, self._exit_code(), tuple(details), data)
+        fix = _MAKE_ROOM if state in _SQLSTATE_FULL else code.fix.en
+        return DodaiError(code, message, fix, fault, self._exit_code(), tuple(details), data)
 
     def _exit_code(self) -> int:
         if sqlstate(self.error) == FENCED:
@@ -152,6 +157,28 @@ def between_files(error: Exception, account: Account, *, lost: bool) -> DodaiErr
     message = f"the ledger cannot be used: {said} (SQLSTATE `{state}`)"
     fault: Fault = "provider" if state in _SQLSTATE_FULL else "user"
     return DodaiError(codes.LEDGER_UNUSABLE, message, codes.LEDGER_UNUSABLE.fix.en, fault, 3, details)
+
+
+def interrupted(stop: KeyboardInterrupt, account: Account, applied: Collection[str] | None) -> DodaiError:
+    """What a signal came to; `applied` are the ids that the ledger has afterwards, None when it cannot be asked.
+
+    The exit code is the one that `stop` carries, else that of SIGINT.
+    """
+    now, exit_code = account.now, stop.args[0] if stop.args else 130
+    undone = "nothing else was changed" if now is None else _left_by_a_signal(now, account.direction, applied)
+    message = f"interrupted by {'SIGINT' if exit_code == 130 else 'a signal'}" + (f" at {now.path}" if now else "")
+    fix = codes.INTERRUPTED.fix.en
+    return DodaiError(codes.INTERRUPTED, message, fix, exit_code=exit_code, details=account.lines(undone))
+
+
+def _left_by_a_signal(migration: Migration, direction: Direction, applied: Collection[str] | None) -> str:
+    if applied is None:
+        return f"{migration.path}: `dodai migrate status` tells whether it was committed"
+    if (migration.id in applied) == (direction == "up"):
+        return f"{migration.path}: it was committed and recorded before the signal came"
+    if migration.transactional:
+        return f"rolled back: {migration.path}"
+    return f"{migration.path}: its finished statements stay in effect, and the next run goes on behind them"
 
 
 def _short(sql: str) -> str:

@@ -7,6 +7,7 @@ from dodai.migrations.codes.failed import (
     CONNECTION_LOST,
     DOWN_FAILED,
     FAILED,
+    INTERRUPTED,
     LEDGER_UNUSABLE,
     LOCK_TIMEOUT,
     PARTLY_APPLIED,
@@ -113,6 +114,7 @@ CODES: tuple[Code, ...] = (
     LEDGER_UNUSABLE,
     DOWN_FAILED,
     REHEARSAL_FAILED,
+    INTERRUPTED,
 )
 
 __all__ = [
@@ -140,6 +142,7 @@ __all__ = [
     "FILE_NAME",
     "FILE_SYNTAX",
     "HALF_EDITED",
+    "INTERRUPTED",
     "INVALID_INDEX",
     "IRREVERSIBLE",
     "LEDGER_UNUSABLE",

@@ -86,3 +86,16 @@ REHEARSAL_FAILED = Code(
     why=Text("The same would have happened in production.", "本番でも同じことが起きたはずです。"),
     fix=Text("correct what the message names", "メッセージが示す箇所を直してください"),
 )
+INTERRUPTED = Code(
+    "DOD287",
+    "migration-interrupted",
+    what=Text("A signal stopped the run of migrations.", "マイグレーションの実行がシグナルで中断されました。"),
+    why=Text(
+        "The running statement was cancelled on the server; what was committed before is recorded.",
+        "実行中の文はサーバー側で取り消されました。それまでに確定した分は記録されています。",
+    ),
+    fix=Text(
+        "run the same command again: it goes on from there",
+        "同じコマンドをもう一度実行してください。続きから進みます",
+    ),
+)
