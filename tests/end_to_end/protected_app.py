@@ -69,10 +69,15 @@ class ProtectedApp(SmallApp):
         assert done.returncode == 0, done.stderr
         return done
 
-    def refused_plan(self):
-        """The id of the newest plan in the journal."""
+    def refused_plan(self, kind="deploy"):
+        """The id of the newest plan of that kind in the journal."""
         plans = json.loads(self.run("history", "staging", "--json").stdout)["plans"]
-        return next(plan["planId"] for plan in plans if plan["kind"] == "deploy")
+        return next(plan["planId"] for plan in plans if plan["kind"] == kind)
+
+    def approve(self, name, kind="deploy"):
+        """`name` signs what was refused last."""
+        done = self.run("approve", self.refused_plan(kind), "--key", str(self.key(name)))
+        assert done.returncode == 0, done.stderr
 
 
 def account():

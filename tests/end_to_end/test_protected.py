@@ -125,6 +125,28 @@ def test_frozen_environment_is_opened_by_a_reason_that_is_recorded(app):
     assert "break-glass: payments are down" in app.run("history", "staging").stdout
 
 
+def test_going_back_to_older_data_needs_a_signature(app):
+    """A rollback alone may always run; one that puts a restore point back is approved like a deploy."""
+    folder = app.folder / "db" / "migrations"
+    folder.mkdir(parents=True)
+    app.signers("hana")
+    for number, table in enumerate("ac", 1):
+        (folder / f"0000{number}_{table}.sql").write_text(FIRST.replace("TABLE a", f"TABLE {table}"))
+        app.write(more=WITH_DATABASE, protection=APPROVED, spoil=f"# {number}").commit()
+        app.record()
+        refused(app.run("deploy", "staging", "--yes"), "DOD369")
+        app.approve("hana")
+        done = app.run("deploy", "staging", "--yes", timeout=120)
+        assert done.returncode == 0, done.stderr
+    told = json.loads(app.run("releases", "staging", "--json").stdout)
+    back = ("rollback", "staging", told["releases"][1]["release"], "--restore", told["restorePoints"][0], "--yes")
+    refused(app.run(*back), "DOD369", "lacks 1 of 1 approvals")
+    app.approve("hana", "restore")
+    done = app.run(*back, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert app.run("history", "staging").stdout.count("approved by hana@example.com") == 3
+
+
 def test_protection_that_rests_on_nothing_is_refused(app):
     """Exit 2: no signers named, or a file that is not there."""
     app.write(protection="").commit()

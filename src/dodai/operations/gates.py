@@ -51,6 +51,10 @@ class Gates:
     def protected(self) -> bool:
         return self.evidence is not None
 
+    def signatures(self) -> Gates:
+        """The approvals alone, for going back to older data: no rehearsal can prove that, and it cannot wait."""
+        return Gates(approvals=self.approvals, approval_age_s=self.approval_age_s, signers=self.signers)
+
     def and_those_of(self, before: Gates) -> Gates:
         """The stricter of each: a deploy cannot take away the gate it goes through, nor name who may open it."""
         if not before.protected:

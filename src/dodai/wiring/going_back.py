@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from dodai.core.codes import UNKNOWN_WORD
 from dodai.core.errors import DodaiError
 from dodai.operations.release import Verdict, find
@@ -21,10 +23,10 @@ async def refuse_misfit(environment: LocalEnvironment, release: str) -> None:
 
 
 async def restore_target(environment: LocalEnvironment, release: str, word: str) -> str:
-    """The restore point that `word` begins, whose schema `release` ran on; DOD051 when there is none, else DOD367."""
+    """The restore point that `word` begins or is the path of; DOD051 for none, DOD367 when `release` does not fit."""
     env = environment.environment.name
     environment.releases.path(release)
-    found = [name for name in _points(environment) if name.startswith(word)]
+    found = [name for name in _points(environment) if name.startswith(PurePath(word).name)]
     if len(found) != 1:
         message = f"`{word}` names {len(found)} restore points of `{env}`"
         raise DodaiError(UNKNOWN_WORD, message, f"see `dodai releases {env}`", exit_code=2)

@@ -18,7 +18,7 @@ from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, afterwards, in_force
 from dodai.operations.policy import Environment
-from dodai.operations.run import DeployPorts
+from dodai.operations.run import RESTORE, DeployPorts
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.providers.local.signature import SshKeygen
@@ -86,13 +86,14 @@ def _incomplete(environment: Environment, lacks: str) -> DodaiError:
 async def gate_arguments(here: Here, kind: str, release: Project) -> dict[str, str]:
     """The gates that a request carries: of the release in service, of the new one and of the working tree.
 
-    A rollback passes none and changes none; where protected, its files have to be those that were published (DOD366).
+    Going back changes none; where protected, its files have to be those that were published (DOD366). A rollback passes
+    none, and one that puts older data back the approvals: people lose what they wrote since.
     """
     before = await gates_in_service(here)
     if kind != "deploy":
         if before.protected:
             here.releases.proven(release.root.parent.name)
-        return _told({AFTERWARDS: before})
+        return _told({AFTERWARDS: before, **({IN_FORCE: before.signatures()} if kind == RESTORE else {})})
     name = here.environment.name
     known = release.policy.environments
     own = own_gates(release, known[name], release.root) if name in known else Gates()
@@ -116,9 +117,9 @@ async def gates_in_service(here: Here) -> Gates:
 
 
 def gated(here: Here, request: PlanRequest, tree: Path, ports: DeployPorts) -> DeployPorts:
-    """`ports` with what stands before the first step of a deploy, and what before its migrations."""
+    """`ports` with what stands before the first step of a plan, and what before the migrations of a deploy."""
     gates = in_force(request.arguments)
-    if request.kind != "deploy" or (gates == Gates() and not request.arguments.get(BREAK_GLASS)):
+    if request.kind not in ("deploy", RESTORE) or (gates == Gates() and not request.arguments.get(BREAK_GLASS)):
         return ports
 
     def source() -> Source:

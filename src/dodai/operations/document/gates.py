@@ -63,10 +63,11 @@ def _facts() -> tuple[Text, ...]:
         ),
         Text(
             "In a freeze window deploys are refused with its end (DOD056). What cannot wait gives "
-            '`--break-glass "reason"`; it opens the freeze only, and stays on record. A rollback always runs.',
+            '`--break-glass "reason"`; it opens the freeze only, and stays on record. A rollback always runs; '
+            "with `--restore` it needs the approvals.",
             "フリーズ期間中のデプロイは、終了時刻を示して拒否します（DOD056）。待てない場合は "
             '`--break-glass "理由"` を付けます。解除されるのはフリーズだけで、理由は記録に残ります。'
-            "切り戻しはいつでも実行できます。",
+            "切り戻しはいつでも実行できますが、`--restore` を付ける場合は承認が必要です。",
         ),
         Text(
             "`migrate up` passes the same gate; `migrate down` needs a reason (DOD256).",
