@@ -13,6 +13,7 @@ from tests.migrations.conftest import FAST, NO_TX, up
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import enforce, run
+from dodai.migrations.apply import status
 from dodai.migrations.ports import Connect, Connection, Copy, Shadow, Target
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster
@@ -245,6 +246,19 @@ def test_stats_saves_row_counts_beside_the_files(make_target: Make, conn: Connec
     run.up(target)
     conn.execute("INSERT INTO a SELECT generate_series(1, 50); ANALYZE a")
     assert run.save_rows(target)["public.a"] == 50
+
+
+@pytest.mark.parametrize("look", [status, run.applied_ids], ids=["status", "applied_ids"])
+def test_a_look_at_a_locked_ledger_ends_and_says_why(make_target: Make, conn: Connection, look: Callable[..., object]):
+    """Somebody rewrites the ledger (VACUUM FULL, say): DOD281 within `lock_timeout`, not a wait for ever."""
+    target = make_target({"1_a.sql": up("CREATE TABLE a (b int);")})
+    run.up(target)
+    conn.execute("BEGIN; LOCK TABLE goose_db_version")
+    error = refused(lambda: look(target))
+    assert (error.code.id, error.exit_code) == ("DOD281", 3)
+    assert "ledger locked" in error.message
+    conn.execute("ROLLBACK")
+    assert look(target)
 
 
 def test_readiness_names_what_is_missing_and_ignores_what_is_newer(make_target: Make, conn: Connection):

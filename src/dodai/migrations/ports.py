@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -179,6 +179,17 @@ class Target:
     author: Callable[[], Author] = Author
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     tool: Tool | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for a look, which waits for nobody longer than `[migrations].lock_timeout`."""
+        conn = self.connect()
+        try:
+            conn.autocommit = True
+            conn.execute(f"SET lock_timeout = '{int(self.policy.lock_timeout_s * 1000)}ms'")
+            yield conn
+        finally:
+            conn.close()
 
 
 @dataclass(frozen=True, slots=True)

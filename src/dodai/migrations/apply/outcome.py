@@ -21,6 +21,7 @@ GONE_STATES = ("57P01", "57P02", "57P03", "08006", "08003")
 """The server ended the session, or ended itself."""
 _SQLSTATE_FULL = ("53100", "53200")
 """Its disk or its memory is full: the file did nothing wrong."""
+_LOCKED_LEDGER = "see who has it in `pg_locks`, wait for that session or end it, then run the same command again"
 _MAKE_ROOM = "make room on the database server, then run the same command again"
 
 
@@ -154,6 +155,9 @@ def between_files(error: Exception, account: Account, *, lost: bool) -> DodaiErr
     if lost:
         code = codes.CONNECTION_LOST
         return DodaiError(code, f"between two files: {said}", code.fix.en, "provider", 4, details)
+    if state in LOCK_STATES:
+        message = f"somebody has the ledger locked: {said} (SQLSTATE `{state}`)"
+        return DodaiError(codes.LOCK_TIMEOUT, message, _LOCKED_LEDGER, "provider", 3, details)
     message = f"the ledger cannot be used: {said} (SQLSTATE `{state}`)"
     fault: Fault = "provider" if state in _SQLSTATE_FULL else "user"
     return DodaiError(codes.LEDGER_UNUSABLE, message, codes.LEDGER_UNUSABLE.fix.en, fault, 3, details)

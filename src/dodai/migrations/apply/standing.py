@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
+from dodai.migrations.apply.change import readable
 from dodai.migrations.apply.guard import lock_holder
 from dodai.migrations.apply.pending import edited, overtaken, pending, without_file
 from dodai.migrations.goose_file import history_of
@@ -78,16 +79,12 @@ class Status:
 
 
 def status(target: Target) -> Status:
-    """The ledger beside the files. Raises what `target.connect` raises, nothing for bad files."""
+    """The ledger beside the files. Raises what `target.connect` raises, DOD281 and DOD284; nothing for bad files."""
     folder = history_of(target)
-    conn = target.connect()
-    try:
-        conn.autocommit = True
-        state = ledger.read(conn, target.policy, target.tool)
+    with target.reading() as conn:
+        state = readable(lambda: ledger.read(conn, target.policy, target.tool))
         halves = _half_applied(conn, state, folder.migrations)
         holder = lock_holder(conn)
-    finally:
-        conn.close()
     refusal = _refusal(folder, state)
     return Status(state.ledger.name, _entries(folder.migrations, state, halves), folder.problems, refusal, holder)
 

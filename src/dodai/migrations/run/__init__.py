@@ -172,12 +172,8 @@ def fingerprint(migrations: tuple[Migration, ...]) -> str:
 
 def applied_ids(target: Target) -> tuple[str, ...]:
     """The ids that are in effect, in the order they were applied; what `DODAI_REQUIRED_SCHEMA` is made of."""
-    conn = target.connect()
-    try:
-        conn.autocommit = True
-        return ledger.read(conn, target.policy, target.tool).ids
-    finally:
-        conn.close()
+    with target.reading() as conn:
+        return apply.readable(lambda: ledger.read(conn, target.policy, target.tool)).ids
 
 
 def required_ids(target: Target) -> tuple[str, ...]:

@@ -139,12 +139,9 @@ def require_evidence(target: Target, *, env: str, evidence: EvidenceStore) -> No
 
 def _pending(target: Target) -> tuple[Migration, ...]:
     migrations = history_of(target).sound()
-    conn = target.connect()
-    try:
-        conn.autocommit = True
-        return apply.pending(migrations, ledger.read(conn, target.policy, target.tool)).migrations
-    finally:
-        conn.close()
+    with target.reading() as conn:
+        state = apply.readable(lambda: ledger.read(conn, target.policy, target.tool))
+        return apply.pending(migrations, state).migrations
 
 
 def _proven(target: Target, env: str, evidence: EvidenceStore) -> Observed:

@@ -27,9 +27,5 @@ def announce(target: Target, token: int) -> None:
 
 def newest_token(target: Target) -> int:
     """The newest token the database has seen, 0 when none: a control database that was restored may have forgotten."""
-    conn = target.connect()
-    try:
-        conn.autocommit = True
+    with target.reading() as conn:
         return readable(lambda: fence.newest(conn, ledger.locate(conn, target.policy, target.tool).name))
-    finally:
-        conn.close()
