@@ -14,6 +14,13 @@ import dodai.psycopg
 from backend.store import Pool, Store
 
 LOOK_TIMEOUT_S = 1.0
+SILENT = (
+    TimeoutError,
+    psycopg.Error,
+    psycopg_pool.PoolTimeout,
+    psycopg_pool.TooManyRequests,
+    dodai.psycopg.DependencyUnavailableError,
+)
 log = logging.getLogger("quiz.health")
 Reply = health_pb2.HealthCheckResponse
 
@@ -43,7 +50,7 @@ class Health(health_pb2_grpc.HealthServicer):
         try:
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 await self._store.ping()
-        except (TimeoutError, psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests):
+        except SILENT:
             return False
         return True
 

@@ -97,13 +97,13 @@ async def test_a_command_that_does_not_exist_is_an_exit_with_its_name(host, tree
     assert "`no-such-program`" in probe.output[-1]
 
 
-async def test_a_health_path_that_never_answers_ends_the_wait_in_time(host, tree):
-    """The probe says what it saw; the process is left for the caller to stop."""
+async def test_a_service_that_never_listens_ends_the_wait_in_time(host, tree):
+    """The probe says what it saw and how a service learns its port; the process is left for the caller to stop."""
     (tree / "no-listen").touch()
     await host.start(spec(), "r1", str(tree), {})
     probe = await host.probe("web", "r1", wait_s=0.3)
     assert probe.state == "no_answer"
-    assert "/readyz" in probe.detail
+    assert "nothing listens on the port" in probe.detail
     await host.stop("web", "r1", 0.2)
 
 
