@@ -162,11 +162,14 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
     """A connection of the asynchronous `pool`, waited for no longer than it, `[dependency.NAME]` and the request allow.
 
     Raises `DependencyUnavailableError` (503 where nobody handles it) at once while the breaker is open, so that a
-    database that is down does not keep every request waiting for the pool; what `pool.connection` raises otherwise.
+    database that is down does not keep every request waiting for the pool; `TimeoutError` when the pool only had
+    connections that do not answer its `check`; what `pool.connection` raises otherwise.
     """
     lending = _Lending(pool, dependency)
     try:
-        lent = await pool.getconn(lending.timeout_s)
+        # The pool's own timeout is for waiting: its check of a connection comes on top, as long as a statement may take.
+        async with asyncio.timeout(lending.timeout_s + _CANCEL_S), asyncio.timeout(lending.timeout_s):
+            lent = await pool.getconn(lending.timeout_s)
     except BaseException as error:
         lending.failed(error)
         raise

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from tests.postgres_fixture import database, postgres  # noqa: F401
 
 import dodai.psycopg
@@ -106,6 +106,41 @@ async def test_statement_on_a_frozen_connection_ends_with_the_dependencys_deadli
         assert connection.closed
         assert context.sub_lines[0]["outcome"] == "timeout"
     finally:
+        await proxy.close()
+
+
+async def test_check_of_a_frozen_connection_ends_with_the_wait_for_the_pool(
+    config: Config,
+    context: RequestContext,
+    database: str,  # noqa: F811
+):
+    """A pool whose connections went silent costs its own timeout, not that and the deadline of a statement as well."""
+    sections = {"dependency": {"database": {"deadline": 30.0}}}
+    Runtime._current = Runtime(config("backend", sections=sections))
+    address = psycopg.conninfo.conninfo_to_dict(database)
+    proxy = FaultProxy("database")
+    await proxy.listen()
+    host, port = str(address["host"]), int(address["port"])
+    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+    through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
+    pool = AsyncConnectionPool(
+        through,
+        connection_class=dodai.psycopg.AsyncConnection,
+        min_size=2,
+        timeout=0.5,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+    try:
+        await pool.open(wait=True)
+        await proxy.stand(Fault(mode="half_open"))
+        async with asyncio.timeout(10.0):
+            with pytest.raises((TimeoutError, PoolTimeout)):
+                async with dodai.psycopg.connection(pool):
+                    pytest.fail("there is no connection to lend")
+        assert (context.failed_dependency, context.sub_lines[-1]["operation"]) == ("database", "CONNECT")
+    finally:
+        await pool.close(timeout=0.1)
         await proxy.close()
 
 
