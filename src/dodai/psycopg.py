@@ -167,7 +167,7 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
     """
     lending = _Lending(pool, dependency)
     try:
-        # The pool's own timeout is for waiting: its check of a connection comes on top, as long as a statement may take.
+        # The pool's own timeout is for waiting: its check comes on top and may take as long as a statement.
         async with asyncio.timeout(lending.timeout_s + _CANCEL_S), asyncio.timeout(lending.timeout_s):
             lent = await pool.getconn(lending.timeout_s)
     except BaseException as error:
