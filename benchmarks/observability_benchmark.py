@@ -396,8 +396,8 @@ async def rpcs(folder: Path) -> None:
     notes += (
         " computes takes 34 µs in a loop of its own (server 18, client 16, of which making and checking the proof 7);"
     )
-    notes += " between two turns of grpc.aio the same code runs cold and costs several times as much. Metadata and the"
-    notes += " interceptor machinery alone are the floor above, so 80 µs is out of reach for interceptors in Python."
+    notes += " between two turns of grpc.aio the same code costs several times as much, for a reason not found yet. The"
+    notes += " interceptor machinery and the metadata alone are the floor above."
     notes += f" Load of the machine meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     head = ("interceptors, both sides", "µs", "added µs", "× dodai", "budget µs")
     record("observability-rpc", "One unary RPC", head, rows, notes)
