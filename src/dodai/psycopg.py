@@ -167,8 +167,10 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
     """
     lending = _Lending(pool, dependency)
     try:
-        # The pool's own timeout is for waiting: its check comes on top and may take as long as a statement.
-        async with asyncio.timeout(lending.timeout_s + _CANCEL_S), asyncio.timeout(lending.timeout_s):
+        # The pool's own timeout is for waiting: its check comes on top and may take as long as a statement. Ours is a
+        # little later, so that a pool which had nothing to lend says so itself.
+        bound_s = lending.timeout_s + _CANCEL_S
+        async with asyncio.timeout(bound_s + _CANCEL_S), asyncio.timeout(bound_s):
             lent = await pool.getconn(lending.timeout_s)
     except BaseException as error:
         lending.failed(error)
