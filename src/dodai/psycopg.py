@@ -184,7 +184,7 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
 
 @contextmanager
 def connection_sync(pool: Any, dependency: str = "database") -> Iterator[Any]:
-    """`connection` for threads."""
+    """`connection` for threads; only the limits of `options` end the pool's check of a connection that went silent."""
     lending = _Lending(pool, dependency)
     try:
         lent = pool.getconn(lending.timeout_s)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -30,6 +31,20 @@ def context(config: Config) -> Any:
     token = bind(context)
     yield context
     unbind(token)
+
+
+@asynccontextmanager
+async def proxied(dsn: str) -> AsyncIterator[tuple[FaultProxy, str]]:
+    """A fault proxy in front of the database, and the way through it."""
+    address = psycopg.conninfo.conninfo_to_dict(dsn)
+    proxy = FaultProxy("database")
+    await proxy.listen()
+    host, port = str(address["host"]), int(address["port"])
+    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
+    try:
+        yield proxy, psycopg.conninfo.make_conninfo(dsn, host="127.0.0.1", port=proxy.port)
+    finally:
+        await proxy.close()
 
 
 async def connect(url: str, **arguments: Any) -> Any:
@@ -91,13 +106,7 @@ async def test_statement_on_a_frozen_connection_ends_with_the_dependencys_deadli
     """A server that went silent is given up in good time, although psycopg would wait ten seconds for it to agree."""
     sections = {"dependency": {"database": {"deadline": 0.2}}}
     Runtime._current = Runtime(config("backend", sections=sections))
-    address = psycopg.conninfo.conninfo_to_dict(database)
-    proxy = FaultProxy("database")
-    await proxy.listen()
-    host, port = str(address["host"]), int(address["port"])
-    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
-    try:
-        through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
+    async with proxied(database) as (proxy, through):
         connection = await connect(through)
         await proxy.stand(Fault(mode="half_open"))
         async with asyncio.timeout(5.0):
@@ -105,8 +114,6 @@ async def test_statement_on_a_frozen_connection_ends_with_the_dependencys_deadli
                 await connection.execute("SELECT 1")
         assert connection.closed
         assert context.sub_lines[0]["outcome"] == "timeout"
-    finally:
-        await proxy.close()
 
 
 async def test_check_of_a_frozen_connection_ends_with_the_wait_for_the_pool(
@@ -117,31 +124,25 @@ async def test_check_of_a_frozen_connection_ends_with_the_wait_for_the_pool(
     """A pool whose connections went silent costs its own timeout, not that and the deadline of a statement as well."""
     sections = {"dependency": {"database": {"deadline": 30.0}}}
     Runtime._current = Runtime(config("backend", sections=sections))
-    address = psycopg.conninfo.conninfo_to_dict(database)
-    proxy = FaultProxy("database")
-    await proxy.listen()
-    host, port = str(address["host"]), int(address["port"])
-    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
-    through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
-    pool = AsyncConnectionPool(
-        through,
-        connection_class=dodai.psycopg.AsyncConnection,
-        min_size=2,
-        timeout=0.5,
-        check=AsyncConnectionPool.check_connection,
-        open=False,
-    )
-    try:
-        await pool.open(wait=True)
-        await proxy.stand(Fault(mode="half_open"))
-        async with asyncio.timeout(10.0):
-            with pytest.raises((TimeoutError, PoolTimeout)):
-                async with dodai.psycopg.connection(pool):
-                    pytest.fail("there is no connection to lend")
-        assert (context.failed_dependency, context.sub_lines[-1]["operation"]) == ("database", "CONNECT")
-    finally:
-        await pool.close(timeout=0.1)
-        await proxy.close()
+    async with proxied(database) as (proxy, through):
+        pool = AsyncConnectionPool(
+            through,
+            connection_class=dodai.psycopg.AsyncConnection,
+            min_size=2,
+            timeout=0.5,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
+        try:
+            await pool.open(wait=True)
+            await proxy.stand(Fault(mode="half_open"))
+            async with asyncio.timeout(10.0):
+                with pytest.raises((TimeoutError, PoolTimeout)):
+                    async with dodai.psycopg.connection(pool):
+                        pytest.fail("there is no connection to lend")
+            assert (context.failed_dependency, context.sub_lines[-1]["operation"]) == ("database", "CONNECT")
+        finally:
+            await pool.close(timeout=0.1)
 
 
 async def test_pool_uses_the_class_and_the_limits_of_the_manifest(
@@ -190,29 +191,23 @@ async def test_database_that_is_down_is_refused_at_once_and_served_again_when_it
 ):
     """Two requests wait for the pool, the next ones do not; the first after the pause that succeeds lets all through."""
     Runtime._current = Runtime(config("backend", sections=LIMITS))
-    address = psycopg.conninfo.conninfo_to_dict(database)
-    proxy = FaultProxy("database")
-    await proxy.listen()
-    host, port = str(address["host"]), int(address["port"])
-    proxy.point(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port))
-    through = psycopg.conninfo.make_conninfo(database, host="127.0.0.1", port=proxy.port)
-    pool = AsyncConnectionPool(
-        through,
-        connection_class=dodai.psycopg.AsyncConnection,
-        kwargs={"connect_timeout": 1},
-        min_size=1,
-        check=AsyncConnectionPool.check_connection,
-        open=False,
-    )
+    async with proxied(database) as (proxy, through):
+        pool = AsyncConnectionPool(
+            through,
+            connection_class=dodai.psycopg.AsyncConnection,
+            kwargs={"connect_timeout": 1},
+            min_size=1,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
 
-    async def ask() -> str:
-        try:
-            async with dodai.psycopg.connection(pool) as connection:
-                return str((await (await connection.execute("SELECT 1")).fetchone())[0])
-        except (dodai.psycopg.DependencyUnavailableError, psycopg.OperationalError, TimeoutError) as error:
-            return type(error).__name__
+        async def ask() -> str:
+            try:
+                async with dodai.psycopg.connection(pool) as connection:
+                    return str((await (await connection.execute("SELECT 1")).fetchone())[0])
+            except (dodai.psycopg.DependencyUnavailableError, psycopg.OperationalError, TimeoutError) as error:
+                return type(error).__name__
 
-    try:
         async with pool:
             assert await ask() == "1"
             await proxy.stand(Fault(mode="refuse"))
@@ -228,8 +223,6 @@ async def test_database_that_is_down_is_refused_at_once_and_served_again_when_it
                 while await ask() != "1":  # noqa: ASYNC110 - the condition is an answer of the database
                     await asyncio.sleep(0.02)
             assert {await ask() for _ in range(5)} == {"1"}
-    finally:
-        await proxy.close()
 
 
 async def test_answers_of_the_database_never_open_its_breaker(
