@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> None:
     """Run the command line; exits with the codes of `docs/reference/exit-codes.md`."""
-    words = sys.argv[1:]
+    # Nearly all that a command allocates are modules, which are kept: looking for garbage while they load, and again
+    # at the exit, is an eighth of the time of `migrate up`.
+    gc.set_threshold(50_000, 10, 10)
+    try:
+        _run(sys.argv[1:])
+    finally:
+        gc.freeze()
+
+
+def _run(words: list[str]) -> None:
     if words == ["--version"]:
         from dodai import __version__
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import signal
 import sys
 import threading
@@ -28,11 +27,10 @@ with_yes: Callable[[Any], Any] = click.option("--yes", "-y", is_flag=True, help=
 @contextlib.contextmanager
 def place(session: Session, env: str) -> Iterator[Target]:
     """The migrations of the project and the database of `env`, run for the block when nobody runs it."""
-    with _without_collecting():
-        from dodai.wiring.database_url import database_to_migrate
-        from dodai.wiring.migrations import target
+    from dodai.wiring.database_url import database_to_migrate
+    from dodai.wiring.migrations import target
 
-        project = session.project
+    project = session.project
     with _stopped_by_signals(), database_to_migrate(project, env) as url:
         yield target(project, project.root, lambda: url)
 
@@ -52,18 +50,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Modules are all kept: looking for garbage while they load is a tenth of the time that `up` takes to start."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def ask(what: str, *, yes: bool) -> None:
