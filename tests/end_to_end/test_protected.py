@@ -177,7 +177,8 @@ def test_migrations_of_a_protected_environment_go_through_the_same_gate(app):
     (folder / "00003_d.sql").unlink()
     # The URL alone is no way around the gate, whatever environment is named.
     url = json.loads((app.folder / ".dodai/env/staging/database.json").read_text())["direct"]
-    for words in (("up",), ("down", "--yes")):
+    others = (("adopt", "--yes"), ("repair", "00001", "--reason", "typo", "--yes"))
+    for words in (("up",), ("down", "--yes"), *others):
         refused(app.run("migrate", *words, DATABASE_URL=url), "DOD264", "give `--env staging`")
     done = app.run("migrate", "up", "--env", "staging")
     assert (done.returncode, "00002_c.sql" in done.stdout) == (0, True), done.stderr
@@ -186,3 +187,7 @@ def test_migrations_of_a_protected_environment_go_through_the_same_gate(app):
     assert done.returncode == 0, done.stderr
     told = app.run("history", "staging").stdout
     assert "break-glass: c locks everybody out (dodai migrate down" in told
+    (folder / "00001_a.sql").write_text(FIRST.replace("b int", "b bigint"))
+    done = app.run("migrate", "repair", "1", "--env", "staging", "--reason", "same on disk", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "same on disk (dodai migrate repair 1" in app.run("history", "staging").stdout

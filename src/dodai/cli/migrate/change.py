@@ -72,18 +72,29 @@ def _pass_down(session: Session, env: str, what: str, reason: str) -> bool:
     return protected
 
 
+def _say_where_protected(session: Session, env: str, command: str, reason: str) -> None:
+    """On a protected environment a reason is in its audit log before the record is corrected."""
+    from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.stating import break_glass, is_protected
+
+    here = LocalEnvironment.of(session.project, env)
+    if is_protected(here):
+        break_glass(here, command, reason)
+
+
 @define("adopt", summary="Take over a database that another tool, or nobody, managed", example="dodai migrate adopt")
 @with_env
 @click.option("--at", metavar="VERSION", default="", help="The version it is at, where several fit.")
 @with_yes
 def adopt(session: Session, env: str, at: str, yes: bool) -> None:
     from dodai.migrations import run
+    from dodai.migrations.run.belonging import refuse_other
     from dodai.wiring.shadow import shadow_server
 
     major = session.project.policy.database.major
     ask("record as applied the files whose schema is proven to be the database's", yes=yes)
     with place(session, env) as target:
-        adopted = run.adopt(target, lambda: shadow_server(major), at=at)
+        adopted = run.adopt(target, lambda: shadow_server(major), at=at, admit=partial(refuse_other, env=env))
     if session.output.as_json:
         say_json(session, adopted.as_json())
         return
@@ -110,10 +121,14 @@ def repair(
     yes: bool,
 ) -> None:
     from dodai.migrations import run
+    from dodai.migrations.run.belonging import refuse_other
 
     ask(f"correct the record of {version}", yes=yes)
     with place(session, env) as target:
-        repaired = run.repair(target, version, reason=reason, statement=statement, was=was or "")
+        if reason:
+            _say_where_protected(session, env, f"dodai migrate repair {version}", reason)
+        admit = partial(refuse_other, env=env)
+        repaired = run.repair(target, version, reason=reason, statement=statement, was=was or "", admit=admit)
     if session.output.as_json:
         say_json(session, repaired.as_json())
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,19 @@ class Adopted:
         }
 
 
-def adopt(target: Target, shadow: Shadow, *, at: str = "") -> Adopted:
+def adopt(
+    target: Target, shadow: Shadow, *, at: str = "", admit: Callable[[Connection], None] = lambda _: None
+) -> Adopted:
     """Record as applied the files that built this schema: those whose schema on an empty server is equal to it.
 
-    `at` chooses among prefixes that build the same schema (files that only change data). Changes nothing but the
-    ledger. Raises DOD260 with the differences to the nearest prefix when none is equal, or when several are.
+    `at` chooses among prefixes that build the same schema (files that only change data). `admit` looks at the database
+    first and may refuse it. Changes nothing but the ledger. Raises DOD260 with the differences to the nearest prefix
+    when none is equal, or when several are.
     """
     migrations = [m for m in history_of(target).sound() if not m.repeatable]
     conn = target.connect()
     try:
+        admit(conn)
         conn.autocommit = True
         with apply.only_runner(conn, target.policy, lambda _: None):
             state = ledger.read(conn, target.policy, target.tool)

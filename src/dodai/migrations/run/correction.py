@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,18 +29,27 @@ class Repaired:
         return {"schema": "dodai.migrate.repair/1", "id": self.id, "did": self.did, "reason": self.reason}
 
 
-def repair(target: Target, version: str, *, reason: str, statement: int = 0, was: Was = "") -> Repaired:
+def repair(
+    target: Target,
+    version: str,
+    *,
+    reason: str,
+    statement: int = 0,
+    was: Was = "",
+    admit: Callable[[Connection], None] = lambda _: None,
+) -> Repaired:
     """Correct the record of one migration, never the schema.
 
     An edited file: what it says now counts as applied. A file that is gone: the ledger row is removed. With
-    `statement` and `was`: how an interrupted statement of a NO TRANSACTION file ended. Raises DOD284 when there is
-    nothing to repair.
+    `statement` and `was`: how an interrupted statement of a NO TRANSACTION file ended. `admit` looks at the database
+    first and may refuse it. Raises DOD284 when there is nothing to repair.
     """
     if not reason.strip():
         raise DodaiError(codes.LEDGER_UNUSABLE, "a repair needs a reason", "add `--reason TEXT`", exit_code=2)
     files = {m.id: m for m in history_of(target).migrations}
     conn = target.connect()
     try:
+        admit(conn)
         conn.autocommit = True
         with apply.only_runner(conn, target.policy, lambda _: None):
             return _repair(target, conn, version, files.get(version), reason, statement, was)
