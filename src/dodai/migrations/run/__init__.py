@@ -15,6 +15,7 @@ from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import Author, Connection, Process, Target
 from dodai.migrations.run.author import author_of, new_run
+from dodai.migrations.run.settled import settled
 from dodai.migrations.snapshot import schema_hash
 
 if TYPE_CHECKING:
@@ -97,16 +98,18 @@ def up(
     DOD200-226 for bad files (nothing is run then), DOD250-264 when refused, DOD280-283 when a file fails, DOD351 when
     somebody took over.
     """
-    migrations = history_of(target).sound()
+    run = new_run()
     conn = target.connect()
     try:
         opened(conn)
         admit(conn)
+        if same := settled(conn, target, run, note):
+            return same
         return apply.up(
             conn,
-            migrations,
+            history_of(target).sound(),
             target.policy,
-            run=new_run(),
+            run=run,
             author=target.author,
             connect=target.connect,
             schema_hash=schema_hash,
