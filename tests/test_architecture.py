@@ -49,6 +49,8 @@ VIOLATIONS = (
     Violation("2 layers of migrations", "migrations/stray.py", "", "stray"),
     Violation("2 layers of operations", "operations/check.py", "import dodai.operations.run", "dodai.operations.run"),
     Violation("2 layers of operations", "operations/ports.py", "import dodai.operations.journey", "dodai.operations.journey"),
+    Violation("2 layers of rehearsal", "rehearsal/ports.py", "import dodai.rehearsal.load", "dodai.rehearsal.load"),
+    Violation("1 layers of the house", "rehearsal/load.py", "import dodai.providers.local", "dodai.providers.local"),
     Violation("2 layers of observability", "observability/policy.py", "import dodai.observability.segment", "dodai.observability.segment"),
     Violation("3 what runs in the user's application reaches nothing but orjson", "runtime/config.py", "import click", "click"),
     Violation("3 the nouns of csrf reach nothing but orjson", "csrf/decision.py", "import starlette", "starlette"),

@@ -10,9 +10,9 @@ from tests.migrations.conftest import FAST, up
 
 from dodai.migrations import run
 from dodai.migrations.ports import Connection, Target
-from dodai.migrations.run.database_drills import database_drills
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster
+from dodai.rehearsal.drills.migrations import database_drills
 
 Make = Callable[..., Target]
 NAMES = [drill.id for drill in database_drills(Target(None, FAST, lambda: pytest.fail("not asked")))]  # type: ignore[arg-type]

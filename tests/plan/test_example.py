@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dodai.wiring.drills import known_drills
+from dodai.rehearsal.drill import known_drills
 from dodai.wiring.project import Project
+from dodai.wiring.stage import subject_of
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz"
 MIGRATIONS = "db/migrations"
@@ -96,7 +97,7 @@ def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_th
     project = Project.find(QUIZ / "dodai.toml")
     named = {row["resolved_by"] for row in project.manifest.data["limitation"]} - {""}
     judged = {code for area in ("csrf", "migrations", "operations") for code in dodai(QUIZ, "check", area)[1]["judged"]}
-    drills = {drill.id for drill in known_drills(project, lambda: "")}
+    drills = {drill.id for drill in known_drills(subject_of(project, str))}
     assert named
     assert named <= judged | drills
 

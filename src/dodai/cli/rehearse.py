@@ -12,9 +12,9 @@ import click
 from dodai.cli.output import Output, paint
 from dodai.cli.progress import StepLines
 from dodai.cli.session import Session, define
-from dodai.engine.drill import Drill
 from dodai.engine.outcome import Sink
-from dodai.operations.drill import DrillRow
+from dodai.rehearsal.drill import Drill, choose_drills, known_drills
+from dodai.rehearsal.report import DrillRow
 
 if TYPE_CHECKING:
     from dodai.wiring.project import Project
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 def command(session: Session, everything: bool, only: str, record: str) -> int:
     if record and only:
         raise click.UsageError("a part of a rehearsal is no evidence: give --record or --only, not both")
-    from dodai.wiring.drills import choose_drills, known_drills
-    from dodai.wiring.rehearsal import Rehearsal, new_folder
+    from dodai.wiring.stage import rehearsal, subject_of
 
     project = session.project
-    choose_drills(known_drills(project, str), only=only)  # a drill that does not exist is told before anything starts
+    choose_drills(
+        known_drills(subject_of(project, str)), only=only
+    )  # a drill that does not exist is told before anything starts
     recording = asyncio.run(_begin(project, record)) if record else None
-    folder = new_folder(project, datetime.now(UTC))
-    report = asyncio.run(Rehearsal(project, folder, Lines(session.output), only, everything).run())
+    rehearsed = rehearsal(project, datetime.now(UTC), Lines(session.output), only=only, everything=everything)
+    folder, report = rehearsed.folder, asyncio.run(rehearsed.run())
     evidence = asyncio.run(recording.finish(report, session.output.say)) if recording else None
     if session.output.as_json:
         recorded = {"recorded": evidence.as_data()} if evidence else {}

@@ -112,10 +112,11 @@ def proofs(gathering: Gathering) -> Any:
     named = [row.resolved_by for row in project.policy.limitations if row.resolved_by] if project else []
     if project is None or not named:
         return NotApplicable("no `[[limitation]]` is called resolved")
-    from dodai.wiring.drills import known_drills  # what they act through is heavy, and most checks do without
+    from dodai.rehearsal.drill import known_drills
     from dodai.wiring.registry import rules
+    from dodai.wiring.stage import subject_of  # what drills act through is heavy, and most checks do without
 
-    ids = {rule.code.id for rule in rules()} | {drill.id for drill in known_drills(project, str)}
+    ids = {rule.code.id for rule in rules()} | {drill.id for drill in known_drills(subject_of(project, str))}
     return Proofs(frozenset(ids | {name for name in named if _is_test(project.root, name)}))
 
 

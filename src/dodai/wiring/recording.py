@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from dodai.core.errors import DodaiError
 from dodai.engine.journal import refuse_unfinished
-from dodai.migrations.codes import EVIDENCE_NEEDED
 from dodai.migrations.goose_file import history_of
-from dodai.operations.drill import RehearsalReport
 from dodai.operations.evidence import Rehearsed
+from dodai.rehearsal.commit import clean_commit, no_evidence
+from dodai.rehearsal.report import RehearsalReport
 from dodai.wiring.local import LocalEnvironment
 from dodai.wiring.migrations import policy_of, rehearse_on_a_copy, target
-from dodai.wiring.rehearsal import commit_of, git
 from dodai.wiring.stating import state
 
 
@@ -44,7 +41,7 @@ class Recording:
         root = here.project.root
         release = await asyncio.to_thread(here.releases.publish, str(root))
         if release != report.tree or await asyncio.to_thread(clean_commit, root, name) != self.commit:
-            raise _no_evidence(name, "it changed while it was rehearsed")
+            raise no_evidence(name, "it changed while it was rehearsed")
         pending, problem = await self._migrations(note)
         rehearsed = Rehearsed(
             level="source",
@@ -73,24 +70,3 @@ class Recording:
         if seen.failure:
             note(f"on a copy of `{name}`: {seen.failure}")
         return seen.checksums, f"failed: {seen.failure.code.id}" if seen.failure else ""
-
-
-def clean_commit(root: Path, env: str) -> str:
-    """The commit that is checked out at `root` without a change; DOD257 (exit 1) when there is none.
-
-    Files that git was told not to look at are changes that nobody would see.
-    """
-    commit = commit_of(root)
-    if not commit:
-        raise _no_evidence(env, "there is no commit to prove anything about")
-    if commit.endswith("+"):
-        raise _no_evidence(env, "it has changes that are not committed")
-    hidden = [line[2:] for line in git(root, "ls-files", "-v").splitlines() if line[0].islower() or line[0] == "S"]
-    if hidden:
-        raise _no_evidence(env, f"`{hidden[0]}` is hidden from `git status`")
-    return commit
-
-
-def _no_evidence(env: str, why: str) -> DodaiError:
-    said = f"this working tree gives no evidence for `{env}`: {why}"
-    return DodaiError(EVIDENCE_NEEDED, said, EVIDENCE_NEEDED.fix.en.replace("ENV", env), exit_code=1)

@@ -1,9 +1,8 @@
-"""The procedures and drills of operations, built as values; nothing here executes one."""
+"""The procedures of operations, built as values; nothing here executes one."""
 
 from __future__ import annotations
 
 from dodai.operations.run.deploy import DeployPorts, Settings, deploy, service_spec
-from dodai.operations.run.drills import drills
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.record import border, refusal
 from dodai.operations.run.restore import RESTORE, fitting
@@ -14,7 +13,6 @@ __all__ = [
     "Settings",
     "border",
     "deploy",
-    "drills",
     "fitting",
     "previous_releases",
     "refusal",

@@ -16,7 +16,7 @@ WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'dodai') AND NOT (t
 
 
 @dataclass(frozen=True, slots=True)
-class StageDatabase:
+class PostgresStageDatabase:
     """`url` is asked for late: the stage is built after its drills are known. `ledgers` are no tables of the app's."""
 
     url: Callable[[], str]

@@ -13,10 +13,11 @@ from typing import Any
 
 from dodai.core.line import REQUEST_TYPES
 from dodai.core.page import Text
-from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.observability.line_format import line_problems, traffic_problems
 from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.tree import Tree
+from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
+from dodai.rehearsal.ports import Stage, Subject
 
 LINES_WITHIN_S = 5.0
 RECOVERY_S = 5.0
@@ -198,3 +199,14 @@ async def _trace(stage: Stage, request_id: str, enough: Callable[[Tree], bool]) 
 
 def _services(tree: Tree) -> set[str]:
     return {node.service for node in tree.nodes}
+
+
+def _of(subject: Subject) -> tuple[Drill, ...]:
+    public = subject.policy.public_service
+    if public is None or not public.app:
+        return ()
+    needs = tuple(need for need in public.needs if not subject.policy.services[need].local_only)
+    return drills(public.name, needs)
+
+
+DRILLS = DrillFile("observability", _of, position=99)

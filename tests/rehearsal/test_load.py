@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 
 from dodai.operations.policy import Journey, JourneyStep
-from dodai.operations.run.load import Person, SlowHand, load, people
 from dodai.providers.local.browser import HttpBrowser
+from dodai.rehearsal.load import Person, SlowHand, load, people
 
 
 def step(method: str = "GET", path: str = "/", status: int = 200) -> JourneyStep:

@@ -1,4 +1,4 @@
-"""Drills on the database of the stage: two operators, a killed runner, a lock storm, a bad file, a pooler."""
+"""The drills of migrations: a file that stops a deploy, and five that act on the database itself."""
 
 # Only constants and words of this module are put into its statements.
 # ruff: noqa: S608
@@ -9,29 +9,64 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.engine.drill import Drill, DrillResult, Stage
+from dodai.engine.outcome import Outcome
 from dodai.migrations import apply, codes, ledger
-from dodai.migrations.apply import Applied
+from dodai.migrations.apply import Applied, status
 from dodai.migrations.goose_file import files_of
+from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import Connection, Target
 from dodai.migrations.run.author import new_run
 from dodai.migrations.run.load import Load
-from dodai.migrations.run.playground import LEDGER, SCHEMA, opened, playground, write
+from dodai.migrations.sql import literal
+from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
+from dodai.rehearsal.ports import Stage, Subject
 
+SCHEMA = "dodai_drill"
+LEDGER = f"{SCHEMA}.versions"
 DEADLINE_S = 20.0
 GATE = 7_305_823_417
 """An advisory lock that holds a drill's migration at a known place."""
 _TABLE = f"-- +goose Up\nCREATE TABLE {SCHEMA}.mark (who text);\n"
+
+
+BROKEN = b"""-- +goose Up
+CREATE TABLE rehearsal_first (id int);
+CREATE TABEL rehearsal_second (id int);
+
+-- +goose Down
+DROP TABLE rehearsal_first;
+"""
+
+
+def drills(target: Target) -> tuple[Drill, ...]:
+    """The drills for a tree with migrations; `target` is the database of the stage."""
+    return (
+        Drill(
+            "broken-migration-stops-the-deploy",
+            "migrations",
+            Text(
+                "A migration with a syntax error stops the deploy before any service",
+                "構文エラーのあるマイグレーションは、サービスに触れる前にデプロイを止める",
+            ),
+            "the deploy fails at `migrate`, nothing of the file is applied, the old release serves",
+            partial(_broken, target),
+        ),
+        *database_drills(target),
+    )
 
 
 def database_drills(target: Target) -> tuple[Drill, ...]:
@@ -87,7 +122,7 @@ def _up(corner: Target, note: Callable[[str], None] = lambda _: None) -> Applied
 
 
 def _applied(corner: Target) -> tuple[str, ...]:
-    conn = opened(corner)
+    conn = _opened(corner)
     try:
         return ledger.read(conn, corner.policy).ids
     finally:
@@ -106,9 +141,30 @@ def _mark(who: str) -> str:
 # --- the drills -----------------------------------------------------------------------------------------------------
 
 
+async def _broken(target: Target, stage: Stage) -> DrillResult:
+    before = await asyncio.to_thread(status, target)
+    releases = {service.name: service.release for service in (await stage.host.status()).services}
+    live = next(filter(None, releases.values()), "")
+    path = f"{target.policy.folder}/99991231235959_rehearsal.sql"
+    bad = await stage.derive(live, {path: BROKEN})
+    outcome: Outcome = await stage.deploy(bad)
+    after = await asyncio.to_thread(status, target)
+    same = before.applied == after.applied
+    still = releases == {service.name: service.release for service in (await stage.host.status()).services}
+    named = path in (outcome.cause.message if outcome.cause else "")
+    ok = outcome.exit_code == 3 and outcome.cause is not None and outcome.cause.step_id == "migrate"
+    observed = (
+        f"exit {outcome.exit_code} at `{outcome.cause.step_id if outcome.cause else 'nothing'}`, "
+        f"{len(after.applied)} of {len(before.applied)} migrations applied, "
+        f"{'the old release serves' if still else 'another release serves'}"
+    )
+    details = {"fileNamed": named, "ledgerUnchanged": same, "cause": outcome.cause.message if outcome.cause else ""}
+    return DrillResult(observed, ok and same and still and named, (), details)
+
+
 def _two_operators(target: Target, _: Stage) -> DrillResult:
     files = {"1_table.sql": _TABLE} | {f"{n}_mark.sql": f"-- +goose Up\n{_mark(str(n))}" for n in range(2, 6)}
-    with playground(target, files) as corner, ThreadPoolExecutor(2) as pool:
+    with _playground(target, files) as corner, ThreadPoolExecutor(2) as pool:
         gate = threading.Barrier(2)
 
         def operator() -> list[str]:
@@ -116,7 +172,7 @@ def _two_operators(target: Target, _: Stage) -> DrillResult:
             return [ran.migration.id for ran in _up(corner).ran]
 
         shares = [future.result(timeout=DEADLINE_S) for future in [pool.submit(operator) for _ in range(2)]]
-        conn = opened(corner)
+        conn = _opened(corner)
         rows = _rows(conn)
         conn.close()
         ids = sorted(id_ for share in shares for id_ in share)
@@ -133,7 +189,7 @@ def _killed(target: Target, stage: Stage) -> DrillResult:
         + f"SELECT pg_advisory_xact_lock_shared({GATE});\n"
         + _mark("after"),
     }
-    with playground(target, files) as corner, _gate(corner) as gate:
+    with _playground(target, files) as corner, _gate(corner) as gate:
         with _command(corner, stage.database_url) as process:
             waiting = _until(lambda: _waits_at_gate(gate) or process.poll() is not None)
             process.send_signal(signal.SIGKILL)
@@ -148,10 +204,10 @@ def _killed(target: Target, stage: Stage) -> DrillResult:
 
 
 def _lock_storm(target: Target, _: Stage) -> DrillResult:
-    with playground(target, {"1_table.sql": _TABLE}) as corner:
+    with _playground(target, {"1_table.sql": _TABLE}) as corner:
         _up(corner)
-        write(corner, {"2_column.sql": f"-- +goose Up\nALTER TABLE {SCHEMA}.mark ADD COLUMN at timestamptz;\n"})
-        reader = opened(corner)
+        _write(corner, {"2_column.sql": f"-- +goose Up\nALTER TABLE {SCHEMA}.mark ADD COLUMN at timestamptz;\n"})
+        reader = _opened(corner)
         reader.execute(f"BEGIN; SELECT count(*) FROM {SCHEMA}.mark")
         notes: list[str] = []
 
@@ -173,12 +229,12 @@ def _lock_storm(target: Target, _: Stage) -> DrillResult:
 
 def _forward_fix(target: Target, _: Stage) -> DrillResult:
     bad = f"-- +goose Up\n{_mark('half')}ALTER TABLE {SCHEMA}.mark ADD COLUMN who int;\n"
-    with playground(target, {"1_table.sql": _TABLE, "2_bad.sql": bad}) as corner:
+    with _playground(target, {"1_table.sql": _TABLE, "2_bad.sql": bad}) as corner:
         said = _refusal(lambda: _up(corner))
-        conn = opened(corner)
+        conn = _opened(corner)
         stayed = _rows(conn)
         before = _applied(corner)
-        write(corner, {"2_bad.sql": f"-- +goose Up\n{_mark('mended')}"})
+        _write(corner, {"2_bad.sql": f"-- +goose Up\n{_mark('mended')}"})
         _up(corner)
         rows = _rows(conn)
         conn.close()
@@ -196,7 +252,7 @@ def _pooler(target: Target, stage: Stage) -> DrillResult:
         netloc=f"{user}@ep-drill-pooler.localhost:{parts.port or 5432}",
         query="&".join(filter(None, (parts.query, f"hostaddr={parts.hostname}"))),
     )
-    with playground(target, {"1_table.sql": _TABLE}) as corner:
+    with _playground(target, {"1_table.sql": _TABLE}) as corner:
         process = _command(corner, urlunsplit(pooled))
         said = process.communicate(timeout=DEADLINE_S)[0]
         ok = process.returncode == 1 and codes.POOLED.id in said and _applied(corner) == ()
@@ -205,6 +261,54 @@ def _pooler(target: Target, stage: Stage) -> DrillResult:
 
 
 # --- what they use --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _playground(target: Target, files: Mapping[str, str]) -> Iterator[Target]:
+    """A target on the same database whose history is `files`; nothing of the application's is touched."""
+    with tempfile.TemporaryDirectory(prefix="dodai-drill-") as folder:
+        root = Path(folder)
+        policy = replace(
+            target.policy, folder="migrations", format="goose", ledger=LEDGER,
+            lock_timeout_s=0.3, lock_patience_s=20.0, runner_patience_s=20.0, queries=(),
+        )  # fmt: skip
+        corner = Target(root, policy, target.connect, target.author)
+        _write(corner, files)
+        conn = _opened(target)
+        try:
+            _clear(conn)
+            conn.execute(f"CREATE SCHEMA {SCHEMA}")
+            yield corner
+        finally:
+            _clear(conn)
+            conn.close()
+
+
+def _write(corner: Target, files: Mapping[str, str]) -> None:
+    """Put the files into the corner's folder; a name that is there is replaced."""
+    folder = corner.root / corner.policy.folder
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def _opened(target: Target) -> Connection:
+    """A connection of its own in autocommit mode."""
+    conn = target.connect()
+    conn.autocommit = True
+    return conn
+
+
+def _clear(conn: Connection) -> None:
+    conn.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+    if conn.execute(f"SELECT to_regclass('{SIDE_SCHEMA}.migration_run')").fetchone()[0] is None:
+        return
+    name = literal(f'"{SCHEMA}"."versions"')
+    conn.execute(
+        f"DELETE FROM {SIDE_SCHEMA}.migration_log WHERE run IN"
+        f" (SELECT id FROM {SIDE_SCHEMA}.migration_run WHERE ledger = {name});"
+        f"DELETE FROM {SIDE_SCHEMA}.migration_run WHERE ledger = {name}"
+    )
 
 
 def _command(corner: Target, url: str) -> subprocess.Popen[str]:
@@ -224,7 +328,7 @@ def _command(corner: Target, url: str) -> subprocess.Popen[str]:
 @contextmanager
 def _gate(corner: Target) -> Any:
     """A connection that holds the gate shut until it says otherwise."""
-    conn = opened(corner)
+    conn = _opened(corner)
     try:
         conn.execute(f"SELECT pg_advisory_lock({GATE})")
         yield conn
@@ -256,3 +360,10 @@ def _refusal(act: Callable[[], object]) -> str:
     except DodaiError as error:
         return error.code.id
     return ""
+
+
+def _of(subject: Subject) -> tuple[Drill, ...]:
+    return drills(subject.migrations) if subject.migrations else ()
+
+
+DRILLS = DrillFile("migrations", _of)

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from dodai.core.page import Text
-from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.operations.policy import Dependency, OperationsPolicy
-from dodai.operations.run.load import Visit
-from dodai.operations.run.outage import (
+from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
+from dodai.rehearsal.outage import (
     AMPLIFICATION,
     MARGIN_S,
     RECOVERY_S,
@@ -29,6 +28,7 @@ from dodai.operations.run.outage import (
     unrelated_paths,
     unrelated_visitors,
 )
+from dodai.rehearsal.ports import Stage, StageDatabase, Visit
 
 DATABASE = "database"
 """What the Host calls the database's process and its forwarder, whatever the manifest calls the dependency."""
@@ -37,16 +37,6 @@ PEOPLE, ROUNDS = 6, 12
 BREAKER_S = 1.0
 """People go on asking for so long after the first deadline: then calls should be refused at once."""
 RESTART_S = 20.0
-
-
-class StageDatabase(Protocol):
-    """The application's database as an operator reaches it, beside the application."""
-
-    def locked(self) -> AbstractAsyncContextManager[None]:
-        """Every table of the application is locked against everybody for the length of the block."""
-
-    async def answers(self) -> bool:
-        """Whether a connection of our own gets an answer now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +269,6 @@ async def _start_anew(case: _Case, stage: Stage) -> None:
 async def _restarts(stage: Stage, service: str) -> int:
     status = (await stage.host.status()).service(service)
     return sum(instance.restarts for instance in status.instances) if status else 0
+
+
+DRILLS = DrillFile("operations", lambda subject: drills(subject.policy, subject.visit, subject.database), position=30)

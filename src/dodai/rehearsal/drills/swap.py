@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from dodai.core.page import Text
-from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.operations.journey import walk
 from dodai.operations.policy import Journey, OperationsPolicy
-from dodai.operations.run.load import Met, Person, Visit, load, people
+from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
+from dodai.rehearsal.load import Met, Person, load, people
+from dodai.rehearsal.ports import Stage, Subject, Visit
 
 NOTE = "written-by-a-rehearsal.txt"
 QUICK, SLOW, UPLOAD_S, PAUSE_S = 4, 2, 2.0, 0.05
@@ -153,3 +154,10 @@ def _difference(after: Counter[str], before: Counter[str]) -> Counter[str]:
     return Counter(
         {table: after[table] - before[table] for table in {*after, *before} if after[table] != before[table]}
     )
+
+
+def _of(subject: Subject) -> tuple[Drill, ...]:
+    return drills(subject.policy, subject.visit, subject.database.rows if subject.database else None)
+
+
+DRILLS = DrillFile("operations", _of, position=20)

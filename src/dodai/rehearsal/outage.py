@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dodai.engine.drill import Stage
 from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.tree import Tree
 from dodai.operations.journey import Answer, Walk, walk
 from dodai.operations.policy import Journey
-from dodai.operations.run.load import Visit, Visitor
+from dodai.rehearsal.ports import Stage, Visit, Visitor
 
 MARGIN_S = 0.5
 RECOVERY_S = 5.0

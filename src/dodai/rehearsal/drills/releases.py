@@ -1,4 +1,4 @@
-"""The drills of operations: a release that must not survive, and what people meet meanwhile."""
+"""The drills of releases: bad ones that must not survive, going back, and what people meet meanwhile."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from dodai.core.page import Text
-from dodai.engine.drill import Drill, DrillResult, Stage
 from dodai.engine.outcome import Outcome
 from dodai.operations.policy import OperationsPolicy, Service
+from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
+from dodai.rehearsal.ports import Stage
 
 NEVER_READY = """
 
@@ -166,3 +167,6 @@ async def visitors(stage: Stage, *, pause_s: float = 0.02) -> AsyncIterator[Seen
     finally:
         over.set()
         await asking
+
+
+DRILLS = DrillFile("operations", lambda subject: drills(subject.policy), position=10)

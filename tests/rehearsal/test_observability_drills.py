@@ -11,7 +11,7 @@ import pytest
 
 from dodai.core.page import Text
 from dodai.observability.line_format import line_problems, traffic_problems
-from dodai.observability.run import drills, judge
+from dodai.rehearsal.drills.observability import drills, judge
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 ID = "01a20a154cc271afb17c548fca6d98ca"

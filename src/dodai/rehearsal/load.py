@@ -6,32 +6,17 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
-from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from dodai.engine.drill import Response
 from dodai.operations.journey import Answer, Walk, walk
 from dodai.operations.policy import Journey
+from dodai.rehearsal.ports import Visit, Visitor
 
 PIECES = 8
-
-
-class Visitor(Protocol):
-    """A `Browser` that also shows answers as httpx knows them; `close` it."""
-
-    async def request(self, method: str, path: str, *, form: Mapping[str, str] | None = None) -> Answer: ...
-
-    async def send(self, method: str, path: str, **options: Any) -> Response: ...
-
-    async def close(self) -> None: ...
-
-
-Visit = Callable[[str], Visitor]
-"""A new visitor at a base URL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dodai.core.page import Block, Code, Page, Paragraph, Section, Table, Text
+from dodai.rehearsal.ports import Difference
 
 Verdict = Literal["ok", "failed"]
 
@@ -34,15 +35,6 @@ class DrillRow:
     seconds: float
     request_ids: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A part of the stage beside the part of production it stands for."""
-
-    part: str
-    production: str
-    here: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""The stage of a rehearsal on this machine, and what is rehearsed there: a private Host bound to this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dodai.csrf.policy import CsrfPolicy
+from dodai.engine.execute import execute
+from dodai.engine.outcome import Outcome
+from dodai.operations.policy import Environment
+from dodai.operations.ports import Fault
+from dodai.providers.local.browser import HttpBrowser
+from dodai.providers.local.host import HostClient
+from dodai.providers.postgres.stage_database import PostgresStageDatabase
+from dodai.rehearsal.commit import commit_of
+from dodai.rehearsal.ports import Difference, Subject
+from dodai.rehearsal.rehearse import Rehearsal, Watcher, new_folder
+from dodai.wiring.local import LocalEnvironment
+from dodai.wiring.migrations import policy_of, target
+from dodai.wiring.project import Project
+from dodai.wiring.settings import LocalSettings
+
+ENVIRONMENT = "rehearsal"
+
+
+def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
+    """What drills know of the project; `database_url` is that of the stage, asked for late."""
+    migrations = policy_of(project)
+    ledgers = (migrations.ledger_parts[1],) if migrations else ()
+    return Subject(
+        policy=project.policy,
+        csrf=CsrfPolicy.from_manifest(project.manifest.section("csrf") or {}),
+        visit=HttpBrowser,
+        migrations=target(project, Path(project.root), database_url) if migrations else None,
+        database=PostgresStageDatabase(database_url, ledgers) if project.policy.database.used_by else None,
+    )
+
+
+def rehearsal(project: Project, now: datetime, watcher: Watcher, *, only: str, everything: bool) -> Rehearsal:
+    """A rehearsal of the working tree, in a new folder of the project's state."""
+    folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
+    environment = LocalEnvironment(
+        project, Environment(ENVIRONMENT, "local", (), "", 0, protected=False), folder / "env"
+    )
+    return Rehearsal(
+        project=project.manifest.name,
+        commit=commit_of(project.root),
+        subject=subject_of(project, environment.database.url),
+        open_stage=partial(open_stage, environment),
+        folder=folder,
+        watcher=watcher,
+        only=only,
+        everything=everything,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_stage(environment: LocalEnvironment) -> AsyncIterator[LocalStage]:
+    """The stage until the block ends; of what it kept, lines and logs stay."""
+    try:
+        host = await environment.open(detached=False)
+        try:
+            stage = LocalStage(environment)
+            try:
+                yield stage
+            finally:
+                await stage.close()
+        finally:
+            await host.down()
+    finally:
+        await asyncio.to_thread(discard_data, environment.folder)
+
+
+@dataclass(slots=True)
+class LocalStage:
+    """What an operator and a visitor can reach of a local environment, nothing else."""
+
+    environment: LocalEnvironment
+    url: str = ""
+    _browser: HttpBrowser | None = None
+
+    async def close(self) -> None:
+        if self._browser is not None:
+            await self._browser.close()
+
+    @property
+    def env(self) -> str:
+        return self.environment.environment.name
+
+    @property
+    def host(self) -> HostClient:
+        return self.environment.host
+
+    @property
+    def database_url(self) -> str:
+        return self.environment.database.url()
+
+    @property
+    def state(self) -> str:
+        return str(self.environment.folder)
+
+    def differences(self) -> tuple[Difference, ...]:
+        from dodai.providers.postgres.binaries import find_binaries
+
+        version = find_binaries().version
+        return (
+            Difference("edge", "Cloudflare: TLS, WAF, caches, many places", "one process on loopback, plain http"),
+            Difference("compute", "Fly.io machines from an image", "processes on this machine from a copy of the tree"),
+            Difference("database", "Neon: pooler, branches, TLS", f"PostgreSQL {version} on this machine"),
+            Difference("identity", "Authentik", "a stand-in where the manifest names one"),
+            Difference("migrations, deploy, health, journeys", "the same code", "the same code"),
+        )
+
+    async def request(self, method: str, path: str, **options: Any) -> Any:
+        if self._browser is None:
+            raise RuntimeError("nothing was deployed to this stage yet")
+        return await self._browser.send(method, path, **options)
+
+    @contextlib.asynccontextmanager
+    async def fault(self, name: str, mode: str, **settings: float) -> AsyncIterator[None]:
+        standing: Any = {"mode": mode, **settings}
+        await self.host.fault(name, Fault(**standing))
+        try:
+            yield
+        finally:
+            await self.host.fault(name, Fault())
+
+    async def publish(self) -> str:
+        return await asyncio.to_thread(self.environment.releases.publish, str(self.environment.project.root))
+
+    async def read_file(self, release: str, path: str) -> bytes:
+        return await asyncio.to_thread((Path(self.environment.releases.path(release)) / path).read_bytes)
+
+    async def derive(self, release: str, changes: Mapping[str, bytes | None]) -> str:
+        return await asyncio.to_thread(self.environment.releases.derive, release, changes)
+
+    async def deploy(self, release: str = "", **options: Any) -> Outcome:
+        if changes := options.get("secrets"):
+            await asyncio.to_thread(change_secrets, self.environment.settings, changes)
+        # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
+        request = await self.environment.request(options.get("kind", "deploy"), release, {"command": "dodai rehearse"})
+        with self.environment.journal() as journal:
+            plan, lease = self.environment.build(request), self.environment.lease(request)
+            outcome = await execute(plan, journal, lease, sink=options.get("sink"))
+        if self._browser is None and outcome.error() is None:
+            self.url = (await self.host.status()).edge
+            self._browser = HttpBrowser(self.url)
+        return outcome
+
+
+def change_secrets(settings: LocalSettings, changes: Mapping[str, Callable[[str], str]]) -> None:
+    """Give secrets the values that `changes` make of the ones they have; services see them when they start."""
+    known = settings.values()
+    changed = {**known, **{name: change(known[name]) for name, change in changes.items()}}
+    new = settings.file.with_name(f".{settings.file.name}.drill")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(changed, stream, indent=1)
+    new.replace(settings.file)
+
+
+def discard_data(folder: Path) -> None:
+    """Remove what a rehearsal does not keep: the database and the copies of the tree. Lines and logs stay."""
+    elsewhere = folder / "postgres" / "elsewhere"
+    with contextlib.suppress(OSError):
+        shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
+    for name in ("postgres", "releases"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("secrets.json", "database.json", "edge.key"):
+        (folder / name).unlink(missing_ok=True)
