@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import Fault
-from dodai.providers.local.fault_proxy import FaultProxy
+from dodai.providers.local.fault_proxy import HIGH_WATER_BYTES, FaultProxy
 
 from .conftest import until
 
@@ -69,6 +70,69 @@ async def test_large_amounts_pass_whole_in_order(proxy):
     assert await asyncio.wait_for(reader.read(), 30) == data
     await sending
     writer.close()
+
+
+@pytest.fixture
+def pause_is_undone(monkeypatch):
+    """asyncio as before Python 3.11.4: a pause inside `connection_made` is undone right after it (gh-103607)."""
+
+    def add_reader(transport, fd, callback):
+        transport._loop._add_reader(fd, callback)
+
+    monkeypatch.setattr(asyncio.selector_events._SelectorTransport, "_add_reader", add_reader, raising=False)
+
+
+@pytest.fixture
+async def may_connect(proxy, monkeypatch):
+    """The proxy connects to its target only when this is set."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    connect_now = loop.create_connection
+
+    async def connect_later(*args, **kwargs):
+        await event.wait()
+        return await connect_now(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "create_connection", connect_later)
+    return event
+
+
+@pytest.fixture
+async def client(proxy):
+    """A socket that is connected to the proxy, while the proxy's target is not."""
+    with socket.create_connection(("127.0.0.1", proxy.port)) as made:
+        made.setblocking(False)
+        yield made
+
+
+async def read(client, size):
+    got = bytearray()
+    while len(got) < size and (data := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 2**20), 10)):
+        got += data
+    return bytes(got)
+
+
+@pytest.mark.usefixtures("pause_is_undone")
+async def test_bytes_that_arrive_before_the_target_is_connected_are_kept(proxy, client, may_connect):
+    """On the distribution's Python (Debian 12: 3.11.2) every request was lost here."""
+    client.sendall(b"at once\n")
+    client.shutdown(socket.SHUT_WR)
+    await until(lambda: proxy._links and next(iter(proxy._links)).client.ended)
+    may_connect.set()
+    assert await read(client, 100) == b"at once\n"
+
+
+@pytest.mark.usefixtures("pause_is_undone")
+async def test_megabytes_before_the_target_is_connected_arrive_in_order(proxy, client, may_connect):
+    """What is kept is bounded: the sender is paused, then goes on."""
+    data = b"".join(b"%07d\n" % number for number in range(1_000_000))
+    sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(client, data))
+    await until(lambda: proxy._links and len(next(iter(proxy._links)).target._early) > HIGH_WATER_BYTES)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(next(iter(proxy._links)).target._early) < 2 * HIGH_WATER_BYTES
+    may_connect.set()
+    assert await read(client, len(data)) == data
+    await sending
 
 
 async def test_a_switch_leaves_open_connections_where_they_are(proxy):

@@ -139,7 +139,6 @@ class _Link:
         return self.target.ended
 
     def connect(self) -> None:
-        self.client.pause()
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
@@ -154,8 +153,6 @@ class _Link:
                 await loop.create_connection(lambda: self.target, *target)
         except OSError:
             self.reset()
-            return
-        self.client.resume()
 
     def reset(self) -> None:
         """End both sides the hard way, as a crashed peer would."""
@@ -185,6 +182,9 @@ class _End(asyncio.Protocol):
         self.ended = False  # this side sent its FIN
         self.flushed = False  # and everything before it was passed on
         self.sent_bytes = 0  # passed on to the peer so far
+        self._connected = False  # once; `transport` is None again when the connection is over
+        self._early = bytearray()  # to be written as soon as it is connected
+        self._early_end = False
         self._queue: deque[tuple[float, bytes]] = deque()
         self._queued_bytes = 0
         self._worker: asyncio.Task[None] | None = None
@@ -195,7 +195,14 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows what asyncio hands over
         self.transport = transport
+        self._connected = True
         self.made()
+        if self._early:
+            self.peer.resume()
+            transport.write(bytes(self._early))  # may pause the peer again
+            self._early.clear()
+        if self._early_end:
+            self.write_end()
 
     def data_received(self, data: bytes) -> None:
         if self is self.link.target and self.link.proxy.http2:
@@ -250,8 +257,25 @@ class _End(asyncio.Protocol):
         self.peer.resume()
 
     def write(self, data: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
+        """Write `data`, or keep it until the connection is made; the peer is paused when that is a lot.
+
+        Pausing the peer in its `connection_made` instead would lose bytes: Python before 3.11.4 starts to read right
+        after it, paused or not (cpython gh-103607).
+        """
+        if not self._connected:
+            self._early += data
+            if len(self._early) > HIGH_WATER_BYTES:
+                self.peer.pause()
+        elif self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
+
+    def write_end(self) -> None:
+        """Send the FIN, or do so once the connection is made."""
+        if not self._connected:
+            self._early_end = True
+        elif self.transport is not None and not self.transport.is_closing():
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
 
     def pause(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -277,10 +301,7 @@ class _End(asyncio.Protocol):
 
     def _pass_end(self) -> None:
         self.flushed = True
-        peer = self.peer.transport
-        if peer is not None and not peer.is_closing():
-            with contextlib.suppress(OSError):
-                peer.write_eof()
+        self.peer.write_end()
         self.link.ended()
 
     def _enqueue(self, data: bytes) -> None:
