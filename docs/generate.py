@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from dodai.cli.main import COMMANDS, GROUPS, app
+from dodai.core.code_page import Example
 from dodai.core.errors import AREAS, Code
 from dodai.core.page import Code as Block
 from dodai.core.page import Lang, Paragraph, Section, Table, Text, bullets
@@ -67,7 +68,7 @@ def codes() -> str:
     """Every code by area: what it says, why it matters, what to do."""
     known = registry()
     sections = []
-    for area in AREAS:
+    for area in dict.fromkeys(AREAS):
         pages = tuple(_code(code) for code in known.values() if code.area == area)
         if pages:
             sections.append(Section(area, (), pages))
@@ -77,15 +78,20 @@ def codes() -> str:
 def _code(code: Code) -> Section:
     examples = tuple(
         block
-        for title, text in (("Bad:", code.bad), ("Good:", code.good))
-        if text
-        for block in (Paragraph(title), Block(text, "text"))
+        for title, shown in (("Bad", code.page.bad), ("Good", code.page.good))
+        for example in shown
+        for block in (Paragraph(f"{title}, `{example.path}`:" if example.path else f"{title}:"), _block(example))
     )
-    said = f"{code.what.en.rstrip('.')}. {code.why.en.rstrip('.')}."
+    said = f"{code.what.en}. {code.why.en}."
     facts = f"*{_MET[code.found]}, {code.level}*"
-    source = (Paragraph(f"Source: {code.source}"),) if code.source else ()
+    source = (Paragraph(f"Source: {code.page.source}"),) if code.page.source else ()
     body = (Paragraph(facts), Paragraph(said), Paragraph(f"**Fix:** {code.fix.en}"), *examples, *source)
     return Section(f"{code.id} {code.name}", body, anchor=code.id)
+
+
+def _block(example: Example) -> Block:
+    """An example as it stands; none of them is checked as documentation, tests/core/test_code_page.py runs it."""
+    return Block(example.text, "text")
 
 
 def plan_status(lang: Lang) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
+from dodai.core.codes import UNHANDLED_ERROR
 from dodai.core.errors import DodaiError
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
-from dodai.core.refusal import UNHANDLED_ERROR, Refusal
+from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, bind, unbind
 from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import answer as answers

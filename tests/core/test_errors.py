@@ -8,13 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodai.core.errors import AREAS, Code, CodeRegistry, DodaiError
-from dodai.core.page import Text
-
-WORDS = Text("what", "何")
 
 
 def code(code_id: str, name: str = "some-name") -> Code:
-    return Code(code_id, name, WORDS, WORDS, WORDS)
+    return Code(code_id, name, "tests")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +33,7 @@ def test_the_digits_of_a_code_say_its_area_and_where_it_is_met(code_id, area, fo
     assert (code(code_id).area, code(code_id).found) == (area, found)
 
 
-@pytest.mark.parametrize("code_id", ["DOD500", "DOD1", "dod101", "DOD1010", "DOD101\n", "D101", ""])
+@pytest.mark.parametrize("code_id", ["DOD800", "DOD1", "dod101", "DOD1010", "DOD101\n", "D101", ""])
 def test_a_malformed_id_is_refused(code_id):
     """A typo would otherwise become a code of its own."""
     with pytest.raises(ValueError, match="malformed code"):

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
-from dodai.core.errors import Code
 from dodai.core.fact import Cost, NotApplicable, Unknown
 from dodai.core.finding import Finding, Place
-from dodai.core.page import Text
 from dodai.core.rule import Acceptance, judge, rule
+from dodai.csrf.codes import UNPROTECTED_ROUTE as CODE
 
-WORDS = Text("a", "あ")
-CODE = Code("DOD199", "test-only", WORDS, WORDS, WORDS)
 TODAY = date(2026, 11, 23)
 
 
@@ -32,7 +29,7 @@ def test_rule_sees_its_facts_and_yields_findings():
     """The fact arrives as the argument, the finding takes advice from the code's page."""
     report = judge([no_open_door], {Doors: Doors(("cellar",))}, today=TODAY)
     assert [finding.message for finding in report.findings] == ["`cellar` is open"]
-    assert report.findings[0].advice == "a"
+    assert report.findings[0].advice == CODE.fix.en
     assert not report.ok
 
 
@@ -59,7 +56,7 @@ def test_fact_that_does_not_apply_leaves_the_rule_aside():
 def test_acceptance_covers_only_its_code_and_file_and_only_until_it_expires():
     """An accepted finding is set apart; an expired acceptance covers nothing."""
     facts = {Doors: Doors(("cellar", "attic"))}
-    until = Acceptance("DOD199", "cellar", "being painted", TODAY)
+    until = Acceptance("DOD101", "cellar", "being painted", TODAY)
     report = judge([no_open_door], facts, accepted=[until], today=TODAY)
     assert [finding.message for finding in report.findings] == ["`attic` is open"]
     assert len(report.accepted) == 1

@@ -13,7 +13,7 @@ from dodai.core.page import LANGS
 from dodai.migrations import codes
 from dodai.migrations.ports import Shadow
 
-SQL_EXAMPLES = [code for code in codes.CODES if "-- " in code.bad and code.found == "check"]
+SQL_EXAMPLES = [code for code in codes.CODES if any("-- " in e.text for e in code.page.bad) and code.found == "check"]
 BASE = up("CREATE TABLE quiz (id int PRIMARY KEY, score int);", down=("DROP TABLE quiz;",))
 
 
@@ -34,8 +34,8 @@ def found(root: Path, text: str, shadow: Shadow) -> set[str]:  # noqa: F811
 @pytest.mark.parametrize("code", SQL_EXAMPLES, ids=lambda code: code.id)
 def test_the_bad_example_fires_and_the_good_one_does_not(code: Code, repository: Path, shadow: Shadow):  # noqa: F811
     """The page shows what the check does."""
-    assert code.id in found(repository, code.bad, shadow)
-    assert code.id not in found(repository, code.good, shadow)
+    assert code.id in found(repository, code.page.bad[0].text, shadow)
+    assert code.id not in found(repository, code.page.good[0].text, shadow)
 
 
 def test_pages_say_what_why_and_fix_in_both_languages():

@@ -41,10 +41,10 @@ def test_bad_example_fires_and_good_one_does_not(tmp_path: Path, code: Code):
     bad, good = tmp_path / "bad", tmp_path / "good"
     bad.mkdir()
     good.mkdir()
-    (found, *_) = findings(bad, code.bad, code)
+    (found, *_) = findings(bad, code.page.bad[0].text, code)
     assert found.place.line > 0
     assert "`" in found.message
-    assert findings(good, code.good, code) == []
+    assert findings(good, code.page.good[0].text, code) == []
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,6 @@ def test_sample_judges_like_the_checker(vector: dict[str, Any]):
 def test_drift_names_service_place_and_count(tmp_path: Path):
     """One finding for each way in which a service leaves the schema."""
     bad = '{"ts":1.5,"v":1,"type":"event","service":"backend","name":"x","userAgent":"curl"}\n'
-    (found,) = findings(tmp_path, codes.LINE_DRIFT.good + bad * 3 + '{"ts":1', codes.LINE_DRIFT)
+    (found,) = findings(tmp_path, codes.LINE_DRIFT.page.good[0].text + bad * 3 + '{"ts":1', codes.LINE_DRIFT)
     assert found.message == "`backend` wrote 3 of 4 lines in which unknown field `userAgent`"
     assert str(found.place) == ".dodai/lines/web.jsonl:2"

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from dodai.asgi.types import Scope, Send
-from dodai.core.refusal import (
-    DEPENDENCY_TIMEOUT,
-    DEPENDENCY_UNAVAILABLE,
-    UNHANDLED_ERROR,
-    Refusal,
-    render,
-)
+from dodai.core.codes import DEPENDENCY_TIMEOUT, DEPENDENCY_UNAVAILABLE, UNHANDLED_ERROR
+from dodai.core.refusal import Refusal, render
 from dodai.core.request import RequestContext
 
 _BY_GRPC_STATUS = {

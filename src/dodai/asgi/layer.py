@@ -15,8 +15,9 @@ from dodai.asgi.exchange import Exchange
 from dodai.asgi.reserved import reserve
 from dodai.asgi.route import router_of
 from dodai.asgi.types import App, Message, Receive, Scope, Send, Served
+from dodai.core.codes import EDGE_KEY_MISSING
 from dodai.core.errors import DodaiError
-from dodai.core.refusal import EDGE_KEY_MISSING, Refusal
+from dodai.core.refusal import Refusal
 from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind
 from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import protect

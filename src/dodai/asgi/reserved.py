@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 
 from dodai.asgi.answer import send_refusal
 from dodai.asgi.types import App, Receive, Scope, Send, Served
-from dodai.core.refusal import BODY_TOO_LARGE, RESERVED_PATH, Refusal
+from dodai.core.codes import BODY_TOO_LARGE, RESERVED_PATH
+from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, current
 
 PREFIX = "/-/dodai"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import cast
+from dataclasses import asdict
+from typing import Any, cast
 
 import click
 
@@ -53,7 +54,7 @@ def _list(session: Session, known: list[Code], lang: Lang) -> None:
         session.output.line(f"{code.id}  {code.name:34} {code.what(lang)}")
 
 
-def as_json(code: Code, lang: Lang) -> dict[str, str]:
+def as_json(code: Code, lang: Lang) -> dict[str, Any]:
     """One code as JSON, its sentences in `lang`."""
     return {
         "id": code.id,
@@ -64,10 +65,10 @@ def as_json(code: Code, lang: Lang) -> dict[str, str]:
         "what": code.what(lang),
         "why": code.why(lang),
         "fix": code.fix(lang),
-        "bad": code.bad,
-        "good": code.good,
-        "since": code.since,
-        "source": code.source,
+        "bad": [asdict(example) for example in code.page.bad],
+        "good": [asdict(example) for example in code.page.good],
+        "since": code.page.since,
+        "source": code.page.source,
     }
 
 
@@ -80,9 +81,10 @@ def page(code: Code, lang: Lang) -> str:
     what, why, fix, bad, good, source = words[lang]
     parts = [f"{code.id} {code.name}  ({code.area}, {code.level}, {code.found})", ""]
     parts += [f"{what}: {code.what(lang)}", f"{why}: {code.why(lang)}", f"{fix}: {code.fix(lang)}"]
-    for title, text in ((bad, code.bad), (good, code.good)):
-        if text:
-            parts += ["", f"{title}:", *(f"    {line}" for line in text.rstrip().splitlines())]
-    if code.source:
-        parts += ["", f"{source}: {code.source}"]
+    for title, examples in ((bad, code.page.bad), (good, code.page.good)):
+        for example in examples:
+            parts += ["", f"{title}: {example.path}".rstrip(": ") + ":"]
+            parts += [f"    {line}".rstrip() for line in example.text.splitlines()]
+    if code.page.source:
+        parts += ["", f"{source}: {code.page.source}"]
     return "\n".join(parts)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dodai.core.code_page import CodePage, Level, page_of
 from dodai.core.text import Text
 
 Fault = Literal["user", "provider", "dodai"]
@@ -14,34 +15,27 @@ Reply = Literal["rejected", "throttled", "unavailable", "ambiguous"]
 """What became of a request to somebody else: refused for good, too many at once (`data["retry_after_s"]` says when to
 come again), not received, or sent without a clear answer. Only the last one makes a look necessary; the first is never
 tried again."""
-Level = Literal["error", "warning", "info"]
 Found = Literal["check", "run time", "alert", "operation"]
 
-AREAS = ("manifest", "csrf", "migrations", "operations", "observability")
+AREAS = ("manifest", "csrf", "migrations", "operations", "observability", "operations", "adoption", "providers")
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One row of the code space: `DOD203 not-null-without-default`.
+    """One row of the code space: `DOD203 not-null-without-default`, with its page in the folder of `package`.
 
-    The first digit names the area (0 manifest, 1 csrf, 2 migrations, 3 operations, 4 observability). The last two say
-    where it is met: 00-49 found by `check`, 50-79 refused at run time (in 4xx: alerts), 80-99 an operation failed.
-    A code is never reused.
+    The first digit names the area (0 manifest, 1 csrf, 2 migrations, 3 deploys, plans and the Host, 4 observability,
+    5 settings, secrets, network and edge, 6 adoption, 7 providers). The last two say where it is met: 00-49 found by
+    `check`, 50-79 refused at run time (in 4xx: alerts), 80-99 an operation failed; providers number as they need.
+    A code is never reused. Its words are read from the page when they are asked for.
     """
 
     id: str
     name: str
-    what: Text
-    why: Text
-    fix: Text
-    level: Level = "error"
-    bad: str = ""
-    good: str = ""
-    since: str = "0.1"
-    source: str = ""
+    package: str
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"DOD[0-4]\d\d", self.id) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+        if not re.fullmatch(r"DOD[0-7]\d\d", self.id) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
             raise ValueError(f"malformed code {self.id} {self.name}")
 
     @property
@@ -51,11 +45,40 @@ class Code:
     @property
     def found(self) -> Found:
         last = int(self.id[4:])
-        if last >= 80:
+        if last >= 80 or self.id[3] == "7":
             return "operation"
         if last >= 50:
             return "alert" if self.id[3] == "4" else "run time"
         return "check"
+
+    @property
+    def page(self) -> CodePage:
+        """What is said about it; raises `ValueError` when its page has another name."""
+        page = page_of(self.package, self.id)
+        if page.name != self.name:
+            raise ValueError(f"{self.id} is called `{self.name}` in {self.package} and `{page.name}` on its page")
+        return page
+
+    @property
+    def level(self) -> Level:
+        return self.page.level
+
+    @property
+    def what(self) -> Text:
+        return self.page.what
+
+    @property
+    def why(self) -> Text:
+        return self.page.why
+
+    @property
+    def fix(self) -> Text:
+        return self.page.fix
+
+
+def declared(names: Mapping[str, object]) -> tuple[Code, ...]:
+    """The codes that a module defines, given its `globals()`."""
+    return tuple(value for value in names.values() if isinstance(value, Code))
 
 
 class CodeRegistry(Mapping[str, Code]):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dodai.core.errors import Code, Level
+from dodai.core.code_page import Level
+from dodai.core.errors import Code
 
 
 @dataclass(frozen=True, slots=True, order=True)

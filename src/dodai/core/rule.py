@@ -39,6 +39,11 @@ def rule(code: Code, *, needs: tuple[type, ...]) -> Callable[[Callable[..., Iter
     return build
 
 
+def declared(names: Mapping[str, object]) -> tuple[Rule, ...]:
+    """The rules that a module defines, given its `globals()`."""
+    return tuple(value for value in names.values() if isinstance(value, Rule))
+
+
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """A finding the team has decided to live with, for a reason and until a day."""

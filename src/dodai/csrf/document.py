@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dodai.core.errors import Code as ErrorCode
 from dodai.core.page import Block, Bullets, Code, Page, Paragraph, Section, Table, Text, bullets, paragraphs
-from dodai.csrf.codes import refused
+from dodai.csrf.codes import CODES
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy, Exemption
 from dodai.csrf.route_table import RouteTable, Summary
@@ -293,7 +293,7 @@ def _tracing() -> Section:
         "分かります。"
         "トークンそのものはどこにも記録しません。",
     )
-    rows = tuple((f"`{code.id}`", f"`{code.name}`", code.what, code.fix) for code in _run_time(refused.CODES))
+    rows = tuple((f"`{code.id}`", f"`{code.name}`", code.what, code.fix) for code in _run_time(CODES))
     head = (
         Text("code", "コード"),
         Text("name", "名前"),

@@ -11,7 +11,7 @@ from dodai.core.errors import DodaiError
 from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
-from dodai.core.rule import rule
+from dodai.core.rule import declared, rule
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import OperationsPolicy
@@ -78,10 +78,4 @@ def _place(manifest: Manifest, proof: str) -> Place:
     return Place(manifest.path, number) if number else Place(manifest.path)
 
 
-RULES = (
-    one_public_service,
-    no_service_cycle,
-    every_resolved_limitation_is_proven,
-    every_freeze_window_is_readable,
-    protection_rests_on_something,
-)
+RULES = declared(globals())

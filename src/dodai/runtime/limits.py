@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dodai.core.refusal import DEPENDENCY_UNAVAILABLE, Refusal
+from dodai.core.codes import DEPENDENCY_UNAVAILABLE
+from dodai.core.refusal import Refusal
 from dodai.core.request import current
 
 _MAX_SAVED_RETRIES = 10.0

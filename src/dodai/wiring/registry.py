@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodai.core.errors import CodeRegistry
@@ -13,20 +14,15 @@ if TYPE_CHECKING:
     from dodai.core.rule import Rule
 
 AREAS = ("csrf", "migrations", "operations", "observability")
-_CODE_MODULES = (
-    "dodai.core.codes",
-    "dodai.core.refusal",
-    *(f"dodai.{area}.codes" for area in AREAS),
-    "dodai.engine.codes",
-    "dodai.providers.postgres.codes",
-    "dodai.providers.local.codes",
-)
+_PACKAGE = Path(__file__).parents[1]
 
 
 @cache
 def codes() -> CodeRegistry:
-    """Every code there is; raises `ValueError` when two modules declare the same one."""
-    return CodeRegistry(code for name in _CODE_MODULES for code in importlib.import_module(name).CODES)
+    """Every code there is, of each folder `codes`; raises `ValueError` when two of them declare the same one."""
+    files = [*_PACKAGE.glob("*/codes/__init__.py"), *_PACKAGE.glob("providers/*/codes/__init__.py")]
+    names = sorted(".".join(("dodai", *file.parent.relative_to(_PACKAGE).parts)) for file in files)
+    return CodeRegistry(code for name in names for code in importlib.import_module(name).CODES)
 
 
 def rules(areas: tuple[str, ...] = AREAS) -> tuple[Rule, ...]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
-from dodai.core.rule import rule
+from dodai.core.rule import declared, rule
 from dodai.csrf import codes
 from dodai.csrf.decision import parse_origin
 from dodai.csrf.form_table import FormTable
@@ -179,26 +179,6 @@ def secrets_are_strong(table: RouteTable) -> Iterator[Finding]:
         yield Finding(codes.WEAK_KEY, said)
 
 
-RULES = (
-    every_route_is_protected,
-    every_form_carries_a_token,
-    every_route_is_proven,
-    every_form_is_judged,
-    no_exemption_is_over,
-    every_exemption_has_a_control,
-    every_exemption_names_a_route,
-    no_token_in_a_url,
-    cookies_are_guarded,
-    every_environment_has_an_origin,
-    secrets_are_strong,
-    no_page_is_cached_for_all,
-    pages_send_their_origin,
-    get_changes_nothing,
-    something_is_audited,
-    no_exemption_ends_unnoticed,
-)
-
-
 def _policy(manifest: Manifest) -> CsrfPolicy:
     return CsrfPolicy.from_manifest(manifest.section("csrf") or {})
 
@@ -211,3 +191,6 @@ def _rows(table: RouteTable, verdict: RouteVerdict, code: Code) -> Iterator[Find
 
 def _place(row: RouteRow) -> Place | None:
     return Place(row.source, row.line) if row.source else None
+
+
+RULES = declared(globals())

@@ -1,77 +1,43 @@
-"""The codes of CSRF protection: DOD101-149 found by `check`, DOD150-179 refused at run time, DOD180-199 failed."""
+"""The codes of CSRF protection (DOD1xx)."""
 
 from __future__ import annotations
 
-from dodai.core.errors import Code
-from dodai.csrf.codes import checked, refused
-from dodai.csrf.codes.checked import (
-    CACHEABLE_TOKEN_PAGE,
-    COOKIE_FLAGS,
-    EXEMPTION_ENDS_SOON,
-    EXEMPTION_EXPIRED,
-    EXEMPTION_WITHOUT_CONTROL,
-    EXEMPTION_WITHOUT_ROUTE,
-    GET_CHANGES_STATE,
-    NO_PUBLIC_ORIGIN,
-    NO_REFERRER_POLICY,
-    NOTHING_TO_PROTECT,
-    TOKEN_IN_URL,
-    UNKNOWN_FORM,
-    UNKNOWN_ROUTE,
-    UNPROTECTED_FORM,
-    UNPROTECTED_ROUTE,
-    WEAK_KEY,
-)
-from dodai.csrf.codes.refused import (
-    BODY_TOO_SLOW,
-    EXEMPTION_OVER,
-    FOREIGN_ORIGIN,
-    KEYS_MALFORMED,
-    NOT_INSTALLED,
-    ORIGIN_MALFORMED,
-    PROBE_REFUSED,
-    REQUEST_UNREADABLE,
-    TOKEN_AFTER_START,
-    TOKEN_DUPLICATED,
-    TOKEN_EXPIRED,
-    TOKEN_FOREIGN,
-    TOKEN_INVALID,
-    TOKEN_MISSING,
-    TOKEN_TOO_LATE,
-)
+from functools import partial
 
-CODES: tuple[Code, ...] = checked.CODES + refused.CODES
-__all__ = [
-    "BODY_TOO_SLOW",
-    "CACHEABLE_TOKEN_PAGE",
-    "CODES",
-    "COOKIE_FLAGS",
-    "EXEMPTION_ENDS_SOON",
-    "EXEMPTION_EXPIRED",
-    "EXEMPTION_OVER",
-    "EXEMPTION_WITHOUT_CONTROL",
-    "EXEMPTION_WITHOUT_ROUTE",
-    "FOREIGN_ORIGIN",
-    "GET_CHANGES_STATE",
-    "KEYS_MALFORMED",
-    "NOTHING_TO_PROTECT",
-    "NOT_INSTALLED",
-    "NO_PUBLIC_ORIGIN",
-    "NO_REFERRER_POLICY",
-    "ORIGIN_MALFORMED",
-    "PROBE_REFUSED",
-    "REQUEST_UNREADABLE",
-    "TOKEN_AFTER_START",
-    "TOKEN_DUPLICATED",
-    "TOKEN_EXPIRED",
-    "TOKEN_FOREIGN",
-    "TOKEN_INVALID",
-    "TOKEN_IN_URL",
-    "TOKEN_MISSING",
-    "TOKEN_TOO_LATE",
-    "UNKNOWN_FORM",
-    "UNKNOWN_ROUTE",
-    "UNPROTECTED_FORM",
-    "UNPROTECTED_ROUTE",
-    "WEAK_KEY",
-]
+from dodai.core.errors import Code, declared
+
+_code = partial(Code, package=__name__)
+
+UNPROTECTED_ROUTE = _code("DOD101", "unprotected-route")
+UNPROTECTED_FORM = _code("DOD102", "unprotected-form")
+UNKNOWN_ROUTE = _code("DOD103", "unproven-route")
+UNKNOWN_FORM = _code("DOD104", "unproven-form")
+EXEMPTION_EXPIRED = _code("DOD105", "exemption-expired")
+EXEMPTION_WITHOUT_CONTROL = _code("DOD106", "exemption-without-control")
+EXEMPTION_WITHOUT_ROUTE = _code("DOD107", "exemption-without-route")
+TOKEN_IN_URL = _code("DOD108", "token-in-url")
+COOKIE_FLAGS = _code("DOD109", "csrf-cookie-flags")
+NO_PUBLIC_ORIGIN = _code("DOD110", "no-public-origin")
+WEAK_KEY = _code("DOD111", "weak-csrf-key")
+CACHEABLE_TOKEN_PAGE = _code("DOD112", "cacheable-token-page")
+NO_REFERRER_POLICY = _code("DOD113", "no-referrer-policy")
+GET_CHANGES_STATE = _code("DOD114", "get-looks-like-mutation")
+NOTHING_TO_PROTECT = _code("DOD115", "no-state-changing-route")
+EXEMPTION_ENDS_SOON = _code("DOD116", "exemption-ends-soon")
+FOREIGN_ORIGIN = _code("DOD150", "csrf-foreign-origin")
+TOKEN_MISSING = _code("DOD151", "csrf-token-missing")
+TOKEN_INVALID = _code("DOD152", "csrf-token-invalid")
+TOKEN_EXPIRED = _code("DOD153", "csrf-token-expired")
+TOKEN_FOREIGN = _code("DOD154", "csrf-token-of-another-session")
+TOKEN_TOO_LATE = _code("DOD155", "csrf-token-after-file")
+REQUEST_UNREADABLE = _code("DOD156", "csrf-request-unreadable")
+BODY_TOO_SLOW = _code("DOD157", "csrf-body-too-slow")
+TOKEN_DUPLICATED = _code("DOD158", "csrf-token-duplicated")
+EXEMPTION_OVER = _code("DOD159", "csrf-exemption-over")
+KEYS_MALFORMED = _code("DOD180", "csrf-keys-malformed")
+ORIGIN_MALFORMED = _code("DOD181", "public-origin-malformed")
+TOKEN_AFTER_START = _code("DOD182", "csrf-token-after-response-start")
+NOT_INSTALLED = _code("DOD183", "csrf-not-installed")
+PROBE_REFUSED = _code("DOD185", "csrf-probe-refused")
+
+CODES = declared(globals())

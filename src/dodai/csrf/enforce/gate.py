@@ -11,8 +11,9 @@ from os import urandom
 from typing import Any
 from urllib.parse import urlsplit
 
+from dodai.core.codes import BODY_TOO_LARGE
 from dodai.core.errors import DodaiError
-from dodai.core.refusal import BODY_TOO_LARGE, Refusal
+from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, current
 from dodai.csrf.body import SearchState
 from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, REQUEST_UNREADABLE

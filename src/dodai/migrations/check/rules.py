@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dodai.core.errors import Code, Level
+from dodai.core.code_page import Level
+from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
-from dodai.core.rule import Rule, rule
+from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
 from dodai.migrations.check.facts import BaseHistory, History, LiveSchema, QueryTrial, ShadowRun, Trial
 from dodai.migrations.lock_probe import Effect, Probe
@@ -366,25 +367,16 @@ def _first_difference(old: str, new: str) -> int:
     return min(same + 1, max(len(after), 1))
 
 
-RULES: tuple[Rule, ...] = (
-    *(_file_rule(code) for code in _FILE_CODES),
-    no_transaction_control,
-    one_head,
-    one_head_after_the_merge,
-    *(_static_rule(code, look) for code, look in _STATIC.items()),
-    new_files_come_last,
-    no_version_twice_with_the_base,
-    applied_files_stay,
-    comments_may_change,
-    applied_files_are_there,
-    every_file_applies,
+_OF_FILES = tuple(_file_rule(code) for code in _FILE_CODES)
+_OF_STATEMENTS = tuple(_static_rule(code, look) for code, look in _STATIC.items())
+_OF_THE_SHADOW = (
     *(_shadow_rule(code, look) for code, look in _SHADOW.items()),
     _query_rule(codes.QUERY_BREAKS, "old query, new schema"),
     _query_rule(codes.QUERY_NEEDS_SCHEMA, "new query, old schema"),
-    acceptances_are_used,
-    no_drift,
-    no_invalid_index,
+)
+_OF_LIVE_DATABASES = (
     _live_rule(codes.REFUSED_EDIT, "edited", "was changed after it was applied to"),
     _live_rule(codes.REFUSED_MISSING, "missing", "has no file here but is applied to"),
     _live_rule(codes.REFUSED_ORDER, "out of order", "sorts before what is applied to"),
 )
+RULES = (*_OF_FILES, *_OF_STATEMENTS, *_OF_THE_SHADOW, *_OF_LIVE_DATABASES, *declared(globals()))

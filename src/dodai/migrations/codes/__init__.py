@@ -1,173 +1,63 @@
-"""The codes of migrations (DOD2xx): 200-249 found by check, 250-279 refused, 280-299 an operation failed."""
+"""The codes of migrations (DOD2xx)."""
 
 from __future__ import annotations
 
-from dodai.core.errors import Code
-from dodai.migrations.codes.failed import (
-    CONNECTION_LOST,
-    DOWN_FAILED,
-    FAILED,
-    INTERRUPTED,
-    LEDGER_UNUSABLE,
-    LOCK_TIMEOUT,
-    PARTLY_APPLIED,
-    REHEARSAL_FAILED,
-)
-from dodai.migrations.codes.files import (
-    ACCEPTANCE_UNUSED,
-    COPY_FROM_STDIN,
-    DOWN_FAILS,
-    DUPLICATE,
-    EDITED,
-    EDITED_COMMENT,
-    EXTERNAL,
-    FAILS_ON_EMPTY,
-    FILE_NAME,
-    FILE_SYNTAX,
-    IRREVERSIBLE,
-    MISSING,
-    OUT_OF_ORDER,
-    REMARK,
-    ROUND_TRIP,
-    SEVERAL_HEADS,
-    SPLIT_DIFFERS,
-    TRANSACTION_CONTROL,
-)
-from dodai.migrations.codes.refused import (
-    ADOPT_UNPROVEN,
-    DATABASE_PROTECTED,
-    DOWN_REFUSED,
-    ELSEWHERE,
-    EVIDENCE_NEEDED,
-    HALF_EDITED,
-    LOCK_HELD,
-    NOT_VERIFIED_TLS,
-    OUTCOME_UNCLEAR,
-    POOLED,
-    READ_ONLY,
-    REFUSED_EDIT,
-    REFUSED_MISSING,
-    REFUSED_ORDER,
-    SCHEMA_NOT_READY,
-)
-from dodai.migrations.codes.safety import (
-    BLOCKING_INDEX,
-    CLUSTER_WIDE,
-    CONTRACTION,
-    DRIFT,
-    INVALID_INDEX,
-    NOT_NULL_WITHOUT_DEFAULT,
-    QUERY_BREAKS,
-    QUERY_NEEDS_SCHEMA,
-    REWRITE,
-    SCAN_UNDER_LOCK,
-)
+from functools import partial
 
-CODES: tuple[Code, ...] = (
-    FILE_SYNTAX,
-    FILE_NAME,
-    DUPLICATE,
-    OUT_OF_ORDER,
-    EDITED,
-    EDITED_COMMENT,
-    MISSING,
-    FAILS_ON_EMPTY,
-    DOWN_FAILS,
-    ROUND_TRIP,
-    IRREVERSIBLE,
-    COPY_FROM_STDIN,
-    SPLIT_DIFFERS,
-    SEVERAL_HEADS,
-    TRANSACTION_CONTROL,
-    REMARK,
-    EXTERNAL,
-    ACCEPTANCE_UNUSED,
-    NOT_NULL_WITHOUT_DEFAULT,
-    REWRITE,
-    SCAN_UNDER_LOCK,
-    BLOCKING_INDEX,
-    CONTRACTION,
-    INVALID_INDEX,
-    DRIFT,
-    QUERY_BREAKS,
-    QUERY_NEEDS_SCHEMA,
-    CLUSTER_WIDE,
-    LOCK_HELD,
-    POOLED,
-    REFUSED_ORDER,
-    REFUSED_EDIT,
-    REFUSED_MISSING,
-    SCHEMA_NOT_READY,
-    DOWN_REFUSED,
-    EVIDENCE_NEEDED,
-    NOT_VERIFIED_TLS,
-    DATABASE_PROTECTED,
-    READ_ONLY,
-    ADOPT_UNPROVEN,
-    HALF_EDITED,
-    OUTCOME_UNCLEAR,
-    ELSEWHERE,
-    FAILED,
-    LOCK_TIMEOUT,
-    CONNECTION_LOST,
-    PARTLY_APPLIED,
-    LEDGER_UNUSABLE,
-    DOWN_FAILED,
-    REHEARSAL_FAILED,
-    INTERRUPTED,
-)
+from dodai.core.errors import Code, declared
 
-__all__ = [
-    "ACCEPTANCE_UNUSED",
-    "ADOPT_UNPROVEN",
-    "BLOCKING_INDEX",
-    "CLUSTER_WIDE",
-    "CODES",
-    "CONNECTION_LOST",
-    "CONTRACTION",
-    "COPY_FROM_STDIN",
-    "DATABASE_PROTECTED",
-    "DOWN_FAILED",
-    "DOWN_FAILS",
-    "DOWN_REFUSED",
-    "DRIFT",
-    "DUPLICATE",
-    "EDITED",
-    "EDITED_COMMENT",
-    "ELSEWHERE",
-    "EVIDENCE_NEEDED",
-    "EXTERNAL",
-    "FAILED",
-    "FAILS_ON_EMPTY",
-    "FILE_NAME",
-    "FILE_SYNTAX",
-    "HALF_EDITED",
-    "INTERRUPTED",
-    "INVALID_INDEX",
-    "IRREVERSIBLE",
-    "LEDGER_UNUSABLE",
-    "LOCK_HELD",
-    "LOCK_TIMEOUT",
-    "MISSING",
-    "NOT_NULL_WITHOUT_DEFAULT",
-    "NOT_VERIFIED_TLS",
-    "OUTCOME_UNCLEAR",
-    "OUT_OF_ORDER",
-    "PARTLY_APPLIED",
-    "POOLED",
-    "QUERY_BREAKS",
-    "QUERY_NEEDS_SCHEMA",
-    "READ_ONLY",
-    "REFUSED_EDIT",
-    "REFUSED_MISSING",
-    "REFUSED_ORDER",
-    "REHEARSAL_FAILED",
-    "REMARK",
-    "REWRITE",
-    "ROUND_TRIP",
-    "SCAN_UNDER_LOCK",
-    "SCHEMA_NOT_READY",
-    "SEVERAL_HEADS",
-    "SPLIT_DIFFERS",
-    "TRANSACTION_CONTROL",
-]
+_code = partial(Code, package=__name__)
+
+FILE_SYNTAX = _code("DOD200", "migration-syntax")
+FILE_NAME = _code("DOD201", "migration-name")
+DUPLICATE = _code("DOD202", "migration-duplicate")
+NOT_NULL_WITHOUT_DEFAULT = _code("DOD203", "not-null-without-default")
+OUT_OF_ORDER = _code("DOD204", "migration-out-of-order")
+EDITED = _code("DOD205", "migration-edited")
+EDITED_COMMENT = _code("DOD206", "migration-comment-edited")
+MISSING = _code("DOD207", "migration-missing")
+FAILS_ON_EMPTY = _code("DOD208", "migration-fails")
+DOWN_FAILS = _code("DOD209", "migration-down-fails")
+ROUND_TRIP = _code("DOD210", "migration-round-trip")
+IRREVERSIBLE = _code("DOD211", "migration-irreversible")
+REWRITE = _code("DOD212", "table-rewrite")
+SCAN_UNDER_LOCK = _code("DOD213", "scan-under-lock")
+BLOCKING_INDEX = _code("DOD214", "blocking-index")
+CONTRACTION = _code("DOD215", "contracting-change")
+INVALID_INDEX = _code("DOD216", "invalid-index")
+DRIFT = _code("DOD217", "schema-drift")
+QUERY_BREAKS = _code("DOD218", "query-breaks")
+QUERY_NEEDS_SCHEMA = _code("DOD219", "query-needs-schema")
+COPY_FROM_STDIN = _code("DOD220", "copy-from-stdin")
+SPLIT_DIFFERS = _code("DOD221", "statement-split")
+SEVERAL_HEADS = _code("DOD222", "several-heads")
+TRANSACTION_CONTROL = _code("DOD223", "transaction-control")
+CLUSTER_WIDE = _code("DOD224", "cluster-wide-object")
+REMARK = _code("DOD225", "migration-remark")
+EXTERNAL = _code("DOD226", "external-migration")
+ACCEPTANCE_UNUSED = _code("DOD227", "acceptance-unused")
+LOCK_HELD = _code("DOD250", "migrations-locked")
+POOLED = _code("DOD251", "migrations-pooled")
+REFUSED_ORDER = _code("DOD252", "unapplied-before-applied")
+REFUSED_EDIT = _code("DOD253", "applied-file-edited")
+REFUSED_MISSING = _code("DOD254", "applied-file-missing")
+SCHEMA_NOT_READY = _code("DOD255", "schema-not-ready")
+DOWN_REFUSED = _code("DOD256", "down-refused")
+EVIDENCE_NEEDED = _code("DOD257", "rehearsal-evidence-needed")
+NOT_VERIFIED_TLS = _code("DOD258", "migrations-tls")
+READ_ONLY = _code("DOD259", "database-read-only")
+ADOPT_UNPROVEN = _code("DOD260", "baseline-unproven")
+HALF_EDITED = _code("DOD261", "half-applied-file-edited")
+OUTCOME_UNCLEAR = _code("DOD262", "statement-outcome-unclear")
+ELSEWHERE = _code("DOD263", "migrations-elsewhere")
+DATABASE_PROTECTED = _code("DOD264", "database-of-a-protected-environment")
+FAILED = _code("DOD280", "migration-failed")
+LOCK_TIMEOUT = _code("DOD281", "migration-lock-timeout")
+CONNECTION_LOST = _code("DOD282", "migration-connection-lost")
+PARTLY_APPLIED = _code("DOD283", "migration-partly-applied")
+LEDGER_UNUSABLE = _code("DOD284", "ledger-unusable")
+DOWN_FAILED = _code("DOD285", "migration-down-failed")
+REHEARSAL_FAILED = _code("DOD286", "migration-rehearsal-failed")
+INTERRUPTED = _code("DOD287", "migration-interrupted")
+
+CODES = declared(globals())

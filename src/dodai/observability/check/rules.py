@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.line import FIELD_NAMES
-from dodai.core.rule import Rule, rule
+from dodai.core.rule import declared, rule
 from dodai.observability import codes
 from dodai.observability.check.samples import LineSample
 from dodai.observability.check.sources import PythonSources
@@ -189,11 +189,4 @@ def _last_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-RULES: tuple[Rule, ...] = (
-    context_is_kept,
-    no_base_http_middleware,
-    labels_are_bounded,
-    logs_hold_no_secrets,
-    lines_keep_the_schema,
-    notes_are_in_the_schema,
-)
+RULES = declared(globals())

@@ -1,0 +1,25 @@
+"""The codes of releases, deploys, rollbacks and the protection of environments (DOD3xx)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dodai.core.errors import Code, declared
+
+_code = partial(Code, package=__name__)
+
+ENVIRONMENT_FROZEN = _code("DOD056", "environment-frozen")
+NO_PUBLIC_SERVICE = _code("DOD303", "no-public-service")
+SERVICE_CYCLE = _code("DOD304", "service-cycle")
+UNPROVEN_LIMITATION = _code("DOD305", "limitation-unproven")
+FREEZE_UNREADABLE = _code("DOD340", "freeze-window-unreadable")
+PROTECTION_INCOMPLETE = _code("DOD341", "protection-incomplete")
+ROLLBACK_REFUSED = _code("DOD367", "rollback-refused")
+NO_SUCH_RELEASE = _code("DOD368", "no-such-release")
+APPROVAL_NEEDED = _code("DOD369", "approval-needed")
+STALE_PLAN = _code("DOD377", "plan-is-stale")
+RELEASE_NOT_HEALTHY = _code("DOD387", "release-not-healthy")
+WRONG_VERSION = _code("DOD388", "wrong-version-answers")
+JOURNEY_FAILED = _code("DOD389", "journey-failed")
+
+CODES = declared(globals())

@@ -1,0 +1,29 @@
+"""The codes of local environments: the edge, the processes and the trees of releases (DOD3xx)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dodai.core.errors import Code, declared
+
+_code = partial(Code, package=__name__)
+
+EDGE_REFUSED = _code("DOD360", "edge-refused-request")
+EDGE_TOO_LARGE = _code("DOD361", "edge-request-too-large")
+EDGE_TIMEOUT = _code("DOD362", "edge-request-timeout")
+EDGE_BLOCKED = _code("DOD363", "edge-path-blocked")
+EDGE_NO_ANSWER = _code("DOD364", "edge-no-upstream")
+EDGE_SLOW = _code("DOD365", "edge-upstream-timeout")
+UNSAFE_TREE = _code("DOD366", "unsafe-release-tree")
+EXITED_AT_BOOT = _code("DOD390", "process-exited-at-boot")
+NEVER_LISTENED = _code("DOD391", "process-never-listened")
+DEADLINE_PASSED = _code("DOD392", "host-deadline-passed")
+NO_INSTANCE = _code("DOD393", "no-such-instance")
+OTHER_SETTINGS = _code("DOD394", "runs-with-other-settings")
+PORT_IN_USE = _code("DOD395", "port-in-use")
+NO_TREE = _code("DOD396", "no-such-release-tree")
+HOST_HELD = _code("DOD397", "host-already-runs")
+HOST_GONE = _code("DOD398", "host-not-running")
+STALE_TOKEN = _code("DOD399", "stale-fencing-token")
+
+CODES = declared(globals())

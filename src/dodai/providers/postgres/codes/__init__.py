@@ -1,0 +1,23 @@
+"""The codes of the PostgreSQL provider."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dodai.core.errors import Code, declared
+
+_code = partial(Code, package=__name__)
+
+INSTALL = "pip install 'dodai[postgres]'"
+
+POOLED = _code("DOD378", "pooled-connection")
+UNVERIFIED_TLS = _code("DOD379", "unverified-tls")
+NOT_FOUND = _code("DOD380", "postgres-not-found")
+NOT_USABLE = _code("DOD381", "postgres-not-usable")
+NOT_STARTED = _code("DOD382", "postgres-not-started")
+DATA_DIRECTORY = _code("DOD383", "postgres-data-directory")
+UNREACHABLE = _code("DOD384", "database-unreachable")
+REFUSED = _code("DOD385", "database-refused")
+COPY_FAILED = _code("DOD386", "database-copy-failed")
+
+CODES = declared(globals())
