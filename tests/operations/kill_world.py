@@ -23,7 +23,7 @@ from dodai.engine.journal import SqliteJournal
 from dodai.engine.outcome import Outcome
 from dodai.engine.plan import Plan, PlanRequest
 from dodai.engine.stop import Stop
-from dodai.operations.ports import EdgeSpec, HostStatus, Instance, Probe, ServiceStatus
+from dodai.operations.ports import ComputeStatus, EdgeSpec, EdgeState, Instance, Probe, ServiceStatus
 from dodai.operations.release import ReleaseRecord, Trial
 from dodai.operations.run import DeployPorts, deploy
 from dodai.providers.local.codes import STALE_TOKEN
@@ -65,7 +65,7 @@ def telling(names: list[str]) -> list[int]:
 
 @dataclass(frozen=True)
 class FileHost:
-    """A Host whose instances are lines in a file. It fences like the real one; every change is one line of `log`."""
+    """Compute and edge whose instances are lines in a file. It fences like the real one; every change is one line of `log`."""
 
     folder: Path
     points: Points
@@ -93,10 +93,13 @@ class FileHost:
         async with self._changing(f"stop {service} {release}") as state:
             state["instances"].pop(f"{service} {release}", None)
 
-    async def edge(self, spec: EdgeSpec) -> str:
+    async def observe(self) -> EdgeState:
+        return EdgeState(url=self.state()["edge"])
+
+    async def apply(self, spec: EdgeSpec) -> EdgeState:
         async with self._changing("edge") as state:
             state["edge"] = "http://edge"
-        return "http://edge"
+        return await self.observe()
 
     async def probe(self, service, release, *, wait_s=0.0, consecutive=1) -> Probe:
         await self.points.reach("probe")
@@ -104,7 +107,7 @@ class FileHost:
             return Probe(state="absent")
         return Probe(state="not_ready" if release.startswith("bad") else "ready", version=release)
 
-    async def status(self) -> HostStatus:
+    async def status(self) -> ComputeStatus:
         state = self.state()
         names = dict.fromkeys([*state["live"], *(key.split()[0] for key in state["instances"])])
         services = tuple(
@@ -119,7 +122,7 @@ class FileHost:
             )
             for name in names
         )
-        return HostStatus(env="staging", running=True, edge=state["edge"], services=services)
+        return ComputeStatus(env="staging", running=True, services=services)
 
     def state(self) -> dict[str, Any]:
         try:
@@ -283,12 +286,13 @@ class Killed:
         policy = Project.load(MANIFEST, self.folder).policy
         still: Any = Still()
         ports = DeployPorts(
-            host=self.host,
-            releases=still,
+            compute=self.host,
+            artifacts=still,
             settings=still,
             database=None,
             migrate=(make_step(Spec("migrate", kind="forward"), self.world, Stop()),),
-            edge=EdgeSpec(routes=(("/", "web"),)),
+            edge=self.host,
+            edge_spec=EdgeSpec(routes=(("/", "web"),)),
             python="python",
             browser=still,
             surroundings=still,

@@ -19,7 +19,7 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Step
 from dodai.operations.approval import NAMESPACE, Approval
 from dodai.operations.evidence import Rehearsed, Source
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates
-from dodai.operations.policy import Environment
+from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
 from dodai.operations.run.statement import stated
 from dodai.providers.local.signature import SshKeygen
@@ -401,6 +401,6 @@ def test_a_release_cannot_take_away_the_gate_it_goes_through():
 
 def test_an_environment_that_is_not_protected_has_its_freeze_only():
     """`approvals` and `evidence` mean nothing without `protected`."""
-    open_one = Environment("x", "local", (), "", 0, protected=False, freeze=("Sat 00:00-24:00 UTC",))
+    open_one = EnvironmentPolicy("x", "local", (), "", 0, protected=False, freeze=("Sat 00:00-24:00 UTC",))
     assert Gates.of(open_one, 60.0, "") == Gates(freeze=open_one.freeze)
     assert Gates.of(replace(open_one, protected=True), 60.0, "k").approvals == 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dodai.operations.policy import Environment, Level
+from dodai.operations.policy import EnvironmentPolicy, Level
 
 IN_FORCE, AFTERWARDS = "gates", "gates_afterwards"
 """The names of both in the arguments of a request, and so in its plan hash."""
@@ -25,7 +25,7 @@ class Gates:
     freeze: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, environment: Environment, evidence_age_s: float, signers: str) -> Gates:
+    def of(cls, environment: EnvironmentPolicy, evidence_age_s: float, signers: str) -> Gates:
         """What the manifest asks for."""
         if not environment.protected:
             return cls(freeze=environment.freeze)

@@ -14,7 +14,7 @@ Level = Literal["source", "artifact"]
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class EnvironmentPolicy:
     """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
     name: str
@@ -93,7 +93,7 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class EdgePolicy:
     """`[edge]`."""
 
     static: tuple[str, ...]
@@ -150,11 +150,11 @@ class OperationsPolicy:
     """Everything operations needs to know of the manifest."""
 
     project: str
-    environments: Mapping[str, Environment]
+    environments: Mapping[str, EnvironmentPolicy]
     services: Mapping[str, Service]
     dependencies: Mapping[str, Dependency]
     database: Database
-    edge: Edge
+    edge: EdgePolicy
     secrets: Mapping[str, Secret]
     journeys: tuple[Journey, ...]
     limitations: tuple[Limitation, ...]
@@ -169,7 +169,7 @@ class OperationsPolicy:
             services={name: _service(name, raw) for name, raw in manifest.named("service").items()},
             dependencies={name: _dependency(name, raw) for name, raw in manifest.named("dependency").items()},
             database=Database(**database),
-            edge=Edge(tuple(edge["static"]), edge["max_body"]),
+            edge=EdgePolicy(tuple(edge["static"]), edge["max_body"]),
             secrets={n: Secret(n, tuple(raw["used_by"]), raw["owner"]) for n, raw in manifest.named("secret").items()},
             journeys=tuple(_journey(raw) for raw in manifest.repeated("journey")),
             limitations=tuple(Limitation(**raw) for raw in manifest.repeated("limitation")),
@@ -201,8 +201,8 @@ class OperationsPolicy:
         return tuple(ordered.values())
 
 
-def _environment(name: str, raw: Mapping[str, Any]) -> Environment:
-    return Environment(
+def _environment(name: str, raw: Mapping[str, Any]) -> EnvironmentPolicy:
+    return EnvironmentPolicy(
         name=name,
         provider=raw["provider"],
         public_origins=tuple(raw["public_origins"]),

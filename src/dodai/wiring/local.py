@@ -21,13 +21,13 @@ from dodai.engine.lease import FileLease
 from dodai.engine.plan import Plan, PlanRequest
 from dodai.migrations.run.author import claimed_actor
 from dodai.operations.codes import NO_SUCH_RELEASE, STALE_PLAN
-from dodai.operations.policy import Environment
+from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.operations.release import ReleaseRecord, Verdict, before, judge
 from dodai.operations.run import DeployPorts, deploy, previous_releases
 from dodai.operations.run.statement import KINDS
 from dodai.providers.local.browser import HttpBrowser
-from dodai.providers.local.host import HostClient, client, open_host
+from dodai.providers.local.host import HostClient, LocalEdge, client, open_host
 from dodai.providers.local.host.state import Folder, read_known
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.wiring.migrations import announce, migration_steps, newest_token
@@ -113,7 +113,7 @@ class LocalEnvironment:
     """One environment of a project on this machine. `folder` holds everything about it; `down` leaves the data."""
 
     project: Project
-    environment: Environment
+    environment: EnvironmentPolicy
     folder: Path
 
     @classmethod
@@ -204,12 +204,13 @@ class LocalEnvironment:
         url = self.database.url
         surroundings = self._surroundings(tree)
         return DeployPorts(
-            host=self.host,
-            releases=self.releases,
+            compute=self.host,
+            artifacts=self.releases,
             settings=self.settings,
             database=self.database if policy.database.used_by else None,
             migrate=migration_steps(self.project, tree, url),
-            edge=self._edge(),
+            edge=LocalEdge(self.host),
+            edge_spec=self._edge(),
             python=self.project.python,
             browser=HttpBrowser,
             surroundings=surroundings,

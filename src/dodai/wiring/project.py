@@ -15,7 +15,7 @@ from dodai.runtime.manifest import nearest_manifest
 from dodai.wiring.registry import reference
 
 if TYPE_CHECKING:
-    from dodai.operations.policy import Environment, OperationsPolicy
+    from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
 
 # `migrate up` is typed all day and asks for two words of the manifest: the policy is loaded when it is asked for.
 
@@ -63,14 +63,14 @@ class Project:
         return str(self.root / named) if named else sys.executable
 
     @property
-    def environments(self) -> dict[str, Environment]:
+    def environments(self) -> dict[str, EnvironmentPolicy]:
         """`local` is always there, whether or not the manifest describes it."""
-        from dodai.operations.policy import Environment
+        from dodai.operations.policy import EnvironmentPolicy
 
-        local = Environment("local", "local", (), "", 0, protected=False)
+        local = EnvironmentPolicy("local", "local", (), "", 0, protected=False)
         return {"local": local, **self.policy.environments}
 
-    def environment(self, name: str) -> Environment:
+    def environment(self, name: str) -> EnvironmentPolicy:
         """The environment of that name; DOD051 names the ones there are."""
         known = self.environments
         if name in known:

@@ -17,7 +17,7 @@ from dodai.operations import codes
 from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, afterwards, in_force
-from dodai.operations.policy import Environment
+from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.run import RESTORE, DeployPorts
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
 from dodai.providers.local.release_tree import ReleaseTrees
@@ -39,7 +39,7 @@ class Here(Protocol):
     @property
     def project(self) -> Project: ...
     @property
-    def environment(self) -> Environment: ...
+    def environment(self) -> EnvironmentPolicy: ...
     @property
     def releases(self) -> ReleaseTrees: ...
     @property
@@ -51,7 +51,7 @@ class Here(Protocol):
     def journal(self) -> AbstractContextManager[Journal]: ...
 
 
-def own_gates(project: Project, environment: Environment, root: Path) -> Gates:
+def own_gates(project: Project, environment: EnvironmentPolicy, root: Path) -> Gates:
     """What the manifest of `project` asks for, signers read below `root`.
 
     Raises DOD340 and DOD341 (exit 2) for a gate that could not be kept: it is refused, never left open.
@@ -68,7 +68,7 @@ def own_gates(project: Project, environment: Environment, root: Path) -> Gates:
     return Gates.of(environment, age_s, signers)
 
 
-def _signers(environment: Environment, root: Path) -> str:
+def _signers(environment: EnvironmentPolicy, root: Path) -> str:
     if not environment.approvals:
         return ""
     try:
@@ -78,7 +78,7 @@ def _signers(environment: Environment, root: Path) -> str:
         raise _incomplete(environment, f"`{environment.allowed_signers}` cannot be read: {reason}") from None
 
 
-def _incomplete(environment: Environment, lacks: str) -> DodaiError:
+def _incomplete(environment: EnvironmentPolicy, lacks: str) -> DodaiError:
     said = f"`[env.{environment.name}]` is protected: {lacks}"
     return DodaiError(codes.PROTECTION_INCOMPLETE, said, codes.PROTECTION_INCOMPLETE.fix.en, exit_code=2)
 

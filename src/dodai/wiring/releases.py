@@ -22,7 +22,7 @@ from dodai.engine.plan import StepContext, canonical
 from dodai.migrations import run
 from dodai.migrations.check.queries import MISFITS, Query, read_queries
 from dodai.migrations.ports import Connection, is_database_error, server_message, sqlstate
-from dodai.operations.ports import Releases
+from dodai.operations.ports import Artifacts
 from dodai.operations.release import ReleaseRecord, Schema, Trial, find
 from dodai.wiring.migrations import policy_of, target
 from dodai.wiring.project import Project
@@ -41,7 +41,7 @@ class LocalSchema:
     """`operations.release.Schema`: the application's database beside the trees of its releases."""
 
     project: Project
-    releases: Releases
+    releases: Artifacts
     url: Url
 
     async def applied(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dodai.operations.policy import OperationsPolicy, Service
-from dodai.operations.ports import Host
+from dodai.operations.ports import Compute
 
 KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""
@@ -32,7 +32,7 @@ class LocalSettings:
     file: Path
     origins: Callable[[], Awaitable[tuple[str, ...]]]
     database: Database
-    host: Host
+    host: Compute
     required: Callable[[str], Awaitable[tuple[str, ...]]]
 
     async def missing(self) -> tuple[str, ...]:

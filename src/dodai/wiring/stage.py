@@ -17,7 +17,7 @@ from typing import Any
 from dodai.csrf.policy import CsrfPolicy
 from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome
-from dodai.operations.policy import Environment
+from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.ports import Fault
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient
@@ -50,7 +50,7 @@ def rehearsal(project: Project, now: datetime, watcher: Watcher, *, only: str, e
     """A rehearsal of the working tree, in a new folder of the project's state."""
     folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
     environment = LocalEnvironment(
-        project, Environment(ENVIRONMENT, "local", (), "", 0, protected=False), folder / "env"
+        project, EnvironmentPolicy(ENVIRONMENT, "local", (), "", 0, protected=False), folder / "env"
     )
     return Rehearsal(
         project=project.manifest.name,

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from dodai.operations.ports import CacheRule, EdgeSpec
-from dodai.providers.local.edge import Edge
+from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.loopback import free_port
 
 from .conftest import until
@@ -65,7 +65,7 @@ class Site:
 
 
 async def open_site(folder, **settings):
-    edge = Edge(folder, "test")
+    edge = EdgeServer(folder, "test")
     await edge.listen()
     site = Site(edge, folder)
     server = await asyncio.start_server(site.upstream, "127.0.0.1", 0)

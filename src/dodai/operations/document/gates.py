@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dodai.core.page import Code, Paragraph, Section, Table, Text, bullets
-from dodai.operations.policy import Environment, OperationsPolicy
+from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
 
 NONE = Text("–", "–")
 
@@ -39,7 +39,7 @@ def commands(env: str) -> str:
     )
 
 
-def _row(environment: Environment) -> tuple[str | Text, ...]:
+def _row(environment: EnvironmentPolicy) -> tuple[str | Text, ...]:
     freeze = ", ".join(f"`{window}`" for window in environment.freeze) or NONE
     if not environment.protected:
         return f"`{environment.name}`", NONE, NONE, freeze

@@ -13,14 +13,14 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Retry, Step, StepCont
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import EdgeSpec, Host, Releases, ServiceSpec
+from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, ServiceSpec
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.preflight import Surroundings, preflight, previous_releases
 from dodai.operations.run.record import Probe, RestorePoints, compatible, probe, record, restore_point
 from dodai.operations.run.restore import RESTORE, restore_steps
 
 CALLS = Retry(attempts=3, wait_s=0.5)
-"""Every change of a Host is safe to repeat: what was lost on the way is, after a look, within the step's deadline."""
+"""Every change of compute and edge is safe to repeat: after a look, within the step's deadline."""
 
 
 class Settings(Protocol):
@@ -54,12 +54,13 @@ class DeployPorts:
     `restore_points` None: the database is not ours to copy. `probe` None: the application carries no layer of ours.
     """
 
-    host: Host
-    releases: Releases
+    compute: Compute
+    artifacts: Artifacts
     settings: Settings
     database: Database | None
     migrate: tuple[Step, ...]
-    edge: EdgeSpec
+    edge: Edge
+    edge_spec: EdgeSpec
     python: str
     browser: Callable[[str], Browser]
     surroundings: Surroundings
@@ -82,11 +83,11 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         services = policy.start_order()
     except ValueError as error:
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
-    looked = preflight(request, ports.host, ports.releases, ports.surroundings)
+    looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = _Deploying(request, ports)
     if request.kind == RESTORE and ports.restore_points:
-        steps += restore_steps(request, ports.host, ports.restore_points, services, deploying.reopen)
+        steps += restore_steps(request, ports.compute, ports.restore_points, services, deploying.reopen)
     if ports.database:
         steps.append(_database(ports.database))
     steps += _schema(request, ports)
@@ -96,7 +97,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         previous = request.arguments.get(f"previous:{service.name}", "")
         steps += [deploying.start(service), deploying.switch(service, previous)]
     if ports.probe:
-        steps.append(probe(ports.probe, partial(_edge_url, ports.host)))
+        steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
     steps.append(_smoke(policy.journeys, ports))
     steps += [deploying.retire(service) for service in reversed(services)]
     steps.append(record(request, ports.book))
@@ -125,8 +126,8 @@ def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
     return [*proof, restore_point(ports.restore_points), migrate]
 
 
-async def _edge_url(host: Host) -> str:
-    return (await host.status()).edge
+async def _edge_url(edge: Edge) -> str:
+    return (await edge.observe()).url
 
 
 def _in_order(steps: list[Step]) -> tuple[Step, ...]:
@@ -182,9 +183,9 @@ class _Deploying:
     request: PlanRequest
     ports: DeployPorts
 
-    def _host(self, context: StepContext) -> Host:
-        """The Host, which refuses a holder that was replaced."""
-        return self.ports.host.under(context.fencing_token)
+    def _compute(self, context: StepContext) -> Compute:
+        """What refuses a holder that was replaced."""
+        return self.ports.compute.under(context.fencing_token)
 
     def start(self, service: Service) -> Step:
         return Step(
@@ -202,19 +203,19 @@ class _Deploying:
         )
 
     async def _started(self, service: Service, _: StepContext) -> Observed:
-        probe = await self.ports.host.probe(service.name, self.request.release)
+        probe = await self.ports.compute.probe(service.name, self.request.release)
         if probe.ready:
             return Observed("done", probe.detail or probe.state)
         return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
 
     async def _start(self, service: Service, context: StepContext, release: str = "") -> None:
         release = release or self.request.release
-        tree = self.ports.releases.path(release)
+        tree = self.ports.artifacts.path(release)
         environment = {
             "DODAI_MANIFEST": f"{tree}/dodai.toml",
             **await self.ports.settings.environment(service, release),
         }
-        await self._host(context).start(service_spec(service, self.ports.python), release, tree, environment)
+        await self._compute(context).start(service_spec(service, self.ports.python), release, tree, environment)
 
     async def reopen(self, service: Service, context: StepContext) -> None:
         """Serve the release again that served before this plan."""
@@ -222,12 +223,12 @@ class _Deploying:
         if previous:
             await self._start(service, context, previous)
             wait_s = min(service.health.timeout_s, context.remaining_s())
-            await self.ports.host.probe(service.name, previous, wait_s=wait_s)
+            await self.ports.compute.probe(service.name, previous, wait_s=wait_s)
             await self._switch(service, previous, context)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
         release = self.request.release
-        probe = await self.ports.host.probe(
+        probe = await self.ports.compute.probe(
             service.name,
             release,
             wait_s=min(service.health.timeout_s, context.remaining_s()),
@@ -244,7 +245,7 @@ class _Deploying:
         return Observed("done", f"healthy {service.health.consecutive} times, version {probe.version or 'unsaid'}")
 
     async def _stop(self, service: Service, context: StepContext) -> None:
-        await self._host(context).stop(service.name, self.request.release)
+        await self._compute(context).stop(service.name, self.request.release)
 
     def switch(self, service: Service, previous: str) -> Step:
         return Step(
@@ -262,12 +263,12 @@ class _Deploying:
         )
 
     async def _switched(self, service: Service, _: StepContext) -> Observed:
-        status = (await self.ports.host.status()).service(service.name)
+        status = (await self.ports.compute.status()).service(service.name)
         live = status.release if status else ""
         return Observed("done" if live == self.request.release else "needed", f"serves {live or 'nothing'}")
 
     async def _switch(self, service: Service, release: str, context: StepContext) -> None:
-        await self._host(context).switch(service.name, release)
+        await self._compute(context).switch(service.name, release)
 
     def retire(self, service: Service) -> Step:
         return Step(
@@ -285,7 +286,7 @@ class _Deploying:
         )
 
     async def _old(self, service: Service) -> list[str]:
-        status = (await self.ports.host.status()).service(service.name)
+        status = (await self.ports.compute.status()).service(service.name)
         instances = status.instances if status else ()
         return [one.release for one in instances if one.release != self.request.release and one.state != "exited"]
 
@@ -295,16 +296,16 @@ class _Deploying:
 
     async def _retire(self, service: Service, context: StepContext) -> None:
         for release in await self._old(service):
-            await self._host(context).stop(service.name, release, service.drain_s)
+            await self._compute(context).stop(service.name, release, service.drain_s)
 
 
 def _edge(ports: DeployPorts) -> Step:
     async def observe(_: StepContext) -> Observed:
-        edge = (await ports.host.status()).edge
-        return Observed("done", f"serves {edge}") if edge else Observed("needed", "not open yet")
+        url = await _edge_url(ports.edge)
+        return Observed("done", f"serves {url}") if url else Observed("needed", "not open yet")
 
     async def apply(context: StepContext) -> None:
-        context.note(f"serves {await ports.host.under(context.fencing_token).edge(ports.edge)}")
+        context.note(f"serves {(await ports.edge.under(context.fencing_token).apply(ports.edge_spec)).url}")
 
     return Step(
         id="edge",
@@ -327,7 +328,7 @@ def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
         """Walking is the verification; there is nothing to change."""
 
     async def verify(context: StepContext) -> Observed:
-        edge = (await ports.host.status()).edge
+        edge = await _edge_url(ports.edge)
         for journey in journeys:
             walked = await walk(journey, ports.browser(edge))
             if not walked.ok:
@@ -357,7 +358,7 @@ def _same_version(service: str, release: str, seen: str) -> None:
 
 
 def service_spec(service: Service, python: str) -> ServiceSpec:
-    """The service as the Host has to run it; `{python}` in its command is the interpreter of the project."""
+    """The service as compute has to run it; `{python}` in its command is the interpreter of the project."""
     return ServiceSpec(
         name=service.name,
         command=tuple(word.replace("{python}", python) for word in service.command),

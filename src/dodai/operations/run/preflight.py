@@ -9,7 +9,7 @@ from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
-from dodai.operations.ports import Host, HostStatus, Releases
+from dodai.operations.ports import Artifacts, Compute, ComputeStatus
 
 FREE_BYTES = 256 * 1024 * 1024
 """Room for a release, its logs and the journal; a restore point asks for its own."""
@@ -33,20 +33,20 @@ class Surroundings(Protocol):
         ...
 
 
-def preflight(request: PlanRequest, host: Host, releases: Releases, surroundings: Surroundings) -> Step:
+def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surroundings: Surroundings) -> Step:
     """The step that refuses before the first change: stale plan (DOD377), no files, no room, a wrong clock.
 
     That the journal can be written is known by then: the request stands in it.
     """
 
     async def observe(context: StepContext) -> Observed:
-        _refuse_stale(request, await host.status())
+        _refuse_stale(request, await compute.status())
         try:
-            releases.path(request.release)
+            artifacts.path(request.release)
         except DodaiError as error:
             return Observed("blocked", f"{error.message}; {error.fix}")
         for previous in sorted(set(previous_releases(request.arguments).values())):
-            _note_missing(releases, previous, context)
+            _note_missing(artifacts, previous, context)
         problems = [problem async for problem in _problems(surroundings, context)]
         return Observed("blocked", "; ".join(problems)) if problems else Observed("done", "nothing stands in the way")
 
@@ -70,8 +70,8 @@ def previous_releases(arguments: Mapping[str, str]) -> dict[str, str]:
     return {name.partition(":")[2]: release for name, release in arguments.items() if name.startswith("previous:")}
 
 
-def _refuse_stale(request: PlanRequest, status: HostStatus) -> None:
-    """A resume meets its own release too; nothing at all is met after the Host ended."""
+def _refuse_stale(request: PlanRequest, status: ComputeStatus) -> None:
+    """A resume meets its own release too; nothing at all is met where nothing runs."""
     expected = previous_releases(request.arguments)
     for service in status.services if status.running else ():
         before = expected.get(service.name, "")
@@ -84,9 +84,9 @@ def _refuse_stale(request: PlanRequest, status: HostStatus) -> None:
             )
 
 
-def _note_missing(releases: Releases, previous: str, context: StepContext) -> None:
+def _note_missing(artifacts: Artifacts, previous: str, context: StepContext) -> None:
     try:
-        releases.path(previous)
+        artifacts.path(previous)
     except DodaiError as error:
         context.note(f"no way back to {previous} once it is stopped: {error.message}")
 

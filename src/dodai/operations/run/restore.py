@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations.policy import Service
-from dodai.operations.ports import Host, Instance
+from dodai.operations.ports import Compute, Instance
 from dodai.operations.release import ReleaseRecord
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.record import RestorePoints
@@ -36,19 +36,19 @@ def fitting(points: Iterable[str], records: Iterable[ReleaseRecord], record: Rel
 
 
 def restore_steps(
-    request: PlanRequest, host: Host, points: RestorePoints, services: Iterable[Service], reopen: Reopen
+    request: PlanRequest, compute: Compute, points: RestorePoints, services: Iterable[Service], reopen: Reopen
 ) -> list[Step]:
     """Nobody is served, then the data is put back; what starts afterwards is the plan of a rollback."""
-    return [_close(request, host, points, tuple(services), reopen), _put_back(request, points)]
+    return [_close(request, compute, points, tuple(services), reopen), _put_back(request, points)]
 
 
 def _close(
-    request: PlanRequest, host: Host, points: RestorePoints, services: tuple[Service, ...], reopen: Reopen
+    request: PlanRequest, compute: Compute, points: RestorePoints, services: tuple[Service, ...], reopen: Reopen
 ) -> Step:
     served = previous_releases(request.arguments)
 
     async def running(service: Service) -> list[Instance]:
-        status = (await host.status()).service(service.name)
+        status = (await compute.status()).service(service.name)
         return [one for one in (status.instances if status else ()) if one.state != "exited"]
 
     async def observe(context: StepContext) -> Observed:
@@ -62,7 +62,7 @@ def _close(
     async def apply(context: StepContext) -> None:
         for service in reversed(services):
             for one in await running(service):
-                await host.under(context.fencing_token).stop(service.name, one.release, service.drain_s)
+                await compute.under(context.fencing_token).stop(service.name, one.release, service.drain_s)
 
     async def undo(context: StepContext) -> None:
         for service in services:

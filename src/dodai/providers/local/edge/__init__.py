@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dodai.providers.local.edge.server import Edge
+from dodai.providers.local.edge.server import EdgeServer
 
-__all__ = ["Edge"]
+__all__ = ["EdgeServer"]

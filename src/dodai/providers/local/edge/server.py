@@ -22,7 +22,7 @@ from dodai.providers.local.loopback import listening_socket
 DRAIN_S = 5.0
 
 
-class Edge:
+class EdgeServer:
     """Listens on 127.0.0.1. `serve` can be called again: open requests keep the setting they began with."""
 
     def __init__(self, folder: Path, env: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from dodai.core.errors import DodaiError, Reply
 from dodai.operations.ports import (
     EdgeSpec,
+    EdgeState,
     Fault,
     HostStatus,
     Instance,
@@ -40,7 +41,7 @@ DOWN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class HostClient:
-    """`dodai.operations.ports.Host` over a socket. A connection per call: nothing to keep, nothing to break.
+    """`Compute` and `Host` of `dodai.operations.ports` over a socket, a connection per call.
 
     `lifeline` is the descriptor a bound host lives by, `patience_s` how long `down` waits before it kills the host.
     """
@@ -164,6 +165,22 @@ class HostClient:
         return (
             f"look at `dodai status {self.env}` and `{self.folder.output}`, then repeat: every call is safe to repeat"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEdge:
+    """`dodai.operations.ports.Edge`: the edge that the Host runs."""
+
+    host: HostClient
+
+    def under(self, token: int) -> LocalEdge:
+        return LocalEdge(self.host.under(token))
+
+    async def observe(self) -> EdgeState:
+        return EdgeState(url=(await self.host.status()).edge)
+
+    async def apply(self, spec: EdgeSpec) -> EdgeState:
+        return EdgeState(url=await self.host.edge(spec))
 
 
 _IDS = itertools.count(1)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from dodai.core.errors import DodaiError
-from dodai.operations.ports import Host
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE
 from dodai.providers.local.host import wire
 from dodai.providers.local.host.supervisor import Supervisor
@@ -97,7 +96,7 @@ async def _call(supervisor: Supervisor, call: dict[str, Any]) -> Any:
         raise DodaiError(HOST_GONE, f"the host knows no call `{name}`", "stop the host; it is of another version")
     if call.get("token") is not None and name not in READS:
         supervisor.under(int(call["token"]))
-    method = getattr(Host, name)
+    method = getattr(Supervisor, name)
     hints = get_type_hints(method)
     names = [one for one in inspect.signature(method).parameters if one != "self"]
     arguments = {one: wire.read(hints[one], call["args"][one]) for one in names if one in call.get("args", {})}

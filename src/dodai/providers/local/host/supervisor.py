@@ -29,7 +29,7 @@ from dodai.providers.local.codes import (
     OTHER_SETTINGS,
     STALE_TOKEN,
 )
-from dodai.providers.local.edge import Edge
+from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host import state
 from dodai.providers.local.host.instance import Running, ServiceProcess, SimpleProcess
@@ -39,7 +39,10 @@ OUTPUT_LINES = 40
 
 
 class Supervisor:
-    """`dodai.operations.ports.Host`, in this process. Needs the folder's lock; `stopped` is set after `down`."""
+    """`Compute`, `Host` and the edge of one environment, in this process.
+
+    It needs the folder's lock; `stopped` is set after `down`.
+    """
 
     def __init__(self, folder: Folder, env: str, *, bound: bool) -> None:
         self.folder = folder
@@ -55,7 +58,7 @@ class Supervisor:
         self._order: list[str] = []
         self._processes: dict[str, SimpleProcess] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._edge: Edge | None = None
+        self._edge: EdgeServer | None = None
         self._ending = False
         self.remember()
 
@@ -203,7 +206,7 @@ class Supervisor:
             key = state.edge_key(self.folder)
             upstreams = {service: (await self._proxy(service)).port for _, service in spec.routes}
             if self._edge is None:
-                self._edge = Edge(self.folder.path, self.env)
+                self._edge = EdgeServer(self.folder.path, self.env)
                 port = spec.port or self._ports.get("edge", 0)
                 try:
                     await self._edge.listen(port)

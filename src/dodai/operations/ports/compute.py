@@ -1,0 +1,153 @@
+"""Where releases run: the port of a deploy plan, and the values it speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Wire = Literal["http", "grpc"]
+ProbeState = Literal["ready", "not_ready", "no_answer", "exited", "absent"]
+InstanceState = Literal["starting", "running", "draining", "restarting", "crash_loop", "exited"]
+FaultMode = Literal["pass", "refuse", "blackhole", "half_open", "latency", "reset", "half_close", "bandwidth"]
+"""What stands before a service: only a rehearsal makes it anything but `pass`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service of the manifest, as it has to be run.
+
+    The process gets `PORT` (it binds 127.0.0.1:$PORT), `DODAI_SERVICE`, `DODAI_RELEASE`, `DODAI_ENV`, `DODAI_STATE`
+    and `DODAI_EDGE_KEY_FILE` from the provider, and otherwise only `env`, what `Compute.start` is given, and PATH,
+    HOME, LANG and their like. `cwd` is relative to the release's tree. `port` is the *stable* loopback port, 0 for one
+    that the provider picks once and keeps. `ready_path` is asked on the instance's private port, with the edge key; for
+    gRPC it is the name of the service in `grpc.health.v1` ("" is the whole server).
+    """
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str = "."
+    protocol: Wire = "http"
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    ready_path: str = "/readyz"
+    ready_timeout_s: float = 30.0
+    drain_s: float = 10.0
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One running copy of a release. `address` is its private one; `live`: the stable address leads to it.
+
+    `region` is where it runs, "" on a provider that has none.
+    """
+
+    service: str
+    release: str
+    state: InstanceState
+    pid: int = 0
+    address: str = ""
+    live: bool = False
+    restarts: int = 0
+    started_at: float = 0.0
+    exit_code: int | None = None
+    log: str = ""
+    connections: int = 0
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What a release of a service answered, all its instances together: as ready as the least ready one.
+
+    `version` is the release it says it runs, "" when it says none. `exited` and `absent` are final: waiting
+    longer cannot help. `output` is the end of its log unless it is ready. `dependencies` maps names to what the service
+    said about them ("ok", or the reason).
+    """
+
+    state: ProbeState
+    version: str = ""
+    detail: str = ""
+    latency_ms: float = 0.0
+    exit_code: int | None = None
+    dependencies: Mapping[str, str] = field(default_factory=dict)
+    output: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """`address` is the stable one (`127.0.0.1:8001`); `release` the one it leads to, "" for none yet."""
+
+    name: str
+    address: str = ""
+    release: str = ""
+    fault: FaultMode = "pass"
+    instances: tuple[Instance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeStatus:
+    """What runs in an environment. `running` False: nothing does, the rest is what was last known."""
+
+    env: str
+    running: bool
+    since: float = 0.0
+    services: tuple[ServiceStatus, ...] = ()
+    fencing_token: int = 0
+
+    def service(self, name: str) -> ServiceStatus | None:
+        return next((service for service in self.services if service.name == name), None)
+
+
+class Compute(Protocol):
+    """Runs the services of one environment: any number of instances of a service, in any number of regions.
+
+    A release of a service is started *beside* the one that serves, probed, switched to, and only then the old one is
+    stopped. Every call is about a service and a release, never about one instance: how many there are, where, and in
+    which order they are replaced is the provider's part. Calls are idempotent, have a deadline and raise only
+    `DodaiError`. A call that is repeated after an unclear answer does no harm; what is true then is what `status` says.
+    """
+
+    def under(self, token: int, /) -> Compute:
+        """The same, its changes carrying a fencing token: one older than the newest seen is refused (DOD399)."""
+        ...
+
+    async def address(self, service: str, /) -> str:
+        """The stable `host:port` of a service, reserved now if need be, so that others can be told before it runs."""
+        ...
+
+    async def start(self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /) -> Instance:
+        """Start a release beside whatever runs; it gets no traffic yet. `artifact` is what `Artifacts.reference` says.
+
+        Returns as soon as it exists. `env` may hold secrets: it never travels in argv and is not kept in plain text.
+        A release that runs with other settings is refused (DOD394); one that exited is started anew.
+        """
+        ...
+
+    async def probe(self, service: str, release: str, /, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
+        """What a release answers to its readiness check; with `wait_s`, asks until it is ready, is final, or time is
+        over. `consecutive` good answers in a row, each on a fresh connection, make it ready. Never raises for an
+        unready service.
+        """
+        ...
+
+    async def switch(self, service: str, release: str, /) -> None:
+        """New connections go to this release, open ones stay where they are. Absent or exited: DOD393."""
+        ...
+
+    async def stop(self, service: str, release: str, drain_s: float | None = None, /) -> None:
+        """Retire it: let it finish, SIGTERM, SIGKILL when `drain_s` (default the spec's) is over; absent: nothing."""
+        ...
+
+    async def tail(self, name: str, release: str = "", /, lines: int = 40) -> tuple[str, ...]:
+        """The end of what a release of a service wrote, oldest line first."""
+        ...
+
+    async def status(self) -> ComputeStatus:
+        """What runs now; never raises when the provider is gone: `running` is False then."""
+        ...

@@ -1,0 +1,57 @@
+"""What stands between visitors and the public service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRule:
+    """Paths that may be kept by shared caches: `prefix` is literal (`/static/`), `ttl_s` the max-age."""
+
+    prefix: str
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSpec:
+    """What the edge serves. `routes` are (path prefix, service name), the longest prefix wins.
+
+    `port` is for a local edge, 0: it picks one and keeps it. `scheme` is what the outside uses and becomes
+    `x-forwarded-proto`.
+    """
+
+    routes: tuple[tuple[str, str], ...]
+    port: int = 0
+    scheme: Literal["http", "https"] = "http"
+    cache: tuple[CacheRule, ...] = ()
+    header_bytes: int = 32 * 1024
+    body_bytes: int = 16 * 1024 * 1024
+    head_timeout_s: float = 10.0
+    idle_timeout_s: float = 60.0
+    connect_timeout_s: float = 5.0
+    response_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeState:
+    """What the edge serves now. `url` is where visitors arrive, "" while it serves nothing."""
+
+    url: str = ""
+
+
+class Edge(Protocol):
+    """Leads outside traffic to the public service, with its cache and limits."""
+
+    def under(self, token: int, /) -> Edge:
+        """The same, its changes carrying a fencing token: one older than the newest seen is refused."""
+        ...
+
+    async def observe(self) -> EdgeState:
+        """What it serves now; never raises when it is gone."""
+        ...
+
+    async def apply(self, spec: EdgeSpec, /) -> EdgeState:
+        """Serve `spec` without a gap, and say what is served then; already so: nothing changes."""
+        ...
