@@ -11,21 +11,18 @@ from time import perf_counter
 from typing import Any
 
 from dodai.core.codes import UNHANDLED_ERROR
-from dodai.core.errors import DodaiError
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, bind, unbind
-from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import answer as answers
-from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.gate import collect
 from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, headers_of
-from dodai.csrf.policy import CsrfPolicy
 from dodai.frameworks import match
 from dodai.frameworks.route import unwrap
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.process import Shape
+from dodai.runtime.protection import csrf_for
 
 __all__ = ["RuntimeConfig", "wrap"]
 
@@ -35,18 +32,13 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
 
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
     `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to, from
-    `scope["headers"]`. Raises DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none when
-    there is a manifest; without manifest and keys there is no CSRF protection.
+    `scope["headers"]`. Raises DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none
+    outside a development setting, DOD184 when the CSRF mode needs a public origin and there is none.
     """
     runtime = Runtime.of(config)
     inner: WsgiApp = getattr(app, "wsgi_app", app)
-    keys = runtime.config.csrf_keys
-    if not keys and runtime.config.sections.get("csrf"):
-        # A manifest with `[csrf]` promises protection: starting without it would be a silent hole.
-        raise DodaiError(KEYS_MALFORMED, "`DODAI_CSRF_KEYS` is not set", KEYS_MALFORMED.fix.en, exit_code=2)
-    if keys:
-        policy = CsrfPolicy.from_manifest(runtime.config.sections.get("csrf") or {})
-        gate = gate_of(app, policy=policy, keys=keys, origins=runtime.config.public_origins, subject=subject)
+    gate = csrf_for(runtime, app, subject)
+    if gate is not None:
         inner = CsrfWsgi(inner, gate)
     return WsgiLayer(inner, app, runtime)
 

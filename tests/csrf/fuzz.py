@@ -92,7 +92,7 @@ class Run:
 def fuzz_token(run: Run) -> None:
     """A mutated token is never valid, whatever was done to it."""
     rng = run.rng
-    nonce = new_nonce(rng.randbytes(16), signed_in=rng.random() < 0.5)
+    nonce = new_nonce(rng.randbytes(16), signed_in=rng.random() < 0.5, now_s=1_795_000_000)
     token = issue(RING, nonce=nonce, now_s=NOW, random=rng.randbytes(16))
     mutated = mutate(run, token)
     verdict = verify(RING, mutated, nonce=nonce, now_s=NOW, max_age_s=60)
@@ -189,7 +189,7 @@ class Sent:
 def sound(run: Run) -> Sent:
     """A request that a browser would send from one of our own pages."""
     rng = run.rng
-    nonce = new_nonce(rng.randbytes(16), signed_in=rng.random() < 0.5)
+    nonce = new_nonce(rng.randbytes(16), signed_in=rng.random() < 0.5, now_s=1_795_000_000)
     token = issue(RING, nonce=nonce, now_s=NOW, random=rng.randbytes(16))
     cookie = f"__Host-dodai-csrf={encode_nonce(nonce)}"
     headers = [(b"host", b"app.example.com"), (b"cookie", f"a=1; {cookie}; b=2".encode())]

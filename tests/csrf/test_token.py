@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.token import (
+    GRACE_S,
     TOKEN,
     decode_nonce,
     encode_nonce,
     is_anonymous,
+    is_contemporary,
     issue,
     keyed,
     new_nonce,
@@ -121,12 +123,16 @@ def test_arbitrary_text_is_never_a_token(text):
     assert verify(RING, text, nonce=None, now_s=0, max_age_s=60) == "malformed"
 
 
-@given(st.binary(min_size=16, max_size=16), st.booleans())
-def test_new_nonce_says_whether_login_was_called(random, signed_in):
-    """The class of a nonce survives whatever the random bytes are."""
-    nonce = new_nonce(random, signed_in=signed_in)
+@given(st.binary(min_size=16, max_size=16), st.booleans(), st.integers(GRACE_S, 2**32 - 1 - GRACE_S))
+def test_new_nonce_says_whether_login_was_called_and_when_it_was_made(random, signed_in, now_s):
+    """The class and the time of a nonce survive whatever the random bytes are."""
+    nonce = new_nonce(random, signed_in=signed_in, now_s=now_s)
     assert len(nonce) == 16
     assert is_anonymous(nonce) is not signed_in
+    for far, near in ((0, True), (GRACE_S, True), (GRACE_S + 1, False)):
+        for issued in (now_s - far, now_s + far):
+            if 0 <= issued < 2**32:
+                assert is_contemporary(issue(RING, nonce=nonce, now_s=issued, random=random), nonce) is near
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))

@@ -235,7 +235,7 @@ def test_old_key_still_verifies(browser):
 
 def test_manifest_without_keys_does_not_start():
     """Protection that was promised is never silently off."""
-    config = RuntimeConfig(sections={"csrf": {"mode": "both"}})
+    config = RuntimeConfig(sections={"csrf": {"mode": "both"}}, env="production")
     with pytest.raises(DodaiError) as caught:
         dodai.wsgi.wrap(flask_app(), config=config)
     assert caught.value.code.id == "DOD180"

@@ -39,6 +39,7 @@ def config(tmp_path: Path) -> Callable[..., RuntimeConfig]:
             state=tmp_path / "state",
             identity_keys=KEYS,
             policy=QUIET,
+            csrf_off="these tests are about lines",
         )
         return replace(base, **changes)
 

@@ -30,7 +30,7 @@ APP = Starlette(routes=[Route("/answer/{id}", post, methods=["POST"])])
 
 async def test_post_without_token_is_refused_with_request_id_and_one_line(config: Config, lines: Lines):
     """The 403 body, its header and the line share the id; the line has code, reason and route template."""
-    app = dodai.asgi.wrap(APP, config=config(csrf_keys=KEYS, origins=("http://testserver",)))
+    app = dodai.asgi.wrap(APP, config=config(csrf_off="", csrf_keys=KEYS, origins=("http://testserver",)))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
         response = await client.post("/answer/7", headers={"sec-fetch-site": "same-origin"})
     assert response.status_code == 403
@@ -63,15 +63,17 @@ async def test_exemption_that_served_another_route_stands_in_the_line(config: Co
     exemption = {"route": "POST /hook", "reason": "r", "control": "c", "owner": "o"}
     sections = {"csrf": {"exemption": [exemption]}}
     app = Overriding(Starlette(routes=routes))
-    app = dodai.asgi.wrap(app, config=config(csrf_keys=KEYS, origins=("http://testserver",), sections=sections))
+    app = dodai.asgi.wrap(
+        app, config=config(csrf_off="", csrf_keys=KEYS, origins=("http://testserver",), sections=sections)
+    )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
         assert (await client.post("/hook" + query)).text == "written"
     assert [line["csrf"] for line in lines("web", "http")] == [noted]
 
 
-async def test_without_keys_the_layer_is_absent(config: Config, lines: Lines):
-    """A service without CSRF keys is not asked for tokens."""
-    app = dodai.asgi.wrap(APP, config=config())
+async def test_with_a_reason_for_it_the_layer_is_absent(config: Config, lines: Lines):
+    """A service that no browser can reach is not asked for tokens."""
+    app = dodai.asgi.wrap(APP, config=config(csrf_off="called by the web tier only"))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
         assert (await client.post("/answer/7")).text == "written"
 
@@ -79,5 +81,5 @@ async def test_without_keys_the_layer_is_absent(config: Config, lines: Lines):
 def test_a_manifest_without_keys_does_not_start_unprotected(config: Config):
     """A secret that got lost stops the release; it never switches the protection off."""
     with pytest.raises(DodaiError) as caught:
-        dodai.asgi.wrap(APP, config=config(sections={"csrf": {"mode": "both"}}))
+        dodai.asgi.wrap(APP, config=config(csrf_off="", sections={"csrf": {"mode": "both"}}))
     assert caught.value.code.id == "DOD180"

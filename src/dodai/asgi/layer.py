@@ -16,14 +16,12 @@ from dodai.asgi.reserved import reserve
 from dodai.asgi.route import router_of
 from dodai.asgi.types import App, Message, Receive, Scope, Send, Served
 from dodai.core.codes import EDGE_KEY_MISSING
-from dodai.core.errors import DodaiError
 from dodai.core.refusal import Refusal
 from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind
-from dodai.csrf.codes import KEYS_MALFORMED
-from dodai.csrf.enforce import protect
-from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.enforce import CsrfLayer
 from dodai.runtime import Runtime
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
+from dodai.runtime.protection import csrf_for
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
@@ -211,21 +209,9 @@ class Layer:
 
 
 def _protected(app: Served, router: App, runtime: Runtime, subject: Callable[..., Any] | None) -> Served:
-    """What serves `app` inside an open context: behind the CSRF layer when this service has keys for it.
-
-    `router` is what knows the routes.
-
-    Raises DOD180 without keys when there is a manifest: it promises protection, and to start would be a silent hole.
-    """
-    config = runtime.config
-    if not config.csrf_keys and config.sections.get("csrf"):
-        raise DodaiError(KEYS_MALFORMED, "`DODAI_CSRF_KEYS` is not set", KEYS_MALFORMED.fix.en, exit_code=2)
-    if not config.csrf_keys:
-        return app
-    policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
-    origins = config.public_origins
-    keys = config.csrf_keys
-    return protect(app, policy=policy, keys=keys, origins=origins, subject=subject, router=router).within
+    """What serves `app` inside an open context, behind the CSRF layer; `router` is what knows the routes."""
+    gate = csrf_for(runtime, router, subject)
+    return CsrfLayer(app, gate).within if gate is not None else app
 
 
 def network_of(address: str) -> str:

@@ -133,7 +133,8 @@ def judge_provenance(
     """What the values of the three headers say (each a sequence: a header may arrive twice).
 
     `Sec-Fetch-Site` is believed first because no page can forge it, then `Origin`, then `Referer`. Without a configured
-    public origin `host`, the request's own Host header, is compared instead, without the scheme.
+    public origin `host`, the request's own Host header, is compared instead: without the scheme, or with `https://` in
+    front where that is how it is served. An `http:` page is never the same as that: whoever is in between writes it.
     """
     if len(fetch_site) > 1 or len(origin) > 1 or len(referer) > 1:
         return Provenance("hostile", "header_duplicated")
@@ -157,9 +158,9 @@ def needs_token(mode: Mode, provenance: Provenance) -> bool:
 def decide(mode: Mode, provenance: Provenance, state: TokenState | None, *, anonymous: bool) -> Decision:
     """Whether an unsafe request may pass. `state` None: no token was looked for because `needs_token` was False.
 
-    `anonymous` says that the visitor has neither a subject nor a nonce from `login()`. For such a visitor a genuine
-    token of another anonymous nonce passes when the browser itself vouches for the request: two tabs that were opened
-    at once on the first visit overwrite each other's cookie.
+    `anonymous` says that the visitor has neither a subject nor a nonce from `login()`, and a nonce that was made within
+    five minutes of the token. For such a visitor a genuine token of another anonymous nonce passes when the browser
+    itself vouches for the request: two tabs opened at once on the first visit overwrite each other's cookie.
     `report` decides like `both`; whoever calls lets the request pass and counts it.
     """
     if provenance.state == "hostile":
@@ -225,10 +226,11 @@ def _origin_of_url(url: str) -> str | None:
 
 
 def _same_host(origin: str, host: str) -> bool:
-    match = _HOST.fullmatch(host)
-    if match is None:
-        return False
     scheme = origin.partition(":")[0]
+    bare = host.removeprefix("https://")
+    match = _HOST.fullmatch(bare)
+    if match is None or (bare != host and scheme != "https"):
+        return False
     port = f":{match[2]}" if match[2] else ""
     return parse_origin(f"{scheme}://{match[1]}{port}") == origin
 

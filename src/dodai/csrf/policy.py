@@ -56,6 +56,7 @@ class CsrfPolicy:
     templates: tuple[str, ...] = ("**/templates/**/*.html", "**/templates/**/*.jinja", "**/templates/**/*.j2")
     fetch_helpers: tuple[str, ...] = ()
     sign_in: str = ""
+    session_cookie: str = ""
     exemptions: tuple[Exemption, ...] = ()
 
     @classmethod
@@ -76,6 +77,7 @@ class CsrfPolicy:
             templates=tuple(section.get("templates", default.templates)),
             fetch_helpers=tuple(section.get("fetch_helpers", ())),
             sign_in=str(section.get("sign_in", "")),
+            session_cookie=str(section.get("session_cookie", "")),
             exemptions=tuple(
                 Exemption(
                     route=str(row["route"]),

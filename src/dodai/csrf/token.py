@@ -30,6 +30,8 @@ KEY_BYTES = 32
 KEY_VARIETY = 12
 """Fewer different bytes among 32 than this has a random key less often than once in 2^60; a typed one always."""
 CLOCK_SKEW_S = 60
+GRACE_S = 300
+"""How far apart two tabs of a first visit may be opened: what is older belongs to somebody's other visit."""
 _KID = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SIGNED_IN = 0x80
@@ -109,10 +111,25 @@ def parse_key_ring(text: str) -> KeyRing:
     return KeyRing(tuple(keys))
 
 
-def new_nonce(random: bytes, *, signed_in: bool) -> bytes:
-    """Sixteen bytes for the cookie; the first bit says whether `login()` was called, the other 127 are random."""
+def new_nonce(random: bytes, *, signed_in: bool, now_s: int) -> bytes:
+    """Sixteen bytes for the cookie: one bit for "`login()` was called", 95 random ones, and when it was made."""
     first = random[0] | _SIGNED_IN if signed_in else random[0] & ~_SIGNED_IN
-    return bytes((first,)) + random[1:NONCE_BYTES]
+    return bytes((first,)) + random[1:12] + (now_s & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def first_nonce(ring: KeyRing, subject: str) -> bytes:
+    """The nonce of a visitor who has a subject but no cookie yet.
+
+    Always the same, so that two tabs opened at once do not overwrite each other's cookie; the subject is what tells
+    sessions apart here.
+    """
+    digest = ring.keys[0].bind(b"first nonce" + subject.encode("utf-8", "surrogatepass"))
+    return bytes((digest[0] | _SIGNED_IN,)) + digest[1:NONCE_BYTES]
+
+
+def is_contemporary(token: str, nonce: bytes) -> bool:
+    """True when `token`, which has the form of one, was issued within five minutes of the making of `nonce`."""
+    return abs(int(token[8:16], 16) - int.from_bytes(nonce[12:], "big")) <= GRACE_S
 
 
 def is_anonymous(nonce: bytes) -> bool:

@@ -64,6 +64,8 @@ class Service:
     env: Mapping[str, str]
     drain_s: float
     local_only: bool
+    csrf: Literal["on", "off"]
+    csrf_reason: str
     health: Health
 
 
@@ -230,6 +232,8 @@ def _service(name: str, raw: Mapping[str, Any]) -> Service:
         env=raw["env"],
         drain_s=raw["drain"],
         local_only=raw["local_only"],
+        csrf=raw["csrf"],
+        csrf_reason=raw["csrf_reason"],
         health=Health(health["path"], health["consecutive"], health["timeout"]),
     )
 

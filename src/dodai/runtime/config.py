@@ -20,7 +20,8 @@ class RuntimeConfig:
     """Everything the façades need to know; `RuntimeConfig.from_environment()` is what services use.
 
     `state` is the folder whose `lines/` gets segments (None: standard output only). `edge_key_file` turns the edge
-    gate on. `sections` is the validated manifest, empty when there is none.
+    gate on. `csrf_off` is the reason why this service is not protected against forged requests; without one it is.
+    `sections` is the validated manifest, empty when there is none.
     """
 
     service: str = "app"
@@ -32,6 +33,7 @@ class RuntimeConfig:
     edge_key_file: Path | None = None
     identity_keys: KeyRing = field(default_factory=KeyRing, repr=False)
     csrf_keys: str = field(default="", repr=False)
+    csrf_off: str = ""
     origins: tuple[str, ...] = ()
     policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     sections: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -41,8 +43,9 @@ class RuntimeConfig:
         """The config of this process; raises `DodaiError` DOD480, or the manifest's own, when it cannot be used."""
         environ = os.environ if environ is None else environ
         sections = read_sections(environ.get("DODAI_MANIFEST", ""))
+        service = environ.get("DODAI_SERVICE") or "app"
         return cls(
-            service=environ.get("DODAI_SERVICE") or "app",
+            service=service,
             env=environ.get("DODAI_ENV", ""),
             release=environ.get("DODAI_RELEASE", ""),
             instance=environ.get("DODAI_INSTANCE", ""),
@@ -51,6 +54,7 @@ class RuntimeConfig:
             edge_key_file=_key_file(environ.get("DODAI_EDGE_KEY_FILE", "")),
             identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
             csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
+            csrf_off=_csrf_off(sections, service),
             origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
@@ -85,6 +89,20 @@ def read_sections(path: str) -> Mapping[str, Any]:
     from dodai.core.manifest import read
 
     return read(text, reference(), path=str(found)).data
+
+
+def _csrf_off(sections: Mapping[str, Any], service: str) -> str:
+    """The reason in `[service.NAME]`; the service has to say which it is, so that no other one's reason counts."""
+    table = (sections.get("service") or {}).get(service) or {}
+    reason = str(table.get("csrf_reason") or "").strip()
+    if table.get("csrf") == "off" and not reason:
+        raise DodaiError(
+            RUNTIME_SETTINGS,
+            f'`[service.{service}] csrf = "off"` has no `csrf_reason`',
+            "write why no browser can make a forged request to this service, or remove the key",
+            exit_code=2,
+        )
+    return reason if table.get("csrf") == "off" else ""
 
 
 def _key_file(value: str) -> Path | None:

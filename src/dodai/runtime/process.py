@@ -53,6 +53,8 @@ class Runtime:
     guards: dict[str, Guard] = field(init=False, default_factory=dict)
     migrated: weakref.WeakSet[Any] = field(init=False, default_factory=weakref.WeakSet)
     """Connections and pools whose database was seen to have every required migration."""
+    development_key: str = field(init=False, default="", repr=False)
+    """The CSRF key ring that this process made for itself, where nothing says that it is deployed."""
     _random: random.Random = field(init=False)
     _drawn: list[str] = field(init=False, default_factory=list)
     _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)

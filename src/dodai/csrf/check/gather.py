@@ -130,7 +130,7 @@ def _with_keys(environ: Mapping[str, str], policy: CsrfPolicy) -> tuple[dict[str
     """(environment with throw-away keys, an expired token and its cookie made with them)."""
     secret = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
     keys = f"aud1:{secret}"
-    nonce = new_nonce(os.urandom(16), signed_in=False)
+    nonce = new_nonce(os.urandom(16), signed_in=False, now_s=int(time.time()))
     then = int(time.time() - policy.max_age_s) - 3600
     token = issue(parse_key_ring(keys), nonce=nonce, now_s=then, random=os.urandom(16))
     own = {"DODAI_CSRF_KEYS": keys, "DODAI_PUBLIC_ORIGINS": AUDIT_ORIGIN}

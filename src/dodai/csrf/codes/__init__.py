@@ -38,6 +38,7 @@ KEYS_MALFORMED = _code("DOD180", "csrf-keys-malformed")
 ORIGIN_MALFORMED = _code("DOD181", "public-origin-malformed")
 TOKEN_AFTER_START = _code("DOD182", "csrf-token-after-response-start")
 NOT_INSTALLED = _code("DOD183", "csrf-not-installed")
+ORIGIN_NEEDED = _code("DOD184", "csrf-mode-needs-origin")
 PROBE_REFUSED = _code("DOD185", "csrf-probe-refused")
 
 CODES = declared(globals())

@@ -77,13 +77,14 @@ def gate_of(
     keys: KeyRing | str,
     origins: Iterable[str] = (),
     subject: Subject | None = None,
+    secure: bool | None = None,
     clock: Callable[[], float] = time.time,
     random: Callable[[int], bytes] = urandom,
 ) -> Gate:
-    """The decisions of `protect` without ASGI around them, for `dodai.wsgi` and the audit."""
+    """The decisions of `protect` without ASGI around them; `secure` as in `Gate.of`."""
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
 
     def match(scope: Mapping[str, Any]) -> str | None:
         return match_route(router, scope)
 
-    return Gate.of(policy, ring, origins, subject=subject, match=match, clock=clock, random=random)
+    return Gate.of(policy, ring, origins, subject=subject, match=match, secure=secure, clock=clock, random=random)

@@ -16,7 +16,7 @@ from dodai.core.errors import DodaiError
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, current
 from dodai.csrf.body import SearchState
-from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, REQUEST_UNREADABLE
+from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, ORIGIN_NEEDED, REQUEST_UNREADABLE
 from dodai.csrf.decision import (
     OVERRIDES,
     Decision,
@@ -31,7 +31,7 @@ from dodai.csrf.decision import (
 )
 from dodai.csrf.enforce.visitor import Visitor, cookie_pattern
 from dodai.csrf.policy import CsrfPolicy, Exemption
-from dodai.csrf.token import KeyRing, verify
+from dodai.csrf.token import KeyRing, Verdict, is_contemporary, verify
 from dodai.frameworks import route_label
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -64,6 +64,7 @@ class Gate:
     pattern: re.Pattern[bytes]
     secure: bool
     subject: Subject | None = None
+    session: re.Pattern[bytes] | None = None
     match: Callable[[Mapping[str, Any]], str | None] | None = None
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = urandom
@@ -79,12 +80,21 @@ class Gate:
         *,
         subject: Subject | None = None,
         match: Callable[[Mapping[str, Any]], str | None] | None = None,
+        secure: bool | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = urandom,
     ) -> Gate:
-        """The gate for an environment with these public origins; DOD181 for an origin that is none."""
+        """The gate for an environment with these public origins.
+
+        `secure` says whether the cookie is, by default unless all origins are http on this machine. Raises DOD181 for
+        an origin that is none, and DOD184 when the mode rests on them and there is none.
+        """
         configured = configure_origins(origins, policy.trusted_origins)
-        secure = not is_plain_loopback(configured.public)
+        if policy.mode in ("header", "either") and not configured.public:
+            said = f'`[csrf] mode = "{policy.mode}"` without a public origin'
+            raise DodaiError(ORIGIN_NEEDED, said, ORIGIN_NEEDED.fix.en, exit_code=2)
+        if secure is None:
+            secure = not is_plain_loopback(configured.public)
         cookie = b"__Host-dodai-csrf" if secure else b"dodai-csrf"
         return cls(
             policy=policy,
@@ -94,6 +104,7 @@ class Gate:
             pattern=cookie_pattern(cookie),
             secure=secure,
             subject=subject,
+            session=cookie_pattern(policy.session_cookie.encode("latin-1")) if policy.session_cookie else None,
             match=match,
             clock=clock,
             random=random,
@@ -132,13 +143,16 @@ class Gate:
             return LENGTH_INVALID
         return TOO_LARGE if int(text) > limit_bytes else None
 
-    def provenance(self, sent: Sent, peer: str) -> Provenance:
-        """What the headers say about where the request comes from; `peer` is the address of the other end."""
+    def provenance(self, sent: Sent, peer: str, scheme: str) -> Provenance:
+        """What the headers say about where the request comes from.
+
+        `peer` is the address of the other end, `scheme` what the server says the request came by.
+        """
         return judge_provenance(
             fetch_site=[value.decode("latin-1") for value in sent.get(b"sec-fetch-site", ())],
             origin=[value.decode("latin-1") for value in sent.get(b"origin", ())],
             referer=[value.decode("latin-1") for value in sent.get(b"referer", ())],
-            host=self._host(sent, peer),
+            host=self._host(sent, peer, scheme),
             origins=self.origins,
         )
 
@@ -161,42 +175,32 @@ class Gate:
         """What `token` is worth for this visitor, now; `unreadable` when the app's subject callback raises."""
         if not _has_subject(visitor):
             return "unreadable"
-        return verify(
-            self.ring,
-            token,
-            nonce=visitor.nonce,
-            subject=visitor.subject,
-            now_s=int(self.clock()),
-            max_age_s=self.policy.max_age_s,
-        )
+        verdict = self._verify(token, visitor.nonce, visitor.subject)
+        if verdict == "foreign_anonymous" and visitor.nonce is not None and is_contemporary(token, visitor.nonce):
+            # The other tab of a first visit; or this one's page, and the session cookie came with it.
+            own_page = self.session is not None and self._verify(token, visitor.nonce, "") == "valid"
+            visitor.grace = visitor.anonymous or own_page
+        return verdict
 
     def needs_token(self, provenance: Provenance) -> bool:
         return needs_token(self.policy.mode, provenance)
 
     def decide(self, provenance: Provenance, state: TokenState | None, visitor: Visitor) -> Decision:
-        anonymous = state == "foreign_anonymous" and visitor.anonymous
-        return decide(self.policy.mode, provenance, state, anonymous=anonymous)
+        return decide(self.policy.mode, provenance, state, anonymous=visitor.grace)
 
     def enforces(self, decision: Decision) -> bool:
         """True when a refusal must be answered; in mode `report` it is only noted."""
         return not decision.allow and self.policy.mode != "report"
 
-    def refresh_refusal(
-        self, sent: Sent, peer: str, context: RequestContext | None, visitor: Visitor
-    ) -> Decision | None:
+    def refresh_refusal(self, sent: Sent, peer: str, scheme: str, visitor: Visitor) -> Decision | None:
         """The refusal of a request for a fresh token that a page of another origin sent, also a trusted one.
 
         Or of one whose cookies the app's subject callback cannot read.
         """
-        provenance = self.provenance(sent, peer)
+        provenance = self.provenance(sent, peer, scheme)
         if provenance.state in ("hostile", "trusted"):
-            decision = Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
-        elif _has_subject(visitor):
-            return None
-        else:
-            decision = SUBJECT_UNREADABLE
-        self.note(decision, context)
-        return decision
+            return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
+        return None if _has_subject(visitor) else SUBJECT_UNREADABLE
 
     def note(self, decision: Decision, context: RequestContext | None) -> None:
         """Write the decision into the request's line."""
@@ -215,14 +219,22 @@ class Gate:
                 context.route = route.partition(" ")[2] if route else None
         return refusal
 
-    def _host(self, sent: Sent, peer: str) -> str:
+    def _verify(self, token: str, nonce: bytes | None, subject: str) -> Verdict:
+        now_s, max_age_s = int(self.clock()), self.policy.max_age_s
+        return verify(self.ring, token, nonce=nonce, subject=subject, now_s=now_s, max_age_s=max_age_s)
+
+    def _host(self, sent: Sent, peer: str, scheme: str) -> str:
         if self.origins.public:
             return ""
         forwarded = sent.get(b"x-forwarded-host")
         if forwarded and self.proxies and is_in(peer, self.proxies):
-            return forwarded[-1].rpartition(b",")[2].strip().decode("latin-1")
-        hosts = sent.get(b"host", ())
-        return hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+            host = forwarded[-1].rpartition(b",")[2].strip().decode("latin-1")
+        else:
+            hosts = sent.get(b"host", ())
+            host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+        # Whoever says `https` only makes the comparison stricter, so nobody has to be trusted for it.
+        secure = scheme in ("https", "wss") or any(b"https" in value for value in sent.get(b"x-forwarded-proto", ()))
+        return f"https://{host}" if secure and host else host
 
 
 def _has_subject(visitor: Visitor) -> bool:

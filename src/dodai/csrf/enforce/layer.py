@@ -83,7 +83,7 @@ class CsrfLayer:
         if decision is None and exempt is not None:
             decision = exempt[1]
         if decision is None:
-            provenance = gate.provenance(sent, _peer(scope))
+            provenance = gate.provenance(sent, *_other_end(scope))
             state: TokenState | None = None
             if gate.needs_token(provenance):
                 found = await _find_token(gate, sent, visitor, receive, limit)
@@ -142,14 +142,15 @@ class CsrfLayer:
         gate = self.gate
         route = gate.route(scope)
         exempt = gate.exemption(route)
-        decision = exempt[1] if exempt else decide_websocket(gate.provenance(collect(scope["headers"]), _peer(scope)))
+        sent = collect(scope["headers"])
+        decision = exempt[1] if exempt else decide_websocket(gate.provenance(sent, *_other_end(scope)))
         gate.note(decision, context)
         if not gate.enforces(decision):
             await self.app(scope, receive, _labelled(send, route, scope, context) if route and exempt else send)
             return
         refusal = gate.refusal(decision, scope)
         if "websocket.http.response" in (scope.get("extensions") or {}):
-            found = answer.refused(refusal, context, collect(scope["headers"]))
+            found = answer.refused(refusal, context, sent)
             await _send(scope, send, found, "websocket.http.response")
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code.id})
@@ -159,9 +160,10 @@ class CsrfLayer:
         context.route = REFRESH_PATH
         gate, sent = self.gate, collect(scope["headers"])
         script = scope.get("query_string") == b"script"
-        refusal = None if script else gate.refresh_refusal(sent, _peer(scope), context, visitor)
-        if refusal is not None:
-            found = answer.refused(gate.refusal(refusal, scope), context, sent)
+        decision = None if script else gate.refresh_refusal(sent, *_other_end(scope), visitor)
+        if decision is not None:
+            gate.note(decision, context)
+            found = answer.refused(gate.refusal(decision, scope), context, sent)
         elif script:
             found = answer.script()
         else:
@@ -239,6 +241,7 @@ def _labelled(send: Send, route: str, scope: Scope, context: RequestContext) -> 
     return compared
 
 
-def _peer(scope: Scope) -> str:
+def _other_end(scope: Scope) -> tuple[str, str]:
+    """(address of the peer, scheme) as the server says."""
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    return str(client[0]) if client else "", str(scope.get("scheme", ""))

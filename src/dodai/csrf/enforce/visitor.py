@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.codes import TOKEN_AFTER_START
-from dodai.csrf.token import decode_nonce, encode_nonce, is_anonymous, issue, new_nonce
+from dodai.csrf.token import decode_nonce, encode_nonce, first_nonce, is_anonymous, issue, new_nonce
 
 if TYPE_CHECKING:
     from dodai.csrf.enforce.gate import Gate
@@ -24,7 +24,18 @@ _SHARED_CACHES = frozenset({b"surrogate-control", b"x-accel-expires", b"edge-con
 class Visitor:
     """A plain class with slots: one is made for every request, and most are never asked anything."""
 
-    __slots__ = ("_gate", "_headers", "_nonce", "_scope", "_state", "_subject", "changed", "rendered", "started")
+    __slots__ = (
+        "_gate",
+        "_headers",
+        "_nonce",
+        "_scope",
+        "_state",
+        "_subject",
+        "changed",
+        "grace",
+        "rendered",
+        "started",
+    )
 
     def __init__(self, gate: Gate, headers: Sequence[tuple[bytes, bytes]], scope: Mapping[str, Any]) -> None:
         self._gate = gate
@@ -34,6 +45,7 @@ class Visitor:
         self._nonce: bytes | None = None
         self._subject: str | None = None
         self.changed = False
+        self.grace = False
         self.rendered = False
         self.started = False
 
@@ -54,10 +66,14 @@ class Visitor:
 
     @property
     def subject(self) -> str:
-        """The stable session or user id that the app's callback names; empty for nobody."""
+        """The stable session or user id that the app's callback names, or its session cookie; empty for nobody."""
         if self._subject is None:
-            callback = self._gate.subject
-            named = callback(self._scope) if callback is not None else None
+            callback, session = self._gate.subject, self._gate.session
+            if callback is not None:
+                named = callback(self._scope)
+            else:
+                # Two cookies of that name (another host of the domain may set one) are a subject of their own.
+                named = b" ".join(values_of(self._headers, session)).decode("latin-1") if session is not None else None
             self._subject = "" if named is None else str(named)
         return self._subject
 
@@ -78,9 +94,12 @@ class Visitor:
         """
         if self.started and not self.rendered:
             raise _after_start("a token was rendered")
-        nonce = self.nonce or self._renew(signed_in=bool(self.subject))
-        self.rendered = True
         gate = self._gate
+        nonce = self.nonce
+        if nonce is None:
+            subject = self.subject
+            nonce = self._set(first_nonce(gate.ring, subject)) if subject else self._renew(signed_in=False)
+        self.rendered = True
         return issue(gate.ring, nonce=nonce, subject=self.subject, now_s=int(gate.clock()), random=gate.random(16))
 
     def login(self, subject: object = None) -> None:
@@ -108,11 +127,15 @@ class Visitor:
         return amended
 
     def _renew(self, *, signed_in: bool) -> bytes:
+        gate = self._gate
+        return self._set(new_nonce(gate.random(16), signed_in=signed_in, now_s=int(gate.clock())))
+
+    def _set(self, nonce: bytes) -> bytes:
         if self.started:
             raise _after_start("the CSRF cookie had to be set")
-        self._nonce = new_nonce(self._gate.random(16), signed_in=signed_in)
+        self._nonce = nonce
         self.changed = True
-        return self._nonce
+        return nonce
 
 
 def cookie_pattern(name: bytes) -> re.Pattern[bytes]:
@@ -126,11 +149,16 @@ def cookie_pattern(name: bytes) -> re.Pattern[bytes]:
 
 def read_cookie(headers: Iterable[tuple[bytes, bytes]], pattern: re.Pattern[bytes]) -> tuple[CookieState, bytes | None]:
     """What stands in the request's cookie; two of that name are one too many, even if they are alike."""
-    found = [value for name, text in headers if name.lower() == b"cookie" for value in pattern.findall(text)]
+    found = values_of(headers, pattern)
     if len(found) != 1:
         return ("duplicated" if found else "absent"), None
     nonce = decode_nonce(found[0].strip(b" \t").decode("latin-1"))
     return ("good", nonce) if nonce is not None else ("bad", None)
+
+
+def values_of(headers: Iterable[tuple[bytes, bytes]], pattern: re.Pattern[bytes]) -> list[bytes]:
+    """What a `cookie_pattern` finds in all Cookie headers (HTTP/2 may send several)."""
+    return [value for name, text in headers if name.lower() == b"cookie" for value in pattern.findall(text)]
 
 
 def private(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -64,7 +64,7 @@ class CsrfWsgi:
         exempt = gate.exemption(route)
         decision = gate.length(sent, limit) or (exempt[1] if exempt else None)
         if decision is None:
-            provenance = gate.provenance(sent, str(environ.get("REMOTE_ADDR", "")))
+            provenance = gate.provenance(sent, *_other_end(environ))
             state = _find_token(gate, sent, visitor, stream) if gate.needs_token(provenance) else None
             decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor)
         gate.note(decision, context)
@@ -119,9 +119,10 @@ class CsrfWsgi:
         context.route = REFRESH_PATH
         if environ.get("QUERY_STRING") == "script":
             return _send(environ, start_response, answer.script())
-        refusal = self.gate.refresh_refusal(sent, str(environ.get("REMOTE_ADDR", "")), context, visitor)
-        if refusal is not None:
-            return self._refuse(refusal, environ, start_response, sent, context)
+        decision = self.gate.refresh_refusal(sent, *_other_end(environ), visitor)
+        if decision is not None:
+            self.gate.note(decision, context)
+            return self._refuse(decision, environ, start_response, sent, context)
         return _send(environ, start_response, answer.fresh_token(self.gate, visitor))
 
 
@@ -202,6 +203,11 @@ def headers_of(environ: Environ) -> list[tuple[bytes, bytes]]:
         for name in ("CONTENT_TYPE", "CONTENT_LENGTH")
         if environ.get(name)
     ]
+
+
+def _other_end(environ: Environ) -> tuple[str, str]:
+    """(address of the peer, scheme) as the server says."""
+    return str(environ.get("REMOTE_ADDR", "")), str(environ.get("wsgi.url_scheme", ""))
 
 
 def _find_token(gate: Gate, sent: Sent, visitor: Visitor, stream: LimitedInput) -> TokenState:

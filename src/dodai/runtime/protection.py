@@ -1,0 +1,71 @@
+"""The CSRF protection of a process, from its config: closed wherever nobody wrote a reason why it is off."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dodai.core.errors import DodaiError
+from dodai.csrf.codes import KEYS_MALFORMED
+from dodai.csrf.enforce import gate_of
+from dodai.csrf.enforce.gate import Gate, is_plain_loopback
+from dodai.csrf.policy import CsrfPolicy
+
+if TYPE_CHECKING:
+    from dodai.runtime.config import RuntimeConfig
+    from dodai.runtime.process import Runtime
+
+_DEVELOPMENT = frozenset({"", "dev", "development", "local", "test"})
+_LOUD = """\
+dodai: DOD180 `DODAI_CSRF_KEYS` is not set: this process made a CSRF key of its own, for development. Its tokens are \
+refused by every other process and after a restart. fix: set `DODAI_CSRF_KEYS` to `kid:base64url` with 32 random bytes
+"""
+
+
+def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> Gate | None:
+    """What decides about the state-changing requests of `app`; None only where `csrf_off` says why there is nothing.
+
+    Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
+    that rests on the public origin when there is none.
+    """
+    config = runtime.config
+    if config.csrf_off:
+        return None
+    policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
+    origins, development = config.public_origins, is_development(config)
+    return gate_of(
+        app,
+        policy=policy,
+        keys=config.csrf_keys or _own_key(runtime, development=development),
+        origins=origins,
+        subject=subject,
+        # A developer's browser speaks plain http, in which a Secure cookie would not come back.
+        secure=not development if not origins else None,
+    )
+
+
+def is_development(config: RuntimeConfig) -> bool:
+    """True when nothing says that this is deployed: no release, no edge, no public origin beyond this machine.
+
+    To be wrong here costs refusals, never protection: what differs is only whether a process may make a key of its own.
+    """
+    if config.release or config.edge_key_file is not None or config.env not in _DEVELOPMENT:
+        return False
+    table = (config.sections.get("env") or {}).get(config.env) or {}
+    elsewhere = table.get("provider", "local") != "local" or bool(table.get("protected"))
+    return not elsewhere and (not config.public_origins or is_plain_loopback(config.public_origins))
+
+
+def _own_key(runtime: Runtime, *, development: bool) -> str:
+    if not development:
+        raise DodaiError(KEYS_MALFORMED, "`DODAI_CSRF_KEYS` is not set", KEYS_MALFORMED.fix.en, exit_code=2)
+    if not runtime.development_key:
+        name = os.urandom(2).hex()  # tokens of another process are then told to be of an unknown key
+        secret = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode("ascii")
+        runtime.development_key = f"{name}:{secret}"
+        sys.stderr.write(_LOUD)
+        sys.stderr.flush()
+    return runtime.development_key
