@@ -87,6 +87,7 @@ def test_rules_that_need_a_missing_extra_are_unknown_and_the_others_are_judged(t
     folder.mkdir(parents=True)
     text = "-- +goose Up\nCREATE TABLE t (id int PRIMARY KEY);\n-- +goose Down\nDROP TABLE t;\n"
     (folder / "20261101000000_t.sql").write_text(text)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     answer = without("psycopg", "check", cwd=tmp_path)
     assert "`psycopg` is not installed\n  fix: pip install 'dodai[postgres]'" in answer.stdout
     assert "DOD080" not in answer.stdout + answer.stderr

@@ -19,7 +19,7 @@ ALEMBIC = {
     "alembic/versions/b2.py": B,
 }
 DJANGO = {f"site/{name}": text for name, text in PROJECT.items()}
-MORE = '[database]\nused_by = ["web"]\n[migrations]\n'
+MORE = '[database]\nused_by = ["web"]\n[migrations]\nbase = "none"\n'
 ASKED = """
 import psycopg
 sys.path.insert(0, {tests!r})

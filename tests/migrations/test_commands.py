@@ -49,6 +49,7 @@ def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> P
     """A repository with one migration; the variable names the test's database."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", database)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / "dodai.toml").write_text(MANIFEST)
     folder = tmp_path / "db/migrations"
     folder.mkdir(parents=True)

@@ -56,7 +56,9 @@ def command(
         for finding in report.findings:
             session.output.line(finding_as_github(finding))
         for rule, reason in _unknown(report):
-            session.output.line(f"::error title={rule.code.id} unknown::{rule.code.name} could not be judged: {reason}")
+            session.output.line(
+                f"::error title={rule.code.id} not judged::{rule.code.name} could not be judged: {reason}"
+            )
     else:
         print_report(session, report, seconds)
     return 0 if report.ok else 1
@@ -88,12 +90,13 @@ def report_as_json(report: Report, seconds: float) -> dict[str, object]:
         ],
         "judged": [rule.code.id for rule in report.judged],
         "notApplicable": [rule.code.id for rule in report.not_applicable],
+        "seen": list(report.seen),
         "seconds": round(seconds, 3),
     }
 
 
 def print_report(session: Session, report: Report, seconds: float) -> None:
-    """The report as a person reads it: findings, what is unknown and why, a line for each area."""
+    """The report as a person reads it: findings, what was not judged and why, a line for each area."""
     out = session.output
     for finding in report.findings:
         out.line(finding_as_text(finding))
@@ -102,13 +105,15 @@ def print_report(session: Session, report: Report, seconds: float) -> None:
     for undecided in report.unknown:
         by_reason.setdefault((undecided.reason, undecided.fix), []).append(undecided.rule.code.id)
     for (reason, fix), ids in by_reason.items():
-        out.line(f"{out.paint('unknown', 'yellow')} {', '.join(ids)}: {reason}")
+        out.line(f"{out.paint('not judged', 'yellow')} {', '.join(ids)}: {reason}")
         if fix:
             out.line(f"  fix: {fix}")
         out.line()
     out.line(" · ".join(_area(report, area) for area in AREAS if _rules_of(report, area)) or "no rule applies")
-    total = len(report.judged) + len(report.unknown)
-    out.say(f"{total} rules judged, {len(report.accepted)} findings accepted, {seconds:.1f} s")
+    for seen in report.seen:
+        out.say(seen)
+    missed = f" {len(report.unknown)} not judged," if report.unknown else ""
+    out.say(f"{len(report.judged)} rules judged,{missed} {len(report.accepted)} findings accepted, {seconds:.1f} s")
     if report.findings:
         out.say(f"hint: `dodai explain {report.findings[0].code.id}` says more")
 
@@ -125,7 +130,7 @@ def _area(report: Report, area: str) -> str:
         level: sum(f.code.area == area and f.severity == level for f in report.findings)
         for level in ("error", "warning", "info")
     }
-    counts["unknown"] = sum(undecided.rule.code.area == area for undecided in report.unknown)
+    counts["not judged"] = sum(undecided.rule.code.area == area for undecided in report.unknown)
     said = ", ".join(
         f"{n} {level}{'s' if n > 1 and level in ('error', 'warning') else ''}" for level, n in counts.items() if n
     )

@@ -69,13 +69,17 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run of rules came to. `ok` is true only when nothing is wrong and nothing is unknown."""
+    """What a run of rules came to. `ok` is true only when nothing is wrong and nothing is unknown.
+
+    `seen` says what was looked at, a line for each fact that can tell.
+    """
 
     findings: tuple[Finding, ...] = ()
     unknown: tuple[Undecided, ...] = ()
     accepted: tuple[tuple[Finding, Acceptance], ...] = ()
     judged: tuple[Rule, ...] = ()
     not_applicable: tuple[Rule, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -15,6 +15,8 @@ GOOSE_LOCK_ID = 4097083626
 """The session advisory lock of goose's own library, so that it and dodai exclude each other."""
 AGENT_LOCK_ID = GOOSE_LOCK_ID + 1
 """Held by the connection in which another tool works for us: one that outlives its runner is seen by it."""
+NO_BASE = "none"
+"""`[migrations].base` of files that no branch has yet: nothing is compared, and the report says so."""
 SIDE_SCHEMA = "dodai"
 """Holds everything of ours in a user's database; left out of snapshots, drift and adopt."""
 
@@ -30,7 +32,7 @@ class MigrationsPolicy:
     lock_patience_s: float = 120.0
     statement_timeout_s: float = 900.0
     runner_patience_s: float = 300.0
-    base: str = "origin/main"
+    base: str = ""
     queries: tuple[str, ...] = ()
     evidence_age_s: float = 86_400.0
     operator: str = ""

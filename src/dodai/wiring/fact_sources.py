@@ -28,13 +28,18 @@ def manifest(gathering: Gathering) -> Any:
     return gathering.project.manifest if gathering.project else NotApplicable("there is no dodai.toml")
 
 
+def base(gathering: Gathering) -> Any:
+    """The branch that new migrations are compared with."""
+    return migrations.read_base(gathering.root, _migrations_policy(gathering), gathering.base, _reader(gathering))
+
+
 def history(gathering: Gathering) -> Any:
     """The migration files."""
     return migrations.gather_history(
         gathering.root,
         _migrations_policy(gathering),
+        gathering.fact(migrations.Base),
         today=gathering.today,
-        base=gathering.base,
         everything=gathering.everything,
         reader=_reader(gathering),
     )
@@ -42,9 +47,7 @@ def history(gathering: Gathering) -> Any:
 
 def base_history(gathering: Gathering) -> Any:
     """The migration files beside those of the branch they go to."""
-    policy = _migrations_policy(gathering)
-    seen = gathering.fact(migrations.History)
-    return migrations.gather_base(gathering.root, policy, seen, base=gathering.base, reader=_reader(gathering))
+    return migrations.gather_base(gathering.fact(migrations.History), gathering.fact(migrations.Base))
 
 
 def shadow_run(gathering: Gathering) -> Any:
@@ -53,8 +56,8 @@ def shadow_run(gathering: Gathering) -> Any:
         gathering.root,
         _migrations_policy(gathering),
         gathering.fact(migrations.History),
+        gathering.fact(migrations.Base),
         lambda: shadow_server(gathering.project.policy.database.major if gathering.project else 0),
-        base=gathering.base,
         everything=gathering.everything,
         reader=_reader(gathering),
     )
@@ -143,6 +146,7 @@ def _reader(gathering: Gathering) -> Tool | None:
 
 GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     Manifest: manifest,
+    migrations.Base: base,
     migrations.History: history,
     migrations.BaseHistory: base_history,
     migrations.ShadowRun: shadow_run,

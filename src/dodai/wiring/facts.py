@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def check(
     facts = {need: gathering.fact(need) for rule in chosen for need in rule.needs}
     accepted, expired = _acceptances(project, today)
     report = judge(chosen, facts, accepted=accepted, today=today)
-    return Report((*expired, *report.findings), report.unknown, report.accepted, report.judged, report.not_applicable)
+    seen = tuple(str(fact.seen) for fact in gathering.known.values() if hasattr(fact, "seen"))
+    return replace(report, findings=(*expired, *report.findings), seen=seen)
 
 
 def mend(manifest: Path | None) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.base import read_base
-from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, ShadowRun
+from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, ShadowRun, Unversioned
+from dodai.migrations.check.git import GitError
 from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.queries import queries_at, read_queries
 from dodai.migrations.check.rules import RULES
@@ -20,63 +21,65 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Shadow, Tool
 
 __all__ = [
-    "RULES", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
-    "gather_base", "gather_history", "gather_shadow", "live_schema",
+    "RULES", "Base", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
+    "gather_base", "gather_history", "gather_shadow", "live_schema", "read_base",
 ]  # fmt: skip
+
+
+Compared = Base | Unknown | NotApplicable
+"""What `read_base` found."""
 
 
 def gather_history(
     root: Path,
     policy: MigrationsPolicy,
+    base: Compared,
     *,
     today: date,
-    base: str = "",
     everything: bool = False,
     environment: Mapping[str, str] | None = None,
     reader: Tool | None = None,
-) -> History | NotApplicable:
+) -> History | Unknown | NotApplicable:
     """The files; judged are those that the fork point with the base does not have, or all of them.
 
+    `Unknown` with a base that is not here, unless all of them are judged: which files are new is then not known.
     `reader` is the tool of a history that is not SQL files.
     """
     if not (root / policy.folder).is_dir():
         return NotApplicable(f"there is no folder `{policy.folder}`")
+    if isinstance(base, Unknown) and not isinstance(base, Unversioned) and not everything:
+        return Unknown(base.reason, f"{base.fix}; `--all` judges every file, only not against a base")
     folder = reader.read() if reader else read_folder(root, policy.folder, environment, policy.format)
     ids = frozenset(m.id for m in folder.migrations)
-    found = read_base(root, policy, base, reader)
-    old = {m.id: m.token_sha256 for m in found.fork} if isinstance(found, Base) else {}
+    old = {m.id: m.token_sha256 for m in base.fork} if isinstance(base, Base) else {}
     fresh = frozenset(m.id for m in folder.migrations if old.get(m.id) != m.token_sha256)
     judged = ids if everything else fresh
-    return History(folder.migrations, folder.problems, judged, fresh, today, read_rows(root, policy), folder.heads)
+    said = str(base) if isinstance(base, Base) else f"no base ({base.reason})"
+    rows = read_rows(root, policy)
+    return History(folder.migrations, folder.problems, judged, fresh, today, rows, folder.heads, said)
 
 
-def gather_base(
-    root: Path,
-    policy: MigrationsPolicy,
-    history: History | NotApplicable,
-    *,
-    base: str = "",
-    reader: Tool | None = None,
-) -> BaseHistory | Unknown | NotApplicable:
+def gather_base(history: History | Unknown | NotApplicable, base: Compared) -> BaseHistory | Unknown | NotApplicable:
     """The files beside those of the base."""
     if isinstance(history, NotApplicable):
         return history
-    found = read_base(root, policy, base, reader)
-    return BaseHistory(history.migrations, found) if isinstance(found, Base) else found
+    if isinstance(base, Base):
+        return history if isinstance(history, Unknown) else BaseHistory(history.migrations, base)
+    return base
 
 
 def gather_shadow(
     root: Path,
     policy: MigrationsPolicy,
-    history: History | NotApplicable,
+    history: History | Unknown | NotApplicable,
+    base: Compared,
     shadow: Shadow,
     *,
-    base: str = "",
     everything: bool = False,
     reader: Tool | None = None,
 ) -> ShadowRun | Unknown | NotApplicable:
     """The walk over an empty server. Raises what `shadow` and `reader.rendered` raise."""
-    if isinstance(history, NotApplicable):
+    if not isinstance(history, History):
         return history
     if history.problems:
         first = history.problems[0]
@@ -84,9 +87,11 @@ def gather_shadow(
         return Unknown(f"the files cannot be run while one cannot be read ({place})", first.fix or first.code.fix.en)
     if not history.migrations:
         return NotApplicable(f"`{policy.folder}` has no migration yet")
+    try:
+        old = queries_at(root, base.fork_commit, policy.queries) if isinstance(base, Base) and policy.queries else ()
+    except GitError as error:
+        return Unknown(f"the queries of `{policy.queries}` cannot be read from git: {error}")
     if reader:
         history = replace(history, migrations=reader.rendered(shadow).migrations)
-    found = read_base(root, policy, base, reader)
-    old = queries_at(root, found.ref, policy.queries) if isinstance(found, Base) and policy.queries else ()
     new = read_queries(root, policy.queries)
     return shadow_run(history, shadow, everything=everything, old_queries=old, new_queries=new)

@@ -1,36 +1,19 @@
-"""The migrations of another commit, read through git without touching the working tree."""
+"""The base: the branch that new migrations are compared with, what it holds, and where this branch left it."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.migrations.check.facts import Base
+from dodai.migrations.check.facts import Base, Unversioned
+from dodai.migrations.check.git import GitError, commit, files_at, git
 from dodai.migrations.goose_file import Folder, read_files
-from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.policy import NO_BASE, MigrationsPolicy
 from dodai.migrations.ports import Tool
 
-FALLBACKS = ("origin/HEAD", "main", "master", "HEAD")
-
-
-class GitError(Exception):
-    """git said no; the message is its first line."""
-
-
-def git(root: Path, *words: str, stdin: bytes = b"") -> bytes:
-    """What git prints; raises `GitError`."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, input=stdin, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise GitError(f"git cannot be run: {error}") from error
-    if done.returncode != 0:
-        raise GitError(done.stderr.decode(errors="replace").strip().partition("\n")[0] or f"git {words[0]} failed")
-    return done.stdout
+REMOTE = ("origin/main", "origin/HEAD")
+LOCAL = ("main", "master")
 
 
 def read_base(
@@ -38,65 +21,74 @@ def read_base(
 ) -> Base | Unknown | NotApplicable:
     """The migrations at the tip of the base and at the fork point.
 
-    `wanted` (the `--base` of a command) must exist. Without it `[migrations].base` is taken if it is there, else the
-    main branch, else the last commit: a young repository has no remote.
+    `wanted` (the `--base` of a command), else `[migrations].base`, must exist. Without either it is the main branch of
+    the remote, in a repository without a remote the local main branch. Nothing else stands in for it: compared with
+    the branch itself nothing would ever be new or edited.
     """
+    named = wanted or policy.base
+    if named == NO_BASE:
+        return NotApplicable("`base` is `none`")
     try:
         git(root, "rev-parse", "--git-dir")
-    except GitError:
-        return NotApplicable("this is not a git repository")
-    ref = wanted or next((name for name in (policy.base, *FALLBACKS) if commit(root, name)), "")
-    if not ref:
+    except GitError as error:
+        fix = f'run it in the git clone, or say `[migrations] base = "{NO_BASE}"`'
+        return Unversioned(f"there is no base to compare with: {error}", fix)
+    if not commit(root, "HEAD"):
         return NotApplicable("the repository has no commit yet")
-    if not commit(root, ref):
-        return Unknown(f"the base `{ref}` is not known to git here", "fetch it, or name another with `--base`")
+    ref = named or _main_branch(root)
+    at = commit(root, ref) if ref else ""
+    if not at:
+        said = f"the base `{ref}` is not in this clone" if ref else "the main branch is not in this clone"
+        return Unknown(said, _fetch(root, ref))
     try:
-        fork = git(root, "merge-base", ref, "HEAD").decode().strip()
+        fork = git(root, "merge-base", at, "HEAD").decode().strip()
     except GitError:
-        return Unknown(
-            f"`{ref}` and HEAD have no common commit here", "fetch the whole history (`git fetch --unshallow`)"
-        )
-    at = reader.at if reader else partial(_folder, root, policy)
-    return Base(ref, at(ref).migrations, at(fork).migrations)
+        return Unknown(f"`{ref}` and HEAD have no common commit in this clone", _fetch(root, ref))
+    read = reader.at if reader else partial(_folder, root, policy)
+    try:
+        return Base(ref, read(at).migrations, read(fork).migrations, at, fork)
+    except GitError as error:
+        return Unknown(f"the migrations of `{ref}` cannot be read: {error}", _fetch(root, ref))
 
 
-def commit(root: Path, ref: str) -> str:
-    """The commit a ref leads to, "" when there is none."""
+def _main_branch(root: Path) -> str:
+    """The branch that everybody's work goes to; "" when this clone does not have it."""
+    if found := next((name for name in REMOTE if commit(root, name)), ""):
+        return found
+    if _lines(root, "remote"):
+        # Branches of a remote without its main one: a clone of one branch. Without any nothing was pushed yet.
+        tracked = _lines(root, "for-each-ref", "refs/remotes") or _shallow(root)
+        return "" if tracked else next((name for name in LOCAL if commit(root, name)), "")
+    branches = _lines(root, "for-each-ref", "--format=%(refname:short)", "refs/heads")
+    return next((name for name in LOCAL if name in branches), branches[0] if len(branches) == 1 else "")
+
+
+def _fetch(root: Path, ref: str) -> str:
+    """The command that brings the base, and its history where this clone was cut short."""
+    deepen = " --unshallow" if _shallow(root) else ""
+    remotes = _lines(root, "remote")
+    remote, _, branch = (ref or "origin/main").partition("/")
+    if remote not in remotes:
+        remote, branch = ("origin" if "origin" in remotes else next(iter(remotes), "")), ref
+    if not remote:
+        return "name the branch that new migrations are compared with: `--base REF`, or `[migrations].base`"
+    if branch == "HEAD" or commit(root, ref):
+        command = f"git fetch{deepen} {remote}"
+    else:
+        command = f"git fetch{deepen} {remote} +refs/heads/{branch}:refs/remotes/{remote}/{branch}"
+    return f"`{command}` (GitHub Actions: `fetch-depth: 0`), or name another with `--base REF`"
+
+
+def _shallow(root: Path) -> bool:
+    return _lines(root, "rev-parse", "--is-shallow-repository") == ["true"]
+
+
+def _lines(root: Path, *words: str) -> list[str]:
     try:
-        return git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").decode().strip()
+        return git(root, *words).decode(errors="replace").split()
     except GitError:
-        return ""
+        return []
 
 
 def _folder(root: Path, policy: MigrationsPolicy, ref: str) -> Folder:
     return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format)
-
-
-def files_at(root: Path, ref: str, folder: str, suffix: str, *, below: bool = False) -> Mapping[str, bytes]:
-    """The files in `folder` (relative to `root`), and `below` it, at a commit, by path relative to `root`."""
-    prefix = "" if folder in ("", ".") else folder.rstrip("/") + "/"
-    try:
-        listed = git(root, "ls-tree", "-z", "--full-tree", "-r", f"{ref}:./{folder}").split(b"\0")
-    except GitError:
-        return {}
-    names = [row.split(b"\t", 1) for row in listed if row]
-    wanted = [
-        (name.decode(), meta.split()[2])
-        for meta, name in names
-        if name.endswith(suffix.encode()) and (below or b"/" not in name)
-    ]
-    blobs = _blobs(root, [blob for _, blob in wanted])
-    return {prefix + name: blobs[blob] for name, blob in wanted}
-
-
-def _blobs(root: Path, ids: list[bytes]) -> dict[bytes, bytes]:
-    """The contents of many blobs through one process."""
-    out = git(root, "cat-file", "--batch", stdin=b"".join(id_ + b"\n" for id_ in ids)) if ids else b""
-    found: dict[bytes, bytes] = {}
-    at = 0
-    for id_ in ids:
-        end = out.index(b"\n", at)
-        size = int(out[at:end].split()[2])
-        found[id_] = out[end + 1 : end + 1 + size]
-        at = end + 1 + size + 1
-    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import ClassVar, Literal
 
-from dodai.core.fact import Cost
+from dodai.core.fact import Cost, Unknown
 from dodai.migrations.apply import Status
 from dodai.migrations.lock_probe import Probe
 from dodai.migrations.migration import Migration, Problem
@@ -15,18 +15,34 @@ from dodai.migrations.migration import Migration, Problem
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The branch that new files are compared with: what it has now, and what it had when this branch left it."""
+    """The branch that new files are compared with: what it has now, and what it had when this branch left it.
 
+    `commit` is where it is, `fork_commit` where this branch left it.
+    """
+
+    cost: ClassVar[Cost] = "static"
     ref: str
     tip: tuple[Migration, ...] = ()
     fork: tuple[Migration, ...] = ()
+    commit: str = ""
+    fork_commit: str = ""
+
+    def __str__(self) -> str:
+        left = "" if self.fork_commit == self.commit else f", which this branch left at `{self.fork_commit[:9]}`"
+        return f"`{self.ref}` (`{self.commit[:9]}`){left}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unversioned(Unknown):
+    """git does not know these files: each counts as new, and what became of them before is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
     """The files. `fresh` are the ids that are new against the base, `judged` these or all of them.
 
-    `rows` are production's row counts, as far as they were saved.
+    `base` says what they were compared with, or why with nothing. `rows` are production's row counts, as far as they
+    were saved.
     """
 
     cost: ClassVar[Cost] = "static"
@@ -37,6 +53,15 @@ class History:
     today: date = date.min
     rows: Mapping[str, int] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
+    base: str = ""
+
+    @property
+    def seen(self) -> str:
+        """What was looked at, for the report."""
+        return (
+            f"migrations: {len(self.fresh)} of {len(self.migrations)} new against {self.base},"
+            f" {len(self.judged)} of {len(self.migrations)} judged"
+        )
 
     @property
     def judged_migrations(self) -> tuple[Migration, ...]:

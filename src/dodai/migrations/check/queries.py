@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodai.migrations import sql
-from dodai.migrations.check.base import files_at
 from dodai.migrations.check.facts import QueryTrial
+from dodai.migrations.check.git import files_at
 from dodai.migrations.ports import Connection, is_database_error, server_message, sqlstate
 
 MISFITS = ("42P01", "42703", "42883", "42804", "42P10", "42846", "42704", "42809")

@@ -15,7 +15,7 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, graph, sql
-from dodai.migrations.check.base import files_at
+from dodai.migrations.check.git import files_at
 from dodai.migrations.interpreter import Conversation, Interpreter
 from dodai.migrations.migration import Direction, Folder, Migration, Statement
 from dodai.migrations.ports import Connection, Shadow, Worker, url_of
