@@ -1,0 +1,286 @@
+// CSRF protection for Remix 2 and React Router 7/8: the token, the decision and the refusal of spec/csrf.
+//
+// React Router: `export const middleware = [csrf.middleware]` in root.tsx. Remix 2: the server entry exports
+// `csrf.wrapBuild(build)`. An action can also ask for itself, with `await csrf.verify(request)`.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+
+import { findToken } from "./body.js";
+import { current, RequestContext } from "./context.js";
+import {
+  allow,
+  configureOrigins,
+  type Decision,
+  decide,
+  decideExempt,
+  hasOverride,
+  isUnsafe,
+  judgeProvenance,
+  type Mode,
+  needsToken,
+  type Origins,
+  parseOrigin,
+  type Provenance,
+  type TokenState,
+} from "./decision.js";
+import { respond } from "./refusal.js";
+import { type RemixBuild, wrapRemixBuild } from "./remix2.js";
+import { runtime } from "./runtime.js";
+import type { Exemption } from "./settings.js";
+import { parseKeyRing, verify as verifyToken } from "./token.js";
+import { nowS, Visitor, type VisitorRules } from "./visitor.js";
+
+export { SettingError } from "./token.js";
+export type { Exemption, Mode };
+
+/** What differs from the environment and the manifest; every part is optional. */
+export interface CsrfOptions {
+  /** The key ring, `kid:base64url,…`; default `DODAI_CSRF_KEYS`. */
+  readonly keys?: string;
+  /** The public origins of this environment; default `DODAI_PUBLIC_ORIGINS`. */
+  readonly origins?: readonly string[];
+  readonly trustedOrigins?: readonly string[];
+  readonly mode?: Mode;
+  /** The name of the form field; default `csrf_token`. */
+  readonly field?: string;
+  readonly header?: string;
+  readonly maxAgeS?: number;
+  readonly exemptions?: readonly Exemption[];
+  /** Names a stable session or user id, null for nobody. Never the raw value of a session cookie. */
+  readonly subject?: (request: Request) => Promise<string | null> | string | null;
+  readonly searchBytes?: number;
+  readonly searchTimeoutMs?: number;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** The hidden field: `<input type="hidden" name={name} value={value} />`. */
+export interface CsrfField {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** A field, and the cookie the response must set when neither middleware nor `wrapBuild` does. */
+export interface IssuedField extends CsrfField {
+  readonly setCookie: string | null;
+}
+
+/** The arguments of a React Router middleware that are used here. */
+export interface MiddlewareArgs {
+  readonly request: Request;
+  readonly pattern?: string;
+  readonly unstable_pattern?: string;
+}
+
+export interface Csrf {
+  /** The hidden field for a form in the response to this request. */
+  field(request?: Request): Promise<CsrfField>;
+  /** The same, for an application that sets the cookie itself. */
+  issue(request: Request): Promise<IssuedField>;
+  /** Resolves when the request may change state; else throws the refusal, a `Response`. */
+  verify(request: Request): Promise<void>;
+  /** Rotate the visitor's cookie because somebody signed in; the value to set when no wrapper does. */
+  login(request: Request, subject?: string | null): string | null;
+  /** Rotate it because somebody signed out. */
+  logout(request: Request): string | null;
+  /** Root middleware of React Router 7 (`future.v8_middleware`) and 8. */
+  readonly middleware: (args: MiddlewareArgs, next: () => Promise<unknown>) => Promise<Response>;
+  /** The server build of Remix 2 with every action behind the check. */
+  wrapBuild<Build extends RemixBuild>(build: Build): Build;
+}
+
+interface Rules extends VisitorRules {
+  readonly mode: Mode;
+  readonly field: string;
+  readonly header: string;
+  readonly maxAgeS: number;
+  readonly searchBytes: number;
+  readonly searchTimeoutMs: number;
+  readonly origins: Origins;
+  readonly exemptions: ReadonlyMap<string, Exemption>;
+}
+
+const PROBE_PATH = "/-/dodai/probe";
+const REFRESH_PATH = "/-/dodai/csrf";
+const DAY = /^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$/;
+const VISITORS = Symbol.for("dodai.visitor");
+const shared = globalThis as { [VISITORS]?: AsyncLocalStorage<Visitor> };
+const visitors: AsyncLocalStorage<Visitor> = (shared[VISITORS] ??= new AsyncLocalStorage());
+
+/**
+ * The protection of one application. Throws DOD180 without a usable key ring and DOD181 for a bad origin: an application
+ * that cannot check does not start.
+ */
+export function createCsrf(options: CsrfOptions = {}): Csrf {
+  const rules = rulesOf(options);
+  runtime().reserved = (request, path) => answerReserved(rules, request, path);
+  const visitorOf = (request?: Request): Visitor => {
+    const found = visitors.getStore();
+    if (found !== undefined) return found;
+    if (request === undefined) throw new Error("DOD183: a CSRF token was asked for outside a protected request");
+    return new Visitor(rules, request);
+  };
+  const csrf: Csrf = {
+    async field(request) {
+      return { name: rules.field, value: await visitorOf(request).token() };
+    },
+    async issue(request) {
+      const visitor = visitorOf(request);
+      const value = await visitor.token();
+      return { name: rules.field, value, setCookie: visitor.setCookie };
+    },
+    async verify(request) {
+      const refused = await refusalOf(rules, visitorOf(request), request, null);
+      if (refused !== null) throw refused;
+    },
+    login(request, subject = null) {
+      const visitor = visitorOf(request);
+      visitor.login(subject);
+      return visitor.setCookie;
+    },
+    logout(request) {
+      const visitor = visitorOf(request);
+      visitor.logout();
+      return visitor.setCookie;
+    },
+    async middleware(args, next) {
+      const visitor = new Visitor(rules, args.request);
+      const route = routeOf(args.pattern ?? args.unstable_pattern);
+      const context = current();
+      if (context !== undefined && route !== null) context.route = route;
+      return visitors.run(visitor, async () => {
+        const refused = await refusalOf(rules, visitor, args.request, route);
+        return refused ?? visitor.amend((await next()) as Response);
+      });
+    },
+    wrapBuild(build) {
+      return wrapRemixBuild(build, {
+        open: (request) => new Visitor(rules, request),
+        within: (visitor, serve) => visitors.run(visitor, serve),
+        refuse: (visitor, request, route) => refusalOf(rules, visitor, request, route),
+      });
+    },
+  };
+  return csrf;
+}
+
+/** `/questions/:question` for the pattern that the router matched; null when there is none. */
+function routeOf(pattern: string | undefined): string | null {
+  return pattern === undefined ? null : `/${pattern.replace(/^\/+/, "")}`;
+}
+
+async function refusalOf(
+  rules: Rules,
+  visitor: Visitor,
+  request: Request,
+  route: string | null,
+): Promise<Response | null> {
+  if (!isUnsafe(request.method, (name) => request.headers.has(name))) return null;
+  const judged = judge(rules, request);
+  const decision = exempted(rules, request, route) ?? (await decided(rules, visitor, request, judged));
+  const context = current();
+  const reported = !decision.allow && rules.mode === "report";
+  if (context !== undefined) context.extra.csrf = reported ? `report:${decision.reason}` : decision.reason;
+  return decision.allow || reported ? null : refuse(decision, request, context ?? RequestContext.fresh());
+}
+
+function refuse(decision: Decision, request: Request, context: RequestContext): Response {
+  const code = decision.code ?? "DOD150";
+  context.refusal = { code, reason: decision.reason };
+  const origin = parseOrigin(request.headers.get("origin") ?? "");
+  if (origin !== null) context.extra.origin = origin.slice(0, 128);
+  return respond({ status: decision.status, code, reason: decision.reason }, context.requestId, request);
+}
+
+function exempted(rules: Rules, request: Request, route: string | null): Decision | null {
+  const exemption = route === null ? undefined : rules.exemptions.get(`${request.method} ${route}`);
+  if (exemption === undefined || hasOverride((name) => request.headers.has(name))) return null;
+  const today = new Date(rules.now()).toISOString().slice(0, 10);
+  const { expires = "" } = exemption;
+  return decideExempt(expires === "" || (DAY.test(expires) && today <= expires));
+}
+
+async function decided(rules: Rules, visitor: Visitor, request: Request, judged: Provenance): Promise<Decision> {
+  const state = needsToken(rules.mode, judged) ? await tokenState(rules, visitor, request) : null;
+  const anonymous = state === "foreign_anonymous" && (await visitor.isAnonymous());
+  return decide(rules.mode, judged, state, anonymous);
+}
+
+function judge(rules: Rules, request: Request): Provenance {
+  const sent = (name: string): string[] => {
+    const value = request.headers.get(name);
+    return value === null ? [] : [value];
+  };
+  const host = rules.origins.public.size > 0 ? "" : (request.headers.get("host") ?? new URL(request.url).host);
+  const [fetchSite, origin, referer] = [sent("sec-fetch-site"), sent("origin"), sent("referer")];
+  return judgeProvenance({ fetchSite, origin, referer, host }, rules.origins);
+}
+
+/** The state of the token: in the header first, else in the form. */
+async function tokenState(rules: Rules, visitor: Visitor, request: Request): Promise<TokenState> {
+  if (visitor.cookieState === "duplicated") return "cookie_duplicated";
+  let token = request.headers.get(rules.header);
+  if (token === null) {
+    const found = await findToken(request, rules.field, {
+      searchBytes: rules.searchBytes,
+      timeoutMs: rules.searchTimeoutMs,
+    });
+    if ("state" in found) return found.state;
+    token = found.value;
+  }
+  let subject: string;
+  try {
+    subject = await visitor.subject();
+  } catch {
+    return "unreadable"; // the application's callback fails on what the client sent; that must not become a 500
+  }
+  const { ring, maxAgeS } = rules;
+  return verifyToken(ring, token, { nonce: visitor.nonce, subject, nowS: nowS(rules), maxAgeS });
+}
+
+/** The probe and the refresh of a token; nothing of the application is asked. */
+async function answerReserved(rules: Rules, request: Request, path: string): Promise<Response | null> {
+  const visitor = new Visitor(rules, request);
+  const headers = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
+  if (path === PROBE_PATH && request.method === "POST")
+    return (await refusalOf(rules, visitor, request, null)) ?? new Response(null, { status: 204, headers });
+  if (path !== REFRESH_PATH || request.method !== "GET") return null;
+  const judged = judge(rules, request);
+  if (judged.state === "hostile" || judged.state === "trusted") {
+    const decision = { ...allow(judged.reason), allow: false, code: "DOD150", status: 403 };
+    return refuse(decision, request, current() ?? RequestContext.fresh());
+  }
+  const token = { token: await visitor.token(), field: rules.field, header: rules.header };
+  return visitor.amend(Response.json(token, { headers: { ...headers, "cross-origin-resource-policy": "same-origin" } }));
+}
+
+function rulesOf(options: CsrfOptions): Rules {
+  const { settings } = runtime();
+  const section = settings.sections.csrf ?? {};
+  const origins = configureOrigins(
+    options.origins ?? settings.origins,
+    options.trustedOrigins ?? section.trusted_origins ?? [],
+  );
+  const secure = !isPlainLoopback(origins.public);
+  return {
+    ring: parseKeyRing(options.keys ?? settings.csrfKeys),
+    origins,
+    secure,
+    cookie: secure ? "__Host-dodai-csrf" : "dodai-csrf",
+    mode: options.mode ?? section.mode ?? "both",
+    field: options.field ?? section.field ?? "csrf_token",
+    header: (options.header ?? section.header ?? "x-csrf-token").toLowerCase(),
+    maxAgeS: options.maxAgeS ?? section.max_age ?? 86_400,
+    searchBytes: options.searchBytes ?? section.search ?? 64 * 1024,
+    searchTimeoutMs: options.searchTimeoutMs ?? (section.search_timeout ?? 20) * 1000,
+    exemptions: new Map((options.exemptions ?? section.exemption ?? []).map((one) => [one.route, one])),
+    subject: options.subject ?? null,
+    now: options.now ?? Date.now,
+  };
+}
+
+/** True when every public origin is plain http on this machine, where browsers would not keep a `Secure` cookie. */
+function isPlainLoopback(origins: ReadonlySet<string>): boolean {
+  const loopback = /^http:\/\/(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]|[a-z0-9.-]+\.localhost)(?::|$)/;
+  return origins.size > 0 && [...origins].every((origin) => loopback.test(origin));
+}

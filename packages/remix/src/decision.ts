@@ -1,0 +1,200 @@
+// Whether a request may pass: a pure function of its headers, the configured origins and the state of its token.
+// The vectors are spec/csrf/decision.json.
+
+import { isIPv6 } from "node:net";
+
+import { SettingError, type Verdict } from "./token.js";
+
+export type Mode = "both" | "either" | "header" | "report";
+
+export type TokenState =
+  | Verdict
+  | "missing"
+  | "duplicated"
+  | "too_late"
+  | "too_slow"
+  | "unreadable"
+  | "disconnected"
+  | "cookie_duplicated";
+
+export interface Origins {
+  readonly public: ReadonlySet<string>;
+  readonly trusted: ReadonlySet<string>;
+}
+
+/** What the browser says about where a request comes from; `browserSaysSo`: it sent `Sec-Fetch-Site: same-origin`. */
+export interface Provenance {
+  readonly state: "same" | "trusted" | "unknown" | "hostile";
+  readonly reason: string;
+  readonly browserSaysSo: boolean;
+}
+
+/** The answer. `reason` is one word for the line; `code` and `status` are set on a refusal. */
+export interface Decision {
+  readonly allow: boolean;
+  readonly reason: string;
+  readonly code: string | null;
+  readonly status: number;
+}
+
+/** The values of the three headers that say where a request comes from; each may arrive more than once. */
+export interface Sent {
+  readonly fetchSite: readonly string[];
+  readonly origin: readonly string[];
+  readonly referer: readonly string[];
+  readonly host: string;
+}
+
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+const OVERRIDES = ["x-http-method-override", "x-http-method", "x-method-override"];
+const ORIGIN = /^(https?):\/\/(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?$/;
+const HOST = /^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?$/;
+const DEFAULT_PORTS: Readonly<Record<string, string>> = { http: "80", https: "443" };
+const REFUSALS: Readonly<Record<Exclude<TokenState, "valid">, readonly [string, number]>> = {
+  missing: ["DOD151", 403],
+  malformed: ["DOD152", 403],
+  unknown_key: ["DOD152", 403],
+  tampered: ["DOD152", 403],
+  future: ["DOD152", 403],
+  expired: ["DOD153", 403],
+  foreign: ["DOD154", 403],
+  foreign_anonymous: ["DOD154", 403],
+  duplicated: ["DOD158", 403],
+  cookie_duplicated: ["DOD158", 403],
+  too_late: ["DOD155", 403],
+  too_slow: ["DOD157", 408],
+  unreadable: ["DOD156", 400],
+  disconnected: ["DOD156", 400],
+};
+
+/** The origins of an environment, normalised; throws DOD181 for one that no browser could send. */
+export function configureOrigins(publicOrigins: Iterable<string>, trusted: Iterable<string> = []): Origins {
+  return { public: new Set([...publicOrigins].map(configured)), trusted: new Set([...trusted].map(configured)) };
+}
+
+/** True unless `method` is one of the four safe ones and no header asks for another. */
+export function isUnsafe(method: string, has: (header: string) => boolean): boolean {
+  return !SAFE_METHODS.has(method) || hasOverride(has);
+}
+
+/** Whether a header asks for another method: a route chosen by the method it was sent with is then not the one served. */
+export function hasOverride(has: (header: string) => boolean): boolean {
+  return OVERRIDES.some(has);
+}
+
+/** `scheme://host[:port]` in lower case without a default port, or null if `text` is not exactly an origin. */
+export function parseOrigin(text: string): string | null {
+  const match = ORIGIN.exec(text);
+  if (match === null) return null;
+  const [, scheme, host, port] = match as unknown as [string, string, string, string | undefined];
+  const canonical = canonicalHost(host);
+  if (canonical === null || (port !== undefined && Number(port) > 65535)) return null;
+  return `${scheme}://${canonical}${port !== undefined && port !== DEFAULT_PORTS[scheme] ? `:${port}` : ""}`;
+}
+
+/**
+ * `Sec-Fetch-Site` is believed first because no page can forge it, then `Origin`, then `Referer`. Without a configured
+ * public origin the request's own Host header is compared instead, without the scheme.
+ */
+export function judgeProvenance(sent: Sent, origins: Origins): Provenance {
+  if (sent.fetchSite.length > 1 || sent.origin.length > 1 || sent.referer.length > 1)
+    return provenance("hostile", "header_duplicated");
+  const origin = sent.origin[0];
+  if (sent.fetchSite[0] !== undefined) return judgeFetchSite(sent.fetchSite[0], origin, sent.host, origins);
+  if (origin !== undefined) return judgeOrigin(origin, "origin", sent.host, origins);
+  if (sent.referer[0]) return judgeOrigin(originOfUrl(sent.referer[0]), "referer", sent.host, origins);
+  return provenance("unknown", "no_provenance");
+}
+
+/** True when the decision depends on the token, so that the body may have to be searched for it. */
+export function needsToken(mode: Mode, judged: Provenance): boolean {
+  if (judged.state === "hostile" || mode === "header") return false;
+  return mode !== "either" || judged.state === "unknown";
+}
+
+/** Whether an unsafe request may pass; `state` null: no token was looked for because `needsToken` was false. */
+export function decide(mode: Mode, judged: Provenance, state: TokenState | null, anonymous: boolean): Decision {
+  if (judged.state === "hostile") return refuse(judged.reason, "DOD150", 403);
+  if (!needsToken(mode, judged)) return allow(judged.reason);
+  if (state === "valid") return allow("token");
+  if (state === "foreign_anonymous" && anonymous && judged.browserSaysSo) return allow("grace");
+  const found = state ?? "missing";
+  const [code, status] = REFUSALS[found];
+  return refuse(found.startsWith("cookie") ? found : `token_${found}`, code, status);
+}
+
+/** The decision for a route with an exemption: it passes unchecked until the exemption's last day is over. */
+export function decideExempt(holds: boolean): Decision {
+  return holds ? allow("exempt") : refuse("exemption_over", "DOD159", 403);
+}
+
+/** Whether a handshake may pass: browsers always send Origin with it, so only a hostile one is refused. */
+export function decideWebsocket(judged: Provenance): Decision {
+  return judged.state === "hostile" ? refuse(judged.reason, "DOD150", 403) : allow(judged.reason);
+}
+
+export function allow(reason: string): Decision {
+  return { allow: true, reason, code: null, status: 0 };
+}
+
+function refuse(reason: string, code: string, status: number): Decision {
+  return { allow: false, reason, code, status };
+}
+
+function provenance(state: Provenance["state"], reason: string, browserSaysSo = false): Provenance {
+  return { state, reason, browserSaysSo };
+}
+
+function judgeFetchSite(value: string, origin: string | undefined, host: string, origins: Origins): Provenance {
+  if (value === "same-origin" || value === "none") {
+    if (origins.public.size > 0 && origin !== undefined && origin !== "null" && !origins.public.has(origin)) {
+      const judged = judgeOrigin(origin, "origin", host, origins);
+      if (judged.state === "hostile") return judged;
+    }
+    return value === "same-origin" ? provenance("same", "same_origin", true) : provenance("same", "user_initiated");
+  }
+  if (value === "same-site" || value === "cross-site") {
+    if (origin !== undefined && origins.trusted.has(parseOrigin(origin) ?? ""))
+      return provenance("trusted", "trusted_origin");
+    return provenance("hostile", value.replace("-", "_"));
+  }
+  return provenance("hostile", "fetch_site_invalid");
+}
+
+function judgeOrigin(sent: string | null, header: string, host: string, origins: Origins): Provenance {
+  if (sent === "null") return provenance("hostile", "origin_null");
+  const parsed = sent === null ? null : parseOrigin(sent);
+  if (parsed === null) return provenance("hostile", `${header}_invalid`);
+  if (origins.public.has(parsed)) return provenance("same", `${header}_matches`);
+  if (origins.trusted.has(parsed)) return provenance("trusted", "trusted_origin");
+  if (origins.public.size === 0 && isSameHost(parsed, host)) return provenance("same", "host_matches");
+  return provenance("hostile", `${header}_mismatch`);
+}
+
+function originOfUrl(url: string): string | null {
+  if (!/^[\x20-\x7e]*$/.test(url)) return null;
+  const match = /^ *([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)/.exec(url);
+  return match === null ? null : `${match[1]!.toLowerCase()}://${match[2]!}`;
+}
+
+function isSameHost(origin: string, host: string): boolean {
+  const match = HOST.exec(host);
+  if (match === null) return false;
+  const scheme = origin.slice(0, origin.indexOf(":"));
+  return parseOrigin(`${scheme}://${match[1]!}${match[2] !== undefined ? `:${match[2]}` : ""}`) === origin;
+}
+
+function canonicalHost(host: string): string | null {
+  if (!host.startsWith("[")) return host.toLowerCase();
+  return isIPv6(host.slice(1, -1)) ? new URL(`http://${host}`).hostname : null;
+}
+
+function configured(text: string): string {
+  const origin = parseOrigin(text);
+  if (origin !== null) return origin;
+  throw new SettingError(
+    "DOD181",
+    `\`${text}\` is not an origin`,
+    "write scheme, host and, if it is not the default, the port: `https://app.example.com`",
+  );
+}

@@ -1,0 +1,217 @@
+// One HTTP exchange of a node server, watched: context, edge gate, reserved paths, and the one line about it.
+
+import { timingSafeEqual } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { type IncomingMessage, Server, type ServerResponse } from "node:http";
+import { isIPv4, isIPv6 } from "node:net";
+import { Readable } from "node:stream";
+
+import { type RequestContext, within } from "./context.js";
+import { describe, describeCall, type Fields, httpOutcome, type Outcome, redact, rounded } from "./line.js";
+import { type Refusal, render } from "./refusal.js";
+import { arrived, runtime, write } from "./runtime.js";
+
+const OBSERVED = Symbol.for("dodai.observed");
+const RESERVED = "/-/dodai/";
+const LIVENESS_PATH = "/healthz";
+const STATIC = ["/assets/", "/build/"];
+const UNMATCHED = "<unmatched>";
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"]);
+const RAY = /^[0-9A-Za-z-]{1,64}$/;
+
+/**
+ * Watch every request that node serves in this process from now on. Throws DOD480 when the settings cannot be used.
+ * Calling it again changes nothing.
+ */
+export function observe(): void {
+  runtime();
+  const prototype = Server.prototype as Server & { [OBSERVED]?: true };
+  if (prototype[OBSERVED]) return;
+  prototype[OBSERVED] = true;
+  const emit = prototype.emit;
+  prototype.emit = function (this: Server, event: string | symbol, ...given: unknown[]): boolean {
+    const next = (): boolean => Reflect.apply(emit, this, [event, ...given]) as boolean;
+    return event === "request" ? serve(given[0] as IncomingMessage, given[1] as ServerResponse, next) : next();
+  };
+}
+
+function serve(request: IncomingMessage, response: ServerResponse, next: () => boolean): boolean {
+  const trusted = isTrusted(request);
+  const context = arrived((name) => one(request.headers[name]), trusted);
+  context.clientNetwork = networkOfClient(request, trusted);
+  const ray = one(request.headers["cf-ray"]);
+  if (trusted && ray !== undefined && RAY.test(ray)) context.extra.cfRay = ray;
+  watch(request, response, context);
+  const path = (request.url ?? "/").split("?", 1)[0]!;
+  return within(context, () => {
+    if (runtime().settings.edgeKeyFile !== "" && !trusted && path !== LIVENESS_PATH)
+      return refuse(request, response, context, { status: 403, code: "DOD060", reason: "edge_key_missing" });
+    if (!path.startsWith(RESERVED)) return next();
+    context.route = path;
+    void answerReserved(request, response, context, path);
+    return true;
+  });
+}
+
+/** Write the line when the exchange is over, however it ends. */
+function watch(request: IncomingMessage, response: ServerResponse, context: RequestContext): void {
+  const startedMs = performance.now();
+  let bytesOut = 0;
+  let endedByUs = false;
+  response.setHeader("x-request-id", context.requestId);
+  const { write: writeBody, end, destroy, writeHead } = response;
+  const size = (chunk: unknown, encoding: unknown): number =>
+    typeof chunk === "string"
+      ? Buffer.byteLength(chunk, typeof encoding === "string" ? (encoding as BufferEncoding) : "utf8")
+      : chunk instanceof Uint8Array
+        ? chunk.length
+        : 0;
+  response.writeHead = function (...given: unknown[]) {
+    response.setHeader("x-request-id", context.requestId);
+    return Reflect.apply(writeHead, response, given) as ServerResponse;
+  } as typeof writeHead;
+  response.write = function (...given: unknown[]) {
+    bytesOut += size(given[0], given[1]);
+    return Reflect.apply(writeBody, response, given) as boolean;
+  } as typeof writeBody;
+  response.end = function (...given: unknown[]) {
+    bytesOut += size(given[0], given[1]);
+    return Reflect.apply(end, response, given) as ServerResponse;
+  } as typeof end;
+  response.destroy = function (error?: Error) {
+    if (response.socket !== null && !response.socket.destroyed) endedByUs = true;
+    if (error !== undefined) context.error ??= error.constructor.name;
+    return Reflect.apply(destroy, response, [error]) as ServerResponse;
+  };
+  response.once("close", () => {
+    const complete = response.writableFinished;
+    const outcome: Outcome = complete ? httpOutcome(response.statusCode) : endedByUs ? "aborted" : "client_gone";
+    const status = response.headersSent ? response.statusCode : 499;
+    const ended = { status, outcome, latencyMs: rounded(performance.now() - startedMs), bytesOut };
+    writeLines(request, context, ended);
+  });
+}
+
+function writeLines(request: IncomingMessage, context: RequestContext, ended: Fields): void {
+  const { settings } = runtime();
+  for (const line of context.subLines) write(describeCall(settings, context, line));
+  const path = (request.url ?? "/").split("?", 1)[0]!;
+  const isFile = ended.outcome === "ok" && context.route === null;
+  const prefix = STATIC.find((one) => path.startsWith(one));
+  const route = context.route ?? (isFile && prefix !== undefined ? `${prefix}*` : null);
+  const method = METHODS.has(request.method ?? "") ? request.method : "_OTHER";
+  const place = route === null ? { route: UNMATCHED, path: redact(path) } : { route: route.slice(0, 128) };
+  write(describe(settings, context, "http", { ...ended, method, ...place }));
+}
+
+function refuse(request: IncomingMessage, response: ServerResponse, context: RequestContext, refusal: Refusal): true {
+  context.refusal = refusal;
+  const { headers } = request;
+  const rendered = render(refusal, context.requestId, headers.accept, headers["accept-language"]);
+  response.writeHead(rendered.status, { ...rendered.headers, "content-length": Buffer.byteLength(rendered.body) });
+  response.end(request.method === "HEAD" ? undefined : rendered.body);
+  request.resume();
+  return true;
+}
+
+async function answerReserved(
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: RequestContext,
+  path: string,
+): Promise<void> {
+  try {
+    const answer = await runtime().reserved?.(asRequest(request), path);
+    if (answer === undefined || answer === null) {
+      refuse(request, response, context, { status: 404, code: "DOD062", reason: "reserved_path" });
+      return;
+    }
+    answer.headers.forEach((value, name) => {
+      if (name !== "set-cookie") response.setHeader(name, value);
+    });
+    if (answer.headers.getSetCookie().length > 0) response.setHeader("set-cookie", answer.headers.getSetCookie());
+    response.writeHead(answer.status);
+    response.end(Buffer.from(await answer.arrayBuffer()));
+  } catch (error) {
+    context.error = error instanceof Error ? error.constructor.name : typeof error;
+    if (response.headersSent) response.destroy();
+    else refuse(request, response, context, { status: 500, code: "DOD061", reason: "" });
+  }
+}
+
+function asRequest(request: IncomingMessage): Request {
+  const headers = new Headers();
+  for (let index = 0; index + 1 < request.rawHeaders.length; index += 2) {
+    const name = request.rawHeaders[index]!;
+    if (!name.startsWith(":")) headers.append(name, request.rawHeaders[index + 1]!);
+  }
+  const method = request.method ?? "GET";
+  const body = method === "GET" || method === "HEAD" ? null : (Readable.toWeb(request) as ReadableStream<Uint8Array>);
+  const init = { method, headers, ...(body !== null && { body, duplex: "half" as const }) };
+  return new Request(`http://${request.headers.host ?? "localhost"}${request.url ?? "/"}`, init);
+}
+
+// -- the edge
+
+let edgeKeys: { readonly stamp: string; readonly keys: readonly Buffer[] } = { stamp: "", keys: [] };
+let checkedAtMs = -Infinity;
+
+/** Whether the request brings one valid edge key; the key is removed either way. */
+function isTrusted(request: IncomingMessage): boolean {
+  const given: string[] = [];
+  const { rawHeaders } = request;
+  for (let index = rawHeaders.length - 2; index >= 0; index -= 2)
+    if (rawHeaders[index]!.toLowerCase() === "x-edge-key") given.push(rawHeaders.splice(index, 2)[1]!);
+  delete request.headers["x-edge-key"];
+  const { edgeKeyFile } = runtime().settings;
+  if (edgeKeyFile === "" || given.length !== 1) return false;
+  const key = Buffer.from(given[0]!, "latin1");
+  if (isKnown(key)) return true;
+  if (performance.now() - checkedAtMs < 1000) return false;
+  checkedAtMs = performance.now();
+  return loadKeys(edgeKeyFile) && isKnown(key);
+}
+
+function isKnown(key: Buffer): boolean {
+  let found = false;
+  for (const one of edgeKeys.keys) found = (one.length === key.length && timingSafeEqual(one, key)) || found;
+  return found;
+}
+
+/** True when the keys changed; a file that cannot be read leaves them as they are. */
+function loadKeys(file: string): boolean {
+  try {
+    const { mtimeMs, ino } = statSync(file);
+    const stamp = `${mtimeMs} ${ino}`;
+    if (stamp === edgeKeys.stamp) return false;
+    const lines = readFileSync(file, "latin1").split("\n").map((line) => line.trim()).filter(Boolean);
+    if (lines.length === 0) return false;
+    edgeKeys = { stamp, keys: lines.map((line) => Buffer.from(line, "latin1")) };
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The client's network, truncated to /24 or /48; null when it is not wanted or not known. */
+function networkOfClient(request: IncomingMessage, trusted: boolean): string | null {
+  if (runtime().settings.sections.observability?.client_ip === "none") return null;
+  const forwarded = trusted ? one(request.headers["x-forwarded-for"]) : undefined;
+  const address = (forwarded?.split(",", 1)[0] ?? request.socket.remoteAddress ?? "").trim();
+  return networkOf(address.replace(/^::ffff:(?=[0-9.]+$)/, ""));
+}
+
+export function networkOf(address: string): string | null {
+  if (isIPv4(address)) return address.replace(/[0-9]+$/, "0");
+  const bare = address.split("%", 1)[0]!;
+  if (!isIPv6(bare)) return null;
+  const [head = "", tail] = new URL(`http://[${bare}]`).hostname.slice(1, -1).split("::");
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const groups = tail === undefined ? left : [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
+  return new URL(`http://[${groups.slice(0, 3).join(":")}::]`).hostname.slice(1, -1);
+}
+
+function one(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}

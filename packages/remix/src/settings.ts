@@ -1,0 +1,111 @@
+// What this process is told: the environment variables that the Python side reads, and the manifest's sections as JSON.
+
+import { readFileSync } from "node:fs";
+
+import type { Mode } from "./decision.js";
+import { type IdentityKeys, parseIdentityKeys } from "./identity.js";
+import { SettingError } from "./token.js";
+
+/** One route that is not checked, as in `[[csrf.exemption]]`; `expires` is the last ISO day on which it holds. */
+export interface Exemption {
+  readonly route: string;
+  readonly reason?: string;
+  readonly owner?: string;
+  readonly control?: string;
+  readonly expires?: string;
+}
+
+/** The part of the manifest that a web tier needs: `DODAI_SETTINGS`, or what the application passes itself. */
+export interface Sections {
+  readonly csrf?: {
+    readonly mode?: Mode;
+    readonly field?: string;
+    readonly header?: string;
+    readonly max_age?: number;
+    readonly search?: number;
+    readonly search_timeout?: number;
+    readonly trusted_origins?: readonly string[];
+    readonly exemption?: readonly Exemption[];
+  };
+  readonly dependency?: Readonly<Record<string, DependencySection>>;
+  readonly observability?: {
+    readonly user_id?: "raw" | "hmac";
+    readonly client_ip?: "network" | "none";
+    readonly slow_call?: number;
+  };
+}
+
+export interface DependencySection {
+  readonly deadline?: number;
+  readonly breaker_failures?: number;
+  readonly breaker_reset?: number;
+}
+
+export interface Settings {
+  readonly service: string;
+  readonly env: string;
+  readonly release: string;
+  readonly instance: string;
+  readonly state: string;
+  readonly edgeKeyFile: string;
+  readonly csrfKeys: string;
+  readonly identityKeys: IdentityKeys;
+  readonly origins: readonly string[];
+  readonly sections: Sections;
+}
+
+/** The settings of this process; throws DOD480 when they cannot be used. */
+export function readSettings(environ: NodeJS.ProcessEnv = process.env): Settings {
+  const identityKeys = parseIdentityKeys(environ.DODAI_IDENTITY_KEYS ?? "");
+  const sections = parseSections(environ.DODAI_SETTINGS ?? "");
+  if (sections.observability?.user_id === "hmac" && identityKeys.length === 0)
+    throw new SettingError(
+      "DOD480",
+      '`[observability] user_id = "hmac"` needs keys and `DODAI_IDENTITY_KEYS` is not set',
+      "set `DODAI_IDENTITY_KEYS` for this service",
+    );
+  return {
+    service: environ.DODAI_SERVICE || "app",
+    env: environ.DODAI_ENV ?? "",
+    release: environ.DODAI_RELEASE ?? "",
+    instance: environ.DODAI_INSTANCE ?? "",
+    state: environ.DODAI_STATE ?? "",
+    edgeKeyFile: checkedKeyFile(environ.DODAI_EDGE_KEY_FILE ?? ""),
+    csrfKeys: environ.DODAI_CSRF_KEYS ?? "",
+    identityKeys,
+    origins: (environ.DODAI_PUBLIC_ORIGINS ?? "").split(",").filter(Boolean),
+    sections,
+  };
+}
+
+function parseSections(text: string): Sections {
+  if (text === "") return {};
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return parsed;
+  } catch {
+    // answered below, without the text
+  }
+  throw new SettingError("DOD480", "`DODAI_SETTINGS` is not a JSON object", "let dodai start the service, or remove it");
+}
+
+function checkedKeyFile(path: string): string {
+  if (path === "") return "";
+  let content = "";
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new SettingError(
+      "DOD480",
+      `\`DODAI_EDGE_KEY_FILE\`: \`${path}\` cannot be read: ${(error as NodeJS.ErrnoException).code ?? "unreadable"}`,
+      "correct `DODAI_EDGE_KEY_FILE` and start the service again",
+    );
+  }
+  if (content.trim() === "")
+    throw new SettingError(
+      "DOD480",
+      `\`DODAI_EDGE_KEY_FILE\`: \`${path}\` is empty`,
+      "correct `DODAI_EDGE_KEY_FILE` and start the service again",
+    );
+  return path;
+}

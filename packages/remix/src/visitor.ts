@@ -1,0 +1,123 @@
+// One visitor during one request: the nonce in the cookie, the tokens made from it, and what the response must say.
+
+import { randomBytes } from "node:crypto";
+
+import { decodeNonce, encodeNonce, isAnonymous, issue, type KeyRing, newNonce } from "./token.js";
+
+export interface VisitorRules {
+  readonly ring: KeyRing;
+  readonly cookie: string;
+  readonly secure: boolean;
+  readonly now: () => number;
+  readonly subject: ((request: Request) => Promise<string | null> | string | null) | null;
+}
+
+type CookieState = "absent" | "good" | "bad" | "duplicated";
+
+export class Visitor {
+  readonly cookieState: CookieState;
+  private nonceBytes: Buffer | null;
+  private subjectOnce: Promise<string> | null = null;
+  private changed = false;
+  private rendered = false;
+  private applied = false;
+
+  constructor(
+    private readonly rules: VisitorRules,
+    readonly request: Request,
+  ) {
+    [this.cookieState, this.nonceBytes] = readCookie(request.headers.get("cookie") ?? "", rules.cookie);
+  }
+
+  get nonce(): Buffer | null {
+    return this.nonceBytes;
+  }
+
+  /** The stable session or user id that the application's callback names; empty for nobody. */
+  subject(): Promise<string> {
+    this.subjectOnce ??= this.askSubject();
+    return this.subjectOnce;
+  }
+
+  async isAnonymous(): Promise<boolean> {
+    return (await this.subject()) === "" && (this.nonceBytes === null || isAnonymous(this.nonceBytes));
+  }
+
+  /** A new token; sets the cookie if there is none, or an unreadable or doubled one. */
+  async token(): Promise<string> {
+    const subject = await this.subject();
+    const nonce = this.nonceBytes ?? this.renew(subject !== "");
+    this.rendered = true;
+    return issue(this.rules.ring, { nonce, subject, nowS: nowS(this.rules), random: randomBytes(16) });
+  }
+
+  /** Rotate the nonce because somebody signed in: tokens from before are worth nothing in this session. */
+  login(subject: string | null): void {
+    this.renew(true);
+    if (subject !== null) this.subjectOnce = Promise.resolve(subject);
+  }
+
+  logout(): void {
+    this.renew(false);
+    this.subjectOnce = Promise.resolve("");
+  }
+
+  /** The `Set-Cookie` value that the response must carry; null when nothing changed. */
+  get setCookie(): string | null {
+    if (!this.changed || this.nonceBytes === null) return null;
+    const secure = this.rules.secure ? "; Secure" : "";
+    return `${this.rules.cookie}=${encodeNonce(this.nonceBytes)}; Path=/${secure}; HttpOnly; SameSite=Lax`;
+  }
+
+  /** `response` with the cookie and, if a token is in the page, kept out of shared caches. Once per request. */
+  amend(response: Response): Response {
+    const { setCookie } = this;
+    if (this.applied || (!this.rendered && setCookie === null)) return response;
+    this.applied = true;
+    const headers = new Headers(response.headers);
+    if (this.rendered) keepPrivate(headers);
+    if (setCookie !== null) headers.append("set-cookie", setCookie);
+    return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+  }
+
+  private async askSubject(): Promise<string> {
+    return (await this.rules.subject?.(this.request)) ?? "";
+  }
+
+  private renew(signedIn: boolean): Buffer {
+    this.nonceBytes = newNonce(randomBytes(16), signedIn);
+    this.changed = true;
+    return this.nonceBytes;
+  }
+}
+
+export function nowS(rules: { readonly now: () => number }): number {
+  return Math.floor(rules.now() / 1000);
+}
+
+/** What stands in the cookie; two of that name are one too many. Only spaces and tabs around a name are left away. */
+function readCookie(header: string, name: string): [CookieState, Buffer | null] {
+  const values = header.split(";").flatMap((pair) => {
+    const equals = pair.indexOf("=");
+    return equals >= 0 && trim(pair.slice(0, equals)) === name ? [trim(pair.slice(equals + 1))] : [];
+  });
+  if (values.length !== 1) return [values.length === 0 ? "absent" : "duplicated", null];
+  const nonce = decodeNonce(values[0]!);
+  return nonce === null ? ["bad", null] : ["good", nonce];
+}
+
+function trim(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, "");
+}
+
+function keepPrivate(headers: Headers): void {
+  const split = (name: string): string[] =>
+    (headers.get(name) ?? "").split(",").map((part) => part.trim()).filter(Boolean);
+  const directives = split("cache-control").filter((one) => !/^(?:public|s-maxage)\b/i.test(one));
+  if (!directives.some((one) => /^(?:private|no-store)$/i.test(one))) directives.unshift("private");
+  headers.set("cache-control", directives.join(", "));
+  const vary = split("vary");
+  if (!vary.some((one) => one === "*" || one.toLowerCase() === "cookie")) headers.set("vary", [...vary, "Cookie"].join(", "));
+  for (const name of [...headers.keys()])
+    if (/^(?:surrogate-control|x-accel-expires|edge-control|.*cdn-cache-control)$/.test(name)) headers.delete(name);
+}

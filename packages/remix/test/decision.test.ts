@@ -1,0 +1,61 @@
+// Every vector of spec/csrf/decision.json.
+
+import { expect, test } from "vitest";
+
+import {
+  configureOrigins,
+  type Decision,
+  decide,
+  decideExempt,
+  decideWebsocket,
+  hasOverride,
+  isUnsafe,
+  judgeProvenance,
+  type Mode,
+  needsToken,
+  type TokenState,
+} from "../src/decision.js";
+import { vectors } from "./spec.js";
+
+interface Vector {
+  name: string;
+  mode: Mode;
+  method: string;
+  headers: [string, string][];
+  websocket: boolean;
+  public: string[];
+  trusted: string[];
+  host: string;
+  token: TokenState | null;
+  anonymous: boolean;
+  exemption: string | null;
+  allow: boolean;
+  status: number;
+  reason: string;
+}
+
+const spec = vectors<{ defaults: Partial<Vector>; vectors: Vector[] }>("csrf/decision");
+
+function judge(vector: Vector): Decision {
+  const values = (name: string): string[] =>
+    vector.headers.filter(([one]) => one === name).map(([, value]) => Buffer.from(value).toString("latin1"));
+  const has = (name: string): boolean => values(name).length > 0;
+  if (!vector.websocket && !isUnsafe(vector.method, has)) return { allow: true, reason: "safe", code: null, status: 0 };
+  if (vector.exemption !== null && !hasOverride(has)) return decideExempt(vector.exemption === "holds");
+  const [fetchSite, origin, referer] = [values("sec-fetch-site"), values("origin"), values("referer")];
+  const origins = configureOrigins(vector.public, vector.trusted);
+  const judged = judgeProvenance({ fetchSite, origin, referer, host: vector.host }, origins);
+  if (vector.websocket) return decideWebsocket(judged);
+  if (vector.token === null) expect(needsToken(vector.mode, judged)).toBe(false);
+  return decide(vector.mode, judged, vector.token, vector.anonymous);
+}
+
+test.each(spec.vectors.map((vector) => ({ ...spec.defaults, ...vector })))("$name", (vector) => {
+  const decision = judge(vector);
+  expect([decision.allow, decision.reason, decision.status]).toEqual([vector.allow, vector.reason, vector.status]);
+  expect(decision.code === null).toBe(decision.allow);
+});
+
+test("there are at least 150 vectors", () => {
+  expect(spec.vectors.length).toBeGreaterThanOrEqual(150);
+});

@@ -1,0 +1,170 @@
+// `observe()` around a real node server, and the interceptor between two real gRPC peers.
+
+import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
+import { createServer, request as httpRequest, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import * as grpc from "@grpc/grpc-js";
+import { afterEach, expect, test } from "vitest";
+
+import { createCsrf } from "../src/csrf.server.js";
+import { parseIdentityKeys, verifyProof } from "../src/identity.js";
+import { clientInterceptor, noteError, observe, requestId, setUser } from "../src/observability.server.js";
+import { KEYS, type Lines, ORIGIN, start } from "./support.js";
+
+let server: Server | undefined;
+let written: Lines | undefined;
+
+afterEach(() => {
+  server?.close();
+  server?.closeAllConnections();
+  // The Python side checks every line that was written here against spec/line.
+  if (process.env.LINES !== undefined && written !== undefined) appendFileSync(process.env.LINES, written.lines.join(""));
+});
+
+async function serve(handler: Parameters<typeof createServer>[1], environ: Record<string, string> = {}): Promise<{ url: string; lines: Lines }> {
+  const { writer } = start(environ);
+  written = writer;
+  observe();
+  server = createServer(handler!);
+  await new Promise<void>((resolve) => server!.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lines: writer };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const endMs = Date.now() + 5000;
+  while (!holds() && Date.now() < endMs) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(holds()).toBe(true);
+}
+
+test("every answer carries the id and has one line", async () => {
+  const { url, lines } = await serve((request, response) => {
+    setUser("u-1");
+    response.statusCode = request.url === "/missing?x=1" ? 404 : 200;
+    response.end(requestId());
+  });
+  const found = await fetch(`${url}/assets/app.js`);
+  const missing = await fetch(`${url}/missing?x=1`, { headers: { "x-request-id": "client-id-1" } });
+  expect(await found.text()).toBe(found.headers.get("x-request-id"));
+  expect(missing.headers.get("x-request-id")).not.toBe("client-id-1");
+  await until(() => lines.lines.length === 2);
+  expect(lines.parsed).toMatchObject([
+    { route: "/assets/*", status: 200, outcome: "ok", bytesOut: 32, userId: "u-1", clientIp: "127.0.0.0" },
+    { route: "<unmatched>", path: "/missing", status: 404, clientRequestId: "client-id-1" },
+  ]);
+});
+
+test("a stream that fails late is aborted, a client that leaves is gone", async () => {
+  const { url, lines } = await serve((request, response) => {
+    response.write("begun");
+    if (request.url === "/late") setTimeout(() => response.destroy(new RangeError("secret words")), 20);
+  });
+  await expect(fetch(`${url}/late`).then((answer) => answer.text())).rejects.toThrow();
+  await until(() => lines.lines.length === 1);
+  await new Promise<void>((resolve) => {
+    const client = httpRequest(`${url}/slow`, (answer) => answer.once("data", () => client.destroy()));
+    client.once("close", resolve).once("error", () => undefined).end();
+  });
+  await until(() => lines.lines.length === 2);
+  expect(lines.parsed).toMatchObject([{ outcome: "aborted", error: "RangeError" }, { outcome: "client_gone" }]);
+  expect(lines.lines.join("")).not.toContain("secret words");
+});
+
+test("the type of an error is in the line, its message is not", async () => {
+  const { url, lines } = await serve((_, response) => {
+    noteError(new TypeError("hanako@example.com"));
+    response.writeHead(500).end();
+  });
+  await fetch(url);
+  await until(() => lines.lines.length === 1);
+  expect(lines.parsed[0]).toMatchObject({ error: "TypeError", outcome: "server_error" });
+  expect(lines.lines[0]).not.toContain("hanako");
+});
+
+test("with an edge key only the edge is served, its ids count, and the key does not reach the application", async () => {
+  const file = join(mkdtempSync(join(tmpdir(), "edge-")), "key");
+  writeFileSync(file, "edge-key-of-this-test\n");
+  let seen: unknown;
+  const { url, lines } = await serve((request, response) => {
+    seen = [request.headers["x-edge-key"], request.rawHeaders.includes("x-edge-key")];
+    response.end();
+  }, { DODAI_EDGE_KEY_FILE: file });
+  const refused = await fetch(url);
+  expect([refused.status, ((await refused.json()) as { error: { code: string } }).error.code]).toEqual([403, "DOD060"]);
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  const id = "01a20a154cc271afb17c548fca6d98ca";
+  const passed = await fetch(url, { headers: { "x-edge-key": "edge-key-of-this-test", "x-request-id": id } });
+  expect([passed.status, passed.headers.get("x-request-id"), seen]).toEqual([200, id, [undefined, false]]);
+  await until(() => lines.lines.length === 3);
+  expect(lines.parsed[0]).toMatchObject({ code: "DOD060", reason: "edge_key_missing", outcome: "client_error" });
+});
+
+test("the reserved paths are answered without the application", async () => {
+  const { url } = await serve(() => {
+    throw new Error("the application must not be asked");
+  });
+  createCsrf();
+  const fresh = await fetch(`${url}/-/dodai/csrf`, { headers: { "sec-fetch-site": "same-origin" } });
+  const { token } = (await fresh.json()) as { token: string };
+  const cookie = fresh.headers.getSetCookie()[0]!.split(";", 1)[0]!;
+  const probe = (headers: Record<string, string>): Promise<Response> =>
+    fetch(`${url}/-/dodai/probe`, { method: "POST", headers: { origin: ORIGIN, cookie, ...headers } });
+  expect((await probe({ "x-csrf-token": token })).status).toBe(204);
+  expect((await probe({})).status).toBe(403);
+  expect((await probe({ "x-csrf-token": token, origin: "https://evil.example" })).status).toBe(403);
+  expect((await fetch(`${url}/-/dodai/csrf`, { headers: { "sec-fetch-site": "cross-site" } })).status).toBe(403);
+  expect((await fetch(`${url}/-/dodai/other`)).status).toBe(404);
+});
+
+const bytes = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value };
+const METHOD = { path: "/quiz.v1.Quiz/Get", requestStream: false, responseStream: false, requestSerialize: bytes.serialize, requestDeserialize: bytes.deserialize, responseSerialize: bytes.serialize, responseDeserialize: bytes.deserialize };
+
+async function rpc(client: grpc.Client): Promise<number> {
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(METHOD.path, bytes.serialize, bytes.deserialize, Buffer.alloc(0), (error) => resolve(error?.code ?? 0));
+  });
+}
+
+test("a call carries id, user with proof and deadline; the breaker opens after failures in a row", async () => {
+  const seen: { metadata: grpc.Metadata; deadline: number }[] = [];
+  let code = 0;
+  const backend = new grpc.Server();
+  backend.addService({ get: METHOD }, {
+    get: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => {
+      seen.push({ metadata: call.metadata, deadline: Number(call.getDeadline()) });
+      if (code === 0) done(null, Buffer.alloc(0));
+      else done({ code }, null);
+    },
+  });
+  const port = await new Promise<number>((resolve) => backend.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (_, found) => resolve(found)));
+  let client: grpc.Client | undefined;
+  const codes: number[] = [];
+  const { url, lines } = await serve((_, response) => {
+    setUser("花子");
+    void rpc(client!).then((found) => {
+      codes.push(found);
+      response.end(requestId());
+    });
+  }, { DODAI_SETTINGS: JSON.stringify({ dependency: { backend: { deadline: 2, breaker_failures: 2, breaker_reset: 60 } } }) });
+  client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), { interceptors: [clientInterceptor(grpc, { dependency: "backend" })] });
+  const id = await (await fetch(url)).text();
+  const { metadata, deadline } = seen[0]!;
+  const get = (name: string): string => String(metadata.get(name)[0]);
+  expect(get("x-request-id")).toBe(id);
+  expect(decodeURIComponent(get("x-user-id"))).toBe("花子");
+  const claim = { audience: "backend", requestId: id, userId: "花子" };
+  expect(verifyProof(parseIdentityKeys(KEYS), get("x-identity-proof"), claim, Date.now() / 1000)).toBe(true);
+  expect(deadline - Date.now()).toBeLessThanOrEqual(2000);
+  code = grpc.status.UNAVAILABLE;
+  for (let index = 0; index < 3; index += 1) await fetch(url);
+  expect([codes, seen.length]).toEqual([[0, 14, 14, 14], 3]);
+  await until(() => lines.parsed.filter((line) => line.type === "http").length === 4);
+  const first = lines.parsed[0]!;
+  expect(first).toMatchObject({ requestId: id, rpcCount: 1 });
+  expect(get("traceparent")).toBe(`00-${String(first.traceId)}-${String(first.spanId).slice(0, 12)}0001-01`);
+  expect(lines.parsed.filter((line) => line.type === "rpc_client")).toMatchObject(Array(3).fill({ status: "UNAVAILABLE", dependency: "backend" }));
+  client.close();
+  backend.forceShutdown();
+});
