@@ -10,7 +10,7 @@ import click
 
 from dodai.cli.main import COMMANDS, GROUPS, app
 from dodai.core.code_page import Example
-from dodai.core.errors import AREAS, Code
+from dodai.core.errors import Code
 from dodai.core.page import Code as Block
 from dodai.core.page import Lang, Paragraph, Section, Table, Text, bullets
 from dodai.wiring.registry import codes as registry
@@ -68,7 +68,7 @@ def codes() -> str:
     """Every code by area: what it says, why it matters, what to do."""
     known = registry()
     sections = []
-    for area in dict.fromkeys(AREAS):
+    for area in dict.fromkeys(code.area for code in known.values()):
         pages = tuple(_code(code) for code in known.values() if code.area == area)
         if pages:
             sections.append(Section(area, (), pages))

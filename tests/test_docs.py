@@ -241,6 +241,19 @@ def test_every_code_can_be_met():
     assert [id_ for id_ in codes() if not {id_, names.get(id_, "")} & said] == []
 
 
+def test_every_code_that_is_mentioned_exists():
+    """A number in a message, a docstring, a test or a page leads somewhere."""
+    files = [path for folder in ("src", "tests", "docs", "examples", "spec") for path in (ROOT / folder).rglob("*")]
+    written = [
+        path
+        for path in files
+        if path.suffix in (".py", ".md", ".toml") and not {"node_modules", ".dodai"} & {*path.parts}
+    ]
+    said = {(shown(path), id_) for path in written for id_ in re.findall(r"\bDOD\d{3}\b", path.read_text("utf-8"))}
+    known = {*codes(), "DOD999"}  # what tests call a code that nobody defines
+    assert sorted((name, id_) for name, id_ in said if id_ not in known and name != "tests/core/test_errors.py") == []
+
+
 def test_every_environment_variable_is_documented_and_every_documented_one_exists():
     """Names that the code reads, hands to services, or marks its processes with."""
     page = (ROOT / "docs" / "reference" / "environment-variables.md").read_text("utf-8")

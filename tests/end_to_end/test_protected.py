@@ -115,7 +115,7 @@ def test_frozen_environment_is_opened_by_a_reason_that_is_recorded(app):
     """The end of the window is named; a rollback needs no reason."""
     freeze = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 Asia/Tokyo"]'
     app.write(protection=freeze, protected=False)
-    refused(app.run("deploy", "staging", "--yes"), "DOD056", "until 2099-01-01T00:00+09:00")
+    refused(app.run("deploy", "staging", "--yes"), "DOD360", "until 2099-01-01T00:00+09:00")
     assert app.run("deploy", "staging", "--yes", "--break-glass", " ").returncode == 2
     assert app.run("deploy", "staging", "--yes", "--break-glass", "payments are down").returncode == 0
     app.write(protection=freeze, protected=False, spoil="# two")

@@ -173,7 +173,7 @@ async def test_machine_whose_clock_was_set_back_makes_nothing_fresh(gated):
     """The control database's clock decides: a year behind, two days old is still two days old."""
     gated.gates = Gates(evidence="source", freeze=EVERY_HOUR)
     await gated.rehearsed(hours=48)
-    assert refusal(await gated.deploy(clock=Behind())).code.id == "DOD056"
+    assert refusal(await gated.deploy(clock=Behind())).code.id == "DOD360"
     gated.gates = Gates(evidence="source")
     assert "48.0 h old" in refusal(await gated.deploy(clock=Behind())).details[0]
 
@@ -366,10 +366,10 @@ async def test_statement_that_was_cut_off_is_finished_by_resume_and_written_once
 
 
 async def test_frozen_environment_says_until_when_and_a_reason_opens_it(gated):
-    """DOD056, exit 1; the reason is in the journal with what it let in."""
+    """DOD360, exit 1; the reason is in the journal with what it let in."""
     gated.gates = Gates(freeze=("2020-01-01T00:00/2099-01-01T00:00 Asia/Tokyo",))
     error = refusal(await gated.deploy())
-    assert error.code.id == "DOD056"
+    assert error.code.id == "DOD360"
     assert "`staging` is frozen until 2099-01-01T00:00+09:00" in error.message
     assert (await gated.deploy(**{BREAK_GLASS: "payments are down"})).exit_code == 0
     assert (await gated.statements.admitted())[0].by == {"freeze": "break-glass: payments are down"}

@@ -85,7 +85,7 @@ def test_user_that_a_tier_lost_or_changed_is_found():
 
 def test_what_the_edge_answered_itself_is_counted_and_excused():
     """A refusal, a dead service, a client that left: no line of the next tier is owed."""
-    refused = line("edge", status=502, outcome="server_error", code="DOD364", reason="upstream_ended")
+    refused = line("edge", status=502, outcome="server_error", code="DOD554", reason="upstream_ended")
     left = line("edge", requestId="0" * 32, status=499, outcome="client_gone")
     found, details = judge([refused, left], "web", ())
     assert found == []

@@ -335,12 +335,12 @@ async def test_without_the_edge_key_only_liveness_answers(
         refused = [await client.get(path, headers=headers) for path in ("/hello/taro", "/readyz", "/-/dodai/probe")]
         alive = await client.get("/healthz", headers=headers)
     assert [response.status_code for response in refused] == [403, 403, 403]
-    assert {response.json()["error"]["code"] for response in refused} == {"DOD060"}
+    assert {response.json()["error"]["code"] for response in refused} == {"DOD556"}
     assert alive.status_code == 200
     found = lines()
     assert [line["requestId"] for line in found] == [r.headers["x-request-id"] for r in [*refused, alive]]
     assert (found[0]["code"], found[0]["reason"], found[0]["outcome"]) == (
-        "DOD060",
+        "DOD556",
         "edge_key_missing",
         "client_error",
     )

@@ -17,7 +17,8 @@ come again), not received, or sent without a clear answer. Only the last one mak
 tried again."""
 Found = Literal["check", "run time", "alert", "operation"]
 
-AREAS = ("manifest", "csrf", "migrations", "operations", "observability", "operations", "adoption", "providers")
+AREAS = ("manifest", "csrf", "migrations", "operations", "observability")
+_AREA_OF_DIGIT = (*AREAS, "operations", "adoption", "providers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Code:
 
     @property
     def area(self) -> str:
-        return AREAS[int(self.id[3])]
+        return _AREA_OF_DIGIT[int(self.id[3])]
 
     @property
     def found(self) -> Found:

@@ -214,7 +214,7 @@ class Copies(Protocol):
     """
 
     def copied(self, run: str) -> AbstractContextManager[Copy]:
-        """The copy, ready for connections; gone after the block. The original is only read. Failures are DOD386."""
+        """The copy, ready for connections; gone after the block. The original is only read. Failures are DOD786."""
         ...
 
 

@@ -32,7 +32,7 @@ async def state(here: LocalEnvironment, kind: str, words: Mapping[str, Any], *, 
 def pass_outside_of_a_deploy(here: LocalEnvironment, target: Target, command: str, glass: str) -> None:
     """Let `migrate up` through the gates of `here`, or refuse it (exit 1).
 
-    Evidence as for a deploy, no freeze (DOD056), unless `glass` says why it cannot wait. What needs approvals is a
+    Evidence as for a deploy, no freeze (DOD360), unless `glass` says why it cannot wait. What needs approvals is a
     deploy (DOD369): only a plan can be signed. `migrate down` has its own rule, see `break_glass`.
     """
     gates = own_gates(here.project, here.environment, here.project.root)

@@ -172,7 +172,7 @@ async def test_a_request_that_can_be_read_in_two_ways_is_refused(site, case):
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b"x-request-id: " in answer
-    assert b'"DOD360"' in answer
+    assert b'"DOD550"' in answer
     assert not any(b"admin" in seen for seen in site.seen)
 
 
@@ -194,10 +194,10 @@ RESERVED = [
 
 @pytest.mark.parametrize("path", RESERVED)
 async def test_reserved_paths_are_blocked_however_they_are_spelled(site, path):
-    """404 and DOD363; the service never sees them."""
+    """404 and DOD553; the service never sees them."""
     answer = await site.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert b'"DOD363"' in answer
+    assert b'"DOD553"' in answer
     assert not site.seen
 
 
@@ -229,7 +229,7 @@ async def test_a_service_that_is_down_gives_a_coded_page_with_the_request_id(sit
     """JSON for programs, HTML for people, in their language; the id is in header, page and line."""
     answer = await site.get("/none/x", headers={"accept": "application/json"})
     assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "DOD364"
+    assert answer.json()["error"]["code"] == "DOD554"
     assert answer.json()["requestId"] == answer.headers["x-request-id"]
     page = await site.get("/none/x", headers={"accept": "text/html", "accept-language": "ja"})
     assert page.headers["content-type"].startswith("text/html")
@@ -240,7 +240,7 @@ async def test_a_service_that_is_down_gives_a_coded_page_with_the_request_id(sit
         answer.headers["x-request-id"],
         page.headers["x-request-id"],
     ]
-    assert site.lines()[0]["code"] == "DOD364"
+    assert site.lines()[0]["code"] == "DOD554"
 
 
 async def test_a_service_that_does_not_answer_gives_504(site):
@@ -251,7 +251,7 @@ async def test_a_service_that_does_not_answer_gives_504(site):
 
     site.behave = mute
     answer = await site.get("/")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "DOD365")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "DOD555")
     await until(site.lines)
     assert site.lines()[0]["outcome"] == "timeout"
 
@@ -354,9 +354,9 @@ async def test_an_early_answer_reaches_a_client_that_is_still_sending(site):
 
 
 async def test_a_body_above_the_limit_is_refused_declared_or_not(site):
-    """413 with DOD361; a declared one never reaches the service."""
+    """413 with DOD551; a declared one never reaches the service."""
     declared = await site.get("/", "POST", content=b"x" * 100_001)
-    assert (declared.status_code, declared.json()["error"]["code"]) == (413, "DOD361")
+    assert (declared.status_code, declared.json()["error"]["code"]) == (413, "DOD551")
     assert not site.seen
 
     async def swallow(reader, _):

@@ -93,7 +93,7 @@ def test_restore_point_that_was_changed_does_not_verify(filled, tmp_path):
     (point.path / "PG_VERSION").write_text("16\n")
     with pytest.raises(DodaiError) as caught:
         verify(point.path, find_binaries(), 60)
-    assert caught.value.code.id == "DOD386"
+    assert caught.value.code.id == "DOD786"
     assert any("PG_VERSION" in line for line in caught.value.details)
 
 
@@ -103,7 +103,7 @@ def test_role_without_replication_gets_the_statement_that_grants_it(filled, tmp_
         connection.execute("DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN")
     with pytest.raises(DodaiError) as caught:
         base_backup(filled.replace("//postgres@", "//plain@"), tmp_path / "before", sync=False)
-    assert caught.value.code.id == "DOD386"
+    assert caught.value.code.id == "DOD786"
     assert "`ALTER ROLE plain REPLICATION`" in caught.value.fix
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +111,7 @@ def test_role_without_replication_gets_the_statement_that_grants_it(filled, tmp_
 def test_existing_target_is_not_overwritten(filled, tmp_path):
     """An older restore point is never lost to a newer one."""
     (tmp_path / "before").mkdir()
-    with pytest.raises(DodaiError, match="DOD386"):
+    with pytest.raises(DodaiError, match="DOD786"):
         base_backup(filled, tmp_path / "before", sync=False)
 
 

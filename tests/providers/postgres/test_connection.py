@@ -39,20 +39,20 @@ def at(postgres, *, user: str = "postgres", database: str = "postgres") -> str:
 def test_wrong_password_names_the_user_and_not_the_password(postgres):
     """The address, the role, and what to correct."""
     error = refused(at(postgres))
-    assert (error.code.id, error.fault) == ("DOD385", "user")
+    assert (error.code.id, error.fault) == ("DOD785", "user")
     assert "`postgres`" in error.message
     assert f"127.0.0.1:{postgres.port}" in error.message
 
 
 def test_unknown_role_is_the_same_refusal_as_a_wrong_password(postgres):
     """The server does not say which of the two it was; neither do we."""
-    assert refused(at(postgres, user="nobody_here")).code.id == "DOD385"
+    assert refused(at(postgres, user="nobody_here")).code.id == "DOD785"
 
 
 def test_unknown_database_is_named(postgres):
     """A misspelt name is told apart from a server that does not answer."""
     error = refused(postgres.dsn("no_such"))
-    assert error.code.id == "DOD385"
+    assert error.code.id == "DOD785"
     assert "has no database `no_such`" in error.message
 
 
@@ -61,7 +61,7 @@ def test_role_without_login_is_refused(postgres, database):
     with connect(database, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS group_only; CREATE ROLE group_only NOLOGIN")
     dsn = database.replace("//postgres@", "//group_only@")
-    assert refused(dsn).code.id == "DOD385"
+    assert refused(dsn).code.id == "DOD785"
 
 
 def test_full_server_says_that_connections_ran_out(postgres, database):
@@ -73,14 +73,14 @@ def test_full_server_says_that_connections_ran_out(postgres, database):
     crowd = database.replace("//postgres@", "//crowd@")
     with connect(crowd):
         error = refused(crowd)
-    assert error.code.id == "DOD385"
+    assert error.code.id == "DOD785"
     assert "no more connections" in error.message
 
 
 def test_nothing_listening_is_unreachable():
     """A refused TCP connection is the provider's fault until shown otherwise."""
     error = refused(f"postgresql://app:{ENCODED}@127.0.0.1:{free_port()}/app")
-    assert (error.code.id, error.fault) == ("DOD384", "provider")
+    assert (error.code.id, error.fault) == ("DOD784", "provider")
 
 
 def test_silent_server_is_given_up_after_the_timeout():
@@ -88,7 +88,7 @@ def test_silent_server_is_given_up_after_the_timeout():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         error = refused(f"postgresql://app:{ENCODED}@127.0.0.1:{port}/app", timeout_s=2)
-    assert error.code.id == "DOD384"
+    assert error.code.id == "DOD784"
 
 
 def test_listener_that_is_no_database_is_unreachable():
@@ -107,13 +107,13 @@ def test_listener_that_is_no_database_is_unreachable():
         error = refused(f"postgresql://app:{ENCODED}@127.0.0.1:{server.getsockname()[1]}/app", timeout_s=3)
         server.shutdown(socket.SHUT_RDWR)
     thread.join(5)
-    assert error.code.id == "DOD384"
+    assert error.code.id == "DOD784"
 
 
 def test_tls_that_cannot_be_had_is_named(postgres):
     """A server without TLS under `sslmode=require` is a TLS problem, not a missing server."""
     error = refused(at(postgres) + "?sslmode=require")
-    assert error.code.id == "DOD384"
+    assert error.code.id == "DOD784"
     assert "TLS" in error.message
 
 
@@ -121,7 +121,7 @@ def test_tls_that_cannot_be_had_is_named(postgres):
 def test_unreadable_url_is_a_usage_error_without_its_text(dsn):
     """The URL holds the password, so libpq's words about it are shown without it."""
     error = refused(dsn)
-    assert (error.code.id, error.exit_code) == ("DOD385", 2)
+    assert (error.code.id, error.exit_code) == ("DOD785", 2)
 
 
 def test_read_only_database_refuses_writes_with_a_code(database):
@@ -130,7 +130,7 @@ def test_read_only_database_refuses_writes_with_a_code(database):
         connection.execute("SET default_transaction_read_only = on")
         with pytest.raises(DodaiError) as caught, coded(database, "apply 0001_init.sql"):
             connection.execute("CREATE TABLE t (id int)")
-    assert caught.value.code.id == "DOD385"
+    assert caught.value.code.id == "DOD785"
     assert caught.value.message.startswith("apply 0001_init.sql: ")
     assert "read-only" in caught.value.message
 
@@ -149,7 +149,7 @@ def test_session_ended_by_the_server_is_coded(postgres, database):
             other.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
         with pytest.raises(DodaiError) as caught, coded(database, "apply"):
             connection.execute("SELECT 1")
-    assert caught.value.code.id == "DOD384"
+    assert caught.value.code.id == "DOD784"
 
 
 def test_server_killed_in_the_middle_of_a_statement_is_coded():
@@ -166,7 +166,7 @@ def test_server_killed_in_the_middle_of_a_statement_is_coded():
         with pytest.raises(DodaiError) as caught, coded(cluster.dsn(), "apply"):
             connection.execute("SELECT pg_sleep(60)")
         timer.join()
-    assert caught.value.code.id == "DOD384"
+    assert caught.value.code.id == "DOD784"
 
 
 def test_session_carries_the_program_name_and_the_callers_options(database):
@@ -181,7 +181,7 @@ async def test_async_connection_answers_and_refuses_alike(database):
     async with await connect_async(database) as connection:
         cursor = await connection.execute("SELECT 1")
         assert await cursor.fetchone() == (1,)
-    with pytest.raises(DodaiError, match="DOD384"):
+    with pytest.raises(DodaiError, match="DOD784"):
         await connect_async(f"postgresql://app@127.0.0.1:{free_port()}/app")
 
 

@@ -71,7 +71,7 @@ def test_a_role_without_replication_is_told_of_the_dump_and_can_use_it(filled, p
     as_owner = conninfo.make_conninfo(filled, user="copy_owner")
     with pytest.raises(DodaiError) as caught, ServerCopies(as_owner, True).copied("r1"):
         pass
-    assert caught.value.code.id == "DOD386"
+    assert caught.value.code.id == "DOD786"
     assert "`rehearse --dump`" in caught.value.fix
     with DumpCopies(as_owner, True).copied("r1") as copy, connect(copy.url) as conn:
         assert conn.execute("SELECT count(*) FROM question").fetchone() == (5000,)
@@ -84,6 +84,6 @@ def test_a_dump_that_may_not_read_is_a_coded_error_without_the_password(filled, 
     stranger = conninfo.make_conninfo(filled, user="copy_stranger", password="hunter2")
     with pytest.raises(DodaiError) as caught, DumpCopies(stranger, True).copied("r1"):
         pass
-    assert caught.value.code.id == "DOD386"
+    assert caught.value.code.id == "DOD786"
     assert "permission denied" in " ".join(caught.value.details)
     assert "hunter2" not in str(caught.value.as_json())

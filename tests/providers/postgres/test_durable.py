@@ -75,7 +75,7 @@ def test_second_start_in_one_folder_says_who_holds_it(folder):
         pid = (cluster.data_dir / "postmaster.pid").read_text().split()[0]
         error = refused(folder)
         connect(cluster.dsn()).close()
-    assert (error.code.id, error.exit_code) == ("DOD383", 75)
+    assert (error.code.id, error.exit_code) == ("DOD783", 75)
     assert f"`{pid}`" in error.message
 
 
@@ -97,7 +97,7 @@ def test_port_in_use_is_named(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         error = refused(folder, port=port)
-    assert error.code.id == "DOD382"
+    assert error.code.id == "DOD782"
     assert f"`{port}`" in error.message
 
 
@@ -115,7 +115,7 @@ def test_data_of_another_major_version_is_opened_by_its_own_server_or_refused(fo
     assert prepare(folder, old).binaries.major == 15
     assert prepare(folder).binaries.major == 15
     error = refused(folder, binaries=find_binaries(major=17))
-    assert error.code.id == "DOD383"
+    assert error.code.id == "DOD783"
     assert "PostgreSQL 15" in error.message
     assert "17." in error.message
 
@@ -125,7 +125,7 @@ def test_directory_with_something_else_in_it_is_refused(folder):
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "thesis.txt").write_text("years of work")
     error = refused(folder)
-    assert error.code.id == "DOD383"
+    assert error.code.id == "DOD783"
     assert (folder / "data" / "thesis.txt").read_text() == "years of work"
 
 
@@ -135,7 +135,7 @@ def test_data_directory_of_another_user_is_refused(folder):
     cluster = prepare(folder)
     os.chown(cluster.data_dir, 1, 1)
     error = refused(folder)
-    assert error.code.id == "DOD383"
+    assert error.code.id == "DOD783"
     assert "`daemon`" in error.message
 
 
@@ -144,7 +144,7 @@ def test_lost_password_is_named(folder):
     prepare(folder)
     (folder / "password").unlink()
     error = refused(folder)
-    assert error.code.id == "DOD383"
+    assert error.code.id == "DOD783"
     assert "password" in error.message
 
 
@@ -163,7 +163,7 @@ def test_damaged_data_is_reported_with_the_servers_own_words(folder):
     shutil.rmtree(cluster.data_dir / "global")
     with pytest.raises(DodaiError) as caught, durable(folder):
         pass
-    assert caught.value.code.id == "DOD382"
+    assert caught.value.code.id == "DOD782"
     assert any("global" in line for line in caught.value.details)
 
 

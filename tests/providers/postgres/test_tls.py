@@ -67,7 +67,7 @@ def test_certificate_of_a_stranger_is_refused(secured):
     dsn = secured.dsn.replace("127.0.0.1", "localhost") + f"&sslrootcert={secured.stranger}"
     with pytest.raises(DodaiError, match="TLS") as caught:
         connect(dsn)
-    assert caught.value.code.id == "DOD384"
+    assert caught.value.code.id == "DOD784"
 
 
 def test_certificate_for_another_host_is_refused(secured):

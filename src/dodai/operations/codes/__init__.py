@@ -8,7 +8,7 @@ from dodai.core.errors import Code, declared
 
 _code = partial(Code, package=__name__)
 
-ENVIRONMENT_FROZEN = _code("DOD056", "environment-frozen")
+ENVIRONMENT_FROZEN = _code("DOD360", "environment-frozen")
 NO_PUBLIC_SERVICE = _code("DOD303", "no-public-service")
 SERVICE_CYCLE = _code("DOD304", "service-cycle")
 UNPROVEN_LIMITATION = _code("DOD305", "limitation-unproven")

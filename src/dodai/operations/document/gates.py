@@ -62,10 +62,10 @@ def _facts() -> tuple[Text, ...]:
             "計画が変わると取り直しになり、一度使った承認は再利用できません（DOD369）。",
         ),
         Text(
-            "In a freeze window deploys are refused with its end (DOD056). What cannot wait gives "
+            "In a freeze window deploys are refused with its end (DOD360). What cannot wait gives "
             '`--break-glass "reason"`; it opens the freeze only, and stays on record. A rollback always runs; '
             "with `--restore` it needs the approvals.",
-            "フリーズ期間中のデプロイは、終了時刻を示して拒否します（DOD056）。待てない場合は "
+            "フリーズ期間中のデプロイは、終了時刻を示して拒否します（DOD360）。待てない場合は "
             '`--break-glass "理由"` を付けます。解除されるのはフリーズだけで、理由は記録に残ります。'
             "切り戻しはいつでも実行できますが、`--restore` を付ける場合は承認が必要です。",
         ),

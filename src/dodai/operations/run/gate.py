@@ -65,7 +65,7 @@ class GatePorts:
 def admission(request: PlanRequest, tree: str, ports: GatePorts) -> Step:
     """The gate of `request`; `tree` is the SHA-256 over the release, so that a signature covers every byte of it.
 
-    Refuses with exit 1: DOD056 in a freeze window, DOD257 without evidence, DOD369 without enough approvals.
+    Refuses with exit 1: DOD360 in a freeze window, DOD257 without evidence, DOD369 without enough approvals.
     """
     gate = _Gate(request, in_force(request.arguments), ports)
     return Step(
@@ -134,7 +134,7 @@ class _Gate:
 
 
 def refuse_frozen(env: str, gates: Gates, now: datetime) -> None:
-    """DOD056 (exit 1) with the window and its end, in a freeze."""
+    """DOD360 (exit 1) with the window and its end, in a freeze."""
     if frozen := frozen_until(gates.freeze, now):
         window, ends = frozen
         raise DodaiError(

@@ -48,7 +48,7 @@ def base_backup(
     """A restore point of the server behind `dsn` in the new directory `target`, verified, and forced to the disk.
 
     `sync=False` leaves out the last, for a rehearsal: a thousand small files take seconds. Uses the `pg_basebackup` of
-    the server's own major version. Raises DOD386 when the role may not, the disk is full or the copy does not verify;
+    the server's own major version. Raises DOD786 when the role may not, the disk is full or the copy does not verify;
     `target` does not exist then.
     """
     if target.exists():
@@ -69,7 +69,7 @@ def base_backup(
 
 
 def restore_point(path: Path) -> RestorePoint:
-    """The restore point in `path`; raises DOD383 when there is none."""
+    """The restore point in `path`; raises DOD783 when there is none."""
     try:
         return RestorePoint(path, int((path / "PG_VERSION").read_text()), size_of(path))
     except (OSError, ValueError) as error:
@@ -89,8 +89,8 @@ def copy_of(
 ) -> Iterator[Cluster]:
     """A throw-away server with everything that is behind `dsn` now; the original is only read.
 
-    `cluster.dsn(NAME)` leads to the copy of database NAME as the same role, without a password. Raises DOD386 when the
-    role may not copy, DOD380 when no binaries of the server's major version are here.
+    `cluster.dsn(NAME)` leads to the copy of database NAME as the same role, without a password. Raises DOD786 when the
+    role may not copy, DOD780 when no binaries of the server's major version are here.
     """
     wanted = binaries_for(dsn, binaries)
     with workspace(wanted, base) as (_, directory, found, identity):
@@ -148,7 +148,7 @@ def stream(dsn: str, target: Path, binaries: Binaries, timeout_s: float, *, sync
 
 
 def verify(copy: Path, binaries: Binaries, timeout_s: float) -> None:
-    """Raises DOD386 when a file of `copy` is not what the server sent, or its WAL has a gap."""
+    """Raises DOD786 when a file of `copy` is not what the server sent, or its WAL has a gap."""
     finished = run_tool([str(binaries.tool("pg_verifybackup")), "--quiet", str(copy)], {}, timeout_s)
     if finished:
         raise DodaiError(

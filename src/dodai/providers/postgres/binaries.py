@@ -46,7 +46,7 @@ class Binaries:
         return int(re.match(r"\d+", self.version).group())  # type: ignore[union-attr]
 
     def tool(self, name: str) -> Path:
-        """The path of a program; raises DOD381 when this installation does not bring it."""
+        """The path of a program; raises DOD781 when this installation does not bring it."""
         path = self.bin_dir / name
         if not path.is_file():
             raise DodaiError(
@@ -71,7 +71,7 @@ def find_binaries(explicit: str | Path | None = None, *, major: int = 0) -> Bina
     """The bin directory to use: `explicit`, else a wheel's, else the system's newest.
 
     `major` is the version production runs: the first installation with that major wins, and without one the first at
-    all (compare `.major` and warn). Raises DOD380 when there is none, with the line that installs one, and DOD381 when
+    all (compare `.major` and warn). Raises DOD780 when there is none, with the line that installs one, and DOD781 when
     `explicit`, or every one found, does not work.
     """
     if explicit is not None:
@@ -136,7 +136,7 @@ def newest_first(path: Path) -> tuple[int, str]:
 
 
 def probe(bin_dir: Path, source: Source, origin: str) -> Binaries:
-    """The installation in `bin_dir` with the version its server reports; raises DOD381 when it cannot be asked."""
+    """The installation in `bin_dir` with the version its server reports; raises DOD781 when it cannot be asked."""
     for name in SERVER_TOOLS:
         if not (bin_dir / name).is_file():
             raise unusable(bin_dir, f"`{bin_dir}` has no `{name}`")

@@ -85,7 +85,7 @@ class Cluster:
         return f"postgresql://{quote(self.user)}@/{name}?host={quote(str(self.socket_dir), safe='/')}&port={self.port}"
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return when the server says that it is ready, whoever runs it; raises DOD382 with its log otherwise."""
+        """Return when the server says that it is ready, whoever runs it; raises DOD782 with its log otherwise."""
         if not wait_until(lambda: server_status(self.data_dir) == "ready" and server_pid(self.data_dir) > 0, timeout_s):
             raise not_started(self.command, f"was not ready within {timeout_s:g} s")
 
@@ -135,7 +135,7 @@ def throw_away(
 
     `settings` are further lines of postgresql.conf; with `tcp` it listens on a free port of 127.0.0.1 too; `base` is
     where its directory is made (the temporary directory); `grace_s` lies between the signals that end it. Raises
-    DOD380 to DOD382.
+    DOD780 to DOD782.
     """
     with workspace(binaries, base) as (place, directory, found, identity):
         make = filled(place, directory, found, identity, tcp, settings or {}, grace_s)

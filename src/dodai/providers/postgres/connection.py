@@ -47,7 +47,7 @@ class Address:
 
 
 def address(dsn: str) -> Address:
-    """Where `dsn` (a URL or `key=value` words) leads; raises DOD385 when libpq cannot read it."""
+    """Where `dsn` (a URL or `key=value` words) leads; raises DOD785 when libpq cannot read it."""
     words = parameters(dsn)
     host = words.get("host") or words.get("hostaddr") or ""
     database = words.get("dbname") or words.get("user") or ""
@@ -84,7 +84,7 @@ def connect(
 ) -> psycopg.Connection[Any]:
     """An open connection; `options` are further libpq words (`options="-c lock_timeout=2s"`).
 
-    Raises DOD384 when nothing answers within `timeout_s` (per address of the host), DOD385 when the server refuses.
+    Raises DOD784 when nothing answers within `timeout_s` (per address of the host), DOD785 when the server refuses.
     """
     words = {**defaults(dsn, timeout_s), "application_name": application_name, **options}
     try:

@@ -19,7 +19,7 @@ from dodai.providers.postgres.connection import address, connect, parameters, wi
 class ServerCopies:
     """`dodai.migrations.ports.Copies`: the files of the server behind `dsn`, by `pg_basebackup`.
 
-    The nearest to the original: the same bytes on the disk, roles included. DOD386 for a role without REPLICATION.
+    The nearest to the original: the same bytes on the disk, roles included. DOD786 for a role without REPLICATION.
     """
 
     dsn: str = field(repr=False)

@@ -49,7 +49,7 @@ def prepare(
 
     `port` 0 keeps the port of last time when it is free, else picks one; `major` is what production runs. When the
     server's user may not enter `directory`, the data lives below `/var/tmp` and `directory/elsewhere` says where.
-    Raises DOD380 to DOD383; DOD383 with exit code 75 when a server works on it already.
+    Raises DOD780 to DOD783; DOD783 with exit code 75 when a server works on it already.
     """
     identity = server_identity()
     place = open_place(identity)
@@ -156,7 +156,7 @@ def sweep_orphans(persistent: Path) -> None:
 
 @contextlib.contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """Nobody else prepares `home` meanwhile; raises DOD383 (75) at once when somebody does."""
+    """Nobody else prepares `home` meanwhile; raises DOD783 (75) at once when somebody does."""
     with (home / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,7 +191,7 @@ def data_major(data_dir: Path) -> int:
 
 
 def require_fitting(data_dir: Path, binaries: Binaries, identity: Identity) -> None:
-    """Raises DOD383 when `data_dir` belongs to somebody else, is no data directory, or has another major version."""
+    """Raises DOD783 when `data_dir` belongs to somebody else, is no data directory, or has another major version."""
     try:
         owner = data_dir.stat().st_uid
         readable = (data_dir / "PG_VERSION").read_text().strip()
@@ -214,7 +214,7 @@ def require_fitting(data_dir: Path, binaries: Binaries, identity: Identity) -> N
 
 
 def refuse_running(data_dir: Path) -> None:
-    """Raises DOD383 (75) when a server works on `data_dir`; one that is just ending with its owner is waited for."""
+    """Raises DOD783 (75) when a server works on `data_dir`; one that is just ending with its owner is waited for."""
     pid = server_pid(data_dir)
     if not pid or wait_until(lambda: not server_pid(data_dir), DEAD_OWNER_NOTICE_S):
         return

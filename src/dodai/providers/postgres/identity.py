@@ -29,7 +29,7 @@ class Identity:
 
 
 def server_identity() -> Identity:
-    """The user a server started by this process runs as; raises DOD381 when root finds no unprivileged one.
+    """The user a server started by this process runs as; raises DOD781 when root finds no unprivileged one.
 
     Without an entry in the user database `initdb` refuses, so a bare number is no choice.
     """

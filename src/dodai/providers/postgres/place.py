@@ -44,7 +44,7 @@ class Owner:
 def open_place(identity: Identity, base: Path | None = None) -> Path:
     """A directory of this user that `identity` may enter, short enough for sockets; made when absent.
 
-    Raises DOD382 when no temporary directory will do.
+    Raises DOD782 when no temporary directory will do.
     """
     refused: list[str] = []
     bases = [base] if base else [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - own subdirectory, owner checked
@@ -101,7 +101,7 @@ def owned_directory(place: Path, kind: str, identity: Identity) -> Path:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system refuses inside the block becomes a DOD382 about `path`."""
+    """What the system refuses inside the block becomes a DOD782 about `path`."""
     try:
         yield
     except OSError as error:

@@ -31,8 +31,8 @@ def restore(point: RestorePoint, directory: Path, mark: str = "") -> Path:
 
     `mark` comes with the data, so that a repeated attempt can see that it was done (`restored_by`).
 
-    The exchange is two renames; killed between them, the next start or restore finishes it. Raises DOD383 (75) while a
-    server works on it, DOD386 when `point` is of another major version, DOD382 when the disk is full: nothing has
+    The exchange is two renames; killed between them, the next start or restore finishes it. Raises DOD783 (75) while a
+    server works on it, DOD786 when `point` is of another major version, DOD782 when the disk is full: nothing has
     changed then.
     """
     identity = server_identity()

@@ -164,7 +164,7 @@ def launch(command: ServerCommand) -> Running:
 
 
 def wait_ready(running: Running, timeout_s: float = START_TIMEOUT_S) -> None:
-    """Return once the server says `ready` in its own pid file; raises DOD382 with the end of its log otherwise.
+    """Return once the server says `ready` in its own pid file; raises DOD782 with the end of its log otherwise.
 
     The server is gone when this raises.
     """
@@ -244,7 +244,7 @@ def free_port() -> int:
 
 
 def require_free(port: int) -> None:
-    """Raises DOD382 naming `port` when something listens there already."""
+    """Raises DOD782 naming `port` when something listens there already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -38,8 +38,8 @@ def template_key(binaries: Binaries, identity: Identity) -> str:
 def template(place: Path, binaries: Binaries, identity: Identity) -> Path:
     """The directory with `data` and `password` to copy from, made when absent.
 
-    Two processes may make it at once: each works in a directory of its own and the rename decides. Raises DOD381 or
-    DOD382 when initdb fails.
+    Two processes may make it at once: each works in a directory of its own and the rename decides. Raises DOD781 or
+    DOD782 when initdb fails.
     """
     finished = place / f"template-{template_key(binaries, identity)}"
     if (finished / "password").is_file():
@@ -91,7 +91,7 @@ def initdb_failed(data_dir: Path, output: str) -> DodaiError:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy `source` to the new `target` with owners and modes; raises DOD382 when the disk is full."""
+    """Copy `source` to the new `target` with owners and modes; raises DOD782 when the disk is full."""
     program = shutil.which("cp")
     try:
         if program:

@@ -8,12 +8,12 @@ from dodai.core.errors import Code, declared
 
 _code = partial(Code, package=__name__)
 
-EDGE_REFUSED = _code("DOD360", "edge-refused-request")
-EDGE_TOO_LARGE = _code("DOD361", "edge-request-too-large")
-EDGE_TIMEOUT = _code("DOD362", "edge-request-timeout")
-EDGE_BLOCKED = _code("DOD363", "edge-path-blocked")
-EDGE_NO_ANSWER = _code("DOD364", "edge-no-upstream")
-EDGE_SLOW = _code("DOD365", "edge-upstream-timeout")
+EDGE_REFUSED = _code("DOD550", "edge-refused-request")
+EDGE_TOO_LARGE = _code("DOD551", "edge-request-too-large")
+EDGE_TIMEOUT = _code("DOD552", "edge-request-timeout")
+EDGE_BLOCKED = _code("DOD553", "edge-path-blocked")
+EDGE_NO_ANSWER = _code("DOD554", "edge-no-upstream")
+EDGE_SLOW = _code("DOD555", "edge-upstream-timeout")
 UNSAFE_TREE = _code("DOD366", "unsafe-release-tree")
 EXITED_AT_BOOT = _code("DOD390", "process-exited-at-boot")
 NEVER_LISTENED = _code("DOD391", "process-never-listened")

@@ -37,7 +37,7 @@ class Seen:
 def look(dsn: str, env: str, copy: Head) -> Seen:
     """What the control database says of `env`, in one read-only session; `copy` is the head of the copy here.
 
-    Raises DOD384 and DOD385 when it does not answer, DOD378 and DOD379 for an address unfit for locks.
+    Raises DOD784 and DOD785 when it does not answer, DOD378 and DOD379 for an address unfit for locks.
     """
     if named := pooled_by_name(dsn):
         raise pooled(dsn, named)

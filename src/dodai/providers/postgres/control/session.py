@@ -112,7 +112,7 @@ class Session:
         return self._lost(what, known.details if known else ())
 
     def refused(self, error: DodaiError) -> DodaiError:
-        if error.code.id in ("DOD384", "DOD385"):
+        if error.code.id in ("DOD784", "DOD785"):
             return self._lost(error.message, error.details)
         return error
 
