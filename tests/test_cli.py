@@ -176,7 +176,7 @@ def test_closed_pipe_ends_quietly():
 def test_pipe_never_sees_an_escape(tmp_path):
     """Colour is for terminals."""
     answer = dodai("check", "--fast", cwd=write_manifest(tmp_path, "[project]\nnaem = 'x'\n"))
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert "\x1b" not in answer.stdout + answer.stderr
     assert "dodai.toml:2:1" in answer.stdout
 
@@ -189,10 +189,10 @@ def test_github_format_is_workflow_commands(tmp_path):
     assert "%0Afix: " in answer.stdout
 
 
-def test_sarif_is_a_document_and_exits_0(tmp_path):
-    """The upload decides, not the exit code."""
+def test_sarif_is_a_document_and_exits_like_every_format(tmp_path):
+    """An unsound manifest ends with 2 whoever reads the report."""
     folder = write_manifest(tmp_path, "[project]\nnaem = 'x'\n")
     answer = dodai("check", "--fast", "--output-format", "sarif", cwd=folder)
     document = json.loads(answer.stdout)
-    assert answer.returncode == 0
+    assert answer.returncode == 2
     assert {result["ruleId"] for result in document["runs"][0]["results"]} == {"DOD002", "DOD004"}

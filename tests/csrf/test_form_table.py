@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dodai.core.fact import NotApplicable
+from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.check.gather import gather_forms, glob_to_regex
 from dodai.csrf.form_table import scan_templates
 from dodai.csrf.policy import CsrfPolicy, Exemption
@@ -159,7 +159,7 @@ def test_templates_are_found_by_pattern_and_hidden_folders_are_left_out(tmp_path
     for name in (
         "web/templates/a.html",
         "web/templates/deep/b.html",
-        "node_modules/templates/c.html",
+        "node_modules/lib/templates/c.html",
         ".venv/templates/d.html",
     ):
         path = tmp_path / name
@@ -167,7 +167,8 @@ def test_templates_are_found_by_pattern_and_hidden_folders_are_left_out(tmp_path
         path.write_text("<form method=post></form>")
     table = gather_forms({}, root=tmp_path)
     assert [row.path for row in table.rows] == ["web/templates/a.html", "web/templates/deep/b.html"]
-    assert isinstance(gather_forms({"csrf": {"templates": ["none/*.html"]}}, root=tmp_path), NotApplicable)
+    assert isinstance(gather_forms({"csrf": {"templates": ["none/*.html"]}}, root=tmp_path), Unknown)
+    assert isinstance(gather_forms({}, root=tmp_path / "node_modules" / "lib" / "templates"), NotApplicable)
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,14 @@ def command(session: Session, everything: bool, live: str) -> int:
     if not isinstance(table, RouteTable):
         raise _no_table(table)
     if not isinstance(forms, FormTable):
-        forms = FormTable(())
+        forms = FormTable((), gaps=(forms,) if isinstance(forms, Unknown) else ())
     if live:
         return _ask_live(session, table, live)
     if session.output.as_json:
         session.output.data("dodai.routes/1", _as_json(table, forms, everything=everything))
     else:
         _print(session, table, forms, everything=everything)
-    whole = table.summary.coverage == 1.0 and not table.summary.unknown
+    whole = table.summary.coverage == 1.0 and not (table.summary.unknown or table.gaps or forms.gaps)
     return 0 if whole and forms.summary.coverage in (1.0, None) else 1
 
 
@@ -93,6 +93,7 @@ def _as_json(table: RouteTable, forms: FormTable, *, everything: bool) -> Mappin
         "framework": table.framework,
         "routes": [row.as_json() for row in rows],
         "forms": [row.as_json() for row in forms.rows],
+        "notJudged": [{"reason": gap.reason, "fix": gap.fix} for gap in (*table.gaps, *forms.gaps)],
         "summary": {**table.summary.as_json(), "forms": forms.summary.as_json()},
     }
 
@@ -108,6 +109,9 @@ def _print(session: Session, table: RouteTable, forms: FormTable, *, everything:
         out.line(f"{verdict} {form.kind:7} {form.method} {form.action:29} {form.path}:{form.line}")
         if form.verdict != "protected":
             out.line(f"            {form.evidence}")
+    for gap in (*table.gaps, *forms.gaps):
+        out.line(f"{out.paint('not judged', 'yellow')}  {gap.reason}")
+        out.line(f"            fix: {gap.fix}")
     out.line(_sentence("routes", table.summary))
     if forms.rows:
         out.line(_sentence("forms", forms.summary))

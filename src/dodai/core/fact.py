@@ -17,13 +17,16 @@ class Fact(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A fact that should exist but could not be gathered; its rules are `unknown`, never a pass.
+    """A fact, or a part of one, that should exist but could not be gathered; its rules are not judged, never a pass.
 
-    `reason` is a sentence for a person, `fix` what would make it known.
+    `reason` is a sentence for a person, `fix` what would make it known. `by_manifest` is true when the cause is a
+    manifest that is missing or not sound, which ends a command with 2 and not with 1.
+    A fact that was gathered in part carries the rest as `gaps`, a tuple of these.
     """
 
     reason: str
     fix: str = ""
+    by_manifest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -60,25 +60,35 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """A rule that could not be judged, with the reason of the fact it lacked."""
+    """A rule that was not judged, with the reason: that of the fact it lacked, or why it was left out."""
 
     rule: Rule
     reason: str
-    fix: str
+    fix: str = ""
+    by_manifest: bool = False
+
+    def covered_by(self, names: Iterable[str]) -> str:
+        """Which of `names` (a code, its name, or an area) stands for this rule; empty for none."""
+        code = self.rule.code
+        return next((name for name in names if name in (code.id, code.name, code.area)), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run of rules came to. `ok` is true only when nothing is wrong and nothing is unknown.
+    """What a run of rules came to; every rule stands in exactly one of the five groups `unknown` to `allowed`.
 
-    `seen` says what was looked at, a line for each fact that can tell.
+    `unknown` could not be judged, or only in part. `not_applicable` are about something that this repository does not
+    have. `left_out` were not asked, because of what looking costs. `allowed` are unknown, and somebody has said why
+    that is acceptable. `seen` says what was looked at, a line for each fact that can tell.
     """
 
     findings: tuple[Finding, ...] = ()
     unknown: tuple[Undecided, ...] = ()
     accepted: tuple[tuple[Finding, Acceptance], ...] = ()
     judged: tuple[Rule, ...] = ()
-    not_applicable: tuple[Rule, ...] = ()
+    not_applicable: tuple[Undecided, ...] = ()
+    left_out: tuple[Undecided, ...] = ()
+    allowed: tuple[tuple[Undecided, str], ...] = ()
     seen: tuple[str, ...] = ()
 
     @property
@@ -87,24 +97,57 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.errors and not self.unknown
+        """True when something was judged, nothing is wrong, and all the rest is either no concern or allowed."""
+        return not self.errors and not self.unknown and bool(self.judged or self.allowed)
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1, or 2 when nothing but the manifest stands in the way."""
+        if self.ok:
+            return 0
+        found = self.errors and self.judged
+        return 2 if self.unknown and all(row.by_manifest for row in self.unknown) and not found else 1
+
+    def allowing(self, reasons: Mapping[str, str]) -> Report:
+        """The same, with the unknown rules that `reasons` name (code, name or area, to why) set apart."""
+        pairs = [(row, row.covered_by(reasons)) for row in self.unknown]
+        allowed = tuple((row, reasons[name]) for row, name in pairs if name)
+        return replace(self, unknown=tuple(row for row, name in pairs if not name), allowed=allowed)
+
+    def insisting_on(self, areas: Iterable[str]) -> Report:
+        """The same, where an area that was asked for by name is unknown instead of not applicable as a whole."""
+        idle = {row.rule.code.area for row in self.not_applicable}
+        looked = {rule.code.area for rule in self.judged} | {row.rule.code.area for row in self.unknown}
+        empty = (idle & set(areas)) - looked
+        moved = tuple(row for row in self.not_applicable if row.rule.code.area in empty)
+        kept = tuple(row for row in self.not_applicable if row.rule.code.area not in empty)
+        return replace(self, unknown=(*self.unknown, *moved), not_applicable=kept)
 
 
 def judge(rules: Iterable[Rule], facts: Facts, *, accepted: Iterable[Acceptance] = (), today: date) -> Report:
-    """Every rule over `facts`; findings that an unexpired acceptance covers are set apart."""
+    """Every rule over `facts`; findings that an unexpired acceptance covers are set apart.
+
+    A rule over a fact with gaps gives its findings and is unknown all the same.
+    """
     findings: list[Finding] = []
     unknown: list[Undecided] = []
     judged: list[Rule] = []
-    idle: list[Rule] = []
+    idle: list[Undecided] = []
     for candidate in rules:
         values = [facts.get(need, Unknown(f"nothing gathers `{need.__name__}`")) for need in candidate.needs]
-        if any(isinstance(value, NotApplicable) for value in values):
-            idle.append(candidate)
-        elif missing := next((value for value in values if isinstance(value, Unknown)), None):
-            unknown.append(Undecided(candidate, missing.reason, missing.fix))
+        missing = [value for value in values if isinstance(value, Unknown)]
+        absent = [value for value in values if isinstance(value, NotApplicable)]
+        gaps = [gap for value in values for gap in getattr(value, "gaps", ())]
+        if absent:
+            idle.append(Undecided(candidate, absent[0].reason))
+            continue
+        if not missing:
+            findings.extend(candidate.test(*values))
+        if lack := missing[:1] or gaps:
+            reason, fix = "; ".join(one.reason for one in lack), next((one.fix for one in lack if one.fix), "")
+            unknown.append(Undecided(candidate, reason, fix, all(one.by_manifest for one in lack)))
         else:
             judged.append(candidate)
-            findings.extend(candidate.test(*values))
     open_findings, covered = _set_apart(findings, [a for a in accepted if a.expires >= today])
     return Report(open_findings, tuple(unknown), covered, tuple(judged), tuple(idle))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any, ClassVar, Literal
 
-from dodai.core.fact import Cost
+from dodai.core.fact import Cost, Unknown
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import Summary, summarise
 from dodai.csrf.token import TOKEN
@@ -74,12 +74,16 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class FormTable:
-    """Every state-changing form of the templates; `templates` counts the files that were read."""
+    """Every state-changing form of the templates; `templates` counts the files that were read.
+
+    `gaps` are those that could not be, and why.
+    """
 
     cost: ClassVar[Cost] = "static"
     rows: tuple[FormRow, ...]
     flaws: tuple[Flaw, ...] = ()
     templates: int = 0
+    gaps: tuple[Unknown, ...] = ()
 
     @property
     def summary(self) -> Summary:

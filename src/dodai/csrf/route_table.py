@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from dodai.core.fact import Cost
+from dodai.core.fact import Cost, Unknown
 from dodai.csrf.decision import SAFE_METHODS
 from dodai.csrf.policy import CsrfPolicy, Mode
 
@@ -89,7 +89,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """The routes of one service. `today` is the ISO day of the audit, `session` how its session cookie is set up."""
+    """The routes of the services. `today` is the ISO day of the audit, `session` how the session cookie is set up.
+
+    `gaps` are the services whose routes could not be listed, and why.
+    """
 
     cost: ClassVar[Cost] = "local"
     service: str
@@ -97,6 +100,7 @@ class RouteTable:
     rows: tuple[RouteRow, ...]
     today: str
     session: Mapping[str, Any] | None = None
+    gaps: tuple[Unknown, ...] = ()
 
     @property
     def state_changing(self) -> tuple[RouteRow, ...]:

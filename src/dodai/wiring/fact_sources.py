@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dodai.core.fact import NotApplicable
+from dodai.core.fact import NotApplicable, Unknown
 from dodai.core.manifest import Manifest
 from dodai.csrf.check.gather import gather_forms, gather_routes
+from dodai.csrf.check.web_tier import web_tier
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.route_table import RouteTable
 from dodai.migrations import check as migrations
@@ -22,10 +23,14 @@ from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import policy_of, target, tool_of
 from dodai.wiring.shadow import shadow_server
 
+NO_MANIFEST = Unknown(
+    "there is no dodai.toml", "write one: `dodai explain manifest` prints every key", by_manifest=True
+)
+
 
 def manifest(gathering: Gathering) -> Any:
     """The manifest."""
-    return gathering.project.manifest if gathering.project else NotApplicable("there is no dodai.toml")
+    return gathering.project.manifest if gathering.project else NO_MANIFEST
 
 
 def base(gathering: Gathering) -> Any:
@@ -34,8 +39,8 @@ def base(gathering: Gathering) -> Any:
 
 
 def history(gathering: Gathering) -> Any:
-    """The migration files."""
-    return migrations.gather_history(
+    """The migration files; unknown when the manifest speaks of a folder that is not there."""
+    seen = migrations.gather_history(
         gathering.root,
         _migrations_policy(gathering),
         gathering.fact(migrations.Base),
@@ -43,6 +48,11 @@ def history(gathering: Gathering) -> Any:
         everything=gathering.everything,
         reader=_reader(gathering),
     )
+    if isinstance(seen, NotApplicable) and gathering.project and gathering.project.manifest.mentions("migrations"):
+        policy = MigrationsPolicy.from_manifest(gathering.project.manifest.section("migrations") or {})
+        reason = f"there is no folder `{policy.folder}`, which `[migrations]` names"
+        return Unknown(reason, "correct `[migrations] folder`", by_manifest=True)
+    return seen
 
 
 def base_history(gathering: Gathering) -> Any:
@@ -83,7 +93,7 @@ def route_table(gathering: Gathering) -> Any:
     """The routes of the services, audited in the interpreter of the project."""
     project = gathering.project
     if project is None:
-        return NotApplicable("there is no dodai.toml that names an `app`")
+        return web_tier(gathering.root)
     return gather_routes(
         project.manifest.data,
         root=project.root,

@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 
 from dodai.core import codes
-from dodai.core.fact import Cost
+from dodai.core.fact import Cost, Unknown
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import ManifestProblems
-from dodai.core.rule import Acceptance, Report, judge
+from dodai.core.rule import Acceptance, Report, Undecided, judge
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Connection, Target
@@ -23,6 +23,7 @@ from dodai.wiring.project import Project
 from dodai.wiring.registry import AREAS, rules
 
 _DEARNESS: Mapping[Cost, int] = {"static": 0, "local": 1, "live": 2}
+_LEFT_OUT: Mapping[Cost, str] = {"local": "left out by `--fast`", "live": "asked with `--target ENV` only"}
 
 
 def check(
@@ -35,26 +36,30 @@ def check(
     today: date,
     target: str = "",
 ) -> Report:
-    """The report of every rule of `areas` (all when empty) whose facts cost at most `cost`.
+    """The report of every rule of `areas` (all when empty); those whose facts cost more than `cost` are left out.
 
     `target` is the environment that live facts are about; DOD051 when there is none of that name.
-    Without a manifest the rules that need one do not apply. A manifest that is not sound is a report of its problems.
+    Where there is no manifest, or one that is not sound, the rules that need it are unknown.
     """
     file = manifest if manifest is not None else nearest_manifest(Path.cwd())
     try:
         project = Project.find(file) if file is not None else None
     except ManifestProblems as problems:
-        return Report(findings=problems.findings)
+        lack = Unknown("the manifest is not sound", "put right what is found in it first", by_manifest=True)
+        unread = tuple(Undecided(rule, lack.reason, lack.fix, by_manifest=True) for rule in rules(areas or AREAS))
+        return Report(findings=problems.findings, unknown=unread)
     if project and target:
         project.environment(target)
     root = project.root if project else Path.cwd()
     gathering = Gathering(root, project, today, GATHERERS, base, everything, target)
-    chosen = [rule for rule in rules(areas or AREAS) if _DEARNESS[rule.cost] <= _DEARNESS[cost]]
+    wanted = rules(areas or AREAS)
+    chosen = [rule for rule in wanted if _DEARNESS[rule.cost] <= _DEARNESS[cost]]
     facts = {need: gathering.fact(need) for rule in chosen for need in rule.needs}
     accepted, expired = _acceptances(project, today)
     report = judge(chosen, facts, accepted=accepted, today=today)
     seen = tuple(str(fact.seen) for fact in gathering.known.values() if hasattr(fact, "seen"))
-    return replace(report, findings=(*expired, *report.findings), seen=seen)
+    left = tuple(Undecided(rule, _LEFT_OUT[rule.cost]) for rule in wanted if rule not in chosen)
+    return replace(report, findings=(*expired, *report.findings), left_out=left, seen=seen).insisting_on(areas)
 
 
 def mend(manifest: Path | None) -> tuple[str, ...]:

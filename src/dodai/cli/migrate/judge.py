@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.check import print_report, report_as_json
+from dodai.cli.check import print_report
 from dodai.cli.migrate.place import say_json, with_env
+from dodai.cli.report import report_as_json
 from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def check(session: Session, base: str, everything: bool) -> int:
         session.output.data("dodai.check/1", report_as_json(report, seconds))
     else:
         print_report(session, report, seconds)
-    return 0 if report.ok else 1
+    return report.exit_code
 
 
 @define("rehearse", summary="Try what is pending on a copy, under load", example="dodai migrate rehearse --env staging")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,10 @@ class Manifest:
         """A top-level table, or None when the manifest has none and it needs keys that have no default."""
         found = self.data.get(name)
         return found if isinstance(found, Mapping) else None
+
+    def mentions(self, name: str) -> bool:
+        """True when the text itself has this top-level table or key, not only its defaults."""
+        return name in tomllib.loads(self.text.decode("utf-8"))
 
     def named(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """The `[name.X]` tables by X; empty when there are none."""

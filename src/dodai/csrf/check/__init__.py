@@ -37,7 +37,7 @@ def every_route_is_proven(table: RouteTable) -> Iterator[Finding]:
 
 @rule(codes.NOTHING_TO_PROTECT, needs=(RouteTable,))
 def something_is_audited(table: RouteTable) -> Iterator[Finding]:
-    if not table.state_changing:
+    if not table.state_changing and not table.gaps:
         said = f"service `{table.service}` has no state-changing route: 0 of 0 proves nothing"
         yield Finding(codes.NOTHING_TO_PROTECT, said)
 
@@ -118,7 +118,7 @@ def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iter
         *(("exemption", row.route) for row in policy.exemptions),
         *(("limit", r) for r in policy.limits),
     ):
-        if route not in known:
+        if route not in known and not table.gaps:
             said = f"the {kind} names `{route}`, which the app does not have"
             yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
 

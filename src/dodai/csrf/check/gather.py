@@ -12,6 +12,7 @@ from typing import Any
 
 from dodai.agent.call import AgentError, ask
 from dodai.core.fact import NotApplicable, Unknown
+from dodai.csrf.check.web_tier import SKIPPED, unaudited, web_tier
 from dodai.csrf.form_table import FormTable, scan_templates
 from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy
 from dodai.csrf.route_table import RouteTable, build_table
@@ -20,7 +21,6 @@ from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
 AUDIT_ORIGIN = "https://dodai-audit.invalid"
 """The public origin of the app while it is audited; a reserved name (RFC 6761), so it is nobody's."""
 
-_SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 _TEMPLATE_BYTES = 1_000_000
 
 
@@ -35,11 +35,13 @@ def gather_routes(
 ) -> RouteTable | Unknown | NotApplicable:
     """The routes of every service with an `app`, audited in the interpreter `python`; `manifest` is validated data.
 
-    Keys and origin of the audit are made for it and thrown away. `Unknown` says why an app could not be listed.
+    Keys and origin of the audit are made for it and thrown away. `Unknown` says why an app could not be listed; when
+    others could, it is one of the table's `gaps`.
     """
     services = [(name, row) for name, row in (manifest.get("service") or {}).items() if row.get("app")]
-    if not services:
-        return NotApplicable("no `[service.NAME]` has an `app`")
+    gaps = list(unaudited(manifest, root))
+    if not services and not gaps:
+        return web_tier(root)
     tables: list[RouteTable] = []
     for name, service in services:
         environ = _environ(manifest, name, manifest_path or root / "dodai.toml")
@@ -55,9 +57,13 @@ def gather_routes(
             timeout_s=timeout_s,
         )
         if isinstance(table, Unknown):
-            return table
-        tables.append(table)
-    return _joined(tables)
+            gaps.append(table)
+        else:
+            tables.append(table)
+    if not tables:
+        fix = next((gap.fix for gap in gaps if gap.fix), "")
+        return Unknown("; ".join(gap.reason for gap in gaps), fix, all(gap.by_manifest for gap in gaps))
+    return _joined(tables, tuple(gaps))
 
 
 def audit_app(
@@ -94,11 +100,15 @@ def audit_app(
     return build_table(answer, policy=policy, service=service, root=str(root), today=today)
 
 
-def gather_forms(manifest: Mapping[str, Any], *, root: Path) -> FormTable | NotApplicable:
+def gather_forms(manifest: Mapping[str, Any], *, root: Path) -> FormTable | Unknown | NotApplicable:
     """The forms of the templates that `[csrf] templates` names, read as text."""
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
     texts = dict(_templates(root, policy.templates))
-    return scan_templates(texts, policy) if texts else NotApplicable("no file matches `[csrf] templates`")
+    if texts:
+        return scan_templates(texts, policy)
+    if policy.templates != CsrfPolicy().templates:
+        return Unknown("no file matches `[csrf] templates`", "correct the patterns", by_manifest=True)
+    return NotApplicable("no file matches the patterns that `[csrf] templates` has by default")
 
 
 def glob_to_regex(pattern: str) -> re.Pattern[str]:
@@ -111,7 +121,7 @@ def glob_to_regex(pattern: str) -> re.Pattern[str]:
 def _templates(root: Path, patterns: Iterable[str]) -> Iterator[tuple[str, str]]:
     wanted = [glob_to_regex(pattern) for pattern in patterns]
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
             shown = path.relative_to(root).as_posix()
@@ -149,14 +159,13 @@ def _failed(app: str, error: Mapping[str, Any], root: Path) -> Unknown:
     return Unknown(reason, "make the import work on a developer's machine; `[check.environment]` sets variables for it")
 
 
-def _joined(tables: list[RouteTable]) -> RouteTable:
+def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
     first = tables[0]
-    if len(tables) == 1:
-        return first
     return RouteTable(
         service=", ".join(table.service for table in tables),
         framework=", ".join(dict.fromkeys(table.framework for table in tables)),
         rows=tuple(row for table in tables for row in table.rows),
         today=first.today,
         session=next((table.session for table in tables if table.session), None),
+        gaps=gaps,
     )
