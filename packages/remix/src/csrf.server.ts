@@ -27,7 +27,7 @@ import { respond } from "./refusal.js";
 import { type RemixBuild, wrapRemixBuild } from "./remix2.js";
 import { runtime } from "./runtime.js";
 import type { Exemption } from "./settings.js";
-import { parseKeyRing, verify as verifyToken } from "./token.js";
+import { isContemporary, parseKeyRing, SettingError, verify as verifyToken } from "./token.js";
 import { nowS, Visitor, type VisitorRules } from "./visitor.js";
 
 export { SettingError } from "./token.js";
@@ -48,6 +48,8 @@ export interface CsrfOptions {
   readonly exemptions?: readonly Exemption[];
   /** Names a stable session or user id, null for nobody. Never the raw value of a session cookie. */
   readonly subject?: (request: Request) => Promise<string | null> | string | null;
+  /** Without `subject`: the cookie whose value names the session, if it stays the same for all of it. */
+  readonly sessionCookie?: string;
   readonly searchBytes?: number;
   readonly searchTimeoutMs?: number;
   /** Milliseconds since the epoch. */
@@ -201,9 +203,9 @@ function exempted(rules: Rules, request: Request, route: string | null): Decisio
 }
 
 async function decided(rules: Rules, visitor: Visitor, request: Request, judged: Provenance): Promise<Decision> {
-  const state = needsToken(rules.mode, judged) ? await tokenState(rules, visitor, request) : null;
-  const anonymous = state === "foreign_anonymous" && (await visitor.isAnonymous());
-  return decide(rules.mode, judged, state, anonymous);
+  if (!needsToken(rules.mode, judged)) return decide(rules.mode, judged, null, false);
+  const { state, grace } = await tokenState(rules, visitor, request);
+  return decide(rules.mode, judged, state, grace);
 }
 
 function judge(rules: Rules, request: Request): Provenance {
@@ -211,31 +213,50 @@ function judge(rules: Rules, request: Request): Provenance {
     const value = request.headers.get(name);
     return value === null ? [] : [value];
   };
-  const host = rules.origins.public.size > 0 ? "" : (request.headers.get("host") ?? new URL(request.url).host);
+  const url = new URL(request.url);
+  const host = rules.origins.public.size > 0 ? "" : (request.headers.get("host") ?? url.host);
+  // Whoever says `https` only makes the comparison stricter, so nobody has to be trusted for it.
+  const isSecure = url.protocol === "https:" || (request.headers.get("x-forwarded-proto") ?? "").includes("https");
   const [fetchSite, origin, referer] = [sent("sec-fetch-site"), sent("origin"), sent("referer")];
-  return judgeProvenance({ fetchSite, origin, referer, host }, rules.origins);
+  return judgeProvenance(
+    { fetchSite, origin, referer, host: isSecure && host !== "" ? `https://${host}` : host },
+    rules.origins,
+  );
+}
+
+/** A token's worth, and whether one of another first tab is forgiven. */
+interface Found {
+  readonly state: TokenState;
+  readonly grace: boolean;
 }
 
 /** The state of the token: in the header first, else in the form. */
-async function tokenState(rules: Rules, visitor: Visitor, request: Request): Promise<TokenState> {
-  if (visitor.cookieState === "duplicated") return "cookie_duplicated";
+async function tokenState(rules: Rules, visitor: Visitor, request: Request): Promise<Found> {
+  const refused = (state: TokenState): Found => ({ state, grace: false });
+  if (visitor.cookieState === "duplicated") return refused("cookie_duplicated");
   let token = request.headers.get(rules.header);
   if (token === null) {
     const found = await findToken(request, rules.field, {
       searchBytes: rules.searchBytes,
       timeoutMs: rules.searchTimeoutMs,
     });
-    if ("state" in found) return found.state;
+    if ("state" in found) return refused(found.state);
     token = found.value;
   }
   let subject: string;
   try {
     subject = await visitor.subject();
   } catch {
-    return "unreadable"; // the application's callback fails on what the client sent; that must not become a 500
+    return refused("unreadable"); // the application's callback fails on what the client sent: not a 500
   }
-  const { ring, maxAgeS } = rules;
-  return verifyToken(ring, token, { nonce: visitor.nonce, subject, nowS: nowS(rules), maxAgeS });
+  const { nonce } = visitor;
+  const worth = (of: string): TokenState =>
+    verifyToken(rules.ring, token, { nonce, subject: of, nowS: nowS(rules), maxAgeS: rules.maxAgeS });
+  const state = worth(subject);
+  if (state !== "foreign_anonymous" || nonce === null || !isContemporary(token, nonce)) return refused(state);
+  // The other tab of a first visit; or this one's page, and the session cookie came with it.
+  const ownPage = rules.sessionCookie !== "" && worth("") === "valid";
+  return { state, grace: ownPage || (await visitor.isAnonymous()) };
 }
 
 /** The probe and the refresh of a token; nothing of the application is asked. */
@@ -261,13 +282,20 @@ function rulesOf(options: CsrfOptions): Rules {
     options.origins ?? settings.origins,
     options.trustedOrigins ?? section.trusted_origins ?? [],
   );
+  const mode = options.mode ?? section.mode ?? "both";
+  if ((mode === "header" || mode === "either") && origins.public.size === 0)
+    throw new SettingError(
+      "DOD184",
+      `\`[csrf] mode = "${mode}"\` without a public origin`,
+      "set `DODAI_PUBLIC_ORIGINS` or the option `origins`",
+    );
   const secure = !isPlainLoopback(origins.public);
   return {
     ring: parseKeyRing(options.keys ?? settings.csrfKeys),
     origins,
     secure,
     cookie: secure ? "__Host-dodai-csrf" : "dodai-csrf",
-    mode: options.mode ?? section.mode ?? "both",
+    mode,
     field: options.field ?? section.field ?? "csrf_token",
     header: (options.header ?? section.header ?? "x-csrf-token").toLowerCase(),
     maxAgeS: options.maxAgeS ?? section.max_age ?? 86_400,
@@ -275,6 +303,7 @@ function rulesOf(options: CsrfOptions): Rules {
     searchTimeoutMs: options.searchTimeoutMs ?? (section.search_timeout ?? 20) * 1000,
     exemptions: new Map((options.exemptions ?? section.exemption ?? []).map((one) => [one.route, one])),
     subject: options.subject ?? null,
+    sessionCookie: options.sessionCookie ?? section.session_cookie ?? "",
     now: options.now ?? Date.now,
   };
 }

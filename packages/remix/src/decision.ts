@@ -94,7 +94,8 @@ export function parseOrigin(text: string): string | null {
 
 /**
  * `Sec-Fetch-Site` is believed first because no page can forge it, then `Origin`, then `Referer`. Without a configured
- * public origin the request's own Host header is compared instead, without the scheme.
+ * public origin the request's own Host header is compared instead: without the scheme, or with `https://` in front where
+ * that is how it is served.
  */
 export function judgeProvenance(sent: Sent, origins: Origins): Provenance {
   if (sent.fetchSite.length > 1 || sent.origin.length > 1 || sent.referer.length > 1)
@@ -178,9 +179,10 @@ function originOfUrl(url: string): string | null {
 }
 
 function isSameHost(origin: string, host: string): boolean {
-  const match = HOST.exec(host);
-  if (match === null) return false;
   const scheme = origin.slice(0, origin.indexOf(":"));
+  const bare = host.replace(/^https:\/\//, "");
+  const match = HOST.exec(bare);
+  if (match === null || (bare !== host && scheme !== "https")) return false;
   return parseOrigin(`${scheme}://${match[1]!}${match[2] !== undefined ? `:${match[2]}` : ""}`) === origin;
 }
 

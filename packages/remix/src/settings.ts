@@ -24,6 +24,7 @@ export interface Sections {
     readonly max_age?: number;
     readonly search?: number;
     readonly search_timeout?: number;
+    readonly session_cookie?: string;
     readonly trusted_origins?: readonly string[];
     readonly exemption?: readonly Exemption[];
   };

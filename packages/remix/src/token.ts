@@ -49,6 +49,7 @@ const NONCE_BYTES = 16;
 const KEY_BYTES = 32;
 const KEY_VARIETY = 12;
 const CLOCK_SKEW_S = 60;
+const GRACE_S = 300;
 const SIGNED_IN = 0x80;
 const MAC_DOMAIN = Buffer.from("dodai/csrf/1\0\0\0\x10", "latin1");
 
@@ -76,11 +77,24 @@ export function parseKeyRing(text: string): KeyRing {
   return keys;
 }
 
-/** Sixteen bytes for the cookie; the first bit says whether `login()` was called, the other 127 are random. */
-export function newNonce(random: Buffer, signedIn: boolean): Buffer {
+/** Sixteen bytes for the cookie: one bit for "`login()` was called", 95 random ones, and when it was made. */
+export function newNonce(random: Buffer, signedIn: boolean, nowS: number): Buffer {
   const nonce = Buffer.from(random.subarray(0, NONCE_BYTES));
   nonce[0] = signedIn ? nonce[0]! | SIGNED_IN : nonce[0]! & ~SIGNED_IN;
+  nonce.writeUInt32BE(nowS >>> 0, 12);
   return nonce;
+}
+
+/** The nonce of a visitor who has a subject but no cookie yet: always the same, so that two tabs agree. */
+export function firstNonce(ring: KeyRing, subject: string): Buffer {
+  const nonce = hmac(ring[0]!.bind, Buffer.from(`first nonce${subject}`)).subarray(0, NONCE_BYTES);
+  nonce[0] = nonce[0]! | SIGNED_IN;
+  return nonce;
+}
+
+/** True when `token`, which has the form of one, was issued within five minutes of the making of `nonce`. */
+export function isContemporary(token: string, nonce: Buffer): boolean {
+  return Math.abs(Number.parseInt(token.slice(8, 16), 16) - nonce.readUInt32BE(12)) <= GRACE_S;
 }
 
 export function isAnonymous(nonce: Buffer): boolean {

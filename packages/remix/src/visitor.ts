@@ -2,13 +2,15 @@
 
 import { randomBytes } from "node:crypto";
 
-import { decodeNonce, encodeNonce, isAnonymous, issue, type KeyRing, newNonce } from "./token.js";
+import { decodeNonce, encodeNonce, firstNonce, isAnonymous, issue, type KeyRing, newNonce } from "./token.js";
 
 export interface VisitorRules {
   readonly ring: KeyRing;
   readonly cookie: string;
   readonly secure: boolean;
   readonly now: () => number;
+  /** The cookie whose value is the subject when the application names no other; empty for none. */
+  readonly sessionCookie: string;
   readonly subject: ((request: Request) => Promise<string | null> | string | null) | null;
 }
 
@@ -46,9 +48,10 @@ export class Visitor {
   /** A new token; sets the cookie if there is none, or an unreadable or doubled one. */
   async token(): Promise<string> {
     const subject = await this.subject();
-    const nonce = this.nonceBytes ?? this.renew(subject !== "");
+    const { ring } = this.rules;
+    const nonce = this.nonceBytes ?? (subject === "" ? this.renew(false) : this.set(firstNonce(ring, subject)));
     this.rendered = true;
-    return issue(this.rules.ring, { nonce, subject, nowS: nowS(this.rules), random: randomBytes(16) });
+    return issue(ring, { nonce, subject, nowS: nowS(this.rules), random: randomBytes(16) });
   }
 
   /** Rotate the nonce because somebody signed in: tokens from before are worth nothing in this session. */
@@ -81,13 +84,19 @@ export class Visitor {
   }
 
   private async askSubject(): Promise<string> {
-    return (await this.rules.subject?.(this.request)) ?? "";
+    const { subject, sessionCookie } = this.rules;
+    if (subject !== null) return (await subject(this.request)) ?? "";
+    return sessionCookie === "" ? "" : cookieValues(this.request.headers.get("cookie") ?? "", sessionCookie).join(" ");
   }
 
   private renew(signedIn: boolean): Buffer {
-    this.nonceBytes = newNonce(randomBytes(16), signedIn);
+    return this.set(newNonce(randomBytes(16), signedIn, nowS(this.rules)));
+  }
+
+  private set(nonce: Buffer): Buffer {
+    this.nonceBytes = nonce;
     this.changed = true;
-    return this.nonceBytes;
+    return nonce;
   }
 }
 
@@ -95,15 +104,20 @@ export function nowS(rules: { readonly now: () => number }): number {
   return Math.floor(rules.now() / 1000);
 }
 
-/** What stands in the cookie; two of that name are one too many. Only spaces and tabs around a name are left away. */
+/** What stands in the cookie; two of that name are one too many. */
 function readCookie(header: string, name: string): [CookieState, Buffer | null] {
-  const values = header.split(";").flatMap((pair) => {
-    const equals = pair.indexOf("=");
-    return equals >= 0 && trim(pair.slice(0, equals)) === name ? [trim(pair.slice(equals + 1))] : [];
-  });
+  const values = cookieValues(header, name);
   if (values.length !== 1) return [values.length === 0 ? "absent" : "duplicated", null];
   const nonce = decodeNonce(values[0]!);
   return nonce === null ? ["bad", null] : ["good", nonce];
+}
+
+/** Every value of that name. Only spaces and tabs around a name are left away. */
+function cookieValues(header: string, name: string): string[] {
+  return header.split(";").flatMap((pair) => {
+    const equals = pair.indexOf("=");
+    return equals >= 0 && trim(pair.slice(0, equals)) === name ? [trim(pair.slice(equals + 1))] : [];
+  });
 }
 
 function trim(text: string): string {

@@ -94,6 +94,39 @@ test("two tabs that were opened at once on the first visit both work", async () 
   expect((await send(post({ fields: withToken(), cookie: second.cookie, headers: old }))).code).toBe("DOD154");
 });
 
+test("a tab that was opened long before the cookie was made is refused", async () => {
+  const early = await open(createCsrf({ now: () => Date.now() - 301_000 }));
+  expect(await send(post({ fields: { csrf_token: early.field.value }, cookie: page.cookie }))).toMatchObject({ code: "DOD154" });
+});
+
+test("two tabs opened at once by somebody with a session agree about the cookie", async () => {
+  const named = createCsrf({ sessionCookie: "sid" });
+  const [first, second] = [await open(named, "sid=s1"), await open(named, "sid=s1")];
+  const cookie = `sid=s1; ${second.cookie.replace("sid=s1; ", "")}`;
+  expect(first.cookie).toBe(second.cookie);
+  expect((await send(post({ fields: { csrf_token: first.field.value }, cookie }), named)).ran).toBe(true);
+  expect(await send(post({ fields: { csrf_token: first.field.value }, cookie: cookie.replace("s1", "s2") }), named)).toMatchObject({ code: "DOD154" });
+});
+
+test("a page from before the session cookie came still posts", async () => {
+  const named = createCsrf({ sessionCookie: "sid" });
+  const before = await open(named);
+  expect((await send(post({ fields: { csrf_token: before.field.value }, cookie: `sid=s1; ${before.cookie}` }), named)).ran).toBe(true);
+});
+
+test("without a public origin an http page is not the https site", async () => {
+  const open_ = createCsrf({ origins: [] });
+  const first = await open(open_);
+  const from = (origin: string): Request =>
+    new Request("http://10.0.0.5/save", {
+      method: "POST",
+      headers: { host: "app.example.com", origin, "x-forwarded-proto": "https", cookie: first.cookie },
+      body: new URLSearchParams({ csrf_token: first.field.value }),
+    });
+  expect((await send(from(ORIGIN), open_)).ran).toBe(true);
+  expect(await send(from("http://app.example.com"), open_)).toMatchObject({ code: "DOD150" });
+});
+
 test("a rotation of the key refuses nobody, and a dropped key is refused", async () => {
   const rotated = createCsrf({ keys: NEXT_KEYS });
   expect((await send(post({ fields: withToken(), cookie: page.cookie }), rotated)).ran).toBe(true);
@@ -174,4 +207,5 @@ test("an application without a usable key or with a bad origin does not start", 
   expect(() => createCsrf({ keys: "" })).toThrow("DOD180");
   expect(() => createCsrf({ keys: `k001:${"A".repeat(43)}` })).toThrow("not random");
   expect(() => createCsrf({ origins: ["app.example.com"] })).toThrow("DOD181");
+  expect(() => createCsrf({ origins: [], mode: "either" })).toThrow("DOD184");
 });
