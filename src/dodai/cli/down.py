@@ -6,15 +6,22 @@ import asyncio
 
 import click
 
-from dodai.cli.session import Session, define
+from dodai.cli.progress import consent
+from dodai.cli.session import Session, define, with_break_glass
 
 
 @define("down", summary="Stop a local environment", example="dodai down staging")
 @click.argument("env")
-def command(session: Session, env: str) -> int:
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@with_break_glass
+def command(session: Session, env: str, yes: bool, break_glass: str) -> int:
     from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.stating import is_protected, pass_gates
 
     environment = LocalEnvironment.of(session.project, env)
+    if is_protected(environment):
+        consent(f"dodai down {env}", env, f"stop `{env}`? nobody is served then", yes=yes)
+    asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
 
     async def stop() -> bool:
         running = (await environment.host.status()).running

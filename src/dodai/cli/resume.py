@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from dodai.cli.progress import StepLines, confirm, finish, tell
-from dodai.cli.session import Session, define
+from dodai.cli.session import Session, define, with_break_glass
 
 
 @define("resume", summary="Finish or undo an interrupted plan", example="dodai resume staging --undo")
@@ -19,9 +19,10 @@ from dodai.cli.session import Session, define
     help="Settle two journals that differ: the control database is right, or the copy on this machine is.",
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def command(session: Session, env: str, undo: bool, trust: str | None, yes: bool) -> int:
+@with_break_glass
+def command(session: Session, env: str, undo: bool, trust: str | None, yes: bool, break_glass: str) -> int:
     if trust:
-        return _settle(session, env, trust, yes=yes)
+        return _settle(session, env, trust, break_glass, yes=yes)
     return asyncio.run(_resume(session, env, undo=undo, yes=yes))
 
 
@@ -29,11 +30,13 @@ async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
     from dodai.engine.execute import resume
     from dodai.engine.stop import install_signal_stop
     from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.stating import pass_resume
 
     environment = LocalEnvironment.of(session.project, env)
     with environment.journal() as journal:
         entry = await journal.unfinished(env)
         if entry is not None:
+            await pass_resume(environment, entry, undo=undo)
             confirm(
                 session.output, environment.build(entry.request), yes=yes, doing="take back" if undo else "go on with"
             )
@@ -46,13 +49,14 @@ async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
     return finish(session.output, outcome)
 
 
-def _settle(session: Session, env: str, trust: str, *, yes: bool) -> int:
+def _settle(session: Session, env: str, trust: str, reason: str, *, yes: bool) -> int:
     """A person's choice between two journals that differ; the other side is kept aside or given what it lost."""
     from dodai.cli.progress import consent
     from dodai.wiring.local import LocalEnvironment
+    from dodai.wiring.stating import settle
 
     consent(f"dodai resume {env} --trust {trust}", env, f"trust the {trust} of `{env}`?", yes=yes)
-    done = LocalEnvironment.of(session.project, env).trust(trust)
+    done = settle(LocalEnvironment.of(session.project, env), trust, reason)
     if session.output.as_json:
         session.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
     else:

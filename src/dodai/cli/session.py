@@ -42,7 +42,7 @@ with_break_glass: Callable[[Any], Any] = click.option(
     "--break-glass",
     metavar="REASON",
     callback=_reason,
-    help="Why it cannot wait: past a freeze, or down where protected. Recorded.",
+    help="Why it cannot wait, or is needed where protected. Recorded.",
 )
 
 

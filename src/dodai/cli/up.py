@@ -12,6 +12,7 @@ from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
     from dodai.engine.outcome import Outcome
+    from dodai.engine.plan import PlanRequest
     from dodai.engine.stop import Stop
     from dodai.wiring.local import LocalEnvironment
 
@@ -29,10 +30,11 @@ async def _up(session: Session, env: str) -> int:
     from dodai.wiring.local import LocalEnvironment
 
     environment = LocalEnvironment.of(session.project, env)
+    request = await _request(session, environment)  # refused before anything is started
     host = await environment.open(detached=False)
     stop = install_signal_stop(asyncio.get_running_loop())
     try:
-        code = finish(session.output, await _start(session, environment, stop))
+        code = finish(session.output, await _start(session, environment, request, stop))
         if code:
             return code
         session.output.line(f"{(await host.status()).edge}  serves {session.project.manifest.name}; Ctrl-C stops all")
@@ -43,13 +45,17 @@ async def _up(session: Session, env: str) -> int:
         stop.uninstall()
 
 
-async def _start(session: Session, environment: LocalEnvironment, stop: Stop) -> Outcome:
+async def _request(session: Session, environment: LocalEnvironment) -> PlanRequest:
+    """For the tree as it is; DOD361 on a protected environment."""
+    tree = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
+    return await environment.request("up", tree, {"command": f"dodai up {environment.environment.name}"})
+
+
+async def _start(session: Session, environment: LocalEnvironment, request: PlanRequest, stop: Stop) -> Outcome:
     """Carry out the deploy plan for the tree as it is; what an earlier, killed `up` left half done goes first."""
     from dodai.engine.execute import execute, resume
 
     env = environment.environment.name
-    tree = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
-    request = await environment.request("up", tree, {"command": f"dodai up {environment.environment.name}"})
     sink = StepLines(session.output)
     with environment.journal() as journal:
         lease = environment.lease(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -51,10 +51,6 @@ class Gates:
     def protected(self) -> bool:
         return self.evidence is not None
 
-    def signatures(self) -> Gates:
-        """The approvals alone, for going back to older data: no rehearsal can prove that, and it cannot wait."""
-        return Gates(approvals=self.approvals, approval_age_s=self.approval_age_s, signers=self.signers)
-
     def and_those_of(self, before: Gates) -> Gates:
         """The stricter of each: a deploy cannot take away the gate it goes through, nor name who may open it."""
         if not before.protected:
@@ -77,3 +73,24 @@ def in_force(arguments: Mapping[str, str]) -> Gates:
 def afterwards(arguments: Mapping[str, str]) -> Gates:
     """The gates that hold once the request was carried out."""
     return Gates.from_text(arguments.get(AFTERWARDS, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The gates that a plan left, as they are kept beside the journal, so that a lost journal does not open them."""
+
+    plan_id: str = ""
+    gates: Gates = Gates()
+
+
+def in_service(journal: Kept, others: Iterable[Kept], known: Callable[[str], bool]) -> Gates:
+    """The gates of the release in service. `journal`: as the journal has it; `others`: as it is kept elsewhere.
+
+    What the journal knows the plan of is older than, or the same as, what the journal says; what it does not know is
+    of records that the journal lost, and counts as well.
+    """
+    gates = journal.gates
+    for other in others:
+        if other.plan_id and not known(other.plan_id):
+            gates = gates.and_those_of(other.gates)
+    return gates

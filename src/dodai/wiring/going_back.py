@@ -12,9 +12,9 @@ from dodai.wiring.local import LocalEnvironment
 
 
 async def refuse_misfit(environment: LocalEnvironment, release: str) -> None:
-    """DOD367 when `release` may not come back; asked again under the lock, and only there while nothing runs."""
+    """DOD367 when `release` may not come back; asked again under the lock, only there while the database rests."""
     environment.releases.path(release)
-    if not (await environment.host.status()).running:
+    if environment.project.policy.database.used_by and not await environment.database.running():
         return
     verdict, record = await border(release, environment.book, environment.schema)
     if not verdict.allowed:

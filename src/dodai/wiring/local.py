@@ -9,7 +9,7 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from dodai.core.errors import DodaiError
@@ -20,11 +20,13 @@ from dodai.engine.journal import SqliteJournal, put_aside
 from dodai.engine.lease import FileLease
 from dodai.engine.plan import Plan, PlanRequest
 from dodai.migrations.run.author import claimed_actor
+from dodai.operations.admission import Change
 from dodai.operations.codes import NO_SUCH_RELEASE, STALE_PLAN
 from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.operations.release import ReleaseRecord, Verdict, before, judge
 from dodai.operations.run import DeployPorts, deploy, previous_releases
+from dodai.operations.run.gate import BREAK_GLASS
 from dodai.operations.run.statement import KINDS
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, LocalEdge, client, open_host
@@ -173,6 +175,14 @@ class LocalEnvironment:
             copy.close()
             raise
 
+    def first_journal(self) -> SqliteJournal | PostgresJournal:
+        """The journal that counts, without its copy: it answers while the copy is broken or says something else."""
+        if not self.environment.control_url:
+            return SqliteJournal(self.copy_path)
+        from dodai.providers.postgres.control import PostgresJournal
+
+        return PostgresJournal(self._control())
+
     @property
     def statements(self) -> JournalStatements:
         return JournalStatements(self.journal)
@@ -258,7 +268,8 @@ class LocalEnvironment:
         status = await self.host.status()
         previous = {f"previous:{s.name}": s.release for s in status.services if status.running and s.release}
         project = released(self.project, Path(self.releases.path(release))) if release else self.project
-        gates = await gate_arguments(self, kind, project) if release else {}
+        reason = (arguments or {}).get(BREAK_GLASS, "")
+        gates = await gate_arguments(self, cast("Change", kind), project, reason) if release else {}
         return PlanRequest(
             kind=kind,
             env=self.environment.name,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dodai.core.errors import DodaiError
-from dodai.engine.journal import Journal
+from dodai.engine.journal import Journal, SqliteJournal
 from dodai.engine.plan import PlanRequest
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.run.production import belonging_step, evidence_step
 from dodai.operations import codes
+from dodai.operations.admission import RULES, Change, Standing, admit, refuse_unknown
 from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
-from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, afterwards, in_force
+from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, Kept, afterwards, in_force, in_service
 from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.run import RESTORE, DeployPorts
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
@@ -27,6 +31,8 @@ from dodai.wiring.statements import JournalStatements, SourceEvidence
 
 if TYPE_CHECKING:
     from dodai.wiring.project import Project
+
+KEPT = "protection.json"
 
 
 class Database(Protocol):
@@ -48,7 +54,13 @@ class Here(Protocol):
     def statements(self) -> JournalStatements: ...
     @property
     def has_journal(self) -> bool: ...
-    def journal(self) -> AbstractContextManager[Journal]: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def copy_path(self) -> Path: ...
+    def first_journal(self) -> AbstractContextManager[Journal]:
+        """The journal that counts, without its copy: it answers while the copy is broken or says something else."""
+        ...
 
 
 def own_gates(project: Project, environment: EnvironmentPolicy, root: Path) -> Gates:
@@ -83,22 +95,38 @@ def _incomplete(environment: EnvironmentPolicy, lacks: str) -> DodaiError:
     return DodaiError(codes.PROTECTION_INCOMPLETE, said, codes.PROTECTION_INCOMPLETE.fix.en, exit_code=2)
 
 
-async def gate_arguments(here: Here, kind: str, release: Project) -> dict[str, str]:
+async def standing(here: Here, change: Change) -> Standing:
+    """How `here` stands towards `change`, whatever today's tree says."""
+    gates = await gates_in_service(here)
+    if RULES[change].tree:
+        gates = own_gates(here.project, here.environment, here.project.root).and_those_of(gates)
+    now = datetime.now(UTC)
+    if here.has_journal:
+        with here.first_journal() as journal:
+            now = await journal.now()
+    return Standing(here.environment.name, gates, bool(here.environment.control_url), now)
+
+
+async def gate_arguments(here: Here, change: Change, release: Project, reason: str = "") -> dict[str, str]:
     """The gates that a request carries: of the release in service, of the new one and of the working tree.
 
-    Going back changes none; where protected, its files have to be those that were published (DOD366). A rollback passes
-    none, and one that puts older data back the approvals: people lose what they wrote since.
+    Going back changes none; where protected, its files have to be those that were published (DOD366) and let in
+    (DOD362). One that puts older data back passes the approvals: people lose what they wrote since.
     """
     before = await gates_in_service(here)
-    if kind != "deploy":
+    if change not in ("deploy", "up"):
         if before.protected:
             here.releases.proven(release.root.parent.name)
-        return _told({AFTERWARDS: before, **({IN_FORCE: before.signatures()} if kind == RESTORE else {})})
+            refuse_unknown(here.environment.name, release.root.parent.name, await here.statements.let_in())
+        return _told({AFTERWARDS: before, IN_FORCE: admit(change, await standing(here, change), reason)})
+    there = await standing(here, change)
     name = here.environment.name
     known = release.policy.environments
     own = own_gates(release, known[name], release.root) if name in known else Gates()
-    mine = own_gates(here.project, here.environment, here.project.root)
-    return _told({IN_FORCE: own.and_those_of(mine).and_those_of(before), AFTERWARDS: own})
+    asked = admit(change, replace(there, gates=own.and_those_of(there.gates)), reason)
+    return _told(
+        {IN_FORCE: asked if change == "deploy" else Gates(), AFTERWARDS: own if change == "deploy" else before}
+    )
 
 
 def _told(gates: Mapping[str, Gates]) -> dict[str, str]:
@@ -107,19 +135,61 @@ def _told(gates: Mapping[str, Gates]) -> dict[str, str]:
 
 
 async def gates_in_service(here: Here) -> Gates:
-    """What the release in service asks of the next one."""
+    """What the release in service asks of the next one: by the journal, by its copy here, and by `protection.json`.
+
+    The last two count for what the journal lost or never had: a database that was emptied opens nothing.
+    """
     if not here.has_journal:
-        return Gates()
-    with here.journal() as journal:
-        newest = next(iter(await journal.of_kind("released", 1)), None)
-        entry = await journal.entry(newest.plan_id) if newest else None
-    return afterwards(entry.request.arguments) if entry else Gates()
+        return read_kept(here.folder).gates
+    with here.first_journal() as journal:
+        newest = await _kept_by(journal)
+        others = [read_kept(here.folder), await _kept_by_copy(here)]
+        known = {one.plan_id for one in others if one.plan_id and await journal.entry(one.plan_id)}
+    return in_service(newest, others, known.__contains__)
+
+
+async def _kept_by(journal: Journal) -> Kept:
+    newest = next(iter(await journal.of_kind("released", 1)), None)
+    entry = await journal.entry(newest.plan_id) if newest else None
+    return Kept(entry.plan_id, afterwards(entry.request.arguments)) if entry else Kept()
+
+
+async def _kept_by_copy(here: Here) -> Kept:
+    """What the copy beside a control database says; nothing where there is none that can be read."""
+    if not (here.environment.control_url and here.copy_path.exists()):
+        return Kept()
+    try:
+        with SqliteJournal(here.copy_path) as copy:
+            return await _kept_by(copy)
+    except DodaiError:
+        return Kept()
+
+
+def read_kept(folder: Path) -> Kept:
+    """The gates that the folder of an environment remembers."""
+    try:
+        found = json.loads((folder / KEPT).read_text("utf-8"))
+        return Kept(found["plan"], Gates.from_text(found["gates"]))
+    except FileNotFoundError:
+        return Kept()
+
+
+def keep(folder: Path, kept: Kept) -> None:
+    """Remember them: whatever becomes of the journal, this machine knows what was asked for."""
+    partial = folder / f".{KEPT}.{os.getpid()}"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump({"plan": kept.plan_id, "gates": kept.gates.as_text()}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(folder / KEPT)
 
 
 def gated(here: Here, request: PlanRequest, tree: Path, ports: DeployPorts) -> DeployPorts:
     """`ports` with what stands before the first step of a plan, and what before the migrations of a deploy."""
     gates = in_force(request.arguments)
-    if request.kind not in ("deploy", RESTORE) or (gates == Gates() and not request.arguments.get(BREAK_GLASS)):
+    back = request.kind in ("rollback", RESTORE) and afterwards(request.arguments).protected
+    if request.kind == "up" or (gates == Gates() and not back and not request.arguments.get(BREAK_GLASS)):
         return ports
 
     def source() -> Source:

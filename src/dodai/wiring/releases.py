@@ -22,10 +22,12 @@ from dodai.engine.plan import StepContext, canonical
 from dodai.migrations import run
 from dodai.migrations.check.queries import MISFITS, Query, read_queries
 from dodai.migrations.ports import Connection, is_database_error, server_message, sqlstate
+from dodai.operations.gates import Kept, afterwards
 from dodai.operations.ports import Artifacts
 from dodai.operations.release import ReleaseRecord, Schema, Trial, find
 from dodai.wiring.migrations import policy_of, target
 from dodai.wiring.project import Project
+from dodai.wiring.protection import keep
 from dodai.wiring.settings import KEY_RINGS, LocalSettings
 
 TRIED = 5
@@ -141,6 +143,8 @@ class JournalBook:
     async def write(self, record: ReleaseRecord, context: StepContext) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self.open() as journal:
+            if entry := await journal.entry(context.plan_id):
+                keep(self.folder, Kept(entry.plan_id, afterwards(entry.request.arguments)))
             await journal.append(
                 context.plan_id,
                 "released",

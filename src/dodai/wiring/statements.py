@@ -14,6 +14,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal, Kind, PlanEntry
 from dodai.engine.plan import Plan, PlanRequest, StepContext
 from dodai.migrations.ports import Evidence
+from dodai.operations.admission import let_in
 from dodai.operations.approval import Approval
 from dodai.operations.evidence import Rehearsed, Source, that_counts
 from dodai.operations.gates import Gates
@@ -45,6 +46,13 @@ class JournalStatements:
         with self.open() as journal:
             events = await journal.of_kind("admitted", limit=10_000)
         return tuple(Admitted(event.plan_id, event.data["plan"], event.seq, event.data["by"]) for event in events)
+
+    async def let_in(self) -> frozenset[str]:
+        with self.open() as journal:
+            events = reversed(await journal.of_kind("released", limit=10_000))
+            plans = [entry for event in events if (entry := await journal.entry(event.plan_id))]
+            admitted = frozenset(event.plan_id for event in await journal.of_kind("admitted", limit=10_000))
+        return let_in(plans, admitted)
 
     async def plan(self, plan_id: str) -> PlanEntry:
         with self.open() as journal:

@@ -8,14 +8,16 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.engine.execute import execute
+from dodai.engine.journal import PlanEntry
 from dodai.migrations.ports import Target
 from dodai.migrations.run.production import require_evidence
 from dodai.operations import codes
+from dodai.operations.admission import Change, admit, admit_resume
 from dodai.operations.evidence import Source
-from dodai.operations.run.gate import refuse_frozen
+from dodai.operations.gates import Gates, Kept
 from dodai.operations.run.statement import stated
 from dodai.wiring.local import LocalEnvironment, actor
-from dodai.wiring.protection import gates_in_service, own_gates
+from dodai.wiring.protection import gates_in_service, keep, standing
 from dodai.wiring.statements import SourceEvidence
 
 
@@ -29,34 +31,58 @@ async def state(here: LocalEnvironment, kind: str, words: Mapping[str, Any], *, 
     return outcome.plan_id
 
 
-def pass_outside_of_a_deploy(here: LocalEnvironment, target: Target, command: str, glass: str) -> None:
+async def pass_gates(here: LocalEnvironment, change: Change, command: str, reason: str = "") -> Gates:
+    """What a plan of `change` has to pass yet; a change that is refused raises, and a reason is on record on return."""
+    gates = admit(change, await standing(here, change), reason)
+    if reason:
+        await state(here, "break-glass", {"command": command, "reason": reason})
+    return gates
+
+
+def pass_migration(here: LocalEnvironment, target: Target, command: str, reason: str) -> None:
     """Let `migrate up` through the gates of `here`, or refuse it (exit 1).
 
-    Evidence as for a deploy, no freeze (DOD360), unless `glass` says why it cannot wait. What needs approvals is a
-    deploy (DOD369): only a plan can be signed. `migrate down` has its own rule, see `break_glass`.
+    Evidence as for a deploy, no freeze (DOD360), unless `reason` says why it cannot wait. What needs approvals is a
+    deploy (DOD369): only a plan can be signed.
     """
-    gates = own_gates(here.project, here.environment, here.project.root)
-    gates = gates.and_those_of(asyncio.run(gates_in_service(here)))
     env = here.environment.name
+    gates = admit("migrate up", asyncio.run(standing(here, "migrate up")), reason)
     if gates.approvals:
         said = f"`{env}` asks for {gates.approvals} approvals, and `{command}` is no plan that could be signed"
         raise DodaiError(codes.APPROVAL_NEEDED, said, f"`dodai deploy {env}` migrates as well", exit_code=1)
-    if glass:
-        break_glass(here, command, glass)
-    elif gates.freeze:
-        refuse_frozen(env, gates, asyncio.run(here.statements.now()))
+    asyncio.run(pass_gates(here, "migrate up", command, reason))
     if gates.protected:
         require_evidence(target, env=env, evidence=SourceEvidence(here.statements, lambda: _working(here), gates))
-
-
-def break_glass(here: LocalEnvironment, command: str, reason: str) -> None:
-    """Write down, before anything is done, that a gate was passed, by whom and why."""
-    asyncio.run(state(here, "break-glass", {"command": command, "reason": reason}))
 
 
 def is_protected(here: LocalEnvironment) -> bool:
     """By the working tree, or by the release in service."""
     return here.environment.protected or asyncio.run(gates_in_service(here)).protected
+
+
+async def pass_resume(here: LocalEnvironment, entry: PlanEntry, *, undo: bool) -> None:
+    """Let an interrupted plan go on or back, or refuse it (exit 1); what is taken back needs no gate."""
+    if undo:
+        admit("undo", await standing(here, "undo"))
+        return
+    passed = {one.plan_id for one in await here.statements.admitted()}
+    admit_resume(entry, await standing(here, "resume"), admitted=entry.plan_id in passed)
+
+
+def settle(here: LocalEnvironment, which: str, reason: str) -> str:
+    """What was done after a person chose between two journals; where protected the reason is on record afterwards.
+
+    What the environment asks for is remembered first, so that choosing an emptied journal opens nothing.
+    """
+    there = asyncio.run(standing(here, "trust"))
+    admit("trust", there, reason)
+    if there.gates != Gates():
+        keep(here.folder, Kept(f"trust-{which}-{there.now:%Y%m%dT%H%M%S}", there.gates))
+    done = here.trust(which)
+    if reason:
+        words = {"command": f"dodai resume {here.environment.name} --trust {which}", "reason": reason}
+        asyncio.run(state(here, "break-glass", words))
+    return done
 
 
 def _working(here: LocalEnvironment) -> Source:

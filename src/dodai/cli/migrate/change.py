@@ -12,6 +12,7 @@ from dodai.cli.session import Session, define, with_break_glass
 
 if TYPE_CHECKING:
     from dodai.migrations.run import Applied
+    from dodai.operations.admission import Change
 
 
 @define("up", summary="Apply what is pending; never asks", example="DATABASE_URL=postgresql://… dodai migrate up")
@@ -25,10 +26,10 @@ def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> Non
     with place(session, env) as target:
         if env != "local":
             from dodai.wiring.local import LocalEnvironment
-            from dodai.wiring.stating import pass_outside_of_a_deploy
+            from dodai.wiring.stating import pass_migration
 
             here = LocalEnvironment.of(session.project, env)
-            pass_outside_of_a_deploy(here, target, f"dodai migrate up --env {env}", break_glass)
+            pass_migration(here, target, f"dodai migrate up --env {env}", break_glass)
         admit = partial(refuse_other, env=env)
         done = run.up(target, allow_missing=allow_missing, note=session.output.say, admit=admit)
     _tell(session, done, "already up to date")
@@ -47,7 +48,7 @@ def down(session: Session, env: str, count: int, to: str, break_glass: str, yes:
     what = f"undo all after version {to}" if to else f"undo the last {count}"
     ask(what, yes=yes)
     with place(session, env) as target:
-        protected = _pass_down(session, env, what, break_glass)
+        protected = _pass(session, env, "migrate down", f"dodai migrate down: {what}", break_glass)
         done = run.down(
             target,
             count=count,
@@ -60,33 +61,26 @@ def down(session: Session, env: str, count: int, to: str, break_glass: str, yes:
     _tell(session, done, "already down: nothing to undo")
 
 
-def _pass_down(session: Session, env: str, what: str, reason: str) -> bool:
-    """Whether `env` is protected; a reason is in its audit log before anything is undone."""
+def _pass(session: Session, env: str, change: Change, what: str, reason: str) -> bool:
+    """Whether `env` is protected; where it is, a reason is in its audit log before anything is changed."""
+    import asyncio
+
     from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.stating import break_glass, is_protected
+    from dodai.wiring.stating import is_protected, pass_gates
 
     here = LocalEnvironment.of(session.project, env)
     protected = is_protected(here)
-    if reason:
-        break_glass(here, f"dodai migrate down: {what}", reason)
+    if protected or (reason and change != "migrate repair"):  # repair keeps its own reason in the ledger
+        asyncio.run(pass_gates(here, change, what, reason))
     return protected
-
-
-def _say_where_protected(session: Session, env: str, command: str, reason: str) -> None:
-    """On a protected environment a reason is in its audit log before the record is corrected."""
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.stating import break_glass, is_protected
-
-    here = LocalEnvironment.of(session.project, env)
-    if is_protected(here):
-        break_glass(here, command, reason)
 
 
 @define("adopt", summary="Take over a database that another tool, or nobody, managed", example="dodai migrate adopt")
 @with_env
 @click.option("--at", metavar="VERSION", default="", help="The version it is at, where several fit.")
+@with_break_glass
 @with_yes
-def adopt(session: Session, env: str, at: str, yes: bool) -> None:
+def adopt(session: Session, env: str, at: str, break_glass: str, yes: bool) -> None:
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
     from dodai.wiring.shadow import shadow_server
@@ -94,6 +88,7 @@ def adopt(session: Session, env: str, at: str, yes: bool) -> None:
     major = session.project.policy.database.major
     ask("record as applied the files whose schema is proven to be the database's", yes=yes)
     with place(session, env) as target:
+        _pass(session, env, "migrate adopt", "dodai migrate adopt", break_glass)
         adopted = run.adopt(target, lambda: shadow_server(major), at=at, admit=partial(refuse_other, env=env))
     if session.output.as_json:
         say_json(session, adopted.as_json())
@@ -125,8 +120,7 @@ def repair(
 
     ask(f"correct the record of {version}", yes=yes)
     with place(session, env) as target:
-        if reason:
-            _say_where_protected(session, env, f"dodai migrate repair {version}", reason)
+        _pass(session, env, "migrate repair", f"dodai migrate repair {version}", reason)
         admit = partial(refuse_other, env=env)
         repaired = run.repair(target, version, reason=reason, statement=statement, was=was or "", admit=admit)
     if session.output.as_json:

@@ -9,6 +9,9 @@ from dodai.core.errors import Code, declared
 _code = partial(Code, package=__name__)
 
 ENVIRONMENT_FROZEN = _code("DOD360", "environment-frozen")
+NOT_WHERE_PROTECTED = _code("DOD361", "not-where-protected")
+NEVER_LET_IN = _code("DOD362", "release-never-let-in")
+REASON_NEEDED = _code("DOD363", "reason-needed")
 NO_PUBLIC_SERVICE = _code("DOD303", "no-public-service")
 SERVICE_CYCLE = _code("DOD304", "service-cycle")
 UNPROVEN_LIMITATION = _code("DOD305", "limitation-unproven")

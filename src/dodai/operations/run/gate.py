@@ -1,4 +1,4 @@
-"""The step that admits a deploy: no freeze, fresh evidence of the same source, approvals. Once in, always in."""
+"""The step that admits a plan: no freeze, fresh evidence of the same source, approvals. Once in, always in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
@@ -14,10 +14,10 @@ from dodai.engine.journal import PlanEntry
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.migrations.codes import EVIDENCE_NEEDED
 from dodai.operations import codes
+from dodai.operations.admission import RULES, Change, refuse_frozen, refuse_unknown
 from dodai.operations.approval import Approval, Asked, Count, Verifier, count
 from dodai.operations.evidence import Rehearsed, Source, that_counts
-from dodai.operations.freeze import frozen_until
-from dodai.operations.gates import Gates, in_force
+from dodai.operations.gates import Gates, afterwards, in_force
 
 BREAK_GLASS = "break_glass"
 """The argument of a request that carries the reason."""
@@ -46,6 +46,10 @@ class Statements(Protocol):
 
     async def admitted(self) -> tuple[Admitted, ...]: ...
 
+    async def let_in(self) -> frozenset[str]:
+        """The releases that came into service through the gates of their time."""
+        ...
+
     async def plan(self, plan_id: str) -> PlanEntry: ...
 
     async def admit(self, context: StepContext, plan: str, by: Mapping[str, Any]) -> None:
@@ -65,7 +69,8 @@ class GatePorts:
 def admission(request: PlanRequest, tree: str, ports: GatePorts) -> Step:
     """The gate of `request`; `tree` is the SHA-256 over the release, so that a signature covers every byte of it.
 
-    Refuses with exit 1: DOD360 in a freeze window, DOD257 without evidence, DOD369 without enough approvals.
+    Refuses with exit 1: DOD360 in a freeze window, DOD257 without evidence, DOD369 without enough approvals, and where
+    the release in service is protected DOD362 for going back to one that no gate ever let in.
     """
     gate = _Gate(request, in_force(request.arguments), ports)
     return Step(
@@ -106,6 +111,10 @@ class _Gate:
             found["freeze"] = f"break-glass: {glass}"
         else:
             refuse_frozen(self.request.env, self.gates, now)
+        if RULES[cast("Change", self.request.kind)].known_release and afterwards(self.request.arguments).protected:
+            refuse_unknown(self.request.env, self.request.release, await self.ports.statements.let_in())
+            source = await asyncio.to_thread(self.ports.source)
+            found["release"] = f"tree {source.tree[:16]} was let in before"
         if self.gates.protected:
             proof = await self._evidence(now)
             found["evidence"] = f"rehearsal {proof.id} of commit {proof.commit[:12]}, level {proof.level}"
@@ -131,19 +140,6 @@ class _Gate:
         if len(counted.good) < self.gates.approvals:
             raise _unapproved(entry, counted, self.gates)
         return counted
-
-
-def refuse_frozen(env: str, gates: Gates, now: datetime) -> None:
-    """DOD360 (exit 1) with the window and its end, in a freeze."""
-    if frozen := frozen_until(gates.freeze, now):
-        window, ends = frozen
-        raise DodaiError(
-            codes.ENVIRONMENT_FROZEN,
-            f"`{env}` is frozen until {ends.isoformat(timespec='minutes')} by `{window}`",
-            "wait, or give `--break-glass REASON`, which is recorded",
-            exit_code=1,
-            data={"window": window, "until": ends.isoformat()},
-        )
 
 
 def no_evidence(env: str, found: tuple[Rehearsed, ...], source: Source, gates: Gates, now: datetime) -> DodaiError:

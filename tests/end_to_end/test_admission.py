@@ -1,0 +1,190 @@
+"""Every command that changes something, on a protected environment that lacks evidence, an approval, or an open hour.
+
+Whatever is typed, with whatever manifest: what serves is a release that was let in, and what is stored stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
+from tests.postgres_fixture import database, postgres  # noqa: F401
+
+from dodai.cli.main import run
+from dodai.migrations.goose_file import history_of
+from dodai.operations.evidence import Rehearsed
+from dodai.wiring import Project
+from dodai.wiring.local import LocalEnvironment
+from dodai.wiring.migrations import target
+from dodai.wiring.stating import state
+
+FREEZE = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 UTC"]'
+SITUATIONS = {
+    "no evidence": "approvals = 0",
+    "no approval": f'allowed_signers = "{SIGNERS}"',
+    "freeze": f"approvals = 0\n{FREEZE}",
+}
+DATABASE = '[database]\nused_by = ["web"]\n'
+SPOILED = "# nobody has seen this"
+MANIFESTS = ("as it is", "not protected", "no control database", "an empty control database")
+COMMANDS = (
+    ("up",),
+    ("deploy", "--yes"),
+    ("rollback", "--yes"),
+    ("rollback", "SPOILED", "--yes"),
+    ("resume", "--yes"),
+    ("resume", "--undo", "--yes"),
+    ("resume", "--trust", "database", "--yes"),
+    ("resume", "--trust", "copy", "--yes"),
+    ("migrate", "up"),
+    ("migrate", "down", "--yes"),
+    ("migrate", "adopt", "--yes"),
+    ("migrate", "repair", "1", "--yes"),
+)
+
+
+@dataclass
+class Attacked:
+    """A protected environment that serves `good`; the tree holds something nobody let in."""
+
+    app: ProtectedApp
+    situation: str
+    good: str
+    spoiled: str
+    empty: str
+    edge: str
+
+    def manifest(self, kind):
+        protection = SITUATIONS[self.situation]
+        dsn = {"no control database": "", "an empty control database": self.empty}.get(kind, self.app.dsn)
+        app = ProtectedApp(self.app.folder, dsn)
+        app.write(spoil=SPOILED, more=DATABASE, protection=protection, protected=kind == "as it is")
+
+    def serves(self):
+        """The release that answers, by its own word; empty when nobody does."""
+        try:
+            with urllib.request.urlopen(self.edge + "/", timeout=5) as answer:
+                return answer.read().decode().removeprefix("hello from ")
+        except urllib.error.URLError:
+            return ""
+
+    def stored(self):
+        url = json.loads((self.app.folder / ".dodai/env/staging/database.json").read_text())["direct"]
+        try:
+            with psycopg.connect(url, connect_timeout=2) as connection:
+                rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+                return [*rows, *connection.execute("SELECT version_id, is_applied FROM goose_db_version ORDER BY id")]
+        except psycopg.OperationalError:
+            return None  # it does not run
+
+    def attack(self, words):
+        env = ["--env", "staging"] if words[0] == "migrate" else ["staging"]
+        at = 2 if words[0] == "migrate" else 1
+        words = [self.spoiled if word == "SPOILED" else word for word in words]
+        return self.run(*words[:at], *env, *words[at:])
+
+    def run(self, *words):
+        """A command line in this process, like `main` gets it; what it said on stderr."""
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = run([*words, "--manifest", str(self.app.folder / "dodai.toml")])
+        return code, said.getvalue()
+
+
+def evidence(app):
+    """A rehearsal of what is committed, on record without the minute that it takes."""
+    here = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging")
+    release = here.releases.publish(str(app.folder))
+    pending = tuple(m.raw_sha256 for m in history_of(target(here.project, app.folder, str)).sound())
+    at = datetime.now(UTC).isoformat()
+    known = Rehearsed(
+        "source", here.releases.proven(release), here.project.manifest.hash, release, "f" * 40, pending, "ok", at
+    )
+    asyncio.run(state(here, "rehearse", known.as_data(), release=release))
+    return release
+
+
+@pytest.fixture(scope="module", params=SITUATIONS)
+def attacked(request, tmp_path_factory, postgres):  # noqa: F811
+    folder = tmp_path_factory.mktemp("attacked") / "app"
+    (folder / "db" / "migrations").mkdir(parents=True)
+    first = "-- +goose Up\nCREATE TABLE a (b int);\n-- +goose Down\nDROP TABLE a;\n"
+    (folder / "db" / "migrations" / "00001_a.sql").write_text(first)
+    dsns = [postgres.create_database(f"{name}_{request.param.replace(' ', '_')}") for name in ("control", "empty")]
+    app = ProtectedApp(folder, dsns[0]).signers("hana")
+    try:
+        app.write(more=DATABASE, protection=SITUATIONS[request.param]).commit()
+        evidence(app)
+        glass = ["--break-glass", "the first"] if request.param == "freeze" else []
+        if request.param == "no approval":
+            app.run("deploy", "staging", "--yes")
+            app.approve("hana")
+        done = app.run("deploy", "staging", "--yes", *glass, timeout=120)
+        assert done.returncode == 0, done.stderr
+        good = json.loads(app.run("releases", "staging", "--json").stdout)["releases"][0]["release"]
+        app.write(spoil=SPOILED, more=DATABASE, protection=SITUATIONS[request.param])
+        second = first.replace("TABLE a", "TABLE c")
+        (folder / "db" / "migrations" / "00002_c.sql").write_text(second)
+        app.commit()
+        here = LocalEnvironment.of(Project.find(folder / "dodai.toml"), "staging")
+        spoiled = here.releases.publish(str(folder)) if request.param == "no evidence" else evidence(app)
+        edge = json.loads(app.run("status", "staging", "--json").stdout)["host"]["edge"]
+        yield Attacked(app, request.param, good, spoiled, dsns[1], edge)
+    finally:
+        app.clear()
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_serves_or_stores_what_was_not_let_in(attacked, words, manifest):
+    """Refused, and what serves and what is stored are what they were."""
+    attacked.manifest(manifest)
+    stored = attacked.stored()
+    code, said = attacked.attack(words)
+    assert (attacked.serves(), attacked.stored()) == (attacked.good, stored), said
+    assert code in (1, 2, 4), said
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_what_was_stopped_comes_back_as_it_was_let_in_or_not_at_all(attacked, manifest):
+    """`down`, then everything that starts something; the release that was let in comes back by a rollback."""
+    attacked.manifest("as it is")
+    frozen = attacked.situation == "freeze"
+    assert attacked.run("down", "staging")[0] == 2
+    if frozen:
+        code, said = attacked.run("down", "staging", "--yes")
+        assert (code, "DOD360" in said) == (1, True), said
+    assert attacked.run("down", "staging", "--yes", *(["--break-glass", "to look"] if frozen else []))[0] == 0
+    attacked.manifest(manifest)
+    for words in (("up",), ("deploy", "--yes"), ("rollback", "--yes"), ("rollback", "SPOILED", "--yes")):
+        code, said = attacked.attack(words)
+        assert (attacked.serves(), code in (1, 2, 4)) == ("", True), (words, code, said)
+    attacked.manifest("as it is")
+    code, said = attacked.run("rollback", "staging", attacked.good, "--yes")
+    assert (attacked.serves(), code) == (attacked.good, 0), said
+
+
+def test_journal_that_was_emptied_and_trusted_opens_nothing(attacked):
+    """The reason is on record, and this machine still knows what the release in service asks for."""
+    attacked.manifest("an empty control database")
+    glass = ("--break-glass", "the old one burned down")
+    code, said = attacked.run("resume", "staging", "--trust", "database", "--yes", *glass)
+    assert code == 0, said
+    assert "the old one burned down" in attacked.app.run("history", "staging").stdout
+    for words in (("up",), ("deploy", "--yes"), ("rollback", "SPOILED", "--yes"), ("migrate", "up")):
+        code, said = attacked.attack(words)
+        assert (attacked.serves(), code in (1, 2, 4)) == (attacked.good, True), (words, code, said)
+    attacked.manifest("as it is")
+    code, said = attacked.run("resume", "staging", "--trust", "database", "--yes", *glass)
+    assert code == 0, said
+    code, said = attacked.run("rollback", "staging", attacked.good, "--yes")
+    assert (attacked.serves(), code) == (attacked.good, 0), said
