@@ -80,7 +80,7 @@ def _code(code: Code) -> Section:
         block
         for title, shown in (("Bad", code.page.bad), ("Good", code.page.good))
         for example in shown
-        for block in (Paragraph(f"{title}, `{example.path}`:" if example.path else f"{title}:"), _block(example))
+        for block in (Paragraph(f"{title}, {example.title}:" if example.path else f"{title}:"), _block(example))
     )
     said = f"{code.what.en}. {code.why.en}."
     facts = f"*{_MET[code.found]}, {code.level}*"

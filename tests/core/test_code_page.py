@@ -57,9 +57,9 @@ def test_an_example_is_a_file_of_its_language_and_may_stand_on_the_target_branch
     """The info string of a fence says which."""
     text = "```sql db/migrations/0001_a.sql base\nSELECT 1;\n```\n\n```toml dodai.toml\n[x]\n```\n"
     page = parse(PAGE.split("## bad")[0] + "## bad\n\n" + text)
-    assert [(e.language, e.path, e.base, e.text) for e in page.bad] == [
-        ("sql", "db/migrations/0001_a.sql", True, "SELECT 1;\n"),
-        ("toml", "dodai.toml", False, "[x]\n"),
+    assert [(e.language, e.path, e.stands, e.text) for e in page.bad] == [
+        ("sql", "db/migrations/0001_a.sql", "base", "SELECT 1;\n"),
+        ("toml", "dodai.toml", "here", "[x]\n"),
     ]
     assert page.good == ()
 

@@ -82,8 +82,8 @@ def page(code: Code, lang: Lang) -> str:
     parts = [f"{code.id} {code.name}  ({code.area}, {code.level}, {code.found})", ""]
     parts += [f"{what}: {code.what(lang)}", f"{why}: {code.why(lang)}", f"{fix}: {code.fix(lang)}"]
     for title, examples in ((bad, code.page.bad), (good, code.page.good)):
-        for example in examples:
-            parts += ["", f"{title}: {example.path}".rstrip(": ") + ":"]
+        for number, example in enumerate(examples):
+            parts += ["", *([] if number else [f"{title}:"]), *([f"  {example.title}:"] if example.path else [])]
             parts += [f"    {line}".rstrip() for line in example.text.splitlines()]
     if code.page.source:
         parts += ["", f"{source}: {code.page.source}"]

@@ -15,18 +15,30 @@ from typing import Literal, cast
 from dodai.core.text import Text
 
 Level = Literal["error", "warning", "info"]
+Standing = Literal["here", "base", "removed"]
 _LEVELS = ("error", "warning", "info")
 _HEADINGS = ("en", "ja", "bad", "good")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A fenced block. With `path` it is a file that the rule is run over; `base` names a file of the target branch."""
+    """A fenced block. With `path` it is a file that the rule is run over, without one it is only read.
+
+    `stands`: in the working tree; on the target branch as well (`base`), or only there (`removed`).
+    """
 
     language: str
     path: str
     text: str
-    base: bool = False
+    stands: Standing = "here"
+
+    @property
+    def title(self) -> str:
+        """Its path, and where it stands if that is not the working tree."""
+        return (
+            self.path
+            + {"here": "", "base": " (target branch)", "removed": " (target branch, removed here)"}[self.stands]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +99,7 @@ def _examples(part: str) -> tuple[Example, ...]:
 
 
 def _example(info: list[str], text: str) -> Example:
-    language, path, *marks = [*info, "", ""][: max(2, len(info))]
-    return Example(language, path, text, base="base" in marks)
+    language, path, stands = [*info, "", "", ""][:3]
+    if stands not in ("", "here", "base", "removed"):
+        raise ValueError(f"`{' '.join(info)}`: behind the path stands `base`, `removed` or nothing")
+    return Example(language or "text", path, text, cast(Standing, stands or "here"))

@@ -191,7 +191,7 @@ class OperationsPolicy:
             if name in ordered:
                 return
             if name in visiting:
-                raise ValueError(f"services need each other: {' -> '.join([*visiting, name])}")
+                raise ValueError(f"services need each other: `{' -> '.join([*visiting, name])}`")
             visiting.append(name)
             for need in self.services[name].needs:
                 visit(need)
