@@ -115,8 +115,8 @@ inner = Overriding(inner)
 """
 
 
-def test_exemption_through_which_another_handler_is_reached_is_unprotected(tmp_path):
-    """`POST /save?_method=DELETE` is let through as one route and served as another."""
+def test_exemption_reaches_no_other_handler(tmp_path):
+    """`POST /save?_method=DELETE` is let through as one route and refused where the other one is entered."""
     manifest = tmp_path / "dodai.toml"
     exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
     text = "\n".join(f'{key} = "{value}"' for key, value in exemption.items())
@@ -124,7 +124,7 @@ def test_exemption_through_which_another_handler_is_reached_is_unprotected(tmp_p
     policy, environ = {"exemption": [exemption]}, {"DODAI_MANIFEST": str(manifest)}
     table = audit(tmp_path, STARLETTE + OVERRIDE + WRAPPED, policy=policy, environ=environ)
     (row,) = (row for row in table.rows if row.id == "POST /save")
-    assert (row.verdict, row.evidence) == ("unprotected", "exempt, but `_method` leads to `DELETE /save`")
+    assert (row.verdict, row.evidence) == ("exempt", "signature")
     assert not (tmp_path / "handler-ran").exists()
 
 

@@ -272,12 +272,12 @@ def test_request_is_not_current_between_two_pieces_of_its_body():
     ("changed", "noted"),
     [
         ({}, "exempt"),
-        ({"REQUEST_METHOD": "DELETE"}, "exempt_route_differs"),
-        ({"PATH_INFO": "/save"}, "exempt_route_differs"),
+        ({"REQUEST_METHOD": "DELETE"}, "handler_not_judged"),
+        ({"PATH_INFO": "/save"}, "handler_not_judged"),
     ],
 )
-def test_exemption_that_served_another_route_stands_in_the_line(tmp_path, changed, noted):
-    """Middleware inside changed method or path after the decision: the line says so, as in ASGI."""
+def test_exemption_holds_for_its_own_handler_alone(tmp_path, changed, noted):
+    """Middleware inside changes method or path after the decision: refused before the view, and the line says so."""
     exemption = {"route": "POST /hook", "reason": "r", "control": "c", "owner": "o"}
     app = flask_app()
     app.add_url_rule("/hook", "hook", lambda: "hooked", methods=["POST", "DELETE"])
@@ -287,7 +287,8 @@ def test_exemption_that_served_another_route_stands_in_the_line(tmp_path, change
         csrf_keys=KEYS, origins=(APP,), sections={"csrf": {"exemption": [exemption]}}, state=tmp_path
     )
     client = Client(dodai.wsgi.wrap(app, config=config))
-    assert client.post("/hook", base_url=APP, buffered=True).status_code == 200
+    assert client.post("/hook", base_url=APP, buffered=True).status_code == (403 if changed else 200)
+    assert "SAVED" not in app.config
     Runtime.of(config).flush()
     lines = [json.loads(line) for path in tmp_path.rglob("*.jsonl") for line in path.read_text().splitlines()]
     assert [line["csrf"] for line in lines if line["type"] == "http"] == [noted]

@@ -19,6 +19,7 @@ from dodai.core.codes import EDGE_KEY_MISSING
 from dodai.core.refusal import Refusal
 from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind
 from dodai.csrf.enforce import CsrfLayer
+from dodai.csrf.enforce.entrance import HandlerNotJudgedError
 from dodai.runtime import Runtime
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
 from dodai.runtime.protection import csrf_for
@@ -104,7 +105,8 @@ class Layer:
         frames are in the line.
         """
         if exchange.written:
-            exchange.task_line(error)
+            if not isinstance(error, HandlerNotJudgedError):  # that one's answer is what has left
+                exchange.task_line(error)
             return
         if not exchange.answered:
             exchange.drop_held()

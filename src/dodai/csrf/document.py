@@ -187,8 +187,16 @@ def _exemptions(policy: CsrfPolicy) -> Section:
     rules = bullets(
         (
             Text(
-                "An exemption names exactly one route by its id, never a pattern.",
-                "例外はルート ID で一つのルートだけを指します。パターンは使えません。",
+                "An exemption names routes by their ids, never by a pattern, and holds where handlers are entered: a "
+                "request that is led elsewhere inside the application is refused there.",
+                "例外はルート ID で指定し、パターンは使えません。ハンドラーの入口で確認し、アプリ内部で別の処理に"
+                "振り替えられたリクエストはそこで拒否します。",
+            ),
+            Text(
+                "Only for requests without cookies and with a bearer token, which no page can make a browser send, may "
+                "one entry cover a group of routes.",
+                "Cookie がなく Bearer トークンを持つリクエスト(他サイトのページからは送信させられません)に限り、"
+                "一つの項目でルートのグループを指定できます。",
             ),
             Text(
                 "It says the reason, the owner and what protects the route instead; without them `dodai check` fails.",

@@ -326,7 +326,8 @@ class _Scan(HTMLParser):
             self.flaws.append(Flaw(self.path, element.line, "no-referrer", element.quote))
 
     def _is_exempt(self, method: str, action: str) -> bool:
-        return any(row.route == f"{method} {action.partition('?')[0]}" for row in self.policy.exemptions)
+        exemption = self.policy.exemption(f"{method} {action.partition('?')[0]}")
+        return exemption is not None and exemption.when == "always"
 
     def _add(
         self,

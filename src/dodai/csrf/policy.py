@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as field_of
 from typing import Any, Literal
@@ -21,6 +21,8 @@ class Exemption:
 
     `control` says what protects the route instead (`webhook signature`, `bearer token only`, `OIDC state`). `expires`
     is an ISO day (`2027-03-31`), the last on which the exemption holds; empty means it holds until somebody removes it.
+    `when` is "always", or "bearer": for requests without any cookie and with a bearer token, which no page can make a
+    browser send; then `route` may end in `*` (`POST /api/*`, `* /api/*`).
     """
 
     route: str
@@ -28,6 +30,15 @@ class Exemption:
     owner: str = ""
     control: str = ""
     expires: str = ""
+    when: Literal["always", "bearer"] = "always"
+
+    def covers(self, route: str) -> bool:
+        """Whether this is the exemption of the route id `route`."""
+        if self.when == "always" or not self.route.endswith("*"):
+            return self.route == route
+        method, _, path = self.route[:-1].partition(" ")
+        asked, _, where = route.partition(" ")
+        return method in ("*", asked) and where.startswith(path)
 
     def holds(self, today: str) -> bool:
         """True while the exemption is in force on the ISO day `today`; never with an `expires` that is no ISO day."""
@@ -78,22 +89,31 @@ class CsrfPolicy:
             fetch_helpers=tuple(section.get("fetch_helpers", ())),
             sign_in=str(section.get("sign_in", "")),
             session_cookie=str(section.get("session_cookie", "")),
-            exemptions=tuple(
-                Exemption(
-                    route=str(row["route"]),
-                    reason=str(row.get("reason", "")),
-                    owner=str(row.get("owner", "")),
-                    control=str(row.get("control", "")),
-                    expires=str(row.get("expires", "")),
-                )
-                for row in section.get("exemption", ())
-            ),
+            exemptions=_exemptions(section.get("exemption", ())),
         )
 
     def exemption(self, route: str | None) -> Exemption | None:
-        """The exemption of exactly this route id, or None."""
-        return next((row for row in self.exemptions if row.route == route), None) if route else None
+        """The exemption of exactly this route id, or None; one that always holds before one that asks for more."""
+        return next((row for row in self.exemptions if row.covers(route)), None) if route else None
 
     def limit_bytes(self, route: str | None) -> int:
         """How many bytes a body for this route may have; the default when the route is not known."""
         return self.limits.get(route, self.body_limit_bytes) if route and self.limits else self.body_limit_bytes
+
+
+def _exemptions(rows: Iterable[Mapping[str, Any]]) -> tuple[Exemption, ...]:
+    """One for `route` and each of `routes`; those that always hold come first."""
+    found = [
+        Exemption(
+            route=str(route),
+            reason=str(row.get("reason", "")),
+            owner=str(row.get("owner", "")),
+            control=str(row.get("control", "")),
+            expires=str(row.get("expires", "")),
+            when=row.get("when", "always"),
+        )
+        for row in rows
+        for route in (row.get("route"), *(row.get("routes") or ()))
+        if route
+    ]
+    return tuple(sorted(found, key=lambda exemption: exemption.when != "always"))

@@ -187,7 +187,10 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     if raw["method"] not in SAFE_METHODS:
         verdict, by, evidence = judge_route(raw, policy.mode)
         exemption = policy.exemption(f"{raw['method']} {path}")
-    if exemption is not None and exemption.holds(today):
+    if exemption is not None and exemption.when == "bearer":
+        evidence += f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
+        exemption = None
+    elif exemption is not None and exemption.holds(today):
         other = _other_handler(raw.get("probes", {}))
         verdict, by = ("unprotected" if other else "exempt"), ""
         evidence = f"exempt, but `_method` leads to `{other}`" if other else exemption.control or exemption.reason

@@ -10,7 +10,22 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from .route import Route, beside, top_modules, unwrap, where
+from .route import Enter, Found, Route, beside, top_modules, unwrap, where
+
+__all__ = [
+    "NAMES",
+    "Enter",
+    "Found",
+    "Route",
+    "find",
+    "match",
+    "native_tokens",
+    "plant",
+    "recognise",
+    "route_label",
+    "routes",
+    "watch",
+]
 
 NAMES = ("fastapi", "starlette", "litestar", "django", "flask")
 """In the order in which they are tried: FastAPI is a Starlette."""
@@ -50,18 +65,45 @@ def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
 
 
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:
-    """The id (`POST /quiz/{id}`) of the route that the framework's own router will choose for `scope`.
+    """The id (`POST /quiz/{id}`) of the route that `find` finds."""
+    found = find(app, scope)
+    return found.id if found is not None else None
 
-    None when no route matches, when the path leads into something that cannot be looked into, or when in doubt.
+
+def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+    """The route that the framework's own router will choose for `scope`, as far as can be said from outside.
+
+    None when no route matches, when the path leads into something that cannot be looked into, or when in doubt. What is
+    between may still change the request: what runs in the end is known to `watch` alone.
     """
     name = recognise(app)
     if name is None:
         return None
     try:
-        found = import_module(f"{__name__}.{name}").match(unwrap(app), scope)
+        found = import_module(f"{__name__}.{name}").find(unwrap(app), scope)
     except Exception:  # noqa: BLE001 - a converter of the application's own may raise anything; that is no match
         return None
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, Found) else None
+
+
+def watch(app: Any, enter: Enter) -> bool:
+    """Have `enter` called wherever a handler of `app` is about to run, behind all middleware; once for each app.
+
+    False when that place cannot be had: the framework is not known, or too old, or something that is not known stands
+    beside it (a dispatcher's mount, say) and can be reached without passing there.
+    """
+    watched = [_watch(other, enter) for other in (app, *(other for _, other in beside(app)))]
+    return all(watched)
+
+
+def _watch(app: Any, enter: Enter) -> bool:
+    name = recognise(app)
+    if name is None:
+        return False
+    try:
+        return bool(import_module(f"{__name__}.{name}").watch(unwrap(app), enter))
+    except (AttributeError, TypeError):  # an internal of the framework that another version does not have
+        return False
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:

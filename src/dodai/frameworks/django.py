@@ -7,10 +7,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
 from typing import Any
 
-from .route import UNSAFE, Route, looks_like_guard, where
+from .route import UNSAFE, Enter, Found, Route, looks_like_guard, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
 _GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
@@ -35,8 +36,8 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return [*(route for route, _ in found), *_elsewhere()]
 
 
-def match(app: Any, scope: Mapping[str, Any]) -> str | None:
-    """The id of the pattern that the resolver will choose, for a WSGI environ or an ASGI scope.
+def find(app: Any, scope: Mapping[str, Any]) -> Found:
+    """The pattern that the resolver will choose, for a WSGI environ or an ASGI scope.
 
     Raises `LookupError` where middleware chooses the URLconf: which one it will be is not known yet.
     """
@@ -44,14 +45,59 @@ def match(app: Any, scope: Mapping[str, Any]) -> str | None:
     settings = sys.modules["django.conf"].settings
     if chooser := _chooser(tuple(settings.MIDDLEWARE)):
         raise LookupError(f"`{where(chooser)[0]}` chooses the URLconf of each request")
-    # WSGI has bytes as Latin-1; read so, an exemption would hold for a path that Django reads otherwise.
-    path = scope["PATH_INFO"].encode("latin-1").decode() if "PATH_INFO" in scope else scope["path"]
+    path = _path_info(scope, settings)
     method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
-    found = sys.modules["django.urls"].resolve(path, settings.ROOT_URLCONF)
-    template = _clean(found.route)
-    if template in _ambiguous(sys.modules["django.urls"].get_resolver()):
-        raise LookupError(f"several patterns are called `{template}`")
-    return f"{method} /{template}"
+    with _language(path, settings):
+        found = sys.modules["django.urls"].resolve(path, settings.ROOT_URLCONF)
+        template, resolver = _clean(found.route), sys.modules["django.urls"].get_resolver()
+        if template in _ambiguous(resolver, _prefix()):
+            raise LookupError(f"several patterns are called `{template}`")
+    return Found(f"{method} /{template}", (found.func, found.route))
+
+
+def watch(app: Any, enter: Enter) -> bool:
+    """Where a request is resolved: its view is known, and view middleware and the view have not run."""
+    while app is not None:
+        resolve = app.resolve_request
+        if not isinstance(resolve, _Entrance):
+            app.resolve_request = _Entrance(resolve, enter)
+        app = getattr(app, "application", None)  # inside a handler that serves static files
+    return True
+
+
+class _Entrance:
+    def __init__(self, resolve: Callable[[Any], Any], enter: Enter) -> None:
+        self._resolve = resolve
+        self._enter = enter
+
+    def __call__(self, request: Any) -> Any:
+        found = self._resolve(request)
+        held = getattr(request, "scope", None) or request.META
+        self._enter(held, request.method, lambda: (found.func, found.route))
+        return found
+
+
+def _path_info(scope: Mapping[str, Any], settings: Any) -> str:
+    """The path as Django resolves it."""
+    if "PATH_INFO" in scope:
+        # WSGI has bytes as Latin-1; read so, an exemption would hold for a path that Django reads otherwise.
+        return str(scope["PATH_INFO"].encode("latin-1").decode())
+    return str(scope["path"]).removeprefix(settings.FORCE_SCRIPT_NAME or scope.get("root_path") or "")
+
+
+def _language(path: str, settings: Any) -> AbstractContextManager[Any]:
+    """The language that the patterns of `i18n_patterns` will have, instead of the one this thread was left with."""
+    translation = sys.modules.get("django.utils.translation")
+    if translation is None or not settings.USE_I18N:
+        return nullcontext()
+    return translation.override(  # type: ignore[no-any-return]
+        translation.get_language_from_path(path) or settings.LANGUAGE_CODE
+    )
+
+
+def _prefix() -> str:
+    translation = sys.modules.get("django.utils.translation")
+    return str(translation.get_language()) if translation is not None else ""
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
@@ -70,9 +116,13 @@ def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     }
 
 
-@functools.lru_cache(maxsize=8)
-def _ambiguous(resolver: Any) -> frozenset[str]:
-    """Templates that several patterns have once anchors are left away, such as `^hook$` and `^hook`."""
+@functools.lru_cache(maxsize=64)
+def _ambiguous(resolver: Any, language: str) -> frozenset[str]:
+    """Templates that several patterns have once anchors are left away, such as `^hook$` and `^hook`.
+
+    Those of `i18n_patterns` differ with the `language`, which must be the active one.
+    """
+    del language
     patterns = {id(pattern): route.path.removeprefix("/") for route, pattern in _walk(resolver.url_patterns, "/", "/")}
     seen = list(patterns.values())
     return frozenset(path for path in seen if seen.count(path) > 1)

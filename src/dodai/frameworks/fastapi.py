@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import starlette
-from .route import Route
+from .route import Enter, Found, Route
 
 
 def routes(app: Any) -> list[Route]:
@@ -19,9 +19,14 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return starlette.plant(app, hit, "fastapi")
 
 
-def match(app: Any, scope: Mapping[str, Any]) -> str | None:
-    """The id of the route that the router will choose."""
-    return starlette.match(app, scope)
+def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+    """The route that the router will choose."""
+    return starlette.find(app, scope)
+
+
+def watch(app: Any, enter: Enter) -> bool:
+    """In every router, behind its middleware; included routers are part of the one that includes them."""
+    return starlette.watch(app, enter)
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Route, looks_like_guard, where
+from .route import Enter, Found, Route, looks_like_guard, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
@@ -28,10 +28,30 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return [route for route, _ in found]
 
 
-def match(app: Any, environ: Mapping[str, Any]) -> str | None:
-    """The id of the rule that the URL map will choose for a WSGI environ."""
-    rule, _ = app.url_map.bind_to_environ(dict(environ)).match(return_rule=True)
-    return f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}"
+def find(app: Any, environ: Mapping[str, Any]) -> Found:
+    """The rule that the application's own URL adapter, which knows subdomains and hosts, will choose for an environ."""
+    adapter = app.create_url_adapter(app.request_class(dict(environ)))
+    rule, _ = adapter.match(return_rule=True)
+    return Found(f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}", rule)
+
+
+def watch(app: Any, enter: Enter) -> bool:
+    """Before the first hook of a request: its rule is known by then, and nothing of the application has run."""
+    dispatch = app.full_dispatch_request
+    if not isinstance(dispatch, _Entrance):
+        app.full_dispatch_request = _Entrance(dispatch, enter)
+    return True
+
+
+class _Entrance:
+    def __init__(self, dispatch: Callable[..., Any], enter: Enter) -> None:
+        self._dispatch = dispatch
+        self._enter = enter
+
+    def __call__(self, *arguments: Any) -> Any:
+        request = sys.modules["flask"].request
+        self._enter(request.environ, request.method, lambda: request.url_rule)
+        return self._dispatch(*arguments)
 
 
 def route_label(environ: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Kind, Route, looks_like_guard, where
+from .route import Enter, Found, Kind, Route, looks_like_guard, where
 
 _EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
 _EXAMPLES |= {"UUID": "00000000-0000-4000-8000-000000000000", "time": "00:00:00", "timedelta": "1", "Path": "x"}
@@ -34,13 +34,35 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return [route for route, _ in found]
 
 
-def match(app: Any, scope: Mapping[str, Any]) -> str | None:
-    """The id of the route that the router will choose; what lies below a mount has none."""
-    method = scope.get("method")
-    _, handler, _, _, template = app.asgi_router.handle_routing(path=scope["path"], method=method)
+def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+    """The route that the router will choose; what lies below a mount has none."""
+    method, path, router = scope.get("method"), scope["path"], app.asgi_router
+    if root_path := scope.get("root_path", ""):
+        path = path.split(root_path, maxsplit=1)[-1]
+    _, handler, _, _, template = router.handle_routing(path=path, method=method)
     if method is not None and not hasattr(handler, "http_methods"):
         return None
-    return f"{method or 'WEBSOCKET'} {template}"
+    return Found(f"{method or 'WEBSOCKET'} {template}", handler)
+
+
+def watch(app: Any, enter: Enter) -> bool:
+    """Where an HTTP route has its handler called, behind middleware and guards; WebSockets have no such place."""
+    for kind in {type(route) for route in app.routes if hasattr(route, "route_handler_map")}:
+        respond = kind._get_response_for_request  # noqa: SLF001 - the one place through which every handler is called
+        if not getattr(respond, "dodai", False):
+            kind._get_response_for_request = _entered(respond, enter)  # noqa: SLF001
+    return True
+
+
+def _entered(respond: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+    def entered(route: Any, scope: Any, request: Any, route_handler: Any, parameter_model: Any) -> Any:
+        enter(scope, scope["method"], lambda: route_handler)
+        return respond(
+            route, scope=scope, request=request, route_handler=route_handler, parameter_model=parameter_model
+        )
+
+    entered.dodai = True  # type: ignore[attr-defined]
+    return entered
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
+
+Enter = Callable[[Any, str, Callable[[], object]], None]
+"""`enter(scope or environ, method, handler)` is called before a handler runs, and raises to keep it from running.
+
+`handler()` says which one it is: what `Found.handler` of the same one compares equal to.
+"""
 
 Kind = Literal["handler", "any", "websocket", "opaque"]
 """`any`: the framework does not say which methods it answers. `opaque`: something mounted that cannot be listed."""
@@ -38,6 +44,14 @@ class Route:
     @property
     def id(self) -> str:
         return f"{self.method} {self.host}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a router will choose for a request: the id that `dodai routes` prints, and the handler itself."""
+
+    id: str
+    handler: object
 
 
 def unwrap(app: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .route import UNSAFE, Kind, Route, looks_like_guard, unwrap, where
+from .route import UNSAFE, Enter, Found, Kind, Route, looks_like_guard, unwrap, where
 
 _FULL = 2
 _ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
@@ -29,13 +29,55 @@ def plant(app: Any, hit: Callable[[Route], None], framework: str = "starlette") 
     return [route for route, _ in found]
 
 
-def match(app: Any, scope: Mapping[str, Any]) -> str | None:
-    """The id of the route that the router will choose: the first full match, mounts entered, never left again."""
-    own = {key: value for key, value in scope.items() if key not in ("app", "router", "route", "endpoint", "fastapi")}
+def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+    """The route that the router will choose: the first full match, mounts entered, never left again."""
+    own = _unrouted(scope)
     if root_path := getattr(app, "root_path", ""):
         own["root_path"] = root_path
-    path = _match(app.routes, own, "", "")
-    return f"{_method(scope)} {path}" if path is not None else None
+    path, entry = _match(app.routes, own, "", "")
+    return Found(f"{_method(scope)} {path}", entry) if path is not None else None
+
+
+def watch(app: Any, enter: Enter) -> bool:
+    """In every router, behind its middleware: what it is about to choose is what `_match` finds in the same scope."""
+    return _watch_router(getattr(app, "router", app), enter, set())
+
+
+class _Entrance:
+    """Stands where a router begins to choose; a plain call, because every request passes."""
+
+    __slots__ = ("_choose", "_enter", "_router")
+
+    def __init__(self, router: Any, choose: Any, enter: Enter) -> None:
+        self._router = router
+        self._choose = choose
+        self._enter = enter
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] != "lifespan":
+            self._enter(scope, scope.get("method", "WEBSOCKET"), lambda: self._handler(scope))
+        return self._choose(scope, receive, send)
+
+    def _handler(self, scope: Any) -> Any:
+        return _match(self._router.routes, _unrouted(scope), "", "")[1]
+
+
+def _watch_router(router: Any, enter: Enter, seen: set[int]) -> bool:
+    if id(router) in seen:
+        return True
+    seen.add(id(router))
+    holder, name = router, "middleware_stack"
+    choose = getattr(holder, name)
+    while not isinstance(choose, _Entrance) and getattr(choose, "__self__", None) is not router:
+        holder, name = choose, "app"
+        choose = getattr(holder, name)
+    if not isinstance(choose, _Entrance):
+        setattr(holder, name, _Entrance(router, choose, enter))
+    for entry in flatten(router.routes):
+        inner = unwrap(entry.app) if hasattr(entry, "app") and not hasattr(entry, "endpoint") else None
+        if isinstance(getattr(inner, "routes", None), (list, tuple)):
+            _watch_router(getattr(inner, "router", inner), enter, seen)
+    return True
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:
@@ -180,19 +222,25 @@ def _is_own(value: Any) -> bool:
     return str(getattr(value, "__module__", "")).partition(".")[0] in ("starlette", "fastapi")
 
 
-def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str) -> str | None:
+def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str) -> tuple[str | None, Any]:
+    """(path of the route, what holds its handler); (None, None) when none matches or it cannot be looked into."""
     for entry in flatten(entries):
         found, child = entry.matches(scope)
         if found.value != _FULL:
             continue
         if hasattr(entry, "endpoint"):
-            return host + prefix + _template(entry) if getattr(entry, "path_format", None) is not None else None
+            known = getattr(entry, "path_format", None) is not None
+            return (host + prefix + _template(entry), entry) if known else (None, None)
         inner = unwrap(entry.app) if hasattr(entry, "app") else None
         children = getattr(inner, "routes", None)
         if not isinstance(children, (list, tuple)):
-            return None
+            return None, None
         return _match(children, {**scope, **child}, prefix + _template(entry), getattr(entry, "host", host))
-    return None
+    return None, None
+
+
+def _unrouted(scope: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in scope.items() if key not in ("app", "router", "route", "endpoint", "fastapi")}
 
 
 def _find(entries: Iterable[Any], wanted: Any, prefix: str) -> str | None:

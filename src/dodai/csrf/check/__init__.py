@@ -114,13 +114,12 @@ def every_exemption_has_a_control(manifest: Manifest) -> Iterator[Finding]:
 def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
     policy = _policy(manifest)
     known = {row.id for row in table.rows}
-    for kind, route in (
-        *(("exemption", row.route) for row in policy.exemptions),
-        *(("limit", r) for r in policy.limits),
-    ):
-        if route not in known and not table.gaps:
-            said = f"the {kind} names `{route}`, which the app does not have"
-            yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
+    idle = [("exemption", row.route) for row in policy.exemptions if not any(map(row.covers, known))]
+    if table.gaps:
+        return
+    for kind, route in (*idle, *(("limit", route) for route in policy.limits if route not in known)):
+        said = f"the {kind} names `{route}`, which the app does not have"
+        yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
 
 
 @rule(codes.NO_PUBLIC_ORIGIN, needs=(Manifest,))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from os import urandom
 from typing import Any
 
+from dodai.csrf.enforce.entrance import enter
 from dodai.csrf.enforce.gate import BodyTooLargeError, Gate, Subject
 from dodai.csrf.enforce.layer import App, CsrfLayer
 from dodai.csrf.enforce.rendering import (
@@ -23,7 +24,8 @@ from dodai.csrf.enforce.rendering import (
 )
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import KeyRing, parse_key_ring
-from dodai.frameworks import match as match_route
+from dodai.frameworks import Found, watch
+from dodai.frameworks import find as find_route
 
 __all__ = [
     "BodyTooLargeError",
@@ -83,8 +85,11 @@ def gate_of(
 ) -> Gate:
     """The decisions of `protect` without ASGI around them; `secure` as in `Gate.of`."""
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
+    watched = watch(router, enter)
 
-    def match(scope: Mapping[str, Any]) -> str | None:
-        return match_route(router, scope)
+    def find(scope: Mapping[str, Any]) -> Found | None:
+        return find_route(router, scope)
 
-    return Gate.of(policy, ring, origins, subject=subject, match=match, secure=secure, clock=clock, random=random)
+    return Gate.of(
+        policy, ring, origins, subject=subject, find=find, watched=watched, secure=secure, clock=clock, random=random
+    )

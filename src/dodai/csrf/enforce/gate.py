@@ -29,10 +29,11 @@ from dodai.csrf.decision import (
     judge_provenance,
     needs_token,
 )
+from dodai.csrf.enforce.entrance import CHECKED, Grant
 from dodai.csrf.enforce.visitor import Visitor, cookie_pattern
-from dodai.csrf.policy import CsrfPolicy, Exemption
+from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import KeyRing, Verdict, is_contemporary, verify
-from dodai.frameworks import route_label
+from dodai.frameworks import Found
 
 Headers = Sequence[tuple[bytes, bytes]]
 Sent = Mapping[bytes, Sequence[bytes]]
@@ -65,7 +66,9 @@ class Gate:
     secure: bool
     subject: Subject | None = None
     session: re.Pattern[bytes] | None = None
-    match: Callable[[Mapping[str, Any]], str | None] | None = None
+    find: Callable[[Mapping[str, Any]], Found | None] | None = None
+    watched: bool = False
+    """Whether every handler has an entrance: without one exemptions do not hold, for nobody keeps them to it."""
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = urandom
     header: bytes = b"x-csrf-token"
@@ -79,7 +82,8 @@ class Gate:
         origins: Iterable[str],
         *,
         subject: Subject | None = None,
-        match: Callable[[Mapping[str, Any]], str | None] | None = None,
+        find: Callable[[Mapping[str, Any]], Found | None] | None = None,
+        watched: bool = False,
         secure: bool | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = urandom,
@@ -105,7 +109,8 @@ class Gate:
             secure=secure,
             subject=subject,
             session=cookie_pattern(policy.session_cookie.encode("latin-1")) if policy.session_cookie else None,
-            match=match,
+            find=find,
+            watched=watched,
             clock=clock,
             random=random,
             header=policy.header.lower().encode("latin-1"),
@@ -116,22 +121,30 @@ class Gate:
         """Who sent a request, as far as tokens are concerned; nothing is read until it is asked for."""
         return Visitor(self, headers, scope)
 
-    def route(self, scope: Mapping[str, Any], sent: Iterable[bytes] = ()) -> str | None:
-        """The route id of an unsafe request, asked of the framework's router only if an exemption or limit needs it.
+    def route(self, scope: Mapping[str, Any], sent: Iterable[bytes] = ()) -> Found | None:
+        """The route of an unsafe request, asked of the framework's router only if an exemption or limit needs it.
 
         None for a request whose headers (`sent`) ask for another method: something inside may route it elsewhere.
         """
-        if self.match is None or not (self.policy.exemptions or self.policy.limits) or not OVERRIDES.isdisjoint(sent):
+        if self.find is None or not (self.policy.exemptions or self.policy.limits) or not OVERRIDES.isdisjoint(sent):
             return None
-        return self.match(scope)
+        return self.find(scope)
 
-    def exemption(self, route: str | None) -> tuple[Exemption, Decision] | None:
-        """The exemption of exactly this route, and what it comes to today (UTC)."""
-        exemption = self.policy.exemption(route)
-        if exemption is None:
+    def exemption(self, route: Found | None, sent: Sent) -> Decision | None:
+        """What the exemption of exactly this route comes to today (UTC); None when there is none, or no entrance."""
+        if route is None or not self.watched:
+            return None
+        exemption = self.policy.exemption(route.id)
+        if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)):
             return None
         today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
-        return exemption, decide_exempt(holds=exemption.holds(today))
+        return decide_exempt(holds=exemption.holds(today))
+
+    def passage(self, exempt: Decision | None, route: Found | None, method: str) -> Any:
+        """What a request that was let through may enter."""
+        if exempt is None or route is None or self.policy.mode == "report":
+            return CHECKED
+        return Grant(method, route.handler)
 
     def length(self, sent: Sent, limit_bytes: int) -> Decision | None:
         """The refusal that the declared length of a body calls for, or None."""
@@ -214,9 +227,9 @@ class Gate:
         context = current()
         if context is not None:
             context.refusal = refusal
-            if context.route is None and self.match is not None:
-                route = self.match(scope)
-                context.route = route.partition(" ")[2] if route else None
+            if context.route is None and self.find is not None:
+                route = self.find(scope)
+                context.route = route.id.partition(" ")[2] if route else None
         return refusal
 
     def _verify(self, token: str, nonce: bytes | None, subject: str) -> Verdict:
@@ -245,17 +258,14 @@ def _has_subject(visitor: Visitor) -> bool:
         return False
 
 
-def note_other_route(route: str, served: Mapping[str, Any], context: RequestContext) -> None:
-    """Note in the line that the exemption of `route` let a request through to another one.
+def is_bearer_only(sent: Sent) -> bool:
+    """True when nothing that a browser sends by itself came along: no cookie, and a token instead of a password.
 
-    `served` is the ASGI scope or WSGI environ as the framework has left it: something inside has changed the method or
-    the path. Where the framework leaves no route there, the methods are compared.
+    A page of another site can add `Authorization` only where a CORS answer allows it; what a browser keeps for Basic or
+    Digest it sends with every request.
     """
-    exempt, _, _ = route.partition(" ")
-    method = served.get("REQUEST_METHOD") or served.get("method") or "WEBSOCKET"
-    label = route_label(served)
-    if method != exempt or (label is not None and route != f"{method} {label}"):
-        context.note("csrf", "exempt_route_differs")
+    scheme = sent.get(b"authorization", (b"",))
+    return b"cookie" not in sent and len(scheme) == 1 and scheme[0][:7].lower() == b"bearer "
 
 
 def collect(headers: Headers) -> Sent:

@@ -12,7 +12,8 @@ from dodai.csrf.body import open_search
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
 from dodai.csrf.enforce import answer
 from dodai.csrf.enforce.answer import Answer
-from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect, note_other_route
+from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
 from dodai.csrf.enforce.patience import Patience
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
@@ -43,6 +44,13 @@ class CsrfLayer:
         token = bind(context)
         try:
             await self.within(scope, receive, send, context)
+        except HandlerNotJudgedError:
+            visitor = context.csrf  # type: ignore[attr-defined]
+            if scope["type"] == "websocket":
+                self.gate.note(NOT_JUDGED, context)
+                await self._deny(NOT_JUDGED, scope, send, context)
+            elif not visitor.started:
+                await self._replace(scope, send, visitor, context)
         finally:
             unbind(token)
 
@@ -59,8 +67,12 @@ class CsrfLayer:
 
         def amended(message: Message) -> Awaitable[None]:
             # No coroutine of its own: it runs at least twice for every request.
+            if visitor.replaced:
+                return _nothing()
             if message["type"] == "http.response.start":
                 visitor.started = True
+                if visitor.unproven and visitor.must_be_replaced(message["status"]):
+                    return self._replace(scope, send, visitor, context)
                 if visitor.rendered or visitor.changed:
                     message = {**message, "headers": visitor.amend(message.get("headers", ()))}
             return send(message)
@@ -77,11 +89,10 @@ class CsrfLayer:
         gate, sent = self.gate, collect(scope["headers"])
         probe = scope["path"] == PROBE_PATH
         route = None if probe else gate.route(scope, sent)
-        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
+        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route.id if route else None)
         decision, complete = gate.length(sent, limit), False
-        exempt = gate.exemption(route)
-        if decision is None and exempt is not None:
-            decision = exempt[1]
+        exempt = gate.exemption(route, sent)
+        decision = decision or exempt
         if decision is None:
             provenance = gate.provenance(sent, *_other_end(scope))
             state: TokenState | None = None
@@ -98,12 +109,20 @@ class CsrfLayer:
         elif probe:
             context.route = PROBE_PATH
             await _send(scope, send, answer.PROBE_PASSED)
-        elif complete:
-            # All of the body has been read and counted: there is nothing left to limit.
-            await self.app(scope, receive, send)
         else:
-            watched = _labelled(send, route, scope, context) if route and exempt is not None else send
-            await self._pass(scope, receive, watched, limit, context)
+            visitor.allow(gate.passage(exempt, route, scope["method"]))
+            if complete:
+                # All of the body has been read and counted: there is nothing left to limit.
+                await self.app(scope, receive, send)
+            else:
+                await self._pass(scope, receive, send, limit, context)
+
+    async def _replace(self, scope: Scope, send: Send, visitor: Visitor, context: RequestContext) -> None:
+        """Answer in the place of an application that went where it was not allowed to."""
+        visitor.replaced = True
+        self.gate.note(NOT_JUDGED, context)
+        refusal = self.gate.refusal(NOT_JUDGED, scope)
+        await _send(scope, send, answer.refused(refusal, context, collect(scope["headers"])))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, limit: int, context: RequestContext) -> None:
         """Call the application, and answer 413 in its place if it reads more than `limit` bytes."""
@@ -141,16 +160,21 @@ class CsrfLayer:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         gate = self.gate
         route = gate.route(scope)
-        exempt = gate.exemption(route)
         sent = collect(scope["headers"])
-        decision = exempt[1] if exempt else decide_websocket(gate.provenance(sent, *_other_end(scope)))
+        exempt = gate.exemption(route, sent)
+        decision = exempt or decide_websocket(gate.provenance(sent, *_other_end(scope)))
         gate.note(decision, context)
         if not gate.enforces(decision):
-            await self.app(scope, receive, _labelled(send, route, scope, context) if route and exempt else send)
+            scope[SCOPE_KEY].allow(gate.passage(exempt, route, "WEBSOCKET"))
+            await self.app(scope, receive, _proven(send, scope[SCOPE_KEY]) if exempt else send)
             return
-        refusal = gate.refusal(decision, scope)
+        await self._deny(decision, scope, send, context)
+
+    async def _deny(self, decision: Decision, scope: Scope, send: Send, context: RequestContext) -> None:
+        """Refuse a handshake, with a response where the server can send one."""
+        refusal = self.gate.refusal(decision, scope)
         if "websocket.http.response" in (scope.get("extensions") or {}):
-            found = answer.refused(refusal, context, sent)
+            found = answer.refused(refusal, context, collect(scope["headers"]))
             await _send(scope, send, found, "websocket.http.response")
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code.id})
@@ -230,15 +254,19 @@ async def _given(message: Message) -> Message:
     return message
 
 
-def _labelled(send: Send, route: str, scope: Scope, context: RequestContext) -> Send:
-    """`send` that compares, before the line is written, the route that was served with the one that is exempt."""
+async def _nothing() -> None:
+    """What becomes of a message of a response that was replaced."""
 
-    def compared(message: Message) -> Awaitable[None]:
-        if message["type"] in ("http.response.start", "websocket.accept"):
-            note_other_route(route, scope, context)
+
+def _proven(send: Send, visitor: Visitor) -> Send:
+    """`send` that lets nobody accept a handshake but the handler it was allowed for."""
+
+    def proven(message: Message) -> Awaitable[None]:
+        if message["type"] == "websocket.accept" and visitor.unproven:
+            raise HandlerNotJudgedError
         return send(message)
 
-    return compared
+    return proven
 
 
 def _other_end(scope: Scope) -> tuple[str, str]:

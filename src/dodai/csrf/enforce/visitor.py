@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.codes import TOKEN_AFTER_START
+from dodai.csrf.enforce.entrance import CHECKED
 from dodai.csrf.token import decode_nonce, encode_nonce, first_nonce, is_anonymous, issue, new_nonce
 
 if TYPE_CHECKING:
@@ -31,10 +32,14 @@ class Visitor:
         "_scope",
         "_state",
         "_subject",
+        "astray",
         "changed",
         "grace",
+        "passage",
         "rendered",
+        "replaced",
         "started",
+        "unproven",
     )
 
     def __init__(self, gate: Gate, headers: Sequence[tuple[bytes, bytes]], scope: Mapping[str, Any]) -> None:
@@ -44,10 +49,21 @@ class Visitor:
         self._state: CookieState = "unread"
         self._nonce: bytes | None = None
         self._subject: str | None = None
-        self.changed = False
-        self.grace = False
-        self.rendered = False
-        self.started = False
+        self.passage: Any = None
+        self.astray = self.changed = self.grace = self.rendered = False
+        self.replaced = self.started = self.unproven = False
+
+    def allow(self, passage: Any) -> None:
+        """Let the request through: `CHECKED`, or for what a `Grant` names, which is unproven until it is entered."""
+        self.passage = passage
+        self.unproven = passage is not CHECKED
+
+    def must_be_replaced(self, status: int) -> bool:
+        """True when the application answers something that it was not judged for.
+
+        A refusal of its own on the way to the handler (a wrong signature, say) has done nothing.
+        """
+        return self.unproven and (self.astray or status < 400)
 
     @property
     def cookie_state(self) -> CookieState:

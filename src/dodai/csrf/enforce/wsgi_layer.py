@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from dodai.core.request import RequestContext, current, format_request_id
@@ -13,7 +13,8 @@ from dodai.csrf.body import open_search
 from dodai.csrf.decision import Decision, TokenState, is_unsafe
 from dodai.csrf.enforce import answer
 from dodai.csrf.enforce.answer import Answer
-from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect, note_other_route
+from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 
@@ -42,6 +43,9 @@ class CsrfWsgi:
 
         def amended(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
             visitor.started = True
+            if visitor.unproven and visitor.must_be_replaced(int(status[:3])):
+                visitor.replaced = True
+                return _ignored
             if visitor.touched:
                 raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
                 sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in visitor.amend(raw)]
@@ -51,7 +55,58 @@ class CsrfWsgi:
             return self._unsafe(environ, amended, collect(headers), visitor, context)
         if path == REFRESH_PATH:
             return self._refresh(environ, amended, collect(headers), visitor, context)
-        return self.app(environ, amended)
+        return self._serve(environ, amended, visitor, context)
+
+    def _serve(
+        self, environ: Environ, start_response: StartResponse, visitor: Visitor, context: RequestContext
+    ) -> Iterable[bytes]:
+        """Call the application, and answer in its place when it went where it was not allowed to."""
+        body: Iterable[bytes] = ()
+        try:
+            body = self.app(environ, start_response)
+        except HandlerNotJudgedError:
+            visitor.replaced = True
+        if visitor.replaced:
+            return self._replace(body, environ, start_response, visitor, context)
+        if visitor.started or not self.gate.watched:
+            return body
+        return self._late(body, environ, start_response, visitor, context)
+
+    def _late(
+        self,
+        body: Iterable[bytes],
+        environ: Environ,
+        start_response: StartResponse,
+        visitor: Visitor,
+        context: RequestContext,
+    ) -> Iterator[bytes]:
+        """The body of an application that begins its response when the first piece is asked for."""
+        pieces = iter(body)
+        try:
+            try:
+                first = next(pieces, b"")
+            except HandlerNotJudgedError:
+                visitor.replaced = True
+            if visitor.replaced:
+                yield from self._replace((), environ, start_response, visitor, context)
+                return
+            yield first
+            yield from pieces
+        finally:
+            _close(body)
+
+    def _replace(
+        self,
+        body: Iterable[bytes],
+        environ: Environ,
+        start_response: StartResponse,
+        visitor: Visitor,
+        context: RequestContext,
+    ) -> Iterable[bytes]:
+        _close(body)
+        visitor.unproven = visitor.started = False
+        self.gate.note(NOT_JUDGED, context)
+        return self._refuse(NOT_JUDGED, environ, start_response, collect(headers_of(environ)), context)
 
     def _unsafe(
         self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: Visitor, context: RequestContext
@@ -59,10 +114,10 @@ class CsrfWsgi:
         gate = self.gate
         probe = environ.get("PATH_INFO", "") == PROBE_PATH
         route = None if probe else gate.route(environ, sent)
-        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route)
+        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route.id if route else None)
         stream = LimitedInput(environ, limit if gate.policy.mode != "report" else 1 << 62)
-        exempt = gate.exemption(route)
-        decision = gate.length(sent, limit) or (exempt[1] if exempt else None)
+        exempt = gate.exemption(route, sent)
+        decision = gate.length(sent, limit) or exempt
         if decision is None:
             provenance = gate.provenance(sent, *_other_end(environ))
             state = _find_token(gate, sent, visitor, stream) if gate.needs_token(provenance) else None
@@ -74,8 +129,8 @@ class CsrfWsgi:
             context.route = PROBE_PATH
             return _send(environ, start_response, answer.PROBE_PASSED)
         environ["wsgi.input"] = io.BufferedReader(stream)
-        watched = _labelled(start_response, route, environ, context) if route and exempt is not None else start_response
-        return self._pass(environ, watched, stream, sent, context)
+        visitor.allow(gate.passage(exempt, route, environ["REQUEST_METHOD"]))
+        return self._pass(environ, start_response, stream, sent, visitor, context)
 
     def _pass(
         self,
@@ -83,6 +138,7 @@ class CsrfWsgi:
         start_response: StartResponse,
         stream: LimitedInput,
         sent: Sent,
+        visitor: Visitor,
         context: RequestContext,
     ) -> Iterable[bytes]:
         """Call the application, and answer 413 in its place if it read beyond the limit."""
@@ -91,15 +147,14 @@ class CsrfWsgi:
             return start_response(*arguments) if not stream.over else _ignored
 
         try:
-            body = self.app(environ, held_start)
+            body = self._serve(environ, held_start, visitor, context)
         except Exception:
             if not stream.over:
                 raise
             body = ()
         if not stream.over:
             return body
-        if hasattr(body, "close"):
-            body.close()
+        _close(body)
         self.gate.note(TOO_LARGE, context)
         return self._refuse(TOO_LARGE, environ, start_response, sent, context)
 
@@ -181,16 +236,6 @@ class LimitedInput(io.RawIOBase):
         return piece
 
 
-def _labelled(start_response: StartResponse, route: str, environ: Environ, context: RequestContext) -> StartResponse:
-    """`start_response` that compares the route that was served with the one that is exempt."""
-
-    def compared(*arguments: Any) -> Any:
-        note_other_route(route, environ, context)
-        return start_response(*arguments)
-
-    return compared
-
-
 def headers_of(environ: Environ) -> list[tuple[bytes, bytes]]:
     """The request headers as ASGI has them; a header that came twice was joined with a comma by the server."""
     found = [
@@ -231,6 +276,12 @@ def _send(environ: Environ, start_response: StartResponse, found: Answer) -> lis
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.headers]
     start_response(f"{found.status} {_REASONS.get(found.status, 'Refused')}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [found.body]
+
+
+def _close(body: Iterable[bytes]) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
 
 
 def _ignored(_: bytes) -> None:
