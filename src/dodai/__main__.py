@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; exits with the codes of `docs/reference/exit-codes.md`."""
+    _in_utf8()
     # Nearly all that a command allocates are modules, which are kept: looking for garbage while they load, and again
     # at the exit, is an eighth of the time of `migrate up`.
     gc.set_threshold(50_000, 10, 10)
@@ -15,6 +17,15 @@ def main() -> None:
         _run(sys.argv[1:])
     finally:
         gc.freeze()
+
+
+def _in_utf8() -> None:
+    """Start over in Python's UTF-8 mode where the locale is of another encoding.
+
+    There a path with other characters can be opened, and neither printed, sent to the Host nor written to a journal.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - the same program
 
 
 def _run(words: list[str]) -> None:

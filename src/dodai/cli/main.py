@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -106,6 +109,8 @@ def run(words: Sequence[str]) -> int:
         return _flush(0)
     except ModuleNotFoundError as error:
         return _absent(error, as_json=as_json)
+    except OSError as error:
+        return _unusable(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last line of defence; the code says it is our defect
         return _internal(error, as_json=as_json)
     return _flush(result if isinstance(result, int) else 0)
@@ -140,6 +145,49 @@ def _absent(error: ModuleNotFoundError, *, as_json: bool) -> int:
         return _internal(error, as_json=as_json)
     Output(as_json=as_json).error(absent)
     return absent.exit_code
+
+
+def _unusable(error: OSError, *, as_json: bool) -> int:
+    """A file or folder that the system refuses is the user's to give back; any other failure is ours."""
+    if not error.filename or error.errno not in _FILE_ERRORS:
+        return _internal(error, as_json=as_json)
+    said = f"`{os.fsdecode(error.filename)}` cannot be used: {os.strerror(error.errno or 0)}"
+    Output(as_json=as_json).error(DodaiError(codes.FILE_UNUSABLE, said, _give_back(error), exit_code=4))
+    return 4
+
+
+_FILE_ERRORS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    | {errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EIO}
+)
+
+
+def _give_back(error: OSError) -> str:
+    """What a person does about it; the nearest existing folder tells whose it is."""
+    path = Path.cwd() / os.fsdecode(error.filename)
+    there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"free space on the disk of `{there}`, then run the command again"
+        case errno.EROFS:
+            return f"`{there}` is on a read-only disk: work in a copy that can be written"
+        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
+            return f"something else stands at `{there}`: move it away, then run the command again"
+        case errno.EMFILE | errno.ENFILE:
+            return "too many files are open: raise the limit with `ulimit -n 4096`, then run the command again"
+        case errno.EACCES | errno.EPERM:
+            return _permit(there)
+    return f"look at `{there}`, then run the command again"
+
+
+def _permit(there: Path) -> str:
+    """State of another account is given back whole; of anything else, only its owner knows whether to share it."""
+    if there.stat().st_uid == os.getuid():
+        return f"let this account write there: `chmod u+rwX {shlex.quote(str(there))}`"
+    state = next((folder for folder in (there, *there.parents) if folder.name == ".dodai"), None)
+    if state is not None:
+        return f"it belongs to another account: `sudo chown -R {os.getuid()} {shlex.quote(str(state))}`"
+    return f"`{there}` belongs to another account: run dodai as that account, or in a copy of your own"
 
 
 def _internal(error: Exception, *, as_json: bool) -> int:

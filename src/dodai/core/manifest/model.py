@@ -36,7 +36,7 @@ class Manifest:
 
     def mentions(self, name: str) -> bool:
         """True when the text itself has this top-level table or key, not only its defaults."""
-        return name in tomllib.loads(self.text.decode("utf-8"))
+        return name in tomllib.loads(self.text.decode("utf-8-sig"))
 
     def named(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """The `[name.X]` tables by X; empty when there are none."""

@@ -17,6 +17,8 @@ from dodai.core.manifest.reference import Key, Reference, Table
 from dodai.core.manifest.scan import Path, find
 from dodai.core.manifest.values import NotThisValueError
 
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
 
 class ManifestProblems(DodaiError):  # noqa: N818 - it is raised, but what it holds is a list of findings
     """The manifest cannot be used; `findings` are all its problems (DOD001-DOD005), exit code 2."""
@@ -37,10 +39,11 @@ class ManifestProblems(DodaiError):  # noqa: N818 - it is raised, but what it ho
 def read(text: bytes, reference: Reference, *, path: str = "dodai.toml") -> Manifest:
     """The manifest that `text` holds; raises `ManifestProblems` naming every problem with its position."""
     try:
-        source = text.decode("utf-8")
+        source = text.decode("utf-8-sig")  # editors on Windows write a byte order mark
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
-        finding = Finding(codes.MANIFEST_SYNTAX, "the file is not UTF-8", Place(path, line), fix="save it as UTF-8")
+        said = "the file is UTF-16" if text[:2] in UTF16_MARKS else "the file is not UTF-8"
+        finding = Finding(codes.MANIFEST_SYNTAX, said, Place(path, line), fix="save it as UTF-8")
         raise ManifestProblems((finding,)) from None
     try:
         raw = tomllib.loads(source)

@@ -247,7 +247,18 @@ def _spawn(folder: Folder, env: str, detached: bool) -> int:
     life = None if detached else os.pipe()
     told, tell = os.pipe()
     passed = [tell, *([life[0]] if life else [])]
-    command = [sys.executable, "-P", "-m", "dodai.providers.local.host", str(folder.path), env, "--report", str(tell)]
+    command = [
+        sys.executable,
+        "-P",
+        "-X",
+        "utf8",
+        "-m",
+        "dodai.providers.local.host",
+        str(folder.path),
+        env,
+        "--report",
+        str(tell),
+    ]
     command += ["--lifeline", str(life[0])] if life else []
     environment = {name: value for name, value in os.environ.items() if name != state.MARK}
     try:

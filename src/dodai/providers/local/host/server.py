@@ -77,16 +77,15 @@ async def _answer(supervisor: Supervisor, call: dict[str, Any], writer: asyncio.
     task = asyncio.current_task()
     if task is not None:
         task.set_name(str(call.get("call")))
-    answer: dict[str, Any] = {"id": call.get("id")}
     try:
-        answer["result"] = await _call(supervisor, call)
+        answer = wire.line({"id": call.get("id"), "result": await _call(supervisor, call)})
     except DodaiError as error:
-        answer["error"] = wire.error_data(error)
-    except Exception as error:  # noqa: BLE001 - the host outlives a call that it cannot serve
+        answer = wire.line({"id": call.get("id"), "error": wire.error_data(error)})
+    except Exception as error:  # noqa: BLE001 - the host outlives a call that it cannot serve, or whose answer it cannot send
         traceback.print_exc()
-        answer["error"] = wire.error_data(_unexpected(error))
+        answer = wire.line({"id": call.get("id"), "error": wire.error_data(_unexpected(error))})
     with contextlib.suppress(OSError):
-        writer.write(wire.line(answer))
+        writer.write(answer)
         await writer.drain()
 
 

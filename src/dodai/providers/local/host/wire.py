@@ -15,7 +15,8 @@ LINE_BYTES = 4 * 1024 * 1024
 
 
 def line(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, ensure_ascii=False, default=plain).encode() + b"\n"
+    """The bytes of `message`; in ASCII, because a path that is not UTF-8 could not be encoded otherwise."""
+    return json.dumps(message, default=plain).encode("ascii") + b"\n"
 
 
 def plain(value: Any) -> Any:
