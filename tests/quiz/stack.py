@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -60,16 +60,22 @@ class Stack:
     def url(self) -> str:
         return f"http://{self.addresses['web']}"
 
-    def start(self, name: str, **environment: str) -> Process:
-        """Start a service, return once it listens (identity, backend) or is ready (web)."""
+    def start(
+        self, name: str, argv: Sequence[str] = (), cwd: Path = QUIZ, extra: Mapping[str, str] | None = None, **more: str
+    ) -> Process:
+        """Start a service, return once it listens (identity, backend) or is ready (web).
+
+        `argv` replaces its command; `extra` and `more` are variables of its environment.
+        """
+        command = list(argv) or [sys.executable, "-m", name]
         host, port = self.addresses[name].split(":")
         log = self.folder / f"{name}.log"
         reader, writer = os.pipe()
         with log.open("ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LIFELINE), "--fd", str(reader), "--", sys.executable, "-m", name],
-                cwd=QUIZ,
-                env={**self.environment(name), **environment, "PORT": port},
+                [sys.executable, "-I", "-S", str(LIFELINE), "--fd", str(reader), "--", *command],
+                cwd=cwd,
+                env={**self.environment(name), **(extra or {}), **more, "PORT": port},
                 stdout=output,
                 stderr=output,
                 pass_fds=(reader,),

@@ -271,8 +271,9 @@ async function answerReserved(rules: Rules, request: Request, path: string): Pro
     const decision = { ...allow(judged.reason), allow: false, code: "DOD150", status: 403 };
     return refuse(decision, request, current() ?? RequestContext.fresh());
   }
-  const token = { token: await visitor.token(), field: rules.field, header: rules.header };
-  return visitor.amend(Response.json(token, { headers: { ...headers, "cross-origin-resource-policy": "same-origin" } }));
+  const token = JSON.stringify({ token: await visitor.token(), field: rules.field, header: rules.header });
+  const own = { "content-type": "application/json", "cross-origin-resource-policy": "same-origin" };
+  return visitor.amend(new Response(token, { headers: { ...headers, ...own } }));
 }
 
 function rulesOf(options: CsrfOptions): Rules {

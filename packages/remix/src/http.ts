@@ -4,7 +4,6 @@ import { timingSafeEqual } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import { isIPv4, isIPv6 } from "node:net";
-import { Readable } from "node:stream";
 
 import { type RequestContext, within } from "./context.js";
 import { describe, describeCall, type Fields, httpOutcome, type Outcome, redact, rounded } from "./line.js";
@@ -13,6 +12,7 @@ import { arrived, runtime, write } from "./runtime.js";
 
 const OBSERVED = Symbol.for("dodai.observed");
 const RESERVED = "/-/dodai/";
+const RESERVED_BYTES = 64 * 1024;
 const LIVENESS_PATH = "/healthz";
 const STATIC = ["/assets/", "/build/"];
 const UNMATCHED = "<unmatched>";
@@ -121,7 +121,12 @@ async function answerReserved(
   path: string,
 ): Promise<void> {
   try {
-    const answer = await runtime().reserved?.(asRequest(request), path);
+    const body = await bodyOf(request);
+    if (body === null) {
+      refuse(request, response, context, { status: 413, code: "DOD063", reason: "body_too_large" });
+      return;
+    }
+    const answer = await runtime().reserved?.(asRequest(request, body), path);
     if (answer === undefined || answer === null) {
       refuse(request, response, context, { status: 404, code: "DOD062", reason: "reserved_path" });
       return;
@@ -129,7 +134,8 @@ async function answerReserved(
     answer.headers.forEach((value, name) => {
       if (name !== "set-cookie") response.setHeader(name, value);
     });
-    if (answer.headers.getSetCookie().length > 0) response.setHeader("set-cookie", answer.headers.getSetCookie());
+    const cookie = answer.headers.get("set-cookie"); // at most one: the visitor's
+    if (cookie !== null) response.setHeader("set-cookie", cookie);
     response.writeHead(answer.status);
     response.end(Buffer.from(await answer.arrayBuffer()));
   } catch (error) {
@@ -139,15 +145,25 @@ async function answerReserved(
   }
 }
 
-function asRequest(request: IncomingMessage): Request {
-  const headers = new Headers();
-  for (let index = 0; index + 1 < request.rawHeaders.length; index += 2) {
-    const name = request.rawHeaders[index]!;
-    if (!name.startsWith(":")) headers.append(name, request.rawHeaders[index + 1]!);
+/** The body of a request to a reserved path; null when it is larger than any that is answered there. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > RESERVED_BYTES) return null;
+    chunks.push(chunk);
   }
+  return Buffer.concat(chunks);
+}
+
+/** With whole bodies and one value for each header: Remix 2 puts Fetch classes of its own in place of node's. */
+function asRequest(request: IncomingMessage, body: Buffer): Request {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers))
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
   const method = request.method ?? "GET";
-  const body = method === "GET" || method === "HEAD" ? null : (Readable.toWeb(request) as ReadableStream<Uint8Array>);
-  const init = { method, headers, ...(body !== null && { body, duplex: "half" as const }) };
+  const init = { method, headers, ...(method !== "GET" && method !== "HEAD" && { body }) };
   return new Request(`http://${request.headers.host ?? "localhost"}${request.url ?? "/"}`, init);
 }
 

@@ -9,13 +9,15 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from dodai.operations.policy import OperationsPolicy, Service
 from dodai.operations.ports import Compute
 
 KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""
+
+_FOR_PEERS = ("csrf", "dependency", "observability")
 
 
 class Database(Protocol):
@@ -26,7 +28,10 @@ class Database(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """`file` keeps the secrets: mode 0600, never in a release or a journal. `required`: the migrations of a release."""
+    """`file` keeps the secrets: mode 0600, never in a release or a journal.
+
+    `required` names the migrations of a release, `sections` is the validated manifest of one (of none: today's).
+    """
 
     policy: OperationsPolicy
     file: Path
@@ -34,6 +39,7 @@ class LocalSettings:
     database: Database
     host: Compute
     required: Callable[[str], Awaitable[tuple[str, ...]]]
+    sections: Callable[[str], Mapping[str, Any]]
 
     async def missing(self) -> tuple[str, ...]:
         known = self.values()
@@ -58,6 +64,8 @@ class LocalSettings:
         own = [secret.name for secret in self.policy.secrets.values() if service.name in secret.used_by]
         values = {name: known[name] for name in (*KEY_RINGS, *own)}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await self.origins())
+        if service.protocol == "http" and not service.app:
+            values["DODAI_SETTINGS"] = peer_settings(self.sections(release))
         for need in service.needs:
             values[f"{_shout(need)}_ADDR"] = await self.host.address(need)
         if service.name in self.policy.database.used_by:
@@ -73,6 +81,11 @@ class LocalSettings:
         except FileNotFoundError:
             return {}
         return found
+
+
+def peer_settings(sections: Mapping[str, Any]) -> str:
+    """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own."""
+    return json.dumps({name: sections[name] for name in _FOR_PEERS if name in sections}, sort_keys=True)
 
 
 def _key_ring() -> str:

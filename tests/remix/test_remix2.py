@@ -1,0 +1,205 @@
+"""Remix 2 as the plan has it: `client/app/services/csrf.server.ts`, hidden fields, Vitest, the stock server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests import node_parts
+from tests.quiz.browser import Visitor
+from tests.quiz.stack import Stack, running_quiz
+from tests.remix import tiers
+
+from dodai.observability.trace import main as trace
+
+VERIFY = "  await csrf.verify(request);\n"
+ROUTES = tiers.REMIX2 / "app" / "routes"
+ACTIONS = sorted(path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8"))
+SUITE = ("node_modules/vitest/vitest.mjs", "run", "--reporter=verbose")
+
+
+@pytest.fixture(scope="module")
+def served(postgres, migrated, tmp_path_factory) -> Iterator[Stack]:
+    """The quiz with Remix 2 in front."""
+    folder = tiers.built(tiers.REMIX2)
+    with (
+        postgres.fresh_database("quiz", template=migrated) as dsn,
+        running_quiz(dsn, tmp_path_factory.mktemp("remix2"), "backend", "identity") as stack,
+    ):
+        tiers.serve_remix2(stack, folder)
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def careless(postgres, migrated, tmp_path_factory) -> Iterator[Stack]:
+    """The same, with an action that never asks: every call of `verify` is taken out before the build."""
+    folder = tiers.copy_of(tiers.REMIX2, tmp_path_factory.mktemp("careless") / "quiz")
+    for name in ACTIONS:
+        path = folder / "app" / "routes" / name
+        path.write_text(path.read_text("utf-8").replace(VERIFY, ""), "utf-8")
+    node_parts.npm(folder, "run", "build")
+    with (
+        postgres.fresh_database("quiz", template=migrated) as dsn,
+        running_quiz(dsn, tmp_path_factory.mktemp("careless-state"), "backend", "identity") as stack,
+    ):
+        tiers.serve_remix2(stack, folder)
+        yield stack
+
+
+def test_every_action_verifies_and_there_are_at_least_four():
+    """The call stands once in each of them, as its first statement."""
+    assert len(ACTIONS) >= 4
+    for name in ACTIONS:
+        text = (ROUTES / name).read_text("utf-8")
+        assert re.search(r"function action\([^)]*\) \{\n  await csrf\.verify\(request\);\n", text), name
+
+
+def test_its_own_suite_is_green():
+    """`npm test`: types, and for each action the right token, none, and an altered one, with the real CSRF service."""
+    told = node_parts.npm(tiers.ready(tiers.REMIX2), "test")
+    assert re.search(rf"Tests\s+{6 * len(ACTIONS) + 1} passed", told), told
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_an_action_without_verification_turns_its_suite_red_for_that_route_alone(tmp_path: Path, name: str):
+    """The CSRF service is not mocked, so nothing else stops the request."""
+    folder = tiers.copy_of(tiers.REMIX2, tmp_path / "quiz")
+    path = folder / "app" / "routes" / name
+    path.write_text(path.read_text("utf-8").replace(VERIFY, ""), "utf-8")
+    node = str(node_parts.node_folder() / "node")
+    done = subprocess.run(
+        [node, *SUITE], cwd=folder, env=node_parts.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stdout
+    red = set(re.findall(r"× .*? > (\S+\.tsx?): (.+?)(?: \d+ms)?$", done.stdout, re.MULTILINE))
+    assert {file for file, _ in red} == {name}, done.stdout
+    assert any(case.startswith("without a token") for _, case in red)
+    assert any(case.startswith("an altered token") for _, case in red)
+
+
+def _post(stack: Stack, path: str, **headers: str) -> httpx2.Response:
+    own = {"origin": stack.url, "sec-fetch-site": "same-origin", "accept": "application/json"}
+    return httpx2.post(stack.url + path, data={"lang": "ja", "choice": "1"}, headers={**own, **headers})
+
+
+@pytest.mark.parametrize("tier", ["served", "careless"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/questions/1/answer",
+        "/questions/1/answer?_data=routes%2Fquestions_.%24question_.answer",
+        "/language",
+        "/me",
+        "/questions",
+        "/sign-in",
+        "/sign-out",
+    ],
+)
+def test_a_post_without_token_is_refused_with_the_id_in_header_and_body(request, tier: str, path: str):
+    """Documents, data requests and resource routes alike, and also where the action itself does not ask."""
+    answer = _post(request.getfixturevalue(tier), path)
+    assert answer.status_code == 403, answer.text
+    body = answer.json()
+    assert body["error"]["code"] == "DOD151"
+    assert body["requestId"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, "DOD150"),
+        ({"content-type": "text/plain"}, "DOD151"),
+        ({"origin": "null", "sec-fetch-site": "cross-site"}, "DOD150"),
+    ],
+)
+def test_a_hostile_post_to_a_resource_route_is_refused(careless: Stack, headers: dict[str, str], code: str):
+    """Remix's own check does not look at resource routes at all."""
+    answer = _post(careless, "/language", **headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, code)
+
+
+def test_what_the_framework_refuses_itself_carries_the_id_and_has_a_line(served: Stack):
+    """Its own origin check runs before any action and answers without a word."""
+    answer = _post(served, "/me", origin="http://evil.example")
+    assert answer.status_code >= 400
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert f'"requestId":"{answer.headers["x-request-id"]}"' in _lines(served)
+
+
+def test_a_person_answers_signs_in_writes_and_signs_out(served: Stack, visit):
+    """The journeys of the quiz, form by form, with the token of the page at hand."""
+    visitor: Visitor = visit(served)
+    assert "One thing more than yesterday" in visitor.go("/").text
+    path = visitor.go("/next").headers["location"]
+    visitor.go(path)
+    assert 'id="verdict"' in visitor.send(f"{path}/answer", choice="1").text
+    assert visitor.go("/me").status_code == 401
+    visitor.sign_in("hanako")
+    assert 'action="/sign-out"' in visitor.go("/me").text
+    assert visitor.send("/me", intent="name", name="はなこ").headers["location"] == "/me"
+    assert "はなこ" in visitor.go("/me").text
+    question = visitor.send("/questions", on="/questions/new", **QUESTION).headers["location"]
+    assert QUESTION["prompt"] in visitor.go(question).text
+    assert visitor.send("/sign-out", on="/me").status_code == 303
+    assert visitor.go("/me").status_code == 401
+
+
+QUESTION = {
+    "prompt": "Which of these did a rehearsal write?",
+    "choice1": "this question",
+    "choice2": "the second",
+    "choice3": "the third",
+    "choice4": "the fourth",
+    "correct": "1",
+    "explanation": "It is gone soon.",
+    "topic": "words",
+    "lang": "en",
+}
+
+
+def test_a_page_from_before_signing_in_is_refused_after_it(served: Stack, visit):
+    """`login()` renews the visitor's cookie, so tokens from before are those of another session."""
+    visitor: Visitor = visit(served)
+    visitor.go("/")
+    before = visitor.page
+    visitor.sign_in("taro")
+    visitor.page = before
+    answer = visitor.send("/language", lang="ja", headers={"accept": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "DOD154")
+
+
+def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(served: Stack, visit, capsys):
+    """The tier of each hop is named, and the signed-in user is proved to the backend."""
+    visitor: Visitor = visit(served)
+    visitor.sign_in("hanako")
+    request_id = visitor.go("/me").headers["x-request-id"]
+    assert trace([request_id, "--state", str(served.folder)]) == 0
+    told = capsys.readouterr().out
+    assert "web" in told
+    assert "quiz.v1.Quiz/GetMyPage" in told
+    assert re.search(r"\d+ × ", told), told
+    lines = [line for line in _lines(served).splitlines() if request_id in line]
+    assert len({re.search(r'"userId":"(\w+)"', line)[1] for line in lines if '"type":"sql"' not in line}) == 1
+
+
+def test_every_line_is_sound(served: Stack):
+    """Those of node beside those of Python, by the checker of the specification."""
+    files = [str(path) for path in (served.folder / "lines").glob("*.jsonl")]
+    checker = node_parts.ROOT / "spec" / "check_line.py"
+    done = subprocess.run(["python3", str(checker), *files], capture_output=True, text=True, check=False)
+    assert any(name.endswith(".node.jsonl") for name in files)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _lines(stack: Stack) -> str:
+    return "".join(path.read_text("utf-8") for path in (stack.folder / "lines").glob("*.jsonl"))
+
+
+def test_node_is_there():
+    """The wheel brings it, so nobody has to install node to run this."""
+    assert shutil.which("node", path=str(node_parts.node_folder()))

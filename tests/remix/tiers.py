@@ -1,0 +1,84 @@
+"""The node web tiers of the quiz, built and served beside the quiz's own backend and identity provider."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests import node_parts
+from tests.quiz.stack import QUIZ, Stack
+
+from dodai.runtime.config import read_sections
+from dodai.wiring.settings import peer_settings
+
+REMIX2 = QUIZ / "client-remix2"
+
+
+def ready(folder: Path) -> Path:
+    """A client with its packages and the package of this repository."""
+    node_parts.built_package()
+    return node_parts.installed(folder)
+
+
+def built(folder: Path) -> Path:
+    """The same with `build/` of its sources as they are now."""
+    ready(folder)
+    with (node_parts.ROOT / ".dodai" / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp, digest = folder / "build" / ".sha256", _digest(folder)
+        if not stamp.exists() or stamp.read_text() != digest:
+            node_parts.npm(folder, "run", "build")
+            stamp.write_text(digest)
+    return folder
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    """A copy to change, beside the files it shares with the Python web tier; its packages are linked."""
+    target.mkdir(parents=True)
+    for shared in ("contract", "web"):
+        (target / shared).symlink_to(QUIZ / shared)
+    copy = target / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("node_modules", "build", ".cache", "public"))
+    (copy / "node_modules").symlink_to(ready(folder) / "node_modules")
+    return copy
+
+
+def serve_remix2(stack: Stack, folder: Path) -> None:
+    """The stock server, nothing of ours around it."""
+    cli = folder / "node_modules" / "@remix-run" / "serve" / "dist" / "cli.js"
+    stack.start(
+        "web", argv=[str(node_parts.node_folder() / "node"), str(cli), "build/index.js"], cwd=folder, extra=told()
+    )
+
+
+def told() -> dict[str, str]:
+    """What the Host tells a web tier that is not Python."""
+    return {
+        "HOST": "127.0.0.1",
+        "NODE_ENV": "production",
+        "DODAI_SETTINGS": peer_settings(read_sections(str(QUIZ / "dodai.toml"))),
+    }
+
+
+def _digest(folder: Path) -> str:
+    def files() -> Iterable[Path]:
+        for name in (
+            "app",
+            "server.ts",
+            "package-lock.json",
+            "react-router.config.ts",
+            "vite.config.ts",
+            "remix.config.js",
+        ):
+            path = folder / name
+            yield from sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from sorted((node_parts.REMIX / "src").iterdir())
+
+    digest = hashlib.sha256()
+    for path in files():
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
