@@ -9,7 +9,7 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from dodai.core.errors import DodaiError
@@ -32,7 +32,6 @@ from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.host import HostClient, LocalEdge, client, open_host
 from dodai.providers.local.host.state import Folder, read_known
 from dodai.providers.local.release_tree import ReleaseTrees
-from dodai.runtime.config import read_sections
 from dodai.wiring.migrations import announce, migration_steps, newest_token
 from dodai.wiring.project import Project
 from dodai.wiring.protection import gate_arguments, gated
@@ -44,7 +43,7 @@ from dodai.wiring.releases import (
     released,
     secret_digests,
 )
-from dodai.wiring.settings import LocalSettings
+from dodai.wiring.settings import LocalSettings, sections_of
 from dodai.wiring.statements import JournalStatements
 
 if TYPE_CHECKING:  # psycopg is an extra: a local environment without a control database does without
@@ -143,14 +142,8 @@ class LocalEnvironment:
     @property
     def settings(self) -> LocalSettings:
         file, required = self.folder / "secrets.json", self.schema.required
-        policy, sections = self.project.policy, self._sections
-        return LocalSettings(policy, file, self.origins, self.database, self.host, required, sections)
-
-    def _sections(self, release: str) -> Mapping[str, Any]:
-        """The manifest of a release, today's without one."""
-        if not release:
-            return self.project.manifest.data
-        return read_sections(f"{self.releases.path(release)}/dodai.toml")
+        sections = sections_of(self.project.manifest.data, self.releases.path)
+        return LocalSettings(self.project.policy, file, self.origins, self.database, self.host, required, sections)
 
     async def origins(self) -> tuple[str, ...]:
         """The origins people use: those of the manifest, else the edge's own on this machine."""

@@ -83,6 +83,11 @@ class LocalSettings:
         return found
 
 
+def sections_of(today: Mapping[str, Any], path: Callable[[str], str]) -> Callable[[str], Mapping[str, Any]]:
+    """The validated manifest by release, whose tree is at `path(release)`; `today` without one."""
+    return lambda release: read_sections(f"{path(release)}/dodai.toml") if release else today
+
+
 def peer_settings(sections: Mapping[str, Any]) -> str:
     """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own."""
     return json.dumps({name: sections[name] for name in _FOR_PEERS if name in sections}, sort_keys=True)
