@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from dodai.operations.policy import OperationsPolicy, Service
 from dodai.operations.ports import Compute
+from dodai.runtime.config import read_sections
 
 KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""
