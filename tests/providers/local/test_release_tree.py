@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -82,6 +83,32 @@ def test_a_folder_below_the_top_of_a_repository_is_a_source_too(trees, source):
     """Paths are relative to the source, as the service's `cwd` is."""
     git(source, "init", "-q")
     assert paths(trees, trees.publish(str(source / "web"))) == ["app.py"]
+
+
+@pytest.mark.parametrize("tracked", [False, True], ids=["without git", "in git, not ignored"])
+def test_an_environment_beside_the_application_is_no_part_of_the_release(trees, source, tracked):
+    """Its links lead out of the tree, and it was made for one machine; `up` once stopped there with DOD366."""
+    before = trees.publish(str(source))
+    for name in (".venv", "tools/py"):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", source / name], check=True)
+        (source / name / ".gitignore").unlink(missing_ok=True)
+    (source / "conda" / "conda-meta").mkdir(parents=True)
+    (source / "conda" / "conda-meta" / "history").write_text("")
+    (source / "conda" / "python").symlink_to("/usr/bin/python3")
+    if tracked:
+        git(source, "init", "-q")
+    else:
+        (source / "node_modules" / "left-pad").mkdir(parents=True)
+        (source / "node_modules" / "left-pad" / "index.js").write_text("")
+    assert trees.publish(str(source)) == before
+
+
+def test_what_is_named_is_included_even_from_an_installed_folder(trees, source):
+    """A build that needs its modules names them."""
+    (source / "node_modules" / "left-pad").mkdir(parents=True)
+    (source / "node_modules" / "left-pad" / "index.js").write_text("")
+    published = trees.publish(str(source), ["node_modules"])
+    assert "node_modules/left-pad/index.js" in [entry.path for entry in trees.entries(published)]
 
 
 def test_a_repository_that_git_cannot_read_is_refused_rather_than_copied_whole(trees, source):

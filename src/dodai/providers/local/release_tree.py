@@ -21,6 +21,9 @@ from dodai.core.errors import DodaiError
 from dodai.providers.local.codes import NO_TREE, UNSAFE_TREE
 
 NEVER = frozenset({".dodai", ".git"})
+ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta/history")
+"""What stands in the root of an environment that was installed for one machine: venv, virtualenv and uv; conda."""
+INSTALLED = frozenset({"node_modules", "__pycache__"})
 STALE_STAGING_S = 3600.0
 GIT_S = 30.0
 CHANGING_TRIES = 5
@@ -47,7 +50,8 @@ class ReleaseTrees:
     folder: Path
 
     def publish(self, source: str, include: Sequence[str] = ()) -> str:
-        """The id of what is in `source` now: what git tracks or would track; everything where there is no git.
+        """The id of what is in `source` now: what git tracks or would track; where there is no git everything but
+        `node_modules` and `__pycache__`. Python environments never belong to it.
 
         `include` names ignored files or folders that belong to a release all the same (a build). `.dodai` and `.git`
         never do. A link that leads out of the tree is DOD366.
@@ -205,8 +209,8 @@ def _digest(entries: Iterable[Entry]) -> str:
 
 
 def files_of(root: Path, include: Sequence[str] = ()) -> Iterator[str]:
-    """Relative paths of the files of a release, sorted: git's view of `root`, or all there is without git."""
-    listed = set(_git_files(root) if _in_git(root) else _all_files(root, root))
+    """Relative paths of the files of a release, sorted: git's view of `root`, or what is there without git."""
+    listed = set(_outside_environments(_git_files(root)) if _in_git(root) else _all_files(root, root, own=True))
     for name in include:
         chosen = root / _safe_name(name)
         listed.update(_all_files(chosen, root) if chosen.is_dir() else [name] if chosen.exists() else [])
@@ -245,12 +249,25 @@ def _git_files(root: Path) -> list[str]:
     return [*names, *(file for folder in folders for file in _all_files(root / folder, root))]
 
 
-def _all_files(folder: Path, root: Path) -> Iterator[str]:
+def _outside_environments(names: list[str]) -> Iterator[str]:
+    """`names` without those of environments that somebody forgot to let git ignore."""
+    roots = {name.removesuffix(mark) for name in names for mark in ENVIRONMENT_MARKS if name.endswith(f"/{mark}")}
+    return (name for name in names if not any(name.startswith(root) for root in roots))
+
+
+def _all_files(folder: Path, root: Path, *, own: bool = False) -> Iterator[str]:
+    """Every file below `folder`; with `own`, without what was installed there."""
     for parent, folders, files in os.walk(folder):
         linked = [name for name in folders if (Path(parent) / name).is_symlink()]
         folders[:] = [name for name in folders if name not in NEVER and name not in linked]
+        if own:
+            folders[:] = [name for name in folders if name not in INSTALLED and not _is_environment(parent, name)]
         for name in (*files, *linked):
             yield (Path(parent) / name).relative_to(root).as_posix()
+
+
+def _is_environment(parent: str, name: str) -> bool:
+    return any(Path(parent, name, mark).is_file() for mark in ENVIRONMENT_MARKS)
 
 
 def entry_of(root: Path, name: str) -> Entry:
