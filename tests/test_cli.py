@@ -161,6 +161,8 @@ def test_manifest_reference_is_printed_and_is_toml():
 
     tomllib.loads(dodai("explain", "manifest").stdout)
     schema = json.loads(dodai("explain", "manifest", "--json").stdout)["jsonSchema"]
+    assert json.loads(dodai("explain", "manifest", "--schema").stdout) == schema
+    assert dodai("explain", "DOD002", "--schema").returncode == 2
     assert schema["properties"]["project"]["required"] == ["name"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,17 @@ from hypothesis import strategies as st
 
 from dodai.core.manifest import ManifestProblems, assemble, read
 from dodai.core.manifest.scan import find, scan
+from dodai.csrf.policy import CsrfPolicy
+from dodai.operations.policy import Health, OperationsPolicy
 from dodai.wiring.registry import reference
 
 PROJECT = "[project]\nname = 'quiz'\n"
+FRAGMENT = "# A table.\n[x]\n# A key.\n#: integer\nkey = 1\n"
+
+
+@dataclass(frozen=True)
+class Section:
+    key: int = 3
 
 
 def problems(text: str) -> list[tuple[str, int, str, str]]:
@@ -98,11 +107,43 @@ def test_reference_of_every_fragment_is_documented_and_its_defaults_are_valid():
 def test_fragment_without_type_or_sentence_is_refused():
     """A key nobody explained cannot enter the reference."""
     with pytest.raises(ValueError, match="needs a sentence"):
-        assemble({"x": "# A table.\n[x]\nkey = 1\n"})
-    with pytest.raises(ValueError, match="neither required nor has a default"):
-        assemble({"x": "# A table.\n[x]\n# A key.\n#: integer\nkey = 1\n"})
+        assemble({"x": "# A table.\n[x]\nkey = 1\n"}, {"x": Section})
     with pytest.raises(ValueError, match="is no kind of value"):
-        assemble({"x": "# A table.\n[x]\n# A key.\n#: colour; required\nkey = 1\n"})
+        assemble({"x": FRAGMENT.replace("integer", "colour")}, {"x": Section})
+
+
+def test_a_key_is_declared_once():
+    """The fragment has words and an example, the field the default; a key with only one of them is refused."""
+    made = assemble({"x": FRAGMENT}, {"x": Section})
+    ((path, key),) = made.keys()
+    assert (path, key.default, key.required) == ("x.key", 3, False)
+    assert "#: integer; default 3\n" in made.text
+    assert made.json_schema()["properties"]["x"]["properties"]["key"]["default"] == 3
+    with pytest.raises(ValueError, match=r"no field declares `x\.other`"):
+        assemble({"x": FRAGMENT.replace("key =", "other =")}, {"x": Section})
+    with pytest.raises(ValueError, match=r"no fragment describes x\.key"):
+        assemble({"x": "# A table.\n[x]\n"}, {"x": Section})
+    with pytest.raises(ValueError, match="says what its field declares"):
+        assemble({"x": FRAGMENT.replace("integer", "integer; default 4")}, {"x": Section})
+    with pytest.raises(ValueError, match='one of "a", "b"'):
+        assemble({"x": FRAGMENT.replace("integer", 'one of "a" "b"').replace("= 1", "= 'a'")}, {"x": Section})
+
+
+def test_a_section_is_bound_by_names_units_and_nested_tables():
+    """A duration becomes `_s`, a size `_bytes`; named tables know their name; what is absent has its default."""
+    text = (
+        PROJECT + "[env.production]\napproval_age = '2h'\n[service.web]\ncommand = ['x']\n[service.web.health]\n"
+        "timeout = '5s'\n[csrf]\nheader = 'X-Token'\nsearch = '1KiB'\n[[csrf.limit]]\nroute = 'POST /a'\nsize = '1MiB'\n"
+    )
+    manifest = read(text.encode(), reference())
+    policy = OperationsPolicy.from_manifest(manifest)
+    assert policy.project == "quiz"
+    production, web = policy.environments["production"], policy.services["web"]
+    assert (production.name, production.approval_age_s, production.provider) == ("production", 7200.0, "local")
+    assert (web.name, web.command, web.drain_s, web.health) == ("web", ("x",), 10.0, Health(timeout_s=5.0))
+    csrf = CsrfPolicy.from_manifest(manifest.section("csrf") or {})
+    assert csrf == CsrfPolicy(header="x-token", search_bytes=1024, limits={"POST /a": 1024**2})
+    assert CsrfPolicy.from_manifest({}) == CsrfPolicy()
 
 
 @given(st.text(max_size=300))

@@ -59,7 +59,7 @@ def test_fact_that_does_not_apply_leaves_the_rule_aside():
 def test_acceptance_covers_only_its_code_and_file_and_only_until_it_expires():
     """An accepted finding is set apart; an expired acceptance covers nothing."""
     facts = {Doors: Doors(("cellar", "attic"))}
-    until = Acceptance("DOD101", "cellar", "being painted", TODAY)
+    until = Acceptance("DOD101", "being painted", TODAY, "cellar")
     report = judge([no_open_door], facts, accepted=[until], today=TODAY)
     assert [finding.message for finding in report.findings] == ["`attic` is open"]
     assert len(report.accepted) == 1

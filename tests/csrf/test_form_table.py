@@ -9,7 +9,7 @@ from dodai.csrf.check.gather import gather_forms, glob_to_regex
 from dodai.csrf.form_table import scan_templates
 from dodai.csrf.policy import CsrfPolicy, Exemption
 
-POLICY = CsrfPolicy(fetch_helpers=("postJson",), exemptions=(Exemption("POST /hook"),))
+POLICY = CsrfPolicy(fetch_helpers=("postJson",), exemptions=(Exemption("POST /hook", "no cookies"),))
 
 
 def scan(text: str, **others: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dodai.core.line import FIELDS, OUTCOMES
-from dodai.core.manifest import assemble, read
+from dodai.core.manifest import read
 from dodai.core.text import LANGS
 from dodai.observability.document import observability
 from dodai.observability.policy import ObservabilityPolicy
@@ -50,4 +50,3 @@ longest_request = "1h"
 """
     policy = ObservabilityPolicy.from_manifest(read(text, reference()).section("observability"))
     assert policy == ObservabilityPolicy("hmac", "none", False, 1024**2, 60.0, 172800.0, 1024**3, 0.05, 0.5, 3600.0)
-    assert assemble({})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -18,14 +19,21 @@ from dodai.core.page import LANGS, Lang
     "explain", summary="Explain a code, or the manifest", example="dodai explain DOD203 --lang ja", needs_manifest=False
 )
 @click.argument("what", required=False)
+@click.option("--schema", is_flag=True, help="With `manifest`: its JSON Schema, for editors.")
 @click.option("--lang", type=click.Choice(LANGS), default="en", show_default=True, help="The language of the page.")
-def command(session: Session, what: str | None, lang: str) -> None:
+def command(session: Session, what: str | None, lang: str, *, schema: bool) -> None:
     from dodai.wiring.registry import codes as registry
     from dodai.wiring.registry import reference
 
     language = cast(Lang, lang)
+    if schema and what != "manifest":
+        raise DodaiError(
+            codes.USAGE, "`--schema` goes with `manifest`", "`dodai explain manifest --schema`", exit_code=2
+        )
     if what == "manifest":
-        if session.output.as_json:
+        if schema:
+            session.output.line(json.dumps(reference().json_schema(), indent=2, ensure_ascii=False))
+        elif session.output.as_json:
             session.output.data("dodai.manifest-schema/1", {"jsonSchema": reference().json_schema()})
         else:
             session.output.line(reference().text)

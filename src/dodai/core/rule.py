@@ -49,9 +49,9 @@ class Acceptance:
     """A finding the team has decided to live with, for a reason and until a day."""
 
     code: str
-    path: str
     reason: str
     expires: date
+    path: str = ""
 
     def covers(self, finding: Finding) -> bool:
         path = finding.place.path if finding.place else ""

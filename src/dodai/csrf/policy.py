@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from dataclasses import field as field_of
 from typing import Any, Literal
 
+from dodai.core.section import bind, key, rows, seconds, size
+
 Mode = Literal["both", "either", "header", "report"]
+When = Literal["always", "bearer"]
 
 PROBE_PATH = "/-/dodai/probe"
 REFRESH_PATH = "/-/dodai/csrf"
@@ -26,11 +28,11 @@ class Exemption:
     """
 
     route: str
-    reason: str = ""
+    reason: str
     owner: str = ""
     control: str = ""
     expires: str = ""
-    when: Literal["always", "bearer"] = "always"
+    when: When = "always"
 
     def covers(self, route: str) -> bool:
         """Whether this is the exemption of the route id `route`."""
@@ -51,46 +53,65 @@ class Exemption:
 
 
 @dataclass(frozen=True, slots=True)
+class ExemptionRow:
+    """One `[[csrf.exemption]]` as it is written: the same for `route` and for each of `routes`."""
+
+    reason: str
+    route: str = ""
+    routes: tuple[str, ...] = ()
+    owner: str = ""
+    control: str = ""
+    expires: str = ""
+    when: When = "always"
+
+
+def _of_each_route(written: Iterable[ExemptionRow]) -> tuple[Exemption, ...]:
+    """An exemption for each route that is named; those that always hold come first."""
+    found = [
+        Exemption(route, row.reason, row.owner, row.control, row.expires, row.when)
+        for row in written
+        for route in (row.route, *row.routes)
+        if route
+    ]
+    return tuple(sorted(found, key=lambda row: row.when != "always"))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One route whose body may be larger or must be smaller than `body_limit`."""
+
+    route: str
+    size_bytes: int = size()
+
+
+def _by_route(limits: Iterable[Limit]) -> Mapping[str, int]:
+    return {limit.route: limit.size_bytes for limit in limits}
+
+
+@dataclass(frozen=True, slots=True)
 class CsrfPolicy:
-    """How state-changing requests are protected; the defaults are those of the manifest."""
+    """How state-changing requests are protected: `[csrf]`."""
 
     mode: Mode = "both"
     field: str = "csrf_token"
-    header: str = "x-csrf-token"
-    max_age_s: float = 86_400.0
-    search_bytes: int = 64 * 1024
-    search_timeout_s: float = 20.0
-    body_limit_bytes: int = 10 * 1024 * 1024
-    limits: Mapping[str, int] = field_of(default_factory=dict)
+    header: str = key("x-csrf-token", read=str.lower)
+    max_age_s: float = seconds("24h")
+    search_bytes: int = size("64KiB")
+    search_timeout_s: float = seconds("20s")
+    body_limit_bytes: int = size("10MiB")
+    limits: Mapping[str, int] = rows(Limit, name="limit", read=_by_route)
     trusted_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     templates: tuple[str, ...] = ("**/templates/**/*.html", "**/templates/**/*.jinja", "**/templates/**/*.j2")
     fetch_helpers: tuple[str, ...] = ()
     sign_in: str = ""
     session_cookie: str = ""
-    exemptions: tuple[Exemption, ...] = ()
+    exemptions: tuple[Exemption, ...] = rows(ExemptionRow, name="exemption", read=_of_each_route)
 
     @classmethod
     def from_manifest(cls, section: Mapping[str, Any]) -> CsrfPolicy:
         """The policy of a validated `[csrf]` section; keys that are absent have their defaults."""
-        default = cls()
-        return cls(
-            mode=section.get("mode", default.mode),
-            field=section.get("field", default.field),
-            header=str(section.get("header", default.header)).lower(),
-            max_age_s=float(section.get("max_age", default.max_age_s)),
-            search_bytes=int(section.get("search", default.search_bytes)),
-            search_timeout_s=float(section.get("search_timeout", default.search_timeout_s)),
-            body_limit_bytes=int(section.get("body_limit", default.body_limit_bytes)),
-            limits={str(row["route"]): int(row["size"]) for row in section.get("limit", ())},
-            trusted_origins=tuple(section.get("trusted_origins", ())),
-            trusted_proxies=tuple(section.get("trusted_proxies", ())),
-            templates=tuple(section.get("templates", default.templates)),
-            fetch_helpers=tuple(section.get("fetch_helpers", ())),
-            sign_in=str(section.get("sign_in", "")),
-            session_cookie=str(section.get("session_cookie", "")),
-            exemptions=_exemptions(section.get("exemption", ())),
-        )
+        return bind(cls, section)
 
     def exemption(self, route: str | None) -> Exemption | None:
         """The exemption of exactly this route id, or None; one that always holds before one that asks for more."""
@@ -99,21 +120,3 @@ class CsrfPolicy:
     def limit_bytes(self, route: str | None) -> int:
         """How many bytes a body for this route may have; the default when the route is not known."""
         return self.limits.get(route, self.body_limit_bytes) if route and self.limits else self.body_limit_bytes
-
-
-def _exemptions(rows: Iterable[Mapping[str, Any]]) -> tuple[Exemption, ...]:
-    """One for `route` and each of `routes`; those that always hold come first."""
-    found = [
-        Exemption(
-            route=str(route),
-            reason=str(row.get("reason", "")),
-            owner=str(row.get("owner", "")),
-            control=str(row.get("control", "")),
-            expires=str(row.get("expires", "")),
-            when=row.get("when", "always"),
-        )
-        for row in rows
-        for route in (row.get("route"), *(row.get("routes") or ()))
-        if route
-    ]
-    return tuple(sorted(found, key=lambda exemption: exemption.when != "always"))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.section import bind, seconds
+
 Format = Literal["goose", "plain", "alembic", "django"]
 LEDGER = "goose_db_version"
 """goose's own table; what `[migrations].ledger` is when nothing is said."""
@@ -28,35 +30,21 @@ class MigrationsPolicy:
     folder: str = "db/migrations"
     format: Format = "goose"
     ledger: str = LEDGER
-    lock_timeout_s: float = 0.5
-    lock_patience_s: float = 120.0
-    statement_timeout_s: float = 900.0
-    runner_patience_s: float = 300.0
+    lock_timeout_s: float = seconds("500ms")
+    lock_patience_s: float = seconds("2m")
+    statement_timeout_s: float = seconds("15m")
+    runner_patience_s: float = seconds("5m")
     base: str = ""
     queries: tuple[str, ...] = ()
-    evidence_age_s: float = 86_400.0
+    evidence_age_s: float = seconds("1d")
     operator: str = ""
     window: str = ""
     plain_hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_manifest(cls, section: Mapping[str, Any]) -> MigrationsPolicy:
-        """The policy in a validated `[migrations]` table (defaults filled in, durations in seconds)."""
-        return cls(
-            folder=section["folder"],
-            format=section["format"],
-            ledger=section["ledger"],
-            lock_timeout_s=section["lock_timeout"],
-            lock_patience_s=section["lock_patience"],
-            statement_timeout_s=section["statement_timeout"],
-            runner_patience_s=section["runner_patience"],
-            base=section["base"],
-            queries=tuple(section["queries"]),
-            evidence_age_s=section["evidence_age"],
-            operator=section["operator"],
-            window=section["window"],
-            plain_hosts=tuple(section["plain_hosts"]),
-        )
+        """The policy in a validated `[migrations]` table; keys that are absent have their defaults."""
+        return bind(cls, section)
 
     @property
     def table(self) -> str:

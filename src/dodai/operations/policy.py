@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from dodai.core.manifest import Manifest
+from dodai.core.section import bind, key, rows, seconds, size, table, tables, unwritten
 
 Protocol = Literal["http", "grpc"]
 Level = Literal["source", "artifact"]
@@ -17,15 +18,15 @@ Level = Literal["source", "artifact"]
 class EnvironmentPolicy:
     """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
-    name: str
-    provider: str
-    public_origins: tuple[str, ...]
-    control_url: str
-    port: int
-    protected: bool
+    name: str = unwritten()
+    provider: str = "local"
+    public_origins: tuple[str, ...] = ()
+    control_url: str = ""
+    port: int = 0
+    protected: bool = False
     evidence: Level = "source"
     approvals: int = 1
-    approval_age_s: float = 86_400.0
+    approval_age_s: float = seconds("1d")
     allowed_signers: str = ""
     freeze: tuple[str, ...] = ()
 
@@ -45,70 +46,70 @@ class EnvironmentPolicy:
 class Health:
     """Healthy means `consecutive` good answers in a row within `timeout_s`."""
 
-    path: str
-    consecutive: int
-    timeout_s: float
+    path: str = "/readyz"
+    consecutive: int = 3
+    timeout_s: float = seconds("30s")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """`[service.NAME]`."""
 
-    name: str
     command: tuple[str, ...]
-    cwd: str
-    protocol: Protocol
-    app: str
-    public: bool
-    needs: tuple[str, ...]
-    env: Mapping[str, str]
-    drain_s: float
-    local_only: bool
-    csrf: Literal["on", "off"]
-    csrf_reason: str
-    health: Health
+    name: str = unwritten("")
+    cwd: str = "."
+    protocol: Protocol = "http"
+    app: str = ""
+    public: bool = False
+    needs: tuple[str, ...] = ()
+    env: Mapping[str, str] = key(dict)
+    drain_s: float = seconds("10s")
+    local_only: bool = False
+    csrf: Literal["on", "off"] = "on"
+    csrf_reason: str = ""
+    health: Health = table(Health)
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
     """`[dependency.NAME]`: what a caller does when it does not answer. Times are seconds."""
 
-    name: str
     kind: Literal["grpc", "http", "postgres"]
-    connect_timeout_s: float
-    deadline_s: float
-    retry_budget: float
-    breaker_failures: int
-    breaker_reset_s: float
-    pool_size: int
-    statement_timeout_s: float
+    name: str = unwritten("")
+    connect_timeout_s: float = seconds("1s")
+    deadline_s: float = seconds("5s")
+    retry_budget: float = 0.1
+    breaker_failures: int = 5
+    breaker_reset_s: float = seconds("2s")
+    pool_size: int = 10
+    statement_timeout_s: float = seconds("5s")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """`[database]`."""
 
-    variable: str
-    name: str
-    major: int
-    used_by: tuple[str, ...]
+    variable: str = "DATABASE_URL"
+    name: str = "app"
+    major: int = 0
+    used_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EdgePolicy:
     """`[edge]`."""
 
-    static: tuple[str, ...]
-    max_body_bytes: int
+    static: tuple[str, ...] = ()
+    max_body_bytes: int = size("10MiB")
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
     """`[secret.NAME]`."""
 
-    name: str
     used_by: tuple[str, ...]
-    owner: str
+    name: str = unwritten("")
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +117,14 @@ class JourneyStep:
     """One request of a journey and what its answer must be."""
 
     name: str
-    method: str
     path: str
-    effect: Literal["read", "write"]
-    form: Mapping[str, str]
-    status: int
-    contains: str
-    location: str
-    save: Mapping[str, str]
+    method: str = "GET"
+    effect: Literal["read", "write"] = "read"
+    form: Mapping[str, str] = key(dict)
+    status: int = 200
+    contains: str = ""
+    location: str = ""
+    save: Mapping[str, str] = key(dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,9 @@ class Journey:
     """`[[journey]]`."""
 
     name: str
-    title: str
-    user: str
-    steps: tuple[JourneyStep, ...]
+    title: str = ""
+    user: str = "anonymous"
+    steps: tuple[JourneyStep, ...] = rows(JourneyStep, name="step")
     title_ja: str = ""
 
 
@@ -143,39 +144,28 @@ class Limitation:
 
     id: str
     text: str
-    text_en: str
-    resolved_by: str
+    text_en: str = ""
+    resolved_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class OperationsPolicy:
     """Everything operations needs to know of the manifest."""
 
-    project: str
-    environments: Mapping[str, EnvironmentPolicy]
-    services: Mapping[str, Service]
-    dependencies: Mapping[str, Dependency]
-    database: Database
-    edge: EdgePolicy
-    secrets: Mapping[str, Secret]
-    journeys: tuple[Journey, ...]
-    limitations: tuple[Limitation, ...]
+    project: str = unwritten()
+    environments: Mapping[str, EnvironmentPolicy] = tables(EnvironmentPolicy, name="env")
+    services: Mapping[str, Service] = tables(Service, name="service")
+    dependencies: Mapping[str, Dependency] = tables(Dependency, name="dependency")
+    database: Database = table(Database)
+    edge: EdgePolicy = table(EdgePolicy)
+    secrets: Mapping[str, Secret] = tables(Secret, name="secret")
+    journeys: tuple[Journey, ...] = rows(Journey, name="journey")
+    limitations: tuple[Limitation, ...] = rows(Limitation, name="limitation")
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> OperationsPolicy:
         """The policy of a valid manifest."""
-        edge, database = manifest.section("edge") or {}, manifest.section("database") or {}
-        return cls(
-            project=manifest.name,
-            environments={name: _environment(name, raw) for name, raw in manifest.named("env").items()},
-            services={name: _service(name, raw) for name, raw in manifest.named("service").items()},
-            dependencies={name: _dependency(name, raw) for name, raw in manifest.named("dependency").items()},
-            database=Database(**database),
-            edge=EdgePolicy(tuple(edge["static"]), edge["max_body"]),
-            secrets={n: Secret(n, tuple(raw["used_by"]), raw["owner"]) for n, raw in manifest.named("secret").items()},
-            journeys=tuple(_journey(raw) for raw in manifest.repeated("journey")),
-            limitations=tuple(Limitation(**raw) for raw in manifest.repeated("limitation")),
-        )
+        return bind(cls, manifest.data, project=manifest.name)
 
     @property
     def public_service(self) -> Service | None:
@@ -201,57 +191,3 @@ class OperationsPolicy:
         for name in self.services:
             visit(name)
         return tuple(ordered.values())
-
-
-def _environment(name: str, raw: Mapping[str, Any]) -> EnvironmentPolicy:
-    return EnvironmentPolicy(
-        name=name,
-        provider=raw["provider"],
-        public_origins=tuple(raw["public_origins"]),
-        control_url=raw["control_url"],
-        port=raw["port"],
-        protected=raw["protected"],
-        evidence=raw["evidence"],
-        approvals=raw["approvals"],
-        approval_age_s=raw["approval_age"],
-        allowed_signers=raw["allowed_signers"],
-        freeze=tuple(raw["freeze"]),
-    )
-
-
-def _service(name: str, raw: Mapping[str, Any]) -> Service:
-    health = raw["health"]
-    return Service(
-        name=name,
-        command=tuple(raw["command"]),
-        cwd=raw["cwd"],
-        protocol=raw["protocol"],
-        app=raw["app"],
-        public=raw["public"],
-        needs=tuple(raw["needs"]),
-        env=raw["env"],
-        drain_s=raw["drain"],
-        local_only=raw["local_only"],
-        csrf=raw["csrf"],
-        csrf_reason=raw["csrf_reason"],
-        health=Health(health["path"], health["consecutive"], health["timeout"]),
-    )
-
-
-def _dependency(name: str, raw: Mapping[str, Any]) -> Dependency:
-    return Dependency(
-        name=name,
-        kind=raw["kind"],
-        connect_timeout_s=raw["connect_timeout"],
-        deadline_s=raw["deadline"],
-        retry_budget=raw["retry_budget"],
-        breaker_failures=raw["breaker_failures"],
-        breaker_reset_s=raw["breaker_reset"],
-        pool_size=raw["pool_size"],
-        statement_timeout_s=raw["statement_timeout"],
-    )
-
-
-def _journey(raw: Mapping[str, Any]) -> Journey:
-    steps = tuple(JourneyStep(**step) for step in raw["step"])
-    return Journey(raw["name"], raw["title"], raw["user"], steps, raw["title_ja"])

@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dodai.core.manifest import Reference
 
-_AREAS = ("operations", "csrf", "migrations", "observability")
+_FRAGMENTS = ("core", "operations", "csrf", "migrations", "observability")
 
 
 def reference() -> Reference:
-    """The annotated reference of `dodai.toml`, assembled from the fragments of the areas."""
-    from dodai.core.manifest import assemble
+    """The annotated reference of `dodai.toml`: the fragments of the areas and the sections their policies declare."""
+    from dodai.core.manifest import CheckSection, ProjectSection, assemble
+    from dodai.csrf.policy import CsrfPolicy
+    from dodai.migrations.policy import MigrationsPolicy
+    from dodai.observability.policy import ObservabilityPolicy
+    from dodai.operations.policy import OperationsPolicy
 
     package = Path(__file__).parents[1]
-    fragments = {"core": package / "core" / "manifest.toml"}
-    fragments |= {area: package / area / "manifest.toml" for area in _AREAS}
-    return assemble({area: file.read_text("utf-8") for area, file in fragments.items() if file.exists()})
+    fragments = {area: (package / area / "manifest.toml").read_text("utf-8") for area in _FRAGMENTS}
+    sections: dict[str, type] = {
+        "project": ProjectSection,
+        "check": CheckSection,
+        "": OperationsPolicy,
+        "csrf": CsrfPolicy,
+        "migrations": MigrationsPolicy,
+        "observability": ObservabilityPolicy,
+    }
+    return assemble(fragments, sections)
 
 
 def nearest_manifest(folder: Path) -> Path | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dodai.core.manifest.model import Manifest
+from dodai.core.manifest.model import CheckSection, Manifest, ProjectSection
 from dodai.core.manifest.reader import ManifestProblems, read
 from dodai.core.manifest.reference import Reference, assemble
 
-__all__ = ["Manifest", "ManifestProblems", "Reference", "assemble", "read"]
+__all__ = ["CheckSection", "Manifest", "ManifestProblems", "ProjectSection", "Reference", "assemble", "read"]

@@ -8,6 +8,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.rule import Acceptance
+from dodai.core.section import key, rows
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSection:
+    """`[project]`."""
+
+    name: str
+    python: str = ""
+    docs: str = "docs"
+    langs: tuple[str, ...] = ("ja", "en")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSection:
+    """`[check]`."""
+
+    environment: Mapping[str, str] = key(dict)
+    accept: tuple[Acceptance, ...] = rows(Acceptance)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -1,20 +1,23 @@
 """The annotated reference: one example manifest whose comments are the documentation and the types.
 
-Each area ships a fragment. Every table and key carries comment lines that say what it is, then one `#:` line with its
-type; kamal's annotated configuration files are the model for this.
+Each area ships a fragment. Every table and key carries comment lines that say what it is, then one `#:` line with the
+kind of value; kamal's annotated configuration files are the model for this. Defaults are those of the dataclasses.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import MISSING, Field, dataclass, field
+from typing import Any
 
 from dodai.core.manifest.scan import Line, scan
 from dodai.core.manifest.values import Kind, parse_kind
+from dodai.core.section import Shape, Written, written
 
-TableKind = Literal["plain", "named", "repeated"]
+_Names = tuple[str, ...]
+_Declared = tuple[Field[Any], Written]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Table:
 
     name: str
     doc: str = ""
-    kind: TableKind = "plain"
+    kind: Shape = "plain"
     required: bool = False
     keys: dict[str, Key] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
@@ -65,24 +68,50 @@ class Reference:
         return list(_walk(self.root, ""))
 
 
-def assemble(fragments: Mapping[str, str]) -> Reference:
-    """The reference from each area's fragment, in order; raises `ValueError` when a fragment is malformed."""
-    root = Table("")
-    for area, text in fragments.items():
-        _add_fragment(root, area, text)
-    return Reference(root, "\n".join(text.strip() + "\n" for text in fragments.values()))
+def assemble(fragments: Mapping[str, str], sections: Mapping[str, type]) -> Reference:
+    """The reference from each area's fragment, in order, and the dataclass of each section (of the root under "").
+
+    The fragment has the words, the kind and an example of a key; the field of the dataclass whether it is required, and
+    its default. Raises `ValueError` when a fragment is malformed, or when a key is in only one of the two.
+    """
+    root, declared, shapes = Table(""), dict[_Names, _Declared](), dict[_Names, Shape]()
+    for name, section in sections.items():
+        _declare(section, (name,) if name else (), declared, shapes)
+    texts = [_add_fragment(root, area, text, declared, shapes) for area, text in fragments.items()]
+    if declared:
+        raise ValueError(f"no fragment describes {', '.join('.'.join(names) for names in declared)}")
+    return Reference(root, "\n".join(text.strip() + "\n" for text in texts))
 
 
-def _add_fragment(root: Table, area: str, text: str) -> None:
-    example = tomllib.loads(text)
+def _declare(section: type, at: _Names, declared: dict[_Names, _Declared], shapes: dict[_Names, Shape]) -> None:
+    for field_, how in written(section):
+        names = (*at, how.name)
+        if how.section is None:
+            declared[names] = (field_, how)
+        else:
+            shapes[names] = how.shape
+            _declare(how.section, names, declared, shapes)
+
+
+def _add_fragment(
+    root: Table, area: str, text: str, declared: dict[_Names, _Declared], shapes: Mapping[_Names, Shape]
+) -> str:
+    """The fragment with what the fields declare written behind each kind; its tables and keys are added to `root`."""
+    example, lines = tomllib.loads(text), text.splitlines()
     for line in scan(text):
         doc, spec = _annotation(area, line)
         names = _without_instances(root, [part for part in line.path if isinstance(part, str)])
         if line.header:
-            _add_table(root, area, names, doc, spec)
-        else:
-            *above, name = names
-            _descend(root, above, area).keys[name] = _key(area, name, doc, spec, _dig(example, line.path))
+            _add_table(root, area, names, doc, spec, shapes)
+            continue
+        *above, name = names
+        if tuple(names) not in declared:
+            raise ValueError(f"{area} fragment, line {line.number}: no field declares `{'.'.join(names)}`")
+        key = _key(area, name, doc, spec, _dig(example, line.path), declared.pop(tuple(names)))
+        _descend(root, above, area).keys[name] = key
+        at = next(n for n in range(line.number - 2, -1, -1) if lines[n].startswith("#:"))
+        lines[at] += "; required" if key.required else f"; default {key.default_toml}"
+    return "\n".join(lines)
 
 
 def _annotation(area: str, line: Line) -> tuple[str, str]:
@@ -109,9 +138,9 @@ def _without_instances(root: Table, names: list[str]) -> list[str]:
     return path
 
 
-def _add_table(root: Table, area: str, names: list[str], doc: str, spec: str) -> None:
+def _add_table(root: Table, area: str, names: list[str], doc: str, spec: str, shapes: Mapping[_Names, Shape]) -> None:
     words = spec.split()
-    kind: TableKind = "named" if "named" in words else "repeated" if "repeated" in words else "plain"
+    kind: Shape = "named" if "named" in words else "repeated" if "repeated" in words else "plain"
     if unknown := set(words) - {"named", "repeated", "required"}:
         raise ValueError(f"{area} fragment: [{'.'.join(names)}] has unknown words {sorted(unknown)}")
     if kind == "named" and len(names) > 1:
@@ -120,6 +149,8 @@ def _add_table(root: Table, area: str, names: list[str], doc: str, spec: str) ->
     parent = _descend(root, above, area)
     if name in parent.tables:
         raise ValueError(f"{area} fragment: [{'.'.join(names)}] is declared twice")
+    if kind != shapes.get(tuple(names), "plain"):
+        raise ValueError(f"{area} fragment: [{'.'.join(names)}] is {kind}, its field says {shapes.get(tuple(names))}")
     parent.tables[name] = Table(name, doc, kind, "required" in words, area=area)
 
 
@@ -132,17 +163,27 @@ def _descend(root: Table, names: list[str], area: str) -> Table:
     return table
 
 
-def _key(area: str, name: str, doc: str, spec: str, example: Any) -> Key:
-    words, _, rest = spec.partition(";")
-    kind = parse_kind(words)
-    rest = rest.strip()
-    required = rest == "required"
-    default_toml = rest.removeprefix("default ").strip() if rest.startswith("default ") else ""
-    if not required and not default_toml:
-        raise ValueError(f"{area} fragment: `{name}` is neither required nor has a default")
+def _key(area: str, name: str, doc: str, spec: str, example: Any, declared: _Declared) -> Key:
+    if ";" in spec:
+        raise ValueError(f"{area} fragment: `{name}` says what its field declares: `{spec}`")
+    kind = parse_kind(spec)
     kind.read(example)
-    default = kind.read(tomllib.loads(f"x = {default_toml}")["x"]) if default_toml and default_toml != '""' else ""
-    return Key(name, kind, doc, required, None if required else default, example, default_toml)
+    field_, how = declared
+    default = field_.default if field_.default_factory is MISSING else field_.default_factory()
+    if default is MISSING:
+        return Key(name, kind, doc, required=True, example=example)
+    default_toml = f'"{how.text}"' if how.text else _toml(default)
+    if default != "" and kind.read(tomllib.loads(f"x = {default_toml}")["x"]) != default:
+        raise ValueError(f"{area} fragment: the default of `{name}` is not {kind.name}")
+    return Key(name, kind, doc, default=default, example=example, default_toml=default_toml)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name} = {_toml(item)}' for name, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)  # strings, numbers and booleans are written alike
 
 
 def _dig(data: Any, path: tuple[str | int, ...]) -> Any:
@@ -159,8 +200,13 @@ def _walk(table: Table, prefix: str) -> list[tuple[str, Key]]:
     return rows
 
 
+def _key_schema(key: Key) -> dict[str, Any]:
+    default = {} if key.required else {"default": tomllib.loads(f"x = {key.default_toml}")["x"]}
+    return {**key.kind.schema, "description": key.doc, **default}
+
+
 def _table_schema(table: Table) -> dict[str, Any]:
-    properties: dict[str, Any] = {name: {**key.kind.schema, "description": key.doc} for name, key in table.keys.items()}
+    properties: dict[str, Any] = {name: _key_schema(key) for name, key in table.keys.items()}
     for name, inner in table.tables.items():
         schema = _table_schema(inner)
         if inner.kind == "named":

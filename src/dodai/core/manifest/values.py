@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_UNITS_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+from dodai.core.section import UNITS_BYTES, UNITS_S, measure
 
 
 class NotThisValueError(ValueError):
@@ -77,18 +76,18 @@ def _boolean(value: Any) -> bool:
 
 
 def _measure(value: Any, units: Mapping[str, float], expected: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
-    if not match or match[2] not in units:
-        raise NotThisValueError(expected)
-    return float(match[1]) * units[match[2]]
+    try:
+        return measure(value, units)
+    except (ValueError, TypeError):
+        raise NotThisValueError(expected) from None
 
 
 def _duration(value: Any) -> float:
-    return _measure(value, _UNITS_S, 'a duration such as "250ms", "5s", "10m", "1h" or "90d"')
+    return _measure(value, UNITS_S, 'a duration such as "250ms", "5s", "10m", "1h" or "90d"')
 
 
 def _size(value: Any) -> int:
-    return int(_measure(value, _UNITS_BYTES, 'a size such as "4096B", "64KiB", "8MiB" or "1GiB"'))
+    return int(_measure(value, UNITS_BYTES, 'a size such as "4096B", "64KiB", "8MiB" or "1GiB"'))
 
 
 def _url(value: Any) -> str:
