@@ -51,19 +51,26 @@ def main() -> None:
     os.dup2(2, 1)
     here = Path(__file__).resolve().parent
     answer_to = None
+
+    def exchange(answer: dict[str, Any]) -> Any:
+        """Give the answer to one request and get the next one; None once nobody asks any more."""
+        out.write(json.dumps({"schema": "dodai.agent/1", **answer}) + "\n")
+        out.flush()
+        return json.loads(sys.stdin.readline() or "null")
+
     while request:
         try:
-            answer_to = answer_to or loaded(request, here, out.fileno())
+            answer_to = answer_to or loaded(request, here, out.fileno(), exchange)
             answer = answer_to(request)
         except BaseException as error:  # noqa: BLE001 - SystemExit of an application is an answer too
             answer = {"error": describe(error, here.parent)}
-        out.write(json.dumps({"schema": "dodai.agent/1", **answer}) + "\n")
-        out.flush()
-        request = json.loads(sys.stdin.readline() or "null")
+        request = exchange(answer)
     os._exit(0)  # threads and exit handlers of the user's code have nothing to say any more
 
 
-def loaded(request: Any, here: Path, answers: int) -> Callable[[Any], dict[str, Any]]:
+def loaded(
+    request: Any, here: Path, answers: int, exchange: Callable[[dict[str, Any]], Any]
+) -> Callable[[Any], dict[str, Any]]:
     """What answers requests of the first one's kind."""
     load_package("dodai_agent", here)
     from dodai_agent import guard  # type: ignore[import-not-found]
@@ -71,7 +78,7 @@ def loaded(request: Any, here: Path, answers: int) -> Callable[[Any], dict[str, 
     if "tool" in request:
         from dodai_agent import migrate
 
-        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, guard, answers)
+        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, guard, answers, exchange)
         return migrating
     from dodai_agent import audit
 

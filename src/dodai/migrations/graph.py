@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dodai.migrations import codes
@@ -11,25 +11,63 @@ from dodai.migrations.migration import Folder, Migration, Problem
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
     """Parents first, `order` counted from 1; those of a cycle come last."""
-    waiting = sorted(migrations, key=lambda migration: (migration.path, migration.id))
-    placed: dict[str, Migration] = {}
-    here = {migration.id for migration in waiting}
-    while ready := [m for m in waiting if all(parent in placed or parent not in here for parent in m.parents)]:
-        placed |= {migration.id: migration for migration in ready}
-        waiting = [migration for migration in waiting if migration.id not in placed]
-    return tuple(replace(m, order=number) for number, m in enumerate((*placed.values(), *waiting), start=1))
+    files = sorted(migrations, key=lambda migration: (migration.path, migration.id))
+    here = {migration.id for migration in files}
+    missing = {m.id: {parent for parent in m.parents if parent in here} for m in files}
+    children: dict[str, list[Migration]] = {}
+    for migration in files:
+        for parent in missing[migration.id]:
+            children.setdefault(parent, []).append(migration)
+    placed: list[Migration] = []
+    ready = [m for m in files if not missing[m.id]]
+    while ready:
+        placed += ready
+        following: dict[int, Migration] = {}
+        for done in ready:
+            for child in children.get(done.id, ()):
+                missing[child.id].discard(done.id)
+                if not missing[child.id]:
+                    following[id(child)] = child
+        ready = sorted(following.values(), key=lambda migration: (migration.path, migration.id))
+    seen = {id(migration) for migration in placed}
+    rest = [migration for migration in files if id(migration) not in seen]
+    return tuple(replace(m, order=number) for number, m in enumerate((*placed, *rest), start=1))
 
 
 def heads(migrations: Iterable[Migration]) -> tuple[str, ...]:
-    """The ids that no other of their group follows, where a group has more than one; sorted, none in a sound one."""
+    """The ids that no other of their group follows, where a group has more than one; sorted, none in a sound one.
+
+    Branches that each have a name (label) of their own are meant to have an end each, and are upgraded side by side.
+    """
     groups: dict[str, dict[str, Migration]] = {}
     for migration in migrations:
         groups.setdefault(migration.group, {})[migration.id] = migration
     found: list[str] = []
     for group in groups.values():
         open_ends = set(group) - {parent for migration in group.values() for parent in migration.parents}
-        found += open_ends if len(open_ends) > 1 else ()
+        found += open_ends if len(open_ends) > 1 and not _named(group, open_ends) else ()
     return tuple(sorted(found))
+
+
+def _named(group: Mapping[str, Migration], ends: Iterable[str]) -> bool:
+    """Whether each end is on a branch whose name none of the others has."""
+    branches = [frozenset(label for id_ in _line(group, end) for label in group[id_].labels) for end in ends]
+    return all(
+        branch - frozenset().union(*(other for place, other in enumerate(branches) if place != number))
+        for number, branch in enumerate(branches)
+    )
+
+
+def _line(group: Mapping[str, Migration], end: str) -> frozenset[str]:
+    """An end and what it follows, without what it only depends on."""
+    found: set[str] = set()
+    waiting = [end]
+    while waiting:
+        id_ = waiting.pop()
+        if id_ in group and id_ not in found:
+            found.add(id_)
+            waiting += [parent for parent in group[id_].parents if parent not in group[id_].depends_on]
+    return frozenset(found)
 
 
 def ancestors(migrations: Iterable[Migration], heads: Iterable[str]) -> frozenset[str]:

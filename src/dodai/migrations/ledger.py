@@ -266,8 +266,12 @@ def log_sql(
     retries: int | None = None,
     sqlstate: str | None = None,
     note: str | None = None,
+    where: str = "",
 ) -> str:
-    """The statement that appends one event; `statement` counts from 1, `checksum` is then that statement's."""
+    """The statement that appends one event; `statement` counts from 1, `checksum` is then that statement's.
+
+    With `where` the row is written only when that is true.
+    """
     values = (
         run,
         migration.id,
@@ -286,7 +290,8 @@ def log_sql(
     )
     return (
         f"INSERT INTO {SIDE_SCHEMA}.migration_log (run, migration, path, direction, event, statement, statements,"
-        f" raw_sha256, token_sha256, ms, lock_wait_ms, retries, sqlstate, note) VALUES ({_values(values)});"
+        f" raw_sha256, token_sha256, ms, lock_wait_ms, retries, sqlstate, note)"
+        + (f" SELECT {_values(values)} WHERE {where};" if where else f" VALUES ({_values(values)});")
     )
 
 

@@ -40,7 +40,8 @@ class Migration:
     over the bytes of the file, `token_sha256` over its tokens without comments and white space, both before variables
     are expanded. `irreversible` is the reason given when there is no way down. A history that is a graph has `parents`,
     a `group` (Django's app; each has one end) and a `line` where the file says who it is; statements may be unknown,
-    then `undoable` says that there is a way down and `touches` names tables that it may be about.
+    then `undoable` says that there is a way down and `touches` names tables that it may be about. `depends_on` are the
+    parents that it needs without being of their branch, `labels` the names of the branch that begins with it.
     """
 
     id: str
@@ -61,6 +62,8 @@ class Migration:
     group: str = ""
     undoable: bool = False
     touches: frozenset[str] = frozenset()
+    depends_on: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
 
     @property
     def reversible(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,8 +121,11 @@ class Tool(Protocol):
         """All that the tool knows, also from outside of the tree; may run the user's code in a process of its own."""
         ...
 
-    def rendered(self, shadow: Shadow) -> Folder:
-        """All that the tool knows with the statements that it sends, found out on an empty server where need be."""
+    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> Folder:
+        """All that the tool knows with the statements that it sends, found out on an empty server, in its own order.
+
+        The way down is found out for those in `there_and_back`, for all when it is None.
+        """
         ...
 
     def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
@@ -131,6 +134,10 @@ class Tool(Protocol):
 
     def record_sql(self, table: str, migration: Migration, direction: Direction) -> str:
         """Statements that make the tool's ledger say so without running the migration."""
+        ...
+
+    def shows_sql(self, table: str, migration: Migration) -> str:
+        """A condition that is true when the tool's ledger has this migration as its latest, or among its rows."""
         ...
 
     def create_sql(self, table: str) -> str:
@@ -154,6 +161,17 @@ class Process(Protocol):
 
 class Worker(Process, Protocol):
     """Another tool at work in a process of its own."""
+
+    def plan(self, request: Mapping[str, Any], conn: Connection, table: str) -> Mapping[str, Any]:
+        """`plan`: the ids that the tool itself would run on the database, in its order; `failed`: why it would not.
+
+        `table` is its ledger, quoted, "" where there is none yet.
+        """
+        ...
+
+    def finish(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Let the tool end what it does around a run; with `settle` also what it does behind the last migration."""
+        ...
 
     def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
         """Run one migration and say what came of it; `request` and answer are those of `dodai.agent.migrate`.

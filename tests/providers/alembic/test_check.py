@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.postgres_fixture import postgres  # noqa: F401
@@ -17,7 +16,7 @@ from dodai.core.rule import Report, judge
 from dodai.migrations import check
 from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Connect
+from dodai.migrations.ports import Connect, Shadow
 from dodai.providers.alembic.tool import Alembic
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
@@ -30,10 +29,6 @@ with context.begin_transaction():
     context.run_migrations()
 """
 TODAY = date(2026, 11, 23)
-
-
-def nowhere() -> Any:
-    raise AssertionError("Alembic renders without a database")
 
 
 def revision(id_: str, parent: str | None, up: str, down: str = "pass") -> str:
@@ -63,24 +58,31 @@ def project(tmp_path: Path) -> Callable[[Mapping[str, str]], Alembic]:
     return make
 
 
+def shadow_of(postgres: Cluster) -> Shadow:  # noqa: F811
+    """Empty databases of the test's server."""
+
+    @contextmanager
+    def shadow() -> Iterator[Callable[[], Connect]]:
+        with ExitStack() as stack:
+
+            def database() -> Connect:
+                dsn = stack.enter_context(postgres.fresh_database("shadow"))
+                return lambda: connect(dsn)
+
+            yield database
+
+    return shadow
+
+
 def report(reader: Alembic, postgres: Cluster | None = None) -> Report:  # noqa: F811
     base = check.read_base(reader.root, POLICY, reader=reader)
     history = check.gather_history(reader.root, POLICY, base, today=TODAY, reader=reader)
     facts = {check.History: history, check.BaseHistory: check.gather_base(history, base)}
     needs = {check.History, check.BaseHistory}
     if postgres:
-
-        @contextmanager
-        def shadow() -> Iterator[Callable[[], Connect]]:
-            with ExitStack() as stack:
-
-                def database() -> Connect:
-                    dsn = stack.enter_context(postgres.fresh_database("shadow"))
-                    return lambda: connect(dsn)
-
-                yield database
-
-        facts[check.ShadowRun] = check.gather_shadow(reader.root, POLICY, history, base, shadow, reader=reader)
+        facts[check.ShadowRun] = check.gather_shadow(
+            reader.root, POLICY, history, base, shadow_of(postgres), reader=reader
+        )
         needs.add(check.ShadowRun)
     return judge([r for r in check.RULES if set(r.needs) <= needs], facts, today=TODAY)
 
@@ -93,7 +95,7 @@ def test_a_clean_history_is_applied_taken_down_and_up_again(project, postgres: C
     """The statements that Alembic renders go through the same walk as SQL files."""
     reader = project({"a1_quiz.py": A, "b2_title.py": B})
     assert [m.id for m in reader.read().migrations] == ["a1", "b2"]
-    assert "CREATE TABLE quiz" in reader.rendered(nowhere).migrations[0].up[0].sql
+    assert "CREATE TABLE quiz" in reader.rendered(shadow_of(postgres)).migrations[0].up[0].sql
     seen = report(reader, postgres)
     assert (seen.findings, {each.rule.needs for each in seen.unknown}) == ((), {(check.BaseHistory,)})
 
@@ -142,6 +144,6 @@ def test_an_env_py_that_cannot_render_is_said_and_never_a_pass(project, postgres
     reader = project({"a1.py": A})
     (reader.root / "alembic" / "env.py").write_text("raise RuntimeError('no offline mode here')")
     with pytest.raises(DodaiError) as caught:
-        reader.rendered(nowhere)
+        reader.rendered(shadow_of(postgres))
     assert caught.value.code.id == "DOD226"
     assert "no offline mode here" in caught.value.message

@@ -20,16 +20,19 @@ from typing import Any
 _LISTING = ("listing", "new")
 
 
-def opened(request: Mapping[str, Any], guard: Any, answers: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def opened(
+    request: Mapping[str, Any], guard: Any, answers: int, exchange: Callable[[dict[str, Any]], Any]
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What answers the requests of one conversation; raises what the user's code raises while it is loaded.
 
     `answers` is where the answers go: once nobody reads there any more this process ends, whatever it is doing.
+    `exchange` gives an answer and gets the next request, for code of the user's that goes on between the two.
     """
     importlib.import_module("dodai_agent.audit").enter(request)
     threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
     if request["do"] in _LISTING:
         guard.install()
-    history = importlib.import_module(f".{request['tool']}_history", __package__).History(request)
+    history = importlib.import_module(f".{request['tool']}_history", __package__).History(request, exchange)
 
     def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = getattr(history, asked["do"])(asked)

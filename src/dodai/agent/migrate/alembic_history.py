@@ -1,4 +1,4 @@
-"""Alembic's revisions, run one at a time through the user's own env.py.
+"""Alembic's revisions, run one after the other through the user's own env.py.
 
 Alembic is the user's and is loaded by name: this package itself needs nothing but the standard library.
 """
@@ -7,56 +7,158 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from . import failure
 from .session import Session
+from .values import with_values
 
 
 class History:
-    """One conversation about the revisions of an alembic.ini; each run makes its connections anew, in env.py."""
+    """One conversation about the revisions of an alembic.ini, which are loaded once.
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    env.py runs once for as many revisions as commit by themselves: between two of them the answer is given and the
+    next request waited for (`exchange`). Where it keeps a transaction of its own open, or migrates several databases
+    one after the other, it runs anew for each revision.
+    """
+
+    def __init__(self, request: Mapping[str, Any], exchange: Callable[[dict[str, Any]], Any]) -> None:
         self.session = Session(request)
-        if request["do"] == "run":
+        self.exchange = exchange
+        self.ini = request["ini"]
+        self.flowing = False
+        self.loaded: Any = None
+        if request.get("url"):
             _listen(self.session)
+
+    @property
+    def scripts(self) -> Any:
+        """Every revision, loaded when the first is asked for."""
+        if self.loaded is None:
+            self.loaded = import_module("alembic.script").ScriptDirectory.from_config(self.config())
+        return self.loaded
+
+    def config(self) -> Any:
+        return import_module("alembic.config").Config(self.ini)
+
+    def plan(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The revisions that `alembic upgrade heads` would run on a database that is `at` these, in its order."""
+        steps = self.scripts._upgrade_revs("heads", tuple(request["at"]))  # noqa: SLF001 - as the command does
+        return {"plan": [step.revision.revision for step in steps]}
 
     def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run one revision in one direction; the answer says what the session saw and what failed."""
-        self.session.begin(request)
+        flow = _Flow(self, request)
         try:
-            _one_step(request)
+            self._env(flow.steps)
         except BaseException as error:  # noqa: BLE001 - SystemExit of an env.py is an answer too
             return self.session.answer(failure(error))
         gc.collect()  # an engine that env.py let go of gives its connections back
-        return self.session.answer(None)
+        self.flowing = flow.times == 1 and flow.committed
+        return self.session.answer(None) if flow.asked.get("do") == "run" else {}
+
+    def finish(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing more is asked for, and env.py has run to its end already."""
+        return {}
+
+    def render(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What each revision sends on an empty database: up, and where it is wanted down and up again."""
+        found: dict[str, dict[str, Any]] = {}
+        only_up: set[str] = set()
+        while True:
+            try:
+                self._env(partial(self._rendered, request, found))
+            except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+                said, last = failure(error), next(reversed(found), "")
+                if not said["sqlstate"] or last in only_up or not found.get(last, {}).get("down"):
+                    return {"rendered": found, "failed": said}
+                # The way down failed and was rolled back: it goes on from there.
+                only_up.add(last)
+            else:
+                return {"rendered": found, "failed": None}
+
+    def _rendered(
+        self,
+        request: Mapping[str, Any],
+        found: dict[str, dict[str, Any]],
+        heads: Any,
+        _: Any,
+    ) -> Iterator[Any]:
+        for step in self.scripts._upgrade_revs("heads", heads):  # noqa: SLF001 - as the command does
+            id_ = step.revision.revision
+            seen = found[id_] = {"up": [], "down": []}
+            # The list itself: what was sent is in it also when one of its statements fails.
+            for direction in ("up", "down") if id_ in request["thereAndBack"] else ("up",):
+                seen[direction] = self.session.statements = []
+                yield self.step(id_, direction)
+            if seen["down"]:
+                self.session.statements = []
+                yield self.step(id_, "up")
 
     def new(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The file of a new, empty revision."""
-        script = import_module("alembic.command").revision(_config(request), message=request["name"])
+        script = import_module("alembic.command").revision(self.config(), message=request["name"])
         return {"file": script.path}
 
+    def step(self, id_: str, direction: str) -> Any:
+        """As `alembic upgrade` makes it; a merge has no way down that could be named."""
+        step = import_module("alembic.runtime.migration").MigrationStep
+        make = step.upgrade_from_script if direction == "up" else step.downgrade_from_script
+        return make(self.scripts.revision_map, self.scripts.get_revision(id_))
 
-def _config(request: Mapping[str, Any]) -> Any:
-    return import_module("alembic.config").Config(request["ini"])
+    def _env(self, steps: Callable[[Any, Any], Iterator[Any]]) -> None:
+        """Run env.py over `steps`, each in a transaction of its own, as far as env.py leaves that to Alembic."""
+        around = import_module("alembic.runtime.environment").EnvironmentContext
+        with around(self.config(), self.scripts, fn=steps, destination_rev="heads") as environment:
+            configure = environment.configure
+
+            def each_by_itself(*words: Any, **options: Any) -> Any:
+                return configure(*words, **{**options, "transaction_per_migration": True})
+
+            environment.configure = each_by_itself
+            self.scripts.run_env()
 
 
-def _one_step(request: Mapping[str, Any]) -> None:
-    """As `alembic upgrade` does it, with a plan of exactly one step: a merge has no way down that could be named."""
-    step = import_module("alembic.runtime.migration").MigrationStep
-    config = _config(request)
-    scripts = import_module("alembic.script").ScriptDirectory.from_config(config)
-    revision = scripts.get_revision(request["id"])
-    make = step.upgrade_from_script if request["direction"] == "up" else step.downgrade_from_script
+class _Flow:
+    """The revisions of one run of env.py; `asked` is the request that has no answer yet."""
 
-    def plan(_: Any, __: Any) -> list[Any]:
-        return [make(scripts.revision_map, revision)]
+    def __init__(self, history: History, request: Mapping[str, Any]) -> None:
+        self.history = history
+        self.asked = request
+        self.times = 0
+        self.committed = False
+        history.session.begin(request)
 
-    around = import_module("alembic.runtime.environment").EnvironmentContext
-    with around(config, scripts, fn=plan, destination_rev=request["id"]):
-        scripts.run_env()
+    def steps(self, _: Any, context: Any) -> Iterator[Any]:
+        """Called by Alembic, once for each database that env.py migrates."""
+        self.times += 1
+        while True:
+            yield self.history.step(self.asked["id"], self.asked["direction"])
+            # Alembic asks for the next step once it is through with this one.
+            self.committed = not context.as_sql and not context.connection.in_transaction()
+            if not (self.history.flowing and self.committed and self.times == 1):
+                return
+            self.asked = self.history.exchange(self.history.session.answer(None)) or {"do": "finish"}
+            if self.asked["do"] != "run":
+                return
+            self.history.session.begin(self.asked)
+            if self.asked.get("probe"):
+                self.history.session.stand(_committing(context.connection.connection.dbapi_connection))
+
+
+def _committing(raw: Any) -> Callable[[str], list[Any]]:
+    """Asks in the driver's session, and ends the transaction that the driver began for it."""
+    ask = _asking(raw)
+
+    def asked(sql: str) -> list[Any]:
+        rows = ask(sql)
+        raw.commit()
+        return rows
+
+    return asked
 
 
 def _listen(session: Session) -> None:
@@ -65,24 +167,23 @@ def _listen(session: Session) -> None:
     began: list[float] = [0.0]
 
     def connected(raw: Any, _: Any) -> None:
-        ask = _asking(raw)
-
-        def asked(sql: str) -> list[Any]:
-            rows = ask(sql)
-            raw.commit()
-            return rows
-
-        session.settle(asked, _driver(raw))
+        session.settle(_committing(raw), _driver(raw))
 
     def before(*_: Any) -> None:
         began[0] = time.perf_counter()
 
-    def after(conn: Any, _: Any, statement: str, *__: Any) -> None:
-        session.sent(statement, began[0], _asking(conn.connection))
+    def after(conn: Any, _: Any, statement: str, parameters: Any, *__: Any) -> None:
+        for text in shown(statement, parameters):
+            session.sent(text, began[0], _asking(conn.connection))
 
     def failed(context: Any) -> None:
         if context.statement is not None:
-            session.failed(context.statement, began[0])
+            for text in shown(context.statement, context.parameters):
+                session.failed(text, began[0])
+
+    def shown(statement: str, parameters: Any) -> list[str]:
+        """What is run again on an empty server has its values; a log of a run does not get them."""
+        return with_values(statement, parameters) if session.request["do"] == "render" else [statement]
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "before_cursor_execute", before)

@@ -26,9 +26,10 @@ Key = tuple[str, str]
 class History:
     """One conversation about the migrations of a project; its connection stays open between two runs."""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], _: Callable[[dict[str, Any]], Any]) -> None:
         _setup(request)
         self.session = Session(request)
+        self.forwards: _Forwards | None = None
 
     def listing(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Every migration of every installed app, parents first; raises what Django says of an unsound graph."""
@@ -44,39 +45,138 @@ class History:
         )
         return {"file": out.getvalue().strip().splitlines()[-1]}
 
+    def plan(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What `manage.py migrate` would run on this database, in its order."""
+        self.session.begin(request)
+        try:
+            with _watched(self.session) as connection:
+                self.forwards = _Forwards(connection)
+        except RefusedError as error:
+            return {"plan": [], "failed": failure(error)}
+        return {"plan": [".".join(key) for key in self.forwards.left], "failed": None}
+
     def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run one migration in one direction; the answer says what the session saw and what failed."""
         self.session.begin(request)
         try:
             with _watched(self.session) as connection:
-                _one(self.session, connection, _key(request["id"]), request["direction"] == "down", signals=True)
+                if request["direction"] == "down":
+                    _one(self.session, connection, _key(request["id"]), backwards=True)
+                else:
+                    self.forwards = self.forwards or _Forwards(connection)
+                    self.forwards.run(self.session, _key(request["id"]), last=bool(request.get("last")))
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+            self.forwards = None  # the state in memory is half changed
+            return self.session.answer(failure(error))
+        return self.session.answer(None)
+
+    def finish(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What `manage.py migrate` does behind the last migration, for a run that was killed before it."""
+        if not request.get("settle"):
+            return {}
+        self.session.begin(request)
+        try:
+            with _watched(self.session) as connection:
+                _Forwards(connection).settle()
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             return self.session.answer(failure(error))
         return self.session.answer(None)
 
-    def render(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """What each migration sends, found out on an empty database: up, where there is a way down, and up again."""
+    def render(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What each migration sends, found out on an empty database: up, and where it is wanted down and up again."""
         found: dict[str, dict[str, Any]] = {}
+        there_and_back = set(request["thereAndBack"])
         try:
             with _watched(self.session) as connection:
-                graph = _graph()
-                for key in _in_order(graph):
-                    seen = found[".".join(key)] = {"up": [], "down": []}
-                    _record(self.session, seen, connection, key, "up")
-                    if all(operation.reversible for operation in graph.nodes[key].operations):
-                        _record(self.session, seen, connection, key, "down")
-                        _one(self.session, connection, key, False)
+                forwards = _Forwards(connection)
+                for migration in list(forwards.plan):
+                    key = migration.app_label, migration.name
+                    id_ = ".".join(key)
+                    seen = found[id_] = {"up": [], "down": []}
+                    # The list itself: what was sent is in it also when one of its statements fails.
+                    seen["up"] = self.session.statements = []
+                    forwards.run(self.session, key, last=False)
+                    if id_ in there_and_back and all(operation.reversible for operation in migration.operations):
+                        seen["down"] = self.session.statements = []
+                        back = _tried(partial(_one, self.session, connection, key, backwards=True, signals=False))
+                        self.session.statements = []
+                        forwards = _Forwards(connection)
+                        if back:
+                            forwards.run(self.session, key, last=False)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             return {"rendered": found, "failed": failure(error)}
         return {"rendered": found, "failed": None}
 
 
-def _record(session: Session, seen: dict[str, Any], connection: Any, key: Key, direction: str) -> None:
-    session.statements.clear()
+def _tried(act: Callable[[], None]) -> bool:
+    """Whether the way down went through; the statement that failed is what is asked for, not the error."""
     try:
-        _one(session, connection, key, direction == "down")
-    finally:
-        seen[direction] = [dict(each) for each in session.statements]
+        act()
+    except Exception as error:
+        if not failure(error)["sqlstate"]:
+            raise
+        return False
+    return True
+
+
+class _Forwards:
+    """`manage.py migrate` on its way, one migration at a time: the plan is made once, the state of the models kept."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
+        loader = self.executor.loader
+        loader.check_consistent_history(connection)
+        if conflicts := loader.detect_conflicts():
+            named = "; ".join(f"{name}: {', '.join(names)}" for name, names in conflicts.items())
+            raise RefusedError("order", f"the history has several ends ({named})")
+        self.plan = [migration for migration, _ in self.executor.migration_plan(loader.graph.leaf_nodes())]
+        self.left = [(migration.app_label, migration.name) for migration in self.plan]
+        self.executor.recorder.ensure_schema()
+        self.state: Any = None
+
+    def run(self, session: Session, key: Key, *, last: bool) -> None:
+        """Exactly this migration; with the `last` one everything that the command does at its end."""
+        if key not in self.left:
+            raise RefusedError("order", f"`{'.'.join(key)}` is not in the plan of `manage.py migrate`")
+        if key != self.left[0]:
+            raise RefusedError("order", f"`{'.'.join(self.left[0])}` must run first")
+        if self.state is None:
+            self.state = self.executor._create_project_state(with_applied_migrations=True)  # noqa: SLF001 - as the command
+            if session.request["do"] == "run":
+                self._signal("pre")
+                self.state = self.state.clone()
+        if "apps" not in self.state.__dict__:
+            self.state.apps  # noqa: B018 - renders the models, as the executor does
+        migration = _numbered(session, self.executor.loader.graph.nodes[key])
+        self.state = self.executor.apply_migration(self.state, migration)
+        self.left.pop(0)
+        if last:
+            self.settle()
+
+    def settle(self) -> None:
+        """Squashes whose parts are all there are recorded, and the signal goes out that content types wait for."""
+        self.executor.check_replacements()
+        if self.state is None:
+            self.state = self.executor._create_project_state(with_applied_migrations=True)  # noqa: SLF001 - as the command
+        self.state.clear_delayed_apps_cache()
+        self._render_real_models(self.state.apps)
+        self._signal("post")
+
+    def _render_real_models(self, apps: Any) -> None:
+        """Models of apps without migrations are rendered anew over the final state, as the command does."""
+        own = import_module("django.apps").apps
+        of_model = import_module("django.db.migrations.state").ModelState.from_model
+        with apps.bulk_update():
+            keys = [(model.app_label, model.name_lower) for model in apps.real_models]
+            for key in keys:
+                apps.unregister_model(*key)
+        apps.render_multiple([of_model(own.get_model(*key)) for key in keys])
+
+    def _signal(self, when: str) -> None:
+        emit = getattr(import_module("django.core.management.sql"), f"emit_{when}_migrate_signal")
+        plan = [(migration, False) for migration in self.plan]
+        emit(0, False, self.connection.alias, apps=self.state.apps, plan=plan)
 
 
 def _setup(request: Mapping[str, Any]) -> None:
@@ -148,7 +248,7 @@ def _asking(connection: Any) -> Callable[[str], list[Any]]:
     return ask
 
 
-def _one(session: Session, connection: Any, key: Key, backwards: bool, *, signals: bool = False) -> None:
+def _one(session: Session, connection: Any, key: Key, *, backwards: bool, signals: bool = True) -> None:
     """Exactly this migration, with the signals that `manage.py migrate` sends around it."""
     executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
     signal = import_module("django.core.management.sql")

@@ -38,14 +38,19 @@ def runner_of(
     return Runner(conn, state.ledger, policy, run, watch, note, direction, token)
 
 
-def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None = None) -> list[Ran]:
+def apply_all(
+    runner: Runner, todo: Sequence[Migration], account: Account | None = None, *, settle: bool = False
+) -> list[Ran]:
     """Each of `todo` in turn; the failure of one stops the rest, is written to the log and raised as DOD28x.
 
-    `account` has what went through, also after a failure.
+    `account` has what went through, also after a failure. With `settle` the tool of the history does what it does
+    behind its last migration, which a run before this one may not have come to.
     """
     account = account if account is not None else Account(runner.direction)
     account.pending = list(todo)
     with runner.watch, closing(runner):
+        todo = runner.planned(todo)
+        account.pending = list(todo)
         for migration in todo:
             account.now = account.pending.pop(0)
             try:
@@ -62,6 +67,7 @@ def apply_all(runner: Runner, todo: Sequence[Migration], account: Account | None
             except BaseException:
                 _outcome(runner, "interrupted")
                 raise
+        runner.finish(settle=settle)
     return account.ran
 
 

@@ -67,9 +67,13 @@ def up(
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
-        _record_known(conn, run, todo.unrecorded)
         runner = runner_of(conn, state, policy, run, connect, note, "up", token, opened)
-        ran = apply_all(runner, todo.migrations, account)
+        settle = bool(todo.unrecorded) and not todo.migrations
+        if tool is None:
+            _record_known(conn, run, todo.unrecorded)
+        ran = apply_all(runner, todo.migrations, account, settle=settle)
+        if tool is not None:
+            _record_known(conn, run, todo.unrecorded)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
         ledger.finish_run(conn, run, "done", after)

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,16 @@ from dodai.migrations import codes
 from dodai.migrations.apply.file import Runner, StoppedError
 from dodai.migrations.apply.outcome import Failed
 from dodai.migrations.apply.watch import OF_THE_AGENT
-from dodai.migrations.ledger import log_sql, read
+from dodai.migrations.ledger import log_sql
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
-from dodai.migrations.ports import Process, Worker, is_database_error, url_of
+from dodai.migrations.ports import Process, Worker, is_database_error, sqlstate, url_of
 
 LOST_STATES = ("08", "57P")
 """Connection exceptions, and a server that ends its sessions (PostgreSQL appendix A)."""
+
+
+UNDEFINED_TABLE = "42P01"
 
 
 class ToolError(Exception):
@@ -44,6 +48,43 @@ class ExternalRunner(Runner):
     locked: bool = True
     told: bool = False
     worker: Worker | None = None
+    last: str = ""
+    finished: bool = True
+    pid: int = 0
+
+    def planned(self, todo: Sequence[Migration]) -> Sequence[Migration]:
+        """`todo` in the order of the tool's own plan for this database; DOD226 when that plan holds others."""
+        if not todo or self.direction == "down":
+            return todo
+        known = {migration.id: migration for migration in todo}
+        with self._at_work() as worker:
+            table = self.ledger.name if self.ledger.present else ""
+            answer = worker.plan(self._request(), self.conn, table)
+            if failed := answer.get("failed"):
+                fallback = DodaiError(codes.EXTERNAL, failed["message"], codes.EXTERNAL.fix.en, exit_code=1)
+                raise _refusal(failed) or fallback
+        order: Sequence[str] = answer["plan"]
+        if set(order) != set(known) or len(order) != len(known):
+            more = ", ".join(f"`{id_}`" for id_ in order if id_ not in known)
+            less = ", ".join(f"`{id_}`" for id_ in known if id_ not in order)
+            said = "; ".join(part for part in (more and f"it would also run {more}", less and f"not {less}") if part)
+            fix = "let `[migrations].folder` hold every migration that the tool finds"
+            raise DodaiError(codes.EXTERNAL, f"the tool's own plan is another one: {said}", fix, exit_code=1)
+        self.last = order[-1]
+        return [known[id_] for id_ in order]
+
+    def finish(self, *, settle: bool = False) -> None:
+        """The tool's own end of a run; with `settle` what a killed run left to do behind the last migration."""
+        if self.finished and not settle:
+            return
+        with self._at_work() as worker:
+            answer = worker.finish({**self._request(), "settle": settle})
+        self.finished = True
+        if failed := answer.get("failed"):
+            said = (
+                f"the migrations went through, the tool's end of the run did not: {failed['type']}: {failed['message']}"
+            )
+            raise DodaiError(codes.EXTERNAL, said, codes.EXTERNAL.fix.en, exit_code=4)
 
     def close(self) -> None:
         """The tool's process ends with the run, or with the first thing that went wrong in it."""
@@ -69,28 +110,56 @@ class ExternalRunner(Runner):
             self.close()
             self.index = sum(each["ok"] for each in statements)
             raise self._error(migration, failed, [each["sql"] for each in statements if not each["ok"]])
-        if (migration.id in self._applied()) != (self.direction == "up"):
-            raise ToolError("the tool ended well, but its own table does not show it")
         self.index = len(statements)
-        self.conn.execute(
-            self._fence(until_commit=True)
-            + log_sql(
-                self.run,
-                migration,
-                self.direction,
-                "applied" if self.direction == "up" else "reverted",
-                ms=(time.perf_counter() - started) * 1000,
-                lock_wait_ms=self.waited_s * 1000,
-                retries=self.retries,
-            )
-        )
+        if not self._recorded_in_log(migration, started):
+            raise ToolError("the tool ended well, but its own table does not show it")
 
-    def _answer(self, migration: Migration) -> Mapping[str, Any]:
+    def _recorded_in_log(self, migration: Migration, started: float) -> bool:
+        """The row of our log, written only if the tool's own table shows the migration in this very moment."""
         assert self.ledger.tool is not None  # noqa: S101 - for the type checker
+        shown = self.ledger.tool.shows_sql(self.ledger.name, migration)
+        row = log_sql(
+            self.run,
+            migration,
+            self.direction,
+            "applied" if self.direction == "up" else "reverted",
+            ms=(time.perf_counter() - started) * 1000,
+            lock_wait_ms=self.waited_s * 1000,
+            retries=self.retries,
+            where=shown if self.direction == "up" else f"NOT ({shown})",
+        )
+        try:
+            answer = self.conn.execute(self._fence(until_commit=True) + row)
+        except Exception as error:
+            if sqlstate(error) != UNDEFINED_TABLE:
+                raise
+            return False
+        written = answer.rowcount
+        while answer.nextset():
+            written = answer.rowcount
+        return written == 1
+
+    @contextmanager
+    def _at_work(self) -> Iterator[Worker]:
+        """The tool's process, started when it is needed first; ended by whatever goes wrong."""
+        assert self.ledger.tool is not None  # noqa: S101 - for the type checker
+        if self.worker is None:
+            self.worker = self.ledger.tool.open(url_of(self.conn))
+            self.opened(self.worker)
+        try:
+            yield self.worker
+        except BaseException:
+            self.close()
+            self._end_session()
+            raise
+
+    def _request(self) -> dict[str, Any]:
         policy = self.policy
-        pid = self.conn.execute("SELECT pg_backend_pid()", prepare=False).fetchone()[0] if self.locked else 0
-        request = {
-            "holder": pid,
+        if self.locked and not self.pid:
+            # Not what the client was told: a proxy in between tells another one.
+            self.pid = int(self.conn.execute("SELECT pg_backend_pid()", prepare=False).fetchone()[0])
+        return {
+            "holder": self.pid,
             "locks": [GOOSE_LOCK_ID, AGENT_LOCK_ID],
             "lockTimeout": f"{int(policy.lock_timeout_s * 1000)}ms",
             "statementTimeout": f"{int(policy.statement_timeout_s * 1000)}ms",
@@ -100,15 +169,12 @@ class ExternalRunner(Runner):
             "ledger": self.ledger.table,
             "fence": self._fence(until_commit=True),
         }
-        if self.worker is None:
-            self.worker = self.ledger.tool.open(url_of(self.conn))
-            self.opened(self.worker)
-        try:
-            return self.worker.act(request, migration, self.direction)
-        except BaseException:
-            self.close()
-            self._end_session()
-            raise
+
+    def _answer(self, migration: Migration) -> Mapping[str, Any]:
+        self.finished = False
+        request = {**self._request(), "last": migration.id == self.last}
+        with self._at_work() as worker:
+            return worker.act(request, migration, self.direction)
 
     def _end_session(self) -> None:
         """A tool that was stopped leaves a statement running on the server, behind our back."""
@@ -120,16 +186,9 @@ class ExternalRunner(Runner):
             if not is_database_error(error):
                 raise
 
-    def _applied(self) -> tuple[str, ...]:
-        return read(self.conn, self.policy, self.ledger.tool).ids
-
     def _error(self, migration: Migration, failed: Mapping[str, Any], bad: list[str]) -> Exception:
-        kind = failed.get("refused")
-        if kind == "elsewhere":
-            fix = "let its settings read the URL from the variable that `[database].variable` names"
-            return DodaiError(codes.ELSEWHERE, f"{migration.path}: {failed['message']}", fix, exit_code=1)
-        if kind == "busy":
-            return DodaiError(codes.LOCK_HELD, failed["message"], codes.LOCK_HELD.fix.en, exit_code=75)
+        if refusal := _refusal(failed, f"{migration.path}: "):
+            return refusal
         place = f" ({failed['file']}:{failed['line']})" if failed.get("file") else ""
         state = str(failed.get("sqlstate") or "")
         error = ToolError(f"{failed['type']}: {failed['message']}{place}", state, bad[-1] if bad else "")
@@ -150,3 +209,13 @@ class ExternalRunner(Runner):
             said = f"whether lock_timeout and statement_timeout hold in the session{driver} is unknown"
         self.remarks.append(said)
         self.note(said)
+
+
+def _refusal(failed: Mapping[str, Any], where: str = "") -> DodaiError | None:
+    """What the tool's session refused before it changed anything; None for any other failure."""
+    if failed.get("refused") == "elsewhere":
+        fix = "let its settings read the URL from the variable that `[database].variable` names"
+        return DodaiError(codes.ELSEWHERE, f"{where}{failed['message']}", fix, exit_code=1)
+    if failed.get("refused") == "busy":
+        return DodaiError(codes.LOCK_HELD, failed["message"], codes.LOCK_HELD.fix.en, exit_code=75)
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dodai.core.errors import DodaiError
@@ -73,6 +73,13 @@ class Runner:
             tuple(self.statement_ms),
             self.watch.seen if self.retries else (),
         )
+
+    def planned(self, todo: Sequence[Migration]) -> Sequence[Migration]:
+        """The order to run them in: that of the files."""
+        return todo
+
+    def finish(self, *, settle: bool = False) -> None:
+        """Nothing happens behind the last file."""
 
     def close(self) -> None:
         """Nothing is left over after a run."""

@@ -91,7 +91,9 @@ def gather_shadow(
         old = queries_at(root, base.fork_commit, policy.queries) if isinstance(base, Base) and policy.queries else ()
     except GitError as error:
         return Unknown(f"the queries of `{policy.queries}` cannot be read from git: {error}")
+    if not history.judged:
+        return NotApplicable("nothing is new: `--all` runs every migration")
     if reader:
-        history = replace(history, migrations=reader.rendered(shadow).migrations)
+        history = replace(history, migrations=reader.rendered(shadow, history.judged).migrations)
     new = read_queries(root, policy.queries)
     return shadow_run(history, shadow, everything=everything, old_queries=old, new_queries=new)

@@ -48,7 +48,7 @@ def history_of(target: Target) -> Folder:
 
 def statements_of(target: Target, shadow: Shadow) -> Folder:
     """The same with every statement: what another tool would send is found out on an empty server where need be."""
-    return target.tool.rendered(shadow) if target.tool else files_of(target)
+    return target.tool.rendered(shadow, ()) if target.tool else files_of(target)
 
 
 def read_files(

@@ -66,8 +66,9 @@ def adopt(
                 return Adopted(state.ids, left, already=True)
             foreign = _foreign(conn, state.ledger)
             live = without_ledgers(snapshot(conn, state.ledger.table)).ignoring_order
-            known = {m.id: m for m in statements_of(target, shadow).sound()}
-            count = _choose(migrations, _prefixes([known[m.id] for m in migrations], shadow), live, at)
+            if target.tool:
+                migrations = [m for m in statements_of(target, shadow).sound() if not m.repeatable]
+            count = _choose(migrations, _prefixes(migrations, shadow), live, at)
             _record(conn, target, state.ledger, migrations[:count])
     finally:
         conn.close()

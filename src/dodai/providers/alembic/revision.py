@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from dodai.migrations import codes
 from dodai.migrations.goose_file import remarks
@@ -23,7 +24,17 @@ def read_revisions(files: Mapping[str, bytes]) -> tuple[tuple[Migration, ...], t
             wrong.append(error.problem)
         else:
             found += [revision] if revision else []
-    return tuple(found), tuple(wrong)
+    known = {label: revision.id for revision in found for label in revision.labels}
+    return tuple(_resolved(revision, known) for revision in found), tuple(wrong)
+
+
+def _resolved(revision: Migration, labels: Mapping[str, str]) -> Migration:
+    """Parents may be named by the label of the revision, as Alembic has it."""
+    if not any(parent in labels for parent in revision.parents):
+        return revision
+    parents = tuple(labels.get(parent, parent) for parent in revision.parents)
+    depends_on = frozenset(labels.get(parent, parent) for parent in revision.depends_on)
+    return replace(revision, parents=parents, depends_on=depends_on)
 
 
 def read_revision(path: str, data: bytes) -> Migration | None:
@@ -42,6 +53,7 @@ def read_revision(path: str, data: bytes) -> Migration | None:
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
     down = functions.get("downgrade")
     irreversible, accepted = remarks(text, path)
+    follows, needs = _names(values.get("down_revision"), path), _names(values.get("depends_on"), path)
     return Migration(
         id=id_,
         order=0,
@@ -55,7 +67,9 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         text=text,
         irreversible=irreversible,
         accepted=accepted,
-        parents=(*_names(values.get("down_revision"), path), *_names(values.get("depends_on"), path)),
+        parents=(*follows, *(name for name in needs if name not in follows)),
+        depends_on=frozenset(needs) - frozenset(follows),
+        labels=_names(values.get("branch_labels"), path),
         line=node.lineno,
         undoable=down is not None and not _does_nothing(down),
         touches=words(tree),
@@ -72,9 +86,11 @@ def _names(found: tuple[ast.stmt, object] | None, path: str) -> tuple[str, ...]:
     if found is None or found[1] is None:
         return ()
     node, value = found
-    names: Iterable[object] = (value,) if isinstance(value, str) else value if isinstance(value, tuple | list) else (0,)
+    names: Iterable[object] = (
+        (value,) if isinstance(value, str) else value if isinstance(value, tuple | list | set) else (0,)
+    )
     if not all(isinstance(name, str) for name in names):
-        raise FileError(Problem(codes.FILE_SYNTAX, "a parent revision is not a string", path, node.lineno))
+        raise FileError(Problem(codes.FILE_SYNTAX, "a parent revision or label is not a string", path, node.lineno))
     return tuple(str(name) for name in names)
 
 

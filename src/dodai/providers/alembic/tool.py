@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -17,10 +17,12 @@ from dodai.migrations import codes, graph, sql
 from dodai.migrations.check.git import files_at
 from dodai.migrations.interpreter import Conversation, Interpreter
 from dodai.migrations.migration import Direction, Folder, Migration, Statement
-from dodai.migrations.ports import Connection, Shadow, Worker
+from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
+from dodai.migrations.ports import Connection, Shadow, Worker, url_of
 from dodai.providers.alembic.revision import read_revisions, upgrade_line
 
 RENDER_TIMEOUT_S = 60.0
+ONLINE_TIMEOUT_S = 300.0
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
 _STEP = re.compile(r"^-- Running (?:upgrade|downgrade) (\S*(?:, \S+)*) ?-> (\S*(?:, \S+)*)$", re.MULTILINE)
 
@@ -61,15 +63,70 @@ class Alembic:
         """The revisions at a commit."""
         return _folder(files_at(self.root, ref, self.folder, ".py"))
 
-    def rendered(self, shadow: Shadow) -> Folder:  # noqa: ARG002 - Alembic needs no database for it
-        """The revisions with their statements, as `alembic upgrade --sql` prints them in the user's interpreter.
+    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> Folder:
+        """The revisions with the statements that they send on an empty server, in the order in which Alembic runs them.
 
-        Raises DOD226 when a revision cannot be rendered without a database; that is not a finding about the revision.
+        Where env.py does not get to that server they are those that `alembic upgrade --sql` prints. Raises DOD226 when
+        neither can be had; that is not a finding about the revisions.
         """
         found = self.read()
+        undoable = [m.id for m in found.migrations if m.undoable]
+        wanted = undoable if there_and_back is None else [id_ for id_ in undoable if id_ in there_and_back]
+        try:
+            rows = self._online(shadow, wanted)
+        except DodaiError as online:
+            try:
+                return self._printed(found)
+            except DodaiError as offline:
+                message = f"{offline.message}; on an empty server: {online.message}"
+                raise DodaiError(offline.code, message, online.fix, exit_code=1, details=online.details) from online
+        known = {migration.id: migration for migration in found.migrations}
+        sent = [self._with_sent(known[id_], row) for id_, row in rows.items() if id_ in known]
+        return replace(found, migrations=(*sent, *(m for m in found.migrations if m.id not in rows)))
+
+    def _online(self, shadow: Shadow, there_and_back: Sequence[str]) -> Mapping[str, Any]:
+        """What each revision sent; DOD226 when env.py works somewhere else or a revision raises an error of its own."""
+        with shadow() as database:
+            conn = database()()
+            try:
+                conn.autocommit = True
+                # Held here, looked for in the session of env.py: it is on this server, or nothing runs.
+                pid = conn.execute(f"SELECT pg_backend_pid() FROM pg_advisory_lock({GOOSE_LOCK_ID})").fetchone()[0]  # noqa: S608 - a number of ours
+                asked = {
+                    "tool": "alembic", "do": "render", "ini": str(self.ini), "url": url_of(conn),
+                    "thereAndBack": there_and_back, "holder": pid, "locks": [GOOSE_LOCK_ID, AGENT_LOCK_ID],
+                    "lockTimeout": "0", "statementTimeout": "0", "patienceS": 0, "probe": "",
+                    "timeoutS": ONLINE_TIMEOUT_S,
+                }  # fmt: skip
+                answer = self.interpreter.ask(asked, self.ini.parent)
+            finally:
+                conn.close()
+        rows: Mapping[str, Any] = answer["rendered"]
+        if (failed := answer["failed"]) and not failed["sqlstate"]:
+            place = f" ({failed['file']}:{failed['line']})" if failed["file"] else ""
+            which = f"`{next(reversed(list(rows)))}` cannot run on an empty server: " if rows else ""
+            raise _unrendered(f"{which}{failed['type']}: {failed['message']}{place}")
+        return rows
+
+    def _with_sent(self, revision: Migration, row: Mapping[str, Any]) -> Migration:
+        up, down = (
+            tuple(Statement(each["sql"], line) for each in row[direction] if self._is_own(each["sql"]))
+            for direction, line in (("up", upgrade_line(revision)), ("down", revision.line))
+        )
+        return replace(revision, up=up, down=down if revision.undoable else ())
+
+    def _is_own(self, text: str) -> bool:
+        """Not the bookkeeping of Alembic, nor what SQLAlchemy asks a new connection and the catalog."""
+        first = text.lstrip()[:40].lower()
+        asked = first.startswith("select") and ("pg_catalog" in text or "current_schema()" in text)
+        return self.table.rpartition(".")[2] not in text and not asked and not first.startswith("show ")
+
+    def _printed(self, found: Folder) -> Folder:
         up = _split(self._offline("upgrade", "heads"), "up")
         down = _split(self._offline("downgrade", "heads:base"), "down")
-        with_sql = (_with_statements(m, up.get(m.id, ""), down.get(m.id, "")) for m in found.migrations)
+        known = {migration.id: migration for migration in found.migrations}
+        ordered = [*(known[id_] for id_ in up if id_ in known), *(m for m in found.migrations if m.id not in up)]
+        with_sql = (_with_statements(m, up.get(m.id, ""), down.get(m.id, "")) for m in ordered)
         return replace(found, migrations=tuple(with_sql))
 
     def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
@@ -89,6 +146,10 @@ class Alembic:
         names = ", ".join(sql.literal(parent) for parent in migration.parents)
         replaced = f"DELETE FROM {table} WHERE version_num IN ({names});" if names else ""  # noqa: S608
         return f"{replaced}INSERT INTO {table} (version_num) VALUES ({sql.literal(migration.id)});"  # noqa: S608
+
+    def shows_sql(self, table: str, migration: Migration) -> str:
+        """It is a head: what was run just now always is."""
+        return f"EXISTS (SELECT FROM {table} WHERE version_num = {sql.literal(migration.id)})"
 
     def create_sql(self, table: str) -> str:
         """As Alembic makes it (alembic/ddl/impl.py, `version_table_impl`)."""
@@ -128,6 +189,15 @@ class AlembicAtWork:
 
     conversation: Conversation
     request: Mapping[str, Any]
+
+    def plan(self, request: Mapping[str, Any], conn: Connection, table: str) -> Mapping[str, Any]:
+        """As `alembic upgrade heads` makes it from the heads that the database is at."""
+        rows = conn.execute(f"SELECT version_num FROM {table}", prepare=False).fetchall() if table else []  # noqa: S608
+        return self.conversation.ask({**self.request, **request, "do": "plan", "at": [str(row[0]) for row in rows]})
+
+    def finish(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """env.py comes to its end."""
+        return self.conversation.ask({**self.request, **request, "do": "finish"})
 
     def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
         """Run one revision in one direction; see `dodai.agent.migrate`."""

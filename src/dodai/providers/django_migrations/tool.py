@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -81,13 +81,14 @@ class Django:
         found = tuple(self._migration(row, order) for order, row in enumerate(rows, start=1))
         return Folder(found, graph.problems(found), graph.heads(found))
 
-    def rendered(self, shadow: Shadow) -> Folder:
+    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> Folder:
         """The migrations with the statements that Django sent when each ran on an empty database, up and down."""
         found = self.listed()
+        wanted = [m.id for m in found.migrations] if there_and_back is None else list(there_and_back)
         with shadow() as database:
             conn = database()()
             try:
-                request = {"url": url_of(conn), "timeoutS": RENDER_TIMEOUT_S, **_UNLIMITED}
+                request = {"url": url_of(conn), "timeoutS": RENDER_TIMEOUT_S, "thereAndBack": wanted, **_UNLIMITED}
             finally:
                 conn.close()
             answer = self._ask("render", request)
@@ -119,6 +120,10 @@ class Django:
         if direction == "down":
             return f"DELETE FROM {table} WHERE app = {app} AND name = {name};"
         return f"INSERT INTO {table} (app, name, applied) VALUES ({app}, {name}, now());"
+
+    def shows_sql(self, table: str, migration: Migration) -> str:
+        app, name = (sql.literal(part) for part in migration.id.split(".", 1))
+        return f"EXISTS (SELECT FROM {table} WHERE app = {app} AND name = {name})"
 
     def create_sql(self, table: str) -> str:
         """As Django makes it (django/db/migrations/recorder.py)."""
@@ -191,6 +196,14 @@ class DjangoAtWork:
 
     conversation: Conversation
     request: Mapping[str, Any]
+
+    def plan(self, request: Mapping[str, Any], conn: Connection, table: str) -> Mapping[str, Any]:  # noqa: ARG002 - the port
+        """As `manage.py migrate` makes it."""
+        return self.conversation.ask({**self.request, **request, "do": "plan"})
+
+    def finish(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With `settle` what the command does behind the last migration: content types, permissions."""
+        return self.conversation.ask({**self.request, **request, "do": "finish"})
 
     def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
         """Run one migration in one direction; see `dodai.agent.migrate`."""
