@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
 from tests.postgres_fixture import database, postgres  # noqa: F401
@@ -94,28 +93,7 @@ def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
     assert not sorted(name for name in kept if f"`{name}" not in page)
 
 
-def test_an_application_adopts_dodai_as_its_guide_says(tmp_path):
-    """The file and the manifest of the guide, as they stand: ids, a refusal, and a form that passes."""
-    (tmp_path / "web.py").write_text(blocks("adopt.md", "python")[0], "utf-8")
-    (tmp_path / "dodai.toml").write_text(blocks("adopt.md", "toml")[0], "utf-8")
-    dodai, output = [sys.executable, "-m", "dodai"], tmp_path / "up.txt"
-    assert blocks("adopt.md", "console")[0] == "dodai up\n"
-    with running([*dodai, "up"], tmp_path, output):
-        url = re.findall(r"(http://\S+)  serves", output.read_text("utf-8"))[0]
-        with httpx2.Client(base_url=url, headers={"origin": url}) as visitor:
-            page = visitor.get("/")
-            refused = visitor.post("/orders")
-            token = re.findall(r'name="csrf_token" value="([^"]+)"', page.text)[0]
-            accepted = visitor.post("/orders", data={"csrf_token": token})
-    assert re.fullmatch(r"[0-9a-f]{32}", page.headers["x-request-id"])
-    assert (refused.status_code, refused.json()["requestId"]) == (403, refused.headers["x-request-id"])
-    assert (accepted.status_code, accepted.text) == (200, "ordered")
-    for line in blocks("adopt.md", "console")[1:]:
-        words = [*dodai, *line.split()[1:]]
-        assert subprocess.run(words, cwd=tmp_path, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.parametrize("block", blocks("adopt.md", "python")[1:], ids=["grpc", "psycopg"])
+@pytest.mark.parametrize("block", blocks("adopt.md", "python"), ids=["grpc", "psycopg"])
 def test_the_other_tiers_of_the_guide_can_be_made(block):
     """Server, channel and pool are made; nothing is connected to."""
     program = "import asyncio, textwrap\nasync def main():\n    exec(BLOCK)\nasyncio.run(main())"

@@ -12,7 +12,8 @@ import pytest
 
 from dodai.cli.main import run
 
-from .test_guides import DEADLINE_S, blocks, running
+from .support.page import blocks
+from .test_guides import DEADLINE_S, GUIDES, running
 
 DODAI = [sys.executable, "-m", "dodai"]
 ASCII = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -23,8 +24,9 @@ def app(tmp_path):
     """The application of the adopt guide, in a folder with blanks and Japanese in its name."""
     folder = tmp_path / "日本語 の アプリ"
     folder.mkdir()
-    (folder / "web.py").write_text(blocks("adopt.md", "python")[0], "utf-8")
-    (folder / "dodai.toml").write_text(blocks("adopt.md", "toml")[0], "utf-8")
+    for block in blocks(GUIDES / "adopt.md"):
+        if block.title:
+            (folder / block.title).write_text(block.text, "utf-8")
     return folder
 
 

@@ -42,8 +42,9 @@ class Output:
         self.line(document.decode())
 
     def line(self, text: str = "") -> None:
-        """A line of data."""
+        """A line of data; in a file or a pipe it is there as soon as it is said, `up` goes on for hours."""
         sys.stdout.write(_printable(text, sys.stdout) + "\n")
+        sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A line of progress."""
