@@ -136,10 +136,10 @@ def _audit(config: pytest.Config) -> Any:
 
     from dodai.core.fact import NotApplicable, Unknown
     from dodai.csrf.check.gather import gather_routes
-    from dodai.wiring.project import Project
+    from dodai.wiring.project import find_project
 
     named = str(config.getoption("--dodai-manifest"))
-    project = Project.find(Path(named) if named else None)
+    project = find_project(Path(named) if named else None)
     today = datetime.now(UTC).date().isoformat()
     path = project.root / project.manifest.path
     table = gather_routes(

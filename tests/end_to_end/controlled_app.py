@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 from tests.end_to_end.small_app import SmallApp
 
-from dodai.wiring.local import LocalEnvironment
-from dodai.wiring.project import Project
+from dodai.wiring import environments, find_project
 
 DRIVER = Path(__file__).with_name("killed_dodai.py")
 BOTH_SIDES = ("applying", "undoing", "turning_back", "released", "closed")
@@ -64,7 +63,7 @@ class ControlledApp(SmallApp):
 
     def web(self) -> dict[str, Any]:
         """What the Host says about the service, asked without the price of a command; `{}` while it knows none."""
-        host = LocalEnvironment.of(Project.find(self.folder / "dodai.toml"), "staging").host
+        host = environments.open(find_project(self.folder / "dodai.toml"), "staging").compute
         service = asyncio.run(host.status()).service("web")
         return dataclasses.asdict(service) if service else {}
 

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from tests.end_to_end.small_app import SmallApp
 
-from dodai.wiring.local import LocalEnvironment
-from dodai.wiring.project import Project
+from dodai.operations.run.plans import build, request_for
+from dodai.wiring import environments, find_project
 
 DATABASE = """[database]
 used_by = ["web"]
@@ -60,7 +60,7 @@ def restore_points(app):
 
 
 def live(app):
-    host = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging").host
+    host = environments.open(find_project(app.folder / "dodai.toml"), "staging").host
     service = asyncio.run(host.status()).service("web")
     return service.release if service else ""
 
@@ -205,19 +205,19 @@ def test_plan_made_for_another_live_release_is_refused(app):
     """Somebody deployed between the plan and its execution: nothing is changed, exit 1."""
     app.write()
     assert app.run("deploy", "staging", "--yes").returncode == 0
-    environment = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging")
+    environment = environments.open(find_project(app.folder / "dodai.toml"), "staging")
 
     async def late():
         from dodai.engine.execute import execute
 
         app.write(spoil="# mine")
-        mine = environment.releases.publish(str(app.folder))
-        request = await environment.request("deploy", mine)
+        mine = environment.artifacts.publish(str(app.folder))
+        request = await request_for(environment, "deploy", mine)
         app.write(spoil="# theirs")
         theirs = await asyncio.to_thread(app.run, "deploy", "staging", "--yes")
         assert theirs.returncode == 0
         with environment.journal() as journal:
-            return await execute(environment.build(request), journal, environment.lease(request))
+            return await execute(build(environment, request), journal, environment.lease(request))
 
     outcome = asyncio.run(late())
     assert (outcome.exit_code, outcome.error().code.id) == (1, "DOD377")

@@ -142,7 +142,14 @@ def test_up_loads_only_what_it_needs(project: Path):
         )
         return set(done.stdout.split())
 
-    heavy = {"dodai.wiring.local", "dodai.engine", "dodai.providers.local", "dodai.migrations.check", "dodai.csrf"}
+    heavy = {
+        "dodai.wiring.local",
+        "dodai.wiring.environments",
+        "dodai.engine",
+        "dodai.providers.local",
+        "dodai.migrations.check",
+        "dodai.csrf",
+    }
     heavy |= {"httpx", "httpx2", "dodai.migrations.run.rehearsal", "sqlalchemy", "grpc"}
     heavy |= {"dodai.runtime.process", "dodai.core.page", "dodai.core.rule", "dodai.operations.policy"}
     first, again = loaded(), loaded()

@@ -26,10 +26,10 @@ from dodai.engine.stop import Stop
 from dodai.operations.ports import ComputeStatus, EdgeSpec, EdgeState, Instance, Probe, ServiceStatus
 from dodai.operations.release import ReleaseRecord, Trial
 from dodai.operations.run import DeployPorts, deploy
+from dodai.operations.run.release_log import ReleaseLog
 from dodai.providers.local.codes import STALE_TOKEN
 from dodai.providers.postgres.control import PostgresJournal, PostgresLease, Session
-from dodai.wiring.project import Project
-from dodai.wiring.releases import JournalBook
+from dodai.wiring.project import load_project
 
 QUIET = 1_000_000
 MANIFEST = b"""[project]
@@ -208,7 +208,7 @@ class PointedLease(PostgresLease):
         await super().release()
 
 
-class ShortBook(JournalBook):
+class ShortLog(ReleaseLog):
     """The real book; the facts of a release are made up."""
 
     async def gather(self, release: str) -> ReleaseRecord:
@@ -226,7 +226,7 @@ class Still:
 
     async def complete(self) -> None: ...
 
-    async def environment(self, service: Any, release: str = "") -> Mapping[str, str]:
+    async def of_service(self, service: Any, release: str = "") -> Mapping[str, str]:
         return {}
 
     async def free_bytes(self) -> int:
@@ -283,7 +283,7 @@ class Killed:
         return lease
 
     def build(self, request: PlanRequest) -> Plan:
-        policy = Project.load(MANIFEST, self.folder).policy
+        policy = load_project(MANIFEST, self.folder).policy
         still: Any = Still()
         ports = DeployPorts(
             compute=self.host,
@@ -296,7 +296,7 @@ class Killed:
             python="python",
             browser=still,
             surroundings=still,
-            book=ShortBook(self.journal, still, still, still, self.folder, "hana"),
+            book=ShortLog(self),
             schema=still,
         )
         return deploy(request, policy, ports)

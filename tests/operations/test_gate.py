@@ -20,10 +20,9 @@ from dodai.operations.approval import NAMESPACE, Approval
 from dodai.operations.evidence import Rehearsed, Source
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates
 from dodai.operations.policy import EnvironmentPolicy
+from dodai.operations.run.audit_log import AuditLog, stated
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
-from dodai.operations.run.statement import stated
 from dodai.providers.local.signature import SshKeygen
-from dodai.wiring.statements import JournalStatements
 
 TREE, CONFIG = "a" * 64, "c" * 64
 SOURCE = Source(TREE, CONFIG)
@@ -48,7 +47,7 @@ class Gated:
 
     @property
     def statements(self):
-        return JournalStatements(self.place.journal)
+        return AuditLog(self.place.journal)
 
     @property
     def env(self):

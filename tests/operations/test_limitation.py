@@ -9,7 +9,7 @@ import pytest
 from tests.end_to_end.small_app import SmallApp
 
 from dodai.rehearsal.drill import known_drills
-from dodai.wiring.project import Project
+from dodai.wiring import find_project
 from dodai.wiring.stage import subject_of
 
 ROW = """
@@ -40,7 +40,7 @@ def test_limitation_may_be_resolved_by_a_rule_a_drill_or_a_test(app, what):
     """All three can turn red."""
     (app.folder / "tests").mkdir()
     (app.folder / "tests" / "test_pages.py").write_text("def test_is_fast():\n    assert True\n")
-    drill = known_drills(subject_of(Project.find(app.folder / "dodai.toml"), str))[0].id
+    drill = known_drills(subject_of(find_project(app.folder / "dodai.toml"), str))[0].id
     assert check(app, what.replace("drill", drill)) == (0, [])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dodai.rehearsal.drill import known_drills
-from dodai.wiring.project import Project
+from dodai.wiring import find_project
 from dodai.wiring.stage import subject_of
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz"
@@ -94,7 +94,7 @@ def test_the_documents_of_the_example_say_what_its_definition_says():
 
 def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_that_exists():
     """What resolves a known limitation is something that can turn red."""
-    project = Project.find(QUIZ / "dodai.toml")
+    project = find_project(QUIZ / "dodai.toml")
     named = {row["resolved_by"] for row in project.manifest.data["limitation"]} - {""}
     judged = {code for area in ("csrf", "migrations", "operations") for code in dodai(QUIZ, "check", area)[1]["judged"]}
     drills = {drill.id for drill in known_drills(subject_of(project, str))}

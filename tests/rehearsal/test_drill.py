@@ -11,7 +11,7 @@ from dodai.core.errors import AREAS, DodaiError
 from dodai.core.page import Text
 from dodai.rehearsal import drills
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, drill_files, known_drills
-from dodai.wiring.project import Project
+from dodai.wiring import find_project
 from dodai.wiring.stage import subject_of
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz" / "dodai.toml"
@@ -37,7 +37,7 @@ def planted(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def subject():
-    return subject_of(Project.find(QUIZ), str)
+    return subject_of(find_project(QUIZ), str)
 
 
 def drill(id_: str, area: str) -> Drill:

@@ -27,9 +27,11 @@ def command(session: Session, plan: str, env: str, key: Path, name: str) -> int:
 
 
 async def _approve(session: Session, word: str, env: str, key: Path, name: str) -> int:
-    from dodai.wiring.approving import Waiting
+    from dodai.operations.run.approve import Waiting
+    from dodai.wiring import environments
 
-    waiting = await Waiting.find(session.project, word, env)
+    asked = [session.environment(env)] if env else environments.open_all(session.project)
+    waiting = await Waiting.find(asked, word)
     request = waiting.entry.request
     session.output.say(as_text(waiting.plan))
     session.output.say(f"asked for by {request.actor} at {waiting.entry.begun_at[:19]}Z")

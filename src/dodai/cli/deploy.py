@@ -15,7 +15,7 @@ from dodai.cli.session import Session, define, with_break_glass
 from dodai.operations.run.gate import BREAK_GLASS
 
 if TYPE_CHECKING:
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.environment import Environment
 
 
 @define("deploy", summary="Bring a release into service", example="dodai deploy staging --dry-run")
@@ -32,33 +32,34 @@ def command(session: Session, env: str, release: str, dry_run: bool, yes: bool, 
 async def _deploy(
     session: Session, env: str, word: str, arguments: Mapping[str, str], *, dry_run: bool, yes: bool
 ) -> int:
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.run.rollback_target import find_release
 
-    environment = LocalEnvironment.of(session.project, env)
+    environment = session.environment(env)
     if word:
-        release = await environment.find_release(word)
+        release = await find_release(environment, word)
     else:
-        release = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
-    environment.releases.path(release)  # a release that is not there is told before anything is asked
+        release = await asyncio.to_thread(environment.artifacts.publish, str(session.project.root))
+    environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
         return await rehearsed(session, environment, "deploy", release, arguments)
     return await carry_out(session, environment, "deploy", release, arguments, yes=yes)
 
 
 async def rehearsed(
-    session: Session, environment: LocalEnvironment, kind: str, release: str, arguments: Mapping[str, str] | None = None
+    session: Session, environment: Environment, kind: str, release: str, arguments: Mapping[str, str] | None = None
 ) -> int:
     """0, the plan and what it would change having been printed."""
-    from dodai.wiring.differences import differences
+    from dodai.operations.run.differences import differences
+    from dodai.operations.run.plans import build, request_for
 
-    request = await environment.request(kind, release, arguments)
-    show(session.output, environment.build(request), await differences(environment, request))
+    request = await request_for(environment, kind, release, arguments)
+    show(session.output, build(environment, request), await differences(environment, request))
     return 0
 
 
 async def carry_out(
     session: Session,
-    environment: LocalEnvironment,
+    environment: Environment,
     kind: str,
     release: str,
     arguments: Mapping[str, str] | None = None,
@@ -72,17 +73,18 @@ async def carry_out(
     from dodai.cli.progress import StepLines
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
+    from dodai.operations.run.plans import build, refuse_stale, request_for
 
-    shown = await environment.request(kind, release, arguments)
-    confirm(session.output, environment.build(shown), yes=yes)
+    shown = await request_for(environment, kind, release, arguments)
+    confirm(session.output, build(environment, shown), yes=yes)
     with environment.journal() as journal:  # first: nothing is started where nothing could be written down
-        await environment.open(detached=True)
-        request = await environment.request(kind, release, arguments)
-        environment.refuse_stale(shown, request)
+        await environment.compute.prepare()
+        request = await request_for(environment, kind, release, arguments)
+        refuse_stale(shown, request)
         stop = install_signal_stop(asyncio.get_running_loop())
-        plan, lease = environment.build(request), environment.lease(request)
+        plan, lease = build(environment, request), environment.lease(request)
         outcome = await execute(plan, journal, lease, sink=StepLines(session.output), stop=stop)
-    edge = (await environment.host.status()).edge
+    edge = (await environment.edge.observe()).url
     if outcome.exit_code == 0 and not session.output.as_json:
         with heard_or_not(sys.stdout):
             session.output.line(f"{edge}  serves release {release}")

@@ -10,7 +10,7 @@ from dodai.cli.session import Session, define
 from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
-    from dodai.wiring.machine import Row
+    from dodai.operations.run.doctor import Row
 
 _MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "missing": ("missing", "yellow")}
 _NEEDED = ("python", "postgresql", "loopback")
@@ -45,7 +45,6 @@ def command(session: Session, env: str) -> int:
 
 
 def _environment(session: Session, env: str) -> list[Row]:
-    from dodai.wiring.examination import examine_environment
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.run.doctor import examine_environment
 
-    return examine_environment(LocalEnvironment.of(session.project, env))
+    return examine_environment(session.environment(env))

@@ -15,17 +15,18 @@ from dodai.cli.session import Session, define, with_break_glass
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_break_glass
 def command(session: Session, env: str, yes: bool, break_glass: str) -> int:
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.stating import is_protected, pass_gates
+    from dodai.operations.environment import host_of
+    from dodai.operations.run.override import is_protected, pass_gates
 
-    environment = LocalEnvironment.of(session.project, env)
+    environment = session.environment(env)
+    host = host_of(environment)
     if is_protected(environment):
         consent(f"dodai down {env}", env, f"stop `{env}`? nobody is served then", yes=yes)
     asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
 
     async def stop() -> bool:
-        running = (await environment.host.status()).running
-        await environment.host.down()
+        running = (await host.status()).running
+        await host.down()
         return running
 
     was_running = asyncio.run(stop())

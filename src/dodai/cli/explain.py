@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import asdict
 from typing import Any, cast
@@ -13,6 +12,7 @@ from dodai.cli.session import Session, define
 from dodai.core import codes
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import LANGS, Lang
+from dodai.core.suggestion import did_you_mean, nearest
 
 
 @define(
@@ -45,8 +45,7 @@ def command(session: Session, what: str | None, lang: str, *, schema: bool) -> N
     code = known.find(what)
     if code is None:
         words = [*known, *(c.name for c in known.values())]
-        nearest = difflib.get_close_matches(what.upper(), words, n=1) or difflib.get_close_matches(what, words, n=1)
-        fix = f"did you mean `{nearest[0]}`?" if nearest else "`dodai explain` lists every code"
+        fix = did_you_mean(nearest(what.upper(), words) or what, words, "`dodai explain` lists every code")
         raise DodaiError(codes.UNKNOWN_WORD, f"there is no code `{what}`", fix, exit_code=2)
     if session.output.as_json:
         session.output.data("dodai.code/1", {"code": as_json(code, language)})

@@ -11,11 +11,11 @@ import click
 
 from dodai.cli.session import Session, define
 from dodai.engine.journal import Head, PlanEntry
+from dodai.operations.run.audit_log import STATEMENT, AuditLog
 from dodai.operations.run.gate import BREAK_GLASS
-from dodai.operations.run.statement import STATEMENT
 
 if TYPE_CHECKING:
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.environment import Environment
 
 Admissions = Mapping[str, Mapping[str, str]]
 
@@ -24,9 +24,7 @@ Admissions = Mapping[str, Mapping[str, str]]
 @click.argument("env", default="local")
 @click.option("--limit", default=20, show_default=True, help="How many plans, the newest first.")
 def command(session: Session, env: str, limit: int) -> int:
-    from dodai.wiring.local import LocalEnvironment
-
-    entries, head, admissions = asyncio.run(_look(LocalEnvironment.of(session.project, env), limit))
+    entries, head, admissions = asyncio.run(_look(session.environment(env), limit))
     if session.output.as_json:
         rows = [_as_json(entry, admissions) for entry in entries]
         session.output.data("dodai.history/1", {"environment": env, "head": head.hash, "plans": rows})
@@ -44,12 +42,12 @@ def command(session: Session, env: str, limit: int) -> int:
     return 0 if entries else 1
 
 
-async def _look(environment: LocalEnvironment, limit: int) -> tuple[tuple[PlanEntry, ...], Head, Admissions]:
-    if not environment.has_journal:
+async def _look(environment: Environment, limit: int) -> tuple[tuple[PlanEntry, ...], Head, Admissions]:
+    if not environment.control.exists:
         return (), Head(), {}
     with environment.journal() as journal:
-        entries, head = await journal.history(environment.environment.name, limit), await journal.verify_chain()
-    return entries, head, {one.plan_id: one.by for one in await environment.statements.admitted()}
+        entries, head = await journal.history(environment.name, limit), await journal.verify_chain()
+    return entries, head, {one.plan_id: one.by for one in await AuditLog(environment.journal).admitted()}
 
 
 def _details(entry: PlanEntry, admissions: Admissions) -> Iterator[str]:

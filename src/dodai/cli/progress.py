@@ -17,7 +17,7 @@ from dodai.engine.render import as_json, as_text
 from dodai.operations.run.notice import Notice, notify
 
 if TYPE_CHECKING:
-    from dodai.wiring.differences import Difference
+    from dodai.operations.run.differences import PlanDifference
 
 _MARKS = {
     "done": ("done", "green"),
@@ -83,7 +83,7 @@ def finish(output: Output, outcome: Outcome) -> int:
     return outcome.exit_code
 
 
-def show(output: Output, plan: Plan, differs: Sequence[Difference]) -> None:
+def show(output: Output, plan: Plan, differs: Sequence[PlanDifference]) -> None:
     """The dry run: the ordered steps, and what would not be as it is."""
     if output.as_json:
         document = as_json(plan)

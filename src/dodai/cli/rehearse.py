@@ -17,8 +17,8 @@ from dodai.rehearsal.drill import Drill, choose_drills, known_drills
 from dodai.rehearsal.report import DrillRow
 
 if TYPE_CHECKING:
-    from dodai.wiring.project import Project
-    from dodai.wiring.recording import Recording
+    from dodai.operations.environment import Environment
+    from dodai.rehearsal.recording import Recording
 
 
 @define("rehearse", summary="Rehearse the runbook on this machine, faults included", example="dodai rehearse --all")
@@ -34,7 +34,7 @@ def command(session: Session, everything: bool, only: str, record: str) -> int:
     choose_drills(
         known_drills(subject_of(project, str)), only=only
     )  # a drill that does not exist is told before anything starts
-    recording = asyncio.run(_begin(project, record)) if record else None
+    recording = asyncio.run(_begin(session.environment(record))) if record else None
     rehearsed = rehearsal(project, datetime.now(UTC), Lines(session.output), only=only, everything=everything)
     folder, report = rehearsed.folder, asyncio.run(rehearsed.run())
     evidence = asyncio.run(recording.finish(report, session.output.say)) if recording else None
@@ -52,11 +52,10 @@ def command(session: Session, everything: bool, only: str, record: str) -> int:
     return 0 if report.outcome == "ok" and (evidence is None or evidence.outcome == "ok") else 1
 
 
-async def _begin(project: Project, env: str) -> Recording:
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.recording import Recording
+async def _begin(environment: Environment) -> Recording:
+    from dodai.rehearsal.recording import Recording
 
-    return await Recording.begin(LocalEnvironment.of(project, env))
+    return await Recording.begin(environment)
 
 
 class Lines:

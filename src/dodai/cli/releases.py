@@ -10,19 +10,17 @@ import click
 from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
+    from dodai.operations.environment import Environment
     from dodai.operations.release import ReleaseRecord, Verdict
-    from dodai.wiring.local import LocalEnvironment
 
 
 @define("releases", summary="List the releases of an environment", example="dodai releases staging")
 @click.argument("env", default="local")
 @click.option("--limit", default=10, show_default=True, help="How many, the newest first.")
 def command(session: Session, env: str, limit: int) -> int:
-    from dodai.wiring.local import LocalEnvironment
-
-    environment = LocalEnvironment.of(session.project, env)
+    environment = session.environment(env)
     rows = asyncio.run(_look(environment, limit))
-    copies = [str(path) for path in environment.restore_points_there()]
+    copies = [point.where for point in environment.database.restore_points.all()]
     if session.output.as_json:
         body = [_as_json(record, live, verdict) for record, live, verdict in rows]
         session.output.data("dodai.releases/1", {"environment": env, "releases": body, "restorePoints": copies})
@@ -38,16 +36,19 @@ def command(session: Session, env: str, limit: int) -> int:
     return 0 if rows else 1
 
 
-async def _look(environment: LocalEnvironment, limit: int) -> list[tuple[ReleaseRecord, bool, Verdict]]:
+async def _look(environment: Environment, limit: int) -> list[tuple[ReleaseRecord, bool, Verdict]]:
     """Each release once, as it was last recorded, beside the verdict on the schema of now."""
-    if not environment.has_journal:
+    from dodai.operations.run.release_log import ReleaseLog
+    from dodai.operations.run.rollback_target import verdict
+
+    if not environment.control.exists:
         return []
     live = await environment.live()
     newest: dict[str, ReleaseRecord] = {}
-    for record in await environment.book.records():
+    for record in await ReleaseLog(environment).records():
         newest.setdefault(record.release, record)
     return [
-        (record, record.release == live, await environment.verdict(record)) for record in list(newest.values())[:limit]
+        (record, record.release == live, await verdict(environment, record)) for record in list(newest.values())[:limit]
     ]
 
 

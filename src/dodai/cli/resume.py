@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import click
 
@@ -29,22 +30,21 @@ def command(session: Session, env: str, undo: bool, trust: str | None, yes: bool
 async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
     from dodai.engine.execute import resume
     from dodai.engine.stop import install_signal_stop
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.stating import pass_resume
+    from dodai.operations.run.override import pass_resume
+    from dodai.operations.run.plans import build, request_for
 
-    environment = LocalEnvironment.of(session.project, env)
+    environment = session.environment(env)
     with environment.journal() as journal:
         entry = await journal.unfinished(env)
         if entry is not None:
             await pass_resume(environment, entry, undo=undo)
-            confirm(
-                session.output, environment.build(entry.request), yes=yes, doing="take back" if undo else "go on with"
-            )
-            await environment.open(detached=True)
-        lease = environment.lease(entry.request if entry else await environment.request("resume", ""))
+            doing = "take back" if undo else "go on with"
+            confirm(session.output, build(environment, entry.request), yes=yes, doing=doing)
+            await environment.compute.prepare()
+        lease = environment.lease(entry.request if entry else await request_for(environment, "resume", ""))
         stop = install_signal_stop(asyncio.get_running_loop())
         sink = StepLines(session.output)
-        outcome = await resume(journal, lease, env, environment.build, undo=undo, sink=sink, stop=stop)
+        outcome = await resume(journal, lease, env, partial(build, environment), undo=undo, sink=sink, stop=stop)
     await tell(session.output, outcome)
     return finish(session.output, outcome)
 
@@ -52,11 +52,10 @@ async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
 def _settle(session: Session, env: str, trust: str, reason: str, *, yes: bool) -> int:
     """A person's choice between two journals that differ; the other side is kept aside or given what it lost."""
     from dodai.cli.progress import consent
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.stating import settle
+    from dodai.operations.run.override import settle
 
     consent(f"dodai resume {env} --trust {trust}", env, f"trust the {trust} of `{env}`?", yes=yes)
-    done = settle(LocalEnvironment.of(session.project, env), trust, reason)
+    done = settle(session.environment(env), trust, reason)
     if session.output.as_json:
         session.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
     else:

@@ -27,11 +27,10 @@ def command(session: Session, env: str, release: str, restore: str, dry_run: boo
 
 async def _rollback(session: Session, env: str, word: str, point: str, *, dry_run: bool, yes: bool) -> int:
     from dodai.operations.run import RESTORE
-    from dodai.wiring.going_back import refuse_misfit, restore_target
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.run.rollback_target import refuse_misfit, restore_target, rollback_target
 
-    environment = LocalEnvironment.of(session.project, env)
-    release = await environment.rollback_target(word)
+    environment = session.environment(env)
+    release = await rollback_target(environment, word)
     kind, arguments = "rollback", dict[str, str]()
     if point:
         point = await restore_target(environment, release, point)

@@ -54,20 +54,20 @@ def _ask_live(session: Session, table: RouteTable, url: str) -> int:
     """Hostile posts, only to routes whose refusal the audit proved to come before the handler, and a genuine probe."""
     from dodai.csrf.policy import CsrfPolicy
     from dodai.csrf.run import attack
-    from dodai.providers.local.browser import HttpBrowser
+    from dodai.wiring.environments import visit
 
     policy = CsrfPolicy.from_manifest(session.project.manifest.section("csrf") or {})
     rows = [row for row in table.state_changing if (row.verdict, row.by, row.method) == ("protected", "dodai", "POST")]
     paths = tuple(dict.fromkeys(re.sub(r"[{<][^}>]*[}>]", "0", row.path) for row in rows))
 
     async def ask() -> tuple[Asked, ...]:
-        async with HttpBrowser(url) as browser:
-            try:
-                return await attack(browser.send, policy, paths)
-            except OSError as error:
-                raise DodaiError(
-                    PROBE_REFUSED, f"`{url}` does not answer: {error}", "check the URL", "provider"
-                ) from None
+        browser = visit(url)
+        try:
+            return await attack(browser.send, policy, paths)
+        except OSError as error:
+            raise DodaiError(PROBE_REFUSED, f"`{url}` does not answer: {error}", "check the URL", "provider") from None
+        finally:
+            await browser.close()
 
     asked = asyncio.run(ask())
     if session.output.as_json:

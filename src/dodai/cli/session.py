@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dodai.cli.output import Output
+
+if TYPE_CHECKING:
+    from dodai.operations.environment import Environment
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Set on every command: click keeps the help option that the first context asked for, whatever its parent was."""
@@ -26,9 +29,15 @@ class Session:
     @property
     def project(self) -> Any:
         """The project of the manifest; raises DOD050 when there is none, DOD001-DOD005 when it is not sound."""
-        from dodai.wiring import Project
+        from dodai.wiring import find_project
 
-        return Project.find(self.manifest_path)
+        return find_project(self.manifest_path)
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name, nothing started; DOD051 when there is none, DOD009-DOD011 when unfit."""
+        from dodai.wiring import environments
+
+        return environments.open(self.project, name)
 
 
 def _reason(context: click.Context, option: click.Parameter, value: str | None) -> str:

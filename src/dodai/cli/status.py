@@ -11,76 +11,80 @@ import click
 
 from dodai.cli.output import Output
 from dodai.cli.session import Session, define
+from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:
-    from dodai.wiring.standing import Standing
+    from dodai.operations.run.status import EnvironmentStatus
 
 
 @define("status", summary="Show what runs, what is locked and what is unfinished", example="dodai status staging")
 @click.argument("env", default="local")
 def command(session: Session, env: str) -> int:
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.standing import look
+    from dodai.operations.run.status import status_of
 
-    environment = LocalEnvironment.of(session.project, env)
-    standing = asyncio.run(look(environment))
+    status = asyncio.run(status_of(session.environment(env)))
     if session.output.as_json:
-        session.output.data("dodai.status/1", {"environment": env, **_as_json(standing)})
+        session.output.data("dodai.status/1", {"environment": env, **_as_json(status)})
         return 0
-    _host(session.output, standing)
-    _plans(session.output, standing)
+    _services(session.output, status)
+    _plans(session.output, status)
     return 0
 
 
-def _as_json(standing: Standing) -> dict[str, Any]:
-    unfinished, holder = standing.unfinished, standing.holder
+def _as_json(status: EnvironmentStatus) -> dict[str, Any]:
+    unfinished, held = status.unfinished, status.holder
+    holder = {**dataclasses.asdict(held.holder), "age": held.age, "alive": held.is_alive} if held else None
     return {
-        "host": dataclasses.asdict(standing.host),
-        "holder": dataclasses.asdict(holder) if holder else None,
+        "host": dataclasses.asdict(status.compute),
+        "edge": status.edge or None,
+        "holder": {**holder, "takeover_s": held.left_s} if held and holder else None,
         "unfinished": unfinished.plan_id if unfinished else None,
-        "lastPlan": standing.last.plan_id if standing.last else None,
-        "pendingMigrations": standing.pending,
-        "problem": standing.problem or None,
-        "remedy": standing.remedy or None,
-        "answers": dict(standing.answers),
-        "next": standing.next_command or None,
+        "lastPlan": status.last.plan_id if status.last else None,
+        "pendingMigrations": status.pending,
+        "problem": status.problem or None,
+        "remedy": status.remedy or None,
+        "answers": dict(status.answers),
+        "next": status.next_command or None,
     }
 
 
-def _host(out: Output, standing: Standing) -> None:
-    env, status = standing.env, standing.host
-    since = datetime.fromtimestamp(status.since, UTC).isoformat(timespec="seconds") if status.since else "never"
-    out.line(f"{env}: {'running' if status.running else 'not running'} (host pid {status.pid}, since {since})")
+def _services(out: Output, status: EnvironmentStatus) -> None:
+    compute = status.compute
+    since = datetime.fromtimestamp(compute.since, UTC).isoformat(timespec="seconds") if compute.since else "never"
+    here = f"host pid {compute.pid}, " if isinstance(compute, HostStatus) else ""
+    out.line(f"{status.env}: {'running' if compute.running else 'not running'} ({here}since {since})")
     if status.edge:
         out.line(f"  edge      {status.edge}")
-    for process in status.processes:
+    for process in compute.processes if isinstance(compute, HostStatus) else ():
         out.line(f"  {process.name:9} {process.state}  {process.address or process.listens}")
-    for service in status.services:
+    for service in compute.services:
         out.line(f"  {service.name:9} {service.release or 'nothing'}  {service.address}")
         for one in service.instances:
             live = "live" if one.live else "    "
-            answer = f", {standing.answers[service.name]}" if one.live and service.name in standing.answers else ""
-            out.line(f"            {live} {one.release} {one.state} pid {one.pid} restarts {one.restarts}{answer}")
-            if answer and standing.answers[service.name] != "ready":
+            answer = f", {status.answers[service.name]}" if one.live and service.name in status.answers else ""
+            where = f" in {one.region}" if one.region else f" pid {one.pid}"
+            out.line(f"            {live} {one.release} {one.state}{where} restarts {one.restarts}{answer}")
+            if answer and status.answers[service.name] != "ready":
                 out.line(f"                 log {one.log}")
 
 
-def _plans(out: Output, standing: Standing) -> None:
-    if standing.problem:
-        out.line(f"problem:    {standing.problem}")
-    if standing.pending is not None:
-        out.line(f"schema:     {f'{standing.pending} migrations pending' if standing.pending else 'up to date'}")
-    holder = standing.holder
-    if holder:
-        where = f"pid {holder.pid} on {holder.host}" + ("" if holder.alive else ", which runs no more")
-        out.line(f"lock:       {holder.actor} ({where}) for {holder.age}: {holder.command or 'unknown command'}")
+def _plans(out: Output, status: EnvironmentStatus) -> None:
+    if status.problem:
+        out.line(f"problem:    {status.problem}")
+    if status.pending is not None:
+        out.line(f"schema:     {f'{status.pending} migrations pending' if status.pending else 'up to date'}")
+    held = status.holder
+    if held:
+        holder = held.holder
+        where = f"pid {holder.pid} on {holder.host}" + ("" if held.is_alive else ", which runs no more")
+        out.line(f"lock:       {holder.actor} ({where}) for {held.age}: {holder.command or 'unknown command'}")
     else:
-        out.line(f"lock:       {'unknown, see the problem' if standing.problem else 'free'}")
-    if standing.last:
-        request, state = standing.last.request, standing.last.state or "unfinished"
+        out.line(f"lock:       {'unknown, see the problem' if status.problem else 'free'}")
+    if status.last:
+        request, state = status.last.request, status.last.state or "unfinished"
         out.line(
-            f"last plan:  {request.kind} {request.release} by {request.actor}, {state}, {standing.last.begun_at[:19]}Z"
+            f"last plan:  {request.kind} {request.release} by {request.actor}, {state}, {status.last.begun_at[:19]}Z"
         )
-    if standing.unfinished:
-        out.line(f"unfinished: {standing.unfinished.plan_id} ({standing.unfinished.request.command})")
-    out.line(f"next:       {standing.next_step}")
+    if status.unfinished:
+        out.line(f"unfinished: {status.unfinished.plan_id} ({status.unfinished.request.command})")
+    out.line(f"next:       {status.next_step}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from dodai.engine.outcome import Outcome
     from dodai.engine.plan import PlanRequest
     from dodai.engine.stop import Stop
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.environment import Environment
+    from dodai.operations.ports import Host
 
 LOOK_S = 0.2
 
@@ -27,49 +29,55 @@ def command(session: Session, env: str) -> int:
 
 async def _up(session: Session, env: str) -> int:
     from dodai.engine.stop import install_signal_stop
-    from dodai.wiring.local import LocalEnvironment
+    from dodai.operations.environment import host_of
 
-    environment = LocalEnvironment.of(session.project, env)
+    environment = session.environment(env)
+    host = host_of(environment)
     request = await _request(session, environment)  # refused before anything is started
-    host = await environment.open(detached=False)
+    host = await host.bind()
     stop = install_signal_stop(asyncio.get_running_loop())
     try:
         code = finish(session.output, await _start(session, environment, request, stop))
         if code:
             return code
-        session.output.line(f"{(await host.status()).edge}  serves {session.project.manifest.name}; Ctrl-C stops all")
-        return await _until_stopped(session, environment, stop)
+        session.output.line(
+            f"{(await environment.edge.observe()).url}  serves {session.project.manifest.name}; Ctrl-C stops all"
+        )
+        return await _until_stopped(session, host, stop)
     finally:
         session.output.say("stopping")
         await host.down()
         stop.uninstall()
 
 
-async def _request(session: Session, environment: LocalEnvironment) -> PlanRequest:
+async def _request(session: Session, environment: Environment) -> PlanRequest:
     """For the tree as it is; DOD361 on a protected environment."""
-    tree = await asyncio.to_thread(environment.releases.publish, str(session.project.root))
-    return await environment.request("up", tree, {"command": f"dodai up {environment.environment.name}"})
+    from dodai.operations.run.plans import request_for
+
+    tree = await asyncio.to_thread(environment.artifacts.publish, str(session.project.root))
+    return await request_for(environment, "up", tree, {"command": f"dodai up {environment.name}"})
 
 
-async def _start(session: Session, environment: LocalEnvironment, request: PlanRequest, stop: Stop) -> Outcome:
+async def _start(session: Session, environment: Environment, request: PlanRequest, stop: Stop) -> Outcome:
     """Carry out the deploy plan for the tree as it is; what an earlier, killed `up` left half done goes first."""
     from dodai.engine.execute import execute, resume
+    from dodai.operations.run.plans import build
 
-    env = environment.environment.name
+    env = environment.name
     sink = StepLines(session.output)
     with environment.journal() as journal:
         lease = environment.lease(request)
         if await journal.unfinished(env):
             session.output.say("the last run was cut short; taking it back first")
-            await resume(journal, lease, env, environment.build, undo=True, stop=stop)
-        return await execute(environment.build(request), journal, lease, sink=sink, stop=stop)
+            await resume(journal, lease, env, partial(build, environment), undo=True, stop=stop)
+        return await execute(build(environment, request), journal, lease, sink=sink, stop=stop)
 
 
-async def _until_stopped(session: Session, environment: LocalEnvironment, stop: Stop) -> int:
+async def _until_stopped(session: Session, host: Host, stop: Stop) -> int:
     """0 once a person ended it, 4 when the host went away by itself."""
     told: dict[str, int] = {}
     while stop.count == 0:
-        status = await environment.host.status()
+        status = await host.status()
         if not status.running:
             session.output.say("the host ended; `dodai up` starts it again")
             return 4

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from dodai.operations.gates import Gates
@@ -51,6 +52,18 @@ class Verifier(Protocol):
 
     def key(self, approval: Approval, signers: str, now: datetime) -> str:
         """The fingerprint of the key that signed `approval.message` as its principal; `""` for none of `signers`."""
+        ...
+
+
+class Signatures(Verifier, Protocol):
+    """Judges signatures, and makes them with a key of the person who asks."""
+
+    def sign(self, message: bytes, key: Path) -> str:
+        """The signature of `message` by `key`, a private key, or a public one whose secret part an agent holds."""
+        ...
+
+    def principal(self, key: Path, signers: str) -> str:
+        """Who `key` signs as by `signers`; DOD369 (exit 1) when that is nobody, or nobody in particular."""
         ...
 
 

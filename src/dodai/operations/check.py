@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +11,7 @@ from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
 from dodai.core.rule import declared, rule
+from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import OperationsPolicy
@@ -48,9 +48,9 @@ def every_resolved_limitation_is_proven(manifest: Manifest, proofs: Proofs) -> I
         proof = limitation.resolved_by
         if not proof or proof in proofs.ids:
             continue
-        nearest = difflib.get_close_matches(proof, sorted(proofs.ids), n=1)
         said = f"`{limitation.id}` is resolved by `{proof}`, which is no rule, drill or test"
-        fix = f"did you mean `{nearest[0]}`?" if nearest else ""
+        near = nearest(proof, sorted(proofs.ids))
+        fix = f"did you mean `{near}`?" if near else ""
         yield Finding(codes.UNPROVEN_LIMITATION, said, _place(manifest, proof), fix=fix)
 
 

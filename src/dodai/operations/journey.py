@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from dodai.csrf.ports import Response
 from dodai.operations.policy import Journey, JourneyStep
 
 
@@ -32,6 +33,18 @@ class Browser(Protocol):
 
     async def request(self, method: str, path: str, *, form: Mapping[str, str] | None = None) -> Answer:
         """The answer to one request; connection failures are raised as `OSError`."""
+
+
+class Visitor(Browser, Protocol):
+    """A browser that also shows answers as httpx knows them; `close` it."""
+
+    async def send(self, method: str, path: str, **options: Any) -> Response: ...
+
+    async def close(self) -> None: ...
+
+
+Visit = Callable[[str], Visitor]
+"""A new visitor at a base URL."""
 
 
 @dataclass(frozen=True, slots=True)

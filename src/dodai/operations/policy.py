@@ -10,6 +10,9 @@ from dodai.core.manifest import Manifest
 from dodai.core.section import bind, key, rows, seconds, size, table, tables, unwritten
 
 Protocol = Literal["http", "grpc"]
+Part = Literal["compute", "database", "edge", "identity", "secrets"]
+PARTS: tuple[Part, ...] = ("compute", "database", "edge", "identity", "secrets")
+"""What `[env.NAME]` names a provider for. Artifacts come with compute: it decides what a release is made of."""
 Level = Literal["source", "artifact"]
 """What a rehearsal ran: the same source in local processes, or the same artifact in a container environment."""
 
@@ -29,10 +32,20 @@ class EnvironmentPolicy:
     approval_age_s: float = seconds("1d")
     allowed_signers: str = ""
     freeze: tuple[str, ...] = ()
+    compute: str = ""
+    database: str = ""
+    edge: str = ""
+    identity: str = ""
+    secrets: str = ""
 
-    @property
-    def is_local(self) -> bool:
-        return self.provider == "local"
+    def provider_of(self, part: Part) -> str:
+        """The provider of one part: the one named for it, else the one named for all."""
+        named: str = getattr(self, part)
+        return named or self.provider
+
+    def key_of(self, part: Part) -> str:
+        """The key that names the provider of a part."""
+        return part if getattr(self, part) else "provider"
 
     @property
     def lacks(self) -> str:

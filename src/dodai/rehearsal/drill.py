@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from dodai.core import codes
 from dodai.core.errors import AREAS, DodaiError
 from dodai.core.page import Text
+from dodai.core.suggestion import did_you_mean
 from dodai.rehearsal.ports import Stage, Subject
 
 
@@ -79,7 +79,5 @@ def choose_drills(known: Sequence[Drill], *, only: str = "", everything: bool = 
 def _existing(id_: str, known: Sequence[Drill]) -> str:
     ids = [drill.id for drill in known]
     if id_ not in ids:
-        nearest = difflib.get_close_matches(id_, ids, n=1)
-        fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(ids) or 'none'}"
-        raise DodaiError(codes.UNKNOWN_WORD, f"there is no drill `{id_}`", fix, exit_code=2)
+        raise DodaiError(codes.UNKNOWN_WORD, f"there is no drill `{id_}`", did_you_mean(id_, ids), exit_code=2)
     return id_

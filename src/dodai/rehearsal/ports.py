@@ -11,8 +11,9 @@ from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.ports import Response
 from dodai.engine.outcome import Outcome
 from dodai.migrations.ports import Target
-from dodai.operations.journey import Answer
+from dodai.operations.journey import Visit, Visitor
 from dodai.operations.policy import OperationsPolicy
+from dodai.operations.ports import Host
 
 __all__ = ["Difference", "OpenStage", "Response", "Stage", "StageDatabase", "Subject", "Visit", "Visitor"]
 
@@ -29,8 +30,8 @@ class Stage(Protocol):
     def env(self) -> str: ...
 
     @property
-    def host(self) -> Any:
-        """The `operations.ports.Host` that runs the services."""
+    def host(self) -> Host:
+        """What runs the services, and does to them what only a drill wants done."""
         ...
 
     @property
@@ -100,20 +101,6 @@ class StageDatabase(Protocol):
 
     async def answers(self) -> bool:
         """Whether a connection of our own gets an answer now."""
-
-
-class Visitor(Protocol):
-    """A `Browser` that also shows answers as httpx knows them; `close` it."""
-
-    async def request(self, method: str, path: str, *, form: Mapping[str, str] | None = None) -> Answer: ...
-
-    async def send(self, method: str, path: str, **options: Any) -> Response: ...
-
-    async def close(self) -> None: ...
-
-
-Visit = Callable[[str], Visitor]
-"""A new visitor at a base URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

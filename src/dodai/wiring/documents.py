@@ -20,7 +20,7 @@ from dodai.core.page_file import (
     region_state,
     text_of,
 )
-from dodai.wiring.project import Project
+from dodai.operations.project import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
 from dodai.operations.check import Proofs
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.migrations import policy_of, target, tool_of
+from dodai.wiring.migrations import target, tool_of
 from dodai.wiring.shadow import shadow_server
 
 NO_MANIFEST = Unknown(
@@ -76,7 +76,7 @@ def shadow_run(gathering: Gathering) -> Any:
 def live_schema(gathering: Gathering) -> Any:
     """The database of the target beside what its applied migrations build."""
     project = gathering.project
-    policy = policy_of(project) if project else None
+    policy = project.migrations if project else None
     if project is None or policy is None:
         return NotApplicable("there is no dodai.toml, or no folder of migrations")
     from dodai.wiring.database_url import database_to_migrate
@@ -144,7 +144,7 @@ def _is_test(root: Path, name: str) -> bool:
 
 
 def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
-    found = policy_of(gathering.project) if gathering.project else None
+    found = gathering.project.migrations if gathering.project else None
     return found or MigrationsPolicy()
 
 

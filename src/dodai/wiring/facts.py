@@ -15,11 +15,11 @@ from dodai.core.rule import Acceptance, Report, Undecided, judge
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Connection, Target
+from dodai.operations.project import Project
 from dodai.runtime.manifest import nearest_manifest
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.migrations import policy_of
-from dodai.wiring.project import Project
+from dodai.wiring.project import find_project
 from dodai.wiring.registry import AREAS, rules
 
 _DEARNESS: Mapping[Cost, int] = {"static": 0, "local": 1, "live": 2}
@@ -43,7 +43,7 @@ def check(
     """
     file = manifest if manifest is not None else nearest_manifest(Path.cwd())
     try:
-        project = Project.find(file) if file is not None else None
+        project = find_project(file) if file is not None else None
     except ManifestProblems as problems:
         lack = Unknown("the manifest is not sound", "put right what is found in it first", by_manifest=True)
         unread = tuple(Undecided(rule, lack.reason, lack.fix, by_manifest=True) for rule in rules(areas or AREAS))
@@ -65,8 +65,8 @@ def check(
 def mend(manifest: Path | None) -> tuple[str, ...]:
     """The files that were rewritten because a rule knows how: today goose files that would be cut in the middle."""
     file = manifest if manifest is not None else nearest_manifest(Path.cwd())
-    project = Project.find(file) if file is not None else None
-    policy = policy_of(project) if project else MigrationsPolicy()
+    project = find_project(file) if file is not None else None
+    policy = project.migrations if project else MigrationsPolicy()
     root = project.root if project else Path.cwd()
     if policy is None or policy.format != "goose" or not (root / policy.folder).is_dir():
         return ()

@@ -10,8 +10,8 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.core.fact import Unknown
+from dodai.operations.project import Project
 from dodai.wiring.extras import missing_extra
-from dodai.wiring.project import Project
 
 
 @dataclass(frozen=True)

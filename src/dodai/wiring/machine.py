@@ -8,13 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
+from dodai.operations.run.doctor import Row, RowState
 from dodai.wiring.extras import EXTRAS, install_line
-
-Verdict = Literal["ok", "warning", "missing"]
 
 _TOOLS = {
     "git": (("git", "--version"), "order of migrations against the base branch, releases of tracked files"),
@@ -23,18 +20,6 @@ _TOOLS = {
     "go": (("go", "version"), "the real goose, in the tests of dodai itself"),
     "chromium": (("chromium", "--version"), "end-to-end tests in a browser"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One thing that was looked at: what it is, what was seen, and what to do when it is not good."""
-
-    name: str
-    verdict: Verdict
-    seen: str
-    needed_for: str = ""
-    fix: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
 
 
 def examine(state: Path | None, *, major: int = 0) -> list[Row]:
@@ -120,7 +105,7 @@ def _state_folder(state: Path | None) -> list[Row]:
         return []
     folder = state if state.exists() else state.parent
     free = shutil.disk_usage(folder).free // 1024**2
-    verdict: Verdict = "ok" if free >= 500 else "warning"
+    verdict: RowState = "ok" if free >= 500 else "warning"
     return [
         Row("disk", verdict, f"{free} MiB free for {state}", fix="" if verdict == "ok" else "free at least 500 MiB")
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dodai import __version__
 from dodai.core.errors import DodaiError
@@ -16,21 +17,55 @@ from dodai.migrations.ports import Author, Connection, Target, Tool
 _ANSWER_S = 5
 
 if TYPE_CHECKING:
-    from dodai.engine.plan import Step
     from dodai.migrations.interpreter import Interpreter
     from dodai.migrations.run import Rehearsed
-    from dodai.wiring.project import Project
+    from dodai.operations.project import Project
 
 
-def policy_of(project: Project) -> MigrationsPolicy | None:
-    """The `[migrations]` of the manifest, defaults included; None when the repository has no such folder."""
-    policy = MigrationsPolicy.from_manifest(project.manifest.section("migrations") or {})
-    return policy if (project.root / policy.folder).is_dir() else None
+@dataclass(frozen=True, slots=True)
+class ProjectMigrations:
+    """`dodai.operations.ports.MigrationsService` of a project and the database at `url`, asked for when it is used.
+
+    `production`: the data of the database is not for everybody's eyes.
+    """
+
+    project: Project
+    url: Callable[[], str]
+    production: bool
+
+    def target(self, root: Path, /) -> Target:
+        return target(self.project, root, self.url)
+
+    def connect(self) -> Connection:
+        return _connect(self.url(), autocommit=True)
+
+    def newest_token(self) -> int:
+        found = self._reachable()
+        return run.newest_token(found) if found else 0
+
+    def announce(self, token: int, /) -> None:
+        """A database that takes no connection hears of it when it does: by the step that starts it, or a migration."""
+        if found := self._reachable():
+            run.announce(found, token)
+
+    def try_on_copy(self, note: Callable[[str], None], /) -> Rehearsed:
+        return rehearse_on_a_copy(self.project, self.url(), note, production=self.production)
+
+    def _reachable(self) -> Target | None:
+        """The migrations of the working tree and the database, when it takes connections."""
+        url, policy = self.url(), self.project.migrations
+        if not url or policy is None:
+            return None
+        try:
+            _direct(url, policy, timeout_s=_ANSWER_S).close()
+        except DodaiError:
+            return None
+        return self.target(self.project.root)
 
 
 def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
     """The migrations below `root` and the database at `url`, asked for when it is needed."""
-    policy = policy_of(project) or MigrationsPolicy()
+    policy = project.at_root(root).migrations or project.migrations or MigrationsPolicy()
 
     def author() -> Author:
         return run.author_of(project.root, __version__)
@@ -60,14 +95,13 @@ _TOOLS: Mapping[Format, Callable[[Project, MigrationsPolicy, Path], Tool]] = {"a
 
 
 def rehearse_on_a_copy(
-    project: Project, env: str, url: str, note: Callable[[str], None], *, dump: bool = False
+    project: Project, url: str, note: Callable[[str], None], *, production: bool, dump: bool = False
 ) -> Rehearsed:
     """What is pending on the database at `url`, tried on a copy of it under load; with `dump` on one made of a dump."""
     from dodai.providers.postgres.copies import DumpCopies, ServerCopies
 
     there = target(project, project.root, lambda: url)
     _check(url, there.policy)
-    production = not project.environment(env).is_local
     copies = DumpCopies(url, production) if dump else ServerCopies(url, production)
     return run.rehearse(there, copies, _connect, note=note)
 
@@ -82,41 +116,6 @@ def _environment(project: Project) -> Mapping[str, str]:
     """What code of the user's may see: what every program needs, and `[check].environment`."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return {**kept, **project.manifest.data["check"]["environment"]}
-
-
-def announce(project: Project, url: str, token: int) -> None:
-    """From now on the database at `url` refuses migrations under an older token; DOD351 when it saw a newer one.
-
-    A database that takes no connection is told when it does: by the step that starts it, and by the migration itself.
-    """
-    if found := _reachable(project, url):
-        run.announce(found, token)
-
-
-def newest_token(project: Project, url: str) -> int:
-    """The newest token that the database at `url` has seen; 0 when it takes no connection or never saw one."""
-    found = _reachable(project, url)
-    return run.newest_token(found) if found else 0
-
-
-def _reachable(project: Project, url: str) -> Target | None:
-    """The migrations of the working tree and the database at `url`, when it takes connections."""
-    policy = policy_of(project)
-    if not url or policy is None:
-        return None
-    try:
-        _direct(url, policy, timeout_s=_ANSWER_S).close()
-    except DodaiError:
-        return None
-    return target(project, project.root, lambda: url)
-
-
-def migration_steps(project: Project, root: Path, url: Callable[[], str]) -> tuple[Step, ...]:
-    """The steps a deploy takes before it starts anything; none when the tree has no migrations."""
-    policy = policy_of(project)
-    if policy is None or not (root / policy.folder).is_dir():
-        return ()
-    return (run.step(target(project, root, url)),)
 
 
 def _direct(url: str, policy: MigrationsPolicy, **options: int) -> Connection:
@@ -136,8 +135,8 @@ def _check(url: str, policy: MigrationsPolicy) -> None:
         check_address(host, int(ports[number if len(ports) > number else 0] or 5432), sslmode, policy)
 
 
-def _connect(url: str, **options: int) -> Connection:
+def _connect(url: str, **options: Any) -> Connection:
     # psycopg is an extra: files are read and judged without it.
     from dodai.providers.postgres.connection import connect
 
-    return connect(url, **options)  # type: ignore[arg-type]
+    return connect(url, **options)

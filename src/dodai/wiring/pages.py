@@ -16,11 +16,12 @@ from dodai.observability.document import observability
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.document import production_operations
 from dodai.operations.policy import Limitation
+from dodai.operations.project import Project
+from dodai.operations.run.plans import build_for_document
+from dodai.wiring import environments
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.local import LocalEnvironment
-from dodai.wiring.migrations import policy_of, target
-from dodai.wiring.project import Project
+from dodai.wiring.migrations import target
 
 
 def pages(project: Project) -> Iterator[tuple[Page, str]]:
@@ -30,9 +31,9 @@ def pages(project: Project) -> Iterator[tuple[Page, str]]:
     if project.policy.public_service is None:
         return
     name = next((name for name in project.policy.environments if name != "local"), "local")
-    plan = LocalEnvironment.of(project, name).build_for_document()
+    plan = build_for_document(environments.open(project, name))
     yield _csrf(project), ""
-    migrations = policy_of(project)
+    migrations = project.migrations
     if migrations is not None:
         files = files_of(target(project, project.root, str)).migrations
         yield migration_operations(migrations, plan, files), ""

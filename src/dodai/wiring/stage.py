@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -17,25 +15,25 @@ from typing import Any
 from dodai.csrf.policy import CsrfPolicy
 from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome
+from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EnvironmentPolicy
-from dodai.operations.ports import Fault
+from dodai.operations.ports import Fault, Host, SecretStore
+from dodai.operations.project import Project
+from dodai.operations.run.plans import build, request_for
 from dodai.providers.local.browser import HttpBrowser
-from dodai.providers.local.host import HostClient
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
 from dodai.rehearsal.ports import Difference, Subject
 from dodai.rehearsal.rehearse import Rehearsal, Watcher, new_folder
-from dodai.wiring.local import LocalEnvironment
-from dodai.wiring.migrations import policy_of, target
-from dodai.wiring.project import Project
-from dodai.wiring.settings import LocalSettings
+from dodai.wiring import environments
+from dodai.wiring.migrations import target
 
 ENVIRONMENT = "rehearsal"
 
 
 def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
     """What drills know of the project; `database_url` is that of the stage, asked for late."""
-    migrations = policy_of(project)
+    migrations = project.migrations
     ledgers = (migrations.ledger_parts[1],) if migrations else ()
     return Subject(
         policy=project.policy,
@@ -49,9 +47,8 @@ def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
 def rehearsal(project: Project, now: datetime, watcher: Watcher, *, only: str, everything: bool) -> Rehearsal:
     """A rehearsal of the working tree, in a new folder of the project's state."""
     folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
-    environment = LocalEnvironment(
-        project, EnvironmentPolicy(ENVIRONMENT, "local", (), "", 0, protected=False), folder / "env"
-    )
+    config = EnvironmentPolicy(ENVIRONMENT, "local", (), "", 0, protected=False)
+    environment = environments.assemble(config, folder / "env", project)
     return Rehearsal(
         project=project.manifest.name,
         commit=commit_of(project.root),
@@ -65,10 +62,10 @@ def rehearsal(project: Project, now: datetime, watcher: Watcher, *, only: str, e
 
 
 @contextlib.asynccontextmanager
-async def open_stage(environment: LocalEnvironment) -> AsyncIterator[LocalStage]:
+async def open_stage(environment: Environment) -> AsyncIterator[LocalStage]:
     """The stage until the block ends; of what it kept, lines and logs stay."""
     try:
-        host = await environment.open(detached=False)
+        host = await host_of(environment).bind()
         try:
             stage = LocalStage(environment)
             try:
@@ -85,7 +82,7 @@ async def open_stage(environment: LocalEnvironment) -> AsyncIterator[LocalStage]
 class LocalStage:
     """What an operator and a visitor can reach of a local environment, nothing else."""
 
-    environment: LocalEnvironment
+    environment: Environment
     url: str = ""
     _browser: HttpBrowser | None = None
 
@@ -95,11 +92,11 @@ class LocalStage:
 
     @property
     def env(self) -> str:
-        return self.environment.environment.name
+        return self.environment.name
 
     @property
-    def host(self) -> HostClient:
-        return self.environment.host
+    def host(self) -> Host:
+        return host_of(self.environment)
 
     @property
     def database_url(self) -> str:
@@ -136,37 +133,33 @@ class LocalStage:
             await self.host.fault(name, Fault())
 
     async def publish(self) -> str:
-        return await asyncio.to_thread(self.environment.releases.publish, str(self.environment.project.root))
+        return await asyncio.to_thread(self.environment.artifacts.publish, str(self.environment.project.root))
 
     async def read_file(self, release: str, path: str) -> bytes:
-        return await asyncio.to_thread((Path(self.environment.releases.path(release)) / path).read_bytes)
+        return await asyncio.to_thread((Path(self.environment.artifacts.path(release)) / path).read_bytes)
 
     async def derive(self, release: str, changes: Mapping[str, bytes | None]) -> str:
-        return await asyncio.to_thread(self.environment.releases.derive, release, changes)
+        return await asyncio.to_thread(self.environment.artifacts.derive, release, changes)
 
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         if changes := options.get("secrets"):
-            await asyncio.to_thread(change_secrets, self.environment.settings, changes)
+            await asyncio.to_thread(change_secrets, self.environment.secrets, changes)
+        told = {"command": "dodai rehearse"}
         # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
-        request = await self.environment.request(options.get("kind", "deploy"), release, {"command": "dodai rehearse"})
+        request = await request_for(self.environment, options.get("kind", "deploy"), release, told)
         with self.environment.journal() as journal:
-            plan, lease = self.environment.build(request), self.environment.lease(request)
+            plan, lease = build(self.environment, request), self.environment.lease(request)
             outcome = await execute(plan, journal, lease, sink=options.get("sink"))
         if self._browser is None and outcome.error() is None:
-            self.url = (await self.host.status()).edge
+            self.url = (await self.environment.edge.observe()).url
             self._browser = HttpBrowser(self.url)
         return outcome
 
 
-def change_secrets(settings: LocalSettings, changes: Mapping[str, Callable[[str], str]]) -> None:
+def change_secrets(store: SecretStore, changes: Mapping[str, Callable[[str], str]]) -> None:
     """Give secrets the values that `changes` make of the ones they have; services see them when they start."""
-    known = settings.values()
-    changed = {**known, **{name: change(known[name]) for name, change in changes.items()}}
-    new = settings.file.with_name(f".{settings.file.name}.drill")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(changed, stream, indent=1)
-    new.replace(settings.file)
+    known = store.get()
+    store.put({**known, **{name: change(known[name]) for name, change in changes.items()}})
 
 
 def discard_data(folder: Path) -> None:

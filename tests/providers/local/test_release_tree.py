@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodai.core.errors import DodaiError
-from dodai.providers.local.release_tree import Entry, ReleaseTrees, tree_id
+from dodai.operations.ports import ReleaseFile
+from dodai.providers.local.release_tree import ReleaseTrees, tree_id
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_files_that_are_neither_files_nor_links_are_left_out(trees, source):
 
 
 ENTRIES = st.lists(
-    st.builds(Entry, st.text(min_size=1), st.sampled_from(["file", "link"]), st.booleans(), st.text()),
+    st.builds(ReleaseFile, st.text(min_size=1), st.sampled_from(["file", "link"]), st.booleans(), st.text()),
     max_size=5,
     unique_by=lambda entry: entry.path,
 )

@@ -25,10 +25,9 @@ def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> Non
 
     with place(session, env) as target:
         if env != "local":
-            from dodai.wiring.local import LocalEnvironment
-            from dodai.wiring.stating import pass_migration
+            from dodai.operations.run.override import pass_migration
 
-            here = LocalEnvironment.of(session.project, env)
+            here = session.environment(env)
             pass_migration(here, target, f"dodai migrate up --env {env}", break_glass)
         admit = partial(refuse_other, env=env)
         done = run.up(target, allow_missing=allow_missing, note=session.output.say, admit=admit)
@@ -65,10 +64,9 @@ def _pass(session: Session, env: str, change: Change, what: str, reason: str) ->
     """Whether `env` is protected; where it is, a reason is in its audit log before anything is changed."""
     import asyncio
 
-    from dodai.wiring.local import LocalEnvironment
-    from dodai.wiring.stating import is_protected, pass_gates
+    from dodai.operations.run.override import is_protected, pass_gates
 
-    here = LocalEnvironment.of(session.project, env)
+    here = session.environment(env)
     protected = is_protected(here)
     if protected or (reason and change != "migrate repair"):  # repair keeps its own reason in the ledger
         asyncio.run(pass_gates(here, change, what, reason))

@@ -48,7 +48,7 @@ def rehearse(session: Session, env: str, dump: bool) -> int:
 
     project = session.project
     with database_to_migrate(project, env) as url:
-        seen = rehearse_on_a_copy(project, env, url, session.output.say, dump=dump)
+        seen = rehearse_on_a_copy(project, url, session.output.say, production=env != "local", dump=dump)
     if session.output.as_json:
         say_json(session, seen.as_json())
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from dodai.core.manifest.model import Manifest
 from dodai.core.manifest.reference import Key, Reference, Table
 from dodai.core.manifest.scan import Path, find
 from dodai.core.manifest.values import NotThisValueError
+from dodai.core.suggestion import did_you_mean
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -146,8 +146,7 @@ class _Reading:
 
     def _unknown(self, name: str, table: Table, at: Path) -> None:
         known = [*table.keys, *table.tables]
-        nearest = difflib.get_close_matches(name, known, n=1)
-        fix = f"did you mean `{nearest[0]}`?" if nearest else f"use one of {', '.join(f'`{k}`' for k in known)}"
+        fix = did_you_mean(name, known)
         self._problem(codes.MANIFEST_UNKNOWN_KEY, (*at, name), f"unknown key `{name}` in {_label(at)}", fix)
 
     def names(self, raw: Mapping[str, Any], table: Table, at: Path, data: Mapping[str, Any]) -> None:
@@ -163,8 +162,7 @@ class _Reading:
         known = list(data.get(key.kind.refers_to) or {})
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, str) and item not in known:
-                nearest = difflib.get_close_matches(item, known, n=1)
-                fix = f"did you mean `{nearest[0]}`?" if nearest else f"add [{key.kind.refers_to}.{item}]"
+                fix = did_you_mean(item, known, f"add [{key.kind.refers_to}.{item}]")
                 message = f"`{'.'.join(map(str, at))}` names `{item}`, and there is no [{key.kind.refers_to}.{item}]"
                 self._problem(codes.MANIFEST_UNKNOWN_NAME, at, message, fix)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from dodai.migrations.ports import Author
 
-_CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME")
-
 
 def new_run() -> str:
     """An id for one run: 32 hexadecimal digits."""
@@ -19,28 +17,16 @@ def author_of(root: Path, version: str, *, actor: str = "", approval: str = "") 
     """Who runs this and from which commit, as far as it can be seen; `actor` wins over what the machine says."""
     import platform  # a run that finds nothing to do has no author
 
+    from dodai.engine.actor import actor as who_acts
+
     return Author(
-        actor=actor or claimed_actor() or _user(),
+        actor=actor or who_acts(),
         host=platform.node(),
         git_sha=_git(root, "rev-parse", "HEAD"),
         git_dirty=bool(_git(root, "status", "--porcelain", "--", ".")),
         version=version,
         approval=approval,
     )
-
-
-def claimed_actor() -> str:
-    """Who a CI says it works for; `""` outside of one. Anybody can set these variables."""
-    return next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), "")
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def _git(root: Path, *words: str) -> str:

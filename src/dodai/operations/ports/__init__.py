@@ -5,7 +5,7 @@ An environment is a value of these ports (`operations.environment`); a provider 
 
 from __future__ import annotations
 
-from dodai.operations.ports.artifacts import Artifacts
+from dodai.operations.ports.artifacts import Artifacts, ReleaseFile
 from dodai.operations.ports.compute import (
     Compute,
     ComputeStatus,
@@ -18,27 +18,47 @@ from dodai.operations.ports.compute import (
     ServiceStatus,
     Wire,
 )
+from dodai.operations.ports.control import Control, ControlSeen, Fence, LockHolder
+from dodai.operations.ports.database import (
+    DatabaseSeen,
+    DatabaseService,
+    MigrationsService,
+    RestorePoint,
+    RestorePoints,
+)
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
+from dodai.operations.ports.secret import SecretStore
 
 __all__ = [
     "Artifacts",
     "CacheRule",
     "Compute",
     "ComputeStatus",
+    "Control",
+    "ControlSeen",
+    "DatabaseSeen",
+    "DatabaseService",
     "Edge",
     "EdgeSpec",
     "EdgeState",
     "Fault",
     "FaultMode",
+    "Fence",
     "Host",
     "HostStatus",
     "Instance",
     "InstanceState",
+    "LockHolder",
+    "MigrationsService",
     "Probe",
     "ProbeState",
     "ProcessSpec",
     "ProcessStatus",
+    "ReleaseFile",
+    "RestorePoint",
+    "RestorePoints",
+    "SecretStore",
     "ServiceSpec",
     "ServiceStatus",
     "Wire",

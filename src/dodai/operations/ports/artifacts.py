@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ReleaseFile:
+    """One file of a release. `content` is the SHA-256 of a file, or where a symbolic link leads."""
+
+    path: str
+    kind: Literal["file", "link"]
+    executable: bool
+    content: str
 
 
 class Artifacts(Protocol):
@@ -19,6 +30,22 @@ class Artifacts(Protocol):
 
     def path(self, release: str, /) -> str:
         """The folder of a published release, manifest and migrations included; DOD396 when it is not there."""
+        ...
+
+    def entries(self, release: str, /) -> tuple[ReleaseFile, ...]:
+        """What the release consists of, sorted by path."""
+        ...
+
+    def digest(self, release: str, /) -> str:
+        """64 hex digits over what was published."""
+        ...
+
+    def proven(self, release: str, /) -> str:
+        """`digest` of the files as they are now; DOD366 when they are not what was published under this id."""
+        ...
+
+    def published(self) -> tuple[str, ...]:
+        """Every release, the newest first."""
         ...
 
     def prune(self, keep: int, in_use: Sequence[str], /) -> tuple[str, ...]:

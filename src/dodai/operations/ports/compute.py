@@ -117,6 +117,14 @@ class Compute(Protocol):
         """The same, its changes carrying a fencing token: one older than the newest seen is refused (DOD399)."""
         ...
 
+    def newest_token(self) -> int:
+        """The newest fencing token that it has seen, whether or not anything runs."""
+        ...
+
+    async def prepare(self) -> None:
+        """Start what has to run before anything can be changed (the Host of a local environment); else nothing."""
+        ...
+
     async def address(self, service: str, /) -> str:
         """The stable `host:port` of a service, reserved now if need be, so that others can be told before it runs."""
         ...

@@ -86,6 +86,13 @@ class Host(Protocol):
         """The same, its changes carrying a fencing token: one older than the newest seen is refused (DOD399)."""
         ...
 
+    async def bind(self) -> Host:
+        """The Host, started and bound to this process: it ends, with all it runs, however this process ends.
+
+        It needs the environment for itself: DOD397 (exit 75) when somebody has it. End it with `down`.
+        """
+        ...
+
     async def run(self, spec: ProcessSpec, /) -> ProcessStatus:
         """Start the process, wait until it listens; already running with the same spec: its status.
 

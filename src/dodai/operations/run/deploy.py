@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +14,10 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Retry, Step, StepCont
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, ServiceSpec
+from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints, ServiceSpec
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.preflight import Surroundings, preflight, previous_releases
-from dodai.operations.run.record import Probe, RestorePoints, compatible, probe, record, restore_point
+from dodai.operations.run.record import Probe, compatible, probe, record, restore_point
 from dodai.operations.run.restore import RESTORE, restore_steps
 
 CALLS = Retry(attempts=3, wait_s=0.5)
@@ -32,11 +33,11 @@ class Settings(Protocol):
     async def complete(self) -> None:
         """Give every missing secret a value (local environments only)."""
 
-    async def environment(self, service: Service, release: str) -> Mapping[str, str]:
+    async def of_service(self, service: Service, release: str) -> Mapping[str, str]:
         """The environment variables of a service, secrets included: never print or journal them."""
 
 
-class Database(Protocol):
+class RunDatabase(Protocol):
     """The database of an environment whose provider runs it for us."""
 
     async def running(self) -> str:
@@ -51,13 +52,14 @@ class DeployPorts:
     """What a deploy acts through. `migrate` are the steps of the migrations area; `browser` visits a base URL.
     `admission` stands before everything else where there are gates.
 
-    `restore_points` None: the database is not ours to copy. `probe` None: the application carries no layer of ours.
+    `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
+    once it runs. `probe` None: the application carries no layer of ours.
     """
 
     compute: Compute
     artifacts: Artifacts
     settings: Settings
-    database: Database | None
+    database: RunDatabase | None
     migrate: tuple[Step, ...]
     edge: Edge
     edge_spec: EdgeSpec
@@ -67,6 +69,7 @@ class DeployPorts:
     book: Book
     schema: Schema
     restore_points: RestorePoints | None = None
+    announce: Callable[[int], None] | None = None
     probe: Probe | None = None
     admission: tuple[Step, ...] = ()
 
@@ -89,7 +92,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     if request.kind == RESTORE and ports.restore_points:
         steps += restore_steps(request, ports.compute, ports.restore_points, services, deploying.reopen)
     if ports.database:
-        steps.append(_database(ports.database))
+        steps.append(_database(ports.database, ports.announce))
     steps += _schema(request, ports)
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
@@ -123,7 +126,12 @@ def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
     if not (ports.migrate and ports.restore_points):
         return [*ports.migrate]
     *proof, migrate = ports.migrate  # nothing is copied for migrations that nobody rehearsed
-    return [*proof, restore_point(ports.restore_points), migrate]
+    return [*proof, restore_point(ports.restore_points, partial(_has_data_to_lose, ports)), migrate]
+
+
+async def _has_data_to_lose(ports: DeployPorts) -> bool:
+    """Whether migrations are pending on a database that has data of ours."""
+    return bool(await ports.surroundings.pending()) and bool(await ports.schema.applied())
 
 
 async def _edge_url(edge: Edge) -> str:
@@ -157,13 +165,15 @@ def _secrets(settings: Settings) -> Step:
     )
 
 
-def _database(database: Database) -> Step:
+def _database(database: RunDatabase, announce: Callable[[int], None] | None) -> Step:
     async def observe(_: StepContext) -> Observed:
         address = await database.running()
         return Observed("done", f"listens on {address}") if address else Observed("needed", "does not run")
 
     async def apply(context: StepContext) -> None:
         await database.start(context.fencing_token)
+        if announce:
+            await asyncio.to_thread(announce, context.fencing_token)
 
     return Step(
         id="database",
@@ -213,7 +223,7 @@ class _Deploying:
         tree = self.ports.artifacts.path(release)
         environment = {
             "DODAI_MANIFEST": f"{tree}/dodai.toml",
-            **await self.ports.settings.environment(service, release),
+            **await self.ports.settings.of_service(service, release),
         }
         await self._compute(context).start(service_spec(service, self.ports.python), release, tree, environment)
 

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
+from dodai.operations.ports import RestorePoints
 from dodai.operations.release import Book, ReleaseRecord, Schema, Verdict, find, judge
 
 Probe = Callable[[str], Awaitable[str]]
 """Sends a valid form through the edge at that URL; its request id. Raises when it is refused."""
 
 
-class RestorePoints(Protocol):
-    """Copies of the database to come back to."""
-
-    async def needed(self) -> bool:
-        """Whether migrations are pending on a database that has data of ours."""
-        ...
-
-    async def find(self, name: str) -> str:
-        """Where the copy is; `""` when there is none of that name."""
-        ...
-
-    async def make(self, name: str) -> str: ...
-
-    async def put_back(self, name: str, mark: str, token: int) -> str:
-        """End the database and put the copy in its place, marked; where the replaced data is kept."""
-        ...
-
-    async def is_back(self, mark: str) -> bool:
-        """Whether the data there is now was put back under that mark."""
-        ...
-
-
-def restore_point(points: RestorePoints) -> Step:
+def restore_point(points: RestorePoints, needed: Callable[[], Awaitable[bool]]) -> Step:
     """A verified copy of the database before anything is migrated. It stays, whatever becomes of the plan."""
 
     async def observe(context: StepContext) -> Observed:
         if found := await points.find(context.plan_id):
             return Observed("done", found)
-        return Observed("needed", "migrations are pending") if await points.needed() else Observed("done", "not needed")
+        return Observed("needed", "migrations are pending") if await needed() else Observed("done", "not needed")
 
     async def apply(context: StepContext) -> None:
         context.note(f"restore point {await points.make(context.plan_id)}")

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations.policy import Service
-from dodai.operations.ports import Compute, Instance
+from dodai.operations.ports import Compute, Instance, RestorePoints
 from dodai.operations.release import ReleaseRecord
 from dodai.operations.run.preflight import previous_releases
-from dodai.operations.run.record import RestorePoints
 
 RESTORE = "restore"
 Reopen = Callable[[Service, StepContext], Awaitable[None]]

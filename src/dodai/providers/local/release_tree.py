@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from dodai.core.errors import DodaiError
+from dodai.operations.ports import ReleaseFile
 from dodai.providers.local.codes import NO_TREE, UNSAFE_TREE
 
 NEVER = frozenset({".dodai", ".git"})
@@ -29,19 +29,9 @@ GIT_S = 30.0
 CHANGING_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Entry:
-    """One file of a release. `content` is the SHA-256 of a file, or where a symbolic link leads."""
-
-    path: str
-    kind: Literal["file", "link"]
-    executable: bool
-    content: str
-
-
 @dataclass(frozen=True, slots=True)
 class ReleaseTrees:
-    """`dodai.operations.ports.Releases` in a folder: `FOLDER/<id>/tree` and `FOLDER/<id>/entries.json`.
+    """`dodai.operations.ports.Artifacts` in a folder: `FOLDER/<id>/tree` and `FOLDER/<id>/entries.json`.
 
     The id is the SHA-256 of the sorted entries: paths, executable bits, contents, links. Nothing else (owner, times,
     other mode bits, the machine) has a part in it.
@@ -94,11 +84,11 @@ class ReleaseTrees:
             )
         return str(tree)
 
-    def entries(self, tree_id: str) -> tuple[Entry, ...]:
+    def entries(self, tree_id: str) -> tuple[ReleaseFile, ...]:
         """What the release consists of, sorted by path; files that running it left behind are not among them."""
         self.path(tree_id)
         rows = json.loads((self.folder / tree_id / "entries.json").read_text())
-        return tuple(Entry(**row) for row in rows)
+        return tuple(ReleaseFile(**row) for row in rows)
 
     def changed(self, tree_id: str) -> tuple[str, ...]:
         """Paths whose content is not what was published: somebody wrote into a release."""
@@ -156,10 +146,10 @@ class ReleaseTrees:
             os.utime(self.folder / name)
             return True
 
-    def _settle(self, staged: Path, entries: Iterable[Entry]) -> str:
+    def _settle(self, staged: Path, entries: Iterable[ReleaseFile]) -> str:
         """Publish what was staged under the id of what it really contains."""
         entries = sorted(entries)
-        rows = [{name: getattr(entry, name) for name in Entry.__slots__} for entry in entries]
+        rows = [{name: getattr(entry, name) for name in ReleaseFile.__slots__} for entry in entries]
         (staged / "entries.json").write_text(json.dumps(rows))
         name = tree_id(entries)
         if not self._adopt(name):
@@ -189,7 +179,7 @@ class ReleaseTrees:
             os.close(fd)
 
 
-def tree_id(entries: Iterable[Entry]) -> str:
+def tree_id(entries: Iterable[ReleaseFile]) -> str:
     """16 hex digits that name exactly these entries; no two lists of entries share their bytes.
 
     64 bits keep an id short enough for lines and commands. They do not guard against somebody who plants a collision:
@@ -198,7 +188,7 @@ def tree_id(entries: Iterable[Entry]) -> str:
     return _digest(entries)[:16]
 
 
-def _digest(entries: Iterable[Entry]) -> str:
+def _digest(entries: Iterable[ReleaseFile]) -> str:
     digest = hashlib.sha256(b"dodai tree 1\n")
     for entry in sorted(entries):
         mode = "x" if entry.executable else "-"
@@ -270,14 +260,14 @@ def _is_environment(parent: str, name: str) -> bool:
     return any(Path(parent, name, mark).is_file() for mark in ENVIRONMENT_MARKS)
 
 
-def entry_of(root: Path, name: str) -> Entry:
+def entry_of(root: Path, name: str) -> ReleaseFile:
     """The entry of one file as it is now."""
     path = root / name
     if path.is_symlink():
-        return Entry(name, "link", False, _safe_link(root, name))
+        return ReleaseFile(name, "link", False, _safe_link(root, name))
     with path.open("rb") as file:
         executable = bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR)
-        return Entry(name, "file", executable, hashlib.file_digest(file, "sha256").hexdigest())
+        return ReleaseFile(name, "file", executable, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _safe_link(root: Path, name: str) -> str:
@@ -303,7 +293,7 @@ def _safe_name(name: str) -> str:
     return path.as_posix()
 
 
-def _copy(root: Path, target: Path, name: str) -> Entry:
+def _copy(root: Path, target: Path, name: str) -> ReleaseFile:
     """Copy one file and describe the copy: what is published is what was hashed, whoever writes meanwhile."""
     source, copy = root / name, target / name
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -315,7 +305,7 @@ def _copy(root: Path, target: Path, name: str) -> Entry:
     return entry_of(target, name)
 
 
-def _write(target: Path, name: str, content: bytes, *, executable: bool) -> Entry:
+def _write(target: Path, name: str, content: bytes, *, executable: bool) -> ReleaseFile:
     path = target / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -323,7 +313,7 @@ def _write(target: Path, name: str, content: bytes, *, executable: bool) -> Entr
     return entry_of(target, name)
 
 
-def _differs(root: Path, entry: Entry) -> bool:
+def _differs(root: Path, entry: ReleaseFile) -> bool:
     try:
         return entry_of(root, entry.path) != entry
     except (OSError, DodaiError):

@@ -24,7 +24,7 @@ MACHINE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SshKeygen:
-    """`dodai.operations.approval.Verifier`, and the way to sign. Needs OpenSSH 8.2 or newer."""
+    """`dodai.operations.approval.Signatures`. Needs OpenSSH 8.2 or newer."""
 
     program: str = "ssh-keygen"
 
@@ -48,6 +48,19 @@ class SshKeygen:
                 raise _refused(f"`{key}` signed nothing: {said}", "name a key that you can sign with: `--key FILE`")
             return (folder / "message.sig").read_text("ascii")
 
+    def principal(self, key: Path, signers: str) -> str:
+        """Who `key` stands for in `signers`; DOD369 (exit 1) when that is nobody, or nobody in particular."""
+        public = _public(key)
+        lines = [line for line in signers.splitlines() if public in line.split()]
+        if not lines:
+            raise _refused(
+                f"`{key}` does not stand in `allowed_signers`", "have it added, or sign with another: `--key FILE`"
+            )
+        name = lines[0].split()[0].partition(",")[0].strip('"')
+        if re.search(r"[*?!]", name):
+            raise _refused(f"`{key}` stands for `{name}`, which is nobody in particular", "say who signs: `--as NAME`")
+        return name
+
     def _run(
         self, words: Sequence[str], folder: Path, data: bytes = b"", patience_s: float = MACHINE_S
     ) -> subprocess.CompletedProcess[bytes]:
@@ -65,20 +78,6 @@ class SshKeygen:
             raise _refused("there is no `ssh-keygen` on this machine", "install OpenSSH 8.2 or newer") from None
         except subprocess.TimeoutExpired:
             raise _refused(f"`ssh-keygen` did not end within {patience_s:g} s", "try again") from None
-
-
-def principal_of(key: Path, signers: str) -> str:
-    """Who `key` stands for in `signers`; DOD369 (exit 1) when that is nobody, or nobody in particular."""
-    public = _public(key)
-    lines = [line for line in signers.splitlines() if public in line.split()]
-    if not lines:
-        raise _refused(
-            f"`{key}` does not stand in `allowed_signers`", "have it added, or sign with another: `--key FILE`"
-        )
-    name = lines[0].split()[0].partition(",")[0].strip('"')
-    if re.search(r"[*?!]", name):
-        raise _refused(f"`{key}` stands for `{name}`, which is nobody in particular", "say who signs: `--as NAME`")
-    return name
 
 
 def _public(key: Path) -> str:

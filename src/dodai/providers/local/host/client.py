@@ -55,6 +55,15 @@ class HostClient:
     def under(self, token: int) -> HostClient:
         return replace(self, token=token)
 
+    def newest_token(self) -> int:
+        return state.read_known(self.folder).fencing_token
+
+    async def prepare(self) -> None:
+        await open_host(self.folder.path, self.env, detached=True)
+
+    async def bind(self) -> HostClient:
+        return await open_host(self.folder.path, self.env, detached=False)
+
     async def address(self, service: str, port: int = 0) -> str:
         return str(await self._call("address", service=service, port=port))
 

@@ -1,26 +1,27 @@
-"""Approving a plan that waits in the journal: rebuilt, shown, signed, judged like the deploy will, then recorded."""
+"""Approving a plan that waits in the journal: rebuilt, shown, signed, checked, then recorded."""
 
 from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from dodai.core import codes as core
 from dodai.core.errors import DodaiError
+from dodai.engine.actor import actor
 from dodai.engine.codes import PLAN_CHANGED
 from dodai.engine.journal import PlanEntry
 from dodai.engine.plan import Plan
 from dodai.operations import codes
 from dodai.operations.approval import Approval, is_same_person
+from dodai.operations.environment import Environment
 from dodai.operations.gates import Gates, in_force
-from dodai.providers.local.signature import SshKeygen, principal_of
-from dodai.wiring.local import LocalEnvironment, actor
-from dodai.wiring.project import Project
-from dodai.wiring.stating import state
+from dodai.operations.run.audit_log import AuditLog
+from dodai.operations.run.override import state
+from dodai.operations.run.plans import build
 
 SHORTEST_HASH = 8
 
@@ -29,7 +30,7 @@ SHORTEST_HASH = 8
 class Waiting:
     """A plan that asks for approvals, as the journal of `environment` has it and as this dodai builds it."""
 
-    environment: LocalEnvironment
+    environment: Environment
     entry: PlanEntry
     plan: Plan
 
@@ -38,36 +39,36 @@ class Waiting:
         return in_force(self.entry.request.arguments)
 
     @classmethod
-    async def find(cls, project: Project, word: str, env: str = "") -> Waiting:
+    async def find(cls, environments: Iterable[Environment], word: str) -> Waiting:
         """The plan that `word` is the id of, or begins the hash of; DOD051 (exit 2) when there is none.
 
         The chain of its journal is whole, and the plan is rebuilt from the request: DOD353, DOD356 (exit 4) otherwise.
         """
-        for environment in _environments(project, env):
+        for environment in environments:
+            if not environment.control.exists:
+                continue
             with environment.journal() as journal:
-                entry = await journal.entry(word) or _by_hash(await journal.history(environment.environment.name), word)
+                entry = await journal.entry(word) or _by_hash(await journal.history(environment.name), word)
                 if entry:
                     await journal.verify_chain()
                     return cls(environment, entry, _rebuilt(environment, entry))
         fix = "it is in the message of the deploy that was refused; see `dodai history ENV`"
-        raise DodaiError(
-            core.UNKNOWN_WORD, f"no environment of `{project.manifest.path}` knows a plan `{word}`", fix, exit_code=2
-        )
+        raise DodaiError(core.UNKNOWN_WORD, f"no environment knows a plan `{word}`", fix, exit_code=2)
 
     async def approve(self, key: Path, name: str = "") -> tuple[Approval, str]:
         """The approval as it was recorded, and the print of its key; DOD369 (exit 1) for one that would not count."""
         entry, gates = self.entry, self.gates
         self._refuse_pointless()
-        principal = name or principal_of(key, gates.signers)
+        principal = name or self.environment.signatures.principal(key, gates.signers)
         if is_same_person(principal, entry.request.actor):
             raise _refused(f"`{principal}` is who deploys: `{entry.request.actor}`", "somebody else approves it")
-        now = await self.environment.statements.now()
+        now = await AuditLog(self.environment.journal).now()
         ends = now + timedelta(seconds=gates.approval_age_s)
         unsigned = Approval(entry.plan_hash, entry.request.env, principal, now.isoformat(), ends.isoformat())
-        ssh = SshKeygen()
+        ssh = self.environment.signatures
         signature = await asyncio.to_thread(ssh.sign, unsigned.message, key)
         approval = replace(unsigned, signature=signature, account=f"{actor()} on {platform.node()}")
-        print_ = await asyncio.to_thread(ssh.key, approval, gates.signers, await self.environment.statements.now())
+        print_ = await asyncio.to_thread(ssh.key, approval, gates.signers, now)
         if not print_:
             raise _refused(f"`{key}` may not sign as `{principal}`", "name the key that stands in `allowed_signers`")
         await state(self.environment, "approve", approval.as_data(), release=entry.request.release)
@@ -80,21 +81,14 @@ class Waiting:
             raise _refused(f"`{self.entry.plan_id}` was carried out already", "approve the plan of the next deploy")
 
 
-def _environments(project: Project, env: str) -> Iterator[LocalEnvironment]:
-    for name in [env] if env else project.environments:
-        environment = LocalEnvironment.of(project, name)
-        if environment.has_journal:
-            yield environment
-
-
 def _by_hash(entries: tuple[PlanEntry, ...], word: str) -> PlanEntry | None:
     if len(word) < SHORTEST_HASH:
         return None
     return next((entry for entry in entries if entry.plan_hash.startswith(word)), None)
 
 
-def _rebuilt(environment: LocalEnvironment, entry: PlanEntry) -> Plan:
-    plan = environment.build(entry.request)
+def _rebuilt(environment: Environment, entry: PlanEntry) -> Plan:
+    plan = build(environment, entry.request)
     if plan.hash != entry.plan_hash:
         said = (
             f"plan `{entry.plan_id}` is `{entry.plan_hash[:12]}` in the journal, this dodai builds `{plan.short_hash}`"

@@ -1,9 +1,10 @@
-"""What is stated in the journal of an environment: rehearsals, approvals, admissions, broken glass."""
+"""The audit log of an environment: rehearsals, approvals, admissions, overrides, each an event of its journal."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,19 +12,29 @@ from typing import Any
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
+from dodai.core.page import Text
 from dodai.engine.journal import Journal, Kind, PlanEntry
-from dodai.engine.plan import Plan, PlanRequest, StepContext
+from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.migrations.ports import Evidence
 from dodai.operations.admission import let_in
 from dodai.operations.approval import Approval
 from dodai.operations.evidence import Rehearsed, Source, that_counts
 from dodai.operations.gates import Gates
 from dodai.operations.run.gate import Admitted
-from dodai.operations.run.statement import KINDS, statement
+
+STATEMENT = "statement"
+"""The argument of a request that carries the words."""
+KINDS: Mapping[str, Kind] = {"rehearse": "rehearsed", "approve": "approved", "break-glass": "glass_broken"}
+"""Which kind of event each kind of plan writes."""
+_TITLES = {
+    "rehearse": Text("a rehearsal is on record", "リハーサルを記録"),
+    "approve": Text("an approval is on record", "承認を記録"),
+    "break-glass": Text("a broken glass is on record", "緊急解除を記録"),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class JournalStatements:
+class AuditLog:
     """`operations.run.gate.Statements`: events of the journal, so they are chained, copied and never changed."""
 
     open: Callable[[], AbstractContextManager[Journal]]
@@ -85,7 +96,7 @@ class JournalStatements:
 class SourceEvidence:
     """`migrations.ports.EvidenceStore`: of all rehearsals only those that count for this source."""
 
-    statements: JournalStatements
+    statements: AuditLog
     source: Callable[[], Source]
     gates: Gates
 
@@ -96,3 +107,35 @@ class SourceEvidence:
         now, found = await self.statements.now(), await self.statements.rehearsals()
         good = that_counts(found, self.source(), self.gates, now)
         return tuple(Evidence(one.id, one.pending, one.age_s(now), "done") for one in good)
+
+
+def stated(kind: str, env: str, actor: str, words: Mapping[str, Any], *, release: str = "") -> PlanRequest:
+    """The request to write `words` down."""
+    return PlanRequest(kind, env, release, actor, arguments={STATEMENT: json.dumps(dict(words), sort_keys=True)})
+
+
+def statement(
+    request: PlanRequest,
+    is_there: Callable[[StepContext], Awaitable[bool]],
+    write: Callable[[StepContext, Kind, Mapping[str, Any]], Awaitable[None]],
+) -> Plan:
+    """The plan of one step that writes it, once: under the lock, in the chain, finished by a resume like any other."""
+
+    async def observe(context: StepContext) -> Observed:
+        return Observed("done" if await is_there(context) else "needed", "not on record yet")
+
+    async def apply(context: StepContext) -> None:
+        await write(context, KINDS[request.kind], json.loads(request.arguments[STATEMENT]))
+
+    title = _TITLES[request.kind]
+    step = Step(
+        id="state",
+        title=title,
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=observe,
+        on_failure="fix_forward",
+        timeout_s=30.0,
+    )
+    return Plan(request, title, (step,))

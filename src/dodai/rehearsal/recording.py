@@ -8,28 +8,28 @@ from dataclasses import dataclass
 
 from dodai.engine.journal import refuse_unfinished
 from dodai.migrations.goose_file import history_of
+from dodai.operations.environment import Environment
 from dodai.operations.evidence import Rehearsed
+from dodai.operations.run.audit_log import AuditLog
+from dodai.operations.run.override import state
 from dodai.rehearsal.commit import clean_commit, no_evidence
 from dodai.rehearsal.report import RehearsalReport
-from dodai.wiring.local import LocalEnvironment
-from dodai.wiring.migrations import policy_of, rehearse_on_a_copy, target
-from dodai.wiring.stating import state
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A rehearsal that is to count for `environment`; `commit` is what was checked out when it began."""
 
-    environment: LocalEnvironment
+    environment: Environment
     commit: str
 
     @classmethod
-    async def begin(cls, environment: LocalEnvironment) -> Recording:
+    async def begin(cls, environment: Environment) -> Recording:
         """Refuse what could not be recorded before a minute is spent: DOD257 (exit 1), DOD355, DOD376."""
-        commit = await asyncio.to_thread(clean_commit, environment.project.root, environment.environment.name)
-        if environment.has_journal:
+        commit = await asyncio.to_thread(clean_commit, environment.project.root, environment.name)
+        if environment.control.exists:
             with environment.journal() as journal:
-                refuse_unfinished(await journal.unfinished(environment.environment.name))
+                refuse_unfinished(await journal.unfinished(environment.name))
         return cls(environment, commit)
 
     async def finish(self, report: RehearsalReport, note: Callable[[str], None]) -> Rehearsed:
@@ -37,21 +37,21 @@ class Recording:
 
         What is pending there is tried on a copy of its database as well, when that runs.
         """
-        here, name = self.environment, self.environment.environment.name
+        here, name = self.environment, self.environment.name
         root = here.project.root
-        release = await asyncio.to_thread(here.releases.publish, str(root))
+        release = await asyncio.to_thread(here.artifacts.publish, str(root))
         if release != report.tree or await asyncio.to_thread(clean_commit, root, name) != self.commit:
             raise no_evidence(name, "it changed while it was rehearsed")
         pending, problem = await self._migrations(note)
         rehearsed = Rehearsed(
             level="source",
-            tree=here.releases.proven(release),
+            tree=here.artifacts.proven(release),
             config=here.project.manifest.hash,
             release=release,
             commit=self.commit,
             pending=pending,
             outcome=problem or report.outcome,
-            at=(await here.statements.now()).isoformat(),
+            at=(await AuditLog(here.journal).now()).isoformat(),
             drills=len(report.drills),
         )
         await state(here, "rehearse", rehearsed.as_data(), release=release)
@@ -60,13 +60,11 @@ class Recording:
     async def _migrations(self, note: Callable[[str], None]) -> tuple[tuple[str, ...], str]:
         """The checksums of what was tried, in order, and what went wrong with it on a copy of the target."""
         here = self.environment
-        policy = policy_of(here.project)
-        if policy is None:
+        if here.project.migrations is None:
             return (), ""
         if not await here.database.running():
-            return tuple(m.raw_sha256 for m in history_of(target(here.project, here.project.root, str)).sound()), ""
-        url, name = here.database.url(), here.environment.name
-        seen = await asyncio.to_thread(rehearse_on_a_copy, here.project, name, url, note)
+            return tuple(m.raw_sha256 for m in history_of(here.migrations.target(here.project.root)).sound()), ""
+        seen = await asyncio.to_thread(here.migrations.try_on_copy, note)
         if seen.failure:
-            note(f"on a copy of `{name}`: {seen.failure}")
+            note(f"on a copy of `{here.name}`: {seen.failure}")
         return seen.checksums, f"failed: {seen.failure.code.id}" if seen.failure else ""

@@ -1,4 +1,4 @@
-"""What passes the gates of an environment, or states something in its journal, outside of a deploy."""
+"""Gates passed outside of a deploy, and overrides: what was let through, by whom and why, is on record."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from dodai.core.errors import DodaiError
+from dodai.engine.actor import actor
 from dodai.engine.execute import execute
 from dodai.engine.journal import PlanEntry
 from dodai.migrations.ports import Target
 from dodai.migrations.run.production import require_evidence
 from dodai.operations import codes
 from dodai.operations.admission import Change, admit, admit_resume
+from dodai.operations.environment import Environment
 from dodai.operations.evidence import Source
 from dodai.operations.gates import Gates, Kept
-from dodai.operations.run.statement import stated
-from dodai.wiring.local import LocalEnvironment, actor
-from dodai.wiring.protection import gates_in_service, keep, standing
-from dodai.wiring.statements import SourceEvidence
+from dodai.operations.run.audit_log import AuditLog, SourceEvidence, stated
+from dodai.operations.run.gate_sources import gates_in_service, keep, standing
 
 
-async def state(here: LocalEnvironment, kind: str, words: Mapping[str, Any], *, release: str = "") -> str:
+async def state(here: Environment, kind: str, words: Mapping[str, Any], *, release: str = "") -> str:
     """The plan id under which `words` were written down, with the lock held; raises what kept it from being written."""
-    request = stated(kind, here.environment.name, actor(), words, release=release)
+    request = stated(kind, here.name, actor(), words, release=release)
     with here.journal() as journal:
-        outcome = await execute(here.build(request), journal, here.lease(request))
+        outcome = await execute(AuditLog(here.journal).statement(request), journal, here.lease(request))
     if error := outcome.error():
         raise error
     return outcome.plan_id
 
 
-async def pass_gates(here: LocalEnvironment, change: Change, command: str, reason: str = "") -> Gates:
+async def pass_gates(here: Environment, change: Change, command: str, reason: str = "") -> Gates:
     """What a plan of `change` has to pass yet; a change that is refused raises, and a reason is on record on return."""
     gates = admit(change, await standing(here, change), reason)
     if reason:
@@ -39,37 +39,38 @@ async def pass_gates(here: LocalEnvironment, change: Change, command: str, reaso
     return gates
 
 
-def pass_migration(here: LocalEnvironment, target: Target, command: str, reason: str) -> None:
+def pass_migration(here: Environment, target: Target, command: str, reason: str) -> None:
     """Let `migrate up` through the gates of `here`, or refuse it (exit 1).
 
     Evidence as for a deploy, no freeze (DOD360), unless `reason` says why it cannot wait. What needs approvals is a
     deploy (DOD369): only a plan can be signed.
     """
-    env = here.environment.name
+    env = here.name
     gates = admit("migrate up", asyncio.run(standing(here, "migrate up")), reason)
     if gates.approvals:
         said = f"`{env}` asks for {gates.approvals} approvals, and `{command}` is no plan that could be signed"
         raise DodaiError(codes.APPROVAL_NEEDED, said, f"`dodai deploy {env}` migrates as well", exit_code=1)
     asyncio.run(pass_gates(here, "migrate up", command, reason))
     if gates.protected:
-        require_evidence(target, env=env, evidence=SourceEvidence(here.statements, lambda: _working(here), gates))
+        store = SourceEvidence(AuditLog(here.journal), lambda: _working(here), gates)
+        require_evidence(target, env=env, evidence=store)
 
 
-def is_protected(here: LocalEnvironment) -> bool:
+def is_protected(here: Environment) -> bool:
     """By the working tree, or by the release in service."""
-    return here.environment.protected or asyncio.run(gates_in_service(here)).protected
+    return here.config.protected or asyncio.run(gates_in_service(here)).protected
 
 
-async def pass_resume(here: LocalEnvironment, entry: PlanEntry, *, undo: bool) -> None:
+async def pass_resume(here: Environment, entry: PlanEntry, *, undo: bool) -> None:
     """Let an interrupted plan go on or back, or refuse it (exit 1); what is taken back needs no gate."""
     if undo:
         admit("undo", await standing(here, "undo"))
         return
-    passed = {one.plan_id for one in await here.statements.admitted()}
+    passed = {one.plan_id for one in await AuditLog(here.journal).admitted()}
     admit_resume(entry, await standing(here, "resume"), admitted=entry.plan_id in passed)
 
 
-def settle(here: LocalEnvironment, which: str, reason: str) -> str:
+def settle(here: Environment, which: str, reason: str) -> str:
     """What was done after a person chose between two journals; where protected the reason is on record afterwards.
 
     What the environment asks for is remembered first, so that choosing an emptied journal opens nothing.
@@ -78,14 +79,14 @@ def settle(here: LocalEnvironment, which: str, reason: str) -> str:
     admit("trust", there, reason)
     if there.gates != Gates():
         keep(here.folder, Kept(f"trust-{which}-{there.now:%Y%m%dT%H%M%S}", there.gates))
-    done = here.trust(which)
+    done = asyncio.run(here.control.trust(which))
     if reason:
-        words = {"command": f"dodai resume {here.environment.name} --trust {which}", "reason": reason}
+        words = {"command": f"dodai resume {here.name} --trust {which}", "reason": reason}
         asyncio.run(state(here, "break-glass", words))
     return done
 
 
-def _working(here: LocalEnvironment) -> Source:
+def _working(here: Environment) -> Source:
     """The working tree as a release of it would be."""
-    release = here.releases.publish(str(here.project.root))
-    return Source(here.releases.proven(release), here.project.manifest.hash)
+    release = here.artifacts.publish(str(here.project.root))
+    return Source(here.artifacts.proven(release), here.project.manifest.hash)

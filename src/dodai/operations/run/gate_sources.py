@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from dodai.core.errors import DodaiError
-from dodai.engine.journal import Journal, SqliteJournal
+from dodai.engine.journal import Journal
 from dodai.engine.plan import PlanRequest
+from dodai.engine.private_file import write_private
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.run.production import belonging_step, evidence_step
 from dodai.operations import codes
 from dodai.operations.admission import RULES, Change, Standing, admit, refuse_unknown
+from dodai.operations.environment import Environment
 from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, Kept, afterwards, in_force, in_service
 from dodai.operations.policy import EnvironmentPolicy
-from dodai.operations.run import RESTORE, DeployPorts
+from dodai.operations.project import Project
+from dodai.operations.run.audit_log import AuditLog, SourceEvidence
+from dodai.operations.run.deploy import DeployPorts
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
-from dodai.providers.local.release_tree import ReleaseTrees
-from dodai.providers.local.signature import SshKeygen
-from dodai.wiring.migrations import target
-from dodai.wiring.statements import JournalStatements, SourceEvidence
-
-if TYPE_CHECKING:
-    from dodai.wiring.project import Project
+from dodai.operations.run.restore import RESTORE
 
 KEPT = "protection.json"
-
-
-class Database(Protocol):
-    def url(self) -> str: ...
-
-
-class Here(Protocol):
-    """What an environment has to know about itself."""
-
-    @property
-    def project(self) -> Project: ...
-    @property
-    def environment(self) -> EnvironmentPolicy: ...
-    @property
-    def releases(self) -> ReleaseTrees: ...
-    @property
-    def database(self) -> Database: ...
-    @property
-    def statements(self) -> JournalStatements: ...
-    @property
-    def has_journal(self) -> bool: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def copy_path(self) -> Path: ...
-    def first_journal(self) -> AbstractContextManager[Journal]:
-        """The journal that counts, without its copy: it answers while the copy is broken or says something else."""
-        ...
 
 
 def own_gates(project: Project, environment: EnvironmentPolicy, root: Path) -> Gates:
@@ -95,19 +62,19 @@ def _incomplete(environment: EnvironmentPolicy, lacks: str) -> DodaiError:
     return DodaiError(codes.PROTECTION_INCOMPLETE, said, codes.PROTECTION_INCOMPLETE.fix.en, exit_code=2)
 
 
-async def standing(here: Here, change: Change) -> Standing:
+async def standing(here: Environment, change: Change) -> Standing:
     """How `here` stands towards `change`, whatever today's tree says."""
     gates = await gates_in_service(here)
     if RULES[change].tree:
-        gates = own_gates(here.project, here.environment, here.project.root).and_those_of(gates)
+        gates = own_gates(here.project, here.config, here.project.root).and_those_of(gates)
     now = datetime.now(UTC)
-    if here.has_journal:
-        with here.first_journal() as journal:
+    if here.control.exists:
+        with here.control.first_journal() as journal:
             now = await journal.now()
-    return Standing(here.environment.name, gates, bool(here.environment.control_url), now)
+    return Standing(here.name, gates, bool(here.config.control_url), now)
 
 
-async def gate_arguments(here: Here, change: Change, release: Project, reason: str = "") -> dict[str, str]:
+async def gate_arguments(here: Environment, change: Change, release: Project, reason: str = "") -> dict[str, str]:
     """The gates that a request carries: of the release in service, of the new one and of the working tree.
 
     Going back changes none; where protected, its files have to be those that were published (DOD366) and let in
@@ -116,11 +83,11 @@ async def gate_arguments(here: Here, change: Change, release: Project, reason: s
     before = await gates_in_service(here)
     if change not in ("deploy", "up"):
         if before.protected:
-            here.releases.proven(release.root.parent.name)
-            refuse_unknown(here.environment.name, release.root.parent.name, await here.statements.let_in())
+            here.artifacts.proven(release.root.parent.name)
+            refuse_unknown(here.name, release.root.parent.name, await AuditLog(here.journal).let_in())
         return _told({AFTERWARDS: before, IN_FORCE: admit(change, await standing(here, change), reason)})
     there = await standing(here, change)
-    name = here.environment.name
+    name = here.name
     known = release.policy.environments
     own = own_gates(release, known[name], release.root) if name in known else Gates()
     asked = admit(change, replace(there, gates=own.and_those_of(there.gates)), reason)
@@ -134,14 +101,14 @@ def _told(gates: Mapping[str, Gates]) -> dict[str, str]:
     return {name: one.as_text() for name, one in gates.items() if one != Gates()}
 
 
-async def gates_in_service(here: Here) -> Gates:
+async def gates_in_service(here: Environment) -> Gates:
     """What the release in service asks of the next one: by the journal, by its copy here, and by `protection.json`.
 
     The last two count for what the journal lost or never had: a database that was emptied opens nothing.
     """
-    if not here.has_journal:
+    if not here.control.exists:
         return read_kept(here.folder).gates
-    with here.first_journal() as journal:
+    with here.control.first_journal() as journal:
         newest = await _kept_by(journal)
         others = [read_kept(here.folder), await _kept_by_copy(here)]
         known = {one.plan_id for one in others if one.plan_id and await journal.entry(one.plan_id)}
@@ -154,13 +121,14 @@ async def _kept_by(journal: Journal) -> Kept:
     return Kept(entry.plan_id, afterwards(entry.request.arguments)) if entry else Kept()
 
 
-async def _kept_by_copy(here: Here) -> Kept:
+async def _kept_by_copy(here: Environment) -> Kept:
     """What the copy beside a control database says; nothing where there is none that can be read."""
-    if not (here.environment.control_url and here.copy_path.exists()):
-        return Kept()
     try:
-        with SqliteJournal(here.copy_path) as copy:
-            return await _kept_by(copy)
+        copy = here.control.copy()
+        if copy is None:
+            return Kept()
+        with copy as journal:
+            return await _kept_by(journal)
     except DodaiError:
         return Kept()
 
@@ -176,16 +144,10 @@ def read_kept(folder: Path) -> Kept:
 
 def keep(folder: Path, kept: Kept) -> None:
     """Remember them: whatever becomes of the journal, this machine knows what was asked for."""
-    partial = folder / f".{KEPT}.{os.getpid()}"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump({"plan": kept.plan_id, "gates": kept.gates.as_text()}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(folder / KEPT)
+    write_private(folder / KEPT, json.dumps({"plan": kept.plan_id, "gates": kept.gates.as_text()}).encode())
 
 
-def gated(here: Here, request: PlanRequest, tree: Path, ports: DeployPorts) -> DeployPorts:
+def gated(here: Environment, request: PlanRequest, tree: Path, ports: DeployPorts) -> DeployPorts:
     """`ports` with what stands before the first step of a plan, and what before the migrations of a deploy."""
     gates = in_force(request.arguments)
     back = request.kind in ("rollback", RESTORE) and afterwards(request.arguments).protected
@@ -193,13 +155,13 @@ def gated(here: Here, request: PlanRequest, tree: Path, ports: DeployPorts) -> D
         return ports
 
     def source() -> Source:
-        return Source(here.releases.proven(request.release), request.manifest_hash)
+        return Source(here.artifacts.proven(request.release), request.manifest_hash)
 
-    asked = GatePorts(here.statements, SshKeygen(), source)
-    ports = replace(ports, admission=(admission(request, here.releases.digest(request.release), asked),))
+    asked = GatePorts(AuditLog(here.journal), here.signatures, source)
+    ports = replace(ports, admission=(admission(request, here.artifacts.digest(request.release), asked),))
     if not (ports.migrate and gates.protected):
         return ports
-    migrations = target(here.project, tree, here.database.url)
-    store = SourceEvidence(here.statements, source, gates)
+    migrations = here.migrations.target(tree)
+    store = SourceEvidence(AuditLog(here.journal), source, gates)
     proof = evidence_step(migrations, env=request.env, evidence=store)
     return replace(ports, migrate=(proof, belonging_step(migrations, request.env), *ports.migrate))

@@ -7,33 +7,35 @@ from dataclasses import dataclass
 
 from dodai.core.errors import DodaiError
 from dodai.engine.plan import PlanRequest
+from dodai.operations.environment import Environment
 from dodai.operations.release import find
-from dodai.operations.run import previous_releases
-from dodai.wiring.local import LocalEnvironment
+from dodai.operations.run.preflight import previous_releases
+from dodai.operations.run.release_log import ReleaseLog
+from dodai.operations.run.schema import ReleaseSchema
 
 NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PlanDifference:
     """One thing that would not be as it is: `what` (release, files, migrations, secrets) and how it changes."""
 
     what: str
     change: str
 
 
-async def differences(environment: LocalEnvironment, request: PlanRequest) -> tuple[Difference, ...]:
+async def differences(environment: Environment, request: PlanRequest) -> tuple[PlanDifference, ...]:
     """What carrying `request` out would change; nothing is written. What cannot be known is named as unknown."""
     found = [
-        Difference("release", _releases(environment, request)),
-        Difference("files", _files(environment, request)),
-        Difference("migrations", await _migrations(environment, request)),
-        Difference("secrets", await _secrets(environment, request)),
+        PlanDifference("release", _releases(environment, request)),
+        PlanDifference("files", _files(environment, request)),
+        PlanDifference("migrations", await _migrations(environment, request)),
+        PlanDifference("secrets", await _secrets(environment, request)),
     ]
     return tuple(one for one in found if one.change)
 
 
-def _releases(environment: LocalEnvironment, request: PlanRequest) -> str:
+def _releases(environment: Environment, request: PlanRequest) -> str:
     """Services by the release they leave: usually all of them the same one."""
     before = previous_releases(request.arguments)
     left: dict[str, list[str]] = {}
@@ -45,8 +47,8 @@ def _releases(environment: LocalEnvironment, request: PlanRequest) -> str:
     return f"{'; '.join(moves)} -> {request.release}"
 
 
-def _files(environment: LocalEnvironment, request: PlanRequest) -> str:
-    trees, old = environment.releases, set(previous_releases(request.arguments).values())
+def _files(environment: Environment, request: PlanRequest) -> str:
+    trees, old = environment.artifacts, set(previous_releases(request.arguments).values())
     if len(old) != 1:
         return ""
     try:
@@ -62,21 +64,21 @@ def _files(environment: LocalEnvironment, request: PlanRequest) -> str:
     return "; ".join(f"{len(paths)} {kind} ({_some(paths)})" for kind, paths in kinds.items() if paths)
 
 
-async def _migrations(environment: LocalEnvironment, request: PlanRequest) -> str:
+async def _migrations(environment: Environment, request: PlanRequest) -> str:
     if request.kind == "rollback" or environment.project.manifest.section("migrations") is None:
         return ""
-    pending = await environment.surroundings(request.release).pending()
+    pending = await ReleaseSchema(environment).pending(environment.released(request.release))
     if pending is None:
         return "unknown: the database does not run" if environment.project.policy.database.used_by else ""
     return f"{len(pending)} to apply ({_some(list(pending))})" if pending else ""
 
 
-async def _secrets(environment: LocalEnvironment, request: PlanRequest) -> str:
+async def _secrets(environment: Environment, request: PlanRequest) -> str:
     """Against the digests of the record of what serves; values are never read out."""
-    if not environment.has_journal:
+    if not environment.control.exists:
         return ""
     try:
-        record = find(await environment.book.records(), await environment.live())
+        record = find(await ReleaseLog(environment).records(), await environment.live())
     except DodaiError as error:
         return f"unknown: {error.message}"
     if record is None:

@@ -1,0 +1,53 @@
+"""Private files: written by one rule, readable by their owner alone, whole and durable or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put `content` at `path` with mode 0600: whoever reads sees the old bytes or the new ones, also after a crash.
+
+    The folder is made when it is missing. Raises `OSError`; the old file is untouched then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def create_private(path: Path, content: bytes) -> bytes:
+    """What is at `path`: `content`, unless something was there before; of several who make it at once one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    write_private(partial, content)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        partial.unlink()
+    sync_folder(path.parent)
+    return path.read_bytes()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable; a file system that cannot is left alone."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

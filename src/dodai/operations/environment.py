@@ -1,0 +1,102 @@
+"""An environment: a named place where releases serve, as a value of ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.engine.journal import Journal
+from dodai.engine.lease import Lease
+from dodai.engine.plan import PlanRequest
+from dodai.operations import codes
+from dodai.operations.approval import Signatures
+from dodai.operations.journey import Visit
+from dodai.operations.policy import EnvironmentPolicy
+from dodai.operations.ports import (
+    Artifacts,
+    Compute,
+    Control,
+    DatabaseService,
+    Edge,
+    Host,
+    MigrationsService,
+    SecretStore,
+)
+from dodai.operations.project import Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Everything a command acts through; `wiring.environments.open` puts it together from the manifest.
+
+    `folder` is what this machine knows of it. `host` is None unless its parts run as processes of this machine.
+    `described_by` gives the same environment as another version of the manifest describes it.
+    """
+
+    project: Project
+    config: EnvironmentPolicy
+    folder: Path
+    compute: Compute
+    artifacts: Artifacts
+    database: DatabaseService
+    migrations: MigrationsService
+    edge: Edge
+    secrets: SecretStore
+    control: Control
+    signatures: Signatures
+    visit: Visit
+    described_by: Callable[[Project], Environment]
+    host: Host | None = None
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def journal(self) -> AbstractContextManager[Journal]:
+        """The journal, open; DOD376 when it is in a control database that does not answer."""
+        return self.control.journal()
+
+    def lease(self, request: PlanRequest) -> Lease:
+        """The lock; compute and database hear of a new token first, and it is newer than any that they have seen."""
+        least = max(self.compute.newest_token(), self.migrations.newest_token())
+        return self.control.lease(request, least=least, fence=self._fence)
+
+    async def _fence(self, token: int) -> None:
+        """From now on compute and database refuse everybody with an older token."""
+        public = self.project.policy.public_service
+        if public is not None and (await self.compute.status()).running:
+            await self.compute.under(token).address(public.name)
+        await asyncio.to_thread(self.migrations.announce, token)
+
+    async def origins(self) -> tuple[str, ...]:
+        """The origins people use: those of the manifest, else the edge's own."""
+        if self.config.public_origins:
+            return self.config.public_origins
+        url = (await self.edge.observe()).url
+        return (url, url.replace("127.0.0.1", "localhost")) if url else ()
+
+    async def live(self) -> str:
+        """The release of the public service that runs now; `""` when none does."""
+        status, public = await self.compute.status(), self.project.policy.public_service
+        service = status.service(public.name) if status.running and public else None
+        return service.release if service else ""
+
+    def released(self, release: str) -> Project:
+        """The project as `release` has it; DOD396 when its files are not there."""
+        return self.project.at(Path(self.artifacts.path(release)))
+
+
+def host_of(here: Environment) -> Host:
+    """What runs its processes on this machine; DOD364 (exit 2) where they run elsewhere."""
+    if here.host is None:
+        raise DodaiError(
+            codes.NOT_ON_THIS_MACHINE,
+            f"`{here.name}` runs at `{here.config.provider_of('compute')}`, not on this machine",
+            codes.NOT_ON_THIS_MACHINE.fix.en.replace("ENV", here.name),
+            exit_code=2,
+        )
+    return here.host

@@ -1,0 +1,116 @@
+"""The application's database: where it is, copies to come back to, and the migrations it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dodai.migrations.ports import Connection, Target
+
+if TYPE_CHECKING:
+    from dodai.migrations.run import Rehearsed as TriedMigrations
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """A copy of the database; `where` is what a person finds it by."""
+
+    name: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSeen:
+    """`major` is the version of the server, `size_bytes` what a restore point takes, `free_bytes` what is free for one.
+
+    `free_bytes` is None where nobody has to make room.
+    """
+
+    major: int
+    size_bytes: int
+    free_bytes: int | None = None
+
+
+class RestorePoints(Protocol):
+    """Copies of the database to come back to: base backups here, branches or snapshots elsewhere."""
+
+    async def find(self, name: str, /) -> str:
+        """Where the copy is; `""` when there is none of that name."""
+        ...
+
+    async def make(self, name: str, /) -> str:
+        """Where the new copy is, verified; old ones beyond the last few are removed."""
+        ...
+
+    async def put_back(self, name: str, mark: str, token: int, /) -> str:
+        """End the database and put the copy in its place, marked; where the replaced data is kept."""
+        ...
+
+    async def is_back(self, mark: str, /) -> bool:
+        """Whether the data there now was put back under that mark."""
+        ...
+
+    def all(self) -> Sequence[RestorePoint]:
+        """The newest first."""
+        ...
+
+
+class DatabaseService(Protocol):
+    """The PostgreSQL of the application in one environment."""
+
+    @property
+    def restore_points(self) -> RestorePoints: ...
+
+    def url(self, *, direct: bool = True) -> str:
+        """With its password: `direct` to the server, for migrations and locks; else what services use (a pooler).
+
+        `""` while nobody knows it.
+        """
+        ...
+
+    def serving(self) -> AbstractContextManager[str]:
+        """The direct URL for the block. One that nobody runs is run for its length, where this machine can do that."""
+        ...
+
+    async def running(self) -> str:
+        """Where it listens; `""` when it does not run."""
+        ...
+
+    async def start(self, token: int, /) -> None:
+        """Run it, made when it is not there yet; refused under a token that was replaced."""
+        ...
+
+    async def clock_offset_s(self) -> float | None:
+        """Seconds this machine is ahead of the server; None while it does not answer."""
+        ...
+
+    def inspect(self) -> DatabaseSeen:
+        """What is there, nothing changed; DOD384 or DOD385 when it does not answer."""
+        ...
+
+
+class MigrationsService(Protocol):
+    """The migrations of this project beside the database of one environment."""
+
+    def target(self, root: Path, /) -> Target:
+        """The migrations below `root` and the database; both are looked at when they are used."""
+        ...
+
+    def connect(self) -> Connection:
+        """A session in autocommit on the database, for looking."""
+        ...
+
+    def newest_token(self) -> int:
+        """The newest fencing token that the database has seen; 0 when it takes no connection or never saw one."""
+        ...
+
+    def announce(self, token: int, /) -> None:
+        """From now on the database refuses migrations under an older token; DOD351 when it saw a newer one."""
+        ...
+
+    def try_on_copy(self, note: Callable[[str], None], /) -> TriedMigrations:
+        """What is pending, tried on a copy of the database under load."""
+        ...

@@ -1,0 +1,90 @@
+"""A repository with a manifest: where it is, what it says, where its state is kept."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+from dodai.core.manifest import Manifest, Reference, read
+from dodai.core.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from dodai.migrations.policy import MigrationsPolicy
+    from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
+
+# `migrate up` is typed all day and asks for two words of the manifest: policies are loaded when they are asked for.
+
+
+@dataclass(frozen=True)
+class Project:
+    """`root` is the folder of the manifest; `reference` says what a manifest may hold."""
+
+    root: Path
+    manifest: Manifest
+    reference: Reference = field(repr=False, compare=False)
+
+    def with_manifest(self, text: bytes) -> Project:
+        """The same repository with another manifest, as a journal recorded it; DOD001-DOD005 when it is not sound."""
+        return replace(self, manifest=read(text, self.reference, path=self.manifest.path))
+
+    def at_root(self, root: Path) -> Project:
+        """The same manifest over the files in another folder."""
+        return replace(self, root=root)
+
+    def at(self, tree: Path) -> Project:
+        """The project as the release in the folder `tree` has it: with its own manifest, when it has one."""
+        there = self.at_root(tree)
+        file = tree / Path(self.manifest.path).name
+        return there.with_manifest(file.read_bytes()) if file.is_file() else there
+
+    @cached_property
+    def policy(self) -> OperationsPolicy:
+        from dodai.operations.policy import OperationsPolicy
+
+        return OperationsPolicy.from_manifest(self.manifest)
+
+    @property
+    def migrations(self) -> MigrationsPolicy | None:
+        """The `[migrations]` of the manifest, defaults included; None when the repository has no such folder."""
+        from dodai.migrations.policy import MigrationsPolicy
+
+        policy = MigrationsPolicy.from_manifest(self.manifest.section("migrations") or {})
+        return policy if (self.root / policy.folder).is_dir() else None
+
+    @property
+    def database_variable(self) -> str:
+        """The environment variable that holds the URL of the database, `[database].variable`."""
+        return str(self.manifest.data["database"]["variable"])
+
+    @property
+    def state(self) -> Path:
+        """Where dodai keeps what it knows: `.dodai`, ignored by git."""
+        return self.root / ".dodai"
+
+    @property
+    def python(self) -> str:
+        """The interpreter of the user's code: `[project].python`, else the one that runs dodai."""
+        named = str(self.manifest.data["project"]["python"])
+        return str(self.root / named) if named else sys.executable
+
+    @property
+    def environments(self) -> dict[str, EnvironmentPolicy]:
+        """`local` is always there, whether or not the manifest describes it."""
+        from dodai.operations.policy import EnvironmentPolicy
+
+        local = EnvironmentPolicy("local", "local", (), "", 0, protected=False)
+        return {"local": local, **self.policy.environments}
+
+    def environment(self, name: str) -> EnvironmentPolicy:
+        """What the manifest says of the environment of that name; DOD051 names the ones there are."""
+        known = self.environments
+        if name in known:
+            return known[name]
+        raise DodaiError(
+            codes.UNKNOWN_WORD, f"there is no environment `{name}`", did_you_mean(name, known), exit_code=2
+        )

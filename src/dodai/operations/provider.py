@@ -1,0 +1,101 @@
+"""What a provider is: the parts of an environment that it can stand behind, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodai.core import codes as core
+from dodai.core.errors import Code
+from dodai.core.finding import Finding, Place
+from dodai.core.manifest.scan import find
+from dodai.core.suggestion import did_you_mean
+from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
+from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, SecretStore
+from dodai.operations.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a provider is given to make a part of an environment. `host` is there where compute runs on this machine."""
+
+    project: Project
+    config: EnvironmentPolicy
+    folder: Path
+    host: Host | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """What stands behind the ports under one name; a part that is None it has not.
+
+    `keys` are the keys and tables of `[env.NAME]` that only it reads. `production`: its databases hold data
+    of people. `together` names, for a part, another part that has to be of the same provider: a local edge leads to
+    processes of this machine and to nothing else.
+    """
+
+    compute: Callable[[Opening], Compute] | None = None
+    artifacts: Callable[[Opening], Artifacts] | None = None
+    database: Callable[[Opening], DatabaseService] | None = None
+    edge: Callable[[Opening], Edge] | None = None
+    secrets: Callable[[Opening], SecretStore] | None = None
+    host: Callable[[Opening], Host] | None = None
+    keys: tuple[str, ...] = ()
+    production: bool = True
+    together: Mapping[Part, Part] = field(default_factory=dict)
+
+    def has(self, part: Part) -> bool:
+        """Whether it can stand behind `part`; identity is not observed yet, so any provider may be named for it."""
+        return part == "identity" or getattr(self, part) is not None
+
+
+def provider_problems(project: Project, name: str, known: Mapping[str, Callable[[], Provider]]) -> Iterator[Finding]:
+    """Why the providers of the environment `name` cannot be used: DOD009, DOD010 and DOD011, each at its line.
+
+    `known` are the providers there are; of an unknown one nothing more is asked.
+    """
+    config = project.environment(name)
+    chosen = {part: config.provider_of(part) for part in PARTS}
+    unknown = {(config.key_of(part), named): None for part, named in chosen.items() if named not in known}
+    for key, named in unknown:
+        said = f"`env.{name}.{key}` is `{named}`, and there is no such provider"
+        yield _problem(project, name, key, core.UNKNOWN_PROVIDER, said, did_you_mean(named, known))
+    if unknown:
+        return
+    providers = {named: known[named]() for named in dict.fromkeys(chosen.values())}
+    for part, named in chosen.items():
+        if problem := _misfit(part, chosen, providers[named]):
+            yield _problem(project, name, config.key_of(part), core.PROVIDERS_DO_NOT_FIT, *problem)
+    mine = {key for one in providers.values() for key in one.keys}
+    for other in sorted(set(known) - set(providers)):
+        for key in known[other]().keys:
+            if key not in mine and is_written(project, name, key):
+                said = f"`{key}` of `[env.{name}]` is a key of the provider `{other}`, which it does not use"
+                fix = did_you_mean(key, sorted(mine), f'remove it, or write `provider = "{other}"`')
+                yield _problem(project, name, key, core.KEY_OF_ANOTHER_PROVIDER, said, fix)
+
+
+def _misfit(part: Part, chosen: Mapping[Part, str], provider: Provider) -> tuple[str, str] | None:
+    """What is wrong with a part and what to write instead; None when it fits."""
+    named = chosen[part]
+    if not provider.has(part):
+        return f"the provider `{named}` has no {part}", f"name another provider: `{part} = …`"
+    beside = provider.together.get(part)
+    if beside is None or chosen[beside] == named:
+        return None
+    said = f"the {part} of `{named}` works with the {beside} of `{named}` only, and that is `{chosen[beside]}`"
+    return said, f'write `{part} = "{chosen[beside]}"`, or `{beside} = "{named}"`'
+
+
+def is_written(project: Project, name: str, key: str) -> bool:
+    """Whether the manifest itself says `key` of the environment; a default is nobody's mistake."""
+    path = ("env", name, key)
+    line = find(project.manifest.text.decode(), path)
+    return line is not None and line.path[:3] == path
+
+
+def _problem(project: Project, name: str, key: str, code: Code, said: str, fix: str) -> Finding:
+    line = find(project.manifest.text.decode(), ("env", name, key))
+    place = Place(project.manifest.path, line.number, line.column) if line else Place(project.manifest.path)
+    return Finding(code, said, place, line.text if line else "", fix=fix)

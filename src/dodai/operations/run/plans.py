@@ -1,0 +1,163 @@
+"""Plans of an environment: the request that is journalled first, and what is built from it, now or at a resume."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from dodai.core.errors import DodaiError
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.run import probe
+from dodai.engine.actor import actor
+from dodai.engine.plan import Plan, PlanRequest, Step
+from dodai.migrations import run
+from dodai.operations.admission import Change
+from dodai.operations.codes import STALE_PLAN
+from dodai.operations.environment import Environment
+from dodai.operations.ports import CacheRule, EdgeSpec
+from dodai.operations.project import Project
+from dodai.operations.run.audit_log import KINDS, AuditLog
+from dodai.operations.run.deploy import DeployPorts, deploy
+from dodai.operations.run.gate import BREAK_GLASS
+from dodai.operations.run.gate_sources import gate_arguments, gated
+from dodai.operations.run.preflight import previous_releases
+from dodai.operations.run.release_log import ReleaseLog
+from dodai.operations.run.schema import ReleaseSchema
+from dodai.operations.setting import ServiceSettings
+
+STATIC_TTL_S = 3600.0
+
+
+async def request_for(
+    here: Environment, kind: str, release: str, arguments: Mapping[str, str] | None = None
+) -> PlanRequest:
+    """What is journalled before anything happens: who wants which release where, over which one.
+
+    The manifest is that of the release: going back to one brings its own journeys, services and limits back.
+    """
+    status = await here.compute.status()
+    previous = {f"previous:{s.name}": s.release for s in status.services if status.running and s.release}
+    project = here.released(release) if release else here.project
+    reason = (arguments or {}).get(BREAK_GLASS, "")
+    gates = await gate_arguments(here, cast("Change", kind), project, reason) if release else {}
+    return PlanRequest(
+        kind=kind,
+        env=here.name,
+        release=release,
+        actor=actor(),
+        manifest=project.manifest.text,
+        manifest_hash=project.manifest.hash,
+        secret_versions=dict(here.secrets.versions()),
+        arguments={**previous, **gates, **(arguments or {})},
+    )
+
+
+def refuse_stale(shown: PlanRequest, now: PlanRequest) -> None:
+    """DOD377 when other releases serve than those a person agreed to replace."""
+    before, after = previous_releases(shown.arguments), previous_releases(now.arguments)
+    changed = sorted(name for name in after if before.get(name, after[name]) != after[name])
+    if changed:
+        raise DodaiError(
+            STALE_PLAN,
+            f"`{changed[0]}` serves `{after[changed[0]]}` by now, `{before[changed[0]]}` when the plan was shown",
+            f"look at `dodai status {now.env}`, then give the command again",
+            exit_code=1,
+        )
+
+
+def build(here: Environment, request: PlanRequest) -> Plan:
+    """The plan of a request, from the manifest the request carries: never from the working tree."""
+    if request.kind in KINDS:
+        return AuditLog(here.journal).statement(request)
+    there = here.described_by(here.project.with_manifest(request.manifest))
+    tree = Path(here.artifacts.path(request.release))
+    return deploy(request, there.project.policy, gated(there, request, tree, deploy_ports(there, tree)))
+
+
+def build_for_document(here: Environment) -> Plan:
+    """The deploy plan as a runbook shows it: for no release in particular, never carried out."""
+    previous = {f"previous:{service}": "PREVIOUS" for service in here.project.policy.services}
+    manifest = here.project.manifest
+    request = PlanRequest(
+        "deploy", here.name, "RELEASE", manifest=manifest.text, manifest_hash=manifest.hash, arguments=previous
+    )
+    return deploy(request, here.project.policy, deploy_ports(here, here.project.root))
+
+
+def deploy_ports(here: Environment, tree: Path) -> DeployPorts:
+    """What a deploy of the release in the folder `tree` acts through."""
+    policy = here.project.policy
+    schema = ReleaseSchema(here)
+    stored = bool(policy.database.used_by)
+    public = policy.public_service
+    return DeployPorts(
+        compute=here.compute,
+        artifacts=here.artifacts,
+        settings=ServiceSettings(here, schema.required),
+        database=here.database if stored else None,
+        announce=here.migrations.announce,
+        migrate=_migration_steps(here, tree),
+        edge=here.edge,
+        edge_spec=edge_spec(here),
+        python=here.project.python,
+        browser=here.visit,
+        surroundings=ReleaseSurroundings(here, here.project.at_root(tree)),
+        book=ReleaseLog(here),
+        schema=schema,
+        restore_points=here.database.restore_points if stored else None,
+        probe=partial(_probe, here) if public and public.app else None,
+    )
+
+
+def edge_spec(here: Environment) -> EdgeSpec:
+    """What the edge of the environment serves, by its manifest."""
+    policy = here.project.policy
+    public = policy.public_service
+    return EdgeSpec(
+        routes=(("/", public.name),) if public else (),
+        port=here.config.port,
+        cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
+        body_bytes=policy.edge.max_body_bytes,
+    )
+
+
+def _migration_steps(here: Environment, tree: Path) -> tuple[Step, ...]:
+    """The steps a deploy takes before it starts anything; none when the tree has no migrations."""
+    if here.project.at_root(tree).migrations is None:
+        return ()
+    return (run.step(here.migrations.target(tree)),)
+
+
+async def _probe(here: Environment, edge: str) -> str:
+    """The request id of a valid form that passed, sent from the origin people use."""
+    csrf = CsrfPolicy.from_manifest(here.project.manifest.section("csrf") or {})
+    origins = await here.origins()
+    browser = here.visit(edge)
+    try:
+        return await probe(browser.send, csrf, origins[0] if origins else edge)
+    finally:
+        await browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSurroundings:
+    """`operations.run.preflight.Surroundings`, seen from the release that `tree` is."""
+
+    environment: Environment
+    tree: Project
+
+    async def free_bytes(self) -> int:
+        here = self.environment
+        return shutil.disk_usage(here.folder if here.folder.exists() else here.project.root).free
+
+    async def clock_offset_s(self) -> float | None:
+        here = self.environment
+        clock = here.control if here.config.control_url else here.database
+        return await clock.clock_offset_s()
+
+    async def pending(self) -> tuple[str, ...] | None:
+        return await ReleaseSchema(self.environment).pending(self.tree)

@@ -1,0 +1,77 @@
+"""What may come back to an environment: a release on the schema of now, or on the data of a restore point."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from dodai.core.codes import UNKNOWN_WORD
+from dodai.core.errors import DodaiError
+from dodai.operations.codes import NO_SUCH_RELEASE
+from dodai.operations.environment import Environment
+from dodai.operations.release import ReleaseRecord, Verdict, before, find, judge
+from dodai.operations.run.record import border, refusal
+from dodai.operations.run.release_log import ReleaseLog
+from dodai.operations.run.restore import fitting
+from dodai.operations.run.schema import ReleaseSchema
+
+
+async def find_release(environment: Environment, word: str) -> str:
+    """The release that `word` begins or is; DOD368 when there is none, or more than one."""
+    recorded = await ReleaseLog(environment).records() if environment.control.exists else ()
+    known = dict.fromkeys((*(record.release for record in recorded), *environment.artifacts.published()))
+    found = [name for name in known if name.startswith(word)] if word not in known else [word]
+    if len(found) == 1:
+        return found[0]
+    said = f"`{word}` begins {len(found)} releases" if found else f"`{environment.name}` knows no `{word}`"
+    raise DodaiError(NO_SUCH_RELEASE, said, f"see `dodai releases {environment.name}`", exit_code=2)
+
+
+async def rollback_target(environment: Environment, word: str) -> str:
+    """The release to go back to: the one named, else the newest that was in service before the present one."""
+    if word:
+        return await find_release(environment, word)
+    records = await ReleaseLog(environment).records() if environment.control.exists else ()
+    live = await environment.live() or (records[0].release if records else "")
+    if found := before(records, live):
+        return found
+    message = f"`{environment.name}` has no release before `{live or 'the first one'}`"
+    raise DodaiError(NO_SUCH_RELEASE, message, f"see `dodai releases {environment.name}`", exit_code=1)
+
+
+async def verdict(environment: Environment, record: ReleaseRecord) -> Verdict:
+    """Whether a recorded release may come back on the schema of now."""
+    schema = ReleaseSchema(environment)
+    try:
+        return judge(record, await schema.applied(), await schema.trial(record.release))
+    except DodaiError as error:
+        return Verdict(False, f"whether it fits is unknown: {error.message}")
+
+
+async def refuse_misfit(environment: Environment, release: str) -> None:
+    """DOD367 when `release` may not come back; asked again under the lock, only there while the database rests."""
+    environment.artifacts.path(release)
+    if environment.project.policy.database.used_by and not await environment.database.running():
+        return
+    found, record = await border(release, ReleaseLog(environment), ReleaseSchema(environment))
+    if not found.allowed:
+        point = fitting(_points(environment), await ReleaseLog(environment).records(), record) if record else ""
+        raise refusal(environment.name, release, found, point)
+
+
+async def restore_target(environment: Environment, release: str, word: str) -> str:
+    """The restore point that `word` begins or is the path of; DOD051 for none, DOD367 when `release` does not fit."""
+    env = environment.name
+    environment.artifacts.path(release)
+    found = [name for name in _points(environment) if name.startswith(PurePath(word).name)]
+    if len(found) != 1:
+        message = f"`{word}` names {len(found)} restore points of `{env}`"
+        raise DodaiError(UNKNOWN_WORD, message, f"see `dodai releases {env}`", exit_code=2)
+    records = await ReleaseLog(environment).records()
+    record = find(records, release)
+    if record is None or not fitting(found, records, record):
+        raise refusal(env, release, Verdict(False, f"the data of `{found[0]}` has not the schema it ran on"))
+    return found[0]
+
+
+def _points(environment: Environment) -> list[str]:
+    return [point.name for point in environment.database.restore_points.all()]

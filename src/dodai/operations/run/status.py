@@ -1,0 +1,114 @@
+"""The status of an environment, for whoever is woken up: what runs, who works on it, what is left half done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from dodai.core.errors import DodaiError
+from dodai.engine.journal import Journal, PlanEntry
+from dodai.operations.environment import Environment
+from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder
+from dodai.operations.run.schema import ReleaseSchema
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentStatus:
+    """`edge` is where visitors arrive, "" where nothing serves.
+
+    `problem` says what could not be asked, and so nobody knows the holder; `remedy` what fixes it.
+    `pending` is None where nobody knows. `answers` are what live services say to their readiness check, `ready` or why
+    not.
+    """
+
+    env: str
+    compute: ComputeStatus
+    edge: str = ""
+    holder: LockHolder | None = None
+    last: PlanEntry | None = None
+    unfinished: PlanEntry | None = None
+    pending: int | None = None
+    problem: str = ""
+    remedy: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def next_command(self) -> str:
+        """What to type now; `""` when there is nothing to do, somebody is doing it, or the problem has to go first."""
+        if self.problem or (self.holder and self.holder.is_alive):
+            return ""
+        if self.unfinished:
+            return f"dodai resume {self.env}"
+        serves = self.compute.running and all(service.release for service in self.compute.services)
+        return "" if serves and not self.pending else f"dodai deploy {self.env}"
+
+    @property
+    def next_step(self) -> str:
+        """The one line for a tired person: a command, whom to wait for, or what to fix first."""
+        if self.problem:
+            return self.remedy
+        if self.holder and self.holder.is_alive:
+            return f"wait for {self.holder.holder.actor}, or ask them to stop it with Ctrl-C"
+        if self.unfinished:
+            other = f"dodai deploy {self.env} with a fixed release" if self.unfinished.settled else ""
+            return f"{self.next_command}, or {other or f'{self.next_command} --undo to take it back'}"
+        if self.next_command:
+            return self.next_command
+        unwell = [name for name, answer in self.answers.items() if answer != "ready"]
+        if not unwell:
+            return "nothing to do"
+        return f"read the log of {unwell[0]}; dodai rollback {self.env} brings the release before back"
+
+
+async def status_of(environment: Environment) -> EnvironmentStatus:
+    """The status of `environment`. Nothing is created or changed, and what is unreachable is named."""
+    env, status = environment.name, await environment.compute.status()
+    # A local edge ends with its Host, and the status of both is one call.
+    edge = status.edge if isinstance(status, HostStatus) else (await environment.edge.observe()).url
+    pending, answers = await _pending(environment), await _answers(environment, status)
+    seen = EnvironmentStatus(env, status, edge, pending=pending, answers=answers)
+    if not environment.control.exists:
+        return seen
+    try:
+        with environment.journal() as journal:
+            last, unfinished = await _plans(journal, env)
+            holder = await environment.control.holder()
+            await journal.verify_chain()
+        return replace(seen, holder=holder, last=last, unfinished=unfinished)
+    except DodaiError as error:
+        seen = replace(seen, problem=error.message, remedy=error.fix)
+    try:
+        copy = environment.control.copy()
+        if copy is None:
+            return seen
+        with copy as journal:
+            last, unfinished = await _plans(journal, env)
+    except DodaiError:
+        return seen
+    said = f"{seen.problem}; plans are from this machine's copy"
+    return replace(seen, last=last, unfinished=unfinished, problem=said)
+
+
+async def _answers(environment: Environment, status: ComputeStatus) -> dict[str, str]:
+    """What each live service answers now: a process that runs may still fail everybody."""
+    found = dict[str, str]()
+    for service in status.services if status.running else ():
+        if service.release:
+            probe = await environment.compute.probe(service.name, service.release)
+            found[service.name] = "ready" if probe.ready else probe.detail or probe.state
+    return found
+
+
+async def _plans(journal: Journal, env: str) -> tuple[PlanEntry | None, PlanEntry | None]:
+    history = await journal.history(env, 1)
+    return (history[0] if history else None), await journal.unfinished(env)
+
+
+async def _pending(environment: Environment) -> int | None:
+    """Migrations of the live release that are not applied: a person has to know before anything else."""
+    try:
+        live = await environment.live()
+        seen = await ReleaseSchema(environment).pending(environment.released(live)) if live else None
+    except DodaiError:
+        return None
+    return None if seen is None else len(seen)

@@ -1,0 +1,77 @@
+"""What services are told beyond their release: addresses, the database, and secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.operations import codes
+from dodai.operations.environment import Environment
+from dodai.operations.policy import Service
+
+KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
+"""dodai's own key rings: every service gets them, whether or not the manifest names them."""
+_FOR_PEERS = ("csrf", "dependency", "observability")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The settings of `environment`'s services. `required`: the ids of the migrations of a release."""
+
+    environment: Environment
+    required: Callable[[str], Awaitable[tuple[str, ...]]]
+
+    async def missing(self) -> tuple[str, ...]:
+        known = self.environment.secrets.get()
+        return tuple(name for name in (*KEY_RINGS, *self.environment.project.policy.secrets) if name not in known)
+
+    async def complete(self) -> None:
+        """Every missing secret gets a random value where the store is for development; DOD560 elsewhere."""
+        store = self.environment.secrets
+        missing = await self.missing()
+        if missing and not store.makes_up_values:
+            raise DodaiError(
+                codes.SECRET_MISSING,
+                f"`{self.environment.name}` has no value for `{missing[0]}`"
+                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+                codes.SECRET_MISSING.fix.en,
+                exit_code=1,
+            )
+        made = {name: _key_ring() if name in KEY_RINGS else secrets.token_urlsafe(32) for name in missing}
+        store.put({**store.get(), **made})
+
+    async def of_service(self, service: Service, release: str = "") -> Mapping[str, str]:
+        """What `service` of `release` is told, secrets included; without a release nothing that depends on one."""
+        here = self.environment
+        policy, known = here.project.policy, here.secrets.get()
+        own = [secret.name for secret in policy.secrets.values() if service.name in secret.used_by]
+        values = {name: known[name] for name in (*KEY_RINGS, *own)}
+        values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
+        if service.protocol == "http" and not service.app:
+            project = here.released(release) if release else here.project
+            values["DODAI_SETTINGS"] = peer_settings(project.manifest.data)
+        for need in service.needs:
+            values[f"{_shout(need)}_ADDR"] = await here.compute.address(need)
+        if service.name in policy.database.used_by:
+            values[policy.database.variable] = here.database.url(direct=False)
+            if release:
+                values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
+        return values
+
+
+def peer_settings(sections: Mapping[str, Any]) -> str:
+    """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own."""
+    return json.dumps({name: sections[name] for name in _FOR_PEERS if name in sections}, sort_keys=True)
+
+
+def _key_ring() -> str:
+    return "k1:" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+
+
+def _shout(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name).upper()

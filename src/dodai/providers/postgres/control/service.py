@@ -1,0 +1,103 @@
+"""`dodai.operations.ports.Control` in a control database, with a copy of the journal on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.engine.codes import JOURNAL_BROKEN
+from dodai.engine.journal import Head, Journal, SqliteJournal, put_aside
+from dodai.engine.lease import Lease
+from dodai.engine.plan import PlanRequest
+from dodai.operations.control import JOURNAL, head_beside
+from dodai.operations.ports import ControlSeen, Fence, LockHolder
+from dodai.providers.postgres.clock import offset_s
+from dodai.providers.postgres.connection import address
+from dodai.providers.postgres.control.journal import PostgresJournal
+from dodai.providers.postgres.control.lease import PostgresLease
+from dodai.providers.postgres.control.look import look
+from dodai.providers.postgres.control.session import Session, knowing_better
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresControl:
+    """`url` is `[env.X].control_url`; the copy is in `folder`."""
+
+    url: str = field(repr=False)
+    env: str
+    folder: Path
+
+    @property
+    def _copy(self) -> Path:
+        return self.folder / JOURNAL
+
+    @property
+    def exists(self) -> bool:
+        return True
+
+    def _session(self) -> Session:
+        return Session(self.url, self.env)
+
+    def journal(self) -> PostgresJournal:
+        with knowing_better(self.env):
+            copy = SqliteJournal(self._copy)
+        try:
+            return PostgresJournal(self._session(), copy)
+        except BaseException:
+            copy.close()
+            raise
+
+    def first_journal(self) -> AbstractContextManager[Journal]:
+        return PostgresJournal(self._session())
+
+    def copy(self) -> AbstractContextManager[Journal] | None:
+        return SqliteJournal(self._copy) if self._copy.exists() else None
+
+    def copied_head(self) -> Head:
+        return head_beside(self._copy)
+
+    def lease(self, request: PlanRequest, /, *, least: int, fence: Fence) -> Lease:
+        return PostgresLease(self._session(), request.actor, request.command, fence=fence, least=least)
+
+    async def holder(self) -> LockHolder | None:
+        lease = PostgresLease(self._session(), "", "")
+        try:
+            standing = await asyncio.to_thread(lease.standing)
+        finally:
+            lease.session.close()
+        return LockHolder(standing.holder, standing.age, standing.left_s) if standing else None
+
+    async def trust(self, which: str, /) -> str:
+        if which == "database" and not await self._copy_is_readable():
+            aside = put_aside(self._copy)
+            with self.journal() as journal:
+                await journal.verify_chain()
+            return f"the copy was made anew from the database; the broken one is `{aside}`"
+        with self.journal() as journal:
+            return journal.trust(which)
+
+    async def _copy_is_readable(self) -> bool:
+        try:
+            with SqliteJournal(self._copy) as copy:
+                await copy.verify_chain()
+        except DodaiError as error:
+            return error.code is not JOURNAL_BROKEN
+        return True
+
+    async def clock_offset_s(self) -> float | None:
+        return await asyncio.to_thread(offset_s, self.url)
+
+    def inspect(self) -> ControlSeen:
+        seen = look(self.url, self.env, self.copied_head())
+        held = seen.holder
+        return ControlSeen(
+            where=f"PostgreSQL {seen.server} at {address(self.url)}",
+            newer=seen.newer,
+            offset_s=seen.offset_s,
+            head=seen.head if seen.schema else Head(),
+            copied=seen.copied,
+            holder=LockHolder(held.holder, held.age, held.left_s) if held else None,
+        )

@@ -1,0 +1,128 @@
+"""The PostgreSQL of a local environment: run by its Host behind a stable address, its data kept in the folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from dodai.engine.private_file import write_private
+from dodai.operations.policy import Database
+from dodai.operations.ports import DatabaseSeen, Host, RestorePoint
+from dodai.providers.postgres.backup import base_backup, restore_point
+from dodai.providers.postgres.clock import offset_s
+from dodai.providers.postgres.control.look import server_version, size_bytes
+from dodai.providers.postgres.durable import durable, prepare, process_spec
+from dodai.providers.postgres.restore import restore, restored_by
+
+PROCESS = "database"
+CLUSTER = "postgres"
+KEPT_COPIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedPostgres:
+    """`dodai.operations.ports.DatabaseService` of a server that `host` runs; everything about it is in `folder`."""
+
+    policy: Database
+    host: Host
+    folder: Path
+
+    @property
+    def restore_points(self) -> BaseBackups:
+        return BaseBackups(self)
+
+    @property
+    def cluster(self) -> Path:
+        """Where the server keeps its data."""
+        return self.folder / CLUSTER
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        if asyncio.run(self.running()):
+            yield self.url()
+            return
+        with durable(self.cluster, major=self.policy.major) as cluster:
+            cluster.ensure_database(self.policy.name)
+            yield cluster.dsn(self.policy.name)
+
+    async def running(self) -> str:
+        for process in (await self.host.status()).processes:
+            if process.name == PROCESS and process.state == "running":
+                return process.address or process.listens
+        return ""
+
+    async def start(self, token: int, /) -> None:
+        cluster = await asyncio.to_thread(prepare, self.cluster, major=self.policy.major)
+        status = await self.host.under(token).run(process_spec(cluster, PROCESS, forward=True))
+        await asyncio.to_thread(cluster.ensure_database, self.policy.name)
+        self._remember(direct=cluster.dsn(self.policy.name, tcp=True), stable=status.address)
+
+    async def end(self, token: int) -> None:
+        """Stop it; its data stays."""
+        await self.host.under(token).end(PROCESS)
+
+    def _remember(self, *, direct: str, stable: str) -> None:
+        parts = urlsplit(direct)
+        user = parts.netloc.rpartition("@")[0]
+        through = urlunsplit(parts._replace(netloc=f"{user}@{stable}"))
+        write_private(self._file, json.dumps({"direct": direct, "stable": through}).encode())
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "database.json"
+
+    def url(self, *, direct: bool = True) -> str:
+        try:
+            urls: dict[str, str] = json.loads(self._file.read_text("utf-8"))
+        except FileNotFoundError:
+            return ""
+        return urls["direct" if direct else "stable"]
+
+    async def clock_offset_s(self) -> float | None:
+        url = self.url()
+        return await asyncio.to_thread(offset_s, url) if url else None
+
+    def inspect(self) -> DatabaseSeen:
+        url = self.url()
+        return DatabaseSeen(server_version(url), size_bytes(url), shutil.disk_usage(self.folder).free)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseBackups:
+    """`dodai.operations.ports.RestorePoints`: verified base backups beside the data, the newest few kept."""
+
+    database: SupervisedPostgres
+
+    @property
+    def _folder(self) -> Path:
+        return self.database.folder / "restore-points"
+
+    async def find(self, name: str, /) -> str:
+        path = self._folder / name
+        return str(path) if (path / "PG_VERSION").exists() else ""
+
+    async def make(self, name: str, /) -> str:
+        point = await asyncio.to_thread(base_backup, self.database.url(), self._folder / name)
+        for old in self._paths()[KEPT_COPIES:]:
+            shutil.rmtree(old, ignore_errors=True)
+        return f"{point.path} ({point.size_bytes // 2**20} MiB)"
+
+    async def put_back(self, name: str, mark: str, token: int, /) -> str:
+        await self.database.end(token)
+        return str(await asyncio.to_thread(restore, restore_point(self._folder / name), self.database.cluster, mark))
+
+    async def is_back(self, mark: str, /) -> bool:
+        return restored_by(self.database.cluster) == mark
+
+    def all(self) -> tuple[RestorePoint, ...]:
+        return tuple(RestorePoint(path.name, str(path)) for path in self._paths())
+
+    def _paths(self) -> list[Path]:
+        found = self._folder.glob("*/PG_VERSION") if self._folder.is_dir() else ()
+        return sorted((path.parent for path in found), key=lambda path: path.stat().st_mtime_ns, reverse=True)

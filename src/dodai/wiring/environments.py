@@ -1,0 +1,111 @@
+"""Environments, put together from the manifest: the one place that knows which provider stands behind a port.
+
+A new provider is a folder whose module holds a `PROVIDER`, and one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+from dodai.core.manifest import ManifestProblems
+from dodai.operations.control import FileControl
+from dodai.operations.environment import Environment
+from dodai.operations.journey import Visitor
+from dodai.operations.policy import EnvironmentPolicy, Part
+from dodai.operations.ports import Control
+from dodai.operations.project import Project
+from dodai.operations.provider import Opening, Provider, provider_problems
+from dodai.providers.local.browser import HttpBrowser
+from dodai.providers.local.signature import SshKeygen
+from dodai.wiring.migrations import ProjectMigrations
+
+PROVIDERS: dict[str, str] = {
+    "local": "dodai.wiring.local",
+}
+"""The module of each provider."""
+
+T = TypeVar("T")
+
+
+def provider(name: str) -> Provider:
+    """The provider of that name; loaded when it is asked for."""
+    found: Provider = importlib.import_module(PROVIDERS[name]).PROVIDER
+    return found
+
+
+def registered() -> Mapping[str, Callable[[], Provider]]:
+    """Every provider, loaded when it is asked for."""
+    return {name: partial(provider, name) for name in PROVIDERS}
+
+
+def open(project: Project, name: str) -> Environment:  # noqa: A001 - `environments.open(project, "staging")`
+    """The environment `name`, nothing started; DOD051 when the manifest has none of that name.
+
+    DOD009, DOD010 and DOD011 (exit 2) when its providers are unknown or do not fit.
+    """
+    config = project.environment(name)
+    if problems := tuple(provider_problems(project, name, registered())):
+        raise ManifestProblems(problems)
+    return assemble(config, project.state / "env" / name, project)
+
+
+def open_all(project: Project) -> Iterator[Environment]:
+    """Every environment of the manifest, `local` included."""
+    return (open(project, name) for name in project.environments)
+
+
+def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Environment:
+    """The environment that `config` describes, its state in `folder`."""
+    compute, database = provider(config.provider_of("compute")), provider(config.provider_of("database"))
+    edge, secrets = provider(config.provider_of("edge")), provider(config.provider_of("secrets"))
+    opening = Opening(project, config, folder)
+    host = compute.host(opening) if compute.host else None
+    opening = Opening(project, config, folder, host)
+    chosen = _part(database.database, "database", config)(opening)
+    return Environment(
+        project=project,
+        config=config,
+        folder=folder,
+        compute=_part(compute.compute, "compute", config)(opening),
+        artifacts=_part(compute.artifacts, "compute", config)(opening),
+        database=chosen,
+        migrations=ProjectMigrations(project, chosen.url, production=database.production),
+        edge=_part(edge.edge, "edge", config)(opening),
+        secrets=_part(secrets.secrets, "secrets", config)(opening),
+        control=_control(config, folder),
+        signatures=SshKeygen(),
+        visit=HttpBrowser,
+        described_by=partial(assemble, config, folder),
+        host=host,
+    )
+
+
+def _part(made: T | None, part: Part, config: EnvironmentPolicy) -> T:
+    """Unreachable for a manifest that was checked: `check_providers` refuses it first."""
+    if made is None:
+        raise DodaiError(
+            codes.PROVIDERS_DO_NOT_FIT,
+            f"`[env.{config.name}]`: `{config.provider_of(part)}` has no {part}",
+            codes.PROVIDERS_DO_NOT_FIT.fix.en,
+            exit_code=2,
+        )
+    return made
+
+
+def _control(config: EnvironmentPolicy, folder: Path) -> Control:
+    if not config.control_url:
+        return FileControl(folder)
+    from dodai.providers.postgres.control.service import PostgresControl  # psycopg is an extra
+
+    return PostgresControl(config.control_url, config.name, folder)
+
+
+def visit(url: str) -> Visitor:
+    """A new visitor at a base URL."""
+    return HttpBrowser(url)
