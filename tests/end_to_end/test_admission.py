@@ -22,10 +22,9 @@ from tests.postgres_fixture import database, postgres  # noqa: F401
 from dodai.cli.main import run
 from dodai.migrations.goose_file import history_of
 from dodai.operations.evidence import Rehearsed
-from dodai.wiring import Project
-from dodai.wiring.local import LocalEnvironment
+from dodai.operations.run.override import state
+from dodai.wiring import environments, find_project
 from dodai.wiring.migrations import target
-from dodai.wiring.stating import state
 
 FREEZE = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 UTC"]'
 SITUATIONS = {
@@ -102,12 +101,12 @@ class Attacked:
 
 def evidence(app):
     """A rehearsal of what is committed, on record without the minute that it takes."""
-    here = LocalEnvironment.of(Project.find(app.folder / "dodai.toml"), "staging")
-    release = here.releases.publish(str(app.folder))
+    here = environments.open(find_project(app.folder / "dodai.toml"), "staging")
+    release = here.artifacts.publish(str(app.folder))
     pending = tuple(m.raw_sha256 for m in history_of(target(here.project, app.folder, str)).sound())
     at = datetime.now(UTC).isoformat()
     known = Rehearsed(
-        "source", here.releases.proven(release), here.project.manifest.hash, release, "f" * 40, pending, "ok", at
+        "source", here.artifacts.proven(release), here.project.manifest.hash, release, "f" * 40, pending, "ok", at
     )
     asyncio.run(state(here, "rehearse", known.as_data(), release=release))
     return release
@@ -135,8 +134,8 @@ def attacked(request, tmp_path_factory, postgres):  # noqa: F811
         second = first.replace("TABLE a", "TABLE c")
         (folder / "db" / "migrations" / "00002_c.sql").write_text(second)
         app.commit()
-        here = LocalEnvironment.of(Project.find(folder / "dodai.toml"), "staging")
-        spoiled = here.releases.publish(str(folder)) if request.param == "no evidence" else evidence(app)
+        here = environments.open(find_project(folder / "dodai.toml"), "staging")
+        spoiled = here.artifacts.publish(str(folder)) if request.param == "no evidence" else evidence(app)
         edge = json.loads(app.run("status", "staging", "--json").stdout)["host"]["edge"]
         yield Attacked(app, request.param, good, spoiled, dsns[1], edge)
     finally:

@@ -145,7 +145,10 @@ def test_up_loads_only_what_it_needs(project: Path):
     heavy = {
         "dodai.wiring.local",
         "dodai.wiring.environments",
-        "dodai.engine",
+        "dodai.engine.execute",
+        "dodai.engine.journal",
+        "dodai.engine.lease",
+        "dodai.engine.plan",
         "dodai.providers.local",
         "dodai.migrations.check",
         "dodai.csrf",

@@ -88,7 +88,7 @@ class DatabaseService(Protocol):
         ...
 
     def inspect(self) -> DatabaseSeen:
-        """What is there, nothing changed; DOD384 or DOD385 when it does not answer."""
+        """What is there, nothing changed; DOD784 or DOD785 when it does not answer."""
         ...
 
 
