@@ -66,6 +66,7 @@ VIOLATIONS = (
     Violation("4 core and every policy are pure", "observability/policy.py", "import time", "time"),
     Violation("4 core and every policy are pure", "operations/policy.py", "from datetime import datetime", "datetime"),
     Violation("5 psycopg has two doors", "engine/lease.py", "import psycopg", "psycopg"),
+    Violation("5 no command, drill or area names a provider", "cli/up.py", "import dodai.providers.local", "dodai.providers.local"),
     Violation("5 providers do not know each other", "providers/postgres/planted.py", "import dodai.providers.local", "dodai.providers.local"),
     Violation("5 no cycles", "core/errors.py", "import dodai.core.rule", "dodai.core.rule"),
 )  # fmt: skip

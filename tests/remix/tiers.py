@@ -11,8 +11,8 @@ from pathlib import Path
 from tests import node_parts
 from tests.quiz.stack import QUIZ, Stack
 
+from dodai.operations.setting import peer_settings
 from dodai.runtime.config import read_sections
-from dodai.wiring.settings import peer_settings
 
 REMIX2 = QUIZ / "client-remix2"
 

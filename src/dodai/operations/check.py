@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dodai.core.errors import DodaiError
+from dodai.core import codes as core
+from dodai.core.errors import Code, DodaiError
 from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
@@ -23,6 +24,32 @@ class Proofs:
 
     cost: ClassVar[Cost] = "static"
     ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderProblems:
+    """What is wrong with the providers that the manifest names for its environments."""
+
+    cost: ClassVar[Cost] = "static"
+    findings: tuple[Finding, ...]
+
+    def of(self, code: Code) -> Iterator[Finding]:
+        return (finding for finding in self.findings if finding.code is code)
+
+
+@rule(core.UNKNOWN_PROVIDER, needs=(ProviderProblems,))
+def every_provider_is_known(problems: ProviderProblems) -> Iterator[Finding]:
+    return problems.of(core.UNKNOWN_PROVIDER)
+
+
+@rule(core.PROVIDERS_DO_NOT_FIT, needs=(ProviderProblems,))
+def providers_work_together(problems: ProviderProblems) -> Iterator[Finding]:
+    return problems.of(core.PROVIDERS_DO_NOT_FIT)
+
+
+@rule(core.KEY_OF_ANOTHER_PROVIDER, needs=(ProviderProblems,))
+def every_key_has_its_provider(problems: ProviderProblems) -> Iterator[Finding]:
+    return problems.of(core.KEY_OF_ANOTHER_PROVIDER)
 
 
 @rule(codes.NO_PUBLIC_SERVICE, needs=(Manifest,))

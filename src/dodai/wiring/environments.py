@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
+from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
 from dodai.operations.control import FileControl
 from dodai.operations.environment import Environment
@@ -44,13 +45,18 @@ def registered() -> Mapping[str, Callable[[], Provider]]:
     return {name: partial(provider, name) for name in PROVIDERS}
 
 
+def problems_of(project: Project, name: str) -> tuple[Finding, ...]:
+    """Why the providers of the environment `name` cannot be used; none when they can."""
+    return tuple(provider_problems(project, name, registered()))
+
+
 def open(project: Project, name: str) -> Environment:  # noqa: A001 - `environments.open(project, "staging")`
     """The environment `name`, nothing started; DOD051 when the manifest has none of that name.
 
     DOD009, DOD010 and DOD011 (exit 2) when its providers are unknown or do not fit.
     """
     config = project.environment(name)
-    if problems := tuple(provider_problems(project, name, registered())):
+    if problems := problems_of(project, name):
         raise ManifestProblems(problems)
     return assemble(config, project.state / "env" / name, project)
 

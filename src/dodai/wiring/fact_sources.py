@@ -18,7 +18,7 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
-from dodai.operations.check import Proofs
+from dodai.operations.check import Proofs, ProviderProblems
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import target, tool_of
 from dodai.wiring.shadow import shadow_server
@@ -119,6 +119,16 @@ def python_sources(gathering: Gathering) -> Any:
     return gather_sources(gathering.root)
 
 
+def provider_problems(gathering: Gathering) -> Any:
+    """The providers of every environment beside the registry."""
+    project = gathering.project
+    if project is None:
+        return NO_MANIFEST
+    from dodai.wiring.environments import problems_of  # what a provider acts through is heavy
+
+    return ProviderProblems(tuple(found for name in project.environments for found in problems_of(project, name)))
+
+
 def proofs(gathering: Gathering) -> Any:
     """What a limitation may be resolved by."""
     project = gathering.project
@@ -165,5 +175,6 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     FormTable: form_table,
     LineSample: line_sample,
     PythonSources: python_sources,
+    ProviderProblems: provider_problems,
     Proofs: proofs,
 }
