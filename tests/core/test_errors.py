@@ -21,7 +21,7 @@ def code(code_id: str, name: str = "some-name") -> Code:
         ("DOD101", "csrf", "check"),
         ("DOD249", "migrations", "check"),
         ("DOD150", "csrf", "run time"),
-        ("DOD379", "operations", "run time"),
+        ("DOD377", "operations", "run time"),
         ("DOD450", "observability", "alert"),
         ("DOD479", "observability", "alert"),
         ("DOD280", "migrations", "operation"),

@@ -164,8 +164,9 @@ def test_up_loads_only_what_it_needs(project: Path):
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("postgresql://u:secret@db.example/x?hostaddr=127.0.0.1&port={port}", "DOD258"),
-        ("postgresql://u:secret@ep-x-pooler.example/x?sslmode=verify-full&hostaddr=127.0.0.1&port={port}", "DOD251"),
+        ("postgresql://u:secret@db.example/x?hostaddr=127.0.0.1&port={port}", "DOD066"),
+        ("postgresql://u:secret@localhost/x?hostaddr=203.0.113.5&port={port}", "DOD066"),
+        ("postgresql://u:secret@ep-x-pooler.example/x?sslmode=verify-full&hostaddr=127.0.0.1&port={port}", "DOD067"),
     ],
 )
 @pytest.mark.parametrize("command", ["up", "status", "rehearse"])

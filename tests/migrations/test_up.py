@@ -12,7 +12,7 @@ from tests.migrations.conftest import FAST, NO_TX, up
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.policy import GOOSE_LOCK_ID, looks_pooled
+from dodai.migrations.policy import GOOSE_LOCK_ID
 from dodai.migrations.ports import Connection, Target
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
@@ -246,16 +246,9 @@ def test_a_remote_server_must_be_verified_unless_its_network_is_private(
     far = url.replace("@127.0.0.1", "@db.example.com").partition("?")[0] + "?hostaddr=127.0.0.1"
     target = replace(make_target(TWO), connect=lambda: connect(far))
     error = refused(target)
-    assert (error.code.id, "db.example.com" in error.message) == ("DOD258", True)
+    assert (error.code.id, "db.example.com" in error.message) == ("DOD066", True)
     private = replace(target, policy=replace(FAST, plain_hosts=("db.example.com",)))
     assert run.up(private).changed
-
-
-@pytest.mark.parametrize(("host", "port"), [("ep-x-pooler.example", 5432), ("127.0.0.1", 6432)])
-def test_a_pooler_is_known_by_its_name_or_port(host: str, port: int):
-    """Neon's and PgBouncer's."""
-    assert looks_pooled(host, port)
-    assert not looks_pooled("ep-x.example", 5432)
 
 
 def test_a_role_without_rights_gets_a_coded_error(make_target: Make, conn: Connection):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dodai.core import codes as core
 from dodai.core.errors import Code
 from dodai.core.page import Code as Block
 from dodai.core.page import Page, Paragraph, Section, Table, Text, bullets, paragraphs
@@ -36,7 +37,7 @@ _FAILURES = (
     codes.LOCK_HELD,
     codes.REFUSED_ORDER,
     codes.REFUSED_EDIT,
-    codes.POOLED,
+    core.POOLED,
 )
 
 

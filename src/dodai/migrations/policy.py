@@ -68,21 +68,6 @@ def missing_ids(required: Iterable[str], applied: Iterable[str]) -> tuple[str, .
     return tuple(sorted(set(required) - set(applied)))
 
 
-def looks_pooled(host: str, port: int) -> bool:
-    """True for hosts and ports that are known to be transaction poolers (Neon's `-pooler.`, PgBouncer's 6432)."""
-    return "-pooler." in host or port == 6432
-
-
-def needs_verified_tls(host: str, sslmode: str, plain_hosts: Iterable[str]) -> bool:
-    """True when a connection leaves this machine without checking whom it talks to.
-
-    Sockets, loopback and `plain_hosts` (a private network that encrypts by itself) are exempt. Only `verify-full`
-    checks the name in the certificate (libpq manual, "SSL Support").
-    """
-    local = not host or host.startswith(("/", "@")) or host in ("localhost", "127.0.0.1", "::1")
-    return not local and host not in plain_hosts and sslmode != "verify-full"
-
-
 def retry_wait_s(failures: int) -> float:
     """How long to step aside after the nth lock timeout: 0.25 s doubling up to 4 s, so that readers get through."""
     return float(min(0.25 * 2 ** (failures - 1), 4.0))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dodai import __version__
+from dodai.core.database_url import refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import Format, MigrationsPolicy
@@ -119,20 +120,15 @@ def _environment(project: Project) -> Mapping[str, str]:
 
 
 def _direct(url: str, policy: MigrationsPolicy, **options: int) -> Connection:
-    """A connection to the server itself; DOD251 or DOD258, before anything is sent, where it would be refused later."""
+    """A connection to the server itself; DOD067 or DOD066, before anything is sent, where it would be refused later."""
     _check(url, policy)
     return _connect(url, **options)
 
 
 def _check(url: str, policy: MigrationsPolicy) -> None:
-    from dodai.migrations.apply import check_address
     from dodai.providers.postgres.connection import parameters
 
-    words = parameters(url)
-    sslmode = str(words.get("sslmode") or os.environ.get("PGSSLMODE", "prefer"))
-    hosts, ports = str(words.get("host") or "").split(","), str(words.get("port") or "5432").split(",")
-    for number, host in enumerate(hosts):
-        check_address(host, int(ports[number if len(ports) > number else 0] or 5432), sslmode, policy)
+    refuse_unfit(parameters(url), os.environ, policy.plain_hosts)
 
 
 def _connect(url: str, **options: Any) -> Connection:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dodai.migrations.apply.applied import Applied, Ran
 from dodai.migrations.apply.change import down, readable, up
-from dodai.migrations.apply.guard import check_address, check_connection, lock_holder, only_runner
+from dodai.migrations.apply.guard import check_connection, lock_holder, only_runner
 from dodai.migrations.apply.pending import edited, pending, transaction_control
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ __all__ = [
     "Runner",
     "Status",
     "apply_all",
-    "check_address",
     "check_connection",
     "down",
     "edited",

@@ -43,8 +43,8 @@ def up(
     `run` is a new id for the log. `connect` opens a second connection to the same database, for naming who blocks.
     `token` is that of the lease this runs under: each transaction proves in itself that no newer one was granted.
     `tool` runs the migrations that are not SQL files; `opened` gets each process of it, so that it can be stopped.
-    Raises DOD250-254, DOD258, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what was done), DOD351
-    (exit 75) under a token that was replaced.
+    Raises DOD067, DOD066, DOD250, DOD252-254, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what
+    was done), DOD351 (exit 75) under a token that was replaced.
     """
     conn.autocommit = True
     check_connection(conn, policy, connect, note)

@@ -4,22 +4,24 @@
 # ruff: noqa: S608
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dodai.core.database_url import pooled, refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
-from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy, looks_pooled, needs_verified_tls
+from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy
 from dodai.migrations.ports import Connect, Connection, is_database_error, is_gone
 
 Note = Callable[[str], None]
 
 
 def check_connection(conn: Connection, policy: MigrationsPolicy, connect: Connect | None, note: Note) -> None:
-    """Refuse poolers (DOD251), unverified remote servers (DOD258) and databases that take no changes (DOD259)."""
+    """Refuse poolers (DOD067), unverified remote servers (DOD066) and databases that take no changes (DOD259)."""
     host, port = conn.info.host or "", conn.info.port
-    check_address(host, port, conn.info.get_parameters().get("sslmode", "prefer"), policy)
+    refuse_unfit({**conn.info.get_parameters(), "host": host, "port": port}, {}, policy.plain_hosts)
     pid, read_only, replica = conn.execute(
         "SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on', pg_is_in_recovery()", prepare=False
     ).fetchone()
@@ -29,35 +31,32 @@ def check_connection(conn: Connection, policy: MigrationsPolicy, connect: Connec
         raise DodaiError(codes.READ_ONLY, message, codes.READ_ONLY.fix.en, exit_code=1)
     if pid != conn.info.backend_pid:
         if connect is None or not _session_is_ours(conn, connect):
-            raise _pooled(f"`{host}:{port}` hands out another server connection for each transaction")
+            raise pooled(f"`{host}:{port}` hands out another server connection for each transaction")
         note("the connection goes through a proxy, which keeps the session: going on")
 
 
-def check_address(host: str, port: int, sslmode: str, policy: MigrationsPolicy) -> None:
-    """Refuse by its address what is refused anyway, before a password is sent there: DOD251, DOD258."""
-    if looks_pooled(host, port):
-        raise _pooled(f"`{host}:{port}` is a connection pooler")
-    if needs_verified_tls(host, sslmode, policy.plain_hosts):
-        message = f"`{host}` is remote and the URL has `sslmode={sslmode}`"
-        raise DodaiError(codes.NOT_VERIFIED_TLS, message, codes.NOT_VERIFIED_TLS.fix.en, exit_code=1)
-
-
-def _pooled(message: str) -> DodaiError:
-    return DodaiError(codes.POOLED, message, codes.POOLED.fix.en, exit_code=1)
-
-
 def _session_is_ours(conn: Connection, connect: Connect) -> bool:
-    """Does a setting survive while somebody else is busy? A transaction pooler lends our backend to them instead."""
-    conn.execute("SELECT set_config('dodai.session', 'ours', false)", prepare=False)
+    """Does a setting survive while somebody else is busy? A transaction pooler lends our backend to them instead.
+
+    With a pool of one they see it themselves, and asking for our own would wait until they are gone.
+    """
+    mark = os.urandom(8).hex()
+    conn.execute("SELECT set_config('dodai.session', %s, false)", (mark,), prepare=False)
     other = connect()
     try:
         other.autocommit = True
-        other.execute("BEGIN; SELECT 1")
-        row = conn.execute("SELECT current_setting('dodai.session', true)", prepare=False).fetchone()
-        return bool(row[0] == "ours")
+        other.execute("BEGIN")
+        if _mark(other) == mark:
+            return False
+        return _mark(conn) == mark
     finally:
         other.close()
         conn.execute("SELECT set_config('dodai.session', '', false)", prepare=False)
+
+
+def _mark(conn: Connection) -> str:
+    row = conn.execute("SELECT current_setting('dodai.session', true)", prepare=False).fetchone()
+    return str(row[0])
 
 
 @contextmanager
@@ -97,7 +96,7 @@ def _unlock(conn: Connection) -> None:
             return
         raise
     if not ours:
-        raise _pooled("the migration lock was taken on another server connection than it was given back on")
+        raise pooled("the migration lock was taken on another server connection than it was given back on")
 
 
 def lock_holder(conn: Connection) -> str:

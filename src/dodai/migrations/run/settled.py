@@ -13,7 +13,7 @@ from dodai.migrations.ports import Connection, Target
 def settled(conn: Connection, target: Target, run: str, note: Callable[[str], None]) -> Applied | None:
     """What `up` says when every file was applied byte for byte, and nothing else was; None when it has to look closer.
 
-    Refuses the connections that `up` refuses (DOD251, DOD258, DOD259).
+    Refuses the connections that `up` refuses (DOD067, DOD066, DOD259).
     """
     files = _hashes(target)
     if not files:

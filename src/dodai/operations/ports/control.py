@@ -85,5 +85,5 @@ class Control(Protocol):
         ...
 
     def inspect(self) -> ControlSeen:
-        """What is there, nothing changed; DOD784 and DOD785 when it does not answer, DOD378 and DOD379 if unfit."""
+        """What is there, nothing changed; DOD784 and DOD785 when it does not answer, DOD067 and DOD066 if unfit."""
         ...

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from dodai.core import codes as core
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.outcome import Outcome
@@ -95,7 +96,7 @@ def database_drills(target: Target) -> tuple[Drill, ...]:
         _drill(
             "pooler-is-refused", _pooler, target,
             Text("A pooler's URL is refused", "接続プーラーの URL が拒否される"),
-            "DOD251 before anything is changed",
+            "DOD067 before anything is changed",
         ),
     )  # fmt: skip
 
@@ -255,8 +256,8 @@ def _pooler(target: Target, stage: Stage) -> DrillResult:
     with _playground(target, {"1_table.sql": _TABLE}) as corner:
         process = _command(corner, urlunsplit(pooled))
         said = process.communicate(timeout=DEADLINE_S)[0]
-        ok = process.returncode == 1 and codes.POOLED.id in said and _applied(corner) == ()
-    observed = f"exit {process.returncode}, {'DOD251' if codes.POOLED.id in said else 'no DOD251'}, nothing applied"
+        ok = process.returncode == 1 and core.POOLED.id in said and _applied(corner) == ()
+    observed = f"exit {process.returncode}, {'DOD067' if core.POOLED.id in said else 'no DOD067'}, nothing applied"
     return DrillResult(observed, ok, (), {"output": said.strip().splitlines()[:3]})
 
 

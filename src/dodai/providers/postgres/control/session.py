@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,10 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
+from dodai.core.database_url import refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
-from dodai.providers.postgres.connection import address, connect, failure, is_broken
-from dodai.providers.postgres.guard import pooled, pooled_by_name, require_verified_tls
+from dodai.providers.postgres.connection import address, connect, failure, is_broken, parameters
 
 T = TypeVar("T")
 PATIENCE_S = 5.0
@@ -55,7 +56,7 @@ class Session:
     """A connection for one thread at a time, made when it is first needed.
 
     `run` tries again after a restart of the server, within `patience_s`; one that never answered is told at once.
-    Raises DOD376 when the control database does not answer, DOD378 and DOD379 for an address unfit for locks.
+    Raises DOD376 when the control database does not answer, DOD067 and DOD066 for an address unfit for locks.
     """
 
     dsn: str = field(repr=False)
@@ -91,9 +92,7 @@ class Session:
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            if named := pooled_by_name(self.dsn):
-                raise pooled(self.dsn, named)
-            require_verified_tls(self.dsn)
+            refuse_unfit(parameters(self.dsn), os.environ)
             self._connection = connect(
                 self.dsn, application_name=f"dodai control {self.env}", autocommit=True, timeout_s=5
             )
