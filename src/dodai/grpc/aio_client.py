@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from grpc import aio
@@ -22,7 +22,7 @@ class _Interceptor:
         except CallRefusedError as refused:
             raise _as_aio(refused) from None
 
-    async def _single(self, continuation: Continuation, details: Any, request: Any, *, replayable: bool) -> Any:
+    async def _single(self, continuation: Continuation, details: Any, request: Any) -> Any:
         calling = self._begin(details)
         while True:
             try:
@@ -31,7 +31,7 @@ class _Interceptor:
             except BaseException as error:
                 status = status_of(error)
                 calling.done(status, error)
-                if not replayable or not self._target.may_retry(details.method, status, calling.attempt):
+                if not self._target.may_retry(details.method, status, calling.attempt):
                     raise
                 try:
                     calling.again()
@@ -41,14 +41,27 @@ class _Interceptor:
             calling.done("OK")
             return call
 
-    async def _stream(self, continuation: Continuation, details: Any, request: Any) -> Any:
+    async def _watched(self, continuation: Continuation, details: Any, request: Any) -> Any:
+        """The call itself, counted when it ends: whoever waits for it here keeps its caller from writing to it."""
         calling = self._begin(details)
         try:
             call = await continuation(_ready(calling, details), request)
         except BaseException as error:
             calling.done(status_of(error), error)
             raise
-        return _counted(call, calling)
+        call.add_done_callback(lambda ended: calling.done(_status(ended)))
+        return call
+
+
+def _status(ended: Any) -> str:
+    """The status of a call that is over, which `code()` tells without waiting."""
+    code = ended.code()
+    try:
+        code.send(None)
+    except StopIteration as told:
+        return str(told.value.name)
+    code.close()
+    return "UNKNOWN"
 
 
 def _ready(calling: Calling, details: Any) -> Any:
@@ -67,36 +80,26 @@ def _as_aio(refused: CallRefusedError) -> aio.AioRpcError:
 
 class UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
     async def intercept_unary_unary(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
-        return await self._single(continuation, client_call_details, request, replayable=True)
+        return await self._single(continuation, client_call_details, request)
 
 
 class StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
     async def intercept_stream_unary(
         self, continuation: Continuation, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        return await self._single(continuation, client_call_details, request_iterator, replayable=False)
+        return await self._watched(continuation, client_call_details, request_iterator)
 
 
 class UnaryStream(_Interceptor, aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
     async def intercept_unary_stream(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
-        return await self._stream(continuation, client_call_details, request)
+        return await self._watched(continuation, client_call_details, request)
 
 
 class StreamStream(_Interceptor, aio.StreamStreamClientInterceptor):  # type: ignore[misc]
     async def intercept_stream_stream(
         self, continuation: Continuation, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        return await self._stream(continuation, client_call_details, request_iterator)
-
-
-async def _counted(call: Any, calling: Calling) -> AsyncIterator[Any]:
-    try:
-        async for message in call:
-            yield message
-    except BaseException as error:
-        calling.done(status_of(error), error)
-        raise
-    calling.done((await call.code()).name)
+        return await self._watched(continuation, client_call_details, request_iterator)
 
 
 def interceptors(target: Target) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -12,12 +13,14 @@ from grpc import aio
 
 from dodai.core.request import bind, unbind
 from dodai.grpc.metadata import reply_metadata
-from dodai.grpc.served import Served, call_failure, status_name
+from dodai.grpc.served import Served, call_failure, decoder, readable, status_name
 from dodai.grpc.server import wrap_handler as wrap_sync_handler
 from dodai.runtime import Runtime
 
 Handler = Any
 _CACHE_LIMIT = 1000
+_ANSWERED: ContextVar[Served | None] = ContextVar("dodai_grpc_answered", default=None)
+"""The RPC of this task (every RPC is a task of its own), between its handler's return and its answer as bytes."""
 
 
 class AioServerInterceptor(aio.ServerInterceptor):  # type: ignore[misc]
@@ -52,22 +55,49 @@ def _wrap_handler(runtime: Runtime, method: str, handler: Handler) -> Handler:
     if inspect.isasyncgenfunction(behaviour):
         wrapped: Any = _wrap_generator(runtime, method, behaviour)
     elif inspect.iscoroutinefunction(behaviour):
-        wrapped = _wrap_coroutine(runtime, method, behaviour)
+        wrapped = _wrap_coroutine(runtime, method, behaviour, encoded=handler.response_serializer is not None)
     else:
         return wrap_sync_handler(runtime, method, handler)
     build = getattr(grpc, f"{kind}_rpc_method_handler")
-    return build(wrapped, handler.request_deserializer, handler.response_serializer)
+    read = handler.request_deserializer if streams_in else decoder(handler.request_deserializer)
+    write = handler.response_serializer
+    return build(wrapped, read, write if streams_out or write is None else _encoder(write))
 
 
-def _wrap_coroutine(runtime: Runtime, method: str, behaviour: Callable[..., Awaitable[Any]]) -> Any:
+def _encoder(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """`serialize`, which ends the RPC of this task: it is the last step, and it can fail."""
+
+    def encode(response: Any) -> bytes:
+        served = _ANSWERED.get()
+        if served is None or served.written:
+            return serialize(response)
+        try:
+            data = serialize(response)
+        except BaseException as error:
+            served.note(error)
+            served.finish("UNKNOWN")  # which is what grpc answers then
+            raise
+        served.finish("OK")
+        return data
+
+    return encode
+
+
+def _wrap_coroutine(runtime: Runtime, method: str, behaviour: Callable[..., Awaitable[Any]], *, encoded: bool) -> Any:
     async def serve(request: Any, servicer: Any) -> Any:
         served = Served(runtime, method, servicer)
         token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
+            readable(request)
             response = await behaviour(request, servicer)
             _keep_ours(servicer, served)
-            served.finish(status_name(servicer.code(), "OK"))
+            status = status_name(servicer.code(), "OK")
+            if status == "OK" and encoded and response is not None:
+                _ANSWERED.set(served)
+                asyncio.get_running_loop().call_soon(served.finish, status)  # unless `_encoder` does, which comes next
+            else:
+                served.finish(status)
         except BaseException as error:
             await _ended(served, servicer, error)
             raise
@@ -85,6 +115,7 @@ def _wrap_generator(runtime: Runtime, method: str, behaviour: Callable[..., Asyn
         token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
+            readable(request)
             async for message in behaviour(request, servicer):
                 yield message
             _keep_ours(servicer, served)

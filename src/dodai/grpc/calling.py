@@ -144,4 +144,7 @@ def status_of(error: BaseException) -> str:
     name = getattr(code(), "name", "") if isinstance(error, grpc.RpcError) and callable(code) else ""
     if name:
         return str(name)
-    return "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else "CANCELLED"
+    if isinstance(error, TimeoutError):
+        return "DEADLINE_EXCEEDED"
+    # A fault of our own, such as a message that cannot be written, is not somebody who gave up.
+    return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,35 @@ from dodai.runtime import Runtime
 
 _MARGIN_S = 0.01
 _STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
+
+
+class Undecodable:
+    """What a handler gets in place of a message that could not be read, so that the RPC still has a line."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def decoder(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """`deserialize`, which hands over what failed instead of failing before anybody knows whose RPC it is."""
+    if deserialize is None:
+        return None
+
+    def decode(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except Exception as error:  # noqa: BLE001 - whatever the application's own reader raises
+            return Undecodable(error)
+
+    return decode
+
+
+def readable(request: Any) -> None:
+    """Raise what kept the message from being read."""
+    if request.__class__ is Undecodable:
+        raise request.error
 
 
 class Served:
@@ -46,7 +76,8 @@ class Served:
         if self.written:
             return
         self.written = True
-        outcome: Outcome = rpc_outcome(status)
+        # A method that nobody has is the caller's mistake, like a 404; one that is there and not written is ours.
+        outcome: Outcome = rpc_outcome(status) if self.known else "client_error"
         seconds = perf_counter() - self.started
         name, fields = rpc_name(self.method), {}
         if not self.known:

@@ -11,7 +11,7 @@ from grpc import aio
 
 from dodai.core.request import bind, unbind
 from dodai.grpc.metadata import reply_metadata
-from dodai.grpc.served import Served, call_failure, status_name
+from dodai.grpc.served import Served, call_failure, decoder, readable, status_name
 from dodai.runtime import Runtime
 
 Handler = Any
@@ -38,7 +38,8 @@ def wrap_handler(runtime: Runtime, method: str, handler: Handler) -> Handler:
     behaviour = getattr(handler, kind)
     wrap = _wrap_iterator if streams_out and _iterates(behaviour) else _wrap_function
     build = getattr(grpc, f"{kind}_rpc_method_handler")
-    return build(wrap(runtime, method, behaviour), handler.request_deserializer, handler.response_serializer)
+    read = handler.request_deserializer if streams_in else decoder(handler.request_deserializer)
+    return build(wrap(runtime, method, behaviour), read, handler.response_serializer)
 
 
 def _iterates(behaviour: Any) -> bool:
@@ -52,6 +53,7 @@ def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any])
         token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
+            readable(request)
             response = behaviour(request, servicer)
             _finish(served, servicer)
         except BaseException as error:
@@ -71,6 +73,7 @@ def _wrap_iterator(runtime: Runtime, method: str, behaviour: Callable[..., Itera
         served = Served(runtime, method, servicer)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
+            readable(request)
             yield from _bound(served, lambda: behaviour(request, servicer))
             _finish(served, servicer)
         except BaseException as error:

@@ -1,0 +1,108 @@
+"""How RPCs end: streams written by hand or given up, messages nobody can read or write, methods nobody has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from tests.runtime.test_grpc import request, serving, until
+
+import dodai.grpc
+from dodai.runtime import RuntimeConfig
+
+Config = Callable[..., RuntimeConfig]
+Lines = Callable[..., list[dict[str, Any]]]
+
+
+async def test_client_stream_can_be_written_by_hand(config: Config, lines: Lines):
+    """`write()` goes through before there is an answer, and the call is counted when it is over."""
+    async with serving(config("backend"), config("web")) as channel:
+        with request(config("web")) as context:
+            call = channel.stream_unary("/quiz.Quiz/Up")(timeout=5)
+            await call.write(b"a")
+            await call.write(b"b")
+            await call.done_writing()
+            assert await call == b"ab"
+            await until(lambda: context.rpc_count == 1)
+    assert [(line["rpc"], line["status"]) for line in lines("backend", "rpc")] == [("quiz.Quiz/Up", "OK")]
+
+
+async def test_stream_that_is_given_up_is_counted(config: Config, lines: Lines):
+    """A caller that has seen enough made a call all the same, and the server's line says who left."""
+    async with serving(config("backend"), config("web")) as channel:
+        with request(config("web")) as context:
+            call = channel.unary_stream("/quiz.Quiz/Down")(b"forever")
+            async for _ in call:
+                break
+            call.cancel()
+            await until(lambda: context.rpc_count == 1)
+            assert [line["status"] for line in context.sub_lines or ()] in ([], ["CANCELLED"])
+    (line,) = await until(lambda: lines("backend", "rpc"))
+    assert (line["status"], line["outcome"]) == ("CANCELLED", "client_gone")
+
+
+async def test_stream_that_fails_is_counted_as_failed(config: Config):
+    """The status of the call is that of the stream."""
+    async with serving(config("backend"), config("web")) as channel:
+        with request(config("web")) as context:
+            with pytest.raises(aio.AioRpcError):
+                _ = [message async for message in channel.unary_stream("/quiz.Quiz/Down")(b"boom")]
+            await until(lambda: context.rpc_count == 1)
+            assert [(line["status"], line["outcome"]) for line in context.sub_lines] == [("INTERNAL", "server_error")]
+
+
+async def test_unknown_method_is_the_callers_mistake(config: Config, lines: Lines):
+    """A scanner raises no alert; a caller of ours sees that its own call failed."""
+    async with serving(config("backend"), config("web")) as channel:
+        with request(config("web")), pytest.raises(aio.AioRpcError):
+            await channel.unary_unary("/quiz.Quiz/Nothing")(b"")
+    (line,) = lines("backend", "rpc")
+    assert (line["status"], line["outcome"], line["rpc"]) == ("UNIMPLEMENTED", "client_error", "<unmatched>")
+
+
+async def answer(message: Any, _: Any) -> Any:
+    return object() if message.get("unwritable") else message
+
+
+@asynccontextmanager
+async def json_channel(server: RuntimeConfig, client: RuntimeConfig, threads: bool) -> AsyncIterator[Any]:
+    """A method whose messages are JSON, so that some cannot be read or written."""
+    call: Any = (lambda message, _: message) if threads else answer
+    handler = grpc.unary_unary_rpc_method_handler(call, json.loads, lambda value: json.dumps(value).encode())
+    serving = aio.server(interceptors=dodai.grpc.aio_server_interceptors(config=server))
+    serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("j.J", {"Echo": handler}),))
+    port = serving.add_insecure_port("127.0.0.1:0")
+    await serving.start()
+    interceptors = dodai.grpc.aio_client_interceptors("backend", config=client)
+    async with aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel:
+        yield channel
+    await serving.stop(None)
+
+
+@pytest.mark.parametrize("threads", [False, True])
+async def test_request_that_cannot_be_read_is_an_error_with_a_line(config: Config, lines: Lines, threads: bool):
+    """The line has the caller's id, and the caller is not told what the reader said."""
+    async with json_channel(config("backend"), config("web"), threads) as channel:
+        with request(config("web")) as context, pytest.raises(aio.AioRpcError) as caught:
+            await channel.unary_unary("/j.J/Echo")(b"{taro@example.com")
+    (line,) = lines("backend", "rpc")
+    assert (line["requestId"], line["status"], line["outcome"]) == (context.request_id, "INTERNAL", "server_error")
+    assert line["error"] == "json.decoder.JSONDecodeError"
+    assert "taro" not in str(caught.value)
+
+
+async def test_answer_that_cannot_be_written_is_an_error_with_a_line(config: Config, lines: Lines):
+    """The handler returned, and the caller got nothing: `OK` would be a lie."""
+    async with json_channel(config("backend"), config("web"), False) as channel:
+        with request(config("web")):
+            assert await channel.unary_unary("/j.J/Echo")(b'{"fine": 1}') == b'{"fine": 1}'
+            with pytest.raises(aio.AioRpcError):
+                await channel.unary_unary("/j.J/Echo")(b'{"unwritable": 1}')
+    fine, failed = lines("backend", "rpc")
+    assert (fine["status"], failed["status"], failed["outcome"]) == ("OK", "UNKNOWN", "server_error")
+    assert failed["error"] == "TypeError"
