@@ -177,6 +177,16 @@ FIELDS: tuple[Field, ...] = (
     Field("httpCount", "integer", Text("HTTP calls made", "発行した HTTP 呼び出しの数")),
     Field("httpMs", "number", Text("Time in HTTP calls", "HTTP 呼び出しの合計時間")),
     Field(
+        "calls",
+        "string",
+        Text(
+            "For each dependency its calls, failed ones and milliseconds: `backend 3 0 12.5;database 2 1 8.0`",
+            "依存先ごとの呼び出し数・失敗数・合計ミリ秒: `backend 3 0 12.5;database 2 1 8.0`",
+        ),
+        max_chars=512,
+    ),
+    Field("poolWaitMs", "number", Text("Time spent waiting for a connection of a pool", "プールの接続待ち時間")),
+    Field(
         "dependency",
         "string",
         Text("The dependency called, or the first one that failed", "呼び出した依存先、または最初に失敗した依存先"),
@@ -213,6 +223,30 @@ FIELDS: tuple[Field, ...] = (
         Text("SQL verb of a statement line, never the statement", "SQL の種別(文そのものは含まない)"),
         max_chars=32,
         semconv="db.operation.name",
+    ),
+    Field(
+        "statement",
+        "string",
+        Text(
+            "Hash of the text of an SQL statement, the same for every execution",
+            "SQL 文のハッシュ。同じ文なら常に同じ値",
+        ),
+        max_chars=16,
+    ),
+    Field(
+        "inFlight",
+        "integer",
+        Text("Requests being served, in a heartbeat", "処理中のリクエスト数(ハートビート)"),
+    ),
+    Field(
+        "loopLagMs",
+        "number",
+        Text("How late the event loop answers, in a heartbeat", "イベントループの遅れ(ハートビート)"),
+    ),
+    Field(
+        "dropped",
+        "integer",
+        Text("Lines lost since the process started, in a heartbeat", "プロセス開始以降に失われた行数(ハートビート)"),
     ),
     Field("name", "string", Text("Name of a task or an event", "タスクまたはイベントの名前"), ("task", "event")),
     Field("count", "integer", Text("Lines dropped before this event", "このイベントまでに失われた行数")),

@@ -54,6 +54,8 @@ class RequestContext:
     rpc_ms: float = 0.0
     http_count: int = 0
     http_ms: float = 0.0
+    totals: dict[str, list[float]] | None = None
+    """For each dependency: calls, failed ones, milliseconds."""
     failed_dependency: str | None = None
     deadline: float | None = None
 
@@ -75,6 +77,18 @@ class RequestContext:
         """
         self.calls = self.calls % _CALLS_PER_SPAN + 1
         return f"{self.span_id[:12]}{self.calls:04x}"
+
+    def count_call(self, dependency: str, milliseconds: float, *, failed: bool) -> None:
+        """Add a finished call to the totals of its dependency."""
+        if self.totals is None:
+            self.totals = {}
+        row = self.totals.get(dependency)
+        if row is None:
+            self.totals[dependency] = [1, failed, milliseconds]
+        else:
+            row[0] += 1
+            row[1] += failed
+            row[2] += milliseconds
 
     def add_sub_line(self, line: dict[str, Any], limit: int = 32) -> None:
         """Keep `line` (a slow, failed or sampled call) until the request's own line is written; at most `limit`."""

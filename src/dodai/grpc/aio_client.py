@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,19 +50,25 @@ class _Interceptor:
         except BaseException as error:
             calling.done(status_of(error), error)
             raise
-        call.add_done_callback(lambda ended: calling.done(_status(ended)))
+        call.add_done_callback(lambda ended: _count(ended, calling))
         return call
 
 
-def _status(ended: Any) -> str:
-    """The status of a call that is over, which `code()` tells without waiting."""
-    code = ended.code()
+def _count(ended: Any, calling: Calling) -> None:
+    code = _at_once(ended.code())
+    calling.done("UNKNOWN" if code is None else code.name, trailing=_at_once(ended.trailing_metadata()))
+
+
+def _at_once(asked: Any) -> Any:
+    """What a call that is over tells without waiting; None when it would wait after all."""
     try:
-        code.send(None)
+        asked.send(None)
     except StopIteration as told:
-        return str(told.value.name)
-    code.close()
-    return "UNKNOWN"
+        return told.value
+    except asyncio.CancelledError:
+        return None
+    asked.close()
+    return None
 
 
 def _ready(calling: Calling, details: Any) -> Any:

@@ -19,7 +19,7 @@ from dodai.runtime.limits import DependencyUnavailableError
 
 _MAX_ATTEMPTS = 3
 _DOWN = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
-"""What counts for the breaker: INTERNAL is a defect in one method, not a service that is down."""
+"""What may count for the breaker: INTERNAL is a defect in one method, not a service that is down."""
 
 
 class CallRefusedError(grpc.RpcError):  # type: ignore[misc]
@@ -93,7 +93,7 @@ class Calling:
         try:
             self.target.guard.enter(self.attempt)
         except DependencyUnavailableError as refused:
-            self._record("UNAVAILABLE", None)
+            self._record("UNAVAILABLE", None, reason="breaker_open")
             raise CallRefusedError(str(refused)) from None
 
     @property
@@ -105,23 +105,28 @@ class Calling:
         pairs = outgoing(self.target.runtime, self.context, self.target.audience, self.span_id, given)
         return pairs if self.attempt == 1 else [*pairs, ("x-attempt", str(self.attempt))]
 
-    def done(self, status: str, error: BaseException | None = None) -> None:
-        """Count the call, once. `status` is a gRPC status name."""
+    def done(self, status: str, error: BaseException | None = None, trailing: Any = None) -> None:
+        """Count the call, once. `status` is a gRPC status name, `trailing` the metadata that came with it.
+
+        An answer with our request id in it says that the tier is up, whatever it could not do.
+        """
         if self._finished:
             return
-        self.target.guard.leave(failed=None if status == "CANCELLED" else status in _DOWN)
+        down = status in _DOWN and not _answered(trailing if error is None else _trailing(error))
+        self.target.guard.leave(failed=None if status == "CANCELLED" else down)
         context, seconds = self.context, perf_counter() - self.started
         if status == "OK" and not context.sampled and seconds < self.target.slow_s:
             # What `record_call` would do with it, for the call that nobody will look at again.
             self._finished = True
             context.rpc_count += 1
             context.rpc_ms += seconds * 1000.0
+            context.count_call(self.target.dependency, seconds * 1000.0, failed=False)
         else:
             self._record(status, error)
 
-    def _record(self, status: str, error: BaseException | None) -> None:
+    def _record(self, status: str, error: BaseException | None, **fields: Any) -> None:
         self._finished = True
-        fields: dict[str, Any] = {"rpc": rpc_name(self.method), "status": status}
+        fields |= {"rpc": rpc_name(self.method), "status": status}
         if error is not None and not isinstance(error, grpc.RpcError):
             fields["error"] = error_name(error)
         if self.attempt > 1:
@@ -136,6 +141,15 @@ class Calling:
             outcome=rpc_outcome(status),
             **fields,
         )
+
+
+def _trailing(error: BaseException) -> Any:
+    ask = getattr(error, "trailing_metadata", None)
+    return ask() if isinstance(error, grpc.RpcError) and callable(ask) else None
+
+
+def _answered(trailing: Any) -> bool:
+    return any(pair[0] == "x-request-id" for pair in trailing or ())
 
 
 def status_of(error: BaseException) -> str:

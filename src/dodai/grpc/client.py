@@ -67,7 +67,7 @@ class ClientInterceptor(
             raise
         # A blocking call is over here and tells its status without waiting; a stream or future tells it when it ends.
         if call.done() if hasattr(call, "done") else True:
-            calling.done(call.code().name)
+            calling.done(call.code().name, trailing=call.trailing_metadata())
         else:
-            call.add_done_callback(lambda ended: calling.done(ended.code().name))
+            call.add_done_callback(lambda ended: calling.done(ended.code().name, trailing=ended.trailing_metadata()))
         return call

@@ -45,10 +45,31 @@ _REDACTIONS = (
         r"\1\2[secret]",
     ),
     (re.compile(r"[^\s@<>\"'(),:;=]+@[^\s@<>\"'(),:;=]+\.[^\s@<>\"'(),:;=]+"), "[email]"),
+    # what stands behind such a name in a path is what somebody was sent to prove who they are
+    (
+        re.compile(
+            r"/(tokens?|reset|reset-password|password|verify|verification|confirm|confirmation|activate|activation|invite|"
+            r"invitation|magic|magic-link|unsubscribe|secret|secrets|key|keys|api-key|session|sessions|auth|otp)/[^/\s]+",
+            re.IGNORECASE,
+        ),
+        r"/\1/[secret]",
+    ),
     (re.compile(r"\b[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\b"), "[token]"),
     (re.compile(r"\b[A-Za-z0-9+/_-]{32,}={0,2}"), "[token]"),
     (re.compile(r"\d[\d -]{6,}\d"), "[digits]"),
 )
+
+
+_UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+"""DEL, the C1 controls (CSI and NEL among them) and the line and paragraph separators, as UTF-8."""
+
+
+def _encoded(value: Any) -> bytes:
+    """JSON of `value`, without any character that a terminal obeys or a log reader takes for the end of a line."""
+    data = orjson.dumps(value, option=_DUMP)
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _UNSEEN.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
 
 
 def dump(line: Mapping[str, Any]) -> bytes:
@@ -59,9 +80,9 @@ def dump(line: Mapping[str, Any]) -> bytes:
     escaped text: a line is never lost for what is in it.
     """
     try:
-        data = orjson.dumps(line, option=_DUMP)
+        data = _encoded(line)
     except TypeError:
-        data = orjson.dumps({key: _plain(value) for key, value in line.items()}, option=_DUMP)
+        data = _encoded({key: _plain(value) for key, value in line.items()})
     return data if len(data) <= MAX_LINE_BYTES else _dump_trimmed(line)
 
 
@@ -74,7 +95,7 @@ def head_of(constant: Mapping[str, Any]) -> bytes:
     fixed = {key: _plain(value) for key, value in constant.items() if key != "ts"}
     return (
         b'{"ts":%d.%06d,'
-        + orjson.dumps(fixed)[1:-1].replace(b"%", b"%%")
+        + _encoded(fixed)[1:-2].replace(b"%", b"%%")
         + b',"requestId":"%b","traceId":"%b","spanId":"%b","latencyMs":%.3f,'
     )
 
@@ -82,7 +103,7 @@ def head_of(constant: Mapping[str, Any]) -> bytes:
 def dump_behind(head: bytes, fields: Mapping[str, Any]) -> bytes | None:
     """`head` and `fields` as one line; None for a line that only `dump` can write."""
     try:
-        data = head + orjson.dumps(fields, option=_DUMP)[1:] if fields else head[:-1] + b"}\n"
+        data = head + _encoded(fields)[1:] if fields else head[:-1] + b"}\n"
     except TypeError:
         return None
     return data if len(data) <= MAX_LINE_BYTES else None
@@ -95,22 +116,22 @@ def _dump_trimmed(line: Mapping[str, Any]) -> bytes:
         value = kept.get(name)
         if not isinstance(value, str) or len(value) <= 16:
             continue
-        excess = len(orjson.dumps(kept, option=_DUMP)) - MAX_LINE_BYTES
+        excess = len(_encoded(kept)) - MAX_LINE_BYTES
         if excess <= 0:
             break
         kept[name] = _trim(value, excess)
-    data = orjson.dumps(kept, option=_DUMP)
+    data = _encoded(kept)
     if len(data) <= MAX_LINE_BYTES:
         return data
     first = {key: kept[key] for key in ("ts", "v", "type", "service", "requestId", "outcome") if key in kept}
-    return orjson.dumps(first, option=_DUMP)
+    return _encoded(first)
 
 
 def _trim(value: str, excess: int) -> str:
     """`value` without its tail, so that its JSON is at least `excess` bytes shorter, but for 16 characters."""
-    size = len(orjson.dumps(value))
+    size = len(_encoded(value))
     length = len(value)
-    while length > 16 and size - len(orjson.dumps(value[:length])) < excess + 3:
+    while length > 16 and size - len(_encoded(value[:length])) < excess + 3:
         length = max(16, length - max(1, (excess + 3) // 6))
     return value[:length] + "…"
 

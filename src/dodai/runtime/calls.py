@@ -38,6 +38,7 @@ def record_call(
         context.http_count += 1
         context.http_ms += milliseconds
     failed = outcome in ("server_error", "timeout", "aborted")
+    context.count_call(dependency, milliseconds, failed=failed)
     if failed and context.failed_dependency is None:
         context.failed_dependency = dependency
     if failed or context.sampled or seconds >= runtime.config.policy.slow_call_s:

@@ -40,6 +40,8 @@ class Guard:
     breaker_failures: int = 0
     breaker_reset_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
+    changed: Callable[[str, str], None] | None = None
+    """Called with `breaker_open` or `breaker_closed` and the name of the dependency, outside the lock."""
     _failures: int = 0
     _probe_at: float = 0.0
     _retries: float = 1.0
@@ -89,12 +91,18 @@ class Guard:
             self._probing = False
             if failed is None:
                 return
-            if not failed:
-                self._failures = 0
-                return
-            self._failures += 1
-            if self._failures == self.breaker_failures:
+            before = self.is_open
+            self._failures = self._failures + 1 if failed else 0
+            if not before and self.is_open:
                 self._probe_at = self.clock() + self.breaker_reset_s
+            after = self.is_open
+        if after is not before and self.changed is not None:
+            self.changed("breaker_open" if after else "breaker_closed", self.dependency)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused, but for the one that is let through to try."""
+        return 0 < self.breaker_failures <= self._failures
 
     def may_retry(self) -> bool:
         """True, and one retry spent, when the budget has one and the breaker is closed."""

@@ -60,6 +60,7 @@ class Runtime:
     _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
     _heads: dict[Shape, bytes] = field(init=False, default_factory=dict)
     _sample: int = field(init=False, default=0)
+    _told: StdoutCopy | None = None
     _reported: int = 0
     _reported_at: float = 0.0
 
@@ -178,7 +179,8 @@ class Runtime:
         else:
             context.request_id = request_id
             context.trace_id = trace_id or request_id
-        if self._sample and self._random.getrandbits(16) < self._sample:
+        # From the id, so that every tier keeps the calls of the same requests.
+        if self._sample and int(context.trace_id[-4:], 16) < self._sample:
             context.sampled = True
         return context
 
@@ -221,7 +223,9 @@ class Runtime:
         known = self.guards.get(dependency)
         if known is not None:
             return known
-        return self.guards.setdefault(dependency, Guard.of(dependency, self.config.dependency(dependency)))
+        made = Guard.of(dependency, self.config.dependency(dependency))
+        made.changed = lambda name, which: self.event(name, dependency=which)
+        return self.guards.setdefault(dependency, made)
 
     # -- lines
 
@@ -293,6 +297,10 @@ class Runtime:
         own |= {"requestId": context.request_id, "traceId": context.trace_id, "parentSpanId": context.span_id}
         return own | dict(fields)
 
+    def event(self, name: str, **fields: Any) -> None:
+        """Write a line about the process rather than a request."""
+        self.write({**self._templates["event"], "ts": time.time(), "name": name, **fields})
+
     @staticmethod
     def now() -> float:
         """Seconds since the epoch, for `ts`; durations come from the monotonic clock."""
@@ -309,8 +317,8 @@ class Runtime:
             stdout.put(data)
         elif segment is not None and segment.dropped == self._reported:
             return
-        if written and self.dropped != self._reported:
-            self._report_drops()
+        if self.dropped != self._reported:
+            self._report_drops(written=written)
 
     @property
     def dropped(self) -> int:
@@ -331,12 +339,23 @@ class Runtime:
         if self.stdout:
             self.stdout.flush(_FLUSH_S)
 
-    def _report_drops(self) -> None:
+    def _report_drops(self, *, written: bool) -> None:
+        """Say how many lines were lost: where lines are written or, while they cannot be, on standard output."""
         if time.monotonic() - self._reported_at < _DROP_REPORT_S:
             return
-        count, self._reported, self._reported_at = self.dropped - self._reported, self.dropped, time.monotonic()
-        event = self._templates["event"]
-        self.write({**event, "ts": time.time(), "name": "lines_dropped", "count": count})
+        count, self._reported_at = self.dropped - self._reported, time.monotonic()
+        if written:
+            self._reported = self.dropped
+            self.event("lines_dropped", count=count)
+            return
+        event = {**self._templates["event"], "ts": time.time(), "name": "lines_dropped", "count": count}
+        (self.stdout or self._spare()).put(dump(event))
+
+    def _spare(self) -> StdoutCopy:
+        """Standard output for what must be told although no line is copied there."""
+        if self._told is None:
+            self._told = StdoutCopy()
+        return self._told
 
     def _fresh(self) -> None:
         """What belongs to one process: the instance name, randomness, the open segment, the thread."""

@@ -33,6 +33,10 @@ def _attempt(line: dict[str, Any], attempt: int, _: ShownUser) -> None:
         line["attempt"] = attempt
 
 
+def _totals(line: dict[str, Any], totals: dict[str, list[float]], _: ShownUser) -> None:
+    line["calls"] = ";".join(f"{name} {row[0]} {int(row[1])} {row[2]:.1f}" for name, row in totals.items())[:512]
+
+
 def _extra(line: dict[str, Any], extra: dict[str, Any], _: ShownUser) -> None:
     line.update(extra)
 
@@ -58,6 +62,7 @@ _TOLD: dict[str, Any] = {
     "rpc_ms": _ms("rpcMs"),
     "http_count": "httpCount",
     "http_ms": _ms("httpMs"),
+    "totals": _totals,
     "failed_dependency": "dependency",
     "refusal": _refusal,
     "error": "error",

@@ -41,7 +41,8 @@ class SegmentWriter:
     _until: float = 0.0
     _torn: bool = False
     _retry_at: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    """Of the re-entrant kind: a signal handler may write a line while its own thread is writing one."""
 
     def write(self, line: bytes) -> bool:
         """True when `line`, which ends in a newline, is in the file as a whole. Safe from any thread."""
@@ -104,10 +105,18 @@ class SegmentWriter:
             return False
         self._until = now + self.max_age_s
         if self.keep_bytes:
-            prune(str(self.folder), max_age_s=self.keep_age_s, max_bytes=self.keep_bytes, now_s=time.time())
+            self._make_room()
         self._size = 0
         self._torn = False
         return True
+
+    def _make_room(self) -> None:
+        """Remove what is too old or too much, in a thread: among thousands of files that takes a tenth of a second."""
+        limits = {"max_age_s": self.keep_age_s, "max_bytes": self.keep_bytes, "now_s": time.time()}
+        with contextlib.suppress(RuntimeError):  # no new threads while the interpreter ends
+            threading.Thread(
+                target=prune, args=(str(self.folder),), kwargs=limits, name="dodai-retention", daemon=True
+            ).start()
 
     def _create(self) -> None:
         """Make the file, lock it, then give it its name: a sealer never sees an open segment without its lock."""
