@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import sys
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from time import perf_counter
 from typing import Any, Self
 
@@ -66,8 +71,21 @@ class _Transport:
         cut = {name: left if given.get(name) is None else min(left, given[name]) for name in _TIMEOUTS}
         request.extensions = {**request.extensions, "timeout": cut}
 
+    def _until(self, context: RequestContext, begun: float) -> float | None:
+        """When the call ends at the latest, body included, on the clock of `perf_counter`; None for no bound."""
+        bounds = []
+        if self._guard.deadline_s is not None:
+            bounds.append(begun + self._guard.deadline_s)
+        if context.deadline is not None:
+            bounds.append(perf_counter() + context.deadline - time.monotonic())
+        return min(bounds) if bounds else None
+
+    def _end(self, request: Any, context: RequestContext, span_id: str, started: float, answer: Any) -> None:
+        """The call is over, its body included or given up: count it, and tell the breaker."""
+        self._guard.leave(failed=self._record(request, context, span_id, started, answer))
+
     def _record(self, request: Any, context: RequestContext, span_id: str, started: float, answer: Any) -> bool:
-        """Count the call; True when it says that the dependency is down."""
+        """Count the call; True when it says that the dependency is down: nobody answered, or somebody in its place."""
         fields: dict[str, Any] = {"method": request.method}
         if isinstance(answer, BaseException):
             outcome: Outcome = "timeout" if "Timeout" in type(answer).__name__ else "server_error"
@@ -85,7 +103,33 @@ class _Transport:
             outcome=outcome,
             **fields,
         )
-        return isinstance(answer, BaseException) or answer.status_code in _FAILED
+        if isinstance(answer, BaseException):
+            return True
+        # A tier of ours that puts its request id on a 503 is up; what it calls is not.
+        ours = bool(self._audience) and "x-request-id" in answer.headers
+        return answer.status_code in _FAILED and not ours
+
+    def _refused(self, request: Any, context: RequestContext) -> None:
+        """Count a call that the breaker kept from being made."""
+        record_call(
+            self._runtime,
+            context,
+            "http_client",
+            dependency=self._guard.dependency,
+            span_id=context.next_span_id(),
+            seconds=0.0,
+            outcome="server_error",
+            method=request.method,
+            status=0,
+            reason="breaker_open",
+        )
+
+    def _enter(self, request: Any, context: RequestContext, attempt: int) -> None:
+        try:
+            self._guard.enter(attempt)
+        except DependencyUnavailableError:
+            self._refused(request, context)
+            raise
 
     def _again(self, request: Any, attempt: int, answer: Any) -> bool:
         """True when the call may be tried again: idempotent, not reached or unavailable, and within the budget."""
@@ -102,6 +146,105 @@ class _Transport:
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
+class _Body:
+    """The body of an answer: read within the deadline of its call, which is counted when it ends or is given up."""
+
+    def __init__(self, inner: Any, request: Any, until: float | None, end: Callable[[Any], None], answer: Any) -> None:
+        self._inner = inner
+        self._request = request
+        self._until = until
+        self._end = end
+        self._answer = answer
+        self._over = False
+
+    def _finish(self, answer: Any) -> None:
+        if not self._over:
+            self._over = True
+            self._end(answer)
+
+    def _left(self) -> float | None:
+        return None if self._until is None else self._until - perf_counter()
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for piece in self._inner:
+                left = self._left()
+                if left is not None and left <= 0.0:
+                    raise _timed_out(self._request)  # noqa: TRY301 - ends here like any other failure of the body
+                yield piece
+        except Exception as error:
+            self._finish(error)
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._inner)
+        try:
+            while True:
+                try:
+                    async with _bound(self._left()):
+                        piece = await anext(pieces)
+                except TimeoutError:
+                    raise _timed_out(self._request) from None
+                except StopAsyncIteration:
+                    return
+                yield piece
+        except Exception as error:
+            self._finish(error)
+            raise
+        finally:
+            if hasattr(pieces, "aclose"):
+                await pieces.aclose()
+
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._finish(self._answer)
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            self._finish(self._answer)
+
+
+def _with_body(response: Any, body: _Body, base: str) -> Any:
+    """`response` with `body`, as the kind of stream that its own library accepts."""
+    if getattr(response, "is_closed", False):
+        body._finish(response)  # noqa: SLF001 - made whole, by a transport that answers without a network
+        return response
+    kind = next((kind for kind in type(response.stream).__mro__ if kind.__name__ == base), None)
+    if kind is None:
+        body._finish(response)  # noqa: SLF001 - a stream of another kind, which nobody can stand in for
+        return response
+    body.__class__ = _kinds(kind)
+    response.stream = body
+    return response
+
+
+@functools.cache
+def _kinds(kind: type) -> Any:
+    return type("CountedBody", (_Body, kind), {})
+
+
+def _bound(left: float | None) -> AbstractAsyncContextManager[Any]:
+    """At most `left` seconds, where that is asyncio's to say."""
+    if left is None or "asyncio" not in sys.modules:
+        return nullcontext()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return nullcontext()
+    return asyncio.timeout(left)
+
+
+def _timed_out(request: Any) -> Exception:
+    """The library's own `ReadTimeout`, which callers know how to handle."""
+    library = sys.modules[type(request).__module__.partition(".")[0]]
+    error: Exception = library.ReadTimeout("the deadline of the call has passed", request=request)
+    return error
+
+
 class AsyncTransport(_Transport):
     """For `AsyncClient(transport=…)`."""
 
@@ -109,23 +252,30 @@ class AsyncTransport(_Transport):
         context = self._context()
         begun = perf_counter()
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            self._guard.enter(attempt)
+            self._enter(request, context, attempt)
             span_id = self._prepare(request, context, attempt)
             self._bound(request, context, begun)
             started = perf_counter()
+            until = self._until(context, begun)
             try:
-                response = await self._inner.handle_async_request(request)
+                async with _bound(None if until is None else until - started):
+                    response = await self._inner.handle_async_request(request)
             except Exception as error:
-                self._guard.leave(failed=self._record(request, context, span_id, started, error))
+                end = functools.partial(self._end, request, context, span_id, started)
+                if isinstance(error, TimeoutError):
+                    error = _timed_out(request)
+                end(error)
                 if not self._again(request, attempt, error):
-                    raise
+                    raise error from None
                 continue
             except BaseException:
                 self._guard.leave(failed=None)
                 raise
-            self._guard.leave(failed=self._record(request, context, span_id, started, response))
+            end = functools.partial(self._end, request, context, span_id, started)
             if not self._again(request, attempt, response):
-                return response
+                body = _Body(response.stream, request, until, end, response)
+                return _with_body(response, body, "AsyncByteStream")
+            end(response)
             await response.aclose()
         raise AssertionError("the last attempt returns or raises")
 
@@ -147,23 +297,26 @@ class Transport(_Transport):
         context = self._context()
         begun = perf_counter()
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            self._guard.enter(attempt)
+            self._enter(request, context, attempt)
             span_id = self._prepare(request, context, attempt)
             self._bound(request, context, begun)
             started = perf_counter()
+            until = self._until(context, begun)
+            end = functools.partial(self._end, request, context, span_id, started)
             try:
                 response = self._inner.handle_request(request)
             except Exception as error:
-                self._guard.leave(failed=self._record(request, context, span_id, started, error))
+                end(error)
                 if not self._again(request, attempt, error):
                     raise
                 continue
             except BaseException:
                 self._guard.leave(failed=None)
                 raise
-            self._guard.leave(failed=self._record(request, context, span_id, started, response))
             if not self._again(request, attempt, response):
-                return response
+                body = _Body(response.stream, request, until, end, response)
+                return _with_body(response, body, "SyncByteStream")
+            end(response)
             response.close()
         raise AssertionError("the last attempt returns or raises")
 

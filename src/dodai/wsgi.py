@@ -17,12 +17,13 @@ from dodai.core.request import RequestContext, bind, unbind
 from dodai.csrf.enforce import answer as answers
 from dodai.csrf.enforce.gate import collect
 from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, headers_of
-from dodai.frameworks import match
+from dodai.frameworks import match, report_errors
 from dodai.frameworks.route import unwrap
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.process import Shape
-from dodai.runtime.protection import csrf_for
+from dodai.runtime.protection import csrf_for, is_development
 
 __all__ = ["RuntimeConfig", "wrap"]
 
@@ -63,6 +64,8 @@ class WsgiLayer:
         self._inner = inner
         self.app = unwrap(app)
         self.runtime = runtime
+        self._shows_errors = is_development(runtime.config)
+        report_errors(app, note_error)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         started = perf_counter()
@@ -84,6 +87,8 @@ class WsgiLayer:
             if seen["status"]:
                 raise
             error = raised
+            if self._shows_errors:
+                log_failure(error, context)
             context.refusal = Refusal(500, UNHANDLED_ERROR, "unhandled_error")
             found = answers.refused(context.refusal, context, collect(headers_of(environ)))
             noting(f"{found.status} Error", [(n.decode("latin-1"), v.decode("latin-1")) for n, v in found.headers])
@@ -108,11 +113,11 @@ class WsgiLayer:
         elif not sent.complete and method != "HEAD" and status not in _BODILESS:
             outcome = "client_gone"
         error = error or sent.error
-        if error is not None:
+        if error is not None and context.error is None:
             context.error, context.stack = error_name(error), stack_of(error)
         matched = match(self.app, environ) if context.route is None else None
         route = context.route or (matched.partition(" ")[2] if matched else None)
-        fields: dict[str, Any] = {"bytesOut": sent.size_bytes}
+        fields: dict[str, Any] = {"bytesOut": sent.size_bytes if method != "HEAD" else 0}
         if route is None:
             route = UNMATCHED
             fields["path"] = redact(environ.get("PATH_INFO", ""))[:128]

@@ -28,7 +28,7 @@ async def deny_handshake(scope: Scope, send: Send, context: RequestContext, refu
     """Refuse a WebSocket: with a response where the server can send one, else by closing before the handshake."""
     context.refusal = refusal
     if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": 1008})
+        await send({"type": "websocket.close", "code": 1008, "reason": context.request_id})
         return
     accept, language = _preferences(scope)
     rendered = render(refusal, context.request_id, accept=accept, accept_language=language)

@@ -17,12 +17,16 @@ _ID_LENGTH = len(_REQUEST_ID)
 _FRAMEWORK_500 = b"Internal Server Error"
 _OK: Outcome = "ok"
 CLIENT_CLOSED = 499
+_PATIENCE_S = 0.05
+"""Who leaves does so because it takes long; a quick answer is not worth the question."""
+_LOOKS = 8
 
 
 class Exchange:
     """Stands between the server and the application. A plain class with slots: it is made for every request."""
 
     __slots__ = (
+        "_ahead",
         "_client_gone",
         "_context",
         "_ended",
@@ -59,6 +63,7 @@ class Exchange:
         self._started = started
         self._first_byte = self._ended = 0.0
         self._held: Message | None = None
+        self._ahead: list[Message] | None = None
         self._streamed = self._client_gone = self.written = False
         self.status = self.bytes_out = 0
 
@@ -66,6 +71,10 @@ class Exchange:
     def answered(self) -> bool:
         """True once a response has left, or will leave, for the client."""
         return self.status != 0 and self._held is None
+
+    @property
+    def client_gone(self) -> bool:
+        return self._client_gone
 
     @property
     def complete(self) -> bool:
@@ -77,7 +86,7 @@ class Exchange:
         return self._held is not None
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        message = self._ahead.pop(0) if self._ahead else await self._receive()
         if message["type"] == "http.disconnect" and not self._ended:
             self._client_gone = True
         return message
@@ -88,7 +97,9 @@ class Exchange:
         final = False
         if kind == "http.response.start":
             self.status = status = message["status"]
-            self._first_byte = perf_counter()
+            self._first_byte = now = perf_counter()
+            if now - self._started > _PATIENCE_S and not self._client_gone:
+                self._client_gone = self._has_left()
             headers = list(message.get("headers", ()))
             for name, _ in headers:
                 if len(name) == _ID_LENGTH and name.lower() == _REQUEST_ID:
@@ -124,6 +135,28 @@ class Exchange:
                 # The answer is out: what the application does now is a background task, not this request.
                 self.finish()
 
+    def _has_left(self) -> bool:
+        """Whether the client of a slow answer is gone, as far as the server knows by now.
+
+        Only `receive` says so, and an ordinary handler never asks again after the body. What it has to say at once is
+        taken, and kept for whoever asks; where it would wait, it is left alone.
+        """
+        for _ in range(_LOOKS):
+            steps = self._receive().__await__()
+            try:
+                next(steps)
+            except StopIteration as said:
+                message: Message = said.value
+                self._ahead = [*(self._ahead or ()), message]
+                if message["type"] == "http.disconnect":
+                    return True
+            except Exception:  # noqa: BLE001 - a server that cannot be asked twice
+                return False
+            else:
+                steps.close()
+                return False
+        return False
+
     def drop_held(self) -> None:
         """Forget the framework's bare `Internal Server Error`: the exception that follows it gets our answer."""
         self._held = None
@@ -155,7 +188,7 @@ class Exchange:
         if method not in METHODS:
             method = OTHER_METHOD
         route = context.route or label(scope, self._router)
-        fields: dict[str, Any] = {"bytesOut": self.bytes_out}
+        fields: dict[str, Any] = {"bytesOut": self.bytes_out if method != "HEAD" else 0}
         if route is None:
             route = UNMATCHED
             fields["path"] = redact(scope["path"])[:128]

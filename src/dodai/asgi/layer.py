@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Callable
@@ -20,9 +21,11 @@ from dodai.core.refusal import Refusal
 from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind
 from dodai.csrf.enforce import CsrfLayer
 from dodai.csrf.enforce.entrance import HandlerNotJudgedError
+from dodai.frameworks import report_errors
 from dodai.runtime import Runtime
+from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
-from dodai.runtime.protection import csrf_for
+from dodai.runtime.protection import csrf_for, is_development
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
@@ -32,6 +35,7 @@ _RAY = re.compile(rb"[0-9A-Za-z-]{1,64}\Z")
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 64
 _NOBODY = ("",)
+_CONTEXT = "dodai.context"
 _NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
 
 
@@ -52,6 +56,8 @@ class Layer:
         self._router = router_of(app)
         self._notes_clients = runtime.config.policy.client_ip == "network"
         self._networks: dict[bytes | str, str] = {}
+        self._shows_errors = is_development(runtime.config)
+        report_errors(app, note_error)
         self._gate = EdgeGate(runtime.config.edge_key_file)
         self._inner = _protected(reserve(app), app, runtime, subject)
 
@@ -60,10 +66,14 @@ class Layer:
         if scope["type"] != "http":
             await self._not_http(scope, receive, send)
             return
+        if (above := scope.get(_CONTEXT)) is not None:
+            # Inside another application of ours: one request, one id, one line; only the checks are those of both.
+            await self._inner(scope, receive, send, above)
+            return
         started = perf_counter()
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
-        context = self._open(scope, headers, trusted)
+        scope[_CONTEXT] = context = self._open(scope, headers, trusted)
         exchange = Exchange(self.runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
@@ -74,6 +84,11 @@ class Layer:
             else:
                 await send_refusal(scope, exchange.send, context, _NO_EDGE)
         except Exception as error:  # noqa: BLE001 - the outermost layer answers for everything inside it
+            await self._failed(error, scope, exchange, context)
+        except asyncio.CancelledError as error:
+            if not _is_stray(error):
+                exchange.finish(error)
+                raise
             await self._failed(error, scope, exchange, context)
         except BaseException as error:
             exchange.finish(error)
@@ -95,15 +110,20 @@ class Layer:
         """After a return without a complete answer: what was held was meant, and no answer at all is a failure."""
         if exchange.holds:
             await exchange.release_held()
+        if not exchange.answered and exchange.client_gone:
+            exchange.finish()  # whoever would have read an answer has left, and the application gave up with them
+            return
         if not exchange.answered:
             await self._failed(NoResponseError(), scope, exchange, context)
 
-    async def _failed(self, error: Exception, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
+    async def _failed(self, error: BaseException, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
         """Answer 500, 503 or 504 if nothing has left yet; else make the server cut the connection.
 
         The exception ends here. Its message may carry what a user typed, and a server would print it; its type and
         frames are in the line.
         """
+        if self._shows_errors and not isinstance(error, HandlerNotJudgedError):
+            log_failure(error, context)
         if exchange.written:
             if not isinstance(error, HandlerNotJudgedError):  # that one's answer is what has left
                 exchange.task_line(error)
@@ -214,6 +234,15 @@ def _protected(app: Served, router: App, runtime: Runtime, subject: Callable[...
     """What serves `app` inside an open context, behind the CSRF layer; `router` is what knows the routes."""
     gate = csrf_for(runtime, router, subject)
     return CsrfLayer(app, gate).within if gate is not None else app
+
+
+def _is_stray(error: BaseException) -> bool:
+    """True for a `CancelledError` that somebody raised although nobody cancels the request.
+
+    A library that lets its own cancellation out would otherwise leave the client without an answer.
+    """
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling()
 
 
 def network_of(address: str) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "native_tokens",
     "plant",
     "recognise",
+    "report_errors",
     "route_label",
     "routes",
     "watch",
@@ -96,6 +97,17 @@ def watch(app: Any, enter: Enter) -> bool:
     return all(watched)
 
 
+def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
+    """Have `note` called with every unhandled exception that the framework of `app` answers itself.
+
+    Flask and Django turn it into their own 500, so that nobody outside ever sees it. `note` must live as long as `app`.
+    """
+    name = recognise(app)
+    connect = getattr(_module(app), "report_errors", None) if name is not None else None
+    if connect is not None:
+        connect(unwrap(app), note)
+
+
 def _watch(app: Any, enter: Enter) -> bool:
     name = recognise(app)
     if name is None:
@@ -113,7 +125,7 @@ def route_label(scope: Mapping[str, Any]) -> str | None:
     """
     if "path_template" in scope:
         return import_module(f"{__name__}.litestar").route_label(scope)  # type: ignore[no-any-return]
-    if "route" in scope:
+    if "route" in scope or "endpoint" in scope:
         return import_module(f"{__name__}.starlette").route_label(scope)  # type: ignore[no-any-return]
     if "werkzeug.request" in scope:
         return import_module(f"{__name__}.flask").route_label(scope)  # type: ignore[no-any-return]

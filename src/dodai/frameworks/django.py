@@ -100,6 +100,19 @@ def _prefix() -> str:
     return str(translation.get_language()) if translation is not None else ""
 
 
+def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
+    """By Django's own signal, which is sent while the exception is being handled."""
+    del app
+
+    def receive(**_: Any) -> None:
+        error = sys.exc_info()[1]
+        if error is not None:
+            note(error)
+
+    signal = sys.modules["django.core.signals"].got_request_exception
+    signal.connect(receive, weak=False, dispatch_uid=("dodai", note))
+
+
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     """The cookie and header of Django's own middleware; None without it, or when it keeps tokens in sessions."""
     del app, origin

@@ -54,6 +54,19 @@ class _Entrance:
         return self._dispatch(*arguments)
 
 
+def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
+    """By Flask's own signal."""
+    receivers = app.extensions.setdefault("dodai_errors", [])
+    if note in receivers:
+        return
+
+    def receive(_: Any, exception: BaseException, **__: Any) -> None:
+        note(exception)
+
+    receivers += [note, receive]  # the signal itself keeps receivers weakly
+    sys.modules["flask"].got_request_exception.connect(receive, app)
+
+
 def route_label(environ: Mapping[str, Any]) -> str | None:
     """The rule that served a WSGI environ, with its host."""
     rule = getattr(environ["werkzeug.request"], "url_rule", None)

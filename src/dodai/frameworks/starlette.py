@@ -87,6 +87,9 @@ def route_label(scope: Mapping[str, Any]) -> str | None:
     if context is not None and context.original_route is route:
         route = context
     path = getattr(route, "path_format", None)
+    if route is None and scope.get("endpoint") is not None:
+        # FastAPI names its own routes (`/docs`, `/openapi.json`) by their endpoints only.
+        return _find(getattr(scope.get("router"), "routes", ()), scope["endpoint"], "")
     if not isinstance(path, str):
         return None
     if scope.get("root_path", "") == scope.get("app_root_path", scope.get("root_path", "")):
@@ -245,7 +248,7 @@ def _unrouted(scope: Mapping[str, Any]) -> dict[str, Any]:
 
 def _find(entries: Iterable[Any], wanted: Any, prefix: str) -> str | None:
     for entry in flatten(entries):
-        if entry is wanted:
+        if entry is wanted or getattr(entry, "endpoint", None) is wanted:
             return prefix + _template(entry)
         if hasattr(entry, "app") and not hasattr(entry, "endpoint"):
             children = getattr(unwrap(entry.app), "routes", ())

@@ -32,6 +32,10 @@ _HEX = {"traceId": re.compile(r"[0-9a-f]{32}\Z"), "spanId": re.compile(r"[0-9a-f
 _HEX["parentSpanId"] = _HEX["spanId"]
 _TRIMMED_FIRST = ("stack", "path", "clientRequestId", "reason", "origin", "route", "rpc", "name", "userClaimed")
 
+_PROVING = (
+    "tokens?|reset|reset-password|password|verify|verification|confirm|confirmation|activate|activation|invite|"
+    "invitation|magic|magic-link|unsubscribe|secrets?|keys?|api-key|sessions?|otp"
+)
 _REDACTIONS = (
     # scheme://user:password@host and everything a DSN carries after it
     (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE), "[url]"),
@@ -46,14 +50,7 @@ _REDACTIONS = (
     ),
     (re.compile(r"[^\s@<>\"'(),:;=]+@[^\s@<>\"'(),:;=]+\.[^\s@<>\"'(),:;=]+"), "[email]"),
     # what stands behind such a name in a path is what somebody was sent to prove who they are
-    (
-        re.compile(
-            r"/(tokens?|reset|reset-password|password|verify|verification|confirm|confirmation|activate|activation|invite|"
-            r"invitation|magic|magic-link|unsubscribe|secret|secrets|key|keys|api-key|session|sessions|auth|otp)/[^/\s]+",
-            re.IGNORECASE,
-        ),
-        r"/\1/[secret]",
-    ),
+    (re.compile(rf"((?:/(?:{_PROVING}))+)/[^/\s]+", re.IGNORECASE), r"\1/[secret]"),
     (re.compile(r"\b[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\b"), "[token]"),
     (re.compile(r"\b[A-Za-z0-9+/_-]{32,}={0,2}"), "[token]"),
     (re.compile(r"\d[\d -]{6,}\d"), "[digits]"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
+    from dodai.runtime.failures import RequestIdFilter
     from dodai.runtime.process import Runtime
     from dodai.runtime.tasks import ContextExecutor, ContextThread, spawn
 
@@ -17,9 +18,10 @@ _LATER = {
     "ContextExecutor": "dodai.runtime.tasks",
     "ContextThread": "dodai.runtime.tasks",
     "spawn": "dodai.runtime.tasks",
+    "RequestIdFilter": "dodai.runtime.failures",
 }
 
-__all__ = ["ContextExecutor", "ContextThread", "Runtime", "RuntimeConfig", "spawn"]
+__all__ = ["ContextExecutor", "ContextThread", "RequestIdFilter", "Runtime", "RuntimeConfig", "spawn"]
 
 
 def __getattr__(name: str) -> Any:

@@ -61,6 +61,7 @@ class Runtime:
     _heads: dict[Shape, bytes] = field(init=False, default_factory=dict)
     _sample: int = field(init=False, default=0)
     _told: StdoutCopy | None = None
+    _told_at: float = 0.0
     _reported: int = 0
     _reported_at: float = 0.0
 
@@ -341,13 +342,13 @@ class Runtime:
 
     def _report_drops(self, *, written: bool) -> None:
         """Say how many lines were lost: where lines are written or, while they cannot be, on standard output."""
-        if time.monotonic() - self._reported_at < _DROP_REPORT_S:
-            return
-        count, self._reported_at = self.dropped - self._reported, time.monotonic()
-        if written:
-            self._reported = self.dropped
+        now, count = time.monotonic(), self.dropped - self._reported
+        if written and now - self._reported_at >= _DROP_REPORT_S:
+            self._reported, self._reported_at = self.dropped, now
             self.event("lines_dropped", count=count)
+        if written or now - self._told_at < _DROP_REPORT_S:
             return
+        self._told_at = now
         event = {**self._templates["event"], "ts": time.time(), "name": "lines_dropped", "count": count}
         (self.stdout or self._spare()).put(dump(event))
 
