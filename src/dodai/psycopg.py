@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, ClassVar, TypeVar
+from zlib import crc32
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -87,6 +88,7 @@ class _Watched:
         context: RequestContext,
         started: float,
         operation: str,
+        text: bytes,
         error: BaseException | None,
     ) -> None:
         seconds = perf_counter() - started
@@ -96,7 +98,9 @@ class _Watched:
         if not operation:
             context.db_ms += seconds * 1000.0
             return
-        fields = {"operation": operation} if error is None else {"operation": operation, "error": error_name(error)}
+        fields = {"operation": operation, "statement": f"{crc32(text):08x}"}
+        if error is not None:
+            fields["error"] = error_name(error)
         record_call(
             Runtime.current(),
             context,
@@ -120,7 +124,8 @@ class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
         context = current()
         if context is None:
             return await super().wait(gen, *args, **kwargs)
-        operation = _operation(gen)
+        text = _statement(gen)
+        operation = _operation(text)
         left_s = _left_s(self._begin(operation), context)
         started = perf_counter()
         error: BaseException | None = None
@@ -134,7 +139,7 @@ class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
             error = caught
             raise
         finally:
-            self._end(context, started, operation, error)
+            self._end(context, started, operation, text or b"", error)
 
 
 class Connection(_Watched, psycopg.Connection[Any]):
@@ -144,7 +149,8 @@ class Connection(_Watched, psycopg.Connection[Any]):
         context = current()
         if context is None:
             return super().wait(gen, *args, **kwargs)
-        operation = _operation(gen)
+        text = _statement(gen)
+        operation = _operation(text)
         self._begin(operation)
         started = perf_counter()
         error: BaseException | None = None
@@ -154,7 +160,7 @@ class Connection(_Watched, psycopg.Connection[Any]):
             error = caught
             raise
         finally:
-            self._end(context, started, operation, error)
+            self._end(context, started, operation, text or b"", error)
 
 
 @asynccontextmanager
@@ -172,6 +178,7 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
         bound_s = lending.timeout_s + _CANCEL_S
         async with asyncio.timeout(bound_s + _CANCEL_S), asyncio.timeout(bound_s):
             lent = await pool.getconn(lending.timeout_s)
+        lending.lent()
     except BaseException as error:
         lending.failed(error)
         raise
@@ -188,6 +195,7 @@ def connection_sync(pool: Any, dependency: str = "database") -> Iterator[Any]:
     lending = _Lending(pool, dependency)
     try:
         lent = pool.getconn(lending.timeout_s)
+        lending.lent()
     except BaseException as error:
         lending.failed(error)
         raise
@@ -211,6 +219,11 @@ class _Lending:
         self._started = perf_counter()
         left_s = _left_s(self._guard, self._context)
         self.timeout_s = pool.timeout if left_s is None else min(left_s, pool.timeout)
+
+    def lent(self) -> None:
+        """Note how long the request waited for its connection."""
+        if self._context is not None:
+            self._context.pool_wait_ms += (perf_counter() - self._started) * 1000.0
 
     def failed(self, error: BaseException) -> None:
         """Count a pool that had no connection in time as the database's failure, in breaker and line."""
@@ -309,14 +322,21 @@ def _not_ready(required: frozenset[str], error: Exception) -> Readiness:
     return unasked(required, error_name(error))  # the message may name hosts and users, and /readyz is read by anybody
 
 
-def _operation(gen: Generator[Any, Any, Any]) -> str:
-    """The verb of the statement that `gen` will run, OTHER for an unknown one; empty for what is no statement."""
+def _statement(gen: Generator[Any, Any, Any]) -> bytes | None:
+    """The text of the statement that `gen` will run, empty where it cannot be seen; None for what is no statement."""
     if getattr(gen, "__name__", "") not in _STATEMENTS:
-        return ""
+        return None
     frame = getattr(gen, "gi_frame", None)
     query = frame.f_locals.get("query", frame.f_locals.get("statement")) if frame is not None else None
     text = query.encode("utf-8", "replace") if isinstance(query, str) else query
-    match = _VERB.match(text[:500]) if isinstance(text, bytes) else None
+    return text if isinstance(text, bytes) else b""
+
+
+def _operation(text: bytes | None) -> str:
+    """The verb of a statement, OTHER for an unknown one; empty for what is no statement."""
+    if text is None:
+        return ""
+    match = _VERB.match(text[:500])
     verb = match.group(1).decode("ascii").upper() if match else ""
     return verb if verb in _VERBS else "OTHER"
 

@@ -68,6 +68,9 @@ class WsgiLayer:
         report_errors(app, note_error)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not self.runtime.beats:
+            self.runtime.beat()
+        self.runtime.in_flight += 1
         started = perf_counter()
         sent: dict[str, Any] = {name: _latin(environ.get(key)) for name, key in _OURS.items()}
         context = self.runtime.arrived(**sent)
@@ -106,6 +109,7 @@ class WsgiLayer:
         started: float,
         sent: _Body,
     ) -> None:
+        self.runtime.in_flight -= 1
         method = environ["REQUEST_METHOD"]
         outcome = http_outcome(status)
         if sent.error is not None:

@@ -80,7 +80,7 @@ def django_app():
 @contextmanager
 def guide_app(folder: Path, **environ: str) -> Iterator[str]:
     """The application of `docs/guides/adopt.md`, word by word, run as the guide has it."""
-    (folder / "web.py").write_text(blocks("adopt.md", "python")[0], "utf-8")
+    (folder / "web.py").write_text(blocks("adopt.md", 'python title="web.py"')[0], "utf-8")
     (port,) = free_ports(1)
     with (folder / "err").open("w") as err:
         process = subprocess.Popen(

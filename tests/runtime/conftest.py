@@ -19,7 +19,7 @@ KEYS = KeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 SCHEMA = json.loads((SPEC / "line" / "schema.json").read_text("utf-8"))
 CHECKER = runpy.run_path(str(SPEC / "check_line.py"))
-QUIET = ObservabilityPolicy(stdout=False, sample=0.0)
+QUIET = ObservabilityPolicy(stdout=False, sample=0.0, heartbeat_s=0.0)
 
 
 @pytest.fixture(autouse=True)

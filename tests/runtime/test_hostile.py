@@ -123,7 +123,7 @@ async def test_dropped_lines_are_reported_in_a_line(config: Config, lines: Lines
         runtime.write({"ts": 1.0, "v": 1, "type": "event", "service": "web", "name": "lost"})
     assert runtime.dropped == 3
     blocked.unlink()
-    runtime.segment._retry_at = 0.0
+    runtime.output.segment._retry_at = 0.0
     runtime.write({"ts": 2.0, "v": 1, "type": "event", "service": "web", "name": "kept"})
     assert [(line["name"], line.get("count")) for line in lines()] == [("kept", None), ("lines_dropped", 3)]
 

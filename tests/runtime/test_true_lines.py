@@ -271,7 +271,7 @@ def test_lost_lines_are_told_while_they_are_lost(tmp_path: Path):
         f"config = RuntimeConfig(state=Path({str(tmp_path / 'state')!r}), policy=ObservabilityPolicy(stdout=False))\n"
         "runtime = Runtime(config)\n"
         "for _ in range(3): runtime.event('x')\n"
-        "runtime._told.flush(5)\n"
+        "runtime.output.spare.flush(5)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count('"name":"lines_dropped"') == 1

@@ -70,11 +70,15 @@ class Layer:
             # Inside another application of ours: one request, one id, one line; only the checks are those of both.
             await self._inner(scope, receive, send, above)
             return
+        runtime = self.runtime
+        if not runtime.beats:
+            runtime.beat()
+        runtime.in_flight += 1
         started = perf_counter()
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
         scope[_CONTEXT] = context = self._open(scope, headers, trusted)
-        exchange = Exchange(self.runtime, context, scope, receive, send, started, self._router)
+        exchange = Exchange(runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):
@@ -94,6 +98,7 @@ class Layer:
             exchange.finish(error)
             raise
         finally:
+            runtime.in_flight -= 1
             if not exchange.written:
                 exchange.finish()
             unbind(token)

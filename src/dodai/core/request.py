@@ -54,6 +54,7 @@ class RequestContext:
     rpc_ms: float = 0.0
     http_count: int = 0
     http_ms: float = 0.0
+    pool_wait_ms: float = 0.0
     totals: dict[str, list[float]] | None = None
     """For each dependency: calls, failed ones, milliseconds."""
     failed_dependency: str | None = None

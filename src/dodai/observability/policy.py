@@ -25,6 +25,7 @@ class ObservabilityPolicy:
     retention_bytes: int = size("5GiB", name="retention_size")
     slow_call_s: float = seconds("500ms")
     sample: float = 0.01
+    heartbeat_s: float = seconds("5s")
     longest_request_s: float = seconds("60s")
 
     @classmethod

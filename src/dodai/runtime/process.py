@@ -6,6 +6,7 @@ import atexit
 import hmac
 import os
 import random
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -25,17 +26,14 @@ from dodai.core.request import (
 )
 from dodai.observability.codes import RUNTIME_SETTINGS
 from dodai.observability.line_format import dump, dump_behind, head_of
-from dodai.observability.segment import SegmentWriter
-from dodai.runtime import identity
+from dodai.runtime import heartbeat, identity
 from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.limits import Guard
-from dodai.runtime.stdout_copy import StdoutCopy
+from dodai.runtime.output import Output
 from dodai.runtime.told import SELDOM_TOLD, describe
 
 _MAX_ATTEMPT = 99
-_FLUSH_S = 0.5
 _DRAWN = 256
-_DROP_REPORT_S = 1.0
 _SHAPES = 4096
 
 Shape = tuple[LineType, Outcome, int | str, str, str]
@@ -48,11 +46,14 @@ class Runtime:
 
     config: RuntimeConfig
     base: dict[str, Any] = field(init=False)
-    segment: SegmentWriter | None = field(init=False, default=None)
-    stdout: StdoutCopy | None = field(init=False, default=None)
+    output: Output = field(init=False)
     guards: dict[str, Guard] = field(init=False, default_factory=dict)
     migrated: weakref.WeakSet[Any] = field(init=False, default_factory=weakref.WeakSet)
     """Connections and pools whose database was seen to have every required migration."""
+    in_flight: int = field(init=False, default=0)
+    """HTTP requests being served; what a heartbeat says is a reading, so that no lock guards it."""
+    heartbeat: threading.Thread | None = field(init=False, default=None)
+    beats: bool = field(init=False, default=False)
     development_key: str = field(init=False, default="", repr=False)
     """The CSRF key ring that this process made for itself, where nothing says that it is deployed."""
     _random: random.Random = field(init=False)
@@ -60,10 +61,6 @@ class Runtime:
     _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
     _heads: dict[Shape, bytes] = field(init=False, default_factory=dict)
     _sample: int = field(init=False, default=0)
-    _told: StdoutCopy | None = None
-    _told_at: float = 0.0
-    _reported: int = 0
-    _reported_at: float = 0.0
 
     _current: ClassVar[Runtime | None] = None
 
@@ -97,6 +94,11 @@ class Runtime:
         if cls._current is None:
             cls._current = runtime
         return runtime
+
+    def beat(self) -> None:
+        """Begin the heartbeat of this process with its first request."""
+        self.beats = True
+        self.heartbeat = heartbeat.start(self)
 
     # -- ids and contexts
 
@@ -274,7 +276,7 @@ class Runtime:
             kind, outcome, status = shape[:3]
             line = self.line(context, kind, status=status, outcome=outcome, latency_s=latency_s)
             data = dump(line | _constant(shape) | fields)
-        self._put(data)
+        self.output.put(data)
 
     def _head(self, shape: Shape) -> bytes:
         if len(self._heads) >= _SHAPES:  # routes, RPCs and statuses are few; whatever makes them many must not grow us
@@ -309,22 +311,12 @@ class Runtime:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write one line; never raises and never blocks. What could not be written is counted and reported."""
-        self._put(dump(line))
-
-    def _put(self, data: bytes) -> None:
-        segment, stdout = self.segment, self.stdout
-        written = segment is None or segment.write(data)
-        if stdout is not None:
-            stdout.put(data)
-        elif segment is not None and segment.dropped == self._reported:
-            return
-        if self.dropped != self._reported:
-            self._report_drops(written=written)
+        self.output.put(dump(line))
 
     @property
     def dropped(self) -> int:
         """Lines lost since the process started, to a full disk or a blocked standard output."""
-        return (self.segment.dropped if self.segment else 0) + (self.stdout.dropped if self.stdout else 0)
+        return self.output.dropped
 
     def shown_user(self, user_id: str) -> str:
         """The user as lines show it: raw, or an HMAC under the identity keys (16 hex digits)."""
@@ -335,33 +327,16 @@ class Runtime:
 
     def flush(self) -> None:
         """Close the segment under its final name and give standard output half a second."""
-        if self.segment:
-            self.segment.rotate()
-        if self.stdout:
-            self.stdout.flush(_FLUSH_S)
+        self.output.flush()
 
-    def _report_drops(self, *, written: bool) -> None:
-        """Say how many lines were lost: where lines are written or, while they cannot be, on standard output."""
-        now, count = time.monotonic(), self.dropped - self._reported
-        if written and now - self._reported_at >= _DROP_REPORT_S:
-            self._reported, self._reported_at = self.dropped, now
-            self.event("lines_dropped", count=count)
-        if written or now - self._told_at < _DROP_REPORT_S:
-            return
-        self._told_at = now
-        event = {**self._templates["event"], "ts": time.time(), "name": "lines_dropped", "count": count}
-        (self.stdout or self._spare()).put(dump(event))
-
-    def _spare(self) -> StdoutCopy:
-        """Standard output for what must be told although no line is copied there."""
-        if self._told is None:
-            self._told = StdoutCopy()
-        return self._told
+    def _lost(self, count: int) -> bytes:
+        return dump({**self._templates["event"], "ts": time.time(), "name": "lines_dropped", "count": count})
 
     def _fresh(self) -> None:
         """What belongs to one process: the instance name, randomness, the open segment, the thread."""
         config, policy = self.config, self.config.policy
         self._random = random.Random(os.urandom(32))  # noqa: S311 - for sampling and names
+        self.in_flight, self.heartbeat, self.beats = 0, None, False  # a child has none of its parent's threads
         self._drawn = []  # a child that drew from its parent's would write its parent's ids
         self._sample = round(policy.sample * 65536)
         instance = config.instance or f"{os.getpid()}.{self._random.getrandbits(24):06x}"
@@ -370,22 +345,11 @@ class Runtime:
         # `ts` is the first key of every line; its value is written over in each copy
         self._templates = {kind: {"ts": 0.0, "v": LINE_VERSION, "type": kind, **self.base} for kind in LINE_TYPES}
         self._heads = {}
-        if config.state is not None:
-            folder = config.state / "lines"
-            self.segment = SegmentWriter(
-                folder,
-                config.service,
-                instance,
-                policy.segment_bytes,
-                policy.segment_age_s,
-                policy.retention_age_s,
-                policy.retention_bytes,
-            )
-        self.stdout = StdoutCopy() if policy.stdout or config.state is None else None
+        self.output = Output(config, instance, self._lost)
 
     def _forked(self) -> None:
-        if self.segment:
-            self.segment.close()  # the descriptor carries the parent's lock
+        if self.output.segment:
+            self.output.segment.close()  # the descriptor carries the parent's lock
         self._fresh()
 
 

@@ -62,6 +62,7 @@ _TOLD: dict[str, Any] = {
     "rpc_ms": _ms("rpcMs"),
     "http_count": "httpCount",
     "http_ms": _ms("httpMs"),
+    "pool_wait_ms": _ms("poolWaitMs"),
     "totals": _totals,
     "failed_dependency": "dependency",
     "refusal": _refusal,
