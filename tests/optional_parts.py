@@ -90,7 +90,6 @@ FINDERS: Mapping[str, Callable[[], str]] = {
     "goose": _go_binary("goose"),
     "chromium": _chromium,
     "debian-postgres": _debian_postgres,
-    "pyrage": _module("pyrage"),
 }
 
 

@@ -214,12 +214,18 @@ class ShortLog(ReleaseLog):
     async def gather(self, release: str) -> ReleaseRecord:
         return ReleaseRecord(release, "config")
 
+    async def prune(self) -> tuple[str, ...]:
+        return ()
+
 
 class Still:
     """Everything a deploy asks that has nothing to do with being killed."""
 
     def path(self, release: str) -> str:
         return f"/trees/{release}"
+
+    def reference(self, release: str, service: str) -> str:
+        return self.path(release)
 
     async def missing(self) -> tuple[str, ...]:
         return ()

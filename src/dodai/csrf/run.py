@@ -6,11 +6,9 @@ import json
 from dataclasses import dataclass
 
 from dodai.core.errors import DodaiError
-from dodai.core.page import Text
 from dodai.csrf import codes
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy
 from dodai.csrf.ports import Request, Response
-from dodai.engine.plan import Observed, Step, StepContext
 
 FOREIGN = "https://attacker.example"
 
@@ -86,33 +84,6 @@ async def probe(request: Request, policy: CsrfPolicy, origin: str) -> str:
     if answer.status_code != 204:
         raise refused(f"a valid POST from `{origin}` to `{PROBE_PATH}` was answered {answer.status_code}", answer)
     return str(answer.headers.get("x-request-id", ""))
-
-
-def probe_step(request: Request, policy: CsrfPolicy, origin: str, *, needs: tuple[str, ...] = ()) -> Step:
-    """The step of a deploy that proves that edge and app agree on the origin, before visitors find out."""
-
-    async def observe(_: StepContext) -> Observed:
-        return Observed("needed", "asked anew by every deploy")
-
-    async def apply(_: StepContext) -> None:
-        """Asking is the verification; there is nothing to change."""
-
-    async def verify(context: StepContext) -> Observed:
-        request_id = await probe(request, policy, origin)
-        context.note(f"a form of {origin} passes edge and app, request {request_id}")
-        return Observed("done", f"request {request_id}")
-
-    return Step(
-        id="csrf-probe",
-        title=Text("a form of the public origin passes edge and app", "公開オリジンのフォームがエッジとアプリを通る"),
-        area="csrf",
-        observe=observe,
-        apply=apply,
-        verify=verify,
-        needs=needs,
-        timeout_s=15.0,
-        inputs={"origin": origin, "path": PROBE_PATH},
-    )
 
 
 def refused(message: str, answer: Response) -> DodaiError:

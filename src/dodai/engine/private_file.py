@@ -31,7 +31,8 @@ def write_private(path: Path, content: bytes) -> None:
 
 def create_private(path: Path, content: bytes) -> bytes:
     """What is at `path`: `content`, unless something was there before; of several who make it at once one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return path.read_bytes()
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     write_private(partial, content)
     try:

@@ -77,6 +77,10 @@ class Book(Protocol):
 
     async def write(self, record: ReleaseRecord, context: StepContext) -> None: ...
 
+    async def prune(self) -> tuple[str, ...]:
+        """Remove the files of releases that nobody will go back to; which ones."""
+        ...
+
 
 class Schema(Protocol):
     """The schema of the application's database."""

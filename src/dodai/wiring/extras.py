@@ -9,7 +9,6 @@ EXTRAS = {
     "postgres": ("psycopg", "psycopg_pool"),
     "grpc": ("grpc", "google.protobuf"),
     "alembic": ("alembic", "sqlalchemy"),
-    "secrets": ("pyrage",),
     "remix": ("tree_sitter", "tree_sitter_typescript"),
 }
 """The modules of each extra of `pyproject.toml` that dodai itself imports."""

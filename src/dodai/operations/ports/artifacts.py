@@ -32,6 +32,10 @@ class Artifacts(Protocol):
         """The folder of a published release, manifest and migrations included; DOD396 when it is not there."""
         ...
 
+    def reference(self, release: str, service: str, /) -> str:
+        """What `Compute.start` starts for a service: the folder here, an image by its digest elsewhere; DOD396."""
+        ...
+
     def entries(self, release: str, /) -> tuple[ReleaseFile, ...]:
         """What the release consists of, sorted by path."""
         ...

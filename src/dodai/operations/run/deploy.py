@@ -225,7 +225,12 @@ class _Deploying:
             "DODAI_MANIFEST": f"{tree}/dodai.toml",
             **await self.ports.settings.of_service(service, release),
         }
-        await self._compute(context).start(service_spec(service, self.ports.python), release, tree, environment)
+        await self._compute(context).start(
+            service_spec(service, self.ports.python),
+            release,
+            self.ports.artifacts.reference(release, service.name),
+            environment,
+        )
 
     async def reopen(self, service: Service, context: StepContext) -> None:
         """Serve the release again that served before this plan."""

@@ -123,6 +123,13 @@ def record(request: PlanRequest, book: Book) -> Step:
 
     async def apply(context: StepContext) -> None:
         await book.write(await book.gather(request.release), context)
+        try:
+            gone = await book.prune()
+        except OSError as error:  # the release serves and is on record; room is not worth a failed deploy
+            context.note(f"the files of old releases could not be removed: {error}")
+        else:
+            if gone:
+                context.note(f"the files of {len(gone)} old releases were removed")
 
     return Step(
         id="record",

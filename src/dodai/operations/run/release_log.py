@@ -21,6 +21,8 @@ from dodai.operations.setting import KEY_RINGS, ServiceSettings
 
 TRIED = 5
 """How many earlier releases are tried on the schema of a new one."""
+KEPT = 10
+"""How many releases keep their files, whether or not they ever served; those that were last in service always do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,16 @@ class ReleaseLog:
             await journal.append(
                 context.plan_id, "released", step_id=step_id, data=record.as_data(), token=token, at=at
             )
+
+    async def prune(self) -> tuple[str, ...]:
+        """The releases whose files were removed: all but the newest, those that run, served last or are planned."""
+        status = await self.environment.compute.status()
+        running = [one.release for service in status.services for one in service.instances]
+        live = [service.release for service in status.services]
+        recorded = list(dict.fromkeys(record.release for record in await self.records()))[:KEPT]
+        with self.environment.journal() as journal:
+            asked = [entry.request.release for entry in await journal.history(self.environment.name, KEPT)]
+        return await asyncio.to_thread(self.environment.artifacts.prune, KEPT, (*running, *live, *recorded, *asked))
 
     async def _plain(self) -> dict[str, dict[str, str]]:
         """Every setting that is not a secret, by service."""

@@ -84,6 +84,10 @@ class ReleaseTrees:
             )
         return str(tree)
 
+    def reference(self, release: str, service: str, /) -> str:
+        del service  # every service starts in the whole tree
+        return self.path(release)
+
     def entries(self, tree_id: str) -> tuple[ReleaseFile, ...]:
         """What the release consists of, sorted by path; files that running it left behind are not among them."""
         self.path(tree_id)

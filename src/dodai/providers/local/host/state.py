@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dodai.core.errors import DodaiError
+from dodai.engine.private_file import create_private
 from dodai.providers.local.codes import HOST_HELD
 
 MARK = "DODAI_HOST"  # in the environment of everything a host starts, so that a later host can recognise it
@@ -166,10 +167,8 @@ def living_pid(folder: Folder) -> int:
 
 def edge_key(folder: Folder) -> str:
     """The key by which a service knows its edge, made once, in a file only this user can read."""
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(folder.edge_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.write(fd, secrets.token_urlsafe(32).encode() + b"\n")
-        os.close(fd)
+    if not folder.edge_key.exists():
+        create_private(folder.edge_key, secrets.token_urlsafe(32).encode() + b"\n")
     return folder.edge_key.read_text().strip()
 
 
