@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +342,91 @@ def test_lookup_loads_the_standard_library_and_little_of_dodai():
             ]
         )
     )
+
+
+def skewed(request_id: str, skew_s: float) -> list[list[dict[str, Any]]]:
+    """A web tier's file and that of its backend, whose clock is off, each with other traffic around."""
+    web, backend = [], []
+    for second in range(-400, 401, 10):
+        other = minted(second, seed=second + 1000)
+        web.append(entry(other, "web", second))
+        backend.append(entry(other, "backend", second + skew_s, type="rpc", rpc="quiz.Quiz/Get", status="OK"))
+    web.append(entry(request_id, "web", 0.05, spanId="bbbbbbbbbbbb0000", rpcCount=1, rpcMs=6.0))
+    backend.append(
+        entry(
+            request_id, "backend", 0.03 + skew_s, type="rpc", rpc="quiz.Quiz/Get", status="INTERNAL",
+            outcome="server_error", spanId="cccccccccccc0000", parentSpanId="bbbbbbbbbbbb0001",
+        )
+    )  # fmt: skip
+    return [sorted(lines, key=lambda line: line["ts"]) for lines in (web, backend)]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("skew_s", [0.0, -3.0, -90.0, 50.0, 300.0, -3000.0])
+def test_tier_whose_clock_is_off_is_found(tmp_path: Path, skew_s: float, sealed: bool):
+    """The caller says how many callees there must be, so the search goes on until they are found."""
+    request_id = minted(0)
+    for lines in skewed(request_id, skew_s):
+        path = tmp_path / f"{lines[0]['service']}-i-1-{int(lines[0]['ts'] * 1000):013d}.open.jsonl"
+        path.write_bytes(b"".join(map(dump, lines)))
+        if sealed:
+            ends = f"{int(lines[0]['ts'] * 1000):013d}-{int(lines[-1]['ts'] * 1000) + 1:013d}"
+            path.rename(tmp_path / f"{lines[0]['service']}-i-1-{ends}.jsonl")
+    if sealed:
+        assert seal_all(str(tmp_path)) == 2
+    tree = Tree(find(request_id, [str(tmp_path)]).lines)
+    assert [node.service for node in tree.nodes if node.failed] == ["backend"]
+    assert tree.failure["tier"] == "backend"
+    assert [node.silent for node in tree.nodes] == [0, 0]
+
+
+def test_call_without_a_line_is_told(tmp_path: Path):
+    """A tier that wrote nothing is a gap that is named, not one that looks like an end."""
+    request_id = minted(0)
+    write(tmp_path, [entry(request_id, "web", 0.05, spanId="bbbbbbbbbbbb0000", rpcCount=2, rpcMs=6.0)])
+    found = find(request_id, [str(tmp_path)])
+    assert "2 RPCs without a line" in render(request_id, Tree(found.lines), 0, colour=False)
+    assert Tree(found.lines).as_json()[0]["rpcsWithoutLine"] == 2
+
+
+def test_rotated_files_are_read_and_compressed_ones_named(tmp_path: Path, capsys: Any):
+    """What was not looked into is said, whether something was found or not."""
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    request_id = minted(0)
+    (folder / "web.jsonl.1").write_bytes(dump(entry(request_id, "web", 0.05)))
+    for name in ("web.jsonl.2.gz", "web.log.gz", "notes.gz"):
+        (folder / name).write_bytes(b"\x1f\x8b")
+    assert main([request_id, "--state", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "web  GET /quiz" in said
+    assert f"not read, because compressed: {folder}/web.jsonl.2.gz, {folder}/web.log.gz\n" in said
+    assert main([minted(5), "--state", str(tmp_path)]) == 1
+    assert f"not read, because compressed: `{folder}/web.jsonl.2.gz`" in capsys.readouterr().err
+
+
+def test_lookup_opens_only_segments_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seven days of eight processes are thousands of files: both ends of their names are looked at."""
+    for hour in range(50):
+        at = hour * 3600.0
+        ends = f"{int((T0 + at) * 1000):013d}-{int((T0 + at + 3599) * 1000):013d}"
+        (tmp_path / f"web-i-1-{ends}.jsonl").write_bytes(dump(entry(minted(at + 10, seed=hour), "web", at + 10)))
+    seal_all(str(tmp_path))
+    opened = []
+    monkeypatch.setattr(sys.modules["dodai.observability.trace.find"], "_search", lambda path, *_: opened.append(path))
+    find(minted(10 + 3600 * 20, seed=20), [str(tmp_path)])
+    assert len(opened) == 1 + 50, "one of the time, then all because nothing was found there"
+
+
+def test_prompt_is_back_before_a_large_file_is_sealed(tmp_path: Path):
+    """Another process does it, so that nobody waits; afterwards the sidecar is there."""
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    request_id = minted(0)
+    (folder / "foreign.jsonl").write_bytes(dump(entry(request_id, "web", 0.05)) * 1000)
+    command = [sys.executable, "-m", "dodai", "trace", request_id, "--state", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    deadline = time.monotonic() + 30
+    while not (folder / "foreign.jsonl.ids").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

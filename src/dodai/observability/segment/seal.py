@@ -31,7 +31,8 @@ _MAX_BYTES = 2**32
 _IDS = re.compile(rb'"(?:requestId|clientRequestId|traceId)":"([^"\\]{8,64})"')
 _TIME = re.compile(rb'\{"ts":(\d{1,11}(?:\.\d{1,9})?)')
 _OPEN_NAME = re.compile(r"(?:-\d{13})?\.open\.jsonl\Z")
-_CLOSED_NAME = re.compile(r"-(\d{13})-(\d{13})\.jsonl\Z")
+_CLOSED_TAIL = len("-0000000000000-0000000000000.jsonl")
+_BUCKETS = 256
 
 
 def seal(path: str) -> str | None:
@@ -99,8 +100,11 @@ def prune(folder: str, *, max_age_s: float, max_bytes: int, now_s: float) -> int
 
 def times_in_name(name: str) -> tuple[float, float] | None:
     """(first, last) in seconds from the name of a closed segment of ours; None for any other file."""
-    match = _CLOSED_NAME.search(name)
-    return (int(match[1]) / 1000.0, int(match[2]) / 1000.0) if match else None
+    tail = name[-_CLOSED_TAIL:]
+    first, last = tail[1:14], tail[15:28]
+    if len(tail) < _CLOSED_TAIL or tail[0] + tail[14] + tail[28:] != "--.jsonl" or not (first + last).isdigit():
+        return None
+    return int(first) / 1000.0, int(last) / 1000.0
 
 
 def time_of(line: bytes) -> float | None:
@@ -170,7 +174,7 @@ def _write_sidecar(path: str, descriptor: int) -> None:
     size = os.fstat(descriptor).st_size
     if size >= _MAX_BYTES:
         return
-    first, last, ids = _index(descriptor, size)
+    first, last, buckets = _index(descriptor, size)
     part = f"{path}{SIDECAR_SUFFIX}.part"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(part)  # left by a sealer that died; nobody else is here, we hold the lock
@@ -178,21 +182,27 @@ def _write_sidecar(path: str, descriptor: int) -> None:
     try:
         with os.fdopen(out, "wb") as file:
             file.write(_HEADER.pack(_MAGIC, first, last, size))
-            if sys.byteorder == "big":
-                ids.byteswap()
-            ids.tofile(file)
+            for bucket in buckets:
+                ids = array("Q", sorted(set(bucket)))
+                if sys.byteorder == "big":
+                    ids.byteswap()
+                ids.tofile(file)
     except OSError:
         os.unlink(part)
         raise
     os.rename(part, path + SIDECAR_SUFFIX)
 
 
-def _index(descriptor: int, size: int) -> tuple[float, float, array[int]]:
-    """(first time, last time, sorted ids) of a segment; torn and foreign lines are found by whatever ids they show."""
+def _index(descriptor: int, size: int) -> tuple[float, float, list[array[int]]]:
+    """(first time, last time, ids in buckets by their first byte); torn and foreign lines count for the ids they show.
+
+    In buckets, so that never more than a part of a large file's ids is there as objects: eight bytes each instead of a
+    hundred.
+    """
     first, last = float("inf"), 0.0
-    keys: set[int] = set()
+    buckets = [array("Q") for _ in range(_BUCKETS)]
     if size == 0:
-        return 0.0, 0.0, array("Q")
+        return 0.0, 0.0, buckets
     offset = 0
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
         while offset < size:
@@ -200,11 +210,12 @@ def _index(descriptor: int, size: int) -> tuple[float, float, array[int]]:
             end = size if end < 0 else end
             line = data[offset:end]
             for match in _IDS.finditer(line):
-                keys.add(zlib.crc32(match[1]) << 32 | offset)
+                crc = zlib.crc32(match[1])
+                buckets[crc >> 24].append(crc << 32 | offset)
             if (at := time_of(line)) is not None:
                 first, last = min(first, at), max(last, at)
             offset = end + 1
-    return (first if keys and first < float("inf") else 0.0), last, array("Q", sorted(keys))
+    return (first if any(buckets) and first < float("inf") else 0.0), last, buckets
 
 
 def _names(folder: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Tree", "find", "main", "trace_json"]
 
 _POLL_S = 0.2
-_SEAL_S = 0.5
+_NAMED = 3
+_SEALER = "import sys; from dodai.observability.segment.seal import seal_all; [seal_all(each) for each in sys.argv[1:]]"
 _LONGEST = re.compile(rb'^[ \t]*longest_request[ \t]*=[ \t]*["\'](\d+(?:\.\d+)?)\s*(ms|s|m|h|d)["\']', re.MULTILINE)
 _UNITS_S = {b"ms": 0.001, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86400.0}
 
@@ -61,6 +63,7 @@ def trace_json(request_id: str, found: Found, took_s: float) -> dict[str, Any]:
         "tree": tree.as_json(),
         "lines": found.lines,
         "unreadable": found.torn,
+        "unread": sorted(found.unread),
         "tookMs": round(took_s * 1000.0, 3),
     }
 
@@ -81,7 +84,7 @@ def _run(asked: _Words) -> int:
             break
         time.sleep(_POLL_S)
     if not shown:
-        return _fail(_not_found(asked.request_id, roots), as_json=asked.as_json)
+        return _fail(_not_found(asked.request_id, roots, sorted(found.unread)), as_json=asked.as_json)
     _seal(found)
     return 0
 
@@ -120,20 +123,24 @@ def _print(asked: _Words, found: Found, took_s: float) -> None:
 
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") not in ("utf8", "utf8sig")
-        text = render(asked.request_id, Tree(found.lines), found.torn, colour=colour, ascii_only=ascii_only)
+        tree, unread = Tree(found.lines), sorted(found.unread)
+        text = render(asked.request_id, tree, found.torn, unread=unread, colour=colour, ascii_only=ascii_only)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 
 def _seal(found: Found) -> None:
-    """Seal what had to be read line by line, once the answer is out; the next lookup is faster."""
-    if found.unsealed:
-        from dodai.observability.segment.seal import seal_all
+    """Seal what had to be read line by line, once the answer is out; the next lookup is faster.
 
-        until = time.monotonic() + _SEAL_S
-        for folder in sorted(found.unsealed):
-            seal_all(folder, until=until)
+    By another process, because a large file takes a minute and nobody waits for it with a prompt.
+    """
+    if not found.unsealed:
+        return
+    words = [sys.executable, "-c", _SEALER, *sorted(found.unsealed)]
+    nowhere = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in (0, 1, 2)]
+    with contextlib.suppress(OSError):
+        os.posix_spawn(sys.executable, words, dict(os.environ), file_actions=nowhere, setsid=True)
 
 
 def _parse(words: list[str]) -> _Words:
@@ -182,12 +189,15 @@ def _usage(message: str) -> DodaiError:
     return DodaiError(USAGE, message, "see `dodai trace --help`", exit_code=2)
 
 
-def _not_found(request_id: str, roots: list[str]) -> DodaiError:
+def _not_found(request_id: str, roots: list[str], unread: list[str]) -> DodaiError:
     from dodai.core.errors import DodaiError
     from dodai.observability.codes import TRACE_NOT_FOUND
 
     where = ", ".join(f"`{root}`" for root in roots) or "no state folder (`.dodai`) here or above"
     message = f"no line has the id `{request_id}`, looked in {where}"
+    if unread:
+        message += f"; not read, because compressed: {', '.join(f'`{path}`' for path in unread[:_NAMED])}"
+        message += f" and {len(unread) - _NAMED} more" * (len(unread) > _NAMED)
     return DodaiError(TRACE_NOT_FOUND, message, TRACE_NOT_FOUND.fix.en, exit_code=1)
 
 

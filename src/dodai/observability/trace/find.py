@@ -13,15 +13,25 @@ import os
 from typing import Any
 
 from dodai.core.request import time_ms_of
-from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, open_sidecar, time_of, times_in_name
+from dodai.observability.segment.seal import (
+    CLOSED_SUFFIX,
+    OPEN_SUFFIX,
+    SIDECAR_SUFFIX,
+    open_sidecar,
+    time_of,
+    times_in_name,
+)
 
 _BEFORE_S = 5.0
 _AFTER_S = 60.0
+_SKEW_S = 3600.0
+"""How far the clock of a tier may be off and its lines are still found."""
 _FOREIGN_LINES = 200
 _MAX_LINES = 5000
 _MAX_RELATED = 20
 _DEPTH = 4
 _NOT_LINES = frozenset({"releases", "trees", "cache", "data", "pgdata", "node_modules", ".git"})
+_COMPRESSED = frozenset({"gz", "bz2", "xz", "zst", "lz4"})
 _MATCHED = ("requestId", "clientRequestId", "traceId")
 
 Line = dict[str, Any]
@@ -30,12 +40,21 @@ Line = dict[str, Any]
 class Found:
     """What a lookup saw: the lines in the order of their times, and how many matching ones could not be read."""
 
-    __slots__ = ("lines", "torn", "unsealed")
+    __slots__ = ("lines", "torn", "unread", "unsealed")
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.torn = 0
         self.unsealed: set[str] = set()
+        self.unread: set[str] = set()
+        """Files that may hold lines and were not looked into, because they are compressed."""
+
+    def add(self, other: Found) -> None:
+        """What another lookup saw as well."""
+        self.lines += [line for line in other.lines if line not in self.lines]
+        self.torn = max(self.torn, other.torn)
+        self.unsealed |= other.unsealed
+        self.unread |= other.unread
 
 
 def find(request_id: str, folders: list[str], *, longest_request_s: float = 60.0) -> Found:
@@ -47,12 +66,29 @@ def find(request_id: str, folders: list[str], *, longest_request_s: float = 60.0
     found = _lookup({request_id.encode()}, folders, time_ms_of(request_id), longest_request_s)
     related = {line["requestId"] for line in found.lines if isinstance(line.get("requestId"), str)} - {request_id}
     for other in sorted(related)[:_MAX_RELATED]:
-        more = _lookup({other.encode()}, folders, time_ms_of(other), longest_request_s)
-        known = {id(line) for line in found.lines}
-        found.lines += [line for line in more.lines if id(line) not in known and line not in found.lines]
-        found.torn += more.torn
+        found.add(_lookup({other.encode()}, folders, time_ms_of(other), longest_request_s))
+    minted_ms = time_ms_of(request_id)
+    if minted_ms is not None and unanswered(found.lines):
+        # A caller says how many callees there must be: one whose clock is off wrote its line at another time.
+        ids = {request_id.encode(), *(other.encode() for other in sorted(related)[:_MAX_RELATED])}
+        found.add(_lookup(ids, folders, minted_ms, longest_request_s, skew_s=_SKEW_S))
     found.lines.sort(key=_when)
     return found
+
+
+def unanswered(lines: list[Line]) -> dict[str, int]:
+    """How many RPCs of each hop, by its span, have no line of the tier they went to."""
+    served: dict[str, int] = {}
+    for line in lines:
+        if line.get("type") == "rpc" and isinstance(line.get("parentSpanId"), str):
+            caller = line["parentSpanId"][:12] + "0000"  # the request whose call that span was
+            served[caller] = served.get(caller, 0) + 1
+    silent: dict[str, int] = {}
+    for line in lines:
+        count, span = line.get("rpcCount"), line.get("spanId")
+        if isinstance(count, int) and isinstance(span, str) and count > served.get(span, 0):
+            silent[span] = count - served.get(span, 0)
+    return silent
 
 
 def line_folders(roots: list[str]) -> list[str]:
@@ -91,23 +127,25 @@ def _collect(folder: str, folders: list[str], depth: int) -> None:
             _collect(entry.path, folders, depth - 1)
 
 
-def _lookup(ids: set[bytes], folders: list[str], minted_ms: int | None, longest_s: float) -> Found:
+def _lookup(
+    ids: set[bytes], folders: list[str], minted_ms: int | None, longest_s: float, *, skew_s: float = 0.0
+) -> Found:
     found = Found()
-    paths = [os.path.join(folder, name) for folder in folders for name in _names(folder)]
+    paths = [(folder + os.sep, name) for folder in folders for name in _names(folder, found)]
     if minted_ms is not None:
         at = minted_ms / 1000.0
-        for path in paths:
-            _search(path, ids, found, (at - _BEFORE_S, at + longest_s + _AFTER_S))
+        window = (at - _BEFORE_S - skew_s, at + longest_s + _AFTER_S + skew_s)
+        for folder, name in paths:
+            times = times_in_name(name)
+            if times is None or (times[1] >= window[0] and times[0] <= window[1]):
+                _search(folder + name, ids, found, window)
     if not found.lines:
-        for path in paths:
-            _search(path, ids, found, None)
+        for folder, name in paths:
+            _search(folder + name, ids, found, None)
     return found
 
 
 def _search(path: str, ids: set[bytes], found: Found, window: tuple[float, float] | None) -> None:
-    times = times_in_name(path)
-    if window is not None and times is not None and times[1] < window[0]:
-        return
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -122,8 +160,6 @@ def _search(path: str, ids: set[bytes], found: Found, window: tuple[float, float
                     return
                 if not path.endswith(OPEN_SUFFIX):
                     found.unsealed.add(os.path.dirname(path))
-                if window is not None and times is not None and times[0] > window[1]:
-                    return
                 _scan(data, size, ids, found, window)
     except (OSError, ValueError):
         return
@@ -188,11 +224,25 @@ def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: Found) -> int:
     return end
 
 
-def _names(folder: str) -> list[str]:
+def _names(folder: str, found: Found) -> list[str]:
+    """The files of a folder that may hold lines, rotated ones (`web.jsonl.1`) too; compressed ones are noted."""
+    names: list[str] = []
     try:
-        return [name for name in os.listdir(folder) if name.endswith((CLOSED_SUFFIX, ".log"))]
+        listed = os.listdir(folder)
     except OSError:
-        return []
+        return names
+    for name in listed:
+        if name.endswith(SIDECAR_SUFFIX):
+            continue
+        if name.endswith((CLOSED_SUFFIX, ".log")):
+            names.append(name)
+            continue
+        bare, _, last = name.rpartition(".")
+        if last.isdigit() and bare.endswith((CLOSED_SUFFIX, ".log")):
+            names.append(name)
+        elif last in _COMPRESSED and (CLOSED_SUFFIX in bare or ".log" in bare):
+            found.unread.add(os.path.join(folder, name))
+    return names
 
 
 def _when(line: Line) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from dodai.observability.trace.tree import Node, Tree
@@ -12,7 +13,9 @@ _WIDTH = 48
 _NAMES = {"sql": "SQL", "rpc": "RPC", "http": "HTTP"}
 
 
-def render(request_id: str, tree: Tree, torn: int, *, colour: bool, ascii_only: bool = False) -> str:
+def render(
+    request_id: str, tree: Tree, torn: int, *, colour: bool, unread: Sequence[str] = (), ascii_only: bool = False
+) -> str:
     """The tree as text, without a final newline; nothing in it can move a cursor or start a line of its own."""
     first = min((node.start_s for node in tree.nodes), default=0.0)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first)) + f".{int(first % 1 * 1000):03d} UTC"
@@ -25,6 +28,9 @@ def render(request_id: str, tree: Tree, torn: int, *, colour: bool, ascii_only: 
         rows.append(
             f"{torn} line{'s' if torn > 1 else ''} with this id could not be read (torn by a crash, or no JSON)"
         )
+    if unread:
+        rows.append(_clean(f"not read, because compressed: {', '.join(unread[:3])}"))
+        rows[-1] += f" and {len(unread) - 3} more" * (len(unread) > 3)
     text = "\n".join(rows)
     return text.replace("×", "x").replace("→", "->").replace("·", "|") if ascii_only else text
 
@@ -46,6 +52,8 @@ def _rows(
         for kind, count, spent in node.totals
         if count
     ]
+    if node.silent:
+        details.append(f"{node.silent} RPC{'s' if node.silent > 1 else ''} without a line")
     if line.get("stack"):
         details.append(_clean(str(line["stack"])))
     last = len(details) + len(node.children) - 1

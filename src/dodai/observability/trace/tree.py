@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dodai.observability.trace.find import Line
+from dodai.observability.trace.find import Line, unanswered
 
 _FAILED = ("server_error", "timeout", "aborted")
 _SERVED = ("http", "ws", "rpc")
@@ -15,13 +15,15 @@ _TOTALS = (("sql", "dbCount", "dbMs"), ("rpc", "rpcCount", "rpcMs"), ("http", "h
 class Node:
     """One hop or call. `skew_s` is how far its clock seems to be ahead of its caller's, 0 when it fits."""
 
-    __slots__ = ("children", "line", "orphan", "parent", "skew_s")
+    __slots__ = ("children", "line", "orphan", "parent", "silent", "skew_s")
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self.children: list[Node] = []
         self.parent: Node | None = None
         self.orphan = False
+        self.silent = 0
+        """RPCs it made of which no line was found."""
         self.skew_s = 0.0
 
     @property
@@ -81,8 +83,10 @@ class Tree:
     def __init__(self, lines: list[Line]) -> None:
         self.nodes = [Node(line) for line in lines if line.get("type") != "event"]
         by_span = {str(node.line["spanId"]): node for node in self.nodes if node.line.get("spanId")}
+        silent = unanswered(lines)
         for node in self.nodes:
             _hang(node, by_span)
+            node.silent = silent.get(str(node.line.get("spanId")), 0) if node.kind in _SERVED else 0
         self.roots = [node for node in self.nodes if node.parent is None]
         for node in self.nodes:
             node.children.sort(key=lambda child: child.start_s - child.skew_s)
@@ -182,6 +186,8 @@ def _as_json(node: Node, start_s: float) -> dict[str, Any]:
         body["clockSkewMs"] = round(node.skew_s * 1000.0, 1)
     if node.orphan:
         body["orphan"] = True
+    if node.silent:
+        body["rpcsWithoutLine"] = node.silent
     if node.totals:
         body["totals"] = [{"type": name, "count": count, "ms": spent} for name, count, spent in node.totals]
     body["children"] = [_as_json(child, start_s) for child in node.children]
