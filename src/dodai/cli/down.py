@@ -6,8 +6,7 @@ import asyncio
 
 import click
 
-from dodai.cli.progress import consent
-from dodai.cli.session import Session, define, with_break_glass
+from dodai.cli.session import Session, consent, define, with_break_glass
 
 
 @define("down", summary="Stop a local environment", example="dodai down staging")
@@ -21,7 +20,7 @@ def command(session: Session, env: str, yes: bool, break_glass: str) -> int:
     environment = session.environment(env)
     host = host_of(environment)
     if is_protected(environment):
-        consent(f"dodai down {env}", env, f"stop `{env}`? nobody is served then", yes=yes)
+        consent(f"`dodai down {env}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
     asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
 
     async def stop() -> bool:

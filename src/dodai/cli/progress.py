@@ -6,11 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from dodai.cli.output import Output, heard_or_not
-from dodai.core import codes
-from dodai.core.errors import DodaiError
+from dodai.cli.session import consent
 from dodai.engine.outcome import Outcome, StepRecord
 from dodai.engine.plan import Plan, Step
 from dodai.engine.render import as_json, as_text
@@ -101,14 +98,4 @@ def confirm(output: Output, plan: Plan, *, yes: bool, doing: str = "carry out") 
     if not yes and sys.stdin.isatty():
         output.say(as_text(plan))
     env = plan.request.env
-    consent(plan.request.command, env, f"{doing} {len(plan.steps)} steps on {env}?", yes=yes)
-
-
-def consent(command: str, env: str, question: str, *, yes: bool) -> None:
-    """Ask; raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no."""
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"`{command}` changes `{env}` and there is no terminal to ask on"
-        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
-    click.confirm(question, abort=True, err=True)
+    consent(f"`{plan.request.command}` changes `{env}`", f"{doing} {len(plan.steps)} steps on {env}?", yes=yes)

@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from dodai.cli.progress import StepLines, confirm, finish, tell
-from dodai.cli.session import Session, define, with_break_glass
+from dodai.cli.session import Session, consent, define, with_break_glass
 
 
 @define("resume", summary="Finish or undo an interrupted plan", example="dodai resume staging --undo")
@@ -51,10 +51,9 @@ async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
 
 def _settle(session: Session, env: str, trust: str, reason: str, *, yes: bool) -> int:
     """A person's choice between two journals that differ; the other side is kept aside or given what it lost."""
-    from dodai.cli.progress import consent
     from dodai.operations.run.override import settle
 
-    consent(f"dodai resume {env} --trust {trust}", env, f"trust the {trust} of `{env}`?", yes=yes)
+    consent(f"`dodai resume {env} --trust {trust}` changes `{env}`", f"trust the {trust} of `{env}`?", yes=yes)
     done = settle(session.environment(env), trust, reason)
     if session.output.as_json:
         session.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodai.cli.output import Output
+from dodai.core import codes
+from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
@@ -38,6 +41,19 @@ class Session:
         from dodai.wiring import environments
 
         return environments.open(self.project, name)
+
+
+def consent(what: str, question: str, *, yes: bool) -> None:
+    """Ask before something that a person has to want; `what` would happen, for whoever reads the refusal.
+
+    Raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"{what} and there is no terminal to ask on"
+        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
+    click.confirm(question, abort=True, err=True)
 
 
 def _reason(context: click.Context, option: click.Parameter, value: str | None) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from dodai.cli.migrate.place import ask, place, say_json, with_env, with_yes
-from dodai.cli.session import Session, define, with_break_glass
+from dodai.cli.migrate.place import place, say_json, with_env, with_yes
+from dodai.cli.session import Session, consent, define, with_break_glass
 
 if TYPE_CHECKING:
     from dodai.migrations.run import Applied
@@ -45,7 +45,7 @@ def down(session: Session, env: str, count: int, to: str, break_glass: str, yes:
     from dodai.migrations.run.belonging import refuse_other
 
     what = f"undo all after version {to}" if to else f"undo the last {count}"
-    ask(what, yes=yes)
+    consent(f"to {what} changes a database", f"{what}?", yes=yes)
     with place(session, env) as target:
         protected = _pass(session, env, "migrate down", f"dodai migrate down: {what}", break_glass)
         done = run.down(
@@ -84,7 +84,8 @@ def adopt(session: Session, env: str, at: str, break_glass: str, yes: bool) -> N
     from dodai.wiring.shadow import shadow_server
 
     major = session.project.policy.database.major
-    ask("record as applied the files whose schema is proven to be the database's", yes=yes)
+    what = "record as applied the files whose schema is proven to be the database's"
+    consent(f"to {what} changes its ledger", f"{what}?", yes=yes)
     with place(session, env) as target:
         _pass(session, env, "migrate adopt", "dodai migrate adopt", break_glass)
         adopted = run.adopt(target, lambda: shadow_server(major), at=at, admit=partial(refuse_other, env=env))
@@ -116,7 +117,8 @@ def repair(
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
 
-    ask(f"correct the record of {version}", yes=yes)
+    what = f"correct the record of {version}"
+    consent(f"to {what} changes a ledger", f"{what}?", yes=yes)
     with place(session, env) as target:
         _pass(session, env, "migrate repair", f"dodai migrate repair {version}", reason)
         admit = partial(refuse_other, env=env)

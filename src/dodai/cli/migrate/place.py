@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from dodai.core import codes
-from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
     from dodai.cli.session import Session
@@ -50,16 +46,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def ask(what: str, *, yes: bool) -> None:
-    """Ask before something that `up` would never do; DOD052 (exit 2) when there is nobody to ask."""
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"to {what} needs a yes, and there is no terminal to ask on"
-        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
-    click.confirm(f"{what}?", abort=True, err=True)
 
 
 def say_json(session: Session, document: dict[str, Any]) -> None:
