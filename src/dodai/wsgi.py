@@ -1,7 +1,6 @@
 """Wrap a WSGI application: `app.wsgi_app = dodai.wsgi.wrap(app)` for Flask, `dodai.wsgi.wrap(application)` for others.
 
-Request id, CSRF protection and one line per request. The edge gate is not part of it: put a WSGI application behind an
-edge that is the only one who can reach it.
+Request id, edge gate, CSRF protection, reserved paths and one line per request, as `dodai.asgi` has them.
 """
 
 from __future__ import annotations
@@ -10,17 +9,19 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
-from dodai.core.codes import UNHANDLED_ERROR
+from dodai.core.codes import EDGE_KEY_MISSING, RESERVED_PATH, UNHANDLED_ERROR
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
 from dodai.core.refusal import Refusal
-from dodai.core.request import RequestContext, bind, unbind
+from dodai.core.request import RequestContext, bind, current, unbind
 from dodai.csrf.enforce import answer as answers
 from dodai.csrf.enforce.gate import collect
 from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, headers_of
+from dodai.csrf.policy import PROBE_PATH, RESERVED_PREFIX, is_reserved
 from dodai.frameworks import match, report_errors
 from dodai.frameworks.route import unwrap
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.edge_gate import EdgeGate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.process import Shape
 from dodai.runtime.protection import csrf_for, is_development
@@ -29,7 +30,7 @@ __all__ = ["RuntimeConfig", "wrap"]
 
 
 def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[..., Any] | None = None) -> WsgiLayer:
-    """`app` behind request id and CSRF protection, with one line per request.
+    """`app` behind request id, edge gate and CSRF protection, with one line per request.
 
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
     `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to, from
@@ -37,7 +38,7 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     outside a development setting, DOD184 when the CSRF mode needs a public origin and there is none.
     """
     runtime = Runtime.of(config)
-    inner: WsgiApp = getattr(app, "wsgi_app", app)
+    inner = _reserve(getattr(app, "wsgi_app", app))
     gate = csrf_for(runtime, app, subject)
     if gate is not None:
         inner = CsrfWsgi(inner, gate)
@@ -54,7 +55,11 @@ _OURS = {
     "tracestate": "HTTP_TRACESTATE",
     "attempt": "HTTP_X_ATTEMPT",
 }
-"""What a tier of ours sends; it counts with its proof only, because no edge gate stands in front of WSGI."""
+"""What a tier of ours sends; without its proof or the edge's key it does not count."""
+_EDGE_KEY = "HTTP_X_EDGE_KEY"
+_CONTEXT = "dodai.context"
+_NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
+_RESERVED = Refusal(404, RESERVED_PATH, "reserved_path")
 
 
 class WsgiLayer:
@@ -64,16 +69,20 @@ class WsgiLayer:
         self._inner = inner
         self.app = unwrap(app)
         self.runtime = runtime
+        self._gate = EdgeGate(runtime.config.edge_key_file)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if _CONTEXT in environ:
+            return self._inner(environ, start_response)  # inside another of ours: one request, one id, one line
         if not self.runtime.beats:
             self.runtime.beat()
         self.runtime.in_flight += 1
         started = perf_counter()
         sent: dict[str, Any] = {name: _latin(environ.get(key)) for name, key in _OURS.items()}
-        context = self.runtime.arrived(**sent)
+        trusted = self._gate.knows(_latin(environ.pop(_EDGE_KEY, None)))
+        environ[_CONTEXT] = context = self.runtime.arrived(trusted=trusted, **sent)
         seen = {"status": 0}
 
         def noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -85,17 +94,17 @@ class WsgiLayer:
         token = bind(context)
         error: BaseException | None = None
         try:
-            body = self._inner(environ, noting)
+            if trusted or self._gate.lets_pass(environ.get("PATH_INFO", "")):
+                body = self._inner(environ, noting)
+            else:
+                body = _refuse(_NO_EDGE, environ, noting, context)
         except Exception as raised:
             if seen["status"]:
                 raise
             error = raised
             if self._shows_errors:
                 log_failure(error, context)
-            context.refusal = Refusal(500, UNHANDLED_ERROR, "unhandled_error")
-            found = answers.refused(context.refusal, context, collect(headers_of(environ)))
-            noting(f"{found.status} Error", [(n.decode("latin-1"), v.decode("latin-1")) for n, v in found.headers])
-            body = [found.body]
+            body = _refuse(Refusal(500, UNHANDLED_ERROR, "unhandled_error"), environ, noting, context)
         finally:
             unbind(token)
         return _Body(body, lambda sent: self._finish(environ, context, seen["status"], error, started, sent), context)
@@ -127,6 +136,33 @@ class WsgiLayer:
             fields["path"] = redact(environ.get("PATH_INFO", ""))[:128]
         shape: Shape = ("http", outcome, status, route, method if method in METHODS else OTHER_METHOD)
         self.runtime.write_served(context, shape, perf_counter() - started, fields)
+
+
+def _reserve(app: WsgiApp) -> WsgiApp:
+    """`app` behind the reserved paths, which never reach it; `dodai.asgi.reserved` says what they answer."""
+
+    def reserved(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if not is_reserved(path):
+            return app(environ, start_response)
+        context = current() or RequestContext()
+        context.route = PROBE_PATH if path == PROBE_PATH else RESERVED_PREFIX + "/*"
+        if path == PROBE_PATH and environ["REQUEST_METHOD"] == "POST":
+            start_response("204 No Content", [("Cache-Control", "no-store")])
+            return []
+        return _refuse(_RESERVED, environ, start_response, context)
+
+    return reserved
+
+
+def _refuse(
+    refusal: Refusal, environ: Environ, start_response: StartResponse, context: RequestContext
+) -> Iterable[bytes]:
+    context.refusal = refusal
+    found = answers.refused(refusal, context, collect(headers_of(environ)))
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.headers]
+    start_response(f"{found.status} Refused", headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [found.body]
 
 
 class _Body:

@@ -84,3 +84,20 @@ def test_a_manifest_without_keys_does_not_start_unprotected(config: Config):
     with pytest.raises(DodaiError) as caught:
         dodai.asgi.wrap(APP, config=config(csrf_off="", sections={"csrf": {"mode": "both"}}))
     assert caught.value.code.id == "DOD180"
+
+
+@pytest.mark.parametrize(
+    ("sent", "noted"),
+    [
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, ("https://evil.example", "cross-site")),
+        ({"origin": "taro@example.com", "sec-fetch-site": "taro"}, ("invalid", "invalid")),
+        ({"origin": "null"}, ("null", None)),
+    ],
+)
+async def test_line_of_a_refusal_says_where_the_request_came_from(config: Config, lines: Lines, sent, noted):
+    """What a browser sends, and never a text of the client's own."""
+    app = dodai.asgi.wrap(APP, config=config(csrf_off="", csrf_keys=KEYS, origins=("http://testserver",)))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
+        assert (await client.post("/answer/7", headers=sent)).status_code == 403
+    (line,) = lines("web", "http")
+    assert (line.get("origin"), line.get("fetchSite")) == noted

@@ -6,11 +6,13 @@ import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx2
 import pytest
+from werkzeug.test import Client
 
 import dodai.wsgi
 from dodai.runtime import RuntimeConfig
@@ -94,3 +96,42 @@ def test_client_that_leaves_is_no_error_of_ours(port: int, lines: Lines):
     line = wait_for(lines)
     assert (line["status"], line["outcome"]) == (200, "client_gone")
     assert "error" not in line
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "status", "code"),
+    [
+        ("/", "GET", {}, 403, "DOD556"),
+        ("/", "GET", {"X-Edge-Key": "wrong"}, 403, "DOD556"),
+        ("/", "GET", {"X-Edge-Key": "right"}, 200, None),
+        ("/healthz", "GET", {}, 200, None),
+        ("/-/dodai/nothing", "GET", {"X-Edge-Key": "right"}, 404, "DOD062"),
+        ("/-/dodai", "GET", {"X-Edge-Key": "right"}, 404, "DOD062"),
+        ("/-/dodai/probe", "POST", {"X-Edge-Key": "right"}, 204, None),
+        ("/-/dodaix", "GET", {"X-Edge-Key": "right"}, 200, None),
+    ],
+)
+def test_edge_gate_and_reserved_paths_are_those_of_asgi(
+    config: Config, tmp_path: Path, path: str, method: str, headers: dict[str, str], status: int, code: str | None
+):
+    """A key that is configured is asked for, and the application never sees it."""
+    key, seen = tmp_path / "edge.key", []
+    key.write_text("right\n")
+
+    def remembering(environ: dict[str, Any], start: Any) -> Any:
+        seen.append(environ.get("HTTP_X_EDGE_KEY"))
+        return app(environ, start)
+
+    client = Client(dodai.wsgi.wrap(remembering, config=config(edge_key_file=key)))
+    answer = client.open(path, method=method, headers=headers, buffered=True)
+    assert answer.status_code == status
+    assert seen == ([None] if status == 200 else [])
+    if code:
+        assert answer.json["error"]["code"] == code
+
+
+def test_wrap_inside_wrap_writes_one_line(config: Config, lines: Lines):
+    """`app.wsgi_app = wrap(app)` and the whole wrapped once more is still one request."""
+    inner = dodai.wsgi.wrap(app, config=config())
+    answer = Client(dodai.wsgi.wrap(inner, config=config())).get("/", buffered=True)
+    assert [line["requestId"] for line in lines("web", "http")] == [answer.headers["X-Request-Id"]]

@@ -11,7 +11,6 @@ from typing import Any
 
 from dodai.asgi.answer import deny_handshake, refusal_for, send_refusal
 from dodai.asgi.conversation import Conversation
-from dodai.asgi.edge_gate import EdgeGate
 from dodai.asgi.exchange import Exchange
 from dodai.asgi.reserved import reserve
 from dodai.asgi.route import router_of
@@ -23,6 +22,7 @@ from dodai.csrf.enforce import CsrfLayer
 from dodai.csrf.enforce.entrance import HandlerNotJudgedError
 from dodai.frameworks import report_errors
 from dodai.runtime import Runtime
+from dodai.runtime.edge_gate import EdgeGate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
 from dodai.runtime.protection import csrf_for, is_development

@@ -9,9 +9,8 @@ from dodai.asgi.types import App, Receive, Scope, Send, Served
 from dodai.core.codes import BODY_TOO_LARGE, RESERVED_PATH
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, current
+from dodai.csrf.policy import PROBE_PATH, RESERVED_PREFIX, is_reserved
 
-PREFIX = "/-/dodai"
-PROBE_PATH = "/-/dodai/probe"
 _PROBE_BYTES = 64 * 1024
 
 
@@ -25,7 +24,7 @@ def reserve(app: App) -> Served:
 
     def reserved(scope: Scope, receive: Receive, send: Send, _: RequestContext | None = None) -> Awaitable[None]:
         # No coroutine of its own for all the requests that are the application's.
-        inside = scope.get("path", "").startswith(PREFIX) and is_reserved(scope["path"])
+        inside = scope.get("path", "").startswith(RESERVED_PREFIX) and is_reserved(scope["path"])
         return answer(scope, receive, send) if inside else app(scope, receive, send)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,11 +36,6 @@ def reserve(app: App) -> Served:
             await _refuse(scope, send, Refusal(404, RESERVED_PATH, "reserved_path"))
 
     return reserved
-
-
-def is_reserved(path: str) -> bool:
-    """True for paths that belong to dodai."""
-    return path.startswith(PREFIX) and (len(path) == len(PREFIX) or path[len(PREFIX)] == "/")
 
 
 async def _probe(scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,5 +60,5 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     context = current()
     if context is None:
         raise RuntimeError("reserved paths are served inside dodai.asgi.wrap")
-    context.route = context.route or PREFIX + "/*"
+    context.route = context.route or RESERVED_PREFIX + "/*"
     await send_refusal(scope, send, context, refusal)

@@ -32,6 +32,8 @@ from dodai.csrf.token import Verdict
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 §9.2.1, exactly as written there: `get` is another method, and unsafe."""
 
+FETCH_SITES = frozenset({"same-origin", "same-site", "cross-site", "none"})
+
 OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
 """Headers with which some frameworks turn a GET into something else; a safe method that carries one is not safe."""
 

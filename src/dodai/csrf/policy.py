@@ -12,6 +12,7 @@ from dodai.core.section import bind, key, rows, seconds, size
 Mode = Literal["both", "either", "header", "report"]
 When = Literal["always", "bearer"]
 
+RESERVED_PREFIX = "/-/dodai"
 PROBE_PATH = "/-/dodai/probe"
 REFRESH_PATH = "/-/dodai/csrf"
 _DAY = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", re.ASCII)
@@ -120,3 +121,8 @@ class CsrfPolicy:
     def limit_bytes(self, route: str | None) -> int:
         """How many bytes a body for this route may have; the default when the route is not known."""
         return self.limits.get(route, self.body_limit_bytes) if route and self.limits else self.body_limit_bytes
+
+
+def is_reserved(path: str) -> bool:
+    """True for paths that belong to dodai."""
+    return path.startswith(RESERVED_PREFIX) and path[len(RESERVED_PREFIX) :][:1] in ("", "/")

@@ -18,6 +18,7 @@ from dodai.core.request import RequestContext, current
 from dodai.csrf.body import SearchState
 from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, ORIGIN_NEEDED, REQUEST_UNREADABLE
 from dodai.csrf.decision import (
+    FETCH_SITES,
     OVERRIDES,
     Decision,
     Origins,
@@ -28,6 +29,7 @@ from dodai.csrf.decision import (
     decide_exempt,
     judge_provenance,
     needs_token,
+    parse_origin,
 )
 from dodai.csrf.enforce.entrance import CHECKED, Grant
 from dodai.csrf.enforce.visitor import Visitor, cookie_pattern
@@ -215,10 +217,18 @@ class Gate:
             return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
         return None if _has_subject(visitor) else SUBJECT_UNREADABLE
 
-    def note(self, decision: Decision, context: RequestContext | None) -> None:
-        """Write the decision into the request's line."""
+    def note(self, decision: Decision, context: RequestContext | None, sent: Sent | None = None) -> None:
+        """Write the decision into the request's line; of a refusal also where the request says it comes from."""
         if context is not None:
             report = not decision.allow and self.policy.mode == "report"
+            if not decision.allow and sent is not None:
+                # As far as a browser could have sent it: what else stands there is a client's own text.
+                if values := sent.get(b"origin"):
+                    origin = values[0].decode("latin-1")
+                    context.note("origin", (origin if origin == "null" else parse_origin(origin) or "invalid")[:128])
+                if values := sent.get(b"sec-fetch-site"):
+                    site = values[0].decode("latin-1")
+                    context.note("fetchSite", site if site in FETCH_SITES else "invalid")
             context.note("csrf", f"report:{decision.reason}" if report else decision.reason)
 
     def refusal(self, decision: Decision, scope: Mapping[str, Any]) -> Refusal:

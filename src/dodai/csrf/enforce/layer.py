@@ -103,7 +103,7 @@ class CsrfLayer:
                 else:
                     state, receive, complete = found
             decision = decision or gate.decide(provenance, state, visitor)
-        gate.note(decision, context)
+        gate.note(decision, context, sent)
         if gate.enforces(decision):
             await _send(scope, send, answer.refused(gate.refusal(decision, scope), context, sent))
         elif probe:
@@ -163,7 +163,7 @@ class CsrfLayer:
         sent = collect(scope["headers"])
         exempt = gate.exemption(route, sent)
         decision = exempt or decide_websocket(gate.provenance(sent, *_other_end(scope)))
-        gate.note(decision, context)
+        gate.note(decision, context, sent)
         if not gate.enforces(decision):
             scope[SCOPE_KEY].allow(gate.passage(exempt, route, "WEBSOCKET"))
             await self.app(scope, receive, _proven(send, scope[SCOPE_KEY]) if exempt else send)
@@ -186,7 +186,7 @@ class CsrfLayer:
         script = scope.get("query_string") == b"script"
         decision = None if script else gate.refresh_refusal(sent, *_other_end(scope), visitor)
         if decision is not None:
-            gate.note(decision, context)
+            gate.note(decision, context, sent)
             found = answer.refused(gate.refusal(decision, scope), context, sent)
         elif script:
             found = answer.script()

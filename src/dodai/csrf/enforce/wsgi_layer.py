@@ -122,7 +122,7 @@ class CsrfWsgi:
             provenance = gate.provenance(sent, *_other_end(environ))
             state = _find_token(gate, sent, visitor, stream) if gate.needs_token(provenance) else None
             decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor)
-        gate.note(decision, context)
+        gate.note(decision, context, sent)
         if gate.enforces(decision):
             return self._refuse(decision, environ, start_response, sent, context)
         if probe:
@@ -176,7 +176,7 @@ class CsrfWsgi:
             return _send(environ, start_response, answer.script())
         decision = self.gate.refresh_refusal(sent, *_other_end(environ), visitor)
         if decision is not None:
-            self.gate.note(decision, context)
+            self.gate.note(decision, context, sent)
             return self._refuse(decision, environ, start_response, sent, context)
         return _send(environ, start_response, answer.fresh_token(self.gate, visitor))
 

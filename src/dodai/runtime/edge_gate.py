@@ -53,6 +53,10 @@ class EdgeGate:
         scope["headers"] = remaining
         return single and self.file is not None and self._knows(given, self.file)
 
+    def knows(self, given: bytes | None) -> bool:
+        """True when `given`, what one `x-edge-key` said, is one of the keys; for who keeps headers in another form."""
+        return given is not None and self.file is not None and self._knows(given, self.file)
+
     def lets_pass(self, path: str) -> bool:
         """Whether a request that is not trusted may go on: for liveness, and everywhere when no key is configured."""
         return self.file is None or path == LIVENESS_PATH
