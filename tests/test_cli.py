@@ -138,7 +138,7 @@ def test_dry_run_prints_the_plan_as_data_and_changes_nothing(tmp_path):
     ids = [step["id"] for step in document["steps"]]
     assert text.returncode == 0
     assert document["schema"] == "dodai.plan/1"
-    assert ids[-2:] == ["retire-web", "record"]
+    assert ids[-3:] == ["retire-web", "keep", "record"]
     assert all(step in text.stdout for step in ids)
     assert f"differs from what serves\n  release     web: nothing -> {document['release']}\n" in text.stdout
     assert document["differs"] == {"release": f"web: nothing -> {document['release']}"}

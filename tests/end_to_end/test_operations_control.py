@@ -92,7 +92,7 @@ def test_without_its_control_database_nothing_is_started_and_status_still_answer
     assert "DOD376 control-database-unavailable" in failed.stderr
     assert "s3cret" not in failed.stderr
     told = app.run("status", "staging")
-    assert told.returncode == 0
+    assert told.returncode == 4
     assert "problem:" in told.stdout
     assert "lock:       unknown" in told.stdout
     assert "next:       bring it back, or correct `control_url`" in told.stdout
@@ -108,7 +108,7 @@ def test_without_a_readable_copy_status_answers_and_one_command_makes_it_anew(ap
     failed = app.run("deploy", "staging", "--yes")
     assert (failed.returncode, "DOD353" in failed.stderr) == (4, True), failed.stderr
     told = app.run("status", "staging")
-    assert told.returncode == 0
+    assert told.returncode == 4
     assert "next:       `dodai resume staging --trust database`" in told.stdout
     assert app.run("resume", "staging", "--trust", "database", "--yes").returncode == 0
     assert copy.with_name("journal.sqlite").stat().st_size > 0

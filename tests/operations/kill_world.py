@@ -79,19 +79,23 @@ class FileHost:
         async with self._changing():
             return "127.0.0.1:1"
 
-    async def start(self, spec, release, tree, env) -> Instance:
+    async def start(self, spec, release, tree, env, *, settings="") -> Instance:
         there = f"{spec.name} {release}" in self.state()["instances"]  # as the real one: no second process
         async with self._changing("" if there else f"start {spec.name} {release}") as state:
             state["instances"][f"{spec.name} {release}"] = "running"
         return Instance(service=spec.name, release=release, state="running")
 
-    async def switch(self, service, release) -> None:
+    async def switch(self, service, release, *, settings="") -> None:
         async with self._changing(f"switch {service} {release}") as state:
             state["live"][service] = release
 
-    async def stop(self, service, release, drain_s=None) -> None:
+    async def stop(self, service, release, drain_s=None, *, settings="") -> None:
         async with self._changing(f"stop {service} {release}") as state:
             state["instances"].pop(f"{service} {release}", None)
+
+    async def keep(self) -> None:
+        async with self._changing() as state:
+            state["kept"] = dict(state["live"])
 
     async def observe(self) -> EdgeState:
         return EdgeState(url=self.state()["edge"])
@@ -101,7 +105,7 @@ class FileHost:
             state["edge"] = "http://edge"
         return await self.observe()
 
-    async def probe(self, service, release, *, wait_s=0.0, consecutive=1) -> Probe:
+    async def probe(self, service, release, *, settings="", wait_s=0.0, consecutive=1) -> Probe:
         await self.points.reach("probe")
         if f"{service} {release}" not in self.state()["instances"]:
             return Probe(state="absent")
@@ -115,14 +119,20 @@ class FileHost:
                 name=name,
                 release=state["live"].get(name, ""),
                 instances=tuple(
-                    Instance(service=name, release=key.split()[1], state="running")
+                    Instance(
+                        service=name,
+                        release=key.split()[1],
+                        state="running",
+                        live=state["live"].get(name) == key.split()[1],
+                    )
                     for key in state["instances"]
                     if key.split()[0] == name
                 ),
             )
             for name in names
         )
-        return ComputeStatus(env="staging", running=True, services=services)
+        kept = {name: f"{release}@" for name, release in state.get("kept", {}).items()}
+        return ComputeStatus(env="staging", running=True, services=services, kept=kept)
 
     def state(self) -> dict[str, Any]:
         try:
@@ -234,6 +244,9 @@ class Still:
 
     async def of_service(self, service: Any, release: str = "") -> Mapping[str, str]:
         return {}
+
+    def digest(self, told: Mapping[str, str]) -> str:
+        return ""
 
     async def free_bytes(self) -> int:
         return 2**40

@@ -19,7 +19,7 @@ from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, Kept, in_service
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 ALWAYS = ("Mon-Sun 00:00-24:00 UTC",)
 STRICT = Gates(evidence="source", approvals=1, signers="keys", freeze=ALWAYS)
-CHANGING = {"up", "down", "deploy", "resume", "rollback"}
+CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart"}
 READING = {"check", "routes", "rehearse", "approve", "releases", "status", "trace", "history", "explain", "docs", "doctor"}  # fmt: skip
 MIGRATING = {"up", "down", "adopt", "repair"}
 LOOKING = {"status", "new", "check", "rehearse", "stats"}

@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "resume": Entry("Release", "Finish or undo an interrupted plan"),
     "approve": Entry("Release", "Sign a plan that somebody else carries out"),
     "rollback": Entry("Release", "Go back to an earlier release"),
+    "restart": Entry("Release", "Start what serves anew, without a gap"),
     "releases": Entry("Release", "List the releases of an environment"),
     "status": Entry("Incident", "Show what runs, what is locked and what is unfinished"),
     "trace": Entry("Incident", "Follow one request through every tier"),

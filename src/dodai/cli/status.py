@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,35 @@ from dodai.cli.session import Session, define
 from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:
+    from dodai.operations.environment import Environment
     from dodai.operations.run.status import EnvironmentStatus
+
+POLL_S = 0.2
 
 
 @define("status", summary="Show what runs, what is locked and what is unfinished", example="dodai status staging")
 @click.argument("env", default="local")
-def command(session: Session, env: str) -> int:
-    from dodai.operations.run.status import status_of
-
-    status = asyncio.run(status_of(session.environment(env)))
+@click.option("--wait", is_flag=True, help="Until it serves, or a person must act.")
+@click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds to wait at most.")
+def command(session: Session, env: str, wait: bool, timeout_s: float) -> int:
+    status = asyncio.run(_look(session.environment(env), timeout_s if wait else 0.0))
     if session.output.as_json:
         session.output.data("dodai.status/1", {"environment": env, **_as_json(status)})
-        return 0
+        return status.exit_code
     _services(session.output, status)
     _plans(session.output, status)
-    return 0
+    return status.exit_code
+
+
+async def _look(environment: Environment, wait_s: float) -> EnvironmentStatus:
+    from dodai.operations.run.status import status_of
+
+    end = time.monotonic() + wait_s
+    while True:
+        status = await status_of(environment)
+        if status.exit_code != 1 or time.monotonic() >= end:
+            return status
+        await asyncio.sleep(POLL_S)
 
 
 def _as_json(status: EnvironmentStatus) -> dict[str, Any]:
@@ -44,6 +59,9 @@ def _as_json(status: EnvironmentStatus) -> dict[str, Any]:
         "problem": status.problem or None,
         "remedy": status.remedy or None,
         "answers": dict(status.answers),
+        "state": status.state,
+        "exitCode": status.exit_code,
+        "recorded": status.recorded or None,
         "next": status.next_command or None,
     }
 
@@ -52,7 +70,7 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
     compute = status.compute
     since = datetime.fromtimestamp(compute.since, UTC).isoformat(timespec="seconds") if compute.since else "never"
     here = f"host pid {compute.pid}, " if isinstance(compute, HostStatus) else ""
-    out.line(f"{status.env}: {'running' if compute.running else 'not running'} ({here}since {since})")
+    out.line(f"{status.env}: {_word(status)} ({here}since {since})")
     if status.edge:
         out.line(f"  edge      {status.edge}")
     for process in compute.processes if isinstance(compute, HostStatus) else ():
@@ -66,6 +84,14 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
             out.line(f"            {live} {one.release} {one.state}{where} restarts {one.restarts}{answer}")
             if answer and status.answers[service.name] != "ready":
                 out.line(f"                 log {one.log}")
+
+
+def _word(status: EnvironmentStatus) -> str:
+    if status.unknown:
+        return "unknown whether it runs"
+    if status.compute.returning:
+        return "coming back"
+    return "running" if status.compute.running else "not running"
 
 
 def _plans(out: Output, status: EnvironmentStatus) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from dodai.core.errors import Code, DodaiError, Fault
 from dodai.engine import codes
-from dodai.engine.plan import Step, StepContext
+from dodai.engine.plan import Observed, Step, StepContext
 from dodai.engine.stop import Stop
 
 T = TypeVar("T")
@@ -69,6 +69,28 @@ async def retrying(step: Step, context: StepContext, once: Callable[[int], Await
             await asyncio.sleep(wait_s)
         else:
             return
+
+
+async def observe(step: Step, context: StepContext) -> Observed:
+    return await step.observe(context)
+
+
+async def take_back(step: Step, context: StepContext) -> None:
+    """Undo and see that it is gone; a repeated try looks first, so that nothing is undone twice."""
+    undo = step.undo
+    if undo is None:
+        return
+
+    async def once(attempt: int) -> None:
+        if attempt > 1 and (await step.observe(context)).absent:
+            return
+        await undo(context)
+        seen = await step.observe(context)
+        if seen.state == "done" or seen.partial:
+            what = f"is still there after undo: {seen.detail or seen.state}"
+            raise step_error(codes.UNDO_FAILED, step, what, "take it back by hand")
+
+    await retrying(step, context, once)
 
 
 def in_time(step: Step, context: StepContext) -> None:

@@ -14,23 +14,37 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
-from dodai.engine.attempt import Context, CutError, blocked, bounded, explain, in_time, retrying, step_error
+from dodai.engine.attempt import (
+    Context,
+    CutError,
+    blocked,
+    bounded,
+    explain,
+    in_time,
+    observe,
+    retrying,
+    scrub,
+    step_error,
+    take_back,
+)
+from dodai.engine.holding import holding
 from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
 from dodai.engine.outcome import Cause, End, Outcome, SilentSink, Sink
-from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
+from dodai.engine.plan import Meant, Plan, PlanRequest, Seen, Step, StepContext
 from dodai.engine.record import OURS, Clock, HaltError, Recorder, fold, stamp
 from dodai.engine.stop import CUT_STEP, FINISH_STEP, LEAVE, Stop
 
 T = TypeVar("T")
+LOOK_S = 30.0
+"""What is coming back by itself is waited for no longer than this."""
 Build = Callable[[PlanRequest], Plan]
 Confirm = Callable[[Step], Awaitable[bool]]
 
@@ -61,7 +75,7 @@ async def execute(
     """
     clock = clock or SystemClock()
     plan.ordered()  # a malformed plan fails here, before anything is written
-    async with _holding(journal, lease):
+    async with holding(journal, lease):
         plan_id = plan_id or _new_id(plan, clock.now())
         await journal.begin(plan_id, plan, token=lease.token, at=stamp(clock))
         return await _run(plan, plan_id, journal, lease, sink, clock, stop, confirm).to_the_end(
@@ -86,7 +100,7 @@ async def resume(
     The plan is rebuilt from the journalled request. One that was going back goes on going back; any other goes forward,
     or back with `undo`. Raises as `execute` does, and DOD357 (exit 1: nothing unfinished), DOD356 (another plan).
     """
-    async with _holding(journal, lease):
+    async with holding(journal, lease):
         entry = await journal.unfinished(env)
         if entry is None:
             message, fix = f"no plan of `{env}` is unfinished", f"nothing to do; see `dodai history {env}`"
@@ -214,7 +228,10 @@ class _Run:
     async def _arrived(self) -> Outcome:
         """Every step is verified. A signal during the last step came too late to stop anything."""
         untouched = all(self.recorder.marks[step.id] == "already" for step in self.steps)
-        return await self._close("already" if untouched else "ok", 0)
+        seen = await self._look("after")
+        if seen and not seen.as_meant:
+            return await self._halt("needs_person", 4, turned=False, seen=seen)
+        return await self._close("already" if untouched else "ok", 0, seen)
 
     # Back
 
@@ -243,12 +260,31 @@ class _Run:
         """The end of the way back: closed when nothing of the plan is left, or nothing that could ever be undone."""
         results = {record.result for record in self.recorder.records.values()}
         if not results & {"remains", "undo_failed"}:
-            return await self._close("interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code)
+            return await self._as_before(cause)
         if "undo_failed" in results or cause.kind == "failed":
             return await self._halt("needs_person", 4, turned=True)
         if cause.kind == "interrupted":
             return await self._halt("interrupted", cause.exit_code, turned=True)
         return await self._close("needs_person", 4)
+
+    async def _as_before(self, cause: Cause) -> Outcome:
+        """Nothing of the plan is left; whether the world is as it was before is seen, not concluded."""
+        refused = cause.exit_code == 1
+        seen = None if refused else await self._look("before")
+        if seen and not seen.as_meant:
+            return await self._close("needs_person", 4, seen)
+        return await self._close("interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code, seen)
+
+    async def _look(self, meant: Meant) -> Seen | None:
+        """How the world stands now; a look that fails or takes too long saw nothing, and says so."""
+        if self.plan.afterwards is None:
+            return None
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return await self.plan.afterwards(meant)
+        except Exception as raised:  # noqa: BLE001 - whatever it is, nothing was seen
+            words = scrub(str(raised)) or f"no answer within {LOOK_S:g} s"
+            return Seen(False, f"how it stands could not be seen: {words}", f"dodai status {self.plan.request.env}")
 
     async def _settle(self, step: Step) -> None:
         """Settle an unclear step: when a look shows that nothing of it is there, there is nothing to undo."""
@@ -261,7 +297,7 @@ class _Run:
     async def _is_absent(self, step: Step) -> bool:
         """False also when the look itself fails: what cannot be seen may be there."""
         try:
-            return (await self._bounded(step, _observe, LEAVE)).absent
+            return (await self._bounded(step, observe, LEAVE)).absent
         except Exception as raised:  # noqa: BLE001
             self.recorder.note(step, f"cannot be observed: {raised}")
             return False
@@ -271,7 +307,7 @@ class _Run:
         await self.recorder.log("undoing", step)
         with self.recorder.timed(step, undoing=True) as ended:
             try:
-                await self._bounded(step, _take_back, LEAVE)
+                await self._bounded(step, take_back, LEAVE)
             except Exception as raised:  # noqa: BLE001
                 if not await self._is_absent(step):  # an unclear reply is settled by a look, never by the reply
                     detail = f"undo failed: {explain(step, raised).message}"
@@ -306,43 +342,23 @@ class _Run:
         )
         return await bounded(step, context, self.stop, cut_at, work)
 
-    async def _close(self, state: End, exit_code: int) -> Outcome:
-        await self.recorder.log("closed", state=state, exit_code=exit_code)
-        return self._outcome(state, exit_code, closed=True)
+    async def _close(self, state: End, exit_code: int, seen: Seen | None = None) -> Outcome:
+        told = {"seen": seen.words} if seen else {}
+        await self.recorder.log("closed", state=state, exit_code=exit_code, **told)
+        return replace(self._outcome(state, exit_code, closed=True), seen=seen)
 
-    async def _halt(self, state: End, exit_code: int, *, turned: bool) -> Outcome:
+    async def _halt(self, state: End, exit_code: int, *, turned: bool, seen: Seen | None = None) -> Outcome:
         """End the attempt, not the plan. `turned`: the way back was gone to its end, a resume may go either way."""
         settled = turned and self.recorder.only_verified_remains()
-        await self.recorder.log("halted", state=state, exit_code=exit_code, turned=turned, settled=settled)
-        return replace(self._outcome(state, exit_code, closed=False), settled=settled)
+        told = {"seen": seen.words} if seen else {}
+        await self.recorder.log("halted", state=state, exit_code=exit_code, turned=turned, settled=settled, **told)
+        return replace(self._outcome(state, exit_code, closed=False), settled=settled, seen=seen)
 
     def _outcome(self, state: End, exit_code: int, *, closed: bool, halted_by: DodaiError | None = None) -> Outcome:
         records = tuple(self.recorder.records[step.id] for step in self.steps)
         seconds = self.recorder.clock.monotonic() - self.started_at
         plan_id = self.recorder.plan_id
         return Outcome(self.plan, plan_id, state, exit_code, records, seconds, closed, self.cause, halted_by)
-
-
-async def _observe(step: Step, context: StepContext) -> Observed:
-    return await step.observe(context)
-
-
-async def _take_back(step: Step, context: StepContext) -> None:
-    """Undo and see that it is gone; a repeated try looks first, so that nothing is undone twice."""
-    undo = step.undo
-    if undo is None:
-        return
-
-    async def once(attempt: int) -> None:
-        if attempt > 1 and (await step.observe(context)).absent:
-            return
-        await undo(context)
-        seen = await step.observe(context)
-        if seen.state == "done" or seen.partial:
-            what = f"is still there after undo: {seen.detail or seen.state}"
-            raise step_error(codes.UNDO_FAILED, step, what, "take it back by hand")
-
-    await retrying(step, context, once)
 
 
 def _run(
@@ -357,32 +373,6 @@ def _run(
 ) -> _Run:
     recorder = Recorder(plan_id, plan.request.env, plan.ordered(), journal, lease, sink or SilentSink(), clock)
     return _Run(plan, recorder, stop or Stop(), confirm)
-
-
-@asynccontextmanager
-async def _holding(journal: Journal, lease: Lease) -> AsyncIterator[None]:
-    """The lease, kept alive, over a journal that is whole; given back unless the caller already had it."""
-    mine = not await lease.held()
-    if mine:
-        await lease.acquire(await journal.highest_token())
-    beating = asyncio.create_task(_heartbeats(lease))
-    try:
-        await journal.verify_chain()
-        yield
-    finally:
-        beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await beating
-        if mine:
-            await lease.release()
-
-
-async def _heartbeats(lease: Lease) -> None:
-    """A failed heartbeat is tried again: `held()` is asked before every change and says what it means."""
-    while True:
-        await asyncio.sleep(lease.interval_s)
-        with suppress(Exception):
-            await lease.heartbeat()
 
 
 def _another_plan(journalled: str, plan: Plan) -> DodaiError:

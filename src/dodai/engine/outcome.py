@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import Text
 from dodai.engine import codes
-from dodai.engine.plan import Plan, Step
+from dodai.engine.plan import Plan, Seen, Step
 
 End = Literal["ok", "already", "restored", "needs_person", "interrupted"]
 Result = Literal["done", "already", "failed", "undone", "undo_failed", "remains", "not_run"]
@@ -58,6 +58,7 @@ class Outcome:
     `ok` everything verified; `already` there was nothing to do; `restored` failed or was taken back, and everything it
     had changed is undone; `needs_person` something remains; `interrupted` by a signal. `closed` is False while
     `dodai resume` has something to go on with; `settled` then means that a new plan may take this one's place instead.
+    `seen` is how the world stood at the end; when that is not what the end means, `needs_person`.
     """
 
     plan: Plan
@@ -70,6 +71,7 @@ class Outcome:
     cause: Cause | None = None
     halted_by: DodaiError | None = None
     settled: bool = False
+    seen: Seen | None = None
 
     def ids(self, *results: Result) -> tuple[str, ...]:
         """Ids of the steps that ended in one of `results`, in plan order."""
@@ -81,6 +83,8 @@ class Outcome:
         request = self.plan.request
         if not self.closed:
             return f"dodai resume {request.env}"
+        if self.seen and not self.seen.as_meant:
+            return self.seen.next_command
         return "" if self.exit_code == 0 else request.command
 
     def lines(self) -> tuple[str, ...]:
@@ -94,6 +98,8 @@ class Outcome:
         lines = [f"{word}: {', '.join(ids)}" for word, ids in parts if ids]
         if self.exit_code and not any(ids for _, ids in parts):
             lines.append("nothing was changed")
+        if self.seen:
+            lines.append(f"seen at the end: {self.seen.words}")
         if self.next_command:
             instead = f", or `{self._another}` with a mended release" if self.settled else ""
             lines.append(f"next: `{self.next_command}`{instead}")
@@ -103,6 +109,9 @@ class Outcome:
         """One sentence for the end of the report."""
         name = f"{self.plan.request.kind} of `{self.plan.request.env}`"
         undone = len(self.ids("undone"))
+        if self.seen and not self.seen.as_meant:
+            ended = f"taken back, {undone} steps undone" if self.cause else "carried out"
+            return f"{name} was {ended}, but {self.seen.words}; a person must act"
         match self.state:
             case "ok":
                 return f"{name} done in {self.seconds:.1f} s"
@@ -153,6 +162,7 @@ class Outcome:
             "closed": self.closed,
             "seconds": round(self.seconds, 3),
             "steps": [record.as_json() for record in self.records],
+            "seen": self.seen.words if self.seen else None,
             "next": self.next_command,
             "error": error.as_json() if error else None,
         }

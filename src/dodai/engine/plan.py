@@ -125,12 +125,31 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """How the world stands after a plan ended: whether it is what that end means, what was seen, and what to type."""
+
+    as_meant: bool
+    words: str
+    next_command: str = ""
+
+
+Meant = Literal["after", "before"]
+"""What an end means: the plan was carried out, or everything is as it was before it."""
+Afterwards = Callable[[Meant], Awaitable[Seen]]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A request and the steps it came to. Building one changes nothing; only `engine.execute` carries it out."""
+    """A request and the steps it came to. Building one changes nothing; only `engine.execute` carries it out.
+
+    `afterwards` looks at the world once the plan has ended: what an operator is told then comes from what it saw, not
+    from what the steps came to. None: the steps are all there is to see.
+    """
 
     request: PlanRequest
     title: Text
     steps: tuple[Step, ...]
+    afterwards: Afterwards | None = None
 
     def ordered(self) -> tuple[Step, ...]:
         """The steps so that each follows what it needs, otherwise as they were written.

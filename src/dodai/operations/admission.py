@@ -26,6 +26,7 @@ Change = Literal[
     "restore",
     "resume",
     "undo",
+    "restart",
     "trust",
     "migrate up",
     "migrate down",
@@ -61,6 +62,7 @@ RULES: Mapping[Change, Rule] = {
     "restore": Rule(approvals=True, known_release=True, tree=False),
     "resume": Rule(tree=False),
     "undo": Rule(tree=False),
+    "restart": Rule(known_release=True, tree=False),
     "trust": Rule(reason=codes.REASON_NEEDED, tree=False),
     "migrate up": Rule(waits=True, evidence=True, approvals=True),
     "migrate down": Rule(reason=DOWN_REFUSED),
@@ -149,7 +151,7 @@ def let_in(served: Iterable[PlanEntry], admitted: frozenset[str]) -> frozenset[s
         request = plan.request
         after, asked = afterwards(request.arguments), in_force(request.arguments)
         gated = before.protected or asked.protected or after.protected
-        back = request.kind in ("rollback", "restore") and request.release in good
+        back = request.kind in ("rollback", "restore", "restart") and request.release in good
         if not gated or plan.plan_id in admitted or back:
             good.add(request.release)
         before = after

@@ -45,7 +45,7 @@ class ReleaseRecord:
 
     @property
     def is_rollback(self) -> bool:
-        return self.plan_id.startswith(("rollback-", "restore-"))
+        return self.plan_id.startswith(("rollback-", "restore-", "restart-"))
 
     def as_data(self) -> dict[str, Any]:
         """The data of its journal event, which adds plan and time itself."""

@@ -63,6 +63,9 @@ class ServiceSettings:
                 values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
         return values
 
+    def digest(self, told: Mapping[str, str]) -> str:
+        return self.environment.secrets.digest(told)
+
 
 def peer_settings(sections: Mapping[str, Any]) -> str:
     """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own."""

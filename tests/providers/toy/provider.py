@@ -93,12 +93,15 @@ class ToyCompute:
         with self.cloud.changing(self.token):
             return f"{service}.internal:80"
 
-    async def start(self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /) -> Instance:
+    async def start(
+        self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /, *, settings: str = ""
+    ) -> Instance:
         with self.cloud.changing(self.token) as state:
-            there = {one["region"] for one in _machines(state, spec.name, release)}
+            there = {one["region"] for one in _machines(state, spec.name, release) if one["settings"] == settings}
             for region in REGIONS:
                 if region not in there:
-                    state["machines"].append(self._boot(spec, release, artifact, env, region))
+                    machine = self._boot(spec, release, artifact, env, region)
+                    state["machines"].append({**machine, "settings": settings})
         return Instance(service=spec.name, release=release, state="starting")
 
     def _boot(self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], region: str) -> Any:
@@ -111,18 +114,20 @@ class ToyCompute:
             )
         return {"service": spec.name, "release": release, "region": region, "port": port, "pid": process.pid}
 
-    async def probe(self, service: str, release: str, /, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
+    async def probe(
+        self, service: str, release: str, /, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
+    ) -> Probe:
         del consecutive
         end = time.monotonic() + wait_s
         while True:
-            found = await asyncio.to_thread(self._asked, service, release)
+            found = await asyncio.to_thread(self._asked, service, release, settings)
             if found.ready or time.monotonic() >= end or found.state == "absent":
                 return found
             await asyncio.sleep(0.05)
 
-    def _asked(self, service: str, release: str) -> Probe:
+    def _asked(self, service: str, release: str, settings: str) -> Probe:
         """As ready as the least ready machine."""
-        machines = _machines(self.cloud.state(), service, release)
+        machines = _machines(self.cloud.state(), service, release, settings)
         if not machines:
             return Probe(state="absent")
         answers = [_ready(one["port"]) for one in machines]
@@ -131,15 +136,18 @@ class ToyCompute:
             return Probe(state="not_ready", detail=f"{ready} of {len(answers)} machines are ready")
         return Probe(state="ready", version=str(answers[0]), detail=f"{ready} machines")
 
-    async def switch(self, service: str, release: str, /) -> None:
+    async def switch(self, service: str, release: str, /, *, settings: str = "") -> None:
         _perhaps_die("switch")
         with self.cloud.changing(self.token) as state:
-            state["live"][service] = release
+            state["live"][service] = _name(_machines(state, service, release, settings)[-1])
 
-    async def stop(self, service: str, release: str, drain_s: float | None = None, /) -> None:
+    async def keep(self) -> None:
+        """The vendor starts its machines again by itself: what is live is what comes back."""
+
+    async def stop(self, service: str, release: str, drain_s: float | None = None, /, *, settings: str = "") -> None:
         del drain_s
         with self.cloud.changing(self.token) as state:
-            for one in _machines(state, service, release):
+            for one in _machines(state, service, release, settings):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(one["pid"], signal.SIGKILL)
                 state["machines"].remove(one)
@@ -156,11 +164,17 @@ class ToyCompute:
             running=bool(state["machines"]),
             services=tuple(_status(state, name) for name in names),
             fencing_token=state["token"],
+            kept=state["live"],
         )
 
 
-def _machines(state: dict[str, Any], service: str, release: str) -> list[dict[str, Any]]:
-    return [one for one in state["machines"] if (one["service"], one["release"]) == (service, release)]
+def _machines(state: dict[str, Any], service: str, release: str, settings: str = "") -> list[dict[str, Any]]:
+    found = [one for one in state["machines"] if (one["service"], one["release"]) == (service, release)]
+    return [one for one in found if settings in ("", one["settings"]) or one["settings"].startswith(f"{settings}-")]
+
+
+def _name(machine: dict[str, Any]) -> str:
+    return f"{machine['release']}@{machine['settings']}"
 
 
 def _status(state: dict[str, Any], name: str) -> ServiceStatus:
@@ -171,13 +185,14 @@ def _status(state: dict[str, Any], name: str) -> ServiceStatus:
             release=one["release"],
             state="running",
             region=one["region"],
-            live=one["release"] == live,
+            settings=one["settings"],
+            live=_name(one) == live,
             address=f"127.0.0.1:{one['port']}",
         )
         for one in state["machines"]
         if one["service"] == name
     )
-    return ServiceStatus(name=name, address=f"{name}.internal:80", release=live, instances=instances)
+    return ServiceStatus(name=name, address=f"{name}.internal:80", release=live.partition("@")[0], instances=instances)
 
 
 def _ready(port: int) -> str | None:

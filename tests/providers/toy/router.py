@@ -18,7 +18,11 @@ class Router(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         state = json.loads(STATE.read_text())
         live = state["live"].get(SERVICE)
-        machines = [one for one in state["machines"] if one["release"] == live and one["service"] == SERVICE]
+        machines = [
+            one
+            for one in state["machines"]
+            if f"{one['release']}@{one['settings']}" == live and one["service"] == SERVICE
+        ]
         if not machines:
             self.send_error(503)
             return

@@ -42,6 +42,11 @@ _SCHEMA = (
     "CREATE INDEX events_by_plan ON events (plan_id, seq)",
     *(_FINAL.format(table=table, verb=verb) for table in ("plans", "events") for verb in ("UPDATE", "DELETE")),
 )
+_NOT_DAMAGE = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+     sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOMEM}
+)  # fmt: skip
+_DAMAGED_FILE = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
 
 
 @dataclass(slots=True)
@@ -182,8 +187,8 @@ class SqliteJournal:
             )
         if version == 0:
             self._create()
-        elif (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise self._broken(str(found))
+        elif (found := self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            raise self._broken(str(found))  # the whole check: an index that lies hides steps of a plan from a resume
 
     def _create(self) -> None:
         with self._transaction():
@@ -323,14 +328,16 @@ class SqliteJournal:
         """Turn what SQLite and the file system say into DOD352 and DOD353."""
         try:
             yield
-        except (sqlite3.OperationalError, OSError) as error:
+        except (sqlite3.Error, OSError) as error:
+            if not _cannot_write(error):
+                raise self._broken(str(error)) from error
             raise DodaiError(
                 codes.JOURNAL_UNWRITABLE,
                 f"journal `{self.path}` cannot be written: {error}",
                 f"free space or mend permissions of `{self.path.parent}`, then run the command again",
                 exit_code=1,
             ) from error
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise self._broken(str(error)) from error
 
     def _broken(self, what: str) -> DodaiError:
@@ -341,6 +348,18 @@ class SqliteJournal:
             " one, move both away and compare `dodai status` with what should run: the journal then begins anew",
             exit_code=4,
         )
+
+
+def _cannot_write(error: sqlite3.Error | OSError) -> bool:
+    """Whether a full disk, missing permissions or somebody else's lock is in the way; anything else is damage.
+
+    SQLite reports damage under many names (a malformed schema, no such table, text that is not UTF-8), and only these
+    few for what free space, permissions or patience can mend.
+    """
+    if isinstance(error, OSError):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _NOT_DAMAGE and code not in _DAMAGED_FILE
 
 
 def put_aside(path: Path) -> Path:

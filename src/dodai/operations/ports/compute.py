@@ -45,6 +45,7 @@ class Instance:
 
     service: str
     release: str
+    settings: str = ""
     state: InstanceState
     pid: int = 0
     address: str = ""
@@ -92,10 +93,17 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeStatus:
-    """What runs in an environment. `running` False: nothing does, the rest is what was last known."""
+    """What runs in an environment. `running` False: nothing does, the rest is what was last known.
+
+    `kept`: what comes back by itself after a crash: the release, `@` and its settings, by service. `returning`: what
+    served before is being started again by itself; `trouble` says why that takes so long.
+    """
 
     env: str
     running: bool
+    returning: bool = False
+    trouble: str = ""
+    kept: Mapping[str, str] = field(default_factory=dict)
     since: float = 0.0
     services: tuple[ServiceStatus, ...] = ()
     fencing_token: int = 0
@@ -109,8 +117,9 @@ class Compute(Protocol):
 
     A release of a service is started *beside* the one that serves, probed, switched to, and only then the old one is
     stopped. Every call is about a service and a release, never about one instance: how many there are, where, and in
-    which order they are replaced is the provider's part. Calls are idempotent, have a deadline and raise only
-    `DodaiError`. A call that is repeated after an unclear answer does no harm; what is true then is what `status` says.
+    which order they are replaced is the provider's part. Where `settings` is left out, the newest of that release is
+    meant. Calls are idempotent, have a deadline and raise only `DodaiError`. A call that is repeated after an unclear
+    answer does no harm; what is true then is what `status` says.
     """
 
     def under(self, token: int, /) -> Compute:
@@ -129,27 +138,38 @@ class Compute(Protocol):
         """The stable `host:port` of a service, reserved now if need be, so that others can be told before it runs."""
         ...
 
-    async def start(self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /) -> Instance:
+    async def start(
+        self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /, *, settings: str = ""
+    ) -> Instance:
         """Start a release beside whatever runs; it gets no traffic yet. `artifact` is what `Artifacts.reference` says.
 
-        Returns as soon as it exists. `env` may hold secrets: it never travels in argv and is not kept in plain text.
-        A release that runs with other settings is refused (DOD394); one that exited is started anew.
+        Returns as soon as it exists. `env` may hold secrets: never in argv, and kept only where secrets are kept.
+        `settings` names what it is started with: the same release with other ones runs beside it. One that runs under
+        the same name with something else is refused (DOD394); one that exited is started anew.
         """
         ...
 
-    async def probe(self, service: str, release: str, /, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
+    async def probe(
+        self, service: str, release: str, /, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
+    ) -> Probe:
         """What a release answers to its readiness check; with `wait_s`, asks until it is ready, is final, or time is
         over. `consecutive` good answers in a row, each on a fresh connection, make it ready. Never raises for an
         unready service.
         """
         ...
 
-    async def switch(self, service: str, release: str, /) -> None:
+    async def switch(self, service: str, release: str, /, *, settings: str = "") -> None:
         """New connections go to this release, open ones stay where they are. Absent or exited: DOD393."""
         ...
 
-    async def stop(self, service: str, release: str, drain_s: float | None = None, /) -> None:
+    async def stop(self, service: str, release: str, drain_s: float | None = None, /, *, settings: str = "") -> None:
         """Retire it: let it finish, SIGTERM, SIGKILL when `drain_s` (default the spec's) is over; absent: nothing."""
+        ...
+
+    async def keep(self) -> None:
+        """What serves now is what comes back by itself after a crash or a reboot; a provider that does so anyway does
+        nothing here.
+        """
         ...
 
     async def tail(self, name: str, release: str = "", /, lines: int = 40) -> tuple[str, ...]:

@@ -51,10 +51,14 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostStatus(ComputeStatus):
-    """What the Host of a local environment runs, its own process and its edge included."""
+    """What the Host of a local environment runs, its own process and its edge included.
+
+    `unknown` says why nobody can tell whether it runs: it is not the same as not running.
+    """
 
     pid: int = 0
     bound: bool = False
+    unknown: str = ""
     edge: str = ""
     edge_key_file: str = ""
     processes: tuple[ProcessStatus, ...] = ()

@@ -22,6 +22,10 @@ class SecretStore(Protocol):
         """Keep exactly these values, durable when it returns; a reader sees the old or the new ones."""
         ...
 
+    def digest(self, told: Mapping[str, str], /) -> str:
+        """16 hex digits over all of `told`: equal for equal values in this environment, and nothing about them."""
+        ...
+
     def versions(self) -> Mapping[str, str]:
         """12 hex digits for each secret: equal for equal values in this environment, and nothing about the value."""
         ...

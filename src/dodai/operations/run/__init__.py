@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dodai.operations.run.deploy import DeployPorts, Settings, deploy, service_spec
+from dodai.operations.run.deploy import DeployPorts, deploy
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.record import border, refusal
 from dodai.operations.run.restore import RESTORE, fitting
+from dodai.operations.run.service_steps import Settings, service_spec
 
 __all__ = [
     "RESTORE",

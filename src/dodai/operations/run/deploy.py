@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.engine.plan import Observed, Plan, PlanRequest, Retry, Step, StepContext
+from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
-from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints, ServiceSpec
+from dodai.operations.policy import Journey, OperationsPolicy
+from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints
 from dodai.operations.release import Book, Schema
-from dodai.operations.run.preflight import Surroundings, preflight, previous_releases
+from dodai.operations.run.preflight import Surroundings, preflight
 from dodai.operations.run.record import Probe, compatible, probe, record, restore_point
 from dodai.operations.run.restore import RESTORE, restore_steps
-
-CALLS = Retry(attempts=3, wait_s=0.5)
-"""Every change of compute and edge is safe to repeat: after a look, within the step's deadline."""
-
-
-class Settings(Protocol):
-    """What a service needs to know beyond its release: addresses, the database and secrets."""
-
-    async def missing(self) -> tuple[str, ...]:
-        """The names of secrets that have no value yet."""
-
-    async def complete(self) -> None:
-        """Give every missing secret a value (local environments only)."""
-
-    async def of_service(self, service: Service, release: str) -> Mapping[str, str]:
-        """The environment variables of a service, secrets included: never print or journal them."""
+from dodai.operations.run.service_steps import CALLS, ONLY, ServiceSteps, Settings
+from dodai.operations.run.standing import stands
 
 
 class RunDatabase(Protocol):
@@ -88,7 +74,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
     looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
-    deploying = _Deploying(request, ports)
+    deploying = ServiceSteps(request, ports)
     if request.kind == RESTORE and ports.restore_points:
         steps += restore_steps(request, ports.compute, ports.restore_points, services, deploying.reopen)
     if ports.database:
@@ -96,18 +82,22 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     steps += _schema(request, ports)
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
-    for service in services:
+    chosen = [service for service in services if request.arguments.get(ONLY, service.name) == service.name]
+    for service in chosen:
         previous = request.arguments.get(f"previous:{service.name}", "")
         steps += [deploying.start(service), deploying.switch(service, previous)]
     if ports.probe:
         steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
     steps.append(_smoke(policy.journeys, ports))
-    steps += [deploying.retire(service) for service in reversed(services)]
-    steps.append(record(request, ports.book))
-    return Plan(request=request, title=_title(request), steps=_in_order(steps))
+    steps += [deploying.retire(service) for service in reversed(chosen)]
+    steps += [deploying.keep(tuple(chosen)), record(request, ports.book)]
+    look = partial(stands, request, tuple(service.name for service in services), ports.compute)
+    return Plan(request=request, title=_title(request), steps=_in_order(steps), afterwards=look)
 
 
 def _title(request: PlanRequest) -> Text:
+    if request.kind == "restart":
+        return Text(f"restart {request.release} on {request.env}", f"{request.env} の {request.release} を再起動")
     if request.kind == "rollback":
         return Text(f"go back to {request.release} → {request.env}", f"{request.env} を {request.release} へ切り戻し")
     if request.kind == RESTORE:
@@ -121,6 +111,8 @@ def _title(request: PlanRequest) -> Text:
 
 def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
     """What becomes of the schema: a rollback changes nothing there, it has to fit."""
+    if request.kind == "restart":
+        return []  # what serves, or did, is not held up by what became of the schema since
     if request.kind in ("rollback", RESTORE):
         return [compatible(request, ports.book, ports.schema)]
     if not (ports.migrate and ports.restore_points):
@@ -183,135 +175,8 @@ def _database(database: RunDatabase, announce: Callable[[int], None] | None) -> 
         apply=apply,
         verify=observe,
         timeout_s=60.0,
+        retry=CALLS,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Deploying:
-    """The steps that concern one release of one service."""
-
-    request: PlanRequest
-    ports: DeployPorts
-
-    def _compute(self, context: StepContext) -> Compute:
-        """What refuses a holder that was replaced."""
-        return self.ports.compute.under(context.fencing_token)
-
-    def start(self, service: Service) -> Step:
-        return Step(
-            id=f"start-{service.name}",
-            title=Text(f"start {service.name} beside the old one", f"{service.name} を旧リリースと並行して起動"),
-            area="operations",
-            observe=partial(self._started, service),
-            apply=partial(self._start, service),
-            verify=partial(self._healthy, service),
-            undo=partial(self._stop, service),
-            undo_title=Text(f"stop the new {service.name}", f"新しい {service.name} を停止"),
-            timeout_s=service.health.timeout_s + 10.0,
-            retry=CALLS,
-            inputs={"release": self.request.release, "command": " ".join(service.command)},
-        )
-
-    async def _started(self, service: Service, _: StepContext) -> Observed:
-        probe = await self.ports.compute.probe(service.name, self.request.release)
-        if probe.ready:
-            return Observed("done", probe.detail or probe.state)
-        return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
-
-    async def _start(self, service: Service, context: StepContext, release: str = "") -> None:
-        release = release or self.request.release
-        tree = self.ports.artifacts.path(release)
-        environment = {
-            "DODAI_MANIFEST": f"{tree}/dodai.toml",
-            **await self.ports.settings.of_service(service, release),
-        }
-        await self._compute(context).start(
-            service_spec(service, self.ports.python),
-            release,
-            self.ports.artifacts.reference(release, service.name),
-            environment,
-        )
-
-    async def reopen(self, service: Service, context: StepContext) -> None:
-        """Serve the release again that served before this plan."""
-        previous = previous_releases(self.request.arguments).get(service.name, "")
-        if previous:
-            await self._start(service, context, previous)
-            wait_s = min(service.health.timeout_s, context.remaining_s())
-            await self.ports.compute.probe(service.name, previous, wait_s=wait_s)
-            await self._switch(service, previous, context)
-
-    async def _healthy(self, service: Service, context: StepContext) -> Observed:
-        release = self.request.release
-        probe = await self.ports.compute.probe(
-            service.name,
-            release,
-            wait_s=min(service.health.timeout_s, context.remaining_s()),
-            consecutive=service.health.consecutive,
-        )
-        if not probe.ready:
-            raise DodaiError(
-                codes.RELEASE_NOT_HEALTHY,
-                f"`{service.name}` of release `{release}` is {probe.state.replace('_', ' ')}: {probe.detail}",
-                codes.RELEASE_NOT_HEALTHY.fix.en,
-                details=tuple(f"{service.name} | {line}" for line in probe.output),
-            )
-        _same_version(service.name, release, probe.version)
-        return Observed("done", f"healthy {service.health.consecutive} times, version {probe.version or 'unsaid'}")
-
-    async def _stop(self, service: Service, context: StepContext) -> None:
-        await self._compute(context).stop(service.name, self.request.release)
-
-    def switch(self, service: Service, previous: str) -> Step:
-        return Step(
-            id=f"switch-{service.name}",
-            title=Text(f"new traffic goes to the new {service.name}", f"新しい通信を新しい {service.name} へ向ける"),
-            area="operations",
-            observe=partial(self._switched, service),
-            apply=partial(self._switch, service, self.request.release),
-            verify=partial(self._switched, service),
-            undo=partial(self._switch, service, previous) if previous else None,
-            undo_title=Text(f"traffic goes back to {previous}", f"通信を {previous} へ戻す") if previous else None,
-            timeout_s=15.0,
-            retry=CALLS,
-            inputs={"release": self.request.release, "previous": previous},
-        )
-
-    async def _switched(self, service: Service, _: StepContext) -> Observed:
-        status = (await self.ports.compute.status()).service(service.name)
-        live = status.release if status else ""
-        return Observed("done" if live == self.request.release else "needed", f"serves {live or 'nothing'}")
-
-    async def _switch(self, service: Service, release: str, context: StepContext) -> None:
-        await self._compute(context).switch(service.name, release)
-
-    def retire(self, service: Service) -> Step:
-        return Step(
-            id=f"retire-{service.name}",
-            title=Text(f"drain and stop the old {service.name}", f"旧 {service.name} の処理を終えて停止"),
-            area="operations",
-            observe=partial(self._retired, service),
-            apply=partial(self._retire, service),
-            verify=partial(self._retired, service),
-            on_failure="fix_forward",
-            timeout_s=service.drain_s + 15.0,
-            retry=CALLS,
-            inputs={"release": self.request.release},
-            point_of_no_return=True,
-        )
-
-    async def _old(self, service: Service) -> list[str]:
-        status = (await self.ports.compute.status()).service(service.name)
-        instances = status.instances if status else ()
-        return [one.release for one in instances if one.release != self.request.release and one.state != "exited"]
-
-    async def _retired(self, service: Service, _: StepContext) -> Observed:
-        old = await self._old(service)
-        return Observed("needed", f"still runs {', '.join(old)}") if old else Observed("done")
-
-    async def _retire(self, service: Service, context: StepContext) -> None:
-        for release in await self._old(service):
-            await self._compute(context).stop(service.name, release, service.drain_s)
 
 
 def _edge(ports: DeployPorts) -> Step:
@@ -360,28 +225,4 @@ def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
         verify=verify,
         timeout_s=60.0,
         inputs={"journeys": ", ".join(journey.name for journey in journeys)},
-    )
-
-
-def _same_version(service: str, release: str, seen: str) -> None:
-    if seen and seen != release:
-        raise DodaiError(
-            codes.WRONG_VERSION,
-            f"`{service}` is healthy as `{seen}`, deployed was `{release}`",
-            codes.WRONG_VERSION.fix.en,
-        )
-
-
-def service_spec(service: Service, python: str) -> ServiceSpec:
-    """The service as compute has to run it; `{python}` in its command is the interpreter of the project."""
-    return ServiceSpec(
-        name=service.name,
-        command=tuple(word.replace("{python}", python) for word in service.command),
-        cwd=service.cwd,
-        protocol=service.protocol,
-        env=dict(service.env),
-        ready_path=service.health.path if service.protocol == "http" else "",
-        ready_timeout_s=service.health.timeout_s,
-        drain_s=service.drain_s,
-        needs=service.needs,
     )

@@ -27,6 +27,7 @@ from dodai.operations.run.gate_sources import gate_arguments, gated
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.run.schema import ReleaseSchema
+from dodai.operations.run.service_steps import PREVIOUS_SETTINGS
 from dodai.operations.setting import ServiceSettings
 
 STATIC_TTL_S = 3600.0
@@ -40,7 +41,9 @@ async def request_for(
     The manifest is that of the release: going back to one brings its own journeys, services and limits back.
     """
     status = await here.compute.status()
-    previous = {f"previous:{s.name}": s.release for s in status.services if status.running and s.release}
+    live = [one for s in status.services if status.running for one in s.instances if one.live]
+    previous = {f"previous:{one.service}": one.release for one in live}
+    previous |= {f"{PREVIOUS_SETTINGS}{one.service}": one.settings for one in live if one.settings}
     project = here.released(release) if release else here.project
     reason = (arguments or {}).get(BREAK_GLASS, "")
     gates = await gate_arguments(here, cast("Change", kind), project, reason) if release else {}

@@ -58,6 +58,21 @@ async def refuse_misfit(environment: Environment, release: str) -> None:
         raise refusal(environment.name, release, found, point)
 
 
+async def recorded(environment: Environment, service: str = "") -> str:
+    """The release that serves, or last did; DOD368 when there is none, DOD051 for no such `service`."""
+    env = environment.name
+    records = await ReleaseLog(environment).records() if environment.control.exists else ()
+    if not records:
+        message = f"`{env}` has no release on record"
+        raise DodaiError(NO_SUCH_RELEASE, message, f"`dodai deploy {env}` brings the first one", exit_code=1)
+    release = records[0].release
+    known = environment.released(release).policy.services
+    if service and service not in known:
+        fix = f"one of {', '.join(f'`{name}`' for name in known)}"
+        raise DodaiError(UNKNOWN_WORD, f"`{release}` has no service `{service}`", fix, exit_code=2)
+    return release
+
+
 async def restore_target(environment: Environment, release: str, word: str) -> str:
     """The restore point that `word` begins or is the path of; DOD051 for none, DOD367 when `release` does not fit."""
     env = environment.name

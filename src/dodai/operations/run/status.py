@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal, PlanEntry
 from dodai.operations.environment import Environment
+from dodai.operations.next_command import TABLE, Facts, State, command, find, words
 from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder
 from dodai.operations.run.schema import ReleaseSchema
 
@@ -30,34 +31,56 @@ class EnvironmentStatus:
     pending: int | None = None
     problem: str = ""
     remedy: str = ""
+    recorded: str = ""
     answers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unknown(self) -> str:
+        """Why nobody can tell whether anything runs; `""` when that is known."""
+        return self.compute.unknown if isinstance(self.compute, HostStatus) else ""
+
+    @property
+    def facts(self) -> Facts:
+        """What decides what to type next."""
+        alive = self.holder is not None and self.holder.is_alive
+        services = self.compute.services if self.compute.running else ()
+        serving = tuple(s.name for s in services if any(one.live and one.state == "running" for one in s.instances))
+        return Facts(
+            problem=self.problem,
+            remedy=self.remedy,
+            holder=self.holder.holder.actor if self.holder and alive else "",
+            interrupted=self.unfinished is not None,
+            remainder=self.unfinished is not None and self.unfinished.settled,
+            unknown=self.unknown,
+            returning=self.compute.returning,
+            trouble=self.compute.trouble,
+            recorded=self.recorded,
+            serving=serving,
+            silent=tuple(one.name for one in services if one.name not in serving),
+            unwell=tuple(name for name, answer in self.answers.items() if answer != "ready"),
+            pending=self.pending or 0,
+        )
+
+    @property
+    def state(self) -> State:
+        return find(self.facts)
+
+    @property
+    def exit_code(self) -> int:
+        """0 it serves, 1 less than it should, 4 a person must act; that somebody works there is no fault."""
+        if self.state == "locked":
+            return TABLE[find(replace(self.facts, holder="", interrupted=False))].exit_code
+        return TABLE[self.state].exit_code
 
     @property
     def next_command(self) -> str:
         """What to type now; `""` when there is nothing to do, somebody is doing it, or the problem has to go first."""
-        if self.problem or (self.holder and self.holder.is_alive):
-            return ""
-        if self.unfinished:
-            return f"dodai resume {self.env}"
-        serves = self.compute.running and all(service.release for service in self.compute.services)
-        return "" if serves and not self.pending else f"dodai deploy {self.env}"
+        return command(self.state, self.env)
 
     @property
     def next_step(self) -> str:
         """The one line for a tired person: a command, whom to wait for, or what to fix first."""
-        if self.problem:
-            return self.remedy
-        if self.holder and self.holder.is_alive:
-            return f"wait for {self.holder.holder.actor}, or ask them to stop it with Ctrl-C"
-        if self.unfinished:
-            other = f"dodai deploy {self.env} with a fixed release" if self.unfinished.settled else ""
-            return f"{self.next_command}, or {other or f'{self.next_command} --undo to take it back'}"
-        if self.next_command:
-            return self.next_command
-        unwell = [name for name, answer in self.answers.items() if answer != "ready"]
-        if not unwell:
-            return "nothing to do"
-        return f"read the log of {unwell[0]}; dodai rollback {self.env} brings the release before back"
+        return words(self.state, self.env, self.facts)
 
 
 async def status_of(environment: Environment) -> EnvironmentStatus:
@@ -72,6 +95,7 @@ async def status_of(environment: Environment) -> EnvironmentStatus:
     try:
         with environment.journal() as journal:
             last, unfinished = await _plans(journal, env)
+            seen = replace(seen, recorded=await _recorded(journal))
             holder = await environment.control.holder()
             await journal.verify_chain()
         return replace(seen, holder=holder, last=last, unfinished=unfinished)
@@ -102,6 +126,11 @@ async def _answers(environment: Environment, status: ComputeStatus) -> dict[str,
 async def _plans(journal: Journal, env: str) -> tuple[PlanEntry | None, PlanEntry | None]:
     history = await journal.history(env, 1)
     return (history[0] if history else None), await journal.unfinished(env)
+
+
+async def _recorded(journal: Journal) -> str:
+    newest = next(iter(await journal.of_kind("released", 1)), None)
+    return str(newest.data["release"]) if newest else ""
 
 
 async def _pending(environment: Environment) -> int | None:

@@ -36,11 +36,18 @@ class SecretFile:
     def put(self, values: Mapping[str, str], /) -> None:
         write_private(self.path, json.dumps(dict(values), indent=1).encode())
 
+    def digest(self, told: Mapping[str, str], /) -> str:
+        words = json.dumps(dict(told), sort_keys=True).encode()
+        return hmac.new(self._key(), words, "sha256").hexdigest()[:16]
+
+    def _key(self) -> bytes:
+        """Without a key of this environment's own, a value could be guessed from its digest."""
+        return create_private(self.folder / "digest.key", secrets.token_bytes(32))
+
     def versions(self) -> Mapping[str, str]:
         values = self.get()
         if not values:
             return {}
-        # Without a key of this environment's own, a value could be guessed from its digest.
-        key = create_private(self.folder / "digest.key", secrets.token_bytes(32))
+        key = self._key()
         digests = {name: hmac.new(key, f"{name}\0{value}".encode(), "sha256") for name, value in values.items()}
         return {name: digest.hexdigest()[:12] for name, digest in digests.items()}

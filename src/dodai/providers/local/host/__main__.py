@@ -13,11 +13,14 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.providers.local.host import state
+from dodai.providers.local.host.comeback import come_back, keep_watched
 from dodai.providers.local.host.sealing import keep_sealed
 from dodai.providers.local.host.server import serve
 from dodai.providers.local.host.state import Folder
 from dodai.providers.local.host.supervisor import Supervisor
 from dodai.providers.local.host.wire import error_data
+
+REACHABLE_S = 1.0
 
 
 def main(argv: list[str]) -> int:
@@ -54,22 +57,39 @@ async def _host(folder: Folder, options: argparse.Namespace) -> None:
     server = await serve(supervisor, folder.socket)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
+    loop.add_signal_handler(signal.SIGHUP, ending.set if supervisor.bound else _stay)
     if options.lifeline >= 0:
         loop.add_reader(options.lifeline, _on_lifeline, options.lifeline, ending)
     _report(options.report, {})
     sealing = loop.create_task(keep_sealed(folder.path, supervisor.base_environment()))
+    beside = [sealing, loop.create_task(come_back(supervisor))]
+    if not supervisor.bound:
+        beside.append(loop.create_task(keep_watched(folder, options.env)))
+    beside.append(loop.create_task(_keep_reachable(supervisor, folder)))
     waits = [loop.create_task(ending.wait()), loop.create_task(supervisor.stopped.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     if not supervisor.stopped.is_set():
-        await supervisor.down()
+        await supervisor.end_all()
     await asyncio.sleep(0)  # the answer to `down` is on its way out
     folder.socket.unlink(missing_ok=True)
-    for task in (*waits, sealing):
+    for task in (*waits, *beside):
         task.cancel()
-    await asyncio.gather(*waits, sealing, return_exceptions=True)
+    await asyncio.gather(*waits, *beside, return_exceptions=True)
+
+
+async def _keep_reachable(supervisor: Supervisor, folder: Folder) -> None:
+    """A socket that was cleaned away from /tmp is made again: a host that cannot be asked cannot be stopped either."""
+    while True:
+        await asyncio.sleep(REACHABLE_S)
+        if not folder.socket.exists():
+            await serve(supervisor, folder.socket)
+
+
+def _stay() -> None:
+    """Whoever started it closed a terminal; it stays."""
 
 
 def _on_lifeline(fd: int, ending: asyncio.Event) -> None:

@@ -30,13 +30,14 @@ from dodai.operations.ports import (
     ServiceStatus,
 )
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE, HOST_HELD
-from dodai.providers.local.host import state, wire
+from dodai.providers.local.host import kept, state, wire
 from dodai.providers.local.host.state import Folder
 
 CALL_S = 30.0
 MARGIN_S = 5.0
 START_S = 15.0
 DOWN_S = 60.0
+LAUNCHER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +75,29 @@ class HostClient:
     async def end(self, process: str) -> None:
         await self._call("end", process=process)
 
-    async def start(self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str]) -> Instance:
-        return _value(Instance, await self._call("start", spec=spec, release=release, tree=tree, env=dict(env)))
+    async def start(
+        self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str], *, settings: str = ""
+    ) -> Instance:
+        arguments = {"spec": spec, "release": release, "tree": tree, "env": dict(env), "settings": settings}
+        return _value(Instance, await self._call("start", **arguments))
 
-    async def probe(self, service: str, release: str, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
-        arguments = {"service": service, "release": release, "wait_s": wait_s, "consecutive": consecutive}
-        return _value(Probe, await self._call("probe", wait_s + CALL_S, **arguments))
+    async def probe(
+        self, service: str, release: str, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
+    ) -> Probe:
+        which = {"service": service, "release": release, "settings": settings}
+        return _value(
+            Probe, await self._call("probe", wait_s + CALL_S, **which, wait_s=wait_s, consecutive=consecutive)
+        )
 
-    async def switch(self, service: str, release: str) -> None:
-        await self._call("switch", service=service, release=release)
+    async def switch(self, service: str, release: str, *, settings: str = "") -> None:
+        await self._call("switch", service=service, release=release, settings=settings)
 
-    async def stop(self, service: str, release: str, drain_s: float | None = None) -> None:
+    async def stop(self, service: str, release: str, drain_s: float | None = None, *, settings: str = "") -> None:
         bound_s = CALL_S + 2 * (drain_s if drain_s is not None else CALL_S)
-        await self._call("stop", bound_s, service=service, release=release, drain_s=drain_s)
+        await self._call("stop", bound_s, service=service, release=release, drain_s=drain_s, settings=settings)
+
+    async def keep(self) -> None:
+        await self._call("keep")
 
     async def tail(self, name: str, release: str = "", lines: int = 40) -> tuple[str, ...]:
         return tuple(await self._call("tail", name=name, release=release, lines=lines))
@@ -103,22 +114,32 @@ class HostClient:
     async def status(self) -> HostStatus:
         try:
             return _value(HostStatus, await self._call("status", 5.0))
-        except DodaiError:
-            return last_known(self.folder, self.env)
+        except DodaiError as error:
+            return last_known(self.folder, self.env, error.message)
 
     async def down(self) -> None:
+        kept.forget(self.folder.path)  # first: nothing brings back what is stopped on purpose
+        await _until(lambda: state.is_held(self.folder) or not state.is_watched(self.folder), LAUNCHER_S)
         if state.is_held(self.folder):
             with contextlib.suppress(DodaiError):
                 await self._call("down", self.patience_s)
-            if (
-                not await _until(lambda: not state.is_held(self.folder), min(MARGIN_S, self.patience_s))
-                and not await self._kill()
-            ):
+            if not await self._ended() and not await self._terminated() and not await self._kill():
                 message = f"the host of `{self.env}`, pid `{state.read_known(self.folder).pid}`, does not end"
                 raise DodaiError(DEADLINE_PASSED, message, "end that process by hand", "provider", 4)
         if self.lifeline >= 0:
             with contextlib.suppress(OSError):
                 os.close(self.lifeline)
+
+    async def _ended(self) -> bool:
+        return await _until(lambda: not state.is_held(self.folder), min(MARGIN_S, self.patience_s))
+
+    async def _terminated(self) -> bool:
+        """Whether a host that cannot be called ended in order when it was told to by a signal."""
+        if (pid := state.living_pid(self.folder)) and not self.folder.socket.exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            return await _until(lambda: not state.is_held(self.folder), self.patience_s)
+        return False
 
     async def _kill(self) -> bool:
         """Whether a host that answers no more could be ended; the lifelines end what it ran."""
@@ -208,9 +229,10 @@ def client(folder: Path, env: str) -> HostClient:
     return HostClient(Folder(folder.absolute()), env)
 
 
-def last_known(folder: Folder, env: str) -> HostStatus:
-    """What was true when the last host ended: nothing runs."""
+def last_known(folder: Folder, env: str, said: str = "") -> HostStatus:
+    """What was true when the last host ended: nothing runs. One that lives and does not answer is unknown, not gone."""
     known = state.read_known(folder)
+    unknown = _unknown(folder, known.pid, said)
     services = tuple(
         ServiceStatus(name=name, address=f"127.0.0.1:{known.ports.get(name, 0)}", release=release)
         for name, release in known.live.items()
@@ -218,6 +240,8 @@ def last_known(folder: Folder, env: str) -> HostStatus:
     return HostStatus(
         env=known.env or env,
         running=False,
+        unknown=unknown,
+        returning=not unknown and state.is_watched(folder) and kept.is_kept(folder.path),
         since=known.since,
         bound=known.bound,
         services=services,
@@ -225,18 +249,32 @@ def last_known(folder: Folder, env: str) -> HostStatus:
     )
 
 
+def _unknown(folder: Folder, pid: int, said: str) -> str:
+    """Why nobody can say whether a host runs; `""` when none does."""
+    try:
+        held = state.is_held(folder)
+    except OSError as error:
+        owner = folder.path.stat().st_uid
+        return f"`{folder.lock}` cannot be asked ({error.strerror}): user id {owner} runs it, ask as that user"
+    if not held:
+        return ""
+    return f"pid {pid or 'unknown'} holds `{folder.lock}` and does not answer on `{folder.socket}`: {said}"
+
+
 async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
     """The Host of `env`, started when none runs.
 
     Detached it outlives this process; else it is bound to it and ends, with everything it runs, when this process
-    does, however that happens. A bound one needs the environment for itself: DOD397 (exit 75) when somebody has it.
+    does, however that happens. One that comes back with what served before is waited for. A bound one needs the
+    environment for itself: DOD397 (exit 75) when somebody has it.
     """
     found = client(folder, env)
     found.folder.path.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + START_S
     while True:
         if detached and state.is_held(found.folder):
-            if (await found.status()).running:
+            status = await found.status()
+            if status.running and (not status.returning or time.monotonic() > end):
                 return found
             if time.monotonic() > end:
                 raise found.gone("status")
@@ -248,7 +286,8 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
             if detached and error.code is HOST_HELD and time.monotonic() < end:
                 continue  # somebody else was faster
             raise
-        return replace(found, lifeline=lifeline)
+        if not detached:
+            return replace(found, lifeline=lifeline)
 
 
 def _spawn(folder: Folder, env: str, detached: bool) -> int:

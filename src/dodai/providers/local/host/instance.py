@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +163,20 @@ class ServiceProcess(Running):
     """A service of one release on a private port; wanted once traffic goes to it."""
 
     def __init__(
-        self, spec: ServiceSpec, release: str, tree: str, given: Mapping[str, str], folder: Path, proxy: FaultProxy
+        self,
+        spec: ServiceSpec,
+        release: str,
+        tree: str,
+        given: Mapping[str, str],
+        folder: Path,
+        proxy: FaultProxy,
+        settings: str = "",
     ) -> None:
         log = LogFile(log_path(folder, f"{spec.name}-{release}"), secret_values({**spec.env, **given}))
         super().__init__(spec.name, log)
         self.spec = spec
         self.release = release
+        self.settings = settings
         self.tree = tree
         self.given = dict(given)
         self.proxy = proxy
@@ -178,7 +186,11 @@ class ServiceProcess(Running):
 
     @property
     def label(self) -> str:
-        return self.release
+        return f"{self.release}@{self.settings}"
+
+    def has(self, settings: str) -> bool:
+        """Whether it was started with these settings, once or anew; `""` for whatever it was started with."""
+        return settings in ("", self.settings) or self.settings.startswith(f"{settings}-")
 
     def same(self, spec: ServiceSpec, tree: str, given: Mapping[str, str]) -> bool:
         return (self.spec, self.tree, self.given) == (spec, tree, dict(given))
@@ -257,6 +269,7 @@ class ServiceProcess(Running):
         return Instance(
             service=self.name,
             release=self.release,
+            settings=self.settings,
             state=self.state,
             pid=self.child.pid if self.child and running else 0,
             address=f"127.0.0.1:{self.port}",
@@ -267,6 +280,19 @@ class ServiceProcess(Running):
             log=str(self.log.path),
             connections=connections,
         )
+
+
+def stop_order(started: Iterable[str], services: Iterable[ServiceProcess]) -> list[str]:
+    """Started last is stopped first; who is needed by somebody is stopped after them."""
+    needs = {one.spec.name: set(one.spec.needs) for one in services}
+    order, left = list[str](), list(reversed(list(started)))
+    while left:
+        free = next(
+            (one for one in left if not any(one in needs.get(other, ()) for other in left if other != one)), left[0]
+        )
+        order.append(free)
+        left.remove(free)
+    return order
 
 
 def _with_output(probe: Probe, output: tuple[str, ...]) -> Probe:

@@ -27,6 +27,7 @@ CALLS = (
     "probe",
     "switch",
     "stop",
+    "keep",
     "tail",
     "edge",
     "fault",

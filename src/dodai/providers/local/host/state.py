@@ -36,6 +36,10 @@ class Folder:
         return self.path / "host.lock"
 
     @property
+    def launcher_lock(self) -> Path:
+        return self.path / "launcher.lock"
+
+    @property
     def known(self) -> Path:
         return self.path / "host.json"
 
@@ -121,8 +125,17 @@ def held(folder: Folder) -> DodaiError:
 
 def is_held(folder: Folder) -> bool:
     """Whether a host lives, asked without disturbing it."""
+    return _is_locked(folder.lock)
+
+
+def is_watched(folder: Folder) -> bool:
+    """Whether a launcher waits to bring a host back."""
+    return _is_locked(folder.launcher_lock)
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        fd = os.open(folder.lock, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -170,6 +183,15 @@ def edge_key(folder: Folder) -> str:
     if not folder.edge_key.exists():
         create_private(folder.edge_key, secrets.token_urlsafe(32).encode() + b"\n")
     return folder.edge_key.read_text().strip()
+
+
+def base_environment(folder: Folder) -> dict[str, str]:
+    """What every process gets: the paths and language of this machine, and the mark of this host."""
+    passed = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "VIRTUAL_ENV")
+    kept = {
+        name: value for name, value in os.environ.items() if name in passed or name.startswith(("LC_", "SSL_CERT_"))
+    }
+    return {**kept, MARK: folder.mark, "PYTHONUNBUFFERED": "1"}
 
 
 def end_leftovers(folder: Folder, bound_s: float = LEFT_BEHIND_S) -> int:

@@ -31,8 +31,9 @@ from dodai.providers.local.codes import (
 )
 from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.fault_proxy import FaultProxy
-from dodai.providers.local.host import state
-from dodai.providers.local.host.instance import Running, ServiceProcess, SimpleProcess
+from dodai.providers.local.host import kept, state
+from dodai.providers.local.host.instance import Running, ServiceProcess, SimpleProcess, stop_order
+from dodai.providers.local.host.kept import Served, Serving
 from dodai.providers.local.host.state import Folder, Known
 
 OUTPUT_LINES = 40
@@ -54,12 +55,16 @@ class Supervisor:
         self._token = self._before.fencing_token
         self._ports: dict[str, int] = dict(self._before.ports)
         self._proxies: dict[str, FaultProxy] = {}
-        self._services: dict[tuple[str, str], ServiceProcess] = {}
+        self._services: dict[tuple[str, str, str], ServiceProcess] = {}  # by service, release and settings
+        self._kept: dict[str, str] = {}
         self._order: list[str] = []
         self._processes: dict[str, SimpleProcess] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._edge: EdgeServer | None = None
+        self._edge_spec: EdgeSpec | None = None
         self._ending = False
+        self.returning = not bound and kept.is_kept(folder.path)
+        self.trouble = ""
         self.remember()
 
     def under(self, token: int) -> Supervisor:
@@ -147,9 +152,11 @@ class Supervisor:
 
     # -- services ----------------------------------------------------------------------------------------------
 
-    async def start(self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str]) -> Instance:
+    async def start(
+        self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str], *, settings: str = ""
+    ) -> Instance:
         async with self._only(spec.name):
-            known = self._services.get((spec.name, release))
+            known = self._services.get((spec.name, release, settings))
             if known is not None and known.alive:
                 if not known.same(spec, tree, env):
                     raise self._other_settings(f"{spec.name} {release}")
@@ -158,42 +165,70 @@ class Supervisor:
             proxy.http2 = spec.protocol == "grpc"
             if known is not None:
                 await known.stop(0.0)
-            service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy)
+            service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy, settings)
             service.base = {**self.base_environment(), **self._service_environment(spec, release)}
-            self._services[spec.name, release] = service  # before it exists: a deadline must not lose it
+            self._services[spec.name, release, settings] = service  # before it exists: a deadline must not lose it
             if spec.name not in self._order:
                 self._order.append(spec.name)
             await service.start()
             return self._instance(service)
 
-    async def probe(self, service: str, release: str, *, wait_s: float = 0.0, consecutive: int = 1) -> Probe:
-        found = self._services.get((service, release))
+    async def probe(
+        self, service: str, release: str, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
+    ) -> Probe:
+        found = self._one(service, release, settings)
         if found is None:
             return Probe(state="absent", detail=f"`{service}` `{release}` was never started here")
         key = state.edge_key(self.folder)
         return await found.probe({"x-edge-key": key}, wait_s=wait_s, consecutive=consecutive)
 
-    async def switch(self, service: str, release: str) -> None:
+    async def switch(self, service: str, release: str, *, settings: str = "") -> None:
         async with self._only(service):
-            found = self._services.get((service, release))
+            found = self._one(service, release, settings)
             if found is None or not found.alive:
                 why = "was never started here" if found is None else f"exited with code `{found.exit_code}`"
                 output = () if found is None else found.tail(OUTPUT_LINES)
                 raise DodaiError(NO_INSTANCE, f"`{service}` `{release}` {why}", "start it first", details=output)
-            for (name, _), other in self._services.items():
-                if name == service and other is not found:
+            for other in self._of(service):
+                if other is not found:
                     other.live = False
             found.go_live()
             self.remember()
 
-    async def stop(self, service: str, release: str, drain_s: float | None = None) -> None:
+    async def stop(self, service: str, release: str, drain_s: float | None = None, *, settings: str = "") -> None:
         async with self._only(service):
-            found = self._services.get((service, release))
+            found = self._one(service, release, settings)
             if found is None:
                 return
             await found.stop(drain_s)
-            del self._services[service, release]
+            del self._services[service, release, found.settings]
             self.remember()
+
+    def _of(self, service: str) -> list[ServiceProcess]:
+        return [one for (name, _, _), one in self._services.items() if name == service]
+
+    def _one(self, service: str, release: str, settings: str) -> ServiceProcess | None:
+        """The newest of that release; with `settings` only one that was started with them, at best under that name."""
+        exact = self._services.get((service, release, settings)) if settings else None
+        found = [one for one in self._of(service) if one.release == release and one.has(settings)]
+        return exact or (found[-1] if found else None)
+
+    def live_release(self, service: str) -> str:
+        """The release that the stable address of `service` leads to; `""` for none."""
+        return next((one.release for one in self._of(service) if one.live), "")
+
+    async def keep(self) -> None:
+        """What serves now is what comes back after a crash; nothing comes back after a host that is somebody's own."""
+        live = [one for name in self._order for one in self._of(name) if one.live]
+        self._kept = {one.spec.name: f"{one.release}@{one.settings}" for one in live}
+        if self.bound:
+            return
+        served = [
+            Served(spec=one.spec, release=one.release, settings=one.settings, tree=one.tree, env=one.given)
+            for one in live
+        ]
+        processes = tuple(one.spec for one in self._processes.values() if one.alive)
+        kept.keep(self.folder.path, Serving(processes=processes, edge=self._edge_spec, services=tuple(served)))
 
     async def tail(self, name: str, release: str = "", lines: int = OUTPUT_LINES) -> tuple[str, ...]:
         found = self._find(name, release)
@@ -219,6 +254,7 @@ class Supervisor:
             elif spec.port not in (0, self._edge.port):
                 raise self._other_address("edge", self._edge.url, spec.port)
             self._edge.serve(spec, key, upstreams)
+            self._edge_spec = spec
             return self._edge.url
 
     async def fault(self, name: str, fault: Fault) -> None:
@@ -235,9 +271,8 @@ class Supervisor:
 
     def _find(self, name: str, release: str) -> Running | None:
         if release:
-            return self._services.get((name, release))
-        live = (one for (service, _), one in self._services.items() if service == name and one.live)
-        return next(live, None) or self._processes.get(name)
+            return self._one(name, release, "")
+        return next((one for one in self._of(name) if one.live), None) or self._processes.get(name)
 
     # -- status and end ----------------------------------------------------------------------------------------
 
@@ -251,22 +286,29 @@ class Supervisor:
             bound=self.bound,
             edge=self._edge.url if self._edge else "",
             edge_key_file=str(self.folder.edge_key),
+            returning=self.returning,
+            trouble=self.trouble,
+            kept=dict(self._kept),
             services=tuple(self._service_status(name) for name in names),
             processes=tuple(self._process_status(name) for name in self._processes),
             fencing_token=self._token,
         )
 
     async def down(self) -> None:
-        """Edge first, then services against the order of their needs, then what they stand on."""
+        """Edge first, then services against the order of their needs, then what they stand on; nothing comes back."""
+        kept.forget(self.folder.path)
+        await self.end_all()
+
+    async def end_all(self) -> None:
+        """The same for a host that was told to end by the system: what served comes back with the next one."""
         self._ending = True
         for lock in self._locks.values():  # what has begun is finished first
             async with lock:
                 pass
         if self._edge is not None:
             await self._edge.close()
-        for name in self._stop_order():
-            running = [one for (service, _), one in self._services.items() if service == name]
-            await asyncio.gather(*(one.stop(None) for one in running))
+        for name in stop_order(self._order, self._services.values()):
+            await asyncio.gather(*(one.stop(None) for one in self._of(name)))
         for process in reversed(self._processes.values()):
             await process.stop()
         for proxy in self._proxies.values():
@@ -275,20 +317,8 @@ class Supervisor:
         self._processes.clear()
         self.stopped.set()
 
-    def _stop_order(self) -> list[str]:
-        """Started last is stopped first; who is needed by somebody is stopped after them."""
-        needs = {name: set(one.spec.needs) for (name, _), one in self._services.items()}
-        order, left = [], list(reversed(self._order))
-        while left:
-            free = next(
-                (one for one in left if not any(one in needs.get(other, ()) for other in left if other != one)), left[0]
-            )
-            order.append(free)
-            left.remove(free)
-        return order
-
     def remember(self) -> None:
-        live = {name: one.release for (name, _), one in self._services.items() if one.live}
+        live = {name: one.release for (name, _, _), one in self._services.items() if one.live}
         known = Known(
             env=self.env,
             pid=os.getpid(),
@@ -317,12 +347,7 @@ class Supervisor:
             yield
 
     def base_environment(self) -> dict[str, str]:
-        """What every process gets: the paths and language of this machine, and the mark of this host."""
-        passed = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "VIRTUAL_ENV")
-        kept = {
-            name: value for name, value in os.environ.items() if name in passed or name.startswith(("LC_", "SSL_CERT_"))
-        }
-        return {**kept, state.MARK: self.folder.mark, "PYTHONUNBUFFERED": "1"}
+        return state.base_environment(self.folder)
 
     def _service_environment(self, spec: ServiceSpec, release: str) -> dict[str, str]:
         return {
@@ -357,7 +382,7 @@ class Supervisor:
 
     def _service_status(self, name: str) -> ServiceStatus:
         proxy = self._proxies[name]
-        instances = [one for (service, _), one in self._services.items() if service == name]
+        instances = self._of(name)
         return ServiceStatus(
             name=name,
             address=proxy.address,

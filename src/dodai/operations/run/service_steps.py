@@ -1,0 +1,278 @@
+"""The steps of a plan that concern one service: started beside the old one, switched to, the old one let go, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Protocol
+
+from dodai.core.errors import DodaiError
+from dodai.core.page import Text
+from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, canonical
+from dodai.operations import codes
+from dodai.operations.policy import Service
+from dodai.operations.ports import Artifacts, Compute, Instance, ServiceSpec
+from dodai.operations.run.preflight import previous_releases
+from dodai.operations.run.standing import running
+
+RESTART, ONLY = "restart", "only"
+"""The arguments of a restart: what makes the new processes others than the old ones, and the only service meant."""
+PREVIOUS_SETTINGS = "previous_settings:"
+CALLS = Retry(attempts=8, wait_s=0.7)
+"""Every change of compute and edge is safe to repeat: after a look, within the step's deadline. What died comes back
+within that time."""
+
+
+class Settings(Protocol):
+    """What a service needs to know beyond its release: addresses, the database and secrets."""
+
+    async def missing(self) -> tuple[str, ...]:
+        """The names of secrets that have no value yet."""
+
+    async def complete(self) -> None:
+        """Give every missing secret a value (local environments only)."""
+
+    async def of_service(self, service: Service, release: str) -> Mapping[str, str]:
+        """The environment variables of a service, secrets included: never print or journal them."""
+
+    def digest(self, told: Mapping[str, str]) -> str:
+        """Equal for equal values in this environment, and nothing about them: made with a key of its own."""
+
+
+class ServicePorts(Protocol):
+    """What these steps act through."""
+
+    @property
+    def compute(self) -> Compute: ...
+    @property
+    def artifacts(self) -> Artifacts: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def python(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSteps:
+    """The steps that concern one release of one service."""
+
+    request: PlanRequest
+    ports: ServicePorts
+
+    def _compute(self, context: StepContext) -> Compute:
+        """What refuses a holder that was replaced."""
+        return self.ports.compute.under(context.fencing_token)
+
+    def start(self, service: Service) -> Step:
+        return Step(
+            id=f"start-{service.name}",
+            title=Text(f"start {service.name} beside the old one", f"{service.name} を旧リリースと並行して起動"),
+            area="operations",
+            observe=partial(self._started, service),
+            apply=partial(self._begin, service),
+            verify=partial(self._healthy, service),
+            undo=partial(self._stop_mine, service),
+            undo_title=Text(f"stop the new {service.name}", f"新しい {service.name} を停止"),
+            timeout_s=service.health.timeout_s + 10.0,
+            retry=CALLS,
+            inputs={"release": self.request.release, "command": " ".join(service.command)},
+        )
+
+    async def _given(self, service: Service, release: str = "") -> Given:
+        """What `service` is to be started with, and the name of all that: another value of anything is another name."""
+        release = release or self.request.release
+        tree = self.ports.artifacts.path(release)
+        told = await self.ports.settings.of_service(service, release)
+        environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **told}
+        spec = service_spec(service, self.ports.python)
+        name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": tree, **environment})
+        nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
+        artifact = self.ports.artifacts.reference(release, service.name)
+        return Given(spec, release, artifact, environment, f"{name}-{nonce}" if nonce else name)
+
+    async def _started(self, service: Service, _: StepContext) -> Observed:
+        given = await self._given(service)
+        probe = await self.ports.compute.probe(service.name, given.release, settings=given.settings)
+        if probe.ready:
+            return Observed("done", probe.detail or probe.state)
+        return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
+
+    async def _start(self, service: Service, context: StepContext, release: str = "") -> Given:
+        given = await self._given(service, release)
+        compute = self._compute(context)
+        await compute.start(given.spec, given.release, given.artifact, given.environment, settings=given.settings)
+        return given
+
+    async def _begin(self, service: Service, context: StepContext) -> None:
+        await self._start(service, context)
+
+    async def reopen(self, service: Service, context: StepContext) -> None:
+        """Serve the release again that served before this plan."""
+        previous = previous_releases(self.request.arguments).get(service.name, "")
+        if previous:
+            given = await self._start(service, context, previous)
+            wait_s = min(service.health.timeout_s, context.remaining_s())
+            await self.ports.compute.probe(service.name, previous, settings=given.settings, wait_s=wait_s)
+            await self._compute(context).switch(service.name, previous, settings=given.settings)
+
+    async def _healthy(self, service: Service, context: StepContext) -> Observed:
+        release, given = self.request.release, await self._given(service)
+        probe = await self.ports.compute.probe(
+            service.name,
+            release,
+            settings=given.settings,
+            wait_s=min(service.health.timeout_s, context.remaining_s()),
+            consecutive=service.health.consecutive,
+        )
+        if not probe.ready:
+            raise DodaiError(
+                codes.RELEASE_NOT_HEALTHY,
+                f"`{service.name}` of release `{release}` is {probe.state.replace('_', ' ')}: {probe.detail}",
+                codes.RELEASE_NOT_HEALTHY.fix.en,
+                details=tuple(f"{service.name} | {line}" for line in probe.output),
+            )
+        _same_version(service.name, release, probe.version)
+        return Observed("done", f"healthy {service.health.consecutive} times, version {probe.version or 'unsaid'}")
+
+    async def _stop_mine(self, service: Service, context: StepContext) -> None:
+        """Whatever runs of this release, but for what served before: that may be the same with other settings."""
+        before = (previous_releases(self.request.arguments).get(service.name, ""), self._settings_before(service))
+        for one in await self._instances(service):
+            if one.release == self.request.release and (one.release, one.settings) != before:
+                await self._compute(context).stop(service.name, one.release, settings=one.settings)
+
+    def _settings_before(self, service: Service) -> str:
+        return self.request.arguments.get(f"{PREVIOUS_SETTINGS}{service.name}", "")
+
+    async def _instances(self, service: Service) -> tuple[Instance, ...]:
+        status = (await running(self.ports.compute)).service(service.name)
+        return status.instances if status else ()
+
+    def switch(self, service: Service, previous: str) -> Step:
+        return Step(
+            id=f"switch-{service.name}",
+            title=Text(f"new traffic goes to the new {service.name}", f"新しい通信を新しい {service.name} へ向ける"),
+            area="operations",
+            observe=partial(self._switched, service),
+            apply=partial(self._switch, service),
+            verify=partial(self._switched, service),
+            undo=partial(self._switch_back, service, previous) if previous else None,
+            undo_title=Text(f"traffic goes back to {previous}", f"通信を {previous} へ戻す") if previous else None,
+            timeout_s=15.0,
+            retry=CALLS,
+            inputs={"release": self.request.release, "previous": previous},
+        )
+
+    async def _switched(self, service: Service, _: StepContext) -> Observed:
+        given = await self._given(service)
+        live = next((one for one in await self._instances(service) if one.live), None)
+        if live and given.is_what_runs(live):
+            return Observed("done", f"serves {live.release}")
+        other = " with other settings" if live and live.release == given.release else ""
+        return Observed("needed", f"serves {live.release if live else 'nothing'}{other}")
+
+    async def _switch(self, service: Service, context: StepContext) -> None:
+        given = await self._given(service)
+        await self._compute(context).switch(service.name, given.release, settings=given.settings)
+
+    async def _switch_back(self, service: Service, previous: str, context: StepContext) -> None:
+        await self._compute(context).switch(service.name, previous, settings=self._settings_before(service))
+
+    def retire(self, service: Service) -> Step:
+        return Step(
+            id=f"retire-{service.name}",
+            title=Text(f"drain and stop the old {service.name}", f"旧 {service.name} の処理を終えて停止"),
+            area="operations",
+            observe=partial(self._retired, service),
+            apply=partial(self._retire, service),
+            verify=partial(self._retired, service),
+            on_failure="fix_forward",
+            timeout_s=service.drain_s + 15.0,
+            retry=CALLS,
+            inputs={"release": self.request.release},
+            point_of_no_return=True,
+        )
+
+    async def _old(self, service: Service) -> list[Instance]:
+        given = await self._given(service)
+        return [o for o in await self._instances(service) if not given.is_what_runs(o) and o.state != "exited"]
+
+    async def _retired(self, service: Service, _: StepContext) -> Observed:
+        old = await self._old(service)
+        return Observed("needed", f"still runs {', '.join(one.release for one in old)}") if old else Observed("done")
+
+    async def _retire(self, service: Service, context: StepContext) -> None:
+        for one in await self._old(service):
+            await self._compute(context).stop(service.name, one.release, service.drain_s, settings=one.settings)
+
+    def keep(self, services: tuple[Service, ...]) -> Step:
+        """From here on this is what comes back after a crash; what runs is once more compared with what it should."""
+
+        async def observe(_: StepContext) -> Observed:
+            kept = (await running(self.ports.compute)).kept
+            for service in services:
+                release, _at, settings = kept.get(service.name, "").partition("@")
+                if not (await self._given(service)).is_named(release, settings):
+                    what = f"`{service.name}` would come back as {release or 'nothing'}, or with other settings"
+                    return Observed("needed", what)
+            return Observed("done", "it is what comes back")
+
+        async def apply(context: StepContext) -> None:
+            await self._compute(context).keep()
+
+        return Step(
+            id="keep",
+            title=Text("what serves comes back after a crash", "障害後に復帰する内容を保存"),
+            area="operations",
+            observe=observe,
+            apply=apply,
+            verify=observe,
+            on_failure="fix_forward",
+            timeout_s=20.0,
+            retry=CALLS,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a service of a release is started with; `settings` is a keyed name of all of it."""
+
+    spec: ServiceSpec
+    release: str
+    artifact: str
+    environment: Mapping[str, str]
+    settings: str
+
+    def is_what_runs(self, one: Instance) -> bool:
+        """Whether `one` was started with exactly this."""
+        return self.is_named(one.release, one.settings)
+
+    def is_named(self, release: str, settings: str) -> bool:
+        """A restart starts the same anew, under a longer name."""
+        same = self.settings in ("", settings) or settings.startswith(f"{self.settings}-")
+        return release == self.release and same
+
+
+def _same_version(service: str, release: str, seen: str) -> None:
+    if seen and seen != release:
+        raise DodaiError(
+            codes.WRONG_VERSION,
+            f"`{service}` is healthy as `{seen}`, deployed was `{release}`",
+            codes.WRONG_VERSION.fix.en,
+        )
+
+
+def service_spec(service: Service, python: str) -> ServiceSpec:
+    """The service as compute has to run it; `{python}` in its command is the interpreter of the project."""
+    return ServiceSpec(
+        name=service.name,
+        command=tuple(word.replace("{python}", python) for word in service.command),
+        cwd=service.cwd,
+        protocol=service.protocol,
+        env=dict(service.env),
+        ready_path=service.health.path if service.protocol == "http" else "",
+        ready_timeout_s=service.health.timeout_s,
+        drain_s=service.drain_s,
+        needs=service.needs,
+    )

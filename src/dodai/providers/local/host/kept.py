@@ -1,0 +1,64 @@
+"""What a Host comes back with after a crash or a reboot: what served when the last release was recorded.
+
+Kept in one file that only its user can read, for it holds what services were started with. `down` forgets it: what was
+stopped on purpose does not come back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodai.engine.private_file import write_private
+from dodai.operations.ports import EdgeSpec, ProcessSpec, ServiceSpec
+from dodai.providers.local.host import wire
+
+NAME = "serving.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A release of a service as it was started."""
+
+    spec: ServiceSpec
+    release: str
+    settings: str = ""
+    tree: str
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """Everything of an environment that serves, in the order it has to come back."""
+
+    processes: tuple[ProcessSpec, ...] = ()
+    edge: EdgeSpec | None = None
+    services: tuple[Served, ...] = ()
+
+
+def keep(folder: Path, serving: Serving) -> None:
+    """Durable on return; a reader sees the old or the new."""
+    write_private(folder / NAME, wire.line(wire.plain(serving)))
+
+
+def kept(folder: Path) -> Serving | None:
+    """What is to come back; None for nothing. Raises `ValueError` for a file that cannot be read as one."""
+    try:
+        data = json.loads((folder / NAME).read_bytes())
+    except FileNotFoundError:
+        return None
+    try:
+        found: Serving = wire.read(Serving, data)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"`{folder / NAME}` is not what a host keeps: {error}") from error
+    return found
+
+
+def is_kept(folder: Path) -> bool:
+    return (folder / NAME).exists()
+
+
+def forget(folder: Path) -> None:
+    (folder / NAME).unlink(missing_ok=True)

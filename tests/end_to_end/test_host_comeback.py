@@ -1,0 +1,247 @@
+"""The Host dies, alone or with its launcher, at rest or in the middle of a plan: it comes back, and the words are true."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.end_to_end.small_app import SmallApp, eventually
+
+from dodai.providers.local.host.state import Folder
+
+DRIVER = Path(__file__).with_name("host_killed_dodai.py")
+BACK_S = 15.0
+"""5 s on a machine with time to spare; the tests of many share this one."""
+
+
+class Environment(SmallApp):
+    """`staging` of a small application, looked at from outside."""
+
+    @property
+    def state(self):
+        return self.folder / ".dodai" / "env" / "staging"
+
+    def known(self):
+        return json.loads((self.state / "host.json").read_text())
+
+    def status(self, code=None):
+        done = self.run("status", "staging", "--json")
+        assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def serves(self):
+        """The release that answers at the edge's port of before; empty when nobody does."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.known()['ports']['edge']}/", timeout=5) as answer:
+                return answer.read().decode().removeprefix("hello from ")
+        except (urllib.error.URLError, KeyError, OSError):
+            return ""
+
+    def deployed(self, spoil=""):
+        self.write(spoil=spoil)
+        done = self.run("deploy", "staging", "--yes")
+        assert done.returncode == 0, done.stderr
+        return self.serves()
+
+    def launchers(self):
+        found = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found += [pid] if b"launcher.py" in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+        return found
+
+    def kill_host(self):
+        pid = self.known()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def is_back(self, release, since):
+        eventually(lambda: self.serves() == release, seconds=30)
+        return time.monotonic() - since
+
+    def driven(self, at, *words):
+        """The command, with the Host killed at one of the command's own records."""
+        environment = self.environment({"KILL_HOST_AT": at, "KILL_HOST_IN": str(self.state)})
+        return subprocess.run(
+            [sys.executable, str(DRIVER), *words], cwd=self.folder, env=environment, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, timeout=120, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def env(tmp_path):
+    made = Environment(tmp_path)
+    yield made
+    made.clear()
+
+
+def test_host_that_is_killed_comes_back_with_the_recorded_release(env):
+    """Within 5 s, at the same address, whatever the tree says by now; again when the new one is killed too."""
+    release = env.deployed()
+    eventually(lambda: len(env.launchers()) == 1)
+    env.write(spoil="# something newer in the tree")
+    for _ in range(2):
+        began = time.monotonic()
+        dead = env.kill_host()
+        assert env.is_back(release, began) <= BACK_S
+        assert env.known()["pid"] != dead
+    told = env.status(0)
+    assert (told["state"], told["next"]) == ("serving", None)
+    assert env.run("rollback", "staging", "--yes").returncode == 1  # there is none before it, and that is the reason
+    assert env.deployed("# the next") not in ("", release)
+
+
+def test_launcher_that_is_killed_is_replaced(env):
+    """The Host starts another one, which does its work."""
+    release = env.deployed()
+    (first,) = eventually(env.launchers)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: env.launchers() not in ([], [first]))
+    began = time.monotonic()
+    env.kill_host()
+    assert env.is_back(release, began) <= BACK_S
+
+
+def test_what_was_stopped_on_purpose_stays_stopped(env):
+    """`down` ends the launcher as well; and `status` names the command that serves the same release again."""
+    release = env.deployed()
+    eventually(env.launchers)
+    env.write(spoil="# not deployed")
+    assert env.run("down", "staging").returncode == 0
+    eventually(lambda: not env.processes())
+    told = env.status(4)
+    assert (told["state"], told["next"], told["recorded"]) == ("stopped", "dodai restart staging", release)
+    done = env.run("restart", "staging", "--yes")
+    assert (done.returncode, env.serves()) == (0, release), done.stderr
+
+
+def test_host_and_launcher_killed_at_once_are_told_and_one_command_serves_again(env):
+    """Nobody is left to bring it back: exit 4, and the named command serves the recorded release, not the tree."""
+    release = env.deployed()
+    eventually(env.launchers)
+    env.write(spoil="# not deployed")
+    host = env.known()["pid"]
+    os.kill(host, signal.SIGSTOP)  # so that it starts no other launcher meanwhile
+    while launchers := env.launchers():
+        for pid in launchers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    os.kill(host, signal.SIGKILL)
+    eventually(lambda: not env.processes())
+    told = env.status(4)
+    assert (told["state"], told["next"]) == ("stopped", "dodai restart staging")
+    done = env.run(*told["next"].split()[1:], "--yes")
+    assert (done.returncode, env.serves()) == (0, release), done.stderr
+    assert env.status(0)["state"] == "serving"
+
+
+@pytest.mark.parametrize("undo", [False, True], ids=["resume", "resume --undo"])
+@pytest.mark.parametrize("at", ["applying:start-web", "done:start-web", "applied:switch-web", "intent:smoke"])
+def test_host_killed_in_the_middle_of_a_deploy_ends_in_true_words(env, at, undo):
+    """Whatever the command ends with, what it says is what serves; and what is left is finished or taken back."""
+    old = env.deployed()
+    env.write(spoil="# the next")
+    done = env.driven(at, "deploy", "staging", "--yes", "--json")
+    told = json.loads(done.stdout)
+    new = next(path.name for path in (env.state / "releases").iterdir() if path.name not in (old, ".lock"))
+    assert_true(env, told, old, new)
+    if not told["closed"]:
+        done = env.run("resume", "staging", "--yes", "--json", *(["--undo"] if undo else []))
+        told = json.loads(done.stdout)
+        assert_true(env, told, old, new)
+        assert (told["closed"], env.serves()) == (True, old if undo else new), told
+
+
+def assert_true(env, told, old, new):
+    """The state of an end against what answers at the edge."""
+    serves, said = env.serves(), told.get("seen") or ""
+    match told["state"]:
+        case "ok" | "already":
+            assert serves == new, told
+        case "restored" | "interrupted":
+            assert serves == old, told
+        case _:
+            assert told["exitCode"] == 4, told
+            assert told["next"], told
+    assert not said or (f"serves {serves}" in said if serves else "nothing serves" in said), (said, serves)
+
+
+SECRET = '[secret.TOKEN]\nused_by = ["web"]\nowner = "ops"\n'
+WRITES_ITS_SECRET = "open(os.environ['DODAI_STATE'] + '/token', 'w').write(os.environ['TOKEN'])"
+
+
+def test_changed_secret_reaches_the_process_of_the_same_tree(env):
+    """Another instance of the same release is started with it; the record names what runs, and nothing runs twice."""
+    env.write(spoil=WRITES_ITS_SECRET, more=SECRET)
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    release = env.serves()
+    secrets = env.state / "secrets.json"
+    values = json.loads(secrets.read_text())
+    secrets.write_text(json.dumps({**values, "TOKEN": "another-value"}))
+    again = env.run("deploy", "staging", "--yes")
+    assert again.returncode == 0, again.stderr
+    assert (env.serves(), (env.state / "token").read_text()) == (release, "another-value")
+    (instance,) = env.status(0)["host"]["services"][0]["instances"]
+    assert (instance["live"], instance["release"]) == (True, release)
+    pid = instance["pid"]
+    assert "already  start-web" in env.run("deploy", "staging", "--yes").stderr
+    assert env.status(0)["host"]["services"][0]["instances"][0]["pid"] == pid
+
+
+def test_restart_starts_the_same_anew_without_a_gap_and_undoes_it_when_it_is_not_healthy(env):
+    """Another process of the same release; with a secret it cannot live with, the old process goes on serving."""
+    env.write(spoil="assert os.environ['TOKEN'] != 'bad'", more=SECRET)
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    release = env.serves()
+    pid = env.status(0)["host"]["services"][0]["instances"][0]["pid"]
+    done = env.run("restart", "staging", "web", "--yes")
+    assert (done.returncode, env.serves()) == (0, release), done.stderr
+    (instance,) = env.status(0)["host"]["services"][0]["instances"]
+    assert instance["pid"] != pid
+    secrets = env.state / "secrets.json"
+    secrets.write_text(json.dumps({**json.loads(secrets.read_text()), "TOKEN": "bad"}))
+    failed = env.run("restart", "staging", "--yes")
+    assert (failed.returncode, env.serves()) == (3, release), failed.stderr
+    (left,) = env.status(0)["host"]["services"][0]["instances"]
+    assert (left["pid"], left["live"]) == (instance["pid"], True)
+    assert env.run("restart", "staging", "nobody", "--yes").returncode == 2
+
+
+def test_socket_that_was_cleaned_away_is_made_again(env):
+    """Meanwhile it is unknown whether it runs, never `not running`; `down` stops it in order."""
+    release = env.deployed()
+    socket = Folder(env.state).socket
+    pid = env.known()["pid"]
+    os.kill(pid, signal.SIGSTOP)  # so that it is not made again at once
+    socket.unlink()
+    told = env.status(4)
+    assert (told["state"], told["next"]) == ("unknown", None)
+    assert f"pid {pid} holds" in told["host"]["unknown"]
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: env.status()["state"] == "serving")
+    assert (env.known()["pid"], env.serves()) == (pid, release)
+
+
+def test_undo_after_host_and_launcher_died_never_says_that_nothing_is_to_do(env):
+    """The old false word: exit 0 `taken back` while nothing served, and `status` had nothing to do."""
+    old = env.deployed()
+    env.write(spoil="# the next")
+    eventually(env.launchers)
+    done = env.driven("all done:start-web", "deploy", "staging", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert told["exitCode"] == 4, told
+    eventually(lambda: not env.processes())
+    assert env.status(4)["next"] == "dodai resume staging"
+    done = env.run("resume", "staging", "--undo", "--yes", "--json")
+    assert (done.returncode, env.serves()) == (0, old), done.stdout
+    assert f"web serves {old}" in json.loads(done.stdout)["seen"]
+    assert env.status(0)["state"] == "serving"

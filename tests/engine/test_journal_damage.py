@@ -1,0 +1,81 @@
+"""Random damage to the file of a journal: the answers stay what they were, or it is called broken; never something else."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+
+from tests.engine.world import Spec, new_place
+
+from dodai.core.errors import DodaiError
+from dodai.engine.journal import SqliteJournal
+
+DAMAGES = int(os.environ.get("DODAI_JOURNAL_DAMAGES", "300"))
+USER_VERSION = range(60, 64)
+"""The one field that says by itself which dodai wrote the file: another value in it is told as that (DOD354)."""
+
+
+async def answers(path):
+    """Everything that a resume, `history` and `status` ask of a journal."""
+    with SqliteJournal(path) as journal:
+        head = await journal.verify_chain()
+        plans = await journal.history("staging")
+        events = [await journal.events(plan.plan_id) for plan in plans]
+        return head, plans, events, await journal.unfinished("staging"), await journal.of_kind("closed")
+
+
+async def original(folder):
+    """A journal with finished plans, one that is not, and everything in the one file."""
+    with new_place([Spec("a"), Spec("b", ("a",))]) as place:
+        for number in range(6):
+            await place.execute([Spec(f"step-{number}"), Spec(f"then-{number}", (f"step-{number}",))])
+        path = place.folder / "staging.sqlite3"
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        (folder / "journal.sqlite").write_bytes(path.read_bytes())
+        (folder / "journal.sqlite.head").write_bytes(path.with_name(path.name + ".head").read_bytes())
+    return (folder / "journal.sqlite").read_bytes(), (folder / "journal.sqlite.head").read_bytes()
+
+
+def damage(chance, data):
+    """One way a file goes wrong: bits flip, a stretch is zero, old bytes stand in the wrong place, the end is missing."""
+    data = bytearray(data)
+    match chance.randrange(5):
+        case 0 | 1:
+            for _ in range(chance.choice((1, 1, 1, 2, 8))):
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        case 2:
+            at = chance.randrange(len(data))
+            data[at : at + chance.choice((4, 512, 4096))] = bytes(len(data[at : at + chance.choice((4, 512, 4096))]))
+        case 3:
+            at, other = chance.randrange(len(data) // 512) * 512, chance.randrange(len(data) // 512) * 512
+            data[at : at + 512] = data[other : other + 512]
+        case _:
+            del data[chance.randrange(len(data)) :]
+    return bytes(data)
+
+
+async def test_damage_is_called_damage_or_changes_no_answer(tmp_path):
+    """A flipped bit in an index hid steps from a resume, which then said that it had undone everything."""
+    data, head = await original(tmp_path)
+    right = await answers(tmp_path / "journal.sqlite")
+    chance = random.Random(20261129)
+    found = {"same": 0, "damage": 0}
+    for number in range(DAMAGES):
+        harmed = damage(chance, data)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "journal.sqlite").write_bytes(harmed)
+        (folder / "journal.sqlite.head").write_bytes(head)
+        try:
+            said = await answers(folder / "journal.sqlite")
+        except DodaiError as error:
+            newer = error.code.id == "DOD354" and harmed[60:64] != data[60:64]
+            assert (error.code.id, error.exit_code) == ("DOD353", 4) or newer, (number, str(error))
+            found["damage"] += 1
+        else:
+            assert said == right, number
+            found["same"] += 1
+    assert min(found.values()) > 0, found
