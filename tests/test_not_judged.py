@@ -18,7 +18,7 @@ async def save(request):
 
 app = Starlette(routes=[Route("/save", save, methods=["POST"])])
 """
-REMIX = '{"dependencies": {"@react-router/node": "8.4.0", "react": "19.0.0"}}'
+NEXT = '{"dependencies": {"next": "15.5.0"}}'
 WEB = '[service.web]\ncommand = ["{python}", "-m", "shop"]\napp = "shop:app"\npublic = true\n'
 
 
@@ -42,11 +42,11 @@ def write(folder, **files):
 @pytest.mark.parametrize(
     ("manifest", "seen"),
     [
-        (None, "`client/package.json` uses React Router, whose actions are not listed"),
-        (PROJECT, "`client/package.json` uses React Router, whose actions are not listed"),
+        (None, "`client/package.json` uses Next.js, whose actions are not listed"),
+        (PROJECT, "`client/package.json` uses Next.js, whose actions are not listed"),
         (
             PROJECT + '[service.web]\ncommand = ["npm", "start"]\ncwd = "client"\npublic = true\n',
-            "service `web` is React Router (`client/package.json`), whose actions are not listed",
+            "service `web` is Next.js (`client/package.json`), whose actions are not listed",
         ),
         (
             PROJECT + '[service.web]\ncommand = ["node", "server.js"]\n',
@@ -57,7 +57,7 @@ def write(folder, **files):
 def test_typescript_web_tier_is_named_and_ends_with_1(tmp_path, manifest, seen):
     """With a manifest or without, declared as a service or not."""
     files = {"dodai_toml": manifest} if manifest else {}
-    code, out, _ = check(write(tmp_path, client__package_json=REMIX, **files), "csrf")
+    code, out, _ = check(write(tmp_path, client__package_json=NEXT, **files), "csrf")
     assert f"csrf: not judged (TypeScript web tier: {seen}" in out
     assert "csrf: ok" not in out
     assert code == 1
@@ -87,7 +87,7 @@ def test_services_that_no_browser_reaches_need_no_app(tmp_path):
     others += '[service.identity]\ncommand = ["./identity"]\nlocal_only = true\n'
     app = APP + "import dodai.asgi\napp = dodai.asgi.wrap(app)\n"
     code, out, _ = check(write(tmp_path, shop_py=app, dodai_toml=PROJECT + WEB + others), "csrf")
-    assert "csrf: ok, judged 12 of 16 (4 not applicable: no file matches the patterns" in out
+    assert "csrf: ok, judged 12 of 21 (4 not applicable: no file matches the patterns" in out
     assert code == 0
 
 
@@ -136,13 +136,13 @@ def test_folder_of_migrations_that_the_manifest_names_has_to_be_there(tmp_path):
 def test_fast_says_which_rules_it_left_out(tmp_path):
     """The rules that would run something stand beside what was judged."""
     code, out, _ = check(write(tmp_path, dodai_toml=PROJECT), "--fast")
-    assert "csrf: ok, judged 2 of 16 (10 left out by `--fast`: DOD101, DOD103, DOD105," in out
+    assert "csrf: ok, judged 2 of 21 (15 left out by `--fast`: DOD101, DOD103, DOD105," in out
     assert code == 0
 
 
 def test_allowance_lets_what_was_not_judged_pass_and_prints_why(tmp_path):
     """By code, by name or by area; the reason stands in every format."""
-    folder = write(tmp_path, client__package_json=REMIX, dodai_toml=PROJECT)
+    folder = write(tmp_path, client__package_json=NEXT, dodai_toml=PROJECT)
     code, out, _ = check(folder, "csrf", "--allow-unjudged", "csrf=audited by hand in March")
     assert code == 0
     assert "allowed unjudged: audited by hand in March" in out
@@ -165,7 +165,7 @@ def test_allowance_needs_a_rule_and_a_reason(tmp_path, words):
 @pytest.mark.parametrize("form", ["json", "sarif", "github", "text"])
 def test_every_format_says_what_was_not_judged_and_ends_alike(tmp_path, form):
     """A pipeline that reads another format than people do is told the same."""
-    folder = write(tmp_path, client__package_json=REMIX, dodai_toml=PROJECT)
+    folder = write(tmp_path, client__package_json=NEXT, dodai_toml=PROJECT)
     code, out, _ = check(folder, "csrf", "--output-format", form)
     assert code == 1
     assert "TypeScript web tier" in out

@@ -15,7 +15,7 @@ from dodai.csrf import codes
 from dodai.csrf.check import RULES
 from dodai.csrf.form_table import FormTable, scan_templates
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_table import RouteTable, build_table, judge_route
+from dodai.csrf.route_table import RouteTable, TierFlaws, build_table, judge_route
 from dodai.runtime.manifest import reference
 
 BASE = '[project]\nname = "shop"\n'
@@ -53,7 +53,7 @@ def table(
 
 
 def found(given: Manifest, routes: Any, forms: FormTable | None = None) -> list[str]:
-    facts = {Manifest: given, RouteTable: routes, FormTable: forms or FormTable(())}
+    facts = {Manifest: given, RouteTable: routes, FormTable: forms or FormTable(()), TierFlaws: TierFlaws()}
     return sorted(finding.code.id for finding in judge(RULES, facts, today=date(2026, 11, 23)).findings)
 
 
@@ -184,7 +184,9 @@ def test_form_rules(template, expected):
 def test_routes_that_could_not_be_gathered_are_never_a_pass():
     """An import error leaves the report undecided."""
     report = judge(
-        RULES, {Manifest: manifest(), RouteTable: Unknown("no"), FormTable: FormTable(())}, today=date(2026, 11, 23)
+        RULES,
+        {Manifest: manifest(), RouteTable: Unknown("no"), FormTable: FormTable(()), TierFlaws: Unknown("no")},
+        today=date(2026, 11, 23),
     )
     assert not report.ok
     assert {undecided.reason for undecided in report.unknown} == {"no"}

@@ -7,7 +7,7 @@ export interface Told {
 }
 
 export const CODES: Readonly<Record<string, Told>> = {
-  DOD060: {
+  DOD556: {
     name: "edge-key-missing",
     message: {
       en: "The request did not come through the edge",

@@ -45,7 +45,7 @@ function serve(request: IncomingMessage, response: ServerResponse, next: () => b
   const path = (request.url ?? "/").split("?", 1)[0]!;
   return within(context, () => {
     if (runtime().settings.edgeKeyFile !== "" && !trusted && path !== LIVENESS_PATH)
-      return refuse(request, response, context, { status: 403, code: "DOD060", reason: "edge_key_missing" });
+      return refuse(request, response, context, { status: 403, code: "DOD556", reason: "edge_key_missing" });
     if (!path.startsWith(RESERVED)) return next();
     context.route = path;
     void answerReserved(request, response, context, path);

@@ -92,13 +92,13 @@ test("with an edge key only the edge is served, its ids count, and the key does 
     response.end();
   }, { DODAI_EDGE_KEY_FILE: file });
   const refused = await fetch(url);
-  expect([refused.status, ((await refused.json()) as { error: { code: string } }).error.code]).toEqual([403, "DOD060"]);
+  expect([refused.status, ((await refused.json()) as { error: { code: string } }).error.code]).toEqual([403, "DOD556"]);
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   const id = "01a20a154cc271afb17c548fca6d98ca";
   const passed = await fetch(url, { headers: { "x-edge-key": "edge-key-of-this-test", "x-request-id": id } });
   expect([passed.status, passed.headers.get("x-request-id"), seen]).toEqual([200, id, [undefined, false]]);
   await until(() => lines.lines.length === 3);
-  expect(lines.parsed[0]).toMatchObject({ code: "DOD060", reason: "edge_key_missing", outcome: "client_error" });
+  expect(lines.parsed[0]).toMatchObject({ code: "DOD556", reason: "edge_key_missing", outcome: "client_error" });
 });
 
 test("the reserved paths are answered without the application", async () => {

@@ -57,7 +57,12 @@ def _ask_live(session: Session, table: RouteTable, url: str) -> int:
     from dodai.wiring.environments import visit
 
     policy = CsrfPolicy.from_manifest(session.project.manifest.section("csrf") or {})
-    rows = [row for row in table.state_changing if (row.verdict, row.by, row.method) == ("protected", "dodai", "POST")]
+    # Only what real requests have proven: a verdict that was read in the source says nothing about what runs at `url`.
+    rows = [
+        row
+        for row in table.state_changing
+        if (row.verdict, row.by, row.method) == ("protected", "dodai", "POST") and row.probes
+    ]
     paths = tuple(dict.fromkeys(re.sub(r"[{<][^}>]*[}>]", "0", row.path) for row in rows))
 
     async def ask() -> tuple[Asked, ...]:

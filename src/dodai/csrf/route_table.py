@@ -88,10 +88,30 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteFlaw:
+    """Something else that is wrong with a web tier, by `kind`; `said` is the sentence of its finding."""
+
+    kind: Literal[
+        "vulnerable-version", "own-check-behind-proxy", "own-check-off", "loader-changes-state", "secret-fallback"
+    ]
+    path: str
+    line: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierFlaws:
+    """What is wrong with the web tiers that were read, besides routes and forms."""
+
+    cost: ClassVar[Cost] = "local"
+    rows: tuple[RouteFlaw, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RouteTable:
     """The routes of the services. `today` is the ISO day of the audit, `session` how the session cookie is set up.
 
-    `gaps` are the services whose routes could not be listed, and why.
+    `gaps` are the services whose routes could not be listed, and why; `flaws` is None when no tier was read as text.
     """
 
     cost: ClassVar[Cost] = "local"
@@ -101,6 +121,7 @@ class RouteTable:
     today: str
     session: Mapping[str, Any] | None = None
     gaps: tuple[Unknown, ...] = ()
+    flaws: TierFlaws | None = None
 
     @property
     def state_changing(self) -> tuple[RouteRow, ...]:

@@ -84,6 +84,16 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """`[client.NAME]`: another web tier that can take the place of a service."""
+
+    service: str
+    folder: str
+    command: tuple[str, ...]
+    name: str = unwritten("")
+
+
+@dataclass(frozen=True, slots=True)
 class Dependency:
     """`[dependency.NAME]`: what a caller does when it does not answer. Times are seconds."""
 
@@ -168,6 +178,7 @@ class OperationsPolicy:
     project: str = unwritten()
     environments: Mapping[str, EnvironmentPolicy] = tables(EnvironmentPolicy, name="env")
     services: Mapping[str, Service] = tables(Service, name="service")
+    clients: Mapping[str, Client] = tables(Client, name="client")
     dependencies: Mapping[str, Dependency] = tables(Dependency, name="dependency")
     database: Database = table(Database)
     edge: EdgePolicy = table(EdgePolicy)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.core.manifest import Manifest
 from dodai.csrf.check.gather import gather_forms, gather_routes
-from dodai.csrf.check.web_tier import web_tier
+from dodai.csrf.check.web_tier import RouteSource
 from dodai.csrf.form_table import FormTable
-from dodai.csrf.route_table import RouteTable
+from dodai.csrf.route_table import RouteTable, TierFlaws
 from dodai.migrations import check as migrations
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
@@ -91,22 +93,40 @@ def live_schema(gathering: Gathering) -> Any:
 
 def route_table(gathering: Gathering) -> Any:
     """The routes of the services, audited in the interpreter of the project."""
-    project = gathering.project
+    project, today = gathering.project, gathering.today.isoformat()
     if project is None:
-        return web_tier(gathering.root)
+        return gather_routes({}, root=gathering.root, python=sys.executable, today=today, source=route_source())
     return gather_routes(
         project.manifest.data,
         root=project.root,
         python=project.python,
-        today=gathering.today.isoformat(),
+        today=today,
         manifest_path=project.root / project.manifest.path,
+        source=route_source(),
     )
+
+
+def tier_flaws(gathering: Gathering) -> Any:
+    """What else is wrong with the web tiers that are read as text."""
+    table = gathering.fact(RouteTable)
+    if not isinstance(table, RouteTable):
+        return table
+    return table.flaws or NotApplicable("no web tier is in Remix or React Router")
+
+
+def route_source() -> RouteSource | None:
+    """What reads a web tier in Remix or React Router; None without the extra `remix`."""
+    if importlib.util.find_spec("tree_sitter_typescript") is None:
+        return None
+    from dodai.providers.remix import RemixTier
+
+    return RemixTier()
 
 
 def form_table(gathering: Gathering) -> Any:
     """The forms of the templates."""
     data = gathering.project.manifest.data if gathering.project else {}
-    return gather_forms(data, root=gathering.root)
+    return gather_forms(data, root=gathering.root, source=route_source())
 
 
 def line_sample(gathering: Gathering) -> Any:
@@ -172,6 +192,7 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     migrations.ShadowRun: shadow_run,
     migrations.LiveSchema: live_schema,
     RouteTable: route_table,
+    TierFlaws: tier_flaws,
     FormTable: form_table,
     LineSample: line_sample,
     PythonSources: python_sources,

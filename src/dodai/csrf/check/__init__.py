@@ -15,7 +15,7 @@ from dodai.csrf import codes
 from dodai.csrf.decision import parse_origin
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_table import RouteRow, RouteTable, RouteVerdict
+from dodai.csrf.route_table import RouteRow, RouteTable, RouteVerdict, TierFlaws
 
 SOON = timedelta(days=14)
 _MUTATION = re.compile(
@@ -49,6 +49,31 @@ def get_changes_nothing(table: RouteTable) -> Iterator[Finding]:
         if row.method == "GET" and (_MUTATION.search(row.path) or _MUTATION.search(name)):
             said = f"`{row.id}` (`{name}`) is named like something that changes state"
             yield Finding(codes.GET_CHANGES_STATE, said, _place(row))
+
+
+@rule(codes.VULNERABLE_VERSION, needs=(TierFlaws,))
+def no_version_has_a_known_hole(found: TierFlaws) -> Iterator[Finding]:
+    return _flaws(found, "vulnerable-version", codes.VULNERABLE_VERSION)
+
+
+@rule(codes.OWN_CHECK_BEHIND_PROXY, needs=(TierFlaws,))
+def the_frameworks_own_check_lets_forms_through(found: TierFlaws) -> Iterator[Finding]:
+    return _flaws(found, "own-check-behind-proxy", codes.OWN_CHECK_BEHIND_PROXY)
+
+
+@rule(codes.OWN_CHECK_OFF, needs=(TierFlaws,))
+def the_frameworks_own_check_is_replaced(found: TierFlaws) -> Iterator[Finding]:
+    return _flaws(found, "own-check-off", codes.OWN_CHECK_OFF)
+
+
+@rule(codes.LOADER_CHANGES_STATE, needs=(TierFlaws,))
+def no_loader_changes_state(found: TierFlaws) -> Iterator[Finding]:
+    return _flaws(found, "loader-changes-state", codes.LOADER_CHANGES_STATE)
+
+
+@rule(codes.SECRET_FALLBACK, needs=(TierFlaws,))
+def no_secret_stands_in_the_source(found: TierFlaws) -> Iterator[Finding]:
+    return _flaws(found, "secret-fallback", codes.SECRET_FALLBACK)
 
 
 @rule(codes.UNPROTECTED_FORM, needs=(FormTable,))
@@ -186,6 +211,12 @@ def _rows(table: RouteTable, verdict: RouteVerdict, code: Code) -> Iterator[Find
     for row in table.state_changing:
         if row.verdict == verdict:
             yield Finding(code, f"`{row.id}`: {row.evidence}", _place(row), data={"probes": dict(row.probes)})
+
+
+def _flaws(found: TierFlaws, kind: str, code: Code) -> Iterator[Finding]:
+    for flaw in found.rows:
+        if flaw.kind == kind:
+            yield Finding(code, flaw.said, Place(flaw.path, flaw.line))
 
 
 def _place(row: RouteRow) -> Place | None:

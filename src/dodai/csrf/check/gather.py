@@ -6,16 +6,16 @@ import base64
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dodai.agent.call import AgentError, ask
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.csrf.check.web_tier import SKIPPED, unaudited, web_tier
+from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, unaudited, web_tier
 from dodai.csrf.form_table import FormTable, scan_templates
 from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy
-from dodai.csrf.route_table import RouteTable, build_table
+from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
 
 AUDIT_ORIGIN = "https://dodai-audit.invalid"
@@ -32,16 +32,22 @@ def gather_routes(
     today: str,
     manifest_path: Path | None = None,
     timeout_s: float = 60.0,
+    source: RouteSource | None = None,
 ) -> RouteTable | Unknown | NotApplicable:
     """The routes of every service with an `app`, audited in the interpreter `python`; `manifest` is validated data.
 
-    Keys and origin of the audit are made for it and thrown away. `Unknown` says why an app could not be listed; when
-    others could, it is one of the table's `gaps`.
+    Keys and origin of the audit are made for it and thrown away. Web tiers that `source` reads are in the table as
+    well. `Unknown` says why an app could not be listed; when others could, it is one of the table's `gaps`.
     """
     services = [(name, row) for name, row in (manifest.get("service") or {}).items() if row.get("app")]
-    gaps = list(unaudited(manifest, root))
-    if not services and not gaps:
-        return web_tier(root)
+    gaps = list(unaudited(manifest, root, source))
+    policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
+    tiers = readable(manifest, root, source)
+    if not services and not gaps and not tiers:
+        found = web_tier(root, source)
+        if not isinstance(found, Path):
+            return found
+        tiers = ((found.name, found),)
     tables: list[RouteTable] = []
     for name, service in services:
         environ = _environ(manifest, name, manifest_path or root / "dodai.toml")
@@ -51,19 +57,27 @@ def gather_routes(
             cwd=root / str(service.get("cwd") or "."),
             python=python,
             environ=environ,
-            policy=CsrfPolicy.from_manifest(manifest.get("csrf") or {}),
+            policy=policy,
             service=name,
             today=today,
             timeout_s=timeout_s,
         )
-        if isinstance(table, Unknown):
-            gaps.append(table)
-        else:
-            tables.append(table)
+        _sort(table, tables, gaps)
+    if source is not None:
+        for name, folder in tiers:
+            _sort(source.routes(folder, root=root, service=name, policy=policy, today=today), tables, gaps)
     if not tables:
         fix = next((gap.fix for gap in gaps if gap.fix), "")
         return Unknown("; ".join(gap.reason for gap in gaps), fix, all(gap.by_manifest for gap in gaps))
     return _joined(tables, tuple(gaps))
+
+
+def _sort(found: RouteTable | Unknown, tables: list[RouteTable], gaps: list[Unknown]) -> None:
+    if isinstance(found, Unknown):
+        gaps.append(found)
+    else:
+        tables.append(found)
+        gaps.extend(found.gaps)
 
 
 def audit_app(
@@ -100,15 +114,32 @@ def audit_app(
     return build_table(answer, policy=policy, service=service, root=str(root), today=today)
 
 
-def gather_forms(manifest: Mapping[str, Any], *, root: Path) -> FormTable | Unknown | NotApplicable:
-    """The forms of the templates that `[csrf] templates` names, read as text."""
+def gather_forms(
+    manifest: Mapping[str, Any], *, root: Path, source: RouteSource | None = None
+) -> FormTable | Unknown | NotApplicable:
+    """The forms of the templates that `[csrf] templates` names, read as text, and of the tiers that `source` reads."""
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
     texts = dict(_templates(root, policy.templates))
-    if texts:
-        return scan_templates(texts, policy)
+    tables = [scan_templates(texts, policy)] if texts else []
+    if source is not None:
+        folders = [folder for _, folder in readable(manifest, root, source)]
+        alone = None if manifest.get("service") or folders else web_tier(root, source)
+        folders += [alone] if isinstance(alone, Path) else []
+        tables += [source.forms(folder, root=root, policy=policy) for folder in folders]
+    if tables:
+        return _all_forms(tables)
     if policy.templates != CsrfPolicy().templates:
         return Unknown("no file matches `[csrf] templates`", "correct the patterns", by_manifest=True)
     return NotApplicable("no file matches the patterns that `[csrf] templates` has by default")
+
+
+def _all_forms(tables: Sequence[FormTable]) -> FormTable:
+    return FormTable(
+        tuple(row for table in tables for row in table.rows),
+        tuple(flaw for table in tables for flaw in table.flaws),
+        sum(table.templates for table in tables),
+        tuple(gap for table in tables for gap in table.gaps),
+    )
 
 
 def glob_to_regex(pattern: str) -> re.Pattern[str]:
@@ -161,6 +192,7 @@ def _failed(app: str, error: Mapping[str, Any], root: Path) -> Unknown:
 
 def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
     first = tables[0]
+    found = [table.flaws for table in tables if table.flaws is not None]
     return RouteTable(
         service=", ".join(table.service for table in tables),
         framework=", ".join(dict.fromkeys(table.framework for table in tables)),
@@ -168,4 +200,5 @@ def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
         today=first.today,
         session=next((table.session for table in tables if table.session), None),
         gaps=gaps,
+        flaws=TierFlaws(tuple(row for flaws in found for row in flaws.rows)) if found else None,
     )

@@ -1,0 +1,256 @@
+"""The `RouteSource` for Remix and React Router: a table of routes, the forms, and what else is wrong with the tier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tree_sitter import Node
+
+from dodai.core.fact import Unknown
+from dodai.csrf.form_table import FormRow, FormTable
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, RouteVerdict, TierFlaws
+from dodai.providers.remix import flaws
+from dodai.providers.remix.conventions import Route, Routes, list_routes
+from dodai.providers.remix.forms import scan_forms
+from dodai.providers.remix.program import External, Program, Unresolved, Value
+from dodai.providers.remix.proof import Proof, Prover
+from dodai.providers.remix.syntax import Module, arguments, bare, line, literal, text, walk
+
+_READ_FIX = "correct the syntax"
+_FOLDERS = ("app", "src")
+
+
+@dataclass(frozen=True, slots=True)
+class RemixTier:
+    """Reads a folder whose `package.json` depends on Remix 2 or React Router in framework mode."""
+
+    def claims(self, folder: Path) -> bool:
+        """Whether the folder is such a tier."""
+        names = flaws.dependencies(folder)
+        return any(name.startswith(("@remix-run/", "@react-router/")) for name in names)
+
+    def routes(self, folder: Path, *, root: Path, service: str, policy: CsrfPolicy, today: str) -> RouteTable | Unknown:
+        """Every action and loader; `Unknown` when the tier has no routes that can be listed at all."""
+        return _Reading.of(folder, root, policy).table(service, today)
+
+    def forms(self, folder: Path, *, root: Path, policy: CsrfPolicy) -> FormTable:
+        """The forms of every TSX module of the application."""
+        return _Reading.of(folder, root, policy).form_table()
+
+
+@dataclass(slots=True)
+class _Reading:
+    program: Program
+    prover: Prover
+    routes: Routes
+    root: Path
+    policy: CsrfPolicy
+    gaps: list[Unknown] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, folder: Path, root: Path, policy: CsrfPolicy) -> _Reading:
+        program = Program(folder.resolve(), _app(folder.resolve()))
+        prover = Prover(program, refuses=policy.mode != "report")
+        return cls(program, prover, list_routes(program, root.resolve()), root.resolve(), policy)
+
+    def table(self, service: str, today: str) -> RouteTable | Unknown:
+        self.gaps += self.routes.gaps
+        choke = self.choke_point()
+        rows = [row for route in self._once() for row in self.rows(route, choke, today)]
+        if not rows and self.gaps:
+            return Unknown(f"TypeScript web tier: {self.gaps[0].reason}", self.gaps[0].fix)
+        rows.sort(key=lambda row: (not row.state_changing, row.path, row.source))
+        found = flaws.of_tier(self.program, self.root, behind_check=choke is not None)
+        loaders = [flaw for route in self._once() for flaw in self.loader_flaws(route)]
+        shown = "React Router" if flaws.is_react_router(self.program.folder) else "Remix"
+        return RouteTable(
+            service, shown, tuple(rows), today, gaps=tuple(self.gaps), flaws=TierFlaws((*found, *loaders))
+        )
+
+    def form_table(self) -> FormTable:
+        rows: list[FormRow] = []
+        gaps: list[Unknown] = []
+        count = 0
+        for path in sorted(self.program.app.rglob("*")):
+            if (
+                path.suffix not in (".tsx", ".jsx")
+                or "node_modules" in path.parts
+                or re.search(r"\.(?:test|spec|stories)\.", path.name)
+            ):
+                continue
+            module = self.program.module(path)
+            if module is None:
+                gaps.append(Unknown(f"`{self.shown(path)}` cannot be read", "make it readable, below 1 MB"))
+                continue
+            count += 1
+            if module.broken is not None:
+                gaps.append(
+                    Unknown(
+                        f"`{self.shown(path)}:{line(module.broken)}` is no TypeScript that can be parsed", _READ_FIX
+                    )
+                )
+            rows += scan_forms(self.program, module, self.policy, self.shown(path))
+        return FormTable(tuple(rows), (), count, tuple(gaps))
+
+    def rows(self, route: Route, choke: Proof | None, today: str) -> Iterator[RouteRow]:
+        module = self.program.module(route.file)
+        if module is None:
+            self.gaps.append(
+                Unknown(
+                    f"the route module `{self.shown(route.file)}` cannot be read", "correct its path in `routes.ts`"
+                )
+            )
+            return
+        if module.broken is not None:
+            place = f"{self.shown(module.path)}:{line(module.broken)}"
+            self.gaps.append(Unknown(f"`{place}` is no TypeScript that can be parsed", _READ_FIX))
+        action, loader = self.program.export(module, "action"), self.program.export(module, "loader")
+        if action is not None:
+            yield self.row("POST", route, module, self.prover.handler(action), choke, today, action)
+        if loader is not None and not isinstance(loader, Unresolved):
+            at = loader.node if isinstance(loader, Value) else None
+            source = loader.module.path if isinstance(loader, Value) else module.path
+            yield RouteRow("GET", route.path, self.shown(source), line(at) if at else 1, "remix", "loader", "safe")
+
+    def row(
+        self, method: str, route: Route, module: Module, proof: Proof, choke: Proof | None, today: str, found: object
+    ) -> RouteRow:
+        exemption = self.policy.exemption(f"{method} {route.path}")
+        source, at = module.path, 1
+        if isinstance(found, Value):
+            source, at = found.module.path, line(found.node)
+        verdict: RouteVerdict = proof.word
+        by, evidence = proof.by, f"{proof.evidence} ({self.shown(proof.path)}:{proof.line})"
+        if choke is not None:
+            verdict, by = "protected", choke.by
+            itself = "the action asks as well" if proof.word == "protected" else "the action itself does not ask"
+            evidence = f"{choke.evidence} ({self.shown(choke.path)}:{choke.line}); {itself}"
+        elif isinstance(found, External | Unresolved):
+            source, at = (module.path, 1) if isinstance(found, External) else (found.path, found.line)
+        elif proof.word == "unprotected" and self.is_resource(module):
+            evidence += "; a resource route: the framework's own origin check does not look at it"
+        if exemption is not None and exemption.holds(today):
+            verdict, by, evidence = "exempt", "", exemption.control or exemption.reason
+        reason = exemption.reason if exemption is not None else ""
+        return RouteRow(method, route.path, self.shown(source), at, "remix", "action", verdict, by, evidence, reason)
+
+    def is_resource(self, module: Module) -> bool:
+        return self.program.export(module, "default") is None
+
+    # -- a check that stands before every action
+
+    def choke_point(self) -> Proof | None:
+        """Root middleware of React Router, or a wrapped server build of Remix 2; None when neither can be proven."""
+        return self.root_middleware() or self.wrapped_build()
+
+    def root_middleware(self) -> Proof | None:
+        top = next((route for route in self.routes.found if route.file.stem == "root"), None)
+        module = self.program.module(top.file) if top is not None else None
+        if module is None or not flaws.runs_middleware(self.program.folder):
+            return None
+        found = self.program.export(module, "middleware") or self.program.export(module, "unstable_middleware")
+        if not isinstance(found, Value) or found.node.type != "array":
+            return None
+        for member in found.node.named_children:
+            node = bare(member)
+            owner = (
+                node.child_by_field_name("object") if node is not None and node.type == "member_expression" else None
+            )
+            if node is None or owner is None or text(node.child_by_field_name("property")) != "middleware":
+                continue
+            if self.prover.maker(self.program.value(found.module, owner)) is not None:
+                told = f"`{text(node)}` stands before every action"
+                return Proof("protected", told, found.module.path, line(node), "dodai")
+        return None
+
+    def wrapped_build(self) -> Proof | None:
+        """`export const { entry, routes } = csrf.wrapBuild(build)` in the `server` of remix.config.js."""
+        config = (
+            self.program.module(self.program.folder / "remix.config.js")
+            if (self.program.folder / "remix.config.js").is_file()
+            else None
+        )
+        if config is None:
+            return None
+        server = next(
+            (
+                literal(pair.child_by_field_name("value"))
+                for pair in walk(config.root, lambda one: one.type == "pair")
+                if text(pair.child_by_field_name("key")) == "server"
+            ),
+            None,
+        )
+        path = self.program.folder / server if server is not None else None
+        module = self.program.module(path.resolve()) if path is not None and path.is_file() else None
+        if module is None:
+            return None
+        wrapped = {name: self._wrapped_part(module, name) for name in ("entry", "routes")}
+        call = wrapped["routes"]
+        if call is None or wrapped["entry"] is None:
+            return None
+        return Proof(
+            "protected",
+            f"`{' '.join(text(call).split())}` stands before every action",
+            module.path,
+            line(call),
+            "dodai",
+        )
+
+    def _wrapped_part(self, module: Module, name: str) -> Node | None:
+        """The call of `wrapBuild` that the export `name` is a part of."""
+        value = module.exports.get(name)
+        node = bare(value) if isinstance(value, Node) else None
+        if node is None:
+            return None
+        if node.type == "variable_declarator":  # export const { entry, routes } = …
+            node = bare(node.child_by_field_name("value"))
+        elif node.type == "member_expression" and text(node.child_by_field_name("property")) == name:
+            node = bare(node.child_by_field_name("object"))
+        if node is not None and node.type == "identifier":
+            found = self.program.value(module, node)
+            node = found.node if isinstance(found, Value) else None
+        called = node.child_by_field_name("function") if node is not None and node.type == "call_expression" else None
+        if node is None or called is None or called.type != "member_expression" or len(arguments(node)) != 1:
+            return None
+        owner = called.child_by_field_name("object")
+        if owner is None or text(called.child_by_field_name("property")) != "wrapBuild":
+            return None
+        return node if self.prover.maker(self.program.value(module, owner)) is not None else None
+
+    def loader_flaws(self, route: Route) -> Iterator[RouteFlaw]:
+        module = self.program.module(route.file)
+        found = self.program.export(module, "loader") if module is not None else None
+        if isinstance(found, Value):
+            for path, at, said in flaws.of_loader(found):
+                yield RouteFlaw(
+                    "loader-changes-state", self.shown(path), at, f"the loader of `{route.path}` calls `{said}`"
+                )
+
+    def _once(self) -> list[Route]:
+        """A module that several rules of the conventions name is one route."""
+        return list({(route.path, route.file): route for route in self.routes.found}.values())
+
+    def shown(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+
+def _app(folder: Path) -> Path:
+    """`appDirectory` of the configuration, else `app`."""
+    for name in (
+        "react-router.config.ts",
+        "react-router.config.js",
+        "remix.config.js",
+        "vite.config.ts",
+        "vite.config.js",
+    ):
+        try:
+            match = re.search(r"appDirectory\s*:\s*[\"']([^\"']+)[\"']", (folder / name).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if match is not None:
+            return (folder / match[1]).resolve()
+    return folder / next((name for name in _FOLDERS if (folder / name / "routes").is_dir()), "app")
