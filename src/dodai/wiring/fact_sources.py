@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def route_table(gathering: Gathering) -> Any:
 def form_table(gathering: Gathering) -> Any:
     """The forms of the templates."""
     data = gathering.project.manifest.data if gathering.project else {}
-    return gather_forms(data, root=gathering.root)
+    python = gathering.project.python if gathering.project else sys.executable
+    return gather_forms(data, root=gathering.root, python=python)
 
 
 def line_sample(gathering: Gathering) -> Any:
