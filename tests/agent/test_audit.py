@@ -39,7 +39,7 @@ inner = Starlette(routes=[
 """
 
 
-def audit(tmp_path: Path, source: str, *, app: str = "shop:app", policy=None, environ=None, timeout_s=60.0):
+def audit(tmp_path: Path, source: str, *, app: str = "shop:app", policy=None, environ=None):
     """The table of an application whose module is `source`."""
     (tmp_path / "shop.py").write_text(source)
     return audit_app(
@@ -51,7 +51,6 @@ def audit(tmp_path: Path, source: str, *, app: str = "shop:app", policy=None, en
         policy=CsrfPolicy.from_manifest(policy or {}),
         service="web",
         today="2026-11-23",
-        timeout_s=timeout_s,
     )
 
 
@@ -371,7 +370,7 @@ def test_import_that_never_ends_is_given_up(tmp_path):
     """The deadline holds, and the process is gone afterwards."""
     pid = tmp_path / "pid"
     source = f"import os, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(3600)\n"
-    found = audit(tmp_path, source, timeout_s=2.0)
+    found = audit(tmp_path, source, policy={"audit_timeout": 2.0})
     assert isinstance(found, Unknown)
     assert "no answer within 2 s" in found.reason
     assert not Path("/proc", pid.read_text()).exists()
@@ -382,7 +381,7 @@ def test_process_that_dies_leaves_its_last_words(tmp_path):
     found = audit(tmp_path, "import os, sys\nprint('last words', file=sys.stderr, flush=True)\nos._exit(9)\n")
     assert isinstance(found, Unknown)
     assert "ended with" in found.reason
-    assert found.fix == "last words"
+    assert "(it last said: last words)" in found.reason
 
 
 def test_interpreter_that_does_not_exist_is_a_sentence():

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from tests.csrf.templates import scan as scan_templates
 
 from dodai.core.errors import CodeRegistry
 from dodai.core.fact import Unknown
@@ -13,7 +14,7 @@ from dodai.core.manifest import Manifest, read
 from dodai.core.rule import judge
 from dodai.csrf import codes
 from dodai.csrf.check import RULES
-from dodai.csrf.form_table import FormTable, scan_templates
+from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteTable, TierFlaws, build_table, judge_route
 from dodai.runtime.manifest import reference

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.csrf.templates import scan as scan_templates
 
 from dodai.csrf.document import csrf_rollout
-from dodai.csrf.form_table import scan_templates
 from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.route_table import RouteRow, RouteTable
 

@@ -46,7 +46,7 @@ def routes_of(root: Path) -> RouteTable:
 
 
 def gate(root: Path, *, routes: RouteTable | None = None) -> Report:
-    forms = gather_forms(manifest_of(root).data, root=root)
+    forms = gather_forms(manifest_of(root).data, root=root, python=sys.executable)
     facts = {Manifest: manifest_of(root), RouteTable: routes or routes_of(root), FormTable: forms}
     return judge(RULES, facts, today=date.fromisoformat(TODAY))
 
@@ -62,7 +62,7 @@ def test_quiz_is_covered_whole():
     """Coverage 1.0, nothing unknown, no error; forms too."""
     table = routes_of(QUIZ)
     assert (table.summary.coverage, table.summary.unknown) == (1.0, 0)
-    forms = gather_forms(manifest_of(QUIZ).data, root=QUIZ)
+    forms = gather_forms(manifest_of(QUIZ).data, root=QUIZ, python=sys.executable)
     assert (forms.summary.coverage, forms.summary.unknown) == (1.0, 0)
     assert gate(QUIZ, routes=table).ok
 

@@ -80,6 +80,11 @@ def loaded(
 
         migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, guard, answers, exchange)
         return migrating
+    if "templates" in request:
+        from dodai_agent import templates
+
+        expanding: Callable[[Any], dict[str, Any]] = templates.opened(request, guard)
+        return expanding
     from dodai_agent import audit
 
     frameworks = load_package("dodai_frameworks", here.parent / "frameworks")

@@ -105,7 +105,9 @@ class CsrfPolicy:
     trusted_proxies: tuple[str, ...] = ()
     templates: tuple[str, ...] = ("**/templates/**/*.html", "**/templates/**/*.jinja", "**/templates/**/*.j2")
     fetch_helpers: tuple[str, ...] = ()
+    template_helpers: tuple[str, ...] = ()
     sign_in: str = ""
+    audit_timeout_s: float = seconds("60s")
     session_cookie: str = ""
     exemptions: tuple[Exemption, ...] = rows(ExemptionRow, name="exemption", read=_of_each_route)
 

@@ -126,7 +126,8 @@ def route_source() -> RouteSource | None:
 def form_table(gathering: Gathering) -> Any:
     """The forms of the templates."""
     data = gathering.project.manifest.data if gathering.project else {}
-    return gather_forms(data, root=gathering.root, source=route_source())
+    python = gathering.project.python if gathering.project else sys.executable
+    return gather_forms(data, root=gathering.root, python=python, source=route_source())
 
 
 def line_sample(gathering: Gathering) -> Any:

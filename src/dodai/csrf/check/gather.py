@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dodai.agent.call import AgentError, ask
+from dodai.agent.call import Agent, AgentError, ask
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, unaudited, web_tier
-from dodai.csrf.form_table import FormTable, scan_templates
+from dodai.csrf.form_judge import Surroundings
+from dodai.csrf.form_page import PageText
+from dodai.csrf.form_table import FormTable, build_forms
 from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy
 from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
@@ -21,7 +23,8 @@ from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
 AUDIT_ORIGIN = "https://dodai-audit.invalid"
 """The public origin of the app while it is audited; a reserved name (RFC 6761), so it is nobody's."""
 
-_TEMPLATE_BYTES = 1_000_000
+_CANNOT_START = "run `dodai doctor`: `[project] python` has to start, and the app to stay alive while it is imported"
+_SCRIPT_BYTES = 1_000_000
 
 
 def gather_routes(
@@ -31,7 +34,6 @@ def gather_routes(
     python: str,
     today: str,
     manifest_path: Path | None = None,
-    timeout_s: float = 60.0,
     source: RouteSource | None = None,
 ) -> RouteTable | Unknown | NotApplicable:
     """The routes of every service with an `app`, audited in the interpreter `python`; `manifest` is validated data.
@@ -60,7 +62,6 @@ def gather_routes(
             policy=policy,
             service=name,
             today=today,
-            timeout_s=timeout_s,
         )
         _sort(table, tables, gaps)
     if source is not None:
@@ -90,7 +91,6 @@ def audit_app(
     policy: CsrfPolicy,
     service: str,
     today: str,
-    timeout_s: float = 60.0,
 ) -> RouteTable | Unknown:
     """The table of one application, or `Unknown` with the place where importing it failed."""
     environ, expired = _with_keys(environ, policy)
@@ -106,31 +106,88 @@ def audit_app(
         "expired": expired,
     }
     try:
-        answer = ask(request, python=python, environ=environ, timeout_s=timeout_s)
+        answer = ask(request, python=python, environ=environ, timeout_s=policy.audit_timeout_s)
     except AgentError as error:
-        return Unknown(f"`{app}` could not be audited: {error}", error.tail.rpartition("\n")[2])
+        said = error.tail.rpartition("\n")[2]
+        slow = f"no answer within {policy.audit_timeout_s:g} s" in str(error)
+        fix = "raise `[csrf] audit_timeout`, or make the import start less" if slow else _CANNOT_START
+        return Unknown(
+            f"`{app}` could not be audited: {error}" + (f" (it last said: {said[:200]})" if said else ""), fix
+        )
     if "error" in answer:
         return _failed(app, answer["error"], root)
     return build_table(answer, policy=policy, service=service, root=str(root), today=today)
 
 
 def gather_forms(
-    manifest: Mapping[str, Any], *, root: Path, source: RouteSource | None = None
+    manifest: Mapping[str, Any], *, root: Path, python: str, source: RouteSource | None = None
 ) -> FormTable | Unknown | NotApplicable:
-    """The forms of the templates that `[csrf] templates` names, read as text, and of the tiers that `source` reads."""
+    """The forms of the templates that `[csrf] templates` names, and of the tiers that `source` reads."""
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
-    texts = dict(_templates(root, policy.templates))
-    tables = [scan_templates(texts, policy)] if texts else []
+    paths = list(_templates(root, policy.templates))
+    found = [_template_forms(paths, policy, root=root, python=python)] if paths else []
     if source is not None:
         folders = [folder for _, folder in readable(manifest, root, source)]
         alone = None if manifest.get("service") or folders else web_tier(root, source)
         folders += [alone] if isinstance(alone, Path) else []
-        tables += [source.forms(folder, root=root, policy=policy) for folder in folders]
-    if tables:
-        return _all_forms(tables)
-    if policy.templates != CsrfPolicy().templates:
-        return Unknown("no file matches `[csrf] templates`", "correct the patterns", by_manifest=True)
-    return NotApplicable("no file matches the patterns that `[csrf] templates` has by default")
+        found += [source.forms(folder, root=root, policy=policy) for folder in folders]
+    if not found:
+        if policy.templates != CsrfPolicy().templates:
+            return Unknown("no file matches `[csrf] templates`", "correct the patterns", by_manifest=True)
+        return NotApplicable("no file matches the patterns that `[csrf] templates` has by default")
+    unread = next((table for table in found if isinstance(table, Unknown)), None)
+    return unread or _all_forms([table for table in found if isinstance(table, FormTable)])
+
+
+def _template_forms(paths: list[str], policy: CsrfPolicy, *, root: Path, python: str) -> FormTable | Unknown:
+    """The forms of templates, expanded in the interpreter `python`.
+
+    Its template engine reads them, and nothing is rendered. What could not be read is one of the table's `gaps`.
+    """
+    request = {
+        "templates": paths,
+        "root": str(root),
+        "field": policy.field,
+        "header": policy.header,
+        "script": f"{REFRESH_PATH}?script",
+        "helpers": policy.template_helpers,
+    }
+    timeout_s = policy.audit_timeout_s
+    deadline = time.monotonic() + timeout_s
+    pages: list[PageText] = []
+    try:
+        with Agent(python, {}) as agent:
+            answer = agent.ask(request, timeout_s=timeout_s)
+            for number in range(len(answer.get("pages", ()))):
+                expanded = agent.ask({"page": number}, timeout_s=max(0.1, deadline - time.monotonic()))
+                pages.append(PageText.of(expanded["page"]))
+    except AgentError as error:
+        said = f"the templates could not be read: {error}"
+        return Unknown(said, "raise `[csrf] audit_timeout`, or name fewer files in `[csrf] templates`")
+    if "error" in answer:
+        return Unknown(f"the templates could not be read: {answer['error']['message']}")
+    scripts = {path.rpartition("/")[2]: _text(root / path) for path in paths if path.endswith((".js", ".mjs"))}
+    native = bool({"django", "flask_wtf"} & set(answer["engines"]))
+    around = Surroundings(
+        frozenset({"x-csrftoken"} if native else ()),
+        frozenset({"csrfmiddlewaretoken"} if "django" in answer["engines"] else ()),
+        scripts,
+    )
+    gaps = _unread(answer["problems"])
+    return build_forms(pages, policy, around=around, templates=len(paths), gaps=gaps)
+
+
+def _unread(problems: list[tuple[str, str]]) -> tuple[Unknown, ...]:
+    if not problems:
+        return ()
+    path, why = problems[0]
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    fix = "correct it, or leave it out of `[csrf] templates`"
+    return (Unknown(f"template `{path}` is not judged: {why}{more}", fix),)
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace") if path.stat().st_size <= _SCRIPT_BYTES else ""
 
 
 def _all_forms(tables: Sequence[FormTable]) -> FormTable:
@@ -149,15 +206,14 @@ def glob_to_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(wild.get(part, re.escape(part)) for part in parts))
 
 
-def _templates(root: Path, patterns: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _templates(root: Path, patterns: Iterable[str]) -> Iterator[str]:
     wanted = [glob_to_regex(pattern) for pattern in patterns]
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
         for name in sorted(files):
-            path = Path(folder, name)
-            shown = path.relative_to(root).as_posix()
-            if any(pattern.fullmatch(shown) for pattern in wanted) and path.stat().st_size <= _TEMPLATE_BYTES:
-                yield shown, path.read_text("utf-8", "replace")
+            shown = Path(folder, name).relative_to(root).as_posix()
+            if any(pattern.fullmatch(shown) for pattern in wanted):
+                yield shown
 
 
 def _environ(manifest: Mapping[str, Any], service: str, path: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from dodai.csrf.form_table import FormRow
+from dodai.csrf.form_judge import FormRow
 from dodai.csrf.policy import CsrfPolicy
 from dodai.providers.remix.program import Program, Value
 from dodai.providers.remix.syntax import FUNCTIONS, Module, arguments, bare, line, literal, text, walk

@@ -10,7 +10,8 @@ from pathlib import Path
 from tree_sitter import Node
 
 from dodai.core.fact import Unknown
-from dodai.csrf.form_table import FormRow, FormTable
+from dodai.csrf.form_judge import FormRow
+from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, RouteVerdict, TierFlaws
 from dodai.providers.remix import flaws
