@@ -69,6 +69,7 @@ class WsgiLayer:
         self._inner = inner
         self.app = unwrap(app)
         self.runtime = runtime
+        self.csrf_binding = inner.gate.binding if isinstance(inner, CsrfWsgi) else ""
         self._gate = EdgeGate(runtime.config.edge_key_file)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)

@@ -328,6 +328,10 @@ def test_routes_of_a_bearer_exemption_are_listed_and_stay_protected(tmp_path):
     said = [row["evidence"].partition("; ")[2] for row in table["routes"]]
     assert said == ["exempt for bearer tokens without cookies (API)"] * 2 + [""]
     assert table["summary"]["coverage"] == 1.0
+    assert table["binding"] == "the visitor's cookie alone, not to who is signed in"
+    manifest.write_text(manifest.read_text("utf-8") + '[csrf]\nsession_cookie = "sid"\n', "utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["binding"] == "the visitor's cookie and the session cookie `sid`"
 
 
 SHOP = """

@@ -38,6 +38,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
         "wrapped": _layers(app),
         "routes": rows,
         "session": _session(app),
+        "binding": _binding(app),
     }
 
 
@@ -234,6 +235,18 @@ def _session(app: Any) -> dict[str, Any] | None:
         if app is None:
             return None
     return None
+
+
+def _binding(app: Any) -> str:
+    """What tokens of dodai are bound to, as its own layer says; empty where there is none."""
+    for _ in range(20):
+        layer: Any = app if hasattr(app, "csrf_binding") else getattr(app, "wsgi_app", None)
+        if hasattr(layer, "csrf_binding"):
+            return str(layer.csrf_binding)
+        app = getattr(app, "app", None)
+        if app is None:
+            return ""
+    return ""
 
 
 def _cookie(headers: list[tuple[str, str]]) -> str:

@@ -60,6 +60,7 @@ class Layer:
         report_errors(app, note_error)
         self._gate = EdgeGate(runtime.config.edge_key_file)
         self._inner = _protected(reserve(app), app, runtime, subject)
+        self.csrf_binding = _binding(self._inner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A server asks whether this is a coroutine function, so HTTP is served here and not in one more of them.
@@ -239,6 +240,12 @@ def _protected(app: Served, router: App, runtime: Runtime, subject: Callable[...
     """What serves `app` inside an open context, behind the CSRF layer; `router` is what knows the routes."""
     gate = csrf_for(runtime, router, subject)
     return CsrfLayer(app, gate).within if gate is not None else app
+
+
+def _binding(inner: Served) -> str:
+    """What the tokens of the layer in front of `inner` are bound to; empty without one."""
+    layer = getattr(inner, "__self__", None)
+    return layer.gate.binding if isinstance(layer, CsrfLayer) else ""
 
 
 def _is_stray(error: BaseException) -> bool:

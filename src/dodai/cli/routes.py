@@ -96,6 +96,7 @@ def _as_json(table: RouteTable, forms: FormTable, *, everything: bool) -> Mappin
     return {
         "service": table.service,
         "framework": table.framework,
+        "binding": table.binding or None,
         "routes": [row.as_json() for row in rows],
         "forms": [row.as_json() for row in forms.rows],
         "notJudged": [{"reason": gap.reason, "fix": gap.fix} for gap in (*table.gaps, *forms.gaps)],
@@ -114,6 +115,8 @@ def _print(session: Session, table: RouteTable, forms: FormTable, *, everything:
         out.line(f"{verdict} {form.kind:7} {form.method} {form.action:29} {form.path}:{form.line}")
         if form.verdict != "protected":
             out.line(f"            {form.evidence}")
+    if table.binding:
+        out.line(f"tokens: bound to {table.binding}")
     for gap in (*table.gaps, *forms.gaps):
         out.line(f"{out.paint('not judged', 'yellow')}  {gap.reason}")
         out.line(f"            fix: {gap.fix}")

@@ -109,7 +109,8 @@ class TierFlaws:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """The routes of the services. `today` is the ISO day of the audit, `session` how the session cookie is set up.
+    """The routes of the services. `today` is the ISO day of the audit, `session` how the session cookie is set up,
+    `binding` what tokens are bound to, in words.
 
     `gaps` are the services whose routes could not be listed, and why; `flaws` is None when no tier was read as text.
     """
@@ -120,6 +121,7 @@ class RouteTable:
     rows: tuple[RouteRow, ...]
     today: str
     session: Mapping[str, Any] | None = None
+    binding: str = ""
     gaps: tuple[Unknown, ...] = ()
     flaws: TierFlaws | None = None
 
@@ -148,6 +150,7 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
         rows=tuple(_once(rows)),
         today=today,
         session=answer.get("session"),
+        binding=str(answer.get("binding") or ""),
     )
 
 

@@ -255,6 +255,7 @@ def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
         rows=tuple(row for table in tables for row in table.rows),
         today=first.today,
         session=next((table.session for table in tables if table.session), None),
+        binding="; ".join(dict.fromkeys(table.binding for table in tables if table.binding)),
         gaps=gaps,
         flaws=TierFlaws(tuple(row for flaws in found for row in flaws.rows)) if found else None,
     )

@@ -119,6 +119,15 @@ class Gate:
             proxies=tuple(map(_network, policy.trusted_proxies)),
         )
 
+    @property
+    def binding(self) -> str:
+        """What a token is bound to, for `dodai routes`."""
+        if self.subject is not None:
+            return "the visitor's cookie and what `subject=` names"
+        if self.session is not None:
+            return f"the visitor's cookie and the session cookie `{self.policy.session_cookie}`"
+        return "the visitor's cookie alone, not to who is signed in"
+
     def visitor(self, headers: Headers, scope: Mapping[str, Any]) -> Visitor:
         """Who sent a request, as far as tokens are concerned; nothing is read until it is asked for."""
         return Visitor(self, headers, scope)
