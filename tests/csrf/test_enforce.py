@@ -417,5 +417,5 @@ async def test_report_mode_refuses_nothing_and_notes_everything():
     finally:
         unbind(token)
     assert (answer.status, app.app.calls) == (200, [("POST", "/save", b"a=1")])
-    assert context.extra == {"csrf": "report:origin_mismatch"}
+    assert context.extra == {"csrf": "report:origin_mismatch", "origin": "https://evil.example"}
     assert context.refusal is None

@@ -145,4 +145,4 @@ async def test_refusal_is_left_in_the_request_context_with_its_route():
         unbind(token)
     assert answer.json["requestId"] == "0" * 32
     assert (context.refusal.reason, context.refusal.code.id, context.route) == ("cross_site", "DOD150", "/files/{name}")
-    assert context.extra == {"csrf": "cross_site"}
+    assert context.extra == {"csrf": "cross_site", "fetchSite": "cross-site"}

@@ -16,8 +16,9 @@ from dodai.csrf.check.gather import gather_forms, gather_routes
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_table import RouteRow, RouteTable
+from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
 from dodai.runtime.manifest import reference
+from dodai.wiring.fact_sources import route_source
 
 QUIZ = Path(__file__).parents[2] / "examples" / "quiz"
 TODAY = "2026-11-23"
@@ -40,14 +41,15 @@ def manifest_of(root: Path) -> Manifest:
 
 
 def routes_of(root: Path) -> RouteTable:
-    table = gather_routes(manifest_of(root).data, root=root, python=sys.executable, today=TODAY)
+    table = gather_routes(manifest_of(root).data, root=root, python=sys.executable, today=TODAY, source=route_source())
     assert isinstance(table, RouteTable), table
     return table
 
 
 def gate(root: Path, *, routes: RouteTable | None = None) -> Report:
-    forms = gather_forms(manifest_of(root).data, root=root, python=sys.executable)
-    facts = {Manifest: manifest_of(root), RouteTable: routes or routes_of(root), FormTable: forms}
+    forms = gather_forms(manifest_of(root).data, root=root, python=sys.executable, source=route_source())
+    table = routes or routes_of(root)
+    facts = {Manifest: manifest_of(root), RouteTable: table, TierFlaws: table.flaws or TierFlaws(), FormTable: forms}
     return judge(RULES, facts, today=date.fromisoformat(TODAY))
 
 
@@ -62,7 +64,7 @@ def test_quiz_is_covered_whole():
     """Coverage 1.0, nothing unknown, no error; forms too."""
     table = routes_of(QUIZ)
     assert (table.summary.coverage, table.summary.unknown) == (1.0, 0)
-    forms = gather_forms(manifest_of(QUIZ).data, root=QUIZ, python=sys.executable)
+    forms = gather_forms(manifest_of(QUIZ).data, root=QUIZ, python=sys.executable, source=route_source())
     assert (forms.summary.coverage, forms.summary.unknown) == (1.0, 0)
     assert gate(QUIZ, routes=table).ok
 
