@@ -5,12 +5,11 @@ import contextlib
 import socket
 
 import pytest
+from tests.support.wait import until_async
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import Fault
 from dodai.providers.local.fault_proxy import HIGH_WATER_BYTES, FaultProxy
-
-from .conftest import until
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def test_bytes_pass_both_ways_and_the_end_of_each_side_reaches_the_other(p
     writer.write_eof()
     assert await reader.read() == b"one\ntwo\n"
     writer.close()
-    await until(lambda: proxy.ended and not proxy.open_connections("one"))
+    await until_async(lambda: proxy.ended and not proxy.open_connections("one"))
 
 
 async def test_large_amounts_pass_whole_in_order(proxy):
