@@ -57,7 +57,7 @@ def project(tmp_path: Path) -> Callable[[Mapping[str, str]], Alembic]:
     return make
 
 
-def shadow_of(postgres: Cluster) -> Shadow:  # noqa: F811
+def shadow_of(postgres: Cluster) -> Shadow:
     """Empty databases of the test's server."""
 
     @contextmanager
@@ -73,7 +73,7 @@ def shadow_of(postgres: Cluster) -> Shadow:  # noqa: F811
     return shadow
 
 
-def report(reader: Alembic, postgres: Cluster | None = None) -> Report:  # noqa: F811
+def report(reader: Alembic, postgres: Cluster | None = None) -> Report:
     base = check.read_base(reader.root, POLICY, reader=reader)
     history = check.gather_history(reader.root, POLICY, base, today=TODAY, reader=reader)
     facts = {check.History: history, check.BaseHistory: check.gather_base(history, base)}
