@@ -280,7 +280,7 @@ def test_migration_that_was_applied_before_the_journal_was_lost_is_not_applied_a
 def test_wrong_control_url_is_refused_and_nothing_is_started(app):
     """Somebody mistyped it: exit 1, the address is named, no host and no process more than before."""
     watched = app.folder / ".dodai" / "env" / "staging"
-    eventually(lambda: is_watched(Folder(watched)))  # the launcher comes a moment after the deploy
+    until(lambda: is_watched(Folder(watched)))  # the launcher comes a moment after the deploy
     before = app.processes()
     replace(app, dsn="postgresql://hana@127.0.0.1:1/dodai").release("next")
     refused = app.run("deploy", "staging", "--yes")
