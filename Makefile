@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+WORKERS ?= auto
+REPORT ?= .dodai/reports/tests.xml
 
 .DEFAULT_GOAL := help
 .PHONY: help rehearse test lint format docs plan bench fuzz lock clean
@@ -20,9 +22,9 @@ $(STAMP): requirements.lock pyproject.toml
 rehearse: $(STAMP)   ## the main job: the whole runbook on this machine, faults included
 	$(BIN)/dodai rehearse --manifest examples/quiz/dodai.toml $(ARGS)
 
-test: $(STAMP)       ## every test (ARGS="-k token" for some)
-	@mkdir -p .dodai/reports
-	$(BIN)/python -m pytest --junit-xml=.dodai/reports/tests.xml $(ARGS)
+test: $(STAMP)       ## every test, on every processor (ARGS="-k token" for some, WORKERS=0 for one after the other)
+	@mkdir -p $(dir $(REPORT))
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --junit-xml=$(REPORT) $(ARGS)
 
 lint: $(STAMP)       ## style, types, dependency rules, fresh documents, the example against every rule
 	$(BIN)/ruff check .

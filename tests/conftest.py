@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.optional_parts"]
+pytest_plugins = ["tests.support.scratch", "tests.optional_parts", "tests.support.postgres", "tests.quiz.fixtures"]
 
 # An example that takes long on a busy machine says nothing about what is tested: no timed assertions, here neither.
 settings.register_profile("dodai", deadline=None)
 settings.load_profile("dodai")
+
+SLOW = ("tests/end_to_end/", "tests/test_guides.py", "tests/operations/", "tests/providers/", "tests/migrations/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, in whatever order they have: a worker that gets one last works alone at the end."""
+    items.sort(key=lambda item: next((n for n, path in enumerate(SLOW) if item.nodeid.startswith(path)), len(SLOW)))

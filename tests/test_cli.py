@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
+from tests.support.command import dodai
 
 from dodai import __version__
 from dodai.cli.main import COMMANDS
-
-
-def dodai(*words, cwd=None, **environment):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DODAI_", "NO_COLOR"))}
-    return subprocess.run(
-        [sys.executable, "-m", "dodai", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**clean, **environment},
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
 
 
 def write_manifest(folder, text="[project]\nname = 'quiz'\n"):

@@ -13,7 +13,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.postgres_fixture import postgres  # noqa: F401
 
 from dodai.core.code_page import Example
 from dodai.core.errors import Code
@@ -85,7 +84,7 @@ def repository(root: Path, examples: tuple[Example, ...]) -> None:
 
 
 @pytest.fixture
-def shadow(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # noqa: F811
+def shadow(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Throw-away databases on the session's server instead of a server for each."""
     names: list[str] = []
 

@@ -7,14 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
-from tests.postgres_fixture import database, postgres  # noqa: F401
+from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ROOT / "docs" / "guides"
@@ -67,12 +66,8 @@ def checkout(tmp_path) -> Iterator[Path]:
 
 def serving(process: subprocess.Popen[str], output: Path) -> str:
     """What `up` printed once it serves."""
-    deadline = time.monotonic() + DEADLINE_S
-    while "Ctrl-C stops all" not in (said := output.read_text("utf-8")):
-        assert process.poll() is None, f"`up` ended with {process.returncode}:\n{said}"
-        assert time.monotonic() < deadline, said
-        time.sleep(0.05)
-    return said
+    until(lambda: "Ctrl-C stops all" in output.read_text("utf-8"), lambda: output.read_text("utf-8"), process)
+    return output.read_text("utf-8")
 
 
 def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
@@ -102,7 +97,7 @@ def test_the_other_tiers_of_the_guide_can_be_made(block):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_protected_environment_is_deployed_to_as_runbook_and_guide_say(tmp_path, database):  # noqa: F811
+def test_a_protected_environment_is_deployed_to_as_runbook_and_guide_say(tmp_path, database):
     """The block of the generated runbook, line by line: refused once, approved by somebody else, let in, on record."""
     folder = tmp_path / "app"
     folder.mkdir()

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.support.wait import until
 
 from dodai.agent import lifeline
 
@@ -60,13 +60,6 @@ def run():
     yield start
     for shim in shims:
         shim.end()
-
-
-def wait_until(condition, bound_s=10):
-    end = time.monotonic() + bound_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def is_alive(pid):
@@ -139,7 +132,7 @@ def test_killing_the_shim_kills_the_command(run):
     shim = run("sh", "-c", "echo $$; exec sleep 600")
     pid = int(shim.process.stdout.readline())
     shim.process.kill()
-    wait_until(lambda: not is_alive(pid))
+    until(lambda: not is_alive(pid))
 
 
 def test_the_command_has_a_session_of_its_own(run):
@@ -163,4 +156,4 @@ def test_root_becomes_somebody_else_and_can_still_end_it(run):
     assert [shim.process.stdout.readline().strip() for _ in range(3)] == ["65534", "65533", "65533"]
     pid = int(shim.process.stdout.readline())
     shim.process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid))
+    until(lambda: not is_alive(pid))

@@ -17,7 +17,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.csrf.driver import APP, FORM, KEYS, Browser, Clock, call, guarded
-from tests.quiz.stack import free_ports, listens, wait_for
+from tests.quiz.stack import free_ports, listens
+from tests.support.wait import until
 from tests.test_guides import blocks
 from werkzeug.test import Client
 
@@ -87,7 +88,7 @@ def guide_app(folder: Path, **environ: str) -> Iterator[str]:
             [sys.executable, "web.py"], cwd=folder, env={"PORT": str(port), **environ}, stderr=err
         )
     try:
-        wait_for(lambda: listens("127.0.0.1", port) or process.poll() is not None, "the app of the guide")
+        until(lambda: listens("127.0.0.1", port) or process.poll() is not None, "the app of the guide")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from tests.end_to_end.small_app import SmallApp
+from tests.support.command import clean_environment
 
 from dodai.wiring import environments, find_project
 
@@ -44,7 +45,7 @@ class ControlledApp(SmallApp):
 
     def driven(self, at: str, *words: str, with_signal: str = "SIGKILL") -> subprocess.Popen[bytes]:
         """The command in the background, hit by a signal at its record `at` (`applying:web`, `before done:web`)."""
-        environment = self.environment({"KILL_AT": at, "KILL_WITH": with_signal, "PYTHONPATH": str(DRIVER.parents[2])})
+        environment = clean_environment({"KILL_AT": at, "KILL_WITH": with_signal, "PYTHONPATH": str(DRIVER.parents[2])})
         with (self.folder / "driven.log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, str(DRIVER), *words], cwd=self.folder, env=environment, stdout=log, stderr=log,

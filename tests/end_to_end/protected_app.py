@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.end_to_end.small_app import SmallApp
+from tests.support.command import git
 
 SIGNERS = "ops/allowed_signers"
 
@@ -33,13 +34,10 @@ class ProtectedApp(SmallApp):
             self.git("init", "-q")
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", message)
-        return self.git("rev-parse", "HEAD").stdout.strip()
+        return self.git("rev-parse", "HEAD")
 
     def git(self, *words):
-        name = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        return subprocess.run(
-            ["git", *name, *words], cwd=self.folder, capture_output=True, text=True, check=True
-        )  # fmt: skip
+        return git(self.folder, *words)
 
     def key(self, name):
         """The private key of a person, made at the first time."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.command import dodai, start_dodai
 
 SERVER = """
 import http.server, json, os, sys
@@ -60,30 +59,13 @@ class SmallApp:
         (self.folder / "dodai.toml").write_text(MANIFEST.format(environment=environment, more=more))
         return self
 
-    def argv(self, *words):
-        return [sys.executable, "-m", "dodai", *words]
-
-    def environment(self, extra=None):
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DODAI_", "DATABASE_URL"))}
-        return {**clean, **(extra or {})}
-
-    def run(self, *words, timeout=60, **extra):
-        return subprocess.run(
-            self.argv(*words), cwd=self.folder, env=self.environment(extra), capture_output=True, text=True,
-            timeout=timeout, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+    def run(self, *words, **extra):
+        return dodai(*words, cwd=self.folder, **extra)
 
     def start(self, *words):
         """The command in the background, its output in `out.log`."""
         with (self.folder / "out.log").open("wb") as log:
-            return subprocess.Popen(
-                self.argv(*words),
-                cwd=self.folder,
-                env=self.environment(),
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+            return start_dodai(*words, cwd=self.folder, output=log)
 
     def output(self):
         return (self.folder / "out.log").read_text()
@@ -111,12 +93,3 @@ class SmallApp:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-
-def eventually(condition, seconds=15.0):
-    """The first true value of `condition`; fails when there is none within the deadline."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "the condition was not met in time"
-        time.sleep(0.02)
-    return value

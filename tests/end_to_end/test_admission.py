@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.cli.main import run
 from dodai.migrations.goose_file import history_of
@@ -113,7 +112,7 @@ def evidence(app):
 
 
 @pytest.fixture(scope="module", params=SITUATIONS)
-def attacked(request, tmp_path_factory, postgres):  # noqa: F811
+def attacked(request, tmp_path_factory, postgres):
     folder = tmp_path_factory.mktemp("attacked") / "app"
     (folder / "db" / "migrations").mkdir(parents=True)
     first = "-- +goose Up\nCREATE TABLE a (b int);\n-- +goose Down\nDROP TABLE a;\n"
@@ -127,7 +126,7 @@ def attacked(request, tmp_path_factory, postgres):  # noqa: F811
         if request.param == "no approval":
             app.run("deploy", "staging", "--yes")
             app.approve("hana")
-        done = app.run("deploy", "staging", "--yes", *glass, timeout=120)
+        done = app.run("deploy", "staging", "--yes", *glass)
         assert done.returncode == 0, done.stderr
         good = json.loads(app.run("releases", "staging", "--json").stdout)["releases"][0]["release"]
         app.write(spoil=SPOILED, more=DATABASE, protection=SITUATIONS[request.param])

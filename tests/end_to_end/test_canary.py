@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,9 @@ from uuid import uuid4
 import httpx2
 import pytest
 from tests.quiz.browser import HTML, Visitor
-from tests.quiz.stack import QUIZ, wait_for
+from tests.quiz.stack import QUIZ
+from tests.support.command import commit, dodai, start_dodai
+from tests.support.wait import until
 
 CANARY = "zq7canary"
 """Part of everything sent, and of nothing else in the tree."""
@@ -55,24 +55,11 @@ class Place:
         """What `dodai up` says."""
         return self.folder.parent / "up.log"
 
-    @property
-    def environment(self) -> dict[str, str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("DODAI_", "DATABASE_URL"))}
-        return clean | ENVIRONMENT
-
     def run(self, *words: str, timeout_s: float = 60) -> None:
         """A command that an operator types; whatever it says is looked through later."""
-        answer = subprocess.run(
-            [sys.executable, "-m", "dodai", *words],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        assert answer.returncode in (0, 1), answer.stderr.decode()
-        self.said += [answer.stdout, answer.stderr]
+        answer = dodai(*words, cwd=self.folder, timeout_s=timeout_s, **ENVIRONMENT)
+        assert answer.returncode in (0, 1), answer.stderr
+        self.said += [answer.stdout.encode(), answer.stderr.encode()]
 
     def left(self) -> Iterator[tuple[str, bytes]]:
         """Everything that stays on the disk, and everything that was on a screen."""
@@ -94,27 +81,15 @@ def copied(tmp_path: Path) -> Path:
     return folder
 
 
-def commit(folder: Path) -> None:
-    for words in (("init", "-q"), ("add", "-A"), ("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x")):
-        subprocess.run(["git", *words], cwd=folder, check=True)
-
-
 @pytest.fixture
 def place(copied: Path) -> Iterator[Place]:
     commit(copied)
     found = Place(copied)
     log = found.screen
     with log.open("wb") as output:
-        up = subprocess.Popen(
-            [sys.executable, "-m", "dodai", "up"],
-            cwd=copied,
-            env=found.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+        up = start_dodai("up", cwd=copied, output=output, **ENVIRONMENT)
     try:
-        wait_for(lambda: "serves quiz" in log.read_text(), lambda: f"the quiz is served:\n{log.read_text()}", up, 60)
+        until(lambda: "serves quiz" in log.read_text(), lambda: f"the quiz is served:\n{log.read_text()}", up)
         found.url = re.findall(r"(http://\S+)  serves quiz", log.read_text())[0]
         yield found
     finally:

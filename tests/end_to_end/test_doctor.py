@@ -8,7 +8,6 @@ import json
 import psycopg
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.providers.postgres.control import PostgresLease, Session
 
@@ -16,7 +15,7 @@ APPROVED = f'approvals = 2\nallowed_signers = "{SIGNERS}"'
 
 
 @pytest.fixture
-def app(tmp_path, database):  # noqa: F811
+def app(tmp_path, database):
     folder = tmp_path / "app"
     folder.mkdir()
     made = ProtectedApp(folder, database)

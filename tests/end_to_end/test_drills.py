@@ -116,7 +116,7 @@ def told(rows):
 
 def drills(app, *ids):
     """The rows of these drills by id, and the exit code."""
-    answer = app.run("rehearse", "--only", ",".join(ids), "--json", timeout=120)
+    answer = app.run("rehearse", "--only", ",".join(ids), "--json")
     rows = {row["id"]: row for row in json.loads(answer.stdout)["drills"]}
     assert list(rows) == list(ids), answer.stderr
     return rows, answer.returncode

@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.end_to_end.controlled_app import ControlledApp
-from tests.end_to_end.small_app import eventually
 from tests.end_to_end.visitors import visitors
-from tests.postgres_fixture import database, postgres  # noqa: F401
+from tests.support.command import argv, clean_environment
+from tests.support.wait import until
 
 from dodai.providers.local.host.state import Folder, is_watched
 from dodai.providers.postgres.durable import durable
@@ -52,7 +52,7 @@ lock_patience = "2s"
 
 
 @pytest.fixture
-def app(tmp_path, database):  # noqa: F811
+def app(tmp_path, database):
     """A first release serves; its lock and journal are in a control database."""
     small = ControlledApp(tmp_path, database)
     small.release("the first")
@@ -64,7 +64,7 @@ def app(tmp_path, database):  # noqa: F811
 def stopped_at(app, at, *words):
     """The command, paused right behind its record `at`."""
     process = app.driven(at, *words, with_signal="SIGSTOP")
-    eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", 60)
+    until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     return process
 
 
@@ -181,7 +181,7 @@ def test_disk_that_is_full_is_refused_before_the_first_change(app):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     refused = subprocess.run(
-        app.argv("deploy", "staging", release, "--yes"), cwd=app.folder, env=app.environment(), preexec_fn=full,
+        argv("deploy", "staging", release, "--yes"), cwd=app.folder, env=clean_environment(), preexec_fn=full,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (refused.returncode, "DOD352 journal-not-writable" in refused.stderr) == (1, True), refused.stderr
@@ -196,7 +196,7 @@ def test_terminal_that_is_gone_and_everybody_to_be_told_with_it_does_not_fail_a_
 
     def unheard(*words):
         return subprocess.run(
-            app.argv(*words), cwd=app.folder, env=app.environment(), stdout=writing,
+            argv(*words), cwd=app.folder, env=clean_environment(), stdout=writing,
             stderr=writing, stdin=subprocess.DEVNULL, timeout=60, check=False,
         ).returncode  # fmt: skip
 
@@ -238,19 +238,19 @@ def test_long_transaction_in_the_way_of_a_migration_stops_the_deploy_and_names_i
     """Bounded wait, then everything is as before; when it has ended, the same command goes through. Nobody waits."""
     change = "ALTER TABLE note ADD COLUMN likes int;"
     migrated(app, "CREATE TABLE note (id int);")
-    assert app.run("deploy", "staging", "--yes", timeout=120).returncode == 0
+    assert app.run("deploy", "staging", "--yes").returncode == 0
     good = app.web()["release"]
     url = json.loads((app.folder / ".dodai" / "env" / "staging" / "database.json").read_text())["direct"]
     migrated(app, "CREATE TABLE note (id int);", change)
     with visitors(app) as seen, psycopg.connect(url) as long:
         long.execute("SELECT * FROM note")
-        failed = app.run("deploy", "staging", "--yes", timeout=120)
+        failed = app.run("deploy", "staging", "--yes")
         assert failed.returncode in (3, 4), failed.stderr
         assert str(long.info.backend_pid) in failed.stderr
         assert "lock" in failed.stderr
         assert app.serving() == [(good, True)]
         long.rollback()
-        ended = app.run(*failed_next(failed), "--yes", timeout=120)
+        ended = app.run(*failed_next(failed), "--yes")
         assert ended.returncode == 0, ended.stderr
     assert app.newest()[1:3] == ("ok", 1)
     assert seen.failed == []
@@ -270,7 +270,7 @@ def test_migration_that_was_applied_before_the_journal_was_lost_is_not_applied_a
         app.rows("DROP SCHEMA dodai CASCADE")
         for path in (app.folder / ".dodai" / "env" / "staging").glob("journal.sqlite*"):
             path.unlink()
-        again = app.run("deploy", "staging", "--yes", timeout=120)
+        again = app.run("deploy", "staging", "--yes")
     assert again.returncode == 0, again.stderr
     assert "already  migrate" in again.stderr
     assert app.serving() == [(app.newest().release, True)]
@@ -280,7 +280,7 @@ def test_migration_that_was_applied_before_the_journal_was_lost_is_not_applied_a
 def test_wrong_control_url_is_refused_and_nothing_is_started(app):
     """Somebody mistyped it: exit 1, the address is named, no host and no process more than before."""
     watched = app.folder / ".dodai" / "env" / "staging"
-    eventually(lambda: is_watched(Folder(watched)))  # the launcher comes a moment after the deploy
+    until(lambda: is_watched(Folder(watched)))  # the launcher comes a moment after the deploy
     before = app.processes()
     replace(app, dsn="postgresql://hana@127.0.0.1:1/dodai").release("next")
     refused = app.run("deploy", "staging", "--yes")

@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.small_app import SmallApp, eventually
+from tests.end_to_end.small_app import SmallApp
+from tests.support.wait import until
 
 from dodai.providers.local.host.state import Folder
 
@@ -65,7 +66,7 @@ class Environment(SmallApp):
         return pid
 
     def is_back(self, release, since):
-        eventually(lambda: self.serves() == release, seconds=30)
+        until(lambda: self.serves() == release)
         return time.monotonic() - since
 
     def driven(self, at, *words):
@@ -87,7 +88,7 @@ def env(tmp_path):
 def test_host_that_is_killed_comes_back_with_the_recorded_release(env):
     """Within 5 s, at the same address, whatever the tree says by now; again when the new one is killed too."""
     release = env.deployed()
-    eventually(lambda: len(env.launchers()) == 1)
+    until(lambda: len(env.launchers()) == 1)
     env.write(spoil="# something newer in the tree")
     for _ in range(2):
         began = time.monotonic()
@@ -103,9 +104,9 @@ def test_host_that_is_killed_comes_back_with_the_recorded_release(env):
 def test_launcher_that_is_killed_is_replaced(env):
     """The Host starts another one, which does its work."""
     release = env.deployed()
-    (first,) = eventually(env.launchers)
+    (first,) = until(env.launchers)
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: env.launchers() not in ([], [first]))
+    until(lambda: env.launchers() not in ([], [first]))
     began = time.monotonic()
     env.kill_host()
     assert env.is_back(release, began) <= BACK_S
@@ -114,10 +115,10 @@ def test_launcher_that_is_killed_is_replaced(env):
 def test_what_was_stopped_on_purpose_stays_stopped(env):
     """`down` ends the launcher as well; and `status` names the command that serves the same release again."""
     release = env.deployed()
-    eventually(env.launchers)
+    until(env.launchers)
     env.write(spoil="# not deployed")
     assert env.run("down", "staging").returncode == 0
-    eventually(lambda: not env.processes())
+    until(lambda: not env.processes())
     told = env.status(4)
     assert (told["state"], told["next"], told["recorded"]) == ("stopped", "dodai restart staging", release)
     done = env.run("restart", "staging", "--yes")
@@ -127,7 +128,7 @@ def test_what_was_stopped_on_purpose_stays_stopped(env):
 def test_host_and_launcher_killed_at_once_are_told_and_one_command_serves_again(env):
     """Nobody is left to bring it back: exit 4, and the named command serves the recorded release, not the tree."""
     release = env.deployed()
-    eventually(env.launchers)
+    until(env.launchers)
     env.write(spoil="# not deployed")
     host = env.known()["pid"]
     os.kill(host, signal.SIGSTOP)  # so that it starts no other launcher meanwhile
@@ -136,7 +137,7 @@ def test_host_and_launcher_killed_at_once_are_told_and_one_command_serves_again(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     os.kill(host, signal.SIGKILL)
-    eventually(lambda: not env.processes())
+    until(lambda: not env.processes())
     told = env.status(4)
     assert (told["state"], told["next"]) == ("stopped", "dodai restart staging")
     done = env.run(*told["next"].split()[1:], "--yes")
@@ -227,7 +228,7 @@ def test_socket_that_was_cleaned_away_is_made_again(env):
     assert (told["state"], told["next"]) == ("unknown", None)
     assert f"pid {pid} holds" in told["host"]["unknown"]
     os.kill(pid, signal.SIGCONT)
-    eventually(lambda: env.status()["state"] == "serving")
+    until(lambda: env.status()["state"] == "serving")
     assert (env.known()["pid"], env.serves()) == (pid, release)
 
 
@@ -235,11 +236,11 @@ def test_undo_after_host_and_launcher_died_never_says_that_nothing_is_to_do(env)
     """The old false word: exit 0 `taken back` while nothing served, and `status` had nothing to do."""
     old = env.deployed()
     env.write(spoil="# the next")
-    eventually(env.launchers)
+    until(env.launchers)
     done = env.driven("all done:start-web", "deploy", "staging", "--yes", "--json")
     told = json.loads(done.stdout)
     assert told["exitCode"] == 4, told
-    eventually(lambda: not env.processes())
+    until(lambda: not env.processes())
     assert env.status(4)["next"] == "dodai resume staging"
     done = env.run("resume", "staging", "--undo", "--yes", "--json")
     assert (done.returncode, env.serves()) == (0, old), done.stdout

@@ -8,7 +8,8 @@ import socket
 import urllib.request
 
 import pytest
-from tests.end_to_end.small_app import SmallApp, eventually
+from tests.end_to_end.small_app import SmallApp
+from tests.support.wait import until
 
 
 @pytest.fixture
@@ -39,23 +40,23 @@ def serving(app):
 def test_up_serves_and_an_interrupt_stops_everything(app):
     """Ctrl-C ends with exit code 0 and no process left."""
     running = app.start("up")
-    eventually(lambda: serving(app) or running.poll() is not None)
+    until(lambda: serving(app) or running.poll() is not None)
     url = next(word for word in app.output().split() if word.startswith("http://"))
     assert fetch(url).startswith("hello from ")
     running.send_signal(signal.SIGINT)
     assert running.wait(20) == 0
-    eventually(lambda: not app.processes())
+    until(lambda: not app.processes())
 
 
 def test_killed_up_leaves_no_child_and_the_next_one_starts_clean(app):
     """`kill -9` of the person's command is the end of everything it started."""
     first = app.start("up")
-    eventually(lambda: serving(app) or first.poll() is not None)
+    until(lambda: serving(app) or first.poll() is not None)
     first.kill()
     first.wait()
-    eventually(lambda: not app.processes())
+    until(lambda: not app.processes())
     second = app.start("up")
-    eventually(lambda: serving(app) or second.poll() is not None)
+    until(lambda: serving(app) or second.poll() is not None)
     assert second.poll() is None, app.output()
     second.send_signal(signal.SIGTERM)
     assert second.wait(20) == 0
@@ -65,13 +66,13 @@ def test_up_killed_in_the_middle_of_its_plan_is_taken_back_by_the_next(app):
     """An unfinished plan of an `up` never blocks the next one."""
     app.write(spoil="READY = False")
     first = app.start("up")
-    eventually(lambda: app.processes() and "start-web" not in app.output() and "edge" in app.output())
+    until(lambda: app.processes() and "start-web" not in app.output() and "edge" in app.output())
     first.kill()
     first.wait()
-    eventually(lambda: not app.processes())
+    until(lambda: not app.processes())
     app.write()
     second = app.start("up")
-    eventually(lambda: serving(app) or second.poll() is not None)
+    until(lambda: serving(app) or second.poll() is not None)
     assert second.poll() is None, app.output()
     second.send_signal(signal.SIGINT)
     assert second.wait(20) == 0
@@ -80,7 +81,7 @@ def test_up_killed_in_the_middle_of_its_plan_is_taken_back_by_the_next(app):
 def test_second_up_in_one_folder_says_who_holds_it(app):
     """Exit code 75 with the pid of the holder."""
     first = app.start("up")
-    eventually(lambda: serving(app) or first.poll() is not None)
+    until(lambda: serving(app) or first.poll() is not None)
     answer = app.run("up")
     assert answer.returncode == 75
     assert "DOD397 host-already-runs" in answer.stderr
@@ -96,7 +97,7 @@ def test_deploy_leaves_the_services_running_until_down(app):
     url = deployed.stdout.split()[0]
     assert fetch(url) == f"hello from {live(app)}"
     assert app.run("down", "staging").stdout.startswith("stopped: staging")
-    eventually(lambda: not app.processes())
+    until(lambda: not app.processes())
     assert app.run("down", "staging").stdout.startswith("already stopped: staging")
 
 
@@ -118,7 +119,7 @@ def test_release_that_never_becomes_ready_is_undone_within_its_deadline(app):
     assert app.run("deploy", "staging", "--yes").returncode == 0
     good = live(app)
     app.write(spoil="READY = False")
-    failed = app.run("deploy", "staging", "--yes", "--json", timeout=30)
+    failed = app.run("deploy", "staging", "--yes", "--json")
     document = json.loads(failed.stdout)
     assert failed.returncode == 3
     assert (document["state"], document["closed"]) == ("restored", True)
@@ -230,7 +231,7 @@ def test_release_whose_migration_is_not_applied_never_becomes_ready_and_says_whi
     assert deployed.returncode == 0, deployed.stderr
     good = live(app)
     app.write(spoil=REVERTED, more=database)
-    failed = app.run("deploy", "staging", "--yes", timeout=60)
+    failed = app.run("deploy", "staging", "--yes")
     assert failed.returncode == 3, failed.stderr
     assert "DOD255 schema-not-ready: 1 migrations missing: `2`" in failed.stderr
     assert live(app) == good

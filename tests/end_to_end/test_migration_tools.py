@@ -71,19 +71,19 @@ def test_a_deploy_applies_what_is_pending_and_serves_once_it_is_there(app, files
     """The release waits for its own migrations; the next deploy applies the new one, `down` and `status` see it."""
     app.write(spoil=ASKED.format(tests=""), more=MORE + section)
     put(app, files)
-    first = app.run("deploy", "staging", "--yes", timeout=120)
+    first = app.run("deploy", "staging", "--yes")
     assert first.returncode == 0, first.stderr
     seen = told(app.run("migrate", "status", "--env", "staging", "--json"))
     assert (seen["applied"], seen["pending"], seen["refusal"]) == (count, [], None)
     put(app, dict([later]))
     assert len(told(app.run("migrate", "status", "--env", "staging", "--json"))["pending"]) == 1
-    second = app.run("deploy", "staging", "--yes", timeout=120)
+    second = app.run("deploy", "staging", "--yes")
     assert second.returncode == 0, second.stderr
     assert told(app.run("migrate", "status", "--env", "staging", "--json"))["applied"] == count + 1
-    assert told(app.run("migrate", "rehearse", "--env", "staging", "--json", timeout=120))["pending"] == []
+    assert told(app.run("migrate", "rehearse", "--env", "staging", "--json"))["pending"] == []
     undone = told(app.run("migrate", "down", "--env", "staging", "--yes", "--json"))
     assert [ran["path"] for ran in undone["ran"]] == [later[0]]
-    rehearsed = told(app.run("migrate", "rehearse", "--env", "staging", "--json", timeout=120))
+    rehearsed = told(app.run("migrate", "rehearse", "--env", "staging", "--json"))
     assert (rehearsed["pending"], rehearsed["ok"]) == ([later[0]], True)
     assert any("c" in statement["path"] for statement in rehearsed["statements"])
 
@@ -93,9 +93,9 @@ def test_the_commands_work_without_a_deploy(app, files, section, later, count, n
     """Locally and in CI: check, up, new, and a second up that does nothing."""
     app.write(more=MORE + section)
     put(app, files)
-    checked = told(app.run("migrate", "check", "--json", timeout=120))
+    checked = told(app.run("migrate", "check", "--json"))
     assert checked["findings"] == []
-    assert len(told(app.run("migrate", "up", "--json", timeout=120))["ran"]) == count
+    assert len(told(app.run("migrate", "up", "--json"))["ran"]) == count
     again = told(app.run("migrate", "up", "--json"))
     assert (again["ran"], again["already"]) == ([], count)
     made = told(app.run("migrate", "new", new, "--json"))["path"]

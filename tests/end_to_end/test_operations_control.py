@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.controlled_app import REAL_STORIES, ControlledApp, RealMatrix
-from tests.end_to_end.small_app import eventually
-from tests.postgres_fixture import database, postgres  # noqa: F401
+from tests.support.wait import until
 
 
 @pytest.fixture
-def app(tmp_path, database):  # noqa: F811
+def app(tmp_path, database):
     small = ControlledApp(tmp_path, database)
     small.release("the first")
     yield small
@@ -63,12 +62,12 @@ def test_paused_operator_is_replaced_and_changes_nothing_when_it_wakes(app):
     assert app.run("deploy", "staging", "--yes").returncode == 0
     app.release("next")
     paused = app.driven("applying:switch-web", "deploy", "staging", "--yes", with_signal="SIGSTOP")
-    eventually(
+    until(
         lambda: app.rows(
             "SELECT 1 FROM dodai.control_event WHERE kind = 'applying' AND step_id = 'switch-web' AND token = 2",
         )
     )
-    eventually(lambda: Path(f"/proc/{paused.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    until(lambda: Path(f"/proc/{paused.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     refused = app.run("resume", "staging", "--yes")
     assert refused.returncode == 75, refused.stderr
     assert "DOD350 environment-is-locked" in refused.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.end_to_end.small_app import SmallApp
+from tests.support.command import clean_environment
 
 from dodai.operations.run.plans import build, request_for
 from dodai.wiring import environments, find_project
@@ -49,7 +50,7 @@ def release(app, number, query, *, more=DATABASE):
     queries = app.folder / "queries"
     queries.mkdir(exist_ok=True)
     (queries / "read.sql").write_text(query)
-    deployed = app.run("deploy", "staging", "--yes", timeout=120)
+    deployed = app.run("deploy", "staging", "--yes")
     assert deployed.returncode == 0, deployed.stderr
     return live(app)
 
@@ -70,10 +71,10 @@ def test_rollback_is_allowed_while_queries_fit_and_refused_when_a_column_is_gone
     first = release(app, 1, "SELECT author FROM note WHERE id = %(id)s;\n")
     second = release(app, 2, "SELECT text, likes FROM note;\n")
 
-    back = app.run("rollback", "staging", "--yes", timeout=120)
+    back = app.run("rollback", "staging", "--yes")
     assert back.returncode == 0, back.stderr
     assert live(app) == first
-    assert app.run("deploy", "staging", second[:8], "--yes", timeout=120).returncode == 0
+    assert app.run("deploy", "staging", second[:8], "--yes").returncode == 0
     assert live(app) == second
 
     third = release(app, 3, "SELECT text, likes FROM note;\n")
@@ -91,7 +92,7 @@ def test_rollback_is_allowed_while_queries_fit_and_refused_when_a_column_is_gone
     assert verdicts == {first: (False, False), second: (False, True), third: (True, True)}
     assert len(told["restorePoints"]) == 2  # before migrations 2 and 3; an empty database needs none
     assert app.run("rollback", "staging", "--dry-run").returncode == 0
-    assert app.run("rollback", "staging", "--yes", timeout=120).returncode == 0
+    assert app.run("rollback", "staging", "--yes").returncode == 0
     assert live(app) == second
 
 
@@ -117,7 +118,7 @@ def test_refused_rollback_names_commands_that_work_forward_and_back_in_time(app)
     shown = app.run(*offered, "--dry-run")
     assert "people get 503 from here on" in shown.stdout
     assert shown.stdout.index("point of no return") < shown.stdout.index("put-back")
-    back = app.run(*offered, "--yes", timeout=120)
+    back = app.run(*offered, "--yes")
     assert back.returncode == 0, back.stderr
     assert "the data that was there is kept in" in back.stderr
     assert live(app) == first
@@ -134,14 +135,14 @@ def test_going_back_in_time_killed_half_way_is_finished_or_taken_back(app):
     words = ("rollback", "staging", first, "--restore", point, "--yes")
 
     killed(app, "applied:close", *words)
-    undone = app.run("resume", "staging", "--undo", "--yes", timeout=120)
+    undone = app.run("resume", "staging", "--undo", "--yes")
     assert undone.returncode == 0, undone.stderr
     assert live(app) == third
     with urllib.request.urlopen(edge(app)) as answer:
         assert answer.status == 200
 
     killed(app, "before applied:put-back", *words)
-    resumed = app.run("resume", "staging", "--yes", timeout=120)
+    resumed = app.run("resume", "staging", "--yes")
     assert resumed.returncode == 0, resumed.stderr
     assert live(app) == first
     assert query(app, "SELECT id, author FROM note") == [(1, "hana")]
@@ -155,7 +156,7 @@ def test_going_back_in_time_killed_half_way_is_finished_or_taken_back(app):
 def killed(app, at, *words):
     """The real command, dead at its record `at`."""
     code = "import tests.end_to_end.killed_dodai"
-    environment = app.environment({"KILL_AT": at, "PYTHONPATH": str(Path(__file__).parents[2])})
+    environment = clean_environment({"KILL_AT": at, "PYTHONPATH": str(Path(__file__).parents[2])})
     died = subprocess.run([sys.executable, "-c", code, *words], cwd=app.folder, env=environment, check=False)
     assert died.returncode == -signal.SIGKILL
 

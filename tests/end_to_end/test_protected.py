@@ -6,7 +6,6 @@ import json
 
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 APPROVED = f'allowed_signers = "{SIGNERS}"'
 WITH_DATABASE = '[database]\nused_by = ["web"]\n'
@@ -14,7 +13,7 @@ FIRST = "-- +goose Up\nCREATE TABLE a (b int);\n-- +goose Down\nDROP TABLE a;\n"
 
 
 @pytest.fixture
-def app(tmp_path, database):  # noqa: F811
+def app(tmp_path, database):
     folder = tmp_path / "app"
     folder.mkdir()
     made = ProtectedApp(folder, database)
@@ -136,13 +135,13 @@ def test_going_back_to_older_data_needs_a_signature(app):
         app.record()
         refused(app.run("deploy", "staging", "--yes"), "DOD369")
         app.approve("hana")
-        done = app.run("deploy", "staging", "--yes", timeout=120)
+        done = app.run("deploy", "staging", "--yes")
         assert done.returncode == 0, done.stderr
     told = json.loads(app.run("releases", "staging", "--json").stdout)
     back = ("rollback", "staging", told["releases"][1]["release"], "--restore", told["restorePoints"][0], "--yes")
     refused(app.run(*back), "DOD369", "lacks 1 of 1 approvals")
     app.approve("hana", "restore")
-    done = app.run(*back, timeout=120)
+    done = app.run(*back)
     assert done.returncode == 0, done.stderr
     assert app.run("history", "staging").stdout.count("approved by hana@example.com") == 3
 
@@ -165,7 +164,7 @@ def test_migrations_of_a_protected_environment_go_through_the_same_gate(app):
     app.write(more=WITH_DATABASE).commit()
     refused(app.run("deploy", "staging", "--yes"), "DOD257")
     app.record()
-    first = app.run("deploy", "staging", "--yes", timeout=120)
+    first = app.run("deploy", "staging", "--yes")
     assert first.returncode == 0, first.stderr
     assert "migration-evidence" in first.stderr
     (folder / "00002_c.sql").write_text(FIRST.replace("TABLE a", "TABLE c"))

@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from tests.end_to_end.npm_package import installed
 from tests.optional_parts import find
-from tests.quiz.fixtures import migrated, postgres, quiz  # noqa: F401
 from tests.quiz.stack import Stack
 
 pytestmark = pytest.mark.optional_part("chromium")
@@ -106,7 +105,7 @@ def context_of(chromium: Browser, size: str, lang: str, **more: object) -> Brows
 
 
 @pytest.fixture(params=[(size, lang) for size in SIZES for lang in LOCALES], ids="-".join)
-def reader(request: pytest.FixtureRequest, chromium: Browser, quiz: Stack) -> Iterator[Reader]:  # noqa: F811
+def reader(request: pytest.FixtureRequest, chromium: Browser, quiz: Stack) -> Iterator[Reader]:
     size, lang = request.param
     scheme = "dark" if (size, lang) in (("phone", "en"), ("desktop", "ja")) else "light"
     context = context_of(chromium, size, lang, color_scheme=scheme)
@@ -118,7 +117,7 @@ def reader(request: pytest.FixtureRequest, chromium: Browser, quiz: Stack) -> It
 
 
 @pytest.fixture
-def wide(chromium: Browser, quiz: Stack) -> Iterator[Reader]:  # noqa: F811
+def wide(chromium: Browser, quiz: Stack) -> Iterator[Reader]:
     context = context_of(chromium, "desktop", "en")
     found = Reader(context.new_page(), quiz.url, "wide")
     found.listen()
@@ -261,7 +260,7 @@ def assert_focus_is_visible(element: Locator) -> None:
     assert element.evaluate("(e) => parseFloat(getComputedStyle(e).outlineWidth)") >= 2
 
 
-def test_everything_works_without_a_script(chromium, quiz):  # noqa: F811
+def test_everything_works_without_a_script(chromium, quiz):
     """Every hx- attribute stands on a form or a link that does the same by itself."""
     context = context_of(chromium, "phone", "en", java_script_enabled=False)
     reader = Reader(context.new_page(), quiz.url, "without-script")
@@ -320,7 +319,7 @@ def axe() -> str:
 
 @pytest.mark.optional_part("npm")
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
-def test_axe_finds_no_serious_violation_on_any_page(chromium, quiz, axe, size, scheme):  # noqa: F811
+def test_axe_finds_no_serious_violation_on_any_page(chromium, quiz, axe, size, scheme):
     """Contrast, names, roles, order: WCAG 2.2 AA as far as a machine can judge, by day and by night."""
     context = context_of(chromium, size, "ja" if scheme == "dark" else "en", color_scheme=scheme)
     context.add_init_script(

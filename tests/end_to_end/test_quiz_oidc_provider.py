@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from tests.end_to_end.npm_package import installed
 from tests.quiz.browser import HTML, Visitor
-from tests.quiz.fixtures import migrated, postgres, quiz_database, visit  # noqa: F401
-from tests.quiz.stack import Stack, free_ports, listens, running_quiz, wait_for
+from tests.quiz.stack import Stack, free_ports, listens, running_quiz
+from tests.support.wait import until
 
 from dodai.operations.journey import read_forms
 
@@ -25,7 +25,7 @@ VERSION = "9.13.3"
 
 
 @pytest.fixture
-def strict(quiz_database, tmp_path) -> Iterator[Stack]:  # noqa: F811
+def strict(quiz_database, tmp_path) -> Iterator[Stack]:
     """The quiz with node's provider in the place of its own."""
     entry = installed("oidc-provider", VERSION) / "lib" / "index.js"
     node = shutil.which("node")
@@ -41,7 +41,7 @@ def strict(quiz_database, tmp_path) -> Iterator[Stack]:  # noqa: F811
                 stderr=output,
             )
         try:
-            wait_for(lambda: listens("127.0.0.1", port), lambda: f"node listens:\n{log.read_text()}", provider)
+            until(lambda: listens("127.0.0.1", port), lambda: f"node listens:\n{log.read_text()}", provider)
             stack.start("web", OIDC_ISSUER=f"http://127.0.0.1:{port}/application/o/quiz/")
             yield stack
         finally:
@@ -72,7 +72,7 @@ def start(visitor: Visitor) -> str:
     return answer.headers["location"]
 
 
-def test_reader_signs_in_with_code_and_pkce(strict, visit):  # noqa: F811
+def test_reader_signs_in_with_code_and_pkce(strict, visit):
     """State, code, verifier, client secret and signature all have to be right for a provider that checks them."""
     somebody = visit(strict)
     there = start(somebody)
@@ -83,7 +83,7 @@ def test_reader_signs_in_with_code_and_pkce(strict, visit):  # noqa: F811
     assert "hanako of node" in somebody.go("/me").text
 
 
-def test_code_is_worth_nothing_to_anybody_else(strict, visit):  # noqa: F811
+def test_code_is_worth_nothing_to_anybody_else(strict, visit):
     """The redirect, overheard and opened by somebody else, signs nobody in; its owner can still use it."""
     owner, thief = visit(strict), visit(strict)
     overheard = walk_through(start(owner), strict.url)
@@ -93,7 +93,7 @@ def test_code_is_worth_nothing_to_anybody_else(strict, visit):  # noqa: F811
     assert owner.client.get(overheard, headers=HTML).status_code == 303
 
 
-def test_refusal_of_the_provider_is_told_with_the_number_of_the_request(strict, visit):  # noqa: F811
+def test_refusal_of_the_provider_is_told_with_the_number_of_the_request(strict, visit):
     """Cancelling there leads to a page of ours, not to an accident."""
     somebody = visit(strict)
     there = start(somebody)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,9 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.quiz.stack import QUIZ, wait_for
+from tests.quiz.stack import QUIZ
+from tests.support.command import argv, clean_environment, commit, dodai, start_dodai
+from tests.support.wait import until
 
 from dodai.operations.journey import read_forms
 
@@ -34,19 +34,12 @@ class Place:
 
     folder: Path
 
-    def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "dodai", *words]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {key: value for key, value in os.environ.items() if not key.startswith(("DODAI_", "DATABASE_URL"))}
-
     async def deploy(self, *release: str) -> str:
         """The release that serves afterwards."""
         process = await asyncio.create_subprocess_exec(
-            *self.argv("deploy", "local", *release, "--yes", "--json"),
+            *argv("deploy", "local", *release, "--yes", "--json"),
             cwd=self.folder,
-            env=self.environment,
+            env=clean_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,8 +49,7 @@ class Place:
         return self.release()
 
     def release(self) -> str:
-        command = self.argv("status", "local", "--json")
-        said = subprocess.run(command, cwd=self.folder, env=self.environment, check=True, capture_output=True).stdout
+        said = dodai("status", "local", "--json", cwd=self.folder).stdout
         services = json.loads(said)["host"]["services"]
         return next(service["release"] for service in services if service["name"] == "web")
 
@@ -67,16 +59,13 @@ def place(tmp_path: Path) -> Iterator[tuple[Place, str]]:
     """The quiz running as `dodai up` runs it, and the address of its edge."""
     folder = tmp_path / "quiz"
     shutil.copytree(QUIZ, folder, ignore=shutil.ignore_patterns(".dodai", "__pycache__"))
-    for words in (("init", "-q"), ("add", "-A"), ("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x")):
-        subprocess.run(["git", *words], cwd=folder, check=True)
+    commit(folder)
     found = Place(folder)
     log = tmp_path / "up.log"
     with log.open("wb") as output:
-        up = subprocess.Popen(
-            found.argv("up"), cwd=folder, env=found.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+        up = start_dodai("up", cwd=folder, output=output)
     try:
-        wait_for(lambda: "serves quiz" in log.read_text(), lambda: f"the quiz is served:\n{log.read_text()}", up, 60)
+        until(lambda: "serves quiz" in log.read_text(), lambda: f"the quiz is served:\n{log.read_text()}", up)
         yield found, re.findall(r"(http://\S+)  serves quiz", log.read_text())[0]
     finally:
         up.send_signal(signal.SIGINT)

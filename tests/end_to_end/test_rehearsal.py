@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.end_to_end.small_app import SmallApp, eventually
+from tests.end_to_end.small_app import SmallApp
+from tests.support.wait import until
 
 ASGI = """
 import json, os
@@ -57,7 +58,7 @@ def test_report_has_every_step_and_the_stage_beside_production(app):
     assert [row["part"] for row in report["equivalence"]][:3] == ["edge", "compute", "database"]
     assert "# Rehearsal" in (app.folder / ".dodai/rehearsals/latest/report.md").read_text()
     assert str(app.folder / ".dodai/rehearsals") in answer.stdout
-    eventually(lambda: not app.processes())
+    until(lambda: not app.processes())
 
 
 def test_every_drill_is_in_the_report_with_expected_and_observed(app):
@@ -94,10 +95,10 @@ def test_story_that_fails_is_a_failed_rehearsal_with_the_reason(app):
 def test_killed_rehearsal_leaves_no_process_and_the_next_one_is_clean(app):
     """`kill -9` in the middle of the story."""
     first = app.start("rehearse")
-    eventually(lambda: "edge" in app.output() or first.poll() is not None)
+    until(lambda: "edge" in app.output() or first.poll() is not None)
     first.kill()
     first.wait()
-    eventually(lambda: not app.processes())
+    until(lambda: not app.processes())
     assert app.run("rehearse").returncode == 0
 
 

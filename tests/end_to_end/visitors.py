@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.end_to_end.small_app import SmallApp, eventually
+from tests.end_to_end.small_app import SmallApp
+from tests.support.wait import until
 
 
 @dataclass
@@ -47,10 +48,10 @@ def visitors(app: SmallApp, count: int = 2) -> Iterator[Seen]:
     for thread in threads:
         thread.start()
     try:
-        eventually(lambda: seen.answered)
+        until(lambda: seen.answered)
         yield seen
         before = seen.answered
-        eventually(lambda: seen.answered > before or seen.failed)
+        until(lambda: seen.answered > before or seen.failed)
     finally:
         over.set()
         for thread in threads:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author, Connection, Target
@@ -17,7 +16,7 @@ FAST = MigrationsPolicy(lock_timeout_s=0.1, lock_patience_s=2.0, runner_patience
 
 
 @pytest.fixture
-def make_target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F811
+def make_target(tmp_path: Path, database: str) -> Callable[..., Target]:
     """A target over files given as name to SQL; each connection is a new one to the test's database."""
 
     def make(files: Mapping[str, str], policy: MigrationsPolicy = FAST) -> Target:
@@ -32,7 +31,7 @@ def make_target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa
 
 
 @pytest.fixture
-def conn(database: str) -> Iterator[Connection]:  # noqa: F811
+def conn(database: str) -> Iterator[Connection]:
     """A connection that shows what is in the test's database."""
     opened = connect(database, autocommit=True)
     yield opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.migrations.conftest import NO_TX, up
+from tests.support.command import git
 
 from dodai.core.rule import Report, judge
 from dodai.migrations import check, codes
@@ -52,11 +52,6 @@ def shadow(postgres: Cluster) -> Iterator[Shadow]:
     yield start
     for name in names:
         postgres.drop_database(name)
-
-
-def git(root: Path, *words: str) -> None:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from tests.migrations.conftest import up
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.cli.main import run
 from dodai.migrations.ports import Connection
@@ -45,7 +44,7 @@ def downgrade():
 
 
 @pytest.fixture
-def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+def project(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one migration; the variable names the test's database."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", database)

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 from tests.migrations.conftest import FAST
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
@@ -136,7 +135,7 @@ def test_copy_outside_a_transaction_happens_once(make_target: Make, conn: Connec
 def test_a_runner_killed_in_the_middle_of_the_data_leaves_a_true_ledger(
     make_target: Make,
     conn: Connection,
-    database: str,  # noqa: F811
+    database: str,
 ):
     """`kill -9` while the server waits for more: nothing of it stays, and the next run writes each row once."""
     rows = "".join(f"{n}\n" for n in range(200_000))

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.migrations.conftest import up
-from tests.postgres_fixture import database, postgres  # noqa: F401
+from tests.support.wait import until
 
 from dodai.migrations.ports import Connection
 
@@ -70,15 +69,8 @@ def waiting(conn: Connection) -> bool:
     return bool(row and row[0])
 
 
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(("number", "head", "code", "left"), CASES)
-def test_a_signal_ends_the_statement_and_says_what_was_done(project, database, number, head, code, left):  # noqa: F811
+def test_a_signal_ends_the_statement_and_says_what_was_done(project, database, number, head, code, left):
     """Exit 143 or 130; nothing runs on in the server, the log has the outcome, and a second run finishes."""
     root = project(head)
     with psycopg.connect(database, autocommit=True) as conn, kept_waiting(database):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.command import dodai
 
 from dodai.core.request import format_request_id
 from dodai.observability.line_format import dump
@@ -251,9 +251,7 @@ def test_any_lines_render_to_one_row_each_without_control_characters(lines: list
 
 
 def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "dodai", "trace", *words]
-    env = {**os.environ, "PYTHONIOENCODING": "utf-8", **environ}
-    return subprocess.run(argv, capture_output=True, text=True, env=env, check=False, timeout=30)
+    return dodai("trace", *words, **{"PYTHONIOENCODING": "utf-8", **environ})
 
 
 def test_command_prints_the_tree_or_json(tmp_path: Path):

@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 import dodai.asgi
 import dodai.grpc
@@ -99,7 +98,7 @@ class Stack:
 
 
 @pytest.fixture
-async def stack(tmp_path: Path, database: str) -> AsyncIterator[Stack]:  # noqa: F811
+async def stack(tmp_path: Path, database: str) -> AsyncIterator[Stack]:
     before = Runtime._current
     async with Stack(tmp_path / "state", database).running() as stack:
         yield stack

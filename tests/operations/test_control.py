@@ -12,7 +12,6 @@ import psycopg
 import pytest
 from tests.engine.world import Spec, make_plan
 from tests.operations.control_place import ControlPlace
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.core.errors import DodaiError
 from dodai.engine.execute import execute
@@ -24,7 +23,7 @@ SPECS = [Spec("a"), Spec("b", ("a",)), Spec("c")]
 
 
 @pytest.fixture
-def place(tmp_path, database):  # noqa: F811
+def place(tmp_path, database):
     made = ControlPlace(tmp_path, database)
     yield made
     made.close()

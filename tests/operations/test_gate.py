@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from tests.operations.control_place import ControlPlace
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
@@ -85,7 +84,7 @@ class Gated:
 
 
 @pytest.fixture
-def gated(tmp_path, database):  # noqa: F811
+def gated(tmp_path, database):
     place = ControlPlace(tmp_path, database)
     yield Gated(place, Gates())
     place.close()

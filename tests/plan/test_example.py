@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.command import dodai
 
 from dodai.rehearsal.drill import known_drills
 from dodai.wiring import find_project
@@ -19,10 +18,9 @@ QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz"
 MIGRATIONS = "db/migrations"
 
 
-def dodai(folder: Path, *words: str) -> tuple[int, dict]:
+def asked(folder: Path, *words: str) -> tuple[int, dict]:
     """The exit code of a command in the folder, and the document it prints."""
-    argv = [sys.executable, "-m", "dodai", *words, "--json"]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    done = dodai(*words, "--json", cwd=folder)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -55,7 +53,7 @@ def add(path: str, text: str) -> Callable[[Path], None]:
 
 def test_every_state_changing_route_of_the_example_is_protected():
     """12 routes of different kinds, each probed: missing, tampered, foreign, expired, cross-site and valid."""
-    code, document = dodai(QUIZ, "routes")
+    code, document = asked(QUIZ, "routes")
     summary = document["summary"]
     assert (code, summary["coverage"], summary["unprotected"], summary["unknown"]) == (0, 1.0, 0, 0)
     assert summary["stateChanging"] >= 10
@@ -72,7 +70,7 @@ def test_every_state_changing_route_of_the_example_is_protected():
 
 def test_every_form_of_the_example_carries_a_token():
     """Hidden fields, and headers where a script sends the form."""
-    _, document = dodai(QUIZ, "routes")
+    _, document = asked(QUIZ, "routes")
     forms = document["summary"]["forms"]
     assert (forms["coverage"], forms["unprotected"], forms["unknown"]) == (1.0, 0, 0)
     assert forms["stateChanging"] >= 10
@@ -81,14 +79,14 @@ def test_every_form_of_the_example_carries_a_token():
 @pytest.mark.parametrize("area", ["csrf", "migrations", "operations"])
 def test_the_example_is_clean_and_nothing_about_it_is_unknown(area):
     """A green check of an area means that all its rules were judged."""
-    code, document = dodai(QUIZ, "check", area)
+    code, document = asked(QUIZ, "check", area)
     assert (code, document["findings"], document["unknown"]) == (0, [], [])
     assert document["judged"]
 
 
 def test_the_documents_of_the_example_say_what_its_definition_says():
     """Whoever reads them at 3 a.m. reads what would be executed."""
-    code, document = dodai(QUIZ, "docs", "--check")
+    code, document = asked(QUIZ, "docs", "--check")
     assert (code, document["findings"]) == (0, [])
 
 
@@ -96,7 +94,7 @@ def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_th
     """What resolves a known limitation is something that can turn red."""
     project = find_project(QUIZ / "dodai.toml")
     named = {row["resolved_by"] for row in project.manifest.data["limitation"]} - {""}
-    judged = {code for area in ("csrf", "migrations", "operations") for code in dodai(QUIZ, "check", area)[1]["judged"]}
+    judged = {code for area in ("csrf", "migrations", "operations") for code in asked(QUIZ, "check", area)[1]["judged"]}
     drills = {drill.id for drill in known_drills(subject_of(project, str))}
     assert named
     assert named <= judged | drills
@@ -117,6 +115,6 @@ def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_th
 def test_a_spoiled_example_turns_the_gate_red(quiz, area, spoil, code):
     """Exit 1, and a finding with the code of what was spoiled."""
     spoil(quiz)
-    exit_code, document = dodai(quiz, "check", area)
+    exit_code, document = asked(quiz, "check", area)
     assert exit_code == 1
     assert code in found(document)

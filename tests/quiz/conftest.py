@@ -1,5 +1,9 @@
-"""The fixtures of this suite."""
+"""The modules of the quiz are on the path of its own suite."""
 
 from __future__ import annotations
 
-from tests.quiz.fixtures import migrated, postgres, quiz, quiz_database, visit  # noqa: F401
+import sys
+
+from tests.quiz.stack import QUIZ
+
+sys.path.insert(0, str(QUIZ))

@@ -1,18 +1,13 @@
-"""A migrated database, the quiz as processes, and its modules on the path.
-
-from tests.quiz.fixtures import migrated, postgres, quiz, quiz_database, visit  # noqa: F401
-"""
+"""A migrated database, and the quiz as processes, for every suite: tests/conftest.py makes the fixtures known."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from tests.postgres_fixture import postgres  # noqa: F401
 from tests.quiz.browser import Visitor
 from tests.quiz.stack import QUIZ, Stack, running_quiz
 
@@ -21,11 +16,9 @@ from dodai.migrations.run import Target, up
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
-sys.path.insert(0, str(QUIZ))
-
 
 @pytest.fixture(scope="session")
-def migrated(postgres: Cluster) -> str:  # noqa: F811
+def migrated(postgres: Cluster) -> str:
     """The name of a database with every migration applied, to copy from."""
     dsn = postgres.create_database("quiz_migrated")
     up(Target(QUIZ, MigrationsPolicy(folder="db/migrations"), lambda: connect(dsn)))
@@ -33,14 +26,14 @@ def migrated(postgres: Cluster) -> str:  # noqa: F811
 
 
 @pytest.fixture
-def quiz_database(postgres: Cluster, migrated: str) -> Iterator[str]:  # noqa: F811
+def quiz_database(postgres: Cluster, migrated: str) -> Iterator[str]:
     """The URL of a migrated database that is this test's own."""
     with postgres.fresh_database("quiz", template=migrated) as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="module")
-def quiz(postgres: Cluster, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: F811
+def quiz(postgres: Cluster, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Backend, identity provider and web tier, shared by a module: its tests leave all three running."""
     folder: Path = tmp_path_factory.mktemp("quiz")
     with postgres.fresh_database("quiz", template=migrated) as dsn, running_quiz(dsn, folder) as stack:

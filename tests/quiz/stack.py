@@ -10,18 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from tests.support.wait import until
+
 import dodai.agent
 
 QUIZ = Path(__file__).parents[2] / "examples" / "quiz"
 LIFELINE = Path(dodai.agent.__file__).parent / "lifeline.py"
-START_S = 20.0
 STOP_S = 15.0
 
 
@@ -83,7 +83,7 @@ class Stack:
         os.close(reader)
         process = self.processes[name] = Process(name, int(port), child, writer, log)
         ready = self.web_is_ready if name == "web" else lambda: listens(host, int(port))
-        wait_for(ready, lambda: f"{name} is up:\n{log.read_text()[-2000:]}", child)
+        until(ready, lambda: f"{name} is up:\n{log.read_text()[-2000:]}", child)
         return process
 
     def end(self, name: str) -> int:
@@ -151,17 +151,3 @@ def listens(host: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
-
-
-def wait_for(
-    condition: Callable[[], bool],
-    what: Callable[[], str],
-    child: subprocess.Popen[bytes] | None = None,
-    within_s: float = START_S,
-) -> None:
-    """Returns when `condition` holds; fails with `what` was waited for when time is over or the child has left."""
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end or (child is not None and child.poll() is not None):
-            raise AssertionError(f"waited in vain until {what()}")
-        time.sleep(0.02)

@@ -12,7 +12,8 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.quiz.calls import Caller, calling, draft, refused
-from tests.quiz.stack import Stack, running_quiz, wait_for
+from tests.quiz.stack import Stack, running_quiz
+from tests.support.wait import until
 
 from backend.faults import STATUS_OF
 from contract import quiz_pb2 as pb
@@ -243,7 +244,7 @@ def test_database_that_is_gone_is_unavailable_and_the_backend_stops_serving(quiz
                 stub.ListQuestions(pb.ListQuestionsRequest(lang="en"))
             assert health(stack) == NOT_SERVING
             admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        wait_for(lambda: health(stack) == SERVING, lambda: "the backend serves again")
+        until(lambda: health(stack) == SERVING, lambda: "the backend serves again")
 
 
 def test_sigterm_lets_calls_finish_and_leaves_with_0(quiz_database, tmp_path):
@@ -261,7 +262,7 @@ def test_sigterm_lets_calls_finish_and_leaves_with_0(quiz_database, tmp_path):
             running = pool.submit(delete)
             waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             with psycopg.connect(quiz_database, autocommit=True) as watcher:
-                wait_for(lambda: bool(watcher.execute(waits).fetchall()), lambda: "the call waits for the lock")
+                until(lambda: bool(watcher.execute(waits).fetchall()), lambda: "the call waits for the lock")
             stack.processes["backend"].child.terminate()
             connection.rollback()
             assert running.result(10) == pb.Done()
@@ -287,5 +288,5 @@ def test_release_whose_migration_is_missing_does_not_serve_and_says_which(quiz_d
         assert f"1 migrations missing: `{coming}`" in backend.log.read_text()
         with psycopg.connect(quiz_database) as connection:
             connection.execute("INSERT INTO goose_db_version (version_id, is_applied) VALUES (%s, true)", (coming,))
-        wait_for(stack.web_is_ready, lambda: "web is ready again")
+        until(stack.web_is_ready, lambda: "web is ready again")
         assert health(stack) == SERVING

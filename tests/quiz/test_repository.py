@@ -11,13 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.quiz.stack import QUIZ
+from tests.support.command import dodai
 
 GENERATED = ("quiz_pb2.py", "quiz_pb2.pyi", "quiz_pb2_grpc.py")
-
-
-def dodai(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dodai", *words]
-    return subprocess.run(command, cwd=QUIZ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_generated_python_is_what_the_contract_makes(tmp_path):
@@ -32,13 +28,13 @@ def test_generated_python_is_what_the_contract_makes(tmp_path):
 @pytest.mark.parametrize("area", ["csrf", "migrations", "operations"])
 def test_check_finds_nothing(area):
     """The whole history of migrations, not only what is new."""
-    said = dodai("check", area, *(["--all"] if area == "migrations" else []))
+    said = dodai("check", area, *(["--all"] if area == "migrations" else []), cwd=QUIZ)
     assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_every_route_and_form_that_changes_something_is_covered():
     """Twelve kinds of routes, one exemption with its reasons, nothing unknown."""
-    said = json.loads(dodai("routes", "--json").stdout)
+    said = json.loads(dodai("routes", "--json", cwd=QUIZ).stdout)
     summary = said["summary"]
     assert summary["coverage"] == 1.0
     assert (summary["unprotected"], summary["unknown"]) == (0, 0)

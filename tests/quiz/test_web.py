@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from tests.quiz.browser import HTML
 from tests.quiz.stack import running_quiz
+from tests.support.wait import until
 
 from web.backend import HTTP_STATUS
 from web.webhooks import TOLERANCE_S, is_signed
@@ -365,10 +366,7 @@ def test_sigterm_lets_requests_finish_and_leaves_with_0(quiz_database, tmp_path,
             sent = pool.submit(somebody.send, "/questions/1/answer", choice="1", attempt=str(uuid4()))
             waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             with psycopg.connect(quiz_database, autocommit=True) as watcher:
-                end = time.monotonic() + 10
-                while not watcher.execute(waits).fetchall():
-                    assert time.monotonic() < end
-                    time.sleep(0.02)
+                until(lambda: watcher.execute(waits).fetchall(), "the form waits for the lock")
             process = stack.processes.pop("web")
             process.child.terminate()
             connection.rollback()

@@ -18,9 +18,8 @@ from dodai.rehearsal.load import Person, SlowHand, load, people
 
 def step(method: str = "GET", path: str = "/", status: int = 200) -> JourneyStep:
     effect: Any = "read" if method == "GET" else "write"
-    return JourneyStep(
-        f"{method} {path}", method, path, effect, {"note": "x" * 40} if method == "POST" else {}, status, "", "", {}
-    )
+    form = {"note": "x" * 40} if method == "POST" else {}
+    return JourneyStep(f"{method} {path}", path, method, effect, form, status)
 
 
 def journey(name: str, *steps: JourneyStep, user: str = "anonymous") -> Journey:

@@ -19,6 +19,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from tests.support.wait import until_async
 
 import dodai.asgi
 from dodai.asgi.layer import network_of
@@ -126,14 +127,6 @@ async def serving(app: Any) -> AsyncIterator[httpx2.AsyncClient]:
     await task
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not (found := condition()):
-        assert asyncio.get_running_loop().time() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
-    return found
-
-
 async def test_every_response_has_an_id_and_every_request_one_line(config: Config, lines: Lines):
     """200, 404, 405, refusals, 500s and streams: the id in the header is the id in the one line."""
     paths = ("/hello/taro", "/nope", "/boom", "/stream", "/own-500", "/-/dodai/nope", "/api/users/7")
@@ -199,7 +192,7 @@ async def test_stream_that_fails_half_way_is_aborted_and_cut(config: Config, lin
     async with serving(dodai.asgi.wrap(APP, config=config())) as client:
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.get("/late")
-        (line,) = await until(lambda: lines("web", "http"))
+        (line,) = await until_async(lambda: lines("web", "http"))
     assert (line["status"], line["outcome"], line["error"]) == (200, "aborted", "ValueError")
     assert "taro" not in caplog.text + str(line)
 
@@ -210,7 +203,7 @@ async def test_client_that_leaves_is_client_gone(config: Config, lines: Lines):
         async with client.stream("GET", "/endless") as response:
             async for _ in response.aiter_bytes():
                 break
-        (line,) = await until(lambda: lines("web", "http"))
+        (line,) = await until_async(lambda: lines("web", "http"))
     assert (line["status"], line["outcome"]) == (200, "client_gone")
     assert line["bytesOut"] > 0
 
@@ -236,7 +229,7 @@ async def test_background_failure_is_a_line_of_its_own(config: Config, lines: Li
     """The request was fine; the task below it failed."""
     async with serving(dodai.asgi.wrap(APP, config=config())) as client:
         response = await client.get("/background?fail=1")
-        (task,) = await until(lambda: lines("web", "task"))
+        (task,) = await until_async(lambda: lines("web", "task"))
     (line,) = lines("web", "http")
     assert (response.status_code, line["outcome"]) == (200, "ok")
     assert (task["requestId"], task["error"], task["outcome"]) == (line["requestId"], "ValueError", "server_error")

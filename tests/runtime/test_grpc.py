@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
+from tests.support.wait import until_async
 
 import dodai.grpc
 from dodai.core.request import bind, current, unbind
@@ -136,14 +137,6 @@ def request(config: RuntimeConfig, **values: Any) -> Iterator[Any]:
         unbind(token)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not (found := condition()):
-        assert asyncio.get_running_loop().time() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
-    return found
-
-
 async def test_id_and_proved_user_reach_the_server_line(config: Config, lines: Lines):
     """The server's line carries the caller's request id, user, and the caller's span as parent."""
     async with serving(config("backend"), config("web")) as channel:
@@ -245,7 +238,7 @@ async def test_remaining_deadline_travels_and_is_a_timeout(config: Config, lines
         with request(config("web"), deadline=left) as context, pytest.raises(aio.AioRpcError) as caught:
             await channel.unary_unary("/quiz.Quiz/Unary")(b"slow", timeout=20)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        (line,) = await until(lambda: lines("backend", "rpc"))
+        (line,) = await until_async(lambda: lines("backend", "rpc"))
     assert (line["status"], line["outcome"]) == ("DEADLINE_EXCEEDED", "timeout")
     assert context.sub_lines[0]["outcome"] == "timeout"
 
@@ -255,11 +248,11 @@ async def test_caller_that_gives_up_is_client_gone(config: Config, lines: Lines)
     async with serving(config("backend"), config("web")) as channel:
         arrived.clear()
         task = asyncio.ensure_future(_ask(channel, b"slow"))
-        await until(arrived.is_set)
+        await until_async(arrived.is_set)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        (line,) = await until(lambda: lines("backend", "rpc"))
+        (line,) = await until_async(lambda: lines("backend", "rpc"))
     assert (line["status"], line["outcome"]) == ("CANCELLED", "client_gone")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from tests.runtime.test_grpc import request, serving, until
+from tests.runtime.test_grpc import request, serving
+from tests.support.wait import until_async
 
 import dodai.grpc
 from dodai.runtime import RuntimeConfig
@@ -28,7 +29,7 @@ async def test_client_stream_can_be_written_by_hand(config: Config, lines: Lines
             await call.write(b"b")
             await call.done_writing()
             assert await call == b"ab"
-            await until(lambda: context.rpc_count == 1)
+            await until_async(lambda: context.rpc_count == 1)
     assert [(line["rpc"], line["status"]) for line in lines("backend", "rpc")] == [("quiz.Quiz/Up", "OK")]
 
 
@@ -40,9 +41,9 @@ async def test_stream_that_is_given_up_is_counted(config: Config, lines: Lines):
             async for _ in call:
                 break
             call.cancel()
-            await until(lambda: context.rpc_count == 1)
+            await until_async(lambda: context.rpc_count == 1)
             assert [line["status"] for line in context.sub_lines or ()] in ([], ["CANCELLED"])
-    (line,) = await until(lambda: lines("backend", "rpc"))
+    (line,) = await until_async(lambda: lines("backend", "rpc"))
     assert (line["status"], line["outcome"]) == ("CANCELLED", "client_gone")
 
 
@@ -52,7 +53,7 @@ async def test_stream_that_fails_is_counted_as_failed(config: Config):
         with request(config("web")) as context:
             with pytest.raises(aio.AioRpcError):
                 _ = [message async for message in channel.unary_stream("/quiz.Quiz/Down")(b"boom")]
-            await until(lambda: context.rpc_count == 1)
+            await until_async(lambda: context.rpc_count == 1)
             assert [(line["status"], line["outcome"]) for line in context.sub_lines] == [("INTERNAL", "server_error")]
 
 

@@ -13,7 +13,6 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 import dodai.psycopg
 from dodai.core.request import RequestContext, bind, unbind
@@ -51,7 +50,7 @@ async def connect(url: str, **arguments: Any) -> Any:
     return await dodai.psycopg.AsyncConnection.connect(url, autocommit=True, **arguments)
 
 
-async def test_statements_are_counted_whatever_cursor_runs_them(context: RequestContext, database: str):  # noqa: F811
+async def test_statements_are_counted_whatever_cursor_runs_them(context: RequestContext, database: str):
     """execute, executemany, raw and server-side cursors, COPY: each statement counts once, BEGIN and COMMIT do not."""
     async with await connect(database) as connection:
         await connection.execute("CREATE TABLE t (n int)")
@@ -71,7 +70,7 @@ async def test_statements_are_counted_whatever_cursor_runs_them(context: Request
     assert context.sub_lines is None
 
 
-async def test_failed_statement_has_a_line_without_the_statement(context: RequestContext, database: str):  # noqa: F811
+async def test_failed_statement_has_a_line_without_the_statement(context: RequestContext, database: str):
     """A constraint is an answer; a cancelled statement is a timeout; neither line has SQL or values."""
     async with await connect(database, options="-c statement_timeout=50") as connection:
         with pytest.raises(psycopg.errors.SyntaxError):
@@ -86,7 +85,7 @@ async def test_failed_statement_has_a_line_without_the_statement(context: Reques
     assert "pg_sleep" not in str(line)
 
 
-async def test_statement_ends_with_the_requests_deadline(context: RequestContext, database: str):  # noqa: F811
+async def test_statement_ends_with_the_requests_deadline(context: RequestContext, database: str):
     """With 100 ms left a statement of 30 s ends as a TimeoutError, and the connection is usable afterwards."""
     async with await connect(database) as connection:
         context.deadline = time.monotonic() + 0.1
@@ -101,7 +100,7 @@ async def test_statement_ends_with_the_requests_deadline(context: RequestContext
 async def test_statement_on_a_frozen_connection_ends_with_the_dependencys_deadline(
     config: Config,
     context: RequestContext,
-    database: str,  # noqa: F811
+    database: str,
 ):
     """A server that went silent is given up in good time, although psycopg would wait ten seconds for it to agree."""
     sections = {"dependency": {"database": {"deadline": 0.2}}}
@@ -119,7 +118,7 @@ async def test_statement_on_a_frozen_connection_ends_with_the_dependencys_deadli
 async def test_check_of_a_frozen_connection_ends_with_the_wait_for_the_pool(
     config: Config,
     context: RequestContext,
-    database: str,  # noqa: F811
+    database: str,
 ):
     """A pool whose connections went silent costs its own timeout, not that and the deadline of a statement as well."""
     sections = {"dependency": {"database": {"deadline": 30.0}}}
@@ -148,7 +147,7 @@ async def test_check_of_a_frozen_connection_ends_with_the_wait_for_the_pool(
 async def test_pool_uses_the_class_and_the_limits_of_the_manifest(
     config: Config,
     context: RequestContext,
-    database: str,  # noqa: F811
+    database: str,
 ):
     """`[dependency.database]` becomes connect and statement timeouts; a pooler gets no start-up options."""
     sections = {"dependency": {"database": {"connect_timeout": 1.0, "deadline": 5.0, "statement_timeout": 0.25}}}
@@ -166,7 +165,7 @@ async def test_pool_uses_the_class_and_the_limits_of_the_manifest(
     assert context.db_count == 1
 
 
-def test_threads_count_too(context: RequestContext, database: str):  # noqa: F811
+def test_threads_count_too(context: RequestContext, database: str):
     """The blocking connection does the same."""
     with dodai.psycopg.Connection.connect(database, autocommit=True) as connection:
         connection.execute("SELECT 1")
@@ -175,7 +174,7 @@ def test_threads_count_too(context: RequestContext, database: str):  # noqa: F81
     assert context.db_count == 2
 
 
-async def test_outside_a_request_nothing_is_counted(database: str):  # noqa: F811
+async def test_outside_a_request_nothing_is_counted(database: str):
     """Start-up queries run as with psycopg alone."""
     async with await connect(database) as connection:
         assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
@@ -187,7 +186,7 @@ LIMITS = {"dependency": {"database": {"deadline": 0.4, "breaker_failures": 2, "b
 async def test_database_that_is_down_is_refused_at_once_and_served_again_when_it_is_back(
     config: Config,
     context: RequestContext,
-    database: str,  # noqa: F811
+    database: str,
 ):
     """Two requests wait for the pool, the next ones do not; the first after the pause that succeeds lets all through."""
     Runtime._current = Runtime(config("backend", sections=LIMITS))
@@ -228,7 +227,7 @@ async def test_database_that_is_down_is_refused_at_once_and_served_again_when_it
 async def test_answers_of_the_database_never_open_its_breaker(
     config: Config,
     context: RequestContext,
-    database: str,  # noqa: F811
+    database: str,
 ):
     """Errors in SQL, constraints and its own statement timeout come from a database that is alive."""
     Runtime._current = Runtime(config("backend", sections=LIMITS))
@@ -241,7 +240,7 @@ async def test_answers_of_the_database_never_open_its_breaker(
         assert (await (await connection.execute("SELECT 1")).fetchone()) == (1,)
 
 
-def test_breaker_refuses_statements_of_threads_too(config: Config, context: RequestContext, database: str):  # noqa: F811
+def test_breaker_refuses_statements_of_threads_too(config: Config, context: RequestContext, database: str):
     """After two connections whose server died under them, a third is not even tried."""
     Runtime._current = Runtime(config("backend", sections=LIMITS))
     for _ in range(2):

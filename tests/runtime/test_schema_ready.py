@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.run import Target, required_ids, up
@@ -29,7 +28,7 @@ SQL = "-- +goose Up\nCREATE TABLE {0} (n int);\n-- +goose Down\nDROP TABLE {0};\
 
 
 @pytest.fixture
-def target(tmp_path: Path, database: str) -> Target:  # noqa: F811
+def target(tmp_path: Path, database: str) -> Target:
     """A tree with one migration, and an empty database."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / f"{FIRST}_one.sql").write_text(SQL.format("one"))
@@ -47,7 +46,7 @@ def require(config: Config, target: Target) -> Callable[..., None]:
 
 
 @pytest.fixture
-async def pool(database: str) -> AsyncIterator[Any]:  # noqa: F811
+async def pool(database: str) -> AsyncIterator[Any]:
     pool = AsyncConnectionPool(database, kwargs={"row_factory": dict_row}, min_size=1, open=False)
     async with pool:
         yield pool
@@ -109,7 +108,7 @@ async def test_database_that_does_not_answer_is_not_ready_and_raises_nothing(req
     assert said.missing == (FIRST,)
 
 
-async def test_database_that_went_silent_is_given_up(database: str, target, require):  # noqa: F811
+async def test_database_that_went_silent_is_given_up(database: str, target, require):
     """A half-open connection costs the time that was given, whether or not the pool knows of it."""
     require()
     up(target)
@@ -131,7 +130,7 @@ async def test_database_that_went_silent_is_given_up(database: str, target, requ
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-async def test_connection_is_left_as_it_was(database: str, target, require, autocommit):  # noqa: F811
+async def test_connection_is_left_as_it_was(database: str, target, require, autocommit):
     """No transaction is begun, and the caller's own is not spoiled by a ledger that does not exist."""
     require()
     async with await psycopg.AsyncConnection.connect(database, autocommit=autocommit) as connection:
@@ -145,7 +144,7 @@ async def test_connection_is_left_as_it_was(database: str, target, require, auto
         assert await schema_ready(connection)
 
 
-def test_threads_ask_the_same_question(database: str, target, require):  # noqa: F811
+def test_threads_ask_the_same_question(database: str, target, require):
     """A synchronous pool and connection, before and after."""
     require()
     with ConnectionPool(database, min_size=1, open=True) as pool, psycopg.connect(database) as connection:

@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx2
 import pytest
+from tests.support.wait import until
 from werkzeug.test import Client
 
 import dodai.wsgi
@@ -58,13 +59,7 @@ def port(config: Config) -> Iterator[int]:
 
 def wait_for(lines: Lines) -> dict[str, Any]:
     """The one line, which is written after the answer."""
-    ended = threading.Event()
-    for _ in range(500):
-        found = lines()
-        if found:
-            return found[0]
-        ended.wait(0.01)
-    raise AssertionError("no line")
+    return until(lines, what="a line")[0]
 
 
 @pytest.mark.parametrize(

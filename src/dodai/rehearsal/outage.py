@@ -14,14 +14,19 @@ from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.tree import Tree
 from dodai.operations.journey import Answer, Walk, walk
 from dodai.operations.policy import Journey
+from dodai.rehearsal.machine import Slowdown
 from dodai.rehearsal.ports import Stage, Visit, Visitor
 
 MARGIN_S = 0.5
 RECOVERY_S = 5.0
 AMPLIFICATION = 1.1
-"""The plan's promises: an answer within deadline + 0.5 s, serving again within 5 s, at most 1.1 calls per request."""
+"""The plan's promises: an answer within deadline + 0.5 s, serving again within 5 s, at most 1.1 calls per request.
 
-LINES_WITHIN_S = 5.0
+The half second and the five are of a machine that has nothing else to do: what a busy one takes longer is added
+(`Slowdown`). The tenth of a call is what requests earn; the retries that a caller had saved before come on top, once.
+"""
+
+LINES_WITHIN_S = 20.0
 UNRELATED_EVERY_S = 0.25
 PAUSE_S = 0.1
 CLIENT_LINES = ("rpc_client", "http_client", "sql")
@@ -162,14 +167,19 @@ async def crowd(journey: Journey, visitor: Visitor, *, people: int, rounds: int,
 
 
 async def recovery(journey: Journey, visitor: Visitor, bound_s: float = RECOVERY_S) -> float | None:
-    """Seconds until the journey is whole again; None when it is not within `bound_s`."""
-    began = time.monotonic()
-    while (waited := time.monotonic() - began) <= bound_s:
+    """Seconds until the journey is whole again; None when it is not within `bound_s`, longer on a busy machine."""
+    began, slowdown = time.monotonic(), Slowdown()
+    while (waited := time.monotonic() - began) <= stretched(bound_s, slowdown.factor()):
         walked = await walk(journey, visitor)
         if walked.ok:
             return waited
         await asyncio.sleep(0.05)
     return None
+
+
+def stretched(bound_s: float, slowdown: float) -> float:
+    """The bound on a machine that is `slowdown` times slower: the margin is processor time, the rest is waiting."""
+    return bound_s + MARGIN_S * (slowdown - 1.0)
 
 
 async def calls_of(stage: Stage, dependency: str, asked: Sequence[Asked]) -> int:
@@ -194,9 +204,12 @@ async def blamed_of(stage: Stage, asked: Sequence[Asked]) -> list[str]:
 
 
 def _reached(line: Mapping[str, Any], dependency: str) -> bool:
-    """True for a call of `dependency`; a wait for a connection of the pool (`CONNECT`) puts no load on a database."""
+    """True for a failed call of `dependency`; waiting for a connection of the pool (`CONNECT`) is no load for it.
+
+    Calls that were answered, only slowly, have lines too.
+    """
     called = line.get("type") in CLIENT_LINES and line.get("dependency") == dependency
-    return called and line.get("operation") != "CONNECT"
+    return called and line.get("outcome") != "ok" and line.get("operation") != "CONNECT"
 
 
 def _lines(ids: Sequence[str], folders: list[str]) -> list[dict[str, Any]]:

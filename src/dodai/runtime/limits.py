@@ -12,7 +12,7 @@ from dodai.core.codes import DEPENDENCY_UNAVAILABLE
 from dodai.core.refusal import Refusal
 from dodai.core.request import current
 
-_MAX_SAVED_RETRIES = 10.0
+SAVED_RETRIES = 10.0
 
 
 class DependencyUnavailableError(Exception):
@@ -69,7 +69,7 @@ class Guard:
             return
         with self._lock:
             if attempt == 1:  # a retry that earned retries would make the share a ninth of it larger
-                self._retries = min(_MAX_SAVED_RETRIES, self._retries + self.retry_budget)
+                self._retries = min(SAVED_RETRIES, self._retries + self.retry_budget)
             if not self.breaker_failures or self._failures < self.breaker_failures:
                 return
             now = self.clock()

@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.postgres_fixture import postgres  # noqa: F401
 
 from dodai.core.errors import DodaiError
 from dodai.core.rule import Report, judge
@@ -58,7 +57,7 @@ def project(tmp_path: Path) -> Callable[[Mapping[str, str]], Alembic]:
     return make
 
 
-def shadow_of(postgres: Cluster) -> Shadow:  # noqa: F811
+def shadow_of(postgres: Cluster) -> Shadow:
     """Empty databases of the test's server."""
 
     @contextmanager
@@ -74,7 +73,7 @@ def shadow_of(postgres: Cluster) -> Shadow:  # noqa: F811
     return shadow
 
 
-def report(reader: Alembic, postgres: Cluster | None = None) -> Report:  # noqa: F811
+def report(reader: Alembic, postgres: Cluster | None = None) -> Report:
     base = check.read_base(reader.root, POLICY, reader=reader)
     history = check.gather_history(reader.root, POLICY, base, today=TODAY, reader=reader)
     facts = {check.History: history, check.BaseHistory: check.gather_base(history, base)}
@@ -91,7 +90,7 @@ def codes_of(seen: Report) -> list[str]:
     return [finding.code.id for finding in seen.findings]
 
 
-def test_a_clean_history_is_applied_taken_down_and_up_again(project, postgres: Cluster):  # noqa: F811
+def test_a_clean_history_is_applied_taken_down_and_up_again(project, postgres: Cluster):
     """The statements that Alembic renders go through the same walk as SQL files."""
     reader = project({"a1_quiz.py": A, "b2_title.py": B})
     assert [m.id for m in reader.read().migrations] == ["a1", "b2"]
@@ -133,13 +132,13 @@ def test_a_bad_revision_has_its_code(project, text: str, code: str):
     assert code in codes_of(report(project({"a1.py": A, "b2.py": text})))
 
 
-def test_an_unsafe_revision_is_measured_like_any_other(project, postgres: Cluster):  # noqa: F811
+def test_an_unsafe_revision_is_measured_like_any_other(project, postgres: Cluster):
     """A broken downgrade and an index that keeps writers out."""
     broken = revision("b2", "a1", "op.create_table('t', sa.Column('x', sa.Integer))", "op.drop_table('nothing')")
     assert codes_of(report(project({"a1.py": A, "b2.py": broken}), postgres)) == ["DOD209"]
 
 
-def test_an_env_py_that_cannot_render_is_said_and_never_a_pass(project, postgres: Cluster):  # noqa: F811
+def test_an_env_py_that_cannot_render_is_said_and_never_a_pass(project, postgres: Cluster):
     """The error names what alembic said."""
     reader = project({"a1.py": A})
     (reader.root / "alembic" / "env.py").write_text("raise RuntimeError('no offline mode here')")

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.postgres_fixture import postgres  # noqa: F401
 from tests.providers.alembic.test_check import revision
 from tests.providers.alembic.test_run import ENV_PY, POLICY
 
@@ -122,7 +121,7 @@ def alembic(root: Path, url: str, *words: str) -> None:
 
 @settings(max_examples=GRAPHS, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), part=st.integers(0, 3))
-def test_any_graph_ends_in_alembics_own_schema(tmp_path_factory, postgres: Cluster, seed: int, part: int):  # noqa: F811
+def test_any_graph_ends_in_alembics_own_schema(tmp_path_factory, postgres: Cluster, seed: int, part: int):
     """From an empty database, and from one that Alembic had left in the middle."""
     choose = random.Random(seed)
     root = tmp_path_factory.mktemp("graph")
@@ -139,7 +138,7 @@ def test_any_graph_ends_in_alembics_own_schema(tmp_path_factory, postgres: Clust
         assert run.up(target_of(root, ours)).ran == ()
 
 
-def test_a_table_is_made_before_the_branch_that_alters_it(tmp_path: Path, postgres: Cluster):  # noqa: F811
+def test_a_table_is_made_before_the_branch_that_alters_it(tmp_path: Path, postgres: Cluster):
     """Breadth-first by name would alter it first; Alembic finishes one side before the other."""
     graph = Graph()
     graph.add("a0", ())
@@ -158,7 +157,7 @@ def test_a_table_is_made_before_the_branch_that_alters_it(tmp_path: Path, postgr
         assert dump(ours, postgres) == dump(theirs, postgres)
 
 
-def test_two_ends_without_a_name_of_their_own_are_refused(tmp_path: Path, postgres: Cluster):  # noqa: F811
+def test_two_ends_without_a_name_of_their_own_are_refused(tmp_path: Path, postgres: Cluster):
     """As `alembic upgrade head` does; the label on what both follow tells them not apart."""
     graph = Graph()
     graph.add("a0", (), label="shared")

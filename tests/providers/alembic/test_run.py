@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.postgres_fixture import database, postgres  # noqa: F401
 from tests.providers.alembic.test_check import A, B, revision
 
 from dodai.core.errors import DodaiError
@@ -42,7 +41,7 @@ NOTHING = "op.execute('SELECT 1')"
 
 
 @pytest.fixture
-def target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F811
+def target(tmp_path: Path, database: str) -> Callable[..., Target]:
     """The history of the named revisions; without any, the one that is there."""
 
     def make(policy: MigrationsPolicy = POLICY, **files: str) -> Target:
@@ -63,7 +62,7 @@ def target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F81
 
 
 @pytest.fixture
-def conn(database: str) -> Connection:  # noqa: F811
+def conn(database: str) -> Connection:
     opened = connect(database, autocommit=True)
     yield opened
     opened.close()
@@ -135,7 +134,7 @@ def test_two_heads_and_a_held_lock_are_refused(target, conn: Connection):
     assert caught.value.exit_code == 75
 
 
-def test_an_env_py_that_connects_elsewhere_is_refused_before_a_change(target, postgres, conn: Connection):  # noqa: F811
+def test_an_env_py_that_connects_elsewhere_is_refused_before_a_change(target, postgres, conn: Connection):
     """The tool's own session must see our lock, or lock and change would be in two databases."""
     with postgres.fresh_database("other") as other:
         here = target(a1=A)
@@ -251,7 +250,7 @@ class Second:
 
 
 @pytest.fixture
-def shadow(postgres):  # noqa: F811
+def shadow(postgres):
     """Empty databases of the session's server."""
 
     @contextmanager
@@ -280,7 +279,7 @@ def test_a_database_that_nobody_recorded_is_adopted_and_alembic_agrees(target, c
     assert [ran.migration.id for ran in run.up(here).ran] == ["b2"]
 
 
-def test_a_rehearsal_measures_each_statement_in_alembics_own_session(target, postgres, conn: Connection):  # noqa: F811
+def test_a_rehearsal_measures_each_statement_in_alembics_own_session(target, postgres, conn: Connection):
     """Locks, rewrites and the wait of innocent readers on the copy; the original is left alone."""
     early = target(a1=A, b2=B)
     run.up(early)
@@ -296,7 +295,7 @@ def test_a_rehearsal_measures_each_statement_in_alembics_own_session(target, pos
     assert run.applied_ids(target()) == ("a1", "b2")
 
 
-def test_a_rehearsal_of_a_bad_revision_is_a_result(target, postgres):  # noqa: F811
+def test_a_rehearsal_of_a_bad_revision_is_a_result(target, postgres):
     """DOD286 with what Alembic's driver said."""
     here = target(a1=revision("a1", None, "op.execute('SELECT nothing')", NOTHING))
     with postgres.fresh_database("copy") as dsn:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import MigrationsPolicy
@@ -94,7 +93,7 @@ ALL = 2 + 12 + 3
 
 
 @pytest.fixture
-def target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F811
+def target(tmp_path: Path, database: str) -> Callable[..., Target]:
     """The project on the test's database, with more files or others."""
 
     def make(files: dict[str, str] | None = None, policy: MigrationsPolicy = POLICY) -> Target:
@@ -109,14 +108,14 @@ def target(tmp_path: Path, database: str) -> Callable[..., Target]:  # noqa: F81
 
 
 @pytest.fixture
-def conn(database: str) -> Iterator[Connection]:  # noqa: F811
+def conn(database: str) -> Iterator[Connection]:
     opened = connect(database, autocommit=True)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def shadow(postgres: Cluster) -> Shadow:  # noqa: F811
+def shadow(postgres: Cluster) -> Shadow:
     """Empty databases of the session's server."""
 
     @contextmanager

@@ -6,13 +6,12 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.providers.django_migrations.conftest import POLICY, migration
+from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
@@ -26,13 +25,6 @@ WAITS = migration(
     f"migrations.RunSQL('SELECT pg_advisory_xact_lock({GATE})', 'SELECT 1')",
 )
 MANIFEST = '[project]\nname = "shop"\n[migrations]\nfolder = "web"\nformat = "django"\nlock_timeout = "30s"\n'
-
-
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition was not met in time"
-        time.sleep(0.02)
 
 
 def waiting(conn: Connection) -> bool:
@@ -60,17 +52,15 @@ def test_kill_9_of_the_runner_ends_django_too_and_the_row_is_written_once(target
     conn.execute(f"SELECT pg_advisory_lock({GATE})")
     command = [sys.executable, "-m", "dodai", "migrate", "up"]
     with subprocess.Popen(command, cwd=here.root, env={"DATABASE_URL": database, "PATH": "/usr/bin:/bin"}) as runner:
-        eventually(lambda: waiting(conn) or runner.poll() is not None)
+        until(lambda: waiting(conn) or runner.poll() is not None)
         assert agents(here.root)
         runner.send_signal(signal.SIGKILL)
-    eventually(lambda: not agents(here.root))
+    until(lambda: not agents(here.root))
     with pytest.raises(DodaiError) as caught:
         run.up(here)
     assert (caught.value.code.id, caught.value.exit_code) == ("DOD250", 75)
     conn.execute(f"SELECT pg_advisory_unlock({GATE})")
-    eventually(
-        lambda: not conn.execute("SELECT 1 FROM pg_stat_activity WHERE application_name ~ 'dodai-agent'").fetchall()
-    )
+    until(lambda: not conn.execute("SELECT 1 FROM pg_stat_activity WHERE application_name ~ 'dodai-agent'").fetchall())
     assert [ran.migration.id for ran in run.up(here).ran] == ["quiz.0003_waits"]
     assert conn.execute("SELECT count(*) FROM quiz_question").fetchone()[0] == 1
 
@@ -101,7 +91,7 @@ def test_a_cancelled_step_of_a_deploy_leaves_neither_process_nor_session(target,
 
     asyncio.run(walk())
     assert agents(here.root) == []
-    eventually(lambda: not waiting(conn))
+    until(lambda: not waiting(conn))
     assert conn.execute("SELECT count(*) FROM quiz_question").fetchone()[0] == 0
     conn.execute(f"SELECT pg_advisory_unlock({GATE})")
     assert len(run.up(here).ran) == 1

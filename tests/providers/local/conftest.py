@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,24 +14,6 @@ from dodai.providers.local.host import client, open_host
 from dodai.providers.local.host.state import Folder
 
 APP = Path(__file__).with_name("service_app.py")
-
-
-async def until(condition, bound_s=10.0, what="the condition"):
-    """Wait until `condition()` holds; the wait is bounded, its length asserts nothing."""
-    end = time.monotonic() + bound_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"{what} did not come true within {bound_s} s"
-        await asyncio.sleep(0.01)
-    return found
-
-
-async def until_async(condition, bound_s=10.0):
-    """The same for a condition that has to be awaited."""
-    end = time.monotonic() + bound_s
-    while not (found := await condition()):
-        assert time.monotonic() < end, f"the condition did not come true within {bound_s} s"
-        await asyncio.sleep(0.01)
-    return found
 
 
 def start_time(pid):

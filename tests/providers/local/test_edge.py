@@ -5,12 +5,11 @@ import json
 
 import httpx2
 import pytest
+from tests.support.wait import until_async
 
 from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.loopback import free_port
-
-from .conftest import until
 
 
 class Site:
@@ -235,7 +234,7 @@ async def test_a_service_that_is_down_gives_a_coded_page_with_the_request_id(sit
     assert page.headers["content-type"].startswith("text/html")
     assert "エッジ" in page.text
     assert page.headers["x-request-id"] in page.text
-    await until(lambda: len(site.lines()) == 2)
+    await until_async(lambda: len(site.lines()) == 2)
     assert [line["requestId"] for line in site.lines()] == [
         answer.headers["x-request-id"],
         page.headers["x-request-id"],
@@ -252,7 +251,7 @@ async def test_a_service_that_does_not_answer_gives_504(site):
     site.behave = mute
     answer = await site.get("/")
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "DOD555")
-    await until(site.lines)
+    await until_async(site.lines)
     assert site.lines()[0]["outcome"] == "timeout"
 
 
@@ -279,7 +278,7 @@ async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(site):
     site.behave = half
     with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
         await site.get("/")
-    await until(site.lines)
+    await until_async(site.lines)
     assert (site.lines()[0]["outcome"], site.lines()[0]["status"]) == ("aborted", 200)
 
 
@@ -414,9 +413,9 @@ async def test_a_client_that_leaves_ends_the_upstream_request(site):
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     await asyncio.wait_for(started.wait(), 10)
     writer.close()
-    await until(site.lines)
+    await until_async(site.lines)
     assert (site.lines()[0]["outcome"], site.lines()[0]["status"]) == ("client_gone", 499)
-    await until(lambda: site.closed)
+    await until_async(lambda: site.closed)
 
 
 async def test_a_client_that_stops_reading_does_not_hold_the_edge(site):
@@ -432,7 +431,7 @@ async def test_a_client_that_stops_reading_does_not_hold_the_edge(site):
     site.behave = flood
     _, writer = await asyncio.open_connection("127.0.0.1", site.edge.port, limit=1024)
     writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    await until(site.lines)
+    await until_async(site.lines)
     assert site.lines()[0]["outcome"] == "client_gone"
     writer.close()
 
@@ -507,14 +506,14 @@ async def test_a_websocket_passes_through(site):
     writer.close()
     assert dict(site.headers())["upgrade"] == "websocket"
     assert dict(site.headers())["x-edge-key"] == "the-edge-key"
-    await until(site.lines)
+    await until_async(site.lines)
     assert site.lines()[0]["status"] == 101
 
 
 async def test_the_line_says_what_happened_and_nothing_personal(site):
     """`ts` first, no query string, the client's network only, its own id kept."""
     response = await site.get("/quiz/7?email=a@example.com", headers={"x-request-id": "support-12345"})
-    await until(site.lines)
+    await until_async(site.lines)
     line = site.lines()[0]
     assert next(iter(line)) == "ts"
     assert line["requestId"] == response.headers["x-request-id"] != "support-12345"

@@ -5,12 +5,11 @@ import contextlib
 import socket
 
 import pytest
+from tests.support.wait import until_async
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import Fault
 from dodai.providers.local.fault_proxy import HIGH_WATER_BYTES, FaultProxy
-
-from .conftest import until
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def test_bytes_pass_both_ways_and_the_end_of_each_side_reaches_the_other(p
     writer.write_eof()
     assert await reader.read() == b"one\ntwo\n"
     writer.close()
-    await until(lambda: proxy.ended and not proxy.open_connections("one"))
+    await until_async(lambda: proxy.ended and not proxy.open_connections("one"))
 
 
 async def test_large_amounts_pass_whole_in_order(proxy):
@@ -116,7 +115,7 @@ async def test_bytes_that_arrive_before_the_target_is_connected_are_kept(proxy, 
     """On the distribution's Python (Debian 12: 3.11.2) every request was lost here."""
     client.sendall(b"at once\n")
     client.shutdown(socket.SHUT_WR)
-    await until(lambda: proxy._links and next(iter(proxy._links)).client.ended)
+    await until_async(lambda: proxy._links and next(iter(proxy._links)).client.ended)
     may_connect.set()
     assert await read(client, 100) == b"at once\n"
 
@@ -126,7 +125,7 @@ async def test_megabytes_before_the_target_is_connected_arrive_in_order(proxy, c
     """What is kept is bounded: the sender is paused, then goes on."""
     data = b"".join(b"%07d\n" % number for number in range(1_000_000))
     sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(client, data))
-    await until(lambda: proxy._links and len(next(iter(proxy._links)).target._early) > HIGH_WATER_BYTES)
+    await until_async(lambda: proxy._links and len(next(iter(proxy._links)).target._early) > HIGH_WATER_BYTES)
     for _ in range(100):
         await asyncio.sleep(0)
     assert len(next(iter(proxy._links)).target._early) < 2 * HIGH_WATER_BYTES

@@ -7,10 +7,9 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from tests.support.wait import until_async
 
 from dodai.operations.ports import Fault, ServiceSpec
-
-from .conftest import until, until_async
 
 APP = Path(__file__).parent
 
@@ -70,9 +69,9 @@ async def test_swapping_grpc_releases_under_load_loses_no_call(host, start):
     for old, new in (("r1", "r2"), ("r2", "r1")):
         assert (await start(new)).ready
         seen = len(answers)
-        await until(lambda seen=seen: len(answers) >= seen + 20)
+        await until_async(lambda seen=seen: len(answers) >= seen + 20)
         await host.switch("backend", new)
-        await until(lambda new=new: answers[-6:] == [b"from " + new.encode()] * 6)
+        await until_async(lambda new=new: answers[-6:] == [b"from " + new.encode()] * 6)
         await until_async(lambda old=old: nobody_on(host, old))
         await host.stop("backend", old)
     stop.set()

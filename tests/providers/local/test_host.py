@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import httpx2
 import pytest
+from tests.support.wait import until_async
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import EdgeSpec, Fault, ProcessSpec, ServiceSpec
@@ -18,7 +19,7 @@ from dodai.providers.local.host import client, open_host
 from dodai.providers.local.host.sealing import unsealed
 from dodai.providers.local.host.state import Folder, read_known
 
-from .conftest import marked, parent_of, spec, start_time, text_of, until, until_async
+from .conftest import marked, parent_of, spec, start_time, text_of
 
 
 async def get(url, path="/", **more):
@@ -208,11 +209,11 @@ async def test_swapping_releases_under_load_loses_no_request(host, tree, serving
         await host.start(spec(), new, str(tree), {})
         assert (await host.probe("web", new, wait_s=20)).ready
         seen = len(statuses)
-        await until(lambda seen=seen: len(statuses) >= seen + 30)
+        await until_async(lambda seen=seen: len(statuses) >= seen + 30)
         await host.switch("web", new)
         await host.stop("web", old, 10)
     seen = len(statuses)
-    await until(lambda: len(statuses) >= seen + 30)
+    await until_async(lambda: len(statuses) >= seen + 30)
     stop.set()
     await asyncio.gather(*visitors)
     assert {status for status, _ in statuses} == {200}
@@ -229,10 +230,12 @@ async def test_killing_the_host_leaves_no_child_and_the_next_one_starts_clean(tm
     await host.start(shell, "r1", str(tree), {})
     await host.run(ProcessSpec(name="other", command=("sleep", "603")))
     status = await host.status()
-    await until(lambda: len(marked(folder)) >= 6)
+    await until_async(lambda: len(marked(folder)) >= 6)
     children = {pid: start_time(pid) for pid in marked(folder)}
     os.kill(status.pid, signal.SIGKILL)
-    await until(lambda: all(start_time(pid) != began for pid, began in children.items()), 15, "the end of all children")
+    await until_async(
+        lambda: all(start_time(pid) != began for pid, began in children.items()), "the end of all children"
+    )
     assert not (await host.status()).running
     again = await open_host(folder, "test", detached=True)
     assert (await again.status()).running
@@ -254,7 +257,7 @@ async def test_a_host_killed_in_the_middle_of_its_work_leaves_nothing_behind(tmp
             await host.stop("web", f"r{number - 1}", 0.2)
 
     working = asyncio.ensure_future(work())
-    await until(lambda: marked(folder))
+    await until_async(lambda: marked(folder))
     await asyncio.sleep(moment_s)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(DodaiError) as caught:
@@ -279,11 +282,11 @@ async def test_what_survives_its_host_and_its_shim_is_ended_by_the_next_host(tmp
     def strays():
         return [one for one in marked(folder) if text_of(f"/proc/{one}/cmdline") == "sleep\x00606\x00"]
 
-    stray = (await until(strays))[0]
+    stray = (await until_async(strays))[0]
     pid = (await host.status()).pid
     for victim, number in ((shim, signal.SIGSTOP), (pid, signal.SIGKILL), (shim, signal.SIGKILL)):
         os.kill(victim, number)  # stopped first, for the shim would be quick to clean up after its host
-    await until(lambda: {one for one in marked(folder) if start_time(one)} == {stray})
+    await until_async(lambda: {one for one in marked(folder) if start_time(one)} == {stray})
     again = await open_host(folder, "test", detached=True)
     assert start_time(stray) is None
     await again.down()
@@ -293,10 +296,12 @@ async def test_killing_the_shim_ends_the_service_it_held(host, tree):
     """The kernel, or the host, ends what the shim can no longer watch."""
     shell = ServiceSpec(name="web", command=("sh", "-c", "sleep 600 & exec sleep 602"))
     instance = await host.start(shell, "r1", str(tree), {})
-    await until(lambda: len(marked(host.folder.path)) >= 3)
+    await until_async(lambda: len(marked(host.folder.path)) >= 3)
     children = {pid: start_time(pid) for pid in marked(host.folder.path)}
     os.kill(parent_of(instance.pid), signal.SIGKILL)
-    await until(lambda: all(start_time(pid) != began for pid, began in children.items()), 10, "the end of all children")
+    await until_async(
+        lambda: all(start_time(pid) != began for pid, began in children.items()), "the end of all children"
+    )
     assert (await host.probe("web", "r1", wait_s=10)).state == "exited"
 
 
@@ -322,7 +327,7 @@ async def test_a_bound_host_ends_with_the_process_it_is_bound_to(tmp_path):
     children = marked(folder) | {pid}
     process.kill()
     await process.wait()
-    await until(lambda: all(start_time(one) is None for one in children), 15, "the end of host and children")
+    await until_async(lambda: all(start_time(one) is None for one in children), "the end of host and children")
     assert not Folder(folder).socket.exists()
 
 
@@ -512,8 +517,8 @@ async def test_full_segments_of_lines_are_sealed_by_the_host(host):
     segment = lines / "web-a-1795465990000-1795465991000.jsonl"
     segment.write_text('{"ts":1795465990.5,"requestId":"01a20a1cd07b789daba2669110a2f1f4"}\n')
     (lines / "web-a.open.jsonl").write_text("")
-    await until(segment.with_name(segment.name + ".ids").exists, 20)
-    await until(lambda: not unsealed(lines))
+    await until_async(segment.with_name(segment.name + ".ids").exists)
+    await until_async(lambda: not unsealed(lines))
 
 
 async def test_an_older_fencing_token_changes_nothing(host, tree, serving):
@@ -560,7 +565,7 @@ async def test_needed_services_outlive_those_that_need_them(host, tree):
     await host.run(ProcessSpec(name="db", command=noted("db")))
     await host.start(ServiceSpec(name="backend", command=noted("backend")), "r1", str(tree), {})
     await host.start(ServiceSpec(name="web", command=noted("web"), needs=("backend",)), "r1", str(tree), {})
-    await until(lambda: len(marked(host.folder.path)) >= 9)
+    await until_async(lambda: len(marked(host.folder.path)) >= 9)
     await host.down()
     assert order.read_text().split() == ["web", "backend", "db"]
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.command import git
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ReleaseFile
@@ -30,10 +31,6 @@ def source(tmp_path):
 @pytest.fixture
 def trees(tmp_path):
     return ReleaseTrees(tmp_path / "releases")
-
-
-def git(folder, *arguments):
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments], cwd=folder, check=True)
 
 
 def paths(trees, name):

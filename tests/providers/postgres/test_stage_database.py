@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from tests.postgres_fixture import database, postgres  # noqa: F401
 
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 
 
 @pytest.fixture
-def stage(database: str) -> PostgresStageDatabase:  # noqa: F811
+def stage(database: str) -> PostgresStageDatabase:
     with psycopg.connect(database) as conn:
         conn.execute('CREATE TABLE answers (n int); CREATE TABLE "odd name""s" (n int); CREATE TABLE ledger (n int)')
         conn.execute("INSERT INTO answers VALUES (1), (2); CREATE SCHEMA dodai; CREATE TABLE dodai.log (n int)")
@@ -22,7 +21,7 @@ async def test_rows_of_every_table_of_the_application_are_counted(stage: Postgre
     assert await stage.rows() == {"public.answers": 2, 'public."odd name""s"': 0}
 
 
-async def test_locked_tables_let_nobody_read_until_the_block_ends(stage: PostgresStageDatabase, database: str):  # noqa: F811
+async def test_locked_tables_let_nobody_read_until_the_block_ends(stage: PostgresStageDatabase, database: str):
     """A reader gives up after its own lock timeout, and reads again afterwards."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as reader:
         await reader.execute("SET lock_timeout = '50ms'")

@@ -1,9 +1,8 @@
-"""A real PostgreSQL for any suite: one server per session, a database of its own per test.
+"""A real PostgreSQL for every suite: one server for each process of the test run, a database of its own per test.
 
-    from tests.postgres_fixture import database, postgres  # noqa: F401
-
-`postgres` is the `Cluster`; `database` the URL of an empty database. Both are skipped where no binaries are installed,
-and fail there when `DODAI_TEST_REQUIRE_ALL=1`.
+tests/conftest.py makes the fixtures known: a suite that imported them would get a server of its own. `postgres` is the
+`Cluster`; `database` the URL of an empty database. Both are skipped where no binaries are installed, and fail there
+when `DODAI_TEST_REQUIRE_ALL=1`.
 """
 
 from __future__ import annotations
