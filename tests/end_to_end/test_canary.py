@@ -121,7 +121,8 @@ def live(client: httpx2.Client) -> list[str]:
     somebody.go(f"/questions/{MAIL}", **odd)
     somebody.send("/questions/1/answer", on="/questions/1", headers=odd, choice=TEXT, attempt=str(uuid4()))
     somebody.send("/questions/1/answer", on="/questions/1", headers=odd, choice="1", attempt=MAIL)
-    for headers in ({}, {"origin": f"https://{CANARY}.example", "x-csrf-token": TOKEN}):
+    for origin in ("", "https://evil.example", f"https://evil.example/{CANARY}", f"https://{CANARY}@evil.example"):
+        headers = {"origin": origin, "x-csrf-token": TOKEN} if origin else {}
         client.post("/me", data={"name": TEXT, "csrf_token": TOKEN}, headers={**HTML, **odd, **headers})
         client.post("/me", json={"name": TEXT}, headers={**HTML, **odd, **headers})
         client.post("/me", files={"file": (MAIL, TEXT.encode())}, headers={**HTML, **odd, **headers})

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.small_app import SmallApp
+from tests.support.command import dodai
 from tests.support.wait import until
 
 from dodai.providers.local.host.state import Folder
@@ -71,11 +70,7 @@ class Environment(SmallApp):
 
     def driven(self, at, *words):
         """The command, with the Host killed at one of the command's own records."""
-        environment = self.environment({"KILL_HOST_AT": at, "KILL_HOST_IN": str(self.state)})
-        return subprocess.run(
-            [sys.executable, str(DRIVER), *words], cwd=self.folder, env=environment, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=120, check=False,
-        )  # fmt: skip
+        return dodai(*words, cwd=self.folder, driver=DRIVER, KILL_HOST_AT=at, KILL_HOST_IN=str(self.state))
 
 
 @pytest.fixture

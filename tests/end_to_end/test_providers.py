@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.end_to_end.small_app import SmallApp
+from tests.support.command import dodai
 
 DRIVER = Path(__file__).parents[1] / "providers" / "toy" / "dodai_with_toy.py"
 ROOT = Path(__file__).parents[2]
@@ -20,12 +20,8 @@ ROOT = Path(__file__).parents[2]
 class ToyApp(SmallApp):
     """The small application on the toy cloud."""
 
-    def argv(self, *words):
-        return [sys.executable, str(DRIVER), *words]
-
-    def environment(self, extra=None):
-        clean = super(ToyApp, self).environment(extra)
-        return {**clean, "PYTHONPATH": str(ROOT)}
+    def run(self, *words, **extra):
+        return dodai(*words, cwd=self.folder, driver=DRIVER, PYTHONPATH=str(ROOT), **extra)
 
     def release(self, text: str, environment: str = 'provider = "toy"') -> None:
         self.write(spoil=f"# {text}", environment=environment)

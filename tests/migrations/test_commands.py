@@ -150,10 +150,11 @@ def test_up_loads_only_what_it_needs(project: Path):
         "dodai.engine.plan",
         "dodai.providers.local",
         "dodai.migrations.check",
-        "dodai.csrf",
+        "dodai.csrf.check",
+        "dodai.operations.codes",
     }
     heavy |= {"httpx", "httpx2", "dodai.migrations.run.rehearsal", "sqlalchemy", "grpc"}
-    heavy |= {"dodai.runtime.process", "dodai.core.page", "dodai.core.rule", "dodai.operations.policy"}
+    heavy |= {"dodai.runtime.process", "dodai.core.page", "dodai.operations.control"}
     first, again = loaded(), loaded()
     assert "dodai.migrations.apply.batch" in first
     assert not first & heavy

@@ -26,12 +26,16 @@ def argv(*words: str) -> list[str]:
 
 
 def dodai(
-    *words: str, cwd: Path | str | None = None, timeout_s: float = TIMEOUT_S, **environment: str
+    *words: str,
+    cwd: Path | str | None = None,
+    timeout_s: float = TIMEOUT_S,
+    driver: Path | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """What the command said and how it ended."""
+    """What the command said and how it ended; `driver` is a script that stands for `-m dodai`."""
     return subprocess.run(
-        argv(*words), cwd=cwd, env=clean_environment(environment), capture_output=True, text=True,
-        timeout=timeout_s, stdin=subprocess.DEVNULL, check=False,
+        [sys.executable, str(driver), *words] if driver else argv(*words), cwd=cwd, env=clean_environment(environment),
+        capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
 
