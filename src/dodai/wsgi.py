@@ -153,6 +153,7 @@ def _reserve(app: WsgiApp) -> WsgiApp:
             return []
         return _refuse(_RESERVED, environ, start_response, context)
 
+    vars(reserved)["app"] = app  # who looks for a dispatcher's mounts follows this name from layer to layer
     return reserved
 
 

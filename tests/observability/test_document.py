@@ -46,7 +46,9 @@ retention = "2d"
 retention_size = "1GiB"
 slow_call = "50ms"
 sample = 0.5
+heartbeat = "2s"
 longest_request = "1h"
 """
     policy = ObservabilityPolicy.from_manifest(read(text, reference()).section("observability"))
-    assert policy == ObservabilityPolicy("hmac", "none", False, 1024**2, 60.0, 172800.0, 1024**3, 0.05, 0.5, 3600.0)
+    sizes_and_ages = (1024**2, 60.0, 172800.0, 1024**3)
+    assert policy == ObservabilityPolicy("hmac", "none", False, *sizes_and_ages, 0.05, 0.5, 2.0, 3600.0)

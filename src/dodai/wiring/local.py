@@ -7,6 +7,7 @@ from dodai.operations.provider import Opening, Provider
 from dodai.providers.local.host import HostClient, LocalEdge, client
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.providers.local.secret_file import SecretFile
+from dodai.providers.postgres.supervised import SupervisedPostgres
 
 
 def _host(opening: Opening) -> HostClient:
@@ -14,8 +15,6 @@ def _host(opening: Opening) -> HostClient:
 
 
 def _database(opening: Opening) -> DatabaseService:
-    from dodai.providers.postgres.supervised import SupervisedPostgres  # psycopg is an extra
-
     return SupervisedPostgres(opening.project.policy.database, opening.host or _host(opening), opening.folder)
 
 

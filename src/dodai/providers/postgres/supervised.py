@@ -14,11 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from dodai.engine.private_file import write_private
 from dodai.operations.policy import Database
 from dodai.operations.ports import DatabaseSeen, Host, RestorePoint
-from dodai.providers.postgres.backup import base_backup, restore_point
-from dodai.providers.postgres.clock import offset_s
-from dodai.providers.postgres.control.look import server_version, size_bytes
-from dodai.providers.postgres.durable import durable, prepare, process_spec
-from dodai.providers.postgres.restore import restore, restored_by
+
+# psycopg is an extra that an application without a database does not have: what needs it is imported where it is used.
 
 PROCESS = "database"
 CLUSTER = "postgres"
@@ -44,6 +41,8 @@ class SupervisedPostgres:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
+        from dodai.providers.postgres.durable import durable
+
         if asyncio.run(self.running()):
             yield self.url()
             return
@@ -58,6 +57,8 @@ class SupervisedPostgres:
         return ""
 
     async def start(self, token: int, /) -> None:
+        from dodai.providers.postgres.durable import prepare, process_spec
+
         cluster = await asyncio.to_thread(prepare, self.cluster, major=self.policy.major)
         status = await self.host.under(token).run(process_spec(cluster, PROCESS, forward=True))
         await asyncio.to_thread(cluster.ensure_database, self.policy.name)
@@ -86,9 +87,15 @@ class SupervisedPostgres:
 
     async def clock_offset_s(self) -> float | None:
         url = self.url()
-        return await asyncio.to_thread(offset_s, url) if url else None
+        if not url:
+            return None
+        from dodai.providers.postgres.clock import offset_s
+
+        return await asyncio.to_thread(offset_s, url)
 
     def inspect(self) -> DatabaseSeen:
+        from dodai.providers.postgres.control.look import server_version, size_bytes
+
         url = self.url()
         return DatabaseSeen(server_version(url), size_bytes(url), shutil.disk_usage(self.folder).free)
 
@@ -108,16 +115,23 @@ class BaseBackups:
         return str(path) if (path / "PG_VERSION").exists() else ""
 
     async def make(self, name: str, /) -> str:
+        from dodai.providers.postgres.backup import base_backup
+
         point = await asyncio.to_thread(base_backup, self.database.url(), self._folder / name)
         for old in self._paths()[KEPT_COPIES:]:
             shutil.rmtree(old, ignore_errors=True)
         return f"{point.path} ({point.size_bytes // 2**20} MiB)"
 
     async def put_back(self, name: str, mark: str, token: int, /) -> str:
+        from dodai.providers.postgres.backup import restore_point
+        from dodai.providers.postgres.restore import restore
+
         await self.database.end(token)
         return str(await asyncio.to_thread(restore, restore_point(self._folder / name), self.database.cluster, mark))
 
     async def is_back(self, mark: str, /) -> bool:
+        from dodai.providers.postgres.restore import restored_by
+
         return restored_by(self.database.cluster) == mark
 
     def all(self) -> tuple[RestorePoint, ...]:
