@@ -36,9 +36,11 @@ def describe(error: BaseException, own: Path) -> dict[str, Any]:
     """What went wrong, and the last place in the user's code."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((str(own), "<frozen"))]
     last = frames[-1] if frames else None
+    guard = sys.modules.get("dodai_agent.guard")
+    before = [said for said in (guard.refused if guard else ()) if said not in str(error)]
     return {
         "type": type(error).__qualname__,
-        "message": str(error)[:500],
+        "message": str(error)[:500] + (f" (refused before it: {before[-1]})" if before else ""),
         "file": last.filename if last else "",
         "line": last.lineno if last else 0,
         "module": getattr(error, "name", None) if isinstance(error, ImportError) else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -33,6 +33,23 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in one place of a file; `line` 0 is the whole file."""
+
+    code: Code
+    message: str
+    path: str
+    line: int = 0
+    quote: str = ""
+    fix: str = ""
+
+    def error(self) -> DodaiError:
+        """The same as an error that stops a command."""
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return DodaiError(self.code, f"{place}: {self.message}", self.fix or self.code.fix.en, exit_code=1)
+
+
+@dataclass(frozen=True, slots=True)
 class Migration:
     """One step of a history.
 
@@ -41,7 +58,8 @@ class Migration:
     are expanded. `irreversible` is the reason given when there is no way down. A history that is a graph has `parents`,
     a `group` (Django's app; each has one end) and a `line` where the file says who it is; statements may be unknown,
     then `undoable` says that there is a way down and `touches` names tables that it may be about. `depends_on` are the
-    parents that it needs without being of their branch, `labels` the names of the branch that begins with it.
+    parents that it needs without being of their branch, `labels` the names of the branch that begins with it. `advice`
+    is what would be written otherwise today, and is carried out as it stands.
     """
 
     id: str
@@ -64,6 +82,7 @@ class Migration:
     touches: frozenset[str] = frozenset()
     depends_on: frozenset[str] = frozenset()
     labels: tuple[str, ...] = ()
+    advice: tuple[Problem, ...] = ()
 
     @property
     def reversible(self) -> bool:
@@ -81,23 +100,6 @@ class Migration:
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
     """By version, repeatable ones last by name."""
     return tuple(sorted(migrations, key=lambda m: (m.repeatable, m.order, m.name)))
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong in one place of a file; `line` 0 is the whole file."""
-
-    code: Code
-    message: str
-    path: str
-    line: int = 0
-    quote: str = ""
-    fix: str = ""
-
-    def error(self) -> DodaiError:
-        """The same as an error that stops a command."""
-        place = f"{self.path}:{self.line}" if self.line else self.path
-        return DodaiError(self.code, f"{place}: {self.message}", self.fix or self.code.fix.en, exit_code=1)
 
 
 class FileError(ValueError):
@@ -120,9 +122,10 @@ class Folder:
     heads: tuple[str, ...] = ()
 
     def sound(self) -> tuple[Migration, ...]:
-        """The migrations; raises the first problem as `DodaiError`, because nothing is run when one file is bad."""
-        for problem in self.problems:
-            raise problem.error()
+        """The migrations; raises all problems as one `DodaiError`, because nothing is run when one file is bad."""
+        if self.problems:
+            first, *more = (problem.error() for problem in self.problems)
+            raise replace(first, details=tuple(f"{error.code.id} {error.message}" for error in more)) if more else first
         if several := self.several():
             raise several
         return self.migrations

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import Connection
 
 # Names are printed as the search path allows, so it must be the same whoever looks. Both last until the end of the
 # transaction: the caller's, which gets its path back, or that of this one message.
-_ENTER = """SELECT set_config('dodai.search_path', current_setting('search_path'), true),
- set_config('search_path', 'pg_catalog', true)"""
+_ENTER = """SELECT pg_catalog.set_config('dodai.search_path', pg_catalog.current_setting('search_path'), true),
+ pg_catalog.set_config('search_path', 'pg_catalog', true)"""
 _LEAVE = "SELECT set_config('search_path', current_setting('dodai.search_path'), true)"
 _SYSTEM = (
     f"nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')"
@@ -150,9 +151,15 @@ def snapshot(conn: Connection, ledger_table: str = "goose_db_version") -> Snapsh
     name = ledger_table.rpartition(".")[2].replace("'", "''")
     skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
     union = " UNION ALL ".join(query.replace("{skip}", skip) for query in _QUERIES)
-    cursor = conn.execute(f"{_ENTER}; WITH {_OURS} SELECT line FROM ({union}) AS s(line); {_LEAVE}", prepare=False)
+    rows = own_rows(conn, f"WITH {_OURS} SELECT line FROM ({union}) AS s(line)")
+    return Snapshot(tuple(sorted(row[0] for row in rows if row[0] is not None)))
+
+
+def own_rows(conn: Connection, query: str) -> list[Any]:
+    """The rows of a query of ours under a search path of its own: a table of the user's called `text` is not meant."""
+    cursor = conn.execute(f"{_ENTER}; {query}; {_LEAVE}", prepare=False)
     cursor.nextset()
-    return Snapshot(tuple(sorted(row[0] for row in cursor.fetchall() if row[0] is not None)))
+    return cursor.fetchall()
 
 
 def schema_hash(conn: Connection) -> str:

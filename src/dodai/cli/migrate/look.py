@@ -25,7 +25,7 @@ def status(session: Session, env: str) -> int:
         say_json(session, seen.as_json())
     else:
         _print_status(session, seen)
-    return 0 if not seen.problems and seen.refusal is None else 1
+    return 0 if not seen.problems and seen.refusal is None and not seen.invalid_indexes else 1
 
 
 def _print_status(session: Session, seen: Status) -> None:
@@ -35,6 +35,9 @@ def _print_status(session: Session, seen: Status) -> None:
         out.line(f"{entry.standing:12} {entry.path or entry.id}  {half or entry.at}".rstrip())
     for problem in seen.problems:
         out.line(f"{problem.code.id} {problem.code.name}: {problem.path}:{problem.line}: {problem.message}")
+    for name in seen.invalid_indexes:
+        out.line(f"invalid      index {name}: a failed build left it, and no query uses it")
+        out.line(f"  fix: `DROP INDEX CONCURRENTLY {name}`, then build it again")
     if seen.refusal:
         out.line(f"`dodai migrate up` would refuse: {seen.refusal.message}")
         out.line(f"  fix: {seen.refusal.fix}")

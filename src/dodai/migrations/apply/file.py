@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.applied import Ran
-from dodai.migrations.apply.leftover import Leftover, settle
+from dodai.migrations.apply.leftover import EffectError, Leftover, see_effect, settle
 from dodai.migrations.apply.outcome import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
 from dodai.migrations.apply.watch import BlockerWatch
 from dodai.migrations.ledger import Event, Ledger, Progress, log_sql, progress, record_sql
@@ -112,6 +112,7 @@ class Runner:
             self._first(opening, statement) if opening else self.send(self.conn, statement)
             opening = ""
             self.statement_ms.append((time.perf_counter() - began) * 1000)
+            see_effect(self.conn, statement.sql)
             if self.conn.info.transaction_status != IN_TRANSACTION:
                 raise transaction_ended(migration, statement)
         self.index = len(statements)
@@ -232,6 +233,7 @@ class Runner:
             try:
                 self.conn.execute(f"BEGIN; {self._fence()}")
                 self.send(self.conn, statement)
+                see_effect(self.conn, statement.sql)
                 if self.conn.info.transaction_status == IN_TRANSACTION:
                     still_ours = self._fence(until_commit=True)
                     self.conn.execute(f"{still_ours}{self._progress(migration, 'done', statement)} COMMIT;")
@@ -263,9 +265,11 @@ class Runner:
     def _announced(self, migration: Migration, statement: Statement) -> None:
         try:
             self.send(self.conn, statement)
+            see_effect(self.conn, statement.sql)
         except Exception as error:
             if is_database_error(error) and not self.conn.closed:
-                self._clean_up(statement)
+                if not isinstance(error, EffectError):
+                    self._clean_up(statement)
                 self._log(migration, "failed", statement, sqlstate(error))
             raise
 

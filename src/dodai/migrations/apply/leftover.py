@@ -4,12 +4,15 @@
 # ruff: noqa: S608
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from dodai.migrations import sql
 from dodai.migrations.ports import Connection
+from dodai.migrations.snapshot import own_rows
 
+_MAYBE_THERE = re.compile(r"\bindex\b.{0,60}\bif\s+not\s+exists\b", re.IGNORECASE | re.DOTALL)
 Verdict = Literal["done", "again", "unclear"]
 
 
@@ -19,6 +22,43 @@ class Leftover:
 
     verdict: Verdict
     repair: str = ""
+
+
+class EffectError(Exception):
+    """The server said that it was done, and its catalog says otherwise."""
+
+    sqlstate = "55000"
+
+
+def see_effect(conn: Connection, statement: str) -> None:
+    """Raise `EffectError` when `CREATE INDEX … IF NOT EXISTS` found an index that a failed build had left invalid."""
+    if not _MAYBE_THERE.search(statement):
+        return
+    for span in sql.statements(statement):
+        found = _significant(span.text)
+        if found[:1] != ("create",) or "index" not in found[:3] or "exists" not in found:
+            continue
+        name = _name(found, found.index("exists") + 1)
+        row = conn.execute(
+            "SELECT indexrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_index"
+            f" WHERE indexrelid = pg_catalog.to_regclass({sql.literal(name)}) AND NOT indisvalid",
+            prepare=False,
+        ).fetchone()
+        if row is not None:
+            raise EffectError(
+                f"`{row[0]}` is there and invalid: an earlier build failed, and IF NOT EXISTS leaves it so;"
+                f" `DROP INDEX CONCURRENTLY {row[0]}` first"
+            )
+
+
+def invalid_indexes(conn: Connection) -> tuple[str, ...]:
+    """Names of indexes that a failed build left behind; one that is being built now is not among them."""
+    rows = own_rows(
+        conn,
+        "SELECT indexrelid::regclass::text FROM pg_index i WHERE NOT indisvalid AND NOT EXISTS"
+        " (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) ORDER BY 1",
+    )
+    return tuple(str(row[0]) for row in rows)
 
 
 def settle(conn: Connection, statement: str) -> Leftover:

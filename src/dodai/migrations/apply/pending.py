@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
@@ -42,8 +42,7 @@ def pending(migrations: Sequence[Migration], state: State, *, allow_missing: boo
         named = ", ".join(f"`{m.path}`" for m in early[:5])
         raise _refuse(codes.REFUSED_ORDER, f"{named} sorts before the applied version `{_last(state)}`")
     left += [m for m in migrations if m.repeatable and _changed(m, state)]
-    for migration in left:
-        _no_transaction_control(migration)
+    _no_transaction_control(left)
     unrecorded = tuple(m for m in versioned if m.id in applied and m.id not in state.recorded)
     return Pending(tuple(left), newer, unrecorded)
 
@@ -95,11 +94,15 @@ def _not_edited(migrations: Sequence[Migration], state: State) -> None:
         raise DodaiError(codes.REFUSED_EDIT, f"changed after it was applied: {named}", fix, exit_code=1)
 
 
-def _no_transaction_control(migration: Migration) -> None:
-    """Found before anything runs: afterwards the file would be half applied."""
-    if found := transaction_control(migration):
-        message = f"{migration.path}:{found[0]}: `{found[1][:60]}` in a file that runs as one transaction"
-        raise _refuse(codes.TRANSACTION_CONTROL, message)
+def _no_transaction_control(left: Sequence[Migration]) -> None:
+    """Found before anything runs, in every file at once: afterwards a file would be half applied."""
+    said = [
+        f"{migration.path}:{found[0]}: `{found[1][:60]}` in a file that runs as one transaction"
+        for migration in left
+        if (found := transaction_control(migration))
+    ]
+    if said:
+        raise replace(_refuse(codes.TRANSACTION_CONTROL, said[0]), details=tuple(said[1:]))
 
 
 def _controls_transaction(text: str) -> bool:

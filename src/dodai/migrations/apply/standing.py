@@ -9,6 +9,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.change import readable
 from dodai.migrations.apply.guard import lock_holder
+from dodai.migrations.apply.leftover import invalid_indexes
 from dodai.migrations.apply.pending import edited, overtaken, pending, without_file
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Folder, Migration, Problem
@@ -48,6 +49,7 @@ class Status:
     problems: tuple[Problem, ...] = ()
     refusal: DodaiError | None = None
     lock_holder: str = "nobody"
+    invalid_indexes: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[Entry, ...]:
@@ -60,7 +62,7 @@ class Status:
     @property
     def ok(self) -> bool:
         """Nothing is left to do and nothing is wrong."""
-        return not self.pending and not self.problems and self.refusal is None
+        return not self.pending and not self.problems and self.refusal is None and not self.invalid_indexes
 
     def as_json(self) -> dict[str, Any]:
         """The body of `dodai.migrate.status/1`."""
@@ -74,6 +76,7 @@ class Status:
                 {"path": p.path, "line": p.line, "code": p.code.id, "message": p.message} for p in self.problems
             ],
             "refusal": self.refusal.as_json() if self.refusal else None,
+            "invalidIndexes": list(self.invalid_indexes),
             "lockHolder": None if self.lock_holder == "nobody" else self.lock_holder,
         }
 
@@ -85,8 +88,11 @@ def status(target: Target) -> Status:
         state = readable(lambda: ledger.read(conn, target.policy, target.tool))
         halves = _half_applied(conn, state, folder.migrations)
         holder = lock_holder(conn)
+        invalid = invalid_indexes(conn)
     refusal = _refusal(folder, state)
-    return Status(state.ledger.name, _entries(folder.migrations, state, halves), folder.problems, refusal, holder)
+    return Status(
+        state.ledger.name, _entries(folder.migrations, state, halves), folder.problems, refusal, holder, invalid
+    )
 
 
 def _refusal(folder: Folder, state: ledger.State) -> DodaiError | None:

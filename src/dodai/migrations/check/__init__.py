@@ -15,7 +15,7 @@ from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.queries import queries_at, read_queries
 from dodai.migrations.check.rules import RULES
 from dodai.migrations.check.shadow import shadow_run
-from dodai.migrations.goose_file import read_folder
+from dodai.migrations.goose_file import nothing_found, read_folder
 from dodai.migrations.lock_probe.rows import read_rows
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Shadow, Tool
@@ -50,6 +50,8 @@ def gather_history(
     if isinstance(base, Unknown) and not isinstance(base, Unversioned) and not everything:
         return Unknown(base.reason, f"{base.fix}; `--all` judges every file, only not against a base")
     folder = reader.read() if reader else read_folder(root, policy.folder, environment, policy.format)
+    if not folder.migrations and not folder.problems:
+        folder = replace(folder, problems=(nothing_found(root, policy.folder),))
     ids = frozenset(m.id for m in folder.migrations)
     old = {m.id: m.token_sha256 for m in base.fork} if isinstance(base, Base) else {}
     fresh = frozenset(m.id for m in folder.migrations if old.get(m.id) != m.token_sha256)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dodai.migrations import ledger
 from dodai.migrations.apply import status
+from dodai.migrations.apply.leftover import invalid_indexes
 from dodai.migrations.check.facts import LiveSchema
 from dodai.migrations.goose_file import statements_of
 from dodai.migrations.lock_probe.walk import run_file
-from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.ports import Shadow, Target
 from dodai.migrations.snapshot import snapshot
 
 
@@ -32,13 +33,3 @@ def live_schema(env: str, target: Target, shadow: Shadow) -> LiveSchema:
         wanted = snapshot(expected, table).ignoring_order
         expected.close()
     return LiveSchema(env, seen, wanted.differences(found), invalid)
-
-
-def invalid_indexes(conn: Connection) -> tuple[str, ...]:
-    """Names of indexes that a failed CONCURRENTLY left behind."""
-    rows = conn.execute(
-        "SELECT indexrelid::regclass::text FROM pg_index i WHERE NOT indisvalid AND NOT EXISTS"
-        " (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) ORDER BY 1",
-        prepare=False,
-    ).fetchall()
-    return tuple(row[0] for row in rows)

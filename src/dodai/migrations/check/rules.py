@@ -17,7 +17,7 @@ from dodai.migrations.migration import Migration
 SMALL_TABLE_ROWS = 10_000
 """Below this a rewrite or scan is over before anybody notices (measured: 10,000 rows rewrite in about 10 ms)."""
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
-               codes.REMARK, codes.EXTERNAL, codes.MISSING)  # fmt: skip
+               codes.TRANSACTION_CONTROL, codes.REMARK, codes.EXTERNAL, codes.MISSING)  # fmt: skip
 _CLUSTER_WIDE = ("role", "user", "group", "database", "tablespace")
 
 
@@ -38,6 +38,12 @@ def _file_rule(code: Code) -> Rule:
         for problem in history.problems:
             if problem.code is code:
                 yield Finding(code, problem.message, Place(problem.path, problem.line), problem.quote, problem.fix)
+        for migration in history.judged_migrations:
+            for problem in migration.advice:
+                place = Place(problem.path, problem.line)
+                found = Finding(code, problem.message, place, problem.quote, problem.fix, level="warning")
+                if problem.code is code and not _accepts(migration, found, history):
+                    yield found
 
     return judge
 

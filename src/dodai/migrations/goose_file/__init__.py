@@ -8,7 +8,14 @@ statement.
 
 from __future__ import annotations
 
-from dodai.migrations.goose_file.folder import files_of, history_of, read_files, read_folder, statements_of
+from dodai.migrations.goose_file.folder import (
+    files_of,
+    history_of,
+    nothing_found,
+    read_files,
+    read_folder,
+    statements_of,
+)
 from dodai.migrations.goose_file.mend import mended
 from dodai.migrations.goose_file.parse import parse, remarks, version_of
 from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
@@ -23,6 +30,7 @@ __all__ = [
     "files_of",
     "history_of",
     "mended",
+    "nothing_found",
     "parse",
     "parse_plain",
     "parse_repeatable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dodai.migrations import codes
@@ -25,10 +26,58 @@ def read_folder(
         message = f"the folder `{folder}` does not exist"
         return Folder((), (Problem(codes.FILE_NAME, message, folder, fix="create it, or set `[migrations].folder`"),))
     names, prefix = sorted(path.name for path in base.iterdir()), str(base.relative_to(root))
-    files = {f"{prefix}/{name}": (base / name).read_bytes() for name in names if name.endswith(".sql")}
+    wrong: list[Problem] = []
+    files = dict(_contents(base, prefix, names, wrong))
     repeatable = {str(path.relative_to(root)): path.read_bytes() for path in sorted(base.glob("repeatable/*.sql"))}
     go = [name for name in names if name.endswith(".go") and "_" in name and not name.endswith("_test.go")]
-    return read_files(files, repeatable, [f"{prefix}/{name}" for name in go], environment, layout)
+    found = read_files(files, repeatable, [f"{prefix}/{name}" for name in go], environment, layout)
+    return replace(found, problems=(*wrong, *found.problems))
+
+
+def _contents(base: Path, prefix: str, names: Iterable[str], wrong: list[Problem]) -> Iterator[tuple[str, bytes]]:
+    """The files that are read, and in `wrong` the entries that look like one and are none."""
+    for name in names:
+        path = f"{prefix}/{name}"
+        if not name.lower().endswith(".sql"):
+            continue
+        if (base / name).is_dir():
+            wrong.append(Problem(codes.FILE_NAME, f"`{path}` is a folder", path, fix="rename it or move it away"))
+        elif not name.endswith(".sql"):
+            fix = f"`git mv {path} {path[:-4]}.sql`"
+            wrong.append(Problem(codes.FILE_NAME, f"`{path}` is not read: it does not end in `.sql`", path, fix=fix))
+        else:
+            try:
+                yield path, (base / name).read_bytes()
+            except OSError as error:
+                said = f"`{path}` cannot be read: {error.strerror}"
+                wrong.append(Problem(codes.FILE_NAME, said, path, fix="restore what the link leads to"))
+
+
+_LOOKS_LIKE = (
+    ("*/up.sql", "diesel"),
+    ("*/migration.sql", "Prisma"),
+    ("V[0-9]*__*.sql", "Flyway"),
+    ("[0-9]*_*.py", "Django or Alembic"),
+    ("versions/*.py", "Alembic"),
+    ("*/*.sql", "SQL files in folders below"),
+    ("*.SQL", "files that end in `.SQL`"),
+    ("*.go", "Go migrations"),
+)
+
+
+def nothing_found(root: Path, folder: str) -> Problem:
+    """DOD201 for a folder without one migration: what was seen there instead."""
+    base = root / folder
+    if not base.is_dir():
+        return Problem(codes.FILE_NAME, f"the folder `{folder}` does not exist", folder)
+    entries = sorted(path.name for path in base.iterdir())
+    like = next((f"{name} (`{found.relative_to(base)}`)" for pattern, name in _LOOKS_LIKE
+                 for found in sorted(base.glob(pattern))), "")  # fmt: skip
+    seen = f"; it holds {like}" if like else f"; it holds {', '.join(f'`{n}`' for n in entries[:3])}" if entries else ""
+    fix = "set `[migrations].folder` and `format` to what the repository has, or make one with `dodai migrate new NAME`"
+    return Problem(
+        codes.FILE_NAME, f"`{folder}` has no migration{'' if entries else ': it is empty'}{seen}", folder, fix=fix
+    )
 
 
 def files_of(target: Target) -> Folder:
@@ -43,7 +92,10 @@ def files_of(target: Target) -> Folder:
 
 def history_of(target: Target) -> Folder:
     """All that a run must know of: also what a tool finds outside of the repository, in packages that it uses."""
-    return target.tool.listed() if target.tool else files_of(target)
+    found = target.tool.listed() if target.tool else files_of(target)
+    if found.migrations or found.problems:
+        return found
+    return replace(found, problems=(nothing_found(target.root, target.policy.folder),))
 
 
 def statements_of(target: Target, shadow: Shadow) -> Folder:

@@ -21,25 +21,75 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise FileError(Problem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
+    no_nul(path, data)
     both = split_both(text, path=path, environment=environment)
+    advice: list[Problem] = []
     for part in both:
         for problem in disagreements(part, path):
             raise FileError(problem)
+        advice += together(part, path)
     irreversible, accepted = remarks(text, path)
+    up, down, own = without_own_transaction(_meaningful(both[0]), _meaningful(both[1]), path)
     return Migration(
         id=str(version),
         order=version,
         name=name,
         path=path,
-        up=_meaningful(both[0]),
-        down=_meaningful(both[1]),
+        up=up if both[0].transactional else _meaningful(both[0]),
+        down=down if both[0].transactional else _meaningful(both[1]),
         transactional=both[0].transactional,
         raw_sha256=hashlib.sha256(data).hexdigest(),
         token_sha256=sql.checksum(text),
         text=text,
         irreversible=irreversible,
         accepted=accepted,
+        advice=(*advice, *own) if both[0].transactional else tuple(advice),
     )
+
+
+def no_nul(path: str, data: bytes) -> None:
+    """PostgreSQL ends a message at a NUL, so what stands behind it would never arrive (DOD200)."""
+    if (at := data.find(b"\0")) >= 0:
+        line = data.count(b"\n", 0, at) + 1
+        raise FileError(Problem(codes.FILE_SYNTAX, f"byte {at} is a NUL, where the server stops reading", path, line))
+
+
+_BEGINS = (("begin", ";"), ("begin", "transaction", ";"), ("begin", "work", ";"), ("start", "transaction", ";"))
+_ENDS = (
+    ("commit", ";"),
+    ("commit", "transaction", ";"),
+    ("commit", "work", ";"),
+    ("end", ";"),
+    ("end", "transaction", ";"),
+)
+
+
+def without_own_transaction(
+    up: tuple[Statement, ...], down: tuple[Statement, ...], path: str
+) -> tuple[tuple[Statement, ...], tuple[Statement, ...], tuple[Problem, ...]]:
+    """Both ways without a `BEGIN` and `COMMIT` around the whole of one, which the file's own transaction stands for."""
+    advice: list[Problem] = []
+    ways: list[tuple[Statement, ...]] = []
+    for way in (up, down):
+        if len(way) > 1 and sql.words(way[0].sql, 4) in _BEGINS and sql.words(way[-1].sql, 4) in _ENDS:
+            message = "`BEGIN` and `COMMIT` around a file that runs as one transaction anyway"
+            fix = "leave them out; a file that was applied with them stays as it is"
+            advice.append(Problem(codes.TRANSACTION_CONTROL, message, path, way[0].line, _first_line(way[0]), fix))
+            ways.append(way[1:-1])
+        else:
+            ways.append(way)
+    return ways[0], ways[1], tuple(advice)
+
+
+def together(part: Split, path: str) -> Iterator[Problem]:
+    """Statements of a `NO TRANSACTION` file that goose sends in one message, and so in one transaction (DOD221)."""
+    for statement, marked in zip(part.statements, part.marked, strict=True):
+        if part.transactional or marked or _PLAIN.fullmatch(statement.sql):
+            continue
+        if (count := len(sql.statements(statement.sql))) > 1:
+            message = f"goose sends these {count} statements at once, which makes them one transaction"
+            fix = "give each statement of a `NO TRANSACTION` file lines of its own"
+            yield Problem(codes.SPLIT_DIFFERS, message, path, statement.line, _first_line(statement), fix)
 
 
 def _meaningful(part: Split) -> tuple[Statement, ...]:
@@ -69,7 +119,7 @@ def disagreements(part: Split, path: str) -> Iterator[Problem]:
         if from_stdin(statement.sql):
             message = "`COPY ... FROM stdin` with data lines cannot stand in a goose file"
             yield Problem(codes.COPY_FROM_STDIN, message, path, statement.line, _first_line(statement))
-        elif not marked and (cut := _cut(statement, transactional=part.transactional)):
+        elif not marked and (cut := _cut(statement)):
             yield Problem(codes.SPLIT_DIFFERS, cut, path, statement.line, _first_line(statement))
 
 
@@ -79,12 +129,10 @@ def from_stdin(text: str) -> bool:
     return ("from", "stdin") in pairwise(found)
 
 
-def _cut(statement: Statement, *, transactional: bool) -> str:
+def _cut(statement: Statement) -> str:
     spans = sql.statements(statement.sql)
     if not spans or not spans[-1].complete:
         return "goose cuts this statement at a `;` that is inside a body, quote or comment"
-    if len(spans) > 1 and not transactional:
-        return f"goose sends {len(spans)} statements at once; in a `NO TRANSACTION` file each needs lines of its own"
     return ""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 from dodai.migrations import codes, sql
-from dodai.migrations.goose_file.parse import from_stdin, remarks, version_of
+from dodai.migrations.goose_file.parse import from_stdin, no_nul, remarks, version_of, without_own_transaction
 from dodai.migrations.migration import FileError, Migration, Problem, Statement
 
 _END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
@@ -27,6 +28,7 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
     version, name = version_of(path)
     text = _text(path, data)
     up, back = _statements(path, text), _statements(down_of(path), _text(path, down))
+    up, back, advice = without_own_transaction(up, back, path)
     irreversible, accepted = remarks(text, path)
     return Migration(
         id=str(version),
@@ -41,6 +43,7 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
         text=text,
         irreversible=irreversible,
         accepted=accepted,
+        advice=advice,
     )
 
 
@@ -76,6 +79,7 @@ def _checksum(text: str, statements: tuple[Statement, ...]) -> str:
 
 
 def _text(path: str, data: bytes) -> str:
+    no_nul(path, data)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -99,6 +103,8 @@ def _up_to_data(path: str, text: str, start: int) -> tuple[list[Statement], int 
     before = text.count("\n", 0, start)
     for span in sql.each_statement(text[start:]):
         place = Statement(span.text, before + span.line)
+        if span.text.startswith("\\"):
+            return found, _behind_command(path, text, text.index(span.text, start), place)
         if any(token.kind == "open" for token in sql.tokens(span.text)):
             raise _refused(path, place, "a quote or comment is not closed")
         if from_stdin(span.text):
@@ -106,6 +112,20 @@ def _up_to_data(path: str, text: str, start: int) -> tuple[list[Statement], int 
             return [*found, Statement(span.text, place.line, data)], end
         found.append(place)
     return found, None
+
+
+_HARMLESS = ("\\restrict", "\\unrestrict")
+"""What pg_dump 17.6 and later writes around a dump for psql: it changes nothing of what the statements do."""
+
+
+def _behind_command(path: str, text: str, at: int, place: Statement) -> int | None:
+    """Where the text goes on behind a line for psql itself; those that would change what happens are refused."""
+    line, newline, _ = text[at:].partition("\n")
+    word = line.split()[0]
+    if word not in _HARMLESS:
+        what = "leads to another database" if word in ("\\connect", "\\c") else "is a command of psql, not SQL"
+        raise _refused(path, replace(place, sql=line), f"`{word}` {what}; leave it out")
+    return at + len(line) + 1 if newline else None
 
 
 def _data(path: str, text: str, start: int, copy: Statement) -> tuple[str, int]:

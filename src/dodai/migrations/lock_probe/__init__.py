@@ -17,6 +17,7 @@ from typing import Any
 from dodai.migrations.migration import Statement
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import Connection, send
+from dodai.migrations.snapshot import own_rows
 
 WRITE_BLOCKING = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 """Lock modes that conflict with INSERT, UPDATE and DELETE (PostgreSQL manual, table 13.2)."""
@@ -27,11 +28,11 @@ SELECT c.oid, n.nspname || '.' || c.relname, pg_relation_filenode(c.oid), pg_sta
        coalesce((SELECT array_agg(DISTINCT mode) FROM pg_locks l
                  WHERE l.relation = c.oid AND l.pid = pg_backend_pid() AND l.granted
                    AND l.locktype = 'relation'), '{{}}'),
-       (SELECT array_agg(indexrelid::bigint) FROM pg_index WHERE indrelid = c.oid),
+       (SELECT array_agg(indexrelid::pg_catalog.int8) FROM pg_index WHERE indrelid = c.oid),
        (SELECT jsonb_object_agg(attnum, attname) FROM pg_attribute
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
-       (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-          AND attnotnull AND NOT atthasdef AND attidentity = '')
+       (SELECT array_agg(attname::pg_catalog.text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+          AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')
@@ -40,7 +41,8 @@ WHERE c.relkind IN ('r', 'p', 'm')
 
 
 AS_JSON = (
-    "SELECT coalesce(json_agg(json_build_array(r.a::bigint, r.b, r.c::bigint, r.d, r.e, r.f, r.g, r.h)), '[]')::text"
+    "SELECT coalesce(json_agg(json_build_array(r.a::pg_catalog.int8, r.b, r.c::pg_catalog.int8, r.d, r.e, r.f, r.g,"
+    " r.h)), '[]')::pg_catalog.text"
     f" FROM ({_TABLES}) AS r(a, b, c, d, e, f, g, h)"
 )
 """The same as one text, for the session of another tool, whatever its driver makes of arrays."""
@@ -95,7 +97,7 @@ class Probe:
 
 def tables(conn: Connection) -> Tables:
     """Every table of the user as the current transaction sees it."""
-    return _of(conn.execute(_TABLES, prepare=False).fetchall())
+    return _of(own_rows(conn, _TABLES))
 
 
 def from_json(text: str) -> Tables:

@@ -37,5 +37,8 @@ def _hashes(target: Target) -> dict[str, str]:
     names, prefix = sorted(path.name for path in base.iterdir()), base.relative_to(target.root)
     if "repeatable" in names or any(name.endswith(".go") for name in names):
         return {}
-    sql = [name for name in names if name.endswith(".sql")]
-    return {f"{prefix}/{name}": hashlib.sha256((base / name).read_bytes()).hexdigest() for name in sql}
+    sql = [name for name in names if name.lower().endswith(".sql")]
+    try:
+        return {f"{prefix}/{name}": hashlib.sha256((base / name).read_bytes()).hexdigest() for name in sql}
+    except OSError:
+        return {}
