@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from dodai.core.rule import Report, judge
+from dodai.migrations import check
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connection, Target
+from dodai.migrations.ports import Author, Connect, Connection, Shadow, Target
+from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
+TODAY = date(2026, 11, 23)
+POLICY = MigrationsPolicy(base="main", queries=("queries/*.sql",))
 FAST = MigrationsPolicy(lock_timeout_s=0.1, lock_patience_s=2.0, runner_patience_s=20.0)
 
 
@@ -57,6 +64,45 @@ def up(*statements: str, down: tuple[str, ...] = (), head: str = "") -> str:
     """A goose file."""
     body = head + "-- +goose Up\n" + "".join(f"{s}\n" for s in statements)
     return body + ("-- +goose Down\n" + "".join(f"{s}\n" for s in down) if down else "")
+
+
+@pytest.fixture
+def shadow(postgres: Cluster) -> Iterator[Shadow]:
+    """Empty databases on the session's server."""
+    names: list[str] = []
+
+    @contextmanager
+    def start() -> Iterator[Callable[[], Connect]]:
+        def database() -> Connect:
+            names.append(f"shadow_{len(names)}_{id(names)}")
+            dsn = postgres.create_database(names[-1])
+            return lambda: connect(dsn)
+
+        yield database
+
+    yield start
+    for name in names:
+        postgres.drop_database(name)
+
+
+def write(root: Path, files: Mapping[str, str]) -> None:
+    """Files by their paths below `root`."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def run_check(root: Path, shadow: Shadow, *, everything: bool = False, policy: MigrationsPolicy = POLICY) -> Report:
+    """Every rule but those on a live database."""
+    base = check.read_base(root, policy)
+    history = check.gather_history(root, policy, base, today=TODAY, everything=everything)
+    facts = {
+        check.History: history,
+        check.BaseHistory: check.gather_base(history, base),
+        check.ShadowRun: check.gather_shadow(root, policy, history, base, shadow, everything=everything),
+    }
+    return judge([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
 
 
 NO_TX = "-- +goose NO TRANSACTION\n"

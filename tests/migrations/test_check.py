@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.migrations.conftest import NO_TX, up
+from tests.migrations.conftest import NO_TX, TODAY, run_check, up, write
 from tests.support.command import git
 
-from dodai.core.rule import Report, judge
+from dodai.core.rule import judge
 from dodai.migrations import check, codes
-from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Connect, Connection, Shadow
-from dodai.providers.postgres.cluster import Cluster
-from dodai.providers.postgres.connection import connect
+from dodai.migrations.ports import Connection, Shadow
 
-TODAY = date(2026, 11, 23)
-POLICY = MigrationsPolicy(base="main", queries=("queries/*.sql",))
 M = "db/migrations/"
 CLEAN = {
     f"{M}0001_quiz.sql": up(
@@ -36,32 +29,6 @@ DOWN = "-- +goose Down\nSELECT 1;\n"
 
 
 @pytest.fixture
-def shadow(postgres: Cluster) -> Iterator[Shadow]:
-    """Empty databases on the session's server."""
-    names: list[str] = []
-
-    @contextmanager
-    def start() -> Iterator[Callable[[], Connect]]:
-        def database() -> Connect:
-            names.append(f"shadow_{len(names)}_{id(names)}")
-            dsn = postgres.create_database(names[-1])
-            return lambda: connect(dsn)
-
-        yield database
-
-    yield start
-    for name in names:
-        postgres.drop_database(name)
-
-
-def write(root: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-@pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """The clean history on `main`, checked out on a branch."""
     git(tmp_path, "init", "-b", "main")
@@ -70,17 +37,6 @@ def repository(tmp_path: Path) -> Path:
     git(tmp_path, "commit", "-m", "first")
     git(tmp_path, "checkout", "-b", "branch")
     return tmp_path
-
-
-def run_check(root: Path, shadow: Shadow, *, everything: bool = False) -> Report:
-    base = check.read_base(root, POLICY)
-    history = check.gather_history(root, POLICY, base, today=TODAY, everything=everything)
-    facts = {
-        check.History: history,
-        check.BaseHistory: check.gather_base(history, base),
-        check.ShadowRun: check.gather_shadow(root, POLICY, history, base, shadow, everything=everything),
-    }
-    return judge([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
 
 
 @dataclass(frozen=True)
@@ -134,7 +90,7 @@ SEEDS = (
     Seed("renamed column", ("DOD215", "DOD218"), new("ALTER TABLE quiz RENAME COLUMN title TO name;", down="-- +goose Down\nALTER TABLE quiz RENAME COLUMN name TO title;\n")),
     Seed("copy", ("DOD220",), new("COPY quiz (id) FROM stdin;")),
     Seed("split body", ("DOD221",), new("DO $$\nBEGIN\n  NULL;\nEND $$;")),
-    Seed("own transaction", ("DOD223",), new("BEGIN;\nCREATE TABLE a (b int);\nCOMMIT;", down="-- +goose Down\nDROP TABLE a;\n")),
+    Seed("own transaction", ("DOD223",), new("CREATE TABLE a (b int);\nCOMMIT;\nCREATE TABLE c (d int);", down="-- +goose Down\nDROP TABLE a;\nDROP TABLE c;\n")),
     Seed("role", ("DOD224",), new("CREATE ROLE dodai_seed_role;", down="-- +goose Down\nDROP ROLE dodai_seed_role;\n")),
     Seed("acceptance without a reason", ("DOD225",), new("SELECT 1;", head="-- dodai: accept DOD213\n")),
     Seed("Go migration", ("DOD226",), {f"{M}0005_data.go": "package migrations\n"}),
