@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,12 @@ from dodai.csrf.decision import (
     needs_token,
     parse_origin,
 )
+from dodai.csrf.enforce.gate import Gate, collect
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.token import parse_key_ring
+from dodai.frameworks import Found
 
+EXEMPTIONS = json.loads((Path(__file__).parents[2] / "spec/csrf/exemption.json").read_text())
 SPEC = json.loads((Path(__file__).parents[2] / "spec/csrf/decision.json").read_text())
 ORIGINS = Origins(frozenset({"https://app.example.com"}))
 
@@ -56,6 +63,23 @@ def test_decision_vector(vector):
     decision = judge(SPEC["defaults"] | vector)
     assert (decision.allow, decision.reason, decision.status) == (vector["allow"], vector["reason"], vector["status"])
     assert (decision.code is None) == decision.allow
+
+
+@pytest.mark.parametrize("vector", EXEMPTIONS["vectors"], ids=lambda vector: vector["name"])
+def test_exemption_vector(vector):
+    """Which request an exemption is for, and until when, is the same in every web tier."""
+    at = calendar.timegm(time.strptime(vector["today"], "%Y-%m-%d"))
+    gate = Gate.of(
+        CsrfPolicy.from_manifest({"exemption": vector["exemptions"]}),
+        parse_key_ring("k001:6KmH-XtgmFGnfhDW1IE47w5Rj0a58doRRboYOtAvk1M"),
+        ["https://app.example.com"],
+        find=lambda _: Found(vector["route"], None),
+        watched=True,
+        clock=lambda: at,
+    )
+    sent = collect([(name.encode(), value.encode()) for name, value in vector["headers"]])
+    decision = gate.exemption(gate.route({}, sent), sent)
+    assert (decision and decision.reason) == vector["answer"]
 
 
 def test_there_are_at_least_150_vectors():

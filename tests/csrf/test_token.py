@@ -16,6 +16,7 @@ from dodai.csrf.token import (
     TOKEN,
     decode_nonce,
     encode_nonce,
+    first_nonce,
     is_anonymous,
     is_contemporary,
     issue,
@@ -73,6 +74,19 @@ def test_good_nonce_vector(row):
 def test_bad_nonce_is_none(text):
     """A cookie that is not ours to the last bit is treated as absent."""
     assert decode_nonce(text) is None
+
+
+@pytest.mark.parametrize("row", SPEC["nonce"]["made"])
+def test_made_nonce_vector(row):
+    """The class in the first bit, the time in the last four bytes, what is random between them."""
+    nonce = new_nonce(bytes.fromhex(row["random"]), signed_in=row["signedIn"], now_s=row["now"])
+    assert encode_nonce(nonce) == row["text"]
+
+
+@pytest.mark.parametrize("row", SPEC["nonce"]["first"], ids=lambda row: row["subject"])
+def test_first_nonce_vector(row):
+    """A visitor with a subject and no cookie gets the same one from every tier."""
+    assert encode_nonce(first_nonce(parse_key_ring(row["ring"]), row["subject"])) == row["text"]
 
 
 @pytest.mark.parametrize("row", SPEC["ring"]["good"], ids=lambda row: row[0])

@@ -20,6 +20,7 @@ from dodai.core.request import (
     parse_traceparent,
     time_ms_of,
 )
+from dodai.observability.line_format import dump, redact
 from dodai.runtime.identity import KeyRing, sign, verify
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
@@ -71,6 +72,18 @@ def test_request_id_vectors():
         context = RequestContext()
         context.span_id, context.calls = row["span"], row["call"] - 1
         assert context.next_span_id() == row["callSpan"]
+
+
+@pytest.mark.parametrize("row", load("text.json")["redact"], ids=lambda row: row[0])
+def test_redaction_vectors(row: list[str]):
+    """What a path loses is the same in every language."""
+    assert redact(row[0]) == row[1]
+
+
+@pytest.mark.parametrize("row", load("text.json")["dump"])
+def test_dumped_text_vectors(row: dict[str, Any]):
+    """No character of a value ends a line or steers a terminal, and half a surrogate pair becomes text."""
+    assert dump(row["fields"]).decode() == row["line"]
 
 
 @pytest.mark.parametrize("row", load("deadline.json"), ids=lambda row: repr(row["value"]))

@@ -10,7 +10,12 @@ export interface Breaker {
   leave(failed: boolean | null): void;
 }
 
-export function breakerOf(section: DependencySection = {}, now: () => number = () => performance.now()): Breaker {
+/** `changed` is told `breaker_open` or `breaker_closed`. */
+export function breakerOf(
+  section: DependencySection = {},
+  changed: (name: "breaker_open" | "breaker_closed") => void = () => undefined,
+  now: () => number = () => performance.now(),
+): Breaker {
   const limit = section.breaker_failures ?? 0;
   const resetMs = (section.breaker_reset ?? 2) * 1000;
   let failures = 0;
@@ -25,8 +30,12 @@ export function breakerOf(section: DependencySection = {}, now: () => number = (
     },
     leave(failed) {
       if (limit === 0 || failed === null) return;
-      if (!failed) failures = 0;
-      else if (++failures === limit) probeAtMs = now() + resetMs;
+      const before = failures >= limit;
+      failures = failed ? failures + 1 : 0;
+      const after = failures >= limit;
+      if (after === before) return;
+      if (after) probeAtMs = now() + resetMs;
+      changed(after ? "breaker_open" : "breaker_closed");
     },
   };
 }

@@ -37,7 +37,10 @@ export class RequestContext {
   error: string | null = null;
   extra: Record<string, string | number> = {};
   subLines: Record<string, unknown>[] = [];
+  /** Whether each of its calls gets a line of its own. */
+  sampled = false;
   private calls = 0;
+  private readonly totals = new Map<string, [calls: number, failed: number, ms: number]>();
 
   constructor(
     readonly requestId: string,
@@ -56,6 +59,18 @@ export class RequestContext {
   nextSpanId(): string {
     this.calls = (this.calls % CALLS_PER_SPAN) + 1;
     return callSpanId(this.spanId, this.calls);
+  }
+
+  /** Add a finished call to the totals of its dependency. */
+  countCall(dependency: string, ms: number, failed: boolean): void {
+    const [calls, failures, total] = this.totals.get(dependency) ?? [0, 0, 0];
+    this.totals.set(dependency, [calls + 1, failures + Number(failed), total + ms]);
+  }
+
+  /** `backend 3 0 12.5`: for each dependency its calls, failed ones and milliseconds; empty without calls. */
+  get callTotals(): string {
+    const shown = [...this.totals].map(([name, [calls, failed, ms]]) => `${name} ${calls} ${failed} ${ms.toFixed(1)}`);
+    return shown.join(";").slice(0, 512);
   }
 
   /** Keep the line of a slow or failed call until the request's own line is written. */

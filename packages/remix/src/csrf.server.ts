@@ -6,26 +6,27 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 import { findToken } from "./body.js";
-import { current, RequestContext } from "./context.js";
+import { current } from "./context.js";
 import {
   allow,
   configureOrigins,
   type Decision,
   decide,
-  decideExempt,
-  hasOverride,
+  claimedOrigin,
+  decideExemption,
+  type Exempted,
+  exemptionsOf,
   isUnsafe,
   judgeProvenance,
   type Mode,
   needsToken,
   type Origins,
-  parseOrigin,
   type Provenance,
   type TokenState,
 } from "./decision.js";
 import { respond } from "./refusal.js";
 import { type RemixBuild, wrapRemixBuild } from "./remix2.js";
-import { runtime } from "./runtime.js";
+import { contextOrFresh, runtime } from "./runtime.js";
 import type { Exemption } from "./settings.js";
 import { isContemporary, parseKeyRing, SettingError, verify as verifyToken } from "./token.js";
 import { nowS, Visitor, type VisitorRules } from "./visitor.js";
@@ -99,12 +100,11 @@ interface Rules extends VisitorRules {
   readonly searchBytes: number;
   readonly searchTimeoutMs: number;
   readonly origins: Origins;
-  readonly exemptions: ReadonlyMap<string, Exemption>;
+  readonly exemptions: readonly Exempted[];
 }
 
 const PROBE_PATH = "/-/dodai/probe";
 const REFRESH_PATH = "/-/dodai/csrf";
-const DAY = /^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$/;
 const VISITORS = Symbol.for("dodai.visitor");
 const shared = globalThis as { [VISITORS]?: AsyncLocalStorage<Visitor> };
 const visitors: AsyncLocalStorage<Visitor> = (shared[VISITORS] ??= new AsyncLocalStorage());
@@ -180,26 +180,30 @@ async function refusalOf(
   if (!isUnsafe(request.method, (name) => request.headers.has(name))) return null;
   const judged = judge(rules, request);
   const decision = exempted(rules, request, route) ?? (await decided(rules, visitor, request, judged));
-  const context = current();
   const reported = !decision.allow && rules.mode === "report";
-  if (context !== undefined) context.extra.csrf = reported ? `report:${decision.reason}` : decision.reason;
-  return decision.allow || reported ? null : refuse(decision, request, context ?? RequestContext.fresh());
+  note(decision, request, reported);
+  return decision.allow || reported ? null : refuse(decision, request);
 }
 
-function refuse(decision: Decision, request: Request, context: RequestContext): Response {
+/** Write the decision into the request's line; of a refusal also where the request says it comes from. */
+function note(decision: Decision, { headers }: Request, reported: boolean): void {
+  const context = current();
+  if (context === undefined) return;
+  if (!decision.allow) Object.assign(context.extra, claimedOrigin(headers.get("origin"), headers.get("sec-fetch-site")));
+  context.extra.csrf = reported ? `report:${decision.reason}` : decision.reason;
+}
+
+function refuse(decision: Decision, request: Request): Response {
+  const context = contextOrFresh();
   const code = decision.code ?? "DOD150";
   context.refusal = { code, reason: decision.reason };
-  const origin = parseOrigin(request.headers.get("origin") ?? "");
-  if (origin !== null) context.extra.origin = origin.slice(0, 128);
   return respond({ status: decision.status, code, reason: decision.reason }, context.requestId, request);
 }
 
 function exempted(rules: Rules, request: Request, route: string | null): Decision | null {
-  const exemption = route === null ? undefined : rules.exemptions.get(`${request.method} ${route}`);
-  if (exemption === undefined || hasOverride((name) => request.headers.has(name))) return null;
+  if (route === null) return null;
   const today = new Date(rules.now()).toISOString().slice(0, 10);
-  const { expires = "" } = exemption;
-  return decideExempt(expires === "" || (DAY.test(expires) && today <= expires));
+  return decideExemption(rules.exemptions, `${request.method} ${route}`, (name) => request.headers.get(name), today);
 }
 
 async function decided(rules: Rules, visitor: Visitor, request: Request, judged: Provenance): Promise<Decision> {
@@ -269,7 +273,8 @@ async function answerReserved(rules: Rules, request: Request, path: string): Pro
   const judged = judge(rules, request);
   if (judged.state === "hostile" || judged.state === "trusted") {
     const decision = { ...allow(judged.reason), allow: false, code: "DOD150", status: 403 };
-    return refuse(decision, request, current() ?? RequestContext.fresh());
+    note(decision, request, false);
+    return refuse(decision, request);
   }
   const token = JSON.stringify({ token: await visitor.token(), field: rules.field, header: rules.header });
   const own = { "content-type": "application/json", "cross-origin-resource-policy": "same-origin" };
@@ -302,7 +307,7 @@ function rulesOf(options: CsrfOptions): Rules {
     maxAgeS: options.maxAgeS ?? section.max_age ?? 86_400,
     searchBytes: options.searchBytes ?? section.search ?? 64 * 1024,
     searchTimeoutMs: options.searchTimeoutMs ?? (section.search_timeout ?? 20) * 1000,
-    exemptions: new Map((options.exemptions ?? section.exemption ?? []).map((one) => [one.route, one])),
+    exemptions: exemptionsOf(options.exemptions ?? section.exemption ?? []),
     subject: options.subject ?? null,
     sessionCookie: options.sessionCookie ?? section.session_cookie ?? "",
     now: options.now ?? Date.now,

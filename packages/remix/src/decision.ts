@@ -46,6 +46,8 @@ export interface Sent {
 }
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+const DAY = /^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$/;
+const FETCH_SITES: ReadonlySet<string> = new Set(["same-origin", "same-site", "cross-site", "none"]);
 const OVERRIDES = ["x-http-method-override", "x-http-method", "x-method-override"];
 const ORIGIN = /^(https?):\/\/(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?$/;
 const HOST = /^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?$/;
@@ -111,6 +113,65 @@ export function judgeProvenance(sent: Sent, origins: Origins): Provenance {
 export function needsToken(mode: Mode, judged: Provenance): boolean {
   if (judged.state === "hostile" || mode === "header") return false;
   return mode !== "either" || judged.state === "unknown";
+}
+
+/** One exemption of one route, with the manifest's own word for when it is for. */
+export interface Exempted {
+  readonly route: string;
+  readonly when: "always" | "bearer";
+  readonly expires: string;
+}
+
+/** An exemption for each route that is named; those that always hold come first. */
+export function exemptionsOf(
+  rows: readonly { route?: string; routes?: readonly string[]; when?: "always" | "bearer"; expires?: string }[],
+): readonly Exempted[] {
+  const found = rows.flatMap(({ route = "", routes = [], when = "always", expires = "" }) =>
+    [route, ...routes].filter(Boolean).map((one) => ({ route: one, when, expires })),
+  );
+  return [...found.filter((one) => one.when === "always"), ...found.filter((one) => one.when !== "always")];
+}
+
+/**
+ * What the exemption of `route` (`POST /webhooks/review`) comes to for a request with these headers; null when none is
+ * for it, and then the request is judged like any other. `today` is an ISO day.
+ */
+export function decideExemption(
+  exemptions: readonly Exempted[],
+  route: string,
+  header: (name: string) => string | null,
+  today: string,
+): Decision | null {
+  const found = exemptions.find((one) => covers(one, route));
+  if (found === undefined || hasOverride((name) => header(name) !== null)) return null;
+  if (found.when !== "always" && !isBearerOnly(header)) return null;
+  return decideExempt(found.expires === "" || (DAY.test(found.expires) && today <= found.expires));
+}
+
+function covers(exemption: Exempted, route: string): boolean {
+  if (exemption.when === "always" || !exemption.route.endsWith("*")) return exemption.route === route;
+  const [method, path] = parted(exemption.route.slice(0, -1));
+  const [asked, where] = parted(route);
+  return (method === "*" || method === asked) && where.startsWith(path);
+}
+
+function parted(route: string): [string, string] {
+  const space = route.indexOf(" ");
+  return space < 0 ? [route, ""] : [route.slice(0, space), route.slice(space + 1)];
+}
+
+/** Nothing that a browser sends by itself came along: no cookie, and one token instead of a password. */
+function isBearerOnly(header: (name: string) => string | null): boolean {
+  const given = header("authorization") ?? "";
+  return header("cookie") === null && /^bearer [^,]*$/i.test(given); // two headers arrive joined by a comma
+}
+
+/** Where a refused request says it comes from, as far as a browser could have sent it: the rest is a client's own text. */
+export function claimedOrigin(origin: string | null, fetchSite: string | null): { origin?: string; fetchSite?: string } {
+  return {
+    ...(origin !== null && { origin: (origin === "null" ? origin : (parseOrigin(origin) ?? "invalid")).slice(0, 128) }),
+    ...(fetchSite !== null && { fetchSite: FETCH_SITES.has(fetchSite) ? fetchSite : "invalid" }),
+  };
 }
 
 /** Whether an unsafe request may pass; `state` null: no token was looked for because `needsToken` was false. */

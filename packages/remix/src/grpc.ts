@@ -23,6 +23,7 @@ export interface CallTarget {
 }
 
 interface Metadata {
+  get(name: string): readonly unknown[];
   set(name: string, value: string): void;
 }
 
@@ -61,10 +62,12 @@ export function clientInterceptor(grpc: GrpcLibrary, target: CallTarget): (optio
     const startedMs = performance.now();
     const rpc = options.method_definition.path.replace(/^\/+/, "").slice(0, 128);
     const entered = limits.enter();
-    const finish = (code: number): void => {
+    const finish = (code: number, trailing?: unknown): void => {
       const status = names.get(code) ?? "UNKNOWN";
-      if (entered) limits.leave(status === "CANCELLED" ? null : DOWN.has(status));
-      record(context, { dependency: target.dependency, rpc, spanId, status, ms: performance.now() - startedMs });
+      // An answer with our request id in it says that the tier is up, whatever it could not do.
+      if (entered) limits.leave(status === "CANCELLED" ? null : DOWN.has(status) && !isAnswer(trailing));
+      const ms = performance.now() - startedMs;
+      record(context, { dependency: target.dependency, rpc, spanId, status, ms, refused: !entered });
     };
     const start: Start = (metadata, listener, proceed) => {
       if (!entered) {
@@ -77,7 +80,7 @@ export function clientInterceptor(grpc: GrpcLibrary, target: CallTarget): (optio
         metadata.set(name, value);
       proceed(metadata, {
         onReceiveStatus(status: Status, pass: (status: Status) => void) {
-          finish(status.code);
+          finish(status.code, status.metadata);
           pass(status);
         },
       });
@@ -109,21 +112,29 @@ function deadlineOf(options: CallOptions, context: RequestContext, limitMs: numb
   return Number.isFinite(shortest) ? { deadline: shortest } : {};
 }
 
+function isAnswer(trailing: unknown): boolean {
+  return ((trailing as Metadata | null | undefined)?.get("x-request-id").length ?? 0) > 0;
+}
+
 interface Called {
   readonly dependency: string;
   readonly rpc: string;
   readonly spanId: string;
   readonly status: string;
   readonly ms: number;
+  /** Refused here, by the breaker. */
+  readonly refused: boolean;
 }
 
-function record(context: RequestContext, { dependency, rpc, spanId, status, ms }: Called): void {
+function record(context: RequestContext, { dependency, rpc, spanId, status, ms, refused }: Called): void {
   context.rpcCount += 1;
   context.rpcMs += ms;
   const outcome = rpcOutcome(status);
   const failed = outcome === "server_error" || outcome === "timeout" || outcome === "aborted";
+  context.countCall(dependency, ms, failed);
   if (failed) context.failedDependency ??= dependency;
   const slowMs = (runtime().settings.sections.observability?.slow_call ?? 0.5) * 1000;
-  if (failed || ms >= slowMs)
-    context.addSubLine({ type: "rpc_client", spanId, dependency, rpc, status, outcome, latencyMs: rounded(ms) });
+  if (!failed && !context.sampled && ms < slowMs) return;
+  const ended = { outcome, latencyMs: rounded(ms), ...(refused && { reason: "breaker_open" }) };
+  context.addSubLine({ ts: Date.now() / 1000, type: "rpc_client", spanId, dependency, rpc, status, ...ended });
 }

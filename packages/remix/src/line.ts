@@ -12,23 +12,38 @@ export type Fields = Record<string, unknown>;
 
 const MAX_LINE_BYTES = 4096;
 const SEGMENT_BYTES = 64 * 1024 * 1024;
-const TRIMMED_FIRST = ["path", "clientRequestId", "reason", "origin", "route", "rpc", "userClaimed"];
+const TRIMMED_FIRST = ["path", "clientRequestId", "reason", "origin", "route", "rpc", "name", "userClaimed"];
+/** What is left of a line that nothing else makes short enough. */
+const KEPT_LAST = ["ts", "v", "type", "service", "requestId", "outcome"];
+/** DEL, the C1 controls and the line and paragraph separators: a terminal obeys them, a log reader ends a line there. */
+const UNSEEN = /[\x7f-\x9f\u2028\u2029]/g;
+const REPORT_MS = 1000;
 const RPC_SERVER_ERRORS = new Set(["UNKNOWN", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNIMPLEMENTED"]);
+const PROVING =
+  "tokens?|reset|reset-password|password|verify|verification|confirm|confirmation|activate|activation|invite|" +
+  "invitation|magic|magic-link|unsubscribe|secrets?|keys?|api-key|sessions?|otp";
 const REDACTIONS: readonly (readonly [RegExp, string])[] = [
   [/\b[a-z][a-z0-9+.-]*:\/\/[^\s'"<>]*/gi, "[url]"],
+  [/\b(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{6,}/gi, "$1 [secret]"],
+  [
+    /\b((?:[a-z0-9]+[_-])*(?:password|passwd|pwd|secret|token|api[_-]?key|authorization|cookie|dsn|session))(['"]?\s*[=:]\s*)('[^']*'|"[^"]*"|[^\s,;)}\]]+)/gi,
+    "$1$2[secret]",
+  ],
   [/[^\s@<>"'(),:;=]+@[^\s@<>"'(),:;=]+\.[^\s@<>"'(),:;=]+/g, "[email]"],
+  // what stands behind such a name in a path is what somebody was sent to prove who they are
+  [new RegExp(`((?:/(?:${PROVING}))+)/[^/\\s]+`, "gi"), "$1/[secret]"],
   [/\b[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\b/g, "[token]"],
   [/\b[A-Za-z0-9+/_-]{32,}={0,2}/g, "[token]"],
   [/\d[\d -]{6,}\d/g, "[digits]"],
 ];
 
-/** Where lines go. `write` never throws; what could not be written is counted. */
+/** Where lines go. `write` never throws; what could not be written is counted, and told on standard output meanwhile. */
 export interface Writer {
   readonly dropped: number;
   write(line: string): void;
 }
 
-/** Standard output, and below `$DODAI_STATE/lines` when there is one. */
+/** Below `$DODAI_STATE/lines` when there is one, else standard output. */
 export function openWriter(settings: Settings): Writer {
   return settings.state === "" ? new StdoutWriter() : new SegmentWriter(settings);
 }
@@ -46,6 +61,8 @@ class SegmentWriter implements Writer {
   dropped = 0;
   private descriptor = -1;
   private size = 0;
+  private told = 0;
+  private toldAtMs = -Infinity;
 
   constructor(private readonly settings: Settings) {}
 
@@ -55,6 +72,24 @@ class SegmentWriter implements Writer {
       this.size += writeSync(this.descriptor, line);
     } catch {
       this.dropped += 1;
+      this.tell((lost) => process.stdout.write(lost));
+      return;
+    }
+    if (this.dropped === this.told) return;
+    this.tell((lost) => {
+      this.size += writeSync(this.descriptor, lost);
+      this.told = this.dropped;
+    });
+  }
+
+  /** Say how many lines were lost: where lines are written or, while they cannot be, on standard output. */
+  private tell(write: (line: string) => unknown): void {
+    if (performance.now() - this.toldAtMs < REPORT_MS) return;
+    this.toldAtMs = performance.now();
+    try {
+      write(dump(describeEvent(this.settings, "lines_dropped", { count: this.dropped - this.told })));
+    } catch {
+      // told again with the next line
     }
   }
 
@@ -90,6 +125,7 @@ export function describe(settings: Settings, context: RequestContext, type: stri
     ...(context.attempt > 1 && { attempt: context.attempt }),
     ...(context.userId !== null && { userId: user(context.userId) }),
     ...(context.userClaimed !== null && { userClaimed: user(context.userClaimed) }),
+    ...(context.callTotals !== "" && { calls: context.callTotals }),
     ...(context.rpcCount > 0 && { rpcCount: context.rpcCount, rpcMs: rounded(context.rpcMs) }),
     ...(context.failedDependency !== null && { dependency: context.failedDependency }),
     ...(context.refusal !== null && { code: context.refusal.code, reason: context.refusal.reason }),
@@ -109,6 +145,7 @@ export function describeCall(settings: Settings, context: RequestContext, fields
     service: settings.service,
     ...(settings.release && { version: settings.release }),
     ...(settings.env && { env: settings.env }),
+    ...(settings.instance && { instance: settings.instance }),
     requestId: context.requestId,
     traceId: context.traceId,
     parentSpanId: context.spanId,
@@ -116,16 +153,47 @@ export function describeCall(settings: Settings, context: RequestContext, fields
   };
 }
 
-/** `fields` as one line of JSON with its newline. Control characters are escaped, so a value never starts a second one. */
+/** A line about the process rather than a request. */
+export function describeEvent(settings: Settings, name: string, fields: Fields): Fields {
+  return {
+    ts: Date.now() / 1000,
+    v: 1,
+    type: "event",
+    service: settings.service,
+    ...(settings.release && { version: settings.release }),
+    ...(settings.env && { env: settings.env }),
+    ...(settings.instance && { instance: settings.instance }),
+    name,
+    ...fields,
+  };
+}
+
+/**
+ * `fields` as one line of JSON with its newline, at most 4,096 bytes. No character of a value starts a second line or is
+ * obeyed by a terminal, and half a surrogate pair, which no reader takes, becomes text.
+ */
 export function dump(fields: Fields): string {
-  let line = `${JSON.stringify(fields)}\n`;
+  let line = encoded(fields);
   const kept = { ...fields };
-  for (const name of TRIMMED_FIRST) {
-    if (Buffer.byteLength(line) <= MAX_LINE_BYTES) break;
-    if (typeof kept[name] === "string" && kept[name].length > 16) kept[name] = `${kept[name].slice(0, 16)}…`;
-    line = `${JSON.stringify(kept)}\n`;
+  for (const name of [...TRIMMED_FIRST, ...Object.keys(fields)]) {
+    if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
+    if (typeof kept[name] !== "string" || kept[name].length <= 16) continue;
+    kept[name] = `${kept[name].slice(0, 16)}…`;
+    line = encoded(kept);
   }
-  return line;
+  if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
+  return encoded(Object.fromEntries(KEPT_LAST.filter((name) => name in kept).map((name) => [name, kept[name]])));
+}
+
+function encoded(fields: Fields): string {
+  const line = JSON.stringify(fields, (_, value: unknown) =>
+    typeof value === "string" ? value.replace(/\p{Surrogate}/gu, escaped) : value,
+  );
+  return `${line.replace(UNSEEN, escaped)}\n`;
+}
+
+function escaped(char: string): string {
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** The outcome of a complete HTTP response. */

@@ -3,7 +3,7 @@
 import { breakerOf, type Breaker } from "./breaker.js";
 import { current, isRequestId, parseDeadline, parseTraceparent, RequestContext } from "./context.js";
 import { decodeUser, PROOF_HEADER, USER_HEADER, verifyProof } from "./identity.js";
-import { dump, type Fields, openWriter, type Writer } from "./line.js";
+import { describeEvent, dump, type Fields, openWriter, type Writer } from "./line.js";
 import { readSettings, type Settings } from "./settings.js";
 
 /** Answers a request below `/-/dodai/`; null for a path that is not one of its own. */
@@ -37,7 +37,10 @@ function open(settings: Settings): Runtime {
 export function breaker(dependency: string): Breaker {
   const { breakers, settings } = runtime();
   let found = breakers.get(dependency);
-  if (found === undefined) breakers.set(dependency, (found = breakerOf(settings.sections.dependency?.[dependency])));
+  if (found === undefined) {
+    const changed = (name: string): void => write(describeEvent(settings, name, { dependency }));
+    breakers.set(dependency, (found = breakerOf(settings.sections.dependency?.[dependency], changed)));
+  }
   return found;
 }
 
@@ -47,7 +50,14 @@ export function write(fields: Fields): void {
 
 /** The context in which this code runs, or a new one for code outside any request. */
 export function contextOrFresh(): RequestContext {
-  return current() ?? RequestContext.fresh();
+  return current() ?? sampled(RequestContext.fresh());
+}
+
+/** From the trace id, so that every tier keeps the calls of the same requests. */
+function sampled(context: RequestContext): RequestContext {
+  const share = runtime().settings.sections.observability?.sample ?? 0.01;
+  context.sampled = Number.parseInt(context.traceId.slice(-4), 16) < Math.round(share * 65536);
+  return context;
 }
 
 /** The context of a request with these headers, believed when `trusted` (by the edge) or proved by a tier of ours. */
@@ -57,13 +67,13 @@ export function arrived(header: (name: string) => string | undefined, trusted: b
   const user = decodeUser(header(USER_HEADER) ?? "");
   const proved = isProved(header(PROOF_HEADER), id, user);
   if (!trusted && !proved) {
-    const context = RequestContext.fresh();
+    const context = sampled(RequestContext.fresh());
     context.clientRequestId = id;
     if (user !== "") context.userClaimed = user;
     return context;
   }
   const parent = parseTraceparent(header("traceparent") ?? "");
-  const context = RequestContext.fresh(id, parent?.traceId ?? null);
+  const context = sampled(RequestContext.fresh(id, parent?.traceId ?? null));
   context.trusted = true;
   if (parent !== null) {
     context.parentSpanId = parent.parentSpanId;

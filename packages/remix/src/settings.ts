@@ -6,9 +6,14 @@ import type { Mode } from "./decision.js";
 import { type IdentityKeys, parseIdentityKeys } from "./identity.js";
 import { SettingError } from "./token.js";
 
-/** One route that is not checked, as in `[[csrf.exemption]]`; `expires` is the last ISO day on which it holds. */
+/**
+ * Routes that are not checked, as in `[[csrf.exemption]]`; `expires` is the last ISO day on which it holds. With
+ * `when: "bearer"` it is for requests without any cookie and with a bearer token, and a route may end in `*`.
+ */
 export interface Exemption {
-  readonly route: string;
+  readonly route?: string;
+  readonly routes?: readonly string[];
+  readonly when?: "always" | "bearer";
   readonly reason?: string;
   readonly owner?: string;
   readonly control?: string;
@@ -33,6 +38,7 @@ export interface Sections {
     readonly user_id?: "raw" | "hmac";
     readonly client_ip?: "network" | "none";
     readonly slow_call?: number;
+    readonly sample?: number;
   };
 }
 

@@ -3,6 +3,7 @@
 import { beforeEach, expect, test } from "vitest";
 
 import { createCsrf, type Csrf, type CsrfOptions } from "../src/csrf.server.js";
+import { RequestContext, within } from "../src/context.js";
 import { KEYS, NEXT_KEYS, open, ORIGIN, type Page, post, start } from "./support.js";
 
 let csrf: Csrf;
@@ -160,6 +161,16 @@ test("an exemption holds for its route alone, until its day, and not under a met
   expect(await send(post(), exempt("31.12.2999"), "webhooks/review")).toMatchObject({ code: "DOD159" });
   const override = post({ headers: { "x-http-method-override": "DELETE" } });
   expect(await send(override, exempt("2999-12-31"), "webhooks/review")).toMatchObject({ code: "DOD151" });
+});
+
+test.each([
+  [{ origin: "https://evil.example", "sec-fetch-site": "cross-site" }, { origin: "https://evil.example", fetchSite: "cross-site" }],
+  [{ origin: "null", "sec-fetch-site": "cross-site" }, { origin: "null" }],
+  [{ origin: "https://a.example/<b>\tc", "sec-fetch-site": "anything at all" }, { origin: "invalid", fetchSite: "invalid" }],
+])("the line of a refusal says where the request claims to come from, never a client's own text: %j", async (headers, told) => {
+  const context = RequestContext.fresh();
+  await within(context, () => send(post({ headers })));
+  expect(context.extra).toMatchObject(told);
 });
 
 test("a refusal carries the request id in header and body, as HTML where a page is wanted", async () => {

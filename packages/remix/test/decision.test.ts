@@ -7,7 +7,9 @@ import {
   type Decision,
   decide,
   decideExempt,
+  decideExemption,
   decideWebsocket,
+  exemptionsOf,
   hasOverride,
   isUnsafe,
   judgeProvenance,
@@ -58,4 +60,21 @@ test.each(spec.vectors.map((vector) => ({ ...spec.defaults, ...vector })))("$nam
 
 test("there are at least 150 vectors", () => {
   expect(spec.vectors.length).toBeGreaterThanOrEqual(150);
+});
+
+interface ExemptionVectors {
+  vectors: {
+    name: string;
+    exemptions: Parameters<typeof exemptionsOf>[0];
+    route: string;
+    headers: [string, string][];
+    today: string;
+    answer: string | null;
+  }[];
+}
+
+test.each(vectors<ExemptionVectors>("csrf/exemption").vectors)("an exemption: $name", (vector) => {
+  const headers = new Headers(vector.headers);
+  const decision = decideExemption(exemptionsOf(vector.exemptions), vector.route, (name) => headers.get(name), vector.today);
+  expect(decision?.reason ?? null).toBe(vector.answer);
 });

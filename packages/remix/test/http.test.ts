@@ -127,6 +127,46 @@ async function rpc(client: grpc.Client): Promise<number> {
   });
 }
 
+test("an answer with our id says that the tier is up: UNAVAILABLE from behind it opens no breaker", async () => {
+  const backend = new grpc.Server();
+  backend.addService({ get: METHOD }, {
+    get: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => {
+      const trailing = new grpc.Metadata();
+      trailing.set("x-request-id", String(call.metadata.get("x-request-id")[0]));
+      done({ code: grpc.status.UNAVAILABLE, metadata: trailing }, null);
+    },
+  });
+  const port = await new Promise<number>((resolve) => backend.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (_, found) => resolve(found)));
+  const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), { interceptors: [clientInterceptor(grpc, { dependency: "database" })] });
+  const { url, lines } = await serve((_, response) => {
+    void rpc(client).then(() => response.end());
+  }, { DODAI_SETTINGS: JSON.stringify({ dependency: { database: { breaker_failures: 1, breaker_reset: 60 } }, observability: { sample: 1 } }) });
+  for (let index = 0; index < 3; index += 1) await fetch(url);
+  await until(() => lines.parsed.filter((line) => line.type === "http").length === 3);
+  expect(lines.parsed.filter((line) => line.type === "event")).toEqual([]);
+  expect(lines.parsed.filter((line) => line.reason === "breaker_open")).toEqual([]);
+  client.close();
+  backend.forceShutdown();
+});
+
+test("a sampled request has a line for each call, also the quick ones", async () => {
+  const backend = new grpc.Server();
+  backend.addService({ get: METHOD }, { get: (_: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => done(null, Buffer.alloc(0)) });
+  const port = await new Promise<number>((resolve) => backend.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (_, found) => resolve(found)));
+  const client = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), { interceptors: [clientInterceptor(grpc, { dependency: "backend" })] });
+  for (const [sample, count] of [[1, 1], [0, 0]] as const) {
+    const { url, lines } = await serve((_, response) => {
+      void rpc(client).then(() => response.end());
+    }, { DODAI_SETTINGS: JSON.stringify({ observability: { sample } }) });
+    await fetch(url);
+    await until(() => lines.parsed.some((line) => line.type === "http"));
+    expect(lines.parsed.filter((line) => line.type === "rpc_client")).toHaveLength(count);
+    server!.close();
+  }
+  client.close();
+  backend.forceShutdown();
+});
+
 test("a call carries id, user with proof and deadline; the breaker opens after failures in a row", async () => {
   const seen: { metadata: grpc.Metadata; deadline: number }[] = [];
   let code = 0;
@@ -164,7 +204,11 @@ test("a call carries id, user with proof and deadline; the breaker opens after f
   const first = lines.parsed[0]!;
   expect(first).toMatchObject({ requestId: id, rpcCount: 1 });
   expect(get("traceparent")).toBe(`00-${String(first.traceId)}-${String(first.spanId).slice(0, 12)}0001-01`);
-  expect(lines.parsed.filter((line) => line.type === "rpc_client")).toMatchObject(Array(3).fill({ status: "UNAVAILABLE", dependency: "backend" }));
+  const failed = { status: "UNAVAILABLE", dependency: "backend" };
+  expect(lines.parsed.filter((line) => line.type === "rpc_client")).toMatchObject([failed, failed, { ...failed, reason: "breaker_open" }]);
+  expect(lines.parsed.filter((line) => line.type === "event")).toMatchObject([{ name: "breaker_open", dependency: "backend" }]);
+  expect(first.calls).toMatch(/^backend 1 0 \d+\.\d$/);
+  expect(lines.parsed.at(-1)).toMatchObject({ calls: expect.stringMatching(/^backend 1 1 /) as string, dependency: "backend" });
   client.close();
   backend.forceShutdown();
 });

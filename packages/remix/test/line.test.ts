@@ -1,12 +1,17 @@
 // The vectors of spec/line, spec/refusals.json, and what a line never carries.
 
-import { expect, test } from "vitest";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect, test, vi } from "vitest";
 
 import { CODES } from "../src/codes.js";
 import { callSpanId, formatRequestId, isRequestId, parseDeadline, parseTraceparent, timeMsOf } from "../src/context.js";
 import { networkOf } from "../src/http.js";
 import { decodeUser, encodeUser, parseIdentityKeys, sign, verifyProof } from "../src/identity.js";
-import { dump, redact } from "../src/line.js";
+import { dump, openWriter, redact } from "../src/line.js";
+import { readSettings } from "../src/settings.js";
 import { vectors } from "./spec.js";
 
 interface IdentityVectors {
@@ -74,9 +79,34 @@ test("a line has at most 4,096 bytes and is one line", () => {
   expect(line.indexOf("\n")).toBe(line.length - 1);
 });
 
-test("a path loses what may be personal", () => {
-  expect(redact("/cards/4111 1111 1111 1111")).toBe("/cards/[digits]");
-  expect(redact("/reset/hanako@example.com")).not.toContain("hanako");
+const text = vectors<{ redact: [string, string][]; dump: { fields: Record<string, unknown>; line: string }[] }>("line/text");
+
+test.each(text.redact)("a path loses what may be personal: %s", (path, kept) => expect(redact(path)).toBe(kept));
+test.each(text.dump)("a line is written: $line", ({ fields, line }) => expect(dump(fields)).toBe(line));
+
+test("a line that nothing makes short enough keeps what finds it", () => {
+  const many = Object.fromEntries(Array.from({ length: 900 }, (_, index) => [`field${index}`, index]));
+  expect(JSON.parse(dump({ ts: 1, requestId: "id", ...many, outcome: "ok" }))).toEqual({ ts: 1, requestId: "id", outcome: "ok" });
+});
+
+test("lines that could not be written are told where the next one is", () => {
+  const state = join(mkdtempSync(join(tmpdir(), "lines-")), "state");
+  writeFileSync(state, "a file where the folder should be");
+  const writer = openWriter(readSettings({ DODAI_SERVICE: "web", DODAI_STATE: state }));
+  const told: string[] = [];
+  const spoken = vi.spyOn(process.stdout, "write").mockImplementation((line) => told.push(String(line)) > 0);
+  writer.write("lost\n");
+  writer.write("lost\n");
+  spoken.mockRestore();
+  expect(told.map((line) => JSON.parse(line) as object)).toMatchObject([{ type: "event", name: "lines_dropped", count: 1 }]);
+  expect(writer.dropped).toBe(2);
+  rmSync(state);
+  vi.spyOn(performance, "now").mockReturnValue(performance.now() + 5000);
+  writer.write('{"kept":1}\n');
+  vi.restoreAllMocks();
+  const [file] = readdirSync(join(state, "lines"));
+  const kept = readFileSync(join(state, "lines", file!), "utf8").trim().split("\n");
+  expect(kept.map((line) => JSON.parse(line) as object)).toMatchObject([{ kept: 1 }, { name: "lines_dropped", count: 2 }]);
 });
 
 test.each([

@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 
-import { decodeNonce, isAnonymous, issue, parseKeyRing, verify, type Verdict } from "../src/token.js";
+import { decodeNonce, encodeNonce, firstNonce, isAnonymous, issue, newNonce, parseKeyRing, verify, type Verdict } from "../src/token.js";
 import { vectors } from "./spec.js";
 
 interface TokenVectors {
@@ -17,7 +17,12 @@ interface TokenVectors {
     maxAge: number;
     verdict: Verdict;
   }[];
-  nonce: { good: { text: string; hex: string; anonymous: boolean }[]; bad: string[] };
+  nonce: {
+    good: { text: string; hex: string; anonymous: boolean }[];
+    bad: string[];
+    made: { random: string; signedIn: boolean; now: number; text: string }[];
+    first: { ring: string; subject: string; text: string }[];
+  };
   ring: { good: [string, string, string[]][]; bad: [string, string][] };
 }
 
@@ -38,6 +43,14 @@ test.each(spec.verify)("a token is judged: $name", (vector) => {
 test.each(spec.nonce.good)("a cookie is read: $text", ({ text, hex, anonymous }) => {
   const nonce = decodeNonce(text)!;
   expect([nonce.toString("hex"), isAnonymous(nonce)]).toEqual([hex, anonymous]);
+});
+
+test.each(spec.nonce.made)("a cookie is made: $text", ({ random, signedIn, now, text }) => {
+  expect(encodeNonce(newNonce(Buffer.from(random, "hex"), signedIn, now))).toBe(text);
+});
+
+test.each(spec.nonce.first)("the first cookie of $subject", ({ ring, subject, text }) => {
+  expect(encodeNonce(firstNonce(parseKeyRing(ring), subject))).toBe(text);
 });
 
 test.each(spec.nonce.bad)("a foreign cookie is not read: %j", (text) => {
