@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from .support.page import blocks
 from .test_guides import DEADLINE_S, GUIDES, running
 
 DODAI = [sys.executable, "-m", "dodai"]
+HEALTH = "\n[service.web.health]\n{}\n"
 ASCII = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
@@ -104,6 +106,39 @@ def test_a_failure_that_names_no_file_is_still_ours(monkeypatch, capsys):
     monkeypatch.setattr("dodai.cli.main.app.main", refused)
     assert run(["status"]) == 4
     assert "DOD080" in capsys.readouterr().err
+
+
+def without_ready_path(app):
+    path = app / "web.py"
+    path.write_text(path.read_text("utf-8").replace('            Route("/readyz", ready),\n', ""), "utf-8")
+
+
+def test_a_missing_readiness_path_is_found_by_check(app):
+    """Before anything is started."""
+    without_ready_path(app)
+    done = dodai(app, "check", "operations", "--output-format", "json")
+    [found] = [one for one in json.loads(done.stdout)["findings"] if one["code"] == "DOD310"]
+    assert done.returncode == 1
+    assert found["message"] == "`web` has no `/readyz`, which is asked before it gets any traffic"
+    assert found["fix"] == (
+        "let `/readyz` answer 200 once it can serve; or name another `path` in `[service.web.health]`, "
+        'or `kind = "tcp"`'
+    )
+
+
+def test_a_missing_readiness_path_is_told_by_up_without_its_log(app):
+    """Not after the timeout, and not below eighty lines of 404; the key that it names makes the application start."""
+    without_ready_path(app)
+    (app / "dodai.toml").write_text((app / "dodai.toml").read_text("utf-8") + HEALTH.format('timeout = "10m"'), "utf-8")
+    done = dodai(app, "up")  # its deadline is far shorter than the timeout
+    assert done.returncode in (3, 4)
+    assert "cannot be asked: it answers, but has no `/readyz` (404)" in done.stderr
+    assert '`path = "/"` in `[service.web.health]`' in done.stderr
+    assert '"route":"/readyz"' not in done.stderr
+    text = (app / "dodai.toml").read_text("utf-8").replace('timeout = "10m"', 'path = "/"')
+    (app / "dodai.toml").write_text(text, "utf-8")
+    with running([*DODAI, "up"], app, app / "up.txt"):
+        assert dodai(app, "status").returncode == 0
 
 
 def test_a_manifest_with_a_byte_order_mark_is_read(app):

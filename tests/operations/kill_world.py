@@ -245,6 +245,9 @@ class Still:
     async def of_service(self, service: Any, release: str = "") -> Mapping[str, str]:
         return {}
 
+    async def own_variables(self, service: Any) -> Mapping[str, str]:
+        return service.env
+
     def digest(self, told: Mapping[str, str]) -> str:
         return ""
 

@@ -37,6 +37,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
         "framework": frameworks.recognise(app),
         "wrapped": _layers(app),
         "routes": rows,
+        "ready": _ready(app, hits, request),
         "session": _session(app),
         "binding": _binding(app),
     }
@@ -143,6 +144,16 @@ def _row(app: Any, route: Any, cases: Mapping[str, Any], hits: list[Any], reques
     if other := _overridden(app, route, cases["missing"], hits, request):
         probes["override"] = other
     return row | {"probes": probes}
+
+
+def _ready(app: Any, hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of the question whether it is ready; empty where it is not asked by a path."""
+    if not request.get("ready"):
+        return {}
+    hits.clear()
+    headers = [("host", request["origin"].partition("://")[2]), ("accept", "application/json")]
+    answer = drive.request(app, "GET", request["ready"], headers, scheme=_scheme(request))
+    return {"path": request["ready"], "status": answer.status, "reached": bool(hits)}
 
 
 def _probe(app: Any, route: Any, case: Case, hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class RouteTable:
     """The routes of the services. `today` is the ISO day of the audit, `session` how the session cookie is set up,
     `binding` what tokens are bound to, in words.
 
+    `ready` is what became of asking a service whether it is ready (`path`, `status`, `reached`), by service.
     `gaps` are the services whose routes could not be listed, and why; `flaws` is None when no tier was read as text.
     """
 
@@ -123,6 +124,7 @@ class RouteTable:
     session: Mapping[str, Any] | None = None
     binding: str = ""
     gaps: tuple[Unknown, ...] = ()
+    ready: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     flaws: TierFlaws | None = None
 
     @property
@@ -151,6 +153,7 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
         today=today,
         session=answer.get("session"),
         binding=str(answer.get("binding") or ""),
+        ready={service: answer["ready"]} if answer.get("ready") else {},
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dodai.core import codes as core
 from dodai.core.errors import Code, DodaiError
-from dodai.core.fact import Cost
+from dodai.core.fact import Cost, Unknown
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
 from dodai.core.rule import declared, rule
@@ -16,6 +16,7 @@ from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import OperationsPolicy
+from dodai.operations.reference import referred, unknown_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class ProviderProblems:
 
     def of(self, code: Code) -> Iterator[Finding]:
         return (finding for finding in self.findings if finding.code is code)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyPaths:
+    """What applications answer at the path that says whether they are ready, by service; `gaps` could not be asked."""
+
+    cost: ClassVar[Cost] = "local"
+    answers: Mapping[str, Mapping[str, Any]]
+    gaps: tuple[Unknown, ...] = ()
 
 
 @rule(core.UNKNOWN_PROVIDER, needs=(ProviderProblems,))
@@ -67,6 +77,29 @@ def no_service_cycle(manifest: Manifest) -> Iterator[Finding]:
         OperationsPolicy.from_manifest(manifest).start_order()
     except ValueError as error:
         yield Finding(codes.SERVICE_CYCLE, str(error), Place(manifest.path))
+
+
+@rule(codes.NO_READY_PATH, needs=(Manifest, ReadyPaths))
+def every_service_says_whether_it_is_ready(manifest: Manifest, paths: ReadyPaths) -> Iterator[Finding]:
+    for service, answer in paths.answers.items():
+        if not answer["reached"] and answer["status"] in (404, 405):
+            path = answer["path"]
+            said = f"`{service}` has no `{path}`, which is asked before it gets any traffic"
+            fix = (
+                f"let `{path}` answer 200 once it can serve; or name another `path` in `[service.{service}.health]`, "
+                f'or `kind = "tcp"`'
+            )
+            yield Finding(codes.NO_READY_PATH, said, Place(manifest.path), fix=fix)
+
+
+@rule(codes.UNKNOWN_REFERENCE, needs=(Manifest,))
+def every_reference_has_its_service(manifest: Manifest) -> Iterator[Finding]:
+    services = OperationsPolicy.from_manifest(manifest).services
+    for service in services.values():
+        for variable, name in referred(service):
+            if name not in services:
+                wrong = unknown_reference(service.name, variable, name, tuple(services))
+                yield Finding(codes.UNKNOWN_REFERENCE, wrong.message, Place(manifest.path), fix=wrong.fix)
 
 
 @rule(codes.UNPROVEN_LIMITATION, needs=(Manifest, Proofs))

@@ -57,9 +57,13 @@ class EnvironmentPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Healthy means `consecutive` good answers in a row within `timeout_s`."""
+    """Healthy means `consecutive` good answers in a row within `timeout_s`. What is empty depends on the service."""
 
-    path: str = "/readyz"
+    kind: Literal["", "http", "grpc", "tcp", "command"] = ""
+    path: str = ""
+    host: str = ""
+    scheme: Literal["", "http", "https"] = ""
+    command: tuple[str, ...] = ()
     consecutive: int = 3
     timeout_s: float = seconds("30s")
 
@@ -81,6 +85,16 @@ class Service:
     csrf: Literal["on", "off"] = "on"
     csrf_reason: str = ""
     health: Health = table(Health)
+
+    @property
+    def ready_kind(self) -> Literal["http", "grpc", "tcp", "command"]:
+        """How it is asked whether it is ready."""
+        return self.health.kind or ("command" if self.health.command else self.protocol)
+
+    @property
+    def ready_path(self) -> str:
+        """What is asked for: a path, or the name of a service in `grpc.health.v1`."""
+        return self.health.path or ("/readyz" if self.ready_kind == "http" else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
-from dodai.operations.check import Proofs, ProviderProblems
+from dodai.operations.check import Proofs, ProviderProblems, ReadyPaths
+from dodai.operations.project import Project
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import target, tool_of
 from dodai.wiring.shadow import shadow_server
@@ -103,7 +104,25 @@ def route_table(gathering: Gathering) -> Any:
         today=today,
         manifest_path=project.root / project.manifest.path,
         source=route_source(),
+        ready=_ready_paths(project),
     )
+
+
+def ready_paths(gathering: Gathering) -> Any:
+    """What the applications answer where they are asked whether they are ready."""
+    expected = _ready_paths(gathering.project) if gathering.project else {}
+    if not expected:
+        return NotApplicable("no service with an `app` is asked by a path whether it is ready")
+    table = gathering.fact(RouteTable)
+    if not isinstance(table, RouteTable):
+        return table
+    gaps = table.gaps if expected.keys() - table.ready.keys() else ()
+    return ReadyPaths(table.ready, gaps)
+
+
+def _ready_paths(project: Project) -> Mapping[str, str]:
+    services = project.policy.services.values()
+    return {one.name: one.ready_path for one in services if one.app and one.ready_kind == "http"}
 
 
 def tier_flaws(gathering: Gathering) -> Any:
@@ -199,4 +218,5 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     PythonSources: python_sources,
     ProviderProblems: provider_problems,
     Proofs: proofs,
+    ReadyPaths: ready_paths,
 }

@@ -9,15 +9,16 @@ import grpc.aio
 import pytest
 from tests.support.wait import until_async
 
-from dodai.operations.ports import Fault, ServiceSpec
+from dodai.operations.ports import Fault, Readiness, ServiceSpec
 
 APP = Path(__file__).parent
+COMMAND = (sys.executable, "grpc_app.py")
 
 
 @pytest.fixture
 def start(host):
-    async def start(release, **more):
-        spec = ServiceSpec(name="backend", command=(sys.executable, "grpc_app.py"), protocol="grpc", **more)
+    async def start(release):
+        spec = ServiceSpec(name="backend", command=COMMAND, protocol="grpc", ready=Readiness(kind="grpc", path=""))
         await host.start(spec, release, str(APP), {})
         return await host.probe("backend", release, wait_s=20)
 
@@ -26,14 +27,14 @@ def start(host):
 
 async def test_a_grpc_service_is_ready_when_its_health_service_says_so_and_tells_its_release(start):
     """`grpc.health.v1`, with the release from the metadata."""
-    probe = await start("r1", ready_path="")
+    probe = await start("r1")
     assert (probe.state, probe.version) == ("ready", "r1")
 
 
 async def test_a_grpc_service_that_does_not_serve_is_not_ready(host):
     """NOT_SERVING is an answer; so is a service name nobody knows."""
-    command = (sys.executable, "grpc_app.py")
-    spec = ServiceSpec(name="backend", command=command, protocol="grpc", ready_path="test.Sad")
+    sad = Readiness(kind="grpc", path="test.Sad")
+    spec = ServiceSpec(name="backend", command=COMMAND, protocol="grpc", ready=sad)
     await host.start(spec, "r1", str(APP), {})
 
     async def answered():

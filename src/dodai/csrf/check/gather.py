@@ -35,11 +35,13 @@ def gather_routes(
     today: str,
     manifest_path: Path | None = None,
     source: RouteSource | None = None,
+    ready: Mapping[str, str] | None = None,
 ) -> RouteTable | Unknown | NotApplicable:
     """The routes of every service with an `app`, audited in the interpreter `python`; `manifest` is validated data.
 
     Keys and origin of the audit are made for it and thrown away. Web tiers that `source` reads are in the table as
     well. `Unknown` says why an app could not be listed; when others could, it is one of the table's `gaps`.
+    `ready` are the paths that services are asked for whether they are ready.
     """
     services = [(name, row) for name, row in (manifest.get("service") or {}).items() if row.get("app")]
     gaps = list(unaudited(manifest, root, source))
@@ -62,6 +64,7 @@ def gather_routes(
             policy=policy,
             service=name,
             today=today,
+            ready=(ready or {}).get(name, ""),
         )
         _sort(table, tables, gaps)
     if source is not None:
@@ -91,6 +94,7 @@ def audit_app(
     policy: CsrfPolicy,
     service: str,
     today: str,
+    ready: str = "",
 ) -> RouteTable | Unknown:
     """The table of one application, or `Unknown` with the place where importing it failed."""
     environ, expired = _with_keys(environ, policy)
@@ -104,6 +108,7 @@ def audit_app(
         "refresh": REFRESH_PATH,
         "signIn": policy.sign_in,
         "expired": expired,
+        "ready": ready,
     }
     try:
         answer = ask(request, python=python, environ=environ, timeout_s=policy.audit_timeout_s)
@@ -257,5 +262,6 @@ def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
         session=next((table.session for table in tables if table.session), None),
         binding="; ".join(dict.fromkeys(table.binding for table in tables if table.binding)),
         gaps=gaps,
+        ready={name: answer for table in tables for name, answer in table.ready.items()},
         flaws=TierFlaws(tuple(row for flaws in found for row in flaws.rows)) if found else None,
     )

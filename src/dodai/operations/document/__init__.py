@@ -102,7 +102,12 @@ def _services(policy: OperationsPolicy) -> Section:
 
 def _healthy_when(service: Service) -> Text:
     health = service.health
-    asked = f"`GET {health.path}`" if service.protocol == "http" else "`grpc.health.v1.Health/Check`"
+    asked = {
+        "http": f"`GET {service.ready_path}`",
+        "grpc": "`grpc.health.v1.Health/Check`",
+        "tcp": "a TCP connection",
+        "command": f"`{' '.join(health.command)}`",
+    }[service.ready_kind]
     return Text(
         f"{asked} is good {health.consecutive} times in a row within {health.timeout_s:g} s, from the deployed version",
         f"{asked} が {health.timeout_s:g} 秒以内に {health.consecutive} 回続けて成功し、デプロイした版が応答している",

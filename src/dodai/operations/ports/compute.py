@@ -7,10 +7,29 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Wire = Literal["http", "grpc"]
-ProbeState = Literal["ready", "not_ready", "no_answer", "exited", "absent"]
+ReadyKind = Literal["http", "grpc", "tcp", "command"]
+ProbeState = Literal["ready", "not_ready", "no_answer", "not_served", "exited", "absent"]
 InstanceState = Literal["starting", "running", "draining", "restarting", "crash_loop", "exited"]
 FaultMode = Literal["pass", "refuse", "blackhole", "half_open", "latency", "reset", "half_close", "bandwidth"]
 """What stands before a service: only a rehearsal makes it anything but `pass`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """How an instance is asked whether it is ready, always on its private port.
+
+    - `http`: `path` answers 2xx. `host` is the Host header ("" the address itself), `scheme` what it is told that the
+      visitor used (`X-Forwarded-Proto`, "" nothing)
+    - `grpc`: `grpc.health.v1` says SERVING; `path` is the name of the service there, "" the whole server
+    - `tcp`: it accepts a connection
+    - `command` ends with 0, run where the service runs with what the service is told
+    """
+
+    kind: ReadyKind = "http"
+    path: str = "/readyz"
+    host: str = ""
+    scheme: str = ""
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +39,7 @@ class ServiceSpec:
     The process gets `PORT` (it binds 127.0.0.1:$PORT), `DODAI_SERVICE`, `DODAI_RELEASE`, `DODAI_ENV`, `DODAI_STATE`
     and `DODAI_EDGE_KEY_FILE` from the provider, and otherwise only `env`, what `Compute.start` is given, and PATH,
     HOME, LANG and their like. `cwd` is relative to the release's tree. `port` is the *stable* loopback port, 0 for one
-    that the provider picks once and keeps. `ready_path` is asked on the instance's private port, with the edge key; for
-    gRPC it is the name of the service in `grpc.health.v1` ("" is the whole server).
+    that the provider picks once and keeps.
     """
 
     name: str
@@ -30,7 +48,7 @@ class ServiceSpec:
     protocol: Wire = "http"
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
-    ready_path: str = "/readyz"
+    ready: Readiness = Readiness()
     ready_timeout_s: float = 30.0
     drain_s: float = 10.0
     needs: tuple[str, ...] = ()
@@ -62,14 +80,16 @@ class Instance:
 class Probe:
     """What a release of a service answered, all its instances together: as ready as the least ready one.
 
-    `version` is the release it says it runs, "" when it says none. `exited` and `absent` are final: waiting
-    longer cannot help. `output` is the end of its log unless it is ready. `dependencies` maps names to what the service
+    `version` is the release it says it runs, "" when it says none. `not_served` (it answers, but not to the question
+    that it is asked), `exited` and `absent` are final: waiting longer cannot help. `fix` says what would help, where
+    that is known. `output` is the end of its log where that may say why. `dependencies` maps names to what the service
     said about them ("ok", or the reason).
     """
 
     state: ProbeState
     version: str = ""
     detail: str = ""
+    fix: str = ""
     latency_ms: float = 0.0
     exit_code: int | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict)

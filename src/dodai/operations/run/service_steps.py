@@ -12,7 +12,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, canonical
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import Artifacts, Compute, Instance, ServiceSpec
+from dodai.operations.ports import Artifacts, Compute, Instance, Readiness, ServiceSpec
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.standing import running
 
@@ -35,6 +35,9 @@ class Settings(Protocol):
 
     async def of_service(self, service: Service, release: str) -> Mapping[str, str]:
         """The environment variables of a service, secrets included: never print or journal them."""
+
+    async def own_variables(self, service: Service) -> Mapping[str, str]:
+        """The variables that the manifest gives a service, with the addresses they refer to."""
 
     def digest(self, told: Mapping[str, str]) -> str:
         """Equal for equal values in this environment, and nothing about them: made with a key of its own."""
@@ -85,7 +88,7 @@ class ServiceSteps:
         tree = self.ports.artifacts.path(release)
         told = await self.ports.settings.of_service(service, release)
         environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **told}
-        spec = service_spec(service, self.ports.python)
+        spec = service_spec(service, self.ports.python, await self.ports.settings.own_variables(service))
         name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": tree, **environment})
         nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
         artifact = self.ports.artifacts.reference(release, service.name)
@@ -126,10 +129,11 @@ class ServiceSteps:
             consecutive=service.health.consecutive,
         )
         if not probe.ready:
+            asked = "cannot be asked" if probe.state == "not_served" else f"is {probe.state.replace('_', ' ')}"
             raise DodaiError(
                 codes.RELEASE_NOT_HEALTHY,
-                f"`{service.name}` of release `{release}` is {probe.state.replace('_', ' ')}: {probe.detail}",
-                codes.RELEASE_NOT_HEALTHY.fix.en,
+                f"`{service.name}` of release `{release}` {asked}: {probe.detail}",
+                probe.fix or codes.RELEASE_NOT_HEALTHY.fix.en,
                 details=tuple(f"{service.name} | {line}" for line in probe.output),
             )
         _same_version(service.name, release, probe.version)
@@ -263,15 +267,21 @@ def _same_version(service: str, release: str, seen: str) -> None:
         )
 
 
-def service_spec(service: Service, python: str) -> ServiceSpec:
+def service_spec(service: Service, python: str, env: Mapping[str, str]) -> ServiceSpec:
     """The service as compute has to run it; `{python}` in its command is the interpreter of the project."""
     return ServiceSpec(
         name=service.name,
         command=tuple(word.replace("{python}", python) for word in service.command),
         cwd=service.cwd,
         protocol=service.protocol,
-        env=dict(service.env),
-        ready_path=service.health.path if service.protocol == "http" else "",
+        env=env,
+        ready=Readiness(
+            kind=service.ready_kind,
+            path=service.ready_path,
+            host=service.health.host,
+            scheme=service.health.scheme,
+            command=tuple(word.replace("{python}", python) for word in service.health.command),
+        ),
         ready_timeout_s=service.health.timeout_s,
         drain_s=service.drain_s,
         needs=service.needs,

@@ -73,7 +73,7 @@ def app_file(service: Service) -> str:
 
 def _never_ready(service: Service, source: bytes) -> bytes:
     name = service.app.partition(":")[2]
-    return source + NEVER_READY.format(path=service.health.path, name=name).encode()
+    return source + NEVER_READY.format(path=service.ready_path, name=name).encode()
 
 
 def _exits_at_boot(source: bytes) -> bytes:

@@ -15,10 +15,12 @@ from dodai.operations.ports import Instance, InstanceState, Probe, ProcessSpec, 
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host.child import Child, Command, log_path
 from dodai.providers.local.host.log_file import LogFile, secret_values
-from dodai.providers.local.host.probe import ask_grpc, ask_http
+from dodai.providers.local.host.probe import ask_command, ask_grpc, ask_http, ask_tcp
 from dodai.providers.local.loopback import free_port
 
 POLL_S = 0.05
+COMMAND_POLL_S = 0.5
+MISASKED_S = 0.6  # in a row; a server that is still loading its routes may answer 404 for a moment
 RESTART_FIRST_S = 0.1
 RESTART_LONGEST_S = 5.0
 CRASHES = 5  # so many within the window, and it is left alone: it does not get better by itself
@@ -197,10 +199,15 @@ class ServiceProcess(Running):
 
     def command(self) -> Command:
         self.port = free_port()
-        cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
-        env = {**self.base, **self.spec.env, **self.given, "PORT": str(self.port)}
-        argv = tuple(word.replace("{port}", str(self.port)) for word in self.spec.command)
+        argv, cwd, env = self._to_run(self.spec.command)
         return Command(argv=argv, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
+
+    def _to_run(self, command: tuple[str, ...]) -> tuple[tuple[str, ...], str, dict[str, str]]:
+        """What runs `command` beside this process: program and arguments, folder, environment."""
+        cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
+        own = {name: value.replace("{port}", str(self.port)) for name, value in self.spec.env.items()}
+        env = {**self.base, **own, **self.given, "PORT": str(self.port)}
+        return tuple(word.replace("{port}", str(self.port)) for word in command), cwd, env
 
     def started(self) -> None:
         if self.live:
@@ -227,7 +234,7 @@ class ServiceProcess(Running):
 
     async def probe(self, headers: Mapping[str, str], *, wait_s: float, consecutive: int) -> Probe:
         end = time.monotonic() + wait_s
-        good = 0
+        good, misasked_since = 0, 0.0
         while True:
             child = self.child
             if child is None or (not child.running and not self.alive):
@@ -238,9 +245,14 @@ class ServiceProcess(Running):
                 return answer
             if not child.running and not self.alive:
                 return self._exited()
-            if time.monotonic() >= end:
+            now = time.monotonic()
+            misasked_since = (misasked_since or now) if answer.state == "not_served" else 0.0
+            if misasked_since and (now >= misasked_since + MISASKED_S or now >= end):
+                return answer
+            if now >= end:
                 return _with_output(answer, self.tail(OUTPUT_LINES))
-            await asyncio.wait([child.exited], timeout=POLL_S)
+            pause_s = COMMAND_POLL_S if self.spec.ready.kind == "command" else POLL_S
+            await asyncio.wait([child.exited], timeout=pause_s)
 
     async def _ask_until_exit(self, child: Child, headers: Mapping[str, str]) -> Probe:
         asking = asyncio.ensure_future(self._ask(headers))
@@ -254,11 +266,14 @@ class ServiceProcess(Running):
         return asking.result()
 
     async def _ask(self, headers: Mapping[str, str]) -> Probe:
-        if self.spec.protocol == "grpc":
-            return await ask_grpc(
-                self.port, self.spec.ready_path.strip("/") if self.spec.ready_path != "/readyz" else ""
-            )
-        return await ask_http(self.port, self.spec.ready_path, headers)
+        ready = self.spec.ready
+        if ready.kind == "grpc":
+            return await ask_grpc(self.name, self.port, ready)
+        if ready.kind == "tcp":
+            return await ask_tcp(self.port)
+        if ready.kind == "command":
+            return await ask_command(*self._to_run(ready.command))
+        return await ask_http(self.name, self.port, ready, headers)
 
     def _exited(self) -> Probe:
         detail = f"exited with code {self.exit_code}" + (" again and again" if self.looping else "")

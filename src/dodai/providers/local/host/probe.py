@@ -5,25 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h11
 
-from dodai.operations.ports import Probe
+from dodai.operations.ports import Probe, Readiness
+from dodai.providers.local.host.misasked import misasked_grpc, misasked_http
 
 ONE_PROBE_S = 2.0
+ONE_COMMAND_S = 5.0
 BODY_BYTES = 64 * 1024
 NOT_LISTENING = "nothing listens on the port it was given as `PORT` (`{port}` in its command)"
 
 
-async def ask_http(port: int, path: str, headers: Mapping[str, str], timeout_s: float = ONE_PROBE_S) -> Probe:
+async def ask_http(
+    service: str, port: int, ready: Readiness, headers: Mapping[str, str], timeout_s: float = ONE_PROBE_S
+) -> Probe:
     """Ready iff the answer is 2xx and, where it is JSON with `ready`, that is true. `version`: its own word for it."""
     began = time.perf_counter()
+    path = ready.path
+    sent = {"host": ready.host or f"127.0.0.1:{port}", **headers}
+    if ready.scheme:
+        sent["x-forwarded-proto"] = ready.scheme
     try:
         async with asyncio.timeout(timeout_s):
-            status, fields, body = await _get(port, path, headers)
+            status, fields, body = await _get(port, path, sent)
     except TimeoutError:
         return Probe(state="no_answer", detail=f"no answer from `{path}` within {timeout_s:g} s")
     except ConnectionRefusedError:
@@ -34,10 +44,12 @@ async def ask_http(port: int, path: str, headers: Mapping[str, str], timeout_s: 
     said = _json(body)
     version = str(said.get("version") or fields.get("x-release", ""))
     dependencies = {str(name): _word(state) for name, state in _mapping(said.get("dependencies")).items()}
-    ready = 200 <= status < 300 and said.get("ready", True) is True
-    detail = "" if ready else f"`{path}` answered {status}" + _unwell(dependencies)
+    good = 200 <= status < 300 and said.get("ready", True) is True
+    if not good and (wrong := misasked_http(service, ready, status, sent["host"], fields.get("location", ""))):
+        return wrong
+    detail = "" if good else f"`{path}` answered {status}" + _unwell(dependencies)
     return Probe(
-        state="ready" if ready else "not_ready",
+        state="ready" if good else "not_ready",
         version=version,
         detail=detail,
         latency_ms=latency_ms,
@@ -45,15 +57,19 @@ async def ask_http(port: int, path: str, headers: Mapping[str, str], timeout_s: 
     )
 
 
-async def ask_grpc(port: int, service: str, timeout_s: float = ONE_PROBE_S) -> Probe:
+async def ask_grpc(service: str, port: int, ready: Readiness, timeout_s: float = ONE_PROBE_S) -> Probe:
     """Ready iff `grpc.health.v1` says SERVING. `version`: the metadata `x-release`. Needs the `grpc` extra."""
     try:
         import grpc
         import grpc.aio
     except ImportError:
-        return Probe(state="no_answer", detail="asking a gRPC service needs: pip install 'dodai[grpc]'")
+        return Probe(
+            state="not_served",
+            detail="asking `grpc.health.v1` needs the extra `grpc`, which is not installed",
+            fix=f"pip install 'dodai[grpc]', or `kind = \"tcp\"` in `[service.{service}.health]`",
+        )
     began = time.perf_counter()
-    name = service.encode()
+    name = ready.path.encode()
     request = b"\x0a" + bytes([len(name)]) + name if name else b""  # HealthCheckRequest.service, field 1
     async with grpc.aio.insecure_channel(
         f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
@@ -63,6 +79,8 @@ async def ask_grpc(port: int, service: str, timeout_s: float = ONE_PROBE_S) -> P
             answer = await call
             sent = [*(await call.initial_metadata() or ()), *(await call.trailing_metadata() or ())]
         except grpc.aio.AioRpcError as error:
+            if wrong := misasked_grpc(service, ready, error.code().name):
+                return wrong
             return Probe(
                 state="no_answer", detail=f"grpc.health.v1: {error.code().name} {error.details() or ''}".strip()
             )
@@ -73,11 +91,55 @@ async def ask_grpc(port: int, service: str, timeout_s: float = ONE_PROBE_S) -> P
     return Probe(state="ready" if serving else "not_ready", version=version, detail=detail, latency_ms=latency_ms)
 
 
+async def ask_tcp(port: int, timeout_s: float = ONE_PROBE_S) -> Probe:
+    """Ready iff it accepts a connection; nothing is known of its version."""
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except TimeoutError:
+        return Probe(state="no_answer", detail=f"no connection within {timeout_s:g} s")
+    except OSError:
+        return Probe(state="no_answer", detail=NOT_LISTENING)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return Probe(state="ready", latency_ms=(time.perf_counter() - began) * 1000)
+
+
+async def ask_command(argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float = ONE_COMMAND_S) -> Probe:
+    """Ready iff the command ends with 0 in time; the last line that it wrote is its reason."""
+    began = time.perf_counter()
+    pipe = asyncio.subprocess.PIPE
+    try:
+        asked = await asyncio.create_subprocess_exec(
+            *argv, cwd=cwd, env=dict(env), stdin=asyncio.subprocess.DEVNULL, stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        fix = "correct `command` of its `health`: a program and its arguments, found from `cwd` or the PATH"
+        return Probe(state="not_served", detail=f"`{argv[0]}` cannot be started: {error.strerror}", fix=fix)
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await asked.communicate()
+    except TimeoutError:
+        return Probe(state="no_answer", detail=f"`{argv[0]}` did not end within {timeout_s:g} s")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(asked.pid, signal.SIGKILL)  # what it left behind, too
+    latency_ms = (time.perf_counter() - began) * 1000
+    if asked.returncode == 0:
+        return Probe(state="ready", latency_ms=latency_ms)
+    last = output[-BODY_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+    said = f"`{argv[0]}` ended with {asked.returncode}" + (f": {last}" if last else "")
+    return Probe(state="not_ready", detail=said, latency_ms=latency_ms)
+
+
 async def _get(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         wire = h11.Connection(h11.CLIENT)
-        fields = [("host", f"127.0.0.1:{port}"), ("accept", "application/json"), ("connection", "close")]
+        fields = [("accept", "application/json"), ("connection", "close")]
         request = h11.Request(method="GET", target=path, headers=[*fields, *headers.items()])
         writer.write((wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b""))
         status, answered, body = 0, {}, b""
