@@ -17,10 +17,8 @@ from tests.remix import tiers
 
 from dodai.observability.trace import main as trace
 
-VERIFY = "  await csrf.verify(request);\n"
 ROUTES = tiers.REMIX2 / "app" / "routes"
 ACTIONS = sorted(path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8"))
-SUITE = ("node_modules/vitest/vitest.mjs", "run", "--reporter=verbose")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def served(postgres, migrated, tmp_path_factory) -> Iterator[Stack]:
         postgres.fresh_database("quiz", template=migrated) as dsn,
         running_quiz(dsn, tmp_path_factory.mktemp("remix2"), "backend", "identity") as stack,
     ):
-        tiers.serve_remix2(stack, folder)
+        tiers.serve(stack, folder)
         yield stack
 
 
@@ -39,15 +37,13 @@ def served(postgres, migrated, tmp_path_factory) -> Iterator[Stack]:
 def careless(postgres, migrated, tmp_path_factory) -> Iterator[Stack]:
     """The same, with an action that never asks: every call of `verify` is taken out before the build."""
     folder = tiers.copy_of(tiers.REMIX2, tmp_path_factory.mktemp("careless") / "quiz")
-    for name in ACTIONS:
-        path = folder / "app" / "routes" / name
-        path.write_text(path.read_text("utf-8").replace(VERIFY, ""), "utf-8")
+    tiers.without_verification(folder, ACTIONS)
     node_parts.npm(folder, "run", "build")
     with (
         postgres.fresh_database("quiz", template=migrated) as dsn,
         running_quiz(dsn, tmp_path_factory.mktemp("careless-state"), "backend", "identity") as stack,
     ):
-        tiers.serve_remix2(stack, folder)
+        tiers.serve(stack, folder)
         yield stack
 
 
@@ -69,15 +65,9 @@ def test_its_own_suite_is_green():
 def test_an_action_without_verification_turns_its_suite_red_for_that_route_alone(tmp_path: Path, name: str):
     """The CSRF service is not mocked, so nothing else stops the request."""
     folder = tiers.copy_of(tiers.REMIX2, tmp_path / "quiz")
-    path = folder / "app" / "routes" / name
-    path.write_text(path.read_text("utf-8").replace(VERIFY, ""), "utf-8")
-    node = str(node_parts.node_folder() / "node")
-    done = subprocess.run(
-        [node, *SUITE], cwd=folder, env=node_parts.environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stdout
-    red = set(re.findall(r"× .*? > (\S+\.tsx?): (.+?)(?: \d+ms)?$", done.stdout, re.MULTILINE))
-    assert {file for file, _ in red} == {name}, done.stdout
+    tiers.without_verification(folder, [name])
+    red = tiers.red_cases(folder)
+    assert {file for file, _ in red} == {name}
     assert any(case.startswith("without a token") for _, case in red)
     assert any(case.startswith("an altered token") for _, case in red)
 
@@ -128,7 +118,7 @@ def test_what_the_framework_refuses_itself_carries_the_id_and_has_a_line(served:
     answer = _post(served, "/me", origin="http://evil.example")
     assert answer.status_code >= 400
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
-    assert f'"requestId":"{answer.headers["x-request-id"]}"' in _lines(served)
+    assert f'"requestId":"{answer.headers["x-request-id"]}"' in tiers.lines(served)
 
 
 def test_a_person_answers_signs_in_writes_and_signs_out(served: Stack, visit):
@@ -183,7 +173,7 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     assert "web" in told
     assert "quiz.v1.Quiz/GetMyPage" in told
     assert re.search(r"\d+ × ", told), told
-    lines = [line for line in _lines(served).splitlines() if request_id in line]
+    lines = [line for line in tiers.lines(served).splitlines() if request_id in line]
     assert len({re.search(r'"userId":"(\w+)"', line)[1] for line in lines if '"type":"sql"' not in line}) == 1
 
 
@@ -194,10 +184,6 @@ def test_every_line_is_sound(served: Stack):
     done = subprocess.run(["python3", str(checker), *files], capture_output=True, text=True, check=False)
     assert any(name.endswith(".node.jsonl") for name in files)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _lines(stack: Stack) -> str:
-    return "".join(path.read_text("utf-8") for path in (stack.folder / "lines").glob("*.jsonl"))
 
 
 def test_node_is_there():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from dodai.operations.setting import peer_settings
 from dodai.runtime.config import read_sections
 
 REMIX2 = QUIZ / "client-remix2"
+ROUTER = QUIZ / "client"
+VERIFY = "  await csrf.verify(request);\n"
+SUITE = ("node_modules/vitest/vitest.mjs", "run", "--reporter=verbose")
 
 
 def ready(folder: Path) -> Path:
@@ -41,17 +46,43 @@ def copy_of(folder: Path, target: Path) -> Path:
     for shared in ("contract", "web"):
         (target / shared).symlink_to(QUIZ / shared)
     copy = target / folder.name
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("node_modules", "build", ".cache", "public"))
+    shutil.copytree(
+        folder, copy, ignore=shutil.ignore_patterns("node_modules", "build", ".cache", "public", ".react-router")
+    )
     (copy / "node_modules").symlink_to(ready(folder) / "node_modules")
     return copy
 
 
-def serve_remix2(stack: Stack, folder: Path) -> None:
-    """The stock server, nothing of ours around it."""
-    cli = folder / "node_modules" / "@remix-run" / "serve" / "dist" / "cli.js"
-    stack.start(
-        "web", argv=[str(node_parts.node_folder() / "node"), str(cli), "build/index.js"], cwd=folder, extra=told()
-    )
+def serve(stack: Stack, folder: Path) -> None:
+    """The stock server with the command of the manifest, nothing of ours around it."""
+    sections = read_sections(str(QUIZ / "dodai.toml"))
+    client = next(row for row in sections["client"].values() if row["folder"] == folder.name)
+    node = str(node_parts.node_folder() / "node")
+    argv = [node if word == "{node}" else word for word in client["command"]]
+    stack.start("web", argv=argv, cwd=folder, extra=told())
+
+
+def without_verification(folder: Path, names: Iterable[str]) -> None:
+    """Take the check out of the actions in these files of a copy."""
+    for name in names:
+        path = folder / "app" / "routes" / name
+        text = path.read_text("utf-8")
+        assert VERIFY in text, name
+        path.write_text(text.replace(VERIFY, ""), "utf-8")
+
+
+def red_cases(folder: Path) -> set[tuple[str, str]]:
+    """(file, case) of what Vitest finds wrong; none when it is green."""
+    node = str(node_parts.node_folder() / "node")
+    env = node_parts.environment()
+    done = subprocess.run([node, *SUITE], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    red = set(re.findall(r"× .*? > (\S+\.tsx?): (.+?)(?: \d+ms)?$", done.stdout, re.MULTILINE))
+    assert done.returncode == (1 if red else 0), done.stdout
+    return red
+
+
+def lines(stack: Stack) -> str:
+    return "".join(path.read_text("utf-8") for path in (stack.folder / "lines").glob("*.jsonl"))
 
 
 def told() -> dict[str, str]:
@@ -69,6 +100,7 @@ def _digest(folder: Path) -> str:
             "app",
             "server.ts",
             "package-lock.json",
+            "package.json",
             "react-router.config.ts",
             "vite.config.ts",
             "remix.config.js",

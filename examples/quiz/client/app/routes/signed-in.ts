@@ -1,0 +1,15 @@
+import type { Route } from "./+types/signed-in";
+import { csrf } from "~/services/csrf.server";
+import { arrive } from "~/services/identity.server";
+import { ownPath, save, seeOther, sessionOf } from "~/services/session.server";
+
+/** Back from the identity provider; `state` ties this request to the one that left. */
+export async function loader({ request }: Route.LoaderArgs) {
+  const session = await sessionOf(request);
+  const leaving = session.get("leaving");
+  const visitor = await arrive(request, leaving);
+  session.unset("leaving");
+  session.set("user", visitor);
+  csrf.login(request, visitor.user);
+  return seeOther(ownPath(leaving?.back ?? ""), { "set-cookie": await save(session) });
+}
