@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import urllib.request
+
+import pytest
+
 from dodai.operations.journey import Answer, read_forms, walk
 from dodai.operations.policy import Journey, JourneyStep
+from dodai.providers.local.browser import cookies
 
 PAGE = """<form action="/q/7/answer" method="post"><input type="hidden" name="csrf_token" value="t0k">
 <input type="radio" name="choice" value="1"><input name="note" value="as is"><input type="submit" name="go"></form>"""
@@ -102,3 +108,34 @@ def test_forms_are_read_as_a_browser_would_send_them():
     html = "<form method=post action=/a><input type=checkbox name=x value=1><input type=checkbox name=y value=2 checked></form>"
     (form,) = read_forms(html)
     assert (form.action, form.method, form.fields) == ("/a", "POST", {"y": "2"})
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:8080", True),
+        ("http://shop.localhost", True),
+        ("https://shop.example.com", True),
+        ("http://shop.example.com", False),
+        ("http://127.0.0.1.example.com", False),
+    ],
+)
+def test_secure_cookies_go_where_browsers_send_them(url, sent):
+    """Loopback counts as secure, plain http anywhere else does not."""
+    jar = cookies(url)
+    request, answer_to = urllib.request.Request(url), http.client.HTTPMessage()
+    answer_to["Set-Cookie"] = "session=1; Path=/; Secure; HttpOnly"
+    jar.extract_cookies(Said(answer_to), request)
+    jar.add_cookie_header(again := urllib.request.Request(url))
+    assert (again.get_header("Cookie") == "session=1") is sent
+
+
+class Said:
+    """The answer as a jar wants to see it."""
+
+    def __init__(self, headers):
+        self.headers = headers
+
+    def info(self):
+        return self.headers

@@ -32,13 +32,14 @@ def command(session: Session, env: str, release: str, dry_run: bool, yes: bool, 
 async def _deploy(
     session: Session, env: str, word: str, arguments: Mapping[str, str], *, dry_run: bool, yes: bool
 ) -> int:
+    from dodai.operations.run.build import publish
     from dodai.operations.run.rollback_target import find_release
 
     environment = session.environment(env)
     if word:
         release = await find_release(environment, word)
     else:
-        release = await asyncio.to_thread(environment.artifacts.publish, str(session.project.root))
+        release = await asyncio.to_thread(publish, environment, session.output.say)
     environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
         return await rehearsed(session, environment, "deploy", release, arguments)

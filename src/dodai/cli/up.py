@@ -52,9 +52,10 @@ async def _up(session: Session, env: str) -> int:
 
 async def _request(session: Session, environment: Environment) -> PlanRequest:
     """For the tree as it is; DOD361 on a protected environment."""
+    from dodai.operations.run.build import publish
     from dodai.operations.run.plans import request_for
 
-    tree = await asyncio.to_thread(environment.artifacts.publish, str(session.project.root))
+    tree = await asyncio.to_thread(publish, environment, session.output.say)
     return await request_for(environment, "up", tree, {"command": f"dodai up {environment.name}"})
 
 

@@ -75,6 +75,8 @@ class Service:
     command: tuple[str, ...]
     name: str = unwritten("")
     cwd: str = "."
+    build: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     protocol: Protocol = "http"
     app: str = ""
     public: bool = False

@@ -31,6 +31,13 @@ def filled(value: str, addresses: Mapping[str, str]) -> str:
     return _REFERENCE.sub(part, value)
 
 
+def require_services(service: Service, known: Sequence[str]) -> None:
+    """DOD311 when a variable of `service` refers to a service that is not there."""
+    for variable, name in referred(service):
+        if name not in known:
+            raise unknown_reference(service.name, variable, name, known)
+
+
 def unknown_reference(service: str, variable: str, name: str, known: Sequence[str]) -> DodaiError:
     """DOD311 for a variable of `service` that refers to `name`."""
     near = nearest(name, known)

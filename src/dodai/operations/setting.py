@@ -13,7 +13,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
-from dodai.operations.reference import filled, referred, unknown_reference
+from dodai.operations.reference import filled, referred, require_services
 
 KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""
@@ -66,12 +66,8 @@ class ServiceSettings:
 
     async def own_variables(self, service: Service) -> Mapping[str, str]:
         """The variables that the manifest gives `service`, with the addresses they refer to; DOD311 for no service."""
-        services = self.environment.project.policy.services
-        addresses: dict[str, str] = {}
-        for variable, name in referred(service):
-            if name not in services:
-                raise unknown_reference(service.name, variable, name, tuple(services))
-            addresses[name] = await self.environment.compute.address(name)
+        require_services(service, tuple(self.environment.project.policy.services))
+        addresses = {name: await self.environment.compute.address(name) for _, name in referred(service)}
         return {name: filled(value, addresses) for name, value in service.env.items()}
 
     def digest(self, told: Mapping[str, str]) -> str:

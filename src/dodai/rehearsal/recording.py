@@ -11,6 +11,7 @@ from dodai.migrations.goose_file import history_of
 from dodai.operations.environment import Environment
 from dodai.operations.evidence import Rehearsed
 from dodai.operations.run.audit_log import AuditLog
+from dodai.operations.run.build import publish
 from dodai.operations.run.override import state
 from dodai.rehearsal.commit import clean_commit, no_evidence
 from dodai.rehearsal.report import RehearsalReport
@@ -39,7 +40,7 @@ class Recording:
         """
         here, name = self.environment, self.environment.name
         root = here.project.root
-        release = await asyncio.to_thread(here.artifacts.publish, str(root))
+        release = await asyncio.to_thread(publish, here)
         if release != report.tree or await asyncio.to_thread(clean_commit, root, name) != self.commit:
             raise no_evidence(name, "it changed while it was rehearsed")
         pending, problem = await self._migrations(note)

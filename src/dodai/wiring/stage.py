@@ -19,6 +19,7 @@ from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.ports import Fault, Host, SecretStore
 from dodai.operations.project import Project
+from dodai.operations.run.build import publish
 from dodai.operations.run.plans import build, request_for
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
@@ -133,7 +134,7 @@ class LocalStage:
             await self.host.fault(name, Fault())
 
     async def publish(self) -> str:
-        return await asyncio.to_thread(self.environment.artifacts.publish, str(self.environment.project.root))
+        return await asyncio.to_thread(publish, self.environment)
 
     async def read_file(self, release: str, path: str) -> bytes:
         return await asyncio.to_thread((Path(self.environment.artifacts.path(release)) / path).read_bytes)

@@ -24,6 +24,10 @@ class Artifacts(Protocol):
         """The id of `source` as it is now, copied if not there yet; `include` are ignored paths that belong to it."""
         ...
 
+    def identify(self, source: str, without: Sequence[str] = (), /) -> str:
+        """The id that `source` without the paths `without` would have; nothing is copied."""
+        ...
+
     def derive(self, release: str, changes: Mapping[str, bytes | None], /) -> str:
         """The id of `release` with some files replaced, added or (None) removed."""
         ...

@@ -15,6 +15,7 @@ from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy
 from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints
+from dodai.operations.reference import require_services
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.preflight import Surroundings, preflight
 from dodai.operations.run.record import Probe, compatible, probe, record, restore_point
@@ -64,7 +65,8 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     """The plan that brings `request.release` into service: beside the old one, switched when healthy, undone if not.
 
     `request.arguments` says what served before (`previous:SERVICE`), so that the plan, and so its undo, is the same
-    when it is rebuilt from the journal. Raises `DodaiError` (DOD303, DOD304) for a manifest that cannot be deployed.
+    when it is rebuilt from the journal. Raises `DodaiError` (DOD303, DOD304, DOD311) for a manifest that cannot be
+    deployed.
     """
     if policy.public_service is None:
         raise DodaiError(codes.NO_PUBLIC_SERVICE, "no `[service.NAME]` is public", codes.NO_PUBLIC_SERVICE.fix.en)
@@ -72,6 +74,8 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         services = policy.start_order()
     except ValueError as error:
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
+    for service in services:
+        require_services(service, tuple(policy.services))
     looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)

@@ -18,6 +18,7 @@ from dodai.operations.environment import Environment
 from dodai.operations.evidence import Source
 from dodai.operations.gates import Gates, Kept
 from dodai.operations.run.audit_log import AuditLog, SourceEvidence, stated
+from dodai.operations.run.build import publish
 from dodai.operations.run.gate_sources import gates_in_service, keep, standing
 
 
@@ -88,5 +89,5 @@ def settle(here: Environment, which: str, reason: str) -> str:
 
 def _working(here: Environment) -> Source:
     """The working tree as a release of it would be."""
-    release = here.artifacts.publish(str(here.project.root))
+    release = publish(here)
     return Source(here.artifacts.proven(release), here.project.manifest.hash)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -23,7 +26,12 @@ class HttpBrowser:
         self._base_url = base_url.rstrip("/")
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(
-            timeout=timeout_s, limits=limits, headers=dict(headers or {}), follow_redirects=False, trust_env=False
+            timeout=timeout_s,
+            limits=limits,
+            headers=dict(headers or {}),
+            cookies=cookies(base_url),
+            follow_redirects=False,
+            trust_env=False,
         )
 
     async def __aenter__(self) -> Self:
@@ -65,3 +73,21 @@ class HttpBrowser:
             return await self._client.request(method, url, headers={**own, **(headers or {})}, **options)
         except httpx2.TransportError as error:
             raise ConnectionError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+
+
+def cookies(url: str) -> CookieJar:
+    """A jar that, as browsers do, counts loopback among the secure: `Secure` cookies are kept and sent there.
+
+    W3C Secure Contexts section 3.1; Chrome since 89, Firefox since 75.
+    """
+    secure = ("https", "wss", "http", "ws") if _is_loopback(urlsplit(url).hostname or "") else ("https", "wss")
+    return CookieJar(DefaultCookiePolicy(secure_protocols=secure))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -49,7 +49,7 @@ class ReleaseTrees:
         for _ in range(CHANGING_TRIES):
             with contextlib.suppress(FileNotFoundError):  # an editor replaced a file between listing and reading
                 return self._publish(Path(source).resolve(), include)
-        raise DodaiError(UNSAFE_TREE, f"files of `{source}` vanish while they are read", "try again when it is quiet")
+        raise _vanishing(source)
 
     def _publish(self, root: Path, include: Sequence[str]) -> str:
         names = list(files_of(root, include))
@@ -59,6 +59,16 @@ class ReleaseTrees:
         with self._staging() as staged:
             entries = [_copy(root, staged / "tree", name) for name in names]
             return self._settle(staged, entries)
+
+    def identify(self, source: str, without: Sequence[str] = ()) -> str:
+        """The id that `source` has now, with nothing copied; what is below a path of `without` has no part in it."""
+        root = Path(source).resolve()
+        left_out = tuple(f"{name}/" for name in without)
+        names = [name for name in files_of(root) if not f"{name}/".startswith(left_out)]
+        for _ in range(CHANGING_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                return tree_id(entry_of(root, name) for name in names)
+        raise _vanishing(source)
 
     def derive(self, tree_id: str, changes: Mapping[str, bytes | None]) -> str:
         """The id of `tree_id` with files replaced or added (new ones not executable) or, for None, removed."""
@@ -181,6 +191,10 @@ class ReleaseTrees:
             yield
         finally:
             os.close(fd)
+
+
+def _vanishing(source: str) -> DodaiError:
+    return DodaiError(UNSAFE_TREE, f"files of `{source}` vanish while they are read", "try again when it is quiet")
 
 
 def tree_id(entries: Iterable[ReleaseFile]) -> str:

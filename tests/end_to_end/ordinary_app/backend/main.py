@@ -1,0 +1,35 @@
+"""Stands for a backend in Go: gRPC without a health service, the address and the DSN under its own names."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import psycopg
+
+
+def count(connection):
+    return str(connection.execute("SELECT count(*) FROM orders").fetchone()[0]).encode()
+
+
+def place(_request, _context):
+    with psycopg.connect(os.environ["DB_DSN"]) as connection:
+        connection.execute("INSERT INTO orders DEFAULT VALUES")
+        return count(connection)
+
+
+def counted(_request, _context):
+    with psycopg.connect(os.environ["DB_DSN"]) as connection:
+        return count(connection)
+
+
+methods = {
+    "Place": grpc.unary_unary_rpc_method_handler(place),
+    "Count": grpc.unary_unary_rpc_method_handler(counted),
+}
+server = grpc.server(ThreadPoolExecutor(4))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Orders", methods),))
+server.add_insecure_port(os.environ["GRPC_LISTEN_ADDRESS"])
+server.start()
+server.wait_for_termination()
