@@ -7,75 +7,20 @@ import json
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 import pytest
-from tests.end_to_end.small_app import SmallApp
-from tests.support.command import dodai
+from tests.end_to_end.hosted_app import HostedApp
 from tests.support.wait import until
 
 from dodai.providers.local.host.state import Folder
 
-DRIVER = Path(__file__).with_name("host_killed_dodai.py")
 BACK_S = 15.0
 """5 s on a machine with time to spare; the tests of many share this one."""
 
 
-class Environment(SmallApp):
-    """`staging` of a small application, looked at from outside."""
-
-    @property
-    def state(self):
-        return self.folder / ".dodai" / "env" / "staging"
-
-    def known(self):
-        return json.loads((self.state / "host.json").read_text())
-
-    def status(self, code=None):
-        done = self.run("status", "staging", "--json")
-        assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        return json.loads(done.stdout)
-
-    def serves(self):
-        """The release that answers at the edge's port of before; empty when nobody does."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.known()['ports']['edge']}/", timeout=5) as answer:
-                return answer.read().decode().removeprefix("hello from ")
-        except (urllib.error.URLError, KeyError, OSError):
-            return ""
-
-    def deployed(self, spoil=""):
-        self.write(spoil=spoil)
-        done = self.run("deploy", "staging", "--yes")
-        assert done.returncode == 0, done.stderr
-        return self.serves()
-
-    def launchers(self):
-        found = []
-        for pid in self.processes():
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                found += [pid] if b"launcher.py" in Path(f"/proc/{pid}/cmdline").read_bytes() else []
-        return found
-
-    def kill_host(self):
-        pid = self.known()["pid"]
-        os.kill(pid, signal.SIGKILL)
-        return pid
-
-    def is_back(self, release, since):
-        until(lambda: self.serves() == release)
-        return time.monotonic() - since
-
-    def driven(self, at, *words):
-        """The command, with the Host killed at one of the command's own records."""
-        return dodai(*words, cwd=self.folder, driver=DRIVER, KILL_HOST_AT=at, KILL_HOST_IN=str(self.state))
-
-
 @pytest.fixture
 def env(tmp_path):
-    made = Environment(tmp_path)
+    made = HostedApp(tmp_path)
     yield made
     made.clear()
 

@@ -1,12 +1,18 @@
-"""`dodai down ENV`: stop a local environment; its data stays."""
+"""`dodai down ENV`: stop a local environment under its lock and on record; its data stays."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.progress import finish, tell
 from dodai.cli.session import Session, consent, define, with_break_glass
+
+if TYPE_CHECKING:
+    from dodai.engine.outcome import Outcome
+    from dodai.operations.environment import Environment
 
 
 @define("down", summary="Stop a local environment", example="dodai down staging")
@@ -15,23 +21,41 @@ from dodai.cli.session import Session, consent, define, with_break_glass
 @with_break_glass
 def command(session: Session, env: str, yes: bool, break_glass: str) -> int:
     from dodai.operations.environment import host_of
+    from dodai.operations.run.down import refuse_foreign, still_runs
     from dodai.operations.run.override import is_protected, pass_gates
 
     environment = session.environment(env)
-    host = host_of(environment)
+    status = asyncio.run(host_of(environment).status())
+    refuse_foreign(status)
+    if not environment.control.exists and not still_runs(status):
+        return _say(session, env, "not running", "nothing was ever started here")
     if is_protected(environment):
         consent(f"`dodai down {env}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
     asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
+    outcome = asyncio.run(_stop(session, environment))
+    if outcome.exit_code:
+        return finish(session.output, outcome)
+    said = "already stopped" if outcome.state == "already" else "stopped"
+    return _say(session, env, said, f"its data stays in {environment.folder}", outcome.plan_id)
 
-    async def stop() -> bool:
-        running = (await host.status()).running
-        await host.down()
-        return running
 
-    was_running = asyncio.run(stop())
+async def _stop(session: Session, environment: Environment) -> Outcome:
+    from dodai.engine.execute import execute
+    from dodai.engine.stop import install_signal_stop
+    from dodai.operations.run.plans import build, request_for
+
+    request = await request_for(environment, "down", "")
+    stop = install_signal_stop(asyncio.get_running_loop())
+    with environment.journal() as journal:
+        outcome = await execute(build(environment, request), journal, environment.lease(request), stop=stop)
+    await tell(session.output, outcome)
+    return outcome
+
+
+def _say(session: Session, env: str, said: str, words: str, plan_id: str = "") -> int:
     if session.output.as_json:
-        session.output.data("dodai.down/1", {"environment": env, "wasRunning": was_running})
+        data = {"environment": env, "wasRunning": said == "stopped", "state": said, "planId": plan_id or None}
+        session.output.data("dodai.down/1", data)
     else:
-        said = "stopped" if was_running else "already stopped"
-        session.output.line(f"{said}: {env}; its data stays in {environment.folder}")
+        session.output.line(f"{said}: {env}; {words}")
     return 0

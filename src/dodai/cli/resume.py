@@ -30,6 +30,7 @@ def command(session: Session, env: str, undo: bool, trust: str | None, yes: bool
 async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
     from dodai.engine.execute import resume
     from dodai.engine.stop import install_signal_stop
+    from dodai.operations.run.down import DOWN
     from dodai.operations.run.override import pass_resume
     from dodai.operations.run.plans import build, request_for
 
@@ -40,7 +41,8 @@ async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
             await pass_resume(environment, entry, undo=undo)
             doing = "take back" if undo else "go on with"
             confirm(session.output, build(environment, entry.request), yes=yes, doing=doing)
-            await environment.compute.prepare()
+            if entry.request.kind != DOWN:
+                await environment.compute.prepare()
         lease = environment.lease(entry.request if entry else await request_for(environment, "resume", ""))
         stop = install_signal_stop(asyncio.get_running_loop())
         sink = StepLines(session.output)

@@ -70,7 +70,10 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
     compute = status.compute
     since = datetime.fromtimestamp(compute.since, UTC).isoformat(timespec="seconds") if compute.since else "never"
     here = f"host pid {compute.pid}, " if isinstance(compute, HostStatus) else ""
-    out.line(f"{status.env}: {_word(status)} ({here}since {since})")
+    known = "" if status.unknown else f" ({here}since {since})"
+    out.line(f"{status.env}: {_word(status)}{known}")
+    if status.unknown:
+        out.line(f"  unknown   {status.unknown}")
     if status.edge:
         out.line(f"  edge      {status.edge}")
     for process in compute.processes if isinstance(compute, HostStatus) else ():

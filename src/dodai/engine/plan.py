@@ -143,13 +143,15 @@ class Plan:
     """A request and the steps it came to. Building one changes nothing; only `engine.execute` carries it out.
 
     `afterwards` looks at the world once the plan has ended: what an operator is told then comes from what it saw, not
-    from what the steps came to. None: the steps are all there is to see.
+    from what the steps came to. None: the steps are all there is to see. `beside`: it may be carried out while another
+    plan is unfinished, which stays so.
     """
 
     request: PlanRequest
     title: Text
     steps: tuple[Step, ...]
     afterwards: Afterwards | None = None
+    beside: bool = False
 
     def ordered(self) -> tuple[Step, ...]:
         """The steps so that each follows what it needs, otherwise as they were written.

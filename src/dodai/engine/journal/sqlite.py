@@ -85,7 +85,7 @@ class SqliteJournal:
         self.close()
 
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
-        unfinished = await self.unfinished(plan.request.env)
+        unfinished = None if plan.beside else await self.unfinished(plan.request.env)
         refuse_unfinished(unfinished)
         row = PlanRow.of(plan_id, plan)
         with self._transaction():
@@ -104,7 +104,8 @@ class SqliteJournal:
         return event
 
     async def unfinished(self, env: str) -> PlanEntry | None:
-        return next((entry for entry in await self.history(env) if not entry.closed), None)
+        is_open = "env = ? AND coalesce(last.kind, 'halted') = 'halted' ORDER BY first.seq DESC LIMIT 1"
+        return next(iter(self._entries(is_open, env)), None)
 
     async def history(self, env: str, limit: int = 50) -> tuple[PlanEntry, ...]:
         return self._entries("env = ? ORDER BY first.seq DESC LIMIT ?", env, limit)

@@ -153,14 +153,19 @@ class Journal(Protocol):
     """
 
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
-        """Write the request down and close a settled plan before it; DOD355 when one is open and not settled."""
+        """Write the request down and close a settled plan before it; DOD355 when one is open and not settled.
+
+        One that may stand beside an open plan leaves that as it is.
+        """
         ...
 
     async def append(
         self, plan_id: str, kind: Kind, *, step_id: str = "", data: Mapping[str, Any] | None = None, token: int, at: str
     ) -> Event: ...
 
-    async def unfinished(self, env: str) -> PlanEntry | None: ...
+    async def unfinished(self, env: str) -> PlanEntry | None:
+        """The newest plan that has not ended; None when every one has."""
+        ...
 
     async def history(self, env: str, limit: int = 50) -> tuple[PlanEntry, ...]:
         """The newest plans first."""

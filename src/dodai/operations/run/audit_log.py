@@ -138,4 +138,4 @@ def statement(
         on_failure="fix_forward",
         timeout_s=30.0,
     )
-    return Plan(request, title, (step,))
+    return Plan(request, title, (step,), beside=True)

@@ -17,11 +17,12 @@ from dodai.engine.plan import Plan, PlanRequest, Step
 from dodai.migrations import run
 from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN
-from dodai.operations.environment import Environment
+from dodai.operations.environment import Environment, host_of
 from dodai.operations.ports import CacheRule, EdgeSpec
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
 from dodai.operations.run.deploy import DeployPorts, deploy
+from dodai.operations.run.down import DOWN, down
 from dodai.operations.run.gate import BREAK_GLASS
 from dodai.operations.run.gate_sources import gate_arguments, gated
 from dodai.operations.run.preflight import previous_releases
@@ -76,6 +77,8 @@ def build(here: Environment, request: PlanRequest) -> Plan:
     """The plan of a request, from the manifest the request carries: never from the working tree."""
     if request.kind in KINDS:
         return AuditLog(here.journal).statement(request)
+    if request.kind == DOWN:
+        return down(request, host_of(here))
     there = here.described_by(here.project.with_manifest(request.manifest))
     tree = Path(here.artifacts.path(request.release))
     return deploy(request, there.project.policy, gated(there, request, tree, deploy_ports(there, tree)))

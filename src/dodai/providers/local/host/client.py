@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -119,36 +120,39 @@ class HostClient:
 
     async def down(self) -> None:
         kept.forget(self.folder.path)  # first: nothing brings back what is stopped on purpose
-        await _until(lambda: state.is_held(self.folder) or not state.is_watched(self.folder), LAUNCHER_S)
-        if state.is_held(self.folder):
+        await _until(lambda: self._lives() or not state.is_watched(self.folder), LAUNCHER_S)
+        if self._lives():
             with contextlib.suppress(DodaiError):
                 await self._call("down", self.patience_s)
             if not await self._ended() and not await self._terminated() and not await self._kill():
                 message = f"the host of `{self.env}`, pid `{state.read_known(self.folder).pid}`, does not end"
                 raise DodaiError(DEADLINE_PASSED, message, "end that process by hand", "provider", 4)
+        await asyncio.to_thread(state.end_leftovers, self.folder)
         if self.lifeline >= 0:
             with contextlib.suppress(OSError):
                 os.close(self.lifeline)
 
+    def _lives(self) -> bool:
+        return state.is_held(self.folder) or state.any_host(self.folder) > 0
+
     async def _ended(self) -> bool:
-        return await _until(lambda: not state.is_held(self.folder), min(MARGIN_S, self.patience_s))
+        return await _until(lambda: not self._lives(), min(MARGIN_S, self.patience_s))
 
     async def _terminated(self) -> bool:
         """Whether a host that cannot be called ended in order when it was told to by a signal."""
-        if (pid := state.living_pid(self.folder)) and not self.folder.socket.exists():
+        if (pid := state.any_host(self.folder)) and not self.folder.socket.exists():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            return await _until(lambda: not state.is_held(self.folder), self.patience_s)
+                os.kill(pid, signal.SIGCONT)  # one that was stopped hears of it too
+            return await _until(lambda: not self._lives(), self.patience_s)
         return False
 
     async def _kill(self) -> bool:
         """Whether a host that answers no more could be ended; the lifelines end what it ran."""
-        pid = state.living_pid(self.folder)
+        pid = state.any_host(self.folder)
         if pid:
             os.kill(pid, signal.SIGKILL)
-        ended = await _until(lambda: not state.is_held(self.folder), MARGIN_S)
-        await asyncio.to_thread(state.end_leftovers, self.folder)
-        return ended
+        return await _until(lambda: not self._lives(), MARGIN_S)
 
     async def _call(self, name: str, deadline_s: float = CALL_S, /, **arguments: Any) -> Any:
         """The result of one call; the host's own error, or DOD398 when there is no host, DOD392 when it is mute."""
@@ -231,8 +235,15 @@ def client(folder: Path, env: str) -> HostClient:
 
 def last_known(folder: Folder, env: str, said: str = "") -> HostStatus:
     """What was true when the last host ended: nothing runs. One that lives and does not answer is unknown, not gone."""
+    try:
+        held, watched, comes_back = state.is_held(folder), state.is_watched(folder), kept.is_kept(folder.path)
+    except OSError as error:
+        owner = _owner(folder.path)
+        why = f"`{folder.lock}` cannot be asked ({error.strerror}): it belongs to `{owner}`; ask as that user"
+        return HostStatus(env=env, running=False, unknown=why, owner=owner)
     known = state.read_known(folder)
-    unknown = _unknown(folder, known.pid, said)
+    returning = watched and comes_back and not held
+    unknown = "" if returning else _unknown(folder, said, held=held)
     services = tuple(
         ServiceStatus(name=name, address=f"127.0.0.1:{known.ports.get(name, 0)}", release=release)
         for name, release in known.live.items()
@@ -241,7 +252,8 @@ def last_known(folder: Folder, env: str, said: str = "") -> HostStatus:
         env=known.env or env,
         running=False,
         unknown=unknown,
-        returning=not unknown and state.is_watched(folder) and kept.is_kept(folder.path),
+        returning=returning,
+        comes_back=comes_back,
         since=known.since,
         bound=known.bound,
         services=services,
@@ -249,16 +261,24 @@ def last_known(folder: Folder, env: str, said: str = "") -> HostStatus:
     )
 
 
-def _unknown(folder: Folder, pid: int, said: str) -> str:
+def _unknown(folder: Folder, said: str, *, held: bool) -> str:
     """Why nobody can say whether a host runs; `""` when none does."""
-    try:
-        held = state.is_held(folder)
-    except OSError as error:
-        owner = folder.path.stat().st_uid
-        return f"`{folder.lock}` cannot be asked ({error.strerror}): user id {owner} runs it, ask as that user"
-    if not held:
-        return ""
-    return f"pid {pid or 'unknown'} holds `{folder.lock}` and does not answer on `{folder.socket}`: {said}"
+    pid = state.any_host(folder)
+    if held:
+        return f"pid {pid or 'unknown'} holds `{folder.lock}` and does not answer on `{folder.socket}`: {said}"
+    if pid:
+        return f"its host, pid {pid}, runs and does not answer, and the lock in `{folder.path}` was removed"
+    if left := state.marked(folder.mark):
+        return f"pid {', '.join(map(str, left[:5]))} of it still run, and no host answers for them"
+    return ""
+
+
+def _owner(path: Path) -> str:
+    """Who owns the nearest folder upwards that may be looked at."""
+    for folder in (path, *path.parents):
+        with contextlib.suppress(PermissionError, FileNotFoundError, KeyError):
+            return pwd.getpwuid(folder.stat().st_uid).pw_name
+    return "another user"
 
 
 async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:

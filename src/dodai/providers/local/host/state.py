@@ -21,6 +21,7 @@ from dodai.engine.private_file import create_private
 from dodai.providers.local.codes import HOST_HELD
 
 MARK = "DODAI_HOST"  # in the environment of everything a host starts, so that a later host can recognise it
+HOST_MODULE = b"dodai.providers.local.host"
 LEFT_BEHIND_S = 5.0
 DYING_S = 2.0
 
@@ -57,8 +58,13 @@ class Folder:
 
     @property
     def socket(self) -> Path:
-        """Short whatever the folder is: a unix socket's path may have 104 bytes at most."""
-        return runtime_folder() / f"{self.mark}.sock"
+        """Short whatever the folder is: a unix socket's path may have 104 bytes at most. Its host's user owns it."""
+        return runtime_folder(self.owner) / f"{self.mark}.sock"
+
+    @property
+    def owner(self) -> int:
+        """The id of the user whose host holds or held it, of this one when there was none."""
+        return self.lock.stat().st_uid if self.lock.exists() else os.getuid()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +81,20 @@ class Known:
     fencing_token: int = 0
 
 
-def runtime_folder() -> Path:
-    """A folder of this user alone, below /tmp whatever TMPDIR says; made if need be, refused if it is not ours."""
-    folder = Path("/tmp") / f"dodai-{os.getuid()}"  # noqa: S108 - owner and mode are checked below
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
+def runtime_folder(uid: int) -> Path:
+    """A folder of that user alone, below /tmp whatever TMPDIR says; ours is made if need be, refused if it is not."""
+    folder = Path("/tmp") / f"dodai-{uid}"  # noqa: S108 - owner and mode are checked below
+    if uid == os.getuid():
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    elif not folder.exists():
+        return folder
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
         raise DodaiError(
             HOST_HELD,
-            f"`{folder}` is not a folder that only this user can enter",
-            f"remove `{folder}`, or give it to this user with mode 0700",
+            f"`{folder}` is not a folder that only user id {uid} can enter",
+            f"remove `{folder}`, or give it to that user with mode 0700",
             exit_code=2,
         )
     return folder
@@ -94,7 +103,8 @@ def runtime_folder() -> Path:
 def take(folder: Folder) -> int:
     """A descriptor whose life is the right to be this environment's host; DOD397 (exit 75) with the holder.
 
-    The kernel takes a moment to let go of what a killed holder had, so a dead one is waited for.
+    The kernel takes a moment to let go of what a killed holder had, so a dead one is waited for. One that lives while
+    its lock file was removed holds the folder all the same.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -108,6 +118,9 @@ def take(folder: Folder) -> int:
                 raise held(folder) from None
             time.sleep(0.02)
         else:
+            if living_pid(folder):
+                os.close(fd)
+                raise held(folder)
             return fd
 
 
@@ -172,10 +185,29 @@ def start_ticks(pid: int) -> str:
 
 
 def living_pid(folder: Folder) -> int:
-    """The host's process id, if it is certainly the host's; 0 otherwise."""
+    """The id of the process that is certainly the host of this folder, whatever became of its files; 0 for none."""
     known = read_known(folder)
-    certain = bool(known.pid) and is_held(folder) and start_ticks(known.pid) == known.started
-    return known.pid if certain else 0
+    if not known.pid or known.pid == os.getpid() or start_ticks(known.pid) != known.started:
+        return 0
+    with contextlib.suppress(OSError):
+        return known.pid if _runs(folder, Path(f"/proc/{known.pid}/cmdline")) else 0
+    return known.pid if is_held(folder) else 0  # a system that does not say what it runs
+
+
+def any_host(folder: Folder) -> int:
+    """The same when its files may be gone as well: found by what it was started with."""
+    if found := living_pid(folder):
+        return found
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if _runs(folder, entry):
+                return int(entry.parent.name)
+    return 0
+
+
+def _runs(folder: Folder, command: Path) -> bool:
+    words = command.read_bytes().split(b"\0")
+    return HOST_MODULE in words and os.fsencode(folder.path) in words
 
 
 def edge_key(folder: Folder) -> str:
@@ -201,18 +233,18 @@ def end_leftovers(folder: Folder, bound_s: float = LEFT_BEHIND_S) -> int:
     Recognised by a mark in their environment, never by a process id alone, which may be somebody else's by now.
     """
     end = time.monotonic() + bound_s
-    while (left := _marked(folder.mark)) and time.monotonic() < end:
+    while (left := marked(folder.mark)) and time.monotonic() < end:
         time.sleep(0.05)
     for pid in left:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + DYING_S
-    while left and _marked(folder.mark) and time.monotonic() < end:
+    while left and marked(folder.mark) and time.monotonic() < end:
         time.sleep(0.01)
     return len(left)
 
 
-def _marked(mark: str) -> list[int]:
+def marked(mark: str) -> list[int]:
     """Processes with the mark; none where there is no /proc."""
     wanted = f"{MARK}={mark}".encode()
     spared = {os.getpid(), os.getppid()}

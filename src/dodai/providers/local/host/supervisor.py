@@ -281,6 +281,7 @@ class Supervisor:
         return HostStatus(
             env=self.env,
             running=True,
+            comes_back=kept.is_kept(self.folder.path),
             pid=os.getpid(),
             since=self.since,
             bound=self.bound,

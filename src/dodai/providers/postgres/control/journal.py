@@ -76,7 +76,7 @@ class PostgresJournal:
         return self.session.env
 
     async def begin(self, plan_id: str, plan: Plan, *, token: int, at: str) -> None:
-        unfinished = await self.unfinished(self.env)
+        unfinished = None if plan.beside else await self.unfinished(self.env)
         row = PlanRow.of(plan_id, plan)
         if self.copy is not None:
             self.copy.prove_writable()
@@ -126,7 +126,10 @@ class PostgresJournal:
         return event
 
     async def unfinished(self, env: str) -> PlanEntry | None:
-        return next((entry for entry in await self.history(env) if not entry.closed), None)
+        is_open: LiteralString = (
+            "p.env = %s AND coalesce(last.kind, 'halted') = 'halted' ORDER BY first.seq DESC LIMIT 1"
+        )
+        return next(iter(await self._entries(is_open, env)), None)
 
     async def history(self, env: str, limit: int = 50) -> tuple[PlanEntry, ...]:
         return await self._entries("p.env = %s ORDER BY first.seq DESC LIMIT %s", env, limit)
