@@ -28,7 +28,10 @@ from dodai.wiring.registry import codes, rules
 
 TODAY = date(2026, 11, 23)
 MIGRATIONS = "db/migrations/"
-QUIZ = "-- +goose Up\nCREATE TABLE quiz (id int PRIMARY KEY, score int);\n-- +goose Down\nDROP TABLE quiz;\n"
+QUIZ = (
+    "-- +goose Up\nCREATE TABLE quiz (id int PRIMARY KEY, score int);\nCREATE INDEX quiz_best ON quiz (score DESC);\n"
+    "-- +goose Down\nDROP TABLE quiz;\n"
+)
 MANIFEST = '[project]\nname = "quiz"\n'
 SERVICE = '\n[service.web]\ncommand = ["serve"]\npublic = true\napp = "app:app"\n'
 

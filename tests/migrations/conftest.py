@@ -97,10 +97,12 @@ def run_check(root: Path, shadow: Shadow, *, everything: bool = False, policy: M
     """Every rule but those on a live database."""
     base = check.read_base(root, policy)
     history = check.gather_history(root, policy, base, today=TODAY, everything=everything)
+    walk = check.gather_shadow(root, policy, history, base, shadow, everything=everything)
     facts = {
         check.History: history,
         check.BaseHistory: check.gather_base(history, base),
-        check.ShadowRun: check.gather_shadow(root, policy, history, base, shadow, everything=everything),
+        check.ShadowRun: walk,
+        check.Attempts: check.gather_attempts(walk),
     }
     return judge([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
 

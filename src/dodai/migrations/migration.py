@@ -11,6 +11,7 @@ from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes
 
 Direction = Literal["up", "down"]
+DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Migration:
     a `group` (Django's app; each has one end) and a `line` where the file says who it is; statements may be unknown,
     then `undoable` says that there is a way down and `touches` names tables that it may be about. `depends_on` are the
     parents that it needs without being of their branch, `labels` the names of the branch that begins with it. `advice`
-    is what would be written otherwise today, and is carried out as it stands.
+    is what would be written otherwise today, and is carried out as it stands. `down_path` and `down_text` are
+    the file of the way down where it is another.
     """
 
     id: str
@@ -83,6 +85,16 @@ class Migration:
     depends_on: frozenset[str] = frozenset()
     labels: tuple[str, ...] = ()
     advice: tuple[Problem, ...] = ()
+    down_path: str = ""
+    down_text: str = ""
+
+    def path_of(self, direction: Direction) -> str:
+        """The file that `direction` stands in."""
+        return self.down_path if direction == "down" and self.down_path else self.path
+
+    def text_of(self, direction: Direction) -> str:
+        """What that file says."""
+        return self.down_text if direction == "down" and self.down_path else self.text
 
     @property
     def reversible(self) -> bool:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +139,34 @@ class Snapshot:
         """Without the order of columns, which a drop and a new add cannot restore and no application depends on."""
         return Snapshot(tuple(line for line in self.lines if not line.startswith("order ")))
 
+    def undone(self, found: Snapshot) -> tuple[str, ...]:
+        """The differences of `found` to this one that a way down could have avoided: order of columns and labels that
+        an enumeration has gained are not among them.
+        """
+        wanted, other = _enums(self.lines), _enums(found.lines)
+        grown = {name for name in wanted.keys() & other.keys() if _still(wanted[name], other[name])}
+        lines = self.ignoring_order.differences(found.ignoring_order)
+        return tuple(line for line in lines if line[2:].partition(" (")[0] not in grown)
+
     def differences(self, other: Snapshot) -> tuple[str, ...]:
         """`- line` only here, `+ line` only in `other`."""
         mine, theirs = set(self.lines), set(other.lines)
         return (*(f"- {line}" for line in sorted(mine - theirs)), *(f"+ {line}" for line in sorted(theirs - mine)))
+
+
+_LABEL = re.compile(r"'((?:[^']|'')*)'")
+
+
+def _enums(lines: Iterable[str]) -> dict[str, list[str]]:
+    """The labels of each enumeration, by its name."""
+    found = (line.partition(" (") for line in lines if line.startswith("enum "))
+    return {name: _LABEL.findall(labels) for name, _, labels in found}
+
+
+def _still(wanted: list[str], found: list[str]) -> bool:
+    """Whether `wanted` is left of `found` once the labels that were added are gone: none can be taken away again."""
+    rest = iter(found)
+    return all(label in rest for label in wanted)
 
 
 def snapshot(conn: Connection, ledger_table: str = "goose_db_version") -> Snapshot:

@@ -76,6 +76,11 @@ def shadow_run(gathering: Gathering) -> Any:
     )
 
 
+def attempts(gathering: Gathering) -> Any:
+    """Which migrations apply to an empty server."""
+    return migrations.gather_attempts(gathering.fact(migrations.ShadowRun))
+
+
 def live_schema(gathering: Gathering) -> Any:
     """The database of the target beside what its applied migrations build."""
     project = gathering.project
@@ -210,6 +215,7 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     migrations.History: history,
     migrations.BaseHistory: base_history,
     migrations.ShadowRun: shadow_run,
+    migrations.Attempts: attempts,
     migrations.LiveSchema: live_schema,
     RouteTable: route_table,
     TierFlaws: tier_flaws,

@@ -82,7 +82,8 @@ def report(reader: Alembic, postgres: Cluster | None = None) -> Report:
         facts[check.ShadowRun] = check.gather_shadow(
             reader.root, POLICY, history, base, shadow_of(postgres), reader=reader
         )
-        needs.add(check.ShadowRun)
+        needs |= {check.ShadowRun, check.Attempts}
+        facts[check.Attempts] = check.gather_attempts(facts[check.ShadowRun])
     return judge([r for r in check.RULES if set(r.needs) <= needs], facts, today=TODAY)
 
 

@@ -27,6 +27,7 @@ def report(target: Target, shadow: Shadow | None = None) -> Report:
     facts = {check.History: history, check.BaseHistory: check.gather_base(history, base)}
     if shadow:
         facts[check.ShadowRun] = check.gather_shadow(root, POLICY, history, base, shadow, reader=tool)
+        facts[check.Attempts] = check.gather_attempts(facts[check.ShadowRun])
     return judge([r for r in check.RULES if set(r.needs) <= set(facts)], facts, today=TODAY)
 
 

@@ -13,7 +13,7 @@ from dodai.migrations.apply.pending import edited, pending, transaction_control
 if TYPE_CHECKING:
     from dodai.migrations.apply.batch import apply_all
     from dodai.migrations.apply.file import Runner, statement_checksum
-    from dodai.migrations.apply.outcome import Account
+    from dodai.migrations.apply.outcome import Account, cure
     from dodai.migrations.apply.standing import Entry, Status, status
     from dodai.migrations.apply.watch import BlockerWatch
 
@@ -23,6 +23,7 @@ _LATER = {
     "Runner": "file",
     "statement_checksum": "file",
     "Account": "outcome",
+    "cure": "outcome",
     "Entry": "standing",
     "Status": "standing",
     "status": "standing",
@@ -39,6 +40,7 @@ __all__ = [
     "Status",
     "apply_all",
     "check_connection",
+    "cure",
     "down",
     "edited",
     "lock_holder",

@@ -25,6 +25,17 @@ _LOCKED_LEDGER = "see who has it in `pg_locks`, wait for that session or end it,
 _MAKE_ROOM = "make room on the database server, then run the same command again"
 
 
+_CURES = {
+    "25001": "mark the file `-- +goose NO TRANSACTION`; with another tool, leave its transaction for this statement",
+    "55P04": "use the new label in a later migration: it can be used once it is committed",
+}
+
+
+def cure(state: str) -> str:
+    """What helps where the statement itself is right and only stands in the wrong transaction; "" elsewhere."""
+    return _CURES.get(state, "")
+
+
 @dataclass(slots=True)
 class Account:
     """What has happened so far in a run, for the message when it stops."""
@@ -89,7 +100,8 @@ class Failed:
     def place(self) -> str:
         known = self.migration.statements(self.direction)
         which = f", statement {self.index + 1}" if self.statement else ", at its commit" if known else ""
-        return f"{self.migration.path}{f':{self.line}' if self.line else ''}{which}"
+        path = self.migration.path_of(self.direction)
+        return f"{path}{f':{self.line}' if self.line else ''}{which}"
 
     def error_for(self, account: Account) -> DodaiError:
         """The coded error, with what was done, what was undone and what remains."""
@@ -106,14 +118,14 @@ class Failed:
             details.insert(0, f"statement: `{_short(text)}`")
         data = {
             "migration": self.migration.id,
-            "path": self.migration.path,
+            "path": self.migration.path_of(self.direction),
             "line": self.line,
             "statement": self.index + 1,
             "sqlstate": state or None,
             "applied": [ran.migration.id for ran in account.ran],
             "pending": [migration.id for migration in account.pending],
         }
-        fix = _MAKE_ROOM if state in _SQLSTATE_FULL else code.fix.en
+        fix = _MAKE_ROOM if state in _SQLSTATE_FULL else cure(state) or code.fix.en
         return DodaiError(code, message, fix, fault, self._exit_code(), tuple(details), data)
 
     def _exit_code(self) -> int:

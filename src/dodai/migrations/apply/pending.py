@@ -10,7 +10,7 @@ from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
 from dodai.migrations.graph import ancestors
 from dodai.migrations.ledger import State
-from dodai.migrations.migration import Migration
+from dodai.migrations.migration import DIRECTIONS, Migration, Problem
 
 TRANSACTION_WORDS = ("begin", "commit", "rollback", "abort", "end")
 _WORD = re.compile(r"\b(?:begin|commit|rollback|abort|end|start|prepare)\b", re.IGNORECASE)
@@ -97,7 +97,7 @@ def _not_edited(migrations: Sequence[Migration], state: State) -> None:
 def _no_transaction_control(left: Sequence[Migration]) -> None:
     """Found before anything runs, in every file at once: afterwards a file would be half applied."""
     said = [
-        f"{migration.path}:{found[0]}: `{found[1][:60]}` in a file that runs as one transaction"
+        f"{found.path}:{found.line}: `{found.quote[:60]}` {found.message}"
         for migration in left
         if (found := transaction_control(migration))
     ]
@@ -112,15 +112,23 @@ def _controls_transaction(text: str) -> bool:
     return first[0] in TRANSACTION_WORDS or first[:2] in (("start", "transaction"), ("prepare", "transaction"))
 
 
-def transaction_control(migration: Migration) -> tuple[int, str] | None:
-    """Line and text of the first statement that begins or ends a transaction in a transactional file."""
-    if migration.transactional:
-        for statement in (*migration.up, *migration.down):
-            if not _WORD.search(statement.sql):
-                continue
-            for span in sql.statements(statement.sql):
-                if _controls_transaction(span.text):
-                    return statement.line + span.line - 1, span.text
+def transaction_control(migration: Migration) -> Problem | None:
+    """The first statement that begins or ends a transaction in a transactional file, or leaves one open in another."""
+    for direction in DIRECTIONS:
+        found = [
+            (statement.line + span.line - 1, span.text)
+            for statement in migration.statements(direction)
+            if _WORD.search(statement.sql)
+            for span in sql.statements(statement.sql)
+            if _controls_transaction(span.text)
+        ]
+        path = migration.path_of(direction)
+        if found and migration.transactional:
+            said = "in a file that runs as one transaction"
+            return Problem(codes.TRANSACTION_CONTROL, said, path, found[0][0], found[0][1])
+        if found and sql.words(found[-1][1], 1)[0] in ("begin", "start"):
+            said = "begins a transaction that the file does not end"
+            return Problem(codes.TRANSACTION_CONTROL, said, path, found[-1][0], found[-1][1])
     return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.base import read_base
-from dodai.migrations.check.facts import Base, BaseHistory, History, LiveSchema, ShadowRun, Unversioned
+from dodai.migrations.check.facts import Attempts, Base, BaseHistory, History, LiveSchema, ShadowRun, Unversioned
 from dodai.migrations.check.git import GitError
 from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.queries import queries_at, read_queries
@@ -21,8 +21,8 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Shadow, Tool
 
 __all__ = [
-    "RULES", "Base", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
-    "gather_base", "gather_history", "gather_shadow", "live_schema", "read_base",
+    "RULES", "Attempts", "Base", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
+    "gather_attempts", "gather_base", "gather_history", "gather_shadow", "live_schema", "read_base",
 ]  # fmt: skip
 
 
@@ -70,6 +70,11 @@ def gather_base(history: History | Unknown | NotApplicable, base: Compared) -> B
     return base
 
 
+def gather_attempts(run: ShadowRun | Unknown | NotApplicable) -> Attempts | Unknown | NotApplicable:
+    """Which files applied in that walk."""
+    return Attempts(run) if isinstance(run, ShadowRun) else run
+
+
 def gather_shadow(
     root: Path,
     policy: MigrationsPolicy,
@@ -83,7 +88,7 @@ def gather_shadow(
     """The walk over an empty server. Raises what `shadow` and `reader.rendered` raise."""
     if not isinstance(history, History):
         return history
-    if history.problems:
+    if history.problems and (reader or not history.migrations):
         first = history.problems[0]
         place = f"{first.path}:{first.line}" if first.line else first.path
         return Unknown(f"the files cannot be run while one cannot be read ({place})", first.fix or first.code.fix.en)
@@ -98,4 +103,6 @@ def gather_shadow(
     if reader:
         history = replace(history, migrations=reader.rendered(shadow, history.judged).migrations)
     new = read_queries(root, policy.queries)
-    return shadow_run(history, shadow, everything=everything, old_queries=old, new_queries=new)
+    read = {migration.path for migration in history.migrations}
+    unread = tuple(dict.fromkeys(problem.path for problem in history.problems if problem.path not in read))
+    return shadow_run(history, shadow, everything=everything, unread=unread, old_queries=old, new_queries=new)

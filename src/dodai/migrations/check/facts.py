@@ -77,18 +77,25 @@ class BaseHistory:
     base: Base
 
 
+SHOWN = 5
+"""How many of a long list a message names."""
 Trip = Literal["not tried", "same", "order differs", "down fails", "differs after down", "up fails again",
                "differs after up"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One migration on the shadow server. `failure` is the server's message, `line` where; "" when it went through."""
+    """One migration on the shadow server. `failure` is the server's message, `line` where; "" when it went through.
+
+    `state` is its SQLSTATE. `excuse` says why the failure may not be the migration's: it was not judged.
+    """
 
     migration: Migration
     probes: tuple[Probe, ...] = ()
     failure: str = ""
     line: int = 0
+    state: str = ""
+    excuse: Unknown | None = None
     trip: Trip = "not tried"
     trip_message: str = ""
     trip_line: int = 0
@@ -109,7 +116,8 @@ class QueryTrial:
 class ShadowRun:
     """Every migration applied to an empty throw-away server, the judged ones probed and taken down and up again.
 
-    `schema` is the hash of the schema they build, `lines` that schema.
+    One that fails is left out, and the others go on without it. `lines` is the schema that they build, `unread` are
+    the paths of files that could not be read and were left out too.
     """
 
     cost: ClassVar[Cost] = "local"
@@ -117,6 +125,52 @@ class ShadowRun:
     queries: tuple[QueryTrial, ...] = ()
     server: str = ""
     lines: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> str:
+        """What was looked at, for the report."""
+        total = len(self.trials) + len(self.unread)
+        ran = sum(not trial.failure for trial in self.trials)
+        return f"migrations: {ran} of {total} applied to an empty PostgreSQL {self.server}"
+
+    @property
+    def gaps(self) -> tuple[Unknown, ...]:
+        """The files whose effects are not known, and why: what the others do together with them is not known either."""
+        failed = [f"`{t.migration.path}` does not apply" for t in self.trials if t.failure and not t.excuse]
+        return _gaps([Unknown(reason) for reason in failed] + self.excused, self.total)
+
+    @property
+    def total(self) -> int:
+        return len(self.trials) + len(self.unread)
+
+    @property
+    def excused(self) -> list[Unknown]:
+        """The files of which it is not known whether they apply."""
+        unread = [Unknown(f"`{path}` cannot be read") for path in self.unread]
+        return unread + [trial.excuse for trial in self.trials if trial.excuse]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Which files apply. A fact of its own: of one that does not, just this is known."""
+
+    cost: ClassVar[Cost] = "local"
+    run: ShadowRun
+
+    @property
+    def gaps(self) -> tuple[Unknown, ...]:
+        return _gaps(self.run.excused, self.run.total)
+
+
+def _gaps(missing: list[Unknown], total: int) -> tuple[Unknown, ...]:
+    """All that is missing as one, with the first of them by name."""
+    if not missing:
+        return ()
+    more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    named = "; ".join(one.reason for one in missing[:SHOWN])
+    fix = next((one.fix for one in missing if one.fix), "")
+    return (Unknown(f"{len(missing)} of {total} files were left out: {named}{more}", fix),)
 
 
 @dataclass(frozen=True, slots=True)

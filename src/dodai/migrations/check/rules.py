@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from dodai.core.code_page import Level
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
-from dodai.migrations.check.facts import BaseHistory, History, LiveSchema, QueryTrial, ShadowRun, Trial
-from dodai.migrations.lock_probe import Effect, Probe
+from dodai.migrations.check.effects import SHADOW, Seen, line_of, short
+from dodai.migrations.check.facts import Attempts, BaseHistory, History, LiveSchema, QueryTrial, ShadowRun
 from dodai.migrations.migration import Migration
 
-SMALL_TABLE_ROWS = 10_000
-"""Below this a rewrite or scan is over before anybody notices (measured: 10,000 rows rewrite in about 10 ms)."""
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
                codes.TRANSACTION_CONTROL, codes.REMARK, codes.EXTERNAL, codes.MISSING)  # fmt: skip
 _CLUSTER_WIDE = ("role", "user", "group", "database", "tablespace")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A finding before the acceptances of its file are looked at."""
-
-    migration: Migration
-    finding: Finding
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -52,8 +40,8 @@ def _file_rule(code: Code) -> Rule:
 def no_transaction_control(history: History) -> Iterator[Finding]:
     for migration in history.judged_migrations:
         if found := apply.transaction_control(migration):
-            message = f"`{_short(found[1])}` in a file that runs as one transaction"
-            yield Finding(codes.TRANSACTION_CONTROL, message, Place(migration.path, found[0]), _short(found[1]))
+            message, place = f"`{short(found.quote)}` {found.message}", Place(found.path, found.line)
+            yield Finding(codes.TRANSACTION_CONTROL, message, place, short(found.quote))
 
 
 @rule(codes.SEVERAL_HEADS, needs=(History,))
@@ -87,9 +75,9 @@ def _cluster_wide(history: History) -> Iterator[Seen]:
         for statement in migration.up:
             first = sql.words(statement.sql, 2)
             if first[:1] == ("create",) and first[1:] and first[1] in _CLUSTER_WIDE:
-                message = f"`{_short(statement.sql)}` belongs to the whole server"
+                message = f"`{short(statement.sql)}` belongs to the whole server"
                 place = Place(migration.path, statement.line)
-                yield Seen(migration, Finding(codes.CLUSTER_WIDE, message, place, _short(statement.sql)))
+                yield Seen(migration, Finding(codes.CLUSTER_WIDE, message, place, short(statement.sql)))
 
 
 # --- the base -------------------------------------------------------------------------------------------------------
@@ -132,7 +120,7 @@ def applied_files_stay(history: BaseHistory) -> Iterator[Finding]:
             line = _first_difference(old.text, now.text)
             message = f"`{now.path}` was changed, but `{history.base.ref}` already has it"
             fix = f"`git checkout {history.base.ref} -- {now.path}`, and a new migration for the change"
-            yield Finding(codes.EDITED, message, Place(now.path, line), _line(now.text, line), fix)
+            yield Finding(codes.EDITED, message, Place(now.path, line), line_of(now.text, line), fix)
 
 
 @rule(codes.EDITED_COMMENT, needs=(BaseHistory,))
@@ -158,101 +146,13 @@ def applied_files_are_there(history: BaseHistory) -> Iterator[Finding]:
 # --- the shadow server ----------------------------------------------------------------------------------------------
 
 
-@rule(codes.FAILS_ON_EMPTY, needs=(History, ShadowRun))
-def every_file_applies(_: History, run: ShadowRun) -> Iterator[Finding]:
-    for trial in run.trials:
-        if trial.failure:
+@rule(codes.FAILS_ON_EMPTY, needs=(History, Attempts))
+def every_file_applies(_: History, attempts: Attempts) -> Iterator[Finding]:
+    for trial in attempts.run.trials:
+        if trial.failure and not trial.excuse:
             place = Place(trial.migration.path, trial.line)
-            yield Finding(codes.FAILS_ON_EMPTY, trial.failure, place, _line(trial.migration.text, trial.line))
-
-
-def _down_fails(_: History, run: ShadowRun) -> Iterator[Seen]:
-    for trial in run.trials:
-        if trial.trip in ("down fails", "up fails again"):
-            which = "Down" if trial.trip == "down fails" else "Up after Down"
-            place = Place(trial.migration.path, trial.trip_line)
-            quote = _line(trial.migration.text, trial.trip_line)
-            yield Seen(trial.migration, Finding(codes.DOWN_FAILS, f"{which}: {trial.trip_message}", place, quote))
-
-
-def _round_trip(_: History, run: ShadowRun) -> Iterator[Seen]:
-    for trial in run.trials:
-        if trial.trip in ("differs after down", "differs after up"):
-            when = "Down does not undo Up" if trial.trip == "differs after down" else "Up after Down differs"
-            shown = "; ".join(f"`{_short(line)}`" for line in trial.differences[:3])
-            more = f" and {len(trial.differences) - 3} more" if len(trial.differences) > 3 else ""
-            message = f"{when}: {shown}{more} (`-` expected, `+` found)"
-            data = {"differences": list(trial.differences)}
-            yield Seen(trial.migration, Finding(codes.ROUND_TRIP, message, Place(trial.migration.path), data=data))
-
-
-Test = Callable[[Effect, Probe], str]
-
-
-def _effects(code: Code, history: History, run: ShadowRun, test: Test, *, weigh: bool = True) -> Iterator[Seen]:
-    for trial in run.trials:
-        for probe in trial.probes:
-            for effect in probe.effects:
-                if said := test(effect, probe):
-                    yield Seen(trial.migration, _measured(code, history, trial, probe, effect, said, weigh=weigh))
-
-
-def _measured(
-    code: Code, history: History, trial: Trial, probe: Probe, effect: Effect, said: str, *, weigh: bool
-) -> Finding:
-    rows = history.rows.get(effect.table)
-    size = f" ({rows:,} rows in production)" if rows is not None else ""
-    level: Level | None = "info" if weigh and rows is not None and rows < SMALL_TABLE_ROWS else None
-    # From the file and not from the statement, which may hold values of the environment.
-    quote = _line(trial.migration.text, probe.statement.line)
-    place = Place(trial.migration.path, probe.statement.line)
-    data = {"table": effect.table, "lock": effect.lock, "rows": rows}
-    return Finding(code, f"`{effect.table}`{size} {said}", place, quote, level=level, data=data)
-
-
-def _rewrites(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, probe: Probe) -> str:
-        truncates = sql.words(probe.statement.sql, 1) == ("truncate",)
-        return f"is rewritten under {effect.lock}" if effect.rewritten and not truncates else ""
-
-    return _effects(codes.REWRITE, history, run, test)
-
-
-def _scans(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, _: Probe) -> str:
-        only_scan = effect.scanned and not (effect.rewritten or effect.indexed or effect.must_fill)
-        return f"is read as a whole under {effect.lock}" if only_scan and effect.blocks_writes else ""
-
-    return _effects(codes.SCAN_UNDER_LOCK, history, run, test)
-
-
-def _indexes(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, _: Probe) -> str:
-        blocking = effect.indexed and effect.scanned and effect.blocks_writes and not effect.rewritten
-        return f"gets an index while {effect.lock} keeps writers out" if blocking else ""
-
-    return _effects(codes.BLOCKING_INDEX, history, run, test)
-
-
-def _contractions(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, probe: Probe) -> str:
-        if effect.dropped:
-            return "is dropped"
-        if effect.dropped_columns:
-            return f"loses {', '.join(f'`{name}`' for name in effect.dropped_columns)}"
-        if effect.renamed:
-            return f"has {', '.join(f'`{name}`' for name in effect.renamed)} renamed"
-        return "is emptied" if effect.rewritten and sql.words(probe.statement.sql, 1) == ("truncate",) else ""
-
-    return _effects(codes.CONTRACTION, history, run, test, weigh=False)
-
-
-def _must_fill(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, _: Probe) -> str:
-        columns = ", ".join(f"`{name}`" for name in effect.must_fill)
-        return f"gets {columns} NOT NULL without a default, which fails as soon as it has a row" if columns else ""
-
-    return _effects(codes.NOT_NULL_WITHOUT_DEFAULT, history, run, test, weigh=False)
+            quote = line_of(trial.migration.text, trial.line)
+            yield Finding(codes.FAILS_ON_EMPTY, trial.failure, place, quote, apply.cure(trial.state))
 
 
 def _query_rule(code: Code, which: str) -> Rule:
@@ -274,15 +174,6 @@ def _query_finding(code: Code, trial: QueryTrial) -> Finding:
 _STATIC: dict[Code, Callable[[History], Iterator[Seen]]] = {
     codes.IRREVERSIBLE: _irreversible,
     codes.CLUSTER_WIDE: _cluster_wide,
-}
-_SHADOW: dict[Code, Callable[[History, ShadowRun], Iterator[Seen]]] = {
-    codes.DOWN_FAILS: _down_fails,
-    codes.ROUND_TRIP: _round_trip,
-    codes.REWRITE: _rewrites,
-    codes.SCAN_UNDER_LOCK: _scans,
-    codes.BLOCKING_INDEX: _indexes,
-    codes.CONTRACTION: _contractions,
-    codes.NOT_NULL_WITHOUT_DEFAULT: _must_fill,
 }
 
 
@@ -314,7 +205,7 @@ def _shadow_rule(code: Code, look: Callable[[History, ShadowRun], Iterator[Seen]
 @rule(codes.ACCEPTANCE_UNUSED, needs=(History, ShadowRun))
 def acceptances_are_used(history: History, run: ShadowRun) -> Iterator[Finding]:
     found = [seen for look in _STATIC.values() for seen in look(history)]
-    found += [seen for look_shadow in _SHADOW.values() for seen in look_shadow(history, run)]
+    found += [seen for look_shadow in SHADOW.values() for seen in look_shadow(history, run)]
     used = {(seen.migration.id, word) for seen in found for word in (seen.finding.code.id, seen.finding.code.name)}
     for migration in history.judged_migrations:
         for accepted in migration.accepted:
@@ -323,7 +214,7 @@ def acceptances_are_used(history: History, run: ShadowRun) -> Iterator[Finding]:
                 why = f"expired on {accepted.expires}" if expired else "is not found in this file"
                 message = f"`{accepted.code}` {why}"
                 place = Place(migration.path, accepted.line)
-                yield Finding(codes.ACCEPTANCE_UNUSED, message, place, _line(migration.text, accepted.line))
+                yield Finding(codes.ACCEPTANCE_UNUSED, message, place, line_of(migration.text, accepted.line))
 
 
 # --- live -----------------------------------------------------------------------------------------------------------
@@ -332,7 +223,7 @@ def acceptances_are_used(history: History, run: ShadowRun) -> Iterator[Finding]:
 @rule(codes.DRIFT, needs=(LiveSchema,))
 def no_drift(live: LiveSchema) -> Iterator[Finding]:
     if live.differences:
-        shown = "; ".join(f"`{_short(line)}`" for line in live.differences[:3])
+        shown = "; ".join(f"`{short(line)}`" for line in live.differences[:3])
         more = f" and {len(live.differences) - 3} more" if len(live.differences) > 3 else ""
         message = f"`{live.env}`: {shown}{more} (`-` expected, `+` found)"
         yield Finding(codes.DRIFT, message, data={"differences": list(live.differences)})
@@ -355,16 +246,6 @@ def _live_rule(code: Code, standing: str, said: str) -> Rule:
     return judge
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 120 else line[:117] + "..."
-
-
-def _line(text: str, number: int) -> str:
-    lines = text.splitlines()
-    return lines[number - 1].strip()[:200] if 0 < number <= len(lines) else ""
-
-
 def _first_difference(old: str, new: str) -> int:
     before, after = old.splitlines(), new.splitlines()
     same = next(
@@ -376,7 +257,7 @@ def _first_difference(old: str, new: str) -> int:
 _OF_FILES = tuple(_file_rule(code) for code in _FILE_CODES)
 _OF_STATEMENTS = tuple(_static_rule(code, look) for code, look in _STATIC.items())
 _OF_THE_SHADOW = (
-    *(_shadow_rule(code, look) for code, look in _SHADOW.items()),
+    *(_shadow_rule(code, look) for code, look in SHADOW.items()),
     _query_rule(codes.QUERY_BREAKS, "old query, new schema"),
     _query_rule(codes.QUERY_NEEDS_SCHEMA, "new query, old schema"),
 )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
+from dodai.core.fact import Unknown
 from dodai.migrations import lock_probe
 from dodai.migrations.check.facts import History, QueryTrial, ShadowRun, Trial, Trip
 from dodai.migrations.check.queries import Query, breaks
-from dodai.migrations.lock_probe.walk import StatementError, run_file
-from dodai.migrations.migration import Migration
+from dodai.migrations.lock_probe.walk import StatementError, run_file, run_inside
+from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.ports import Connect, Connection, Shadow
-from dodai.migrations.snapshot import Snapshot, snapshot
+from dodai.migrations.snapshot import Snapshot, own_rows, snapshot
+
+_CLUSTER_WIDE = "SELECT rolname FROM pg_roles UNION ALL SELECT spcname FROM pg_tablespace ORDER BY 1"
+_NO_EXTENSION = re.compile(r'extension "([^"]+)" is not available|control file ".*?/([^/"]+)\.control"')
+_ONLY_TOGETHER = ("55006", "55P04", "25001")
+"""States in which a way down, or the second way up, fails only because it shares a transaction with the other."""
 
 
 @dataclass(slots=True)
@@ -19,13 +27,25 @@ class _Course:
     """The state of one walk over the history: the connection, the schema so far, the tables that count as old.
 
     `schema` is None where it has to be looked at again: behind a file that was not judged or left other columns.
+    `applied` are the files that went through, `left_out` the paths of those that did not, or could not be read.
     """
 
-    connect: Callable[[], Connect]
+    shadow: Shadow
+    stack: ExitStack
+    database: Callable[[], Connect]
     conn: Connection
+    own: list[str]
+    left_out: list[str]
+    applied: list[Migration] = field(default_factory=list)
     schema: Snapshot | None = None
     known: frozenset[int] | None = None
     known_names: frozenset[str] = frozenset()
+
+    def another(self) -> Connection:
+        """An empty database, on a server of its own where this one has roles now that would be in the way."""
+        if _cluster_wide(self.conn) != self.own:
+            self.database = self.stack.enter_context(self.shadow())
+        return _fresh(self.database)
 
 
 def shadow_run(
@@ -33,32 +53,48 @@ def shadow_run(
     shadow: Shadow,
     *,
     everything: bool,
+    unread: Sequence[str] = (),
     old_queries: Sequence[Query] = (),
     new_queries: Sequence[Query] = (),
 ) -> ShadowRun:
-    """Apply all, probe and round-trip the judged ones. A file that fails ends the walk: the rest stands on it.
+    """Apply all, probe and round-trip the judged ones. A file that fails is left out, and the walk goes on.
 
     With `everything` a table counts as old once an earlier file made it, otherwise only those that files outside
     the judged made: what one branch creates is empty in production when the branch's next file comes.
     """
-    migrations = history.migrations
-    with shadow() as database:
+    with ExitStack() as stack:
+        database = stack.enter_context(shadow())
         conn = _fresh(database)
-        course = _Course(database, conn)
+        course = _Course(shadow, stack, database, conn, _cluster_wide(conn), list(unread))
         server = conn.execute("SHOW server_version", prepare=False).fetchone()[0]
         trials: list[Trial] = []
-        for number, migration in enumerate(migrations):
-            judged = migration.id in history.judged
-            trials.append(_try(course, migrations[: number + 1], judged=judged, everything=everything))
-            if trials[-1].failure:
-                break
+        for migration in history.migrations:
+            trial = _try(course, migration, judged=migration.id in history.judged, everything=everything)
+            trials.append(_excused(trial, course.left_out, server))
+            if trial.failure:
+                course.left_out.append(migration.path)
         lines = (course.schema or snapshot(course.conn)).lines
         queries: tuple[QueryTrial, ...] = ()
-        old = [m for m in migrations if m.id not in history.fresh]
-        if old and history.fresh and not trials[-1].failure:
+        old = [m for m in history.migrations if m.id not in history.fresh]
+        if old and history.fresh and not course.left_out and (old_queries or new_queries):
             queries = _try_queries(course, old, old_queries, new_queries)
         course.conn.close()
-    return ShadowRun(tuple(trials), queries, server, lines)
+    return ShadowRun(tuple(trials), queries, server, lines, tuple(unread))
+
+
+def _excused(trial: Trial, left_out: Sequence[str], server: str) -> Trial:
+    """`trial` with the reason why its failure may not be its own: what it needs was left out, or is not installed."""
+    if not trial.failure:
+        return trial
+    path = trial.migration.path
+    if found := _NO_EXTENSION.search(trial.failure):
+        said = f"`{path}` needs the extension `{found[1] or found[2]}`, which PostgreSQL {server} here does not have"
+        fix = "install it for a PostgreSQL of this machine, and name that with `[database] major`"
+        return replace(trial, excuse=Unknown(said, fix))
+    if left_out:
+        which = f"`{left_out[0]}`" + (f" and {len(left_out) - 1} more" if len(left_out) > 1 else "")
+        return replace(trial, excuse=Unknown(f"`{path}` does not apply without {which}: {trial.failure}"))
+    return trial
 
 
 def _try_queries(
@@ -68,7 +104,7 @@ def _try_queries(
     new_queries: Sequence[Query],
 ) -> tuple[QueryTrial, ...]:
     """Both releases' queries on both schemas: while one release replaces the other each meets each."""
-    old = _fresh(course.connect)
+    old = course.another()
     try:
         for migration in migrations:
             run_file(old, migration, "up")
@@ -88,67 +124,98 @@ def _fresh(database: Callable[[], Connect]) -> Connection:
     return conn
 
 
-def _try(course: _Course, history: Sequence[Migration], *, judged: bool, everything: bool) -> Trial:
-    migration = history[-1]
+def _cluster_wide(conn: Connection) -> list[str]:
+    return [row[0] for row in own_rows(conn, _CLUSTER_WIDE)]
+
+
+def _try(course: _Course, migration: Migration, *, judged: bool, everything: bool) -> Trial:
     conn = course.conn
     try:
         if not judged:
             course.schema = None
             run_file(conn, migration, "up")
+            course.applied.append(migration)
             return Trial(migration)
+        tables = lock_probe.tables(conn)
         if course.known is None or everything:
-            old = lock_probe.tables(conn)
-            course.known, course.known_names = frozenset(old), frozenset(table.name for table in old.values())
+            course.known, course.known_names = frozenset(tables), frozenset(table.name for table in tables.values())
         before = course.schema or snapshot(conn)
         probes = run_file(conn, migration, "up", course.known)
     except StatementError as error:
-        return Trial(migration, failure=error.message, line=error.line)
+        if not migration.transactional:
+            _rebuild(course)
+        return Trial(migration, failure=error.message, line=error.line, state=error.state)
+    if migration.transactional and any(effect.dropped for each in probes for effect in each.effects):
+        probes = lock_probe.lasting(probes, tables, lock_probe.tables(conn))
     after = snapshot(conn)
+    course.applied.append(migration)
+    course.schema = after
     trial = Trial(migration, probes)
-    if migration.reversible:
-        trial = _round_trip(course, trial, before, after)
-        if trial.trip not in ("same", "order differs"):
-            trial = _rebuilt(course, history, trial)
-    course.schema = after if trial.trip in ("not tried", "same") else None
-    return trial
+    return _round_trip(course, trial, before, after) if migration.reversible else trial
 
 
 def _round_trip(course: _Course, trial: Trial, before: Snapshot, after: Snapshot) -> Trial:
-    """Down must lead back to the schema before, and Up again to the one after; column order is told apart."""
-    migration = trial.migration
+    """Down must lead back to the schema before, and Up again to the one after; column order is told apart.
+
+    In one transaction that is rolled back where that is possible: whatever came of it, the next file finds the schema
+    that this one makes. Otherwise on an own pass, after which the schema is built anew when it is not the same.
+    """
+    migration, conn = trial.migration, course.conn
+    if migration.transactional:
+        conn.execute("BEGIN")
+        found = _there_and_back(conn, trial, before, after, run_inside)
+        if conn.info.transaction_status:
+            conn.execute("ROLLBACK")
+        if found.state not in _ONLY_TOGETHER:
+            return found
+    found = _there_and_back(conn, trial, before, after, run_file)
+    if found.trip == "order differs":
+        course.schema = None
+        return found
+    untouched = found.trip == "same" or (found.trip == "down fails" and migration.transactional)
+    if not untouched and (error := _rebuild(course)):
+        return replace(found, failure=f"on a second empty database: {error.message}", line=error.line)
+    return found
+
+
+def _there_and_back(
+    conn: Connection, trial: Trial, before: Snapshot, after: Snapshot, run: Callable[..., object]
+) -> Trial:
     seen: Trip = "same"
-    for direction, wanted, fails, differs in (
+    ways: tuple[tuple[Direction, Snapshot, Trip, Trip], ...] = (
         ("down", before, "down fails", "differs after down"),
         ("up", after, "up fails again", "differs after up"),
-    ):
+    )
+    for direction, wanted, fails, differs in ways:
         try:
-            run_file(course.conn, migration, direction)  # type: ignore[arg-type]
+            run(conn, trial.migration, direction)
         except StatementError as error:
-            return replace(trial, trip=fails, trip_message=error.message, trip_line=error.line)  # type: ignore[arg-type]
-        found = snapshot(course.conn)
+            return replace(trial, trip=fails, trip_message=error.message, trip_line=error.line, state=error.state)
+        found = snapshot(conn)
         if found == wanted:
             continue
-        if found.ignoring_order != wanted.ignoring_order:
-            lines = wanted.ignoring_order.differences(found.ignoring_order)
-            return replace(trial, trip=differs, differences=lines)  # type: ignore[arg-type]
+        if lines := wanted.undone(found):
+            return replace(trial, trip=differs, differences=lines)
         seen = "order differs"
     return replace(trial, trip=seen)
 
 
-def _rebuilt(course: _Course, history: Sequence[Migration], trial: Trial) -> Trial:
-    """`trial`, after a fresh start; a failure of it when the same files do not apply a second time."""
-    try:
-        _rebuild(course, history)
-    except StatementError as error:
-        return replace(trial, failure=f"on a second empty database: {error.message}", line=error.line)
-    return trial
+def _rebuild(course: _Course) -> StatementError | None:
+    """A bad way down must not poison the files after it: start again on an empty database.
 
-
-def _rebuild(course: _Course, history: Sequence[Migration]) -> None:
-    """A bad way down must not poison the files after it: start again on an empty database."""
+    Returns the error of the first file that does not apply a second time.
+    """
+    conn = course.another()
     course.conn.close()
-    course.conn = _fresh(course.connect)
-    for migration in history:
-        run_file(course.conn, migration, "up")
-    now = lock_probe.tables(course.conn)
+    course.conn, course.schema = conn, None
+    first: StatementError | None = None
+    for migration in tuple(course.applied):
+        try:
+            run_file(conn, migration, "up")
+        except StatementError as error:
+            course.applied.remove(migration)
+            course.left_out.append(migration.path)
+            first = first or error
+    now = lock_probe.tables(conn)
     course.known = frozenset(oid for oid, table in now.items() if table.name in course.known_names)
+    return first

@@ -44,6 +44,8 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
         irreversible=irreversible,
         accepted=accepted,
         advice=advice,
+        down_path=down_of(path) if down else "",
+        down_text=_text(path, down),
     )
 
 

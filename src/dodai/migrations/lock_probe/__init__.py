@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dodai.migrations.migration import Statement
@@ -32,9 +32,10 @@ SELECT c.oid, n.nspname || '.' || c.relname, pg_relation_filenode(c.oid), pg_sta
        (SELECT jsonb_object_agg(attnum, attname) FROM pg_attribute
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
        (SELECT array_agg(attname::pg_catalog.text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
-          AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '')
+          AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''),
+       c.relkind::pg_catalog.text, c.relrowsecurity
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm')
+WHERE c.relkind IN ('r', 'p', 'm', 'v')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')
   AND n.nspname !~ '^pg_(temp|toast)'
 """
@@ -42,15 +43,15 @@ WHERE c.relkind IN ('r', 'p', 'm')
 
 AS_JSON = (
     "SELECT coalesce(json_agg(json_build_array(r.a::pg_catalog.int8, r.b, r.c::pg_catalog.int8, r.d, r.e, r.f, r.g,"
-    " r.h)), '[]')::pg_catalog.text"
-    f" FROM ({_TABLES}) AS r(a, b, c, d, e, f, g, h)"
+    " r.h, r.i, r.j)), '[]')::pg_catalog.text"
+    f" FROM ({_TABLES}) AS r(a, b, c, d, e, f, g, h, i, j)"
 )
 """The same as one text, for the session of another tool, whatever its driver makes of arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table as the transaction sees it; `columns` are names by number.
+    """One table or view as the transaction sees it; `columns` are names by number, `kind` is `pg_class.relkind`.
 
     `must_fill` are columns that are NOT NULL and have nothing to fill them.
     """
@@ -62,6 +63,8 @@ class Table:
     indexes: frozenset[int]
     columns: Mapping[str, str]
     must_fill: frozenset[str]
+    kind: str = "r"
+    guards_rows: bool = False
 
 
 Tables = Mapping[int, Table]
@@ -69,7 +72,11 @@ Tables = Mapping[int, Table]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a statement did to one table that was there before. `lock` is the strongest lock held on it afterwards."""
+    """What a statement did to one table that was there before. `lock` is the strongest lock held on it afterwards.
+
+    `written` says that this statement was the first of its transaction to write rows, `hides_rows` that row security
+    was switched on, `unindexed` that an index is gone.
+    """
 
     table: str
     lock: str
@@ -80,6 +87,9 @@ class Effect:
     dropped_columns: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
     must_fill: tuple[str, ...] = ()
+    unindexed: bool = False
+    hides_rows: bool = False
+    written: bool = False
 
     @property
     def blocks_writes(self) -> bool:
@@ -109,7 +119,7 @@ def _of(rows: Iterable[Sequence[Any]]) -> Tables:
     return {
         row[0]: Table(
             row[1], row[2], row[3] or 0, frozenset(row[4]),
-            frozenset(row[5] or ()), row[6] or {}, frozenset(row[7] or ()),
+            frozenset(row[5] or ()), row[6] or {}, frozenset(row[7] or ()), row[8], row[9],
         )
         for row in rows
     }  # fmt: skip
@@ -143,9 +153,30 @@ def effect(before: Table, after: Table | None) -> Effect | None:
         dropped_columns=tuple(sorted(name for number, name in before.columns.items() if number not in after.columns)),
         renamed=_renamed(before, after),
         must_fill=tuple(sorted(after.must_fill - set(before.columns.values()) - set(_renamed(after, before)))),
+        unindexed=bool(before.indexes - after.indexes),
+        hides_rows=after.guards_rows and not before.guards_rows,
+        written="RowExclusiveLock" in after.modes - before.modes,
     )
-    changed = (found.rewritten, found.scanned, found.indexed, found.dropped_columns, found.renamed, found.must_fill)
+    changed = (found.rewritten, found.scanned, found.indexed, found.dropped_columns, found.renamed, found.must_fill,
+               found.unindexed, found.hides_rows)  # fmt: skip
     return found if any(changed) or after.modes != before.modes else None
+
+
+def lasting(probes: Sequence[Probe], before: Tables, after: Tables) -> tuple[Probe, ...]:
+    """`probes` of one transaction, where a view that was dropped and made again counts as what it is now.
+
+    Nobody sees a view of the transaction's middle; that is also the only way to change the type of its columns.
+    """
+    views = {table.name: table for table in before.values() if table.kind == "v"}
+    again = {table.name: set(table.columns.values()) for table in after.values() if table.name in views}
+
+    def seen(effect: Effect) -> Effect:
+        if not effect.dropped or effect.table not in again:
+            return effect
+        gone = set(views[effect.table].columns.values()) - again[effect.table]
+        return replace(effect, dropped=False, dropped_columns=tuple(sorted(gone)))
+
+    return tuple(replace(each, effects=tuple(seen(effect) for effect in each.effects)) for each in probes)
 
 
 def _renamed(before: Table, after: Table) -> tuple[str, ...]:

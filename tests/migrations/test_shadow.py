@@ -1,0 +1,158 @@
+"""The walk over an empty server: every file is judged or named, and each effect is told of the statement that had it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.migrations.conftest import FAST, NO_TX, POLICY, run_check, up, write
+from tests.support.command import git
+
+from dodai.core.errors import DodaiError
+from dodai.core.rule import Report
+from dodai.migrations import run
+from dodai.migrations.ports import Shadow, Target
+from dodai.wiring.shadow import shadow_server
+
+Make = Callable[..., Target]
+M = "db/migrations/"
+PLAIN = replace(POLICY, format="plain")
+OLD = {f"{M}1_b.sql": up("CREATE TABLE b (id int PRIMARY KEY, d text);", down=("DROP TABLE b;",))}
+
+
+@pytest.fixture
+def branch(tmp_path: Path) -> Path:
+    """A branch from a base that has one table."""
+    git(tmp_path, "init", "-b", "main")
+    write(tmp_path, OLD)
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    git(tmp_path, "checkout", "-b", "branch")
+    return tmp_path
+
+
+def found(report: Report) -> list[tuple[str, str, int]]:
+    """Code, file and line, by file."""
+    places = [(f.code.id, f.place.path.rpartition("/")[2], f.place.line) for f in report.findings if f.place]
+    return sorted(places, key=lambda place: place[1:])
+
+
+INDEX = up("CREATE INDEX late ON b (d);", down=("DROP INDEX late;",))
+
+
+def test_files_behind_one_that_fails_are_judged_without_it(branch: Path, shadow: Shadow):
+    """The failure is a finding; what needs the file is named as not judged, the rest is judged."""
+    write(branch, {
+        f"{M}2_bad.sql": up("CREATE TABLE c (d int);", "SELECT 1/0;", down=("DROP TABLE c;",)),
+        f"{M}3_needs.sql": up("ALTER TABLE c ADD COLUMN e int;", down=("ALTER TABLE c DROP COLUMN e;",)),
+        f"{M}4_late.sql": INDEX,
+    })  # fmt: skip
+    report = run_check(branch, shadow)
+    assert found(report) == [("DOD208", "2_bad.sql", 3), ("DOD214", "4_late.sql", 2)]
+    reason = next(row.reason for row in report.unknown if row.rule.code.id == "DOD214")
+    assert reason.startswith("2 of 4 files were left out: `db/migrations/2_bad.sql` does not apply; ")
+    assert "`db/migrations/3_needs.sql` does not apply without `db/migrations/2_bad.sql`: relation" in reason
+
+
+def test_what_a_failed_file_without_transaction_left_is_gone_for_the_next(branch: Path, shadow: Shadow):
+    """Its first half would be in the way of a file that makes the same table."""
+    write(branch, {
+        f"{M}2_bad.sql": up("CREATE TABLE c (d int);", "SELECT 1/0;", down=("DROP TABLE c;",), head=NO_TX),
+        f"{M}3_c.sql": up("CREATE TABLE c (d int);", down=("DROP TABLE c;",)),
+    })  # fmt: skip
+    assert found(run_check(branch, shadow)) == [("DOD208", "2_bad.sql", 4)]
+
+
+def test_files_beside_one_that_cannot_be_read_are_judged(branch: Path, shadow: Shadow):
+    """That one is named as not judged."""
+    write(branch, {f"{M}2_bad.sql": "SELECT 1;\n", f"{M}4_late.sql": INDEX})
+    report = run_check(branch, shadow)
+    assert found(report) == [("DOD200", "2_bad.sql", 1), ("DOD214", "4_late.sql", 2)]
+    assert "`db/migrations/2_bad.sql` cannot be read" in report.unknown[0].reason
+
+
+def test_roles_of_the_first_pass_are_not_in_the_way_of_the_second(branch: Path):
+    """A bad way down starts the walk anew, and roles belong to the whole server: it is another one."""
+    role = f"-- dodai: accept DOD224 the team agreed\n{up('CREATE ROLE reader;', down=('DROP ROLE reader;',))}"
+    write(branch, {
+        f"{M}2_role.sql": role,
+        f"{M}3_bad_down.sql": up("CREATE TABLE c (d int);", down=("SELECT 1;",), head=NO_TX),
+        f"{M}4_late.sql": INDEX,
+    })  # fmt: skip
+    report = run_check(branch, lambda: shadow_server(0))
+    assert found(report) == [("DOD210", "3_bad_down.sql", 0), ("DOD214", "4_late.sql", 2)]
+    assert report.unknown == ()
+
+
+def test_an_extension_that_this_server_lacks_is_not_a_fault_of_the_file(branch: Path, shadow: Shadow):
+    """It is named as not judged, with what helps; the other files are judged."""
+    write(branch, {f"{M}2_gis.sql": up("CREATE EXTENSION no_such_thing;", down=("DROP EXTENSION no_such_thing;",)),
+                   f"{M}4_late.sql": INDEX})  # fmt: skip
+    report = run_check(branch, shadow)
+    assert found(report) == [("DOD214", "4_late.sql", 2)]
+    row = next(row for row in report.unknown if row.rule.code.id == "DOD208")
+    assert "needs the extension `no_such_thing`, which PostgreSQL" in row.reason
+    assert "[database] major" in row.fix
+
+
+def test_the_way_that_the_fix_recommends_is_not_flagged_in_one_block(branch: Path, shadow: Shadow):
+    """Add, fill, SET NOT NULL: no column fails on rows, and what remains stands at its own statement."""
+    block = (
+        "-- +goose StatementBegin\nALTER TABLE b ADD COLUMN e text;\nUPDATE b SET e = '' WHERE e IS NULL;\n"
+        "ALTER TABLE b ALTER COLUMN e SET NOT NULL;\n-- +goose StatementEnd"
+    )
+    write(branch, {f"{M}2_e.sql": up(block, down=("ALTER TABLE b DROP COLUMN e;",))})
+    codes = found(run_check(branch, shadow))
+    assert "DOD203" not in [code for code, _, _ in codes]
+    assert ("DOD213", "2_e.sql", 5) in codes
+    assert {line for _, _, line in codes} <= {4, 5}
+
+
+def test_a_label_that_no_way_down_can_take_back_is_no_difference(branch: Path, shadow: Shadow):
+    """PostgreSQL has no command for it; with IF NOT EXISTS the way up can be repeated."""
+    write(branch, {
+        f"{M}2_t.sql": up("CREATE TYPE t AS ENUM ('a');", down=("DROP TYPE t;",)),
+        f"{M}3_t.sql": up("ALTER TYPE t ADD VALUE IF NOT EXISTS 'b' BEFORE 'a';", down=("SELECT 1;",)),
+    })  # fmt: skip
+    assert run_check(branch, shadow).findings == ()
+
+
+def test_a_view_that_is_made_again_is_not_dropped(branch: Path, shadow: Shadow):
+    """In one transaction nobody sees it missing."""
+    write(branch, {f"{M}1_b.sql": up("CREATE TABLE b (id int);", "CREATE VIEW v AS SELECT id FROM b;", down=("DROP VIEW v;", "DROP TABLE b;"))})  # fmt: skip
+    git(branch, "commit", "-qam", "a view")
+    git(branch, "branch", "-f", "main")
+    again = up("DROP VIEW v;", "CREATE VIEW v AS SELECT id, 1 AS one FROM b;",
+               down=("DROP VIEW v;", "CREATE VIEW v AS SELECT id FROM b;"))  # fmt: skip
+    write(branch, {f"{M}2_v.sql": again})
+    assert run_check(branch, shadow).findings == ()
+
+
+def test_an_error_of_the_way_down_names_the_file_of_the_way_down(make_target: Make, branch: Path, shadow: Shadow):
+    """In `check` and in `down`, with the line of that file."""
+    files = {
+        "1_b.sql": "CREATE TABLE b (id int);",
+        "2_c.up.sql": "CREATE TABLE c (d int);",
+        "2_c.down.sql": "\nDROP TABLE e;\n",
+    }
+    target = make_target(files, replace(FAST, format="plain"))
+    report = run_check(branch, shadow, policy=PLAIN)
+    assert ("DOD209", "2_c.down.sql", 2) in found(report)
+    assert next(f.quote for f in report.findings if f.code.id == "DOD209") == "DROP TABLE e;"
+    run.up(target)
+    with pytest.raises(DodaiError, match=r"db/migrations/2_c\.down\.sql:2, statement 1"):
+        run.down(target)
+
+
+def test_a_statement_that_only_stands_in_the_wrong_transaction_is_told_so(
+    make_target: Make, branch: Path, shadow: Shadow
+):
+    """The statement is right: NO TRANSACTION is what helps."""
+    target = make_target({"2_i.sql": up("CREATE INDEX CONCURRENTLY i ON b (d);", down=("DROP INDEX i;",))})
+    finding = next(f for f in run_check(branch, shadow).findings if f.code.id == "DOD208")
+    assert "NO TRANSACTION" in finding.advice
+    with pytest.raises(DodaiError) as caught:
+        run.up(target)
+    assert "NO TRANSACTION" in caught.value.fix
