@@ -73,7 +73,7 @@ def test_exemption_vector(vector):
         CsrfPolicy.from_manifest({"exemption": vector["exemptions"]}),
         parse_key_ring("k001:6KmH-XtgmFGnfhDW1IE47w5Rj0a58doRRboYOtAvk1M"),
         ["https://app.example.com"],
-        find=lambda _: Found(vector["route"], None),
+        find=lambda _: Found(vector["route"], None, watched=True),
         watched=True,
         clock=lambda: at,
     )

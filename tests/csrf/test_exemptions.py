@@ -332,6 +332,10 @@ def test_routes_of_a_bearer_exemption_are_listed_and_stay_protected(tmp_path):
     manifest.write_text(manifest.read_text("utf-8") + '[csrf]\nsession_cookie = "sid"\n', "utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["binding"] == "the visitor's cookie and the session cookie `sid`"
+    command[3] = "check"
+    done = subprocess.run([*command, "csrf"], capture_output=True, text=True, check=False)
+    said = "tokens are bound to the visitor's cookie and the session cookie `sid`"
+    assert json.loads(done.stdout)["seen"] == [f"csrf: 3 state-changing routes of `web`; {said}"]
 
 
 SHOP = """

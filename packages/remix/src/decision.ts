@@ -163,7 +163,7 @@ function parted(route: string): [string, string] {
 /** Nothing that a browser sends by itself came along: no cookie, and one token instead of a password. */
 function isBearerOnly(header: (name: string) => string | null): boolean {
   const given = header("authorization") ?? "";
-  return header("cookie") === null && /^bearer [^,]*$/i.test(given); // two headers arrive joined by a comma
+  return header("cookie") === null && /^bearer +[^\s,]+$/i.test(given.trim()); // two headers arrive joined by a comma
 }
 
 /** Where a refused request says it comes from, as far as a browser could have sent it: the rest is a client's own text. */

@@ -128,6 +128,12 @@ class RouteTable:
     flaws: TierFlaws | None = None
 
     @property
+    def seen(self) -> str:
+        """One line of what was looked at, for `check`: how many routes, and what tokens are bound to."""
+        bound = f"; tokens are bound to {self.binding}" if self.binding else ""
+        return f"csrf: {len(self.state_changing)} state-changing routes of `{self.service}`{bound}"
+
+    @property
     def state_changing(self) -> tuple[RouteRow, ...]:
         return tuple(row for row in self.rows if row.state_changing)
 

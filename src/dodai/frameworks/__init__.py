@@ -7,15 +7,17 @@ the agent loads this folder by path into the user's interpreter.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from .route import Enter, Found, Route, beside, top_modules, unwrap, where
+from .route import Enter, Found, Reached, Route, beside, top_modules, unwrap, where
 
 __all__ = [
     "NAMES",
     "Enter",
     "Found",
+    "Reached",
     "Route",
     "find",
     "match",
@@ -84,7 +86,9 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
         found = import_module(f"{__name__}.{name}").find(unwrap(app), scope)
     except Exception:  # noqa: BLE001 - a converter of the application's own may raise anything; that is no match
         return None
-    return found if isinstance(found, Found) else None
+    if not isinstance(found, Found):
+        return None
+    return found if all(_is_watched(other) for _, other in beside(app)) else replace(found, watched=False)
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -115,6 +119,13 @@ def _watch(app: Any, enter: Enter) -> bool:
     try:
         return bool(import_module(f"{__name__}.{name}").watch(unwrap(app), enter))
     except (AttributeError, TypeError):  # an internal of the framework that another version does not have
+        return False
+
+
+def _is_watched(app: Any) -> bool:
+    try:
+        return recognise(app) is not None and bool(_module(app).is_watched(unwrap(app)))
+    except (AttributeError, TypeError):
         return False
 
 

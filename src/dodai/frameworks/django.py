@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
 from typing import Any
 
-from .route import UNSAFE, Enter, Found, Route, looks_like_guard, where
+from .route import UNSAFE, Enter, Found, Reached, Route, looks_like_guard, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
 _GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
@@ -41,7 +41,6 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found:
 
     Raises `LookupError` where middleware chooses the URLconf: which one it will be is not known yet.
     """
-    del app
     settings = sys.modules["django.conf"].settings
     if chooser := _chooser(tuple(settings.MIDDLEWARE)):
         raise LookupError(f"`{where(chooser)[0]}` chooses the URLconf of each request")
@@ -52,17 +51,34 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found:
         template, resolver = _clean(found.route), sys.modules["django.urls"].get_resolver()
         if template in _ambiguous(resolver, _prefix()):
             raise LookupError(f"several patterns are called `{template}`")
-    return Found(f"{method} /{template}", (found.func, found.route))
+    return Found(f"{method} /{template}", (found.func, found.route), is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
-    """Where a request is resolved: its view is known, and view middleware and the view have not run."""
-    while app is not None:
-        resolve = app.resolve_request
-        if not isinstance(resolve, _Entrance):
-            app.resolve_request = _Entrance(resolve, enter)
-        app = getattr(app, "application", None)  # inside a handler that serves static files
+    """Where a request is resolved, when view middleware has not run, and again where its view is called.
+
+    View middleware may set `request.method`, which a class view obeys.
+    """
+    for handler in _handlers(app):
+        if not isinstance(handler.resolve_request, _Entrance):
+            handler.resolve_request = _Entrance(handler.resolve_request, enter)
+        if not isinstance(handler.make_view_atomic, _ViewEntrance):
+            handler.make_view_atomic = _ViewEntrance(handler.make_view_atomic, enter)
     return True
+
+
+def is_watched(app: Any) -> bool:
+    """Whether the entrances are where `watch` has put them."""
+    return all(
+        isinstance(handler.resolve_request, _Entrance) and isinstance(handler.make_view_atomic, _ViewEntrance)
+        for handler in _handlers(app)
+    )
+
+
+def _handlers(app: Any) -> Iterator[Any]:
+    while app is not None:
+        yield app
+        app = getattr(app, "application", None)  # inside a handler that serves static files
 
 
 class _Entrance:
@@ -72,9 +88,37 @@ class _Entrance:
 
     def __call__(self, request: Any) -> Any:
         found = self._resolve(request)
-        held = getattr(request, "scope", None) or request.META
-        self._enter(held, request.method, lambda: (found.func, found.route))
+        _entered(self._enter, request, found)
         return found
+
+
+class _ViewEntrance:
+    """In place of `make_view_atomic`, which gives what is called as the view, behind all middleware."""
+
+    def __init__(self, make: Callable[[Any], Any], enter: Enter) -> None:
+        self._make = make
+        self._enter = enter
+
+    def __call__(self, view: Any) -> Any:
+        made, enter = self._make(view), self._enter
+        if sys.modules["asgiref.sync"].iscoroutinefunction(made):
+
+            async def awaited(request: Any, *arguments: Any, **named: Any) -> Any:
+                _entered(enter, request, request.resolver_match)
+                return await made(request, *arguments, **named)
+
+            return awaited
+
+        def called(request: Any, *arguments: Any, **named: Any) -> Any:
+            _entered(enter, request, request.resolver_match)
+            return made(request, *arguments, **named)
+
+        return called
+
+
+def _entered(enter: Enter, request: Any, found: Any) -> None:
+    held = getattr(request, "scope", None) or request.META
+    enter(held, request.method, lambda: Reached((found.func, found.route)))
 
 
 def _path_info(scope: Mapping[str, Any], settings: Any) -> str:

@@ -29,6 +29,11 @@ def watch(app: Any, enter: Enter) -> bool:
     return starlette.watch(app, enter)
 
 
+def is_watched(app: Any) -> bool:
+    """Whether the entrance of the outermost router is where `watch` has put it."""
+    return starlette.is_watched(app)
+
+
 def route_label(scope: Mapping[str, Any]) -> str | None:
     """The template of the route that served `scope`, prefixes of included routers and mounts included."""
     return starlette.route_label(scope)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, Found, Route, looks_like_guard, where
+from .route import Enter, Found, Reached, Route, looks_like_guard, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
@@ -32,15 +32,27 @@ def find(app: Any, environ: Mapping[str, Any]) -> Found:
     """The rule that the application's own URL adapter, which knows subdomains and hosts, will choose for an environ."""
     adapter = app.create_url_adapter(app.request_class(dict(environ)))
     rule, _ = adapter.match(return_rule=True)
-    return Found(f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}", rule)
+    return Found(f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}", rule, is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
-    """Before the first hook of a request: its rule is known by then, and nothing of the application has run."""
-    dispatch = app.full_dispatch_request
-    if not isinstance(dispatch, _Entrance):
-        app.full_dispatch_request = _Entrance(dispatch, enter)
+    """Before the first hook of a request, when nothing of the application has run, and again behind the last one.
+
+    A hook may set `request.method`, which a method view obeys.
+    """
+    for name in _ENTRANCES:
+        dispatch = getattr(app, name)
+        if not isinstance(dispatch, _Entrance):
+            setattr(app, name, _Entrance(dispatch, enter))
     return True
+
+
+def is_watched(app: Any) -> bool:
+    """Whether the entrances are where `watch` has put them."""
+    return all(isinstance(getattr(app, name, None), _Entrance) for name in _ENTRANCES)
+
+
+_ENTRANCES = ("full_dispatch_request", "dispatch_request")
 
 
 class _Entrance:
@@ -50,7 +62,7 @@ class _Entrance:
 
     def __call__(self, *arguments: Any) -> Any:
         request = sys.modules["flask"].request
-        self._enter(request.environ, request.method, lambda: request.url_rule)
+        self._enter(request.environ, request.method, lambda: Reached(request.url_rule))
         return self._dispatch(*arguments)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, Found, Kind, Route, looks_like_guard, where
+from .route import Enter, Found, Kind, Reached, Route, looks_like_guard, where
 
 _EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
 _EXAMPLES |= {"UUID": "00000000-0000-4000-8000-000000000000", "time": "00:00:00", "timedelta": "1", "Path": "x"}
@@ -42,7 +42,7 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
     _, handler, _, _, template = router.handle_routing(path=path, method=method)
     if method is not None and not hasattr(handler, "http_methods"):
         return None
-    return Found(f"{method or 'WEBSOCKET'} {template}", handler)
+    return Found(f"{method or 'WEBSOCKET'} {template}", handler, is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -54,9 +54,15 @@ def watch(app: Any, enter: Enter) -> bool:
     return True
 
 
+def is_watched(app: Any) -> bool:
+    """Whether the entrances are where `watch` has put them, for routes that came since, too."""
+    kinds = {type(route) for route in app.routes if hasattr(route, "route_handler_map")}
+    return all(getattr(kind._get_response_for_request, "dodai", False) for kind in kinds)  # noqa: SLF001
+
+
 def _entered(respond: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     def entered(route: Any, scope: Any, request: Any, route_handler: Any, parameter_model: Any) -> Any:
-        enter(scope, scope["method"], lambda: route_handler)
+        enter(scope, scope["method"], lambda: Reached(route_handler))
         return respond(
             route, scope=scope, request=request, route_handler=route_handler, parameter_model=parameter_model
         )

@@ -8,11 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Enter = Callable[[Any, str, Callable[[], object]], None]
-"""`enter(scope or environ, method, handler)` is called before a handler runs, and raises to keep it from running.
-
-`handler()` says which one it is: what `Found.handler` of the same one compares equal to.
-"""
+Enter = Callable[[Any, str, Callable[[], "Reached"]], None]
+"""`enter(scope or environ, method, reached)` is called before a handler runs, and raises to keep it from running."""
 
 Kind = Literal["handler", "any", "websocket", "opaque"]
 """`any`: the framework does not say which methods it answers. `opaque`: something mounted that cannot be listed."""
@@ -48,10 +45,26 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a router will choose for a request: the id that `dodai routes` prints, and the handler itself."""
+    """What a router will choose for a request: the id that `dodai routes` prints, and the handler itself.
+
+    `watched` says whether everything on the way there has the entrance of `watch` now, whatever was added or replaced
+    since.
+    """
 
     id: str
     handler: object
+    watched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a request is: in front of `handler`, or, if not `here`, of a router further in that would choose it.
+
+    `handler` is what `Found.handler` of the same one compares equal to.
+    """
+
+    handler: object
+    here: bool = True
 
 
 def unwrap(app: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .route import UNSAFE, Enter, Found, Kind, Route, looks_like_guard, unwrap, where
+from .route import UNSAFE, Enter, Found, Kind, Reached, Route, beside, looks_like_guard, unwrap, where
 
 _FULL = 2
 _ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
@@ -34,49 +34,114 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
     own = _unrouted(scope)
     if root_path := getattr(app, "root_path", ""):
         own["root_path"] = root_path
-    path, entry = _match(app.routes, own, "", "")
-    return Found(f"{_method(scope)} {path}", entry) if path is not None else None
+    passed: list[Any] = []
+    path, entry = _match(app.routes, own, "", "", passed)
+    if path is None:
+        return None
+    return Found(f"{_method(scope)} {path}", entry, _is_watched_through(getattr(app, "router", app), passed))
 
 
 def watch(app: Any, enter: Enter) -> bool:
-    """In every router, behind its middleware: what it is about to choose is what `_match` finds in the same scope."""
+    """In every router, behind its middleware: what it is about to choose is what `_match` finds in the same scope.
+
+    And behind the middleware of a single route, which may set the method that a class endpoint obeys.
+    """
     return _watch_router(getattr(app, "router", app), enter, set())
+
+
+def is_watched(app: Any) -> bool:
+    """Whether the entrance of the outermost router is where `watch` has put it."""
+    return isinstance(_choice(getattr(app, "router", app))[2], _Entrance)
 
 
 class _Entrance:
     """Stands where a router begins to choose; a plain call, because every request passes."""
 
-    __slots__ = ("_choose", "_enter", "_router")
+    __slots__ = ("_choose", "_count", "_router", "enter")
 
     def __init__(self, router: Any, choose: Any, enter: Enter) -> None:
         self._router = router
         self._choose = choose
-        self._enter = enter
+        self._count = len(router.routes)
+        self.enter = enter
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] != "lifespan":
-            self._enter(scope, scope.get("method", "WEBSOCKET"), lambda: self._handler(scope))
+            if len(self._router.routes) != self._count:
+                self._count = len(self._router.routes)
+                _watch_router(self._router, self.enter, set())
+            self.enter(scope, scope.get("method", "WEBSOCKET"), lambda: self._reached(scope))
         return self._choose(scope, receive, send)
 
-    def _handler(self, scope: Any) -> Any:
-        return _match(self._router.routes, _unrouted(scope), "", "")[1]
+    def _reached(self, scope: Any) -> Reached:
+        passed: list[Any] = []
+        handler = _match(self._router.routes, _unrouted(scope), "", "", passed)[1]
+        return Reached(handler, not passed)
+
+
+class _RouteEntrance:
+    """Stands where a route calls its endpoint, behind middleware of its own."""
+
+    __slots__ = ("_endpoint", "_enter", "_entry")
+
+    def __init__(self, entry: Any, endpoint: Any, enter: Enter) -> None:
+        self._entry = entry
+        self._endpoint = endpoint
+        self._enter = enter
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        self._enter(scope, scope.get("method", "WEBSOCKET"), lambda: Reached(self._entry))
+        return self._endpoint(scope, receive, send)
 
 
 def _watch_router(router: Any, enter: Enter, seen: set[int]) -> bool:
     if id(router) in seen:
         return True
     seen.add(id(router))
+    holder, name, choose = _choice(router)
+    if not isinstance(choose, _Entrance):
+        setattr(holder, name, _Entrance(router, choose, enter))
+    for entry in router.routes:
+        if hasattr(entry, "endpoint") and hasattr(getattr(entry, "app", None), "app"):
+            _watch_route(entry, enter)
+    for entry in flatten(router.routes):
+        inner = unwrap(entry.app) if hasattr(entry, "app") and not hasattr(entry, "endpoint") else None
+        if isinstance(getattr(inner, "routes", None), (list, tuple)):
+            _watch_router(getattr(inner, "router", inner), enter, seen)
+    return True
+
+
+def _choice(router: Any) -> tuple[Any, str, Any]:
+    """(what holds it, under which name, it): what `router` calls behind its middleware in order to choose."""
     holder, name = router, "middleware_stack"
     choose = getattr(holder, name)
     while not isinstance(choose, _Entrance) and getattr(choose, "__self__", None) is not router:
         holder, name = choose, "app"
         choose = getattr(holder, name)
+    return holder, name, choose
+
+
+def _watch_route(entry: Any, enter: Enter) -> None:
+    holder = entry
+    while hasattr(holder.app, "app") and not isinstance(holder.app, type):
+        holder = holder.app
+    if not isinstance(holder.app, _RouteEntrance):
+        holder.app = _RouteEntrance(entry, holder.app, enter)
+
+
+def _is_watched_through(router: Any, passed: list[Any]) -> bool:
+    """Whether `router` has its entrance, and every application of a mount on the way, which gets one if it is new.
+
+    Not where something in front of one can call another application.
+    """
+    choose = _choice(router)[2]
     if not isinstance(choose, _Entrance):
-        setattr(holder, name, _Entrance(router, choose, enter))
-    for entry in flatten(router.routes):
-        inner = unwrap(entry.app) if hasattr(entry, "app") and not hasattr(entry, "endpoint") else None
-        if isinstance(getattr(inner, "routes", None), (list, tuple)):
-            _watch_router(getattr(inner, "router", inner), enter, seen)
+        return False
+    for app in passed:
+        inner = unwrap(app)
+        if inner is not app and beside(app):
+            return False
+        _watch_router(getattr(inner, "router", inner), choose.enter, set())
     return True
 
 
@@ -225,8 +290,13 @@ def _is_own(value: Any) -> bool:
     return str(getattr(value, "__module__", "")).partition(".")[0] in ("starlette", "fastapi")
 
 
-def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str) -> tuple[str | None, Any]:
-    """(path of the route, what holds its handler); (None, None) when none matches or it cannot be looked into."""
+def _match(
+    entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str, passed: list[Any]
+) -> tuple[str | None, Any]:
+    """(path of the route, what holds its handler); (None, None) when none matches or it cannot be looked into.
+
+    `passed` is given the applications of the mounts on the way there.
+    """
     for entry in flatten(entries):
         found, child = entry.matches(scope)
         if found.value != _FULL:
@@ -238,7 +308,8 @@ def _match(entries: Iterable[Any], scope: dict[str, Any], prefix: str, host: str
         children = getattr(inner, "routes", None)
         if not isinstance(children, (list, tuple)):
             return None, None
-        return _match(children, {**scope, **child}, prefix + _template(entry), getattr(entry, "host", host))
+        passed.append(entry.app)
+        return _match(children, {**scope, **child}, prefix + _template(entry), getattr(entry, "host", host), passed)
     return None, None
 
 

@@ -85,11 +85,22 @@ def gate_of(
 ) -> Gate:
     """The decisions of `protect` without ASGI around them; `secure` as in `Gate.of`."""
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
-    watched = watch(router, enter)
+
+    def settle() -> bool:
+        return watch(router, enter)
 
     def find(scope: Mapping[str, Any]) -> Found | None:
         return find_route(router, scope)
 
     return Gate.of(
-        policy, ring, origins, subject=subject, find=find, watched=watched, secure=secure, clock=clock, random=random
+        policy,
+        ring,
+        origins,
+        subject=subject,
+        find=find,
+        watched=settle(),
+        settle=settle,
+        secure=secure,
+        clock=clock,
+        random=random,
     )

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dodai.core.refusal import Refusal
+from dodai.core.request import current
 from dodai.csrf.codes import HANDLER_NOT_JUDGED
 from dodai.csrf.decision import SAFE_METHODS, Decision
+from dodai.frameworks import Reached
 
 NOT_JUDGED = Decision(False, "handler_not_judged", HANDLER_NOT_JUDGED, 403)
 CHECKED: Final = object()
@@ -34,16 +36,29 @@ class HandlerNotJudgedError(Exception):
     refusal = Refusal(403, HANDLER_NOT_JUDGED, "handler_not_judged")
 
 
-def enter(held: Any, method: str, handler: Callable[[], object]) -> None:
-    """What `frameworks.watch` calls with the scope or environ; outside a protected request it does nothing."""
-    visitor = held.get("dodai.csrf")
-    if visitor is None:
-        return
-    passage = visitor.passage
-    if passage is CHECKED or (passage is None and method in SAFE_METHODS):
-        return
-    if passage is not None and passage.method == method and handler() == passage.handler:
-        visitor.unproven = False
-        return
-    visitor.unproven = visitor.astray = True
-    raise HandlerNotJudgedError
+def enter(held: Any, method: str, reach: Callable[[], Reached]) -> None:
+    """What `frameworks.watch` calls with the scope or environ; outside a protected request it does nothing.
+
+    Middleware may have made a scope of its own, without ours or with that of another request. Whose request this is,
+    its context says too, and whoever judged it has to agree.
+    """
+    visitor, context = held.get("dodai.csrf"), current()
+    if visitor is not None:
+        _admit(visitor, method, reach)
+    if context is not None and (last := context.__dict__.get("csrf")) is not visitor and last is not None:
+        _admit(last, method, reach)
+
+
+def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
+    while visitor is not None:
+        passage = visitor.passage
+        if passage is CHECKED or (passage is None and method in SAFE_METHODS):
+            visitor = visitor.outer
+            continue
+        reached = reach() if passage is not None and passage.method == method else None
+        if reached is None or reached.handler != passage.handler:
+            visitor.unproven = visitor.astray = True
+            raise HandlerNotJudgedError
+        if reached.here:
+            visitor.unproven = False
+        visitor = visitor.outer

@@ -71,6 +71,8 @@ class Gate:
     find: Callable[[Mapping[str, Any]], Found | None] | None = None
     watched: bool = False
     """Whether every handler has an entrance: without one exemptions do not hold, for nobody keeps them to it."""
+    settle: Callable[[], object] = bool
+    """Gives every handler its entrance again, at the first request: what was replaced since `wrap` has none."""
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = urandom
     header: bytes = b"x-csrf-token"
@@ -86,6 +88,7 @@ class Gate:
         subject: Subject | None = None,
         find: Callable[[Mapping[str, Any]], Found | None] | None = None,
         watched: bool = False,
+        settle: Callable[[], object] = bool,
         secure: bool | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = urandom,
@@ -113,6 +116,7 @@ class Gate:
             session=cookie_pattern(policy.session_cookie.encode("latin-1")) if policy.session_cookie else None,
             find=find,
             watched=watched,
+            settle=settle,
             clock=clock,
             random=random,
             header=policy.header.lower().encode("latin-1"),
@@ -143,7 +147,7 @@ class Gate:
 
     def exemption(self, route: Found | None, sent: Sent) -> Decision | None:
         """What the exemption of exactly this route comes to today (UTC); None when there is none, or no entrance."""
-        if route is None or not self.watched:
+        if route is None or not (self.watched and route.watched):
             return None
         exemption = self.policy.exemption(route.id)
         if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)):
@@ -283,8 +287,12 @@ def is_bearer_only(sent: Sent) -> bool:
     A page of another site can add `Authorization` only where a CORS answer allows it; what a browser keeps for Basic or
     Digest it sends with every request.
     """
-    scheme = sent.get(b"authorization", (b"",))
-    return b"cookie" not in sent and len(scheme) == 1 and scheme[0][:7].lower() == b"bearer "
+    values = sent.get(b"authorization", ())
+    return b"cookie" not in sent and len(values) == 1 and _BEARER.fullmatch(values[0].strip(b" \t")) is not None
+
+
+_BEARER = re.compile(rb"bearer +[^\s,]+", re.IGNORECASE)
+"""RFC 6750 §2.1, with any visible character in the token, but no comma: that is where a server joined two headers."""
 
 
 def collect(headers: Headers) -> Sent:

@@ -33,6 +33,7 @@ class CsrfLayer:
     def __init__(self, app: App, gate: Gate) -> None:
         self.app = app
         self.gate = gate
+        self._unsettled = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = current()
@@ -60,7 +61,13 @@ class CsrfLayer:
         if kind not in ("http", "websocket"):
             return self.app(scope, receive, send)
         headers = scope["headers"]
+        if self._unsettled:
+            self._unsettled = False
+            self.gate.settle()
         visitor = Visitor(self.gate, headers, scope)
+        outer = scope.get(SCOPE_KEY) or context.__dict__.get("csrf")
+        if outer is not None:
+            visitor.outer = outer  # judged there as well, and both have to allow what is entered
         scope[SCOPE_KEY] = vars(context)["csrf"] = visitor
         if kind == "websocket":
             return self._websocket(scope, receive, send, context)

@@ -35,6 +35,7 @@ class Visitor:
         "astray",
         "changed",
         "grace",
+        "outer",
         "passage",
         "rendered",
         "replaced",
@@ -50,6 +51,7 @@ class Visitor:
         self._nonce: bytes | None = None
         self._subject: str | None = None
         self.passage: Any = None
+        self.outer: Visitor | None = None
         self.astray = self.changed = self.grace = self.rendered = False
         self.replaced = self.started = self.unproven = False
 

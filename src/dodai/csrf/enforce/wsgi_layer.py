@@ -33,12 +33,17 @@ class CsrfWsgi:
     def __init__(self, app: WsgiApp, gate: Gate) -> None:
         self.app = app
         self.gate = gate
+        self._unsettled = True
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         context = current() or _new_context()
         headers = headers_of(environ)
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         visitor = Visitor(self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers})
+        visitor.outer = environ.get(ENVIRON_KEY) or vars(context).get("csrf")
+        if self._unsettled:
+            self._unsettled = False
+            self.gate.settle()
         environ[ENVIRON_KEY] = vars(context)["csrf"] = visitor
 
         def amended(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
