@@ -45,6 +45,8 @@ COMMANDS: dict[str, Entry] = {
     "restart": Entry("Release", "Start what serves anew, without a gap"),
     "releases": Entry("Release", "List the releases of an environment"),
     "status": Entry("Incident", "Show what runs, what is locked and what is unfinished"),
+    "watch": Entry("Incident", "Show metrics and alerts, and tell people"),
+    "alerts": Entry("Incident", "List alerts, silence them, acknowledge them"),
     "trace": Entry("Incident", "Follow one request through every tier"),
     "history": Entry("Incident", "Show who changed what, and when"),
     "explain": Entry("Setup", "Explain a code, or the manifest"),

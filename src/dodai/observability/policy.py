@@ -1,4 +1,4 @@
-"""What the manifest says about lines: where they go, how long they stay, what of a person they may carry."""
+"""What the manifest says about lines, and about the alerts that are made of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dodai.core.section import bind, seconds, size
+from dodai.core.section import bind, seconds, size, tables, unwritten
 
 UserIdMode = Literal["raw", "hmac"]
 ClientIpMode = Literal["network", "none"]
+Severity = Literal["", "page", "ticket"]
+NotifierKind = Literal["webhook", "slack", "command", "email"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSection:
+    """`[observability.alert.NAME]`: what differs from the alert of that name; 0 and "" keep what it has."""
+
+    name: str = unwritten("")
+    enabled: bool = True
+    threshold: float = 0.0
+    window_s: float = seconds("0s")
+    min_count: int = 0
+    for_s: float = seconds("0s", name="for")
+    severity: Severity = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierSection:
+    """`[observability.notifier.NAME]`. A second notifier hears of an alert once it has fired for `after_s`.
+
+    `variable` is the environment variable with the URL, which is a secret for Slack and for many webhooks.
+    """
+
+    kind: NotifierKind
+    name: str = unwritten("")
+    url: str = ""
+    variable: str = ""
+    command: tuple[str, ...] = ()
+    smtp: str = "127.0.0.1:25"
+    sender: str = ""
+    to: tuple[str, ...] = ()
+    severity: Severity = ""
+    after_s: float = seconds("0s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +61,11 @@ class ObservabilityPolicy:
     sample: float = 0.01
     heartbeat_s: float = seconds("5s")
     longest_request_s: float = seconds("60s")
+    cell_s: float = seconds("10s")
+    slo: float = 0.995
+    runbook: str = ""
+    alerts: Mapping[str, AlertSection] = tables(AlertSection, name="alert")
+    notifiers: Mapping[str, NotifierSection] = tables(NotifierSection, name="notifier")
 
     @classmethod
     def from_manifest(cls, section: Mapping[str, Any]) -> ObservabilityPolicy:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dodai.observability.check.rules import RULES
+from dodai.observability.check import alerts, rules
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
+
+RULES = (*rules.RULES, *alerts.RULES)
 
 __all__ = ["RULES", "LineSample", "PythonSources", "gather_lines", "gather_sources"]

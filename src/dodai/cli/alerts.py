@@ -1,0 +1,129 @@
+"""`dodai alerts`: what is watched for and when it fires; mute one for a time, or say that somebody is on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dodai.cli.session import CONTEXT, Session, define
+
+if TYPE_CHECKING:
+    from dodai.observability.alert import Alert
+
+with_env: Callable[[Any], Any] = click.option("--env", default="local", show_default=True, help="Of which environment.")
+with_fast: Callable[[Any], Any] = click.option("--fast", is_flag=True, help="Of a `watch --fast`.")
+_LONGEST_S = 7 * 86400.0
+
+
+@click.group(
+    "alerts",
+    context_settings=CONTEXT,
+    help="List alerts, silence them, acknowledge them.\n\n\b\nExample:\n  dodai alerts list",
+    short_help="List alerts, silence them, acknowledge them",
+)
+def command() -> None:
+    """The alerts of the manifest and of `dodai watch`."""
+
+
+@define("list", summary="Show every alert and when it fires", example="dodai alerts list")
+@with_env
+@with_fast
+def list_(session: Session, env: str, fast: bool) -> int:
+    from dodai.wiring.watch import watched
+
+    there = watched(session.project, env, fast=fast)
+    if session.output.as_json:
+        rows = [_as_json(alert, there.tick_s) for alert in there.alerts]
+        session.output.data("dodai.alerts/1", {"environment": env, "alerts": rows})
+        return 0
+    session.output.line(f"{'alert':18} {'fires':40} {'at least':>9} {'severity':>8}  detected within")
+    for alert in there.alerts:
+        within = f"{alert.detection_s(tick_s=there.tick_s):.0f} s when everything fails"
+        least = str(alert.min_count or "-")
+        session.output.line(f"{alert.name:18} {_condition(alert):40} {least:>9} {alert.severity:>8}  {within}")
+    return 0
+
+
+def _condition(alert: Alert) -> str:
+    sign = "<" if alert.fires_below else ">"
+    windows = " and ".join(_span(window) for window in alert.windows_s)
+    held = f" for {_span(alert.for_s)}" if alert.for_s else ""
+    return f"{alert.kind} {alert.measure} {sign} {alert.shown(alert.threshold)} over {windows}{held}"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _as_json(alert: Alert, tick_s: float) -> dict[str, Any]:
+    return {
+        "name": alert.name,
+        "code": alert.code.id,
+        "measure": alert.measure,
+        "kind": alert.kind,
+        "threshold": alert.threshold,
+        "windowsSeconds": list(alert.windows_s),
+        "minCount": alert.min_count,
+        "minFailed": alert.min_bad,
+        "forSeconds": alert.for_s,
+        "severity": alert.severity,
+        "by": alert.by,
+        "detectedWithinSeconds": alert.detection_s(tick_s=tick_s),
+    }
+
+
+def _muting(kind: str, summary: str, example: str) -> click.Command:
+    @define(kind, summary=summary, example=example)
+    @click.argument("name")
+    @click.option("--for", "span", default="1h", show_default=True, help="How long, at most 7d.")
+    @click.option("--reason", required=True, help="Why. Kept in the history.")
+    @with_env
+    @with_fast
+    def mute(session: Session, name: str, span: str, reason: str, env: str, fast: bool) -> int:
+        return _mute(session, kind, name, span, reason, env, fast=fast)
+
+    return mute
+
+
+def _mute(session: Session, kind: str, name: str, span: str, reason: str, env: str, *, fast: bool) -> int:
+    from dodai.core.codes import UNKNOWN_WORD
+    from dodai.core.errors import DodaiError
+    from dodai.core.section import UNITS_S, measure
+    from dodai.core.suggestion import did_you_mean
+    from dodai.engine.actor import actor
+    from dodai.observability.alert import History
+    from dodai.observability.alert.history import Silence
+    from dodai.observability.rollup import Store
+    from dodai.wiring.watch import watched
+
+    there = watched(session.project, env, fast=fast)
+    known = [alert.name for alert in there.alerts]
+    if name not in (*known, "*"):
+        raise DodaiError(UNKNOWN_WORD, f"there is no alert `{name}`", did_you_mean(name, known), exit_code=2)
+    try:
+        seconds = measure(span, UNITS_S)
+    except ValueError:
+        raise click.BadParameter(f"`{span}` is not a duration such as 30m or 4h") from None
+    if not 0 < seconds <= _LONGEST_S:
+        raise click.BadParameter(f"`{span}` is not between 1s and 7d")
+    now = time.time()
+    store = Store(there.path, cell_s=there.cell_s)
+    History(store).silence(Silence(name, kind, reason, actor(), now, now + seconds))
+    store.close()
+    until = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(now + seconds))
+    told = "nobody is told" if kind == "silence" else "no second notifier is told"
+    session.output.line(f"{there.env}: {told} of `{name}` until {until}")
+    return 0
+
+
+silence = _muting("silence", "Tell nobody of an alert for a time", "dodai alerts silence no-traffic --reason 'move'")
+ack = _muting("ack", "Say that somebody is on it", "dodai alerts ack http-error-surge --reason 'rolling back'")
+
+for _each in (list_, silence, ack):
+    command.add_command(_each)

@@ -1,0 +1,136 @@
+"""`dodai watch ENV`: requests, error rates, latencies, dependencies and alerts; people are told of what fires."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dodai.cli.output import Output
+from dodai.cli.session import Session, define
+
+if TYPE_CHECKING:
+    from dodai.observability.run import Overview, Row, Watched
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
+
+
+@define("watch", summary="Show metrics and alerts, and tell people", example="dodai watch staging --once")
+@click.argument("env", default="local")
+@click.option("--once", is_flag=True, help="Print what there is now, and end.")
+@click.option("--fast", is_flag=True, help="Seconds instead of minutes, for rehearsals.")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Where the lines are, if elsewhere.")
+def command(session: Session, env: str, once: bool, fast: bool, state: Path | None) -> int:
+    from dodai.wiring.watch import watched
+
+    there = watched(session.project, env, fast=fast, state=state)
+    if once:
+        return _once(session.output, there)
+    return asyncio.run(_serve(session.output, there))
+
+
+def _once(out: Output, there: Watched) -> int:
+    """What the `watch` that runs has counted; without one, the lines are counted now. 1 while an alert fires."""
+    from dodai.core.errors import DodaiError
+    from dodai.observability.rollup import Store
+    from dodai.observability.run import Watcher, locked, overview
+
+    try:
+        with locked(there):
+            watcher = Watcher(there, {})
+            watcher.read()
+            watcher.judge()
+            seen = overview(there, watcher.store, time.time(), problem=watcher.problem)
+            watcher.store.close()
+    except DodaiError as error:
+        if error.exit_code != 75:
+            raise
+        store = Store(there.path, cell_s=there.cell_s, writable=False)
+        seen = overview(there, store, time.time())
+        store.close()
+    if out.as_json:
+        out.data("dodai.watch/1", {"environment": there.env, **seen.as_json()})
+    else:
+        for line in _table(out, there, seen):
+            out.line(line)
+    if not seen.counted["lines"]:
+        return 1
+    return 1 if seen.firing else 0
+
+
+def _table(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
+    yield f"{there.project}/{there.env}: the last {seen.window_s / 60:g} minutes, {seen.counted['lines']} lines counted"
+    if not seen.counted["lines"]:
+        yield f"no line was found below `{there.state}`: nothing was measured, which does not mean that all is well"
+    for title, rows in (("journey", seen.journeys), ("route", seen.routes), ("rpc", seen.rpcs), ("task", seen.tasks)):
+        if rows:
+            yield ""
+            yield f"{title:44} {'count':>8} {'errors':>8} {'p95':>9}  requests"
+            yield from (_row(out, row) for row in rows)
+    if seen.left_out:
+        yield f"… and {seen.left_out} more, see --json"
+    if seen.dependencies:
+        yield ""
+        yield f"{'dependency':44} {'calls':>8} {'failed':>8} {'mean':>9}  the last minute"
+    for lamp in seen.dependencies:
+        mean = "-" if lamp.mean_ms is None else f"{lamp.mean_ms:.0f} ms"
+        state = out.paint(lamp.state, _COLOURS[lamp.state])
+        yield f"{f'{lamp.service} → {lamp.name}':44.44} {lamp.count:>8} {lamp.errors:>8} {mean:>9}  {state}"
+    yield ""
+    yield from _alerts(out, there, seen)
+
+
+def _row(out: Output, row: Row) -> str:
+    p95 = "-" if row.p95_ms is None else f"{row.p95_ms:.0f} ms"
+    rate = f"{row.error_rate:.1%}" if row.count else "-"
+    name = f"{row.service} {row.name}".strip()
+    text = f"{name:44.44} {row.count:>8} {rate:>8} {p95:>9}  {_spark(row.counts)}".rstrip()
+    return out.paint(text, "red") if row.errors else text
+
+
+def _spark(counts: tuple[int, ...]) -> str:
+    top = max(counts, default=0)
+    return "".join(_BARS[-(-count * 8 // top)] if top else " " for count in counts)
+
+
+def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
+    from dodai.observability.run.overview import alert_of
+
+    for one in seen.firing:
+        alert = alert_of(there, one.name)
+        value = alert.shown(one.value) if alert else f"{one.value:g}"
+        since = time.strftime("%H:%M:%SZ", time.gmtime(one.fired_s))
+        yield out.paint(f"FIRING {one.name}: {one.about} at {value} since {since}", "red")
+        if one.samples:
+            yield f"  dodai trace {one.samples[0]}"
+        yield f"  runbook: {there.facing.runbook}#{one.name}"
+    for one in seen.pending:
+        yield out.paint(f"pending {one.name}: {one.about}", "yellow")
+    if not seen.firing and not seen.pending and seen.counted["lines"]:
+        yield f"alerts: {len(there.alerts)} evaluated, none fires"
+    yield from (f"  {said}" for said in seen.silenced)
+    odd = [f"{count} {name}" for name, count in seen.counted.items() if name != "lines" and count]
+    if odd:
+        yield f"lines: {', '.join(odd)}"
+    yield from (out.paint(f"problem: {problem}", "yellow") for problem in seen.problems)
+
+
+async def _serve(out: Output, there: Watched) -> int:
+    from dodai.observability.run import Watcher, locked
+    from dodai.wiring.watch import channels
+
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    with locked(there):
+        watcher = Watcher(there, channels(there))
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(signum, ended.set)
+        out.say(f"watching {there.env}; Ctrl-C ends it")
+        await watcher.run(ended, lambda one, alert, change: out.say(f"{change:9} {alert.name}: {one.about}"))
+        watcher.store.close()
+    return 0

@@ -1,0 +1,142 @@
+"""The embedded evaluator: alerts against the rollups at one moment. It knows the one form and no query language.
+
+`tests/observability/test_prometheus.py` holds it to what the real Prometheus fires on the same traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from dodai.observability.alert.form import Alert
+from dodai.observability.buckets import bounds_us, quantile_ms
+from dodai.observability.rollup import Instance, Kind, Totals
+
+Series = tuple[str, str]
+"""(service, name); the name is empty for an alert that stands for a service."""
+
+
+class View(Protocol):
+    """What an alert may look at."""
+
+    def totals(self, kind: Kind, since_s: float, until_s: float, *, by_name: bool) -> Mapping[Series, Totals]: ...
+
+    def instances(self) -> Mapping[tuple[str, str], Instance]: ...
+
+    def events(self, since_s: float) -> list[tuple[float, str, str, str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an alert measured of one series; `breached` is its condition now, before `for_s`."""
+
+    alert: Alert
+    service: str
+    name: str
+    value: float
+    breached: bool
+    bad: int = 0
+    count: int = 0
+    samples: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> str:
+        return f"{self.service} {self.name}".strip()
+
+
+def readings(alert: Alert, view: View, now_s: float, *, disk_free: float = 1.0) -> list[Reading]:
+    """What `alert` measures of every series it can be about. `disk_free` is the share of the disk that is free."""
+    match alert.measure:
+        case "loop-lag-ms" | "silent-s" | "short-lives":
+            return list(_of_instances(alert, view, now_s))
+        case "dropped":
+            return list(_of_lost_lines(alert, view, now_s))
+        case "requests":
+            return list(_of_absence(alert, view, now_s))
+        case "disk-free":
+            return [Reading(alert, "disk", "", disk_free, disk_free < alert.threshold)]
+    return list(_of_windows(alert, view, now_s))
+
+
+def _of_windows(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
+    by_name = alert.by == "name"
+    windows = [view.totals(alert.kind, now_s - w, now_s, by_name=by_name) for w in alert.windows_s]
+    for series in sorted(set().union(*windows)):
+        measured = [_measured(alert, window.get(series, Totals())) for window in windows]
+        first = windows[0].get(series, Totals())
+        breached = all(value is not None and value > alert.threshold for value in measured)
+        value = min((value for value in measured if value is not None), default=0.0)
+        bad = first.refused if alert.measure == "refusal-ratio" else first.errors
+        yield Reading(alert, *series, value, breached, bad, first.count, first.samples)
+
+
+def _measured(alert: Alert, total: Totals) -> float | None:
+    """The measure of one window; None when there is too little to say."""
+    bad = total.refused if alert.measure == "refusal-ratio" else total.errors
+    if total.count < max(1, alert.min_count) or bad < alert.min_bad:
+        return None
+    if alert.measure == "p95-ms":
+        return quantile_ms(total.histogram, 0.95, bounds_us((alert.threshold,)))
+    return (total.pool_ms if alert.measure == "pool-wait-ms" else bad) / total.count
+
+
+def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
+    instances, window = view.instances(), max(alert.windows_s)
+    by_service: dict[str, list[Instance]] = {}
+    for (service, _), instance in instances.items():
+        by_service.setdefault(service, []).append(instance)
+    for service, there in sorted(by_service.items()):
+        if alert.measure == "short-lives":
+            value = _short_lives(there, now_s, window)
+        elif alert.measure == "silent-s":
+            value = _silence(there, now_s, window, alert.threshold)
+        else:
+            lags = [one.loop_lag_ms for one in there if one.beating and now_s - one.heard_s <= window]
+            value = max(lags, default=0.0)
+        yield Reading(alert, service, "", value, value > alert.threshold, count=len(there))
+
+
+def _short_lives(there: list[Instance], now_s: float, window_s: float) -> float:
+    """How many processes of one release began in the window and have ended again: the most of any release."""
+    quiet_s = window_s / 20
+    ended: dict[str, int] = {}
+    for one in there:
+        if one.first_s > now_s - window_s and now_s - one.heard_s > quiet_s:
+            ended[one.version] = ended.get(one.version, 0) + 1
+    return float(max(ended.values(), default=0))
+
+
+def _silence(there: list[Instance], now_s: float, window_s: float, threshold_s: float) -> float:
+    """How long a beating process has been silent that nothing replaced.
+
+    One that was deployed away or restarted has a successor that was first heard at about the time it fell silent;
+    after the window it is forgotten. Beside others that go on, a silent one counts as much: it may hold connections.
+    """
+    beating = [one for one in there if one.beating and now_s - one.heard_s <= window_s]
+    silent = [one for one in beating if now_s - one.heard_s > threshold_s]
+    begun = sorted(one.first_s for one in there if now_s - one.heard_s <= threshold_s)
+    longest = 0.0
+    for one in silent:
+        if not any(start > one.last_s - window_s / 10 for start in begun):
+            longest = max(longest, now_s - one.heard_s)
+    return longest
+
+
+def _of_lost_lines(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
+    lost: dict[str, int] = {}
+    for _, service, name, _ in view.events(now_s - alert.windows_s[0]):
+        lost[service] = lost.get(service, 0) + (name == "lines_dropped")
+    for service, count in sorted(lost.items()):
+        yield Reading(alert, service, "", float(count), count > alert.threshold, bad=count)
+
+
+def _of_absence(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
+    """Below the threshold in the first window, although there was enough in the second one."""
+    short, long = alert.windows_s
+    now = view.totals(alert.kind, now_s - short, now_s, by_name=False)
+    before = view.totals(alert.kind, now_s - long, now_s, by_name=False)
+    for series, total in sorted(before.items()):
+        count = now.get(series, Totals()).count
+        breached = total.count >= alert.min_count and count < alert.threshold
+        yield Reading(alert, *series, float(count), breached, count=count)

@@ -1,0 +1,159 @@
+"""The history of alerts: what is pending, fires and was resolved, silences and acknowledgements, in the rollup store.
+
+It survives a restart of `watch`: an alert that fired before it is neither told again nor forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from dodai.observability.alert.evaluate import Reading
+from dodai.observability.alert.form import Alert
+from dodai.observability.rollup import Store
+
+Change = Literal["firing", "resolved"]
+Step = list[tuple["Firing", Alert, Change]]
+ACKNOWLEDGED = "ack"
+SILENCED = "silence"
+_BEGIN = (
+    "INSERT INTO alert (name, about, since_s, fired_s, resolved_s, value, bad, count, samples, breached_s)"
+    " VALUES (?, ?, ?, 0, 0, 0, 0, 0, '[]', ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One row: from the first breach (`since_s`) over firing to resolved; 0 is not yet. `samples` are request ids.
+
+    `breached_s` is when its condition last held.
+    """
+
+    id: int
+    name: str
+    about: str
+    since_s: float
+    fired_s: float
+    resolved_s: float
+    value: float
+    bad: int
+    count: int
+    samples: tuple[str, ...]
+    breached_s: float
+
+    @property
+    def state(self) -> str:
+        if self.resolved_s:
+            return "resolved"
+        return "firing" if self.fired_s else "pending"
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for one alert about one thing, whenever it fires."""
+        return f"{self.name}/{self.about}"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """`kind` `silence`: nobody is told. `ack`: somebody is on it, so no second notifier is told."""
+
+    name: str
+    kind: str
+    reason: str
+    actor: str
+    from_s: float
+    until_s: float
+
+
+class History:
+    """The alerts of a store. Only the one `watch` that evaluates calls `judge`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        return self._store.database
+
+    def judge(self, alerts: Iterable[Alert], readings: Iterable[Reading], now_s: float, hold_s: float) -> Step:
+        """What begins to fire and what is resolved now. A breach that stops for `hold_s` is over.
+
+        What fires of an alert that is not among `alerts` any more is resolved and told to nobody.
+        """
+        open_ = {one.fingerprint: one for one in self.open()}
+        changed: Step = []
+        with self._store.transaction():
+            for reading in readings:
+                known = open_.pop(f"{reading.alert.name}/{reading.about}", None)
+                changed += self._step(reading, known, now_s, hold_s)
+            judged = {alert.name: alert for alert in alerts}
+            for gone in open_.values():  # a series that left its windows has nothing wrong with it any more
+                changed += self._quiet(gone, judged.get(gone.name), now_s, hold_s)
+        return changed
+
+    def _step(self, reading: Reading, known: Firing | None, now_s: float, hold_s: float) -> Step:
+        alert = reading.alert
+        if not reading.breached:
+            return self._quiet(known, alert, now_s, hold_s) if known else []
+        if known is None:
+            self._database.execute(_BEGIN, (alert.name, reading.about, now_s, now_s))
+            known = self._one(alert.name, reading.about)
+        fired_s = known.fired_s or (now_s if now_s - known.since_s >= alert.for_s else 0.0)
+        self._database.execute(
+            "UPDATE alert SET fired_s = ?, value = ?, bad = ?, count = ?, samples = ?, breached_s = ? WHERE id = ?",
+            (fired_s, reading.value, reading.bad, reading.count, json.dumps(reading.samples), now_s, known.id),
+        )
+        if fired_s and not known.fired_s:
+            return [(self._one(alert.name, reading.about), alert, "firing")]
+        return []
+
+    def _quiet(self, known: Firing, alert: Alert | None, now_s: float, hold_s: float) -> Step:
+        if known.fired_s and now_s - known.breached_s < hold_s:
+            return []
+        if not known.fired_s:
+            self._database.execute("DELETE FROM alert WHERE id = ?", (known.id,))
+            return []
+        self._database.execute("UPDATE alert SET resolved_s = ? WHERE id = ?", (now_s, known.id))
+        found = self._database.execute("SELECT * FROM alert WHERE id = ?", (known.id,)).fetchone()
+        return [(_firing(found), alert, "resolved")] if alert else []
+
+    def _one(self, name: str, about: str) -> Firing:
+        found = self._database.execute(
+            "SELECT * FROM alert WHERE name = ? AND about = ? AND resolved_s = 0", (name, about)
+        )
+        return _firing(found.fetchone())
+
+    def open(self) -> list[Firing]:
+        """What is pending or fires, the oldest first."""
+        found = self._database.execute("SELECT * FROM alert WHERE resolved_s = 0 ORDER BY since_s, id")
+        return [_firing(row) for row in found]
+
+    def recent(self, since_s: float) -> list[Firing]:
+        """What fired and was resolved since, the newest first."""
+        found = self._database.execute("SELECT * FROM alert WHERE resolved_s >= ? ORDER BY resolved_s DESC", (since_s,))
+        return [_firing(row) for row in found]
+
+    def silence(self, one: Silence) -> None:
+        """Keep a silence or an acknowledgement."""
+        with self._store.transaction() as database:
+            database.execute(
+                "INSERT INTO silence (name, kind, reason, actor, from_s, until_s) VALUES (?, ?, ?, ?, ?, ?)",
+                (one.name, one.kind, one.reason, one.actor, one.from_s, one.until_s),
+            )
+
+    def silences(self, now_s: float) -> list[Silence]:
+        """Those that hold now."""
+        found = self._database.execute(
+            "SELECT name, kind, reason, actor, from_s, until_s FROM silence WHERE from_s <= ? AND until_s > ?",
+            (now_s, now_s),
+        )
+        return [Silence(*row) for row in found]
+
+
+def _firing(row: tuple[object, ...]) -> Firing:
+    values = list(row)
+    values[9] = tuple(json.loads(str(values[9])))
+    return Firing(*values)  # type: ignore[arg-type]

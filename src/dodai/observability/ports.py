@@ -1,0 +1,103 @@
+"""What observability needs from outside: somewhere to tell people, and the message that they get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One thing that an alert is about. `ended_s` is 0 while it fires; `samples` are ids for `dodai trace`."""
+
+    about: str
+    began_s: float
+    ended_s: float
+    value: str
+    threshold: str
+    bad: int
+    count: int
+    samples: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """All that one alert says at one time."""
+
+    alert: str
+    code: str
+    status: Literal["firing", "resolved"]
+    severity: str
+    project: str
+    env: str
+    summary: str
+    runbook: str
+    things: tuple[Told, ...]
+
+    @property
+    def title(self) -> str:
+        """One line for a telephone's screen."""
+        about = ", ".join(thing.about for thing in self.things[:3])
+        more = f" and {len(self.things) - 3} more" if len(self.things) > 3 else ""
+        said = f"[{self.status.upper()}] {self.project}/{self.env} {self.alert}: {about}{more}"
+        return "".join(char if char.isprintable() else " " for char in said)  # a route may hold anything
+
+    @property
+    def text(self) -> str:
+        """The whole message as plain text, with the command that leads to an example."""
+        lines = [self.title, self.summary]
+        for thing in self.things:
+            counts = f", {thing.bad} of {thing.count}" if thing.count and thing.bad else ""
+            lines.append(f"- {thing.about}: {thing.value} (threshold {thing.threshold}{counts})")
+            lines += [f"    dodai trace {sample}" for sample in thing.samples[:3]]
+        return "\n".join([*lines, f"runbook: {self.runbook}"])
+
+    def as_alertmanager(self, receiver: str) -> dict[str, Any]:
+        """The body of Alertmanager's webhook, version 4, so that whatever takes that takes this."""
+        common = {"alertname": self.alert, "severity": self.severity, "project": self.project, "env": self.env}
+        notes = {"summary": self.summary, "runbook_url": self.runbook, "code": self.code}
+        return {
+            "version": "4",
+            "groupKey": f'{{}}:{{alertname="{self.alert}"}}',
+            "truncatedAlerts": 0,
+            "status": self.status,
+            "receiver": receiver,
+            "groupLabels": {"alertname": self.alert},
+            "commonLabels": common,
+            "commonAnnotations": notes,
+            "externalURL": "",
+            "alerts": [_as_alert(thing, common, notes, self.status) for thing in self.things],
+        }
+
+
+def _as_alert(thing: Told, common: Mapping[str, str], notes: Mapping[str, str], status: str) -> dict[str, Any]:
+    return {
+        "status": status,
+        "labels": {**common, "about": thing.about},
+        "annotations": {
+            **notes,
+            "value": thing.value,
+            "threshold": thing.threshold,
+            "failed": f"{thing.bad} of {thing.count}",
+            "requestIds": " ".join(thing.samples),
+            "trace": f"dodai trace {thing.samples[0]}" if thing.samples else "",
+        },
+        "startsAt": _instant(thing.began_s),
+        "endsAt": _instant(thing.ended_s) if thing.ended_s else "0001-01-01T00:00:00Z",
+        "generatorURL": "",
+        "fingerprint": thing.fingerprint,
+    }
+
+
+def _instant(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Channel(Protocol):
+    """A way to tell somebody."""
+
+    def send(self, message: Message) -> None:
+        """Deliver `message`, or raise `OSError` or `ValueError` with what was answered. Called in a thread."""

@@ -1,0 +1,9 @@
+"""Rollups: counts and latencies of every series, read from lines as they are written, kept in SQLite."""
+
+from __future__ import annotations
+
+from dodai.observability.rollup.cell import Batch, Cell, Instance, Kind, Tally
+from dodai.observability.rollup.store import Store, Totals
+from dodai.observability.rollup.tail import Place, Tail
+
+__all__ = ["Batch", "Cell", "Instance", "Kind", "Place", "Store", "Tail", "Tally", "Totals"]

@@ -1,0 +1,185 @@
+"""Cells: what the lines of a few seconds say of one series, and of the processes that wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from dodai.observability.buckets import bound_of, bounds_us
+
+Kind = Literal["http", "rpc", "ws", "task", "dependency"]
+Key = tuple[int, str, str, str]
+"""(start of the cell in seconds, kind, service, name)."""
+
+FAILED = frozenset({"server_error", "timeout", "aborted"})
+_SERIES = frozenset({"http", "rpc", "ws", "task"})
+OTHER = "_OTHER"
+SKEW_S = 120.0
+"""A live line whose clock is further off than this is counted now, and as skewed: its errors still count."""
+_NEVER_TRAFFIC = ("/-/dodai/", "grpc.health.")
+
+
+@dataclass(slots=True)
+class Cell:
+    """Counts of one series. `refused` were refused by the CSRF layer; `bad` and `slow` are request ids to look at."""
+
+    count: int = 0
+    errors: int = 0
+    refused: int = 0
+    sum_ms: float = 0.0
+    pool_ms: float = 0.0
+    histogram: dict[int, int] = field(default_factory=dict)
+    bad: str = ""
+    slow: str = ""
+    slow_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Instance:
+    """What a process last said of itself. Times are those of its lines, `heard_s` the clock of who read them."""
+
+    version: str
+    first_s: float
+    last_s: float
+    heard_s: float
+    beating: bool = False
+    in_flight: int = 0
+    loop_lag_ms: float = 0.0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that was read since the last time it was stored."""
+
+    cells: dict[Key, Cell] = field(default_factory=dict)
+    instances: dict[tuple[str, str], Instance] = field(default_factory=dict)
+    events: list[tuple[float, str, str, str]] = field(default_factory=list)
+    lines: int = 0
+    torn: int = 0
+    late: int = 0
+    skewed: int = 0
+    overflowed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.lines or self.torn)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Lines into a `Batch`. `probes` are paths that nobody's users ask for, such as `/readyz`."""
+
+    cell_s: int
+    probes: frozenset[str] = frozenset()
+    thresholds_ms: tuple[float, ...] = ()
+    max_series: int = 1000
+    batch: Batch = field(default_factory=Batch)
+    _known: set[tuple[str, str, str]] = field(default_factory=set)
+    _bounds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._bounds = bounds_us(self.thresholds_ms)
+
+    def take(self) -> Batch:
+        """What was added since the last time."""
+        taken, self.batch = self.batch, Batch()
+        return taken
+
+    def add(self, raw: bytes, now_s: float, *, live: bool) -> None:
+        """Count one line. `live`: it was written just now, so that its own clock can be judged."""
+        try:
+            line = orjson.loads(raw)
+            at = line["ts"]
+            self._add(line, float(at), now_s, live=live)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            self.batch.torn += 1
+
+    def _add(self, line: Mapping[str, Any], at: float, now_s: float, *, live: bool) -> None:
+        kind, service = line["type"], str(line["service"])
+        self.batch.lines += 1
+        if at > now_s + SKEW_S or (live and at < now_s - SKEW_S):
+            self.batch.skewed += 1
+            at = now_s
+        elif live and at < now_s - 2 * self.cell_s:
+            self.batch.late += 1
+        self._hear(line, kind, service, at, now_s)
+        start = int(at) // self.cell_s * self.cell_s
+        if kind in _SERIES:
+            name = self._name(line, kind)
+            if name:
+                self._count(line, (start, kind, service, name))
+            if calls := line.get("calls"):
+                self._calls(calls, start, service, line)
+        elif kind == "event" and line["name"] != "heartbeat":
+            self.batch.events.append((at, service, str(line["name"]), str(line.get("dependency", ""))))
+
+    def _name(self, line: Mapping[str, Any], kind: str) -> str:
+        if kind == "rpc":
+            name = str(line["rpc"])
+            return "" if name.startswith(_NEVER_TRAFFIC[1]) else name
+        if kind == "task":
+            return str(line["name"])
+        route = str(line["route"])
+        if route in self.probes or route.startswith(_NEVER_TRAFFIC[0]):
+            return ""
+        return f"{line['method']} {route}" if kind == "http" else route
+
+    def _cell(self, key: Key) -> Cell:
+        cell = self.batch.cells.get(key)
+        if cell is not None:
+            return cell
+        series = key[1:]
+        if series not in self._known:
+            if len(self._known) >= self.max_series:
+                self.batch.overflowed += 1
+                key = (*key[:3], OTHER)
+            else:
+                self._known.add(series)
+        return self.batch.cells.setdefault(key, Cell())
+
+    def _count(self, line: Mapping[str, Any], key: Key) -> None:
+        cell = self._cell(key)
+        milliseconds = float(line.get("latencyMs", 0.0))
+        # a stream lasts as long as somebody listens: what its user waited for is the first byte
+        waited = float(line.get("ttfbMs", milliseconds))
+        cell.count += 1
+        cell.sum_ms += waited
+        bound = bound_of(waited, self._bounds)
+        cell.histogram[bound] = cell.histogram.get(bound, 0) + 1
+        request_id = str(line.get("requestId", ""))
+        if line["outcome"] in FAILED:
+            cell.errors += 1
+            cell.bad = request_id
+        if str(line.get("code", "")).startswith("DOD1"):
+            cell.refused += 1
+        cell.pool_ms += float(line.get("poolWaitMs", 0.0))
+        if waited > cell.slow_ms:
+            cell.slow, cell.slow_ms = request_id, waited
+
+    def _calls(self, text: str, start: int, service: str, line: Mapping[str, Any]) -> None:
+        for part in text.split(";"):
+            name, count, failed, milliseconds = part.rsplit(" ", 3)
+            cell = self._cell((start, "dependency", service, name))
+            cell.count += int(count)
+            cell.errors += int(failed)
+            cell.sum_ms += float(milliseconds)
+            if int(failed):
+                cell.bad = str(line.get("requestId", ""))
+
+    def _hear(self, line: Mapping[str, Any], kind: str, service: str, at: float, now_s: float) -> None:
+        name = line.get("instance")
+        if name is None:
+            return
+        key = (service, str(name))
+        known = self.batch.instances.get(key)
+        if known is None:
+            known = self.batch.instances[key] = Instance(str(line.get("version", "")), at, at, now_s)
+        known.last_s, known.heard_s = max(known.last_s, at), now_s
+        if kind == "event" and line["name"] == "heartbeat":
+            known.beating = True
+            known.in_flight = int(line.get("inFlight", 0))
+            known.loop_lag_ms = float(line.get("loopLagMs", 0.0))
+            known.dropped = int(line.get("dropped", 0))

@@ -1,0 +1,234 @@
+"""The store of rollups: one SQLite file, written by one `watch`, read by any number of pages and commands.
+
+Each batch goes in with the places it was read up to, in one transaction: a line is counted once, whatever is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodai.observability.buckets import merged, packed, unpacked
+from dodai.observability.rollup.cell import Batch, Cell, Instance, Key, Kind
+from dodai.observability.rollup.tail import Place
+
+MINUTE_S = 60
+KEEP_FINE_S = 2 * 86400.0
+KEEP_MINUTES_S = 30 * 86400.0
+_FINE_WINDOW_S = 1800.0
+"""Longer windows are read by the minute."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cell (
+  width INTEGER, at INTEGER, kind TEXT, service TEXT, name TEXT, count INTEGER, errors INTEGER, refused INTEGER,
+  sum_ms REAL, pool_ms REAL, histogram BLOB, bad TEXT, slow TEXT, slow_ms REAL,
+  PRIMARY KEY (width, kind, at, service, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS instance (
+  service TEXT, instance TEXT, version TEXT, first_s REAL, last_s REAL, heard_s REAL, beating INTEGER,
+  in_flight INTEGER, loop_lag_ms REAL, dropped INTEGER, PRIMARY KEY (service, instance)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event (at REAL, service TEXT, name TEXT, about TEXT);
+CREATE INDEX IF NOT EXISTS event_at ON event (at);
+CREATE TABLE IF NOT EXISTS place (inode INTEGER PRIMARY KEY, offset INTEGER, mark BLOB);
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alert (
+  id INTEGER PRIMARY KEY, name TEXT, about TEXT, since_s REAL, fired_s REAL, resolved_s REAL, value REAL, bad INTEGER,
+  count INTEGER, samples TEXT, breached_s REAL);
+CREATE TABLE IF NOT EXISTS told (notifier TEXT, alert INTEGER, state TEXT, PRIMARY KEY (notifier, alert)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notifier (name TEXT PRIMARY KEY, since_s REAL, problem TEXT, tried_s REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS silence (
+  id INTEGER PRIMARY KEY, name TEXT, kind TEXT, reason TEXT, actor TEXT, from_s REAL, until_s REAL);
+"""
+_COUNTS = ("lines", "torn", "late", "skewed", "overflowed")
+
+
+@dataclass(slots=True)
+class Totals:
+    """The sum of the cells of one series in a window."""
+
+    count: int = 0
+    errors: int = 0
+    refused: int = 0
+    sum_ms: float = 0.0
+    pool_ms: float = 0.0
+    histogram: dict[int, int] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+
+
+class Store:
+    """The rollups of one environment. `problem` says why an unusable file was put aside."""
+
+    def __init__(self, path: Path | None, *, cell_s: int = 10, writable: bool = True) -> None:
+        self.path, self.cell_s, self.problem = path, cell_s, ""
+        if path is None:
+            self.database = _opened(":memory:", writable=True)
+            return
+        if writable:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.database = _opened(str(path), writable=writable)
+        except sqlite3.DatabaseError as error:
+            if not writable or not _is_broken(error):
+                raise
+            aside = path.with_name(f"{path.name}.broken-{time.time_ns() // 1_000_000}")
+            path.rename(aside)
+            for tail in ("-wal", "-shm"):
+                path.with_name(path.name + tail).unlink(missing_ok=True)
+            self.problem = f"the rollups could not be read ({error}) and were put aside as `{aside.name}`"
+            self.database = _opened(str(path), writable=True)
+
+    def close(self) -> None:
+        self.database.close()
+
+    # --- writing ---
+
+    def keep(self, batch: Batch, places: Mapping[int, Place], now_s: float) -> None:
+        """Store a batch, and how far it was read, as one."""
+        with self.transaction() as database:
+            for key, cell in batch.cells.items():
+                for width in {self.cell_s, MINUTE_S}:
+                    self._add(width, key, cell)
+            for (service, name), instance in batch.instances.items():
+                self._hear(service, name, instance)
+            database.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", batch.events)
+            database.execute("DELETE FROM place")
+            rows = [(inode, place.offset, place.mark) for inode, place in places.items()]
+            database.executemany("INSERT INTO place VALUES (?, ?, ?)", rows)
+            for name in _COUNTS:
+                self._count(name, getattr(batch, name))
+            self._set("read_s", now_s)
+
+    def prune(self, now_s: float) -> None:
+        """Remove what is older than anybody asks for."""
+        with self.transaction() as database:
+            database.execute("DELETE FROM cell WHERE width < 60 AND at < ?", (now_s - KEEP_FINE_S,))
+            database.execute("DELETE FROM cell WHERE at < ?", (now_s - KEEP_MINUTES_S,))
+            database.execute("DELETE FROM event WHERE at < ?", (now_s - KEEP_MINUTES_S,))
+            database.execute("DELETE FROM instance WHERE heard_s < ?", (now_s - 86400.0,))
+            database.execute("DELETE FROM alert WHERE resolved_s < ?", (now_s - KEEP_MINUTES_S,))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside, or nothing."""
+        self.database.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.database
+        except BaseException:
+            self.database.execute("ROLLBACK")
+            raise
+        self.database.execute("COMMIT")
+
+    def set_fact(self, name: str, value: float) -> None:
+        """A number of its own, such as when the file was last evaluated."""
+        with self.transaction():
+            self._set(name, value)
+
+    def _set(self, name: str, value: float) -> None:
+        self.database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    def _count(self, name: str, more: int) -> None:
+        self.database.execute(
+            "INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (name, more),
+        )
+
+    def _add(self, width: int, key: Key, cell: Cell) -> None:
+        at, kind, service, name = key
+        at = at // width * width
+        known = self.database.execute(
+            "SELECT histogram FROM cell WHERE width = ? AND kind = ? AND at = ? AND service = ? AND name = ?",
+            (width, kind, at, service, name),
+        ).fetchone()
+        histogram = merged((unpacked(known[0]), cell.histogram)) if known else cell.histogram
+        self.database.execute(
+            "INSERT INTO cell VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+            " count = count + excluded.count, errors = errors + excluded.errors, refused = refused + excluded.refused,"
+            " sum_ms = sum_ms + excluded.sum_ms, pool_ms = pool_ms + excluded.pool_ms, histogram = excluded.histogram,"
+            " bad = CASE WHEN excluded.bad = '' THEN bad ELSE excluded.bad END,"
+            " slow = CASE WHEN excluded.slow_ms > slow_ms THEN excluded.slow ELSE slow END,"
+            " slow_ms = max(slow_ms, excluded.slow_ms)",
+            (width, at, kind, service, name, cell.count, cell.errors, cell.refused, cell.sum_ms, cell.pool_ms,
+             packed(histogram), cell.bad, cell.slow, cell.slow_ms),
+        )  # fmt: skip
+
+    def _hear(self, service: str, name: str, one: Instance) -> None:
+        self.database.execute(
+            "INSERT INTO instance VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+            " last_s = max(last_s, excluded.last_s), heard_s = excluded.heard_s,"
+            " in_flight = CASE WHEN excluded.beating THEN excluded.in_flight ELSE in_flight END,"
+            " loop_lag_ms = CASE WHEN excluded.beating THEN excluded.loop_lag_ms ELSE loop_lag_ms END,"
+            " dropped = max(dropped, excluded.dropped), beating = max(beating, excluded.beating)",
+            (service, name, one.version, one.first_s, one.last_s, one.heard_s, one.beating, one.in_flight,
+             one.loop_lag_ms, one.dropped),
+        )  # fmt: skip
+
+    # --- reading ---
+
+    def totals(self, kind: Kind, since_s: float, until_s: float, *, by_name: bool) -> dict[tuple[str, str], Totals]:
+        """The sums by (service, name) of the cells that end after `since_s` and begin before `until_s`.
+
+        The name is empty when it is not asked for; the newest failed requests come first among the samples.
+        """
+        width = self.cell_s if until_s - since_s <= _FINE_WINDOW_S else MINUTE_S
+        rows = self.database.execute(
+            "SELECT service, name, count, errors, refused, sum_ms, pool_ms, histogram, bad, slow FROM cell"
+            " WHERE width = ? AND kind = ? AND at > ? AND at < ? ORDER BY at DESC",
+            (width, kind, since_s - width, until_s),
+        )
+        found: dict[tuple[str, str], Totals] = {}
+        for service, name, count, errors, refused, sum_ms, pool_ms, histogram, bad, slow in rows:
+            total = found.setdefault((service, name if by_name else ""), Totals())
+            total.count += count
+            total.errors += errors
+            total.refused += refused
+            total.sum_ms += sum_ms
+            total.pool_ms += pool_ms
+            for bound, number in unpacked(histogram).items():
+                total.histogram[bound] = total.histogram.get(bound, 0) + number
+            if (bad or slow) and len(total.samples) < 5 and (sample := bad or slow) not in total.samples:
+                total.samples += (sample,)
+        return found
+
+    def instances(self) -> dict[tuple[str, str], Instance]:
+        """Every process that wrote a line in the last day."""
+        rows = self.database.execute("SELECT * FROM instance ORDER BY service, instance")
+        return {
+            (row[0], row[1]): Instance(row[2], row[3], row[4], row[5], bool(row[6]), row[7], row[8], row[9])
+            for row in rows
+        }
+
+    def events(self, since_s: float) -> list[tuple[float, str, str, str]]:
+        """(time, service, name, about), the oldest first."""
+        return list(self.database.execute("SELECT * FROM event WHERE at >= ? ORDER BY at", (since_s,)))
+
+    def places(self) -> dict[int, Place]:
+        rows = self.database.execute("SELECT inode, offset, mark FROM place")
+        return {inode: Place(offset, mark) for inode, offset, mark in rows}
+
+    def facts(self) -> dict[str, float]:
+        """What is counted: `lines torn late skewed overflowed`, and when the store was last written (`read_s`)."""
+        return dict(self.database.execute("SELECT name, value FROM fact"))
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is at fault, and not somebody who has it locked or a disk that is full."""
+    return not isinstance(error, sqlite3.OperationalError)
+
+
+def _opened(path: str, *, writable: bool) -> sqlite3.Connection:
+    if not writable:
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0, isolation_level=None)
+        database.execute("SELECT 1 FROM cell LIMIT 1")
+        return database
+    database = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.executescript(_SCHEMA)
+        database.execute("SELECT count(*) FROM alert")
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database

@@ -1,0 +1,241 @@
+"""What the page and the terminal show of an environment at one moment, read from its rollups."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from dodai.observability.alert import Alert, Firing, History
+from dodai.observability.buckets import bounds_us, merged, quantile_ms
+from dodai.observability.rollup import Kind, Store, Totals
+from dodai.observability.run.watcher import Watched
+
+LampState = Literal["up", "failing", "down", "unknown"]
+POINTS = 30
+_LISTED = 200
+_PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|:[^/]+|\$[^/]+")
+STALE_TICKS = 6
+"""After how many evaluations that did not happen what is shown is called old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One journey, route or RPC over the window. Rates from 0 to 1; `p95_ms` None without a histogram.
+
+    `counts` and `error_counts` are `POINTS` equal parts of the window, the oldest first.
+    """
+
+    service: str
+    name: str
+    count: int
+    errors: int
+    p95_ms: float | None
+    samples: tuple[str, ...]
+    counts: tuple[int, ...]
+    error_counts: tuple[int, ...]
+    p95s_ms: tuple[float | None, ...]
+
+    @property
+    def error_rate(self) -> float:
+        return self.errors / self.count if self.count else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lamp:
+    """A dependency as its caller sees it over the last minute; `unknown` when nobody called it."""
+
+    service: str
+    name: str
+    state: LampState
+    count: int
+    errors: int
+    mean_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """`read_s` and `judged_s` are 0 when that never happened; `problems` are sentences, `left_out` rows absent."""
+
+    at_s: float
+    window_s: float
+    read_s: float
+    judged_s: float
+    stale: bool
+    journeys: tuple[Row, ...]
+    routes: tuple[Row, ...]
+    rpcs: tuple[Row, ...]
+    tasks: tuple[Row, ...]
+    dependencies: tuple[Lamp, ...]
+    releases: tuple[tuple[float, str, str], ...]
+    firing: tuple[Firing, ...]
+    pending: tuple[Firing, ...]
+    recent: tuple[Firing, ...]
+    silenced: tuple[str, ...]
+    problems: tuple[str, ...]
+    counted: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of `dodai.watch/1`."""
+        rows = {name: [_row(row) for row in getattr(self, name)] for name in ("journeys", "routes", "rpcs", "tasks")}
+        alerts = {name: [_firing(one) for one in getattr(self, name)] for name in ("firing", "pending", "recent")}
+        return {
+            "at": self.at_s,
+            "windowSeconds": self.window_s,
+            "readAt": self.read_s or None,
+            "judgedAt": self.judged_s or None,
+            "stale": self.stale,
+            **rows,
+            "dependencies": [asdict(lamp) for lamp in self.dependencies],
+            "releases": [{"at": at, "service": service, "version": version} for at, service, version in self.releases],
+            **alerts,
+            "silenced": list(self.silenced),
+            "problems": list(self.problems),
+            "counted": dict(self.counted),
+            "leftOut": self.left_out,
+        }
+
+
+def overview(watched: Watched, store: Store, now_s: float, *, window_s: float = 900.0, problem: str = "") -> Overview:
+    """Everything at `now_s`, over the last `window_s`."""
+    facts, history = store.facts(), History(store)
+    thresholds = tuple(alert.threshold for alert in watched.alerts if alert.measure == "p95-ms")
+    read = _Reader(store, now_s, window_s, bounds_us(thresholds))
+    routes, rpcs = read.rows("http"), read.rows("rpc")
+    open_, judged_s = history.open(), facts.get("judged_s", 0.0)
+    return Overview(
+        at_s=now_s,
+        window_s=window_s,
+        read_s=facts.get("read_s", 0.0),
+        judged_s=judged_s,
+        stale=now_s - judged_s > STALE_TICKS * watched.tick_s,
+        journeys=read.journeys(watched),
+        routes=routes[:_LISTED],
+        rpcs=rpcs[:_LISTED],
+        tasks=read.rows("task")[:_LISTED],
+        dependencies=_lamps(store, now_s, watched),
+        releases=_releases(store, now_s - window_s),
+        firing=tuple(one for one in open_ if one.fired_s),
+        pending=tuple(one for one in open_ if not one.fired_s),
+        recent=tuple(history.recent(now_s - 86400.0)[:50]),
+        silenced=tuple(f"{one.kind} {one.name}: {one.reason} ({one.actor})" for one in history.silences(now_s)),
+        problems=_problems(store, watched, problem),
+        counted={name: int(facts.get(name, 0)) for name in ("lines", "torn", "late", "skewed", "overflowed")},
+        left_out=max(0, len(routes) - _LISTED) + max(0, len(rpcs) - _LISTED),
+    )
+
+
+@dataclass(slots=True)
+class _Reader:
+    store: Store
+    now_s: float
+    window_s: float
+    bounds: tuple[int, ...]
+
+    def parts(self, kind: Kind) -> list[Mapping[tuple[str, str], Totals]]:
+        width = self.store.cell_s
+        step = max(width, self.window_s / POINTS // width * width)
+        end = self.now_s // width * width + width
+        starts = [end - step * (POINTS - at) for at in range(POINTS)]
+        return [self.store.totals(kind, start + width - 0.001, start + step, by_name=True) for start in starts]
+
+    def rows(self, kind: Kind) -> tuple[Row, ...]:
+        """Every series of a kind: what fails most comes first, then what is asked for most."""
+        parts = self.parts(kind)
+        rows = [self._row(series, parts) for series in sorted(set().union(*parts))]
+        return tuple(sorted(rows, key=lambda row: (-row.errors, -row.count, row.service, row.name)))
+
+    def journeys(self, watched: Watched) -> tuple[Row, ...]:
+        """A journey is the sum of the routes of its steps, as the public service saw them.
+
+        A route that several journeys have, such as the front page, says nothing about one of them and is left out, as
+        long as there is another.
+        """
+        parts = self.parts("http")
+        shapes = {title: {shape(step) for step in steps} for title, steps in watched.journeys.items()}
+        shared = Counter(one for steps in shapes.values() for one in steps)
+        rows = []
+        for title, steps in shapes.items():
+            wanted = {one for one in steps if shared[one] == 1} or steps
+            chosen = [
+                {("", title): _sum(total for (service, name), total in part.items()
+                                   if service == watched.public and shape(name) in wanted)}
+                for part in parts
+            ]  # fmt: skip
+            rows.append(self._row(("", title), chosen))
+        return tuple(rows)
+
+    def _row(self, series: tuple[str, str], parts: Sequence[Mapping[tuple[str, str], Totals]]) -> Row:
+        own = [part.get(series, Totals()) for part in parts]
+        total = _sum(own)
+        return Row(
+            *series, total.count, total.errors, quantile_ms(total.histogram, 0.95, self.bounds), total.samples,
+            tuple(one.count for one in own), tuple(one.errors for one in own),
+            tuple(quantile_ms(one.histogram, 0.95, self.bounds) for one in own),
+        )  # fmt: skip
+
+
+def shape(route: str) -> str:
+    """A route or a step of a journey with its parameters made equal: `GET /questions/*`."""
+    return _PARAMETER.sub("*", route)
+
+
+def _sum(totals: Iterable[Totals]) -> Totals:
+    summed, histograms = Totals(), []
+    for one in totals:
+        summed.count += one.count
+        summed.errors += one.errors
+        summed.sum_ms += one.sum_ms
+        histograms.append(one.histogram)
+        summed.samples = tuple(dict.fromkeys((*one.samples, *summed.samples)))[:5]
+    summed.histogram = merged(histograms)
+    return summed
+
+
+def _lamps(store: Store, now_s: float, watched: Watched) -> tuple[Lamp, ...]:
+    """The last minute; what was called in the last hour but not now is `unknown`, not up."""
+    minute = 60.0 if not watched.fast else 5.0
+    now = store.totals("dependency", now_s - minute, now_s, by_name=True)
+    known = store.totals("dependency", now_s - 3600.0, now_s, by_name=True)
+    lamps = []
+    for service, name in sorted(known):
+        total = now.get((service, name), Totals())
+        share = total.errors / total.count if total.count else 0.0
+        state: LampState = "down" if share >= 0.5 else "failing" if share > 0.0 else "up"
+        mean = total.sum_ms / total.count if total.count else None
+        lamps.append(Lamp(service, name, state if total.count else "unknown", total.count, total.errors, mean))
+    return tuple(lamps)
+
+
+def _releases(store: Store, since_s: float) -> tuple[tuple[float, str, str], ...]:
+    """When each release was first heard of, for the marks in the charts."""
+    first: dict[tuple[str, str], float] = {}
+    for (service, _), one in store.instances().items():
+        if one.version:
+            first[service, one.version] = min(one.first_s, first.get((service, one.version), one.first_s))
+    return tuple(sorted((at, service, version) for (service, version), at in first.items() if at >= since_s))
+
+
+def _problems(store: Store, watched: Watched, problem: str) -> tuple[str, ...]:
+    said = [problem] if problem else []
+    for name, why in store.database.execute("SELECT name, problem FROM notifier WHERE problem != '' ORDER BY name"):
+        said.append(f"notifier `{name}` could not tell anybody: {why}")
+    if not watched.policy.notifiers:
+        said.append("nobody is told of alerts: the manifest has no `[observability.notifier.NAME]`")
+    return tuple(said)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "error_rate": row.error_rate}
+
+
+def _firing(one: Firing) -> dict[str, Any]:
+    return {**asdict(one), "state": one.state}
+
+
+def alert_of(watched: Watched, name: str) -> Alert | None:
+    """The alert of that name; None when it was switched off since."""
+    return next((alert for alert in watched.alerts if alert.name == name), None)

@@ -1,0 +1,182 @@
+"""The watcher of one environment: lines → rollups → alerts → whoever has to know, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.observability import codes
+from dodai.observability.alert import Alert, Change, Firing, History, chosen, readings
+from dodai.observability.notify import Facing, Outbox
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.observability.ports import Channel
+from dodai.observability.rollup import Store, Tail, Tally
+from dodai.observability.trace.find import line_folders
+
+BACKFILL_S = 3600.0
+"""How much of what was written before the first `watch` is counted: enough for the longest window that pages."""
+_READ_S = 5.0
+_PRUNE_EVERY_S = 600.0
+FAST_CELL_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An environment as `watch` sees it. `state` is its folder, `journeys` are routes by journey, for the page."""
+
+    project: str
+    env: str
+    state: Path
+    policy: ObservabilityPolicy
+    probes: frozenset[str] = frozenset()
+    journeys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    public: str = ""
+    fast: bool = False
+    runbook: str = "docs/Phase2/observability.md"
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        return chosen(self.policy.alerts, self.policy.slo, fast=self.fast)
+
+    @property
+    def cell_s(self) -> int:
+        return FAST_CELL_S if self.fast else max(1, round(self.policy.cell_s))
+
+    @property
+    def tick_s(self) -> float:
+        return self.cell_s / 2
+
+    @property
+    def folder(self) -> Path:
+        return self.state / "watch"
+
+    @property
+    def path(self) -> Path:
+        """Where its rollups are; those of the fast profile have cells of another width."""
+        return self.folder / ("rollups-fast.sqlite" if self.fast else "rollups.sqlite")
+
+    @property
+    def facing(self) -> Facing:
+        return Facing(self.project, self.env, self.policy.runbook or self.runbook)
+
+
+class Watcher:
+    """Reads and judges. `problem` is what it could not do the last time, for the page and for `--once`."""
+
+    def __init__(
+        self, watched: Watched, channels: Mapping[str, Channel], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.watched, self.clock, self.channels = watched, clock, channels
+        self.store = Store(watched.path, cell_s=watched.cell_s)
+        self.history = History(self.store)
+        self.alerts = watched.alerts
+        since = self.clock() - BACKFILL_S
+        self.tail = Tail((), self.store.places(), since)
+        thresholds = tuple(alert.threshold for alert in self.alerts if alert.measure == "p95-ms")
+        self.tally = Tally(watched.cell_s, watched.probes, thresholds)
+        by_name = {alert.name: alert for alert in self.alerts}
+        sections = watched.policy.notifiers
+        self.outboxes = {name: Outbox(sections[name], self.store, watched.facing, by_name) for name in channels}
+        self.problem = self.store.problem
+        self._pruned_s = 0.0
+
+    def read(self, until: float = float("inf")) -> int:
+        """How many lines were read now; stops at `until` on the monotonic clock."""
+        now = self.clock()
+        self.tail.folders = tuple(Path(folder) for folder in line_folders([str(self.watched.state)]))
+        for line, live in self.tail.read(until):
+            self.tally.add(line, now, live=live)
+        batch = self.tally.batch
+        self.store.keep(batch, self.tail.places, now)
+        self.tally.take()
+        return batch.lines
+
+    def judge(self) -> list[tuple[Firing, Alert, Change]]:
+        """Every alert, evaluated now; what began to fire and what is resolved."""
+        now = self.clock()
+        free = _disk_free(self.watched.state)
+        found = [reading for alert in self.alerts for reading in readings(alert, self.store, now, disk_free=free)]
+        changes = self.history.judge(self.alerts, found, now, 3 * self.watched.tick_s)
+        self.store.set_fact("judged_s", now)
+        return changes
+
+    def tick(self) -> list[tuple[Firing, Alert, Change]]:
+        """Read, then judge. What the disk refuses is kept in memory and tried again; `problem` says so."""
+        try:
+            self.read(time.monotonic() + _READ_S)
+            changes = self.judge()
+            if self.clock() - self._pruned_s > _PRUNE_EVERY_S:
+                self._pruned_s = self.clock()
+                self.store.prune(self._pruned_s)
+        except sqlite3.OperationalError as error:
+            self.problem = f"the rollups cannot be written: {error}"
+            return []
+        self.problem = self.store.problem
+        return changes
+
+    async def run(self, stop: asyncio.Event, heard: Callable[[Firing, Alert, Change], None]) -> None:
+        """Until `stop`. Telling people never holds up reading."""
+        now = self.clock()
+        for box in self.outboxes.values():
+            box.begin(now)
+        async with asyncio.TaskGroup() as group:
+            telling = [group.create_task(self._tell(name, stop)) for name in self.outboxes]
+            while not stop.is_set():
+                for change in self.tick():
+                    heard(*change)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), self.watched.tick_s)
+            for task in telling:
+                task.cancel()
+
+    async def _tell(self, name: str, stop: asyncio.Event) -> None:
+        box, channel = self.outboxes[name], self.channels[name]
+        while not stop.is_set():
+            for message, ids in box.due(self.clock()):
+                try:
+                    await asyncio.to_thread(channel.send, message)
+                except (OSError, ValueError) as error:
+                    box.failed(str(error)[:300] or type(error).__name__, self.clock())
+                    break
+                box.delivered(ids, message.status)
+            await asyncio.sleep(min(0.5, self.watched.tick_s))
+
+
+@contextlib.contextmanager
+def locked(watched: Watched) -> Iterator[None]:
+    """Inside, nobody else evaluates this environment; DOD484 (exit 75) while somebody does.
+
+    The lock is the kernel's: it ends with the process that has it.
+    """
+    watched.folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(watched.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            message = f"`{watched.env}` is watched by process {pid or 'unknown'} already"
+            raise DodaiError(codes.WATCHED_ALREADY, message, codes.WATCHED_ALREADY.fix.en, exit_code=75) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _disk_free(folder: Path) -> float:
+    """The share that is free; 1 where it cannot be asked for."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return 1.0
+    return usage.free / usage.total if usage.total else 1.0
