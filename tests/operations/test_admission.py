@@ -32,7 +32,7 @@ def test_every_command_has_a_rule_or_changes_nothing():
 
     assert set(COMMANDS) - {"migrate"} == CHANGING | READING
     assert set(migrate.list_commands(None)) == MIGRATING | LOOKING
-    named = CHANGING | {"restore", "undo", "trust"} | {f"migrate {name}" for name in MIGRATING}
+    named = CHANGING | {"restore", "undo", "trust", "take over"} | {f"migrate {name}" for name in MIGRATING}
     assert set(RULES) == named
 
 
@@ -78,6 +78,7 @@ def test_no_command_brings_new_code_past_a_gate(gates, change, reason):
         ("up", "it burns", "DOD361"),
         ("down", "", "DOD360"),
         ("trust", "", "DOD363"),
+        ("take over", "", "DOD363"),
         ("migrate up", "", "DOD360"),
         ("migrate down", "", "DOD256"),
         ("migrate adopt", "", "DOD363"),

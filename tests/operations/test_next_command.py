@@ -14,6 +14,7 @@ WELL = Facts(recorded="r1", serving=("web",))
 FOUND = {
     "problem": Facts(problem="the control database does not answer", remedy="bring it back", holder="hana"),
     "locked": replace(WELL, holder="hana", interrupted=True),
+    "elsewhere": Facts(recorded="r1", elsewhere="`/srv/one` on `blue`", interrupted=True),
     "interrupted": replace(WELL, interrupted=True),
     "remainder": replace(WELL, interrupted=True, remainder=True),
     "unknown": Facts(recorded="r1", unknown="pid 7 holds the lock and does not answer"),

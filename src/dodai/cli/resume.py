@@ -19,9 +19,19 @@ from dodai.cli.session import Session, consent, define, with_break_glass
     type=click.Choice(["database", "copy"]),
     help="Settle two journals that differ: the control database is right, or the copy on this machine is.",
 )
+@click.option(
+    "--take-over",
+    metavar="REASON",
+    default="",
+    help="The environment lives in this folder from now on: where it lived is gone. Recorded.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_break_glass
-def command(session: Session, env: str, undo: bool, trust: str | None, yes: bool, break_glass: str) -> int:
+def command(
+    session: Session, env: str, undo: bool, trust: str | None, take_over: str, yes: bool, break_glass: str
+) -> int:
+    if take_over.strip():
+        return _take_over(session, env, take_over.strip(), yes=yes)
     if trust:
         return _settle(session, env, trust, break_glass, yes=yes)
     return asyncio.run(_resume(session, env, undo=undo, yes=yes))
@@ -59,6 +69,19 @@ def _settle(session: Session, env: str, trust: str, reason: str, *, yes: bool) -
     done = settle(session.environment(env), trust, reason)
     if session.output.as_json:
         session.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
+    else:
+        session.output.line(f"{env}: {done}")
+    return 0
+
+
+def _take_over(session: Session, env: str, reason: str, *, yes: bool) -> int:
+    """A person says that the place where an environment lived is gone."""
+    from dodai.operations.run.override import take_over
+
+    consent(f"`dodai resume {env} --take-over` moves `{env}` here", f"does `{env}` live here from now on?", yes=yes)
+    done = asyncio.run(take_over(session.environment(env), reason))
+    if session.output.as_json:
+        session.output.data("dodai.take-over/1", {"environment": env, "done": done})
     else:
         session.output.line(f"{env}: {done}")
     return 0

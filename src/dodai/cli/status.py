@@ -62,6 +62,7 @@ def _as_json(status: EnvironmentStatus) -> dict[str, Any]:
         "state": status.state,
         "exitCode": status.exit_code,
         "recorded": status.recorded or None,
+        "elsewhere": dataclasses.asdict(status.elsewhere) if status.elsewhere else None,
         "next": status.next_command or None,
     }
 
@@ -70,7 +71,7 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
     compute = status.compute
     since = datetime.fromtimestamp(compute.since, UTC).isoformat(timespec="seconds") if compute.since else "never"
     here = f"host pid {compute.pid}, " if isinstance(compute, HostStatus) else ""
-    known = "" if status.unknown else f" ({here}since {since})"
+    known = "" if status.unknown or status.elsewhere else f" ({here}since {since})"
     out.line(f"{status.env}: {_word(status)}{known}")
     if status.unknown:
         out.line(f"  unknown   {status.unknown}")
@@ -92,6 +93,8 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
 def _word(status: EnvironmentStatus) -> str:
     if status.unknown:
         return "unknown whether it runs"
+    if status.elsewhere:
+        return f"lives in {status.elsewhere}, not here"
     if status.compute.returning:
         return "coming back"
     return "running" if status.compute.running else "not running"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dodai.engine.journal import Head, Journal, SqliteJournal
 from dodai.engine.lease import FileLease, Lease
+from dodai.engine.place import Claim, Place
 from dodai.engine.plan import PlanRequest
 from dodai.operations.ports import ControlSeen, Fence, LockHolder
 
@@ -41,8 +42,19 @@ class FileControl:
     def copied_head(self) -> Head:
         return head_beside(self._path)
 
-    def lease(self, request: PlanRequest, /, *, least: int, fence: Fence) -> Lease:  # noqa: ARG002 - told by use
+    def lease(
+        self,
+        request: PlanRequest,
+        /,
+        *,
+        least: int,
+        fence: Fence,  # noqa: ARG002 - told by use
+        claim: Claim | None = None,  # noqa: ARG002 - the folder is the place
+    ) -> Lease:
         return self._lease(request.actor, request.command, least)
+
+    async def place(self) -> Place | None:
+        return None
 
     def _lease(self, actor: str = "", command: str = "", least: int = 0) -> FileLease:
         return FileLease(self.folder / "lease", actor=actor, command=command, least=least)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
+from dodai.engine.place import Claim, Place, lives_elsewhere
 from dodai.engine.plan import PlanRequest
 from dodai.operations import codes
 from dodai.operations.approval import Signatures
@@ -34,7 +36,8 @@ class Environment:
     """Everything a command acts through; `wiring.environments.open` puts it together from the manifest.
 
     `folder` is what this machine knows of it. `host` is None unless its parts run as processes of this machine.
-    `described_by` gives the same environment as another version of the manifest describes it.
+    `described_by` gives the same environment as another version of the manifest describes it, `kept_in` with another
+    folder.
     """
 
     project: Project
@@ -50,6 +53,7 @@ class Environment:
     signatures: Signatures
     visit: Visit
     described_by: Callable[[Project], Environment]
+    kept_in: Callable[[Path], Environment]
     host: Host | None = None
 
     @property
@@ -60,10 +64,26 @@ class Environment:
         """The journal, open; DOD376 when it is in a control database that does not answer."""
         return self.control.journal()
 
-    def lease(self, request: PlanRequest) -> Lease:
-        """The lock; compute and database hear of a new token first, and it is newer than any that they have seen."""
+    def lease(self, request: PlanRequest, *, claim: Literal["here", "take over", "none"] = "here") -> Lease:
+        """The lock; compute and database hear of a new token first, and it is newer than any that they have seen.
+
+        What runs as processes of a machine is changed at its one place only: DOD316. Who states something may do so
+        from anywhere (`none`).
+        """
         least = max(self.compute.newest_token(), self.migrations.newest_token())
-        return self.control.lease(request, least=least, fence=self._fence)
+        place = Place.here(self.folder) if self.host and claim != "none" else None
+        claimed = Claim(place, take_over=claim == "take over") if place else None
+        return self.control.lease(request, least=least, fence=self._fence, claim=claimed)
+
+    async def elsewhere(self) -> Place | None:
+        """The other place where its processes are; None when it is this one, or none yet."""
+        found = await self.control.place() if self.host else None
+        return None if found is None or found.is_same(Place.here(self.folder)) else found
+
+    async def refuse_elsewhere(self) -> None:
+        """DOD316 (exit 1) before anything is started here of what lives at another place."""
+        if place := await self.elsewhere():
+            raise lives_elsewhere(self.name, place)
 
     async def _fence(self, token: int) -> None:
         """From now on compute and database refuse everybody with an older token."""

@@ -12,6 +12,7 @@ from typing import Literal
 State = Literal[
     "problem",
     "locked",
+    "elsewhere",
     "interrupted",
     "remainder",
     "unknown",
@@ -41,6 +42,7 @@ class Next:
 TABLE: Mapping[State, Next] = {
     "problem": Next(4, "", "{remedy}"),
     "locked": Next(1, "", "wait for {holder}, or ask them to stop it with Ctrl-C"),
+    "elsewhere": Next(4, "", "ask where it lives: {elsewhere}"),
     "interrupted": Next(4, "dodai resume {env}", "{command}, or {command} --undo to take it back"),
     "remainder": Next(4, "dodai resume {env}", "{command}, or dodai deploy {env} with a fixed release"),
     "unknown": Next(4, "", "{unknown}"),
@@ -58,7 +60,8 @@ TABLE: Mapping[State, Next] = {
 class Facts:
     """What was seen of an environment. Empty words mean: not so.
 
-    `problem` and `remedy`: what could not be asked, and what mends it. `holder`: who changes it now. `interrupted`: a
+    `problem` and `remedy`: what could not be asked, and what mends it. `holder`: who changes it now. `elsewhere`: the
+    other place where its processes are, about which nothing can be said from here. `interrupted`: a
     plan that has not ended, `remainder` when only what cannot be undone is left of it. `unknown`: why nobody can say
     whether it runs. `returning`, `trouble`: as compute says. `recorded`: the release on record. `serving`: the services
     with a process that people reach, `silent` those without, `unwell` those that say they are not ready.
@@ -67,6 +70,7 @@ class Facts:
     problem: str = ""
     remedy: str = ""
     holder: str = ""
+    elsewhere: str = ""
     interrupted: bool = False
     remainder: bool = False
     unknown: str = ""
@@ -84,6 +88,7 @@ def find(facts: Facts) -> State:
     asked: tuple[tuple[State, bool], ...] = (
         ("problem", bool(facts.problem)),
         ("locked", bool(facts.holder)),
+        ("elsewhere", bool(facts.elsewhere)),
         ("remainder", facts.interrupted and facts.remainder),
         ("interrupted", facts.interrupted),
         ("unknown", bool(facts.unknown)),
@@ -111,6 +116,7 @@ def words(state: State, env: str, facts: Facts) -> str:
         remedy=facts.remedy,
         holder=facts.holder,
         unknown=facts.unknown,
+        elsewhere=facts.elsewhere,
         recorded=facts.recorded,
         unwell=first[0] if first else "",
         trouble=f"; {facts.trouble}" if facts.trouble else "",

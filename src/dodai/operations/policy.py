@@ -37,6 +37,7 @@ class EnvironmentPolicy:
     edge: str = ""
     identity: str = ""
     secrets: str = ""
+    folder: str = ""
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

@@ -58,7 +58,7 @@ def open(project: Project, name: str) -> Environment:  # noqa: A001 - `environme
     config = project.environment(name)
     if problems := problems_of(project, name):
         raise ManifestProblems(problems)
-    return assemble(config, project.state / "env" / name, project)
+    return assemble(config, project.root / config.folder if config.folder else project.state / "env" / name, project)
 
 
 def open_all(project: Project) -> Iterator[Environment]:
@@ -88,6 +88,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         signatures=SshKeygen(),
         visit=HttpBrowser,
         described_by=partial(assemble, config, folder),
+        kept_in=lambda other: assemble(config, other, project),
         host=host,
     )
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dodai.engine.journal import Head, Journal
 from dodai.engine.lease import Holder, Lease
+from dodai.engine.place import Claim, Place
 from dodai.engine.plan import PlanRequest
 
 Fence = Callable[[int], Awaitable[None]]
@@ -68,8 +69,15 @@ class Control(Protocol):
         """The newest record of the journal or copy on this machine, without opening it."""
         ...
 
-    def lease(self, request: PlanRequest, /, *, least: int, fence: Fence) -> Lease:
-        """The lock for `request`, not yet taken. A new token is higher than `least`, and `fence` hears of it first."""
+    def lease(self, request: PlanRequest, /, *, least: int, fence: Fence, claim: Claim | None = None) -> Lease:
+        """The lock for `request`, not yet taken. A new token is higher than `least`, and `fence` hears of it first.
+
+        With `claim` it is taken only where the environment lives: DOD316.
+        """
+        ...
+
+    async def place(self) -> Place | None:
+        """Where its processes are, by the control database; None while nobody said, or where nobody else can come."""
         ...
 
     async def holder(self) -> LockHolder | None:

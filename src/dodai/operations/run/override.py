@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dodai.core.errors import DodaiError
@@ -19,14 +20,18 @@ from dodai.operations.evidence import Source
 from dodai.operations.gates import Gates, Kept
 from dodai.operations.run.audit_log import AuditLog, SourceEvidence, stated
 from dodai.operations.run.build import publish
+from dodai.operations.run.down import still_runs
 from dodai.operations.run.gate_sources import gates_in_service, keep, standing
 
 
-async def state(here: Environment, kind: str, words: Mapping[str, Any], *, release: str = "") -> str:
+async def state(
+    here: Environment, kind: str, words: Mapping[str, Any], *, release: str = "", take_over: bool = False
+) -> str:
     """The plan id under which `words` were written down, with the lock held; raises what kept it from being written."""
     request = stated(kind, here.name, actor(), words, release=release)
+    lease = here.lease(request, claim="take over" if take_over else "none")
     with here.journal() as journal:
-        outcome = await execute(AuditLog(here.journal).statement(request), journal, here.lease(request))
+        outcome = await execute(AuditLog(here.journal).statement(request), journal, lease)
     if error := outcome.error():
         raise error
     return outcome.plan_id
@@ -64,6 +69,7 @@ def is_protected(here: Environment) -> bool:
 
 async def pass_resume(here: Environment, entry: PlanEntry, *, undo: bool) -> None:
     """Let an interrupted plan go on or back, or refuse it (exit 1); what is taken back needs no gate."""
+    await here.refuse_elsewhere()
     if undo:
         admit("undo", await standing(here, "undo"))
         return
@@ -85,6 +91,28 @@ def settle(here: Environment, which: str, reason: str) -> str:
         words = {"command": f"dodai resume {here.name} --trust {which}", "reason": reason}
         asyncio.run(state(here, "break-glass", words))
     return done
+
+
+async def take_over(here: Environment, reason: str) -> str:
+    """What was done so that the environment lives here from now on; the reason is on record.
+
+    A place on this machine where it still runs is not taken over, it is stopped there first: DOD317 (exit 1).
+    """
+    admit("take over", await standing(here, "take over"), reason)
+    there = await here.elsewhere()
+    if there is None:
+        return "it lives here already, or nowhere yet: nothing was taken over"
+    if there.is_on_this_machine:
+        host = here.kept_in(Path(there.folder)).host
+        runs = still_runs(await host.status()) if host else ""
+        if runs:
+            said = f"`{here.name}` still runs in {there}: {runs}"
+            raise DodaiError(codes.RUNS_ELSEWHERE, said, f"`dodai down {here.name}` there first", exit_code=1)
+    words = {"command": f"dodai resume {here.name} --take-over", "reason": f"{reason} (it lived in {there})"}
+    await state(here, "break-glass", words, take_over=True)
+    return f"it lives here from now on; it lived in {there}" + (
+        "" if there.is_on_this_machine else ", where nobody looked whether it still runs"
+    )
 
 
 def _working(here: Environment) -> Source:

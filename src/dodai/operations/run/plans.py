@@ -41,6 +41,7 @@ async def request_for(
 
     The manifest is that of the release: going back to one brings its own journeys, services and limits back.
     """
+    await here.refuse_elsewhere()
     status = await here.compute.status()
     live = [one for s in status.services if status.running for one in s.instances if one.live]
     previous = {f"previous:{one.service}": one.release for one in live}

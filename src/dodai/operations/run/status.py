@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal, PlanEntry
+from dodai.engine.place import Place
 from dodai.operations.environment import Environment
 from dodai.operations.next_command import TABLE, Facts, State, command, find, words
 from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder
@@ -32,6 +33,7 @@ class EnvironmentStatus:
     problem: str = ""
     remedy: str = ""
     recorded: str = ""
+    elsewhere: Place | None = None
     answers: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -49,6 +51,7 @@ class EnvironmentStatus:
             problem=self.problem,
             remedy=self.remedy,
             holder=self.holder.holder.actor if self.holder and alive else "",
+            elsewhere=str(self.elsewhere or ""),
             interrupted=self.unfinished is not None,
             remainder=self.unfinished is not None and self.unfinished.settled,
             unknown=self.unknown,
@@ -97,6 +100,7 @@ async def status_of(environment: Environment) -> EnvironmentStatus:
             last, unfinished = await _plans(journal, env)
             seen = replace(seen, recorded=await _recorded(journal))
             holder = await environment.control.holder()
+            seen = replace(seen, elsewhere=await environment.elsewhere())
             await journal.verify_chain()
         return replace(seen, holder=holder, last=last, unfinished=unfinished)
     except DodaiError as error:

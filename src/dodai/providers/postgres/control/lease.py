@@ -15,6 +15,7 @@ import psycopg
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.lease import Holder
+from dodai.engine.place import Claim, Place, lives_elsewhere
 from dodai.providers.postgres.control.session import Session
 
 TTL_S = 60.0
@@ -38,7 +39,8 @@ class PostgresLease:
     A holder that certainly died (same boot and process table, its process gone) is replaced at once, a silent one after
     `ttl_s`. `fence` tells a target the new token before the grant is committed: from then on the target refuses every
     older one, so that no change can slip in between. `least` is what targets have seen already (a restored database
-    forgets). Every call is one round trip.
+    forgets). With `claim` the environment has to live at that place, or nowhere yet: DOD316 (exit 1), unless it is
+    taken over. Every call is one round trip.
     """
 
     session: Session
@@ -46,6 +48,7 @@ class PostgresLease:
     command: str = ""
     fence: Fence | None = None
     least: int = 0
+    claim: Claim | None = None
     ttl_s: float = TTL_S
     interval_s: float = HEARTBEAT_S
     token: int = field(default=0, init=False)
@@ -80,6 +83,10 @@ class PostgresLease:
         """Who holds it; None when it is free."""
         return self.session.run(lambda c: standing_of(c, self.session.env))
 
+    def place(self) -> Place | None:
+        """Where the environment lives; None while it never did."""
+        return self.session.run(lambda c: place_of(c, self.session.env))
+
     def _grant(self, connection: psycopg.Connection[Any], floor: int, loop: asyncio.AbstractEventLoop) -> int:
         env = self.session.env
         with connection.transaction():
@@ -92,6 +99,8 @@ class PostgresLease:
                 return self._tried  # granted, but the reply was lost
             if held is not None and held.left_s > 0 and not held.holder.is_dead:
                 raise _held(env, held)
+            if self.claim is not None:
+                self._settle_place(connection, self.claim)
             token = max(newest, floor, self.least) + 1
             self._tried = token
             holder = json.dumps(asdict(Holder.here(self.actor, self.command, token)))
@@ -103,6 +112,13 @@ class PostgresLease:
             if self.fence is not None:
                 asyncio.run_coroutine_threadsafe(_awaited(self.fence, token), loop).result(timeout=10)
         return token
+
+    def _settle_place(self, connection: psycopg.Connection[Any], claim: Claim) -> None:
+        env = self.session.env
+        found = place_of(connection, env)
+        if found is not None and not found.is_same(claim.place) and not claim.take_over:
+            raise lives_elsewhere(env, found)
+        connection.execute("UPDATE dodai.control_lease SET place = %s WHERE env = %s", (claim.place.as_text(), env))
 
     def _extend(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute(
@@ -141,6 +157,12 @@ def standing_of(connection: psycopg.Connection[Any], env: str) -> Standing | Non
         return None
     holder = replace(Holder(**json.loads(row[0])), since=row[2].isoformat(timespec="seconds"))
     return Standing(holder, holder.age(row[3]), float(row[1]))
+
+
+def place_of(connection: psycopg.Connection[Any], env: str) -> Place | None:
+    """Where `env` lives; None while it never did."""
+    row = connection.execute("SELECT place FROM dodai.control_lease WHERE env = %s", (env,)).fetchone()
+    return Place.from_text(row[0]) if row and row[0] else None
 
 
 def _held(env: str, standing: Standing) -> DodaiError:

@@ -11,6 +11,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.codes import JOURNAL_BROKEN
 from dodai.engine.journal import Head, Journal, SqliteJournal, put_aside
 from dodai.engine.lease import Lease
+from dodai.engine.place import Claim, Place
 from dodai.engine.plan import PlanRequest
 from dodai.operations.control import JOURNAL, head_beside
 from dodai.operations.ports import ControlSeen, Fence, LockHolder
@@ -59,8 +60,15 @@ class PostgresControl:
     def copied_head(self) -> Head:
         return head_beside(self._copy)
 
-    def lease(self, request: PlanRequest, /, *, least: int, fence: Fence) -> Lease:
-        return PostgresLease(self._session(), request.actor, request.command, fence=fence, least=least)
+    def lease(self, request: PlanRequest, /, *, least: int, fence: Fence, claim: Claim | None = None) -> Lease:
+        return PostgresLease(self._session(), request.actor, request.command, fence=fence, least=least, claim=claim)
+
+    async def place(self) -> Place | None:
+        lease = PostgresLease(self._session(), "", "")
+        try:
+            return await asyncio.to_thread(lease.place)
+        finally:
+            lease.session.close()
 
     async def holder(self) -> LockHolder | None:
         lease = PostgresLease(self._session(), "", "")

@@ -23,7 +23,7 @@ STATEMENT_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_MS = 30_000
 """A holder that is paused in the middle of a transaction keeps its row locks no longer than this."""
 SETUP_LOCK = 0x646F_6461_6900
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA: tuple[LiteralString, ...] = (
     "CREATE SCHEMA IF NOT EXISTS dodai",
     "CREATE TABLE IF NOT EXISTS dodai.control_version (version integer PRIMARY KEY)",
@@ -47,7 +47,9 @@ SCHEMA: tuple[LiteralString, ...] = (
       FOR EACH ROW EXECUTE FUNCTION dodai.control_refuse()""",
     """CREATE OR REPLACE TRIGGER control_event_final BEFORE UPDATE OR DELETE ON dodai.control_event
       FOR EACH ROW EXECUTE FUNCTION dodai.control_refuse()""",
-    "INSERT INTO dodai.control_version VALUES (2) ON CONFLICT DO NOTHING",
+    # Where the processes of the environment are, so that no second place serves under its name.
+    "ALTER TABLE dodai.control_lease ADD COLUMN IF NOT EXISTS place text",
+    "INSERT INTO dodai.control_version VALUES (3) ON CONFLICT DO NOTHING",
 )
 
 
