@@ -68,7 +68,8 @@ def test_protected_application_has_full_coverage_and_no_handler_ran(tmp_path):
     assert table.summary.coverage == 1.0
     row = next(row for row in table.rows if row.id == "POST /save")
     assert (row.by, row.source, row.framework) == ("dodai", "shop.py", "starlette")
-    assert set(row.probes) == {"missing", "tampered", "foreign", "expired", "cross_site", "valid", "valid_header"}
+    hostile = {"missing", "tampered", "foreign", "expired", "cross_site", "override_read"}
+    assert set(row.probes) == hostile | {"valid", "valid_header"}
     assert all(probe["requestId"] for probe in row.probes.values())
     assert row.probes["expired"]["code"] == "DOD153"
     assert not (tmp_path / "handler-ran").exists()
@@ -135,12 +136,16 @@ def test_report_mode_is_not_protection(tmp_path):
     assert table.summary.protected == 0
 
 
-def test_opaque_mount_is_unknown(tmp_path):
-    """What cannot be listed cannot be counted, and counts against the coverage."""
-    source = STARLETTE + 'inner.routes.append(Mount("/legacy", opaque))\n' + WRAPPED
-    table = audit(tmp_path, source)
-    assert verdicts(table)["* /legacy/{path}"] == "unknown"
-    assert table.summary.coverage < 1
+def test_opaque_mount_is_covered_by_the_layer_in_front_of_it_alone(tmp_path):
+    """What cannot be listed counts against the coverage unless something refuses every method below it."""
+    source = STARLETTE + 'inner.routes.append(Mount("/legacy", opaque))\n'
+    table = audit(tmp_path, source + WRAPPED)
+    row = next(row for row in table.rows if row.id == "* /legacy/{path}")
+    assert (row.verdict, row.by) == ("protected", "dodai")
+    assert "`shop.opaque` cannot be listed; the layer in front refuses every method below it" in row.evidence
+    table = audit(tmp_path, source + "app = inner\n")
+    assert verdicts(table)["* /legacy/{path}"] == "unprotected"
+    assert not (tmp_path / "handler-ran").exists()
 
 
 BESIDE = """
@@ -173,15 +178,15 @@ class Dispatcher:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("inner.routes.append(Mount('/gw', Frontend()))", {"* /gw/{path}": "unknown"}),
+        ("inner.routes.append(Mount('/gw', Frontend()))", {"* /gw/{path}": "protected"}),
         ("inner.routes.append(Mount('/up', Uploads(directory='.')))", {"* /up/{path}": "protected"}),
         ("inner.routes.append(Mount('/files', StaticFiles(directory='.')))", {}),
         (
             "inner.routes.append(Route('/any', Everything))",
-            {f"{method} /any": "protected" for method in ("POST", "PUT", "PATCH", "DELETE")},
+            {"* /any": "protected"},
         ),
-        ("inner.routes.insert(0, Own())", {"* /?": "unknown"}),
-        ("inner.router.default = Frontend()", {"* /{path}": "unknown"}),
+        ("inner.routes.insert(0, Own())", {"* /?": "protected"}),
+        ("inner.router.default = Frontend()", {"* /{path}": "protected"}),
     ],
 )
 def test_what_hides_beside_the_routes_is_listed_and_never_executed(tmp_path, change, expected):
@@ -273,7 +278,7 @@ inner.add_middleware(Wall)
     table = audit(tmp_path, source)
     row = next(row for row in table.rows if row.id == "POST /save")
     assert (row.verdict, row.by) == ("protected", "dodai")
-    assert "sign in (302)" in row.evidence
+    assert "sign in (302 to `/login`)" in row.evidence
 
 
 def test_sign_in_hook_lets_the_audit_through_the_wall(tmp_path):

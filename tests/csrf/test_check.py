@@ -16,7 +16,8 @@ from dodai.csrf import codes
 from dodai.csrf.check import RULES
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_table import RouteTable, TierFlaws, build_table, judge_route
+from dodai.csrf.route_judge import judge_route
+from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
 from dodai.runtime.manifest import reference
 
 BASE = '[project]\nname = "shop"\n'
@@ -74,7 +75,7 @@ def test_sound_project_has_no_finding():
     ("routes", "expected"),
     [
         (table(raw(probes={**REFUSED, "missing": probe(204, by="", reached=True)})), ["DOD101"]),
-        (table(raw(kind="opaque", method="*")), ["DOD103"]),
+        (table(raw(kind="opaque", method="*", probes={})), ["DOD103"]),
         (table(raw(probes=REFUSED)), ["DOD103"]),
         (table(raw(), raw("/logout", "GET")), ["DOD114"]),
         (table(raw(), raw("/page", "GET", endpoint="web.delete_all")), ["DOD114"]),
@@ -223,14 +224,15 @@ def test_finding_says_where_and_what_to_do():
 )
 def test_verdict_of_a_route(probes, guard, expected):
     """Protected needs every hostile request refused by one known check, and a valid one that gets through."""
-    assert judge_route(raw(probes=probes, guard=guard))[:2] == expected
+    found = judge_route(raw(probes=probes, guard=guard))
+    assert (found.verdict, found.by) == expected
 
 
 @pytest.mark.parametrize("mode", ["either", "header"])
 def test_modes_without_token_need_only_the_cross_site_refusal(mode):
     """In these modes a same-origin request without token is legitimate."""
     probes = {**{name: probe(204, by="", reached=True) for name in REFUSED}, **VALID, "cross_site": probe()}
-    assert judge_route(raw(probes=probes), mode)[0] == "protected"
+    assert judge_route(raw(probes=probes), CsrfPolicy(mode=mode)).verdict == "protected"
 
 
 def test_summary_counts_unknown_as_unprotected_and_0_of_0_as_nothing():
@@ -238,7 +240,7 @@ def test_summary_counts_unknown_as_unprotected_and_0_of_0_as_nothing():
     routes = table(
         raw("/a"),
         raw("/b"),
-        raw("/c", kind="opaque", method="*"),
+        raw("/c", kind="opaque", method="*", probes={}),
         raw("/d", probes={"missing": probe(200, by="", reached=True)}),
     )
     assert routes.summary.as_json() == {
@@ -261,3 +263,33 @@ def test_codes_are_one_space_and_both_languages_speak():
             assert text.en.strip()
             assert text.ja != text.en
     assert {rule.code.id for rule in RULES} <= set(registry)
+
+
+def test_routes_that_the_source_exempts_are_one_finding_with_its_block():
+    """Twelve views marked `csrf_exempt` need one exemption, not twelve findings; others stay findings of their own."""
+    reached = {"missing": probe(204, by="", reached=True)}
+    rows = [raw(f"/hook/{n}", probes=reached, exemptBy="csrf_exempt", kind="any") for n in range(12)]
+    rows += [row | {"method": "PUT"} for row in rows]
+    facts = {
+        Manifest: manifest(),
+        RouteTable: table(raw(), raw("/open", probes=reached), *rows),
+        FormTable: FormTable(()),
+    }
+    found = judge(RULES, {**facts, TierFlaws: TierFlaws()}, today=date(2026, 11, 23)).findings
+    block, plain = sorted(found, key=lambda finding: "`csrf_exempt`" not in finding.message)
+    assert block.message.startswith("`csrf_exempt` takes 12 routes out of the framework's check: `* /hook/0`, ")
+    assert block.data["routes"][:2] == ["POST /hook/0", "PUT /hook/0"]
+    assert '`routes = ["POST /hook/0", "PUT /hook/0", ' in block.advice
+    assert plain.message.startswith("`POST /open`")
+
+
+def test_handler_that_takes_any_method_is_one_row_unless_an_exemption_tells_them_apart():
+    """938 rows for 86 paths told nobody anything; what differs is still shown."""
+    rows = [raw("/any", method, kind="any") for method in ("POST", "PUT", "PATCH", "DELETE")]
+    (row,) = table(*rows).state_changing
+    assert (row.id, row.methods, row.ids[1]) == ("* /any", ("DELETE", "PATCH", "POST", "PUT"), "DELETE /any")
+    policy = CsrfPolicy.from_manifest(manifest('[[csrf.exemption]]\nroute = "POST /any"\nreason = "r"\n').data["csrf"])
+    assert [(row.id, row.verdict) for row in table(*rows, policy=policy).state_changing] == [
+        ("* /any", "protected"),
+        ("POST /any", "exempt"),
+    ]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from dodai.csrf.route_table import RouteRow
+from dodai.testing import CASES, wrong
 
 APP = """
 from starlette.applications import Starlette
@@ -110,3 +114,13 @@ def test_plugin_imports_nothing_of_dodai_until_it_is_used(tmp_path):
     )
     code, output = run(tmp_path, "raise SystemExit\n")
     assert code == 0, output
+
+
+def test_route_that_the_audit_calls_red_fails_here_as_well():
+    """A read that becomes a write is beside the three cases; `dodai check` and the plugin say the same."""
+    row = RouteRow("POST", "/save", "app.py", 1, "starlette", "app.save", "unprotected", evidence="a GET reached it")
+    refused = {"reached": False, "status": 403, "requestId": "1"}
+    probes = {"missing": refused, "tampered": refused, "valid": {"reached": True, "status": 204, "requestId": "1"}}
+    row = replace(row, probes=probes)
+    assert [wrong(row, case) for case in CASES] == ["", "a GET reached it", ""]
+    assert not any(wrong(replace(row, verdict="protected"), case) for case in CASES)

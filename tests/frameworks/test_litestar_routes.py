@@ -63,10 +63,10 @@ def test_litestars_own_protection_counts_and_its_exclusions_do_not(tmp_path):
     }
 
 
-def test_opaque_mount_of_litestar_is_unknown(tmp_path):
-    """A raw ASGI application cannot be listed."""
+def test_opaque_mount_of_litestar_is_covered_by_the_layer_alone(tmp_path):
+    """A raw ASGI application cannot be listed: it is the layer in front that refuses below it."""
     source = SOURCE + "import dodai.asgi\napp = dodai.asgi.wrap(Litestar([*handlers, legacy]))\n"
-    assert verdicts(audit(tmp_path, source, "shop"))["* /legacy/{path}"][0] == "unknown"
+    assert verdicts(audit(tmp_path, source, "shop"))["* /legacy/{path}"] == ("protected", "dodai")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""One request to an application in this process, ASGI or WSGI, without a socket."""
+"""Requests to an application in this process, ASGI or WSGI, without a socket; its lifespan runs around them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import io
 import json
@@ -13,6 +14,8 @@ from urllib.parse import quote
 
 _LIMIT_BYTES = 65_536
 _DEADLINE_S = 5.0
+_START_S = 10.0
+_END_S = 2.0
 
 
 @dataclass
@@ -52,25 +55,80 @@ def is_wsgi(app: Any) -> bool:
     return len(needed) - (0 if inspect.isroutine(app) else 1) == 2
 
 
-def request(
-    app: Any, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", scheme: str = "https"
-) -> Answer:
-    """The answer of `app`; an exception or a missing answer is an `Answer` with an error, never raised."""
-    pairs = [*headers, *([("content-length", str(len(body)))] if body else [])]
-    try:
-        if is_wsgi(app):
-            return _wsgi(app, method, path, pairs, body, scheme)
-        return asyncio.run(asyncio.wait_for(_asgi(app, method, path, pairs, body, scheme), _DEADLINE_S))
-    except TimeoutError:
-        return Answer(error=f"no answer within {_DEADLINE_S:g} s")
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is a result
-        return Answer(error=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."))
+class Served:
+    """An application as a server has it: one event loop for all requests, its lifespan started once and ended once."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self._loop = asyncio.new_event_loop()
+        self._lifespan: asyncio.Task[None] | None = None
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._state: dict[str, Any] = {}
+
+    def start(self) -> str:
+        """Start the lifespan; why it did not start, empty when it did or when the application has none."""
+        if is_wsgi(self.app):
+            return ""
+        return self._loop.run_until_complete(self._start())
+
+    def end(self) -> None:
+        """End the lifespan, and wait no longer than a moment for it."""
+        if self._lifespan is not None:
+            self._messages.put_nowait({"type": "lifespan.shutdown"})
+            with contextlib.suppress(Exception):  # what fails at the end changes nothing that was seen
+                self._loop.run_until_complete(asyncio.wait_for(self._lifespan, _END_S))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        scheme: str = "https",
+    ) -> Answer:
+        """The answer; an exception or a missing answer is an `Answer` with an error, never raised."""
+        pairs = [*headers, *([("content-length", str(len(body)))] if body else [])]
+        try:
+            if is_wsgi(self.app):
+                return _wsgi(self.app, method, path, pairs, body, scheme)
+            asked = _asgi(self.app, _scope(method, path, pairs, scheme, self._state), body)
+            return self._loop.run_until_complete(asyncio.wait_for(asked, _DEADLINE_S))
+        except TimeoutError:
+            return Answer(error=f"no answer within {_DEADLINE_S:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is a result
+            return Answer(error=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."))
+
+    async def _start(self) -> str:
+        said: asyncio.Future[str] = self._loop.create_future()
+
+        async def send(message: Mapping[str, Any]) -> None:
+            kind = message["type"]
+            if kind in ("lifespan.startup.complete", "lifespan.startup.failed") and not said.done():
+                last = str(message.get("message", "")).strip().rpartition("\n")[2]
+                said.set_result("" if kind.endswith("complete") else last[:200] or "it says `lifespan.startup.failed`")
+
+        self._messages.put_nowait({"type": "lifespan.startup"})
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
+
+        async def live() -> None:
+            await self.app(scope, self._messages.get, send)
+
+        self._lifespan = self._loop.create_task(live())
+        either: set[asyncio.Future[Any]] = {self._lifespan, said}
+        await asyncio.wait(either, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+        if said.done():
+            return said.result()
+        if self._lifespan.done():  # the protocol's way to say that there is none
+            self._lifespan.exception()
+            self._lifespan = None
+            return ""
+        self._lifespan.cancel()
+        return f"it did not start within {_START_S:g} s"
 
 
-async def _asgi(app: Any, method: str, path: str, headers: list[tuple[str, str]], body: bytes, scheme: str) -> Answer:
+async def _asgi(app: Any, scope: dict[str, Any], body: bytes) -> Answer:
     answer = Answer()
-    websocket = method == "WEBSOCKET"
-    scope = _scope(method, path, headers, scheme)
+    websocket = scope["type"] == "websocket"
     sent = False
 
     async def receive() -> dict[str, Any]:
@@ -103,7 +161,9 @@ async def _asgi(app: Any, method: str, path: str, headers: list[tuple[str, str]]
     return answer
 
 
-def _scope(method: str, path: str, headers: list[tuple[str, str]], scheme: str) -> dict[str, Any]:
+def _scope(
+    method: str, path: str, headers: list[tuple[str, str]], scheme: str, state: Mapping[str, Any]
+) -> dict[str, Any]:
     websocket = method == "WEBSOCKET"
     plain, _, query = path.partition("?")
     scope: dict[str, Any] = {
@@ -118,7 +178,7 @@ def _scope(method: str, path: str, headers: list[tuple[str, str]], scheme: str) 
         "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 8000),
-        "state": {},
+        "state": dict(state),
         "extensions": {"websocket.http.response": {}} if websocket else {},
     }
     scope["subprotocols" if websocket else "method"] = [] if websocket else method

@@ -32,10 +32,11 @@ def load_package(name: str, folder: Path) -> ModuleType:
     return module
 
 
-def describe(error: BaseException, own: Path) -> dict[str, Any]:
-    """What went wrong, and the last place in the user's code."""
+def describe(error: BaseException, own: Path, roots: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What went wrong, and the last place in the user's own code, which stands in `roots`; else in anybody's."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((str(own), "<frozen"))]
-    last = frames[-1] if frames else None
+    theirs = [f for f in frames if f.filename.startswith(roots) and "site-packages" not in f.filename]
+    last = next(iter([*reversed(theirs), *reversed(frames)]), None)
     guard = sys.modules.get("dodai_agent.guard")
     before = [said for said in (guard.refused if guard else ()) if said not in str(error)]
     return {
@@ -65,7 +66,7 @@ def main() -> None:
             answer_to = answer_to or loaded(request, here, out.fileno(), exchange)
             answer = answer_to(request)
         except BaseException as error:  # noqa: BLE001 - SystemExit of an application is an answer too
-            answer = {"error": describe(error, here.parent)}
+            answer = {"error": describe(error, here.parent, tuple(request.get("path") or ()))}
         request = exchange(answer)
     os._exit(0)  # threads and exit handlers of the user's code have nothing to say any more
 

@@ -110,6 +110,8 @@ def _print(session: Session, table: RouteTable, forms: FormTable, *, everything:
         verdict = out.paint(f"{row.verdict:11}", _COLOURS[row.verdict])
         out.line(f"{verdict} {row.method:7} {row.path:34} {row.source}:{row.line}")
         out.line(f"            {row.exemption or row.evidence}")
+        if row.fix:
+            out.line(f"            fix: {row.fix}")
     for form in forms.rows:
         verdict = out.paint(f"{form.verdict:11}", _COLOURS[form.verdict])
         out.line(f"{verdict} {form.kind:7} {form.method} {form.action:29} {form.path}:{form.line}")

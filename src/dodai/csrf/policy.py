@@ -107,6 +107,8 @@ class CsrfPolicy:
     fetch_helpers: tuple[str, ...] = ()
     template_helpers: tuple[str, ...] = ()
     sign_in: str = ""
+    examples: Mapping[str, str] = key(dict, name="example")
+    lifespan: bool = True
     audit_timeout_s: float = seconds("60s")
     session_cookie: str = ""
     exemptions: tuple[Exemption, ...] = rows(ExemptionRow, name="exemption", read=_of_each_route)

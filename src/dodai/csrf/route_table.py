@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from dodai.core.fact import Cost, Unknown
 from dodai.csrf.decision import SAFE_METHODS
-from dodai.csrf.policy import CsrfPolicy, Mode
+from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.route_judge import Judgement, RouteVerdict, judge_route
 
-RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
-
-HOSTILE = ("missing", "tampered", "foreign", "expired", "cross_site")
-_HOSTILE_BY_MODE: Mapping[str, tuple[str, ...]] = {"either": ("cross_site",), "header": ("cross_site",)}
 _WORST: tuple[RouteVerdict, ...] = ("unprotected", "unknown", "protected", "exempt", "safe")
-_SIGN_IN = frozenset({301, 302, 303, 307, 308, 401, 403})
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRow:
-    """One (method, path). `by` names who refuses (`dodai`, `django`, `flask-wtf`), `evidence` what was seen, in words.
+    """One (method, path), or one path whose handler takes any method: `method` is then `*`, `methods` what was tried.
 
-    `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what became of it.
+    `by` names who refuses (`dodai`, `django`, `flask-wtf`), `second` who wants a token of its own as well, `evidence`
+    what was seen, in words, and `fix` what to do about it. `exempt_by` is how the framework's own check is told to
+    leave it out. `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what
+    became of it.
     """
 
     method: str
@@ -36,10 +35,19 @@ class RouteRow:
     evidence: str = ""
     exemption: str = ""
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fix: str = ""
+    second: str = ""
+    exempt_by: str = ""
+    methods: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id, and that of each method of a row that stands for several."""
+        return (self.id, *(f"{method} {self.path}" for method in self.methods))
 
     @property
     def state_changing(self) -> bool:
@@ -56,7 +64,9 @@ class RouteRow:
             "verdict": self.verdict,
             "by": self.by or None,
             "evidence": self.evidence,
+            "fix": self.fix or None,
             "exemption": self.exemption or None,
+            "methods": list(self.methods) or [self.method],
             "probes": {name: dict(probe) for name, probe in self.probes.items()},
         }
 
@@ -152,81 +162,33 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
     """The table of an agent's answer; `root` is the repository, `today` decides whether exemptions hold."""
     rows = [_row(raw, policy, root, today) for raw in answer["routes"]]
     rows.sort(key=lambda row: (not row.state_changing, row.path, row.method))
+    gaps = tuple(Unknown(str(gap["reason"]), str(gap["fix"])) for gap in answer.get("gaps", ()))
     return RouteTable(
         service=service,
         framework=str(answer.get("framework") or "unknown"),
-        rows=tuple(_once(rows)),
+        rows=tuple(_any_method(_once(rows), {_id(raw) for raw in answer["routes"] if raw["kind"] == "any"})),
         today=today,
+        gaps=gaps,
         session=answer.get("session"),
         binding=str(answer.get("binding") or ""),
         ready={service: answer["ready"]} if answer.get("ready") else {},
     )
 
 
-def judge_route(raw: Mapping[str, Any], mode: Mode = "both") -> tuple[RouteVerdict, str, str]:
-    """(verdict, by, evidence) of one audited route, exemptions left aside.
-
-    In the modes that need no token from our own pages only the cross-site request has to be refused.
-    """
-    probes: Mapping[str, Mapping[str, Any]] = raw.get("probes", {})
-    hostile = {name: probes[name] for name in _HOSTILE_BY_MODE.get(mode, HOSTILE) if name in probes}
-    if raw["kind"] == "opaque":
-        return "unknown", "", f"`{raw['endpoint']}` leads to routes that cannot be listed"
-    if not hostile:
-        return "unknown", "", "no request could be made to it"
-    reached = [name for name, probe in hostile.items() if probe["reached"]]
-    if reached:
-        said = f"a {' and a '.join(_words(name) for name in reached)} request reached the handler"
-        if raw.get("guard"):
-            return (
-                "unknown",
-                "",
-                f"{said}; `{raw['guard']}` looks like a check inside it, which cannot be proven from outside",
-            )
-        return "unprotected", "", said
-    refusers = {str(probe["by"]) for probe in hostile.values()}
-    if refusers != {refuser := next(iter(refusers))} or not refuser:
-        return "unknown", "", f"stopped by something else than a CSRF check: {_statuses(hostile)}"
-    return _judge_valid(probes, hostile, refuser)
-
-
-def _judge_valid(
-    probes: Mapping[str, Mapping[str, Any]], hostile: Mapping[str, Mapping[str, Any]], refuser: str
-) -> tuple[RouteVerdict, str, str]:
-    seen = f"{', '.join(_words(name) for name in hostile)} refused"
-    valid = [probes[name] for name in ("valid", "valid_header") if name in probes]
-    if not valid:
-        return "unknown", refuser, f"{seen}; no valid request could be made to compare with"
-    reached = [probe for probe in valid if probe["reached"]]
-    if any(not probe.get("other") for probe in reached):
-        return "protected", refuser, f"{seen}, valid reached the handler"
-    if reached:
-        return "unknown", refuser, f"its example path was taken by `{reached[0]['other']}`: no request got to it"
-    last = valid[-1]
-    if last["by"]:
-        return "unknown", refuser, f"{seen}, but a valid request was refused as well"
-    if last["error"]:
-        return "unknown", refuser, f"{seen}; a valid request passed the check and then failed with `{last['error']}`"
-    if last["status"] in _SIGN_IN:
-        return "protected", refuser, f"{seen}, valid passed the check and was sent to sign in ({last['status']})"
-    return "unknown", refuser, f"{seen}; a valid request passed the check but was answered {last['status']} elsewhere"
-
-
 def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> RouteRow:
     path = f"{raw['host']}{raw['path']}"
-    verdict: RouteVerdict
-    verdict, by, evidence = "safe", "", ""
+    found = Judgement("safe")
     exemption = None
     if raw["method"] not in SAFE_METHODS:
-        verdict, by, evidence = judge_route(raw, policy.mode)
+        found = judge_route(raw, policy)
         exemption = policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.when == "bearer":
-        evidence += f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
-        exemption = None
+        said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
+        found, exemption = replace(found, evidence=found.evidence + said), None
     elif exemption is not None and exemption.holds(today):
         other = _other_handler(raw.get("probes", {}))
-        verdict, by = ("unprotected" if other else "exempt"), ""
         evidence = f"exempt, but `_method` leads to `{other}`" if other else exemption.control or exemption.reason
+        found = Judgement("unprotected" if other else "exempt", evidence=evidence)
     source = str(raw["source"])
     return RouteRow(
         method=str(raw["method"]),
@@ -235,12 +197,32 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         line=int(raw["line"]),
         framework=str(raw["framework"]),
         endpoint=str(raw["endpoint"]),
-        verdict=verdict,
-        by=by,
-        evidence=evidence,
+        verdict=found.verdict,
+        by=found.by,
+        evidence=found.evidence,
         exemption=exemption.reason if exemption else "",
         probes=raw.get("probes", {}),
+        fix=found.fix,
+        second=found.second,
+        exempt_by=str(raw.get("exemptBy") or ""),
     )
+
+
+def _id(raw: Mapping[str, Any]) -> str:
+    return f"{raw['method']} {raw['host']}{raw['path']}"
+
+
+def _any_method(rows: Iterable[RouteRow], anything: set[str]) -> Iterator[RouteRow]:
+    """One row for a handler that takes any method, when all of them came out alike; `anything` are the ids of those."""
+    alike: dict[tuple[object, ...], list[RouteRow]] = {}
+    for row in rows:
+        # What differs in an exemption, in a verdict or in who refused stays apart.
+        said = (row.verdict, row.by, row.second, row.evidence, row.exemption, row.source, row.line)
+        many = row.id in anything and row.state_changing and row.method != "*"
+        alike.setdefault((row.path, *said) if many else (row.id,), []).append(row)
+    for group in alike.values():
+        methods = tuple(row.method for row in group)
+        yield group[0] if len(group) == 1 else replace(group[0], method="*", methods=methods)
 
 
 def _other_handler(probes: Mapping[str, Mapping[str, Any]]) -> str:
@@ -260,13 +242,3 @@ def _once(rows: Iterable[RouteRow]) -> list[RouteRow]:
         if row.framework == "django" and _WORST.index(row.verdict) < _WORST.index(known.verdict):
             first[row.id] = row
     return list(first.values())
-
-
-def _words(name: str) -> str:
-    return name.replace("_", "-") if name == "cross_site" else f"{name} token" if name == "expired" else name
-
-
-def _statuses(probes: Mapping[str, Mapping[str, Any]]) -> str:
-    return ", ".join(
-        f"{_words(name)} {probe['status'] or probe['error'] or 'no answer'}" for name, probe in probes.items()
-    )

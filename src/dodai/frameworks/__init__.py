@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from .route import Enter, Found, Reached, Route, beside, top_modules, unwrap, where
+from .route import Enter, Found, Reached, Route, beside, sought, top_modules, unwrap, where
 
 __all__ = [
     "NAMES",
@@ -42,7 +42,8 @@ def recognise(app: Any) -> str | None:
 
 def routes(app: Any) -> tuple[Route, ...]:
     """Every (method, path) of `app`, safe ones too; raises `LookupError` when the framework is not known."""
-    return (*_module(app).routes(unwrap(app)), *(_beside_row(*pair) for pair in beside(app)))
+    known = _app_of(app)
+    return (*_module(known).routes(unwrap(known)), *(row for pair in beside(app) for row in _beside_rows(*pair)))
 
 
 def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
@@ -50,11 +51,9 @@ def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
 
     Middleware and hooks of the framework stay. For the agent only: the app cannot be used for anything else afterwards.
     """
-    others = beside(app)
-    for _, other in others:
-        if recognise(other) is not None:
-            _module(other).plant(unwrap(other), hit)
-    return (*_module(app).plant(unwrap(app), hit), *(_beside_row(*pair) for pair in others))
+    known = _app_of(app)
+    others = [row for pair in beside(app) for row in _beside_rows(*pair, hit)]
+    return (*_module(known).plant(unwrap(known), hit), *others)
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
@@ -62,8 +61,9 @@ def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
 
     None when the framework has none, or when a token cannot be made without running a handler.
     """
-    native = getattr(_module(app), "native_tokens", None)
-    found: dict[str, str] | None = native(unwrap(app), origin) if native is not None else None
+    known = _app_of(app)
+    native = getattr(_module(known), "native_tokens", None)
+    found: dict[str, str] | None = native(unwrap(known), origin) if native is not None else None
     return found
 
 
@@ -143,9 +143,21 @@ def route_label(scope: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _beside_row(prefix: str, other: Any) -> Route:
+def _app_of(app: Any) -> Any:
+    """`app`, or what it keeps where only the audit looks."""
+    return app if recognise(app) is not None else sought(app)
+
+
+def _beside_rows(prefix: str, other: Any, hit: Callable[[Route], None] | None = None) -> tuple[Route, ...]:
+    """The routes of an application under a known prefix; one row for what cannot be listed or is nobody knows where."""
+    known = recognise(other)
+    if known is not None:
+        module, inner = _module(other), unwrap(other)
+        found = module.plant(inner, lambda route: hit(route.below(prefix))) if hit else module.routes(inner)
+        if prefix and known != "django":  # there is one URLconf for all of Django in a process
+            return tuple(route.below(prefix) for route in found)
     name, source, line = where(unwrap(other))
-    return Route("*", prefix + "/{path}", recognise(other) or "unknown", "opaque", name, source, line)
+    return (Route("*", prefix + "/{path}", known or "unknown", "opaque", name, source, line),)
 
 
 def _module(app: Any) -> Any:

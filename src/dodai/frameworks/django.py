@@ -285,8 +285,8 @@ def _fitting(regex: str) -> str:
 
 def _tripwire(view: Any, route: Route, hit: Callable[[Route], None]) -> Any:
     @functools.wraps(view)
-    def tripwire(*_: Any, **__: Any) -> Any:
-        hit(route)
+    def tripwire(*asked: Any, **_: Any) -> Any:
+        hit(route.served(next((each.method for each in asked if hasattr(each, "method")), route.method)))
         return sys.modules["django.http"].HttpResponse(status=204)
 
     return tripwire

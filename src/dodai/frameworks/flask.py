@@ -114,12 +114,23 @@ def _walk(app: Any) -> Iterator[tuple[Route, str]]:
         handler = getattr(view, "view_class", view)
         name, source, line = where(handler) if handler is not None else ("", "", 0)
         guard = looks_like_guard(handler) if handler is not None else ""
+        exempt_by = "csrf.exempt" if _is_exempt(app, view, rule.endpoint) else ""
         example = _ARGUMENT.sub(functools.partial(_example, rule), rule.rule)
         for method in sorted(rule.methods or ()):
             yield (
-                Route(method, rule.rule, "flask", "handler", name, source, line, _host(rule), example, guard),
+                Route(
+                    method, rule.rule, "flask", "handler", name, source, line, _host(rule), example, guard, exempt_by
+                ),
                 rule.endpoint,
             )
+
+
+def _is_exempt(app: Any, view: Any, endpoint: str) -> bool:
+    """Whether Flask-WTF was told to leave out the view or its blueprint; it goes by their names."""
+    csrf = app.extensions.get("csrf")
+    named = f"{getattr(view, '__module__', '')}.{getattr(view, '__name__', '')}"
+    blueprint = endpoint.rpartition(".")[0]
+    return named in getattr(csrf, "_exempt_views", ()) or blueprint in getattr(csrf, "_exempt_blueprints", ())
 
 
 def _example(rule: Any, match: re.Match[str]) -> str:
@@ -133,7 +144,7 @@ def _host(rule: Any) -> str:
 
 def _tripwire(view: Any, route: Route, hit: Callable[[Route], None]) -> Any:
     def tripwire(*_: Any, **__: Any) -> tuple[str, int]:
-        hit(route)
+        hit(route.served(sys.modules["flask"].request.method))
         return "", 204
 
     return functools.wraps(view)(tripwire) if view is not None else tripwire

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Enter = Callable[[Any, str, Callable[[], "Reached"]], None]
@@ -16,6 +18,10 @@ Kind = Literal["handler", "any", "websocket", "opaque"]
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 _MAX_WRAPPERS = 50
+_CHECKS = re.compile(
+    r"(?i)(check|valid|verif|protect|require|ensure|assert|enforce|compare|guard).*[cx]srf|"
+    r"[cx]srf.*(check|valid|verif|protect|require|ensure|enforce|compare|guard|match)"
+)
 _LAYER_NAMES = ("app", "application", "wsgi_app", "_inner", "__wrapped__")
 
 
@@ -41,6 +47,14 @@ class Route:
     @property
     def id(self) -> str:
         return f"{self.method} {self.host}{self.path}"
+
+    def served(self, method: str) -> Route:
+        """The route as it was entered with `method`, whatever the request was sent with."""
+        return replace(self, method=method)
+
+    def below(self, prefix: str) -> Route:
+        """The route of an application that is mounted under `prefix`."""
+        return replace(self, path=prefix + self.path, example=prefix + self.example if self.example else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +116,43 @@ def beside(app: Any) -> list[tuple[str, Any]]:
 
 def _others(values: dict[str, Any], inside: Any) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        for key, other in value.items() if isinstance(value, dict) else (("", value),):
+        held = value.items() if isinstance(value, dict) else [("", each) for each in value] if _is_row(value) else None
+        for key, other in held if held is not None else (("", value),):
             is_app = _is_framework(unwrap(other)) or (name == "mounts" and callable(other))
             if is_app and unwrap(other) is not inside:
                 yield key.rstrip("/") if isinstance(key, str) and key.startswith("/") else "", other
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset))
+
+
+def sought(app: Any) -> Any:
+    """The application that a layer keeps where no known name leads: in a tuple, in a closure, under a name of its own.
+
+    `app` itself when there is none, or more than one. For the audit: what is enforced goes by known names alone.
+    """
+    seen: dict[int, Any] = {}
+    waiting, found = [app], {}
+    while waiting and len(seen) < _MAX_WRAPPERS:
+        each = unwrap(waiting.pop(0))
+        if id(each) in seen:
+            continue
+        seen[id(each)] = each
+        if _is_framework(each):
+            found[id(each)] = each
+            continue
+        values = [*getattr(each, "__dict__", {}).values(), *_cells(each)]
+        values += [one for value in values if _is_row(value) for one in value]
+        values += [one for value in values if isinstance(value, dict) for one in value.values()]
+        waiting += [value for value in values if callable(value) and not isinstance(value, type)]
+    return next(iter(found.values())) if len(found) == 1 else app
+
+
+def _cells(function: Any) -> Iterator[Any]:
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # a cell that is still empty
+            yield cell.cell_contents
 
 
 def top_modules(value: Any) -> set[str]:
@@ -137,7 +184,42 @@ def looks_like_guard(*values: Any) -> str:
         name = getattr(value, "__qualname__", "") or type(value).__qualname__
         if "csrf" in name.lower() or "csrf" in str(getattr(value, "__module__", "")).lower():
             return f"{getattr(value, '__module__', '')}.{name}".strip(".")
+        if used := _guard_in(value):
+            return used
     return ""
+
+
+def _guard_in(handler: Any) -> str:
+    """What a handler's own code uses that checks tokens: a function named so, a form class with a CSRF field."""
+    target = inspect.unwrap(handler) if callable(handler) else handler
+    codes = (
+        [target] if not isinstance(target, type) else [inspect.unwrap(v) for v in vars(target).values() if callable(v)]
+    )
+    for each in codes:
+        code, known = getattr(each, "__code__", None), getattr(each, "__globals__", {})
+        for name in _names(code) if code is not None else ():
+            if _CHECKS.search(name):
+                return name
+            value = known.get(name)
+            if isinstance(value, type) and any(_has_token(base) for base in value.__mro__):
+                return f"{value.__module__}.{value.__qualname__}"
+            if inspect.isfunction(value) and any(_CHECKS.search(inner) for inner in _names(value.__code__)):
+                return f"{value.__module__}.{value.__qualname__}"
+    return ""
+
+
+def _has_token(base: type) -> bool:
+    """True for a form class that checks a token when it is validated, as those of Flask-WTF do."""
+    meta = base.__dict__.get("Meta")
+    wants = getattr(meta, "csrf", False)
+    return "csrf" in base.__name__.lower() or wants is True or (isinstance(wants, property | functools.cached_property))
+
+
+def _names(code: Any) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if inspect.iscode(const):
+            yield from _names(const)
 
 
 def _inner(app: Any) -> Any:

@@ -331,7 +331,7 @@ def _find(entries: Iterable[Any], wanted: Any, prefix: str) -> str | None:
 def _tripwire(route: Route, hit: Callable[[Route], None]) -> Any:
     async def tripwire(scope: Any, receive: Any, send: Any) -> None:
         del receive
-        hit(route)
+        hit(route.served(_method(scope)))
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1000})

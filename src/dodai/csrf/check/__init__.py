@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from urllib.parse import urlsplit
 
@@ -15,7 +15,8 @@ from dodai.csrf import codes
 from dodai.csrf.decision import parse_origin
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_table import RouteRow, RouteTable, RouteVerdict, TierFlaws
+from dodai.csrf.route_judge import RouteVerdict
+from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
 
 SOON = timedelta(days=14)
 _MUTATION = re.compile(
@@ -27,7 +28,10 @@ _SECRET_LENGTH, _SECRET_VARIETY = 32, 10
 
 @rule(codes.UNPROTECTED_ROUTE, needs=(RouteTable,))
 def every_route_is_protected(table: RouteTable) -> Iterator[Finding]:
-    yield from _rows(table, "unprotected", codes.UNPROTECTED_ROUTE)
+    told = [row for row in table.state_changing if row.verdict == "unprotected" and row.exempt_by]
+    yield from _rows(table, "unprotected", codes.UNPROTECTED_ROUTE, besides=told)
+    for name in dict.fromkeys(row.exempt_by for row in told):
+        yield _told_to_leave_out(name, [row for row in told if row.exempt_by == name])
 
 
 @rule(codes.UNKNOWN_ROUTE, needs=(RouteTable,))
@@ -138,7 +142,7 @@ def every_exemption_has_a_control(manifest: Manifest) -> Iterator[Finding]:
 @rule(codes.EXEMPTION_WITHOUT_ROUTE, needs=(Manifest, RouteTable))
 def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
     policy = _policy(manifest)
-    known = {row.id for row in table.rows}
+    known = {id_ for row in table.rows for id_ in row.ids}
     idle = [("exemption", row.route) for row in policy.exemptions if not any(map(row.covers, known))]
     if table.gaps:
         return
@@ -207,10 +211,21 @@ def _policy(manifest: Manifest) -> CsrfPolicy:
     return CsrfPolicy.from_manifest(manifest.section("csrf") or {})
 
 
-def _rows(table: RouteTable, verdict: RouteVerdict, code: Code) -> Iterator[Finding]:
+def _told_to_leave_out(name: str, rows: list[RouteRow]) -> Finding:
+    """One finding for every route that the source takes out of the framework's check: one block answers it."""
+    named = ", ".join(f"`{row.id}`" for row in rows)
+    ids = [f"{method} {row.path}" for row in rows for method in row.methods or (row.method,)]
+    said = f"`{name}` takes {len(rows)} route{'s' * (len(rows) > 1)} out of the framework's check: {named}"
+    listed = ", ".join(f'"{id_}"' for id_ in ids)
+    fix = f"remove it, or declare one `[[csrf.exemption]]` with `routes = [{listed}]`, `reason`, `owner` and `control`"
+    return Finding(codes.UNPROTECTED_ROUTE, said, _place(rows[0]), fix=fix, data={"routes": ids})
+
+
+def _rows(table: RouteTable, verdict: RouteVerdict, code: Code, besides: Sequence[RouteRow] = ()) -> Iterator[Finding]:
     for row in table.state_changing:
-        if row.verdict == verdict:
-            yield Finding(code, f"`{row.id}`: {row.evidence}", _place(row), data={"probes": dict(row.probes)})
+        if row.verdict == verdict and row not in besides:
+            data = {"probes": dict(row.probes)}
+            yield Finding(code, f"`{row.id}`: {row.evidence}", _place(row), fix=row.fix, data=data)
 
 
 def _flaws(found: TierFlaws, kind: str, code: Code) -> Iterator[Finding]:

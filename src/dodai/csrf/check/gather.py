@@ -109,6 +109,8 @@ def audit_app(
         "signIn": policy.sign_in,
         "expired": expired,
         "ready": ready,
+        "examples": dict(policy.examples),
+        "lifespan": policy.lifespan,
     }
     try:
         answer = ask(request, python=python, environ=environ, timeout_s=policy.audit_timeout_s)

@@ -13,7 +13,8 @@ from dodai.core.fact import Unknown
 from dodai.csrf.form_judge import FormRow
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, RouteVerdict, TierFlaws
+from dodai.csrf.route_judge import RouteVerdict
+from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, TierFlaws
 from dodai.providers.remix import flaws
 from dodai.providers.remix.conventions import Route, Routes, list_routes
 from dodai.providers.remix.forms import scan_forms
