@@ -15,6 +15,7 @@ from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
+from dodai.engine.state_folder import make_folder
 
 
 class Lease(Protocol):
@@ -181,7 +182,7 @@ class FileLease:
     @contextmanager
     def _doorway(self) -> Iterator[None]:
         """Only one process at a time looks at the holder and replaces the lock file; held for microseconds."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         door = os.open(self.path.with_name(self.path.name + ".door"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(door, fcntl.LOCK_EX)

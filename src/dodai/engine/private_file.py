@@ -7,13 +7,15 @@ import os
 import secrets
 from pathlib import Path
 
+from dodai.engine.state_folder import make_folder
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Put `content` at `path` with mode 0600: whoever reads sees the old bytes or the new ones, also after a crash.
 
     The folder is made when it is missing. Raises `OSError`; the old file is untouched then.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -47,6 +47,14 @@ class ReadyPaths:
     gaps: tuple[Unknown, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TrackedState:
+    """What git tracks of the state folder."""
+
+    cost: ClassVar[Cost] = "static"
+    paths: tuple[str, ...]
+
+
 @rule(core.UNKNOWN_PROVIDER, needs=(ProviderProblems,))
 def every_provider_is_known(problems: ProviderProblems) -> Iterator[Finding]:
     return problems.of(core.UNKNOWN_PROVIDER)
@@ -100,6 +108,13 @@ def every_reference_has_its_service(manifest: Manifest) -> Iterator[Finding]:
             if name not in services:
                 wrong = unknown_reference(service.name, variable, name, tuple(services))
                 yield Finding(codes.UNKNOWN_REFERENCE, wrong.message, Place(manifest.path), fix=wrong.fix)
+
+
+@rule(codes.STATE_TRACKED, needs=(TrackedState,))
+def state_is_not_in_git(state: TrackedState) -> Iterator[Finding]:
+    if state.paths:
+        more = f" and {len(state.paths) - 1} more" if len(state.paths) > 1 else ""
+        yield Finding(codes.STATE_TRACKED, f"git tracks `{state.paths[0]}`{more}", Place(state.paths[0]))
 
 
 @rule(codes.UNPROVEN_LIMITATION, needs=(Manifest, Proofs))

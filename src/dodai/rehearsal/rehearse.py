@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.engine.outcome import SilentSink, Sink
+from dodai.engine.state_folder import make_folder
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, known_drills
 from dodai.rehearsal.ports import Difference, OpenStage, Stage, Subject
 from dodai.rehearsal.report import DrillRow, RehearsalReport, StepRow
@@ -124,7 +125,7 @@ class Rehearsal:
 
     def _write(self, report: RehearsalReport) -> None:
         document = {"schema": "dodai.rehearsal/1", **report.as_json()}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         (self.folder / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), "utf-8")
         (self.folder / "report.md").write_text(report.as_page().render("en"), "utf-8")
         latest = self.folder.parent / "latest"
@@ -142,7 +143,7 @@ def new_folder(root: Path, now: datetime, discard: Callable[[Path], None]) -> Pa
 
     `discard` gets the folder of each old one first, and removes what its stage keeps elsewhere.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     old = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
     for path in old[: -(KEPT - 1)]:
         discard(path)

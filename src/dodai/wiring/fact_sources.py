@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -15,12 +16,14 @@ from dodai.csrf.check.gather import gather_forms, gather_routes
 from dodai.csrf.check.web_tier import RouteSource
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.route_table import RouteTable, TierFlaws
+from dodai.engine.state_folder import STATE
 from dodai.migrations import check as migrations
+from dodai.migrations.check.git import GitError, git
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
-from dodai.operations.check import Proofs, ProviderProblems, ReadyPaths
+from dodai.operations.check import Proofs, ProviderProblems, ReadyPaths, TrackedState
 from dodai.operations.project import Project
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migrations import target, tool_of
@@ -164,6 +167,17 @@ def python_sources(gathering: Gathering) -> Any:
     return gather_sources(gathering.root)
 
 
+def tracked_state(gathering: Gathering) -> Any:
+    """What git tracks of the state folders, those of folders below included."""
+    try:
+        listed = git(gathering.root, "-c", "core.fsmonitor=false", "ls-files", "-z", "--", f":(glob)**/{STATE}/**")
+    except GitError as error:
+        if any((folder / ".git").exists() for folder in (gathering.root, *gathering.root.parents)):
+            return Unknown(str(error), "make `git status` work here")
+        return NotApplicable("it is not a git repository")
+    return TrackedState(tuple(sorted(os.fsdecode(name) for name in listed.split(b"\0") if name)))
+
+
 def provider_problems(gathering: Gathering) -> Any:
     """The providers of every environment beside the registry."""
     project = gathering.project
@@ -224,5 +238,6 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     PythonSources: python_sources,
     ProviderProblems: provider_problems,
     Proofs: proofs,
+    TrackedState: tracked_state,
     ReadyPaths: ready_paths,
 }

@@ -28,6 +28,7 @@ from dodai.engine.journal.values import (
     stale_token,
 )
 from dodai.engine.plan import Plan, canonical
+from dodai.engine.state_folder import make_folder
 
 SCHEMA_VERSION = 1
 _FINAL = "CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'append only'); END"
@@ -63,7 +64,7 @@ class SqliteJournal:
 
     def __post_init__(self) -> None:
         with self._coded():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             # Only a new file: closing a descriptor of one that is open drops the locks of this process's other journal.
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -12,6 +12,7 @@ from os import write as os_write
 from pathlib import Path
 from time import monotonic
 
+from dodai.engine.state_folder import make_folder
 from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, prune
 
 _RETRY_S = 1.0
@@ -120,7 +121,7 @@ class SegmentWriter:
 
     def _create(self) -> None:
         """Make the file, lock it, then give it its name: a sealer never sees an open segment without its lock."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._opened_ms = max(time.time_ns() // 1_000_000, self._opened_ms + 1)
         stem = f"{self.service}-{self.instance}-{os.getpid()}-{self._opened_ms:013d}"
         unnamed, path = self.folder / f".{stem}.new", self.folder / f"{stem}{OPEN_SUFFIX}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import write_private
+from dodai.engine.state_folder import make_folder
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
@@ -143,7 +144,7 @@ class _Build:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        self.memory.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.memory.parent)
         with self.memory.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

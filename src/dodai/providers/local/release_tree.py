@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dodai.core.errors import DodaiError
+from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ReleaseFile
 from dodai.providers.local.codes import NO_TREE, UNSAFE_TREE
 
@@ -174,7 +175,7 @@ class ReleaseTrees:
 
     @contextlib.contextmanager
     def _staging(self) -> Iterator[Path]:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         staged = self.folder / f".staging-{secrets.token_hex(6)}"
         (staged / "tree").mkdir(parents=True)
         try:
@@ -184,7 +185,7 @@ class ReleaseTrees:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         fd = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

@@ -14,6 +14,7 @@ from pathlib import Path
 from psycopg import conninfo
 
 from dodai.core.errors import DodaiError
+from dodai.engine.state_folder import make_folder
 from dodai.providers.postgres.binaries import Binaries, find_binaries, reason
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory, started, workspace
 from dodai.providers.postgres.codes import COPY_FAILED, DATA_DIRECTORY, NOT_FOUND
@@ -57,7 +58,7 @@ def base_backup(
     work = target.with_name(f"{target.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         stream(dsn, work, found, timeout_s, sync=sync)
         verify(work, found, timeout_s)
         work.rename(target)

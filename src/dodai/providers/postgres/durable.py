@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
+from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ProcessSpec
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
@@ -121,7 +122,8 @@ def home_directory(directory: Path, identity: Identity) -> Path:
     """Where the data really is: `directory`, or its substitute that `identity` may enter."""
     mode = 0o711 if identity.drops else 0o700
     try:
-        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        make_folder(directory.parent)
+        directory.mkdir(mode=mode, exist_ok=True)
         resolved = directory.resolve()
         if can_traverse(resolved, identity):
             return resolved

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dodai.core.errors import DodaiError, Reply
+from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import (
     EdgeSpec,
     EdgeState,
@@ -289,7 +290,7 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
     environment for itself: DOD397 (exit 75) when somebody has it.
     """
     found = client(folder, env)
-    found.folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(found.folder.path)
     end = time.monotonic() + START_S
     while True:
         if detached and state.is_held(found.folder):

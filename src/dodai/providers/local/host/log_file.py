@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dodai.engine.state_folder import make_folder
+
 LINE_BYTES = 8 * 1024
 TAIL_LINES = 200
 HIDDEN = b"[secret]"
@@ -29,7 +31,7 @@ class LogFile:
         self._hidden = re.compile(b"|".join(re.escape(value) for value in values)) if values else None
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._rest = b""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._file = path.open("ab", buffering=0)
         self._written = self._file.tell()
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import create_private
+from dodai.engine.state_folder import make_folder
 from dodai.providers.local.codes import HOST_HELD
 
 MARK = "DODAI_HOST"  # in the environment of everything a host starts, so that a later host can recognise it
@@ -106,7 +107,7 @@ def take(folder: Folder) -> int:
     The kernel takes a moment to let go of what a killed holder had, so a dead one is waited for. One that lives while
     its lock file was removed holds the folder all the same.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + DYING_S
     while True:
