@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dodai.engine.state_folder import make_folder
 from dodai.observability.buckets import merged, packed, unpacked
 from dodai.observability.rollup.cell import Batch, Cell, Instance, Key, Kind
 from dodai.observability.rollup.tail import Place
@@ -66,7 +67,7 @@ class Store:
             self.database = _opened(":memory:", writable=True)
             return
         if writable:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         try:
             self.database = _opened(str(path), writable=writable)
         except sqlite3.DatabaseError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
+from dodai.engine.state_folder import make_folder
 from dodai.observability import codes
 from dodai.observability.alert import Alert, Change, Firing, History, chosen, readings
 from dodai.observability.notify import Facing, Outbox
@@ -157,7 +158,7 @@ def locked(watched: Watched) -> Iterator[None]:
 
     The lock is the kernel's: it ends with the process that has it.
     """
-    watched.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(watched.folder)
     descriptor = os.open(watched.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
