@@ -10,9 +10,11 @@ import asyncio
 import io
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from results import record, spread
@@ -139,19 +141,38 @@ def django_token(_: Any) -> tuple[str, str, str, str]:
     return f"csrftoken={secret}", "csrfmiddlewaretoken", "x-csrftoken", secret
 
 
-def flask_wtf() -> tuple[Any, Any]:
+def flask_app() -> Any:
     from flask import Flask
+
+    made = Flask("bench")
+    made.secret_key = "s" * 40
+    made.add_url_rule("/", view_func=lambda: "ok", methods=["GET", "POST"])
+    return made
+
+
+def flask_wtf() -> tuple[Any, Any]:
     from flask_wtf import CSRFProtect
 
-    def app() -> Any:
-        made = Flask("bench")
-        made.secret_key = "s" * 40
-        made.add_url_rule("/", view_func=lambda: "ok", methods=["GET", "POST"])
-        return made
-
-    guarded = app()
+    guarded = flask_app()
     CSRFProtect(guarded)
-    return guarded, app()
+    return guarded, flask_app()
+
+
+def flask_dodai() -> tuple[Any, Any]:
+    """All layers, with the line of each request written to a segment."""
+    from dodai.wsgi import RuntimeConfig, wrap
+
+    state = Path(tempfile.mkdtemp(prefix="dodai-bench-"))
+    config = RuntimeConfig(state=state, csrf_keys=KEYS, origins=(ORIGIN,), release="bench")
+    return wrap(flask_app(), config=config), flask_app()
+
+
+def flask_dodai_token(app: Any) -> tuple[str, str, str, str]:
+    from werkzeug.test import Client
+
+    answer = Client(app, use_cookies=False).get("/-/dodai/csrf", base_url=ORIGIN)
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    return cookie, "csrf_token", "x-csrf-token", answer.json["token"]
 
 
 def flask_token(app: Any) -> tuple[str, str, str, str]:
@@ -183,6 +204,7 @@ CASES = (
     Case("Litestar", litestar, litestar_token),
     Case("Django", django, django_token, wsgi=True),
     Case("Flask-WTF", flask_wtf, flask_token, wsgi=True),
+    Case("dodai.wsgi, all layers", flask_dodai, flask_dodai_token, wsgi=True),
 )
 
 

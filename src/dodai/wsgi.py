@@ -14,10 +14,10 @@ from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, bind, current, unbind
 from dodai.csrf.enforce import answer as answers
-from dodai.csrf.enforce.gate import collect
-from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, headers_of
+from dodai.csrf.enforce.entrance import enter
+from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, sent_of
 from dodai.csrf.policy import PROBE_PATH, RESERVED_PREFIX, is_reserved
-from dodai.frameworks import match, report_errors
+from dodai.frameworks import match, report_errors, route_label, watch
 from dodai.frameworks.route import unwrap
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
@@ -42,6 +42,8 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     gate = csrf_for(runtime, app, subject)
     if gate is not None:
         inner = CsrfWsgi(inner, gate)
+    else:
+        watch(app, enter)  # for the label of the line alone
     return WsgiLayer(inner, app, runtime)
 
 
@@ -57,6 +59,9 @@ _OURS = {
 }
 """What a tier of ours sends; without its proof or the edge's key it does not count."""
 _EDGE_KEY = "HTTP_X_EDGE_KEY"
+_ID_LENGTH = len("x-request-id")
+_ROUTED = "dodai.route"
+"""Where the entrance of a framework notes the route it came to, empty for none."""
 _CONTEXT = "dodai.context"
 _NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
 _RESERVED = Refusal(404, RESERVED_PATH, "reserved_path")
@@ -81,14 +86,13 @@ class WsgiLayer:
             self.runtime.beat()
         self.runtime.in_flight += 1
         started = perf_counter()
-        sent: dict[str, Any] = {name: _latin(environ.get(key)) for name, key in _OURS.items()}
         trusted = self._gate.knows(_latin(environ.pop(_EDGE_KEY, None)))
-        environ[_CONTEXT] = context = self.runtime.arrived(trusted=trusted, **sent)
+        environ[_CONTEXT] = context = self._open(environ, trusted)
         seen = {"status": 0}
 
         def noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             seen["status"] = int(status[:3])
-            kept = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            kept = [pair for pair in headers if len(pair[0]) != _ID_LENGTH or pair[0].lower() != "x-request-id"]
             kept.append(("X-Request-Id", context.request_id))
             return start_response(status, kept, exc_info) if exc_info else start_response(status, kept)
 
@@ -110,6 +114,14 @@ class WsgiLayer:
             unbind(token)
         return _Body(body, lambda sent: self._finish(environ, context, seen["status"], error, started, sent), context)
 
+    def _open(self, environ: Environ, trusted: bool) -> RequestContext:
+        sent = {name: _latin(environ[key]) for name, key in _OURS.items() if key in environ}
+        if sent:
+            return self.runtime.arrived(trusted=trusted, **sent)
+        context = self.runtime.fresh()
+        context.trusted = trusted
+        return context
+
     def _finish(
         self,
         environ: Environ,
@@ -129,14 +141,21 @@ class WsgiLayer:
         error = error or sent.error
         if error is not None and context.error is None:
             context.error, context.stack = error_name(error), stack_of(error)
-        matched = match(self.app, environ) if context.route is None else None
-        route = context.route or (matched.partition(" ")[2] if matched else None)
+        route = context.route or self._label(environ)
         fields: dict[str, Any] = {"bytesOut": sent.size_bytes if method != "HEAD" else 0}
         if route is None:
             route = UNMATCHED
             fields["path"] = redact(environ.get("PATH_INFO", ""))[:128]
         shape: Shape = ("http", outcome, status, route, method if method in METHODS else OTHER_METHOD)
         self.runtime.write_served(context, shape, perf_counter() - started, fields)
+
+    def _label(self, environ: Environ) -> str | None:
+        """The template of the route, as the framework has left it in the environ, else by asking its router again."""
+        label = route_label(environ)
+        if label is not None or _ROUTED in environ:
+            return label
+        matched = match(self.app, environ)
+        return matched.partition(" ")[2] if matched else None
 
 
 def _reserve(app: WsgiApp) -> WsgiApp:
@@ -161,7 +180,7 @@ def _refuse(
     refusal: Refusal, environ: Environ, start_response: StartResponse, context: RequestContext
 ) -> Iterable[bytes]:
     context.refusal = refusal
-    found = answers.refused(refusal, context, collect(headers_of(environ)))
+    found = answers.refused(refusal, context, sent_of(environ))
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.headers]
     start_response(f"{found.status} Refused", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [found.body]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx2
 import pytest
+from flask import Flask
 from tests.support.wait import until
+from werkzeug.routing import BaseConverter
 from werkzeug.test import Client
 
 import dodai.wsgi
@@ -130,3 +133,29 @@ def test_wrap_inside_wrap_writes_one_line(config: Config, lines: Lines):
     inner = dodai.wsgi.wrap(app, config=config())
     answer = Client(dodai.wsgi.wrap(inner, config=config())).get("/", buffered=True)
     assert [line["requestId"] for line in lines("web", "http")] == [answer.headers["X-Request-Id"]]
+
+
+def test_flask_routes_a_request_once(tmp_path):
+    """The line has the rule that Flask came to; asking its router again would run converters twice."""
+    asked: list[str] = []
+
+    class Counted(BaseConverter):
+        def to_python(self, value):
+            asked.append(value)
+            return value
+
+    app = Flask(__name__)
+    app.url_map.converters["counted"] = Counted
+    app.get("/items/<counted:name>")(lambda name: name)
+    for off in ("", "a test of lines"):
+        asked.clear()
+        wrapped = dodai.wsgi.wrap(app, config=RuntimeConfig(state=tmp_path, csrf_off=off))
+        client = Client(wrapped)
+        assert client.get("/items/b", buffered=True).text == "b"
+        assert asked == ["b"]
+        assert client.get("/nothing", buffered=True).status_code == 404
+        wrapped.runtime.flush()
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    written = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines() if line[:1] == "{"]
+    routes = [line["route"] for line in written if line.get("type") == "http"]
+    assert sorted(routes) == ["/items/<counted:name>"] * 2 + ["<unmatched>"] * 2

@@ -132,14 +132,14 @@ def _is_watched(app: Any) -> bool:
 def route_label(scope: Mapping[str, Any]) -> str | None:
     """The path template of the route that served `scope`, read after the call; None when no route did.
 
-    From an ASGI scope, or from the WSGI environ of Flask; Django leaves it in neither.
+    From an ASGI scope or a WSGI environ. Where the framework leaves it in neither, its entrance (`watch`) has noted it.
     """
     if "path_template" in scope:
         return import_module(f"{__name__}.litestar").route_label(scope)  # type: ignore[no-any-return]
     if "route" in scope or "endpoint" in scope:
         return import_module(f"{__name__}.starlette").route_label(scope)  # type: ignore[no-any-return]
-    if "werkzeug.request" in scope:
-        return import_module(f"{__name__}.flask").route_label(scope)  # type: ignore[no-any-return]
+    if "dodai.route" in scope:
+        return str(scope["dodai.route"]) or None
     return None
 
 

@@ -88,6 +88,8 @@ class _Entrance:
 
     def __call__(self, request: Any) -> Any:
         found = self._resolve(request)
+        held = getattr(request, "scope", None) or request.META
+        held["dodai.route"] = "/" + _clean(found.route)  # Django leaves it nowhere
         _entered(self._enter, request, found)
         return found
 

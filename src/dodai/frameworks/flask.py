@@ -61,8 +61,11 @@ class _Entrance:
         self._enter = enter
 
     def __call__(self, *arguments: Any) -> Any:
-        request = sys.modules["flask"].request
-        self._enter(request.environ, request.method, lambda: Reached(request.url_rule))
+        request = sys.modules["flask"].request._get_current_object()  # noqa: SLF001 - the proxy asks for every attribute
+        rule = request.url_rule
+        # Flask takes its request out of the environ before the line is written.
+        request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
+        self._enter(request.environ, request.method, lambda: Reached(rule))
         return self._dispatch(*arguments)
 
 
@@ -77,12 +80,6 @@ def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
 
     receivers += [note, receive]  # the signal itself keeps receivers weakly
     sys.modules["flask"].got_request_exception.connect(receive, app)
-
-
-def route_label(environ: Mapping[str, Any]) -> str | None:
-    """The rule that served a WSGI environ, with its host."""
-    rule = getattr(environ["werkzeug.request"], "url_rule", None)
-    return f"{_host(rule)}{rule.rule}" if rule is not None else None
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:

@@ -6,15 +6,16 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from dodai.core.request import RequestContext, current, format_request_id
 from dodai.csrf.body import open_search
-from dodai.csrf.decision import Decision, TokenState, is_unsafe
+from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState
 from dodai.csrf.enforce import answer
 from dodai.csrf.enforce.answer import Answer
 from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
-from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent, collect
+from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent
 from dodai.csrf.enforce.visitor import Visitor
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 
@@ -23,6 +24,7 @@ StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 ENVIRON_KEY = "dodai.csrf"
+_OVERRIDES = tuple("HTTP_" + name.decode().upper().replace("-", "_") for name in OVERRIDES)
 _CHUNK = 64 * 1024
 _REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 403: "Forbidden", 413: "Content Too Large"}
 
@@ -37,9 +39,13 @@ class CsrfWsgi:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         context = current() or _new_context()
-        headers = headers_of(environ)
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        visitor = Visitor(self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers})
+        if self.gate.subject is None:
+            cookie = environ.get("HTTP_COOKIE")
+            visitor = Visitor(self.gate, [(b"cookie", _bytes(cookie))] if cookie is not None else (), {})
+        else:
+            headers = headers_of(environ)
+            visitor = Visitor(self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers})
         visitor.outer = environ.get(ENVIRON_KEY) or vars(context).get("csrf")
         if self._unsettled:
             self._unsettled = False
@@ -56,10 +62,10 @@ class CsrfWsgi:
                 sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in visitor.amend(raw)]
             return start_response(status, sent, exc_info) if exc_info else start_response(status, sent)
 
-        if is_unsafe(method, headers):
-            return self._unsafe(environ, amended, collect(headers), visitor, context)
+        if method not in SAFE_METHODS or any(key in environ for key in _OVERRIDES):
+            return self._unsafe(environ, amended, sent_of(environ), visitor, context)
         if path == REFRESH_PATH:
-            return self._refresh(environ, amended, collect(headers), visitor, context)
+            return self._refresh(environ, amended, sent_of(environ), visitor, context)
         return self._serve(environ, amended, visitor, context)
 
     def _serve(
@@ -111,7 +117,7 @@ class CsrfWsgi:
         _close(body)
         visitor.unproven = visitor.started = False
         self.gate.note(NOT_JUDGED, context)
-        return self._refuse(NOT_JUDGED, environ, start_response, collect(headers_of(environ)), context)
+        return self._refuse(NOT_JUDGED, environ, start_response, sent_of(environ), context)
 
     def _unsafe(
         self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: Visitor, context: RequestContext
@@ -243,16 +249,25 @@ class LimitedInput(io.RawIOBase):
 
 def headers_of(environ: Environ) -> list[tuple[bytes, bytes]]:
     """The request headers as ASGI has them; a header that came twice was joined with a comma by the server."""
-    found = [
-        (name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1", "replace"))
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    ]
-    return found + [
-        (name.replace("_", "-").lower().encode(), str(environ[name]).encode("latin-1", "replace"))
-        for name in ("CONTENT_TYPE", "CONTENT_LENGTH")
-        if environ.get(name)
-    ]
+    return [(name, value) for name, values in sent_of(environ).items() for value in values]
+
+
+def sent_of(environ: Environ) -> Sent:
+    """The values of every request header by its lower-case name."""
+    sent = {_name(key): [_bytes(value)] for key, value in environ.items() if key[:5] == "HTTP_"}
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if value := environ.get(key):
+            sent.setdefault(_name(key), []).append(_bytes(value))
+    return sent
+
+
+@lru_cache(maxsize=256)
+def _name(key: str) -> bytes:
+    return key.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1", "replace")
+
+
+def _bytes(value: Any) -> bytes:
+    return str(value).encode("latin-1", "replace")
 
 
 def _other_end(environ: Environ) -> tuple[str, str]:
