@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.cluster import throw_away
-from dodai.providers.postgres.connection import address, coded, connect, connect_async, without_secrets
+from dodai.providers.postgres.connection import address, coded, connect, connect_async, parameters, without_secrets
 from dodai.providers.postgres.server import free_port
 
 SECRET = "s3cret/pass word%"
@@ -196,3 +196,28 @@ def test_password_never_survives_redaction(password):
     assert f"<<{password}>>" not in text
     assert f":{encoded}@" not in text
     assert password not in str(address(dsn)) or password in "postgresql://app@db.example.com:5432/app"
+
+
+FIRST, SECOND = ("Zebra", "4711"), "Quokka"
+
+
+@pytest.mark.parametrize("between", [*"@/:#?% [];'\"=&+", "@@", "%4", "%zz", "://", "\\"])
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("form", ["postgresql://app:{}@127.0.0.1:1/app", "host=127.0.0.1 port=1 user=app password={}"])
+def test_no_piece_of_a_password_that_was_not_escaped_is_shown(form, first, between):
+    """Whatever libpq takes the pieces for: a host, a port, a parameter, a word."""
+    dsn = form.format(f"{first}{between}{SECOND}")
+    with pytest.raises(DodaiError) as caught:
+        connect(dsn, timeout_s=2)
+    said = "\n".join((str(caught.value), caught.value.fix, *caught.value.details))
+    assert not [half for half in (first, SECOND) if half in said], said
+
+
+def test_an_unescaped_at_sign_is_told_with_how_it_is_written():
+    """Not as a remote host that consists of the rest of the password."""
+    with pytest.raises(DodaiError) as caught:
+        parameters("postgresql://app:Zebra@Quokka@127.0.0.1/app")
+    assert caught.value.message == ("the database URL cannot be read: an `@` comes before the one in front of the host")
+    assert "`@` is written `%40`" in caught.value.fix
+    assert parameters("postgresql://app:Zebra%40Quokka@127.0.0.1/app")["password"] == "Zebra@Quokka"
+    assert parameters("host=@abstract user=app")["host"] == "@abstract"

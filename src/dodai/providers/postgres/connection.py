@@ -55,22 +55,45 @@ def address(dsn: str) -> Address:
 
 
 def parameters(dsn: str) -> Mapping[str, Any]:
+    """The libpq words of `dsn`; DOD785 where it cannot be read, or only as something that nobody meant."""
     try:
         words = conninfo.conninfo_to_dict(dsn)
     except psycopg.Error as error:
-        raise unreadable(dsn, str(error)) from None
+        raise unreadable(_why_unreadable(str(error))) from None
+    if any("@" in host[1:] for host in str(words.get("host") or "").split(",")):
+        raise unreadable("an `@` comes before the one in front of the host")
+    if "://" in dsn and "@" in str(words.get("dbname") or ""):
+        raise unreadable("an `@` comes after the first `/`, so that no user and no password stand before the host")
     ports = str(words.get("port") or "").split(",")
     if not all(port.isascii() and port.isdigit() for port in ports if port):
-        raise unreadable(dsn, f"`{','.join(ports)}` is not a port")
+        raise unreadable("what stands where the port belongs is not a number")
     return words
 
 
-def unreadable(dsn: str, said: str) -> DodaiError:
+def unreadable(why: str) -> DodaiError:
+    """DOD785; `why` quotes nothing, because any piece of a URL that was misread may be one of its password."""
     return DodaiError(
         REFUSED,
-        f"the database URL cannot be read: {without_secrets(said, dsn).strip()}",
-        "write it as `postgresql://user:password@host:5432/name`, special characters percent-encoded",
+        f"the database URL cannot be read: {why}",
+        "write it as `postgresql://user:password@host:5432/name`; in a password `@` is written `%40`, `/` `%2F`, "
+        "`:` `%3A`, `#` `%23`, `?` `%3F`, `%` `%25` and a blank `%20`",
         exit_code=2,
+    )
+
+
+def _why_unreadable(said: str) -> str:
+    """Libpq's reason, without the pieces that it quotes."""
+    reasons = (
+        (r"percent-encoded token|forbidden value %00", "a `%` is not followed by two hexadecimal digits"),
+        (r"unexpected spaces", "it has a blank in it"),
+        (r'missing "="', "a word is not followed by `=`; a value with a blank stands in single quotes"),
+        (r"unterminated quoted string", "a single quote is not closed"),
+        (r"invalid URI query parameter", "behind the `?` stands a parameter that libpq does not know"),
+        (r"invalid connection option", "it has a word that libpq does not know"),
+        (r"\]", "an IPv6 address does not end with `]`"),
+    )
+    return next(
+        (why for words, why in reasons if re.search(words, said)), "it is neither a URL nor a list of `key=value`"
     )
 
 
@@ -138,7 +161,8 @@ def coded(dsn: str, doing: str = "") -> Iterator[None]:
 def not_connected(error: psycopg.Error, dsn: str) -> DodaiError:
     said = str(error)
     if re.search(r"invalid (integer value|port number|[a-z_]+ value)", said):
-        return unreadable(dsn, said)
+        option = re.search(r'(?:connection option "|invalid )([a-z_]+)', said)
+        return unreadable(f"the value of `{option[1] if option else 'an option'}` is not one that libpq takes")
     return failure(error, dsn, sent=False) or unreachable(dsn, without_secrets(said, dsn))
 
 
