@@ -92,7 +92,7 @@ def test_computed_detection_time_holds_for_a_total_outage(tmp_path: Path):
     at = {name: when - began for name, _, when in reversed(world.fired)}
     for alert in defaults():
         if alert.name in ("http-error-surge", "sustained-errors", "route-errors"):
-            assert at[alert.name] <= alert.detection_s(tick_s=world.watched.tick_s), alert.name
+            assert at[alert.name] <= (alert.detection_s(tick_s=world.watched.tick_s) or 0.0), alert.name
     assert at["http-error-surge"] < 30
 
 

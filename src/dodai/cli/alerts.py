@@ -41,24 +41,13 @@ def list_(session: Session, env: str, fast: bool) -> int:
         return 0
     session.output.line(f"{'alert':18} {'fires':40} {'at least':>9} {'severity':>8}  detected within")
     for alert in there.alerts:
-        within = f"{alert.detection_s(tick_s=there.tick_s):.0f} s when everything fails"
+        seconds = alert.detection_s(tick_s=there.tick_s)
+        within = "depends on the fault" if seconds is None else f"{seconds:.0f} s when everything fails"
         least = str(alert.min_count or "-")
-        session.output.line(f"{alert.name:18} {_condition(alert):40} {least:>9} {alert.severity:>8}  {within}")
+        session.output.line(
+            f"{alert.name:18} {f'{alert.kind} {alert.condition}':40} {least:>9} {alert.severity:>8}  {within}"
+        )
     return 0
-
-
-def _condition(alert: Alert) -> str:
-    sign = "<" if alert.fires_below else ">"
-    windows = " and ".join(_span(window) for window in alert.windows_s)
-    held = f" for {_span(alert.for_s)}" if alert.for_s else ""
-    return f"{alert.kind} {alert.measure} {sign} {alert.shown(alert.threshold)} over {windows}{held}"
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def _as_json(alert: Alert, tick_s: float) -> dict[str, Any]:
@@ -67,6 +56,7 @@ def _as_json(alert: Alert, tick_s: float) -> dict[str, Any]:
         "code": alert.code.id,
         "measure": alert.measure,
         "kind": alert.kind,
+        "condition": alert.condition,
         "threshold": alert.threshold,
         "windowsSeconds": list(alert.windows_s),
         "minCount": alert.min_count,

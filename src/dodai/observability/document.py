@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dodai.core.line import FIELDS, MAX_LINE_BYTES, Field
-from dodai.core.page import Code, Page, Section, Table, Text, bullets, paragraphs
+from dodai.core.page import Block, Code, Page, Section, Table, Text, bullets, paragraphs
+from dodai.observability.alert import Alert, chosen
+from dodai.observability.alert.response import RESPONSES
 from dodai.observability.policy import ObservabilityPolicy
 
 _OUTCOMES: tuple[tuple[str, Text], ...] = (
@@ -19,8 +21,15 @@ _OUTCOMES: tuple[tuple[str, Text], ...] = (
 )
 
 
-def observability(policy: ObservabilityPolicy) -> Page:
-    """`Phase2/observability`: lines, fields, outcomes, retention and the trace, as the policy has them."""
+_EXAMPLE_ID = "01a20a154cc271afb17c548fca6d98ca"
+
+
+def observability(policy: ObservabilityPolicy, env: str = "production") -> Page:
+    """`Phase2/observability`: dashboard, alerts with their first response, lines and trace, as the policy has them.
+
+    Commands name the environment `env`.
+    """
+    alerts = chosen(policy.alerts, policy.slo)
     return Page(
         "Phase2/observability",
         Text("Observability", "可観測性"),
@@ -32,8 +41,139 @@ def observability(policy: ObservabilityPolicy) -> Page:
                 "このページは、行を書き出す定義そのものから生成しています。",
             )
         ),
-        (_trace(), _outcomes(), _fields(policy), _never(), _retention(policy)),
+        (
+            _dashboard(env),
+            _alerts(alerts, policy),
+            _responses(alerts, env),
+            _trace(),
+            _outcomes(),
+            _fields(policy),
+            _never(),
+            _retention(policy),
+        ),
     )
+
+
+_DASHBOARD: tuple[tuple[Text, Text], ...] = (
+    (
+        Text("Journeys", "利用シナリオ"),
+        Text(
+            "requests, error rate and p95 latency of what users do", "利用者の操作ごとのリクエスト件数、エラー率、p95"
+        ),
+    ),
+    (
+        Text("Routes and RPCs", "ルートと RPC"),
+        Text("the same for each of them, what fails most first", "それぞれの同じ値。失敗の多い順に表示"),
+    ),
+    (
+        Text("Dependencies", "依存先"),
+        Text(
+            "calls, failed ones and mean duration as the caller sees them: up, failing, down, or unknown when nobody "
+            "called",
+            "呼び出し側から見た件数・失敗数・平均時間。up、failing、down。呼び出しがなければ unknown",
+        ),
+    ),
+    (
+        Text("Alerts", "アラート"),
+        Text(
+            "what fires and is pending, with request ids to trace", "発火中・保留中のもの。追跡用のリクエスト ID 付き"
+        ),
+    ),
+    (
+        Text("Problems", "問題"),
+        Text(
+            "what the watch itself could not do: lines lost or skewed, a notifier that told nobody",
+            "監視自身ができなかったこと。失われた行、時計のずれ、届かなかった通知",
+        ),
+    ),
+)
+
+
+def _dashboard(env: str) -> Section:
+    head = (Text("Item", "項目"), Text("Shows", "内容"))
+    said = Text(
+        "Everything is counted from the lines that services write; a request pays nothing for it. "
+        "Without `--once` the command goes on, evaluates the alerts and tells people.",
+        "すべてサービスが書くログ行から集計し、リクエストに負荷はかかりません。`--once` を付けなければ動き続け、"
+        "アラートを評価して通知します。",
+    )
+    shown = Code(f"dodai watch {env} --once", "console")
+    return Section(
+        Text("Dashboard", "ダッシュボード"), (*paragraphs(said), shown, Table(head, _DASHBOARD)), anchor="dashboard"
+    )
+
+
+def _alerts(alerts: tuple[Alert, ...], policy: ObservabilityPolicy) -> Section:
+    head = (
+        Text("Alert", "アラート"),
+        Text("Fires", "発火条件"),
+        Text("Not below", "最少件数"),
+        Text("Severity", "重大度"),
+        Text("Detected within, in a total outage", "全面障害時の検知時間"),
+    )
+    rows = tuple(
+        (
+            f"[{alert.name}](#{alert.name})",
+            alert.condition,
+            str(alert.min_count or "–"),
+            alert.severity,
+            _within(alert, policy),
+        )
+        for alert in alerts
+    )
+    said = Text(
+        "`page` wakes somebody up, `ticket` waits for the morning. Detection times are computed from the "
+        "windows, and hold from the least number of requests on.",
+        "`page` は即時対応、`ticket` は翌営業日の対応です。検知時間は集計期間から算出した値で、"
+        "最少件数に達している場合のものです。",
+    )
+    return Section(Text("Alerts", "アラート"), (*paragraphs(said), Table(head, rows)), anchor="alerts")
+
+
+def alert_links(policy: ObservabilityPolicy, file: Text) -> Section:
+    """What fires, each linked to its first response in `file`, for the page of those who operate the system."""
+    head = (Text("Alert", "アラート"), Text("Says", "内容"), Text("Severity", "重大度"))
+    rows = tuple(
+        (
+            Text(f"[{alert.name}]({file.en}#{alert.name})", f"[{alert.name}]({file.ja}#{alert.name})"),
+            alert.code.page.what,
+            alert.severity,
+        )
+        for alert in chosen(policy.alerts, policy.slo)
+    )
+    said = Text("Each alert leads to its first response.", "各アラートから一次対応へ進めます。")
+    return Section(
+        Text("When an alert fires", "アラートが発火したとき"), (*paragraphs(said), Table(head, rows)), anchor="alerts"
+    )
+
+
+def _within(alert: Alert, policy: ObservabilityPolicy) -> Text | str:
+    seconds = alert.detection_s(tick_s=policy.cell_s / 2, heartbeat_s=policy.heartbeat_s)
+    return Text("depends on the fault", "障害による") if seconds is None else f"{seconds:.0f} s"
+
+
+def _responses(alerts: tuple[Alert, ...], env: str) -> Section:
+    said = Text(
+        f"An alert brings request ids: put one in the place of `{_EXAMPLE_ID}`. Whoever is on it says so with "
+        "`dodai alerts ack`.",
+        f"アラートにはリクエスト ID が付きます。`{_EXAMPLE_ID}` をそれに置き換えてください。対応を始めた人は "
+        "`dodai alerts ack` で知らせます。",
+    )
+    return Section(
+        Text("First response", "一次対応"),
+        paragraphs(said),
+        tuple(_response(alert, env) for alert in alerts),
+        anchor="first-response",
+    )
+
+
+def _response(alert: Alert, env: str) -> Section:
+    response, page = RESPONSES[alert.name], alert.code.page
+    commands = "\n".join(word.replace("ENV", env).replace("ID", _EXAMPLE_ID) for word in response.commands)
+    meaning = Text(f"{page.what.en}. {page.why.en}.", f"{page.what.ja}。{page.why.ja}。")
+    decide = Text(f"{response.decide.en}.", f"{response.decide.ja}。")
+    blocks: tuple[Block, ...] = (*paragraphs(meaning), Code(commands, "console"), *paragraphs(decide))
+    return Section(f"{alert.name} ({alert.code.id})", blocks, anchor=alert.name)
 
 
 def _trace() -> Section:

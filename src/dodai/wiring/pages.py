@@ -12,7 +12,7 @@ from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteTable
 from dodai.migrations.document import migration_operations, tool_decision
 from dodai.migrations.goose_file import files_of
-from dodai.observability.document import observability
+from dodai.observability.document import alert_links, observability
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.document import production_operations
 from dodai.operations.policy import Limitation
@@ -38,8 +38,15 @@ def pages(project: Project) -> Iterator[tuple[Page, str]]:
         files = files_of(target(project, project.root, str)).migrations
         yield migration_operations(migrations, plan, files), ""
         yield tool_decision(migrations), "migrations"
-    yield production_operations(project.policy, plan), ""
-    yield observability(ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {})), ""
+    watched = ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {})
+    yield production_operations(project.policy, plan, (alert_links(watched, _file_of(project, "observability")),)), ""
+    yield observability(watched, name), ""
+
+
+def _file_of(project: Project, name: str) -> Text:
+    """The file of a page beside another one, in each language; the first language has no suffix."""
+    first = project.manifest.data["project"]["langs"][0]
+    return Text(*(f"{name}.md" if lang == first else f"{name}.{lang}.md" for lang in ("en", "ja")))
 
 
 def _csrf(project: Project) -> Page:

@@ -63,20 +63,41 @@ class Alert:
         """`value` as people read it."""
         return f"{value * 100:.3g} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
 
-    def detection_s(self, share: float = 1.0, *, tick_s: float = 10.0) -> float:
+    @property
+    def condition(self) -> str:
+        """When it fires, in one line: `http error-ratio > 2 % over 5m`."""
+        kind = (
+            ""
+            if self.measure in ("loop-lag-ms", "silent-s", "short-lives", "dropped", "disk-free")
+            else f"{self.kind} "
+        )
+        sign = "<" if self.fires_below else ">"
+        windows = " and ".join(_span(window) for window in self.windows_s)
+        held = f" for {_span(self.for_s)}" if self.for_s else ""
+        return f"{kind}{self.measure} {sign} {self.shown(self.threshold)} over {windows}{held}"
+
+    def detection_s(self, share: float = 1.0, *, tick_s: float = 5.0, heartbeat_s: float = 5.0) -> float | None:
         """After how many seconds at the latest it fires, once `share` of steady traffic fails, or all of it is slow.
 
-        Every window must fill up to its threshold; then `for_s`, one cell that is read late and one evaluation.
+        Every window must fill up to its threshold; then `for_s`, and two evaluations. None where that depends on what
+        the fault does: how long requests wait, how fast a process ends. It takes longer while there are fewer than
+        `min_count` requests.
         """
-        filling = 0.0
-        if self.measure in ("error-ratio", "refusal-ratio"):
-            filling = max(window * min(1.0, self.threshold / share) for window in self.windows_s)
-        elif self.measure == "p95-ms":
-            filling = max(window * 0.05 / share for window in self.windows_s)
-        elif self.measure == "silent-s":
-            filling = self.threshold
-        elif self.measure == "requests":
-            filling = max(self.windows_s)
+        match self.measure:
+            case "error-ratio" | "refusal-ratio":
+                filling = max(window * min(1.0, self.threshold / share) for window in self.windows_s)
+            case "p95-ms":
+                filling = max(window * min(1.0, 0.05 / share) for window in self.windows_s)
+            case "silent-s":
+                filling = self.threshold
+            case "loop-lag-ms":
+                filling = 2 * heartbeat_s
+            case "requests":
+                filling = self.windows_s[0]
+            case "dropped" | "disk-free":
+                filling = 0.0
+            case _:
+                return None
         return filling + self.for_s + 2 * tick_s
 
     def faster(self, factor: float = FAST_FACTOR) -> Alert:
@@ -145,3 +166,10 @@ def _changed(alert: Alert, section: AlertSection | None) -> Alert | None:
         for_s=section.for_s or alert.for_s,
         severity=section.severity or alert.severity,
     )
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"

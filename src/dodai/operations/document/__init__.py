@@ -19,8 +19,11 @@ EXIT_CODES = (
 )
 
 
-def production_operations(policy: OperationsPolicy, deploy: Plan) -> Page:
-    """`Phase2/production-operations`: who, how, and what to do when it fails; `deploy` is the plan as it would run."""
+def production_operations(policy: OperationsPolicy, deploy: Plan, more: tuple[Section, ...] = ()) -> Page:
+    """`Phase2/production-operations`: who, how, and what to do when it fails; `deploy` is the plan as it would run.
+
+    `more` are sections of other areas that whoever operates the system needs here.
+    """
     return Page(
         "Phase2/production-operations",
         Text("Production operations", "本番運用"),
@@ -42,6 +45,7 @@ def production_operations(policy: OperationsPolicy, deploy: Plan) -> Page:
             _resume(_env(policy)),
             audit(_env(policy)),
             _failure(),
+            *more,
         ),
     )
 

@@ -1,0 +1,117 @@
+"""First responses: for each alert the few commands that find out, and the one that ends it, in the order to type them.
+
+`ENV` is the environment, `ID` a request id of the alert. At most five commands, so that they fit a telephone's screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dodai.core.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Commands in their order, and when the last one is right: going back and starting anew are not for every fault."""
+
+    commands: tuple[str, ...]
+    decide: Text
+    responds: str = ""
+    """The command that may be carried out without asking anybody; empty where a person has to look first."""
+
+
+_LOOK, _TRACE, _STATUS = "dodai watch ENV --once", "dodai trace ID", "dodai status ENV"
+_RELEASES, _ROLLBACK, _RESTART = "dodai releases ENV", "dodai rollback ENV", "dodai restart ENV"
+_AFTER_DEPLOY = Text(
+    "Began with the last release: roll back. Began by itself: the trace names the tier, go to its section",
+    "直前のリリースから始まったなら切り戻す。そうでなければ、トレースが示す層の項へ進む",
+)
+_ERRORS = Response((_LOOK, _TRACE, _RELEASES, _ROLLBACK), _AFTER_DEPLOY)
+_SLOW = Response(
+    (_LOOK, _TRACE, _STATUS, _RELEASES, _ROLLBACK),
+    Text(
+        "The widest row of the trace is where the time goes. Slow since the last release: roll back. "
+        "Slow in SQL: look for locks and long transactions before anything is restarted",
+        "トレースで最も長い区間が原因。直前のリリースから遅いなら切り戻す。SQL が遅いなら、再起動の前に"
+        "ロックと長いトランザクションを調べる",
+    ),
+)
+_WORKING_HOURS = Response(
+    (_LOOK, _TRACE),
+    Text(
+        "Nobody has to get up: repair the route with most errors by a release in working hours",
+        "夜間対応は不要。エラーの最も多いルートを、業務時間内のリリースで修正する",
+    ),
+)
+_HUNG = Response(
+    (_STATUS, _RESTART, _LOOK, "dodai check observability"),
+    Text(
+        "Start it anew at once, nothing is lost that was not lost already; then find the call that blocks",
+        "すぐに再起動する。失われるものは既に失われている。その後、ブロックする呼び出しを探す",
+    ),
+    _RESTART,
+)
+
+RESPONSES: Mapping[str, Response] = {
+    "http-error-surge": _ERRORS,
+    "rpc-error-surge": _ERRORS,
+    "dependency-down": Response(
+        (_LOOK, _STATUS, _TRACE, _RESTART),
+        Text(
+            "Ours and not running: start it anew. A vendor's: breakers keep the rest up, wait and tell users",
+            "自分たちのもので停止中なら再起動する。外部のものなら、他はサーキットブレーカーが守るので、"
+            "利用者に知らせて復旧を待つ",
+        ),
+        _RESTART,
+    ),
+    "http-latency": _SLOW,
+    "rpc-latency": _SLOW,
+    "slo-fast-burn": _ERRORS,
+    "slo-slow-burn": _WORKING_HOURS,
+    "sustained-errors": _ERRORS,
+    "route-errors": _WORKING_HOURS,
+    "csrf-refusals": Response(
+        (_LOOK, _TRACE, "dodai routes", _RELEASES, _ROLLBACK),
+        Text(
+            "One foreign origin: an attack that is refused, do nothing. `missing` on one route since the last release: "
+            "its form lost the token, roll back",
+            "外部の単一 Origin なら攻撃が拒否されているだけなので何もしない。直前のリリースから特定ルートで `missing`"
+            " なら、フォームからトークンが抜けたので切り戻す",
+        ),
+    ),
+    "pool-wait": _SLOW,
+    "process-hung": _HUNG,
+    "process-silent": _HUNG,
+    "crash-loop": Response(
+        (_STATUS, _RELEASES, _ROLLBACK, _LOOK),
+        Text(
+            "It never ran: roll back. It ran and ends now: the log that the status names says why",
+            "一度も起動できていないなら切り戻す。動いていたものが落ちるなら、status が示すログで原因を調べる",
+        ),
+        _ROLLBACK,
+    ),
+    "no-traffic": Response(
+        (_STATUS, _LOOK),
+        Text(
+            "Ask for the site from a telephone outside. It answers: nobody is there, silence the alert. "
+            "It does not: DNS, the certificate, then the edge",
+            "社外の回線からサイトを開く。応答するなら訪問者がいないだけなので通知を止める。応答しないなら、DNS、"
+            "証明書、エッジの順に調べる",
+        ),
+    ),
+    "lines-lost": Response(
+        (_LOOK, _STATUS),
+        Text(
+            "Full disk: free space. Otherwise nobody reads standard output: see what collects it",
+            "ディスクが満杯なら空きを作る。そうでなければ標準出力が読み取られていないので、収集側を調べる",
+        ),
+    ),
+    "disk-filling": Response(
+        (_LOOK, _STATUS),
+        Text(
+            "Lower `[observability] retention_size`, remove what is not needed; the database stops when it is full",
+            "`[observability] retention_size` を下げ、不要なものを削除する。満杯になるとデータベースが停止する",
+        ),
+    ),
+}
