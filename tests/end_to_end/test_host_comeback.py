@@ -186,3 +186,18 @@ def test_undo_after_host_and_launcher_died_never_says_that_nothing_is_to_do(env)
     assert (done.returncode, env.serves()) == (0, old), done.stdout
     assert f"web serves {old}" in json.loads(done.stdout)["seen"]
     assert env.status(0)["state"] == "serving"
+
+
+def test_service_that_hangs_is_started_again_where_the_manifest_asks_for_liveness(env):
+    """Stopped in its tracks it answers nobody; the next process serves, and `status` says why there is one."""
+    env.write()
+    manifest = env.folder / "dodai.toml"
+    asked = 'timeout = "3s", liveness = "/", liveness_interval = "0.2s", liveness_failures = 2 }'
+    manifest.write_text(manifest.read_text().replace('timeout = "3s" }', asked))
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    release = env.serves()
+    pid = env.status(0)["host"]["services"][0]["instances"][0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: env.serves() == release)
+    assert env.status(0)["host"]["services"][0]["instances"][0]["pid"] != pid
+    assert "it runs and does not work" in env.run("status", "staging").stdout

@@ -86,6 +86,8 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
             answer = f", {status.answers[service.name]}" if one.live and service.name in status.answers else ""
             where = f" in {one.region}" if one.region else f" pid {one.pid}"
             out.line(f"            {live} {one.release} {one.state}{where} restarts {one.restarts}{answer}")
+            if one.trouble:
+                out.line(f"                 {one.trouble}")
             if answer and status.answers[service.name] != "ready":
                 out.line(f"                 log {one.log}")
 

@@ -67,6 +67,9 @@ class Health:
     command: tuple[str, ...] = ()
     consecutive: int = 3
     timeout_s: float = seconds("30s")
+    liveness: str = ""
+    liveness_interval_s: float = seconds("5s")
+    liveness_failures: int = 3
 
 
 @dataclass(frozen=True, slots=True)

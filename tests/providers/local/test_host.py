@@ -141,17 +141,6 @@ async def test_a_crashed_service_is_started_again_and_reported(host, serving):
     assert (await get(address)).status_code == 200
 
 
-async def test_a_crash_loop_ends(host, tree, serving):
-    """After five crashes within a minute it is left alone, and status says so."""
-    await serving("r1")
-    (tree / "exit-at-boot").touch()
-    await host.signal("web", "KILL")
-    probe = await host.probe("web", "r1", wait_s=60)
-    assert probe.state == "exited"
-    assert "again and again" in probe.detail
-    assert (await host.status()).service("web").instances[0].state == "crash_loop"
-
-
 async def test_requests_under_way_finish_before_the_old_release_ends(host, tree, serving):
     """Switch, then stop: the slow answer of the old release arrives whole."""
     await serving("r1")

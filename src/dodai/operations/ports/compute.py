@@ -33,6 +33,19 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """How a process that gets traffic is asked whether it works at all, whatever its dependencies do.
+
+    `path` is asked as readiness is (for gRPC the name of a service in `grpc.health.v1`, `/` the whole server) every
+    `interval_s`; after `failures` in a row without a good answer the process is started again.
+    """
+
+    path: str
+    interval_s: float = 5.0
+    failures: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
     """One service of the manifest, as it has to be run.
 
@@ -50,6 +63,7 @@ class ServiceSpec:
     port: int = 0
     ready: Readiness = Readiness()
     ready_timeout_s: float = 30.0
+    liveness: Liveness | None = None
     drain_s: float = 10.0
     needs: tuple[str, ...] = ()
 
@@ -58,7 +72,7 @@ class ServiceSpec:
 class Instance:
     """One running copy of a release. `address` is its private one; `live`: the stable address leads to it.
 
-    `region` is where it runs, "" on a provider that has none.
+    `region` is where it runs, "" on a provider that has none; `trouble` why it was started again the last time.
     """
 
     service: str
@@ -74,6 +88,7 @@ class Instance:
     log: str = ""
     connections: int = 0
     region: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class ProcessStatus:
     restarts: int = 0
     exit_code: int | None = None
     log: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, canonical
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import Artifacts, Compute, Instance, Readiness, ServiceSpec
+from dodai.operations.ports import Artifacts, Compute, Instance, Liveness, Readiness, ServiceSpec
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.standing import running
 
@@ -283,6 +283,13 @@ def service_spec(service: Service, python: str, env: Mapping[str, str]) -> Servi
             command=tuple(word.replace("{python}", python) for word in service.health.command),
         ),
         ready_timeout_s=service.health.timeout_s,
+        liveness=Liveness(
+            path=service.health.liveness,
+            interval_s=service.health.liveness_interval_s,
+            failures=service.health.liveness_failures,
+        )
+        if service.health.liveness
+        else None,
         drain_s=service.drain_s,
         needs=service.needs,
     )

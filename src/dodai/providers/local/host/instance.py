@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host.child import Child, Command, log_path
 from dodai.providers.local.host.log_file import LogFile, secret_values
 from dodai.providers.local.host.probe import ask_command, ask_grpc, ask_http, ask_tcp
+from dodai.providers.local.host.upkeep import Backoff, until_hung
 from dodai.providers.local.loopback import free_port
 
 POLL_S = 0.05
 COMMAND_POLL_S = 0.5
 MISASKED_S = 0.6  # in a row; a server that is still loading its routes may answer 404 for a moment
-RESTART_FIRST_S = 0.1
-RESTART_LONGEST_S = 5.0
-CRASHES = 5  # so many within the window, and it is left alone: it does not get better by itself
-CRASH_WINDOW_S = 60.0
+HUNG_GRACE_S = 2.0  # what does not answer seldom ends in order
 LIFELINE_GRACE_S = 5.0  # the host died: in-flight requests get this long
 OUTPUT_LINES = 40
 
@@ -39,16 +37,20 @@ class Running:
         self.wanted = False  # restarted when it crashes
         self.stopping = False
         self.restarts = 0
-        self.looping = False
-        self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self.trouble = ""  # why it was started again the last time
+        self.tell: Callable[[str], None] = lambda _: None  # who hears of that
+        self._backoff = Backoff()
         self._guard: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
         """It runs, or is about to again."""
-        return self.child is not None and (
-            self.child.running or (self.wanted and not self.looping and not self.stopping)
-        )
+        return self.child is not None and (self.child.running or (self.wanted and not self.stopping))
+
+    @property
+    def looping(self) -> bool:
+        """Whether it crashes again and again; it is started again all the same, longer and longer apart."""
+        return self._backoff.looping
 
     @property
     def exit_code(self) -> int | None:
@@ -58,9 +60,9 @@ class Running:
     def state(self) -> InstanceState:
         if self.child is not None and self.child.running:
             return "draining" if self.stopping else "running"
-        if self.looping:
-            return "crash_loop"
-        return "restarting" if self.alive else "exited"
+        if not self.alive:
+            return "exited"
+        return "crash_loop" if self.looping else "restarting"
 
     def command(self) -> Command:
         """What to execute now; a restart asks again."""
@@ -93,21 +95,50 @@ class Running:
 
     async def _restart_on_crash(self) -> None:
         while self.child is not None:
-            await asyncio.shield(self.child.exited)
+            reason = await self._ended(self.child)
             if not self.wanted:
                 return
-            now = time.monotonic()
-            recent = [at for at in self._crashes if now - at < CRASH_WINDOW_S]
-            self._crashes.append(now)
-            if len(recent) + 1 >= CRASHES:
-                self.looping = True
-                return
-            self.log.write(f"[dodai] ended with code {self.child.exit_code}, starting it again\n".encode())
-            await asyncio.sleep(min(RESTART_FIRST_S * 2 ** len(recent), RESTART_LONGEST_S))
+            pause_s = self._backoff.pause_s(time.time() - self.child.started_at)
+            self.trouble = f"started again {self.restarts + 1} times, the last time because {reason}"
+            self.log.write(f"[dodai] {reason}; it is started again in {pause_s:g} s\n".encode())
+            self.tell(reason)
+            await asyncio.sleep(pause_s)
             self.restarts += 1
-            self.child = Child(self.command(), self.log)
-            await self.child.start()
+            self.child = await self._next()
             self.started()
+
+    async def _ended(self, child: Child) -> str:
+        """Wait for its end, or make an end of it when it runs and does not work; the reason."""
+        hung = asyncio.ensure_future(self.hung())
+        either: list[asyncio.Future[Any]] = [child.exited, hung]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not child.running:
+                return f"it ended with code {child.exit_code}"
+            reason = hung.result()
+        finally:
+            hung.cancel()
+        await child.stop(HUNG_GRACE_S)
+        return reason
+
+    async def hung(self) -> str:
+        """Return, with the reason, once the process runs and does not work; never where nothing is asked."""
+        await asyncio.get_running_loop().create_future()
+        return ""
+
+    async def _next(self) -> Child:
+        """The next process; what cannot even be started (no more processes, a file that is gone) is tried again."""
+        while True:
+            child = Child(self.command(), self.log)
+            try:
+                await child.start()
+            except OSError as error:
+                pause_s = self._backoff.pause_s(0.0)
+                self.trouble = f"it cannot be started: {error.strerror}"
+                self.tell(self.trouble)
+                await asyncio.sleep(pause_s)
+            else:
+                return child
 
 
 class SimpleProcess(Running):
@@ -158,6 +189,7 @@ class SimpleProcess(Running):
             restarts=self.restarts,
             exit_code=self.exit_code,
             log=str(self.log.path),
+            trouble=self.trouble,
         )
 
 
@@ -185,6 +217,7 @@ class ServiceProcess(Running):
         self.base: Mapping[str, str] = {}
         self.port = 0
         self.live = False
+        self.edge_key: Callable[[], Mapping[str, str]] = dict
 
     @property
     def label(self) -> str:
@@ -217,6 +250,22 @@ class ServiceProcess(Running):
         self.live = self.wanted = True
         self.proxy.point(("127.0.0.1", self.port), self.label)
         self.proxy.move_on(self.label, but=True)
+
+    async def hung(self) -> str:
+        if self.spec.liveness is None:
+            return await super().hung()
+        return await until_hung(self.spec.liveness, self._ask_liveness)
+
+    async def _ask_liveness(self) -> Probe:
+        """Asked only once traffic goes there: before, readiness and its deadline decide."""
+        liveness, child = self.spec.liveness, self.child
+        assert liveness is not None  # noqa: S101 - asked only with one
+        if not self.live or child is None:
+            return Probe(state="ready")
+        ready = replace(self.spec.ready, path=liveness.path)
+        if self.spec.protocol == "grpc":
+            return await ask_grpc(self.name, self.port, replace(ready, path=liveness.path.strip("/")))
+        return await ask_http(self.name, self.port, ready, self.edge_key())
 
     async def stop(self, drain_s: float | None) -> None:
         """Let what is under way finish, then SIGTERM, then SIGKILL, all within `drain_s`."""
@@ -294,6 +343,7 @@ class ServiceProcess(Running):
             exit_code=self.exit_code,
             log=str(self.log.path),
             connections=connections,
+            trouble=self.trouble,
         )
 
 

@@ -227,6 +227,19 @@ def base_environment(folder: Folder) -> dict[str, str]:
     return {**kept, MARK: folder.mark, "PYTHONUNBUFFERED": "1"}
 
 
+def service_environment(folder: Folder, env: str, service: str, release: str) -> dict[str, str]:
+    """What a service gets besides: its own names, and where the key of its edge is."""
+    edge_key(folder)
+    return {
+        **base_environment(folder),
+        "DODAI_SERVICE": service,
+        "DODAI_RELEASE": release,
+        "DODAI_ENV": env,
+        "DODAI_STATE": str(folder.path),
+        "DODAI_EDGE_KEY_FILE": str(folder.edge_key),
+    }
+
+
 def end_leftovers(folder: Folder, bound_s: float = LEFT_BEHIND_S) -> int:
     """How many processes of a dead host had to be killed.
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from functools import partial
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import (
@@ -35,6 +35,7 @@ from dodai.providers.local.host import kept, state
 from dodai.providers.local.host.instance import Running, ServiceProcess, SimpleProcess, stop_order
 from dodai.providers.local.host.kept import Served, Serving
 from dodai.providers.local.host.state import Folder, Known
+from dodai.providers.local.host.upkeep import Events
 
 OUTPUT_LINES = 40
 
@@ -65,6 +66,7 @@ class Supervisor:
         self._ending = False
         self.returning = not bound and kept.is_kept(folder.path)
         self.trouble = ""
+        self.events = Events(folder.path, env)
         self.remember()
 
     def under(self, token: int) -> Supervisor:
@@ -119,6 +121,7 @@ class Supervisor:
                 if process is not None:
                     await process.stop()
                 process = SimpleProcess(spec, self.base_environment(), self.folder.path)
+                process.tell = partial(self.events.tell, "process_restarted", process=spec.name)
                 self._processes[spec.name] = process
                 await process.start()
             elif process.spec != spec:
@@ -166,7 +169,9 @@ class Supervisor:
             if known is not None:
                 await known.stop(0.0)
             service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy, settings)
-            service.base = {**self.base_environment(), **self._service_environment(spec, release)}
+            service.tell = partial(self.events.tell, "service_restarted", service=spec.name, release=release)
+            service.edge_key = lambda: {"x-edge-key": state.edge_key(self.folder)}
+            service.base = state.service_environment(self.folder, self.env, spec.name, release)
             self._services[spec.name, release, settings] = service  # before it exists: a deadline must not lose it
             if spec.name not in self._order:
                 self._order.append(spec.name)
@@ -316,6 +321,7 @@ class Supervisor:
             await proxy.close()
         self._services.clear()
         self._processes.clear()
+        self.events.close()
         self.stopped.set()
 
     def remember(self) -> None:
@@ -349,19 +355,6 @@ class Supervisor:
 
     def base_environment(self) -> dict[str, str]:
         return state.base_environment(self.folder)
-
-    def _service_environment(self, spec: ServiceSpec, release: str) -> dict[str, str]:
-        return {
-            "DODAI_SERVICE": spec.name,
-            "DODAI_RELEASE": release,
-            "DODAI_ENV": self.env,
-            "DODAI_STATE": str(self.folder.path),
-            "DODAI_EDGE_KEY_FILE": str(self._edge_key_file()),
-        }
-
-    def _edge_key_file(self) -> Path:
-        state.edge_key(self.folder)
-        return self.folder.edge_key
 
     def _other_settings(self, name: str) -> DodaiError:
         return DodaiError(

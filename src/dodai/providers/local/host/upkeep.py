@@ -1,0 +1,74 @@
+"""What keeps a process up: the pauses between starts after crashes, and asking a process that runs whether it works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dodai.operations.ports import Liveness, Probe
+from dodai.providers.local.host.child import log_path
+from dodai.providers.local.host.log_file import LogFile
+
+FIRST_S = 0.1
+LONGEST_S = 10.0
+"""A dependency that is back is noticed no later than this; a start each 10 s costs a machine nothing."""
+LOOPING = 5
+"""So many crashes in a row are called a crash loop; it goes on being started all the same."""
+STABLE_S = 30.0
+"""What ran for so long began anew: its next crash is the first of a row."""
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Crashes in a row, and the pause before the next start: twice as long each time, without ever giving up."""
+
+    in_a_row: int = 0
+
+    def pause_s(self, ran_s: float) -> float:
+        """After one more crash of a process that ran for `ran_s`."""
+        self.in_a_row = 1 if ran_s >= STABLE_S else self.in_a_row + 1
+        return min(FIRST_S * float(2 ** min(self.in_a_row - 1, 20)), LONGEST_S)
+
+    @property
+    def looping(self) -> bool:
+        return self.in_a_row >= LOOPING
+
+
+async def until_hung(liveness: Liveness, ask: Callable[[], Awaitable[Probe]]) -> str:
+    """Return, with the reason, once `liveness.failures` questions in a row had no good answer.
+
+    An answer that is no answer to the question (no such path, a sign-in) is not held against the process.
+    """
+    failed = 0
+    while True:
+        await asyncio.sleep(liveness.interval_s)
+        probe = await ask()
+        failed = 0 if probe.ready or probe.state == "not_served" else failed + 1
+        if failed >= liveness.failures:
+            return f"it runs and does not work: {probe.detail or probe.state}, {failed} times in a row"
+
+
+@dataclass(slots=True)
+class Events:
+    """What the Host did by itself, a line of JSON each, in `logs/events.log`."""
+
+    folder: Path
+    env: str
+    _log: LogFile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._log = LogFile(log_path(self.folder, "events"))
+
+    def tell(self, name: str, reason: str, /, **words: Any) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"ts": time.time(), "at": now, "type": "event", "env": self.env, "name": name, **words, "reason": reason}
+        self._log.write(json.dumps(line).encode() + b"\n")
+
+    def close(self) -> None:
+        self._log.close()
