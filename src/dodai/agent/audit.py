@@ -34,7 +34,8 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     late = served.start() if request.get("lifespan") else ""
     hits: list[Any] = []
     found = [*frameworks.plant(app, hits.append), *layers.answering(app, request["path"], frameworks.Route)]
-    cases = hostile_and_valid(served, request, frameworks.native_tokens(app, request["origin"]))
+    native = frameworks.native_tokens(app, request["origin"])
+    cases = hostile_and_valid(served, request, native)
     rows = [_row(served, _with_example(route, request), cases, hits, request) for route in found]
     served.end()
     return {
@@ -44,6 +45,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
         "ready": _ready(served, hits, request),
         "session": layers.session(app),
         "binding": layers.binding(app),
+        "native": {name: native[name] for name in ("field", "header")} if native else None,
         "gaps": [_not_started(request["app"], late)] if late else [],
     }
 

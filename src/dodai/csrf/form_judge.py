@@ -20,6 +20,8 @@ Said = tuple[FormVerdict, str]
 URL_ATTRIBUTES = ("href", "src", "action", "formaction", "hx-get", *HTMX)
 _METHODS = frozenset({"get", "post", "dialog", ""})
 _NO_SUBMIT = frozenset({"button", "image", "reset", "submit", "file", "checkbox", "radio"})
+_WORST: tuple[FormVerdict, ...] = ("unprotected", "unknown", "exempt", "protected")
+_WTFORMS = re.compile(r"\.(?:hidden_tag|csrf_token)\b")
 _TURBO = frozenset({"post", "put", "patch", "delete"})
 
 
@@ -59,12 +61,25 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenCheck:
+    """One check that refuses requests without its token: who it is, and the field and header that it reads."""
+
+    by: str
+    field: str
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What one page cannot say: names that the framework's own protection reads, and scripts in files of their own."""
+    """What one page cannot say: names that the framework's own protection reads, and scripts in files of their own.
+
+    `checks` are those that were seen to refuse requests, each of which wants its own token; empty when nobody looked.
+    """
 
     headers: frozenset[str] = frozenset()
     fields: frozenset[str] = frozenset()
     scripts: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[TokenCheck, ...] = ()
 
 
 class Judge:
@@ -72,13 +87,15 @@ class Judge:
 
     def __init__(self, page: PageText, policy: CsrfPolicy, around: Surroundings) -> None:
         self.page, self.policy, self.around = page, policy, around
-        self.fields = frozenset({policy.field}) | around.fields
+        known = frozenset({policy.field}) | around.fields
+        self.fields = frozenset(check.field for check in around.checks) or known
+        self.others = known - self.fields
         self.read = Reader(page)
         self.scripts = [(at, Script(text)) for at, text in self.read.scripts]
         self.metas = [e.conditions for e in self.read.elements if e.tag == "meta" and self._is_meta(e)]
         sources = [e.value("src") for e in self.read.elements if e.tag == "script" and e.value("src")]
         self.has_own_script = any(REFRESH_PATH in source for source in sources)
-        headers = frozenset({policy.header}) | around.headers
+        headers = frozenset(check.header for check in around.checks) or frozenset({policy.header}) | around.headers
         plain = Sending(headers, self.fields, frozenset(policy.fetch_helpers))
         loaded = [Script(around.scripts[name]) for name in map(_basename, sources) if name in around.scripts]
         found = [script.covers(plain) for script in (*loaded, *(script for _, script in self.scripts))]
@@ -134,8 +151,13 @@ class Judge:
         return found
 
     def _token(self, form: Form) -> Said | None:
-        """Whether the form carries the token: always, sometimes, never; None when it has no field of that name."""
-        named = [control for control in self._owned(form) if control.value("name") in self.fields]
+        """Whether the form carries the token of every check: always, sometimes, never; None without such a field."""
+        found = [self._token_of(form, check) for check in self.around.checks] or [self._token_of(form, None)]
+        return min(found, key=lambda said: -1 if said is None else _WORST.index(said[0]))
+
+    def _token_of(self, form: Form, check: TokenCheck | None) -> Said | None:
+        fields = frozenset({check.field}) if check is not None else self.fields
+        named = [control for control in self._owned(form) if control.value("name") in fields]
         usable = [control for control in named if not self._unusable(control)]
         if usable and self.page.always([control.conditions for control in usable], form.element.conditions):
             encoding = form.element.value("enctype").lower()
@@ -157,6 +179,17 @@ class Judge:
             return f"its `{name}` is empty"
         if control.tag == "input" and not self.page.kinds(value) and not TOKEN.search(value):
             return f"its `{name}` has a fixed value"
+        bys = {check.by for check in self.around.checks}
+        if bys and "flask-wtf" not in bys and _WTFORMS.search(self.page.restored(value)):
+            return f"its `{name}` has a token of WTForms, which the check in front ({', '.join(sorted(bys))}) refuses"
+        return ""
+
+    def _mistaken(self, form: Form) -> str:
+        """The field of another check in the form, in words: its own submission is refused; empty without one."""
+        for control in self._owned(form):
+            if control.value("name") in self.others and not self._unusable(control):
+                wanted = " and ".join(f"`{check.field}` ({check.by})" for check in self.around.checks)
+                return f"carries `{control.value('name')}`, but what checks it reads {wanted}: it is refused when sent"
         return ""
 
     def _form(self, form: Form) -> Iterator[FormRow]:
@@ -176,7 +209,7 @@ class Judge:
         if foreign and token is None:
             return
         shown = "POST" if unsafe and method.lower() in ("get", "") else method.upper()
-        verdict, evidence = token or ("unprotected", "carries no token")
+        verdict, evidence = token or ("unprotected", self._mistaken(form) or "carries no token")
         elsewhere = foreign or any(is_elsewhere(self.page.restored(b.value("formaction"))) for b in buttons)
         if token and token[0] != "unprotected" and elsewhere:
             verdict, evidence = "unprotected", "sends the token to another site"

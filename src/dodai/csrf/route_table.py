@@ -123,6 +123,8 @@ class RouteTable:
     `binding` what tokens are bound to, in words.
 
     `ready` is what became of asking a service whether it is ready (`path`, `status`, `reached`), by service.
+    `native` are the field and header of the framework's own check, None when it has none.
+
     `gaps` are the services whose routes could not be listed, and why; `flaws` is None when no tier was read as text.
     """
 
@@ -133,6 +135,7 @@ class RouteTable:
     today: str
     session: Mapping[str, Any] | None = None
     binding: str = ""
+    native: Mapping[str, str] | None = None
     gaps: tuple[Unknown, ...] = ()
     ready: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     flaws: TierFlaws | None = None
@@ -171,6 +174,7 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
         gaps=gaps,
         session=answer.get("session"),
         binding=str(answer.get("binding") or ""),
+        native=answer.get("native"),
         ready={service: answer["ready"]} if answer.get("ready") else {},
     )
 

@@ -154,7 +154,9 @@ def form_table(gathering: Gathering) -> Any:
     """The forms of the templates."""
     data = gathering.project.manifest.data if gathering.project else {}
     python = gathering.project.python if gathering.project else sys.executable
-    return gather_forms(data, root=gathering.root, python=python, source=route_source())
+    table = gathering.fact(RouteTable)
+    routes = table if isinstance(table, RouteTable) else None
+    return gather_forms(data, root=gathering.root, python=python, source=route_source(), routes=routes)
 
 
 def line_sample(gathering: Gathering) -> Any:

@@ -276,7 +276,7 @@ class Jinja:
             return known
         if kind == "Getattr":
             if node.attr == "csrf_token":
-                return self.helpers.field(frame.path, node.lineno)
+                return self.helpers.field(frame.path, node.lineno, shown=shown(node))
             if isinstance(node.node, self.nodes.Getattr) and node.node.attr == "csrf_token":
                 return self.helpers.token(frame.path, node.lineno, shown(node))
         return Fragment.of(f"{{{{ {shown(node)} }}}}", frame.path, node.lineno, "value")
@@ -326,7 +326,7 @@ class Jinja:
             if owner == "self" and callee.attr in frame.blocks:
                 return self._stacked(callee.attr, 0, frame)
             if callee.attr in ("hidden_tag", "csrf_token") or callee.attr in self.words.helpers:
-                return self.helpers.field(frame.path, line)
+                return self.helpers.field(frame.path, line, shown=shown(callee))
         unseen = isinstance(macro, Module)
         return Fragment.of(f"{{{{ {shown(node)} }}}}", frame.path, line, "markup" if unseen else "value")
 

@@ -81,9 +81,9 @@ class Helpers:
     def token(self, path: str, line: int, shown: str = "csrf_token()") -> Fragment:
         return Fragment.of(f"{{{{ {shown} }}}}", path, line, "token")
 
-    def field(self, path: str, line: int, name: str = "") -> Fragment:
+    def field(self, path: str, line: int, name: str = "", shown: str = "csrf_token()") -> Fragment:
         written = html.escape(name or self.words.field)
-        return self._around(f'<input type="hidden" name="{written}" value="', '">', path, line)
+        return self._around(f'<input type="hidden" name="{written}" value="', '">', path, line, shown)
 
     def headers(self, path: str, line: int) -> Fragment:
         return self._around(f"{{&quot;{self.words.header}&quot;: &quot;", "&quot;}", path, line)
@@ -105,9 +105,9 @@ class Helpers:
             return made
         return None
 
-    def _around(self, before: str, after: str, path: str, line: int) -> Fragment:
+    def _around(self, before: str, after: str, path: str, line: int, shown: str = "csrf_token()") -> Fragment:
         made = Fragment.of(before, path, line)
-        made.add(self.token(path, line))
+        made.add(self.token(path, line, shown))
         made.add(Fragment.of(after, path, line))
         return made
 

@@ -13,7 +13,7 @@ from typing import Any
 from dodai.agent.call import Agent, AgentError, ask
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, unaudited, web_tier
-from dodai.csrf.form_judge import Surroundings
+from dodai.csrf.form_judge import Surroundings, TokenCheck
 from dodai.csrf.form_page import PageText
 from dodai.csrf.form_table import FormTable, build_forms
 from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy
@@ -127,12 +127,21 @@ def audit_app(
 
 
 def gather_forms(
-    manifest: Mapping[str, Any], *, root: Path, python: str, source: RouteSource | None = None
+    manifest: Mapping[str, Any],
+    *,
+    root: Path,
+    python: str,
+    source: RouteSource | None = None,
+    routes: RouteTable | None = None,
 ) -> FormTable | Unknown | NotApplicable:
-    """The forms of the templates that `[csrf] templates` names, and of the tiers that `source` reads."""
+    """The forms of the templates that `[csrf] templates` names, and of the tiers that `source` reads.
+
+    Where `routes` says whose check refuses requests, a form has to carry the token of that one.
+    """
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
     paths = list(_templates(root, policy.templates))
-    found = [_template_forms(paths, policy, root=root, python=python)] if paths else []
+    checks = token_checks(routes, policy) if routes is not None else ()
+    found = [_template_forms(paths, policy, root=root, python=python, checks=checks)] if paths else []
     if source is not None:
         folders = [folder for _, folder in readable(manifest, root, source)]
         alone = None if manifest.get("service") or folders else web_tier(root, source)
@@ -146,7 +155,25 @@ def gather_forms(
     return unread or _all_forms([table for table in found if isinstance(table, FormTable)])
 
 
-def _template_forms(paths: list[str], policy: CsrfPolicy, *, root: Path, python: str) -> FormTable | Unknown:
+def token_checks(table: RouteTable, policy: CsrfPolicy) -> tuple[TokenCheck, ...]:
+    """The checks that refused requests to every protected route; empty when routes differ or names are not known."""
+    plain = [
+        row for row in table.state_changing if not row.exempt_by
+    ]  # views that the framework's own check leaves out
+    refusers = {(row.by, row.second) for row in plain if row.verdict == "protected"}
+    if len(refusers) != 1 or policy.mode in ("either", "header"):
+        return ()
+    names = [name for name in refusers.pop() if name]
+    native = table.native or {}
+    if any(name != "dodai" for name in names) and not native:
+        return ()
+    own = TokenCheck("dodai", policy.field, policy.header)
+    return tuple(own if name == "dodai" else TokenCheck(name, native["field"], native["header"]) for name in names)
+
+
+def _template_forms(
+    paths: list[str], policy: CsrfPolicy, *, root: Path, python: str, checks: tuple[TokenCheck, ...] = ()
+) -> FormTable | Unknown:
     """The forms of templates, expanded in the interpreter `python`.
 
     Its template engine reads them, and nothing is rendered. What could not be read is one of the table's `gaps`.
@@ -179,6 +206,7 @@ def _template_forms(paths: list[str], policy: CsrfPolicy, *, root: Path, python:
         frozenset({"x-csrftoken"} if native else ()),
         frozenset({"csrfmiddlewaretoken"} if "django" in answer["engines"] else ()),
         scripts,
+        checks,
     )
     gaps = _unread(answer["problems"])
     return build_forms(pages, policy, around=around, templates=len(paths), gaps=gaps)
@@ -262,6 +290,7 @@ def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
         rows=tuple(row for table in tables for row in table.rows),
         today=first.today,
         session=next((table.session for table in tables if table.session), None),
+        native=next((table.native for table in tables if table.native), None),
         binding="; ".join(dict.fromkeys(table.binding for table in tables if table.binding)),
         gaps=gaps,
         ready={name: answer for table in tables for name, answer in table.ready.items()},
