@@ -211,7 +211,7 @@ def test_an_invalid_index_of_another_tool_is_not_taken_for_the_one_asked_for(
     leave_an_invalid_index(conn)
     how = "CONCURRENTLY " if head else ""
     target = make_target({"1_i.sql": up(f"CREATE UNIQUE INDEX {how}IF NOT EXISTS i ON a (b);", head=head)})
-    found = refused(lambda: run.up(target))
+    found = refused(lambda: run.up(target, beside_tables=True))
     assert found.code.id == "DOD280"
     assert "`DROP INDEX CONCURRENTLY i` first" in found.message
     assert run.applied_ids(target) == ()

@@ -122,7 +122,7 @@ def test_repair_accepts_an_edited_file_with_a_reason(make_target: Make):
     target = make_target({"1_a.sql": A.replace("b int", "b integer")})
     assert refused(lambda: run.up(target)).code.id == "DOD253"
     assert refused(lambda: run.repair(target, "1", reason=" ")).exit_code == 2
-    assert "counts as applied" in run.repair(target, "1", reason="same type").did
+    assert "counts as applied" in run.repair(target, "1", reason="same type").rows[0].did
     assert not run.up(target).changed
     assert refused(lambda: run.repair(target, "1", reason="again")).code.id == "DOD284"
 

@@ -99,6 +99,10 @@ class Recorded:
     raw_sha256: str
     token_sha256: str
 
+    def same(self, migration: Migration) -> bool:
+        """Whether `migration` still is what was applied. Its way down may change; older logs cover that as well."""
+        return self.token_sha256 in (migration.applied_sha256, migration.token_sha256)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -281,7 +285,7 @@ def log_sql(
         statement,
         len(migration.statements(direction)),
         migration.raw_sha256,
-        checksum or migration.token_sha256,
+        checksum or migration.applied_sha256,
         ms,
         lock_wait_ms,
         retries,

@@ -87,6 +87,12 @@ class Migration:
     advice: tuple[Problem, ...] = ()
     down_path: str = ""
     down_text: str = ""
+    up_sha256: str = ""
+
+    @property
+    def applied_sha256(self) -> str:
+        """`token_sha256` without the way down: what a database has of it once it is applied."""
+        return self.up_sha256 or self.token_sha256
 
     def path_of(self, direction: Direction) -> str:
         """The file that `direction` stands in."""

@@ -166,18 +166,33 @@ def words(text: str, limit: int = 12) -> tuple[str, ...]:
 
 def checksum(text: str) -> str:
     """sha256 over the tokens without comments and white space: it changes only when the meaning can have changed."""
+    return checksums(text, len(text))[0]
+
+
+def checksums(text: str, size: int) -> tuple[str, str]:
+    """`checksum` of `text` and of its first `size` characters."""
+    kept: list[str] = []
+    first = 0
     if "/*" in text:
-        kept = [token.text for token in tokens(text) if token.kind not in ("space", "comment")]
+        for token in tokens(text):
+            if token.kind not in ("space", "comment"):
+                kept.append(token.text)
+                first += token.end <= size
     else:
         # Without block comments every token is one match, and an open quote reaches to the end of the text.
-        kept = []
         for match in _TOKEN.finditer(text):
             if match.lastgroup == "open":
                 kept.append(text[match.start() :])
+                first += len(text) <= size
                 break
             if match.lastgroup not in ("space", "comment"):
                 kept.append(match.group())
-    return hashlib.sha256("\x1f".join(kept).encode()).hexdigest()
+                first += match.end() <= size
+    found = hashlib.sha256("\x1f".join(kept[:first]).encode())
+    part = found.hexdigest()
+    if first < len(kept):
+        found.update("\x1f".join(["" if first else kept[0], *kept[first or 1 :]]).encode())
+    return found.hexdigest(), part
 
 
 def literal(value: str | float | bool | None) -> str:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @define("up", summary="Apply what is pending; never asks", example="DATABASE_URL=postgresql://… dodai migrate up")
 @with_env
 @click.option("--allow-missing", is_flag=True, help="Apply files that sort before applied ones.")
+@click.option("--beside-tables", is_flag=True, help="Tables that no ledger accounts for are not of these files.")
 @with_break_glass
-def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> None:
+def up(session: Session, env: str, allow_missing: bool, beside_tables: bool, break_glass: str) -> None:
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
 
@@ -30,7 +31,9 @@ def up(session: Session, env: str, allow_missing: bool, break_glass: str) -> Non
             here = session.environment(env)
             pass_migration(here, target, f"dodai migrate up --env {env}", break_glass)
         admit = partial(refuse_other, env=env)
-        done = run.up(target, allow_missing=allow_missing, note=session.output.say, admit=admit)
+        done = run.up(
+            target, allow_missing=allow_missing, beside_tables=beside_tables, note=session.output.say, admit=admit
+        )
     _tell(session, done, "already up to date")
 
 
@@ -98,9 +101,9 @@ def adopt(session: Session, env: str, at: str, break_glass: str, yes: bool) -> N
         session.output.line(f"the ledger of another tool was found and left as it is: {adopted.foreign}")
 
 
-@define("repair", summary="Correct the record of one migration, never the schema", example="dodai migrate repair 42")
+@define("repair", summary="Correct the record of migrations, never the schema", example="dodai migrate repair 42 43")
 @with_env
-@click.argument("version")
+@click.argument("versions", metavar="VERSION...", nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", default="", help="Why; recorded.")
 @click.option("--statement", type=int, default=0, help="An interrupted statement of a NO TRANSACTION file.")
 @click.option("--was", type=click.Choice(("done", "undone")), default=None, help="How that statement ended.")
@@ -108,7 +111,7 @@ def adopt(session: Session, env: str, at: str, break_glass: str, yes: bool) -> N
 def repair(
     session: Session,
     env: str,
-    version: str,
+    versions: tuple[str, ...],
     reason: str,
     statement: int,
     was: Literal["done", "undone"] | None,
@@ -117,16 +120,18 @@ def repair(
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
 
-    what = f"correct the record of {version}"
+    named = " ".join(versions)
+    what = f"correct the record of {named}"
     consent(f"to {what} changes a ledger", f"{what}?", yes=yes)
     with place(session, env) as target:
-        _pass(session, env, "migrate repair", f"dodai migrate repair {version}", reason)
+        _pass(session, env, "migrate repair", f"dodai migrate repair {named}", reason)
         admit = partial(refuse_other, env=env)
-        repaired = run.repair(target, version, reason=reason, statement=statement, was=was or "", admit=admit)
+        repaired = run.repair(target, *versions, reason=reason, statement=statement, was=was or "", admit=admit)
     if session.output.as_json:
         say_json(session, repaired.as_json())
     else:
-        session.output.line(f"{repaired.id}: {repaired.did}")
+        for row in repaired.rows:
+            session.output.line(f"{row.id}: {row.did}")
 
 
 def _tell(session: Session, applied: Applied, nothing: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
 from dodai.migrations.apply.applied import Applied
-from dodai.migrations.apply.guard import check_connection, only_runner
+from dodai.migrations.apply.guard import check_connection, only_runner, refuse_unmanaged
 from dodai.migrations.apply.pending import Pending, pending
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
@@ -34,6 +34,7 @@ def up(
     schema_hash: SchemaHash | None = None,
     token: int | None = None,
     allow_missing: bool = False,
+    beside_tables: bool = False,
     note: Note = lambda _: None,
     tool: Tool | None = None,
     opened: Callable[[Process], None] = lambda _: None,
@@ -41,10 +42,11 @@ def up(
     """Apply what is pending, in order, and say what was done; a second call does nothing.
 
     `run` is a new id for the log. `connect` opens a second connection to the same database, for naming who blocks.
+    `beside_tables` says that tables which no ledger accounts for are somebody else's.
     `token` is that of the lease this runs under: each transaction proves in itself that no newer one was granted.
     `tool` runs the migrations that are not SQL files; `opened` gets each process of it, so that it can be stopped.
-    Raises DOD067, DOD066, DOD250, DOD252-254, DOD259 (refused, nothing changed), DOD280-283 (failed; details say what
-    was done), DOD351 (exit 75) under a token that was replaced.
+    Raises DOD067, DOD066, DOD250, DOD252-254, DOD259, DOD265 (refused, nothing changed), DOD280-283 (failed; details
+    say what was done), DOD351 (exit 75) under a token that was replaced.
     """
     conn.autocommit = True
     check_connection(conn, policy, connect, note)
@@ -55,6 +57,8 @@ def up(
     from dodai.migrations.apply.batch import apply_all, runner_of
     from dodai.migrations.apply.outcome import Account
 
+    if not beside_tables and not before.ledger.present and not before.ledger.side_present:
+        refuse_unmanaged(conn)
     if token is not None:
         from dodai.migrations import fence
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dodai.core.database_url import pooled, refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
-from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy
+from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy
 from dodai.migrations.ports import Connect, Connection, is_database_error, is_gone
 
 Note = Callable[[str], None]
@@ -112,3 +112,23 @@ def lock_holder(conn: Connection) -> str:
         return "nobody"
     program = f" ({row[2]})" if row[2] else ""
     return f"process `{row[0]}` of role `{row[1]}`{program}, connected for {row[3]} s"
+
+
+_TABLES = f"""
+SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('information_schema', '{SIDE_SCHEMA}') AND n.nspname !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+
+
+def refuse_unmanaged(conn: Connection) -> None:
+    """DOD265 where tables are there and no ledger says which files made them: the first file is not simply pending."""
+    tables = [row[0] for row in conn.execute(_TABLES, prepare=False).fetchall()]
+    if tables:
+        named = ", ".join(f"`{name}`" for name in tables[:3])
+        more = f" and {len(tables) - 3} more" if len(tables) > 3 else ""
+        message = f"no ledger says which files made {named}{more}"
+        raise DodaiError(codes.UNMANAGED, message, codes.UNMANAGED.fix.en, exit_code=1)

@@ -83,14 +83,14 @@ def edited(migrations: Sequence[Migration], state: State) -> list[Migration]:
 
 def _changed(migration: Migration, state: State) -> bool:
     recorded = state.recorded.get(migration.id)
-    return recorded is None or recorded.token_sha256 != migration.token_sha256
+    return recorded is None or not recorded.same(migration)
 
 
 def _not_edited(migrations: Sequence[Migration], state: State) -> None:
     found = edited(migrations, state)
     if found:
         named = ", ".join(f"`{m.path}`" for m in found[:5])
-        fix = codes.REFUSED_EDIT.fix.en.replace("VERSION", found[0].id)
+        fix = codes.REFUSED_EDIT.fix.en.replace("VERSION", " ".join(m.id for m in found))
         raise DodaiError(codes.REFUSED_EDIT, f"changed after it was applied: {named}", fix, exit_code=1)
 
 

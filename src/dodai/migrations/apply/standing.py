@@ -150,7 +150,7 @@ def _standing(
         recorded = state.recorded.get(migration.id)
         if recorded is None:
             return "pending"
-        return "applied" if recorded.token_sha256 == migration.token_sha256 else "changed"
+        return "applied" if recorded.same(migration) else "changed"
     if migration.id in at:
         return "edited" if migration.id in changed else "applied"
     if migration.id in halves:

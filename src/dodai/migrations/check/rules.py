@@ -116,7 +116,7 @@ def _counterpart(history: BaseHistory, old: Migration) -> Migration | None:
 def applied_files_stay(history: BaseHistory) -> Iterator[Finding]:
     for old in history.base.fork:
         now = _counterpart(history, old)
-        if now and not old.repeatable and now.token_sha256 != old.token_sha256:
+        if now and not old.repeatable and now.applied_sha256 != old.applied_sha256:
             line = _first_difference(old.text, now.text)
             message = f"`{now.path}` was changed, but `{history.base.ref}` already has it"
             fix = f"`git checkout {history.base.ref} -- {now.path}`, and a new migration for the change"
@@ -127,8 +127,9 @@ def applied_files_stay(history: BaseHistory) -> Iterator[Finding]:
 def comments_may_change(history: BaseHistory) -> Iterator[Finding]:
     for old in history.base.fork:
         now = _counterpart(history, old)
-        if now and now.token_sha256 == old.token_sha256 and now.raw_sha256 != old.raw_sha256:
-            message = f"only comments or white space of `{now.path}` changed"
+        if now and now.applied_sha256 == old.applied_sha256 and now.raw_sha256 != old.raw_sha256:
+            comments = now.token_sha256 == old.token_sha256
+            message = f"only {'comments or white space' if comments else 'the way down'} of `{now.path}` changed"
             yield Finding(codes.EDITED_COMMENT, message, Place(now.path, _first_difference(old.text, now.text)))
 
 

@@ -29,6 +29,8 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
             raise FileError(problem)
         advice += together(part, path)
     irreversible, accepted = remarks(text, path)
+    down_at = _DOWN.search(text)
+    whole, applied = sql.checksums(text, down_at.start() if down_at else len(text))
     up, down, own = without_own_transaction(_meaningful(both[0]), _meaningful(both[1]), path)
     return Migration(
         id=str(version),
@@ -39,12 +41,16 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
         down=down if both[0].transactional else _meaningful(both[1]),
         transactional=both[0].transactional,
         raw_sha256=hashlib.sha256(data).hexdigest(),
-        token_sha256=sql.checksum(text),
+        token_sha256=whole,
+        up_sha256=applied,
         text=text,
         irreversible=irreversible,
         accepted=accepted,
         advice=(*advice, *own) if both[0].transactional else tuple(advice),
     )
+
+
+_DOWN = re.compile(r"^\s*--\s*\+goose\s+down\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 def no_nul(path: str, data: bytes) -> None:

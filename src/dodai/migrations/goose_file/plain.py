@@ -40,6 +40,7 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
         transactional=not any(_stands_alone(statement) for statement in (*up, *back)),
         raw_sha256=hashlib.sha256(data + down).hexdigest(),
         token_sha256=_checksum(text + _text(path, down), (*up, *back)),
+        up_sha256=_checksum(text, up) if down else "",
         text=text,
         irreversible=irreversible,
         accepted=accepted,

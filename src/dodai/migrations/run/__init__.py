@@ -87,6 +87,7 @@ def up(
     *,
     token: int | None = None,
     allow_missing: bool = False,
+    beside_tables: bool = False,
     note: Callable[[str], None] = lambda _: None,
     opened: Callable[[Process], None] = lambda _: None,
     admit: Callable[[Connection], None] = lambda _: None,
@@ -95,7 +96,7 @@ def up(
 
     `token` is the fencing token of the lease it runs under, None without one. `note` gets progress lines; `opened` gets
     what works for us, so that it can be cancelled; `admit` looks at the database first and may refuse it. Raises
-    DOD200-226 for bad files (nothing is run then), DOD250-264 when refused, DOD280-283 when a file fails, DOD351 when
+    DOD200-226 for bad files (nothing is run then), DOD250-265 when refused, DOD280-283 when a file fails, DOD351 when
     somebody took over.
     """
     run = new_run()
@@ -115,6 +116,7 @@ def up(
             schema_hash=schema_hash,
             token=token,
             allow_missing=allow_missing,
+            beside_tables=beside_tables,
             note=note,
             tool=target.tool,
             opened=opened,

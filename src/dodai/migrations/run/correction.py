@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,32 +18,41 @@ Was = Literal["", "done", "undone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """What was written down; `did` is a sentence."""
+class Corrected:
+    """What was written down about one migration; `did` is a sentence."""
 
     id: str
     did: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """All that one repair wrote down, for one reason."""
+
+    rows: tuple[Corrected, ...]
     reason: str
 
     def as_json(self) -> dict[str, Any]:
-        return {"schema": "dodai.migrate.repair/1", "id": self.id, "did": self.did, "reason": self.reason}
+        rows = [{"id": row.id, "did": row.did} for row in self.rows]
+        return {"schema": "dodai.migrate.repair/2", "repaired": rows, "reason": self.reason}
 
 
 def repair(
     target: Target,
-    version: str,
-    *,
+    *versions: str,
     reason: str,
     statement: int = 0,
     was: Was = "",
     admit: Callable[[Connection], None] = lambda _: None,
 ) -> Repaired:
-    """Correct the record of one migration, never the schema.
+    """Correct the record of migrations, never the schema; of all of them or, when one has nothing to repair, of none.
 
     An edited file: what it says now counts as applied. A file that is gone: the ledger row is removed. With
     `statement` and `was`: how an interrupted statement of a NO TRANSACTION file ended. `admit` looks at the database
     first and may refuse it. Raises DOD284 when there is nothing to repair.
     """
+    if statement and len(versions) > 1:
+        raise DodaiError(codes.LEDGER_UNUSABLE, "`--statement` is about one version", "name that one", exit_code=2)
     if not reason.strip():
         raise DodaiError(codes.LEDGER_UNUSABLE, "a repair needs a reason", "add `--reason TEXT`", exit_code=2)
     files = {m.id: m for m in history_of(target).migrations}
@@ -52,35 +61,47 @@ def repair(
         admit(conn)
         conn.autocommit = True
         with apply.only_runner(conn, target.policy, lambda _: None):
-            return _repair(target, conn, version, files.get(version), reason, statement, was)
+            return _repair(
+                target, conn, [(id_, files.get(id_)) for id_ in dict.fromkeys(versions)], reason, statement, was
+            )
     finally:
         conn.close()
 
 
 def _repair(
-    target: Target, conn: Connection, version: str, file: Migration | None, reason: str, statement: int, was: Was
+    target: Target,
+    conn: Connection,
+    versions: Sequence[tuple[str, Migration | None]],
+    reason: str,
+    statement: int,
+    was: Was,
 ) -> Repaired:
     state = ledger.read(conn, target.policy, target.tool)
     if not state.ledger.side_present:
-        raise _nothing(version, "nothing was ever applied by dodai here")
-    if statement:
-        did, script = _settle(conn, state.ledger, version, file, statement, was, reason)
-    elif file is None and version in state.ids:
-        gone = Migration(version, 0, "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
-        did = "removed from the ledger, its file is gone"
-        script = ledger.record_sql(state.ledger, gone, "down") + ledger.log_sql(
-            _RUN, gone, "down", "repaired", note=reason
-        )
-    elif file is not None and apply.edited([file], state):
-        did = "what the file says now counts as applied"
-        script = ledger.log_sql(_RUN, file, "up", "repaired", note=reason)
-    else:
-        raise _nothing(version, "its file and the ledger agree")
+        raise _nothing(versions[0][0], "nothing was ever applied by dodai here")
+    found = [
+        _settle(conn, state.ledger, version, file, statement, was, reason)
+        if statement
+        else _corrected(state, version, file, reason)
+        for version, file in versions
+    ]
     run = new_run()
     ledger.begin_run(conn, run, "repair", state.ledger, replace(target.author(), approval=reason))
-    conn.execute(f"BEGIN; {script.replace(_RUN, run)} COMMIT;")
+    conn.execute(f"BEGIN; {''.join(script for _, script in found).replace(_RUN, run)} COMMIT;")
     ledger.finish_run(conn, run, "done")
-    return Repaired(version, did, reason)
+    rows = (Corrected(version, did) for (version, _), (did, _) in zip(versions, found, strict=True))
+    return Repaired(tuple(rows), reason)
+
+
+def _corrected(state: ledger.State, version: str, file: Migration | None, reason: str) -> tuple[str, str]:
+    """What is done about one migration, and the statements that do it."""
+    if file is None and version in state.ids:
+        gone = Migration(version, 0, "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
+        row = ledger.log_sql(_RUN, gone, "down", "repaired", note=reason)
+        return "removed from the ledger, its file is gone", ledger.record_sql(state.ledger, gone, "down") + row
+    if file is not None and apply.edited([file], state):
+        return "what the file says now counts as applied", ledger.log_sql(_RUN, file, "up", "repaired", note=reason)
+    raise _nothing(version, "its file and the ledger agree")
 
 
 _RUN = "00000000000000000000000000000000"

@@ -64,6 +64,7 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         transactional="autocommit_block" not in {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)},
         raw_sha256=hashlib.sha256(data).hexdigest(),
         token_sha256=checksum(tree),
+        up_sha256=checksum(ast.Module([node for node in tree.body if node is not down], [])),
         text=text,
         irreversible=irreversible,
         accepted=accepted,

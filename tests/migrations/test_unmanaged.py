@@ -1,0 +1,125 @@
+"""Databases that nobody managed, and records that have to be put right: nothing starts at the first file silently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.migrations.conftest import FAST, run_check, up, write
+from tests.support.command import git
+
+from dodai.core.errors import DodaiError
+from dodai.migrations import run
+from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.sql import checksum, checksums
+
+Make = Callable[..., Target]
+M = "db/migrations/"
+A = up("CREATE TABLE a (b int);", down=("DROP TABLE a;",))
+DOWN_MENDED = up("CREATE TABLE a (b int);", down=("DROP TABLE IF EXISTS a;",))
+
+
+def refused(act: Callable[[], object]) -> DodaiError:
+    with pytest.raises(DodaiError) as caught:
+        act()
+    return caught.value
+
+
+def test_up_on_tables_without_a_ledger_proposes_adopt(make_target: Make, conn: Connection):
+    """Nothing was changed, no ledger was made; whose tables they are can be said."""
+    conn.execute("CREATE TABLE customer (id int); CREATE TABLE invoice (id int)")
+    target = make_target({"1_a.sql": A})
+    found = refused(lambda: run.up(target))
+    assert (found.code.id, found.exit_code) == ("DOD265", 1)
+    assert "`public.customer`, `public.invoice`" in found.message
+    assert "dodai migrate adopt" in found.fix
+    assert conn.execute("SELECT to_regclass('goose_db_version'), to_regclass('a')").fetchone() == (None, None)
+    assert len(run.up(target, beside_tables=True).ran) == 1
+    assert run.up(target).already == 1
+
+
+def test_tables_of_an_extension_are_not_unmanaged(make_target: Make, conn: Connection):
+    """They come with it, as those of PostGIS do."""
+    conn.execute("CREATE EXTENSION citext; CREATE TABLE of_it (id int); ALTER EXTENSION citext ADD TABLE of_it")
+    assert len(run.up(make_target({"1_a.sql": A})).ran) == 1
+
+
+def test_what_adopt_takes_over_goes_on_with_up(make_target: Make, conn: Connection, shadow: Shadow):
+    """The fix of the refusal works as it is told."""
+    conn.execute("CREATE TABLE a (b int)")
+    target = make_target({"1_a.sql": A, "2_c.sql": up("CREATE TABLE c (d int);")})
+    assert refused(lambda: run.up(target)).code.id == "DOD265"
+    assert run.adopt(target, shadow).baseline == ("1",)
+    assert [ran.migration.id for ran in run.up(target).ran] == ["2"]
+
+
+def test_a_mended_way_down_is_not_an_edit_of_what_was_applied(make_target: Make, conn: Connection):
+    """It is what the next `down` runs; the way up must stay."""
+    target = make_target({"1_a.sql": A})
+    run.up(target)
+    make_target({"1_a.sql": DOWN_MENDED})
+    assert run.status(target).ok
+    assert run.up(target).ran == ()
+    make_target({"1_a.sql": DOWN_MENDED.replace("b int", "b text")})
+    assert refused(lambda: run.up(target)).code.id == "DOD253"
+    make_target({"1_a.sql": DOWN_MENDED})
+    run.down(target)
+    assert conn.execute("SELECT to_regclass('a')").fetchone()[0] is None
+
+
+def test_a_mended_way_down_of_a_pair_is_no_edit_either(make_target: Make, tmp_path: Path):
+    """golang-migrate has it in a file of its own."""
+    target = make_target(
+        {"1_a.up.sql": "CREATE TABLE a ();", "1_a.down.sql": "DROP TABLE a;"}, replace(FAST, format="plain")
+    )
+    run.up(target)
+    write(tmp_path, {f"{M}1_a.down.sql": "DROP TABLE IF EXISTS a;"})
+    assert run.up(target).ran == ()
+
+
+def test_logs_that_cover_the_way_down_are_still_understood(make_target: Make, conn: Connection):
+    """As they were written before."""
+    target = make_target({"1_a.sql": A})
+    run.up(target)
+    conn.execute("UPDATE dodai.migration_log SET token_sha256 = %s", (checksum(A),))
+    assert run.up(target).ran == ()
+    assert run.status(target).ok
+
+
+def test_check_calls_a_mended_way_down_a_notice_and_tries_it(tmp_path: Path, shadow: Shadow):
+    """The fix of a Down that fails must not be refused as an edit."""
+    git(tmp_path, "init", "-b", "main")
+    write(tmp_path, {f"{M}1_a.sql": A})
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    git(tmp_path, "checkout", "-b", "branch")
+    write(tmp_path, {f"{M}1_a.sql": DOWN_MENDED})
+    report = run_check(tmp_path, shadow)
+    assert [(f.code.id, f.severity) for f in report.findings] == [("DOD206", "info")]
+    assert "only the way down" in report.findings[0].message
+    write(tmp_path, {f"{M}1_a.sql": DOWN_MENDED.replace("TABLE IF", "TABEL IF")})
+    assert "DOD209" in [f.code.id for f in run_check(tmp_path, shadow).findings]
+
+
+@pytest.mark.parametrize("text", ["SELECT 1; -- x\nDROP a;", "SELECT '1;' /* c */; DROP a", "a 'open DROP a"])
+def test_the_checksum_of_the_first_part_is_that_of_its_text(text: str):
+    """In one pass over both; a quote that spans the end belongs to the rest."""
+    at = text.index("DROP")
+    assert checksums(text, at)[0] == checksum(text)
+    if "open" not in text:
+        assert checksums(text, at)[1] == checksum(text[:at])
+
+
+def test_several_records_are_repaired_at_once_or_none(make_target: Make):
+    """One reason for all of them; the refusal names them all."""
+    target = make_target({f"{n}_a.sql": up(f"CREATE TABLE a{n} (b int);") for n in (1, 2, 3)})
+    run.up(target)
+    make_target({f"{n}_a.sql": up(f"CREATE TABLE a{n} (b int, c int);") for n in (1, 2)})
+    assert "dodai migrate repair 1 2 " in refused(lambda: run.up(target)).fix
+    assert refused(lambda: run.repair(target, "1", "2", "3", reason="by hand")).code.id == "DOD284"
+    assert refused(lambda: run.up(target)).code.id == "DOD253"
+    repaired = run.repair(target, "1", "2", reason="by hand")
+    assert [row.id for row in repaired.rows] == ["1", "2"]
+    assert run.up(target).ran == ()
