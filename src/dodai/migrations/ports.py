@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -189,6 +189,8 @@ class Target:
 
     `root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded. `environment`
     is what `ENVSUB` sees; `author` is asked for once per run that changes something. `tool` is None for SQL files.
+    `look` opens a connection that answers queries and costs less than `connect` does, or gives None; when it fails
+    within the block, the block ends early and says nothing.
     """
 
     root: Path
@@ -197,6 +199,7 @@ class Target:
     author: Callable[[], Author] = Author
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     tool: Tool | None = None
+    look: Callable[[], AbstractContextManager[Connection | None]] = nullcontext
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dodai import __version__
 from dodai.core.database_url import refuse_unfit
@@ -71,7 +72,10 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> Target:
     def author() -> Author:
         return run.author_of(project.root, __version__)
 
-    return Target(root, policy, lambda: _direct(url(), policy), author, tool=tool_of(project, policy, root))
+    tool = tool_of(project, policy, root)
+    return Target(
+        root, policy, lambda: _direct(url(), policy), author, tool=tool, look=lambda: _look(url(), policy, tool)
+    )
 
 
 def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | None:
@@ -123,6 +127,25 @@ def _direct(url: str, policy: MigrationsPolicy, **options: int) -> Connection:
     """A connection to the server itself; DOD067 or DOD066, before anything is sent, where it would be refused later."""
     _check(url, policy)
     return _connect(url, **options)
+
+
+@contextlib.contextmanager
+def _look(url: str, policy: MigrationsPolicy, tool: Tool | None) -> Iterator[Connection | None]:
+    """A connection that costs less; None for another tool, whose worker needs a real one anyway."""
+    if tool:
+        yield None
+        return
+    from dodai.providers.postgres.look import Look, LookError, words_of
+
+    look = None
+    with contextlib.suppress(LookError):  # psycopg will say what is wrong
+        refuse_unfit(words_of(url), os.environ, policy.plain_hosts)
+        look = Look(url)
+    if look is None:
+        yield None
+        return
+    with contextlib.closing(look), contextlib.suppress(LookError):
+        yield cast("Connection", look)
 
 
 def _check(url: str, policy: MigrationsPolicy) -> None:

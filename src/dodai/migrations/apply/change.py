@@ -57,15 +57,14 @@ def up(
     from dodai.migrations.apply.batch import apply_all, runner_of
     from dodai.migrations.apply.outcome import Account
 
-    if not beside_tables and not before.ledger.present and not before.ledger.side_present:
-        refuse_unmanaged(conn)
     if token is not None:
         from dodai.migrations import fence
 
         readable(lambda: fence.enter(conn, before.ledger.name, token))
     account = Account("up")
     with _coded(conn, account, policy, tool), only_runner(conn, policy, note):
-        state = _prepared(conn, policy, tool, token)
+        # Under the lock: another runner may just have made ledger and tables.
+        state = _prepared(conn, policy, tool, token, refuse=() if beside_tables else (refuse_unmanaged,))
         todo = pending(migrations, state, allow_missing=allow_missing)
         if not todo.migrations and not todo.unrecorded:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
@@ -162,11 +161,23 @@ def readable(read: Callable[[], T]) -> T:
         raise between_files(error, Account(), lost=not sqlstate(error) or sqlstate(error) in GONE_STATES) from error
 
 
-def _prepared(conn: Connection, policy: MigrationsPolicy, tool: Tool | None, token: int | None = None) -> ledger.State:
-    """The state under the lock, ledger and side tables made where they were missing (DOD284 when they cannot be)."""
+def _prepared(
+    conn: Connection,
+    policy: MigrationsPolicy,
+    tool: Tool | None,
+    token: int | None = None,
+    refuse: Sequence[Callable[[Connection], None]] = (),
+) -> ledger.State:
+    """The state under the lock, ledger and side tables made where they were missing (DOD284 when they cannot be).
+
+    `refuse` looks at a database that has neither, and may raise.
+    """
 
     def make() -> ledger.State:
         place = ledger.locate(conn, policy, tool)
+        if not place.present and not place.side_present:
+            for look in refuse:
+                look(conn)
         if not place.present or not place.side_present:
             ledger.create(conn, place, _guard(place, token))
         return ledger.read(conn, policy, tool)

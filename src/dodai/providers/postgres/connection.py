@@ -14,16 +14,7 @@ from psycopg.abc import ConnParam
 
 from dodai.core.errors import DodaiError, Reply
 from dodai.providers.postgres.codes import REFUSED, UNREACHABLE
-
-CONNECT_TIMEOUT_S = 10
-APPLICATION_NAME = "dodai"
-# A vanished server is noticed within 30 s, idle (15 + 3 x 5) or with data on the way (tcp_user_timeout, in ms).
-KEEPALIVE = {
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
+from dodai.providers.postgres.settings import APPLICATION_NAME, CONNECT_TIMEOUT_S, KEEPALIVE
 
 
 @dataclass(frozen=True, slots=True)
