@@ -28,8 +28,8 @@ def manifest(text: str = "") -> Manifest:
     return read((BASE + text).encode(), reference(), path="dodai.toml")
 
 
-def with_environment(**row: Any) -> Manifest:
-    given = manifest()
+def with_environment(*, trusted: str = "", **row: Any) -> Manifest:
+    given = manifest(f'[csrf]\ntrusted_origins = ["{trusted}"]\n') if trusted else manifest()
     return Manifest({**given.data, "env": {"production": row}}, given.text)
 
 
@@ -161,6 +161,18 @@ def test_exemption_or_limit_of_a_route_that_does_not_exist():
         (with_environment(provider="local"), []),
         (with_environment(provider="local", public_origins=("http://localhost:8000",)), []),
         (manifest('[csrf]\ntrusted_origins = ["https://admin.example.com/"]\n'), ["DOD110"]),
+        (manifest('[csrf]\ntrusted_origins = ["capacitor://localhost"]\n'), []),
+        (manifest('[csrf]\ntrusted_origins = ["file://localhost"]\n'), ["DOD110"]),
+        (manifest('[csrf]\ntrusted_origins = ["https://*.example.com"]\n'), ["DOD110"]),
+        (manifest('[csrf]\ntrusted_origins = ["https://*"]\n'), ["DOD110"]),
+        (
+            with_environment(provider="fly", public_origins=("https://example.com",), trusted="https://*.example.com"),
+            [],
+        ),
+        (
+            with_environment(provider="fly", public_origins=("https://a.github.io",), trusted="https://*.github.io"),
+            ["DOD110"],
+        ),
     ],
 )
 def test_origin_rules(given, expected):

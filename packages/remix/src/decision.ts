@@ -20,6 +20,8 @@ export type TokenState =
 export interface Origins {
   readonly public: ReadonlySet<string>;
   readonly trusted: ReadonlySet<string>;
+  /** The ends of trusted https origins: `.example.com` for every subdomain. */
+  readonly below: readonly string[];
 }
 
 /** What the browser says about where a request comes from; `browserSaysSo`: it sent `Sec-Fetch-Site: same-origin`. */
@@ -51,6 +53,13 @@ const FETCH_SITES: ReadonlySet<string> = new Set(["same-origin", "same-site", "c
 const OVERRIDES = ["x-http-method-override", "x-http-method", "x-method-override"];
 const ORIGIN = /^(https?):\/\/(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?$/;
 const HOST = /^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?$/;
+const WILDCARD = /^https:\/\/\*\.([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(?::([1-9][0-9]{0,4}))?$/;
+const LABELS = /^https:\/\/[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
+const SHELL = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/[A-Za-z0-9._-]{1,253}$/;
+/** Schemes of the web itself, and those whose pages have the origin `null`. */
+const NOT_SHELLS: ReadonlySet<string> = new Set(
+  "http https ws wss ftp file filesystem data blob about javascript".split(" "),
+);
 const DEFAULT_PORTS: Readonly<Record<string, string>> = { http: "80", https: "443" };
 const REFUSALS: Readonly<Record<Exclude<TokenState, "valid">, readonly [string, number]>> = {
   missing: ["DOD151", 403],
@@ -71,7 +80,26 @@ const REFUSALS: Readonly<Record<Exclude<TokenState, "valid">, readonly [string, 
 
 /** The origins of an environment, normalised; throws DOD181 for one that no browser could send. */
 export function configureOrigins(publicOrigins: Iterable<string>, trusted: Iterable<string> = []): Origins {
-  return { public: new Set([...publicOrigins].map(configured)), trusted: new Set([...trusted].map(configured)) };
+  const own = new Set([...publicOrigins].map(configured));
+  const hosts = new Set([...own].filter((one) => one.startsWith("https:")).map((one) => new URL(one).hostname));
+  const [named, below]: [Set<string>, string[]] = [new Set(), []];
+  for (const text of trusted) {
+    const wide = WILDCARD.exec(text);
+    if (wide === null) named.add(trustedOrigin(text));
+    // Whoever serves the host itself owns what is below it; that is never so for a public suffix.
+    else if (hosts.has(wide[1]!.toLowerCase()))
+      below.push(`.${wide[1]!.toLowerCase()}${wide[2] !== undefined && wide[2] !== "443" ? `:${wide[2]}` : ""}`);
+  }
+  return { public: own, trusted: named, below };
+}
+
+/** True when pages of `origin`, as a browser sends it, may post here. */
+export function isTrusted(origin: string, origins: Origins): boolean {
+  if (origins.trusted.has(origin)) return true;
+  const parsed = parseOrigin(origin);
+  if (parsed === null) return false;
+  if (origins.trusted.has(parsed)) return true;
+  return origins.below.some((end) => parsed.endsWith(end) && LABELS.test(parsed.slice(0, -end.length)));
 }
 
 /** True unless `method` is one of the four safe ones and no header asks for another. */
@@ -216,8 +244,7 @@ function judgeFetchSite(value: string, origin: string | undefined, host: string,
     return value === "same-origin" ? provenance("same", "same_origin", true) : provenance("same", "user_initiated");
   }
   if (value === "same-site" || value === "cross-site") {
-    if (origin !== undefined && origins.trusted.has(parseOrigin(origin) ?? ""))
-      return provenance("trusted", "trusted_origin");
+    if (origin !== undefined && isTrusted(origin, origins)) return provenance("trusted", "trusted_origin");
     return provenance("hostile", value.replace("-", "_"));
   }
   return provenance("hostile", "fetch_site_invalid");
@@ -226,9 +253,9 @@ function judgeFetchSite(value: string, origin: string | undefined, host: string,
 function judgeOrigin(sent: string | null, header: string, host: string, origins: Origins): Provenance {
   if (sent === "null") return provenance("hostile", "origin_null");
   const parsed = sent === null ? null : parseOrigin(sent);
+  if (parsed !== null && origins.public.has(parsed)) return provenance("same", `${header}_matches`);
+  if (sent !== null && isTrusted(sent, origins)) return provenance("trusted", "trusted_origin");
   if (parsed === null) return provenance("hostile", `${header}_invalid`);
-  if (origins.public.has(parsed)) return provenance("same", `${header}_matches`);
-  if (origins.trusted.has(parsed)) return provenance("trusted", "trusted_origin");
   if (origins.public.size === 0 && isSameHost(parsed, host)) return provenance("same", "host_matches");
   return provenance("hostile", `${header}_mismatch`);
 }
@@ -250,6 +277,11 @@ function isSameHost(origin: string, host: string): boolean {
 function canonicalHost(host: string): string | null {
   if (!host.startsWith("[")) return host.toLowerCase();
   return isIPv6(host.slice(1, -1)) ? new URL(`http://${host}`).hostname : null;
+}
+
+function trustedOrigin(text: string): string {
+  const shell = SHELL.exec(text);
+  return shell !== null && !NOT_SHELLS.has(shell[1]!.toLowerCase()) ? text.toLowerCase() : configured(text);
 }
 
 function configured(text: string): string {

@@ -44,15 +44,26 @@ TokenState = (
 
 _ORIGIN = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
+_WILDCARD = re.compile(r"https://\*\.([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(?::([1-9][0-9]{0,4}))?", re.ASCII)
+_LABELS = re.compile(r"https://[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
+_SHELL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[A-Za-z0-9._-]{1,253}", re.ASCII)
+_NOT_SHELLS = frozenset(
+    {"http", "https", "ws", "wss", "ftp", "file", "filesystem", "data", "blob", "about", "javascript"}
+)
+"""Schemes of the web itself, and those whose pages have the origin `null`."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where requests may come from: the public origins of the environment, and others that may post here."""
+    """Where requests may come from: the public origins of the environment, and others that may post here.
+
+    `below` are the ends of trusted https origins: `.example.com` for every subdomain.
+    """
 
     public: frozenset[str] = frozenset()
     trusted: frozenset[str] = frozenset()
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +111,18 @@ _REFUSALS: dict[str, tuple[Code, int]] = {
 
 
 def configure_origins(public: Iterable[str], trusted: Iterable[str] = ()) -> Origins:
-    """The origins of an environment, normalised; raises DOD181 for one that no browser could send."""
-    return Origins(frozenset(map(_configured, public)), frozenset(map(_configured, trusted)))
+    """The origins of an environment, normalised; raises DOD181 for one that no browser could send.
+
+    A trusted one may be that of an app shell (`capacitor://localhost`), or `https://*.example.com` for every subdomain.
+    The latter counts where `https://example.com` is a public origin: whoever serves that host owns what is below it,
+    which is never so for a public suffix (`co.uk`, `github.io`). Elsewhere it is left out.
+    """
+    own, others = frozenset(map(_configured, public)), tuple(trusted)
+    hosts = {urlsplit(origin).hostname for origin in own if origin.startswith("https:")}
+    wide = [found for text in others if (found := _WILDCARD.fullmatch(text))]
+    below = [f".{host}{port}" for host, port in map(_ending, wide) if host in hosts]
+    named = frozenset(_trusted(text) for text in others if not _WILDCARD.fullmatch(text))
+    return Origins(own, named, tuple(dict.fromkeys(below)))
 
 
 def is_unsafe(method: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bool:
@@ -122,6 +143,18 @@ def parse_origin(text: str) -> str | None:
     if canonical is None or (port and int(port) > 65535):
         return None
     return f"{scheme}://{canonical}" + (f":{port}" if port and port != _DEFAULT_PORTS[scheme] else "")
+
+
+def is_trusted(origin: str | None, origins: Origins) -> bool:
+    """True when pages of `origin`, as a browser sends it, may post here."""
+    if origin is None:
+        return False
+    if origin in origins.trusted:
+        return True
+    parsed = parse_origin(origin)
+    if parsed is None or parsed in origins.trusted:
+        return parsed is not None
+    return any(parsed.endswith(end) and _LABELS.fullmatch(parsed[: -len(end)]) for end in origins.below)
 
 
 def judge_provenance(
@@ -198,7 +231,7 @@ def _judge_fetch_site(value: str, origin: str | None, host: str, origins: Origin
                 return judged
         return SAME_ORIGIN if value == "same-origin" else _USER_INITIATED
     if value in ("same-site", "cross-site"):
-        if origin is not None and parse_origin(origin) in origins.trusted:
+        if is_trusted(origin, origins):
             return Provenance("trusted", "trusted_origin")
         return Provenance("hostile", value.replace("-", "_"))
     return Provenance("hostile", "fetch_site_invalid")
@@ -208,12 +241,12 @@ def _judge_origin(sent: str | None, header: str, host: str, origins: Origins) ->
     if sent == "null":
         return Provenance("hostile", "origin_null")
     parsed = sent if sent in origins.public else parse_origin(sent) if sent is not None else None
-    if parsed is None:
-        return Provenance("hostile", f"{header}_invalid")
     if parsed in origins.public:
         return Provenance("same", f"{header}_matches")
-    if parsed in origins.trusted:
+    if is_trusted(sent, origins):
         return Provenance("trusted", "trusted_origin")
+    if parsed is None:
+        return Provenance("hostile", f"{header}_invalid")
     if not origins.public and _same_host(parsed, host):
         return Provenance("same", "host_matches")
     return Provenance("hostile", f"{header}_mismatch")
@@ -249,6 +282,16 @@ def _host(host: str) -> str | None:
 def _configured(text: str) -> str:
     origin = parse_origin(text)
     if origin is None:
-        fix = "write scheme, host and, if it is not the default, the port: `https://app.example.com`"
-        raise DodaiError(ORIGIN_MALFORMED, f"`{text}` is not an origin", fix, exit_code=2)
+        raise DodaiError(ORIGIN_MALFORMED, f"`{text}` is not an origin", ORIGIN_MALFORMED.fix.en, exit_code=2)
     return origin
+
+
+def _trusted(text: str) -> str:
+    shell = _SHELL.fullmatch(text)
+    return text.lower() if shell is not None and shell[1].lower() not in _NOT_SHELLS else _configured(text)
+
+
+def _ending(wide: re.Match[str]) -> tuple[str, str]:
+    """(host below which everything is meant, port with its colon or nothing) of an origin with a `*`."""
+    host, port = wide.groups()
+    return host.lower(), f":{port}" if port and port != "443" else ""

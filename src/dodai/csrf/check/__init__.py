@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from urllib.parse import urlsplit
 
-from dodai.core.errors import Code
+from dodai.core.errors import Code, DodaiError
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
 from dodai.core.rule import declared, rule
 from dodai.csrf import codes
-from dodai.csrf.decision import parse_origin
+from dodai.csrf.decision import configure_origins, parse_origin
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_judge import RouteVerdict
@@ -163,10 +163,25 @@ def every_environment_has_an_origin(manifest: Manifest) -> Iterator[Finding]:
             if parse_origin(origin) is None:
                 said = f"`{origin}` of `[env.{name}]` is not an origin: no browser sends it"
                 yield Finding(codes.NO_PUBLIC_ORIGIN, said, Place(manifest.path))
+    rows = manifest.named("env").values()
+    known = [origin for row in rows for origin in row.get("public_origins") or () if parse_origin(origin)]
     for origin in _policy(manifest).trusted_origins:
-        if parse_origin(origin) is None:
-            said = f"`{origin}` of `[csrf] trusted_origins` is not an origin: no browser sends it"
-            yield Finding(codes.NO_PUBLIC_ORIGIN, said, Place(manifest.path))
+        if flaw := _flaw_of_trusted(origin, known):
+            yield Finding(
+                codes.NO_PUBLIC_ORIGIN, f"`{origin}` of `[csrf] trusted_origins` {flaw}", Place(manifest.path)
+            )
+
+
+def _flaw_of_trusted(origin: str, public: Iterable[str]) -> str:
+    """What is wrong with an origin that may post here; empty for nothing."""
+    try:
+        found = configure_origins(public, [origin])
+    except DodaiError:
+        return "is not an origin: no browser sends it"
+    if found.trusted or found.below:
+        return ""
+    apex = origin.replace("*.", "", 1)
+    return f"counts nowhere: no environment has `{apex}` in `public_origins`, so nothing says that it is yours"
 
 
 @rule(codes.COOKIE_FLAGS, needs=(Manifest, RouteTable))

@@ -39,18 +39,37 @@ def script() -> Answer:
     return Answer(200, (kind, (b"cache-control", b"public, max-age=3600"), _length(body)), body)
 
 
-def fresh_token(gate: Gate, visitor: Visitor) -> Answer:
-    """A new token for the visitor as JSON, never cached."""
+def preflight(origin: bytes | None) -> Answer:
+    """What a browser asks before a page of a trusted origin sends a header of its own with the request for a token."""
+    if origin is None:
+        return Answer(204, ((b"allow", b"GET, HEAD, OPTIONS"), (b"vary", b"Origin")))
+    allowed = (
+        (b"access-control-allow-methods", b"GET"),
+        (b"access-control-allow-headers", b"accept, content-type, x-requested-with"),
+    )
+    return Answer(204, (*_shared_with(origin), *allowed))
+
+
+def fresh_token(gate: Gate, visitor: Visitor, origin: bytes | None = None) -> Answer:
+    """A new token for the visitor as JSON, never cached; also for a page of the trusted `origin`."""
     fields = {"token": visitor.token(), "field": gate.policy.field, "header": gate.policy.header}
     body = json.dumps(fields).encode()
     headers = (
         (b"content-type", b"application/json"),
         (b"cache-control", b"no-store"),
-        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin" if origin is None else b"cross-origin"),
         (b"x-content-type-options", b"nosniff"),
         _length(body),
     )
-    return Answer(200, headers, body)
+    return Answer(200, headers + (_shared_with(origin) if origin is not None else ((b"vary", b"Origin"),)), body)
+
+
+def _shared_with(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"vary", b"Origin"),
+    )
 
 
 def _length(body: bytes) -> tuple[bytes, bytes]:

@@ -27,6 +27,7 @@ from dodai.csrf.decision import (
     configure_origins,
     decide,
     decide_exempt,
+    is_trusted,
     judge_provenance,
     needs_token,
     parse_origin,
@@ -221,14 +222,21 @@ class Gate:
         return not decision.allow and self.policy.mode != "report"
 
     def refresh_refusal(self, sent: Sent, peer: str, scheme: str, visitor: Visitor) -> Decision | None:
-        """The refusal of a request for a fresh token that a page of another origin sent, also a trusted one.
+        """The refusal of a request for a fresh token that a page of another origin sent, unless it is a trusted one.
 
-        Or of one whose cookies the app's subject callback cannot read.
+        Or of one whose cookies the app's subject callback cannot read. A trusted page is told by its `Origin`: the
+        answer has to name it (CORS).
         """
         provenance = self.provenance(sent, peer, scheme)
-        if provenance.state in ("hostile", "trusted"):
+        if provenance.state == "hostile" or (provenance.state == "trusted" and self.asking(sent) is None):
             return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
         return None if _has_subject(visitor) else SUBJECT_UNREADABLE
+
+    def asking(self, sent: Sent) -> bytes | None:
+        """The trusted origin, not one of ours, whose page sent this; for the CORS headers of the answer."""
+        values = sent.get(b"origin", ())
+        origin = values[0].decode("latin-1") if len(values) == 1 else ""
+        return values[0] if origin not in self.origins.public and is_trusted(origin, self.origins) else None
 
     def note(self, decision: Decision, context: RequestContext | None, sent: Sent | None = None) -> None:
         """Write the decision into the request's line; of a refusal also where the request says it comes from."""

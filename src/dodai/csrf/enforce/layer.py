@@ -65,6 +65,9 @@ class CsrfLayer:
             self._unsettled = False
             self.gate.settle()
         visitor = Visitor(self.gate, headers, scope)
+        path = scope["path"]
+        if prefix := scope.get("root_path"):
+            visitor.prefix, path = prefix, path.removeprefix(prefix)
         outer = scope.get(SCOPE_KEY) or context.__dict__.get("csrf")
         if outer is not None:
             visitor.outer = outer  # judged there as well, and both have to allow what is entered
@@ -86,7 +89,7 @@ class CsrfLayer:
 
         if scope["method"] not in SAFE_METHODS or not OVERRIDES.isdisjoint([name.lower() for name, _ in headers]):
             return self._unsafe(scope, receive, amended, visitor, context)
-        if scope["path"] == REFRESH_PATH:
+        if path == REFRESH_PATH:
             return self._refresh(scope, amended, visitor, context)
         return self.app(scope, receive, amended)
 
@@ -94,7 +97,7 @@ class CsrfLayer:
         self, scope: Scope, receive: Receive, send: Send, visitor: Visitor, context: RequestContext
     ) -> None:
         gate, sent = self.gate, collect(scope["headers"])
-        probe = scope["path"] == PROBE_PATH
+        probe = scope["path"].removeprefix(visitor.prefix) == PROBE_PATH
         route = None if probe else gate.route(scope, sent)
         limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route.id if route else None)
         decision, complete = gate.length(sent, limit), False
@@ -197,8 +200,10 @@ class CsrfLayer:
             found = answer.refused(gate.refusal(decision, scope), context, sent)
         elif script:
             found = answer.script()
+        elif scope["method"] == "OPTIONS":
+            found = answer.preflight(gate.asking(sent))
         else:
-            found = answer.fresh_token(gate, visitor)
+            found = answer.fresh_token(gate, visitor, gate.asking(sent))
         await _send(scope, send, found)
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from dodai.core.errors import DodaiError
 from dodai.core.request import current
@@ -53,12 +54,17 @@ def csrf_meta(request: Any = None) -> Html:
     """The `<meta>` elements and the script that send the token with HTMX and `dodaiFetch`, and keep it fresh."""
     visitor = _visitor(request)
     named = f'<meta name="csrf-header" content="{escape(visitor.policy.header, quote=True)}">'
-    return Html(f'<meta name="csrf-token" content="{visitor.token()}">{named}{csrf_script()}')
+    return Html(f'<meta name="csrf-token" content="{visitor.token()}">{named}{csrf_script(request)}')
 
 
-def csrf_script() -> Html:
-    """The script element that refreshes tokens when a page comes back from the history or another tab."""
-    return Html(f'<script src="{REFRESH_PATH}?script" defer></script>')
+def csrf_script(request: Any = None) -> Html:
+    """The script element that refreshes tokens when a page comes back from the history or another tab.
+
+    Below the prefix at which a proxy serves the application (`root_path`, `SCRIPT_NAME`), when it has one.
+    """
+    visitor = _find(request)
+    prefix = escape(quote(visitor.prefix), quote=True) if visitor is not None else ""
+    return Html(f'<script src="{prefix}{REFRESH_PATH}?script" defer></script>')
 
 
 def login(request: Any = None, *, subject: object = None) -> None:
@@ -126,6 +132,17 @@ def _cookies(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _visitor(request: Any) -> Visitor:
+    found = _find(request)
+    if found is None:
+        raise DodaiError(
+            NOT_INSTALLED,
+            "a CSRF token was asked for outside a protected request",
+            "wrap the app with `dodai.asgi.wrap(app)` or `dodai.wsgi.wrap(app)`",
+        )
+    return found
+
+
+def _find(request: Any) -> Visitor | None:
     found: Any = None
     if request is None:
         context = current()
@@ -137,10 +154,4 @@ def _visitor(request: Any) -> Visitor:
                 found = mapping["dodai.csrf"]
         if isinstance(request, Mapping):
             found = request.get("dodai.csrf")
-    if not isinstance(found, Visitor):
-        raise DodaiError(
-            NOT_INSTALLED,
-            "a CSRF token was asked for outside a protected request",
-            "wrap the app with `dodai.asgi.wrap(app)` or `dodai.wsgi.wrap(app)`",
-        )
-    return found
+    return found if isinstance(found, Visitor) else None

@@ -8,11 +8,14 @@ from __future__ import annotations
 REFRESH_SCRIPT = """\
 (() => {
   "use strict";
+  // This script is served from there, below whatever prefix a proxy has put in front.
+  const own = document.currentScript;
+  const endpoint = own && own.src ? new URL(own.src).pathname : "/-/dodai/csrf";
   let current = null;
   let pending = null;
   const meta = (name) => (document.querySelector(`meta[name="${name}"]`) || {}).content;
   const fetched = async () => {
-    const response = await fetch("/-/dodai/csrf", {credentials: "same-origin", cache: "no-store"});
+    const response = await fetch(endpoint, {credentials: "same-origin", cache: "no-store"});
     if (!response.ok) throw new Error(`no fresh CSRF token: ${response.status}`);
     current = await response.json();
     for (const input of document.getElementsByName(current.field)) {

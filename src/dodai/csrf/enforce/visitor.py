@@ -37,6 +37,7 @@ class Visitor:
         "grace",
         "outer",
         "passage",
+        "prefix",
         "rendered",
         "replaced",
         "started",
@@ -52,6 +53,7 @@ class Visitor:
         self._subject: str | None = None
         self.passage: Any = None
         self.outer: Visitor | None = None
+        self.prefix = ""
         self.astray = self.changed = self.grace = self.rendered = False
         self.replaced = self.started = self.unproven = False
 

@@ -46,6 +46,7 @@ class CsrfWsgi:
         else:
             headers = headers_of(environ)
             visitor = Visitor(self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers})
+        visitor.prefix = environ.get("SCRIPT_NAME", "")
         visitor.outer = environ.get(ENVIRON_KEY) or vars(context).get("csrf")
         if self._unsettled:
             self._unsettled = False
@@ -189,7 +190,10 @@ class CsrfWsgi:
         if decision is not None:
             self.gate.note(decision, context, sent)
             return self._refuse(decision, environ, start_response, sent, context)
-        return _send(environ, start_response, answer.fresh_token(self.gate, visitor))
+        asking = self.gate.asking(sent)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            return _send(environ, start_response, answer.preflight(asking))
+        return _send(environ, start_response, answer.fresh_token(self.gate, visitor, asking))
 
 
 class LimitedInput(io.RawIOBase):
