@@ -272,12 +272,12 @@ def bare_rpc(_: Path) -> tuple[list[Any], list[Any]]:
 
 def dodai_rpc(folder: Path) -> tuple[list[Any], list[Any]]:
     import dodai.grpc
-    from dodai.runtime.identity import KeyRing
+    from dodai.runtime.identity import ProofKeyRing
 
     shared = {
         "state": folder,
         "policy": ObservabilityPolicy(stdout=False),
-        "identity_keys": KeyRing.parse(CSRF_KEYS),
+        "identity_keys": ProofKeyRing.parse(CSRF_KEYS),
     }
     server = dodai.grpc.aio_server_interceptors(config=RuntimeConfig(service="backend", **shared))
     client = dodai.grpc.aio_client_interceptors("backend", config=RuntimeConfig(service="web", **shared))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dodai.core.page import Table
+from dodai.core.page import PageTable
 from dodai.core.page_file import merge_region
 
 RESULTS = Path(__file__).parent / "results.md"
@@ -22,7 +22,7 @@ def spread(values: Sequence[float], unit: str, digits: int = 1) -> str:
 
 def record(name: str, title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], notes: str = "") -> None:
     """Print a table and keep it as region `name` of results.md, with the day and the machine it was measured on."""
-    table = Table(head, tuple(rows)).render("en")
+    table = PageTable(head, tuple(rows)).render("en")
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     stamp = f"{datetime.now(UTC):%Y-%m-%d}, {machine}; ratios decide, single figures inform."
     text = "\n\n".join(part for part in (f"## {title}", stamp, table, notes) if part)

@@ -11,8 +11,7 @@ import click
 from dodai.cli.main import COMMANDS, GROUPS, app
 from dodai.core.code_page import Example
 from dodai.core.errors import Code
-from dodai.core.page import Code as Block
-from dodai.core.page import Lang, Paragraph, Section, Table, Text, bullets
+from dodai.core.page import CodeBlock, Lang, PageTable, Paragraph, Section, Text, bullets
 from dodai.wiring.registry import codes as registry
 from dodai.wiring.registry import reference
 
@@ -35,7 +34,7 @@ _MILESTONES = {
 
 def manifest() -> str:
     """The annotated reference, the same text that `dodai explain manifest` prints."""
-    return Block(reference().text, "toml").render("en")
+    return CodeBlock(reference().text, "toml").render("en")
 
 
 def commands() -> str:
@@ -46,7 +45,7 @@ def commands() -> str:
     for group in GROUPS:
         rows = tuple((f"[`{n}`](#dodai-{n})", COMMANDS[n].summary) for n in names if COMMANDS[n].group == group)
         if rows:
-            sections.append(Section(group, (Table(("command", "what it does"), rows),)))
+            sections.append(Section(group, (PageTable(("command", "what it does"), rows),)))
     for name in names:
         command = app.get_command(context, name)
         if command:
@@ -56,7 +55,7 @@ def commands() -> str:
 
 def _help(command: click.Command, parent: click.Context, words: str) -> Iterator[Section]:
     context = click.Context(command, parent=parent, info_name=words.rpartition(" ")[2])
-    yield Section(words, (Block(command.get_help(context), "text"),))
+    yield Section(words, (CodeBlock(command.get_help(context), "text"),))
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
@@ -89,9 +88,9 @@ def _code(code: Code) -> Section:
     return Section(f"{code.id} {code.name}", body, anchor=code.id)
 
 
-def _block(example: Example) -> Block:
+def _block(example: Example) -> CodeBlock:
     """An example as it stands; none of them is checked as documentation, tests/core/test_code_page.py runs it."""
-    return Block(example.text, "text")
+    return CodeBlock(example.text, "text")
 
 
 def plan_status(lang: Lang) -> str:
@@ -103,7 +102,7 @@ def plan_status(lang: Lang) -> str:
         states = [row["state"] for row in rows if row["id"].startswith(f"{id_}-") and row["state"] != "context"]
         named = next(row["text"] for row in rows if row["id"] == id_)
         table.append((due, Text(f"{id_}: {title}", named), f"{states.count('met')} / {len(states)}"))
-    blocks = [Table(head, tuple(table)).render(lang)]
+    blocks = [PageTable(head, tuple(table)).render(lang)]
     if left := [row for row in rows if row["state"] == "todo" and row["id"].partition("-")[0] in _MILESTONES]:
         said = Text("Not met yet:", "まだ満たしていない文:")
         items = bullets(Text(f"`{row['id']}`: {row['missing']}", f"`{row['id']}`: {row['text']}") for row in left)

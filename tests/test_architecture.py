@@ -201,3 +201,52 @@ def test_no_module_is_called_after_nothing():
     """`utils`, `helpers` and `manager` say nothing about what is inside."""
     vague = {"util", "utils", "helper", "helpers", "manager", "common", "misc"}
     assert not [str(p) for p in sources() if vague & {p.stem, *p.relative_to(ROOT).parts}]
+
+
+# --- names ---
+
+GRID = ("policy", "ports", "document", "enforce", "check", "run", "codes", "rules")
+"""A file of the grid of areas and verbs: the area says which."""
+NAMED_AFTER = (
+    "cli",
+    "frameworks",
+    "rehearsal/drills",
+    "agent/templates",
+    "observability/notify.py",
+    "operations/ports",
+    "providers/alembic",
+    "providers/django_migrations",
+)
+"""Folders whose files are named after something else that has that name: a command and what it carries out, a
+framework, an area, a port and what implements it."""
+
+
+def repeated(names: Iterator[tuple[str, Path]]) -> dict[str, list[str]]:
+    """Each name that several files use, with those files."""
+    found: dict[str, list[str]] = {}
+    for name, path in names:
+        found.setdefault(name, []).append(path.relative_to(SRC).as_posix())
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+def test_no_two_modules_have_one_name_outside_the_grid():
+    """Whoever opens `outcome.py` has opened the one there is; packages count as well."""
+    own = [path for path in SRC.rglob("*.py") if path.name != "__main__.py"]
+    names = ((path.parent.name if path.name == "__init__.py" else path.stem, path) for path in own)
+    outside = (
+        (name, path)
+        for name, path in names
+        if name not in (*GRID, "main") and not path.relative_to(SRC).as_posix().startswith(NAMED_AFTER)
+    )
+    assert repeated(outside) == {}
+
+
+def test_no_two_classes_have_one_name():
+    """A class is found by its name, and a message that names it means one thing."""
+    classes = (
+        (node.name, path)
+        for path in SRC.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert repeated(classes) == {}

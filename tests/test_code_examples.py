@@ -17,12 +17,12 @@ import pytest
 from dodai.core.code_page import Example
 from dodai.core.errors import Code
 from dodai.core.finding import Finding
-from dodai.core.rule import judge
+from dodai.core.rule import evaluate
 from dodai.migrations.ports import Connect
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 from dodai.wiring import fact_sources, find_project
-from dodai.wiring.facts import check
+from dodai.wiring.checks import check
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.registry import codes, rules
 
@@ -116,7 +116,7 @@ def judged(root: Path, code: Code) -> tuple[Finding, ...]:
         ).findings
     else:
         gathering = Gathering(root, find_project(manifest), TODAY, fact_sources.GATHERERS)
-        report = judge(chosen, {need: gathering.fact(need) for rule in chosen for need in rule.needs}, today=TODAY)
+        report = evaluate(chosen, {need: gathering.fact(need) for rule in chosen for need in rule.needs}, today=TODAY)
         assert not report.unknown, report.unknown[0].reason
         assert report.judged
         found = report.findings

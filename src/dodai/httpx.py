@@ -146,7 +146,7 @@ class _Transport:
 _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
-class _Body:
+class _TimedBody:
     """The body of an answer: read within the deadline of its call, which is counted when it ends or is given up."""
 
     def __init__(self, inner: Any, request: Any, until: float | None, end: Callable[[Any], None], answer: Any) -> None:
@@ -208,7 +208,7 @@ class _Body:
             self._finish(self._answer)
 
 
-def _with_body(response: Any, body: _Body, base: str) -> Any:
+def _with_body(response: Any, body: _TimedBody, base: str) -> Any:
     """`response` with `body`, as the kind of stream that its own library accepts."""
     if getattr(response, "is_closed", False):
         body._finish(response)  # noqa: SLF001 - made whole, by a transport that answers without a network
@@ -224,7 +224,7 @@ def _with_body(response: Any, body: _Body, base: str) -> Any:
 
 @functools.cache
 def _kinds(kind: type) -> Any:
-    return type("CountedBody", (_Body, kind), {})
+    return type("CountedBody", (_TimedBody, kind), {})
 
 
 def _bound(left: float | None) -> AbstractAsyncContextManager[Any]:
@@ -273,7 +273,7 @@ class AsyncTransport(_Transport):
                 raise
             end = functools.partial(self._end, request, context, span_id, started)
             if not self._again(request, attempt, response):
-                body = _Body(response.stream, request, until, end, response)
+                body = _TimedBody(response.stream, request, until, end, response)
                 return _with_body(response, body, "AsyncByteStream")
             end(response)
             await response.aclose()
@@ -314,7 +314,7 @@ class Transport(_Transport):
                 self._guard.leave(failed=None)
                 raise
             if not self._again(request, attempt, response):
-                body = _Body(response.stream, request, until, end, response)
+                body = _TimedBody(response.stream, request, until, end, response)
                 return _with_body(response, body, "SyncByteStream")
             end(response)
             response.close()

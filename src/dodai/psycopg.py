@@ -20,18 +20,18 @@ from psycopg.rows import tuple_row
 
 from dodai.core.line import Outcome
 from dodai.core.request import RequestContext, current
-from dodai.migrations.enforce import Readiness, answer, no_ledger, question, required_of, unasked
+from dodai.migrations.enforce import SchemaReadiness, answer, no_ledger, question, required_of, unasked
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.observability.line_format import error_name
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.calls import record_call
-from dodai.runtime.limits import DependencyUnavailableError, Guard
+from dodai.runtime.limits import CircuitBreaker, DependencyUnavailableError
 
 __all__ = [
     "AsyncConnection",
     "Connection",
     "DependencyUnavailableError",
-    "Readiness",
+    "SchemaReadiness",
     "connection",
     "connection_sync",
     "options",
@@ -76,7 +76,7 @@ class _Watched:
 
     dependency: ClassVar[str] = "database"
 
-    def _begin(self, operation: str) -> Guard:
+    def _begin(self, operation: str) -> CircuitBreaker:
         """The limits for a statement the breaker lets through; a rollback always is. `DependencyUnavailableError`."""
         guard = Runtime.current().guard(self.dependency)
         if operation:
@@ -262,7 +262,7 @@ def options(
     return arguments
 
 
-async def schema_ready(source: Any, *, timeout_s: float = 1.0) -> Readiness:
+async def schema_ready(source: Any, *, timeout_s: float = 1.0) -> SchemaReadiness:
     """True when every migration in `DODAI_REQUIRED_SCHEMA` is applied; its `detail` (DOD255) says what is missing.
 
     `source` is an asynchronous pool or connection. Once true it stays true and asks no more. Never raises for a
@@ -270,7 +270,7 @@ async def schema_ready(source: Any, *, timeout_s: float = 1.0) -> Readiness:
     """
     runtime, required = Runtime.current(), _required()
     if not required or source in runtime.migrated:
-        return Readiness()
+        return SchemaReadiness()
     lent = source.connection(timeout_s) if hasattr(source, "getconn") else nullcontext(source)
     try:
         async with (
@@ -289,11 +289,11 @@ async def schema_ready(source: Any, *, timeout_s: float = 1.0) -> Readiness:
     return found
 
 
-def schema_ready_sync(source: Any, *, timeout_s: float = 1.0) -> Readiness:
+def schema_ready_sync(source: Any, *, timeout_s: float = 1.0) -> SchemaReadiness:
     """`schema_ready` for threads: `source` is a pool or connection of theirs."""
     runtime, required = Runtime.current(), _required()
     if not required or source in runtime.migrated:
-        return Readiness()
+        return SchemaReadiness()
     lent = source.connection(timeout_s) if hasattr(source, "getconn") else nullcontext(source)
     try:
         with lent as connection, connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
@@ -316,7 +316,7 @@ def _question() -> str:
     return question(MigrationsPolicy.from_manifest(section) if section else MigrationsPolicy())
 
 
-def _not_ready(required: frozenset[str], error: Exception) -> Readiness:
+def _not_ready(required: frozenset[str], error: Exception) -> SchemaReadiness:
     if getattr(error, "sqlstate", None) in _NO_LEDGER:
         return no_ledger(required)
     return unasked(required, error_name(error))  # the message may name hosts and users, and /readyz is read by anybody
@@ -341,7 +341,7 @@ def _operation(text: bytes | None) -> str:
     return verb if verb in _VERBS else "OTHER"
 
 
-def _left_s(guard: Guard, context: RequestContext | None) -> float | None:
+def _left_s(guard: CircuitBreaker, context: RequestContext | None) -> float | None:
     """How long what begins now may take: the dependency's deadline or the request's, whichever ends first."""
     bounds = []
     if guard.deadline_s is not None:

@@ -140,8 +140,8 @@ def _audit(config: pytest.Config) -> Any:
     from dodai.core.fact import NotApplicable, Unknown
     from dodai.csrf.route_table import RouteTable
     from dodai.wiring.fact_sources import GATHERERS
+    from dodai.wiring.find_project import find_project
     from dodai.wiring.gathering import Gathering
-    from dodai.wiring.project import find_project
 
     named = str(config.getoption("--dodai-manifest"))
     project = find_project(Path(named) if named else None)

@@ -13,7 +13,7 @@ from dodai.core.codes import EDGE_KEY_MISSING, RESERVED_PATH, UNHANDLED_ERROR
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, bind, current, unbind
-from dodai.csrf.enforce import answer as answers
+from dodai.csrf.enforce import layer_response as answers
 from dodai.csrf.enforce.entrance import enter
 from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, sent_of
 from dodai.csrf.policy import PROBE_PATH, RESERVED_PREFIX, is_reserved
@@ -112,7 +112,9 @@ class WsgiLayer:
             body = _refuse(Refusal(500, UNHANDLED_ERROR, "unhandled_error"), environ, noting, context)
         finally:
             unbind(token)
-        return _Body(body, lambda sent: self._finish(environ, context, seen["status"], error, started, sent), context)
+        return _ResponseBody(
+            body, lambda sent: self._finish(environ, context, seen["status"], error, started, sent), context
+        )
 
     def _open(self, environ: Environ, trusted: bool) -> RequestContext:
         sent = {name: _latin(environ[key]) for name, key in _OURS.items() if key in environ}
@@ -129,7 +131,7 @@ class WsgiLayer:
         status: int,
         error: BaseException | None,
         started: float,
-        sent: _Body,
+        sent: _ResponseBody,
     ) -> None:
         self.runtime.in_flight -= 1
         method = environ["REQUEST_METHOD"]
@@ -159,7 +161,7 @@ class WsgiLayer:
 
 
 def _reserve(app: WsgiApp) -> WsgiApp:
-    """`app` behind the reserved paths, which never reach it; `dodai.asgi.reserved` says what they answer."""
+    """`app` behind the reserved paths, which never reach it; `dodai.asgi.reserved` says what they layer_response."""
 
     def reserved(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -186,14 +188,14 @@ def _refuse(
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [found.body]
 
 
-class _Body:
+class _ResponseBody:
     """The response body; the request is current while a piece is made, and its line is written when it is closed.
 
     Never between two pieces: a body that is not read to its end would leave its request, and its user, current in the
     thread, for the next request to find.
     """
 
-    def __init__(self, body: Iterable[bytes], finish: Callable[[_Body], None], context: RequestContext) -> None:
+    def __init__(self, body: Iterable[bytes], finish: Callable[[_ResponseBody], None], context: RequestContext) -> None:
         self.complete = False
         self.error: BaseException | None = None
         self.size_bytes = 0

@@ -47,7 +47,7 @@ def test_unknown_key_names_line_and_nearest_key():
 
 
 def test_several_problems_are_told_at_once_in_the_order_of_the_file():
-    """Nobody mends a manifest one run at a time."""
+    """Nobody fixes a manifest one run at a time."""
     found = problems("[project]\nname = 7\n[service.web]\nneeds = ['backend']\ncommand = 'serve'\n")
     assert [(code, line) for code, line, _, _ in found] == [("DOD003", 2), ("DOD005", 4), ("DOD003", 5)]
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from dodai.core.page import (
     LANGS,
     Bullets,
-    Code,
+    CodeBlock,
     Page,
+    PageTable,
     Paragraph,
     Section,
-    Table,
     Text,
     bullets,
     paragraphs,
@@ -29,10 +29,10 @@ PAGE = Page(
         Section(
             Text("Targets", "対象"),
             (
-                Table((Text("route", "経路"), "n"), (("`GET /`", "1"),)),
+                PageTable((Text("route", "経路"), "n"), (("`GET /`", "1"),)),
                 Bullets((Text("first", "一"), "second"), ordered=True),
             ),
-            (Section("Keys", (Code("dodai routes\n", "console"),), anchor="keys"),),
+            (Section("Keys", (CodeBlock("dodai routes\n", "console"),), anchor="keys"),),
         ),
     ),
 )
@@ -96,13 +96,13 @@ def test_bullets_are_dashes_unless_they_have_an_order():
 
 def test_a_cell_cannot_break_its_table():
     """Pipes and line breaks come from routes and commands."""
-    assert Table(("a",), (("x | y\nz",),)).render("en") == "| a |\n| --- |\n| x \\| y<br>z |"
+    assert PageTable(("a",), (("x | y\nz",),)).render("en") == "| a |\n| --- |\n| x \\| y<br>z |"
 
 
 @given(st.text(st.sampled_from("`ab\n"), max_size=30))
 def test_a_fence_is_longer_than_any_in_its_text(text):
     """Code that contains a fence does not end the block."""
-    block = Code(text, "text").render("en")
+    block = CodeBlock(text, "text").render("en")
     opening, closing = block.split("\n")[0], block.split("\n")[-1]
     fence = opening.removesuffix("text")
     assert closing == fence

@@ -10,7 +10,7 @@ import pytest
 
 from dodai.core.fact import Cost, NotApplicable, Unknown
 from dodai.core.finding import Finding, Place
-from dodai.core.rule import Acceptance, judge, rule
+from dodai.core.rule import Acceptance, evaluate, rule
 from dodai.csrf.codes import UNPROTECTED_ROUTE as CODE
 
 TODAY = date(2026, 11, 23)
@@ -29,7 +29,7 @@ def no_open_door(doors):
 
 def test_rule_sees_its_facts_and_yields_findings():
     """The fact arrives as the argument, the finding takes advice from the code's page."""
-    report = judge([no_open_door], {Doors: Doors(("cellar",))}, today=TODAY)
+    report = evaluate([no_open_door], {Doors: Doors(("cellar",))}, today=TODAY)
     assert [finding.message for finding in report.findings] == ["`cellar` is open"]
     assert report.findings[0].advice == CODE.fix.en
     assert not report.ok
@@ -37,7 +37,7 @@ def test_rule_sees_its_facts_and_yields_findings():
 
 def test_fact_that_could_not_be_gathered_makes_the_rule_unknown_not_passed():
     """A report with an unknown rule is not ok and says why."""
-    report = judge([no_open_door], {Doors: Unknown("no key", "bring the key")}, today=TODAY)
+    report = evaluate([no_open_door], {Doors: Unknown("no key", "bring the key")}, today=TODAY)
     assert [(u.reason, u.fix) for u in report.unknown] == [("no key", "bring the key")]
     assert not report.ok
     assert not report.judged
@@ -45,12 +45,12 @@ def test_fact_that_could_not_be_gathered_makes_the_rule_unknown_not_passed():
 
 def test_fact_that_nobody_gathers_is_unknown():
     """A forgotten gatherer cannot turn a rule green."""
-    assert not judge([no_open_door], {}, today=TODAY).ok
+    assert not evaluate([no_open_door], {}, today=TODAY).ok
 
 
 def test_fact_that_does_not_apply_leaves_the_rule_aside():
     """A house without doors has no open door; a report that judged nothing is no pass."""
-    report = judge([no_open_door], {Doors: NotApplicable("no doors")}, today=TODAY)
+    report = evaluate([no_open_door], {Doors: NotApplicable("no doors")}, today=TODAY)
     assert (report.findings, report.unknown) == ((), ())
     assert not report.ok
     assert [(row.rule, row.reason) for row in report.not_applicable] == [(no_open_door, "no doors")]
@@ -60,10 +60,10 @@ def test_acceptance_covers_only_its_code_and_file_and_only_until_it_expires():
     """An accepted finding is set apart; an expired acceptance covers nothing."""
     facts = {Doors: Doors(("cellar", "attic"))}
     until = Acceptance("DOD101", "being painted", TODAY, "cellar")
-    report = judge([no_open_door], facts, accepted=[until], today=TODAY)
+    report = evaluate([no_open_door], facts, accepted=[until], today=TODAY)
     assert [finding.message for finding in report.findings] == ["`attic` is open"]
     assert len(report.accepted) == 1
-    late = judge([no_open_door], facts, accepted=[until], today=date(2026, 11, 24))
+    late = evaluate([no_open_door], facts, accepted=[until], today=date(2026, 11, 24))
     assert len(late.findings) == 2
 
 
@@ -80,7 +80,7 @@ class SomeDoors(Doors):
 def test_fact_with_gaps_gives_findings_and_leaves_its_rules_unknown():
     """What was seen is reported; what was not is no pass."""
     seen = SomeDoors(open=("attic",), gaps=(Unknown("the cellar is dark", "bring a lamp"),))
-    report = judge([no_open_door], {Doors: seen}, today=TODAY)
+    report = evaluate([no_open_door], {Doors: seen}, today=TODAY)
     assert len(report.findings) == 1
     assert [(row.reason, row.fix) for row in report.unknown] == [("the cellar is dark", "bring a lamp")]
     assert report.judged == ()
@@ -99,14 +99,14 @@ def test_fact_with_gaps_gives_findings_and_leaves_its_rules_unknown():
 )
 def test_exit_code_tells_a_manifest_that_lacks_something_from_the_rest(values, expected):
     """2 only when nothing else stands in the way."""
-    reports = [judge([no_open_door], {Doors: value}, today=TODAY) for value in values]
+    reports = [evaluate([no_open_door], {Doors: value}, today=TODAY) for value in values]
     whole = replace(reports[0], unknown=tuple(row for report in reports for row in report.unknown))
     assert whole.exit_code == expected
 
 
 def test_allowance_covers_by_code_name_and_area_only():
     """Another word allows nothing."""
-    report = judge([no_open_door], {Doors: Unknown("no key")}, today=TODAY)
+    report = evaluate([no_open_door], {Doors: Unknown("no key")}, today=TODAY)
     code = no_open_door.code
     for word in (code.id, code.name, code.area):
         assert report.allowing({word: "why"}).ok

@@ -26,7 +26,7 @@ from dodai.core.request import RequestContext, bind
 from dodai.csrf.body import open_search
 from dodai.csrf.decision import configure_origins, decide, judge_provenance, parse_origin
 from dodai.csrf.enforce import protect
-from dodai.csrf.enforce.visitor import cookie_pattern, read_cookie
+from dodai.csrf.enforce.csrf_session import cookie_pattern, read_cookie
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring, verify
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dodai.agent.templates import expand
-from dodai.agent.templates.page import Words
+from dodai.agent.templates.template_page import Words
 from dodai.core.fact import Unknown
-from dodai.csrf.form_judge import Surroundings
 from dodai.csrf.form_page import PageText
 from dodai.csrf.form_table import FormTable, build_forms
+from dodai.csrf.form_verdict import FormSurroundings
 from dodai.csrf.policy import CsrfPolicy
 
 
@@ -18,7 +18,7 @@ def scan(texts: Mapping[str, str], policy: CsrfPolicy | None = None) -> FormTabl
     policy = policy or CsrfPolicy()
     words = Words(policy.field, policy.header, helpers=frozenset(policy.template_helpers))
     pages, problems = expand(texts, words)
-    around = Surroundings(
+    around = FormSurroundings(
         frozenset({"x-csrftoken"}),
         frozenset({"csrfmiddlewaretoken"}),
         {path.rpartition("/")[2]: text for path, text in texts.items() if path.endswith(".js")},

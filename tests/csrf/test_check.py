@@ -11,14 +11,14 @@ from tests.csrf.templates import scan as scan_templates
 from dodai.core.errors import CodeRegistry
 from dodai.core.fact import Unknown
 from dodai.core.manifest import Manifest, read
-from dodai.core.rule import judge
+from dodai.core.rule import evaluate
 from dodai.csrf import codes
 from dodai.csrf.check import RULES
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_judge import judge_route
 from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
-from dodai.runtime.manifest import reference
+from dodai.csrf.route_verdict import judge_route
+from dodai.runtime.manifest_location import reference
 
 BASE = '[project]\nname = "shop"\n'
 GOOD_SESSION = {"httpsOnly": True, "sameSite": "lax", "secretLength": 64, "secretVariety": 30}
@@ -56,7 +56,7 @@ def table(
 
 def found(given: Manifest, routes: Any, forms: FormTable | None = None) -> list[str]:
     facts = {Manifest: given, RouteTable: routes, FormTable: forms or FormTable(()), TierFlaws: TierFlaws()}
-    return sorted(finding.code.id for finding in judge(RULES, facts, today=date(2026, 11, 23)).findings)
+    return sorted(finding.code.id for finding in evaluate(RULES, facts, today=date(2026, 11, 23)).findings)
 
 
 def test_sound_project_has_no_finding():
@@ -197,7 +197,7 @@ def test_form_rules(template, expected):
 
 def test_routes_that_could_not_be_gathered_are_never_a_pass():
     """An import error leaves the report undecided."""
-    report = judge(
+    report = evaluate(
         RULES,
         {Manifest: manifest(), RouteTable: Unknown("no"), FormTable: FormTable(()), TierFlaws: Unknown("no")},
         today=date(2026, 11, 23),
@@ -210,7 +210,7 @@ def test_finding_says_where_and_what_to_do():
     """Place, evidence, fix and reason stand in the finding itself."""
     routes = table(raw(probes={**REFUSED, "missing": probe(204, by="", reached=True)}))
     facts = {Manifest: manifest(), RouteTable: routes, FormTable: FormTable(())}
-    finding = judge(RULES, facts, today=date(2026, 11, 23)).findings[0]
+    finding = evaluate(RULES, facts, today=date(2026, 11, 23)).findings[0]
     assert str(finding.place) == "web/app.py:7"
     assert finding.message == "`POST /save`: a missing request reached the handler"
     assert "dodai.asgi.wrap" in finding.advice
@@ -287,7 +287,7 @@ def test_routes_that_the_source_exempts_are_one_finding_with_its_block():
         RouteTable: table(raw(), raw("/open", probes=reached), *rows),
         FormTable: FormTable(()),
     }
-    found = judge(RULES, {**facts, TierFlaws: TierFlaws()}, today=date(2026, 11, 23)).findings
+    found = evaluate(RULES, {**facts, TierFlaws: TierFlaws()}, today=date(2026, 11, 23)).findings
     block, plain = sorted(found, key=lambda finding: "`csrf_exempt`" not in finding.message)
     assert block.message.startswith("`csrf_exempt` takes 12 routes out of the framework's check: `* /hook/0`, ")
     assert block.data["routes"][:2] == ["POST /hook/0", "PUT /hook/0"]

@@ -26,10 +26,10 @@ from dodai.csrf.decision import (
     needs_token,
     parse_origin,
 )
-from dodai.csrf.enforce.gate import Gate, collect
+from dodai.csrf.enforce.csrf_protection import CsrfProtection, collect
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import parse_key_ring
-from dodai.frameworks import Found
+from dodai.frameworks import MatchedRoute
 
 EXEMPTIONS = json.loads((Path(__file__).parents[2] / "spec/csrf/exemption.json").read_text())
 SPEC = json.loads((Path(__file__).parents[2] / "spec/csrf/decision.json").read_text())
@@ -69,11 +69,11 @@ def test_decision_vector(vector):
 def test_exemption_vector(vector):
     """Which request an exemption is for, and until when, is the same in every web tier."""
     at = calendar.timegm(time.strptime(vector["today"], "%Y-%m-%d"))
-    gate = Gate.of(
+    gate = CsrfProtection.of(
         CsrfPolicy.from_manifest({"exemption": vector["exemptions"]}),
         parse_key_ring("k001:6KmH-XtgmFGnfhDW1IE47w5Rj0a58doRRboYOtAvk1M"),
         ["https://app.example.com"],
-        find=lambda _: Found(vector["route"], None, watched=True),
+        find=lambda _: MatchedRoute(vector["route"], None, watched=True),
         watched=True,
         clock=lambda: at,
     )

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from dodai.csrf.enforce.patience import Patience
+from dodai.csrf.enforce.body_timeout import BodyTimeout
 
 
 async def test_what_is_there_already_is_returned_at_once():
     """Results and errors alike, in the order of the calls."""
-    patience = Patience(0.0)
+    patience = BodyTimeout(0.0)
     there = iter([1, 2])
 
     async def call():
@@ -24,7 +24,7 @@ async def test_what_is_there_already_is_returned_at_once():
 
 async def test_all_waits_together_have_one_deadline():
     """Each of these waits alone is short enough."""
-    patience = Patience(0.05)
+    patience = BodyTimeout(0.05)
 
     async def drip():
         for _ in range(1000):
@@ -45,7 +45,7 @@ async def test_cancellation_reaches_what_is_waited_for():
         finally:
             told.set()
 
-    task = asyncio.create_task(Patience(60.0).of(call))
+    task = asyncio.create_task(BodyTimeout(60.0).of(call))
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -61,4 +61,4 @@ async def test_what_comes_in_time_is_returned():
             await asyncio.sleep(0)
         return "there"
 
-    assert await Patience(60.0).of(call) == "there"
+    assert await BodyTimeout(60.0).of(call) == "there"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from dodai.core.manifest import Manifest, read
-from dodai.core.rule import Report, judge
+from dodai.core.rule import Report, evaluate
 from dodai.csrf.check import RULES
 from dodai.csrf.check.gather import gather_forms, gather_routes
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
-from dodai.runtime.manifest import reference
+from dodai.runtime.manifest_location import reference
 from dodai.wiring.fact_sources import route_source
 
 QUIZ = Path(__file__).parents[2] / "examples" / "quiz"
@@ -50,7 +50,7 @@ def gate(root: Path, *, routes: RouteTable | None = None) -> Report:
     forms = gather_forms(manifest_of(root).data, root=root, python=sys.executable, source=route_source())
     table = routes or routes_of(root)
     facts = {Manifest: manifest_of(root), RouteTable: table, TierFlaws: table.flaws or TierFlaws(), FormTable: forms}
-    return judge(RULES, facts, today=date.fromisoformat(TODAY))
+    return evaluate(RULES, facts, today=date.fromisoformat(TODAY))
 
 
 def spoil(path: Path, old: str, new: str, *, number: int = 0) -> None:

@@ -20,10 +20,10 @@ from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
 
 from dodai.cli.main import run
 from dodai.migrations.goose_file import history_of
-from dodai.operations.evidence import Rehearsed
+from dodai.operations.evidence import RehearsalRecord
 from dodai.operations.run.override import state
 from dodai.wiring import environments, find_project
-from dodai.wiring.migrations import target
+from dodai.wiring.migration_target import target
 
 FREEZE = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 UTC"]'
 SITUATIONS = {
@@ -104,7 +104,7 @@ def evidence(app):
     release = here.artifacts.publish(str(app.folder))
     pending = tuple(m.raw_sha256 for m in history_of(target(here.project, app.folder, str)).sound())
     at = datetime.now(UTC).isoformat()
-    known = Rehearsed(
+    known = RehearsalRecord(
         "source", here.artifacts.proven(release), here.project.manifest.hash, release, "f" * 40, pending, "ok", at
     )
     asyncio.run(state(here, "rehearse", known.as_data(), release=release))

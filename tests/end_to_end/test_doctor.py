@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
 
-from dodai.providers.postgres.control import PostgresLease, Session
+from dodai.providers.postgres.control import ControlConnection, PostgresLease
 
 APPROVED = f'approvals = 2\nallowed_signers = "{SIGNERS}"'
 
@@ -54,7 +54,7 @@ def test_lock_and_copy_are_told_as_they_stand(app):
     assert app.run("deploy", "staging", "--yes").returncode == 0
     rows = doctor(app, 0)
     assert (rows["lock"]["seen"], rows["journal copy"]["seen"]) == ("free", "the same")
-    session = Session(app.dsn, "staging")
+    session = ControlConnection(app.dsn, "staging")
     lease = PostgresLease(session, "hana", "dodai deploy staging")
     asyncio.run(lease.acquire())
     before = ask(app.dsn, "SELECT * FROM dodai.control_lease")

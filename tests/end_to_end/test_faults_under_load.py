@@ -18,7 +18,7 @@ from tests.end_to_end.visitors import visitors
 from tests.support.command import argv, clean_environment
 from tests.support.wait import until
 
-from dodai.providers.local.host.state import Folder, is_watched
+from dodai.providers.local.host.state import StateFolder, is_watched
 from dodai.providers.postgres.durable import durable
 
 FLAPPING = """
@@ -92,7 +92,7 @@ def test_bad_release_is_undone_with_reason_and_log_while_everybody_is_served(kin
 
 
 def test_signal_in_each_step_ends_in_a_known_state_while_everybody_is_served(app):
-    """SIGTERM and SIGINT: before the border all is taken back, behind it `resume` has one thing to finish."""
+    """SIGTERM and SIGINT: before the point of no return all is taken back, behind it `resume` has one thing to finish."""
     points = ["intent:preflight", "intent:secrets", "intent:edge", "applying:start-web", "applying:switch-web"]
     points += ["applying:smoke", "applying:retire-web"]
     with visitors(app) as seen:
@@ -280,7 +280,7 @@ def test_migration_that_was_applied_before_the_journal_was_lost_is_not_applied_a
 def test_wrong_control_url_is_refused_and_nothing_is_started(app):
     """Somebody mistyped it: exit 1, the address is named, no host and no process more than before."""
     watched = app.folder / ".dodai" / "env" / "staging"
-    until(lambda: is_watched(Folder(watched)))  # the launcher comes a moment after the deploy
+    until(lambda: is_watched(StateFolder(watched)))  # the launcher comes a moment after the deploy
     before = app.processes()
     replace(app, dsn="postgresql://hana@127.0.0.1:1/dodai").release("next")
     refused = app.run("deploy", "staging", "--yes")

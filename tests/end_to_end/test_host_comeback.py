@@ -12,7 +12,7 @@ import pytest
 from tests.end_to_end.hosted_app import HostedApp
 from tests.support.wait import until
 
-from dodai.providers.local.host.state import Folder
+from dodai.providers.local.host.state import StateFolder
 
 BACK_S = 15.0
 """5 s on a machine with time to spare; the tests of many share this one."""
@@ -160,7 +160,7 @@ def test_restart_starts_the_same_anew_without_a_gap_and_undoes_it_when_it_is_not
 def test_socket_that_was_cleaned_away_is_made_again(env):
     """Meanwhile it is unknown whether it runs, never `not running`; `down` stops it in order."""
     release = env.deployed()
-    socket = Folder(env.state).socket
+    socket = StateFolder(env.state).socket
     pid = env.known()["pid"]
     os.kill(pid, signal.SIGSTOP)  # so that it is not made again at once
     socket.unlink()

@@ -99,7 +99,7 @@ def test_without_its_control_database_nothing_is_started_and_status_still_answer
 
 
 def test_without_a_readable_copy_status_answers_and_one_command_makes_it_anew(app):
-    """Garbage in the file beside the control database: exit 4 with the command that mends it, and it does."""
+    """Garbage in the file beside the control database: exit 4 with the command that fixes it, and it does."""
     assert app.run("deploy", "staging", "--yes").returncode == 0
     copy = app.folder / ".dodai" / "env" / "staging" / "journal.sqlite"
     copy.write_bytes(b"rubbish" * 1000)

@@ -83,7 +83,7 @@ def test_rollback_is_allowed_while_queries_fit_and_refused_when_a_column_is_gone
     assert "DOD367 rollback-refused" in refused.stderr
     assert "queries/read.sql:1" in refused.stderr
     assert 'column "author" does not exist' in refused.stderr
-    assert "mend forward" in refused.stderr
+    assert "roll forward" in refused.stderr
     assert f"--restore {restore_points(app)[0]}" in refused.stderr  # it ran last on migrations 1 and 2
     assert live(app) == third
 

@@ -234,7 +234,7 @@ async def test_failure_report_says_done_undone_remains_and_next_command(place):
         "already: a",
         "undone: c, d",
         "remains: b (cannot be undone)",
-        "next: `dodai resume staging`, or `dodai deploy staging` with a mended release",
+        "next: `dodai resume staging`, or `dodai deploy staging` with a fixed release",
     )
     assert "dodai resume staging" in error.fix
     assert outcome.as_json()["steps"][1] | {"seconds": 0} == {
@@ -265,7 +265,7 @@ async def test_asked_for_undo_that_meets_only_a_border_ends_the_plan(place):
 
 
 async def test_new_plan_takes_the_place_of_one_of_which_only_verified_steps_remain(place):
-    """After a failed release over a migration that stays, a mended release is deployed without a resume."""
+    """After a failed release over a migration that stays, a fixed release is deployed without a resume."""
     await place.execute([Spec("a", kind="forward"), Spec("b", fault="verify_false")])
     outcome = await place.execute([Spec("a", kind="forward"), Spec("b")])
     assert (outcome.state, outcome.ids("already"), outcome.ids("done")) == ("ok", ("a",), ("b",))
@@ -277,7 +277,7 @@ async def test_new_plan_takes_the_place_of_one_of_which_only_verified_steps_rema
 
 
 async def test_new_plan_waits_while_an_unverified_step_remains(place):
-    """A step past the border that was carried out but not verified has to be settled first."""
+    """A step past the point of no return that was carried out but not verified has to be settled first."""
     await place.execute([Spec("a", kind="forward", fault="verify_false")])
     with pytest.raises(DodaiError) as caught:
         await place.execute([Spec("a", kind="forward")])
@@ -291,7 +291,7 @@ async def test_password_of_a_url_reaches_neither_journal_nor_report(place):
 
     async def apply(context: StepContext) -> None:
         context.note(f"connecting to {url}")
-        raise DodaiError(codes.STEP_FAILED, f"cannot reach {url}", f"mend {url}", details=(f"tail: {url}",))
+        raise DodaiError(codes.STEP_FAILED, f"cannot reach {url}", f"fix {url}", details=(f"tail: {url}",))
 
     sink = Telling()
     outcome = await run_steps(place, good_step(place, "a", apply=apply), sink=sink)
@@ -353,7 +353,7 @@ async def test_undo_that_leaves_a_part_behind_is_no_undo(place):
 
 
 async def test_progress_tells_every_step_and_note_forward_and_back(place):
-    """One start and one end per step; a step under a border or already done is told too."""
+    """One start and one end per step; a step past the point of no return or already done is told too."""
     sink = Telling()
 
     async def observe(context: StepContext) -> Observed:

@@ -172,7 +172,7 @@ def test_a_plan_does_and_undoes_what_the_model_says(case):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plans_and_interrupts())
 def test_what_a_failure_left_open_is_finished_by_a_resume_once_healed(case):
-    """Exit 4 is never a dead end: when the cause is mended, resume brings every step about, nothing twice."""
+    """Exit 4 is never a dead end: when the cause is fixed, resume brings every step about, nothing twice."""
     specs, interrupt = case
     healed = [Spec(s.id, s.needs, s.kind, s.no_return, s.already) for s in specs]
     with new_place(specs) as place:

@@ -163,7 +163,7 @@ def test_a_kill_anywhere_then_resume_ends_like_a_run_in_peace(name):
 
 @pytest.mark.parametrize("name", ["clean", "late failure", "border", "no return"])
 def test_a_kill_anywhere_then_resume_undo_takes_back_what_can_be_undone(name):
-    """For every kill point of a run, `resume --undo` leaves what was there before and what is past a border."""
+    """For every kill point of a run, `resume --undo` leaves what was there before and what is past the point of no return."""
     specs = STORIES[name]
     _, _, points = in_peace(specs)
     before = {spec.id for spec in specs if spec.already}

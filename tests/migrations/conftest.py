@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dodai.core.rule import Report, judge
+from dodai.core.rule import Report, evaluate
 from dodai.migrations import check
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connect, Connection, Shadow, Target
+from dodai.migrations.ports import Author, Connect, MigrationTarget, Shadow, SqlConnection
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
@@ -23,22 +23,22 @@ FAST = MigrationsPolicy(lock_timeout_s=0.1, lock_patience_s=2.0, runner_patience
 
 
 @pytest.fixture
-def make_target(tmp_path: Path, database: str) -> Callable[..., Target]:
+def make_target(tmp_path: Path, database: str) -> Callable[..., MigrationTarget]:
     """A target over files given as name to SQL; each connection is a new one to the test's database."""
 
-    def make(files: Mapping[str, str], policy: MigrationsPolicy = FAST) -> Target:
+    def make(files: Mapping[str, str], policy: MigrationsPolicy = FAST) -> MigrationTarget:
         folder = tmp_path / policy.folder
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
-        return Target(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"))
+        return MigrationTarget(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"))
 
     return make
 
 
 @pytest.fixture
-def conn(database: str) -> Iterator[Connection]:
+def conn(database: str) -> Iterator[SqlConnection]:
     """A connection that shows what is in the test's database."""
     opened = connect(database, autocommit=True)
     yield opened
@@ -99,12 +99,12 @@ def run_check(root: Path, shadow: Shadow, *, everything: bool = False, policy: M
     history = check.gather_history(root, policy, base, today=TODAY, everything=everything)
     walk = check.gather_shadow(root, policy, history, base, shadow, everything=everything)
     facts = {
-        check.History: history,
+        check.MigrationHistory: history,
         check.BaseHistory: check.gather_base(history, base),
         check.ShadowRun: walk,
         check.Attempts: check.gather_attempts(walk),
     }
-    return judge([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
+    return evaluate([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
 
 
 NO_TX = "-- +goose NO TRANSACTION\n"

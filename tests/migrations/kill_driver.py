@@ -18,7 +18,7 @@ from psycopg import conninfo
 
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Target
+from dodai.migrations.ports import Author, MigrationTarget
 from dodai.migrations.snapshot import snapshot
 
 POLICY = MigrationsPolicy(lock_timeout_s=1.0, lock_patience_s=20.0, runner_patience_s=30.0)
@@ -54,7 +54,7 @@ def killed(root: Path, dsn: str, last: int) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            run.up(Target(root, POLICY, lambda: Dying(psycopg.connect(dsn), last), Author))  # type: ignore[arg-type, return-value]
+            run.up(MigrationTarget(root, POLICY, lambda: Dying(psycopg.connect(dsn), last), Author))  # type: ignore[arg-type, return-value]
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -75,7 +75,7 @@ def one(admin: str, root: Path, name: str, before: Callable[[str], bool]) -> dic
     dsn = conninfo.make_conninfo(admin, dbname=name)
     try:
         died = before(dsn)
-        run.up(Target(root, POLICY, lambda: psycopg.connect(dsn), Author))
+        run.up(MigrationTarget(root, POLICY, lambda: psycopg.connect(dsn), Author))
         return {"died": died, **seen(dsn)}
     finally:
         with psycopg.connect(admin, autocommit=True) as conn:

@@ -13,7 +13,7 @@ from tests.migrations.conftest import up
 from tests.migrations.test_check import M, git, write
 
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.core.rule import Report, judge
+from dodai.core.rule import Report, evaluate
 from dodai.migrations import check
 from dodai.migrations.check import Base
 from dodai.migrations.policy import MigrationsPolicy
@@ -34,8 +34,8 @@ def report(root: Path, *, base: str = "", configured: str = "", everything: bool
     policy = MigrationsPolicy(base=configured)
     found = check.read_base(root, policy, base)
     history = check.gather_history(root, policy, found, today=TODAY, everything=everything)
-    facts = {check.History: history, check.BaseHistory: check.gather_base(history, found)}
-    return judge(STATIC, facts, today=TODAY)
+    facts = {check.MigrationHistory: history, check.BaseHistory: check.gather_base(history, found)}
+    return evaluate(STATIC, facts, today=TODAY)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_the_base_that_was_used_is_said(clone):
     found = check.read_base(root, MigrationsPolicy())
     assert isinstance(found, Base)
     history = check.gather_history(root, MigrationsPolicy(), found, today=TODAY)
-    assert isinstance(history, check.History)
+    assert isinstance(history, check.MigrationHistory)
     assert f"2 of 3 new against `origin/main` (`{found.commit[:9]}`)" in history.seen
     assert f"left at `{found.fork_commit[:9]}`" in history.seen
 

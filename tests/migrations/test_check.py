@@ -10,9 +10,9 @@ import pytest
 from tests.migrations.conftest import NO_TX, TODAY, run_check, up, write
 from tests.support.command import git
 
-from dodai.core.rule import judge
+from dodai.core.rule import evaluate
 from dodai.migrations import check, codes
-from dodai.migrations.ports import Connection, Shadow
+from dodai.migrations.ports import Shadow, SqlConnection
 
 M = "db/migrations/"
 CLEAN = {
@@ -177,7 +177,7 @@ def test_a_new_query_that_needs_the_new_schema_is_a_notice(repository: Path, sha
 
 
 def test_an_accepted_finding_is_left_out(repository: Path, shadow: Shadow):
-    """The remark names the code and a reason."""
+    """The directive names the code and a reason."""
     accept = "-- dodai: accept DOD214 four rows in every environment\n"
     write(repository, new("CREATE INDEX q ON quiz (score);", down="-- +goose Down\nDROP INDEX q;\n", head=accept))
     assert run_check(repository, shadow).findings == ()
@@ -227,7 +227,7 @@ def test_column_order_alone_is_no_difference(repository: Path, shadow: Shadow):
     assert run_check(repository, shadow).findings == ()
 
 
-def test_drift_and_invalid_indexes_of_a_live_database_are_found(make_target, conn: Connection, shadow: Shadow):
+def test_drift_and_invalid_indexes_of_a_live_database_are_found(make_target, conn: SqlConnection, shadow: Shadow):
     """What somebody did by hand is named line by line."""
     from dodai.migrations import run
 
@@ -235,10 +235,10 @@ def test_drift_and_invalid_indexes_of_a_live_database_are_found(make_target, con
     run.up(target)
     rules = [r for r in check.RULES if r.cost == "live"]
     clean = check.live_schema("staging", target, shadow)
-    assert judge(rules, {check.LiveSchema: clean}, today=TODAY).findings == ()
+    assert evaluate(rules, {check.LiveSchema: clean}, today=TODAY).findings == ()
     conn.execute("ALTER TABLE a ADD COLUMN byhand text; INSERT INTO a VALUES (1), (1)")
     with pytest.raises(Exception, match="duplicate"):
         conn.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON a (b)")
-    found = judge(rules, {check.LiveSchema: check.live_schema("staging", target, shadow)}, today=TODAY).findings
+    found = evaluate(rules, {check.LiveSchema: check.live_schema("staging", target, shadow)}, today=TODAY).findings
     assert [f.code.id for f in found] == ["DOD217", "DOD216"]
     assert "byhand" in found[0].message

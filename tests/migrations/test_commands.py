@@ -1,4 +1,4 @@
-"""The commands reach what the area can do: live rules, mending, Alembic, and a start that loads only what it needs."""
+"""The commands reach what the area can do: live rules, fixing, Alembic, and a start that loads only what it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.migrations.conftest import up
 
 from dodai.cli.main import run
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import SqlConnection
 
 MANIFEST = '[project]\nname = "shop"\n\n[check]\nenvironment = { PLAIN = "1" }\n\n[migrations]\n'
 ENV_PY = """
@@ -65,7 +65,7 @@ def codes_of(report: Any) -> set[str]:
     return {finding["code"] for finding in report["findings"]}
 
 
-def test_drift_of_a_target_is_found(project: Path, conn: Connection, capsys: pytest.CaptureFixture[str]):
+def test_drift_of_a_target_is_found(project: Path, conn: SqlConnection, capsys: pytest.CaptureFixture[str]):
     """A column that no file made is red with `--target`, and not looked for without."""
     run(("migrate", "up", "--quiet"))
     capsys.readouterr()
@@ -100,7 +100,7 @@ def test_fix_annotates_a_file_that_goose_would_cut_and_says_so(project: Path, ca
     assert "nothing to write" in capsys.readouterr().err
 
 
-def test_alembic_is_one_format_among_others(project: Path, conn: Connection, capsys: pytest.CaptureFixture[str]):
+def test_alembic_is_one_format_among_others(project: Path, conn: SqlConnection, capsys: pytest.CaptureFixture[str]):
     """The same `status`, `up` and `check`, over revisions and the user's own Alembic."""
     pytest.importorskip("alembic")
     (project / "dodai.toml").write_text(f'{MANIFEST}folder = "alembic/versions"\nformat = "alembic"\n')
@@ -118,7 +118,9 @@ def test_alembic_is_one_format_among_others(project: Path, conn: Connection, cap
     assert (seen["applied"], seen["pending"]) == (1, [])
 
 
-def test_stats_says_unknown_where_nobody_counted(project: Path, conn: Connection, capsys: pytest.CaptureFixture[str]):
+def test_stats_says_unknown_where_nobody_counted(
+    project: Path, conn: SqlConnection, capsys: pytest.CaptureFixture[str]
+):
     """A table that was never analysed is not an empty table, and no rule may take it for one."""
     run(("migrate", "up", "--quiet"))
     conn.execute("INSERT INTO a SELECT generate_series(1, 50)")
@@ -142,7 +144,7 @@ def test_up_loads_only_what_it_needs(project: Path):
         return set(done.stdout.split())
 
     heavy = {
-        "dodai.wiring.local",
+        "dodai.wiring.local_provider",
         "dodai.wiring.environments",
         "dodai.engine.execute",
         "dodai.engine.journal",
@@ -153,12 +155,12 @@ def test_up_loads_only_what_it_needs(project: Path):
         "dodai.csrf.check",
         "dodai.operations.codes",
     }
-    heavy |= {"httpx", "httpx2", "dodai.migrations.run.rehearsal", "sqlalchemy", "grpc"}
-    heavy |= {"dodai.runtime.process", "dodai.core.page", "dodai.operations.control"}
+    heavy |= {"httpx", "httpx2", "dodai.migrations.run.copy_rehearsal", "sqlalchemy", "grpc"}
+    heavy |= {"dodai.runtime.process", "dodai.core.page", "dodai.operations.local_control"}
     first, again = loaded(), loaded()
     assert "dodai.migrations.apply.batch" in first
     assert not first & heavy
-    assert not again & {"dodai.migrations.apply.batch", "dodai.migrations.apply.outcome", "psycopg", "asyncio"}
+    assert not again & {"dodai.migrations.apply.batch", "dodai.migrations.apply.failure_report", "psycopg", "asyncio"}
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from tests.migrations.conftest import FAST, up
 
 from dodai.migrations import run
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster
 from dodai.rehearsal.drills.migrations import database_drills
 
-Make = Callable[..., Target]
-NAMES = [drill.id for drill in database_drills(Target(None, FAST, lambda: pytest.fail("not asked")))]  # type: ignore[arg-type]
+Make = Callable[..., MigrationTarget]
+NAMES = [drill.id for drill in database_drills(MigrationTarget(None, FAST, lambda: pytest.fail("not asked")))]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Stage:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_drill_sees_what_it_expects_and_leaves_nothing(
-    name: str, make_target: Make, conn: Connection, database: str, postgres: Cluster
+    name: str, make_target: Make, conn: SqlConnection, database: str, postgres: Cluster
 ):
     """The application's own history stays applied and unedited."""
     target = make_target({"1_a.sql": up("CREATE TABLE a (b int);")})

@@ -15,13 +15,13 @@ from tests.migrations.conftest import NO_TX, up
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import fence, run
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster, throw_away
 from dodai.providers.postgres.connection import connect
-from dodai.providers.postgres.control import PostgresLease, Session
+from dodai.providers.postgres.control import ControlConnection, PostgresLease
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 LEDGER = '"public"."goose_db_version"'
 ONE = {
     "1_a.sql": up("CREATE TABLE event (who text);", "INSERT INTO event VALUES ('1');", "CREATE TABLE a (b int);"),
@@ -67,7 +67,7 @@ class Pausing:
 class Holder:
     """A run of `up` under a token, in a thread, stopped before statement `stop_at`."""
 
-    target: Target
+    target: MigrationTarget
     token: int
     stop_at: int
     ended: Any = None
@@ -102,10 +102,10 @@ class Holder:
 
 
 @pytest.fixture
-def fresh(postgres: Cluster, make_target: Make) -> Callable[[dict[str, str], int], Target]:
+def fresh(postgres: Cluster, make_target: Make) -> Callable[[dict[str, str], int], MigrationTarget]:
     """The same files over a new empty database each time."""
 
-    def make(files: dict[str, str], number: int) -> Target:
+    def make(files: dict[str, str], number: int) -> MigrationTarget:
         name = f"fence_{number}_{id(make)}"
         dsn = postgres.create_database(name)
         names.append(name)
@@ -117,7 +117,7 @@ def fresh(postgres: Cluster, make_target: Make) -> Callable[[dict[str, str], int
         postgres.drop_database(name)
 
 
-def state(target: Target) -> dict[str, Any]:
+def state(target: MigrationTarget) -> dict[str, Any]:
     """The schema, the rows and the ledger; and under which runs the log says that files were applied."""
     conn = target.connect()
     try:
@@ -135,7 +135,7 @@ def state(target: Target) -> dict[str, Any]:
         conn.close()
 
 
-def refuse_older(target: Target, token: int) -> None:
+def refuse_older(target: MigrationTarget, token: int) -> None:
     """The grant of `token` to a role that may not end the sessions of others: only the check is left."""
     conn = target.connect()
     try:
@@ -250,11 +250,11 @@ def control() -> Iterator[str]:
 def test_a_taken_over_lease_of_another_cluster_fences_the_migration(fresh: Any, control: str):
     """The lease runs out, the second operator is granted, migrates, and then the first one wakes up anywhere."""
 
-    def lease(env: str, target: Target) -> PostgresLease:
+    def lease(env: str, target: MigrationTarget) -> PostgresLease:
         async def tell(token: int) -> None:
             await asyncio.to_thread(run.announce, target, token)
 
-        return PostgresLease(Session(control, env), "hana", fence=tell, least=run.newest_token(target))
+        return PostgresLease(ControlConnection(control, env), "hana", fence=tell, least=run.newest_token(target))
 
     wanted = None
     for number in points(fresh, ONE):
@@ -282,7 +282,7 @@ def test_tokens_stay_ahead_when_either_database_was_restored(fresh: Any, control
     """The newest of both sides and one more, whichever of them forgot."""
     target = fresh(ONE, 1)
     run.up(target, token=7)
-    forgetful = PostgresLease(Session(control, "restored"), "hana", least=run.newest_token(target))
+    forgetful = PostgresLease(ControlConnection(control, "restored"), "hana", least=run.newest_token(target))
     assert asyncio.run(forgetful.acquire()) == 8
     conn = target.connect()
     conn.autocommit = True
@@ -290,7 +290,7 @@ def test_tokens_stay_ahead_when_either_database_was_restored(fresh: Any, control
     conn.close()
     assert run.newest_token(target) == 0
     asyncio.run(forgetful.release())
-    again = PostgresLease(Session(control, "restored"), "hana", least=run.newest_token(target))
+    again = PostgresLease(ControlConnection(control, "restored"), "hana", least=run.newest_token(target))
     assert asyncio.run(again.acquire()) == 9
     run.announce(target, 9)
     with pytest.raises(DodaiError) as caught:

@@ -13,9 +13,9 @@ from tests.support.command import git
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.goose_file import FileError, parse, parse_plain, read_folder
-from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 PLAIN = replace(FAST, format="plain")
 M = "db/migrations/"
 
@@ -96,7 +96,7 @@ def test_a_file_in_capitals_is_no_reason_to_say_that_nothing_is_left(make_target
 OWN = up("BEGIN;", "CREATE TABLE t (id bigint PRIMARY KEY);", "COMMIT;", down=("BEGIN;", "DROP TABLE t;", "END;"))
 
 
-def test_begin_and_commit_around_a_file_are_its_one_transaction(make_target: Make, conn: Connection):
+def test_begin_and_commit_around_a_file_are_its_one_transaction(make_target: Make, conn: SqlConnection):
     """Applied and taken down with the ledger row in the same transaction."""
     target = make_target({"1_t.sql": OWN})
     run.up(target)
@@ -105,7 +105,7 @@ def test_begin_and_commit_around_a_file_are_its_one_transaction(make_target: Mak
     assert conn.execute("SELECT to_regclass('t')").fetchone()[0] is None
 
 
-def test_a_failure_inside_begin_and_commit_leaves_nothing(make_target: Make, conn: Connection):
+def test_a_failure_inside_begin_and_commit_leaves_nothing(make_target: Make, conn: SqlConnection):
     """goose would have committed the first half."""
     body = up("BEGIN;", "CREATE TABLE t (id int);", "SELECT 1/0;", "COMMIT;")
     assert refused(lambda: run.up(make_target({"1_t.sql": body}))).code.id == "DOD280"
@@ -123,7 +123,7 @@ def test_begin_and_commit_in_a_new_file_are_a_warning(branch: Path, shadow: Shad
     ]
 
 
-def test_every_file_that_up_cannot_carry_out_is_named_at_once(make_target: Make, conn: Connection):
+def test_every_file_that_up_cannot_carry_out_is_named_at_once(make_target: Make, conn: SqlConnection):
     """A history of another tool is put right in one pass, not in one run for each file."""
     middle = up("CREATE TABLE {} (b int);", "COMMIT;", "SELECT 1;")
     target = make_target({f"{n}_a.sql": middle.format(f"t{n}") for n in (1, 2, 3)})
@@ -142,7 +142,7 @@ def test_several_unreadable_files_are_named_at_once(make_target: Make):
 
 
 def test_two_statements_on_a_line_without_transaction_run_as_goose_runs_them(
-    make_target: Make, branch: Path, shadow: Shadow, conn: Connection
+    make_target: Make, branch: Path, shadow: Shadow, conn: SqlConnection
 ):
     """In one message, which is one transaction; a new file is advised to give each lines of its own."""
     target = make_target({"1_a.sql": up("CREATE TABLE a (b int); CREATE TABLE c (d int);", head=NO_TX)})
@@ -160,7 +160,7 @@ def test_a_nul_is_refused_at_its_line(parser: Callable[..., object]):
     assert (caught.value.problem.code.id, caught.value.problem.line) == ("DOD200", 2)
 
 
-def test_a_dump_of_todays_pg_dump_applies(make_target: Make, conn: Connection):
+def test_a_dump_of_todays_pg_dump_applies(make_target: Make, conn: SqlConnection):
     """It begins and ends with a command of psql that changes nothing."""
     dump = "\\restrict k3y\nCREATE TABLE a (b int);\nCOPY a FROM stdin;\n1\n\\.\n\n\\unrestrict k3y\n"
     run.up(make_target({"1_a.sql": dump}, PLAIN))
@@ -183,7 +183,7 @@ def test_other_commands_of_psql_are_named(line: str, said: str):
 
 
 def test_names_of_the_user_do_not_come_into_queries_of_ours(
-    make_target: Make, branch: Path, shadow: Shadow, conn: Connection
+    make_target: Make, branch: Path, shadow: Shadow, conn: SqlConnection
 ):
     """A table named as a type that our own look casts to."""
     body = (
@@ -197,7 +197,7 @@ def test_names_of_the_user_do_not_come_into_queries_of_ours(
     assert run.up(target).ran == ()
 
 
-def leave_an_invalid_index(conn: Connection) -> None:
+def leave_an_invalid_index(conn: SqlConnection) -> None:
     conn.execute("CREATE TABLE a (b int); INSERT INTO a VALUES (1), (1)")
     with pytest.raises(Exception, match="duplicate"):
         conn.execute("CREATE UNIQUE INDEX CONCURRENTLY i ON a (b)")
@@ -205,7 +205,7 @@ def leave_an_invalid_index(conn: Connection) -> None:
 
 @pytest.mark.parametrize("head", [NO_TX, ""])
 def test_an_invalid_index_of_another_tool_is_not_taken_for_the_one_asked_for(
-    make_target: Make, conn: Connection, head: str
+    make_target: Make, conn: SqlConnection, head: str
 ):
     """IF NOT EXISTS says that it is there; the catalog says that no query uses it."""
     leave_an_invalid_index(conn)
@@ -220,7 +220,7 @@ def test_an_invalid_index_of_another_tool_is_not_taken_for_the_one_asked_for(
     assert run.applied_ids(target) == ("1",)
 
 
-def test_status_names_invalid_indexes(make_target: Make, conn: Connection):
+def test_status_names_invalid_indexes(make_target: Make, conn: SqlConnection):
     """They make it red: something is left to do."""
     target = make_target({"1_i.sql": up("SELECT 1;")})
     run.up(target)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodai.migrations import goose_file, sql
-from dodai.migrations.goose_file import FileError, mended, parse, read_files, split
+from dodai.migrations.goose_file import FileError, fixed_text, parse, read_files, split
 
 PATH = "db/migrations/0001_first.sql"
 
@@ -185,12 +185,12 @@ def test_split_tells_marked_statements():
     ],
 )
 def test_a_file_that_would_be_cut_is_mended_by_annotations(body: str):
-    """The statements are then those of the lexer, and mending again changes nothing."""
+    """The statements are then those of the lexer, and fixing again changes nothing."""
     text = "-- +goose Up\n" + body + "-- +goose Down\nSELECT 1;\n"
-    fixed = mended(text)
+    fixed = fixed_text(text)
     found = parse(PATH, fixed.encode())
     assert [s.sql for s in found.up] == [span.text for span in sql.statements(body)]
-    assert mended(fixed) == fixed
+    assert fixed_text(fixed) == fixed
 
 
 @given(st.lists(st.sampled_from(["-- +goose Up", "-- +goose Down", "-- +goose StatementBegin", "-- +goose StatementEnd",
@@ -198,7 +198,7 @@ def test_a_file_that_would_be_cut_is_mended_by_annotations(body: str):
 def test_mending_keeps_every_line_and_breaks_no_sound_file(lines: list[str]):
     """Only annotation lines are added, and a file that can be read is left as it is."""
     text = "\n".join(lines)
-    fixed = mended(text)
+    fixed = fixed_text(text)
     added = {"-- +goose StatementBegin", "-- +goose StatementEnd"}
     assert [x for x in fixed.split("\n") if x not in added] == [x for x in text.split("\n") if x not in added]
     try:

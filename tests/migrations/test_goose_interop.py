@@ -11,12 +11,12 @@ from tests.migrations.conftest import NO_TX, up
 from tests.optional_parts import find
 
 from dodai.migrations import run
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster
 
 pytestmark = pytest.mark.optional_part("goose")
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 FILES = {
     "00001_a.sql": up("CREATE TABLE a (b int);", down=("DROP TABLE a;",)),
     "00002_f.sql": "-- +goose Up\n-- +goose StatementBegin\nCREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$\nBEGIN\n"
@@ -26,7 +26,7 @@ FILES = {
 NEXT = {"00004_c.sql": up("CREATE TABLE c (d int);", down=("DROP TABLE c;",))}
 
 
-def goose(target: Target, dsn: str, *words: str) -> str:
+def goose(target: MigrationTarget, dsn: str, *words: str) -> str:
     folder = str(target.root / target.policy.folder)
     command = [find("goose"), "-dir", folder, "postgres", dsn, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -34,7 +34,7 @@ def goose(target: Target, dsn: str, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def status(target: Target, dsn: str) -> list[tuple[bool, str]]:
+def status(target: MigrationTarget, dsn: str) -> list[tuple[bool, str]]:
     """Applied or pending, and the file, as `goose status` prints it; times differ from run to run."""
     lines = goose(target, dsn, "status").splitlines()
     rows = [re.search(r"(\S.*\S)\s+-- (\S+\.sql)", line) for line in lines]
@@ -47,7 +47,7 @@ def dsn(postgres: Cluster, database: str) -> str:
     return postgres.dsn(database.partition("?")[0].rpartition("/")[2], tcp=True)
 
 
-def test_goose_takes_over_and_is_taken_over_from(make_target: Make, dsn: str, conn: Connection):
+def test_goose_takes_over_and_is_taken_over_from(make_target: Make, dsn: str, conn: SqlConnection):
     """Each applies the next file; both agree on what is applied at every point."""
     target = make_target(FILES)
     run.up(target)
@@ -64,7 +64,7 @@ def test_goose_takes_over_and_is_taken_over_from(make_target: Make, dsn: str, co
 
 
 def test_status_and_schema_are_those_of_a_goose_only_database(
-    make_target: Make, dsn: str, conn: Connection, postgres: Cluster
+    make_target: Make, dsn: str, conn: SqlConnection, postgres: Cluster
 ):
     """`goose status` is identical, the ledger has the same rows and the same shape."""
     target = make_target({**FILES, **NEXT})

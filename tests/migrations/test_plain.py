@@ -14,9 +14,9 @@ from tests.migrations.conftest import FAST
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.goose_file import FileError, parse_plain, read_files
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 PLAIN = replace(FAST, format="plain")
 
 
@@ -56,7 +56,7 @@ def test_what_cannot_be_sent_is_refused(text: str, said: str):
     assert said in problem.message
 
 
-def test_golang_migrate_pairs_are_one_migration_each(make_target: Make, conn: Connection):
+def test_golang_migrate_pairs_are_one_migration_each(make_target: Make, conn: SqlConnection):
     """Up and down stand in two files of one version."""
     files = {"000001_a.up.sql": "CREATE TABLE a (b int);", "000001_a.down.sql": "DROP TABLE a;"}
     folder = read_files({f"m/{name}": text.encode() for name, text in files.items()}, layout="plain")
@@ -88,7 +88,7 @@ INSERT INTO d VALUES (4);
 """
 
 
-def test_the_data_of_copy_follow_their_statement(make_target: Make, conn: Connection):
+def test_the_data_of_copy_follow_their_statement(make_target: Make, conn: SqlConnection):
     """As pg_dump writes them: nothing in a data line is SQL."""
     migration = parse_plain("m/1_a.sql", COPY.encode())
     assert [(s.line, s.sql.split()[0], s.data) for s in migration.up] == [
@@ -111,7 +111,7 @@ def test_every_character_of_the_data_counts_and_comments_do_not():
     assert parse_plain("m/1_a.sql", COPY.replace("1\t", "1\t ").encode()).token_sha256 != one
 
 
-def test_bad_data_name_their_line_and_leave_nothing(make_target: Make, conn: Connection):
+def test_bad_data_name_their_line_and_leave_nothing(make_target: Make, conn: SqlConnection):
     """The server counts data lines, the message lines of the file."""
     target = make_target({"1_a.sql": COPY.replace("2\t", "two\t")}, PLAIN)
     with pytest.raises(DodaiError) as caught:
@@ -121,7 +121,7 @@ def test_bad_data_name_their_line_and_leave_nothing(make_target: Make, conn: Con
     assert conn.execute("SELECT to_regclass('a')").fetchone()[0] is None
 
 
-def test_copy_outside_a_transaction_happens_once(make_target: Make, conn: Connection):
+def test_copy_outside_a_transaction_happens_once(make_target: Make, conn: SqlConnection):
     """A file with CONCURRENTLY is recorded statement by statement, COPY with its rows."""
     text = "CREATE TABLE a (b int);\nCOPY a FROM stdin;\n1\n2\n\\.\nCREATE INDEX CONCURRENTLY i ON a (c);\n"
     target = make_target({"1_a.sql": text}, PLAIN)
@@ -134,7 +134,7 @@ def test_copy_outside_a_transaction_happens_once(make_target: Make, conn: Connec
 
 def test_a_runner_killed_in_the_middle_of_the_data_leaves_a_true_ledger(
     make_target: Make,
-    conn: Connection,
+    conn: SqlConnection,
     database: str,
 ):
     """`kill -9` while the server waits for more: nothing of it stays, and the next run writes each row once."""

@@ -15,9 +15,9 @@ from dodai.migrations.apply import check_connection
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
-from dodai.providers.postgres.identity import server_identity
-from dodai.providers.postgres.place import wait_until
-from dodai.providers.postgres.server import free_port
+from dodai.providers.postgres.server_process import free_port
+from dodai.providers.postgres.server_user import server_identity
+from dodai.providers.postgres.temp_directories import wait_until
 
 
 @contextmanager

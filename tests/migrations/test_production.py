@@ -15,10 +15,10 @@ from dodai.migrations import run
 from dodai.migrations.document import migration_operations, tool_decision
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Evidence, Target
+from dodai.migrations.ports import Evidence, MigrationTarget
 from dodai.migrations.run.production import CONDITIONS, evidence_step
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 FILES = {"1_a.sql": up("CREATE TABLE a (b int);", head="-- dodai: irreversible first table\n")}
 
 
@@ -48,7 +48,7 @@ class Rehearsals:
         return self.found if env == "production" else ()
 
 
-def checksums(target: Target) -> tuple[str, ...]:
+def checksums(target: MigrationTarget) -> tuple[str, ...]:
     return tuple(m.raw_sha256 for m in files_of(target).migrations)
 
 
@@ -100,7 +100,7 @@ def test_the_page_says_who_when_how_and_the_way_back_in_both_languages(make_targ
         run.step(target, needs=("migration-evidence",)),
     )
     plan = Plan(PlanRequest("deploy", "production", "r1"), Text("deploy", "デプロイ"), steps)
-    policy = run.Target(target.root, FAST, target.connect).policy
+    policy = run.MigrationTarget(target.root, FAST, target.connect).policy
     page = migration_operations(policy, plan, files_of(target).migrations)
     for lang in LANGS:
         text = page.render(lang)

@@ -14,12 +14,12 @@ from tests.migrations.conftest import FAST, NO_TX, up
 from dodai.core.errors import DodaiError
 from dodai.migrations import enforce, run
 from dodai.migrations.apply import status
-from dodai.migrations.ports import Connect, Connection, Copy, Shadow, Target
+from dodai.migrations.ports import Connect, Copy, MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import address, connect
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 A = up("CREATE TABLE a (b int);", down=("DROP TABLE a;",))
 B = up("ALTER TABLE a ADD COLUMN c text;", down=("ALTER TABLE a DROP COLUMN c;",))
 
@@ -64,13 +64,13 @@ def test_new_goes_on_as_the_folder_counts(make_target: Make):
 
 def test_a_new_file_in_an_empty_folder_has_a_utc_timestamp(tmp_path: Path):
     """The file is valid goose as it stands."""
-    target = Target(tmp_path, FAST, lambda: pytest.fail("nothing to connect to"))
+    target = MigrationTarget(tmp_path, FAST, lambda: pytest.fail("nothing to connect to"))
     path = run.new(target, "first", now=datetime(2026, 2, 14, 9, 30, tzinfo=UTC), no_transaction=True)
     assert path == "db/migrations/20260214093000_first.sql"
     assert not run.required_ids.__doc__ or run.required_ids(target) == ("20260214093000",)
 
 
-def test_down_undoes_the_newest_first_and_keeps_the_log(make_target: Make, conn: Connection):
+def test_down_undoes_the_newest_first_and_keeps_the_log(make_target: Make, conn: SqlConnection):
     """The ledger forgets as goose does, the log does not."""
     target = make_target({"1_a.sql": A, "2_b.sql": B})
     run.up(target)
@@ -91,7 +91,7 @@ def test_down_undoes_the_newest_first_and_keeps_the_log(make_target: Make, conn:
     ]
 
 
-def test_down_is_refused_on_protected_environments_and_without_a_way_down(make_target: Make, conn: Connection):
+def test_down_is_refused_on_protected_environments_and_without_a_way_down(make_target: Make, conn: SqlConnection):
     """A reason breaks the glass and goes into the log; a file without Down cannot be undone at all."""
     target = make_target({"1_a.sql": A, "2_b.sql": B})
     run.up(target)
@@ -137,7 +137,7 @@ def test_repair_forgets_a_version_whose_file_is_gone(make_target: Make):
 
 
 @pytest.mark.parametrize(("was", "rows"), [("done", 0), ("undone", 1)])
-def test_an_unclear_statement_is_settled_by_a_person(make_target: Make, conn: Connection, was: str, rows: int):
+def test_an_unclear_statement_is_settled_by_a_person(make_target: Make, conn: SqlConnection, was: str, rows: int):
     """A statement that was announced and never recorded is run again only when somebody says it did not happen."""
     make_target({"1_a.sql": A})
     body = "DO $$ BEGIN INSERT INTO a VALUES (1); COMMIT; END $$;"
@@ -147,7 +147,7 @@ def test_an_unclear_statement_is_settled_by_a_person(make_target: Make, conn: Co
     class DiesBeforeTheRecord:
         """A connection that is cut just after a statement was announced."""
 
-        def __init__(self, inner: Connection) -> None:
+        def __init__(self, inner: SqlConnection) -> None:
             self.inner = inner
             inner.autocommit = True
 
@@ -168,7 +168,7 @@ def test_an_unclear_statement_is_settled_by_a_person(make_target: Make, conn: Co
     assert conn.execute("SELECT count(*) FROM a").fetchone()[0] == rows
 
 
-def test_adopt_proves_the_baseline_of_a_database_nobody_managed(make_target: Make, conn: Connection, shadow: Shadow):
+def test_adopt_proves_the_baseline_of_a_database_nobody_managed(make_target: Make, conn: SqlConnection, shadow: Shadow):
     """The prefix whose schema is equal is recorded; the rest is pending and applies."""
     conn.execute("CREATE TABLE a (b int); CREATE TABLE alembic_version (version_num text)")
     target = make_target({"1_a.sql": A, "2_b.sql": B})
@@ -179,7 +179,7 @@ def test_adopt_proves_the_baseline_of_a_database_nobody_managed(make_target: Mak
 
 
 def test_adopt_refuses_what_it_cannot_prove_and_names_the_differences(
-    make_target: Make, conn: Connection, shadow: Shadow
+    make_target: Make, conn: SqlConnection, shadow: Shadow
 ):
     """The nearest prefix and every line that differs."""
     conn.execute("CREATE TABLE a (b int, byhand text)")
@@ -189,7 +189,7 @@ def test_adopt_refuses_what_it_cannot_prove_and_names_the_differences(
     assert conn.execute("SELECT to_regclass('goose_db_version')").fetchone()[0] is None
 
 
-def test_adopt_asks_when_files_change_only_data(make_target: Make, conn: Connection, shadow: Shadow):
+def test_adopt_asks_when_files_change_only_data(make_target: Make, conn: SqlConnection, shadow: Shadow):
     """Whether rows were written cannot be seen in a schema."""
     conn.execute("CREATE TABLE a (b int)")
     target = make_target({"1_a.sql": A, "2_rows.sql": up("INSERT INTO a VALUES (1);")})
@@ -198,7 +198,7 @@ def test_adopt_asks_when_files_change_only_data(make_target: Make, conn: Connect
 
 
 def test_rehearse_measures_on_a_copy_and_leaves_the_original(
-    make_target: Make, conn: Connection, database: str, postgres: Cluster
+    make_target: Make, conn: SqlConnection, database: str, postgres: Cluster
 ):
     """Lock mode, rewritten bytes and the worst innocent wait, with row counts and the caveat."""
     run.up(make_target({"1_a.sql": up("CREATE TABLE a (b int);", "INSERT INTO a SELECT generate_series(1, 20000);")}))
@@ -226,7 +226,7 @@ def test_rehearse_measures_on_a_copy_and_leaves_the_original(
 
 
 def test_a_file_that_fails_on_the_copy_is_a_result(
-    make_target: Make, conn: Connection, database: str, postgres: Cluster
+    make_target: Make, conn: SqlConnection, database: str, postgres: Cluster
 ):
     """The rehearsal says what production would have said."""
     run.up(make_target({"1_a.sql": up("CREATE TABLE a (b int);", "INSERT INTO a VALUES (1);")}))
@@ -240,7 +240,7 @@ def test_a_file_that_fails_on_the_copy_is_a_result(
     assert "2_b.sql:2" in seen.failure.message
 
 
-def test_stats_saves_row_counts_beside_the_files(make_target: Make, conn: Connection):
+def test_stats_saves_row_counts_beside_the_files(make_target: Make, conn: SqlConnection):
     """`check` weighs its findings with them."""
     target = make_target({"1_a.sql": A})
     run.up(target)
@@ -249,7 +249,9 @@ def test_stats_saves_row_counts_beside_the_files(make_target: Make, conn: Connec
 
 
 @pytest.mark.parametrize("look", [status, run.applied_ids], ids=["status", "applied_ids"])
-def test_a_look_at_a_locked_ledger_ends_and_says_why(make_target: Make, conn: Connection, look: Callable[..., object]):
+def test_a_look_at_a_locked_ledger_ends_and_says_why(
+    make_target: Make, conn: SqlConnection, look: Callable[..., object]
+):
     """Somebody rewrites the ledger (VACUUM FULL, say): DOD281 within `lock_timeout`, not a wait for ever."""
     target = make_target({"1_a.sql": up("CREATE TABLE a (b int);")})
     run.up(target)
@@ -261,7 +263,7 @@ def test_a_look_at_a_locked_ledger_ends_and_says_why(make_target: Make, conn: Co
     assert look(target)
 
 
-def test_readiness_names_what_is_missing_and_ignores_what_is_newer(make_target: Make, conn: Connection):
+def test_readiness_names_what_is_missing_and_ignores_what_is_newer(make_target: Make, conn: SqlConnection):
     """A required set of ids, all applied; a newer schema does no harm."""
     target = make_target({"1_a.sql": A, "2_b.sql": B})
     run.up(target)
@@ -276,7 +278,7 @@ def test_readiness_names_what_is_missing_and_ignores_what_is_newer(make_target: 
     assert enforce.no_ledger(()).ready
 
 
-def test_a_qualified_ledger_is_used_and_kept_out_of_the_schema(make_target: Make, conn: Connection):
+def test_a_qualified_ledger_is_used_and_kept_out_of_the_schema(make_target: Make, conn: SqlConnection):
     """A real goose history renames its table and puts it into a schema."""
     conn.execute("CREATE SCHEMA ops")
     empty = snapshot(conn, "ops.versions")
@@ -291,6 +293,6 @@ def test_mend_annotates_only_the_files_that_would_be_cut(make_target: Make):
     """`--fix` of DOD221."""
     body = "-- +goose Up\nDO $$\nBEGIN\n  NULL;\nEND $$;\n-- +goose Down\nSELECT 1;\n"
     target = make_target({"1_a.sql": A, "2_b.sql": body})
-    assert run.mend(target) == ("db/migrations/2_b.sql",)
-    assert run.mend(target) == ()
+    assert run.fix(target) == ("db/migrations/2_b.sql",)
+    assert run.fix(target) == ()
     assert [ran.migration.id for ran in run.up(target).ran] == ["1", "2"]

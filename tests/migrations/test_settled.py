@@ -11,16 +11,16 @@ from tests.migrations.conftest import up
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.migrations.run.settled import settled
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 A = up("CREATE TABLE a (b int);", down=("DROP TABLE a;",))
 B = up("ALTER TABLE a ADD COLUMN c text;", down=("ALTER TABLE a DROP COLUMN c;",))
 NEEDS_A_VARIABLE = "-- +goose ENVSUB ON\n" + up("CREATE TABLE e (b text DEFAULT '${WORD?is needed}');")
 
 
-def is_settled(target: Target) -> bool:
+def is_settled(target: MigrationTarget) -> bool:
     conn = target.connect()
     try:
         return settled(conn, target, "a-run", lambda _: None) is not None
@@ -28,7 +28,7 @@ def is_settled(target: Target) -> bool:
         conn.close()
 
 
-def outcome(target: Target) -> str:
+def outcome(target: MigrationTarget) -> str:
     """The code of a refusal, or what ran."""
     try:
         return " ".join(ran.migration.name for ran in run.up(target).ran)
@@ -37,18 +37,18 @@ def outcome(target: Target) -> str:
 
 
 @pytest.fixture
-def applied(make_target: Make) -> Target:
+def applied(make_target: Make) -> MigrationTarget:
     target = make_target({"1_a.sql": A, "2_b.sql": B})
     assert not is_settled(target)
     assert outcome(target) == "a b"
     return target
 
 
-def folder_of(target: Target) -> Path:
+def folder_of(target: MigrationTarget) -> Path:
     return target.root / target.policy.folder
 
 
-def test_nothing_to_do_is_known_without_parsing(applied: Target, conn: Connection):
+def test_nothing_to_do_is_known_without_parsing(applied: MigrationTarget, conn: SqlConnection):
     """It says as much as a run that looked closely, and leaves no trace."""
     runs = conn.execute("SELECT count(*) FROM dodai.migration_run").fetchone()
     assert is_settled(applied)
@@ -80,7 +80,7 @@ def test_a_variable_is_needed_when_a_file_is_applied_and_not_again(make_target: 
         ("repeatable/v.sql", "CREATE OR REPLACE VIEW v AS SELECT b FROM a;", "v"),
     ],
 )
-def test_any_difference_is_looked_at(applied: Target, name: str, text: str | None, expected: str):
+def test_any_difference_is_looked_at(applied: MigrationTarget, name: str, text: str | None, expected: str):
     """One byte, one file more or less: the whole way, with its refusals."""
     path = folder_of(applied) / name
     path.parent.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def test_any_difference_is_looked_at(applied: Target, name: str, text: str | Non
     assert outcome(applied) == expected
 
 
-def test_what_was_undone_is_applied_again(applied: Target):
+def test_what_was_undone_is_applied_again(applied: MigrationTarget):
     """The log still knows the file; the ledger decides."""
     run.down(applied)
     assert not is_settled(applied)
@@ -97,7 +97,7 @@ def test_what_was_undone_is_applied_again(applied: Target):
     assert is_settled(applied)
 
 
-def test_what_another_tool_applied_is_recorded_first(applied: Target, conn: Connection):
+def test_what_another_tool_applied_is_recorded_first(applied: MigrationTarget, conn: SqlConnection):
     """The ledger has a version of which the log knows nothing."""
     (folder_of(applied) / "3_c.sql").write_text(up("SELECT 1;"))
     conn.execute("INSERT INTO goose_db_version (version_id, is_applied) VALUES (3, true)")
@@ -106,7 +106,7 @@ def test_what_another_tool_applied_is_recorded_first(applied: Target, conn: Conn
     assert is_settled(applied)
 
 
-def test_a_connection_that_would_be_refused_is_refused(applied: Target, conn: Connection):
+def test_a_connection_that_would_be_refused_is_refused(applied: MigrationTarget, conn: SqlConnection):
     """Nothing to do is no reason to accept a database that could not take it."""
     name = conn.execute("SELECT current_database()").fetchone()[0]
     conn.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')

@@ -14,7 +14,7 @@ from dodai.core.errors import DodaiError
 from dodai.core.rule import Report
 from dodai.migrations import run
 from dodai.migrations.ports import Shadow, Target
-from dodai.wiring.shadow import shadow_server
+from dodai.wiring.shadow_server import shadow_server
 
 Make = Callable[..., Target]
 M = "db/migrations/"

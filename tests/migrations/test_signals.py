@@ -15,7 +15,7 @@ import pytest
 from tests.migrations.conftest import up
 from tests.support.wait import until
 
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import SqlConnection
 
 MANIFEST = '[project]\nname = "shop"\n\n[migrations]\n'
 DEADLINE_S = 60.0
@@ -64,7 +64,7 @@ def kept_waiting(dsn: str) -> Iterator[None]:
         yield
 
 
-def waiting(conn: Connection) -> bool:
+def waiting(conn: SqlConnection) -> bool:
     row = conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone()
     return bool(row and row[0])
 

@@ -13,28 +13,28 @@ from tests.migrations.conftest import FAST, NO_TX, up
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import GOOSE_LOCK_ID
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 TWO = {
     "1_a.sql": up("CREATE TABLE a (b int);", down=("DROP TABLE a;",)),
     "2_c.sql": up("CREATE TABLE c (d int);", "INSERT INTO c VALUES (1);", down=("DROP TABLE c;",)),
 }
 
 
-def versions(conn: Connection) -> list[int]:
+def versions(conn: SqlConnection) -> list[int]:
     return [row[0] for row in conn.execute("SELECT version_id FROM goose_db_version ORDER BY id").fetchall()]
 
 
-def refused(target: Target, **options: bool) -> DodaiError:
+def refused(target: MigrationTarget, **options: bool) -> DodaiError:
     with pytest.raises(DodaiError) as caught:
         run.up(target, **options)
     return caught.value
 
 
-def test_pending_files_are_applied_in_order_and_a_second_run_does_nothing(make_target: Make, conn: Connection):
+def test_pending_files_are_applied_in_order_and_a_second_run_does_nothing(make_target: Make, conn: SqlConnection):
     """The ledger has goose's rows, the log who did it."""
     first, second = run.up(make_target(TWO)), run.up(make_target(TWO))
     assert [ran.migration.id for ran in first.ran] == ["1", "2"]
@@ -43,7 +43,7 @@ def test_pending_files_are_applied_in_order_and_a_second_run_does_nothing(make_t
     assert conn.execute("SELECT actor, outcome FROM dodai.migration_run").fetchall() == [("somebody", "done")]
 
 
-def test_a_failing_file_is_rolled_back_whole_and_the_error_says_what_was_done(make_target: Make, conn: Connection):
+def test_a_failing_file_is_rolled_back_whole_and_the_error_says_what_was_done(make_target: Make, conn: SqlConnection):
     """File, line, statement, what is applied, what is rolled back and what was not touched."""
     files = {
         **TWO,
@@ -70,7 +70,7 @@ def test_an_error_position_counts_from_the_statement_not_from_what_is_sent_with_
     assert "1_a.sql:4, statement 1" in error.message
 
 
-def test_settings_of_one_file_do_not_change_how_the_next_is_read(make_target: Make, conn: Connection):
+def test_settings_of_one_file_do_not_change_how_the_next_is_read(make_target: Make, conn: SqlConnection):
     """`standard_conforming_strings = off` would make a backslash of the next file an escape."""
     head = "SET standard_conforming_strings = off; SET search_path = pg_temp;"
     body = r"CREATE TABLE b AS SELECT 'a\'::text AS t;"
@@ -78,13 +78,13 @@ def test_settings_of_one_file_do_not_change_how_the_next_is_read(make_target: Ma
     assert conn.execute("SELECT t FROM public.b").fetchone()[0] == "a" + chr(92)
 
 
-def test_nothing_is_run_when_one_file_cannot_be_read(make_target: Make, conn: Connection):
+def test_nothing_is_run_when_one_file_cannot_be_read(make_target: Make, conn: SqlConnection):
     """All files are read before any is run."""
     assert refused(make_target({**TWO, "3_x.sql": "SELECT 1;\n"})).code.id == "DOD200"
     assert conn.execute("SELECT to_regclass('goose_db_version')").fetchone()[0] is None
 
 
-def test_ten_runners_at_once_apply_each_file_once(make_target: Make, conn: Connection):
+def test_ten_runners_at_once_apply_each_file_once(make_target: Make, conn: SqlConnection):
     """Exactly one runner applies each file; the others find it done."""
     target = make_target(
         {f"{n}_t.sql": up(f"CREATE TABLE t{n} (a int);", f"INSERT INTO t{n} VALUES (1);") for n in range(1, 8)}
@@ -101,7 +101,7 @@ def test_ten_runners_at_once_apply_each_file_once(make_target: Make, conn: Conne
     assert versions(conn) == list(range(8))
 
 
-def test_a_held_lock_is_refused_with_75_and_names_its_holder(make_target: Make, conn: Connection):
+def test_a_held_lock_is_refused_with_75_and_names_its_holder(make_target: Make, conn: SqlConnection):
     """A goose library user holds the same lock."""
     conn.execute(f"SELECT pg_advisory_lock({GOOSE_LOCK_ID})")
     error = refused(make_target(TWO, replace(FAST, runner_patience_s=0.2)))
@@ -109,13 +109,13 @@ def test_a_held_lock_is_refused_with_75_and_names_its_holder(make_target: Make, 
     assert f"`{conn.info.backend_pid}`" in error.message
 
 
-def test_the_lock_is_given_back_after_a_failure(make_target: Make, conn: Connection):
+def test_the_lock_is_given_back_after_a_failure(make_target: Make, conn: SqlConnection):
     """Nobody has to wait for a runner that failed."""
     refused(make_target({"1_a.sql": up("SELECT nothing;")}))
     assert conn.execute(f"SELECT pg_try_advisory_lock({GOOSE_LOCK_ID})").fetchone()[0]
 
 
-def test_a_lock_timeout_is_retried_until_the_reader_is_gone(make_target: Make, conn: Connection):
+def test_a_lock_timeout_is_retried_until_the_reader_is_gone(make_target: Make, conn: SqlConnection):
     """The file steps back, names the reader and goes through once it has left."""
     target = make_target({"1_a.sql": TWO["1_a.sql"]})
     run.up(target)
@@ -132,7 +132,7 @@ def test_a_lock_timeout_is_retried_until_the_reader_is_gone(make_target: Make, c
     assert str(conn.info.backend_pid) in notes[-1]
 
 
-def test_a_reader_that_never_leaves_ends_in_a_coded_error_that_names_it(make_target: Make, conn: Connection):
+def test_a_reader_that_never_leaves_ends_in_a_coded_error_that_names_it(make_target: Make, conn: SqlConnection):
     """After the patience is over nothing is changed, and the error says whom to ask."""
     target = make_target({"1_a.sql": TWO["1_a.sql"]})
     run.up(target)
@@ -144,7 +144,7 @@ def test_a_reader_that_never_leaves_ends_in_a_coded_error_that_names_it(make_tar
     assert versions(conn) == [0, 1]
 
 
-def test_a_version_below_an_applied_one_is_refused_and_can_be_allowed(make_target: Make, conn: Connection):
+def test_a_version_below_an_applied_one_is_refused_and_can_be_allowed(make_target: Make, conn: SqlConnection):
     """goose's rule; `allow_missing` applies it knowingly."""
     target = make_target({"2_b.sql": TWO["2_c.sql"]})
     run.up(target)
@@ -172,14 +172,14 @@ def test_a_missing_applied_file_is_refused_but_an_older_tree_is_fine(make_target
     assert refused(target).code.id == "DOD254"
 
 
-def test_a_file_that_ends_its_own_transaction_is_refused_before_anything_runs(make_target: Make, conn: Connection):
+def test_a_file_that_ends_its_own_transaction_is_refused_before_anything_runs(make_target: Make, conn: SqlConnection):
     """COMMIT in the middle would leave half a file."""
     error = refused(make_target({"1_a.sql": up("CREATE TABLE a (b int);", "COMMIT;")}))
     assert error.code.id == "DOD223"
     assert conn.execute("SELECT to_regclass('a')").fetchone()[0] is None
 
 
-def test_settings_of_one_file_do_not_reach_the_next(make_target: Make, conn: Connection):
+def test_settings_of_one_file_do_not_reach_the_next(make_target: Make, conn: SqlConnection):
     """pg_dump's empty search path would hide the ledger and the next file's tables."""
     run.up(
         make_target(
@@ -190,7 +190,7 @@ def test_settings_of_one_file_do_not_reach_the_next(make_target: Make, conn: Con
     assert conn.execute("SELECT to_regclass('public.b')").fetchone()[0]
 
 
-def test_a_no_transaction_file_goes_on_with_the_statement_that_failed(make_target: Make, conn: Connection):
+def test_a_no_transaction_file_goes_on_with_the_statement_that_failed(make_target: Make, conn: SqlConnection):
     """What is in effect is recorded statement by statement and not repeated."""
     make_target({"1_a.sql": up("CREATE TABLE a (b int);", "INSERT INTO a VALUES (1), (1);")})
     text = up(
@@ -221,7 +221,7 @@ def test_the_done_part_of_a_half_applied_file_must_not_change(make_target: Make)
     run.up(make_target({"2_b.sql": up("INSERT INTO a VALUES (1);", "VACUUM a;", head=NO_TX)}))
 
 
-def test_a_repeatable_file_runs_again_only_when_its_meaning_changes(make_target: Make, conn: Connection):
+def test_a_repeatable_file_runs_again_only_when_its_meaning_changes(make_target: Make, conn: SqlConnection):
     """Views and functions live in files that are changed in place."""
     view = "CREATE OR REPLACE VIEW v AS SELECT 1 AS a;\n"
     run.up(make_target({**TWO, "repeatable/v.sql": view}))
@@ -232,7 +232,7 @@ def test_a_repeatable_file_runs_again_only_when_its_meaning_changes(make_target:
     assert versions(conn) == [0, 1, 2]
 
 
-def test_a_read_only_database_is_refused(make_target: Make, conn: Connection):
+def test_a_read_only_database_is_refused(make_target: Make, conn: SqlConnection):
     """A replica or a database set to read-only takes no migrations."""
     conn.execute(f'ALTER DATABASE "{conn.info.dbname}" SET default_transaction_read_only = on')
     assert refused(make_target(TWO)).code.id == "DOD259"
@@ -251,12 +251,12 @@ def test_a_remote_server_must_be_verified_unless_its_network_is_private(
     assert run.up(private).changed
 
 
-def test_a_role_without_rights_gets_a_coded_error(make_target: Make, conn: Connection):
+def test_a_role_without_rights_gets_a_coded_error(make_target: Make, conn: SqlConnection):
     """The ledger cannot be made, so nothing is applied."""
     conn.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE nobody_much LOGIN")
     target = make_target(TWO)
 
-    def as_role() -> Connection:
+    def as_role() -> SqlConnection:
         opened = target.connect()
         opened.autocommit = True
         opened.execute("SET SESSION AUTHORIZATION nobody_much")
@@ -268,7 +268,7 @@ def test_a_role_without_rights_gets_a_coded_error(make_target: Make, conn: Conne
         conn.execute("DROP ROLE nobody_much")
 
 
-def test_a_server_session_that_dies_mid_statement_leaves_a_true_ledger(make_target: Make, conn: Connection):
+def test_a_server_session_that_dies_mid_statement_leaves_a_true_ledger(make_target: Make, conn: SqlConnection):
     """The connection is lost, the file is not applied, the next run applies it."""
     kill = "SELECT pg_terminate_backend(pg_backend_pid());"
     error = refused(make_target({"1_a.sql": up("CREATE TABLE a (b int);", kill)}))
@@ -307,7 +307,7 @@ def test_the_deploy_step_observes_applies_and_verifies(make_target: Make):
     assert asyncio.run(walk())[:2] == ["needed", "done"]
 
 
-def test_two_applications_share_a_database_each_with_versions_of_its_own(make_target: Make, conn: Connection):
+def test_two_applications_share_a_database_each_with_versions_of_its_own(make_target: Make, conn: SqlConnection):
     """The log of one ledger says nothing about the versions of another."""
     run.up(make_target(TWO))
     other = make_target({"1_a.sql": up("CREATE TABLE other (b int);")}, replace(FAST, ledger="other_versions"))
@@ -316,7 +316,7 @@ def test_two_applications_share_a_database_each_with_versions_of_its_own(make_ta
     assert run.up(other).already == 1
 
 
-def test_values_of_the_environment_are_never_shown_or_logged(make_target: Make, conn: Connection):
+def test_values_of_the_environment_are_never_shown_or_logged(make_target: Make, conn: SqlConnection):
     """A failing ENVSUB statement is named by its place; neither error nor log quotes it."""
     text = "-- +goose ENVSUB ON\n-- +goose Up\nSELECT 'hush'::int, '${SECRET}'::int;\n"
     target = replace(make_target({"1_a.sql": text}), environment={"SECRET": "hunter2"})

@@ -10,7 +10,7 @@ from tests.migrations.conftest import FAST, NO_TX, up
 from dodai.migrations import run
 from dodai.migrations.lock_probe import probe, tables
 from dodai.migrations.migration import Statement
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.binaries import search
 from dodai.providers.postgres.cluster import throw_away
@@ -31,7 +31,7 @@ def test_up_down_snapshot_and_probe_work_on_the_systems_postgresql(tmp_path: Pat
         (folder / name).write_text(text)
     system = next(each for each in search()[0] if each.source == "system")
     with throw_away(system) as cluster, cluster.fresh_database("old") as dsn:
-        target = Target(tmp_path, FAST, lambda: connect(dsn))
+        target = MigrationTarget(tmp_path, FAST, lambda: connect(dsn))
         conn = connect(dsn, autocommit=True)
         empty = snapshot(conn)
         assert len(run.up(target).ran) == 2

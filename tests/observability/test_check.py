@@ -11,7 +11,7 @@ import pytest
 
 from dodai.core.errors import Code
 from dodai.core.fact import NotApplicable
-from dodai.core.rule import judge
+from dodai.core.rule import evaluate
 from dodai.observability import codes
 from dodai.observability.check import RULES, LineSample, PythonSources, gather_lines, gather_sources
 from dodai.observability.check.samples import line_problems
@@ -29,7 +29,7 @@ def findings(tmp_path: Path, text: str, code: Code) -> list[Any]:
         PythonSources: gather_sources(tmp_path),
         LineSample: gather_lines(tmp_path / ".dodai", tmp_path),
     }
-    report = judge([rule for rule in RULES if rule.code is code], facts, today=date(2026, 11, 1))
+    report = evaluate([rule for rule in RULES if rule.code is code], facts, today=date(2026, 11, 1))
     assert not report.unknown
     return list(report.findings)
 

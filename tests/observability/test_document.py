@@ -14,7 +14,7 @@ from dodai.observability.alert.response import RESPONSES
 from dodai.observability.codes import CODES
 from dodai.observability.document import alert_links, observability
 from dodai.observability.policy import AlertSection, ObservabilityPolicy
-from dodai.runtime.manifest import reference
+from dodai.runtime.manifest_location import reference
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -75,7 +75,7 @@ def test_policy_changes_the_page():
     """Retention and what of a person is kept come from the manifest."""
     text = observability(ObservabilityPolicy(user_id="hmac", client_ip="none", retention_age_s=86400.0)).render("en")
     assert "yes, as an HMAC" in text
-    assert "`clientIp`" not in text
+    assert "`clientNetwork`" not in text
     assert "kept for 1 d" in text
 
 

@@ -21,7 +21,7 @@ from dodai.core.request import (
     time_ms_of,
 )
 from dodai.observability.line_format import dump, redact
-from dodai.runtime.identity import KeyRing, sign, verify
+from dodai.runtime.identity import ProofKeyRing, sign, verify
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 
@@ -102,7 +102,7 @@ def test_traceparent_vectors(row: dict[str, Any]):
 @pytest.mark.parametrize("case", load("identity.json")["cases"], ids=lambda case: case["name"])
 def test_identity_vectors(case: dict[str, Any]):
     """Bound to audience, request and user, for a minute."""
-    ring = KeyRing.parse(load("identity.json")["keys"])
+    ring = ProofKeyRing.parse(load("identity.json")["keys"])
     values = {"audience": case["audience"], "request_id": case["requestId"], "user_id": case["userId"]}
     assert verify(ring, case["proof"], **values, now_s=case["nowS"]) is case["valid"]
     if case["name"] == "valid":
@@ -123,9 +123,9 @@ def test_identity_vectors(case: dict[str, Any]):
 def test_malformed_ring_is_refused_without_the_key(text: str, said: str):
     """What is wrong, never the secret."""
     with pytest.raises(ValueError, match=said) as caught:
-        KeyRing.parse(text)
+        ProofKeyRing.parse(text)
     assert "AAAA" not in str(caught.value)
-    assert repr(KeyRing.parse("k1:" + "A" * 43)) == "KeyRing()"
+    assert repr(ProofKeyRing.parse("k1:" + "A" * 43)) == "KeyRing()"
 
 
 def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -27,9 +27,9 @@ import dodai.psycopg
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.trace import Tree, find, main
 from dodai.runtime import Runtime, RuntimeConfig
-from dodai.runtime.identity import KeyRing
+from dodai.runtime.identity import ProofKeyRing
 
-KEYS = KeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
+KEYS = ProofKeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
 CHECK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "spec" / "check_line.py"))
 
 

@@ -12,7 +12,7 @@ from tests.engine.world import Spec, World, make_plan
 from dodai.engine.execute import execute, resume
 from dodai.engine.journal import SqliteJournal
 from dodai.engine.outcome import Outcome
-from dodai.providers.postgres.control import PostgresJournal, PostgresLease, Session
+from dodai.providers.postgres.control import ControlConnection, PostgresJournal, PostgresLease
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class ControlPlace:
     dsn: str
     patience_s: float = 2.0
     env: str = "staging"
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[ControlConnection] = field(default_factory=list)
 
     @property
     def world(self) -> World:
         return World(self.folder / "world")
 
-    def session(self) -> Session:
-        self.sessions.append(Session(self.dsn, self.env, self.patience_s))
+    def session(self) -> ControlConnection:
+        self.sessions.append(ControlConnection(self.dsn, self.env, self.patience_s))
         return self.sessions[-1]
 
     def close(self) -> None:

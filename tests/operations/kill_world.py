@@ -23,13 +23,13 @@ from dodai.engine.journal import SqliteJournal
 from dodai.engine.outcome import Outcome
 from dodai.engine.plan import Plan, PlanRequest
 from dodai.engine.stop import Stop
-from dodai.operations.ports import ComputeStatus, EdgeSpec, EdgeState, Instance, Probe, ServiceStatus
-from dodai.operations.release import ReleaseRecord, Trial
+from dodai.operations.ports import ComputeStatus, EdgeSpec, EdgeState, Instance, ServiceProbe, ServiceStatus
+from dodai.operations.release import ReleaseRecord, RollbackTrial
 from dodai.operations.run import DeployPorts, deploy
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.providers.local.codes import STALE_TOKEN
-from dodai.providers.postgres.control import PostgresJournal, PostgresLease, Session
-from dodai.wiring.project import load_project
+from dodai.providers.postgres.control import ControlConnection, PostgresJournal, PostgresLease
+from dodai.wiring.find_project import load_project
 
 QUIET = 1_000_000
 MANIFEST = b"""[project]
@@ -105,11 +105,11 @@ class FileHost:
             state["edge"] = "http://edge"
         return await self.observe()
 
-    async def probe(self, service, release, *, settings="", wait_s=0.0, consecutive=1) -> Probe:
+    async def probe(self, service, release, *, settings="", wait_s=0.0, consecutive=1) -> ServiceProbe:
         await self.points.reach("probe")
         if f"{service} {release}" not in self.state()["instances"]:
-            return Probe(state="absent")
-        return Probe(state="not_ready" if release.startswith("bad") else "ready", version=release)
+            return ServiceProbe(state="absent")
+        return ServiceProbe(state="not_ready" if release.startswith("bad") else "ready", version=release)
 
     async def status(self) -> ComputeStatus:
         state = self.state()
@@ -263,8 +263,8 @@ class Still:
     async def applied(self) -> tuple[str, ...]:
         return ()
 
-    async def trial(self, release: str) -> Trial:
-        return Trial("unknown")
+    async def trial(self, release: str) -> RollbackTrial:
+        return RollbackTrial("unknown")
 
 
 @dataclass
@@ -290,7 +290,7 @@ class Killed:
     def journal(self) -> Iterator[PointedJournal]:
         with (
             SqliteJournal(self.folder / "copy.sqlite") as copy,
-            PointedJournal(Session(self.dsn, self.env, 2.0), copy) as journal,
+            PointedJournal(ControlConnection(self.dsn, self.env, 2.0), copy) as journal,
         ):
             journal.points = self.points
             yield journal
@@ -299,7 +299,7 @@ class Killed:
         async def fence(token: int) -> None:
             await self.host.under(token).address("web")
 
-        session = Session(self.dsn, self.env, 2.0)
+        session = ControlConnection(self.dsn, self.env, 2.0)
         lease = PointedLease(session, actor, "dodai", fence=fence if self.fenced else None, ttl_s=self.ttl_s)
         lease.points = self.points
         return lease

@@ -13,7 +13,7 @@ from dodai.cli.main import COMMANDS
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import PlanEntry
 from dodai.engine.plan import PlanRequest
-from dodai.operations.admission import RULES, Standing, admit, admit_resume, let_in
+from dodai.operations.admission import RULES, AdmissionState, admit, admit_resume, let_in
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, Kept, in_service
 
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
@@ -39,7 +39,7 @@ def test_every_command_has_a_rule_or_changes_nothing():
 def outcome(change, gates, reason="", *, controlled=True):
     """The gates that are left, or the code of the refusal."""
     try:
-        return admit(change, Standing("staging", gates, controlled, NOW), reason)
+        return admit(change, AdmissionState("staging", gates, controlled, NOW), reason)
     except DodaiError as error:
         return error.code.id
 
@@ -97,7 +97,7 @@ def entry(kind, release="r1", plan_id="p1", force=None, after=None):
 
 def test_plan_begun_around_the_gates_is_taken_back_and_never_finished():
     """An `up`, or a deploy of weaker gates; one that was let in goes on whatever froze since."""
-    standing = Standing("staging", STRICT, True, NOW)
+    standing = AdmissionState("staging", STRICT, True, NOW)
     for stray in (entry("up"), entry("deploy"), entry("deploy", force=replace(STRICT, approvals=0))):
         with pytest.raises(DodaiError) as caught:
             admit_resume(stray, standing, admitted=False)

@@ -152,7 +152,7 @@ async def test_trust_copy_gives_a_restored_database_its_records_back_and_tokens_
 
 
 async def test_journals_that_went_different_ways_are_for_a_person(place):
-    """The fork is refused with exit 4; `trust copy` cannot mend it, `trust database` puts the copy aside."""
+    """The fork is refused with exit 4; `trust copy` cannot fix it, `trust database` puts the copy aside."""
     await place.execute(SPECS)
     with place.journal("mine.sqlite") as journal:
         await journal.verify_chain()

@@ -16,7 +16,7 @@ from dodai.core.page import Text
 from dodai.engine.execute import SystemClock, execute, resume
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step
 from dodai.operations.approval import NAMESPACE, Approval
-from dodai.operations.evidence import Rehearsed, Source
+from dodai.operations.evidence import RehearsalRecord, Source
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates
 from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.run.audit_log import AuditLog, stated
@@ -79,7 +79,7 @@ class Gated:
 
     async def rehearsed(self, **changes):
         at = datetime.now(UTC) - timedelta(hours=changes.pop("hours", 0), seconds=1)
-        good = Rehearsed("source", TREE, CONFIG, "r1", "f" * 40, (), "ok", at.isoformat())
+        good = RehearsalRecord("source", TREE, CONFIG, "r1", "f" * 40, (), "ok", at.isoformat())
         await self.state("rehearse", replace(good, **changes).as_data())
 
 
@@ -342,7 +342,7 @@ async def test_key_for_another_purpose_signs_no_plan(signing, tmp_path):
 async def test_statement_that_was_cut_off_is_finished_by_resume_and_written_once(gated):
     """Before and after the record of it: one rehearsal on record, and the next plan may begin."""
     gated.gates = Gates(evidence="source")
-    good = Rehearsed("source", TREE, CONFIG, "r1", "f" * 40, (), "ok", datetime.now(UTC).isoformat())
+    good = RehearsalRecord("source", TREE, CONFIG, "r1", "f" * 40, (), "ok", datetime.now(UTC).isoformat())
     plan = gated.statements.statement(stated("rehearse", gated.env, "hana", good.as_data()))
     (step,) = plan.steps
     for number, written in enumerate((False, True), 1):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodai.operations.release import ReleaseRecord, Trial, before, find, judge
+from dodai.operations.release import ReleaseRecord, RollbackTrial, before, evaluate_rollback, find
 
-UNKNOWN, FITS = Trial("unknown"), Trial("yes", 3)
+UNKNOWN, FITS = RollbackTrial("unknown"), RollbackTrial("yes", 3)
 
 
 def record(release, kind="deploy", **fields):
@@ -16,34 +16,34 @@ def record(release, kind="deploy", **fields):
 
 def test_release_whose_migrations_are_not_all_applied_may_not_come_back():
     """The lower bound of the range: what it needs is there."""
-    verdict = judge(record("a", required=("1", "2"), schema=("1", "2")), ["1"], FITS)
+    verdict = evaluate_rollback(record("a", required=("1", "2"), schema=("1", "2")), ["1"], FITS)
     assert not verdict.allowed
     assert "`2`" in verdict.reason
 
 
 def test_release_on_the_schema_it_ran_on_may_come_back_without_any_query():
     """Nothing changed, so nothing can be missing."""
-    assert judge(record("a", required=("1",), schema=("1",)), ["1"], UNKNOWN).allowed
+    assert evaluate_rollback(record("a", required=("1",), schema=("1",)), ["1"], UNKNOWN).allowed
 
 
 def test_newer_schema_on_which_every_query_fits_lets_it_back():
     """The upper bound is what PREPARE says, not a guess."""
-    verdict = judge(record("a", required=("1",), schema=("1",)), ["1", "2"], FITS)
+    verdict = evaluate_rollback(record("a", required=("1",), schema=("1",)), ["1", "2"], FITS)
     assert verdict.allowed
     assert "3 queries fit" in verdict.reason
 
 
 def test_newer_schema_without_queries_is_unknown_and_so_refused():
     """Nobody knows whether the release would work: no."""
-    verdict = judge(record("a", schema=("1",)), ["1", "2"], UNKNOWN)
+    verdict = evaluate_rollback(record("a", schema=("1",)), ["1", "2"], UNKNOWN)
     assert not verdict.allowed
     assert "unknown" in verdict.reason
 
 
 def test_query_that_no_longer_fits_is_named_in_the_refusal():
     """The person sees file and line of what would have failed."""
-    trial = Trial("no", 2, ('q/read.sql:3: column "category" does not exist',))
-    verdict = judge(record("a", schema=("1",)), ["1", "2"], trial)
+    trial = RollbackTrial("no", 2, ('q/read.sql:3: column "category" does not exist',))
+    verdict = evaluate_rollback(record("a", schema=("1",)), ["1", "2"], trial)
     assert (verdict.allowed, verdict.details) == (False, trial.problems)
 
 
@@ -51,7 +51,7 @@ def test_query_that_no_longer_fits_is_named_in_the_refusal():
 def test_nothing_unknown_is_ever_allowed(required, schema, applied):
     """Whatever the sets: without a trial only the very same schema lets a release back."""
     old = record("a", required=tuple(map(str, required)), schema=tuple(map(str, schema)))
-    verdict = judge(old, map(str, applied), UNKNOWN)
+    verdict = evaluate_rollback(old, map(str, applied), UNKNOWN)
     assert verdict.allowed == (required <= applied and schema == applied)
 
 

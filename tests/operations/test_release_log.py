@@ -9,7 +9,7 @@ from dodai.engine.journal import SqliteJournal
 from dodai.operations.release import ReleaseRecord
 from dodai.operations.run.release_log import KEPT, ReleaseLog
 from dodai.wiring import environments
-from dodai.wiring.project import load_project
+from dodai.wiring.find_project import load_project
 
 MANIFEST = b"""[project]
 name = "small"

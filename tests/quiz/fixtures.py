@@ -12,7 +12,7 @@ from tests.quiz.browser import Visitor
 from tests.quiz.stack import QUIZ, Stack, running_quiz
 
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.run import Target, up
+from dodai.migrations.run import MigrationTarget, up
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
@@ -21,7 +21,7 @@ from dodai.providers.postgres.connection import connect
 def migrated(postgres: Cluster) -> str:
     """The name of a database with every migration applied, to copy from."""
     dsn = postgres.create_database("quiz_migrated")
-    up(Target(QUIZ, MigrationsPolicy(folder="db/migrations"), lambda: connect(dsn)))
+    up(MigrationTarget(QUIZ, MigrationsPolicy(folder="db/migrations"), lambda: connect(dsn)))
     return "quiz_migrated"
 
 

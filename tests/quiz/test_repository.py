@@ -61,7 +61,7 @@ def test_documents_name_every_limitation_of_the_manifest():
 
 
 def test_plan_of_the_example_is_the_plan_with_its_status_added():
-    """Nobody mends the plan to fit what was built."""
+    """Nobody fixes the plan to fit what was built."""
     page = (QUIZ / "docs" / "Phase2" / "implementation-plan.md").read_text("utf-8")
     without = re.sub(r"(?s)## 進捗\n.*?(?=^## )", "", page, flags=re.MULTILINE)
     assert without == (Path(__file__).parents[1] / "plan" / "phase2-plan.md").read_text("utf-8")

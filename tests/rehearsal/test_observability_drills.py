@@ -11,7 +11,7 @@ import pytest
 
 from dodai.core.page import Text
 from dodai.observability.line_format import line_problems, traffic_problems
-from dodai.rehearsal.drills.observability import drills, judge
+from dodai.rehearsal.drills.observability import drills, evaluate_lines
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 ID = "01a20a154cc271afb17c548fca6d98ca"
@@ -45,12 +45,12 @@ def request(**web: Any) -> list[dict[str, Any]]:
 
 
 def problems(lines: list[dict[str, Any]]) -> set[str]:
-    return {problem.split(":")[0] for problem in judge(lines, "web", ("backend",))[0]}
+    return {problem.split(":")[0] for problem in evaluate_lines(lines, "web", ("backend",))[0]}
 
 
 def test_whole_request_has_no_problem_and_is_counted():
     """Each tier once, one signed-in request."""
-    found, details = judge(request(), "web", ("backend",))
+    found, details = evaluate_lines(request(), "web", ("backend",))
     assert found == []
     assert details["lines"] == {"edge": 1, "web": 1, "backend": 1}
     assert (details["signedIn"], details["answeredByEdge"]) == (1, 0)
@@ -87,7 +87,7 @@ def test_what_the_edge_answered_itself_is_counted_and_excused():
     """A refusal, a dead service, a client that left: no line of the next tier is owed."""
     refused = line("edge", status=502, outcome="server_error", code="DOD554", reason="upstream_ended")
     left = line("edge", requestId="0" * 32, status=499, outcome="client_gone")
-    found, details = judge([refused, left], "web", ())
+    found, details = evaluate_lines([refused, left], "web", ())
     assert found == []
     assert details["requestsCut"] == [ID, "0" * 32]
 

@@ -12,22 +12,24 @@ from pathlib import Path
 import pytest
 
 from dodai.providers.local.browser import HttpBrowser
-from dodai.rehearsal.drills.connections import Case, Seen
+from dodai.rehearsal.drills.connections import Case, ConnectionsSeen
 from dodai.rehearsal.machine import ENOUGH_NS, MOST, Slowdown, scheduled
-from dodai.rehearsal.outage import Asked, Unrelated
+from dodai.rehearsal.outage import OutageRequest, Unrelated
 from dodai.wiring import find_project
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz" / "dodai.toml"
 IDS = "0123456789abcdef"
 
 
-def seen(*, calls: int, slowest_s: float = 1.0, slowdown: float = 1.0, requests: int = 20) -> Seen:
+def seen(*, calls: int, slowest_s: float = 1.0, slowdown: float = 1.0, requests: int = 20) -> ConnectionsSeen:
     """What twenty people met of the database of the quiz, whose every connection is taken."""
     policy = find_project(QUIZ).policy
     case = Case(policy, policy.dependencies["database"], HttpBrowser, lambda _: contextlib.nullcontext())
     assert case.bound_s == 4.5
-    asked = [Asked(503, slowest_s if n == 0 else 1.0, IDS, shown=True, problem="status 503") for n in range(requests)]
-    return Seen(case, asked, Unrelated(asked=9), calls, 0.1, restarted=False, blamed=[], slowdown=slowdown)
+    asked = [
+        OutageRequest(503, slowest_s if n == 0 else 1.0, IDS, shown=True, problem="status 503") for n in range(requests)
+    ]
+    return ConnectionsSeen(case, asked, Unrelated(asked=9), calls, 0.1, restarted=False, blamed=[], slowdown=slowdown)
 
 
 @pytest.mark.parametrize(("calls", "ok"), [(20, True), (32, True), (33, False), (40, False)])

@@ -21,7 +21,7 @@ from tests.remix import tiers
 from dodai.observability.trace import main as trace
 from dodai.operations.journey import walk
 from dodai.providers.local.browser import HttpBrowser
-from dodai.wiring.project import find_project
+from dodai.wiring.find_project import find_project
 
 ROUTES = tiers.ROUTER / "app" / "routes"
 ACTIONS = sorted(path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8"))

@@ -13,9 +13,9 @@ import pytest
 
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.runtime import Runtime, RuntimeConfig
-from dodai.runtime.identity import KeyRing
+from dodai.runtime.identity import ProofKeyRing
 
-KEYS = KeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
+KEYS = ProofKeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 SCHEMA = json.loads((SPEC / "line" / "schema.json").read_text("utf-8"))
 CHECKER = runpy.run_path(str(SPEC / "check_line.py"))

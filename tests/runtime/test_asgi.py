@@ -140,7 +140,7 @@ async def test_every_response_has_an_id_and_every_request_one_line(config: Confi
     first = found[0]
     assert next(iter(first)) == "ts"
     assert (first["userId"], first["version"], first["env"], first["outcome"]) == ("42", "r1", "test", "ok")
-    assert (first["clientIp"], first["bytesOut"]) == ("127.0.0.0", len("hello no key"))
+    assert (first["clientNetwork"], first["bytesOut"]) == ("127.0.0.0", len("hello no key"))
 
 
 async def test_unhandled_exception_is_our_500_in_the_clients_format_and_language(config: Config, lines: Lines):
@@ -287,7 +287,7 @@ async def test_untrusted_id_is_kept_beside_ours(config: Config, lines: Lines):
     assert line["requestId"] == line["traceId"] != "a" * 32
     assert "parentSpanId" not in line
     assert "cfRay" not in line
-    assert line["clientIp"] == "127.0.0.0"
+    assert line["clientNetwork"] == "127.0.0.0"
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ async def test_edge_key_opens_the_gate_and_never_reaches_the_app(config: Config,
     assert response.headers["x-request-id"] == "edge-id-0123456789"
     (line,) = lines()
     assert (line["traceId"], line["parentSpanId"]) == ("a" * 32, "b" * 16)
-    assert (line["clientIp"], line["cfRay"]) == ("203.0.113.0", "8f00ba-NRT")
+    assert (line["clientNetwork"], line["cfRay"]) == ("203.0.113.0", "8f00ba-NRT")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.support.wait import until_async
 import dodai.grpc
 from dodai.core.request import bind, current, unbind
 from dodai.runtime import Runtime, RuntimeConfig
-from dodai.runtime.identity import KeyRing
+from dodai.runtime.identity import ProofKeyRing
 
 Config = Callable[..., RuntimeConfig]
 Lines = Callable[..., list[dict[str, Any]]]
@@ -156,9 +156,9 @@ async def test_id_and_proved_user_reach_the_server_line(config: Config, lines: L
 @pytest.mark.parametrize(
     "client",
     [
-        {"identity_keys": KeyRing()},
-        {"identity_keys": KeyRing.parse("k1:" + "A" * 43)},
-        {"identity_keys": KeyRing.parse("zz:" + "A" * 43)},
+        {"identity_keys": ProofKeyRing()},
+        {"identity_keys": ProofKeyRing.parse("k1:" + "A" * 43)},
+        {"identity_keys": ProofKeyRing.parse("zz:" + "A" * 43)},
     ],
     ids=["no-proof", "wrong-key", "unknown-key"],
 )

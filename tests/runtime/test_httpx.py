@@ -22,8 +22,8 @@ import dodai.httpx
 import dodai.wsgi
 from dodai.core.request import RequestContext, bind, current, unbind
 from dodai.runtime import Runtime, RuntimeConfig
-from dodai.runtime.identity import KeyRing
-from dodai.runtime.limits import DependencyUnavailableError, Guard
+from dodai.runtime.identity import ProofKeyRing
+from dodai.runtime.limits import CircuitBreaker, DependencyUnavailableError
 
 Config = Callable[..., RuntimeConfig]
 LIMITS = {"deadline": 30.0, "retry_budget": 0.0, "breaker_failures": 3, "breaker_reset": 60.0}
@@ -155,7 +155,7 @@ def test_blocking_client_does_the_same(config: Config, context: RequestContext):
 @given(st.lists(st.booleans(), max_size=200), st.floats(0, 0.5))
 def test_retries_never_exceed_their_share(failures: list[bool], budget: float):
     """Whatever fails when, retries stay within the share of the calls plus the one that is there at the start."""
-    guard = Guard("x", retry_budget=budget)
+    guard = CircuitBreaker("x", retry_budget=budget)
     retries = 0
     for failed in failures:
         guard.enter()
@@ -167,7 +167,7 @@ def test_retries_never_exceed_their_share(failures: list[bool], budget: float):
 def test_open_breaker_lets_one_call_through_to_try():
     """After the reset time one call passes; it closes the breaker if it succeeds, others wait if it does not."""
     now = 0.0
-    guard = Guard("x", breaker_failures=2, breaker_reset_s=2.0, clock=lambda: now)
+    guard = CircuitBreaker("x", breaker_failures=2, breaker_reset_s=2.0, clock=lambda: now)
     for _ in range(2):
         guard.enter()
         guard.leave(failed=True)
@@ -242,7 +242,9 @@ async def test_deadline_without_a_proof_of_ours_is_ignored(config: Config, conte
         for url in urls:
             async with httpx2.AsyncClient(trust_env=False) as plain:
                 assert (await plain.get(url, headers={"x-deadline-ms": "1000"})).text == "none"
-            strangers = config("web", identity_keys=KeyRing.parse("k9:YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU"))
+            strangers = config(
+                "web", identity_keys=ProofKeyRing.parse("k9:YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU")
+            )
             async with client(httpx2, strangers, audience="backend") as http:
                 assert (await http.get(url)).text == "none"
     async with serving(200) as (url, server), client(httpx2, config("web")) as http:

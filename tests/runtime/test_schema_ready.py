@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.run import Target, required_ids, up
+from dodai.migrations.run import MigrationTarget, required_ids, up
 from dodai.operations.ports import Fault
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.postgres.connection import connect
@@ -28,15 +28,15 @@ SQL = "-- +goose Up\nCREATE TABLE {0} (n int);\n-- +goose Down\nDROP TABLE {0};\
 
 
 @pytest.fixture
-def target(tmp_path: Path, database: str) -> Target:
+def target(tmp_path: Path, database: str) -> MigrationTarget:
     """A tree with one migration, and an empty database."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / f"{FIRST}_one.sql").write_text(SQL.format("one"))
-    return Target(tmp_path, MigrationsPolicy(folder="m"), lambda: connect(database))
+    return MigrationTarget(tmp_path, MigrationsPolicy(folder="m"), lambda: connect(database))
 
 
 @pytest.fixture
-def require(config: Config, target: Target) -> Callable[..., None]:
+def require(config: Config, target: MigrationTarget) -> Callable[..., None]:
     """Says what the release of this process needs: what its tree holds now."""
 
     def now() -> None:
@@ -52,7 +52,7 @@ async def pool(database: str) -> AsyncIterator[Any]:
         yield pool
 
 
-def add_second(target: Target) -> None:
+def add_second(target: MigrationTarget) -> None:
     (target.root / "m" / f"{SECOND}_two.sql").write_text(SQL.format("two"))
 
 

@@ -121,7 +121,7 @@ export function describe(settings: Settings, context: RequestContext, type: stri
     spanId: context.spanId,
     ...(context.parentSpanId !== null && { parentSpanId: context.parentSpanId }),
     ...(context.clientRequestId !== null && { clientRequestId: context.clientRequestId }),
-    ...(context.clientNetwork !== null && { clientIp: context.clientNetwork }),
+    ...(context.clientNetwork !== null && { clientNetwork: context.clientNetwork }),
     ...(context.attempt > 1 && { attempt: context.attempt }),
     ...(context.userId !== null && { userId: user(context.userId) }),
     ...(context.userClaimed !== null && { userClaimed: user(context.userClaimed) }),

@@ -51,7 +51,7 @@ test("every answer carries the id and has one line", async () => {
   expect(missing.headers.get("x-request-id")).not.toBe("client-id-1");
   await until(() => lines.lines.length === 2);
   expect(lines.parsed).toMatchObject([
-    { route: "/assets/*", status: 200, outcome: "ok", bytesOut: 32, userId: "u-1", clientIp: "127.0.0.0" },
+    { route: "/assets/*", status: 200, outcome: "ok", bytesOut: 32, userId: "u-1", clientNetwork: "127.0.0.0" },
     { route: "<unmatched>", path: "/missing", status: 404, clientRequestId: "client-id-1" },
   ]);
 });

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import layers
 from .cases import Case, hostile_and_valid, naming, scheme
-from .drive import Answer, Served
+from .drive import DrivenAnswer, Served
 
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 ANY = ("POST", "PUT", "PATCH", "DELETE")
@@ -181,7 +181,7 @@ def _handler(route: Any) -> tuple[Any, ...]:
     return route.endpoint, route.source, route.line, route.exempt_by
 
 
-def _outcome(answer: Answer, *, reached: bool) -> dict[str, Any]:
+def _outcome(answer: DrivenAnswer, *, reached: bool) -> dict[str, Any]:
     return {
         "status": answer.status,
         "code": answer.code,
@@ -193,7 +193,7 @@ def _outcome(answer: Answer, *, reached: bool) -> dict[str, Any]:
     }
 
 
-def _by(answer: Answer) -> str:
+def _by(answer: DrivenAnswer) -> str:
     """Who refused, by what only that one says; empty when nobody known did."""
     if answer.code.startswith("DOD15") or answer.code == "DOD063":
         return "dodai"

@@ -19,7 +19,7 @@ _END_S = 2.0
 
 
 @dataclass
-class Answer:
+class DrivenAnswer:
     """`status` 0: there was no answer; `error` says why. `code` is that of a refusal in dodai's JSON."""
 
     status: int = 0
@@ -85,8 +85,8 @@ class Served:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
         scheme: str = "https",
-    ) -> Answer:
-        """The answer; an exception or a missing answer is an `Answer` with an error, never raised."""
+    ) -> DrivenAnswer:
+        """The answer; an exception or a missing answer is a `DrivenAnswer` with an error, never raised."""
         pairs = [*headers, *([("content-length", str(len(body)))] if body else [])]
         try:
             if is_wsgi(self.app):
@@ -94,9 +94,9 @@ class Served:
             asked = _asgi(self.app, _scope(method, path, pairs, scheme, self._state), body)
             return self._loop.run_until_complete(asyncio.wait_for(asked, _DEADLINE_S))
         except TimeoutError:
-            return Answer(error=f"no answer within {_DEADLINE_S:g} s")
+            return DrivenAnswer(error=f"no answer within {_DEADLINE_S:g} s")
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is a result
-            return Answer(error=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."))
+            return DrivenAnswer(error=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."))
 
     async def _start(self) -> str:
         said: asyncio.Future[str] = self._loop.create_future()
@@ -126,8 +126,8 @@ class Served:
         return f"it did not start within {_START_S:g} s"
 
 
-async def _asgi(app: Any, scope: dict[str, Any], body: bytes) -> Answer:
-    answer = Answer()
+async def _asgi(app: Any, scope: dict[str, Any], body: bytes) -> DrivenAnswer:
+    answer = DrivenAnswer()
     websocket = scope["type"] == "websocket"
     sent = False
 
@@ -185,8 +185,8 @@ def _scope(
     return scope
 
 
-def _wsgi(app: Any, method: str, path: str, headers: list[tuple[str, str]], body: bytes, scheme: str) -> Answer:
-    answer = Answer()
+def _wsgi(app: Any, method: str, path: str, headers: list[tuple[str, str]], body: bytes, scheme: str) -> DrivenAnswer:
+    answer = DrivenAnswer()
     plain, _, query = path.partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,

@@ -37,7 +37,7 @@ def describe(error: BaseException, own: Path, roots: tuple[str, ...] = ()) -> di
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((str(own), "<frozen"))]
     theirs = [f for f in frames if f.filename.startswith(roots) and "site-packages" not in f.filename]
     last = next(iter([*reversed(theirs), *reversed(frames)]), None)
-    guard = sys.modules.get("dodai_agent.guard")
+    guard = sys.modules.get("dodai_agent.audit_hook")
     before = [said for said in (guard.refused if guard else ()) if said not in str(error)]
     return {
         "type": type(error).__qualname__,
@@ -76,22 +76,22 @@ def loaded(
 ) -> Callable[[Any], dict[str, Any]]:
     """What answers requests of the first one's kind."""
     load_package("dodai_agent", here)
-    from dodai_agent import guard  # type: ignore[import-not-found]
+    from dodai_agent import audit_hook  # type: ignore[import-not-found]
 
     if "tool" in request:
         from dodai_agent import migrate
 
-        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, guard, answers, exchange)
+        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, audit_hook, answers, exchange)
         return migrating
     if "templates" in request:
         from dodai_agent import templates
 
-        expanding: Callable[[Any], dict[str, Any]] = templates.opened(request, guard)
+        expanding: Callable[[Any], dict[str, Any]] = templates.opened(request, audit_hook)
         return expanding
     from dodai_agent import audit
 
     frameworks = load_package("dodai_frameworks", here.parent / "frameworks")
-    guard.install()
+    audit_hook.install()
     return lambda asked: audit.audit(asked, frameworks)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from dodai.asgi.route import label
+from dodai.asgi.route_template import label
 from dodai.asgi.types import Message, Receive, Scope, Send
 from dodai.core.line import UNMATCHED, Outcome, http_outcome
 from dodai.core.request import RequestContext
@@ -19,7 +19,7 @@ _ORDERLY = frozenset({1000, 1001, 1005})
 """Normal closure, going away, and no code at all (RFC 6455 §7.4.1); 1006 is a connection that broke."""
 
 
-class Conversation:
+class WebSocketConversation:
     """Stands between the server and the application. `status` is 101 once accepted, 0 before any answer."""
 
     __slots__ = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from dodai.asgi.route import label
+from dodai.asgi.route_template import label
 from dodai.asgi.types import Message, Receive, Scope, Send
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, Outcome, http_outcome
 from dodai.core.request import RequestContext
@@ -22,7 +22,7 @@ _PATIENCE_S = 0.05
 _LOOKS = 8
 
 
-class Exchange:
+class HttpExchange:
     """Stands between the server and the application. A plain class with slots: it is made for every request."""
 
     __slots__ = (

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from dodai.asgi.answer import deny_handshake, refusal_for, send_refusal
-from dodai.asgi.conversation import Conversation
-from dodai.asgi.exchange import Exchange
+from dodai.asgi.conversation import WebSocketConversation
+from dodai.asgi.error_response import deny_handshake, refusal_for, send_refusal
+from dodai.asgi.exchange import HttpExchange
 from dodai.asgi.reserved import reserve
-from dodai.asgi.route import router_of
+from dodai.asgi.route_template import router_of
 from dodai.asgi.types import App, Message, Receive, Scope, Send, Served
 from dodai.core.codes import EDGE_KEY_MISSING
 from dodai.core.refusal import Refusal
@@ -79,7 +79,7 @@ class Layer:
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
         scope[_CONTEXT] = context = self._open(scope, headers, trusted)
-        exchange = Exchange(runtime, context, scope, receive, send, started, self._router)
+        exchange = HttpExchange(runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):
@@ -112,7 +112,7 @@ class Layer:
         else:
             await self.app(scope, receive, send)
 
-    async def _settle(self, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
+    async def _settle(self, scope: Scope, exchange: HttpExchange, context: RequestContext) -> None:
         """After a return without a complete answer: what was held was meant, and no answer at all is a failure."""
         if exchange.holds:
             await exchange.release_held()
@@ -122,7 +122,9 @@ class Layer:
         if not exchange.answered:
             await self._failed(NoResponseError(), scope, exchange, context)
 
-    async def _failed(self, error: BaseException, scope: Scope, exchange: Exchange, context: RequestContext) -> None:
+    async def _failed(
+        self, error: BaseException, scope: Scope, exchange: HttpExchange, context: RequestContext
+    ) -> None:
         """Answer 500, 503 or 504 if nothing has left yet; else make the server cut the connection.
 
         The exception ends here. Its message may carry what a user typed, and a server would print it; its type and
@@ -149,7 +151,7 @@ class Layer:
         headers = dict(scope["headers"])
         trusted = self._gate.is_trusted(scope, headers)
         context = self._open(scope, headers, trusted)
-        conversation = Conversation(self.runtime, context, scope, receive, send, started, self._router)
+        conversation = WebSocketConversation(self.runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
             if trusted or self._gate.lets_pass(scope["path"]):

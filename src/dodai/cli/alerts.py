@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodai.cli.session import CONTEXT, Session, define
+from dodai.cli.command_context import CONTEXT, CommandContext, define
 
 if TYPE_CHECKING:
     from dodai.observability.alert import Alert
@@ -31,20 +31,20 @@ def command() -> None:
 @define("list", summary="Show every alert and when it fires", example="dodai alerts list")
 @with_env
 @with_fast
-def list_(session: Session, env: str, fast: bool) -> int:
+def list_(context: CommandContext, env: str, fast: bool) -> int:
     from dodai.wiring.watch import watched
 
-    there = watched(session.project, env, fast=fast)
-    if session.output.as_json:
+    there = watched(context.project, env, fast=fast)
+    if context.output.as_json:
         rows = [_as_json(alert, there.tick_s) for alert in there.alerts]
-        session.output.data("dodai.alerts/1", {"environment": env, "alerts": rows})
+        context.output.data("dodai.alerts/1", {"environment": env, "alerts": rows})
         return 0
-    session.output.line(f"{'alert':18} {'fires':40} {'at least':>9} {'severity':>8}  detected within")
+    context.output.line(f"{'alert':18} {'fires':40} {'at least':>9} {'severity':>8}  detected within")
     for alert in there.alerts:
         seconds = alert.detection_s(tick_s=there.tick_s)
         within = "depends on the fault" if seconds is None else f"{seconds:.0f} s when everything fails"
         least = str(alert.min_count or "-")
-        session.output.line(
+        context.output.line(
             f"{alert.name:18} {f'{alert.kind} {alert.condition}':40} {least:>9} {alert.severity:>8}  {within}"
         )
     return 0
@@ -75,13 +75,13 @@ def _muting(kind: str, summary: str, example: str) -> click.Command:
     @click.option("--reason", required=True, help="Why. Kept in the history.")
     @with_env
     @with_fast
-    def mute(session: Session, name: str, span: str, reason: str, env: str, fast: bool) -> int:
-        return _mute(session, kind, name, span, reason, env, fast=fast)
+    def mute(context: CommandContext, name: str, span: str, reason: str, env: str, fast: bool) -> int:
+        return _mute(context, kind, name, span, reason, env, fast=fast)
 
     return mute
 
 
-def _mute(session: Session, kind: str, name: str, span: str, reason: str, env: str, *, fast: bool) -> int:
+def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str, env: str, *, fast: bool) -> int:
     from dodai.core.codes import UNKNOWN_WORD
     from dodai.core.errors import DodaiError
     from dodai.core.section import UNITS_S, measure
@@ -92,7 +92,7 @@ def _mute(session: Session, kind: str, name: str, span: str, reason: str, env: s
     from dodai.observability.rollup import Store
     from dodai.wiring.watch import watched
 
-    there = watched(session.project, env, fast=fast)
+    there = watched(context.project, env, fast=fast)
     known = [alert.name for alert in there.alerts]
     if name not in (*known, "*"):
         raise DodaiError(UNKNOWN_WORD, f"there is no alert `{name}`", did_you_mean(name, known), exit_code=2)
@@ -108,7 +108,7 @@ def _mute(session: Session, kind: str, name: str, span: str, reason: str, env: s
     store.close()
     until = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(now + seconds))
     told = "nobody is told" if kind == "silence" else "no second notifier is told"
-    session.output.line(f"{there.env}: {told} of `{name}` until {until}")
+    context.output.line(f"{there.env}: {told} of `{name}` until {until}")
     return 0
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import click
 
+from dodai.cli.check_report import area_lines, by_reason, report_as_github, report_as_json, report_as_sarif
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import finding_as_text
-from dodai.cli.report import area_lines, by_reason, report_as_github, report_as_json, report_as_sarif
-from dodai.cli.session import Session, define
 from dodai.core.errors import AREAS
 from dodai.core.fact import Cost
 from dodai.core.rule import Report
@@ -50,7 +50,7 @@ def _allowances(context: click.Context, option: click.Parameter, values: tuple[s
 )
 @click.option("--fix", is_flag=True, help="First rewrite what can be put right without a choice; says which files.")
 def command(
-    session: Session,
+    context: CommandContext,
     areas: tuple[str, ...],
     output_format: str,
     fast: bool,
@@ -60,44 +60,44 @@ def command(
     allow: Mapping[str, str],
     fix: bool,
 ) -> int:
-    from dodai.wiring.facts import check
+    from dodai.wiring.checks import check
 
     if fast and target:
         raise click.UsageError("`--fast` reads files only, `--target` asks what runs: use one of them")
     began = time.monotonic()
     if fix:
-        _mend(session, areas)
+        _mend(context, areas)
     cost: Cost = "static" if fast else "live" if target else "local"
     today = datetime.now(UTC).date()
     report = check(
-        session.manifest_path, areas=areas, cost=cost, base=base, everything=everything, today=today, target=target
+        context.manifest_path, areas=areas, cost=cost, base=base, everything=everything, today=today, target=target
     ).allowing(allow)
     seconds = time.monotonic() - began
-    if session.output.as_json or output_format == "json":
-        session.output.data("dodai.check/1", report_as_json(report, seconds))
+    if context.output.as_json or output_format == "json":
+        context.output.data("dodai.check/1", report_as_json(report, seconds))
     elif output_format == "sarif":
-        session.output.data("dodai.check-sarif/1", report_as_sarif(report))
+        context.output.data("dodai.check-sarif/1", report_as_sarif(report))
     elif output_format == "github":
         for line in report_as_github(report):
-            session.output.line(line)
+            context.output.line(line)
     else:
-        print_report(session, report, seconds)
+        print_report(context, report, seconds)
     return report.exit_code
 
 
-def _mend(session: Session, areas: tuple[str, ...]) -> None:
-    from dodai.wiring.facts import mend
+def _mend(context: CommandContext, areas: tuple[str, ...]) -> None:
+    from dodai.wiring.checks import fix
 
-    written = mend(session.manifest_path) if not areas or "migrations" in areas else ()
+    written = fix(context.manifest_path) if not areas or "migrations" in areas else ()
     for path in written:
-        session.output.say(f"wrote: {path}")
+        context.output.say(f"wrote: {path}")
     if not written:
-        session.output.say("nothing to write: what is left needs a person")
+        context.output.say("nothing to write: what is left needs a person")
 
 
-def print_report(session: Session, report: Report, seconds: float) -> None:
+def print_report(context: CommandContext, report: Report, seconds: float) -> None:
     """The report as a person reads it: findings, what was not judged and why, a line for each area."""
-    out = session.output
+    out = context.output
     for finding in report.findings:
         out.line(finding_as_text(finding))
         out.line()

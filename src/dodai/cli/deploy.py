@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.command_context import CommandContext, define, with_break_glass
 from dodai.cli.output import heard_or_not
 from dodai.cli.progress import confirm, finish, show, tell
-from dodai.cli.session import Session, define, with_break_glass
 from dodai.operations.run.gate import BREAK_GLASS
 
 if TYPE_CHECKING:
@@ -24,42 +24,46 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask. Never opens a gate.")
 @with_break_glass
-def command(session: Session, env: str, release: str, dry_run: bool, yes: bool, break_glass: str) -> int:
+def command(context: CommandContext, env: str, release: str, dry_run: bool, yes: bool, break_glass: str) -> int:
     arguments = {BREAK_GLASS: break_glass} if break_glass else {}
-    return asyncio.run(_deploy(session, env, release, arguments, dry_run=dry_run, yes=yes))
+    return asyncio.run(_deploy(context, env, release, arguments, dry_run=dry_run, yes=yes))
 
 
 async def _deploy(
-    session: Session, env: str, word: str, arguments: Mapping[str, str], *, dry_run: bool, yes: bool
+    context: CommandContext, env: str, word: str, arguments: Mapping[str, str], *, dry_run: bool, yes: bool
 ) -> int:
     from dodai.operations.run.build import publish
     from dodai.operations.run.rollback_target import find_release
 
-    environment = session.environment(env)
+    environment = context.environment(env)
     if word:
         release = await find_release(environment, word)
     else:
-        release = await asyncio.to_thread(publish, environment, session.output.say)
+        release = await asyncio.to_thread(publish, environment, context.output.say)
     environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
-        return await rehearsed(session, environment, "deploy", release, arguments)
-    return await carry_out(session, environment, "deploy", release, arguments, yes=yes)
+        return await rehearsed(context, environment, "deploy", release, arguments)
+    return await carry_out(context, environment, "deploy", release, arguments, yes=yes)
 
 
 async def rehearsed(
-    session: Session, environment: Environment, kind: str, release: str, arguments: Mapping[str, str] | None = None
+    context: CommandContext,
+    environment: Environment,
+    kind: str,
+    release: str,
+    arguments: Mapping[str, str] | None = None,
 ) -> int:
     """0, the plan and what it would change having been printed."""
     from dodai.operations.run.differences import differences
     from dodai.operations.run.plans import build, request_for
 
     request = await request_for(environment, kind, release, arguments)
-    show(session.output, build(environment, request), await differences(environment, request))
+    show(context.output, build(environment, request), await differences(environment, request))
     return 0
 
 
 async def carry_out(
-    session: Session,
+    context: CommandContext,
     environment: Environment,
     kind: str,
     release: str,
@@ -77,17 +81,17 @@ async def carry_out(
     from dodai.operations.run.plans import build, refuse_stale, request_for
 
     shown = await request_for(environment, kind, release, arguments)
-    confirm(session.output, build(environment, shown), yes=yes)
+    confirm(context.output, build(environment, shown), yes=yes)
     with environment.journal() as journal:  # first: nothing is started where nothing could be written down
         await environment.compute.prepare()
         request = await request_for(environment, kind, release, arguments)
         refuse_stale(shown, request)
         stop = install_signal_stop(asyncio.get_running_loop())
         plan, lease = build(environment, request), environment.lease(request)
-        outcome = await execute(plan, journal, lease, sink=StepLines(session.output), stop=stop)
+        outcome = await execute(plan, journal, lease, sink=StepLines(context.output), stop=stop)
     edge = (await environment.edge.observe()).url
-    if outcome.exit_code == 0 and not session.output.as_json:
+    if outcome.exit_code == 0 and not context.output.as_json:
         with heard_or_not(sys.stdout):
-            session.output.line(f"{edge}  serves release {release}")
-    await tell(session.output, outcome)
-    return finish(session.output, outcome)
+            context.output.line(f"{edge}  serves release {release}")
+    await tell(context.output, outcome)
+    return finish(context.output, outcome)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.command_context import CommandContext, consent, define, with_break_glass
 from dodai.cli.progress import finish, tell
-from dodai.cli.session import Session, consent, define, with_break_glass
 
 if TYPE_CHECKING:
     from dodai.engine.outcome import Outcome
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 @click.argument("env")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_break_glass
-def command(session: Session, env: str, yes: bool, break_glass: str) -> int:
+def command(context: CommandContext, env: str, yes: bool, break_glass: str) -> int:
     from dodai.operations.environment import host_of
     from dodai.operations.run.down import refuse_foreign, still_runs
     from dodai.operations.run.override import is_protected, pass_gates
 
-    environment = session.environment(env)
+    environment = context.environment(env)
     status = asyncio.run(host_of(environment).status())
     refuse_foreign(status)
     if not environment.control.exists and not still_runs(status):
-        return _say(session, env, "not running", "nothing was ever started here")
+        return _say(context, env, "not running", "nothing was ever started here")
     if is_protected(environment):
         consent(f"`dodai down {env}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
     asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
-    outcome = asyncio.run(_stop(session, environment))
+    outcome = asyncio.run(_stop(context, environment))
     if outcome.exit_code:
-        return finish(session.output, outcome)
+        return finish(context.output, outcome)
     said = "already stopped" if outcome.state == "already" else "stopped"
-    return _say(session, env, said, f"its data stays in {environment.folder}", outcome.plan_id)
+    return _say(context, env, said, f"its data stays in {environment.folder}", outcome.plan_id)
 
 
-async def _stop(session: Session, environment: Environment) -> Outcome:
+async def _stop(context: CommandContext, environment: Environment) -> Outcome:
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.run.plans import build, request_for
@@ -48,14 +48,14 @@ async def _stop(session: Session, environment: Environment) -> Outcome:
     stop = install_signal_stop(asyncio.get_running_loop())
     with environment.journal() as journal:
         outcome = await execute(build(environment, request), journal, environment.lease(request), stop=stop)
-    await tell(session.output, outcome)
+    await tell(context.output, outcome)
     return outcome
 
 
-def _say(session: Session, env: str, said: str, words: str, plan_id: str = "") -> int:
-    if session.output.as_json:
+def _say(context: CommandContext, env: str, said: str, words: str, plan_id: str = "") -> int:
+    if context.output.as_json:
         data = {"environment": env, "wasRunning": said == "stopped", "state": said, "planId": plan_id or None}
-        session.output.data("dodai.down/1", data)
+        context.output.data("dodai.down/1", data)
     else:
-        session.output.line(f"{said}: {env}; {words}")
+        context.output.line(f"{said}: {env}; {words}")
     return 0

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import click
 
-from dodai.cli.session import Session, define
+from dodai.cli.command_context import CommandContext, define
 from dodai.core import codes
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import LANGS, Lang
@@ -21,7 +21,7 @@ from dodai.core.suggestion import did_you_mean, nearest
 @click.argument("what", required=False)
 @click.option("--schema", is_flag=True, help="With `manifest`: its JSON Schema, for editors.")
 @click.option("--lang", type=click.Choice(LANGS), default="en", show_default=True, help="The language of the page.")
-def command(session: Session, what: str | None, lang: str, *, schema: bool) -> None:
+def command(context: CommandContext, what: str | None, lang: str, *, schema: bool) -> None:
     from dodai.wiring.registry import codes as registry
     from dodai.wiring.registry import reference
 
@@ -32,33 +32,33 @@ def command(session: Session, what: str | None, lang: str, *, schema: bool) -> N
         )
     if what == "manifest":
         if schema:
-            session.output.line(json.dumps(reference().json_schema(), indent=2, ensure_ascii=False))
-        elif session.output.as_json:
-            session.output.data("dodai.manifest-schema/1", {"jsonSchema": reference().json_schema()})
+            context.output.line(json.dumps(reference().json_schema(), indent=2, ensure_ascii=False))
+        elif context.output.as_json:
+            context.output.data("dodai.manifest-schema/1", {"jsonSchema": reference().json_schema()})
         else:
-            session.output.line(reference().text)
+            context.output.line(reference().text)
         return
     known = registry()
     if what is None:
-        _list(session, list(known.values()), language)
+        _list(context, list(known.values()), language)
         return
     code = known.find(what)
     if code is None:
         words = [*known, *(c.name for c in known.values())]
         fix = did_you_mean(nearest(what.upper(), words) or what, words, "`dodai explain` lists every code")
         raise DodaiError(codes.UNKNOWN_WORD, f"there is no code `{what}`", fix, exit_code=2)
-    if session.output.as_json:
-        session.output.data("dodai.code/1", {"code": as_json(code, language)})
+    if context.output.as_json:
+        context.output.data("dodai.code/1", {"code": as_json(code, language)})
     else:
-        session.output.line(page(code, language))
+        context.output.line(page(code, language))
 
 
-def _list(session: Session, known: list[Code], lang: Lang) -> None:
-    if session.output.as_json:
-        session.output.data("dodai.codes/1", {"codes": [as_json(code, lang) for code in known]})
+def _list(context: CommandContext, known: list[Code], lang: Lang) -> None:
+    if context.output.as_json:
+        context.output.data("dodai.codes/1", {"codes": [as_json(code, lang) for code in known]})
         return
     for code in known:
-        session.output.line(f"{code.id}  {code.name:34} {code.what(lang)}")
+        context.output.line(f"{code.id}  {code.name:34} {code.what(lang)}")
 
 
 def as_json(code: Code, lang: Lang) -> dict[str, Any]:

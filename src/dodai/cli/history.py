@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodai.cli.session import Session, define
+from dodai.cli.command_context import CommandContext, define
 from dodai.engine.journal import Head, PlanEntry
 from dodai.operations.run.audit_log import STATEMENT, AuditLog
 from dodai.operations.run.gate import BREAK_GLASS
@@ -23,22 +23,22 @@ Admissions = Mapping[str, Mapping[str, str]]
 @define("history", summary="Show who changed what, and when", example="dodai history staging --limit 5")
 @click.argument("env", default="local")
 @click.option("--limit", default=20, show_default=True, help="How many plans, the newest first.")
-def command(session: Session, env: str, limit: int) -> int:
-    entries, head, admissions = asyncio.run(_look(session.environment(env), limit))
-    if session.output.as_json:
+def command(context: CommandContext, env: str, limit: int) -> int:
+    entries, head, admissions = asyncio.run(_look(context.environment(env), limit))
+    if context.output.as_json:
         rows = [_as_json(entry, admissions) for entry in entries]
-        session.output.data("dodai.history/1", {"environment": env, "head": head.hash, "plans": rows})
+        context.output.data("dodai.history/1", {"environment": env, "head": head.hash, "plans": rows})
     elif not entries:
-        session.output.line(f"{env}: nothing was ever done here")
+        context.output.line(f"{env}: nothing was ever done here")
     else:
         for entry in entries:
             request = entry.request
             state = entry.state or "unfinished"
             what = f"{state:12} {request.kind:8} {request.release or '-':16}"
-            session.output.line(f"{entry.begun_at[:19]}Z  {what} by {request.actor}  {entry.plan_id}")
+            context.output.line(f"{entry.begun_at[:19]}Z  {what} by {request.actor}  {entry.plan_id}")
             for line in _details(entry, admissions):
-                session.output.line(f"{'':35}{line}")
-        session.output.say(f"the audit log is whole: {head.seq} events, head {head.hash[:12]}")
+                context.output.line(f"{'':35}{line}")
+        context.output.say(f"the audit log is whole: {head.seq} events, head {head.hash[:12]}")
     return 0 if entries else 1
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import click
 
 from dodai import __version__
+from dodai.cli.command_context import CONTEXT
 from dodai.cli.output import Output, heard_or_not, wants_json
-from dodai.cli.session import CONTEXT
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """A row of the help page; `dodai.cli.NAME` holds the command."""
 
     group: str
@@ -31,27 +31,27 @@ class Entry:
 
 
 GROUPS = ("Every day", "Release", "Incident", "Setup")
-COMMANDS: dict[str, Entry] = {
-    "up": Entry("Every day", "Run the whole system on this machine"),
-    "down": Entry("Every day", "Stop a local environment"),
-    "check": Entry("Every day", "Judge the repository against every rule"),
-    "routes": Entry("Every day", "Show every state-changing route and how it is protected"),
-    "migrate": Entry("Every day", "Apply, show and check database migrations"),
-    "rehearse": Entry("Release", "Rehearse the runbook on this machine, faults included"),
-    "deploy": Entry("Release", "Bring a release into service"),
-    "resume": Entry("Release", "Finish or undo an interrupted plan"),
-    "approve": Entry("Release", "Sign a plan that somebody else carries out"),
-    "rollback": Entry("Release", "Go back to an earlier release"),
-    "restart": Entry("Release", "Start what serves anew, without a gap"),
-    "releases": Entry("Release", "List the releases of an environment"),
-    "status": Entry("Incident", "Show what runs, what is locked and what is unfinished"),
-    "watch": Entry("Incident", "Show metrics and alerts, and tell people"),
-    "alerts": Entry("Incident", "List alerts, silence them, acknowledge them"),
-    "trace": Entry("Incident", "Follow one request through every tier"),
-    "history": Entry("Incident", "Show who changed what, and when"),
-    "explain": Entry("Setup", "Explain a code, or the manifest"),
-    "docs": Entry("Setup", "Write the documents, or check that they are fresh"),
-    "doctor": Entry("Setup", "Show what this machine can do"),
+COMMANDS: dict[str, CommandEntry] = {
+    "up": CommandEntry("Every day", "Run the whole system on this machine"),
+    "down": CommandEntry("Every day", "Stop a local environment"),
+    "check": CommandEntry("Every day", "Judge the repository against every rule"),
+    "routes": CommandEntry("Every day", "Show every state-changing route and how it is protected"),
+    "migrate": CommandEntry("Every day", "Apply, show and check database migrations"),
+    "rehearse": CommandEntry("Release", "Rehearse the runbook on this machine, faults included"),
+    "deploy": CommandEntry("Release", "Bring a release into service"),
+    "resume": CommandEntry("Release", "Finish or undo an interrupted plan"),
+    "approve": CommandEntry("Release", "Sign a plan that somebody else carries out"),
+    "rollback": CommandEntry("Release", "Go back to an earlier release"),
+    "restart": CommandEntry("Release", "Start what serves anew, without a gap"),
+    "releases": CommandEntry("Release", "List the releases of an environment"),
+    "status": CommandEntry("Incident", "Show what runs, what is locked and what is unfinished"),
+    "watch": CommandEntry("Incident", "Show metrics and alerts, and tell people"),
+    "alerts": CommandEntry("Incident", "List alerts, silence them, acknowledge them"),
+    "trace": CommandEntry("Incident", "Follow one request through every tier"),
+    "history": CommandEntry("Incident", "Show who changed what, and when"),
+    "explain": CommandEntry("Setup", "Explain a code, or the manifest"),
+    "docs": CommandEntry("Setup", "Write the documents, or check that they are fresh"),
+    "doctor": CommandEntry("Setup", "Show what this machine can do"),
 }
 
 

@@ -166,7 +166,7 @@ def _sarif_result(finding: Finding) -> dict[str, Any]:
     return result
 
 
-class Progress:
+class StepProgress:
     """One line per step with its elapsed time, on stderr."""
 
     def __init__(self, output: Output) -> None:

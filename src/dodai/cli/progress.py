@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dodai.cli.command_context import consent
 from dodai.cli.output import Output, heard_or_not
-from dodai.cli.session import consent
 from dodai.engine.outcome import Outcome, StepRecord
 from dodai.engine.plan import Plan, Step
 from dodai.engine.render import as_json, as_text

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output, paint
 from dodai.cli.progress import StepLines
-from dodai.cli.session import Session, define
 from dodai.engine.outcome import Sink
 from dodai.rehearsal.drill import Drill, choose_drills, known_drills
 from dodai.rehearsal.report import DrillRow
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Every drill, not only one of each area.")
 @click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
 @click.option("--record", metavar="ENV", default="", help="Write the result into the journal of ENV as evidence.")
-def command(session: Session, everything: bool, only: str, record: str) -> int:
+def command(context: CommandContext, everything: bool, only: str, record: str) -> int:
     if record and only:
         raise click.UsageError("a part of a rehearsal is no evidence: give --record or --only, not both")
     from dodai.wiring.stage import rehearsal, subject_of
 
-    project = session.project
+    project = context.project
     choose_drills(
         known_drills(subject_of(project, str)), only=only
     )  # a drill that does not exist is told before anything starts
-    recording = asyncio.run(_begin(session.environment(record))) if record else None
-    rehearsed = rehearsal(project, datetime.now(UTC), Lines(session.output), only=only, everything=everything)
+    recording = asyncio.run(_begin(context.environment(record))) if record else None
+    rehearsed = rehearsal(project, datetime.now(UTC), Lines(context.output), only=only, everything=everything)
     folder, report = rehearsed.folder, asyncio.run(rehearsed.run())
-    evidence = asyncio.run(recording.finish(report, session.output.say)) if recording else None
-    if session.output.as_json:
+    evidence = asyncio.run(recording.finish(report, context.output.say)) if recording else None
+    if context.output.as_json:
         recorded = {"recorded": evidence.as_data()} if evidence else {}
-        session.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder), **recorded})
+        context.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder), **recorded})
     else:
         if report.problem:
             sys.stderr.write(report.problem + "\n")
-        session.output.line(f"{report.outcome}  {report.seconds:.1f} s  {folder / 'report.md'}")
-        session.output.line(f"{' ' * len(report.outcome)}            {folder / 'report.json'}")
+        context.output.line(f"{report.outcome}  {report.seconds:.1f} s  {folder / 'report.md'}")
+        context.output.line(f"{' ' * len(report.outcome)}            {folder / 'report.json'}")
         if evidence:
             what = f"level {evidence.level}, commit {evidence.commit[:12]}, {evidence.outcome}"
-            session.output.line(f"recorded for {record}: {what}")
+            context.output.line(f"recorded for {record}: {what}")
     return 0 if report.outcome == "ok" and (evidence is None or evidence.outcome == "ok") else 1
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodai.cli.session import Session, define
+from dodai.cli.command_context import CommandContext, define
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 @define("releases", summary="List the releases of an environment", example="dodai releases staging")
 @click.argument("env", default="local")
 @click.option("--limit", default=10, show_default=True, help="How many, the newest first.")
-def command(session: Session, env: str, limit: int) -> int:
-    environment = session.environment(env)
+def command(context: CommandContext, env: str, limit: int) -> int:
+    environment = context.environment(env)
     rows = asyncio.run(_look(environment, limit))
     copies = [point.where for point in environment.database.restore_points.all()]
-    if session.output.as_json:
+    if context.output.as_json:
         body = [_as_json(record, live, verdict) for record, live, verdict in rows]
-        session.output.data("dodai.releases/1", {"environment": env, "releases": body, "restorePoints": copies})
+        context.output.data("dodai.releases/1", {"environment": env, "releases": body, "restorePoints": copies})
     elif not rows:
-        session.output.line(f"{env}: no release was ever in service")
-    for record, live, verdict in () if session.output.as_json else rows:
+        context.output.line(f"{env}: no release was ever in service")
+    for record, live, verdict in () if context.output.as_json else rows:
         state = "live" if live else "may come back" if verdict.allowed else f"may not come back: {verdict.reason}"
         commit = record.commit[:12] + ("+" if record.dirty else "") or "no commit"
-        session.output.line(f"{record.release}  {record.at[:19]}Z  {commit}  by {record.actor}  {state}")
-    if not session.output.as_json:
+        context.output.line(f"{record.release}  {record.at[:19]}Z  {commit}  by {record.actor}  {state}")
+    if not context.output.as_json:
         for path in copies:
-            session.output.line(f"restore point  {path}")
+            context.output.line(f"restore point  {path}")
     return 0 if rows else 1
 
 

@@ -7,8 +7,8 @@ import secrets
 
 import click
 
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.deploy import carry_out, rehearsed
-from dodai.cli.session import Session, define
 
 
 @define("restart", summary="Start what serves anew, without a gap", example="dodai restart staging web")
@@ -16,18 +16,18 @@ from dodai.cli.session import Session, define
 @click.argument("service", default="")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def command(session: Session, env: str, service: str, dry_run: bool, yes: bool) -> int:
-    return asyncio.run(_restart(session, env, service, dry_run=dry_run, yes=yes))
+def command(context: CommandContext, env: str, service: str, dry_run: bool, yes: bool) -> int:
+    return asyncio.run(_restart(context, env, service, dry_run=dry_run, yes=yes))
 
 
-async def _restart(session: Session, env: str, service: str, *, dry_run: bool, yes: bool) -> int:
+async def _restart(context: CommandContext, env: str, service: str, *, dry_run: bool, yes: bool) -> int:
     from dodai.operations.run.rollback_target import recorded
     from dodai.operations.run.service_steps import ONLY, RESTART
 
-    environment = session.environment(env)
+    environment = context.environment(env)
     release = await recorded(environment, service)
     command = " ".join(word for word in ("dodai restart", env, service) if word)
     arguments = {RESTART: secrets.token_hex(4), "command": command, **({ONLY: service} if service else {})}
     if dry_run:
-        return await rehearsed(session, environment, "restart", release, arguments)
-    return await carry_out(session, environment, "restart", release, arguments, yes=yes)
+        return await rehearsed(context, environment, "restart", release, arguments)
+    return await carry_out(context, environment, "restart", release, arguments, yes=yes)

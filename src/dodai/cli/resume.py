@@ -7,8 +7,8 @@ from functools import partial
 
 import click
 
+from dodai.cli.command_context import CommandContext, consent, define, with_break_glass
 from dodai.cli.progress import StepLines, confirm, finish, tell
-from dodai.cli.session import Session, consent, define, with_break_glass
 
 
 @define("resume", summary="Finish or undo an interrupted plan", example="dodai resume staging --undo")
@@ -28,60 +28,60 @@ from dodai.cli.session import Session, consent, define, with_break_glass
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_break_glass
 def command(
-    session: Session, env: str, undo: bool, trust: str | None, take_over: str, yes: bool, break_glass: str
+    context: CommandContext, env: str, undo: bool, trust: str | None, take_over: str, yes: bool, break_glass: str
 ) -> int:
     if take_over.strip():
-        return _take_over(session, env, take_over.strip(), yes=yes)
+        return _take_over(context, env, take_over.strip(), yes=yes)
     if trust:
-        return _settle(session, env, trust, break_glass, yes=yes)
-    return asyncio.run(_resume(session, env, undo=undo, yes=yes))
+        return _settle(context, env, trust, break_glass, yes=yes)
+    return asyncio.run(_resume(context, env, undo=undo, yes=yes))
 
 
-async def _resume(session: Session, env: str, *, undo: bool, yes: bool) -> int:
+async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -> int:
     from dodai.engine.execute import resume
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.run.down import DOWN
     from dodai.operations.run.override import pass_resume
     from dodai.operations.run.plans import build, request_for
 
-    environment = session.environment(env)
+    environment = context.environment(env)
     with environment.journal() as journal:
         entry = await journal.unfinished(env)
         if entry is not None:
             await pass_resume(environment, entry, undo=undo)
             doing = "take back" if undo else "go on with"
-            confirm(session.output, build(environment, entry.request), yes=yes, doing=doing)
+            confirm(context.output, build(environment, entry.request), yes=yes, doing=doing)
             if entry.request.kind != DOWN:
                 await environment.compute.prepare()
         lease = environment.lease(entry.request if entry else await request_for(environment, "resume", ""))
         stop = install_signal_stop(asyncio.get_running_loop())
-        sink = StepLines(session.output)
+        sink = StepLines(context.output)
         outcome = await resume(journal, lease, env, partial(build, environment), undo=undo, sink=sink, stop=stop)
-    await tell(session.output, outcome)
-    return finish(session.output, outcome)
+    await tell(context.output, outcome)
+    return finish(context.output, outcome)
 
 
-def _settle(session: Session, env: str, trust: str, reason: str, *, yes: bool) -> int:
+def _settle(context: CommandContext, env: str, trust: str, reason: str, *, yes: bool) -> int:
     """A person's choice between two journals that differ; the other side is kept aside or given what it lost."""
     from dodai.operations.run.override import settle
 
     consent(f"`dodai resume {env} --trust {trust}` changes `{env}`", f"trust the {trust} of `{env}`?", yes=yes)
-    done = settle(session.environment(env), trust, reason)
-    if session.output.as_json:
-        session.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
+    done = settle(context.environment(env), trust, reason)
+    if context.output.as_json:
+        context.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
     else:
-        session.output.line(f"{env}: {done}")
+        context.output.line(f"{env}: {done}")
     return 0
 
 
-def _take_over(session: Session, env: str, reason: str, *, yes: bool) -> int:
+def _take_over(context: CommandContext, env: str, reason: str, *, yes: bool) -> int:
     """A person says that the place where an environment lived is gone."""
     from dodai.operations.run.override import take_over
 
     consent(f"`dodai resume {env} --take-over` moves `{env}` here", f"does `{env}` live here from now on?", yes=yes)
-    done = asyncio.run(take_over(session.environment(env), reason))
-    if session.output.as_json:
-        session.output.data("dodai.take-over/1", {"environment": env, "done": done})
+    done = asyncio.run(take_over(context.environment(env), reason))
+    if context.output.as_json:
+        context.output.data("dodai.take-over/1", {"environment": env, "done": done})
     else:
-        session.output.line(f"{env}: {done}")
+        context.output.line(f"{env}: {done}")
     return 0

@@ -6,8 +6,8 @@ import asyncio
 
 import click
 
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.deploy import carry_out, rehearsed
-from dodai.cli.session import Session, define
 
 
 @define("rollback", summary="Go back to an earlier release", example="dodai rollback staging")
@@ -21,15 +21,15 @@ from dodai.cli.session import Session, define
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask. Never overrides a refusal.")
-def command(session: Session, env: str, release: str, restore: str, dry_run: bool, yes: bool) -> int:
-    return asyncio.run(_rollback(session, env, release, restore, dry_run=dry_run, yes=yes))
+def command(context: CommandContext, env: str, release: str, restore: str, dry_run: bool, yes: bool) -> int:
+    return asyncio.run(_rollback(context, env, release, restore, dry_run=dry_run, yes=yes))
 
 
-async def _rollback(session: Session, env: str, word: str, point: str, *, dry_run: bool, yes: bool) -> int:
+async def _rollback(context: CommandContext, env: str, word: str, point: str, *, dry_run: bool, yes: bool) -> int:
     from dodai.operations.run import RESTORE
     from dodai.operations.run.rollback_target import refuse_misfit, restore_target, rollback_target
 
-    environment = session.environment(env)
+    environment = context.environment(env)
     release = await rollback_target(environment, word)
     kind, arguments = "rollback", dict[str, str]()
     if point:
@@ -39,5 +39,5 @@ async def _rollback(session: Session, env: str, word: str, point: str, *, dry_ru
     else:
         await refuse_misfit(environment, release)
     if dry_run:
-        return await rehearsed(session, environment, kind, release, arguments)
-    return await carry_out(session, environment, kind, release, arguments, yes=yes)
+        return await rehearsed(context, environment, kind, release, arguments)
+    return await carry_out(context, environment, kind, release, arguments, yes=yes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.session import Session, define
+from dodai.cli.command_context import CommandContext, define
 from dodai.core.errors import DodaiError
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.codes import PROBE_REFUSED
@@ -19,7 +19,7 @@ from dodai.csrf.codes import PROBE_REFUSED
 if TYPE_CHECKING:
     from dodai.csrf.form_table import FormTable
     from dodai.csrf.route_table import RouteTable, Summary
-    from dodai.csrf.run import Asked
+    from dodai.csrf.run import ProbePost
 
 _COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unknown": "yellow", "safe": "dim"}
 
@@ -27,13 +27,13 @@ _COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unkno
 @define("routes", summary="Show every state-changing route and how it is protected", example="dodai routes --json")
 @click.option("--all", "everything", is_flag=True, help="Routes that only read, too.")
 @click.option("--live", metavar="URL", default="", help="Ask the running system at URL, from outside.")
-def command(session: Session, everything: bool, live: str) -> int:
+def command(context: CommandContext, everything: bool, live: str) -> int:
     from dodai.csrf.form_table import FormTable
     from dodai.csrf.route_table import RouteTable
     from dodai.wiring.fact_sources import GATHERERS
     from dodai.wiring.gathering import Gathering
 
-    project = session.project
+    project = context.project
     gathering = Gathering(project.root, project, datetime.now(UTC).date(), GATHERERS)
     table, forms = gathering.fact(RouteTable), gathering.fact(FormTable)
     if not isinstance(table, RouteTable):
@@ -41,22 +41,22 @@ def command(session: Session, everything: bool, live: str) -> int:
     if not isinstance(forms, FormTable):
         forms = FormTable((), gaps=(forms,) if isinstance(forms, Unknown) else ())
     if live:
-        return _ask_live(session, table, live)
-    if session.output.as_json:
-        session.output.data("dodai.routes/1", _as_json(table, forms, everything=everything))
+        return _ask_live(context, table, live)
+    if context.output.as_json:
+        context.output.data("dodai.routes/1", _as_json(table, forms, everything=everything))
     else:
-        _print(session, table, forms, everything=everything)
+        _print(context, table, forms, everything=everything)
     whole = table.summary.coverage == 1.0 and not (table.summary.unknown or table.gaps or forms.gaps)
     return 0 if whole and forms.summary.coverage in (1.0, None) else 1
 
 
-def _ask_live(session: Session, table: RouteTable, url: str) -> int:
+def _ask_live(context: CommandContext, table: RouteTable, url: str) -> int:
     """Hostile posts, only to routes whose refusal the audit proved to come before the handler, and a genuine probe."""
     from dodai.csrf.policy import CsrfPolicy
     from dodai.csrf.run import attack
     from dodai.wiring.environments import visit
 
-    policy = CsrfPolicy.from_manifest(session.project.manifest.section("csrf") or {})
+    policy = CsrfPolicy.from_manifest(context.project.manifest.section("csrf") or {})
     # Only what real requests have proven: a verdict that was read in the source says nothing about what runs at `url`.
     rows = [
         row
@@ -65,7 +65,7 @@ def _ask_live(session: Session, table: RouteTable, url: str) -> int:
     ]
     paths = tuple(dict.fromkeys(re.sub(r"[{<][^}>]*[}>]", "0", row.path) for row in rows))
 
-    async def ask() -> tuple[Asked, ...]:
+    async def ask() -> tuple[ProbePost, ...]:
         browser = visit(url)
         try:
             return await attack(browser.send, policy, paths)
@@ -75,12 +75,12 @@ def _ask_live(session: Session, table: RouteTable, url: str) -> int:
             await browser.close()
 
     asked = asyncio.run(ask())
-    if session.output.as_json:
-        session.output.data("dodai.routes-live/1", {"url": url, "asked": [dataclasses.asdict(one) for one in asked]})
-    for one in () if session.output.as_json else asked:
-        word = session.output.paint("wrong" if one.problem else "right", "red" if one.problem else "green")
-        session.output.line(f"{word}  {one.case:14} POST {one.path:34} {one.status}  {one.problem}  {one.request_id}")
-    session.output.say(f"{sum(not one.problem for one in asked)} of {len(asked)} posts were answered as they must be")
+    if context.output.as_json:
+        context.output.data("dodai.routes-live/1", {"url": url, "asked": [dataclasses.asdict(one) for one in asked]})
+    for one in () if context.output.as_json else asked:
+        word = context.output.paint("wrong" if one.problem else "right", "red" if one.problem else "green")
+        context.output.line(f"{word}  {one.case:14} POST {one.path:34} {one.status}  {one.problem}  {one.request_id}")
+    context.output.say(f"{sum(not one.problem for one in asked)} of {len(asked)} posts were answered as they must be")
     return 1 if any(one.problem for one in asked) else 0
 
 
@@ -104,8 +104,8 @@ def _as_json(table: RouteTable, forms: FormTable, *, everything: bool) -> Mappin
     }
 
 
-def _print(session: Session, table: RouteTable, forms: FormTable, *, everything: bool) -> None:
-    out = session.output
+def _print(context: CommandContext, table: RouteTable, forms: FormTable, *, everything: bool) -> None:
+    out = context.output
     for row in table.rows if everything else table.state_changing:
         verdict = out.paint(f"{row.verdict:11}", _COLOURS[row.verdict])
         out.line(f"{verdict} {row.method:7} {row.path:34} {row.source}:{row.line}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
-from dodai.cli.session import Session, define
 from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ POLL_S = 0.2
 @click.argument("env", default="local")
 @click.option("--wait", is_flag=True, help="Until it serves, or a person must act.")
 @click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds to wait at most.")
-def command(session: Session, env: str, wait: bool, timeout_s: float) -> int:
-    status = asyncio.run(_look(session.environment(env), timeout_s if wait else 0.0))
-    if session.output.as_json:
-        session.output.data("dodai.status/1", {"environment": env, **_as_json(status)})
+def command(context: CommandContext, env: str, wait: bool, timeout_s: float) -> int:
+    status = asyncio.run(_look(context.environment(env), timeout_s if wait else 0.0))
+    if context.output.as_json:
+        context.output.data("dodai.status/1", {"environment": env, **_as_json(status)})
         return status.exit_code
-    _services(session.output, status)
-    _plans(session.output, status)
+    _services(context.output, status)
+    _plans(context.output, status)
     return status.exit_code
 
 

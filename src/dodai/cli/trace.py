@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dodai.cli.session import Session, define
+from dodai.cli.command_context import CommandContext, define
 
 
 @define(
@@ -17,9 +17,11 @@ from dodai.cli.session import Session, define
 @click.option("--follow", is_flag=True, help="Keep looking until interrupted.")
 @click.option("--for", "follow_s", metavar="SECONDS", default=None, help="Keep looking for this long.")
 @click.option("--state", multiple=True, metavar="FOLDER", help="Where to look; by default the nearest .dodai.")
-def command(session: Session, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]) -> int:
+def command(
+    context: CommandContext, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]
+) -> int:
     from dodai.observability.trace import main
 
     words = [request_id, *(["--follow"] if follow else []), *(["--for", follow_s] if follow_s else [])]
     words += [word for folder in state for word in ("--state", folder)]
-    return main(words + (["--json"] if session.output.as_json else []))
+    return main(words + (["--json"] if context.output.as_json else []))

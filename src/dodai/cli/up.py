@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.progress import StepLines, finish
-from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
     from dodai.engine.outcome import Outcome
@@ -23,68 +23,68 @@ LOOK_S = 0.2
 
 @define("up", summary="Run the whole system on this machine", example="dodai up")
 @click.argument("env", default="local")
-def command(session: Session, env: str) -> int:
-    return asyncio.run(_up(session, env))
+def command(context: CommandContext, env: str) -> int:
+    return asyncio.run(_up(context, env))
 
 
-async def _up(session: Session, env: str) -> int:
+async def _up(context: CommandContext, env: str) -> int:
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.environment import host_of
 
-    environment = session.environment(env)
+    environment = context.environment(env)
     host = host_of(environment)
-    request = await _request(session, environment)  # refused before anything is started
+    request = await _request(context, environment)  # refused before anything is started
     host = await host.bind()
     stop = install_signal_stop(asyncio.get_running_loop())
     try:
-        code = finish(session.output, await _start(session, environment, request, stop))
+        code = finish(context.output, await _start(context, environment, request, stop))
         if code:
             return code
-        session.output.line(
-            f"{(await environment.edge.observe()).url}  serves {session.project.manifest.name}; Ctrl-C stops all"
+        context.output.line(
+            f"{(await environment.edge.observe()).url}  serves {context.project.manifest.name}; Ctrl-C stops all"
         )
-        return await _until_stopped(session, host, stop)
+        return await _until_stopped(context, host, stop)
     finally:
-        session.output.say("stopping")
+        context.output.say("stopping")
         await host.down()
         stop.uninstall()
 
 
-async def _request(session: Session, environment: Environment) -> PlanRequest:
+async def _request(context: CommandContext, environment: Environment) -> PlanRequest:
     """For the tree as it is; DOD361 on a protected environment."""
     from dodai.operations.run.build import publish
     from dodai.operations.run.plans import request_for
 
-    tree = await asyncio.to_thread(publish, environment, session.output.say)
+    tree = await asyncio.to_thread(publish, environment, context.output.say)
     return await request_for(environment, "up", tree, {"command": f"dodai up {environment.name}"})
 
 
-async def _start(session: Session, environment: Environment, request: PlanRequest, stop: Stop) -> Outcome:
+async def _start(context: CommandContext, environment: Environment, request: PlanRequest, stop: Stop) -> Outcome:
     """Carry out the deploy plan for the tree as it is; what an earlier, killed `up` left half done goes first."""
     from dodai.engine.execute import execute, resume
     from dodai.operations.run.plans import build
 
     env = environment.name
-    sink = StepLines(session.output)
+    sink = StepLines(context.output)
     with environment.journal() as journal:
         lease = environment.lease(request)
         if await journal.unfinished(env):
-            session.output.say("the last run was cut short; taking it back first")
+            context.output.say("the last run was cut short; taking it back first")
             await resume(journal, lease, env, partial(build, environment), undo=True, stop=stop)
         return await execute(build(environment, request), journal, lease, sink=sink, stop=stop)
 
 
-async def _until_stopped(session: Session, host: Host, stop: Stop) -> int:
+async def _until_stopped(context: CommandContext, host: Host, stop: Stop) -> int:
     """0 once a person ended it, 4 when the host went away by itself."""
     told: dict[str, int] = {}
     while stop.count == 0:
         status = await host.status()
         if not status.running:
-            session.output.say("the host ended; `dodai up` starts it again")
+            context.output.say("the host ended; `dodai up` starts it again")
             return 4
         for instance in (one for service in status.services for one in service.instances):
             if instance.restarts > told.get(instance.service, 0):
                 told[instance.service] = instance.restarts
-                session.output.say(f"{instance.service} ended and was started again; its output: {instance.log}")
+                context.output.say(f"{instance.service} ended and was started again; its output: {instance.log}")
         await asyncio.sleep(LOOK_S)
     return 0

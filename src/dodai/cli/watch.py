@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
-from dodai.cli.session import Session, define
 
 if TYPE_CHECKING:
     from dodai.observability.run import Overview, Row, Watched
@@ -26,13 +26,13 @@ _COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
 @click.option("--once", is_flag=True, help="Print what there is now, and end.")
 @click.option("--fast", is_flag=True, help="Seconds instead of minutes, for rehearsals.")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Where the lines are, if elsewhere.")
-def command(session: Session, env: str, once: bool, fast: bool, state: Path | None) -> int:
+def command(context: CommandContext, env: str, once: bool, fast: bool, state: Path | None) -> int:
     from dodai.wiring.watch import watched
 
-    there = watched(session.project, env, fast=fast, state=state)
+    there = watched(context.project, env, fast=fast, state=state)
     if once:
-        return _once(session.output, there)
-    return asyncio.run(_serve(session.output, there))
+        return _once(context.output, there)
+    return asyncio.run(_serve(context.output, there))
 
 
 def _once(out: Output, there: Watched) -> int:

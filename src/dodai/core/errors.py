@@ -113,7 +113,7 @@ class CodeRegistry(Mapping[str, Code]):
 class DodaiError(Exception):
     """A failure a person can act on.
 
-    `code` is a row of the code space, `fault` says who can mend it, `reply` what became of the request (so whether to
+    `code` is a row of the code space, `fault` says who can fix it, `reply` what became of the request (so whether to
     try again, and whether to look first; by default a provider was unavailable, anybody else refused), `message` what
     happened with the offending value in backticks, `fix` the next thing to do. `details` are lines below the message:
     what was done, what was undone, what remains, the tail of a log. `exit_code` follows the CLI contract: 1 a gate

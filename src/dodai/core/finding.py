@@ -26,7 +26,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to mend.
+    """One thing to fix.
 
     `message` has the offending value in backticks, `quote` is the line of source it stands in, `fix` one imperative
     line (a command when there is one), `why` the harm. Fix and why default to those of the code's page.

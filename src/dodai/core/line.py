@@ -257,7 +257,7 @@ FIELDS: tuple[Field, ...] = (
         max_chars=64,
     ),
     Field(
-        "clientIp",
+        "clientNetwork",
         "string",
         Text("Client network, truncated to /24 or /48", "クライアントのネットワーク(/24 または /48 に丸め)"),
         max_chars=64,

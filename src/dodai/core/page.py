@@ -10,12 +10,12 @@ from dodai.core.text import LANGS, Lang, Text, say
 __all__ = [
     "LANGS",
     "Bullets",
-    "Code",
+    "CodeBlock",
     "Lang",
     "Page",
+    "PageTable",
     "Paragraph",
     "Section",
-    "Table",
     "Text",
     "bullets",
     "paragraphs",
@@ -42,7 +42,7 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class CodeBlock:
     """A fenced block. `language="console"` marks commands that the tests execute."""
 
     text: str
@@ -54,7 +54,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     head: tuple[Text | str, ...]
     rows: tuple[tuple[Text | str, ...], ...]
 
@@ -64,7 +64,7 @@ class Table:
         return "\n".join(lines)
 
 
-Block = Paragraph | Bullets | Code | Table
+Block = Paragraph | Bullets | CodeBlock | PageTable
 
 
 @dataclass(frozen=True, slots=True)

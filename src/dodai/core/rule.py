@@ -124,7 +124,7 @@ class Report:
         return replace(self, unknown=(*self.unknown, *moved), not_applicable=kept)
 
 
-def judge(rules: Iterable[Rule], facts: Facts, *, accepted: Iterable[Acceptance] = (), today: date) -> Report:
+def evaluate(rules: Iterable[Rule], facts: Facts, *, accepted: Iterable[Acceptance] = (), today: date) -> Report:
     """Every rule over `facts`; findings that an unexpired acceptance covers are set apart.
 
     A rule over a fact with gaps gives its findings and is unknown all the same.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dodai.core.errors import Code as ErrorCode
-from dodai.core.page import Block, Bullets, Code, Page, Paragraph, Section, Table, Text, bullets, paragraphs
+from dodai.core.page import Block, Bullets, CodeBlock, Page, PageTable, Paragraph, Section, Text, bullets, paragraphs
 from dodai.csrf.codes import CODES
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy, Exemption
@@ -152,7 +152,7 @@ def _targets(routes: RouteTable | None) -> Section:
         "拒否され、"
         "正しいものだけがハンドラーに届くことを確かめています(ハンドラーは差し替えてあり、処理は実行されません)。",
     )
-    return Section(title, (Paragraph(said), Table(head, rows)), anchor="routes")
+    return Section(title, (Paragraph(said), PageTable(head, rows)), anchor="routes")
 
 
 def _by(name: str) -> str:
@@ -180,7 +180,7 @@ def _forms(forms: FormTable | None) -> Section:
         "the token.",
         "テンプレート中で状態を変更するフォーム・HTMX 要素・fetch 呼び出しと、トークンの有無です。",
     )
-    return Section(title, (Paragraph(said), Table(head, rows)), anchor="forms")
+    return Section(title, (Paragraph(said), PageTable(head, rows)), anchor="forms")
 
 
 def _exemptions(policy: CsrfPolicy) -> Section:
@@ -217,7 +217,7 @@ def _exemptions(policy: CsrfPolicy) -> Section:
             Text("owner", "担当"),
             Text("until", "期限"),
         )
-        blocks.append(Table(head, tuple(_exemption(row) for row in policy.exemptions)))
+        blocks.append(PageTable(head, tuple(_exemption(row) for row in policy.exemptions)))
     else:
         blocks.append(Paragraph(Text("There are none.", "現在、例外はありません。")))
     return Section(Text("Exemptions", "例外方針"), tuple(blocks), anchor="exemptions")
@@ -242,7 +242,7 @@ def _rollout(policy: CsrfPolicy) -> Section:
                 "`csrf: report:理由` とルートが残ります。",
             ),
             Text(
-                "Mend what is counted: `report:token_missing` is a form without field, "
+                "Fix what is counted: `report:token_missing` is a form without field, "
                 "`report:origin_mismatch` a public origin "
                 "that is missing in the manifest.",
                 "数えられた原因を直します。`report:token_missing` はフィールドのないフォーム、"
@@ -288,7 +288,7 @@ def _rotation(policy: CsrfPolicy) -> Section:
         ),
         ordered=True,
     )
-    command = Code("python -c 'import secrets; print(secrets.token_urlsafe(32))'", "sh")
+    command = CodeBlock("python -c 'import secrets; print(secrets.token_urlsafe(32))'", "sh")
     return Section(Text("Key rotation", "鍵のローテーション"), (steps, command), anchor="rotation")
 
 
@@ -310,7 +310,7 @@ def _tracing() -> Section:
     )
     return Section(
         Text("A visitor reports a 403", "利用者から 403 の問い合わせがあったら"),
-        (Paragraph(said), Code("dodai trace REQUEST_ID", "sh"), Table(head, rows)),
+        (Paragraph(said), CodeBlock("dodai trace REQUEST_ID", "sh"), PageTable(head, rows)),
         anchor="tracing",
     )
 

@@ -122,7 +122,7 @@ class Element:
 
 
 @dataclass(slots=True)
-class Form:
+class ScannedForm:
     """`closed` is false when the page ends inside; `unseen` are marks in it that may bring a token."""
 
     element: Element
@@ -137,7 +137,7 @@ class Reader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.page = page
         self.lines = [0, *(match.end() for match in re.finditer("\n", page.text))]
-        self.forms: list[Form] = []
+        self.forms: list[ScannedForm] = []
         self.controls: list[Element] = []
         self.elements: list[Element] = []
         self.scripts: list[tuple[int, str]] = []
@@ -160,7 +160,7 @@ class Reader(HTMLParser):
         element = self._element(tag, attrs, offset)
         if tag == "form" and self._form < 0:
             self._form = element.form = len(self.forms)
-            self.forms.append(Form(element))
+            self.forms.append(ScannedForm(element))
         self.elements.append(element)
         if tag in ("input", "button", "select", "textarea"):
             self.controls.append(element)

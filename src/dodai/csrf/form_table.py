@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dodai.core.fact import Cost, Unknown
-from dodai.csrf.form_judge import Flaw, FormRow, Judge, Surroundings
 from dodai.csrf.form_page import PageText
+from dodai.csrf.form_verdict import Flaw, FormRow, FormSurroundings, FormVerdicts
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import Summary, summarise
 from dodai.csrf.token import TOKEN
@@ -43,12 +43,12 @@ def build_forms(
     pages: Iterable[PageText],
     policy: CsrfPolicy,
     *,
-    around: Surroundings | None = None,
+    around: FormSurroundings | None = None,
     templates: int = 0,
     gaps: tuple[Unknown, ...] = (),
 ) -> FormTable:
     """The table of expanded pages; a form that stands on several of them counts once, with its worst verdict."""
-    judges = [Judge(page, policy, around or Surroundings()) for page in pages]
+    judges = [FormVerdicts(page, policy, around or FormSurroundings()) for page in pages]
     whole = [judge for judge in judges if judge.is_whole]
     covered = bool(whole) and all(judge.sends_with_htmx for judge in whole)
     rows: dict[tuple[str, int, str, str], FormRow] = {}
@@ -66,7 +66,7 @@ def build_forms(
 
 def scan_page(path: str, html: str, policy: CsrfPolicy) -> tuple[FormRow, ...]:
     """The forms of a page as a browser gets it; a field without a token in it does not count as one."""
-    return tuple(Judge(PageText(path, html), policy, Surroundings()).rows())
+    return tuple(FormVerdicts(PageText(path, html), policy, FormSurroundings()).rows())
 
 
 @dataclass(frozen=True, slots=True)

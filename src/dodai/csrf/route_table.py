@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from dodai.core.fact import Cost, Unknown
 from dodai.csrf.decision import SAFE_METHODS
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_judge import Judgement, RouteVerdict, judge_route
+from dodai.csrf.route_verdict import Judgement, RouteVerdict, judge_route
 
 _WORST: tuple[RouteVerdict, ...] = ("unprotected", "unknown", "protected", "exempt", "safe")
 

@@ -14,7 +14,7 @@ FOREIGN = "https://attacker.example"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProbePost:
     """One post from outside; `problem` is empty when the answer was the only right one."""
 
     case: str
@@ -24,7 +24,7 @@ class Asked:
     problem: str
 
 
-async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[Asked, ...]:
+async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[ProbePost, ...]:
     """What the system at the other end answers to posts a hostile page could send, and to a genuine one.
 
     The genuine one goes to the reserved probe path, which never reaches the app; name only `targets` whose handler a
@@ -39,7 +39,7 @@ async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...])
         "tampered": ({policy.field: _tampered(token)}, {}),
         "foreign origin": ({policy.field: token}, {"origin": FOREIGN, "sec-fetch-site": "cross-site"}),
     }
-    asked: list[Asked] = []
+    asked: list[ProbePost] = []
     for path in (PROBE_PATH, *targets):
         for name, (form, headers) in cases.items():
             answer = await request("POST", path, data=form, headers=headers)
@@ -49,8 +49,8 @@ async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...])
     return tuple(asked)
 
 
-def _asked(case: str, path: str, answer: Response, problem: str) -> Asked:
-    return Asked(case, path, answer.status_code, answer.headers.get("x-request-id", ""), problem)
+def _asked(case: str, path: str, answer: Response, problem: str) -> ProbePost:
+    return ProbePost(case, path, answer.status_code, answer.headers.get("x-request-id", ""), problem)
 
 
 def _not_refused(answer: Response) -> str:

@@ -38,7 +38,7 @@ _SIGNED_IN = 0x80
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Key:
+class TokenKey:
     """One key of the ring, with a subkey for each purpose; never printed."""
 
     kid: str
@@ -51,21 +51,21 @@ class Key:
 class KeyRing:
     """The keys that verify; the first one signs."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[TokenKey, ...]
 
-    def find(self, kid: str) -> Key | None:
+    def find(self, kid: str) -> TokenKey | None:
         return next((key for key in self.keys if key.kid == kid), None)
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(key.kid for key in self.keys)})"
 
 
-def derive(kid: str, secret: bytes) -> Key:
+def derive(kid: str, secret: bytes) -> TokenKey:
     """The key of ring entry `kid`; an id that is not four letters or digits becomes four hex digits of its SHA-256."""
     short = kid if _KID.fullmatch(kid) else hashlib.sha256(kid.encode()).hexdigest()[:4]
     master = keyed(secret)
     mac, pad, bind = (keyed(master(b"dodai csrf v1 " + purpose)) for purpose in (b"mac", b"pad", b"bind"))
-    return Key(short, mac, pad, bind)
+    return TokenKey(short, mac, pad, bind)
 
 
 def keyed(secret: bytes) -> Callable[[bytes], bytes]:
@@ -92,7 +92,7 @@ def parse_key_ring(text: str) -> KeyRing:
     Raises DOD180 when an entry cannot be read, a key is shorter than 32 bytes or visibly not random, or two ids are
     alike; the message never contains a key.
     """
-    keys: list[Key] = []
+    keys: list[TokenKey] = []
     for position, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
         kid, colon, encoded = entry.partition(":")
         secret = decode_base64url(encoded)
@@ -145,7 +145,7 @@ def decode_nonce(text: str) -> bytes | None:
     return base64.urlsafe_b64decode(text + "==") if NONCE.fullmatch(text) else None
 
 
-def bind(key: Key, nonce: bytes, subject: str = "") -> bytes:
+def bind(key: TokenKey, nonce: bytes, subject: str = "") -> bytes:
     """What a token is bound to: sixteen bytes, the first bit clear only without login and without subject."""
     digest = key.bind(bytes((len(nonce),)) + nonce + subject.encode("utf-8", "surrogatepass"))
     anonymous = not subject and is_anonymous(nonce)
@@ -197,7 +197,7 @@ def decode_base64url(text: str) -> bytes | None:
     return base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
 
 
-def _mac(key: Key, binding: bytes, time: str) -> bytes:
+def _mac(key: TokenKey, binding: bytes, time: str) -> bytes:
     return key.mac(b"dodai/csrf/1\0\0\0\x10" + binding + time.encode("ascii"))
 
 

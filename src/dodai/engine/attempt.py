@@ -106,14 +106,14 @@ def late(step: Step) -> DodaiError:
 
 
 def blocked(step: Step, detail: str) -> DodaiError:
-    return step_error(codes.STEP_BLOCKED, step, f"is blocked: {detail}", "mend the named reason", exit_code=1)
+    return step_error(codes.STEP_BLOCKED, step, f"is blocked: {detail}", "resolve the named reason", exit_code=1)
 
 
 def explain(step: Step, raised: Exception) -> DodaiError:
     """What a step raised, as a coded error that names the step, fit for journal and terminal."""
     if not isinstance(raised, DodaiError):
         what = f"failed: {type(raised).__name__}: {raised}" if str(raised) else f"failed: {type(raised).__name__}"
-        return step_error(codes.STEP_FAILED, step, scrub(what), "mend the cause", "dodai")
+        return step_error(codes.STEP_FAILED, step, scrub(what), "resolve the cause", "dodai")
     named = f"step `{step.id}`" in raised.message
     message = scrub(raised.message if named else f"step `{step.id}` failed: {raised.message}")
     details = tuple(scrub(line) for line in raised.details)

@@ -38,7 +38,7 @@ from dodai.engine.holding import holding
 from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
 from dodai.engine.outcome import Cause, End, Outcome, SilentSink, Sink
-from dodai.engine.plan import Meant, Plan, PlanRequest, Seen, Step, StepContext
+from dodai.engine.plan import EndState, Meant, Plan, PlanRequest, Step, StepContext
 from dodai.engine.record import OURS, Clock, HaltError, Recorder, fold, stamp
 from dodai.engine.stop import CUT_STEP, FINISH_STEP, LEAVE, Stop
 
@@ -216,7 +216,7 @@ class _Run:
         proof = await step.verify(context)
         if proof.state != "done":
             what = f"was carried out but is not verified: {proof.detail or proof.state}"
-            raise step_error(codes.STEP_UNVERIFIED, step, what, "mend the named reason")
+            raise step_error(codes.STEP_UNVERIFIED, step, what, "resolve the named reason")
         await self.recorder.log("done", step)
 
     async def _interrupted(self, step: Step) -> Cause:
@@ -241,15 +241,15 @@ class _Run:
         for step in self.steps:
             await self._settle(step)
         no_return = self._no_return()
-        border = ""
+        barrier = ""
         rested_on: dict[str, str] = {}  # step -> the one above it that could not be undone
         for number, step in reversed(list(enumerate(self.steps))):
             if not self.recorder.changed(step):
                 continue
             if number >= no_return or step.on_failure == "fix_forward":
-                border = border or step.id
-            if border:
-                await self._keep(step, "cannot be undone" if step.id == border else f"not undone past {border}")
+                barrier = barrier or step.id
+            if barrier:
+                await self._keep(step, "cannot be undone" if step.id == barrier else f"not undone past {barrier}")
             elif step.id in rested_on:
                 await self._keep(step, f"{rested_on[step.id]} rests on it")
             elif not await self._undo(step):
@@ -275,7 +275,7 @@ class _Run:
             return await self._close("needs_person", 4, seen)
         return await self._close("interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code, seen)
 
-    async def _look(self, meant: Meant) -> Seen | None:
+    async def _look(self, meant: Meant) -> EndState | None:
         """How the world stands now; a look that fails or takes too long saw nothing, and says so."""
         if self.plan.afterwards is None:
             return None
@@ -284,7 +284,7 @@ class _Run:
                 return await self.plan.afterwards(meant)
         except Exception as raised:  # noqa: BLE001 - whatever it is, nothing was seen
             words = scrub(str(raised)) or f"no answer within {LOOK_S:g} s"
-            return Seen(False, f"how it stands could not be seen: {words}", f"dodai status {self.plan.request.env}")
+            return EndState(False, f"how it stands could not be seen: {words}", f"dodai status {self.plan.request.env}")
 
     async def _settle(self, step: Step) -> None:
         """Settle an unclear step: when a look shows that nothing of it is there, there is nothing to undo."""
@@ -342,12 +342,12 @@ class _Run:
         )
         return await bounded(step, context, self.stop, cut_at, work)
 
-    async def _close(self, state: End, exit_code: int, seen: Seen | None = None) -> Outcome:
+    async def _close(self, state: End, exit_code: int, seen: EndState | None = None) -> Outcome:
         told = {"seen": seen.words} if seen else {}
         await self.recorder.log("closed", state=state, exit_code=exit_code, **told)
         return replace(self._outcome(state, exit_code, closed=True), seen=seen)
 
-    async def _halt(self, state: End, exit_code: int, *, turned: bool, seen: Seen | None = None) -> Outcome:
+    async def _halt(self, state: End, exit_code: int, *, turned: bool, seen: EndState | None = None) -> Outcome:
         """End the attempt, not the plan. `turned`: the way back was gone to its end, a resume may go either way."""
         settled = turned and self.recorder.only_verified_remains()
         told = {"seen": seen.words} if seen else {}

@@ -198,7 +198,7 @@ class FileLease:
             raise DodaiError(
                 codes.JOURNAL_UNWRITABLE,
                 f"lock `{self.path}` cannot be taken: {error}",
-                f"free space or mend permissions of `{self.path.parent}`, then run the command again",
+                f"free space or fix permissions of `{self.path.parent}`, then run the command again",
                 exit_code=1,
             ) from error
 

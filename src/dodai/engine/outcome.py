@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import Text
 from dodai.engine import codes
-from dodai.engine.plan import Plan, Seen, Step
+from dodai.engine.plan import EndState, Plan, Step
 
 End = Literal["ok", "already", "restored", "needs_person", "interrupted"]
 Result = Literal["done", "already", "failed", "undone", "undo_failed", "remains", "not_run"]
@@ -71,7 +71,7 @@ class Outcome:
     cause: Cause | None = None
     halted_by: DodaiError | None = None
     settled: bool = False
-    seen: Seen | None = None
+    seen: EndState | None = None
 
     def ids(self, *results: Result) -> tuple[str, ...]:
         """Ids of the steps that ended in one of `results`, in plan order."""
@@ -101,7 +101,7 @@ class Outcome:
         if self.seen:
             lines.append(f"seen at the end: {self.seen.words}")
         if self.next_command:
-            instead = f", or `{self._another}` with a mended release" if self.settled else ""
+            instead = f", or `{self._another}` with a fixed release" if self.settled else ""
             lines.append(f"next: `{self.next_command}`{instead}")
         return tuple(lines)
 

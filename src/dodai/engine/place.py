@@ -13,7 +13,7 @@ from dodai.engine.lease import boot_id
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StatePlace:
     """A machine by its name, its boot, and the folder that keeps the state of the environment there."""
 
     host: str
@@ -21,17 +21,17 @@ class Place:
     folder: str
 
     @classmethod
-    def here(cls, folder: Path) -> Place:
+    def here(cls, folder: Path) -> StatePlace:
         return cls(platform.node(), boot_id(), str(folder.resolve()))
 
     @classmethod
-    def from_text(cls, text: str) -> Place:
+    def from_text(cls, text: str) -> StatePlace:
         return cls(**json.loads(text))
 
     def as_text(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
-    def is_same(self, other: Place) -> bool:
+    def is_same(self, other: StatePlace) -> bool:
         """Whether both are one folder of one machine, rebooted or not."""
         return (self.host, self.folder) == (other.host, other.folder)
 
@@ -47,11 +47,11 @@ class Place:
 class Claim:
     """Who changes what runs does so at this place; `take_over`: the environment lives here from now on."""
 
-    place: Place
+    place: StatePlace
     take_over: bool = False
 
 
-def lives_elsewhere(env: str, place: Place) -> DodaiError:
+def lives_elsewhere(env: str, place: StatePlace) -> DodaiError:
     """DOD316 (exit 1) for an environment whose processes are at another place."""
     said = f"`{env}` lives in {place}, not here"
     fix = (

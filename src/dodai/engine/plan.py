@@ -125,7 +125,7 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EndState:
     """How the world stands after a plan ended: whether it is what that end means, what was seen, and what to type."""
 
     as_meant: bool
@@ -135,7 +135,7 @@ class Seen:
 
 Meant = Literal["after", "before"]
 """What an end means: the plan was carried out, or everything is as it was before it."""
-Afterwards = Callable[[Meant], Awaitable[Seen]]
+Afterwards = Callable[[Meant], Awaitable[EndState]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dodai.core.page import Block, Bullets, Code, Lang, Paragraph, Section, Table, Text, say
+from dodai.core.page import Block, Bullets, CodeBlock, Lang, PageTable, Paragraph, Section, Text, say
 from dodai.engine.plan import Plan, Step
 
 _WORDS = {
     "undo": Text("undo", "取り消し"),
     "nothing": Text("leaves nothing behind", "後に何も残さない"),
     "forward": Text("fix forward", "前進修正"),
-    "border": Text("point of no return", "引き返せない地点"),
+    "no_return": Text("point of no return", "引き返せない地点"),
     "manual": Text("by hand", "手作業"),
     "needs": Text("after", "先行手順"),
     "within": Text("within", "期限"),
@@ -29,10 +29,10 @@ def as_text(plan: Plan, lang: Lang = "en") -> str:
     width = max((len(step.id) for step in steps), default=0)
     digits = len(str(len(steps)))
     lines = [head]
-    border = next((step for step in steps if step.point_of_no_return), None)
+    no_return = next((step for step in steps if step.point_of_no_return), None)
     for number, step in enumerate(steps, 1):
-        if step is border:
-            lines.append(f"  {'-' * digits}  {say(_WORDS['border'], lang)}")
+        if step is no_return:
+            lines.append(f"  {'-' * digits}  {say(_WORDS['no_return'], lang)}")
         facts = f"{_way_back(step, lang)}, {say(_WORDS['within'], lang)} {step.timeout_s:g} s"
         lines.append(f"  {number:>{digits}}  {step.id:<{width}}  {say(step.title, lang)}  ({facts})")
     return "\n".join(lines) + "\n"
@@ -46,9 +46,9 @@ def as_section(plan: Plan, *, anchor: str = "") -> Section:
         (str(n), f"`{s.id}`", s.title, Text(_way_back(s, "en"), _way_back(s, "ja")), f"{s.timeout_s:g} s")
         for n, s in enumerate(steps, 1)
     )
-    blocks: list[Block] = [Paragraph(_border_sentence(steps)), Table(head, rows)]
+    blocks: list[Block] = [Paragraph(_border_sentence(steps)), PageTable(head, rows)]
     if plan.request.command:
-        blocks.append(Code(plan.request.command, "console"))
+        blocks.append(CodeBlock(plan.request.command, "console"))
     return Section(
         plan.title,
         tuple(blocks),
@@ -101,7 +101,7 @@ def _step_section(number: int, step: Step) -> Section:
         checked = Text("dodai verifies the result itself.", "結果は dodai が自動で確認します。")
         blocks += [Paragraph(marked), Paragraph(checked)]
     if step.command:
-        blocks.append(Code(step.command, "console"))
+        blocks.append(CodeBlock(step.command, "console"))
     return Section(title, (*blocks, Bullets(_facts(step))))
 
 
@@ -126,15 +126,15 @@ def _way_back(step: Step, lang: Lang) -> str:
     else:
         title = f": {say(step.undo_title, lang)}" if step.undo_title else ""
         words.append(say(_WORDS["undo"], lang) + title)
-    return ", ".join([*words, say(_WORDS["border"], lang)] if step.point_of_no_return else words)
+    return ", ".join([*words, say(_WORDS["no_return"], lang)] if step.point_of_no_return else words)
 
 
 def _border_sentence(steps: tuple[Step, ...]) -> Text:
-    border = next((step for step in steps if step.point_of_no_return), None)
-    if border:
+    no_return = next((step for step in steps if step.point_of_no_return), None)
+    if no_return:
         return Text(
-            f"Point of no return: step `{border.id}`. Once it began, nothing is undone.",
-            f"引き返せない地点は手順 `{border.id}` です。始まった後は何も取り消しません。",
+            f"Point of no return: step `{no_return.id}`. Once it began, nothing is undone.",
+            f"引き返せない地点は手順 `{no_return.id}` です。始まった後は何も取り消しません。",
         )
     forward = ", ".join(f"`{step.id}`" for step in steps if step.on_failure == "fix_forward")
     if forward:

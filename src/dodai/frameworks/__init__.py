@@ -11,12 +11,12 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from .route import Enter, Found, Reached, Route, beside, sought, top_modules, unwrap, where
+from .route import Enter, MatchedRoute, Reached, Route, beside, sought, top_modules, unwrap, where
 
 __all__ = [
     "NAMES",
     "Enter",
-    "Found",
+    "MatchedRoute",
     "Reached",
     "Route",
     "find",
@@ -73,7 +73,7 @@ def match(app: Any, scope: Mapping[str, Any]) -> str | None:
     return found.id if found is not None else None
 
 
-def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     """The route that the framework's own router will choose for `scope`, as far as can be said from outside.
 
     None when no route matches, when the path leads into something that cannot be looked into, or when in doubt. What is
@@ -86,7 +86,7 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
         found = import_module(f"{__name__}.{name}").find(unwrap(app), scope)
     except Exception:  # noqa: BLE001 - a converter of the application's own may raise anything; that is no match
         return None
-    if not isinstance(found, Found):
+    if not isinstance(found, MatchedRoute):
         return None
     return found if all(_is_watched(other) for _, other in beside(app)) else replace(found, watched=False)
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
 from typing import Any
 
-from .route import UNSAFE, Enter, Found, Reached, Route, looks_like_guard, where
+from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, looks_like_guard, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
 _GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
@@ -36,7 +36,7 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return [*(route for route, _ in found), *_elsewhere()]
 
 
-def find(app: Any, scope: Mapping[str, Any]) -> Found:
+def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute:
     """The pattern that the resolver will choose, for a WSGI environ or an ASGI scope.
 
     Raises `LookupError` where middleware chooses the URLconf: which one it will be is not known yet.
@@ -51,7 +51,7 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found:
         template, resolver = _clean(found.route), sys.modules["django.urls"].get_resolver()
         if template in _ambiguous(resolver, _prefix()):
             raise LookupError(f"several patterns are called `{template}`")
-    return Found(f"{method} /{template}", (found.func, found.route), is_watched(app))
+    return MatchedRoute(f"{method} /{template}", (found.func, found.route), is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -60,8 +60,8 @@ def watch(app: Any, enter: Enter) -> bool:
     View middleware may set `request.method`, which a class view obeys.
     """
     for handler in _handlers(app):
-        if not isinstance(handler.resolve_request, _Entrance):
-            handler.resolve_request = _Entrance(handler.resolve_request, enter)
+        if not isinstance(handler.resolve_request, _DjangoEntrance):
+            handler.resolve_request = _DjangoEntrance(handler.resolve_request, enter)
         if not isinstance(handler.make_view_atomic, _ViewEntrance):
             handler.make_view_atomic = _ViewEntrance(handler.make_view_atomic, enter)
     return True
@@ -70,7 +70,7 @@ def watch(app: Any, enter: Enter) -> bool:
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them."""
     return all(
-        isinstance(handler.resolve_request, _Entrance) and isinstance(handler.make_view_atomic, _ViewEntrance)
+        isinstance(handler.resolve_request, _DjangoEntrance) and isinstance(handler.make_view_atomic, _ViewEntrance)
         for handler in _handlers(app)
     )
 
@@ -81,7 +81,7 @@ def _handlers(app: Any) -> Iterator[Any]:
         app = getattr(app, "application", None)  # inside a handler that serves static files
 
 
-class _Entrance:
+class _DjangoEntrance:
     def __init__(self, resolve: Callable[[Any], Any], enter: Enter) -> None:
         self._resolve = resolve
         self._enter = enter

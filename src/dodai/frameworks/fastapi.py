@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import starlette
-from .route import Enter, Found, Route
+from .route import Enter, MatchedRoute, Route
 
 
 def routes(app: Any) -> list[Route]:
@@ -19,7 +19,7 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return starlette.plant(app, hit, "fastapi")
 
 
-def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     """The route that the router will choose."""
     return starlette.find(app, scope)
 

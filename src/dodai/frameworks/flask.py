@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, Found, Reached, Route, looks_like_guard, where
+from .route import Enter, MatchedRoute, Reached, Route, looks_like_guard, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
@@ -28,11 +28,11 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return [route for route, _ in found]
 
 
-def find(app: Any, environ: Mapping[str, Any]) -> Found:
+def find(app: Any, environ: Mapping[str, Any]) -> MatchedRoute:
     """The rule that the application's own URL adapter, which knows subdomains and hosts, will choose for an environ."""
     adapter = app.create_url_adapter(app.request_class(dict(environ)))
     rule, _ = adapter.match(return_rule=True)
-    return Found(f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}", rule, is_watched(app))
+    return MatchedRoute(f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}", rule, is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -42,20 +42,20 @@ def watch(app: Any, enter: Enter) -> bool:
     """
     for name in _ENTRANCES:
         dispatch = getattr(app, name)
-        if not isinstance(dispatch, _Entrance):
-            setattr(app, name, _Entrance(dispatch, enter))
+        if not isinstance(dispatch, _FlaskEntrance):
+            setattr(app, name, _FlaskEntrance(dispatch, enter))
     return True
 
 
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them."""
-    return all(isinstance(getattr(app, name, None), _Entrance) for name in _ENTRANCES)
+    return all(isinstance(getattr(app, name, None), _FlaskEntrance) for name in _ENTRANCES)
 
 
 _ENTRANCES = ("full_dispatch_request", "dispatch_request")
 
 
-class _Entrance:
+class _FlaskEntrance:
     def __init__(self, dispatch: Callable[..., Any], enter: Enter) -> None:
         self._dispatch = dispatch
         self._enter = enter

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, Found, Kind, Reached, Route, looks_like_guard, where
+from .route import Enter, Kind, MatchedRoute, Reached, Route, looks_like_guard, where
 
 _EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
 _EXAMPLES |= {"UUID": "00000000-0000-4000-8000-000000000000", "time": "00:00:00", "timedelta": "1", "Path": "x"}
@@ -34,7 +34,7 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     return [route for route, _ in found]
 
 
-def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     """The route that the router will choose; what lies below a mount has none."""
     method, path, router = scope.get("method"), scope["path"], app.asgi_router
     if root_path := scope.get("root_path", ""):
@@ -42,7 +42,7 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
     _, handler, _, _, template = router.handle_routing(path=path, method=method)
     if method is not None and not hasattr(handler, "http_methods"):
         return None
-    return Found(f"{method or 'WEBSOCKET'} {template}", handler, is_watched(app))
+    return MatchedRoute(f"{method or 'WEBSOCKET'} {template}", handler, is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:

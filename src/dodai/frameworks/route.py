@@ -58,7 +58,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedRoute:
     """What a router will choose for a request: the id that `dodai routes` prints, and the handler itself.
 
     `watched` says whether everything on the way there has the entrance of `watch` now, whatever was added or replaced
@@ -74,7 +74,7 @@ class Found:
 class Reached:
     """Where a request is: in front of `handler`, or, if not `here`, of a router further in that would choose it.
 
-    `handler` is what `Found.handler` of the same one compares equal to.
+    `handler` is what `MatchedRoute.handler` of the same one compares equal to.
     """
 
     handler: object

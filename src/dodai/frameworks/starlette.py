@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .route import UNSAFE, Enter, Found, Kind, Reached, Route, beside, looks_like_guard, unwrap, where
+from .route import UNSAFE, Enter, Kind, MatchedRoute, Reached, Route, beside, looks_like_guard, unwrap, where
 
 _FULL = 2
 _ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
@@ -29,7 +29,7 @@ def plant(app: Any, hit: Callable[[Route], None], framework: str = "starlette") 
     return [route for route, _ in found]
 
 
-def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
+def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     """The route that the router will choose: the first full match, mounts entered, never left again."""
     own = _unrouted(scope)
     if root_path := getattr(app, "root_path", ""):
@@ -38,7 +38,7 @@ def find(app: Any, scope: Mapping[str, Any]) -> Found | None:
     path, entry = _match(app.routes, own, "", "", passed)
     if path is None:
         return None
-    return Found(f"{_method(scope)} {path}", entry, _is_watched_through(getattr(app, "router", app), passed))
+    return MatchedRoute(f"{_method(scope)} {path}", entry, _is_watched_through(getattr(app, "router", app), passed))
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -51,10 +51,10 @@ def watch(app: Any, enter: Enter) -> bool:
 
 def is_watched(app: Any) -> bool:
     """Whether the entrance of the outermost router is where `watch` has put it."""
-    return isinstance(_choice(getattr(app, "router", app))[2], _Entrance)
+    return isinstance(_choice(getattr(app, "router", app))[2], _StarletteEntrance)
 
 
-class _Entrance:
+class _StarletteEntrance:
     """Stands where a router begins to choose; a plain call, because every request passes."""
 
     __slots__ = ("_choose", "_count", "_router", "enter")
@@ -99,8 +99,8 @@ def _watch_router(router: Any, enter: Enter, seen: set[int]) -> bool:
         return True
     seen.add(id(router))
     holder, name, choose = _choice(router)
-    if not isinstance(choose, _Entrance):
-        setattr(holder, name, _Entrance(router, choose, enter))
+    if not isinstance(choose, _StarletteEntrance):
+        setattr(holder, name, _StarletteEntrance(router, choose, enter))
     for entry in router.routes:
         if hasattr(entry, "endpoint") and hasattr(getattr(entry, "app", None), "app"):
             _watch_route(entry, enter)
@@ -115,7 +115,7 @@ def _choice(router: Any) -> tuple[Any, str, Any]:
     """(what holds it, under which name, it): what `router` calls behind its middleware in order to choose."""
     holder, name = router, "middleware_stack"
     choose = getattr(holder, name)
-    while not isinstance(choose, _Entrance) and getattr(choose, "__self__", None) is not router:
+    while not isinstance(choose, _StarletteEntrance) and getattr(choose, "__self__", None) is not router:
         holder, name = choose, "app"
         choose = getattr(holder, name)
     return holder, name, choose
@@ -135,7 +135,7 @@ def _is_watched_through(router: Any, passed: list[Any]) -> bool:
     Not where something in front of one can call another application.
     """
     choose = _choice(router)[2]
-    if not isinstance(choose, _Entrance):
+    if not isinstance(choose, _StarletteEntrance):
         return False
     for app in passed:
         inner = unwrap(app)

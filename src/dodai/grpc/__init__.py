@@ -10,7 +10,7 @@ from typing import Any
 
 from dodai.grpc import aio_client, client
 from dodai.grpc.aio_server import AioServerInterceptor
-from dodai.grpc.calling import Target
+from dodai.grpc.calling import CallTarget
 from dodai.grpc.server import ServerInterceptor
 from dodai.runtime import Runtime, RuntimeConfig
 
@@ -35,7 +35,7 @@ def aio_client_interceptors(
     identity proof is made for, the dependency's name by default. `idempotent` are patterns of unary RPCs that may be
     tried again when they were not answered, such as `quiz.Quiz/Get*`.
     """
-    return aio_client.interceptors(Target(Runtime.of(config), dependency, audience or dependency, idempotent))
+    return aio_client.interceptors(CallTarget(Runtime.of(config), dependency, audience or dependency, idempotent))
 
 
 def server_interceptors(*, config: RuntimeConfig | None = None) -> list[Any]:
@@ -50,4 +50,4 @@ def client_interceptors(
 
     Without `idempotent`: a blocking call is never tried again.
     """
-    return [client.ClientInterceptor(Target(Runtime.of(config), dependency, audience or dependency))]
+    return [client.ClientInterceptor(CallTarget(Runtime.of(config), dependency, audience or dependency))]

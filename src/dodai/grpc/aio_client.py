@@ -8,13 +8,13 @@ from typing import Any
 
 from grpc import aio
 
-from dodai.grpc.calling import Calling, CallRefusedError, Target, status_of
+from dodai.grpc.calling import Calling, CallRefusedError, CallTarget, status_of
 
 Continuation = Callable[[Any, Any], Awaitable[Any]]
 
 
 class _Interceptor:
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: CallTarget) -> None:
         self._target = target
 
     def _begin(self, details: Any) -> Calling:
@@ -23,7 +23,7 @@ class _Interceptor:
         except CallRefusedError as refused:
             raise _as_aio(refused) from None
 
-    async def _single(self, continuation: Continuation, details: Any, request: Any) -> Any:
+    async def _call_with_retries(self, continuation: Continuation, details: Any, request: Any) -> Any:
         calling = self._begin(details)
         while True:
             try:
@@ -87,7 +87,7 @@ def _as_aio(refused: CallRefusedError) -> aio.AioRpcError:
 
 class UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
     async def intercept_unary_unary(self, continuation: Continuation, client_call_details: Any, request: Any) -> Any:
-        return await self._single(continuation, client_call_details, request)
+        return await self._call_with_retries(continuation, client_call_details, request)
 
 
 class StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
@@ -109,6 +109,6 @@ class StreamStream(_Interceptor, aio.StreamStreamClientInterceptor):  # type: ig
         return await self._watched(continuation, client_call_details, request_iterator)
 
 
-def interceptors(target: Target) -> list[Any]:
+def interceptors(target: CallTarget) -> list[Any]:
     """One interceptor per kind of call: `grpc.aio` looks at the first kind an interceptor has and no further."""
     return [UnaryUnary(target), UnaryStream(target), StreamUnary(target), StreamStream(target)]

@@ -13,13 +13,13 @@ from grpc import aio
 
 from dodai.core.request import bind, unbind
 from dodai.grpc.metadata import reply_metadata
-from dodai.grpc.served import Served, call_failure, decoder, readable, status_name
+from dodai.grpc.served import ServedCall, call_failure, decoder, readable, status_name
 from dodai.grpc.server import wrap_handler as wrap_sync_handler
 from dodai.runtime import Runtime
 
 Handler = Any
 _CACHE_LIMIT = 1000
-_ANSWERED: ContextVar[Served | None] = ContextVar("dodai_grpc_answered", default=None)
+_ANSWERED: ContextVar[ServedCall | None] = ContextVar("dodai_grpc_answered", default=None)
 """The RPC of this task (every RPC is a task of its own), between its handler's return and its answer as bytes."""
 
 
@@ -85,7 +85,7 @@ def _encoder(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 def _wrap_coroutine(runtime: Runtime, method: str, behaviour: Callable[..., Awaitable[Any]], *, encoded: bool) -> Any:
     async def serve(request: Any, servicer: Any) -> Any:
-        served = Served(runtime, method, servicer)
+        served = ServedCall(runtime, method, servicer)
         token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
@@ -111,7 +111,7 @@ def _wrap_coroutine(runtime: Runtime, method: str, behaviour: Callable[..., Awai
 
 def _wrap_generator(runtime: Runtime, method: str, behaviour: Callable[..., AsyncIterator[Any]]) -> Any:
     async def serve(request: Any, servicer: Any) -> AsyncIterator[Any]:
-        served = Served(runtime, method, servicer)
+        served = ServedCall(runtime, method, servicer)
         token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
@@ -129,7 +129,7 @@ def _wrap_generator(runtime: Runtime, method: str, behaviour: Callable[..., Asyn
     return serve
 
 
-async def _ended(served: Served, servicer: Any, error: BaseException) -> None:
+async def _ended(served: ServedCall, servicer: Any, error: BaseException) -> None:
     """Write the line of an RPC that `error` ended; an exception of the handler becomes INTERNAL without its words."""
     if isinstance(error, aio.AbortError):
         served.finish(status_name(servicer.code(), "UNKNOWN"))
@@ -145,7 +145,7 @@ async def _ended(served: Served, servicer: Any, error: BaseException) -> None:
         served.finish("UNKNOWN")
 
 
-def _keep_ours(servicer: Any, served: Served) -> None:
+def _keep_ours(servicer: Any, served: ServedCall) -> None:
     """Add our trailing metadata again if the handler set its own."""
     own = servicer.trailing_metadata() or ()
     if not own or own[0] != ("x-request-id", served.context.request_id):
@@ -154,7 +154,7 @@ def _keep_ours(servicer: Any, served: Served) -> None:
 
 def _unimplemented(runtime: Runtime, method: str) -> Handler:
     async def refuse(_: Any, servicer: Any) -> None:
-        served = Served(runtime, method, servicer, known=False)
+        served = ServedCall(runtime, method, servicer, known=False)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         served.finish("UNIMPLEMENTED")
         await servicer.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

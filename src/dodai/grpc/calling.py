@@ -38,7 +38,7 @@ class CallRefusedError(grpc.RpcError):  # type: ignore[misc]
         return ()
 
 
-class Target:
+class CallTarget:
     """What a channel calls: the dependency's name in lines and limits, and the service its proofs are for.
 
     `idempotent` are patterns of RPCs that may be tried again, such as `quiz.Quiz/Get*`.
@@ -71,7 +71,7 @@ class Calling:
 
     __slots__ = ("_finished", "attempt", "context", "method", "span_id", "started", "target", "until")
 
-    def __init__(self, target: Target, method: str | bytes, timeout_s: float | None) -> None:
+    def __init__(self, target: CallTarget, method: str | bytes, timeout_s: float | None) -> None:
         self.target = target
         self.method = method
         # A call outside any request (at start, say) still gets ids, so that the callee's line can be found.

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from dodai.grpc.calling import Calling, Target, status_of
+from dodai.grpc.calling import Calling, CallTarget, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ClientInterceptor(
 ):
     """Sends ids, user and proof with every call and adds it to the totals of the request it belongs to."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: CallTarget) -> None:
         self._target = target
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:

@@ -47,7 +47,7 @@ def readable(request: Any) -> None:
         raise request.error
 
 
-class Served:
+class ServedCall:
     """Made when an RPC arrives; `finish` writes its one line, whatever happened in between."""
 
     __slots__ = ("context", "known", "method", "runtime", "started", "status", "written")

@@ -11,7 +11,7 @@ from grpc import aio
 
 from dodai.core.request import bind, unbind
 from dodai.grpc.metadata import reply_metadata
-from dodai.grpc.served import Served, call_failure, decoder, readable, status_name
+from dodai.grpc.served import ServedCall, call_failure, decoder, readable, status_name
 from dodai.runtime import Runtime
 
 Handler = Any
@@ -49,7 +49,7 @@ def _iterates(behaviour: Any) -> bool:
 def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any]) -> Any:
     def serve(request: Any, servicer: Any) -> Any:
         servicer = _with_code(servicer)
-        served = Served(runtime, method, servicer)
+        served = ServedCall(runtime, method, servicer)
         token = bind(served.context)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
@@ -70,7 +70,7 @@ def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any])
 def _wrap_iterator(runtime: Runtime, method: str, behaviour: Callable[..., Iterator[Any]]) -> Any:
     def serve(request: Any, servicer: Any) -> Iterator[Any]:
         servicer = _with_code(servicer)
-        served = Served(runtime, method, servicer)
+        served = ServedCall(runtime, method, servicer)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
             readable(request)
@@ -83,7 +83,7 @@ def _wrap_iterator(runtime: Runtime, method: str, behaviour: Callable[..., Itera
     return serve
 
 
-def _bound(served: Served, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+def _bound(served: ServedCall, make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     """The messages of `make()`; the RPC is current while one is made, never between two.
 
     A stream that is given up would leave its RPC, and its user, current in the thread for the next one to find.
@@ -131,14 +131,14 @@ def _with_code(servicer: Any) -> Any:
     return servicer if hasattr(servicer, "code") else _Remembered(servicer)
 
 
-def _finish(served: Served, servicer: Any) -> None:
+def _finish(served: ServedCall, servicer: Any) -> None:
     status = status_name(servicer.code(), "OK")
     if not servicer.is_active() and status == "OK":
         status = served.cancelled_status(servicer)
     served.finish(status)
 
 
-def _ended(served: Served, servicer: Any, error: BaseException) -> None:
+def _ended(served: ServedCall, servicer: Any, error: BaseException) -> None:
     code = servicer.code()
     if isinstance(error, GeneratorExit) or not servicer.is_active():
         served.finish(served.cancelled_status(servicer))
@@ -158,7 +158,7 @@ def _is_abort(error: BaseException) -> bool:
 
 def _unimplemented(runtime: Runtime, method: str) -> Handler:
     def refuse(_: Any, servicer: Any) -> Iterator[Any]:
-        served = Served(runtime, method, servicer, known=False)
+        served = ServedCall(runtime, method, servicer, known=False)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         served.finish("UNIMPLEMENTED")
         servicer.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

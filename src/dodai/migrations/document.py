@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from dodai.core import codes as core
 from dodai.core.errors import Code
-from dodai.core.page import Code as Block
-from dodai.core.page import Page, Paragraph, Section, Table, Text, bullets, paragraphs
+from dodai.core.page import CodeBlock, Page, PageTable, Paragraph, Section, Text, bullets, paragraphs
 from dodai.engine.plan import Plan, Step
 from dodai.engine.render import as_section
 from dodai.migrations import codes
@@ -70,7 +69,7 @@ def _one_command(policy: MigrationsPolicy) -> Section:
     return Section(
         Text("One command everywhere", "どこでも同じ一つのコマンド"),
         (
-            Block("dodai migrate up", "console"),
+            CodeBlock("dodai migrate up", "console"),
             bullets(
                 (
                     Text(
@@ -107,7 +106,7 @@ def _in_ci() -> Section:
     return Section(
         Text("What CI proves", "CI で証明すること"),
         (
-            Block("dodai migrate check --base origin/main", "console"),
+            CodeBlock("dodai migrate check --base origin/main", "console"),
             Paragraph(
                 Text(
                     "Everything is applied to an empty throw-away PostgreSQL, every new file is taken down and up "
@@ -116,7 +115,7 @@ def _in_ci() -> Section:
                     "各文のロックを実測します。エラーが一つでもあればビルドは失敗します。",
                 )
             ),
-            Table((Text("Code", "コード"), Text("Name", "名前"), Text("Found", "検出内容")), rows),
+            PageTable((Text("Code", "コード"), Text("Name", "名前"), Text("Found", "検出内容")), rows),
         ),
     )
 
@@ -137,8 +136,8 @@ def _in_production(policy: MigrationsPolicy, plan: Plan) -> Section:
     )
     rows = tuple((condition.when, condition.then) for condition in fields.conditions)
     way_back = Section(
-        Text("When to roll back, when to mend forward", "切り戻しの条件、前に直す条件"),
-        (Table((Text("When", "条件"), Text("Then", "対応")), rows),),
+        Text("When to roll back, when to roll forward", "切り戻しの条件、前に直す条件"),
+        (PageTable((Text("When", "条件"), Text("Then", "対応")), rows),),
         anchor="rollback-conditions",
     )
     return Section(Text("Production", "本番適用"), (facts,), (as_section(ours, anchor="production-plan"), way_back))
@@ -162,7 +161,7 @@ def _failures() -> Section:
         "The message names file, line and statement, what is applied and what is not. The ledger is always true.",
         "メッセージにはファイル・行・文と、適用済み・未適用の範囲が示されます。どの場合も台帳は正確です。",
     )
-    return Section(Text("When it fails", "失敗したとき"), (Paragraph(note), Table(head, rows)), anchor="failures")
+    return Section(Text("When it fails", "失敗したとき"), (Paragraph(note), PageTable(head, rows)), anchor="failures")
 
 
 def _irreversible(migrations: Sequence[Migration]) -> Section:
@@ -171,12 +170,14 @@ def _irreversible(migrations: Sequence[Migration]) -> Section:
     if not found:
         return Section(title, paragraphs(Text("None.", "ありません。")))
     rows = tuple((f"`{m.path}`", m.irreversible or Text("no reason given", "理由の記載なし")) for m in found)
-    return Section(title, (Table((Text("File", "ファイル"), Text("Why", "理由")), rows),))
+    return Section(title, (PageTable((Text("File", "ファイル"), Text("Why", "理由")), rows),))
 
 
 def _commands() -> Section:
     rows = tuple((f"`{command}`", said) for command, said in COMMANDS)
-    return Section(Text("Commands", "コマンド"), (Table((Text("Command", "コマンド"), Text("Does", "内容")), rows),))
+    return Section(
+        Text("Commands", "コマンド"), (PageTable((Text("Command", "コマンド"), Text("Does", "内容")), rows),)
+    )
 
 
 def tool_decision(policy: MigrationsPolicy) -> Page:

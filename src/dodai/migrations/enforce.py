@@ -11,7 +11,7 @@ from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, missing_ids
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class SchemaReadiness:
     """True when ready. `missing`: the required ids not known to be applied; `detail`: a line without any secret."""
 
     missing: tuple[str, ...] = ()
@@ -51,20 +51,20 @@ def question(policy: MigrationsPolicy) -> str:
     )
 
 
-def answer(required: Iterable[str], rows: Iterable[Sequence[Any]]) -> Readiness:
+def answer(required: Iterable[str], rows: Iterable[Sequence[Any]]) -> SchemaReadiness:
     """Ready when every required id is among the rows of `question`; later ones do no harm (expand, contract)."""
     missing = missing_ids(required, (str(row[0]) for row in rows))
     if not missing:
-        return Readiness()
+        return SchemaReadiness()
     shown = ", ".join(f"`{id_}`" for id_ in missing[:3]) + (" …" if len(missing) > 3 else "")
-    return Readiness(missing, f"DOD255 schema-not-ready: {len(missing)} migrations missing: {shown}")
+    return SchemaReadiness(missing, f"DOD255 schema-not-ready: {len(missing)} migrations missing: {shown}")
 
 
-def no_ledger(required: Iterable[str]) -> Readiness:
+def no_ledger(required: Iterable[str]) -> SchemaReadiness:
     """The answer when the ledger does not exist (SQLSTATE 42P01 or 3F000): nothing was ever applied."""
     return answer(required, ())
 
 
-def unasked(required: Iterable[str], why: str) -> Readiness:
+def unasked(required: Iterable[str], why: str) -> SchemaReadiness:
     """The answer when the database could not be asked: not ready, for what is not known is not taken for granted."""
-    return Readiness(tuple(sorted(required)), f"DOD255 schema-not-ready: the database could not be asked ({why})")
+    return SchemaReadiness(tuple(sorted(required)), f"DOD255 schema-not-ready: the database could not be asked ({why})")

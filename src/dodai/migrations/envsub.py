@@ -18,10 +18,10 @@ def expand(line: str, environment: Mapping[str, str]) -> str:
     """`line` with its variables replaced; an unset variable is empty. Raises `EnvsubError`."""
     if "$" not in line and "\\" not in line:
         return line
-    return _Reader(line, environment).text()
+    return _SubstitutionReader(line, environment).text()
 
 
-class _Reader:
+class _SubstitutionReader:
     def __init__(self, line: str, environment: Mapping[str, str]) -> None:
         self.line = line
         self.at = 0

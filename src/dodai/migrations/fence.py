@@ -15,7 +15,7 @@ import time
 
 from dodai.core.errors import Code, DodaiError
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import Connection, is_database_error, sqlstate
+from dodai.migrations.ports import SqlConnection, is_database_error, sqlstate
 from dodai.migrations.sql import literal
 
 FENCED = "DD351"
@@ -38,7 +38,7 @@ COMMIT;
 """
 
 
-def newest(conn: Connection, ledger: str) -> int:
+def newest(conn: SqlConnection, ledger: str) -> int:
     """The newest token this database has seen for `ledger`; 0 when none ever was."""
     if not _is_there(conn):
         return 0
@@ -46,7 +46,7 @@ def newest(conn: Connection, ledger: str) -> int:
     return int(row[0]) if row else 0
 
 
-def advance(conn: Connection, ledger: str, token: int) -> None:
+def advance(conn: SqlConnection, ledger: str, token: int) -> None:
     """From now on every older token is refused here, and the session of a runner that has one is ended.
 
     A session that this role may not end goes on to its next check. Raises DOD351 when a newer token was seen already.
@@ -64,7 +64,7 @@ def advance(conn: Connection, ledger: str, token: int) -> None:
     _end_older_runner(conn, ledger, token)
 
 
-def enter(conn: Connection, ledger: str, token: int) -> None:
+def enter(conn: SqlConnection, ledger: str, token: int) -> None:
     """`advance`, and this session is the runner under `token`."""
     advance(conn, ledger, token)
     entered = conn.execute(
@@ -104,11 +104,11 @@ def _stale(token: int, seen: int) -> DodaiError:
     return stale_token(token, seen)
 
 
-def _is_there(conn: Connection) -> bool:
+def _is_there(conn: SqlConnection) -> bool:
     return bool(conn.execute(f"SELECT to_regclass('{TABLE}') IS NOT NULL", prepare=False).fetchone()[0])
 
 
-def _end_older_runner(conn: Connection, ledger: str, token: int) -> None:
+def _end_older_runner(conn: SqlConnection, ledger: str, token: int) -> None:
     """The start time makes a process id mean one session only."""
     end = (
         f"SELECT pg_terminate_backend(pid) FROM {TABLE} JOIN pg_stat_activity ON pid = runner_pid"

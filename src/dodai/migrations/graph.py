@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dodai.migrations import codes
-from dodai.migrations.migration import Folder, Migration, Problem
+from dodai.migrations.migration import FileProblem, Migration, MigrationFolder
 
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
@@ -83,26 +83,28 @@ def ancestors(migrations: Iterable[Migration], heads: Iterable[str]) -> frozense
     return frozenset(found)
 
 
-def problems(migrations: Iterable[Migration], outside: Iterable[str] = ()) -> tuple[Problem, ...]:
+def problems(migrations: Iterable[Migration], outside: Iterable[str] = ()) -> tuple[FileProblem, ...]:
     """Ids that exist twice (DOD202) and parents that are not there (DOD207) nor among those `outside`."""
-    found: list[Problem] = []
+    found: list[FileProblem] = []
     seen: dict[str, Migration] = {}
     migrations = tuple(migrations)
     for migration in sorted(migrations, key=lambda m: m.path):
         if other := seen.get(migration.id):
             message = f"`{migration.id}` is already that of `{other.path}`"
-            found.append(Problem(codes.DUPLICATE, message, migration.path, migration.line))
+            found.append(FileProblem(codes.DUPLICATE, message, migration.path, migration.line))
         seen.setdefault(migration.id, migration)
     known = {*seen, *outside}
     for migration in migrations:
         for parent in migration.parents:
             if parent not in known:
                 message = f"`{migration.path}` follows `{parent}`, which is not there"
-                found.append(Problem(codes.MISSING, message, migration.path, migration.line))
+                found.append(FileProblem(codes.MISSING, message, migration.path, migration.line))
     return tuple(found)
 
 
-def folder(migrations: Iterable[Migration], wrong: Iterable[Problem] = (), outside: Iterable[str] = ()) -> Folder:
+def folder(
+    migrations: Iterable[Migration], wrong: Iterable[FileProblem] = (), outside: Iterable[str] = ()
+) -> MigrationFolder:
     """The history with its problems and the heads that must be joined; `outside` are parents kept elsewhere."""
     found = tuple(migrations)
-    return Folder(in_order(found), (*wrong, *problems(found, outside)), heads(found))
+    return MigrationFolder(in_order(found), (*wrong, *problems(found, outside)), heads(found))

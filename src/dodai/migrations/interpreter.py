@@ -35,19 +35,21 @@ class Interpreter:
         finally:
             conversation.close()
 
-    def open(self, request: Mapping[str, Any], cwd: Path, environment: Mapping[str, str] | None = None) -> Conversation:
+    def open(
+        self, request: Mapping[str, Any], cwd: Path, environment: Mapping[str, str] | None = None
+    ) -> AgentConversation:
         """A process for requests like `request`; DOD226 when it cannot be started."""
         environ = {**self.environment, **(environment or {})}
         if request.get("url"):
             environ[self.variable] = request["url"]
         try:
-            return Conversation(Agent(self.python, environ), {"path": [str(cwd)], "cwd": str(cwd)})
+            return AgentConversation(Agent(self.python, environ), {"path": [str(cwd)], "cwd": str(cwd)})
         except AgentError as error:
             raise _unanswered(str(error), error.tail) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class AgentConversation:
     """The user's code at work in a process of its own, asked as often as wanted."""
 
     agent: Agent

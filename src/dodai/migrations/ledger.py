@@ -15,7 +15,7 @@ from typing import Literal
 
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, ledger_parts
-from dodai.migrations.ports import Author, Connection, Tool
+from dodai.migrations.ports import Author, SqlConnection, Tool
 from dodai.migrations.sql import identifier, literal
 
 Event = Literal[
@@ -83,7 +83,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LedgerRow:
     """One applied version; `at` is goose's local timestamp without zone."""
 
     id: str
@@ -105,7 +105,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class FileProgress:
     """How far a NO TRANSACTION file got: `done` maps statement number to checksum, `started` has no end yet."""
 
     done: Mapping[int, str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class State:
     """All that is known before a run."""
 
     ledger: Ledger
-    applied: tuple[Row, ...] = ()
+    applied: tuple[LedgerRow, ...] = ()
     recorded: Mapping[str, Recorded] = field(default_factory=dict)
 
     @property
@@ -130,7 +130,7 @@ class State:
         return self.ledger.tool is None
 
 
-def locate(conn: Connection, policy: MigrationsPolicy, tool: Tool | None = None) -> Ledger:
+def locate(conn: SqlConnection, policy: MigrationsPolicy, tool: Tool | None = None) -> Ledger:
     """Where the ledger is or would be created: the configured schema, else the first one of the search path."""
     schema, table = ledger_parts(tool.table) if tool else policy.ledger_parts
     row = conn.execute(
@@ -143,7 +143,7 @@ def locate(conn: Connection, policy: MigrationsPolicy, tool: Tool | None = None)
     return Ledger(row[0], table, row[1], row[2], tool)
 
 
-def create(conn: Connection, ledger: Ledger, guard: str = "") -> Ledger:
+def create(conn: SqlConnection, ledger: Ledger, guard: str = "") -> Ledger:
     """Create what is missing of ledger and side tables, in one transaction; goose's first row (0, true) included.
 
     `guard` is a statement that fails when this session may not change anything any more. The table of another tool is
@@ -164,7 +164,7 @@ INSERT INTO {ledger.name} (version_id, is_applied) VALUES (0, true);
     return replace(ledger, present=ledger.present or ledger.tool is None, side_present=True)
 
 
-def read(conn: Connection, policy: MigrationsPolicy, tool: Tool | None = None) -> State:
+def read(conn: SqlConnection, policy: MigrationsPolicy, tool: Tool | None = None) -> State:
     """What is applied, in the order it was, and what the log says about it. Changes nothing."""
     ledger = locate(conn, policy, tool)
     return State(
@@ -174,22 +174,22 @@ def read(conn: Connection, policy: MigrationsPolicy, tool: Tool | None = None) -
     )
 
 
-def _applied(conn: Connection, ledger: Ledger) -> tuple[Row, ...]:
+def _applied(conn: SqlConnection, ledger: Ledger) -> tuple[LedgerRow, ...]:
     """The newest row of a version decides: old goose versions wrote `is_applied = false` on the way down."""
     if ledger.tool:
-        return tuple(Row(id_, at) for id_, at in ledger.tool.applied(conn, ledger.name))
+        return tuple(LedgerRow(id_, at) for id_, at in ledger.tool.applied(conn, ledger.name))
     rows = conn.execute(
         f"SELECT version_id::text, is_applied, tstamp FROM {ledger.name} ORDER BY id", prepare=False
     ).fetchall()
-    newest: dict[str, Row] = {}
+    newest: dict[str, LedgerRow] = {}
     for version, is_applied, at in rows:
         newest.pop(version, None)
         if is_applied and version != "0":
-            newest[version] = Row(version, at)
+            newest[version] = LedgerRow(version, at)
     return tuple(newest.values())
 
 
-def _recorded(conn: Connection, ledger: Ledger) -> dict[str, Recorded]:
+def _recorded(conn: SqlConnection, ledger: Ledger) -> dict[str, Recorded]:
     rows = conn.execute(
         f"SELECT DISTINCT ON (migration) migration, path, raw_sha256, token_sha256 FROM {_log_of(ledger)}"
         " AND event IN ('applied', 'adopted', 'recorded', 'repaired') AND direction = 'up' AND statement IS NULL"
@@ -207,7 +207,7 @@ def _log_of(ledger: Ledger) -> str:
     )
 
 
-def progress(conn: Connection, ledger: Ledger, migration_id: str, direction: Direction) -> Progress:
+def progress(conn: SqlConnection, ledger: Ledger, migration_id: str, direction: Direction) -> FileProgress:
     """How far an interrupted NO TRANSACTION file got since it was last applied or reverted as a whole."""
     rows = conn.execute(
         f"SELECT event, statement, token_sha256, direction FROM {_log_of(ledger)}"
@@ -225,10 +225,10 @@ def progress(conn: Connection, ledger: Ledger, migration_id: str, direction: Dir
             started = statement if event == "started" else None
         elif way == direction:
             done, started = {**done, statement: checksum}, None
-    return Progress(done, started)
+    return FileProgress(done, started)
 
 
-def begin_run(conn: Connection, run: str, command: str, ledger: Ledger, author: Author, before: str = "") -> None:
+def begin_run(conn: SqlConnection, run: str, command: str, ledger: Ledger, author: Author, before: str = "") -> None:
     """The row of this run, before anything is changed."""
     values = (run, command, ledger.name, author.actor, author.host, author.git_sha, author.git_dirty,
               author.version, author.approval, before or None)  # fmt: skip
@@ -238,7 +238,7 @@ def begin_run(conn: Connection, run: str, command: str, ledger: Ledger, author: 
     )
 
 
-def finish_run(conn: Connection, run: str, outcome: str, after: str = "") -> None:
+def finish_run(conn: SqlConnection, run: str, outcome: str, after: str = "") -> None:
     """How the run ended, and the schema it left."""
     conn.execute(
         f"UPDATE {SIDE_SCHEMA}.migration_run SET finished_at = clock_timestamp(), outcome = {literal(outcome)},"

@@ -34,7 +34,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FileProblem:
     """What is wrong in one place of a file; `line` 0 is the whole file."""
 
     code: Code
@@ -84,7 +84,7 @@ class Migration:
     touches: frozenset[str] = frozenset()
     depends_on: frozenset[str] = frozenset()
     labels: tuple[str, ...] = ()
-    advice: tuple[Problem, ...] = ()
+    advice: tuple[FileProblem, ...] = ()
     down_path: str = ""
     down_text: str = ""
     up_sha256: str = ""
@@ -123,20 +123,20 @@ def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
 class FileError(ValueError):
     """A file cannot be read as a migration; `problem` says where and why."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: FileProblem) -> None:
         super().__init__(problem.message)
         self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class MigrationFolder:
     """What a folder of migrations holds: those that can be read, in order, and what is wrong with the others.
 
     `heads` are the ends that must be joined first; none when the history has the one end that it should have.
     """
 
     migrations: tuple[Migration, ...]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
     heads: tuple[str, ...] = ()
 
     def sound(self) -> tuple[Migration, ...]:

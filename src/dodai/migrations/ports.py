@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from dodai.migrations.migration import Direction, Folder, Migration, Statement
+from dodai.migrations.migration import Direction, Migration, MigrationFolder, Statement
 from dodai.migrations.policy import MigrationsPolicy
 
 
@@ -43,7 +43,7 @@ class ConnectionInfo(Protocol):
     def get_parameters(self) -> Mapping[str, str]: ...
 
 
-class Connection(Protocol):
+class SqlConnection(Protocol):
     """A synchronous connection, direct and not shared. Without parameters `execute` uses the simple query protocol."""
 
     autocommit: bool
@@ -60,7 +60,7 @@ class Connection(Protocol):
 
 COPY_PIECE = 1 << 16
 """Characters of COPY data that are handed over at once."""
-Connect = Callable[[], Connection]
+Connect = Callable[[], SqlConnection]
 """Opens a new connection to the same database; errors are coded."""
 
 
@@ -109,26 +109,26 @@ class Tool(Protocol):
         """True when the tool can do nothing while the database is at a migration that has no file."""
         ...
 
-    def read(self) -> Folder:
+    def read(self) -> MigrationFolder:
         """The migrations of the tree without running anything of the user's; statements are not known."""
         ...
 
-    def at(self, ref: str) -> Folder:
+    def at(self, ref: str) -> MigrationFolder:
         """The same at a commit."""
         ...
 
-    def listed(self) -> Folder:
+    def listed(self) -> MigrationFolder:
         """All that the tool knows, also from outside of the tree; may run the user's code in a process of its own."""
         ...
 
-    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> Folder:
+    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
         """All that the tool knows with the statements that it sends, found out on an empty server, in its own order.
 
         The way down is found out for those in `there_and_back`, for all when it is None.
         """
         ...
 
-    def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
+    def applied(self, conn: SqlConnection, table: str) -> Sequence[tuple[str, datetime | None]]:
         """Ids in the order they were applied, and when, where the tool keeps that; `table` is there, and quoted."""
         ...
 
@@ -162,7 +162,7 @@ class Process(Protocol):
 class Worker(Process, Protocol):
     """Another tool at work in a process of its own."""
 
-    def plan(self, request: Mapping[str, Any], conn: Connection, table: str) -> Mapping[str, Any]:
+    def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:
         """`plan`: the ids that the tool itself would run on the database, in its order; `failed`: why it would not.
 
         `table` is its ledger, quoted, "" where there is none yet.
@@ -184,7 +184,7 @@ class Worker(Process, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MigrationTarget:
     """Where migrations run: the files of one tree and the way to one database.
 
     `root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded. `environment`
@@ -199,10 +199,10 @@ class Target:
     author: Callable[[], Author] = Author
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     tool: Tool | None = None
-    look: Callable[[], AbstractContextManager[Connection | None]] = nullcontext
+    look: Callable[[], AbstractContextManager[SqlConnection | None]] = nullcontext
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[SqlConnection]:
         """A connection for a look, which waits for nobody longer than `[migrations].lock_timeout`."""
         conn = self.connect()
         try:
@@ -243,7 +243,7 @@ Shadow = Callable[[], AbstractContextManager[Callable[[], Connect]]]
 """Starts an empty server of its own; inside the block each call makes an empty database and the way to it."""
 
 
-def url_of(conn: Connection) -> str:
+def url_of(conn: SqlConnection) -> str:
     """The URL of the database that `conn` is connected to, password included: another program gets to the same one."""
     info = conn.info
     more = {k: v for k, v in info.get_parameters().items() if k.startswith("ssl") or k in ("hostaddr", "options")}
@@ -255,7 +255,7 @@ def url_of(conn: Connection) -> str:
     return f"postgresql://{login}@{info.host}:{info.port}/{quote(info.dbname, safe='')}{tail}"
 
 
-def send(conn: Connection, statement: Statement) -> None:
+def send(conn: SqlConnection, statement: Statement) -> None:
     """Run one statement; the data of a `COPY FROM stdin` follow it, in pieces as the server takes them."""
     if statement.data is None:
         conn.execute(statement.sql)
@@ -265,7 +265,7 @@ def send(conn: Connection, statement: Statement) -> None:
             copy.write(statement.data[start : start + COPY_PIECE])
 
 
-def is_gone(conn: Connection) -> bool:
+def is_gone(conn: SqlConnection) -> bool:
     """Asked anew each time: a connection can be lost between two lines."""
     return conn.closed
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from dodai.migrations import codes
-from dodai.migrations.migration import FileError, Problem
+from dodai.migrations.migration import FileError, FileProblem
 
 
 def parsed(path: str, data: bytes) -> tuple[str, ast.Module]:
@@ -18,7 +18,7 @@ def parsed(path: str, data: bytes) -> tuple[str, ast.Module]:
         return text, ast.parse(text)
     except (UnicodeDecodeError, SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", 0) or 0
-        raise FileError(Problem(codes.FILE_SYNTAX, f"not Python: {error}", path, line)) from error
+        raise FileError(FileProblem(codes.FILE_SYNTAX, f"not Python: {error}", path, line)) from error
 
 
 def assignments(body: list[ast.stmt]) -> Iterator[tuple[str, ast.Assign | ast.AnnAssign, ast.expr]]:

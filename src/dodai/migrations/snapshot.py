@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import SqlConnection
 
 # Names are printed as the search path allows, so it must be the same whoever looks. Both last until the end of the
 # transaction: the caller's, which gets its path back, or that of this one message.
@@ -169,7 +169,7 @@ def _still(wanted: list[str], found: list[str]) -> bool:
     return all(label in rest for label in wanted)
 
 
-def snapshot(conn: Connection, ledger_table: str = "goose_db_version") -> Snapshot:
+def snapshot(conn: SqlConnection, ledger_table: str = "goose_db_version") -> Snapshot:
     """The schema that `conn` sees now, uncommitted changes of its own included; one round trip.
 
     `ledger_table` is the ledger's bare name; it, its sequence and its index are not part of the schema.
@@ -181,13 +181,13 @@ def snapshot(conn: Connection, ledger_table: str = "goose_db_version") -> Snapsh
     return Snapshot(tuple(sorted(row[0] for row in rows if row[0] is not None)))
 
 
-def own_rows(conn: Connection, query: str) -> list[Any]:
+def own_rows(conn: SqlConnection, query: str) -> list[Any]:
     """The rows of a query of ours under a search path of its own: a table of the user's called `text` is not meant."""
     cursor = conn.execute(f"{_ENTER}; {query}; {_LEAVE}", prepare=False)
     cursor.nextset()
     return cursor.fetchall()
 
 
-def schema_hash(conn: Connection) -> str:
+def schema_hash(conn: SqlConnection) -> str:
     """sha256 of the schema, hexadecimal."""
     return snapshot(conn).hash

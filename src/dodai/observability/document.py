@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dodai.core.line import FIELDS, MAX_LINE_BYTES, Field
-from dodai.core.page import Block, Code, Page, Section, Table, Text, bullets, paragraphs
+from dodai.core.page import Block, CodeBlock, Page, PageTable, Section, Text, bullets, paragraphs
 from dodai.observability.alert import Alert, chosen
 from dodai.observability.alert.response import RESPONSES
 from dodai.observability.policy import ObservabilityPolicy
@@ -97,9 +97,9 @@ def _dashboard(env: str) -> Section:
         "すべてサービスが書くログ行から集計し、リクエストに負荷はかかりません。`--once` を付けなければ動き続け、"
         "アラートを評価して通知します。",
     )
-    shown = Code(f"dodai watch {env} --once", "console")
+    shown = CodeBlock(f"dodai watch {env} --once", "console")
     return Section(
-        Text("Dashboard", "ダッシュボード"), (*paragraphs(said), shown, Table(head, _DASHBOARD)), anchor="dashboard"
+        Text("Dashboard", "ダッシュボード"), (*paragraphs(said), shown, PageTable(head, _DASHBOARD)), anchor="dashboard"
     )
 
 
@@ -127,7 +127,7 @@ def _alerts(alerts: tuple[Alert, ...], policy: ObservabilityPolicy) -> Section:
         "`page` は即時対応、`ticket` は翌営業日の対応です。検知時間は集計期間から算出した値で、"
         "最少件数に達している場合のものです。",
     )
-    return Section(Text("Alerts", "アラート"), (*paragraphs(said), Table(head, rows)), anchor="alerts")
+    return Section(Text("Alerts", "アラート"), (*paragraphs(said), PageTable(head, rows)), anchor="alerts")
 
 
 def alert_links(policy: ObservabilityPolicy, file: Text) -> Section:
@@ -143,7 +143,9 @@ def alert_links(policy: ObservabilityPolicy, file: Text) -> Section:
     )
     said = Text("Each alert leads to its first response.", "各アラートから一次対応へ進めます。")
     return Section(
-        Text("When an alert fires", "アラートが発火したとき"), (*paragraphs(said), Table(head, rows)), anchor="alerts"
+        Text("When an alert fires", "アラートが発火したとき"),
+        (*paragraphs(said), PageTable(head, rows)),
+        anchor="alerts",
     )
 
 
@@ -172,7 +174,7 @@ def _response(alert: Alert, env: str) -> Section:
     commands = "\n".join(word.replace("ENV", env).replace("ID", _EXAMPLE_ID) for word in response.commands)
     meaning = Text(f"{page.what.en}. {page.why.en}.", f"{page.what.ja}。{page.why.ja}。")
     decide = Text(f"{response.decide.en}.", f"{response.decide.ja}。")
-    blocks: tuple[Block, ...] = (*paragraphs(meaning), Code(commands, "console"), *paragraphs(decide))
+    blocks: tuple[Block, ...] = (*paragraphs(meaning), CodeBlock(commands, "console"), *paragraphs(decide))
     return Section(f"{alert.name} ({alert.code.id})", blocks, anchor=alert.name)
 
 
@@ -188,7 +190,7 @@ def _trace() -> Section:
                     "次のコマンドで、各層をたどって失敗した層を特定できます。",
                 )
             ),
-            Code("dodai trace 01a20a154cc271afb17c548fca6d98ca", "console"),
+            CodeBlock("dodai trace 01a20a154cc271afb17c548fca6d98ca", "console"),
             bullets(
                 (
                     Text(
@@ -218,7 +220,7 @@ def _trace() -> Section:
 def _outcomes() -> Section:
     head = ("`outcome`", Text("Meaning", "意味"))
     rows = tuple((f"`{name}`", meaning) for name, meaning in _OUTCOMES)
-    return Section(Text("Outcomes", "結果の分類"), (Table(head, rows),))
+    return Section(Text("Outcomes", "結果の分類"), (PageTable(head, rows),))
 
 
 def _fields(policy: ObservabilityPolicy) -> Section:
@@ -239,9 +241,9 @@ def _fields(policy: ObservabilityPolicy) -> Section:
             kept,
         )
         for field in FIELDS
-        if not (field.name == "clientIp" and policy.client_ip == "none")
+        if not (field.name == "clientNetwork" and policy.client_ip == "none")
     )
-    return Section(Text("Fields", "フィールド一覧"), (Table(head, rows),), anchor="fields")
+    return Section(Text("Fields", "フィールド一覧"), (PageTable(head, rows),), anchor="fields")
 
 
 def _personal(field: Field, policy: ObservabilityPolicy) -> Text | str:

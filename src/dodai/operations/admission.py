@@ -37,7 +37,7 @@ Change = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AdmissionRule:
     """What a change has to show on an environment with gates.
 
     `elsewhere`: not at all where protected, the command to use instead. `waits`: not in a freeze, unless a reason is
@@ -55,28 +55,28 @@ class Rule:
     tree: bool = True
 
 
-RULES: Mapping[Change, Rule] = {
-    "up": Rule(elsewhere="dodai deploy", waits=True),
-    "down": Rule(waits=True, tree=False),
-    "deploy": Rule(waits=True, evidence=True, approvals=True),
-    "rollback": Rule(known_release=True, tree=False),
-    "restore": Rule(approvals=True, known_release=True, tree=False),
-    "resume": Rule(tree=False),
-    "undo": Rule(tree=False),
-    "restart": Rule(known_release=True, tree=False),
-    "trust": Rule(reason=codes.REASON_NEEDED, tree=False),
-    "take over": Rule(reason=codes.REASON_NEEDED, tree=False),
-    "migrate up": Rule(waits=True, evidence=True, approvals=True),
-    "migrate down": Rule(reason=DOWN_REFUSED),
-    "migrate adopt": Rule(reason=codes.REASON_NEEDED),
-    "migrate repair": Rule(reason=codes.REASON_NEEDED),
+RULES: Mapping[Change, AdmissionRule] = {
+    "up": AdmissionRule(elsewhere="dodai deploy", waits=True),
+    "down": AdmissionRule(waits=True, tree=False),
+    "deploy": AdmissionRule(waits=True, evidence=True, approvals=True),
+    "rollback": AdmissionRule(known_release=True, tree=False),
+    "restore": AdmissionRule(approvals=True, known_release=True, tree=False),
+    "resume": AdmissionRule(tree=False),
+    "undo": AdmissionRule(tree=False),
+    "restart": AdmissionRule(known_release=True, tree=False),
+    "trust": AdmissionRule(reason=codes.REASON_NEEDED, tree=False),
+    "take over": AdmissionRule(reason=codes.REASON_NEEDED, tree=False),
+    "migrate up": AdmissionRule(waits=True, evidence=True, approvals=True),
+    "migrate down": AdmissionRule(reason=DOWN_REFUSED),
+    "migrate adopt": AdmissionRule(reason=codes.REASON_NEEDED),
+    "migrate repair": AdmissionRule(reason=codes.REASON_NEEDED),
 }
 IMMEDIATE = frozenset({"up", "down", "migrate up"})
 """Changes that meet a freeze when they are asked for; a plan meets it in its first step, under the lock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AdmissionState:
     """How an environment stands towards a change: its gates, whether its journal is in a control database, the time."""
 
     env: str
@@ -85,7 +85,7 @@ class Standing:
     now: datetime
 
 
-def admit(change: Change, standing: Standing, reason: str = "") -> Gates:
+def admit(change: Change, standing: AdmissionState, reason: str = "") -> Gates:
     """The gates that `change` still has to pass under the lock; open ones when there are none.
 
     Raises with exit 1: DOD361 where the change does not reach a protected environment, DOD360 in a freeze, DOD256
@@ -111,7 +111,7 @@ def admit(change: Change, standing: Standing, reason: str = "") -> Gates:
     return asked
 
 
-def admit_resume(entry: PlanEntry, standing: Standing, *, admitted: bool) -> None:
+def admit_resume(entry: PlanEntry, standing: AdmissionState, *, admitted: bool) -> None:
     """Let a plan that was interrupted go on: one that was let in, or whose own gates are no weaker than those of now.
 
     DOD361 (exit 1) for any other: it was begun around the gates, and can be taken back.

@@ -68,7 +68,7 @@ class Signatures(Verifier, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApprovalRequest:
     """The plan that wants to pass: its hash and environment, who carries it out, where in the journal it was let in.
 
     `spent` is the place of the last plan of the same hash that passed: what was signed before it is used up.
@@ -89,7 +89,7 @@ class Count:
     refused: tuple[str, ...]
 
 
-def count(found: Iterable[Approval], asked: Asked, gates: Gates, verifier: Verifier) -> Count:
+def count(found: Iterable[Approval], asked: ApprovalRequest, gates: Gates, verifier: Verifier) -> Count:
     """Which of `found` count for `asked`: one for each person and each key, where it was first recorded."""
     good: dict[str, tuple[Approval, str]] = {}
     refused, seen = list[str](), set[bytes]()
@@ -97,7 +97,7 @@ def count(found: Iterable[Approval], asked: Asked, gates: Gates, verifier: Verif
         if approval.message in seen:
             continue  # a record of the same words again adds nothing
         seen.add(approval.message)
-        reason = _outside(approval, asked, gates)
+        reason = _why_not_valid(approval, asked, gates)
         key = "" if reason else verifier.key(approval, gates.signers, asked.now)
         if not reason and not key:
             reason = "is no signature of a key that may sign"
@@ -120,7 +120,7 @@ def is_same_person(principal: str, actor: str) -> bool:
     return bool(names & {whole, whole.partition("@")[0]})
 
 
-def _outside(approval: Approval, asked: Asked, gates: Gates) -> str:
+def _why_not_valid(approval: Approval, asked: ApprovalRequest, gates: Gates) -> str:
     """Why it does not count whatever its signature is worth."""
     signed, expires = datetime.fromisoformat(approval.signed_at), datetime.fromisoformat(approval.expires_at)
     if not approval.principal or len(approval.principal.split()) != 1:

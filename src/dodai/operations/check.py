@@ -16,7 +16,7 @@ from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import OperationsPolicy
-from dodai.operations.reference import referred, unknown_reference
+from dodai.operations.service_reference import referred, unknown_reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Literal
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
-from dodai.engine.place import Claim, Place, lives_elsewhere
+from dodai.engine.place import Claim, StatePlace, lives_elsewhere
 from dodai.engine.plan import PlanRequest
 from dodai.operations import codes
 from dodai.operations.approval import Signatures
@@ -71,14 +71,14 @@ class Environment:
         from anywhere (`none`).
         """
         least = max(self.compute.newest_token(), self.migrations.newest_token())
-        place = Place.here(self.folder) if self.host and claim != "none" else None
+        place = StatePlace.here(self.folder) if self.host and claim != "none" else None
         claimed = Claim(place, take_over=claim == "take over") if place else None
         return self.control.lease(request, least=least, fence=self._fence, claim=claimed)
 
-    async def elsewhere(self) -> Place | None:
+    async def elsewhere(self) -> StatePlace | None:
         """The other place where its processes are; None when it is this one, or none yet."""
         found = await self.control.place() if self.host else None
-        return None if found is None or found.is_same(Place.here(self.folder)) else found
+        return None if found is None or found.is_same(StatePlace.here(self.folder)) else found
 
     async def refuse_elsewhere(self) -> None:
         """DOD316 (exit 1) before anything is started here of what lives at another place."""

@@ -20,7 +20,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class RehearsalRecord:
     """One rehearsal on record. `at` is the time of the journal's own clock; `pending` are checksums of migrations.
 
     `source` level: the same git tree and manifest, in local processes on one machine. `commit` is what was checked out,
@@ -39,7 +39,7 @@ class Rehearsed:
     id: str = ""
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any], plan_id: str) -> Rehearsed:
+    def from_data(cls, data: Mapping[str, Any], plan_id: str) -> RehearsalRecord:
         return cls(**{**data, "pending": tuple(data["pending"])}, id=plan_id)
 
     def as_data(self) -> dict[str, Any]:
@@ -66,6 +66,8 @@ class Rehearsed:
         return ""
 
 
-def that_counts(found: Iterable[Rehearsed], source: Source, gates: Gates, now: datetime) -> tuple[Rehearsed, ...]:
+def that_counts(
+    found: Iterable[RehearsalRecord], source: Source, gates: Gates, now: datetime
+) -> tuple[RehearsalRecord, ...]:
     """The rehearsals that count for `source`, in the order they came."""
     return tuple(one for one in found if not one.lacks(source, gates, now))

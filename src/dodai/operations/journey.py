@@ -165,7 +165,7 @@ def _save(step: JourneyStep, answer: Answer, saved: dict[str, str]) -> str:
 
 
 @dataclass(slots=True)
-class Form:
+class JourneyForm:
     """A form as a browser sees it: where it goes, and the fields it would send untouched."""
 
     action: str
@@ -176,13 +176,13 @@ class Form:
 class _Forms(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.forms: list[Form] = []
-        self._open: Form | None = None
+        self.forms: list[JourneyForm] = []
+        self._open: JourneyForm | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self._open = Form(found.get("action", ""), found.get("method", "get").upper())
+            self._open = JourneyForm(found.get("action", ""), found.get("method", "get").upper())
             self.forms.append(self._open)
         elif tag == "input" and self._open is not None and found.get("name"):
             ticked = found.get("type", "text").lower() not in ("checkbox", "radio") or "checked" in found
@@ -194,7 +194,7 @@ class _Forms(HTMLParser):
             self._open = None
 
 
-def read_forms(html: str) -> tuple[Form, ...]:
+def read_forms(html: str) -> tuple[JourneyForm, ...]:
     """The forms of a page, each with its hidden and prefilled fields."""
     parser = _Forms()
     parser.feed(html)

@@ -60,7 +60,7 @@ TABLE: Mapping[State, Next] = {
 class Facts:
     """What was seen of an environment. Empty words mean: not so.
 
-    `problem` and `remedy`: what could not be asked, and what mends it. `holder`: who changes it now. `elsewhere`: the
+    `problem` and `remedy`: what could not be asked, and what fixes it. `holder`: who changes it now. `elsewhere`: the
     other place where its processes are, about which nothing can be said from here. `interrupted`: a
     plan that has not ended, `remainder` when only what cannot be undone is left of it. `unknown`: why nobody can say
     whether it runs. `returning`, `trouble`: as compute says. `recorded`: the release on record. `serving`: the services

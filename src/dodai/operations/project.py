@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
-from dodai.core.manifest import Manifest, Reference, read
+from dodai.core.manifest import Manifest, ManifestReference, read
 from dodai.core.suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Project:
 
     root: Path
     manifest: Manifest
-    reference: Reference = field(repr=False, compare=False)
+    reference: ManifestReference = field(repr=False, compare=False)
 
     def with_manifest(self, text: bytes) -> Project:
         """The same repository with another manifest, as a journal recorded it; DOD001-DOD005 when it is not sound."""

@@ -12,7 +12,7 @@ Fits = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RollbackTrial:
     """Whether every query of a release could be prepared on a schema; `problems` name what could not."""
 
     fits: Fits
@@ -38,7 +38,7 @@ class ReleaseRecord:
     commit: str = ""
     dirty: bool = False
     dodai: str = ""
-    earlier: Mapping[str, Trial] = field(default_factory=dict)
+    earlier: Mapping[str, RollbackTrial] = field(default_factory=dict)
     plan_id: str = ""
     actor: str = ""
     at: str = ""
@@ -60,7 +60,7 @@ class ReleaseRecord:
         for name in ("required", "schema"):
             known[name] = tuple(known[name])
         known["earlier"] = {
-            release: Trial(trial["fits"], trial["queries"], tuple(trial["problems"]))
+            release: RollbackTrial(trial["fits"], trial["queries"], tuple(trial["problems"]))
             for release, trial in known["earlier"].items()
         }
         return cls(**known, plan_id=plan_id, at=at)
@@ -89,7 +89,7 @@ class Schema(Protocol):
         """Migration ids in effect; empty without migrations."""
         ...
 
-    async def trial(self, release: str) -> Trial:
+    async def trial(self, release: str) -> RollbackTrial:
         """The queries of `release` prepared on the schema of now."""
         ...
 
@@ -103,8 +103,8 @@ class Verdict:
     details: tuple[str, ...] = ()
 
 
-def judge(record: ReleaseRecord, applied: Iterable[str], trial: Trial) -> Verdict:
-    """The border of a rollback: everything it needs is applied, and everything newer fits its queries.
+def evaluate_rollback(record: ReleaseRecord, applied: Iterable[str], trial: RollbackTrial) -> Verdict:
+    """What a rollback must fit: everything it needs is applied, and everything newer fits its queries.
 
     What is not known is not allowed: a release that reads a dropped column fails people, not a check.
     """

@@ -13,7 +13,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
-from dodai.operations.reference import filled, referred, require_services
+from dodai.operations.service_reference import filled, referred, require_services
 
 KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""

@@ -33,7 +33,7 @@ CLIENT_LINES = ("rpc_client", "http_client", "sql")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OutageRequest:
     """One request for what needs the dependency. `shown`: the request id stands in the page."""
 
     status: int
@@ -60,13 +60,13 @@ class _Last:
         return self.answer
 
 
-async def ask(journey: Journey, visitor: Visitor) -> Asked:
+async def ask(journey: Journey, visitor: Visitor) -> OutageRequest:
     """The last request of a journey, or the one before it at which it broke off."""
     last = _Last(visitor)
     walked = await walk(journey, last)
     step = walked.steps[-1]
     shown = last.answer is not None and bool(step.request_id) and step.request_id in last.answer.text
-    return Asked(step.status, step.seconds, step.request_id, shown, walked.problem)
+    return OutageRequest(step.status, step.seconds, step.request_id, shown, walked.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +148,11 @@ async def unrelated_visitors(stage: Stage, visitor: Visitor, affected: Affected)
         await task
 
 
-async def crowd(journey: Journey, visitor: Visitor, *, people: int, rounds: int, patience_s: float) -> list[Asked]:
+async def crowd(
+    journey: Journey, visitor: Visitor, *, people: int, rounds: int, patience_s: float
+) -> list[OutageRequest]:
     """What `people` met who asked `rounds` times each; after `patience_s` nobody asks again."""
-    asked: list[Asked] = []
+    asked: list[OutageRequest] = []
     end = time.monotonic() + patience_s
 
     async def person() -> None:
@@ -182,7 +184,7 @@ def stretched(bound_s: float, slowdown: float) -> float:
     return bound_s + MARGIN_S * (slowdown - 1.0)
 
 
-async def calls_of(stage: Stage, dependency: str, asked: Sequence[Asked]) -> int:
+async def calls_of(stage: Stage, dependency: str, asked: Sequence[OutageRequest]) -> int:
     """How many calls of the dependency failed for these requests, as their lines say."""
     ids = [one.request_id for one in asked if one.request_id]
     folders = line_folders([stage.state])
@@ -195,7 +197,7 @@ async def calls_of(stage: Stage, dependency: str, asked: Sequence[Asked]) -> int
         await asyncio.sleep(0.1)
 
 
-async def blamed_of(stage: Stage, asked: Sequence[Asked]) -> list[str]:
+async def blamed_of(stage: Stage, asked: Sequence[OutageRequest]) -> list[str]:
     """The tier that the trace of each refused request names, from the id in its page; empty for nobody."""
     folders = line_folders([stage.state])
     ids = [one.request_id for one in asked if one.status >= 500 and one.request_id]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.ports import Response
 from dodai.engine.outcome import Outcome
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 from dodai.operations.journey import Visit, Visitor
 from dodai.operations.policy import OperationsPolicy
 from dodai.operations.ports import Host
@@ -113,5 +113,5 @@ class Subject:
     policy: OperationsPolicy
     csrf: CsrfPolicy
     visit: Visit
-    migrations: Target | None = None
+    migrations: MigrationTarget | None = None
     database: StageDatabase | None = None

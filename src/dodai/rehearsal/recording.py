@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dodai.engine.journal import refuse_unfinished
 from dodai.migrations.goose_file import history_of
 from dodai.operations.environment import Environment
-from dodai.operations.evidence import Rehearsed
+from dodai.operations.evidence import RehearsalRecord
 from dodai.operations.run.audit_log import AuditLog
 from dodai.operations.run.build import publish
 from dodai.operations.run.override import state
@@ -33,7 +33,7 @@ class Recording:
                 refuse_unfinished(await journal.unfinished(environment.name))
         return cls(environment, commit)
 
-    async def finish(self, report: RehearsalReport, note: Callable[[str], None]) -> Rehearsed:
+    async def finish(self, report: RehearsalReport, note: Callable[[str], None]) -> RehearsalRecord:
         """What was written into the journal of the environment, the outcome included; a failed one counts for nothing.
 
         What is pending there is tried on a copy of its database as well, when that runs.
@@ -44,7 +44,7 @@ class Recording:
         if release != report.tree or await asyncio.to_thread(clean_commit, root, name) != self.commit:
             raise no_evidence(name, "it changed while it was rehearsed")
         pending, problem = await self._migrations(note)
-        rehearsed = Rehearsed(
+        rehearsed = RehearsalRecord(
             level="source",
             tree=here.artifacts.proven(release),
             config=here.project.manifest.hash,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dodai.core.errors import DodaiError
-from dodai.engine.outcome import SilentSink, Sink
+from dodai.engine.outcome import Sink
 from dodai.engine.state_folder import make_folder
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, known_drills
 from dodai.rehearsal.ports import Difference, OpenStage, Stage, Subject
@@ -24,21 +24,10 @@ from dodai.rehearsal.report import DrillRow, RehearsalReport, StepRow
 KEPT = 5
 
 
-class Watcher(Protocol):
+class RehearsalWatcher(Protocol):
     """Who is told how the rehearsal goes."""
 
     def sink(self) -> Sink: ...
-
-    def drill_started(self, drill: Drill) -> None: ...
-
-    def drill_finished(self, row: DrillRow) -> None: ...
-
-
-class Silence:
-    """A watcher that says nothing."""
-
-    def sink(self) -> Sink:
-        return SilentSink()
 
     def drill_started(self, drill: Drill) -> None: ...
 
@@ -57,7 +46,7 @@ class Rehearsal:
     subject: Subject
     open_stage: OpenStage
     folder: Path
-    watcher: Watcher
+    watcher: RehearsalWatcher
     only: str = ""
     everything: bool = False
     began: float = field(default_factory=time.monotonic)

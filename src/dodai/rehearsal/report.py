@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dodai.core.page import Block, Code, Page, Paragraph, Section, Table, Text
+from dodai.core.page import Block, CodeBlock, Page, PageTable, Paragraph, Section, Text
 from dodai.rehearsal.ports import Difference
 
 Verdict = Literal["ok", "failed"]
@@ -95,14 +95,14 @@ class RehearsalReport:
             f"Outcome: **{self.outcome}**, {self.seconds:.1f} s, commit `{self.commit}`, tree `{self.tree}`.",
             f"結果: **{self.outcome}**、{self.seconds:.1f} 秒、コミット `{self.commit}`、ツリー `{self.tree}`。",
         )
-        problem: tuple[Block, ...] = (Code(self.problem),) if self.problem else ()
+        problem: tuple[Block, ...] = (CodeBlock(self.problem),) if self.problem else ()
         sections = (self._story(), self._drills(), self._stage())
         return Page("report", Text("Rehearsal", "リハーサル"), (Paragraph(words), *problem), sections)
 
     def _story(self) -> Section:
         head = ("id", Text("Step", "手順"), Text("Outcome", "結果"), Text("Seconds", "秒"))
         rows = tuple((f"`{s.id}`", s.title, s.outcome, f"{s.seconds:.2f}") for s in self.steps)
-        return Section(Text("The story", "本筋"), (Table(head, rows),))
+        return Section(Text("The story", "本筋"), (PageTable(head, rows),))
 
     def _drills(self) -> Section:
         head = (
@@ -118,7 +118,7 @@ class RehearsalReport:
             (f"`{d.id}`", d.title, d.expected, d.observed, d.outcome, f"{d.seconds:.2f}", _ids(d.request_ids))
             for d in self.drills
         )
-        return Section(Text("Drills", "訓練"), (Table(head, rows),))
+        return Section(Text("Drills", "訓練"), (PageTable(head, rows),))
 
     def _stage(self) -> Section:
         head = (Text("Part", "部分"), Text("Production", "本番"), Text("Here", "ここ"))
@@ -127,7 +127,7 @@ class RehearsalReport:
             "What this rehearsal ran on, beside what it stands for. It proves nothing about the middle column.",
             "このリハーサルの構成と、それが代わりを務める本番の構成です。本番側の構成を証明するものではありません。",
         )
-        return Section(Text("The stage beside production", "本番との違い"), (Paragraph(note), Table(head, rows)))
+        return Section(Text("The stage beside production", "本番との違い"), (Paragraph(note), PageTable(head, rows)))
 
 
 def _ids(request_ids: tuple[str, ...]) -> str:

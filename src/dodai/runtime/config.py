@@ -11,8 +11,8 @@ from typing import Any
 from dodai.core.errors import DodaiError
 from dodai.observability.codes import RUNTIME_SETTINGS
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.runtime.identity import KeyRing
-from dodai.runtime.manifest import nearest_manifest, reference
+from dodai.runtime.identity import ProofKeyRing
+from dodai.runtime.manifest_location import nearest_manifest, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class RuntimeConfig:
     required_schema: str = ""
     state: Path | None = None
     edge_key_file: Path | None = None
-    identity_keys: KeyRing = field(default_factory=KeyRing, repr=False)
+    identity_keys: ProofKeyRing = field(default_factory=ProofKeyRing, repr=False)
     csrf_keys: str = field(default="", repr=False)
     csrf_off: str = ""
     origins: tuple[str, ...] = ()
@@ -117,9 +117,9 @@ def _key_file(value: str) -> Path | None:
     return Path(value)
 
 
-def _key_ring(value: str) -> KeyRing:
+def _key_ring(value: str) -> ProofKeyRing:
     try:
-        return KeyRing.parse(value)
+        return ProofKeyRing.parse(value)
     except ValueError as error:
         raise _unusable("DODAI_IDENTITY_KEYS", str(error)) from None
 

@@ -28,7 +28,7 @@ _PROOF = re.compile(r"p1\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRing:
+class ProofKeyRing:
     """Signing keys by id; the first one signs, all of them verify, so that a rotation refuses nobody."""
 
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
@@ -66,7 +66,7 @@ class KeyRing:
         return digest
 
     @classmethod
-    def parse(cls, text: str) -> KeyRing:
+    def parse(cls, text: str) -> ProofKeyRing:
         """The ring written as `kid:base64url,kid:base64url`; raises `ValueError`, without the key, when malformed."""
         keys: list[tuple[str, bytes]] = []
         for item in filter(None, (part.strip() for part in text.split(","))):
@@ -89,13 +89,13 @@ class KeyRing:
         return bool(self.keys)
 
 
-def sign(ring: KeyRing, *, audience: str, request_id: str, user_id: str, now_s: float) -> str:
+def sign(ring: ProofKeyRing, *, audience: str, request_id: str, user_id: str, now_s: float) -> str:
     """`p1.<kid>.<hex expiry>.<base64url HMAC-SHA256>`, valid for 60 seconds at the service `audience` only."""
     expiry = f"{int(now_s) + LIFETIME_S:08x}"
     return f"p1.{ring.keys[0][0]}.{expiry}.{_mac(ring, 0, audience, request_id, user_id, expiry)}"
 
 
-def verify(ring: KeyRing, proof: str, *, audience: str, request_id: str, user_id: str, now_s: float) -> bool:
+def verify(ring: ProofKeyRing, proof: str, *, audience: str, request_id: str, user_id: str, now_s: float) -> bool:
     """True when `proof` was made by a holder of the ring for exactly these values and has not expired."""
     match = _PROOF.match(proof)
     if match is None:
@@ -128,7 +128,7 @@ def checked_user(user_id: object) -> str | None:
     return text
 
 
-def _mac(ring: KeyRing, index: int, audience: str, request_id: str, user_id: str, expiry: str) -> str:
+def _mac(ring: ProofKeyRing, index: int, audience: str, request_id: str, user_id: str, expiry: str) -> str:
     request, user = request_id.encode(), user_id.encode("utf-8", "surrogatepass")
     rest = _sized(len(request)) + request + _sized(len(user)) + user + _sized(len(expiry)) + expiry.encode()
     return binascii.b2a_base64(ring.mac(index, audience, rest), newline=False).translate(_URL_SAFE, b"=").decode()

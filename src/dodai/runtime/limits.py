@@ -26,7 +26,7 @@ class DependencyUnavailableError(Exception):
 
 
 @dataclass(slots=True)
-class Guard:
+class CircuitBreaker:
     """The limits of one dependency in this process, safe from any thread.
 
     The breaker opens after `breaker_failures` failures in a row and lets one call through every `breaker_reset_s` until
@@ -49,7 +49,7 @@ class Guard:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, dependency: str, section: Mapping[str, Any]) -> Guard:
+    def of(cls, dependency: str, section: Mapping[str, Any]) -> CircuitBreaker:
         """The limits of a validated `[dependency.NAME]`; none without one."""
         return cls(
             dependency,

@@ -28,9 +28,9 @@ from dodai.observability.codes import RUNTIME_SETTINGS
 from dodai.observability.line_format import dump, dump_behind, head_of
 from dodai.runtime import heartbeat, identity
 from dodai.runtime.config import RuntimeConfig
-from dodai.runtime.limits import Guard
-from dodai.runtime.output import Output
-from dodai.runtime.told import SELDOM_TOLD, describe
+from dodai.runtime.limits import CircuitBreaker
+from dodai.runtime.line_fields import SELDOM_TOLD, describe
+from dodai.runtime.line_output import LineOutput
 
 _MAX_ATTEMPT = 99
 _DRAWN = 256
@@ -46,8 +46,8 @@ class Runtime:
 
     config: RuntimeConfig
     base: dict[str, Any] = field(init=False)
-    output: Output = field(init=False)
-    guards: dict[str, Guard] = field(init=False, default_factory=dict)
+    output: LineOutput = field(init=False)
+    guards: dict[str, CircuitBreaker] = field(init=False, default_factory=dict)
     migrated: weakref.WeakSet[Any] = field(init=False, default_factory=weakref.WeakSet)
     """Connections and pools whose database was seen to have every required migration."""
     in_flight: int = field(init=False, default=0)
@@ -221,12 +221,12 @@ class Runtime:
             now_s=time.time(),
         )
 
-    def guard(self, dependency: str) -> Guard:
+    def guard(self, dependency: str) -> CircuitBreaker:
         """The limits of `[dependency.NAME]`, one object for the whole process."""
         known = self.guards.get(dependency)
         if known is not None:
             return known
-        made = Guard.of(dependency, self.config.dependency(dependency))
+        made = CircuitBreaker.of(dependency, self.config.dependency(dependency))
         made.changed = lambda name, which: self.event(name, dependency=which)
         return self.guards.setdefault(dependency, made)
 
@@ -259,7 +259,7 @@ class Runtime:
             describe(fields, context, self.shown_user)
         else:
             if context.client_network is not None:
-                fields["clientIp"] = context.client_network
+                fields["clientNetwork"] = context.client_network
             if context.parent_span_id is not None:
                 fields["parentSpanId"] = context.parent_span_id
         now_us = time.time_ns() // 1000
@@ -345,7 +345,7 @@ class Runtime:
         # `ts` is the first key of every line; its value is written over in each copy
         self._templates = {kind: {"ts": 0.0, "v": LINE_VERSION, "type": kind, **self.base} for kind in LINE_TYPES}
         self._heads = {}
-        self.output = Output(config, instance, self._lost)
+        self.output = LineOutput(config, instance, self._lost)
 
     def _forked(self) -> None:
         if self.output.segment:

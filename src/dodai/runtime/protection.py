@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dodai.core.errors import DodaiError
 from dodai.csrf.codes import KEYS_MALFORMED
 from dodai.csrf.enforce import gate_of
-from dodai.csrf.enforce.gate import Gate, is_plain_loopback
+from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.policy import CsrfPolicy
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ refused by every other process and after a restart. fix: set `DODAI_CSRF_KEYS` t
 """
 
 
-def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> Gate | None:
+def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> CsrfProtection | None:
     """What decides about the state-changing requests of `app`; None only where `csrf_off` says why there is nothing.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dodai.wiring.project import find_project
+from dodai.wiring.find_project import find_project
 
 __all__ = ["find_project"]

@@ -15,19 +15,19 @@ from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
-from dodai.operations.control import FileControl
 from dodai.operations.environment import Environment
 from dodai.operations.journey import Visitor
+from dodai.operations.local_control import FileControl
 from dodai.operations.policy import EnvironmentPolicy, Part
 from dodai.operations.ports import Control
 from dodai.operations.project import Project
 from dodai.operations.provider import Opening, Provider, provider_problems
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.signature import SshKeygen
-from dodai.wiring.migrations import ProjectMigrations
+from dodai.wiring.migration_target import ProjectMigrations
 
 PROVIDERS: dict[str, str] = {
-    "local": "dodai.wiring.local",
+    "local": "dodai.wiring.local_provider",
 }
 """The module of each provider."""
 

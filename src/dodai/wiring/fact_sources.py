@@ -26,8 +26,8 @@ from dodai.observability.check.sources import PythonSources, gather_sources
 from dodai.operations.check import Proofs, ProviderProblems, ReadyPaths, TrackedState
 from dodai.operations.project import Project
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.migrations import target, tool_of
-from dodai.wiring.shadow import shadow_server
+from dodai.wiring.migration_target import target, tool_of
+from dodai.wiring.shadow_server import shadow_server
 
 NO_MANIFEST = Unknown(
     "there is no dodai.toml", "write one: `dodai explain manifest` prints every key", by_manifest=True
@@ -63,7 +63,7 @@ def history(gathering: Gathering) -> Any:
 
 def base_history(gathering: Gathering) -> Any:
     """The migration files beside those of the branch they go to."""
-    return migrations.gather_base(gathering.fact(migrations.History), gathering.fact(migrations.Base))
+    return migrations.gather_base(gathering.fact(migrations.MigrationHistory), gathering.fact(migrations.Base))
 
 
 def shadow_run(gathering: Gathering) -> Any:
@@ -71,7 +71,7 @@ def shadow_run(gathering: Gathering) -> Any:
     return migrations.gather_shadow(
         gathering.root,
         _migrations_policy(gathering),
-        gathering.fact(migrations.History),
+        gathering.fact(migrations.MigrationHistory),
         gathering.fact(migrations.Base),
         lambda: shadow_server(gathering.project.policy.database.major if gathering.project else 0),
         everything=gathering.everything,
@@ -90,7 +90,7 @@ def live_schema(gathering: Gathering) -> Any:
     policy = project.migrations if project else None
     if project is None or policy is None:
         return NotApplicable("there is no dodai.toml, or no folder of migrations")
-    from dodai.wiring.database_url import database_to_migrate
+    from dodai.wiring.migration_database import database_to_migrate
 
     with database_to_migrate(project, gathering.target or "local") as url:
         return migrations.live_schema(
@@ -228,7 +228,7 @@ def _reader(gathering: Gathering) -> Tool | None:
 GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     Manifest: manifest,
     migrations.Base: base,
-    migrations.History: history,
+    migrations.MigrationHistory: history,
     migrations.BaseHistory: base_history,
     migrations.ShadowRun: shadow_run,
     migrations.Attempts: attempts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from dodai.core.page import Page, Table, Text, paragraphs
+from dodai.core.page import Page, PageTable, Text, paragraphs
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
@@ -21,7 +21,7 @@ from dodai.operations.run.plans import build_for_document
 from dodai.wiring import environments
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
-from dodai.wiring.migrations import target
+from dodai.wiring.migration_target import target
 
 
 def pages(project: Project) -> Iterator[tuple[Page, str]]:
@@ -73,4 +73,4 @@ def known_limitations(limitations: tuple[Limitation, ...]) -> Page:
         "行は `dodai.toml` の `[[limitation]]` です。解消を示すものは `dodai check` の規則、`dodai rehearse` の訓練、"
         "またはテストで、制約が再び生じれば失敗します。",
     )
-    return Page("tech", Text("Known Limitations", "Known Limitations"), (*paragraphs(said), Table(head, rows)))
+    return Page("tech", Text("Known Limitations", "Known Limitations"), (*paragraphs(said), PageTable(head, rows)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodai.core.errors import CodeRegistry
-from dodai.core.manifest import Reference
+from dodai.core.manifest import ManifestReference
 
 if TYPE_CHECKING:
     from dodai.core.rule import Rule
@@ -32,8 +32,8 @@ def rules(areas: tuple[str, ...] = AREAS) -> tuple[Rule, ...]:
 
 
 @cache
-def reference() -> Reference:
+def reference() -> ManifestReference:
     """The annotated reference of the manifest."""
-    from dodai.runtime.manifest import reference as assembled
+    from dodai.runtime.manifest_location import reference as assembled
 
     return assembled()

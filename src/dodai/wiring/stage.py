@@ -25,9 +25,9 @@ from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
 from dodai.rehearsal.ports import Difference, Subject
-from dodai.rehearsal.rehearse import Rehearsal, Watcher, new_folder
+from dodai.rehearsal.rehearse import Rehearsal, RehearsalWatcher, new_folder
 from dodai.wiring import environments
-from dodai.wiring.migrations import target
+from dodai.wiring.migration_target import target
 
 ENVIRONMENT = "rehearsal"
 
@@ -45,7 +45,7 @@ def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
     )
 
 
-def rehearsal(project: Project, now: datetime, watcher: Watcher, *, only: str, everything: bool) -> Rehearsal:
+def rehearsal(project: Project, now: datetime, watcher: RehearsalWatcher, *, only: str, everything: bool) -> Rehearsal:
     """A rehearsal of the working tree, in a new folder of the project's state."""
     folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
     config = EnvironmentPolicy(ENVIRONMENT, "local", (), "", 0, protected=False)

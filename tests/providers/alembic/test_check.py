@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dodai.core.errors import DodaiError
-from dodai.core.rule import Report, judge
+from dodai.core.rule import Report, evaluate
 from dodai.migrations import check
 from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import MigrationsPolicy
@@ -76,15 +76,15 @@ def shadow_of(postgres: Cluster) -> Shadow:
 def report(reader: Alembic, postgres: Cluster | None = None) -> Report:
     base = check.read_base(reader.root, POLICY, reader=reader)
     history = check.gather_history(reader.root, POLICY, base, today=TODAY, reader=reader)
-    facts = {check.History: history, check.BaseHistory: check.gather_base(history, base)}
-    needs = {check.History, check.BaseHistory}
+    facts = {check.MigrationHistory: history, check.BaseHistory: check.gather_base(history, base)}
+    needs = {check.MigrationHistory, check.BaseHistory}
     if postgres:
         facts[check.ShadowRun] = check.gather_shadow(
             reader.root, POLICY, history, base, shadow_of(postgres), reader=reader
         )
         needs |= {check.ShadowRun, check.Attempts}
         facts[check.Attempts] = check.gather_attempts(facts[check.ShadowRun])
-    return judge([r for r in check.RULES if set(r.needs) <= needs], facts, today=TODAY)
+    return evaluate([r for r in check.RULES if set(r.needs) <= needs], facts, today=TODAY)
 
 
 def codes_of(seen: Report) -> list[str]:

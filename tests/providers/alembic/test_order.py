@@ -17,7 +17,7 @@ from tests.providers.alembic.test_run import ENV_PY, POLICY
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.interpreter import Interpreter
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 from dodai.providers.alembic.tool import Alembic
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
@@ -107,9 +107,9 @@ def dump(url: str, cluster: Cluster) -> str:
     return re.sub(r"^\\(un)?restrict .*\n", "", text, flags=re.MULTILINE)
 
 
-def target_of(root: Path, url: str) -> Target:
+def target_of(root: Path, url: str) -> MigrationTarget:
     tool = Alembic(root, POLICY.folder, Interpreter(sys.executable, {}, "APP_URL"))
-    return Target(root, POLICY, lambda: connect(url), tool=tool)
+    return MigrationTarget(root, POLICY, lambda: connect(url), tool=tool)
 
 
 def alembic(root: Path, url: str, *words: str) -> str:

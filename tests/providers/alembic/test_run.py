@@ -15,7 +15,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import enforce, graph, run
 from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID, MigrationsPolicy
-from dodai.migrations.ports import Author, Connection, Copy, Target
+from dodai.migrations.ports import Author, Copy, MigrationTarget, SqlConnection
 from dodai.providers.alembic.tool import Alembic
 from dodai.providers.postgres.connection import connect
 
@@ -41,10 +41,10 @@ NOTHING = "op.execute('SELECT 1')"
 
 
 @pytest.fixture
-def target(tmp_path: Path, database: str) -> Callable[..., Target]:
+def target(tmp_path: Path, database: str) -> Callable[..., MigrationTarget]:
     """The history of the named revisions; without any, the one that is there."""
 
-    def make(policy: MigrationsPolicy = POLICY, **files: str) -> Target:
+    def make(policy: MigrationsPolicy = POLICY, **files: str) -> MigrationTarget:
         versions = tmp_path / "alembic" / "versions"
         versions.mkdir(parents=True, exist_ok=True)
         (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/alembic\n")
@@ -56,23 +56,23 @@ def target(tmp_path: Path, database: str) -> Callable[..., Target]:
         for name, text in files.items():
             (versions / f"{name}.py").write_text(text)
         tool = Alembic(tmp_path, policy.folder, Interpreter(sys.executable, {}, "APP_URL"))
-        return Target(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"), tool=tool)
+        return MigrationTarget(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"), tool=tool)
 
     return make
 
 
 @pytest.fixture
-def conn(database: str) -> Connection:
+def conn(database: str) -> SqlConnection:
     opened = connect(database, autocommit=True)
     yield opened
     opened.close()
 
 
-def ready(conn: Connection, *required: str) -> bool:
+def ready(conn: SqlConnection, *required: str) -> bool:
     return enforce.answer(required, conn.execute(enforce.question(POLICY)).fetchall()).ready
 
 
-def test_pending_revisions_are_applied_and_logged_and_a_second_run_does_nothing(target, conn: Connection):
+def test_pending_revisions_are_applied_and_logged_and_a_second_run_does_nothing(target, conn: SqlConnection):
     """Readiness asks our log, because Alembic keeps heads only."""
     first = run.up(target(a1=A, b2=B))
     assert [ran.migration.id for ran in first.ran] == ["a1", "b2"]
@@ -82,7 +82,7 @@ def test_pending_revisions_are_applied_and_logged_and_a_second_run_does_nothing(
     assert not ready(conn, "c3")
 
 
-def test_what_alembic_had_applied_by_itself_opens_readiness_after_up(target, conn: Connection):
+def test_what_alembic_had_applied_by_itself_opens_readiness_after_up(target, conn: SqlConnection):
     """Nothing is pending, and still the log must learn of it."""
     run.up(target(a1=A, b2=B))
     conn.execute("DROP SCHEMA dodai CASCADE")
@@ -103,7 +103,7 @@ def test_a_failing_revision_stops_the_run_and_says_what_was_applied(target):
     assert [ran.migration.id for ran in run.up(target(b2=B)).ran] == ["b2"]
 
 
-def test_a_reader_in_the_way_is_waited_for_in_steps_and_named(target, conn: Connection):
+def test_a_reader_in_the_way_is_waited_for_in_steps_and_named(target, conn: SqlConnection):
     """The lock timeout holds in the driver's session, and the revision is tried again once the reader is gone."""
     run.up(target(a1=A))
     conn.execute("BEGIN; SELECT * FROM quiz")
@@ -120,7 +120,7 @@ def test_a_reader_in_the_way_is_waited_for_in_steps_and_named(target, conn: Conn
     assert (done.ran[0].migration.id, done.ran[0].retries >= 1) == ("b2", True)
 
 
-def test_two_heads_and_a_held_lock_are_refused(target, conn: Connection):
+def test_two_heads_and_a_held_lock_are_refused(target, conn: SqlConnection):
     """Before anything is changed."""
     c = revision("c3", "a1", NOTHING, NOTHING)
     with pytest.raises(DodaiError) as caught:
@@ -134,7 +134,7 @@ def test_two_heads_and_a_held_lock_are_refused(target, conn: Connection):
     assert caught.value.exit_code == 75
 
 
-def test_an_env_py_that_connects_elsewhere_is_refused_before_a_change(target, postgres, conn: Connection):
+def test_an_env_py_that_connects_elsewhere_is_refused_before_a_change(target, postgres, conn: SqlConnection):
     """The tool's own session must see our lock, or lock and change would be in two databases."""
     with postgres.fresh_database("other") as other:
         here = target(a1=A)
@@ -148,7 +148,7 @@ def test_an_env_py_that_connects_elsewhere_is_refused_before_a_change(target, po
         there.close()
 
 
-def test_the_session_of_a_killed_runner_is_not_overtaken(target, conn: Connection):
+def test_the_session_of_a_killed_runner_is_not_overtaken(target, conn: SqlConnection):
     """Its statement may still be at work although its lock is gone."""
     conn.execute("SET application_name = 'dodai-agent-00000000'")
     conn.execute(f"SELECT pg_advisory_lock_shared({AGENT_LOCK_ID})")
@@ -176,7 +176,7 @@ MOCK = """
         context.configure(dialect_name="postgresql", as_sql=True)"""
 
 
-def test_down_undoes_one_revision_at_a_time_and_merges_too(target, conn: Connection):
+def test_down_undoes_one_revision_at_a_time_and_merges_too(target, conn: SqlConnection):
     """A merge has no way down that `alembic downgrade` could be told in words."""
     c = revision("c3", "a1", "op.create_table('c', sa.Column('x', sa.Integer))", "op.drop_table('c')")
     merge = revision("d4", None, NOTHING, NOTHING).replace("down_revision = None", "down_revision = ('b2', 'c3')")
@@ -213,7 +213,7 @@ def test_an_edited_revision_is_refused_until_it_is_repaired(target):
     assert run.up(target()).already == 1
 
 
-def test_a_database_ahead_of_the_files_is_refused_when_something_is_pending(target, conn: Connection):
+def test_a_database_ahead_of_the_files_is_refused_when_something_is_pending(target, conn: SqlConnection):
     """Alembic can do nothing then; the file must come back."""
     run.up(target(a1=A, b2=B))
     (target().root / "alembic/versions/b2.py").unlink()
@@ -266,7 +266,7 @@ def shadow(postgres):
     return start
 
 
-def test_a_database_that_nobody_recorded_is_adopted_and_alembic_agrees(target, conn: Connection, shadow):
+def test_a_database_that_nobody_recorded_is_adopted_and_alembic_agrees(target, conn: SqlConnection, shadow):
     """The baseline is proven by the schema; Alembic's own table then says so."""
     here = target(a1=A, b2=B)
     run.up(here)
@@ -279,7 +279,7 @@ def test_a_database_that_nobody_recorded_is_adopted_and_alembic_agrees(target, c
     assert [ran.migration.id for ran in run.up(here).ran] == ["b2"]
 
 
-def test_a_rehearsal_measures_each_statement_in_alembics_own_session(target, postgres, conn: Connection):
+def test_a_rehearsal_measures_each_statement_in_alembics_own_session(target, postgres, conn: SqlConnection):
     """Locks, rewrites and the wait of innocent readers on the copy; the original is left alone."""
     early = target(a1=A, b2=B)
     run.up(early)

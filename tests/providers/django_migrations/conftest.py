@@ -11,8 +11,8 @@ import pytest
 
 from dodai.migrations.interpreter import Interpreter
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connect, Connection, Shadow, Target
-from dodai.providers.django_migrations.tool import Django
+from dodai.migrations.ports import Author, Connect, MigrationTarget, Shadow, SqlConnection
+from dodai.providers.django_migrations.tool import DjangoMigrations
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
@@ -93,22 +93,22 @@ ALL = 2 + 12 + 3
 
 
 @pytest.fixture
-def target(tmp_path: Path, database: str) -> Callable[..., Target]:
+def target(tmp_path: Path, database: str) -> Callable[..., MigrationTarget]:
     """The project on the test's database, with more files or others."""
 
-    def make(files: dict[str, str] | None = None, policy: MigrationsPolicy = POLICY) -> Target:
+    def make(files: dict[str, str] | None = None, policy: MigrationsPolicy = POLICY) -> MigrationTarget:
         for name, text in {**({} if (tmp_path / "web").exists() else PROJECT), **(files or {})}.items():
             path = tmp_path / "web" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        tool = Django(tmp_path, "web", Interpreter(sys.executable))
-        return Target(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"), tool=tool)
+        tool = DjangoMigrations(tmp_path, "web", Interpreter(sys.executable))
+        return MigrationTarget(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"), tool=tool)
 
     return make
 
 
 @pytest.fixture
-def conn(database: str) -> Iterator[Connection]:
+def conn(database: str) -> Iterator[SqlConnection]:
     opened = connect(database, autocommit=True)
     yield opened
     opened.close()

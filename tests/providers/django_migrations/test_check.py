@@ -11,31 +11,31 @@ from tests.providers.alembic.test_run import Second
 from tests.providers.django_migrations.conftest import ALL, OURS, POLICY, migration
 from tests.providers.django_migrations.test_run import manage
 
-from dodai.core.rule import Report, judge
+from dodai.core.rule import Report, evaluate
 from dodai.migrations import check, run
-from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 from dodai.providers.postgres.connection import connect
 
 TODAY = date(2026, 11, 27)
 BACK = "migrations.RunSQL('SELECT 1', 'SELECT 1')"
 
 
-def report(target: Target, shadow: Shadow | None = None) -> Report:
+def report(target: MigrationTarget, shadow: Shadow | None = None) -> Report:
     root, tool = target.root, target.tool
     base = check.read_base(root, POLICY, reader=tool)
     history = check.gather_history(root, POLICY, base, today=TODAY, reader=tool)
-    facts = {check.History: history, check.BaseHistory: check.gather_base(history, base)}
+    facts = {check.MigrationHistory: history, check.BaseHistory: check.gather_base(history, base)}
     if shadow:
         facts[check.ShadowRun] = check.gather_shadow(root, POLICY, history, base, shadow, reader=tool)
         facts[check.Attempts] = check.gather_attempts(facts[check.ShadowRun])
-    return judge([r for r in check.RULES if set(r.needs) <= set(facts)], facts, today=TODAY)
+    return evaluate([r for r in check.RULES if set(r.needs) <= set(facts)], facts, today=TODAY)
 
 
 def codes_of(seen: Report) -> set[str]:
     return {finding.code.id for finding in seen.findings}
 
 
-def committed(target: Target) -> None:
+def committed(target: MigrationTarget) -> None:
     git(target.root, "init", "-b", "main")
     git(target.root, "add", ".")
     git(target.root, "commit", "-m", "first")
@@ -121,7 +121,7 @@ def test_a_way_down_that_forgets_is_found(target, shadow: Shadow):
 
 
 def test_a_database_that_manage_py_left_without_its_table_is_adopted(
-    target, shadow: Shadow, database, conn: Connection
+    target, shadow: Shadow, database, conn: SqlConnection
 ):
     """The baseline is proven; Django then has nothing to do."""
     here = target()
@@ -133,7 +133,7 @@ def test_a_database_that_manage_py_left_without_its_table_is_adopted(
     assert "No migrations to apply" in manage(here, database, "migrate")
 
 
-def test_a_rehearsal_measures_each_statement_in_djangos_own_session(target, database, postgres, conn: Connection):
+def test_a_rehearsal_measures_each_statement_in_djangos_own_session(target, database, postgres, conn: SqlConnection):
     """Locks and rewrites as on SQL files, on the copy; the original is left alone."""
     early = target()
     run.up(early)

@@ -15,7 +15,7 @@ from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import SqlConnection
 
 GATE = 771_177
 PATIENT = replace(POLICY, lock_timeout_s=30.0, lock_patience_s=60.0)
@@ -27,7 +27,7 @@ WAITS = migration(
 MANIFEST = '[project]\nname = "shop"\n[migrations]\nfolder = "web"\nformat = "django"\nlock_timeout = "30s"\n'
 
 
-def waiting(conn: Connection) -> bool:
+def waiting(conn: SqlConnection) -> bool:
     query = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = {GATE}"
     return bool(conn.execute(query).fetchone()[0])
 
@@ -44,7 +44,7 @@ def agents(root: Path) -> list[int]:
     return found
 
 
-def test_kill_9_of_the_runner_ends_django_too_and_the_row_is_written_once(target, database: str, conn: Connection):
+def test_kill_9_of_the_runner_ends_django_too_and_the_row_is_written_once(target, database: str, conn: SqlConnection):
     """Its server process may wait on; until it has ended the next runner does not start."""
     run.up(target())
     here = target({"quiz/migrations/0003_waits.py": WAITS}, PATIENT)
@@ -65,7 +65,7 @@ def test_kill_9_of_the_runner_ends_django_too_and_the_row_is_written_once(target
     assert conn.execute("SELECT count(*) FROM quiz_question").fetchone()[0] == 1
 
 
-def test_a_cancelled_step_of_a_deploy_leaves_neither_process_nor_session(target, conn: Connection):
+def test_a_cancelled_step_of_a_deploy_leaves_neither_process_nor_session(target, conn: SqlConnection):
     """The tool's process is killed and its session ended; what it had done is rolled back."""
     run.up(target())
     here = target({"quiz/migrations/0003_waits.py": WAITS}, PATIENT)

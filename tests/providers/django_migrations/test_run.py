@@ -12,7 +12,7 @@ from tests.providers.django_migrations.conftest import ALL, OURS, POLICY, SETTIN
 from dodai.core.errors import DodaiError
 from dodai.migrations import enforce, run
 from dodai.migrations.policy import GOOSE_LOCK_ID
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import SqlConnection
 
 FAILS = migration([("quiz", "0002_owner")], "migrations.RunSQL('SELECT nothing', 'SELECT 1')")
 TEXT = migration([("quiz", "0002_owner")], "migrations.AddField('question', 'hint', models.TextField(null=True))")
@@ -50,15 +50,15 @@ def _words(database: str) -> dict[str, str]:
     }
 
 
-def ready(conn: Connection, *required: str) -> bool:
+def ready(conn: SqlConnection, *required: str) -> bool:
     return enforce.answer(required, conn.execute(enforce.question(POLICY)).fetchall()).ready
 
 
-def rows(conn: Connection) -> list[str]:
+def rows(conn: SqlConnection) -> list[str]:
     return [r[0] for r in conn.execute("SELECT app || '.' || name FROM django_migrations ORDER BY id").fetchall()]
 
 
-def test_everything_pending_is_applied_and_logged_and_a_second_run_does_nothing(target, database, conn: Connection):
+def test_everything_pending_is_applied_and_logged_and_a_second_run_does_nothing(target, database, conn: SqlConnection):
     """Also what Django's own apps bring; the settings' host is replaced by the one that our lock is at."""
     here = target()
     first = run.up(here)
@@ -74,7 +74,7 @@ def test_everything_pending_is_applied_and_logged_and_a_second_run_does_nothing(
     ]
 
 
-def test_what_manage_py_applied_is_taken_as_applied(target, database, conn: Connection):
+def test_what_manage_py_applied_is_taken_as_applied(target, database, conn: SqlConnection):
     """The ledger is Django's own; readiness learns of it with the next `up`."""
     here = target()
     manage(here, database, "migrate")
@@ -83,7 +83,7 @@ def test_what_manage_py_applied_is_taken_as_applied(target, database, conn: Conn
     assert ready(conn, *OURS)
 
 
-def test_a_failing_migration_is_rolled_back_and_said_with_its_statement(target, conn: Connection):
+def test_a_failing_migration_is_rolled_back_and_said_with_its_statement(target, conn: SqlConnection):
     """Those before it stay applied and recorded."""
     here = target({"quiz/migrations/0003_bad.py": FAILS})
     with pytest.raises(DodaiError) as caught:
@@ -108,7 +108,7 @@ def test_two_leaves_of_one_app_are_refused(target):
     assert run.status(here).refusal.code.id == "DOD222"
 
 
-def test_a_reader_in_the_way_is_waited_for_in_steps(target, conn: Connection):
+def test_a_reader_in_the_way_is_waited_for_in_steps(target, conn: SqlConnection):
     """`lock_timeout` holds in Django's session; the migration is tried again once the reader is gone."""
     run.up(target())
     conn.execute("BEGIN; SELECT * FROM quiz_question")
@@ -125,7 +125,7 @@ def test_a_reader_in_the_way_is_waited_for_in_steps(target, conn: Connection):
     assert "idle in transaction" in notes[1]
 
 
-def test_a_held_lock_and_a_database_that_is_not_postgresql_are_refused(target, conn: Connection):
+def test_a_held_lock_and_a_database_that_is_not_postgresql_are_refused(target, conn: SqlConnection):
     """Before anything is changed."""
     conn.execute(f"SELECT pg_advisory_lock({GOOSE_LOCK_ID})")
     with pytest.raises(DodaiError) as caught:
@@ -148,7 +148,7 @@ def test_settings_that_cannot_be_loaded_are_named(target):
     assert "[check].environment" in caught.value.fix
 
 
-def test_down_undoes_in_the_order_that_was_applied(target, conn: Connection):
+def test_down_undoes_in_the_order_that_was_applied(target, conn: SqlConnection):
     """Django's table and our log say so; a protected environment refuses."""
     here = target()
     run.up(here)
@@ -163,7 +163,7 @@ def test_down_undoes_in_the_order_that_was_applied(target, conn: Connection):
 
 
 def test_a_migration_without_a_way_back_is_refused_with_its_reason(target):
-    """`RunPython` without `reverse_code`; the remark says why."""
+    """`RunPython` without `reverse_code`; the directive says why."""
     text = migration(
         [("quiz", "0002_owner")], "migrations.RunPython(fill)", head="def fill(apps, schema_editor): pass\n"
     )
@@ -186,7 +186,7 @@ def test_an_edited_migration_is_refused_and_comments_do_not_count(target):
     assert caught.value.code.id == "DOD253"
 
 
-def test_a_non_atomic_migration_that_stops_says_that_a_part_stays(target, conn: Connection):
+def test_a_non_atomic_migration_that_stops_says_that_a_part_stays(target, conn: SqlConnection):
     """It is not tried again by itself."""
     text = migration(
         [("quiz", "0002_owner")],
@@ -227,7 +227,7 @@ def test_new_is_djangos_own_and_needs_an_app(target):
     assert (caught.value.code.id, caught.value.exit_code) == ("DOD201", 2)
 
 
-def test_a_holder_that_was_replaced_commits_nothing(target, conn: Connection):
+def test_a_holder_that_was_replaced_commits_nothing(target, conn: SqlConnection):
     """The fence is proven in the transaction in which Django writes its ledger."""
     taken_over = "migrations.RunSQL('UPDATE dodai.migration_fence SET token = 9', 'SELECT 1')"
     here = target({"quiz/migrations/0003_late.py": migration([("quiz", "0002_owner")], taken_over)})

@@ -11,7 +11,7 @@ import pytest
 
 from dodai.operations.ports import ServiceSpec
 from dodai.providers.local.host import client, open_host
-from dodai.providers.local.host.state import Folder
+from dodai.providers.local.host.state import StateFolder
 
 APP = Path(__file__).with_name("service_app.py")
 
@@ -35,7 +35,7 @@ def text_of(path):
 
 def marked(folder):
     """Process ids of everything the host of `folder` started."""
-    wanted = b"DODAI_HOST=" + Folder(Path(folder)).mark.encode()
+    wanted = b"DODAI_HOST=" + StateFolder(Path(folder)).mark.encode()
     found = set()
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):

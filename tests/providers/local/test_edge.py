@@ -519,7 +519,7 @@ async def test_the_line_says_what_happened_and_nothing_personal(site):
     assert line["requestId"] == response.headers["x-request-id"] != "support-12345"
     assert line["clientRequestId"] == "support-12345"
     assert (line["type"], line["service"], line["method"], line["route"]) == ("http", "edge", "GET", "/")
-    assert (line["status"], line["outcome"], line["clientIp"]) == (200, "ok", "127.0.0.0/24")
+    assert (line["status"], line["outcome"], line["clientNetwork"]) == (200, "ok", "127.0.0.0/24")
     assert "email" not in json.dumps(line)
     assert "path" not in line
 

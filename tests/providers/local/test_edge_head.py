@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dodai.operations.ports import CacheRule
-from dodai.providers.local.edge import head
-from dodai.providers.local.edge.head import RefusedError
+from dodai.providers.local.edge import request_checks
+from dodai.providers.local.edge.request_checks import EdgeRefusedError
 
 NAMES = st.sampled_from(
     ["Content-Length", "content-length", "Transfer-Encoding", "Host", "X-A", "Connection", "x-edge-key", "X_User_Id",
@@ -48,14 +48,14 @@ def heads():
 def accepted(raw):
     """The request the edge would pass on; None when it refuses."""
     try:
-        head.check_bytes(raw)
+        request_checks.check_bytes(raw)
         wire = h11.Connection(h11.SERVER)
         wire.receive_data(raw)
         request = wire.next_event()
         if not isinstance(request, h11.Request):
             return None
-        head.check_request(request.method, request.target, request.http_version, list(request.headers))
-    except (RefusedError, h11.RemoteProtocolError):
+        request_checks.check_request(request.method, request.target, request.http_version, list(request.headers))
+    except (EdgeRefusedError, h11.RemoteProtocolError):
         return None
     return request
 
@@ -70,7 +70,7 @@ def test_what_is_accepted_has_one_end_one_host_and_one_reading(raw):
     names = [name for name, _ in request.headers]
     assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
     assert names.count(b"host") == 1
-    passed = head.forwarded(list(request.headers), [(b"x-edge-key", b"k")])
+    passed = request_checks.forwarded(list(request.headers), [(b"x-edge-key", b"k")])
     assert [value for name, value in passed if name.replace(b"_", b"-") == b"x-edge-key"] == [b"k"]
     assert not any(name.replace(b"_", b"-").startswith((b"x-user-", b"x-forwarded-")) for name, _ in passed)
     assert not any(byte in part for name, value in passed for part in (name, value) for byte in b"\r\n\0")
@@ -97,7 +97,7 @@ CLAIMS = [
 def test_a_header_that_claims_trust_or_another_path_is_not_passed_on(name):
     """Neither a proof of identity, nor a client address, nor another path or length, however the name is spelled."""
     sent = [(b"host", b"a.example"), (b"content-length", b"5"), (name.lower(), b"/admin")]
-    assert head.forwarded(sent, []) == sent[:2]
+    assert request_checks.forwarded(sent, []) == sent[:2]
 
 
 @given(heads())
@@ -121,7 +121,7 @@ def test_no_spelling_of_a_reserved_path_passes(spellings, noise, tail):
     """Letters in any encoding, detours in front, anything behind."""
     word = "".join(spell(char) for spell, char in zip(spellings, "-/dodai/", strict=True)).rstrip("/")
     path = f"{noise.rstrip('/')}/{word}{tail}"
-    assert head.is_blocked(path.encode())
+    assert request_checks.is_blocked(path.encode())
 
 
 @given(st.text(alphabet="abc-/.dodai%25\\;", max_size=24))
@@ -129,7 +129,7 @@ def test_a_path_that_does_not_spell_the_word_is_never_blocked(path):
     """The block is about one prefix; it must not eat ordinary pages."""
     target = "/" + path
     if "dodai" not in target.replace("%", "").lower() and "d" not in target:
-        assert not head.is_blocked(target.encode())
+        assert not request_checks.is_blocked(target.encode())
 
 
 @pytest.mark.parametrize(
@@ -146,19 +146,19 @@ def test_a_path_that_does_not_spell_the_word_is_never_blocked(path):
 )
 def test_the_longest_prefix_that_ends_at_a_slash_wins(path, service):
     """`/apix` is not below `/api`."""
-    found = head.route_of(path.encode(), (("/", "web"), ("/api", "api"), ("/api/v2/", "v2")))
+    found = request_checks.route_of(path.encode(), (("/", "web"), ("/api", "api"), ("/api/v2/", "v2")))
     assert found is not None
     assert found[1] == service
 
 
 def test_without_a_fitting_prefix_there_is_no_route():
     """The edge then answers by itself."""
-    assert head.route_of(b"/x", (("/api", "api"),)) is None
+    assert request_checks.route_of(b"/x", (("/api", "api"),)) is None
 
 
 @pytest.mark.parametrize("path", [b"/static/../me", b"/static/%2e%2e/me", b"/static/..%2fme"])
 def test_a_detour_out_of_a_static_path_is_not_cached(path):
     """Else a private page could be stored under a public name (web cache deception)."""
     rules = (CacheRule(prefix="/static/", ttl_s=60),)
-    assert (b"x-edge-cache", b"BYPASS") in head.caching(b"GET", path, 200, [], rules)
-    assert (b"x-edge-cache", b"MISS") in head.caching(b"GET", b"/static/a.css", 200, [], rules)
+    assert (b"x-edge-cache", b"BYPASS") in request_checks.caching(b"GET", path, 200, [], rules)
+    assert (b"x-edge-cache", b"MISS") in request_checks.caching(b"GET", b"/static/a.css", 200, [], rules)

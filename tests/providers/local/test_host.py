@@ -17,7 +17,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations.ports import EdgeSpec, Fault, ProcessSpec, ServiceSpec
 from dodai.providers.local.host import client, open_host
 from dodai.providers.local.host.sealing import unsealed
-from dodai.providers.local.host.state import Folder, read_known
+from dodai.providers.local.host.state import StateFolder, read_known
 
 from .conftest import marked, parent_of, spec, start_time, text_of
 
@@ -312,12 +312,12 @@ async def test_a_bound_host_ends_with_the_process_it_is_bound_to(tmp_path):
         sys.executable, "-c", script, str(folder), stdout=asyncio.subprocess.PIPE
     )
     assert await process.stdout.readline() == b"up\n"
-    pid = read_known(Folder(folder)).pid
+    pid = read_known(StateFolder(folder)).pid
     children = marked(folder) | {pid}
     process.kill()
     await process.wait()
     await until_async(lambda: all(start_time(one) is None for one in children), "the end of host and children")
-    assert not Folder(folder).socket.exists()
+    assert not StateFolder(folder).socket.exists()
 
 
 async def test_a_second_host_is_refused_with_the_holder_and_75(host):
@@ -478,7 +478,7 @@ async def test_ports_are_kept_from_one_host_to_the_next(host, tree, serving):
 
 
 async def test_a_release_that_exited_can_be_started_again(host, tree):
-    """Its files were mended, or its dependency is back."""
+    """Its files were fixed, or its dependency is back."""
     (tree / "exit-at-boot").touch()
     await host.start(spec(), "r1", str(tree), {})
     assert (await host.probe("web", "r1", wait_s=10)).state == "exited"

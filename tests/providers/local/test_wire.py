@@ -14,9 +14,9 @@ from dodai.operations.ports import (
     Fault,
     HostStatus,
     Instance,
-    Probe,
     ProcessSpec,
     ProcessStatus,
+    ServiceProbe,
     ServiceSpec,
     ServiceStatus,
 )
@@ -27,7 +27,7 @@ TEXT = st.text(max_size=8)
 SERVICE = st.builds(ServiceStatus, instances=st.tuples(st.builds(Instance, exit_code=st.none() | st.integers(0, 255))))
 PROCESS = st.builds(ProcessStatus, exit_code=st.none() | st.integers(0, 255))
 VALUES = st.one_of(
-    st.builds(HostStatus, services=st.tuples(SERVICE, SERVICE), processes=st.tuples(PROCESS)), st.builds(ServiceSpec), st.builds(ProcessSpec), st.builds(EdgeSpec, cache=st.tuples(st.builds(CacheRule))), st.builds(Probe),
+    st.builds(HostStatus, services=st.tuples(SERVICE, SERVICE), processes=st.tuples(PROCESS)), st.builds(ServiceSpec), st.builds(ProcessSpec), st.builds(EdgeSpec, cache=st.tuples(st.builds(CacheRule))), st.builds(ServiceProbe),
     st.builds(Instance), st.builds(Fault, after_bytes=st.integers(0, 10)),
 )  # fmt: skip
 

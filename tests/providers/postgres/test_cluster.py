@@ -19,8 +19,8 @@ from dodai.core.errors import DodaiError
 from dodai.providers.postgres.binaries import find_binaries
 from dodai.providers.postgres.cluster import throw_away
 from dodai.providers.postgres.connection import connect
-from dodai.providers.postgres.identity import Identity, server_identity
-from dodai.providers.postgres.place import open_place, owned_directory, process_started, sweep, wait_until
+from dodai.providers.postgres.server_user import Identity, server_identity
+from dodai.providers.postgres.temp_directories import open_place, owned_directory, process_started, sweep, wait_until
 from dodai.providers.postgres.template import runnable
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another identity")

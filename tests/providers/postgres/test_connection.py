@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.cluster import throw_away
 from dodai.providers.postgres.connection import address, coded, connect, connect_async, parameters, without_secrets
-from dodai.providers.postgres.server import free_port
+from dodai.providers.postgres.server_process import free_port
 
 SECRET = "s3cret/pass word%"
 ENCODED = "s3cret%2Fpass%20word%25"

@@ -11,7 +11,7 @@ from psycopg import conninfo
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Copies, Target
+from dodai.migrations.ports import Copies, MigrationTarget
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.copies import DumpCopies, ServerCopies
@@ -57,7 +57,7 @@ def test_a_rehearsal_runs_on_either(local, filled, tmp_path: Path):
     """The same files, measured on a copy of each kind, and nothing is left on the original."""
     (tmp_path / "db/migrations").mkdir(parents=True)
     (tmp_path / "db/migrations/1_a.sql").write_text("-- +goose Up\nALTER TABLE question ADD COLUMN more int;\n")
-    target = Target(tmp_path, MigrationsPolicy(), lambda: connect(filled))
+    target = MigrationTarget(tmp_path, MigrationsPolicy(), lambda: connect(filled))
     seen = run.rehearse(target, local(filled, False), connect)
     assert seen.ok
     assert seen.statements[0].effects[0].lock == "AccessExclusiveLock"

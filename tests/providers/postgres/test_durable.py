@@ -19,8 +19,8 @@ from dodai.providers.postgres.binaries import find_binaries
 from dodai.providers.postgres.cluster import discard, prepare_throw_away
 from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.durable import durable, prepare, process_spec
-from dodai.providers.postgres.identity import server_identity
-from dodai.providers.postgres.place import process_started, wait_until
+from dodai.providers.postgres.server_user import server_identity
+from dodai.providers.postgres.temp_directories import process_started, wait_until
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another identity")
 HOLD = """

@@ -15,7 +15,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.look import Look, LookError, words_of
-from dodai.wiring.migrations import _look as look_or_none
+from dodai.wiring.migration_target import _look as look_or_none
 
 QUERY = "SELECT 1, 2::bigint, 3::smallint, true, false, NULL, 'a''ü'::text, 4::oid, 'x'::name, now() IS NULL"
 

@@ -11,7 +11,7 @@ from dodai.core.errors import DodaiError
 from dodai.providers.postgres.backup import base_backup
 from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.durable import durable
-from dodai.providers.postgres.restore import restore
+from dodai.providers.postgres.restore_data import restore
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.cluster import throw_away
 from dodai.providers.postgres.connection import connect
-from dodai.providers.postgres.identity import give, server_identity
-from dodai.providers.postgres.place import open_place
+from dodai.providers.postgres.server_user import give, server_identity
+from dodai.providers.postgres.temp_directories import open_place
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command to make certificates")
 

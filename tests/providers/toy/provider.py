@@ -27,8 +27,8 @@ from dodai.operations.ports import (
     EdgeSpec,
     EdgeState,
     Instance,
-    Probe,
     RestorePoints,
+    ServiceProbe,
     ServiceSpec,
     ServiceStatus,
 )
@@ -116,7 +116,7 @@ class ToyCompute:
 
     async def probe(
         self, service: str, release: str, /, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
-    ) -> Probe:
+    ) -> ServiceProbe:
         del consecutive
         end = time.monotonic() + wait_s
         while True:
@@ -125,16 +125,16 @@ class ToyCompute:
                 return found
             await asyncio.sleep(0.05)
 
-    def _asked(self, service: str, release: str, settings: str) -> Probe:
+    def _asked(self, service: str, release: str, settings: str) -> ServiceProbe:
         """As ready as the least ready machine."""
         machines = _machines(self.cloud.state(), service, release, settings)
         if not machines:
-            return Probe(state="absent")
+            return ServiceProbe(state="absent")
         answers = [_ready(one["port"]) for one in machines]
         ready = sum(answer is not None for answer in answers)
         if ready < len(answers):
-            return Probe(state="not_ready", detail=f"{ready} of {len(answers)} machines are ready")
-        return Probe(state="ready", version=str(answers[0]), detail=f"{ready} machines")
+            return ServiceProbe(state="not_ready", detail=f"{ready} of {len(answers)} machines are ready")
+        return ServiceProbe(state="ready", version=str(answers[0]), detail=f"{ready} machines")
 
     async def switch(self, service: str, release: str, /, *, settings: str = "") -> None:
         _perhaps_die("switch")

@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import Any
 
 from . import failure
-from .session import Session
-from .values import with_values
+from .driver_session import DriverSession
+from .inline_values import with_values
 
 
-class History:
+class AlembicHistory:
     """One conversation about the revisions of an alembic.ini, which are loaded once.
 
     env.py runs once for as many revisions as commit by themselves: between two of them the answer is given and the
@@ -26,7 +26,7 @@ class History:
     """
 
     def __init__(self, request: Mapping[str, Any], exchange: Callable[[dict[str, Any]], Any]) -> None:
-        self.session = Session(request)
+        self.session = DriverSession(request)
         self.exchange = exchange
         self.ini = request["ini"]
         self.flowing = False
@@ -125,7 +125,7 @@ class History:
 class _Flow:
     """The revisions of one run of env.py; `asked` is the request that has no answer yet."""
 
-    def __init__(self, history: History, request: Mapping[str, Any]) -> None:
+    def __init__(self, history: AlembicHistory, request: Mapping[str, Any]) -> None:
         self.history = history
         self.asked = request
         self.times = 0
@@ -161,7 +161,7 @@ def _committing(raw: Any) -> Callable[[str], list[Any]]:
     return asked
 
 
-def _listen(session: Session) -> None:
+def _listen(session: DriverSession) -> None:
     """Every engine of this process, whatever env.py makes: a class has the events of all its instances."""
     event, engine = import_module("sqlalchemy.event"), import_module("sqlalchemy.engine").Engine
     began: list[float] = [0.0]

@@ -17,18 +17,18 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from . import failure
-from .session import RefusedError, Session
+from .driver_session import DriverSession, RunRefusedError
 
 ALIAS = "default"
 Key = tuple[str, str]
 
 
-class History:
+class DjangoHistory:
     """One conversation about the migrations of a project; its connection stays open between two runs."""
 
     def __init__(self, request: Mapping[str, Any], _: Callable[[dict[str, Any]], Any]) -> None:
         _setup(request)
-        self.session = Session(request)
+        self.session = DriverSession(request)
         self.forwards: _Forwards | None = None
 
     def listing(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class History:
         try:
             with _watched(self.session) as connection:
                 self.forwards = _Forwards(connection)
-        except RefusedError as error:
+        except RunRefusedError as error:
             return {"plan": [], "failed": failure(error)}
         return {"plan": [".".join(key) for key in self.forwards.left], "failed": None}
 
@@ -129,18 +129,18 @@ class _Forwards:
         loader.check_consistent_history(connection)
         if conflicts := loader.detect_conflicts():
             named = "; ".join(f"{name}: {', '.join(names)}" for name, names in conflicts.items())
-            raise RefusedError("order", f"the history has several ends ({named})")
+            raise RunRefusedError("order", f"the history has several ends ({named})")
         self.plan = [migration for migration, _ in self.executor.migration_plan(loader.graph.leaf_nodes())]
         self.left = [(migration.app_label, migration.name) for migration in self.plan]
         self.executor.recorder.ensure_schema()
         self.state: Any = None
 
-    def run(self, session: Session, key: Key, *, last: bool) -> None:
+    def run(self, session: DriverSession, key: Key, *, last: bool) -> None:
         """Exactly this migration; with the `last` one everything that the command does at its end."""
         if key not in self.left:
-            raise RefusedError("order", f"`{'.'.join(key)}` is not in the plan of `manage.py migrate`")
+            raise RunRefusedError("order", f"`{'.'.join(key)}` is not in the plan of `manage.py migrate`")
         if key != self.left[0]:
-            raise RefusedError("order", f"`{'.'.join(self.left[0])}` must run first")
+            raise RunRefusedError("order", f"`{'.'.join(self.left[0])}` must run first")
         if self.state is None:
             self.state = self.executor._create_project_state(with_applied_migrations=True)  # noqa: SLF001 - as the command
             if session.request["do"] == "run":
@@ -189,7 +189,7 @@ def _setup(request: Mapping[str, Any]) -> None:
 def _pointed_at(settings: dict[str, Any], url: str) -> dict[str, Any]:
     """The project's own settings of the database, but where dodai's connection is."""
     if not str(settings.get("ENGINE", "")).startswith(("django.db.backends.postgresql", "django.contrib.gis")):
-        raise RefusedError("elsewhere", f"the engine of `{ALIAS}` is `{settings.get('ENGINE')}`, not PostgreSQL")
+        raise RunRefusedError("elsewhere", f"the engine of `{ALIAS}` is `{settings.get('ENGINE')}`, not PostgreSQL")
     parts = urlsplit(url)
     more = dict(parse_qsl(parts.query))
     options = {k: v for k, v in (settings.get("OPTIONS") or {}).items() if k not in ("service", "passfile", "pool")}
@@ -205,7 +205,7 @@ def _pointed_at(settings: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _watched(session: Session) -> Iterator[Any]:
+def _watched(session: DriverSession) -> Iterator[Any]:
     """The connection of the project, each statement of the block seen by `session`."""
 
     def created(connection: Any, **_: Any) -> None:
@@ -248,7 +248,7 @@ def _asking(connection: Any) -> Callable[[str], list[Any]]:
     return ask
 
 
-def _one(session: Session, connection: Any, key: Key, *, backwards: bool, signals: bool = True) -> None:
+def _one(session: DriverSession, connection: Any, key: Key, *, backwards: bool, signals: bool = True) -> None:
     """Exactly this migration, with the signals that `manage.py migrate` sends around it."""
     executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
     signal = import_module("django.core.management.sql")
@@ -256,7 +256,7 @@ def _one(session: Session, connection: Any, key: Key, *, backwards: bool, signal
     node = executor.loader.graph.node_map.get(key)
     if node is None:
         said = "replaces migrations of which some are applied: let `manage.py migrate` finish those first"
-        raise RefusedError("order", f"`{'.'.join(key)}` {said}")
+        raise RunRefusedError("order", f"`{'.'.join(key)}` {said}")
     applied = executor.loader.applied_migrations
     in_the_way = (
         [child.key for child in node.children if child.key in applied]
@@ -264,7 +264,7 @@ def _one(session: Session, connection: Any, key: Key, *, backwards: bool, signal
         else [parent.key for parent in node.parents if parent.key not in applied]
     )
     if in_the_way:
-        raise RefusedError("order", f"`{'.'.join(in_the_way[0])}` must {'be undone' if backwards else 'run'} first")
+        raise RunRefusedError("order", f"`{'.'.join(in_the_way[0])}` must {'be undone' if backwards else 'run'} first")
     plan = [(_numbered(session, executor.loader.graph.nodes[key]), backwards)]
     if signals:
         state = executor._create_project_state(with_applied_migrations=True)  # noqa: SLF001 - as the command does
@@ -275,7 +275,7 @@ def _one(session: Session, connection: Any, key: Key, *, backwards: bool, signal
         signal.emit_post_migrate_signal(0, False, connection.alias, apps=after.apps, plan=plan)
 
 
-def _numbered(session: Session, migration: Any) -> Any:
+def _numbered(session: DriverSession, migration: Any) -> Any:
     """The migration, whose operations say that it is their turn: a statement then knows its place in the file."""
     for number, operation in enumerate(migration.operations):
         for name in ("database_forwards", "database_backwards"):
@@ -284,7 +284,7 @@ def _numbered(session: Session, migration: Any) -> Any:
     return migration
 
 
-def _at(session: Session, number: int, act: Callable[..., Any], *args: Any, **more: Any) -> Any:
+def _at(session: DriverSession, number: int, act: Callable[..., Any], *args: Any, **more: Any) -> Any:
     session.operation = number
     return act(*args, **more)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .page import Find, Fragment, Page, TooLargeError, Words
+from .template_page import Find, Fragment, TemplatePage, TooLargeError, Words
 
 _DJANGO_ONLY = re.compile(
     r"\{%-?\s*(?:load|url|csrf_token|comment|empty|blocktrans|blocktranslate|static|regroup|partialdef|ifchanged)\b"
@@ -29,7 +29,7 @@ def opened(request: Mapping[str, Any], guard: Any) -> Callable[[Any], dict[str, 
     root = Path(request["root"])
     texts, problems = _read(root, request["templates"])
     room = Room(texts, Words.of(request), problems)
-    pages: list[Page] = []
+    pages: list[TemplatePage] = []
 
     def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         if "page" in asked:
@@ -41,7 +41,7 @@ def opened(request: Mapping[str, Any], guard: Any) -> Callable[[Any], dict[str, 
     return answer
 
 
-def expand(texts: Mapping[str, str], words: Words) -> tuple[list[Page], list[tuple[str, str]]]:
+def expand(texts: Mapping[str, str], words: Words) -> tuple[list[TemplatePage], list[tuple[str, str]]]:
     """The pages of `texts` by path, and (path, problem) of those that could not be expanded."""
     room = Room(texts, words, [])
     return room.pages(), room.problems
@@ -61,7 +61,7 @@ class Room:
         self.engines: dict[str, Any] = {}
         self.languages = {path: self.language(path, text) for path, text in texts.items()}
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[TemplatePage]:
         """A page for each template that no other one extends or includes, and for what none of these has shown."""
         used = self._used()
         found = [page for path in sorted(self.texts) if path not in used for page in self._page(path)]
@@ -82,7 +82,7 @@ class Room:
             from . import django, jinja
 
             find: Find = self.find
-            made = jinja.Jinja if language == "jinja2" else django.Django
+            made = jinja.Jinja if language == "jinja2" else django.DjangoTemplates
             self.engines[language] = made(self.texts, find, self.words, self.visited)
         return self.engines[language]
 
@@ -115,10 +115,10 @@ class Room:
                     used |= {found for name in names if (found := self.find(name, path)) != path}
         return used
 
-    def _page(self, path: str, macro: str = "") -> list[Page]:
+    def _page(self, path: str, macro: str = "") -> list[TemplatePage]:
         language, text = self.languages[path], self.texts[path]
         self.visited.add(path)
-        page = Page(path)
+        page = TemplatePage(path)
         if language == "none":
             self.problems.append((path, "no template engine (Jinja2, Django) can be imported to read it"))
             return []

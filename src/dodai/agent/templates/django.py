@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .page import Budget, Find, Fragment, Helpers, Words
+from .template_page import Budget, Find, Fragment, Helpers, Words
 
 _BLOCKS = frozenset(
     {"autoescape", "block", "filter", "for", "if", "ifchanged", "partialdef", "spaceless", "verbatim", "with"}
@@ -38,7 +38,7 @@ class _Node:
         return re.findall(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", self.text)
 
 
-class Django:
+class DjangoTemplates:
     """Expands templates; `branches` grows by the conditions that it meets."""
 
     def __init__(self, texts: Mapping[str, str], find: Find, words: Words, visited: set[str]) -> None:

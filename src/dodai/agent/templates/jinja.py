@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .jinja_tree import Trees
-from .page import Budget, Find, Fragment, Helpers, Words
 from .shown import shown
+from .template_page import Budget, Find, Fragment, Helpers, Words
 
 _MAX_DEPTH = 40
 
@@ -24,7 +24,7 @@ class Macro:
 
 
 @dataclass(frozen=True)
-class Module:
+class JinjaModule:
     """An imported template; `frame` is None when it is not among the templates."""
 
     frame: Frame | None
@@ -201,14 +201,14 @@ class Jinja:
             self.open.pop()
 
     def _import(self, node: Any, frame: Frame) -> Fragment:
-        frame.names[node.target] = Module(self._imported(node, frame))
+        frame.names[node.target] = JinjaModule(self._imported(node, frame))
         return Fragment()
 
     def _fromimport(self, node: Any, frame: Frame) -> Fragment:
         module = self._imported(node, frame)
         for each in node.names:
             name, alias = each if isinstance(each, tuple) else (each, each)
-            frame.names[alias] = module.names.get(name) if module else Module(None)
+            frame.names[alias] = module.names.get(name) if module else JinjaModule(None)
         return Fragment()
 
     def _imported(self, node: Any, frame: Frame) -> Frame | None:
@@ -327,16 +327,16 @@ class Jinja:
                 return self._stacked(callee.attr, 0, frame)
             if callee.attr in ("hidden_tag", "csrf_token") or callee.attr in self.words.helpers:
                 return self.helpers.field(frame.path, line, shown=shown(callee))
-        unseen = isinstance(macro, Module)
+        unseen = isinstance(macro, JinjaModule)
         return Fragment.of(f"{{{{ {shown(node)} }}}}", frame.path, line, "markup" if unseen else "value")
 
     def _callee(self, node: Any, frame: Frame) -> Any:
-        """The macro that is called, a `Module` when it comes from a template that is not here, or None."""
+        """The macro that is called, a `JinjaModule` when it comes from a template that is not here, or None."""
         if isinstance(node, self.nodes.Name):
             return frame.names.get(node.name)
         if isinstance(node, self.nodes.Getattr) and isinstance(node.node, self.nodes.Name):
             module = frame.names.get(node.node.name)
-            if isinstance(module, Module):
+            if isinstance(module, JinjaModule):
                 return module.frame.names.get(node.attr) if module.frame else module
         return None
 

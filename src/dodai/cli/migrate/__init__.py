@@ -6,20 +6,10 @@ import importlib
 
 import click
 
-from dodai.cli.session import CONTEXT
+from dodai.cli.command_context import CONTEXT
 
-_SUBCOMMANDS = {
-    "up": "change",
-    "down": "change",
-    "adopt": "change",
-    "repair": "change",
-    "status": "look",
-    "new": "look",
-    "check": "judge",
-    "rehearse": "judge",
-    "stats": "look",
-}
-"""The module of each: `up` is typed all day and loads nothing of the others."""
+_SUBCOMMANDS = ("up", "down", "adopt", "repair", "status", "new", "check", "rehearse", "stats")
+"""Each is a module of this folder: `up` is typed all day and loads nothing of the others."""
 
 
 class Subcommands(click.Group):
@@ -31,7 +21,7 @@ class Subcommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _SUBCOMMANDS:
             return None
-        module = importlib.import_module(f"dodai.cli.migrate.{_SUBCOMMANDS[cmd_name]}")
+        module = importlib.import_module(f"dodai.cli.migrate.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from dodai.core.manifest.model import CheckSection, Manifest, ProjectSection
 from dodai.core.manifest.reader import ManifestProblems, read
-from dodai.core.manifest.reference import Reference, assemble
+from dodai.core.manifest.reference import ManifestReference, assemble
 
-__all__ = ["CheckSection", "Manifest", "ManifestProblems", "ProjectSection", "Reference", "assemble", "read"]
+__all__ = ["CheckSection", "Manifest", "ManifestProblems", "ManifestReference", "ProjectSection", "assemble", "read"]

@@ -12,9 +12,9 @@ from dodai.core import codes
 from dodai.core.errors import Code, DodaiError
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest.model import Manifest
-from dodai.core.manifest.reference import Key, Reference, Table
+from dodai.core.manifest.reference import ManifestKey, ManifestReference, ManifestTable
 from dodai.core.manifest.scan import Path, find
-from dodai.core.manifest.values import NotThisValueError
+from dodai.core.manifest.value_kinds import NotThisValueError
 from dodai.core.suggestion import did_you_mean
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -36,7 +36,7 @@ class ManifestProblems(DodaiError):  # noqa: N818 - it is raised, but what it ho
         self.findings = findings
 
 
-def read(text: bytes, reference: Reference, *, path: str = "dodai.toml") -> Manifest:
+def read(text: bytes, reference: ManifestReference, *, path: str = "dodai.toml") -> Manifest:
     """The manifest that `text` holds; raises `ManifestProblems` naming every problem with its position."""
     try:
         source = text.decode("utf-8-sig")  # editors on Windows write a byte order mark
@@ -49,7 +49,7 @@ def read(text: bytes, reference: Reference, *, path: str = "dodai.toml") -> Mani
         raw = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
         raise ManifestProblems((_syntax(str(error), source, path),)) from None
-    reading = _Reading(source, path, [])
+    reading = _ManifestReading(source, path, [])
     data = reading.table(raw, reference.root, ())
     reading.names(raw, reference.root, (), data)
     if reading.problems:
@@ -67,12 +67,12 @@ def _syntax(message: str, source: str, path: str) -> Finding:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _ManifestReading:
     source: str
     path: str
     problems: list[Finding]
 
-    def table(self, raw: Mapping[str, Any], table: Table, at: Path) -> dict[str, Any]:
+    def table(self, raw: Mapping[str, Any], table: ManifestTable, at: Path) -> dict[str, Any]:
         for name in raw:
             if name not in table.keys and name not in table.tables:
                 self._unknown(name, table, at)
@@ -83,7 +83,7 @@ class _Reading:
                 data[name] = value
         return data
 
-    def _value(self, raw: Mapping[str, Any], key: Key, at: Path) -> Any:
+    def _value(self, raw: Mapping[str, Any], key: ManifestKey, at: Path) -> Any:
         if key.name not in raw:
             if key.required:
                 self._problem(
@@ -105,7 +105,7 @@ class _Reading:
             )
             return key.default
 
-    def _inner(self, raw: Mapping[str, Any], name: str, inner: Table, at: Path) -> Any:
+    def _inner(self, raw: Mapping[str, Any], name: str, inner: ManifestTable, at: Path) -> Any:
         value = raw.get(name)
         if value is None:
             return self._absent(inner, at)
@@ -125,7 +125,7 @@ class _Reading:
                 self._not_a_table((*at, name, instance), body, f"a table [{name}.NAME]")
         return named
 
-    def _absent(self, inner: Table, at: Path) -> Any:
+    def _absent(self, inner: ManifestTable, at: Path) -> Any:
         if inner.required:
             self._problem(
                 codes.MANIFEST_MISSING_KEY,
@@ -144,12 +144,12 @@ class _Reading:
         message = f"`{'.'.join(map(str, at))}` is {_shown(value)}, expected {expected}"
         self._problem(codes.MANIFEST_WRONG_VALUE, at, message, f"write {expected}")
 
-    def _unknown(self, name: str, table: Table, at: Path) -> None:
+    def _unknown(self, name: str, table: ManifestTable, at: Path) -> None:
         known = [*table.keys, *table.tables]
         fix = did_you_mean(name, known)
         self._problem(codes.MANIFEST_UNKNOWN_KEY, (*at, name), f"unknown key `{name}` in {_label(at)}", fix)
 
-    def names(self, raw: Mapping[str, Any], table: Table, at: Path, data: Mapping[str, Any]) -> None:
+    def names(self, raw: Mapping[str, Any], table: ManifestTable, at: Path, data: Mapping[str, Any]) -> None:
         """Check that every value of a `ref` kind names a table that is there."""
         for name, key in table.keys.items():
             if key.kind.refers_to and name in raw:
@@ -158,7 +158,7 @@ class _Reading:
             for where, body in _bodies(raw.get(name), inner, (*at, name)):
                 self.names(body, inner, where, data)
 
-    def _check_reference(self, value: Any, key: Key, at: Path, data: Mapping[str, Any]) -> None:
+    def _check_reference(self, value: Any, key: ManifestKey, at: Path, data: Mapping[str, Any]) -> None:
         known = list(data.get(key.kind.refers_to) or {})
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, str) and item not in known:
@@ -172,7 +172,7 @@ class _Reading:
         self.problems.append(Finding(code, message, place, line.text if line else "", fix=fix))
 
 
-def _bodies(value: Any, inner: Table, at: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _bodies(value: Any, inner: ManifestTable, at: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     if inner.kind == "repeated" and isinstance(value, list):
         yield from (((*at, index), item) for index, item in enumerate(value) if isinstance(item, dict))
     elif inner.kind == "named" and isinstance(value, dict):

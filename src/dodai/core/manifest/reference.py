@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field, dataclass, field
 from typing import Any
 
 from dodai.core.manifest.scan import Line, scan
-from dodai.core.manifest.values import Kind, parse_kind
+from dodai.core.manifest.value_kinds import Kind, parse_kind
 from dodai.core.section import Shape, Written, written
 
 _Names = tuple[str, ...]
@@ -21,7 +21,7 @@ _Declared = tuple[Field[Any], Written]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ManifestKey:
     """One key: its kind, whether it must be written, and what it is when it is not (the value as policies see it)."""
 
     name: str
@@ -34,15 +34,15 @@ class Key:
 
 
 @dataclass(slots=True)
-class Table:
+class ManifestTable:
     """A table: `plain` [x], `named` [x.NAME] or `repeated` [[x]]."""
 
     name: str
     doc: str = ""
     kind: Shape = "plain"
     required: bool = False
-    keys: dict[str, Key] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    keys: dict[str, ManifestKey] = field(default_factory=dict)
+    tables: dict[str, ManifestTable] = field(default_factory=dict)
     area: str = ""
 
     @property
@@ -52,10 +52,10 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ManifestReference:
     """The whole manifest as a model, and the text people read."""
 
-    root: Table
+    root: ManifestTable
     text: str
 
     def json_schema(self) -> dict[str, Any]:
@@ -63,24 +63,24 @@ class Reference:
         head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dodai.toml"}
         return {**head, **_table_schema(self.root)}
 
-    def keys(self) -> list[tuple[str, Key]]:
+    def keys(self) -> list[tuple[str, ManifestKey]]:
         """Every key with its dotted path, `NAME` for named tables; documentation tests walk it."""
         return list(_walk(self.root, ""))
 
 
-def assemble(fragments: Mapping[str, str], sections: Mapping[str, type]) -> Reference:
+def assemble(fragments: Mapping[str, str], sections: Mapping[str, type]) -> ManifestReference:
     """The reference from each area's fragment, in order, and the dataclass of each section (of the root under "").
 
     The fragment has the words, the kind and an example of a key; the field of the dataclass whether it is required, and
     its default. Raises `ValueError` when a fragment is malformed, or when a key is in only one of the two.
     """
-    root, declared, shapes = Table(""), dict[_Names, _Declared](), dict[_Names, Shape]()
+    root, declared, shapes = ManifestTable(""), dict[_Names, _Declared](), dict[_Names, Shape]()
     for name, section in sections.items():
         _declare(section, (name,) if name else (), declared, shapes)
     texts = [_add_fragment(root, area, text, declared, shapes) for area, text in fragments.items()]
     if declared:
         raise ValueError(f"no fragment describes {', '.join('.'.join(names) for names in declared)}")
-    return Reference(root, "\n".join(text.strip() + "\n" for text in texts))
+    return ManifestReference(root, "\n".join(text.strip() + "\n" for text in texts))
 
 
 def _declare(section: type, at: _Names, declared: dict[_Names, _Declared], shapes: dict[_Names, Shape]) -> None:
@@ -94,7 +94,7 @@ def _declare(section: type, at: _Names, declared: dict[_Names, _Declared], shape
 
 
 def _add_fragment(
-    root: Table, area: str, text: str, declared: dict[_Names, _Declared], shapes: Mapping[_Names, Shape]
+    root: ManifestTable, area: str, text: str, declared: dict[_Names, _Declared], shapes: Mapping[_Names, Shape]
 ) -> str:
     """The fragment with what the fields declare written behind each kind; its tables and keys are added to `root`."""
     example, lines = tomllib.loads(text), text.splitlines()
@@ -124,10 +124,10 @@ def _annotation(area: str, line: Line) -> tuple[str, str]:
     return doc, specs[0] if specs else ""
 
 
-def _without_instances(root: Table, names: list[str]) -> list[str]:
+def _without_instances(root: ManifestTable, names: list[str]) -> list[str]:
     """`env.production.url` is `env.url` in the model once `env` is known to be named."""
     path: list[str] = []
-    table: Table | None = root
+    table: ManifestTable | None = root
     rest = list(names)
     while rest:
         name = rest.pop(0)
@@ -138,7 +138,9 @@ def _without_instances(root: Table, names: list[str]) -> list[str]:
     return path
 
 
-def _add_table(root: Table, area: str, names: list[str], doc: str, spec: str, shapes: Mapping[_Names, Shape]) -> None:
+def _add_table(
+    root: ManifestTable, area: str, names: list[str], doc: str, spec: str, shapes: Mapping[_Names, Shape]
+) -> None:
     words = spec.split()
     kind: Shape = "named" if "named" in words else "repeated" if "repeated" in words else "plain"
     if unknown := set(words) - {"named", "repeated", "required"}:
@@ -151,10 +153,10 @@ def _add_table(root: Table, area: str, names: list[str], doc: str, spec: str, sh
         raise ValueError(f"{area} fragment: [{'.'.join(names)}] is declared twice")
     if kind != shapes.get(tuple(names), "plain"):
         raise ValueError(f"{area} fragment: [{'.'.join(names)}] is {kind}, its field says {shapes.get(tuple(names))}")
-    parent.tables[name] = Table(name, doc, kind, "required" in words, area=area)
+    parent.tables[name] = ManifestTable(name, doc, kind, "required" in words, area=area)
 
 
-def _descend(root: Table, names: list[str], area: str) -> Table:
+def _descend(root: ManifestTable, names: list[str], area: str) -> ManifestTable:
     table = root
     for name in names:
         if name not in table.tables:
@@ -163,7 +165,7 @@ def _descend(root: Table, names: list[str], area: str) -> Table:
     return table
 
 
-def _key(area: str, name: str, doc: str, spec: str, example: Any, declared: _Declared) -> Key:
+def _key(area: str, name: str, doc: str, spec: str, example: Any, declared: _Declared) -> ManifestKey:
     if ";" in spec:
         raise ValueError(f"{area} fragment: `{name}` says what its field declares: `{spec}`")
     kind = parse_kind(spec)
@@ -171,11 +173,11 @@ def _key(area: str, name: str, doc: str, spec: str, example: Any, declared: _Dec
     field_, how = declared
     default = field_.default if field_.default_factory is MISSING else field_.default_factory()
     if default is MISSING:
-        return Key(name, kind, doc, required=True, example=example)
+        return ManifestKey(name, kind, doc, required=True, example=example)
     default_toml = f'"{how.text}"' if how.text else _toml(default)
     if default != "" and kind.read(tomllib.loads(f"x = {default_toml}")["x"]) != default:
         raise ValueError(f"{area} fragment: the default of `{name}` is not {kind.name}")
-    return Key(name, kind, doc, default=default, example=example, default_toml=default_toml)
+    return ManifestKey(name, kind, doc, default=default, example=example, default_toml=default_toml)
 
 
 def _toml(value: Any) -> str:
@@ -192,7 +194,7 @@ def _dig(data: Any, path: tuple[str | int, ...]) -> Any:
     return data
 
 
-def _walk(table: Table, prefix: str) -> list[tuple[str, Key]]:
+def _walk(table: ManifestTable, prefix: str) -> list[tuple[str, ManifestKey]]:
     rows = [(prefix + name, key) for name, key in table.keys.items()]
     for name, inner in table.tables.items():
         suffix = ".NAME." if inner.kind == "named" else "."
@@ -200,12 +202,12 @@ def _walk(table: Table, prefix: str) -> list[tuple[str, Key]]:
     return rows
 
 
-def _key_schema(key: Key) -> dict[str, Any]:
+def _key_schema(key: ManifestKey) -> dict[str, Any]:
     default = {} if key.required else {"default": tomllib.loads(f"x = {key.default_toml}")["x"]}
     return {**key.kind.schema, "description": key.doc, **default}
 
 
-def _table_schema(table: Table) -> dict[str, Any]:
+def _table_schema(table: ManifestTable) -> dict[str, Any]:
     properties: dict[str, Any] = {name: _key_schema(key) for name, key in table.keys.items()}
     for name, inner in table.tables.items():
         schema = _table_schema(inner)

@@ -15,8 +15,8 @@ from dodai.csrf import codes
 from dodai.csrf.decision import configure_origins, parse_origin
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_judge import RouteVerdict
 from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
+from dodai.csrf.route_verdict import RouteVerdict
 
 SOON = timedelta(days=14)
 _MUTATION = re.compile(

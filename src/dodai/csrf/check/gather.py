@@ -13,9 +13,9 @@ from typing import Any
 from dodai.agent.call import Agent, AgentError, ask
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, unaudited, web_tier
-from dodai.csrf.form_judge import Surroundings, TokenCheck
 from dodai.csrf.form_page import PageText
 from dodai.csrf.form_table import FormTable, build_forms
+from dodai.csrf.form_verdict import FormSurroundings, TokenCheck
 from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy
 from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
@@ -202,7 +202,7 @@ def _template_forms(
         return Unknown(f"the templates could not be read: {answer['error']['message']}")
     scripts = {path.rpartition("/")[2]: _text(root / path) for path in paths if path.endswith((".js", ".mjs"))}
     native = bool({"django", "flask_wtf"} & set(answer["engines"]))
-    around = Surroundings(
+    around = FormSurroundings(
         frozenset({"x-csrftoken"} if native else ()),
         frozenset({"csrfmiddlewaretoken"} if "django" in answer["engines"] else ()),
         scripts,

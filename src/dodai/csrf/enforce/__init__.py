@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from os import urandom
 from typing import Any
 
+from dodai.csrf.enforce.asgi_layer import App, CsrfLayer
+from dodai.csrf.enforce.csrf_protection import BodyTooLargeError, CsrfProtection, Subject
 from dodai.csrf.enforce.entrance import enter
-from dodai.csrf.enforce.gate import BodyTooLargeError, Gate, Subject
-from dodai.csrf.enforce.layer import App, CsrfLayer
 from dodai.csrf.enforce.rendering import (
     context_processor,
     csrf_field,
@@ -24,13 +24,13 @@ from dodai.csrf.enforce.rendering import (
 )
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import KeyRing, parse_key_ring
-from dodai.frameworks import Found, watch
+from dodai.frameworks import MatchedRoute, watch
 from dodai.frameworks import find as find_route
 
 __all__ = [
     "BodyTooLargeError",
     "CsrfLayer",
-    "Gate",
+    "CsrfProtection",
     "context_processor",
     "csrf_field",
     "csrf_headers",
@@ -82,17 +82,17 @@ def gate_of(
     secure: bool | None = None,
     clock: Callable[[], float] = time.time,
     random: Callable[[int], bytes] = urandom,
-) -> Gate:
-    """The decisions of `protect` without ASGI around them; `secure` as in `Gate.of`."""
+) -> CsrfProtection:
+    """The decisions of `protect` without ASGI around them; `secure` as in `CsrfProtection.of`."""
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
 
     def settle() -> bool:
         return watch(router, enter)
 
-    def find(scope: Mapping[str, Any]) -> Found | None:
+    def find(scope: Mapping[str, Any]) -> MatchedRoute | None:
         return find_route(router, scope)
 
-    return Gate.of(
+    return CsrfProtection.of(
         policy,
         ring,
         origins,

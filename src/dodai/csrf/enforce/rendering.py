@@ -16,7 +16,7 @@ from urllib.parse import quote
 from dodai.core.errors import DodaiError
 from dodai.core.request import current
 from dodai.csrf.codes import NOT_INSTALLED
-from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.enforce.csrf_session import CsrfSession
 from dodai.csrf.policy import REFRESH_PATH
 
 
@@ -131,7 +131,7 @@ def _cookies(scope: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _visitor(request: Any) -> Visitor:
+def _visitor(request: Any) -> CsrfSession:
     found = _find(request)
     if found is None:
         raise DodaiError(
@@ -142,7 +142,7 @@ def _visitor(request: Any) -> Visitor:
     return found
 
 
-def _find(request: Any) -> Visitor | None:
+def _find(request: Any) -> CsrfSession | None:
     found: Any = None
     if request is None:
         context = current()
@@ -154,4 +154,4 @@ def _find(request: Any) -> Visitor | None:
                 found = mapping["dodai.csrf"]
         if isinstance(request, Mapping):
             found = request.get("dodai.csrf")
-    return found if isinstance(found, Visitor) else None
+    return found if isinstance(found, CsrfSession) else None

@@ -12,11 +12,11 @@ from typing import Any
 from dodai.core.request import RequestContext, current, format_request_id
 from dodai.csrf.body import open_search
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState
-from dodai.csrf.enforce import answer
-from dodai.csrf.enforce.answer import Answer
+from dodai.csrf.enforce import layer_response
+from dodai.csrf.enforce.csrf_protection import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, CsrfProtection, Sent
+from dodai.csrf.enforce.csrf_session import CsrfSession
 from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
-from dodai.csrf.enforce.gate import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, Gate, Sent
-from dodai.csrf.enforce.visitor import Visitor
+from dodai.csrf.enforce.layer_response import LayerResponse
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 
 Environ = MutableMapping[str, Any]
@@ -32,7 +32,7 @@ _REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 403: "Forbidden", 
 class CsrfWsgi:
     """A WSGI application in front of another; `app` is the one inside."""
 
-    def __init__(self, app: WsgiApp, gate: Gate) -> None:
+    def __init__(self, app: WsgiApp, gate: CsrfProtection) -> None:
         self.app = app
         self.gate = gate
         self._unsettled = True
@@ -42,10 +42,12 @@ class CsrfWsgi:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         if self.gate.subject is None:
             cookie = environ.get("HTTP_COOKIE")
-            visitor = Visitor(self.gate, [(b"cookie", _bytes(cookie))] if cookie is not None else (), {})
+            visitor = CsrfSession(self.gate, [(b"cookie", _bytes(cookie))] if cookie is not None else (), {})
         else:
             headers = headers_of(environ)
-            visitor = Visitor(self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers})
+            visitor = CsrfSession(
+                self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers}
+            )
         visitor.prefix = environ.get("SCRIPT_NAME", "")
         visitor.outer = environ.get(ENVIRON_KEY) or vars(context).get("csrf")
         if self._unsettled:
@@ -70,7 +72,7 @@ class CsrfWsgi:
         return self._serve(environ, amended, visitor, context)
 
     def _serve(
-        self, environ: Environ, start_response: StartResponse, visitor: Visitor, context: RequestContext
+        self, environ: Environ, start_response: StartResponse, visitor: CsrfSession, context: RequestContext
     ) -> Iterable[bytes]:
         """Call the application, and answer in its place when it went where it was not allowed to."""
         body: Iterable[bytes] = ()
@@ -89,7 +91,7 @@ class CsrfWsgi:
         body: Iterable[bytes],
         environ: Environ,
         start_response: StartResponse,
-        visitor: Visitor,
+        visitor: CsrfSession,
         context: RequestContext,
     ) -> Iterator[bytes]:
         """The body of an application that begins its response when the first piece is asked for."""
@@ -112,7 +114,7 @@ class CsrfWsgi:
         body: Iterable[bytes],
         environ: Environ,
         start_response: StartResponse,
-        visitor: Visitor,
+        visitor: CsrfSession,
         context: RequestContext,
     ) -> Iterable[bytes]:
         _close(body)
@@ -121,7 +123,7 @@ class CsrfWsgi:
         return self._refuse(NOT_JUDGED, environ, start_response, sent_of(environ), context)
 
     def _unsafe(
-        self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: Visitor, context: RequestContext
+        self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: CsrfSession, context: RequestContext
     ) -> Iterable[bytes]:
         gate = self.gate
         probe = environ.get("PATH_INFO", "") == PROBE_PATH
@@ -139,7 +141,7 @@ class CsrfWsgi:
             return self._refuse(decision, environ, start_response, sent, context)
         if probe:
             context.route = PROBE_PATH
-            return _send(environ, start_response, answer.PROBE_PASSED)
+            return _send(environ, start_response, layer_response.PROBE_PASSED)
         environ["wsgi.input"] = io.BufferedReader(stream)
         visitor.allow(gate.passage(exempt, route, environ["REQUEST_METHOD"]))
         return self._pass(environ, start_response, stream, sent, visitor, context)
@@ -150,7 +152,7 @@ class CsrfWsgi:
         start_response: StartResponse,
         stream: LimitedInput,
         sent: Sent,
-        visitor: Visitor,
+        visitor: CsrfSession,
         context: RequestContext,
     ) -> Iterable[bytes]:
         """Call the application, and answer 413 in its place if it read beyond the limit."""
@@ -178,22 +180,24 @@ class CsrfWsgi:
         sent: Sent,
         context: RequestContext,
     ) -> Iterable[bytes]:
-        return _send(environ, start_response, answer.refused(self.gate.refusal(decision, environ), context, sent))
+        return _send(
+            environ, start_response, layer_response.refused(self.gate.refusal(decision, environ), context, sent)
+        )
 
     def _refresh(
-        self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: Visitor, context: RequestContext
+        self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: CsrfSession, context: RequestContext
     ) -> Iterable[bytes]:
         context.route = REFRESH_PATH
         if environ.get("QUERY_STRING") == "script":
-            return _send(environ, start_response, answer.script())
+            return _send(environ, start_response, layer_response.script())
         decision = self.gate.refresh_refusal(sent, *_other_end(environ), visitor)
         if decision is not None:
             self.gate.note(decision, context, sent)
             return self._refuse(decision, environ, start_response, sent, context)
         asking = self.gate.asking(sent)
         if environ["REQUEST_METHOD"] == "OPTIONS":
-            return _send(environ, start_response, answer.preflight(asking))
-        return _send(environ, start_response, answer.fresh_token(self.gate, visitor, asking))
+            return _send(environ, start_response, layer_response.preflight(asking))
+        return _send(environ, start_response, layer_response.fresh_token(self.gate, visitor, asking))
 
 
 class LimitedInput(io.RawIOBase):
@@ -279,7 +283,7 @@ def _other_end(environ: Environ) -> tuple[str, str]:
     return str(environ.get("REMOTE_ADDR", "")), str(environ.get("wsgi.url_scheme", ""))
 
 
-def _find_token(gate: Gate, sent: Sent, visitor: Visitor, stream: LimitedInput) -> TokenState:
+def _find_token(gate: CsrfProtection, sent: Sent, visitor: CsrfSession, stream: LimitedInput) -> TokenState:
     state = gate.header_token(sent, visitor)
     if state is not None:
         return state
@@ -296,7 +300,7 @@ def _find_token(gate: Gate, sent: Sent, visitor: Visitor, stream: LimitedInput) 
     return gate.found_token(search.state, search.value, visitor)
 
 
-def _send(environ: Environ, start_response: StartResponse, found: Answer) -> list[bytes]:
+def _send(environ: Environ, start_response: StartResponse, found: LayerResponse) -> list[bytes]:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.headers]
     start_response(f"{found.status} {_REASONS.get(found.status, 'Refused')}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [found.body]

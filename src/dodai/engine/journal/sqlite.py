@@ -336,7 +336,7 @@ class SqliteJournal:
             raise DodaiError(
                 codes.JOURNAL_UNWRITABLE,
                 f"journal `{self.path}` cannot be written: {error}",
-                f"free space or mend permissions of `{self.path.parent}`, then run the command again",
+                f"free space or fix permissions of `{self.path.parent}`, then run the command again",
                 exit_code=1,
             ) from error
         except (ValueError, KeyError, TypeError, OverflowError) as error:
@@ -356,7 +356,7 @@ def _cannot_write(error: sqlite3.Error | OSError) -> bool:
     """Whether a full disk, missing permissions or somebody else's lock is in the way; anything else is damage.
 
     SQLite reports damage under many names (a malformed schema, no such table, text that is not UTF-8), and only these
-    few for what free space, permissions or patience can mend.
+    few for what free space, permissions or patience can fix.
     """
     if isinstance(error, OSError):
         return True

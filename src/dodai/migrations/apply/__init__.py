@@ -6,35 +6,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dodai.migrations.apply.applied import Applied, Ran
-from dodai.migrations.apply.change import down, readable, up
-from dodai.migrations.apply.guard import check_connection, lock_holder, only_runner
 from dodai.migrations.apply.pending import edited, pending, transaction_control
+from dodai.migrations.apply.preconditions import check_connection, lock_holder, only_runner
+from dodai.migrations.apply.up_down import down, readable, up
 
 if TYPE_CHECKING:
     from dodai.migrations.apply.batch import apply_all
+    from dodai.migrations.apply.blocker_watch import BlockerWatch
+    from dodai.migrations.apply.failure_report import Account, cure
     from dodai.migrations.apply.file import Runner, statement_checksum
-    from dodai.migrations.apply.outcome import Account, cure
-    from dodai.migrations.apply.standing import Entry, Status, status
-    from dodai.migrations.apply.watch import BlockerWatch
+    from dodai.migrations.apply.migration_status import MigrationEntry, Status, status
 
 # `migrate up` is typed all day, mostly with nothing to do: what that does not need is loaded when it is asked for.
 _LATER = {
     "apply_all": "batch",
     "Runner": "file",
     "statement_checksum": "file",
-    "Account": "outcome",
-    "cure": "outcome",
-    "Entry": "standing",
-    "Status": "standing",
-    "status": "standing",
-    "BlockerWatch": "watch",
+    "Account": "failure_report",
+    "cure": "failure_report",
+    "MigrationEntry": "migration_status",
+    "Status": "migration_status",
+    "status": "migration_status",
+    "BlockerWatch": "blocker_watch",
 }
 
 __all__ = [
     "Account",
     "Applied",
     "BlockerWatch",
-    "Entry",
+    "MigrationEntry",
     "Ran",
     "Runner",
     "Status",

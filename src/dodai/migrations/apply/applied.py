@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dodai.migrations.migration import Direction, Migration
 
 if TYPE_CHECKING:
-    from dodai.migrations.apply.watch import Blocker
+    from dodai.migrations.apply.blocker_watch import Blocker
 
 
 @dataclass(frozen=True, slots=True)

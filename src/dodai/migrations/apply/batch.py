@@ -9,16 +9,16 @@ from dataclasses import replace
 from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.applied import Ran
+from dodai.migrations.apply.blocker_watch import BlockerWatch
+from dodai.migrations.apply.failure_report import Account, Failed
 from dodai.migrations.apply.file import Runner, StoppedError
-from dodai.migrations.apply.outcome import Account, Failed
-from dodai.migrations.apply.watch import BlockerWatch
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Connect, Connection, Process, is_database_error, server_message, sqlstate
+from dodai.migrations.ports import Connect, Process, SqlConnection, is_database_error, server_message, sqlstate
 
 
 def runner_of(
-    conn: Connection,
+    conn: SqlConnection,
     state: ledger.State,
     policy: MigrationsPolicy,
     run: str,

@@ -12,9 +12,9 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
+from dodai.migrations.apply.blocker_watch import OF_THE_AGENT
+from dodai.migrations.apply.failure_report import Failed
 from dodai.migrations.apply.file import Runner, StoppedError
-from dodai.migrations.apply.outcome import Failed
-from dodai.migrations.apply.watch import OF_THE_AGENT
 from dodai.migrations.ledger import log_sql
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
@@ -207,7 +207,7 @@ class ExternalRunner(Runner):
         else:
             driver = f" of `{limits['driver']}`" if limits else ""
             said = f"whether lock_timeout and statement_timeout hold in the session{driver} is unknown"
-        self.remarks.append(said)
+        self.notes.append(said)
         self.note(said)
 
 

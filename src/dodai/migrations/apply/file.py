@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.applied import Ran
+from dodai.migrations.apply.blocker_watch import BlockerWatch
+from dodai.migrations.apply.failure_report import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
 from dodai.migrations.apply.leftover import EffectError, Leftover, see_effect, settle
-from dodai.migrations.apply.outcome import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
-from dodai.migrations.apply.watch import BlockerWatch
-from dodai.migrations.ledger import Event, Ledger, Progress, log_sql, progress, record_sql
+from dodai.migrations.ledger import Event, FileProgress, Ledger, log_sql, progress, record_sql
 from dodai.migrations.migration import Direction, Migration, Statement
 from dodai.migrations.policy import MigrationsPolicy, retry_wait_s
-from dodai.migrations.ports import Connection, is_database_error, send, sqlstate
+from dodai.migrations.ports import SqlConnection, is_database_error, send, sqlstate
 
 IN_TRANSACTION = 2
 FAILED_TRANSACTION = 3
@@ -37,7 +37,7 @@ class StoppedError(Exception):
 class Runner:
     """Everything one run needs for each of its files. `token` is that of the lease it runs under, if under one."""
 
-    conn: Connection
+    conn: SqlConnection
     ledger: Ledger
     policy: MigrationsPolicy
     run: str
@@ -45,13 +45,13 @@ class Runner:
     note: Callable[[str], None]
     direction: Direction = "up"
     token: int | None = None
-    send: Callable[[Connection, Statement], None] = send
+    send: Callable[[SqlConnection, Statement], None] = send
     waited_s: float = 0.0
     retries: int = 0
     index: int = 0
     opening: int = 0
     statement_ms: list[float] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def apply(self, migration: Migration) -> Ran:
         """Run the file and record it. Raises `StoppedError`; the ledger is true afterwards, whatever happened."""
@@ -87,8 +87,8 @@ class Runner:
     def _carry_out(self, migration: Migration, started: float) -> int:
         """Run and record it; returns the statement (from 1) it went on with, 0 for a fresh start."""
         if not migration.transactional:
-            return self._piecewise(migration, started)
-        self._until_locked(migration, lambda: self._whole(migration, started))
+            return self._run_statement_by_statement(migration, started)
+        self._until_locked(migration, lambda: self._run_in_one_transaction(migration, started))
         return 0
 
     def something_done(self, migration: Migration) -> bool:
@@ -99,7 +99,7 @@ class Runner:
 
     # --- one transaction ----------------------------------------------------------------------------------------
 
-    def _whole(self, migration: Migration, started: float) -> None:
+    def _run_in_one_transaction(self, migration: Migration, started: float) -> None:
         self.index, self.statement_ms = 0, []
         opening = f"BEGIN; {self._limits('SET LOCAL')} {self._fence()}"
         statements = migration.statements(self.direction)
@@ -109,7 +109,7 @@ class Runner:
         for index, statement in enumerate(statements):
             self.index = index
             began = time.perf_counter()
-            self._first(opening, statement) if opening else self.send(self.conn, statement)
+            self._send_with_opening(opening, statement) if opening else self.send(self.conn, statement)
             opening = ""
             self.statement_ms.append((time.perf_counter() - began) * 1000)
             see_effect(self.conn, statement.sql)
@@ -118,7 +118,7 @@ class Runner:
         self.index = len(statements)
         self.conn.execute(opening + self._recorded(migration, started) + "COMMIT;" + _CLEAN)
 
-    def _first(self, opening: str, statement: Statement) -> None:
+    def _send_with_opening(self, opening: str, statement: Statement) -> None:
         """The first statement travels with what opens its transaction: one round trip less for each file."""
         self.opening = len(opening)
         self.conn.execute(opening + statement.sql)
@@ -193,7 +193,7 @@ class Runner:
 
     # --- statement by statement ---------------------------------------------------------------------------------
 
-    def _piecewise(self, migration: Migration, started: float) -> int:
+    def _run_statement_by_statement(self, migration: Migration, started: float) -> int:
         """Run what is not done yet; returns the statement (from 1) it went on with, 0 for a fresh start."""
         statements = migration.statements(self.direction)
         before = progress(self.conn, self.ledger, migration.id, self.direction)
@@ -210,7 +210,7 @@ class Runner:
                 self.statement_ms.append(0.0)
                 continue
             began = time.perf_counter()
-            self._until_locked(migration, lambda statement=statement: self._single(migration, statement))  # type: ignore[misc]
+            self._until_locked(migration, lambda statement=statement: self._run_statement(migration, statement))  # type: ignore[misc]
             self.statement_ms.append((time.perf_counter() - began) * 1000)
         self.index = len(statements)
         self._until_locked(migration, lambda: self._close(migration, started))
@@ -221,13 +221,13 @@ class Runner:
     def _close(self, migration: Migration, started: float) -> None:
         self.conn.execute(f"BEGIN; {self._recorded(migration, started)} COMMIT; {_CLEAN}")
 
-    def _restore_settings(self, statements: tuple[Statement, ...], before: Progress) -> None:
+    def _restore_settings(self, statements: tuple[Statement, ...], before: FileProgress) -> None:
         """Settings of the file live in the session, so those of finished statements are made again."""
         for number, statement in enumerate(statements, start=1):
             if number in before.done and sql.words(statement.sql, 1)[0] in ("set", "reset"):
                 self.conn.execute(statement.sql)
 
-    def _single(self, migration: Migration, statement: Statement) -> None:
+    def _run_statement(self, migration: Migration, statement: Statement) -> None:
         """In one transaction with its progress row where PostgreSQL allows it: then it happens exactly once."""
         if sql.words(statement.sql, 1)[0] not in ("set", "reset"):
             try:
@@ -242,9 +242,9 @@ class Runner:
                 if sqlstate(error) not in NEEDS_AUTOCOMMIT:
                     raise
                 self.conn.execute("ROLLBACK")
-        self._outside(migration, statement)
+        self._run_outside_transaction(migration, statement)
 
-    def _outside(self, migration: Migration, statement: Statement) -> None:
+    def _run_outside_transaction(self, migration: Migration, statement: Statement) -> None:
         """Its own transaction: announced before, recorded after; a crash between is settled by looking.
 
         The announcement proves that nobody took over; what happens between it and the statement is a window that only
@@ -256,13 +256,13 @@ class Runner:
             self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_patience_s * 1000)}ms'")
         try:
             self._log(migration, "started", statement)
-            self._announced(migration, statement)
+            self._send_announced(migration, statement)
         finally:
             if patient and not self.conn.closed:
                 self.conn.execute(f"SET lock_timeout = '{int(self.policy.lock_timeout_s * 1000)}ms'")
         self._log(migration, "done", statement)
 
-    def _announced(self, migration: Migration, statement: Statement) -> None:
+    def _send_announced(self, migration: Migration, statement: Statement) -> None:
         try:
             self.send(self.conn, statement)
             see_effect(self.conn, statement.sql)
@@ -313,7 +313,7 @@ def statement_checksum(statement: Statement) -> str:
     return hashlib.sha256((text if statement.data is None else f"{text}\0{statement.data}").encode()).hexdigest()
 
 
-def _unchanged(migration: Migration, statements: tuple[Statement, ...], before: Progress) -> None:
+def _unchanged(migration: Migration, statements: tuple[Statement, ...], before: FileProgress) -> None:
     """What is done must still say the same, or two versions of the file would be mixed (DOD261)."""
     for number, checksum in sorted(before.done.items()):
         statement = statements[number - 1] if number <= len(statements) else None

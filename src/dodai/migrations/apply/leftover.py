@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dodai.migrations import sql
-from dodai.migrations.ports import Connection
+from dodai.migrations.ports import SqlConnection
 from dodai.migrations.snapshot import own_rows
 
 _MAYBE_THERE = re.compile(r"\bindex\b.{0,60}\bif\s+not\s+exists\b", re.IGNORECASE | re.DOTALL)
@@ -30,7 +30,7 @@ class EffectError(Exception):
     sqlstate = "55000"
 
 
-def see_effect(conn: Connection, statement: str) -> None:
+def see_effect(conn: SqlConnection, statement: str) -> None:
     """Raise `EffectError` when `CREATE INDEX … IF NOT EXISTS` found an index that a failed build had left invalid."""
     if not _MAYBE_THERE.search(statement):
         return
@@ -51,7 +51,7 @@ def see_effect(conn: Connection, statement: str) -> None:
             )
 
 
-def invalid_indexes(conn: Connection) -> tuple[str, ...]:
+def invalid_indexes(conn: SqlConnection) -> tuple[str, ...]:
     """Names of indexes that a failed build left behind; one that is being built now is not among them."""
     rows = own_rows(
         conn,
@@ -61,7 +61,7 @@ def invalid_indexes(conn: Connection) -> tuple[str, ...]:
     return tuple(str(row[0]) for row in rows)
 
 
-def settle(conn: Connection, statement: str) -> Leftover:
+def settle(conn: SqlConnection, statement: str) -> Leftover:
     """The verdict on `statement`, which was announced but not recorded as done."""
     found = _significant(statement)
     match found[:3]:
@@ -97,7 +97,7 @@ def _name(found: tuple[str, ...], start: int) -> str:
     return sql.identifier(name)
 
 
-def _create_index(conn: Connection, found: tuple[str, ...]) -> Leftover:
+def _create_index(conn: SqlConnection, found: tuple[str, ...]) -> Leftover:
     at = found.index("concurrently") + 1 if "concurrently" in found else 0
     if not at or found[at] == "on":
         return Leftover("unclear", _drop_invalid_copies(conn))
@@ -115,11 +115,11 @@ def _create_index(conn: Connection, found: tuple[str, ...]) -> Leftover:
     return Leftover("done") if row[1] else Leftover("again", f"DROP INDEX CONCURRENTLY {row[0]}")
 
 
-def _index(conn: Connection, name: str) -> object:
+def _index(conn: SqlConnection, name: str) -> object:
     return conn.execute("SELECT to_regclass(%s)", [name], prepare=False).fetchone()[0]
 
 
-def _drop_invalid_copies(conn: Connection) -> str:
+def _drop_invalid_copies(conn: SqlConnection) -> str:
     """REINDEX CONCURRENTLY leaves invalid `_ccnew` and `_ccold` copies."""
     rows = conn.execute(
         "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
@@ -129,7 +129,7 @@ def _drop_invalid_copies(conn: Connection) -> str:
     return "; ".join(f"DROP INDEX IF EXISTS {row[0]}" for row in rows)
 
 
-def _cluster_object(conn: Connection, found: tuple[str, ...]) -> Leftover:
+def _cluster_object(conn: SqlConnection, found: tuple[str, ...]) -> Leftover:
     catalog, column = ("pg_database", "datname") if found[1] == "database" else ("pg_tablespace", "spcname")
     name = _name(found, 2).strip('"').replace('""', '"')
     exists = conn.execute(f"SELECT 1 FROM {catalog} WHERE {column} = %s", [name], prepare=False).fetchone() is not None

@@ -10,7 +10,7 @@ from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
 from dodai.migrations.graph import ancestors
 from dodai.migrations.ledger import State
-from dodai.migrations.migration import DIRECTIONS, Migration, Problem
+from dodai.migrations.migration import DIRECTIONS, FileProblem, Migration
 
 TRANSACTION_WORDS = ("begin", "commit", "rollback", "abort", "end")
 _WORD = re.compile(r"\b(?:begin|commit|rollback|abort|end|start|prepare)\b", re.IGNORECASE)
@@ -112,7 +112,7 @@ def _controls_transaction(text: str) -> bool:
     return first[0] in TRANSACTION_WORDS or first[:2] in (("start", "transaction"), ("prepare", "transaction"))
 
 
-def transaction_control(migration: Migration) -> Problem | None:
+def transaction_control(migration: Migration) -> FileProblem | None:
     """The first statement that begins or ends a transaction in a transactional file, or leaves one open in another."""
     for direction in DIRECTIONS:
         found = [
@@ -125,10 +125,10 @@ def transaction_control(migration: Migration) -> Problem | None:
         path = migration.path_of(direction)
         if found and migration.transactional:
             said = "in a file that runs as one transaction"
-            return Problem(codes.TRANSACTION_CONTROL, said, path, found[0][0], found[0][1])
+            return FileProblem(codes.TRANSACTION_CONTROL, said, path, found[0][0], found[0][1])
         if found and sql.words(found[-1][1], 1)[0] in ("begin", "start"):
             said = "begins a transaction that the file does not end"
-            return Problem(codes.TRANSACTION_CONTROL, said, path, found[-1][0], found[-1][1])
+            return FileProblem(codes.TRANSACTION_CONTROL, said, path, found[-1][0], found[-1][1])
     return None
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.base import read_base
-from dodai.migrations.check.facts import Attempts, Base, BaseHistory, History, LiveSchema, ShadowRun, Unversioned
+from dodai.migrations.check.facts import (
+    Attempts,
+    Base,
+    BaseHistory,
+    LiveSchema,
+    MigrationHistory,
+    ShadowRun,
+    Unversioned,
+)
 from dodai.migrations.check.git import GitError
 from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.queries import queries_at, read_queries
@@ -21,8 +29,20 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Shadow, Tool
 
 __all__ = [
-    "RULES", "Attempts", "Base", "BaseHistory", "History", "LiveSchema", "Shadow", "ShadowRun",
-    "gather_attempts", "gather_base", "gather_history", "gather_shadow", "live_schema", "read_base",
+    "RULES",
+    "Attempts",
+    "Base",
+    "BaseHistory",
+    "LiveSchema",
+    "MigrationHistory",
+    "Shadow",
+    "ShadowRun",
+    "gather_attempts",
+    "gather_base",
+    "gather_history",
+    "gather_shadow",
+    "live_schema",
+    "read_base",
 ]  # fmt: skip
 
 
@@ -39,7 +59,7 @@ def gather_history(
     everything: bool = False,
     environment: Mapping[str, str] | None = None,
     reader: Tool | None = None,
-) -> History | Unknown | NotApplicable:
+) -> MigrationHistory | Unknown | NotApplicable:
     """The files; judged are those that the fork point with the base does not have, or all of them.
 
     `Unknown` with a base that is not here, unless all of them are judged: which files are new is then not known.
@@ -58,10 +78,12 @@ def gather_history(
     judged = ids if everything else fresh
     said = str(base) if isinstance(base, Base) else f"no base ({base.reason})"
     rows = read_rows(root, policy)
-    return History(folder.migrations, folder.problems, judged, fresh, today, rows, folder.heads, said)
+    return MigrationHistory(folder.migrations, folder.problems, judged, fresh, today, rows, folder.heads, said)
 
 
-def gather_base(history: History | Unknown | NotApplicable, base: Compared) -> BaseHistory | Unknown | NotApplicable:
+def gather_base(
+    history: MigrationHistory | Unknown | NotApplicable, base: Compared
+) -> BaseHistory | Unknown | NotApplicable:
     """The files beside those of the base."""
     if isinstance(history, NotApplicable):
         return history
@@ -78,7 +100,7 @@ def gather_attempts(run: ShadowRun | Unknown | NotApplicable) -> Attempts | Unkn
 def gather_shadow(
     root: Path,
     policy: MigrationsPolicy,
-    history: History | Unknown | NotApplicable,
+    history: MigrationHistory | Unknown | NotApplicable,
     base: Compared,
     shadow: Shadow,
     *,
@@ -86,7 +108,7 @@ def gather_shadow(
     reader: Tool | None = None,
 ) -> ShadowRun | Unknown | NotApplicable:
     """The walk over an empty server. Raises what `shadow` and `reader.rendered` raise."""
-    if not isinstance(history, History):
+    if not isinstance(history, MigrationHistory):
         return history
     if history.problems and (reader or not history.migrations):
         first = history.problems[0]

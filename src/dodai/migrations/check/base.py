@@ -8,7 +8,7 @@ from pathlib import Path
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.facts import Base, Unversioned
 from dodai.migrations.check.git import GitError, commit, files_at, git
-from dodai.migrations.goose_file import Folder, read_files
+from dodai.migrations.goose_file import MigrationFolder, read_files
 from dodai.migrations.policy import NO_BASE, MigrationsPolicy
 from dodai.migrations.ports import Tool
 
@@ -90,5 +90,5 @@ def _lines(root: Path, *words: str) -> list[str]:
         return []
 
 
-def _folder(root: Path, policy: MigrationsPolicy, ref: str) -> Folder:
+def _folder(root: Path, policy: MigrationsPolicy, ref: str) -> MigrationFolder:
     return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format)

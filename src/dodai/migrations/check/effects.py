@@ -10,8 +10,8 @@ from dodai.core.code_page import Level
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.migrations import apply, codes, sql
-from dodai.migrations.check.facts import History, ShadowRun, Trial
-from dodai.migrations.lock_probe import Effect, Probe
+from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial
+from dodai.migrations.lock_probe import Effect, StatementProbe
 from dodai.migrations.migration import Direction, Migration
 
 SMALL_TABLE_ROWS = 10_000
@@ -19,7 +19,7 @@ SMALL_TABLE_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Candidate:
     """A finding before the acceptances of its file are looked at."""
 
     migration: Migration
@@ -38,7 +38,7 @@ def line_of(text: str, number: int) -> str:
     return lines[number - 1].strip()[:200] if 0 < number <= len(lines) else ""
 
 
-def _down_fails(_: History, run: ShadowRun) -> Iterator[Seen]:
+def _down_fails(_: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
     for trial in run.trials:
         if trial.trip in ("down fails", "up fails again"):
             which = "Down" if trial.trip == "down fails" else "Up after Down"
@@ -46,10 +46,10 @@ def _down_fails(_: History, run: ShadowRun) -> Iterator[Seen]:
             place = Place(trial.migration.path_of(direction), trial.trip_line)
             quote = line_of(trial.migration.text_of(direction), trial.trip_line)
             message, fix = f"{which}: {trial.trip_message}", apply.cure(trial.state)
-            yield Seen(trial.migration, Finding(codes.DOWN_FAILS, message, place, quote, fix))
+            yield Candidate(trial.migration, Finding(codes.DOWN_FAILS, message, place, quote, fix))
 
 
-def _round_trip(_: History, run: ShadowRun) -> Iterator[Seen]:
+def _round_trip(_: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
     for trial in run.trials:
         if trial.trip in ("differs after down", "differs after up"):
             when = "Down does not undo Up" if trial.trip == "differs after down" else "Up after Down differs"
@@ -58,22 +58,31 @@ def _round_trip(_: History, run: ShadowRun) -> Iterator[Seen]:
             message = f"{when}: {shown}{more} (`-` expected, `+` found)"
             data = {"differences": list(trial.differences)}
             place = Place(trial.migration.path_of("down" if trial.trip == "differs after down" else "up"))
-            yield Seen(trial.migration, Finding(codes.ROUND_TRIP, message, place, data=data))
+            yield Candidate(trial.migration, Finding(codes.ROUND_TRIP, message, place, data=data))
 
 
-Test = Callable[[Effect, Probe], str]
+Test = Callable[[Effect, StatementProbe], str]
 
 
-def _effects(code: Code, history: History, run: ShadowRun, test: Test, *, weigh: bool = True) -> Iterator[Seen]:
+def _effects(
+    code: Code, history: MigrationHistory, run: ShadowRun, test: Test, *, weigh: bool = True
+) -> Iterator[Candidate]:
     for trial in run.trials:
         for probe in trial.probes:
             for effect in probe.effects:
                 if said := test(effect, probe):
-                    yield Seen(trial.migration, _measured(code, history, trial, probe, effect, said, weigh=weigh))
+                    yield Candidate(trial.migration, _measured(code, history, trial, probe, effect, said, weigh=weigh))
 
 
 def _measured(
-    code: Code, history: History, trial: Trial, probe: Probe, effect: Effect, said: str, *, weigh: bool
+    code: Code,
+    history: MigrationHistory,
+    trial: ShadowTrial,
+    probe: StatementProbe,
+    effect: Effect,
+    said: str,
+    *,
+    weigh: bool,
 ) -> Finding:
     rows = history.rows.get(effect.table)
     size = f" ({rows:,} rows in production)" if rows is not None else ""
@@ -85,32 +94,32 @@ def _measured(
     return Finding(code, f"`{effect.table}`{size} {said}", place, quote, level=level, data=data)
 
 
-def _rewrites(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, probe: Probe) -> str:
+def _rewrites(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, probe: StatementProbe) -> str:
         truncates = sql.words(probe.statement.sql, 1) == ("truncate",)
         return f"is rewritten under {effect.lock}" if effect.rewritten and not truncates else ""
 
     return _effects(codes.REWRITE, history, run, test)
 
 
-def _scans(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, _: Probe) -> str:
+def _scans(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, _: StatementProbe) -> str:
         only_scan = effect.scanned and not (effect.rewritten or effect.indexed or effect.must_fill)
         return f"is read as a whole under {effect.lock}" if only_scan and effect.blocks_writes else ""
 
     return _effects(codes.SCAN_UNDER_LOCK, history, run, test)
 
 
-def _indexes(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, _: Probe) -> str:
+def _indexes(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, _: StatementProbe) -> str:
         blocking = effect.indexed and effect.scanned and effect.blocks_writes and not effect.rewritten
         return f"gets an index while {effect.lock} keeps writers out" if blocking else ""
 
     return _effects(codes.BLOCKING_INDEX, history, run, test)
 
 
-def _contractions(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, probe: Probe) -> str:
+def _contractions(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, probe: StatementProbe) -> str:
         if effect.dropped:
             return "is dropped"
         if effect.dropped_columns:
@@ -125,15 +134,15 @@ def _contractions(history: History, run: ShadowRun) -> Iterator[Seen]:
     yield from _renamed_labels(run)
 
 
-def _must_fill(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, _: Probe) -> str:
+def _must_fill(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, _: StatementProbe) -> str:
         columns = ", ".join(f"`{name}`" for name in effect.must_fill)
         return f"gets {columns} NOT NULL without a default, which fails as soon as it has a row" if columns else ""
 
     return _effects(codes.NOT_NULL_WITHOUT_DEFAULT, history, run, test, weigh=False)
 
 
-def _renamed_labels(run: ShadowRun) -> Iterator[Seen]:
+def _renamed_labels(run: ShadowRun) -> Iterator[Candidate]:
     for trial in run.trials:
         for probe in trial.probes:
             found = sql.words(probe.statement.sql)
@@ -141,11 +150,11 @@ def _renamed_labels(run: ShadowRun) -> Iterator[Seen]:
                 message = f"`{found[2]}` has a label renamed"
                 quote = line_of(trial.migration.text, probe.statement.line)
                 place = Place(trial.migration.path, probe.statement.line)
-                yield Seen(trial.migration, Finding(codes.CONTRACTION, message, place, quote))
+                yield Candidate(trial.migration, Finding(codes.CONTRACTION, message, place, quote))
 
 
-def _whole_tables(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, probe: Probe) -> str:
+def _whole_tables(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, probe: StatementProbe) -> str:
         found = sql.words(probe.statement.sql, 10_000)
         if found[:1] not in (("update",), ("delete",)) or "where" in found or effect.dropped:
             return ""
@@ -156,15 +165,15 @@ def _whole_tables(history: History, run: ShadowRun) -> Iterator[Seen]:
     return _effects(codes.WHOLE_TABLE_WRITE, history, run, test)
 
 
-def _dropped_indexes(history: History, run: ShadowRun) -> Iterator[Seen]:
-    def test(effect: Effect, probe: Probe) -> str:
+def _dropped_indexes(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
+    def test(effect: Effect, probe: StatementProbe) -> str:
         dropped = effect.unindexed and sql.words(probe.statement.sql, 2) == ("drop", "index")
         return f"loses an index under {effect.lock}" if dropped else ""
 
     return _effects(codes.BLOCKING_DROP, history, run, test)
 
 
-SHADOW: dict[Code, Callable[[History, ShadowRun], Iterator[Seen]]] = {
+SHADOW: dict[Code, Callable[[MigrationHistory, ShadowRun], Iterator[Candidate]]] = {
     codes.DOWN_FAILS: _down_fails,
     codes.ROUND_TRIP: _round_trip,
     codes.REWRITE: _rewrites,

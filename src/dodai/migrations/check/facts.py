@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 
 from dodai.core.fact import Cost, Unknown
 from dodai.migrations.apply import Status
-from dodai.migrations.lock_probe import Probe
-from dodai.migrations.migration import Migration, Problem
+from dodai.migrations.lock_probe import StatementProbe
+from dodai.migrations.migration import FileProblem, Migration
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Unversioned(Unknown):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class MigrationHistory:
     """The files. `fresh` are the ids that are new against the base, `judged` these or all of them.
 
     `base` says what they were compared with, or why with nothing. `rows` are production's row counts, as far as they
@@ -47,7 +47,7 @@ class History:
 
     cost: ClassVar[Cost] = "static"
     migrations: tuple[Migration, ...]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
     judged: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()
     today: date = date.min
@@ -84,14 +84,14 @@ Trip = Literal["not tried", "same", "order differs", "down fails", "differs afte
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ShadowTrial:
     """One migration on the shadow server. `failure` is the server's message, `line` where; "" when it went through.
 
     `state` is its SQLSTATE. `excuse` says why the failure may not be the migration's: it was not judged.
     """
 
     migration: Migration
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[StatementProbe, ...] = ()
     failure: str = ""
     line: int = 0
     state: str = ""
@@ -121,7 +121,7 @@ class ShadowRun:
     """
 
     cost: ClassVar[Cost] = "local"
-    trials: tuple[Trial, ...]
+    trials: tuple[ShadowTrial, ...]
     queries: tuple[QueryTrial, ...] = ()
     server: str = ""
     lines: tuple[str, ...] = ()

@@ -8,11 +8,11 @@ from dodai.migrations.apply.leftover import invalid_indexes
 from dodai.migrations.check.facts import LiveSchema
 from dodai.migrations.goose_file import statements_of
 from dodai.migrations.lock_probe.walk import run_file
-from dodai.migrations.ports import Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow
 from dodai.migrations.snapshot import snapshot
 
 
-def live_schema(env: str, target: Target, shadow: Shadow) -> LiveSchema:
+def live_schema(env: str, target: MigrationTarget, shadow: Shadow) -> LiveSchema:
     """Drift of `env`: its schema against that of its applied files on an empty server. Reads only."""
     seen = status(target)
     applied = set(seen.applied)

@@ -10,7 +10,7 @@ from pathlib import Path
 from dodai.migrations import sql
 from dodai.migrations.check.facts import QueryTrial
 from dodai.migrations.check.git import files_at
-from dodai.migrations.ports import Connection, is_database_error, server_message, sqlstate
+from dodai.migrations.ports import SqlConnection, is_database_error, server_message, sqlstate
 
 MISFITS = ("42P01", "42703", "42883", "42804", "42P10", "42846", "42704", "42809")
 """Undefined table, column, function; wrong type; no matching constraint; no cast; undefined object, wrong kind."""
@@ -77,7 +77,7 @@ def _numbered(text: str, numbers: dict[str, int]) -> str:
     return _PLACEHOLDER.sub(number, text)
 
 
-def breaks(queries: Sequence[Query], *, fits: Connection, tried: Connection, which: str) -> Iterator[QueryTrial]:
+def breaks(queries: Sequence[Query], *, fits: SqlConnection, tried: SqlConnection, which: str) -> Iterator[QueryTrial]:
     """The queries that fit the schema of `fits` and not that of `tried`; one that fits neither is not our business."""
     for query in queries:
         problem = misfit(tried, query)
@@ -85,7 +85,7 @@ def breaks(queries: Sequence[Query], *, fits: Connection, tried: Connection, whi
             yield QueryTrial(query.path, query.line, problem, which)  # type: ignore[arg-type]
 
 
-def misfit(conn: Connection, query: Query) -> str:
+def misfit(conn: SqlConnection, query: Query) -> str:
     """What the server says when the schema does not have what the query names; "" when it has, or cannot tell."""
     try:
         conn.execute(f"PREPARE dodai_trial AS {query.sql}")

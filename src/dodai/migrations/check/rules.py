@@ -8,12 +8,12 @@ from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
-from dodai.migrations.check.effects import SHADOW, Seen, line_of, short
-from dodai.migrations.check.facts import Attempts, BaseHistory, History, LiveSchema, QueryTrial, ShadowRun
+from dodai.migrations.check.effects import SHADOW, Candidate, line_of, short
+from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, QueryTrial, ShadowRun
 from dodai.migrations.migration import Migration
 
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
-               codes.TRANSACTION_CONTROL, codes.REMARK, codes.EXTERNAL, codes.MISSING)  # fmt: skip
+               codes.TRANSACTION_CONTROL, codes.DIRECTIVE, codes.EXTERNAL, codes.MISSING)  # fmt: skip
 _CLUSTER_WIDE = ("role", "user", "group", "database", "tablespace")
 
 
@@ -21,8 +21,8 @@ _CLUSTER_WIDE = ("role", "user", "group", "database", "tablespace")
 
 
 def _file_rule(code: Code) -> Rule:
-    @rule(code, needs=(History,))
-    def judge(history: History) -> Iterator[Finding]:
+    @rule(code, needs=(MigrationHistory,))
+    def judge(history: MigrationHistory) -> Iterator[Finding]:
         for problem in history.problems:
             if problem.code is code:
                 yield Finding(code, problem.message, Place(problem.path, problem.line), problem.quote, problem.fix)
@@ -36,16 +36,16 @@ def _file_rule(code: Code) -> Rule:
     return judge
 
 
-@rule(codes.TRANSACTION_CONTROL, needs=(History,))
-def no_transaction_control(history: History) -> Iterator[Finding]:
+@rule(codes.TRANSACTION_CONTROL, needs=(MigrationHistory,))
+def no_transaction_control(history: MigrationHistory) -> Iterator[Finding]:
     for migration in history.judged_migrations:
         if found := apply.transaction_control(migration):
             message, place = f"`{short(found.quote)}` {found.message}", Place(found.path, found.line)
             yield Finding(codes.TRANSACTION_CONTROL, message, place, short(found.quote))
 
 
-@rule(codes.SEVERAL_HEADS, needs=(History,))
-def one_head(history: History) -> Iterator[Finding]:
+@rule(codes.SEVERAL_HEADS, needs=(MigrationHistory,))
+def one_head(history: MigrationHistory) -> Iterator[Finding]:
     if len(history.heads) > 1:
         paths = {m.id: m.path for m in history.migrations}
         named = " and ".join(f"`{id_}`" for id_ in history.heads)
@@ -63,21 +63,21 @@ def one_head_after_the_merge(history: BaseHistory) -> Iterator[Finding]:
         yield Finding(codes.SEVERAL_HEADS, f"together with `{history.base.ref}` the history ends in {named}", place)
 
 
-def _irreversible(history: History) -> Iterator[Seen]:
+def _irreversible(history: MigrationHistory) -> Iterator[Candidate]:
     for migration in history.judged_migrations:
         if not migration.reversible and not migration.irreversible and not migration.repeatable:
             message = f"`{migration.path}` has no Down section and no reason for it"
-            yield Seen(migration, Finding(codes.IRREVERSIBLE, message, Place(migration.path)))
+            yield Candidate(migration, Finding(codes.IRREVERSIBLE, message, Place(migration.path)))
 
 
-def _cluster_wide(history: History) -> Iterator[Seen]:
+def _cluster_wide(history: MigrationHistory) -> Iterator[Candidate]:
     for migration in history.judged_migrations:
         for statement in migration.up:
             first = sql.words(statement.sql, 2)
             if first[:1] == ("create",) and first[1:] and first[1] in _CLUSTER_WIDE:
                 message = f"`{short(statement.sql)}` belongs to the whole server"
                 place = Place(migration.path, statement.line)
-                yield Seen(migration, Finding(codes.CLUSTER_WIDE, message, place, short(statement.sql)))
+                yield Candidate(migration, Finding(codes.CLUSTER_WIDE, message, place, short(statement.sql)))
 
 
 # --- the base -------------------------------------------------------------------------------------------------------
@@ -147,8 +147,8 @@ def applied_files_are_there(history: BaseHistory) -> Iterator[Finding]:
 # --- the shadow server ----------------------------------------------------------------------------------------------
 
 
-@rule(codes.FAILS_ON_EMPTY, needs=(History, Attempts))
-def every_file_applies(_: History, attempts: Attempts) -> Iterator[Finding]:
+@rule(codes.FAILS_ON_EMPTY, needs=(MigrationHistory, Attempts))
+def every_file_applies(_: MigrationHistory, attempts: Attempts) -> Iterator[Finding]:
     for trial in attempts.run.trials:
         if trial.failure and not trial.excuse:
             place = Place(trial.migration.path, trial.line)
@@ -157,8 +157,8 @@ def every_file_applies(_: History, attempts: Attempts) -> Iterator[Finding]:
 
 
 def _query_rule(code: Code, which: str) -> Rule:
-    @rule(code, needs=(History, ShadowRun))
-    def judge(_: History, run: ShadowRun) -> Iterator[Finding]:
+    @rule(code, needs=(MigrationHistory, ShadowRun))
+    def judge(_: MigrationHistory, run: ShadowRun) -> Iterator[Finding]:
         for trial in run.queries:
             if trial.which == which:
                 yield _query_finding(code, trial)
@@ -172,14 +172,14 @@ def _query_finding(code: Code, trial: QueryTrial) -> Finding:
 
 # --- acceptances ----------------------------------------------------------------------------------------------------
 
-_STATIC: dict[Code, Callable[[History], Iterator[Seen]]] = {
+_STATIC: dict[Code, Callable[[MigrationHistory], Iterator[Candidate]]] = {
     codes.IRREVERSIBLE: _irreversible,
     codes.CLUSTER_WIDE: _cluster_wide,
 }
 
 
-def _accepts(migration: Migration, finding: Finding, history: History) -> bool:
-    """Is there a remark for this finding in its file that has not expired?"""
+def _accepts(migration: Migration, finding: Finding, history: MigrationHistory) -> bool:
+    """Is there a directive for this finding in its file that has not expired?"""
     return any(
         accepted.code in (finding.code.id, finding.code.name)
         for accepted in migration.accepted
@@ -187,24 +187,24 @@ def _accepts(migration: Migration, finding: Finding, history: History) -> bool:
     )
 
 
-def _static_rule(code: Code, look: Callable[[History], Iterator[Seen]]) -> Rule:
-    @rule(code, needs=(History,))
-    def judge(history: History) -> Iterator[Finding]:
+def _static_rule(code: Code, look: Callable[[MigrationHistory], Iterator[Candidate]]) -> Rule:
+    @rule(code, needs=(MigrationHistory,))
+    def judge(history: MigrationHistory) -> Iterator[Finding]:
         return (seen.finding for seen in look(history) if not _accepts(seen.migration, seen.finding, history))
 
     return judge
 
 
-def _shadow_rule(code: Code, look: Callable[[History, ShadowRun], Iterator[Seen]]) -> Rule:
-    @rule(code, needs=(History, ShadowRun))
-    def judge(history: History, run: ShadowRun) -> Iterator[Finding]:
+def _shadow_rule(code: Code, look: Callable[[MigrationHistory, ShadowRun], Iterator[Candidate]]) -> Rule:
+    @rule(code, needs=(MigrationHistory, ShadowRun))
+    def judge(history: MigrationHistory, run: ShadowRun) -> Iterator[Finding]:
         return (seen.finding for seen in look(history, run) if not _accepts(seen.migration, seen.finding, history))
 
     return judge
 
 
-@rule(codes.ACCEPTANCE_UNUSED, needs=(History, ShadowRun))
-def acceptances_are_used(history: History, run: ShadowRun) -> Iterator[Finding]:
+@rule(codes.ACCEPTANCE_UNUSED, needs=(MigrationHistory, ShadowRun))
+def acceptances_are_used(history: MigrationHistory, run: ShadowRun) -> Iterator[Finding]:
     found = [seen for look in _STATIC.values() for seen in look(history)]
     found += [seen for look_shadow in SHADOW.values() for seen in look_shadow(history, run)]
     used = {(seen.migration.id, word) for seen in found for word in (seen.finding.code.id, seen.finding.code.name)}

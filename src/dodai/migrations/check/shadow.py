@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from dodai.core.fact import Unknown
 from dodai.migrations import lock_probe
-from dodai.migrations.check.facts import History, QueryTrial, ShadowRun, Trial, Trip
+from dodai.migrations.check.facts import MigrationHistory, QueryTrial, ShadowRun, ShadowTrial, Trip
 from dodai.migrations.check.queries import Query, breaks
 from dodai.migrations.lock_probe.walk import StatementError, run_file, run_inside
 from dodai.migrations.migration import Direction, Migration
-from dodai.migrations.ports import Connect, Connection, Shadow
+from dodai.migrations.ports import Connect, Shadow, SqlConnection
 from dodai.migrations.snapshot import Snapshot, own_rows, snapshot
 
 _CLUSTER_WIDE = "SELECT rolname FROM pg_roles UNION ALL SELECT spcname FROM pg_tablespace ORDER BY 1"
@@ -33,7 +33,7 @@ class _Course:
     shadow: Shadow
     stack: ExitStack
     database: Callable[[], Connect]
-    conn: Connection
+    conn: SqlConnection
     own: list[str]
     left_out: list[str]
     applied: list[Migration] = field(default_factory=list)
@@ -41,7 +41,7 @@ class _Course:
     known: frozenset[int] | None = None
     known_names: frozenset[str] = frozenset()
 
-    def another(self) -> Connection:
+    def another(self) -> SqlConnection:
         """An empty database, on a server of its own where this one has roles now that would be in the way."""
         if _cluster_wide(self.conn) != self.own:
             self.database = self.stack.enter_context(self.shadow())
@@ -49,7 +49,7 @@ class _Course:
 
 
 def shadow_run(
-    history: History,
+    history: MigrationHistory,
     shadow: Shadow,
     *,
     everything: bool,
@@ -67,7 +67,7 @@ def shadow_run(
         conn = _fresh(database)
         course = _Course(shadow, stack, database, conn, _cluster_wide(conn), list(unread))
         server = conn.execute("SHOW server_version", prepare=False).fetchone()[0]
-        trials: list[Trial] = []
+        trials: list[ShadowTrial] = []
         for migration in history.migrations:
             trial = _try(course, migration, judged=migration.id in history.judged, everything=everything)
             trials.append(_excused(trial, course.left_out, server))
@@ -82,7 +82,7 @@ def shadow_run(
     return ShadowRun(tuple(trials), queries, server, lines, tuple(unread))
 
 
-def _excused(trial: Trial, left_out: Sequence[str], server: str) -> Trial:
+def _excused(trial: ShadowTrial, left_out: Sequence[str], server: str) -> ShadowTrial:
     """`trial` with the reason why its failure may not be its own: what it needs was left out, or is not installed."""
     if not trial.failure:
         return trial
@@ -118,24 +118,24 @@ def _try_queries(
         old.close()
 
 
-def _fresh(database: Callable[[], Connect]) -> Connection:
+def _fresh(database: Callable[[], Connect]) -> SqlConnection:
     conn = database()()
     conn.autocommit = True
     return conn
 
 
-def _cluster_wide(conn: Connection) -> list[str]:
+def _cluster_wide(conn: SqlConnection) -> list[str]:
     return [row[0] for row in own_rows(conn, _CLUSTER_WIDE)]
 
 
-def _try(course: _Course, migration: Migration, *, judged: bool, everything: bool) -> Trial:
+def _try(course: _Course, migration: Migration, *, judged: bool, everything: bool) -> ShadowTrial:
     conn = course.conn
     try:
         if not judged:
             course.schema = None
             run_file(conn, migration, "up")
             course.applied.append(migration)
-            return Trial(migration)
+            return ShadowTrial(migration)
         tables = lock_probe.tables(conn)
         if course.known is None or everything:
             course.known, course.known_names = frozenset(tables), frozenset(table.name for table in tables.values())
@@ -144,17 +144,17 @@ def _try(course: _Course, migration: Migration, *, judged: bool, everything: boo
     except StatementError as error:
         if not migration.transactional:
             _rebuild(course)
-        return Trial(migration, failure=error.message, line=error.line, state=error.state)
+        return ShadowTrial(migration, failure=error.message, line=error.line, state=error.state)
     if migration.transactional and any(effect.dropped for each in probes for effect in each.effects):
         probes = lock_probe.lasting(probes, tables, lock_probe.tables(conn))
     after = snapshot(conn)
     course.applied.append(migration)
     course.schema = after
-    trial = Trial(migration, probes)
+    trial = ShadowTrial(migration, probes)
     return _round_trip(course, trial, before, after) if migration.reversible else trial
 
 
-def _round_trip(course: _Course, trial: Trial, before: Snapshot, after: Snapshot) -> Trial:
+def _round_trip(course: _Course, trial: ShadowTrial, before: Snapshot, after: Snapshot) -> ShadowTrial:
     """Down must lead back to the schema before, and Up again to the one after; column order is told apart.
 
     In one transaction that is rolled back where that is possible: whatever came of it, the next file finds the schema
@@ -179,8 +179,8 @@ def _round_trip(course: _Course, trial: Trial, before: Snapshot, after: Snapshot
 
 
 def _there_and_back(
-    conn: Connection, trial: Trial, before: Snapshot, after: Snapshot, run: Callable[..., object]
-) -> Trial:
+    conn: SqlConnection, trial: ShadowTrial, before: Snapshot, after: Snapshot, run: Callable[..., object]
+) -> ShadowTrial:
     seen: Trip = "same"
     ways: tuple[tuple[Direction, Snapshot, Trip, Trip], ...] = (
         ("down", before, "down fails", "differs after down"),

@@ -16,27 +16,27 @@ from dodai.migrations.goose_file.folder import (
     read_folder,
     statements_of,
 )
-from dodai.migrations.goose_file.mend import mended
-from dodai.migrations.goose_file.parse import parse, remarks, version_of
+from dodai.migrations.goose_file.goose_fix import fixed_text
+from dodai.migrations.goose_file.parse import directives, parse, version_of
 from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
 from dodai.migrations.goose_file.split import ends_statement, split
-from dodai.migrations.migration import FileError, Folder, Problem
+from dodai.migrations.migration import FileError, FileProblem, MigrationFolder
 
 __all__ = [
     "FileError",
-    "Folder",
-    "Problem",
+    "FileProblem",
+    "MigrationFolder",
+    "directives",
     "ends_statement",
     "files_of",
+    "fixed_text",
     "history_of",
-    "mended",
     "nothing_found",
     "parse",
     "parse_plain",
     "parse_repeatable",
     "read_files",
     "read_folder",
-    "remarks",
     "split",
     "statements_of",
     "version_of",

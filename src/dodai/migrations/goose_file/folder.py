@@ -9,24 +9,26 @@ from pathlib import Path
 from dodai.migrations import codes
 from dodai.migrations.goose_file.parse import parse, version_of
 from dodai.migrations.goose_file.plain import DOWN_SUFFIX, down_of, parse_plain, parse_repeatable
-from dodai.migrations.migration import FileError, Folder, Migration, Problem, in_order
+from dodai.migrations.migration import FileError, FileProblem, Migration, MigrationFolder, in_order
 from dodai.migrations.policy import Format
-from dodai.migrations.ports import Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow
 
 
 def read_folder(
     root: Path, folder: str, environment: Mapping[str, str] | None = None, layout: Format = "goose"
-) -> Folder:
+) -> MigrationFolder:
     """Every `*.sql` of `folder` below `root`; `repeatable/*.sql` in it are repeatable. Never raises for a bad file."""
     if layout in ("alembic", "django"):
         message = f"the format `{layout}` is Python, which needs the reader of its provider"
-        return Folder((), (Problem(codes.EXTERNAL, message, folder),))
+        return MigrationFolder((), (FileProblem(codes.EXTERNAL, message, folder),))
     base = root / folder
     if not base.is_dir():
         message = f"the folder `{folder}` does not exist"
-        return Folder((), (Problem(codes.FILE_NAME, message, folder, fix="create it, or set `[migrations].folder`"),))
+        return MigrationFolder(
+            (), (FileProblem(codes.FILE_NAME, message, folder, fix="create it, or set `[migrations].folder`"),)
+        )
     names, prefix = sorted(path.name for path in base.iterdir()), str(base.relative_to(root))
-    wrong: list[Problem] = []
+    wrong: list[FileProblem] = []
     files = dict(_contents(base, prefix, names, wrong))
     repeatable = {str(path.relative_to(root)): path.read_bytes() for path in sorted(base.glob("repeatable/*.sql"))}
     go = [name for name in names if name.endswith(".go") and "_" in name and not name.endswith("_test.go")]
@@ -34,23 +36,25 @@ def read_folder(
     return replace(found, problems=(*wrong, *found.problems))
 
 
-def _contents(base: Path, prefix: str, names: Iterable[str], wrong: list[Problem]) -> Iterator[tuple[str, bytes]]:
+def _contents(base: Path, prefix: str, names: Iterable[str], wrong: list[FileProblem]) -> Iterator[tuple[str, bytes]]:
     """The files that are read, and in `wrong` the entries that look like one and are none."""
     for name in names:
         path = f"{prefix}/{name}"
         if not name.lower().endswith(".sql"):
             continue
         if (base / name).is_dir():
-            wrong.append(Problem(codes.FILE_NAME, f"`{path}` is a folder", path, fix="rename it or move it away"))
+            wrong.append(FileProblem(codes.FILE_NAME, f"`{path}` is a folder", path, fix="rename it or move it away"))
         elif not name.endswith(".sql"):
             fix = f"`git mv {path} {path[:-4]}.sql`"
-            wrong.append(Problem(codes.FILE_NAME, f"`{path}` is not read: it does not end in `.sql`", path, fix=fix))
+            wrong.append(
+                FileProblem(codes.FILE_NAME, f"`{path}` is not read: it does not end in `.sql`", path, fix=fix)
+            )
         else:
             try:
                 yield path, (base / name).read_bytes()
             except OSError as error:
                 said = f"`{path}` cannot be read: {error.strerror}"
-                wrong.append(Problem(codes.FILE_NAME, said, path, fix="restore what the link leads to"))
+                wrong.append(FileProblem(codes.FILE_NAME, said, path, fix="restore what the link leads to"))
 
 
 _LOOKS_LIKE = (
@@ -65,22 +69,22 @@ _LOOKS_LIKE = (
 )
 
 
-def nothing_found(root: Path, folder: str) -> Problem:
+def nothing_found(root: Path, folder: str) -> FileProblem:
     """DOD201 for a folder without one migration: what was seen there instead."""
     base = root / folder
     if not base.is_dir():
-        return Problem(codes.FILE_NAME, f"the folder `{folder}` does not exist", folder)
+        return FileProblem(codes.FILE_NAME, f"the folder `{folder}` does not exist", folder)
     entries = sorted(path.name for path in base.iterdir())
     like = next((f"{name} (`{found.relative_to(base)}`)" for pattern, name in _LOOKS_LIKE
                  for found in sorted(base.glob(pattern))), "")  # fmt: skip
     seen = f"; it holds {like}" if like else f"; it holds {', '.join(f'`{n}`' for n in entries[:3])}" if entries else ""
     fix = "set `[migrations].folder` and `format` to what the repository has, or make one with `dodai migrate new NAME`"
-    return Problem(
+    return FileProblem(
         codes.FILE_NAME, f"`{folder}` has no migration{'' if entries else ': it is empty'}{seen}", folder, fix=fix
     )
 
 
-def files_of(target: Target) -> Folder:
+def files_of(target: MigrationTarget) -> MigrationFolder:
     """The migrations of the target's tree as its files tell them, and what is wrong with the others.
 
     Nothing of the user's code is executed for it; of a history in Python the statements are not known.
@@ -90,7 +94,7 @@ def files_of(target: Target) -> Folder:
     return read_folder(target.root, target.policy.folder, target.environment, target.policy.format)
 
 
-def history_of(target: Target) -> Folder:
+def history_of(target: MigrationTarget) -> MigrationFolder:
     """All that a run must know of: also what a tool finds outside of the repository, in packages that it uses."""
     found = target.tool.listed() if target.tool else files_of(target)
     if found.migrations or found.problems:
@@ -98,7 +102,7 @@ def history_of(target: Target) -> Folder:
     return replace(found, problems=(nothing_found(target.root, target.policy.folder),))
 
 
-def statements_of(target: Target, shadow: Shadow) -> Folder:
+def statements_of(target: MigrationTarget, shadow: Shadow) -> MigrationFolder:
     """The same with every statement: what another tool would send is found out on an empty server where need be."""
     return target.tool.rendered(shadow, ()) if target.tool else files_of(target)
 
@@ -109,10 +113,12 @@ def read_files(
     external: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     layout: Format = "goose",
-) -> Folder:
+) -> MigrationFolder:
     """As `read_folder`, over files already read: path to bytes."""
     migrations: list[Migration] = []
-    problems = [Problem(codes.EXTERNAL, f"`{path}` is a Go migration", path) for path in external if _numbered(path)]
+    problems = [
+        FileProblem(codes.EXTERNAL, f"`{path}` is a Go migration", path) for path in external if _numbered(path)
+    ]
     for path, data in files.items():
         if path.endswith(DOWN_SUFFIX) and layout == "plain":
             continue
@@ -129,7 +135,7 @@ def read_files(
             migrations.append(parse_repeatable(path, data))
         except FileError as error:
             problems.append(error.problem)
-    return Folder(in_order(migrations), tuple(problems))
+    return MigrationFolder(in_order(migrations), tuple(problems))
 
 
 def _numbered(path: str) -> bool:
@@ -140,10 +146,10 @@ def _numbered(path: str) -> bool:
     return True
 
 
-def _duplicates(migrations: list[Migration]) -> Iterator[Problem]:
+def _duplicates(migrations: list[Migration]) -> Iterator[FileProblem]:
     seen: dict[str, str] = {}
     for migration in sorted(migrations, key=lambda m: m.path):
         if other := seen.get(migration.id):
             message = f"version `{migration.id}` is already that of `{other}`"
-            yield Problem(codes.DUPLICATE, message, migration.path)
+            yield FileProblem(codes.DUPLICATE, message, migration.path)
         seen.setdefault(migration.id, migration.path)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from dodai.migrations import codes, sql
 from dodai.migrations.goose_file.split import Split, split_both
-from dodai.migrations.migration import Accepted, FileError, Migration, Problem, Statement
+from dodai.migrations.migration import Accepted, FileError, FileProblem, Migration, Statement
 
 
 def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) -> Migration:
@@ -20,15 +20,15 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise FileError(Problem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
+        raise FileError(FileProblem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
     no_nul(path, data)
     both = split_both(text, path=path, environment=environment)
-    advice: list[Problem] = []
+    advice: list[FileProblem] = []
     for part in both:
         for problem in disagreements(part, path):
             raise FileError(problem)
         advice += together(part, path)
-    irreversible, accepted = remarks(text, path)
+    irreversible, accepted = directives(text, path)
     down_at = _DOWN.search(text)
     whole, applied = sql.checksums(text, down_at.start() if down_at else len(text))
     up, down, own = without_own_transaction(_meaningful(both[0]), _meaningful(both[1]), path)
@@ -57,7 +57,9 @@ def no_nul(path: str, data: bytes) -> None:
     """PostgreSQL ends a message at a NUL, so what stands behind it would never arrive (DOD200)."""
     if (at := data.find(b"\0")) >= 0:
         line = data.count(b"\n", 0, at) + 1
-        raise FileError(Problem(codes.FILE_SYNTAX, f"byte {at} is a NUL, where the server stops reading", path, line))
+        raise FileError(
+            FileProblem(codes.FILE_SYNTAX, f"byte {at} is a NUL, where the server stops reading", path, line)
+        )
 
 
 _BEGINS = (("begin", ";"), ("begin", "transaction", ";"), ("begin", "work", ";"), ("start", "transaction", ";"))
@@ -72,22 +74,22 @@ _ENDS = (
 
 def without_own_transaction(
     up: tuple[Statement, ...], down: tuple[Statement, ...], path: str
-) -> tuple[tuple[Statement, ...], tuple[Statement, ...], tuple[Problem, ...]]:
+) -> tuple[tuple[Statement, ...], tuple[Statement, ...], tuple[FileProblem, ...]]:
     """Both ways without a `BEGIN` and `COMMIT` around the whole of one, which the file's own transaction stands for."""
-    advice: list[Problem] = []
+    advice: list[FileProblem] = []
     ways: list[tuple[Statement, ...]] = []
     for way in (up, down):
         if len(way) > 1 and sql.words(way[0].sql, 4) in _BEGINS and sql.words(way[-1].sql, 4) in _ENDS:
             message = "`BEGIN` and `COMMIT` around a file that runs as one transaction anyway"
             fix = "leave them out; a file that was applied with them stays as it is"
-            advice.append(Problem(codes.TRANSACTION_CONTROL, message, path, way[0].line, _first_line(way[0]), fix))
+            advice.append(FileProblem(codes.TRANSACTION_CONTROL, message, path, way[0].line, _first_line(way[0]), fix))
             ways.append(way[1:-1])
         else:
             ways.append(way)
     return ways[0], ways[1], tuple(advice)
 
 
-def together(part: Split, path: str) -> Iterator[Problem]:
+def together(part: Split, path: str) -> Iterator[FileProblem]:
     """Statements of a `NO TRANSACTION` file that goose sends in one message, and so in one transaction (DOD221)."""
     for statement, marked in zip(part.statements, part.marked, strict=True):
         if part.transactional or marked or _PLAIN.fullmatch(statement.sql):
@@ -95,7 +97,7 @@ def together(part: Split, path: str) -> Iterator[Problem]:
         if (count := len(sql.statements(statement.sql))) > 1:
             message = f"goose sends these {count} statements at once, which makes them one transaction"
             fix = "give each statement of a `NO TRANSACTION` file lines of its own"
-            yield Problem(codes.SPLIT_DIFFERS, message, path, statement.line, _first_line(statement), fix)
+            yield FileProblem(codes.SPLIT_DIFFERS, message, path, statement.line, _first_line(statement), fix)
 
 
 def _meaningful(part: Split) -> tuple[Statement, ...]:
@@ -109,7 +111,7 @@ def version_of(path: str) -> tuple[int, str]:
     number, underscore, rest = base.partition("_")
     if not underscore or not re.fullmatch(r"[+]?[0-9]+", number) or not 0 < int(number) < 2**63:
         message = f"`{base}` does not start with a version above 0 and `_`"
-        raise FileError(Problem(codes.FILE_NAME, message, path))
+        raise FileError(FileProblem(codes.FILE_NAME, message, path))
     return int(number), rest.rpartition(".")[0]
 
 
@@ -117,16 +119,16 @@ _PLAIN = re.compile(r"(?!\s*copy\b)(?:(?!--|/\*|\batomic\b)[^;'\"$])*;", re.IGNO
 """One semicolon, at the end, and nothing that could hide another: both ways of splitting agree without looking."""
 
 
-def disagreements(part: Split, path: str) -> Iterator[Problem]:
+def disagreements(part: Split, path: str) -> Iterator[FileProblem]:
     """Where goose's line splitter cuts a statement that a real lexer would not (DOD221), and COPY data (DOD220)."""
     for statement, marked in zip(part.statements, part.marked, strict=True):
         if statement.sql.count("(") == statement.sql.count(")") and _PLAIN.fullmatch(statement.sql):
             continue
         if from_stdin(statement.sql):
             message = "`COPY ... FROM stdin` with data lines cannot stand in a goose file"
-            yield Problem(codes.COPY_FROM_STDIN, message, path, statement.line, _first_line(statement))
+            yield FileProblem(codes.COPY_FROM_STDIN, message, path, statement.line, _first_line(statement))
         elif not marked and (cut := _cut(statement)):
-            yield Problem(codes.SPLIT_DIFFERS, cut, path, statement.line, _first_line(statement))
+            yield FileProblem(codes.SPLIT_DIFFERS, cut, path, statement.line, _first_line(statement))
 
 
 def from_stdin(text: str) -> bool:
@@ -146,27 +148,27 @@ def _first_line(statement: Statement) -> str:
     return statement.sql.partition("\n")[0].strip()[:200]
 
 
-_REMARK = re.compile(r"^\s*(?:--|#)\s*dodai:\s*(?P<verb>\S+)\s*(?P<rest>.*?)\s*$", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^\s*(?:--|#)\s*dodai:\s*(?P<verb>\S+)\s*(?P<rest>.*?)\s*$", re.MULTILINE)
 _EXPIRES = re.compile(r"\buntil\s+(\d{4}-\d{2}-\d{2})\b")
 
 
-def remarks(text: str, path: str) -> tuple[str, tuple[Accepted, ...]]:
+def directives(text: str, path: str) -> tuple[str, tuple[Accepted, ...]]:
     """`-- dodai: irreversible REASON` and `-- dodai: accept CODE REASON [until DATE]`; goose ignores both."""
     if "dodai:" not in text:
         return "", ()
     irreversible = ""
     accepted: list[Accepted] = []
-    for remark in _REMARK.finditer(text):
-        line = text.count("\n", 0, remark.start()) + 1
-        rest = remark["rest"]
+    for directive in _DIRECTIVE.finditer(text):
+        line = text.count("\n", 0, directive.start()) + 1
+        rest = directive["rest"]
         code, _, reason = rest.partition(" ")
-        if remark["verb"] == "irreversible" and rest:
+        if directive["verb"] == "irreversible" and rest:
             irreversible = rest
-        elif remark["verb"] == "accept" and reason.strip():
+        elif directive["verb"] == "accept" and reason.strip():
             accepted.append(Accepted(code, reason.strip(), line, _expiry(reason)))
         else:
-            message = "a dodai remark is `irreversible REASON` or `accept CODE REASON`, and the reason is required"
-            raise FileError(Problem(codes.REMARK, message, path, line, remark.group().strip()))
+            message = "a dodai directive is `irreversible REASON` or `accept CODE REASON`, and the reason is required"
+            raise FileError(FileProblem(codes.DIRECTIVE, message, path, line, directive.group().strip()))
     return irreversible, tuple(accepted)
 
 

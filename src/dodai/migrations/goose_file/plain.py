@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 
 from dodai.migrations import codes, sql
-from dodai.migrations.goose_file.parse import from_stdin, no_nul, remarks, version_of, without_own_transaction
-from dodai.migrations.migration import FileError, Migration, Problem, Statement
+from dodai.migrations.goose_file.parse import directives, from_stdin, no_nul, version_of, without_own_transaction
+from dodai.migrations.migration import FileError, FileProblem, Migration, Statement
 
 _END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
@@ -29,7 +29,7 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
     text = _text(path, data)
     up, back = _statements(path, text), _statements(down_of(path), _text(path, down))
     up, back, advice = without_own_transaction(up, back, path)
-    irreversible, accepted = remarks(text, path)
+    irreversible, accepted = directives(text, path)
     return Migration(
         id=str(version),
         order=version,
@@ -54,7 +54,7 @@ def parse_repeatable(path: str, data: bytes) -> Migration:
     """A file that is run again whenever its meaning changes: the whole of it is Up, there is no Down."""
     text = _text(path, data)
     up, name = _statements(path, text), path.rsplit("/", 1)[-1].removesuffix(".sql")
-    irreversible, accepted = remarks(text, path)
+    irreversible, accepted = directives(text, path)
     return Migration(
         id=f"R:{name}",
         order=0,
@@ -87,7 +87,7 @@ def _text(path: str, data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise FileError(Problem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
+        raise FileError(FileProblem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
 
 
 def _statements(path: str, text: str) -> tuple[Statement, ...]:
@@ -144,7 +144,7 @@ def _data(path: str, text: str, start: int, copy: Statement) -> tuple[str, int]:
 
 def _refused(path: str, statement: Statement, message: str) -> FileError:
     quote = statement.sql.partition("\n")[0]
-    return FileError(Problem(codes.FILE_SYNTAX, message, path, statement.line, quote))
+    return FileError(FileProblem(codes.FILE_SYNTAX, message, path, statement.line, quote))
 
 
 def _stands_alone(statement: Statement) -> bool:

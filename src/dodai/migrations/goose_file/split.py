@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dodai.migrations import codes
 from dodai.migrations.envsub import EnvsubError, expand
-from dodai.migrations.migration import Direction, FileError, Problem, Statement
+from dodai.migrations.migration import Direction, FileError, FileProblem, Statement
 
 ANNOTATIONS = {
     name.casefold(): name
@@ -128,7 +128,7 @@ class _Splitter:
         self._nothing_open(0)
 
     def _refuse(self, number: int, line: str, message: str, fix: str = "") -> None:
-        raise FileError(Problem(codes.FILE_SYNTAX, message, self.path, number, line.strip()[:200], fix))
+        raise FileError(FileProblem(codes.FILE_SYNTAX, message, self.path, number, line.strip()[:200], fix))
 
 
 def ends_statement(line: str) -> bool:
@@ -173,7 +173,9 @@ def _passed(
     for number, raw in enumerate(_lines(text), start=1):
         line = raw.removesuffix("\r")
         if len(line) * 4 > LONGEST_LINE and len(line.encode()) >= LONGEST_LINE:
-            raise FileError(Problem(codes.FILE_SYNTAX, "a line longer than 4 MiB, goose cannot read it", path, number))
+            raise FileError(
+                FileProblem(codes.FILE_SYNTAX, "a line longer than 4 MiB, goose cannot read it", path, number)
+            )
         splitter.feed(number, line)
     splitter.finish()
     return splitter

@@ -16,7 +16,7 @@ from typing import Any
 
 from dodai.migrations.migration import Statement
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import Connection, send
+from dodai.migrations.ports import SqlConnection, send
 from dodai.migrations.snapshot import own_rows
 
 WRITE_BLOCKING = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
@@ -50,7 +50,7 @@ AS_JSON = (
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ProbedTable:
     """One table or view as the transaction sees it; `columns` are names by number, `kind` is `pg_class.relkind`.
 
     `must_fill` are columns that are NOT NULL and have nothing to fill them.
@@ -67,7 +67,7 @@ class Table:
     guards_rows: bool = False
 
 
-Tables = Mapping[int, Table]
+Tables = Mapping[int, ProbedTable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class StatementProbe:
     """One statement with its effects; `ms` is what it took on the shadow, which says little about production."""
 
     statement: Statement
@@ -105,7 +105,7 @@ class Probe:
     effects: tuple[Effect, ...] = ()
 
 
-def tables(conn: Connection) -> Tables:
+def tables(conn: SqlConnection) -> Tables:
     """Every table of the user as the current transaction sees it."""
     return _of(own_rows(conn, _TABLES))
 
@@ -117,7 +117,7 @@ def from_json(text: str) -> Tables:
 
 def _of(rows: Iterable[Sequence[Any]]) -> Tables:
     return {
-        row[0]: Table(
+        row[0]: ProbedTable(
             row[1], row[2], row[3] or 0, frozenset(row[4]),
             frozenset(row[5] or ()), row[6] or {}, frozenset(row[7] or ()), row[8], row[9],
         )
@@ -125,13 +125,15 @@ def _of(rows: Iterable[Sequence[Any]]) -> Tables:
     }  # fmt: skip
 
 
-def probe(conn: Connection, statement: Statement, before: Tables, known: Collection[int]) -> tuple[Probe, Tables]:
+def probe(
+    conn: SqlConnection, statement: Statement, before: Tables, known: Collection[int]
+) -> tuple[StatementProbe, Tables]:
     """Run `statement` in the open transaction; its effects on the tables in `known`, and the tables afterwards."""
     began = time.perf_counter()
     send(conn, statement)
     ms = (time.perf_counter() - began) * 1000
     after = tables(conn)
-    return Probe(statement, ms, effects(before, after, known)), after
+    return StatementProbe(statement, ms, effects(before, after, known)), after
 
 
 def effects(before: Tables, after: Tables, known: Collection[int]) -> tuple[Effect, ...]:
@@ -140,7 +142,7 @@ def effects(before: Tables, after: Tables, known: Collection[int]) -> tuple[Effe
     return tuple(seen for seen in found if seen)
 
 
-def effect(before: Table, after: Table | None) -> Effect | None:
+def effect(before: ProbedTable, after: ProbedTable | None) -> Effect | None:
     """The difference one statement made to a table; None when it made none that anybody would notice."""
     if after is None:
         return Effect(before.name, "AccessExclusiveLock", dropped=True)
@@ -162,7 +164,7 @@ def effect(before: Table, after: Table | None) -> Effect | None:
     return found if any(changed) or after.modes != before.modes else None
 
 
-def lasting(probes: Sequence[Probe], before: Tables, after: Tables) -> tuple[Probe, ...]:
+def lasting(probes: Sequence[StatementProbe], before: Tables, after: Tables) -> tuple[StatementProbe, ...]:
     """`probes` of one transaction, where a view that was dropped and made again counts as what it is now.
 
     Nobody sees a view of the transaction's middle; that is also the only way to change the type of its columns.
@@ -179,7 +181,7 @@ def lasting(probes: Sequence[Probe], before: Tables, after: Tables) -> tuple[Pro
     return tuple(replace(each, effects=tuple(seen(effect) for effect in each.effects)) for each in probes)
 
 
-def _renamed(before: Table, after: Table) -> tuple[str, ...]:
+def _renamed(before: ProbedTable, after: ProbedTable) -> tuple[str, ...]:
     """The old names of columns, and of the table itself, that now have another one."""
     columns = (name for number, name in before.columns.items() if after.columns.get(number, name) != name)
     return (*((before.name,) if after.name != before.name else ()), *sorted(columns))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 
 FILE = "rows.json"
 
@@ -24,7 +24,7 @@ def read_rows(root: Path, policy: MigrationsPolicy) -> Mapping[str, int]:
         return {}
 
 
-def save_rows(target: Target) -> Mapping[str, int | None]:
+def save_rows(target: MigrationTarget) -> Mapping[str, int | None]:
     """Read the planner's row counts (`reltuples`, kept by ANALYZE) and save them; reads the database only.
 
     A table that was never analysed has None: nobody knows, and it is not saved, so that no rule takes it for empty.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dodai.migrations import sql
-from dodai.migrations.lock_probe import Probe, probe, tables
+from dodai.migrations.lock_probe import StatementProbe, probe, tables
 from dodai.migrations.migration import Direction, Migration, Statement
-from dodai.migrations.ports import Connection, error_line, is_database_error, send, server_message, sqlstate
+from dodai.migrations.ports import SqlConnection, error_line, is_database_error, send, server_message, sqlstate
 
 NEEDS_AUTOCOMMIT = ("25001", "2D000", "0A000")
 
@@ -23,11 +23,11 @@ class StatementError(Exception):
 
 
 def run_file(
-    conn: Connection, migration: Migration, direction: Direction, known: frozenset[int] | None = None
-) -> tuple[Probe, ...]:
+    conn: SqlConnection, migration: Migration, direction: Direction, known: frozenset[int] | None = None
+) -> tuple[StatementProbe, ...]:
     """Run one direction of a file, without a ledger; probed when `known` says which tables are old."""
     conn.execute("RESET ALL; RESET ROLE")
-    probes: list[Probe] = []
+    probes: list[StatementProbe] = []
     statements = migration.statements(direction)
     if migration.transactional:
         conn.execute("BEGIN")
@@ -44,7 +44,7 @@ def run_file(
     else:
         for statement in statements:
             with _reported(conn, statement):
-                probes += _single(conn, statement, known)
+                probes += _probe_statement(conn, statement, known)
         if conn.info.transaction_status:
             conn.execute("ROLLBACK")
             raise StatementError(statements[-1].line, "the file ends with its transaction open: COMMIT is missing")
@@ -52,7 +52,7 @@ def run_file(
     return tuple(probes)
 
 
-def run_inside(conn: Connection, migration: Migration, direction: Direction) -> None:
+def run_inside(conn: SqlConnection, migration: Migration, direction: Direction) -> None:
     """Run one direction in the transaction that is open, up to what its COMMIT would check; an error ends it."""
     conn.execute("RESET ALL; RESET ROLE")
     for statement in migration.statements(direction):
@@ -73,14 +73,14 @@ def _apart(statements: Iterable[Statement]) -> Iterator[Statement]:
             yield statement
 
 
-def _single(conn: Connection, statement: Statement, known: frozenset[int] | None) -> list[Probe]:
+def _probe_statement(conn: SqlConnection, statement: Statement, known: frozenset[int] | None) -> list[StatementProbe]:
     """In a transaction where that is allowed, so that it can be measured; CONCURRENTLY is harmless by its nature.
 
     Statements of one message are a transaction anyway.
     """
     controls = sql.words(statement.sql, 1)[:1]
     if known is not None and not conn.info.transaction_status and controls[0] not in _NOT_MEASURED:
-        found: list[Probe] = []
+        found: list[StatementProbe] = []
         try:
             conn.execute("BEGIN")
             before = tables(conn)
@@ -95,7 +95,7 @@ def _single(conn: Connection, statement: Statement, known: frozenset[int] | None
         else:
             return found
     send(conn, statement)
-    return [Probe(statement, 0.0)]
+    return [StatementProbe(statement, 0.0)]
 
 
 _NOT_MEASURED = ("set", "reset", "begin", "start", "commit", "end", "rollback", "abort")
@@ -104,7 +104,7 @@ _NOT_MEASURED = ("set", "reset", "begin", "start", "commit", "end", "rollback", 
 class _reported:  # noqa: N801 - used as a with-statement verb
     """A database error in the block becomes a `StatementError` at its line, the transaction rolled back."""
 
-    def __init__(self, conn: Connection, statement: Statement) -> None:
+    def __init__(self, conn: SqlConnection, statement: Statement) -> None:
         self.conn = conn
         self.statement = statement
 

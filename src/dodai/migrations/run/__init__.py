@@ -13,35 +13,35 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Author, Connection, Process, Target
+from dodai.migrations.ports import Author, MigrationTarget, Process, SqlConnection
 from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.run.settled import settled
 from dodai.migrations.snapshot import schema_hash
 
 if TYPE_CHECKING:
-    from dodai.migrations.apply import Entry, Status, status
+    from dodai.migrations.apply import MigrationEntry, Status, status
     from dodai.migrations.lock_probe.rows import save_rows
     from dodai.migrations.run.adoption import Adopted, adopt
+    from dodai.migrations.run.copy_rehearsal import MigrationRehearsal, rehearse
     from dodai.migrations.run.correction import Repaired, repair
     from dodai.migrations.run.deploy_step import step
-    from dodai.migrations.run.mending import mend
+    from dodai.migrations.run.fix_files import fix
     from dodai.migrations.run.new_file import new
-    from dodai.migrations.run.rehearsal import Rehearsed, rehearse
     from dodai.migrations.run.takeover import announce, newest_token
 
 # `migrate up` is typed all day: what it does not need is loaded when it is asked for.
 _LATER = {
-    "Entry": "dodai.migrations.apply",
+    "MigrationEntry": "dodai.migrations.apply",
     "Status": "dodai.migrations.apply",
     "status": "dodai.migrations.apply",
     "save_rows": "dodai.migrations.lock_probe.rows",
     "Adopted": "dodai.migrations.run.adoption",
     "adopt": "dodai.migrations.run.adoption",
-    "mend": "dodai.migrations.run.mending",
+    "fix": "dodai.migrations.run.fix_files",
     "step": "dodai.migrations.run.deploy_step",
     "new": "dodai.migrations.run.new_file",
-    "Rehearsed": "dodai.migrations.run.rehearsal",
-    "rehearse": "dodai.migrations.run.rehearsal",
+    "MigrationRehearsal": "dodai.migrations.run.copy_rehearsal",
+    "rehearse": "dodai.migrations.run.copy_rehearsal",
     "Repaired": "dodai.migrations.run.correction",
     "repair": "dodai.migrations.run.correction",
     "announce": "dodai.migrations.run.takeover",
@@ -51,18 +51,18 @@ _LATER = {
 __all__ = [
     "Adopted",
     "Applied",
-    "Entry",
-    "Rehearsed",
+    "MigrationEntry",
+    "MigrationRehearsal",
+    "MigrationTarget",
     "Repaired",
     "Status",
-    "Target",
     "adopt",
     "announce",
     "applied_ids",
     "author_of",
     "down",
     "fingerprint",
-    "mend",
+    "fix",
     "new",
     "new_run",
     "newest_token",
@@ -83,14 +83,14 @@ def __getattr__(name: str) -> Any:
 
 
 def up(
-    target: Target,
+    target: MigrationTarget,
     *,
     token: int | None = None,
     allow_missing: bool = False,
     beside_tables: bool = False,
     note: Callable[[str], None] = lambda _: None,
     opened: Callable[[Process], None] = lambda _: None,
-    admit: Callable[[Connection], None] = lambda _: None,
+    admit: Callable[[SqlConnection], None] = lambda _: None,
 ) -> Applied:
     """Apply what is pending; the same command locally, in CI and in production, and it never asks.
 
@@ -131,14 +131,14 @@ def up(
 
 
 def down(
-    target: Target,
+    target: MigrationTarget,
     *,
     count: int = 1,
     to: str = "",
     protected: bool = False,
     break_glass: str = "",
     note: Callable[[str], None] = lambda _: None,
-    admit: Callable[[Connection], None] = lambda _: None,
+    admit: Callable[[SqlConnection], None] = lambda _: None,
 ) -> Applied:
     """Undo the last `count` migrations, or all after version `to`.
 
@@ -180,12 +180,12 @@ def fingerprint(migrations: tuple[Migration, ...]) -> str:
     return digest.hexdigest()
 
 
-def applied_ids(target: Target) -> tuple[str, ...]:
+def applied_ids(target: MigrationTarget) -> tuple[str, ...]:
     """The ids that are in effect, in the order they were applied; what `DODAI_REQUIRED_SCHEMA` is made of."""
     with target.reading() as conn:
         return apply.readable(lambda: ledger.read(conn, target.policy, target.tool)).ids
 
 
-def required_ids(target: Target) -> tuple[str, ...]:
+def required_ids(target: MigrationTarget) -> tuple[str, ...]:
     """The ids a release of this tree needs before it may serve: all versioned files."""
     return tuple(m.id for m in history_of(target).sound() if not m.repeatable)

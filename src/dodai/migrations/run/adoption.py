@@ -11,7 +11,7 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.goose_file import history_of, statements_of
 from dodai.migrations.lock_probe.walk import run_file
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.run.author import new_run
 from dodai.migrations.snapshot import Snapshot, snapshot
 
@@ -46,7 +46,7 @@ class Adopted:
 
 
 def adopt(
-    target: Target, shadow: Shadow, *, at: str = "", admit: Callable[[Connection], None] = lambda _: None
+    target: MigrationTarget, shadow: Shadow, *, at: str = "", admit: Callable[[SqlConnection], None] = lambda _: None
 ) -> Adopted:
     """Record as applied the files that built this schema: those whose schema on an empty server is equal to it.
 
@@ -81,7 +81,7 @@ def without_ledgers(schema: Snapshot) -> Snapshot:
     return Snapshot(tuple(line for line in schema.lines if not any(name in line for name in FOREIGN_LEDGERS)))
 
 
-def _foreign(conn: Connection, own: ledger.Ledger) -> str:
+def _foreign(conn: SqlConnection, own: ledger.Ledger) -> str:
     names = ", ".join(f"'{name}'" for name in FOREIGN_LEDGERS if name != own.table)
     row = conn.execute(f"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname IN ({names})").fetchone()  # noqa: S608
     return str(row[0]) if row else ""
@@ -120,7 +120,7 @@ def _choose(migrations: Sequence[Migration], prefixes: Sequence[Snapshot], live:
     raise DodaiError(codes.ADOPT_UNPROVEN, message, codes.ADOPT_UNPROVEN.fix.en, exit_code=1, details=lines[:20])
 
 
-def _record(conn: Connection, target: Target, place: ledger.Ledger, baseline: Sequence[Migration]) -> None:
+def _record(conn: SqlConnection, target: MigrationTarget, place: ledger.Ledger, baseline: Sequence[Migration]) -> None:
     run = new_run()
     made = ledger.create(conn, place)
     if place.tool and not place.present:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 
 _WORDS = "protected by dodai, environment "
 
 
-def refuse_other(conn: Connection, env: str) -> None:
+def refuse_other(conn: SqlConnection, env: str) -> None:
     """DOD264 (exit 1) on a database that belongs to another, protected environment than `env`."""
     owner = _owner(conn)
     if owner and owner != env:
@@ -22,7 +22,7 @@ def refuse_other(conn: Connection, env: str) -> None:
         )
 
 
-def _owner(conn: Connection) -> str:
+def _owner(conn: SqlConnection) -> str:
     conn.autocommit = True
     query = "SELECT obj_description(to_regnamespace(%s), 'pg_namespace')"
     row = conn.execute(query, (SIDE_SCHEMA,)).fetchone()
@@ -30,7 +30,7 @@ def _owner(conn: Connection) -> str:
     return words.removeprefix(_WORDS) if words.startswith(_WORDS) else ""
 
 
-def owner(target: Target) -> str:
+def owner(target: MigrationTarget) -> str:
     """The protected environment that the database belongs to; `""` when nobody said so."""
     conn = target.connect()
     try:
@@ -39,7 +39,7 @@ def owner(target: Target) -> str:
         conn.close()
 
 
-def mark(target: Target, env: str) -> None:
+def mark(target: MigrationTarget, env: str) -> None:
     """Write down that the database belongs to `env`."""
     conn = target.connect()
     try:

@@ -11,7 +11,7 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import statement_checksum
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.migrations.run.author import new_run
 
 Was = Literal["", "done", "undone"]
@@ -38,12 +38,12 @@ class Repaired:
 
 
 def repair(
-    target: Target,
+    target: MigrationTarget,
     *versions: str,
     reason: str,
     statement: int = 0,
     was: Was = "",
-    admit: Callable[[Connection], None] = lambda _: None,
+    admit: Callable[[SqlConnection], None] = lambda _: None,
 ) -> Repaired:
     """Correct the record of migrations, never the schema; of all of them or, when one has nothing to repair, of none.
 
@@ -69,8 +69,8 @@ def repair(
 
 
 def _repair(
-    target: Target,
-    conn: Connection,
+    target: MigrationTarget,
+    conn: SqlConnection,
     versions: Sequence[tuple[str, Migration | None]],
     reason: str,
     statement: int,
@@ -108,7 +108,7 @@ _RUN = "00000000000000000000000000000000"
 
 
 def _settle(
-    conn: Connection,
+    conn: SqlConnection,
     place: ledger.Ledger,
     version: str,
     file: Migration | None,

@@ -10,10 +10,10 @@ from dodai.engine.plan import Observed, Step, StepContext
 from dodai.migrations import run
 from dodai.migrations.apply import status
 from dodai.migrations.goose_file import files_of
-from dodai.migrations.ports import Process, Target, is_database_error
+from dodai.migrations.ports import MigrationTarget, Process, is_database_error
 
 
-def step(target: Target, *, id: str = "migrate", needs: tuple[str, ...] = ()) -> Step:  # noqa: A002 - as in Step
+def step(target: MigrationTarget, *, id: str = "migrate", needs: tuple[str, ...] = ()) -> Step:  # noqa: A002 - as in Step
     """The deploy's step: done when nothing is pending. It is not taken back: the way is forward (expand, contract)."""
     return Step(
         id=id,
@@ -30,7 +30,7 @@ def step(target: Target, *, id: str = "migrate", needs: tuple[str, ...] = ()) ->
     )
 
 
-async def _look(target: Target, _: StepContext) -> Observed:
+async def _look(target: MigrationTarget, _: StepContext) -> Observed:
     seen = await asyncio.to_thread(status, target)
     if seen.problems:
         raise seen.problems[0].error()
@@ -41,7 +41,7 @@ async def _look(target: Target, _: StepContext) -> Observed:
     return Observed("done", f"{len(seen.applied)} applied")
 
 
-async def _apply(target: Target, context: StepContext) -> None:
+async def _apply(target: MigrationTarget, context: StepContext) -> None:
     """In a thread, under the token of the lease.
 
     When the step is cancelled so is the running statement, and the thread has ended on return.

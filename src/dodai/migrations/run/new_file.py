@@ -10,7 +10,7 @@ from dodai.migrations import codes
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.goose_file.plain import DOWN_SUFFIX, UP_SUFFIX
 from dodai.migrations.policy import Format
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 
 SEQUENCE_LIMIT = 10**8
 """Versions below this are a sequence (00042), above it timestamps (20260214093000)."""
@@ -22,7 +22,7 @@ _WITHOUT_A_MARK: dict[Format, str] = {
 }
 
 
-def new(target: Target, name: str, *, no_transaction: bool = False, now: datetime | None = None) -> str:
+def new(target: MigrationTarget, name: str, *, no_transaction: bool = False, now: datetime | None = None) -> str:
     """The path (relative to the root) of the new file; the version goes on as the last one was made.
 
     goose's own rules: UTC `YYYYMMDDHHMMSS`, or the next number where the folder counts; a plain file has no
@@ -58,7 +58,7 @@ def new(target: Target, name: str, *, no_transaction: bool = False, now: datetim
     return str(path.relative_to(target.root))
 
 
-def _body(target: Target, *, no_transaction: bool) -> str:
+def _body(target: MigrationTarget, *, no_transaction: bool) -> str:
     if target.policy.format == "plain":
         return ""
     return ("-- +goose NO TRANSACTION\n" if no_transaction else "") + _BODY

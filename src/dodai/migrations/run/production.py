@@ -13,7 +13,7 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Evidence, EvidenceStore, Target
+from dodai.migrations.ports import Evidence, EvidenceStore, MigrationTarget
 from dodai.migrations.run import belonging
 
 
@@ -27,7 +27,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """Who runs migrations in production, when, and under which conditions they are taken back or mended forward."""
+    """Who runs migrations in production, when, and under which conditions they are taken back or fixed forward."""
 
     who: Text | str
     when: Text | str
@@ -45,7 +45,7 @@ CONDITIONS = (
     Condition(
         Text("a file fails (DOD280)", "ファイルが失敗した（DOD280）"),
         Text(
-            "it is rolled back by itself and the deploy stops before any service; mend the file and deploy again",
+            "it is rolled back by itself and the deploy stops before any service; fix the file and deploy again",
             "そのファイルは自動で取り消され、サービスに触れる前にデプロイが止まる。ファイルを直して再度デプロイする",
         ),
     ),
@@ -62,7 +62,7 @@ CONDITIONS = (
             "`NO TRANSACTION` のファイルが途中で止まった（DOD283）",
         ),
         Text(
-            "the finished statements stay; mend the failed one and run `dodai migrate up`, which goes on with it",
+            "the finished statements stay; fix the failed one and run `dodai migrate up`, which goes on with it",
             "済んだ文は残る。失敗した文を直して `dodai migrate up` を実行すると、その文から再開する",
         ),
     ),
@@ -76,21 +76,21 @@ CONDITIONS = (
     Condition(
         Text("the schema itself is wrong", "スキーマ自体に誤りがある"),
         Text(
-            "mend forward with a new migration; `migrate down` is refused on protected environments",
+            "roll forward with a new migration; `migrate down` is refused on protected environments",
             "新しいマイグレーションで前に直す。保護された環境では `migrate down` は拒否される",
         ),
     ),
     Condition(
         Text("data was destroyed", "データが失われた"),
         Text(
-            "stop writes, restore from the restore point of the deploy, then mend forward",
+            "stop writes, restore from the restore point of the deploy, then roll forward",
             "書き込みを止め、デプロイ時の復元ポイントから戻し、その後で前に直す",
         ),
     ),
 )
 
 
-def evidence_step(target: Target, *, env: str, evidence: EvidenceStore) -> Step:
+def evidence_step(target: MigrationTarget, *, env: str, evidence: EvidenceStore) -> Step:
     """The step before `migrate` on a protected environment: what is pending was rehearsed, in this order, lately."""
 
     async def look(_: StepContext) -> Observed:
@@ -111,7 +111,7 @@ def evidence_step(target: Target, *, env: str, evidence: EvidenceStore) -> Step:
     )
 
 
-def belonging_step(target: Target, env: str) -> Step:
+def belonging_step(target: MigrationTarget, env: str) -> Step:
     """The step that writes the name of a protected environment into its database, so that no bare URL passes it by."""
 
     async def look(_: StepContext) -> Observed:
@@ -132,19 +132,19 @@ def belonging_step(target: Target, env: str) -> Step:
     )
 
 
-def require_evidence(target: Target, *, env: str, evidence: EvidenceStore) -> None:
+def require_evidence(target: MigrationTarget, *, env: str, evidence: EvidenceStore) -> None:
     """The same outside of a deploy: DOD257 (exit 1) for pending migrations that no fresh rehearsal ran."""
     _proven(target, env, evidence)
 
 
-def _pending(target: Target) -> tuple[Migration, ...]:
+def _pending(target: MigrationTarget) -> tuple[Migration, ...]:
     migrations = history_of(target).sound()
     with target.reading() as conn:
         state = apply.readable(lambda: ledger.read(conn, target.policy, target.tool))
         return apply.pending(migrations, state).migrations
 
 
-def _proven(target: Target, env: str, evidence: EvidenceStore) -> Observed:
+def _proven(target: MigrationTarget, env: str, evidence: EvidenceStore) -> Observed:
     pending = _pending(target)
     if not pending:
         return Observed("done", "nothing is pending")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from dodai.migrations import apply, ledger
 from dodai.migrations.apply import Applied
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 
 
-def settled(conn: Connection, target: Target, run: str, note: Callable[[str], None]) -> Applied | None:
+def settled(conn: SqlConnection, target: MigrationTarget, run: str, note: Callable[[str], None]) -> Applied | None:
     """What `up` says when every file was applied byte for byte, and nothing else was; None when it has to look closer.
 
     Refuses the connections that `up` refuses (DOD067, DOD066, DOD259).
@@ -29,7 +29,7 @@ def settled(conn: Connection, target: Target, run: str, note: Callable[[str], No
     return Applied(run, already=len(in_effect)) if same else None
 
 
-def _hashes(target: Target) -> dict[str, str]:
+def _hashes(target: MigrationTarget) -> dict[str, str]:
     """Path to sha256 of each file of a folder that holds goose's SQL files and nothing else; empty for all others."""
     base = target.root / target.policy.folder
     if target.tool or target.policy.format != "goose" or not base.is_dir():

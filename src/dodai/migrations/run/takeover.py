@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dodai.migrations import fence, ledger
 from dodai.migrations.apply import readable
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 
 _PATIENCE = "SET lock_timeout = '3s'; SET statement_timeout = '8s'"
 """Whoever grants a lock waits for the answer."""
 
 
-def announce(target: Target, token: int) -> None:
+def announce(target: MigrationTarget, token: int) -> None:
     """From now on migrations under an older token change nothing there, and a runner that has one is ended.
 
     Raises what `target.connect` raises, DOD284 when the role may not write there, and DOD351 when the database has seen
@@ -25,7 +25,7 @@ def announce(target: Target, token: int) -> None:
         conn.close()
 
 
-def newest_token(target: Target) -> int:
+def newest_token(target: MigrationTarget) -> int:
     """The newest token the database has seen, 0 when none: a control database that was restored may have forgotten."""
     with target.reading() as conn:
         return readable(lambda: fence.newest(conn, ledger.locate(conn, target.policy, target.tool).name))

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dodai.observability.alert.form import Alert
 from dodai.observability.buckets import bounds_us, quantile_ms
-from dodai.observability.rollup import Instance, Kind, Totals
+from dodai.observability.rollup import InstanceCell, Kind, Totals
 
 Series = tuple[str, str]
 """(service, name); the name is empty for an alert that stands for a service."""
@@ -22,7 +22,7 @@ class View(Protocol):
 
     def totals(self, kind: Kind, since_s: float, until_s: float, *, by_name: bool) -> Mapping[Series, Totals]: ...
 
-    def instances(self) -> Mapping[tuple[str, str], Instance]: ...
+    def instances(self) -> Mapping[tuple[str, str], InstanceCell]: ...
 
     def events(self, since_s: float) -> list[tuple[float, str, str, str]]: ...
 
@@ -83,7 +83,7 @@ def _measured(alert: Alert, total: Totals) -> float | None:
 
 def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
     instances, window = view.instances(), max(alert.windows_s)
-    by_service: dict[str, list[Instance]] = {}
+    by_service: dict[str, list[InstanceCell]] = {}
     for (service, _), instance in instances.items():
         by_service.setdefault(service, []).append(instance)
     for service, there in sorted(by_service.items()):
@@ -97,7 +97,7 @@ def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
         yield Reading(alert, service, "", value, value > alert.threshold, count=len(there))
 
 
-def _short_lives(there: list[Instance], now_s: float, window_s: float) -> float:
+def _short_lives(there: list[InstanceCell], now_s: float, window_s: float) -> float:
     """How many processes of one release began in the window and have ended again: the most of any release."""
     quiet_s = window_s / 20
     ended: dict[str, int] = {}
@@ -107,7 +107,7 @@ def _short_lives(there: list[Instance], now_s: float, window_s: float) -> float:
     return float(max(ended.values(), default=0))
 
 
-def _silence(there: list[Instance], now_s: float, window_s: float, threshold_s: float) -> float:
+def _silence(there: list[InstanceCell], now_s: float, window_s: float, threshold_s: float) -> float:
     """How long a beating process has been silent that nothing replaced.
 
     One that was deployed away or restarted has a successor that was first heard at about the time it fell silent;

@@ -12,7 +12,7 @@ from dodai.core.text import Text
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class FirstResponse:
     """Commands in their order, and when the last one is right: going back and starting anew are not for every fault."""
 
     commands: tuple[str, ...]
@@ -27,8 +27,8 @@ _AFTER_DEPLOY = Text(
     "Began with the last release: roll back. Began by itself: the trace names the tier, go to its section",
     "直前のリリースから始まったなら切り戻す。そうでなければ、トレースが示す層の項へ進む",
 )
-_ERRORS = Response((_LOOK, _TRACE, _RELEASES, _ROLLBACK), _AFTER_DEPLOY)
-_SLOW = Response(
+_ERRORS = FirstResponse((_LOOK, _TRACE, _RELEASES, _ROLLBACK), _AFTER_DEPLOY)
+_SLOW = FirstResponse(
     (_LOOK, _TRACE, _STATUS, _RELEASES, _ROLLBACK),
     Text(
         "The widest row of the trace is where the time goes. Slow since the last release: roll back. "
@@ -37,14 +37,14 @@ _SLOW = Response(
         "ロックと長いトランザクションを調べる",
     ),
 )
-_WORKING_HOURS = Response(
+_WORKING_HOURS = FirstResponse(
     (_LOOK, _TRACE),
     Text(
         "Nobody has to get up: repair the route with most errors by a release in working hours",
         "夜間対応は不要。エラーの最も多いルートを、業務時間内のリリースで修正する",
     ),
 )
-_HUNG = Response(
+_HUNG = FirstResponse(
     (_STATUS, _RESTART, _LOOK, "dodai check observability"),
     Text(
         "Start it anew at once, nothing is lost that was not lost already; then find the call that blocks",
@@ -53,10 +53,10 @@ _HUNG = Response(
     _RESTART,
 )
 
-RESPONSES: Mapping[str, Response] = {
+RESPONSES: Mapping[str, FirstResponse] = {
     "http-error-surge": _ERRORS,
     "rpc-error-surge": _ERRORS,
-    "dependency-down": Response(
+    "dependency-down": FirstResponse(
         (_LOOK, _STATUS, _TRACE, _RESTART),
         Text(
             "Ours and not running: start it anew. A vendor's: breakers keep the rest up, wait and tell users",
@@ -71,7 +71,7 @@ RESPONSES: Mapping[str, Response] = {
     "slo-slow-burn": _WORKING_HOURS,
     "sustained-errors": _ERRORS,
     "route-errors": _WORKING_HOURS,
-    "csrf-refusals": Response(
+    "csrf-refusals": FirstResponse(
         (_LOOK, _TRACE, "dodai routes", _RELEASES, _ROLLBACK),
         Text(
             "One foreign origin: an attack that is refused, do nothing. `missing` on one route since the last release: "
@@ -83,7 +83,7 @@ RESPONSES: Mapping[str, Response] = {
     "pool-wait": _SLOW,
     "process-hung": _HUNG,
     "process-silent": _HUNG,
-    "crash-loop": Response(
+    "crash-loop": FirstResponse(
         (_STATUS, _RELEASES, _ROLLBACK, _LOOK),
         Text(
             "It never ran: roll back. It ran and ends now: the log that the status names says why",
@@ -91,7 +91,7 @@ RESPONSES: Mapping[str, Response] = {
         ),
         _ROLLBACK,
     ),
-    "no-traffic": Response(
+    "no-traffic": FirstResponse(
         (_STATUS, _LOOK),
         Text(
             "Ask for the site from a telephone outside. It answers: nobody is there, silence the alert. "
@@ -100,14 +100,14 @@ RESPONSES: Mapping[str, Response] = {
             "証明書、エッジの順に調べる",
         ),
     ),
-    "lines-lost": Response(
+    "lines-lost": FirstResponse(
         (_LOOK, _STATUS),
         Text(
             "Full disk: free space. Otherwise nobody reads standard output: see what collects it",
             "ディスクが満杯なら空きを作る。そうでなければ標準出力が読み取られていないので、収集側を調べる",
         ),
     ),
-    "disk-filling": Response(
+    "disk-filling": FirstResponse(
         (_LOOK, _STATUS),
         Text(
             "Lower `[observability] retention_size`, remove what is not needed; the database stops when it is full",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dodai.observability.rollup.cell import Batch, Cell, Instance, Kind, Tally
+from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Kind, Tally
 from dodai.observability.rollup.store import Store, Totals
-from dodai.observability.rollup.tail import Place, Tail
+from dodai.observability.rollup.tail import Tail, TailPosition
 
-__all__ = ["Batch", "Cell", "Instance", "Kind", "Place", "Store", "Tail", "Tally", "Totals"]
+__all__ = ["Batch", "Cell", "InstanceCell", "Kind", "Store", "Tail", "TailPosition", "Tally", "Totals"]

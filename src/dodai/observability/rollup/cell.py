@@ -38,7 +38,7 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Instance:
+class InstanceCell:
     """What a process last said of itself. Times are those of its lines, `heard_s` the clock of who read them."""
 
     version: str
@@ -56,7 +56,7 @@ class Batch:
     """Everything that was read since the last time it was stored."""
 
     cells: dict[Key, Cell] = field(default_factory=dict)
-    instances: dict[tuple[str, str], Instance] = field(default_factory=dict)
+    instances: dict[tuple[str, str], InstanceCell] = field(default_factory=dict)
     events: list[tuple[float, str, str, str]] = field(default_factory=list)
     lines: int = 0
     torn: int = 0
@@ -176,7 +176,7 @@ class Tally:
         key = (service, str(name))
         known = self.batch.instances.get(key)
         if known is None:
-            known = self.batch.instances[key] = Instance(str(line.get("version", "")), at, at, now_s)
+            known = self.batch.instances[key] = InstanceCell(str(line.get("version", "")), at, at, now_s)
         known.last_s, known.heard_s = max(known.last_s, at), now_s
         if kind == "event" and line["name"] == "heartbeat":
             known.beating = True

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from dodai.engine.state_folder import make_folder
 from dodai.observability.buckets import merged, packed, unpacked
-from dodai.observability.rollup.cell import Batch, Cell, Instance, Key, Kind
-from dodai.observability.rollup.tail import Place
+from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Key, Kind
+from dodai.observability.rollup.tail import TailPosition
 
 MINUTE_S = 60
 KEEP_FINE_S = 2 * 86400.0
@@ -85,7 +85,7 @@ class Store:
 
     # --- writing ---
 
-    def keep(self, batch: Batch, places: Mapping[int, Place], now_s: float) -> None:
+    def keep(self, batch: Batch, places: Mapping[int, TailPosition], now_s: float) -> None:
         """Store a batch, and how far it was read, as one."""
         with self.transaction() as database:
             for key, cell in batch.cells.items():
@@ -154,7 +154,7 @@ class Store:
              packed(histogram), cell.bad, cell.slow, cell.slow_ms),
         )  # fmt: skip
 
-    def _hear(self, service: str, name: str, one: Instance) -> None:
+    def _hear(self, service: str, name: str, one: InstanceCell) -> None:
         self.database.execute(
             "INSERT INTO instance VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
             " last_s = max(last_s, excluded.last_s), heard_s = excluded.heard_s,"
@@ -192,11 +192,11 @@ class Store:
                 total.samples += (sample,)
         return found
 
-    def instances(self) -> dict[tuple[str, str], Instance]:
+    def instances(self) -> dict[tuple[str, str], InstanceCell]:
         """Every process that wrote a line in the last day."""
         rows = self.database.execute("SELECT * FROM instance ORDER BY service, instance")
         return {
-            (row[0], row[1]): Instance(row[2], row[3], row[4], row[5], bool(row[6]), row[7], row[8], row[9])
+            (row[0], row[1]): InstanceCell(row[2], row[3], row[4], row[5], bool(row[6]), row[7], row[8], row[9])
             for row in rows
         }
 
@@ -204,9 +204,9 @@ class Store:
         """(time, service, name, about), the oldest first."""
         return list(self.database.execute("SELECT * FROM event WHERE at >= ? ORDER BY at", (since_s,)))
 
-    def places(self) -> dict[int, Place]:
+    def places(self) -> dict[int, TailPosition]:
         rows = self.database.execute("SELECT inode, offset, mark FROM place")
-        return {inode: Place(offset, mark) for inode, offset, mark in rows}
+        return {inode: TailPosition(offset, mark) for inode, offset, mark in rows}
 
     def facts(self) -> dict[str, float]:
         """What is counted: `lines torn late skewed overflowed`, and when the store was last written (`read_s`)."""

@@ -17,7 +17,7 @@ _MARK_BYTES = 48
 
 
 @dataclass(slots=True)
-class Place:
+class TailPosition:
     """How far a file was read. `mark` is how it begins: another file may get the number of one that is gone."""
 
     offset: int
@@ -29,7 +29,7 @@ class Tail:
     """`places` by inode survive a restart in the store. A file that ended before `since_s` is stepped over."""
 
     folders: tuple[Path, ...]
-    places: dict[int, Place] = field(default_factory=dict)
+    places: dict[int, TailPosition] = field(default_factory=dict)
     since_s: float = 0.0
     _seen: set[int] = field(default_factory=set)
 
@@ -61,7 +61,7 @@ class Tail:
                     except OSError:
                         continue
 
-    def _place(self, path: str, status: os.stat_result) -> Place:
+    def _place(self, path: str, status: os.stat_result) -> TailPosition:
         place = self.places.get(status.st_ino)
         if place is not None and status.st_size == place.offset:
             return place
@@ -69,7 +69,7 @@ class Tail:
         if place is None or status.st_size < place.offset or not mark.startswith(place.mark):
             times = times_in_name(Path(path).name)
             ended = times[1] if times else status.st_mtime
-            place = self.places[status.st_ino] = Place(status.st_size if ended < self.since_s else 0)
+            place = self.places[status.st_ino] = TailPosition(status.st_size if ended < self.since_s else 0)
             self._seen.discard(status.st_ino)
         place.mark = mark
         return place
@@ -83,7 +83,7 @@ def _mark(path: str) -> bytes:
         return b""
 
 
-def _lines(path: str, place: Place, until: float) -> Iterator[bytes]:
+def _lines(path: str, place: TailPosition, until: float) -> Iterator[bytes]:
     """Whole lines from `place` on, which moves behind each chunk; a last line without its newline is still written."""
     try:
         with Path(path).open("rb") as file:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.request import is_request_id
-from dodai.observability.trace.find import Found, default_roots, find, line_folders
+from dodai.observability.trace.find import FoundLines, default_roots, find, line_folders
 from dodai.observability.trace.tree import Tree
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def main(words: list[str]) -> int:
         return 0
 
 
-def trace_json(request_id: str, found: Found, took_s: float) -> dict[str, Any]:
+def trace_json(request_id: str, found: FoundLines, took_s: float) -> dict[str, Any]:
     """The `dodai.trace/1` document."""
     tree = Tree(found.lines)
     return {
@@ -113,7 +113,7 @@ def _manifest_beside(root: str) -> str:
     return os.path.join(project if state else folder, "dodai.toml")  # noqa: PTH118
 
 
-def _print(asked: _Words, found: Found, took_s: float) -> None:
+def _print(asked: _Words, found: FoundLines, took_s: float) -> None:
     if asked.as_json:
         import json
 
@@ -130,7 +130,7 @@ def _print(asked: _Words, found: Found, took_s: float) -> None:
     sys.stdout.flush()
 
 
-def _seal(found: Found) -> None:
+def _seal(found: FoundLines) -> None:
     """Seal what had to be read line by line, once the answer is out; the next lookup is faster.
 
     By another process, because a large file takes a minute and nobody waits for it with a prompt.

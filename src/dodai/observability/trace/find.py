@@ -37,7 +37,7 @@ _MATCHED = ("requestId", "clientRequestId", "traceId")
 Line = dict[str, Any]
 
 
-class Found:
+class FoundLines:
     """What a lookup saw: the lines in the order of their times, and how many matching ones could not be read."""
 
     __slots__ = ("lines", "torn", "unread", "unsealed")
@@ -49,7 +49,7 @@ class Found:
         self.unread: set[str] = set()
         """Files that may hold lines and were not looked into, because they are compressed."""
 
-    def add(self, other: Found) -> None:
+    def add(self, other: FoundLines) -> None:
         """What another lookup saw as well."""
         self.lines += [line for line in other.lines if line not in self.lines]
         self.torn = max(self.torn, other.torn)
@@ -57,7 +57,7 @@ class Found:
         self.unread |= other.unread
 
 
-def find(request_id: str, folders: list[str], *, longest_request_s: float = 60.0) -> Found:
+def find(request_id: str, folders: list[str], *, longest_request_s: float = 60.0) -> FoundLines:
     """Every line of the request, in any `*.jsonl` of `folders`; also when the id is a client's own or a trace id.
 
     `longest_request_s` is how long after its id a request may write its line; a lookup that finds nothing in that time
@@ -129,8 +129,8 @@ def _collect(folder: str, folders: list[str], depth: int) -> None:
 
 def _lookup(
     ids: set[bytes], folders: list[str], minted_ms: int | None, longest_s: float, *, skew_s: float = 0.0
-) -> Found:
-    found = Found()
+) -> FoundLines:
+    found = FoundLines()
     paths = [(folder + os.sep, name) for folder in folders for name in _names(folder, found)]
     if minted_ms is not None:
         at = minted_ms / 1000.0
@@ -145,7 +145,7 @@ def _lookup(
     return found
 
 
-def _search(path: str, ids: set[bytes], found: Found, window: tuple[float, float] | None) -> None:
+def _search(path: str, ids: set[bytes], found: FoundLines, window: tuple[float, float] | None) -> None:
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -165,7 +165,7 @@ def _search(path: str, ids: set[bytes], found: Found, window: tuple[float, float
         return
 
 
-def _scan(data: mmap.mmap, size: int, ids: set[bytes], found: Found, window: tuple[float, float] | None) -> None:
+def _scan(data: mmap.mmap, size: int, ids: set[bytes], found: FoundLines, window: tuple[float, float] | None) -> None:
     start = 0 if window is None else _first_at(data, size, window[0])
     end = size if window is None else _first_at(data, size, window[1])
     for wanted in ids:
@@ -207,7 +207,7 @@ def _time_after(data: mmap.mmap, position: int, end: int) -> tuple[int, float | 
     return end, None
 
 
-def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: Found) -> int:
+def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: FoundLines) -> int:
     """Keep the line at `offset` if it is about one of `ids`; returns where the next line begins."""
     end = data.find(b"\n", offset)
     end = len(data) if end < 0 else end
@@ -224,7 +224,7 @@ def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: Found) -> int:
     return end
 
 
-def _names(folder: str, found: Found) -> list[str]:
+def _names(folder: str, found: FoundLines) -> list[str]:
     """The files of a folder that may hold lines, rotated ones (`web.jsonl.1`) too; compressed ones are noted."""
     names: list[str] = []
     try:

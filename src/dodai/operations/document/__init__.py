@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dodai.core.page import Code, Page, Paragraph, Section, Table, Text, bullets, paragraphs
+from dodai.core.page import CodeBlock, Page, PageTable, Paragraph, Section, Text, bullets, paragraphs
 from dodai.engine.plan import Plan
 from dodai.engine.render import as_section
-from dodai.operations.document.gates import audit, gates
+from dodai.operations.document.gate_sections import audit, gates
 from dodai.operations.policy import OperationsPolicy, Service
 
 EXIT_CODES = (
@@ -80,7 +80,7 @@ def _roles(policy: OperationsPolicy) -> Section:
             ),
         ),
     )
-    return Section(Text("Roles and duties", "役割と責務"), (Table(head, rows),), anchor="roles")
+    return Section(Text("Roles and duties", "役割と責務"), (PageTable(head, rows),), anchor="roles")
 
 
 def _services(policy: OperationsPolicy) -> Section:
@@ -101,7 +101,7 @@ def _services(policy: OperationsPolicy) -> Section:
         )
         for service in policy.services.values()
     )
-    return Section(Text("Services", "サービス一覧"), (Table(head, rows),))
+    return Section(Text("Services", "サービス一覧"), (PageTable(head, rows),))
 
 
 def _healthy_when(service: Service) -> Text:
@@ -128,7 +128,7 @@ def _deploy(policy: OperationsPolicy, plan: Plan) -> Section:
         "`--dry-run` は以下の計画を現在のリリースで表示し、何も変更しません。",
     )
     section = as_section(plan, anchor="deploy-plan")
-    return Section(Text("Deploy", "デプロイ"), (Paragraph(words), Code(commands, "console")), (section,), "deploy")
+    return Section(Text("Deploy", "デプロイ"), (Paragraph(words), CodeBlock(commands, "console")), (section,), "deploy")
 
 
 def _health(policy: OperationsPolicy) -> Section:
@@ -174,7 +174,7 @@ def _rollback(env: str, plan: Plan) -> Section:
             ),
             Text(
                 "Refused (DOD367, exit 1): a query no longer fits, or nobody can tell. `--yes` does not override it. "
-                "Two procedures are left, each a plan with a consent of its own: mend forward (write the fix, then "
+                "Two procedures are left, each a plan with a consent of its own: roll forward (write the fix, then "
                 f"`dodai deploy {env}`), or go back in time (`dodai rollback {env} RELEASE --restore POINT`, as "
                 "the message says it): nobody is served meanwhile, and what was written since the copy is set aside. "
                 f"The copies are listed by `dodai releases {env}`.",
@@ -191,7 +191,7 @@ def _rollback(env: str, plan: Plan) -> Section:
         )
     )
     return Section(
-        Text("Rollback", "切り戻し"), (Paragraph(words), Code(commands, "console"), conditions), anchor="rollback"
+        Text("Rollback", "切り戻し"), (Paragraph(words), CodeBlock(commands, "console"), conditions), anchor="rollback"
     )
 
 
@@ -230,7 +230,7 @@ def _resume(env: str) -> Section:
         )
     )
     return Section(
-        Text("Resume", "中断からの再開"), (Paragraph(words), Code(commands, "console"), facts), anchor="resume"
+        Text("Resume", "中断からの再開"), (Paragraph(words), CodeBlock(commands, "console"), facts), anchor="resume"
     )
 
 
@@ -242,4 +242,6 @@ def _failure() -> Section:
         "誰が動くべきかは終了コードで分かります。",
     )
     head = (Text("Exit code", "終了コード"), Text("Meaning", "意味"))
-    return Section(Text("When it fails", "失敗したとき"), (Paragraph(words), Table(head, EXIT_CODES)), anchor="failure")
+    return Section(
+        Text("When it fails", "失敗したとき"), (Paragraph(words), PageTable(head, EXIT_CODES)), anchor="failure"
+    )

@@ -92,7 +92,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class ServiceProbe:
     """What a release of a service answered, all its instances together: as ready as the least ready one.
 
     `version` is the release it says it runs, "" when it says none. `not_served` (it answers, but not to the question
@@ -186,7 +186,7 @@ class Compute(Protocol):
 
     async def probe(
         self, service: str, release: str, /, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
-    ) -> Probe:
+    ) -> ServiceProbe:
         """What a release answers to its readiness check; with `wait_s`, asks until it is ready, is final, or time is
         over. `consecutive` good answers in a row, each on a fresh connection, make it ready. Never raises for an
         unready service.

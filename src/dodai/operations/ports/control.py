@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dodai.engine.journal import Head, Journal
 from dodai.engine.lease import Holder, Lease
-from dodai.engine.place import Claim, Place
+from dodai.engine.place import Claim, StatePlace
 from dodai.engine.plan import PlanRequest
 
 Fence = Callable[[int], Awaitable[None]]
@@ -76,7 +76,7 @@ class Control(Protocol):
         """
         ...
 
-    async def place(self) -> Place | None:
+    async def place(self) -> StatePlace | None:
         """Where its processes are, by the control database; None while nobody said, or where nobody else can come."""
         ...
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 
 if TYPE_CHECKING:
-    from dodai.migrations.run import Rehearsed as TriedMigrations
+    from dodai.migrations.run import MigrationRehearsal as TriedMigrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ class DatabaseService(Protocol):
 class MigrationsService(Protocol):
     """The migrations of this project beside the database of one environment."""
 
-    def target(self, root: Path, /) -> Target:
+    def target(self, root: Path, /) -> MigrationTarget:
         """The migrations below `root` and the database; both are looked at when they are used."""
         ...
 
-    def connect(self) -> Connection:
+    def connect(self) -> SqlConnection:
         """A session in autocommit on the database, for looking."""
         ...
 

@@ -18,7 +18,7 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.migrations.ports import Evidence
 from dodai.operations.admission import let_in
 from dodai.operations.approval import Approval
-from dodai.operations.evidence import Rehearsed, Source, that_counts
+from dodai.operations.evidence import RehearsalRecord, Source, that_counts
 from dodai.operations.gates import Gates
 from dodai.operations.run.gate import Admitted
 
@@ -43,10 +43,10 @@ class AuditLog:
         with self.open() as journal:
             return await journal.now()
 
-    async def rehearsals(self) -> tuple[Rehearsed, ...]:
+    async def rehearsals(self) -> tuple[RehearsalRecord, ...]:
         with self.open() as journal:
             events = await journal.of_kind("rehearsed")
-        return tuple(Rehearsed.from_data(event.data, event.plan_id) for event in events)
+        return tuple(RehearsalRecord.from_data(event.data, event.plan_id) for event in events)
 
     async def approvals(self) -> tuple[Approval, ...]:
         with self.open() as journal:

@@ -15,13 +15,13 @@ from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy
 from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints
-from dodai.operations.reference import require_services
 from dodai.operations.release import Book, Schema
-from dodai.operations.run.preflight import Surroundings, preflight
-from dodai.operations.run.record import Probe, compatible, probe, record, restore_point
+from dodai.operations.run.preflight import PreflightReader, preflight
 from dodai.operations.run.restore import RESTORE, restore_steps
+from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point
 from dodai.operations.run.service_steps import CALLS, ONLY, ServiceSteps, Settings
-from dodai.operations.run.standing import stands
+from dodai.operations.run.serving import stands
+from dodai.operations.service_reference import require_services
 
 
 class RunDatabase(Protocol):
@@ -52,7 +52,7 @@ class DeployPorts:
     edge_spec: EdgeSpec
     python: str
     browser: Callable[[str], Browser]
-    surroundings: Surroundings
+    surroundings: PreflightReader
     book: Book
     schema: Schema
     restore_points: RestorePoints | None = None

@@ -20,7 +20,7 @@ RowState = Literal["ok", "warning", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DoctorRow:
     """One thing that was looked at: what it is, what was seen, and what to do when it is not good."""
 
     name: str
@@ -30,104 +30,104 @@ class Row:
     fix: str = ""
 
 
-def examine_environment(here: Environment) -> list[Row]:
+def examine_environment(here: Environment) -> list[DoctorRow]:
     """A row for each thing a deploy would ask for: control database, lock, clock, copy, server, room, signers."""
     return [*_control(here), *_database(here), *_gates(here)]
 
 
-def _control(here: Environment) -> Iterator[Row]:
+def _control(here: Environment) -> Iterator[DoctorRow]:
     try:
         seen = here.control.inspect()
     except DodaiError as error:
-        yield Row("control database", "missing", error.message, "every change", error.fix)
+        yield DoctorRow("control database", "missing", error.message, "every change", error.fix)
         return
     known = f"{seen.head.seq} records" if seen.head.seq else "nothing was ever done here"
     if not seen.where:
         said = f"the journal is a file on this machine, {known}" if seen.head.seq else known
-        yield Row("control database", "ok", said)
+        yield DoctorRow("control database", "ok", said)
         return
     if seen.newer:
         said, fix = f"{seen.where}: a newer dodai was there", "install the newer dodai"
-        yield Row("control database", "missing", said, "every change", fix)
+        yield DoctorRow("control database", "missing", said, "every change", fix)
         return
-    yield Row("control database", "ok", f"{seen.where}: {known}")
+    yield DoctorRow("control database", "ok", f"{seen.where}: {known}")
     yield _lock(here.name, seen.holder)
     yield _clock(seen.offset_s)
     yield _copy(here.name, here.control.copied_head(), seen.head, seen.copied)
 
 
-def _lock(env: str, held: LockHolder | None) -> Row:
+def _lock(env: str, held: LockHolder | None) -> DoctorRow:
     if held is None:
-        return Row("lock", "ok", "free")
+        return DoctorRow("lock", "ok", "free")
     holder = held.holder
     said = f"`{holder.actor}` (pid {holder.pid} on `{holder.host}`) for {held.age}"
     if not held.is_alive:
-        return Row("lock", "warning", f"{said}, gone", fix=f"dodai resume {env}")
-    return Row("lock", "warning", f"{said}; free in {held.left_s or 0:.0f} s without a sign of life")
+        return DoctorRow("lock", "warning", f"{said}, gone", fix=f"dodai resume {env}")
+    return DoctorRow("lock", "warning", f"{said}; free in {held.left_s or 0:.0f} s without a sign of life")
 
 
-def _clock(offset_s: float) -> Row:
+def _clock(offset_s: float) -> DoctorRow:
     said = f"{offset_s:+.1f} s beside the control database"
     fix = "" if abs(offset_s) <= SKEW_NOTE_S else "set the clock of this machine (NTP)"
     verdict: RowState = "ok" if not fix else "warning" if abs(offset_s) <= SKEW_STOP_S else "missing"
-    return Row("clock", verdict, said, "evidence, approvals, tokens" if fix else "", fix)
+    return DoctorRow("clock", verdict, said, "evidence, approvals, tokens" if fix else "", fix)
 
 
-def _copy(env: str, copy: Head, database: Head, there: str) -> Row:
+def _copy(env: str, copy: Head, database: Head, there: str) -> DoctorRow:
     """How the copy on this machine stands to the journal: a copy may be behind, never ahead or elsewhere."""
     if copy.seq == 0:
-        return Row("journal copy", "ok", "none yet; it is made with the next change")
+        return DoctorRow("journal copy", "ok", "none yet; it is made with the next change")
     if copy.seq > database.seq or there != copy.hash:
         said = f"record {copy.seq} here is not in the control database, which ends with {database.seq}"
-        return Row(
+        return DoctorRow(
             "journal copy", "missing", said, "every change", f"see `dodai history {env}`: DOD375 says what to do"
         )
     behind = database.seq - copy.seq
-    return Row(
+    return DoctorRow(
         "journal copy", "ok", f"{behind} records behind, made good with the next change" if behind else "the same"
     )
 
 
-def _database(here: Environment) -> Iterator[Row]:
+def _database(here: Environment) -> Iterator[DoctorRow]:
     if not here.project.policy.database.used_by:
         return
     if not asyncio.run(here.database.running()):
-        yield Row("database", "warning", "does not run", fix=f"dodai deploy {here.name} starts it")
+        yield DoctorRow("database", "warning", "does not run", fix=f"dodai deploy {here.name} starts it")
         return
     wanted = here.project.policy.database.major
     try:
         seen = here.database.inspect()
     except DodaiError as error:
-        yield Row("database", "missing", error.message, "every deploy", error.fix)
+        yield DoctorRow("database", "missing", error.message, "every deploy", error.fix)
         return
     fits = wanted in (0, seen.major)
     fix = "" if fits else f"run PostgreSQL {wanted} here, or correct `[database].major`"
-    yield Row("database", "ok" if fits else "warning", f"PostgreSQL {seen.major}", fix=fix)
+    yield DoctorRow("database", "ok" if fits else "warning", f"PostgreSQL {seen.major}", fix=fix)
     if seen.free_bytes is None:
         return
     lacking = seen.size_bytes + FREE_BYTES - seen.free_bytes
     said = f"{seen.free_bytes // MIB} MiB free, a copy takes about {seen.size_bytes // MIB} MiB"
     fix = f"free {lacking // MIB} MiB below {here.folder}" if lacking > 0 else ""
     needed_for = "a deploy with migrations" if fix else ""
-    yield Row("restore point", "missing" if fix else "ok", said, needed_for, fix)
+    yield DoctorRow("restore point", "missing" if fix else "ok", said, needed_for, fix)
 
 
-def _gates(here: Environment) -> Iterator[Row]:
+def _gates(here: Environment) -> Iterator[DoctorRow]:
     try:
         gates = own_gates(here.project, here.config, here.project.root)
     except DodaiError as error:
-        yield Row("gates", "missing", error.message, "every deploy", error.fix)
+        yield DoctorRow("gates", "missing", error.message, "every deploy", error.fix)
         return
     asked = [f"evidence of level {gates.evidence}"] if gates.protected else []
     asked += [f"{gates.approvals} approvals"] if gates.approvals else []
     asked += [f"{len(gates.freeze)} freeze windows"] if gates.freeze else []
-    yield Row("gates", "ok", ", ".join(asked) or "none: not protected")
+    yield DoctorRow("gates", "ok", ", ".join(asked) or "none: not protected")
     if not gates.approvals:
         return
     keys = [line for line in gates.signers.splitlines() if line.strip() and not line.startswith("#")]
     few = len(keys) < gates.approvals
     said = f"{len(keys)} keys in {here.config.allowed_signers}"
     fix = f"{gates.approvals} approvals need as many" if few else ""
-    yield Row("allowed_signers", "missing" if few else "ok", said, "dodai approve" if few else "", fix)
+    yield DoctorRow("allowed_signers", "missing" if few else "ok", said, "dodai approve" if few else "", fix)
     if shutil.which("ssh-keygen") is None:
-        yield Row("ssh-keygen", "missing", "not on the PATH", "every deploy here", "install OpenSSH 8.2 or newer")
+        yield DoctorRow("ssh-keygen", "missing", "not on the PATH", "every deploy here", "install OpenSSH 8.2 or newer")

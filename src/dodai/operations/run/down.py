@@ -6,7 +6,7 @@ from functools import partial
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.engine.plan import Meant, Observed, Plan, PlanRequest, Seen, Step, StepContext
+from dodai.engine.plan import EndState, Meant, Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.ports import Host, HostStatus
 
@@ -58,7 +58,7 @@ def refuse_foreign(status: HostStatus) -> None:
         raise DodaiError(codes.OTHER_USER, said, fix, exit_code=1)
 
 
-async def _seen(host: Host, _: Meant) -> Seen:
+async def _seen(host: Host, _: Meant) -> EndState:
     status = await host.status()
     left = still_runs(status)
-    return Seen(not left, left or STOPPED, f"dodai down {status.env}" if left else "")
+    return EndState(not left, left or STOPPED, f"dodai down {status.env}" if left else "")

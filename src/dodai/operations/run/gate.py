@@ -15,8 +15,8 @@ from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.migrations.codes import EVIDENCE_NEEDED
 from dodai.operations import codes
 from dodai.operations.admission import RULES, Change, refuse_frozen, refuse_unknown
-from dodai.operations.approval import Approval, Asked, Count, Verifier, count
-from dodai.operations.evidence import Rehearsed, Source, that_counts
+from dodai.operations.approval import Approval, ApprovalRequest, Count, Verifier, count
+from dodai.operations.evidence import RehearsalRecord, Source, that_counts
 from dodai.operations.gates import Gates, afterwards, in_force
 
 BREAK_GLASS = "break_glass"
@@ -40,7 +40,7 @@ class Statements(Protocol):
         """The time by the journal's own clock."""
         ...
 
-    async def rehearsals(self) -> tuple[Rehearsed, ...]: ...
+    async def rehearsals(self) -> tuple[RehearsalRecord, ...]: ...
 
     async def approvals(self) -> tuple[Approval, ...]: ...
 
@@ -123,7 +123,7 @@ class _Gate:
             found["approvals"] = "approved by " + ", ".join(f"{one.principal} ({key})" for one, key in good)
         return found
 
-    async def _evidence(self, now: datetime) -> Rehearsed:
+    async def _evidence(self, now: datetime) -> RehearsalRecord:
         source = await asyncio.to_thread(self.ports.source)
         found = await self.ports.statements.rehearsals()
         good = that_counts(found, source, self.gates, now)
@@ -134,7 +134,7 @@ class _Gate:
     async def _approvals(self, context: StepContext, now: datetime) -> Count:
         entry = await self.ports.statements.plan(context.plan_id)
         before = [one.seq for one in await self.ports.statements.admitted() if one.plan == entry.plan_hash]
-        asked = Asked(entry.plan_hash, self.request.env, entry.request.actor, now, max(before, default=0))
+        asked = ApprovalRequest(entry.plan_hash, self.request.env, entry.request.actor, now, max(before, default=0))
         found = await self.ports.statements.approvals()
         counted = await asyncio.to_thread(count, found, asked, self.gates, self.ports.verifier)
         if len(counted.good) < self.gates.approvals:
@@ -142,7 +142,9 @@ class _Gate:
         return counted
 
 
-def no_evidence(env: str, found: tuple[Rehearsed, ...], source: Source, gates: Gates, now: datetime) -> DodaiError:
+def no_evidence(
+    env: str, found: tuple[RehearsalRecord, ...], source: Source, gates: Gates, now: datetime
+) -> DodaiError:
     """DOD257 (exit 1): which source, and why the newest rehearsals do not count."""
     return DodaiError(
         EVIDENCE_NEEDED,

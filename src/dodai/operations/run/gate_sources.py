@@ -15,7 +15,7 @@ from dodai.engine.private_file import write_private
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.run.production import belonging_step, evidence_step
 from dodai.operations import codes
-from dodai.operations.admission import RULES, Change, Standing, admit, refuse_unknown
+from dodai.operations.admission import RULES, AdmissionState, Change, admit, refuse_unknown
 from dodai.operations.environment import Environment
 from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
@@ -62,7 +62,7 @@ def _incomplete(environment: EnvironmentPolicy, lacks: str) -> DodaiError:
     return DodaiError(codes.PROTECTION_INCOMPLETE, said, codes.PROTECTION_INCOMPLETE.fix.en, exit_code=2)
 
 
-async def standing(here: Environment, change: Change) -> Standing:
+async def standing(here: Environment, change: Change) -> AdmissionState:
     """How `here` stands towards `change`, whatever today's tree says."""
     gates = await gates_in_service(here)
     if RULES[change].tree:
@@ -71,7 +71,7 @@ async def standing(here: Environment, change: Change) -> Standing:
     if here.control.exists:
         with here.control.first_journal() as journal:
             now = await journal.now()
-    return Standing(here.name, gates, bool(here.config.control_url), now)
+    return AdmissionState(here.name, gates, bool(here.config.control_url), now)
 
 
 async def gate_arguments(here: Environment, change: Change, release: Project, reason: str = "") -> dict[str, str]:

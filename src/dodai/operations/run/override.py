@@ -11,7 +11,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.actor import actor
 from dodai.engine.execute import execute
 from dodai.engine.journal import PlanEntry
-from dodai.migrations.ports import Target
+from dodai.migrations.ports import MigrationTarget
 from dodai.migrations.run.production import require_evidence
 from dodai.operations import codes
 from dodai.operations.admission import Change, admit, admit_resume
@@ -45,7 +45,7 @@ async def pass_gates(here: Environment, change: Change, command: str, reason: st
     return gates
 
 
-def pass_migration(here: Environment, target: Target, command: str, reason: str) -> None:
+def pass_migration(here: Environment, target: MigrationTarget, command: str, reason: str) -> None:
     """Let `migrate up` through the gates of `here`, or refuse it (exit 1).
 
     Evidence as for a deploy, no freeze (DOD360), unless `reason` says why it cannot wait. What needs approvals is a

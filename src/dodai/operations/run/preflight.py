@@ -17,7 +17,7 @@ SKEW_NOTE_S, SKEW_STOP_S = 2.0, 60.0
 """Tokens of the application live for minutes: a machine that is a minute off refuses people."""
 
 
-class Surroundings(Protocol):
+class PreflightReader(Protocol):
     """What a machine and the databases say about themselves; reading changes nothing."""
 
     async def free_bytes(self) -> int:
@@ -33,7 +33,7 @@ class Surroundings(Protocol):
         ...
 
 
-def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surroundings: Surroundings) -> Step:
+def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surroundings: PreflightReader) -> Step:
     """The step that refuses before the first change: stale plan (DOD377), no files, no room, a wrong clock.
 
     That the journal can be written is known by then: the request stands in it.
@@ -91,7 +91,7 @@ def _note_missing(artifacts: Artifacts, previous: str, context: StepContext) -> 
         context.note(f"no way back to {previous} once it is stopped: {error.message}")
 
 
-async def _problems(surroundings: Surroundings, context: StepContext) -> AsyncIterator[str]:
+async def _problems(surroundings: PreflightReader, context: StepContext) -> AsyncIterator[str]:
     free = await surroundings.free_bytes()
     if free < FREE_BYTES:
         yield f"`{free // 2**20}` MiB are free, {FREE_BYTES // 2**20} MiB are needed"

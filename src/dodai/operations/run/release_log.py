@@ -14,7 +14,7 @@ from dodai.engine.plan import StepContext, canonical
 from dodai.migrations import run
 from dodai.operations.environment import Environment
 from dodai.operations.gates import Kept, afterwards
-from dodai.operations.release import ReleaseRecord, Trial, find
+from dodai.operations.release import ReleaseRecord, RollbackTrial, find
 from dodai.operations.run.gate_sources import keep
 from dodai.operations.run.schema import ReleaseSchema
 from dodai.operations.setting import KEY_RINGS, ServiceSettings
@@ -84,7 +84,7 @@ class ReleaseLog:
             name: {key: value for key, value in values.items() if key not in hidden} for name, values in told.items()
         }
 
-    async def _earlier(self, release: str, schema: ReleaseSchema) -> Mapping[str, Trial]:
+    async def _earlier(self, release: str, schema: ReleaseSchema) -> Mapping[str, RollbackTrial]:
         """What the newest other releases make of the schema as it is now."""
         names = dict.fromkeys(record.release for record in await self.records() if record.release != release)
         return {name: await schema.trial(name) for name in list(names)[:TRIED]}

@@ -8,11 +8,11 @@ from dodai.core.codes import UNKNOWN_WORD
 from dodai.core.errors import DodaiError
 from dodai.operations.codes import NO_SUCH_RELEASE
 from dodai.operations.environment import Environment
-from dodai.operations.release import ReleaseRecord, Verdict, before, find, judge
-from dodai.operations.run.record import border, refusal
+from dodai.operations.release import ReleaseRecord, Verdict, before, evaluate_rollback, find
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.run.restore import fitting
 from dodai.operations.run.schema import ReleaseSchema
+from dodai.operations.run.schema_steps import refusal, rollback_compatibility
 
 
 async def find_release(environment: Environment, word: str) -> str:
@@ -42,7 +42,7 @@ async def verdict(environment: Environment, record: ReleaseRecord) -> Verdict:
     """Whether a recorded release may come back on the schema of now."""
     schema = ReleaseSchema(environment)
     try:
-        return judge(record, await schema.applied(), await schema.trial(record.release))
+        return evaluate_rollback(record, await schema.applied(), await schema.trial(record.release))
     except DodaiError as error:
         return Verdict(False, f"whether it fits is unknown: {error.message}")
 
@@ -52,7 +52,7 @@ async def refuse_misfit(environment: Environment, release: str) -> None:
     environment.artifacts.path(release)
     if environment.project.policy.database.used_by and not await environment.database.running():
         return
-    found, record = await border(release, ReleaseLog(environment), ReleaseSchema(environment))
+    found, record = await rollback_compatibility(release, ReleaseLog(environment), ReleaseSchema(environment))
     if not found.allowed:
         point = fitting(_points(environment), await ReleaseLog(environment).records(), record) if record else ""
         raise refusal(environment.name, release, found, point)

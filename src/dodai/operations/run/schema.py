@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.check.queries import MISFITS, Query, read_queries
-from dodai.migrations.ports import Connect, Connection, is_database_error, server_message, sqlstate
+from dodai.migrations.ports import Connect, SqlConnection, is_database_error, server_message, sqlstate
 from dodai.operations.environment import Environment
 from dodai.operations.project import Project
-from dodai.operations.release import Trial
+from dodai.operations.release import RollbackTrial
 
 UNTYPED = "42P18"
 """The server could not tell a placeholder's type: it had resolved every name by then."""
@@ -48,21 +48,21 @@ class ReleaseSchema:
             return None
         return tuple(entry.id for entry in seen.pending)
 
-    async def trial(self, release: str) -> Trial:
+    async def trial(self, release: str) -> RollbackTrial:
         """The queries of `release` prepared on the schema of now."""
         try:
             project = self.environment.released(release)
         except DodaiError as error:
-            return Trial("unknown", 0, (error.message,))
+            return RollbackTrial("unknown", 0, (error.message,))
         if project.migrations is None:
-            return Trial("unknown", 0, ("it names no `[migrations]`",))
+            return RollbackTrial("unknown", 0, ("it names no `[migrations]`",))
         queries = read_queries(project.root, project.migrations.queries)
         if not queries:
-            return Trial("unknown", 0, ("it names no queries in `[migrations].queries`",))
+            return RollbackTrial("unknown", 0, ("it names no queries in `[migrations].queries`",))
         return await asyncio.to_thread(_tried, queries, self.environment.migrations.connect)
 
 
-def _tried(queries: Iterable[Query], connect: Connect) -> Trial:
+def _tried(queries: Iterable[Query], connect: Connect) -> RollbackTrial:
     known, misfits, unclear = 0, list[str](), list[str]()
     connection = connect()
     try:
@@ -76,10 +76,10 @@ def _tried(queries: Iterable[Query], connect: Connect) -> Trial:
                 unclear.append(f"{query.path}:{query.line}: {said}")
     finally:
         connection.close()
-    return Trial("no" if misfits else "unknown" if unclear else "yes", known, tuple(misfits or unclear))
+    return RollbackTrial("no" if misfits else "unknown" if unclear else "yes", known, tuple(misfits or unclear))
 
 
-def _prepared(connection: Connection, query: Query) -> tuple[str, str]:
+def _prepared(connection: SqlConnection, query: Query) -> tuple[str, str]:
     """The SQLSTATE and words of the server for a query it cannot prepare; both empty when it can."""
     try:
         connection.execute(f"PREPARE dodai_trial AS {query.sql}")

@@ -14,7 +14,7 @@ from dodai.operations import codes
 from dodai.operations.policy import Service
 from dodai.operations.ports import Artifacts, Compute, Instance, Liveness, Readiness, ServiceSpec
 from dodai.operations.run.preflight import previous_releases
-from dodai.operations.run.standing import running
+from dodai.operations.run.serving import running
 
 RESTART, ONLY = "restart", "only"
 """The arguments of a restart: what makes the new processes others than the old ones, and the only service meant."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal, PlanEntry
-from dodai.engine.place import Place
+from dodai.engine.place import StatePlace
 from dodai.operations.environment import Environment
 from dodai.operations.next_command import TABLE, Facts, State, command, find, words
 from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder
@@ -33,7 +33,7 @@ class EnvironmentStatus:
     problem: str = ""
     remedy: str = ""
     recorded: str = ""
-    elsewhere: Place | None = None
+    elsewhere: StatePlace | None = None
     answers: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dodai.migrations import codes
-from dodai.migrations.goose_file import remarks
-from dodai.migrations.migration import FileError, Migration, Problem
+from dodai.migrations.goose_file import directives
+from dodai.migrations.migration import FileError, FileProblem, Migration
 from dodai.migrations.python_file import assignments, checksum, constant, parsed, words
 
 
-def read_revisions(files: Mapping[str, bytes]) -> tuple[tuple[Migration, ...], tuple[Problem, ...]]:
+def read_revisions(files: Mapping[str, bytes]) -> tuple[tuple[Migration, ...], tuple[FileProblem, ...]]:
     """The revisions among the modules, without their statements, and what is wrong with the others."""
     found: list[Migration] = []
-    wrong: list[Problem] = []
+    wrong: list[FileProblem] = []
     for path, data in files.items():
         try:
             revision = read_revision(path, data)
@@ -49,10 +49,10 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         return None
     node, id_ = values["revision"]
     if not isinstance(id_, str) or not id_:
-        raise FileError(Problem(codes.FILE_SYNTAX, "`revision` is not a string", path, node.lineno))
+        raise FileError(FileProblem(codes.FILE_SYNTAX, "`revision` is not a string", path, node.lineno))
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
     down = functions.get("downgrade")
-    irreversible, accepted = remarks(text, path)
+    irreversible, accepted = directives(text, path)
     follows, needs = _names(values.get("down_revision"), path), _names(values.get("depends_on"), path)
     return Migration(
         id=id_,
@@ -91,7 +91,7 @@ def _names(found: tuple[ast.stmt, object] | None, path: str) -> tuple[str, ...]:
         (value,) if isinstance(value, str) else value if isinstance(value, tuple | list | set) else (0,)
     )
     if not all(isinstance(name, str) for name in names):
-        raise FileError(Problem(codes.FILE_SYNTAX, "a parent revision or label is not a string", path, node.lineno))
+        raise FileError(FileProblem(codes.FILE_SYNTAX, "a parent revision or label is not a string", path, node.lineno))
     return tuple(str(name) for name in names)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, graph, sql
 from dodai.migrations.check.git import files_at
-from dodai.migrations.interpreter import Conversation, Interpreter
-from dodai.migrations.migration import Direction, Folder, Migration, Statement
+from dodai.migrations.interpreter import AgentConversation, Interpreter
+from dodai.migrations.migration import Direction, Migration, MigrationFolder, Statement
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
-from dodai.migrations.ports import Connection, Shadow, Worker, url_of
+from dodai.migrations.ports import Shadow, SqlConnection, Worker, url_of
 from dodai.providers.alembic.revision import read_revisions, upgrade_line
 
 RENDER_TIMEOUT_S = 60.0
@@ -46,24 +46,24 @@ class Alembic:
         return place / "alembic.ini"
 
     @cached_property
-    def _tree(self) -> Folder:
+    def _tree(self) -> MigrationFolder:
         """Read once: a run asks for it after every revision."""
         paths = sorted((self.root / self.folder).glob("*.py"))
         return _folder({str(path.relative_to(self.root)): path.read_bytes() for path in paths})
 
-    def read(self) -> Folder:
+    def read(self) -> MigrationFolder:
         """The revisions without their statements: nothing is executed."""
         return self._tree
 
-    def listed(self) -> Folder:
+    def listed(self) -> MigrationFolder:
         """The same: a revision is all that Alembic knows of it."""
         return self.read()
 
-    def at(self, ref: str) -> Folder:
+    def at(self, ref: str) -> MigrationFolder:
         """The revisions at a commit."""
         return _folder(files_at(self.root, ref, self.folder, ".py"))
 
-    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> Folder:
+    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
         """The revisions with the statements that they send on an empty server, in the order in which Alembic runs them.
 
         Where env.py does not get to that server they are those that `alembic upgrade --sql` prints. Raises DOD226 when
@@ -121,7 +121,7 @@ class Alembic:
         asked = first.startswith("select") and ("pg_catalog" in text or "current_schema()" in text)
         return self.table.rpartition(".")[2] not in text and not asked and not first.startswith("show ")
 
-    def _printed(self, found: Folder) -> Folder:
+    def _printed(self, found: MigrationFolder) -> MigrationFolder:
         up = _split(self._offline("upgrade", "heads"), "up")
         down = _split(self._offline("downgrade", "heads:base"), "down")
         known = {migration.id: migration for migration in found.migrations}
@@ -129,7 +129,7 @@ class Alembic:
         with_sql = (_with_statements(m, up.get(m.id, ""), down.get(m.id, "")) for m in ordered)
         return replace(found, migrations=tuple(with_sql))
 
-    def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
+    def applied(self, conn: SqlConnection, table: str) -> Sequence[tuple[str, datetime | None]]:
         """The heads that the database is at, and all they follow; Alembic keeps no times."""
         at = [str(row[0]) for row in conn.execute(f"SELECT version_num FROM {table}", prepare=False).fetchall()]  # noqa: S608
         known = self.read().migrations
@@ -187,10 +187,10 @@ class Alembic:
 class AlembicAtWork:
     """`request` is the part that all its requests have."""
 
-    conversation: Conversation
+    conversation: AgentConversation
     request: Mapping[str, Any]
 
-    def plan(self, request: Mapping[str, Any], conn: Connection, table: str) -> Mapping[str, Any]:
+    def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:
         """As `alembic upgrade heads` makes it from the heads that the database is at."""
         rows = conn.execute(f"SELECT version_num FROM {table}", prepare=False).fetchall() if table else []  # noqa: S608
         return self.conversation.ask({**self.request, **request, "do": "plan", "at": [str(row[0]) for row in rows]})
@@ -218,7 +218,7 @@ def _unrendered(said: str) -> DodaiError:
     return DodaiError(codes.EXTERNAL, f"the revisions cannot be rendered to SQL: {said}", fix, exit_code=1)
 
 
-def _folder(files: Mapping[str, bytes]) -> Folder:
+def _folder(files: Mapping[str, bytes]) -> MigrationFolder:
     return graph.folder(*read_revisions(files))
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from dodai.migrations import graph
-from dodai.migrations.goose_file import remarks
-from dodai.migrations.migration import FileError, Folder, Migration, Problem
+from dodai.migrations.goose_file import directives
+from dodai.migrations.migration import FileError, FileProblem, Migration, MigrationFolder
 from dodai.migrations.python_file import assignments, checksum, constant, parsed, words
 
 SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
@@ -30,11 +30,11 @@ def is_configuration(path: str) -> bool:
     return PurePosixPath(path).name == "apps.py"
 
 
-def read_tree(files: Mapping[str, bytes]) -> Folder:
+def read_tree(files: Mapping[str, bytes]) -> MigrationFolder:
     """The migrations among the modules, without their statements, and what is wrong with the others."""
     labels = dict(_labels(files))
     found: list[Migration] = []
-    wrong: list[Problem] = []
+    wrong: list[FileProblem] = []
     for path, data in sorted(files.items()):
         if is_migration(path):
             folder = str(PurePosixPath(path).parent.parent)
@@ -47,7 +47,7 @@ def read_tree(files: Mapping[str, bytes]) -> Folder:
     return assembled(found, wrong)
 
 
-def assembled(found: list[Migration], wrong: list[Problem]) -> Folder:
+def assembled(found: list[Migration], wrong: list[FileProblem]) -> MigrationFolder:
     """The history of the repository; what its apps take from others' packages is not known here."""
     squashes = {part: squash for squash, parts in replacements(found).items() for part in parts}
     kept = [
@@ -77,7 +77,7 @@ def read_migration(path: str, data: bytes, app: str) -> Migration | None:
     values = _attributes(tree)
     if not values:
         return None
-    irreversible, accepted = remarks(text, path)
+    irreversible, accepted = directives(text, path)
     name = PurePosixPath(path).stem
     return Migration(
         id=f"{app}.{name}",

@@ -16,9 +16,9 @@ from typing import Any
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, graph, sql
 from dodai.migrations.check.git import files_at
-from dodai.migrations.interpreter import Conversation, Interpreter
-from dodai.migrations.migration import Direction, Folder, Migration, Statement
-from dodai.migrations.ports import Connection, Shadow, Worker, url_of
+from dodai.migrations.interpreter import AgentConversation, Interpreter
+from dodai.migrations.migration import Direction, Migration, MigrationFolder, Statement
+from dodai.migrations.ports import Shadow, SqlConnection, Worker, url_of
 from dodai.migrations.python_file import constant, parsed
 from dodai.providers.django_migrations.static import (
     SKIPPED,
@@ -35,7 +35,7 @@ RENDER_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
-class Django:
+class DjangoMigrations:
     """`folder` (the one with manage.py) below `root`; Django runs in the user's `interpreter`."""
 
     root: Path
@@ -49,7 +49,7 @@ class Django:
         return self.root / self.folder
 
     @cached_property
-    def _tree(self) -> Folder:
+    def _tree(self) -> MigrationFolder:
         """Read once: a run asks for it after every migration."""
         files: dict[str, bytes] = {}
         for folder, below, names in os.walk(self.place):
@@ -63,25 +63,25 @@ class Django:
     def _replaced(self) -> dict[str, tuple[str, ...]]:
         return replacements(self._tree.migrations)
 
-    def read(self) -> Folder:
+    def read(self) -> MigrationFolder:
         """The migrations of the repository without their statements: nothing is executed."""
         return self._tree
 
-    def at(self, ref: str) -> Folder:
+    def at(self, ref: str) -> MigrationFolder:
         """The same at a commit."""
         found = files_at(self.root, ref, self.folder, ".py", below=True)
         return read_tree({path: data for path, data in found.items() if _wanted(path)})
 
-    def listed(self) -> Folder:
+    def listed(self) -> MigrationFolder:
         """What Django itself knows: also the migrations of installed packages. DOD226 when it does not say."""
         static = self.read()
         if static.problems or static.heads:
             return static
         rows = self._ask("listing")["migrations"]
         found = tuple(self._migration(row, order) for order, row in enumerate(rows, start=1))
-        return Folder(found, graph.problems(found), graph.heads(found))
+        return MigrationFolder(found, graph.problems(found), graph.heads(found))
 
-    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> Folder:
+    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
         """The migrations with the statements that Django sent when each ran on an empty database, up and down."""
         found = self.listed()
         wanted = [m.id for m in found.migrations] if there_and_back is None else list(there_and_back)
@@ -100,7 +100,7 @@ class Django:
             raise DodaiError(codes.EXTERNAL, said, codes.EXTERNAL.fix.en, exit_code=1)
         return replace(found, migrations=tuple(_with_statements(m, rows.get(m.id)) for m in found.migrations))
 
-    def applied(self, conn: Connection, table: str) -> Sequence[tuple[str, datetime | None]]:
+    def applied(self, conn: SqlConnection, table: str) -> Sequence[tuple[str, datetime | None]]:
         """What Django's table has, in its order; a squashed one counts once all that it replaces are there.
 
         Rows of apps that are not installed any more, and those that a squash replaced, are Django's past: left out.
@@ -194,10 +194,10 @@ class Django:
 class DjangoAtWork:
     """`request` is the part that all its requests have."""
 
-    conversation: Conversation
+    conversation: AgentConversation
     request: Mapping[str, Any]
 
-    def plan(self, request: Mapping[str, Any], conn: Connection, table: str) -> Mapping[str, Any]:  # noqa: ARG002 - the port
+    def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:  # noqa: ARG002 - the port
         """As `manage.py migrate` makes it."""
         return self.conversation.ask({**self.request, **request, "do": "plan"})
 

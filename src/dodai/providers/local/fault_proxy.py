@@ -225,12 +225,12 @@ class _End(asyncio.Protocol):
                 self._pass_on(GOAWAY)
 
     def _with_goodbye(self, data: bytes) -> bytes:
-        border = self._borders.follow(data)
+        boundary = self._borders.follow(data)
         self._spoke = True
-        if self._goodbye != "due" or border < 0:
+        if self._goodbye != "due" or boundary < 0:
             return data
         self._goodbye = "said"
-        return data[:border] + GOAWAY + data[border:]
+        return data[:boundary] + GOAWAY + data[boundary:]
 
     def eof_received(self) -> bool:
         self.ended = True

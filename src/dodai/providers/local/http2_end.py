@@ -24,7 +24,7 @@ class FrameBorders:
         return not self._header and not self._payload_left
 
     def follow(self, data: bytes) -> int:
-        """Take `data` in; the offset in it of the first border behind its start, or -1 when there is none."""
+        """Take `data` in; the offset in it of the first boundary behind its start, or -1 when there is none."""
         position, first = 0, -1
         while position < len(data):
             if self._payload_left:

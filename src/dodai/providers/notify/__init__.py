@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dodai.observability.policy import NotifierSection
 from dodai.observability.ports import Channel
-from dodai.providers.notify.command import Command
+from dodai.providers.notify.command import CommandNotifier
 from dodai.providers.notify.email import Email
 from dodai.providers.notify.webhook import Slack, Webhook
 
@@ -17,7 +17,7 @@ def channel(section: NotifierSection, environ: Mapping[str, str]) -> Channel:
     """
     match section.kind:
         case "command":
-            return Command(section.command)
+            return CommandNotifier(section.command)
         case "email":
             return Email(section.smtp, section.sender, section.to)
         case "slack":

@@ -12,7 +12,7 @@ TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandNotifier:
     """Told when it ends with 0."""
 
     words: tuple[str, ...]

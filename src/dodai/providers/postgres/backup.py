@@ -19,8 +19,8 @@ from dodai.providers.postgres.binaries import Binaries, find_binaries, reason
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory, started, workspace
 from dodai.providers.postgres.codes import COPY_FAILED, DATA_DIRECTORY, NOT_FOUND
 from dodai.providers.postgres.connection import address, connect, parameters, without_secrets
-from dodai.providers.postgres.identity import Identity, clean_environment, give_tree
-from dodai.providers.postgres.server import THROW_AWAY_SETTINGS, lifeline_argv
+from dodai.providers.postgres.server_process import THROW_AWAY_SETTINGS, lifeline_argv
+from dodai.providers.postgres.server_user import Identity, clean_environment, give_tree
 from dodai.providers.postgres.template import SUPERUSER, copy_tree
 
 BACKUP_TIMEOUT_S = 3600.0
@@ -30,7 +30,7 @@ LEFT_BEHIND = ("postgresql.auto.conf", "standby.signal", "recovery.signal", "pos
 
 
 @dataclass(frozen=True, slots=True)
-class RestorePoint:
+class ServerBackup:
     """A verified copy of a whole server. `size_bytes` of its files, `major` the version that can open it."""
 
     path: Path
@@ -45,7 +45,7 @@ def base_backup(
     *,
     sync: bool = True,
     timeout_s: float = BACKUP_TIMEOUT_S,
-) -> RestorePoint:
+) -> ServerBackup:
     """A restore point of the server behind `dsn` in the new directory `target`, verified, and forced to the disk.
 
     `sync=False` leaves out the last, for a rehearsal: a thousand small files take seconds. Uses the `pg_basebackup` of
@@ -66,13 +66,13 @@ def base_backup(
         raise failed(dsn, f"`{target}` cannot be written: {error.strerror}", "") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return RestorePoint(target, found.major, size_of(target))
+    return ServerBackup(target, found.major, size_of(target))
 
 
-def restore_point(path: Path) -> RestorePoint:
+def restore_point(path: Path) -> ServerBackup:
     """The restore point in `path`; raises DOD783 when there is none."""
     try:
-        return RestorePoint(path, int((path / "PG_VERSION").read_text()), size_of(path))
+        return ServerBackup(path, int((path / "PG_VERSION").read_text()), size_of(path))
     except (OSError, ValueError) as error:
         raise DodaiError(
             DATA_DIRECTORY, f"`{path}` is not a copy of a PostgreSQL server", "name one that `base_backup` made"
@@ -103,7 +103,7 @@ def copy_of(
 
 @contextlib.contextmanager
 def opened_restore_point(
-    point: RestorePoint, *, user: str = "postgres", settings: Mapping[str, str] | None = None, base: Path | None = None
+    point: ServerBackup, *, user: str = "postgres", settings: Mapping[str, str] | None = None, base: Path | None = None
 ) -> Iterator[Cluster]:
     """A throw-away server on a copy of `point`, which stays as it is: to look into it, or to prove that it opens."""
     with workspace(exact(point.major), base) as (_, directory, found, identity):

@@ -14,23 +14,7 @@ from psycopg import sql
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.connection import coded, connect
-from dodai.providers.postgres.identity import (
-    Identity,
-    clean_environment,
-    give,
-    server_identity,
-)
-from dodai.providers.postgres.place import (
-    open_place,
-    owned_directory,
-    remove,
-    server_pid,
-    server_status,
-    sweep,
-    wait_until,
-    writing,
-)
-from dodai.providers.postgres.server import (
+from dodai.providers.postgres.server_process import (
     BASE_SETTINGS,
     LOOPBACK,
     START_TIMEOUT_S,
@@ -46,6 +30,22 @@ from dodai.providers.postgres.server import (
     settings_text,
     stop,
     wait_ready,
+)
+from dodai.providers.postgres.server_user import (
+    Identity,
+    clean_environment,
+    give,
+    server_identity,
+)
+from dodai.providers.postgres.temp_directories import (
+    open_place,
+    owned_directory,
+    remove,
+    server_pid,
+    server_status,
+    sweep,
+    wait_until,
+    writing,
 )
 from dodai.providers.postgres.template import SUPERUSER, fill, runnable
 

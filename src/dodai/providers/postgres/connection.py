@@ -199,7 +199,7 @@ def unreachable(dsn: str, said: str, before: str = "") -> DodaiError:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConnectionProblem:
     """One way to fail: by SQLSTATE, or by the words libpq gives while connecting, when there is none."""
 
     states: tuple[str, ...]
@@ -215,45 +215,45 @@ class Problem:
 
 
 PROBLEMS = (
-    Problem(
+    ConnectionProblem(
         ("28P01", "28000"),
         r"password authentication failed|no password supplied|authentication failed|role \"[^\"]*\" does not exist"
         r"|no pg_hba\.conf entry|is not permitted to log in",
         "`{where}` refused user `{user}`",
         "correct the user name or the password in the secret that holds this URL",
     ),
-    Problem(
+    ConnectionProblem(
         ("3D000",),
         r"database \"[^\"]*\" does not exist",
         "`{where}` has no database `{database}`",
         "correct the database name, or create it",
     ),
-    Problem(
+    ConnectionProblem(
         ("53300",),
         r"too many (clients|connections)|remaining connection slots are reserved|connection limit exceeded",
         "`{where}` accepts no more connections",
         "lower the pool sizes, or wait until sessions end; `SELECT * FROM pg_stat_activity` shows who holds them",
     ),
-    Problem(
+    ConnectionProblem(
         ("25006",),
         r"session is read-only|server is in hot standby mode",
         "`{where}` is read-only",
         "use the URL of the primary, and end `default_transaction_read_only`",
     ),
-    Problem(
+    ConnectionProblem(
         ("53100",),
         r"No space left on device",
         "the disk of `{where}` is full",
         "give the server room, then repeat the command",
     ),
-    Problem(
+    ConnectionProblem(
         (),
         r"SSL|TLS|certificate|root\.crt",
         "no verified TLS connection to `{where}`",
         "check `sslmode` and `sslrootcert` (`system` for a public certificate) and the host name in the certificate",
         refused=False,
     ),
-    Problem(
+    ConnectionProblem(
         ("57P01", "57P02", "57P03"),
         r"terminating connection|the database system is (starting up|shutting down|not yet accepting|in recovery)",
         "`{where}` is starting, stopping or ended this session",

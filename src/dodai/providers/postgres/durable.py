@@ -17,8 +17,9 @@ from dodai.operations.ports import ProcessSpec
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
 from dodai.providers.postgres.codes import DATA_DIRECTORY
-from dodai.providers.postgres.identity import Identity, can_traverse, server_identity, user_name
-from dodai.providers.postgres.place import (
+from dodai.providers.postgres.server_process import STOP_GRACE_S, ServerCommand, free_port, require_free, running
+from dodai.providers.postgres.server_user import Identity, can_traverse, server_identity, user_name
+from dodai.providers.postgres.temp_directories import (
     SOCKET_NAME,
     SOCKET_PATH_BYTES,
     open_place,
@@ -28,7 +29,6 @@ from dodai.providers.postgres.place import (
     sweep,
     wait_until,
 )
-from dodai.providers.postgres.server import STOP_GRACE_S, ServerCommand, free_port, require_free, running
 from dodai.providers.postgres.template import init, runnable
 
 PERSISTENT_BASE = Path("/var/tmp")  # noqa: S108 - survives a restart; own subdirectory, owner checked

@@ -103,7 +103,7 @@ def _words(library: Any, options: Any) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LookAnswer:
     """The rows of the last statement of a message."""
 
     rows: list[tuple[Any, ...]]
@@ -183,7 +183,7 @@ class Look:
     def get_parameters(self) -> dict[str, str]:
         return _words(self._library, self._library.PQconninfo(self._conn))
 
-    def execute(self, query: str, params: Sequence[Any] = (), *, prepare: bool = False) -> Answer:  # noqa: ARG002
+    def execute(self, query: str, params: Sequence[Any] = (), *, prepare: bool = False) -> LookAnswer:  # noqa: ARG002
         """The answer to a message; raises `LookError` for anything but rows."""
         for value in params:
             query = query.replace("%s", literal(value), 1)
@@ -197,7 +197,7 @@ class Look:
                     raise LookError
             result = library.PQgetResult(self._conn)
             if not result:
-                return Answer(rows)
+                return LookAnswer(rows)
             try:
                 rows = self._rows(result)
             finally:

@@ -94,7 +94,7 @@ class SupervisedPostgres:
         return await asyncio.to_thread(offset_s, url)
 
     def inspect(self) -> DatabaseSeen:
-        from dodai.providers.postgres.control.look import server_version, size_bytes
+        from dodai.providers.postgres.control.inspect import server_version, size_bytes
 
         url = self.url()
         return DatabaseSeen(server_version(url), size_bytes(url), shutil.disk_usage(self.folder).free)
@@ -124,13 +124,13 @@ class BaseBackups:
 
     async def put_back(self, name: str, mark: str, token: int, /) -> str:
         from dodai.providers.postgres.backup import restore_point
-        from dodai.providers.postgres.restore import restore
+        from dodai.providers.postgres.restore_data import restore
 
         await self.database.end(token)
         return str(await asyncio.to_thread(restore, restore_point(self._folder / name), self.database.cluster, mark))
 
     async def is_back(self, mark: str, /) -> bool:
-        from dodai.providers.postgres.restore import restored_by
+        from dodai.providers.postgres.restore_data import restored_by
 
         return restored_by(self.database.cluster) == mark
 

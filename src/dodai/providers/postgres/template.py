@@ -14,8 +14,8 @@ from pathlib import Path
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.binaries import Binaries, probe, reason
 from dodai.providers.postgres.codes import INSTALL, NOT_STARTED, NOT_USABLE
-from dodai.providers.postgres.identity import Identity, give, give_tree, run_as
-from dodai.providers.postgres.place import owned_directory, remove
+from dodai.providers.postgres.server_user import Identity, give, give_tree, run_as
+from dodai.providers.postgres.temp_directories import owned_directory, remove
 
 SUPERUSER = "postgres"
 INITDB_TIMEOUT_S = 60.0
@@ -85,7 +85,7 @@ def initdb_failed(data_dir: Path, output: str) -> DodaiError:
     return DodaiError(
         NOT_STARTED,
         f"the disk below `{data_dir}` is full" if full else f"initdb failed in `{data_dir}`",
-        "free about 100 MB there, or set TMPDIR to another disk" if full else "mend what initdb says",
+        "free about 100 MB there, or set TMPDIR to another disk" if full else "fix what initdb says",
         details=lines[-8:],
     )
 

@@ -11,7 +11,7 @@ from tree_sitter import Node
 
 from dodai.core.fact import Unknown
 from dodai.providers.remix.program import Program, Value
-from dodai.providers.remix.syntax import Module, arguments, bare, line, literal, text
+from dodai.providers.remix.syntax import ScriptModule, arguments, bare, line, literal, text
 
 _ROUTE_FILE = re.compile(r"\.(?:tsx?|jsx?|mjs|mts)$")
 _TYPES = re.compile(r"\.d\.ts$")
@@ -20,7 +20,7 @@ _AUTO = frozenset({"autoRoutes", "createRoutesFromFolders"})
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RouteModule:
     """A module at a path such as `/users/:id`; a layout without a path of its own has its parent's."""
 
     path: str
@@ -31,7 +31,7 @@ class Route:
 class Routes:
     """`gaps` are the places whose routes are not known."""
 
-    found: list[Route] = field(default_factory=list)
+    found: list[RouteModule] = field(default_factory=list)
     gaps: list[Unknown] = field(default_factory=list)
 
 
@@ -47,7 +47,7 @@ def list_routes(program: Program, root: Path) -> Routes:
         None,
     )
     if top is not None:
-        routes.found.append(Route("/", top))
+        routes.found.append(RouteModule("/", top))
     configured = next(
         (
             program.app / name
@@ -120,9 +120,9 @@ def _flat(folder: Path, routes: Routes, prefix: str) -> None:
                 None,
             )
             if module is not None:
-                routes.found.append(Route(flat_path(prefix + entry.name), module))
+                routes.found.append(RouteModule(flat_path(prefix + entry.name), module))
         elif _ROUTE_FILE.search(entry.name) and not _TYPES.search(entry.name):
-            routes.found.append(Route(flat_path(prefix + _ROUTE_FILE.sub("", entry.name)), entry))
+            routes.found.append(RouteModule(flat_path(prefix + _ROUTE_FILE.sub("", entry.name)), entry))
 
 
 def _auto(folder: Path, routes: Routes, parts: tuple[str, ...] = ()) -> None:
@@ -135,7 +135,7 @@ def _auto(folder: Path, routes: Routes, parts: tuple[str, ...] = ()) -> None:
         elif _ROUTE_FILE.search(entry.name) and not _TYPES.search(entry.name):
             stem = _ROUTE_FILE.sub("", entry.name)
             own = () if stem in ("index", "_index", "route", "layout", "_layout") else (stem,)
-            routes.found.append(Route(flat_path(".".join((*parts, *own))), entry))
+            routes.found.append(RouteModule(flat_path(".".join((*parts, *own))), entry))
 
 
 def _from_config(program: Program, file: Path, routes: Routes, root: Path) -> None:
@@ -156,13 +156,13 @@ class _Config:
     routes: Routes
     root: Path
 
-    def unknown(self, module: Module, node: Node) -> None:
+    def unknown(self, module: ScriptModule, node: Node) -> None:
         shown = " ".join(text(node).split())[:60]
         place = f"{_shown(module.path, self.root)}:{line(node)}"
         self.routes.gaps.append(Unknown(f"`{place}`: the routes of `{shown}` are not known", _FIX))
 
 
-def _entries(config: _Config, module: Module, given: Node, prefix: str) -> None:
+def _entries(config: _Config, module: ScriptModule, given: Node, prefix: str) -> None:
     """The routes that an expression of `routes.ts` comes to."""
     node = bare(given)
     if node is not None and node.type == "await_expression":
@@ -189,7 +189,7 @@ def _entries(config: _Config, module: Module, given: Node, prefix: str) -> None:
         config.unknown(module, node)
 
 
-def _call(config: _Config, module: Module, node: Node, prefix: str) -> None:
+def _call(config: _Config, module: ScriptModule, node: Node, prefix: str) -> None:
     name = text(node.child_by_field_name("function")).rpartition(".")[2]
     given = arguments(node)
     if name == "flatRoutes" or name in _AUTO:
@@ -212,7 +212,7 @@ def _call(config: _Config, module: Module, node: Node, prefix: str) -> None:
         if file is None:
             config.unknown(module, node)
             return
-        config.routes.found.append(Route(path or "/", (module.path.parent / file).resolve()))
+        config.routes.found.append(RouteModule(path or "/", (module.path.parent / file).resolve()))
     for child in given:
         inner = bare(child)
         if inner is not None and inner.type in ("array", "identifier", "await_expression"):

@@ -11,7 +11,7 @@ from typing import Any
 from dodai.csrf.route_table import RouteFlaw
 from dodai.providers.remix.program import Program, Value
 from dodai.providers.remix.proof import changes
-from dodai.providers.remix.syntax import FUNCTIONS, Module, line, literal, text, walk
+from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, line, literal, text, walk
 
 _FIRST_FIXED: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "@remix-run/server-runtime": ((2, 0, 0), (2, 17, 3)),
@@ -99,7 +99,7 @@ def _own_check(folder: Path, root: Path, *, behind_check: bool) -> Iterator[Rout
         yield RouteFlaw("own-check-behind-proxy", place, at, said)
 
 
-def _secrets(module: Module, root: Path) -> Iterator[RouteFlaw]:
+def _secrets(module: ScriptModule, root: Path) -> Iterator[RouteFlaw]:
     """`process.env.SESSION_SECRET ?? "s3cret"`: whoever reads the source can sign."""
     for node in walk(module.root, lambda one: one.type == "binary_expression"):
         operator = node.child_by_field_name("operator")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from dodai.csrf.form_judge import FormRow
+from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy
 from dodai.providers.remix.program import Program, Value
-from dodai.providers.remix.syntax import FUNCTIONS, Module, arguments, bare, line, literal, text, walk
+from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, arguments, bare, line, literal, text, walk
 
 _FORM = re.compile(r"^(?:form|Form|RemixForm|[A-Za-z_$][\w$]*\.Form)$")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -18,7 +18,7 @@ _ELEMENTS = ("jsx_opening_element", "jsx_self_closing_element")
 _DEPTH = 4
 
 
-def scan_forms(program: Program, module: Module, policy: CsrfPolicy, shown: str) -> Iterator[FormRow]:
+def scan_forms(program: Program, module: ScriptModule, policy: CsrfPolicy, shown: str) -> Iterator[FormRow]:
     """The rows of one module; `shown` is its path for people."""
     for node in walk(module.root, lambda one: one.type in (*_ELEMENTS, "call_expression")):
         row = (
@@ -30,7 +30,7 @@ def scan_forms(program: Program, module: Module, policy: CsrfPolicy, shown: str)
             yield row
 
 
-def _form(program: Program, module: Module, node: Node, policy: CsrfPolicy, shown: str) -> FormRow | None:
+def _form(program: Program, module: ScriptModule, node: Node, policy: CsrfPolicy, shown: str) -> FormRow | None:
     name = text(node.child_by_field_name("name"))
     if not _FORM.match(name):
         return None
@@ -59,7 +59,7 @@ def _form(program: Program, module: Module, node: Node, policy: CsrfPolicy, show
     return row(word.upper(), "unprotected", f"no field `{policy.field}`")
 
 
-def _has_field(program: Program, module: Module, element: Node, field: str, depth: int) -> bool:
+def _has_field(program: Program, module: ScriptModule, element: Node, field: str, depth: int) -> bool:
     """An `<input>` of that name or with the fields of `csrf.field()`, here or in a component that is used here."""
     for node in walk(element, lambda one: one.type in _ELEMENTS):
         name = text(node.child_by_field_name("name"))
@@ -89,7 +89,7 @@ def _is_field_name(named: Node | None) -> bool:
     return bool(re.fullmatch(r"(?:\w+\??\.)*csrf\w*\??\.name", shown, re.IGNORECASE))
 
 
-def _opaque(program: Program, module: Module, element: Node) -> str:
+def _opaque(program: Program, module: ScriptModule, element: Node) -> str:
     """A component inside that cannot be read and is named like one that renders the field."""
     for node in walk(element, lambda one: one.type in _ELEMENTS):
         name = text(node.child_by_field_name("name"))

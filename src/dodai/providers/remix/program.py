@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tree_sitter import Node
 
-from dodai.providers.remix.syntax import FUNCTIONS, Module, Reference, bare, line, names_of, parse, text
+from dodai.providers.remix.syntax import FUNCTIONS, ImportedName, ScriptModule, bare, line, names_of, parse, text
 
 _ENDINGS = (".ts", ".tsx", ".js", ".jsx", ".mts", ".mjs")
 _DEPTH = 24
@@ -19,7 +19,7 @@ _DEPTH = 24
 class Value:
     """A node and the module it stands in."""
 
-    module: Module
+    module: ScriptModule
     node: Node
 
 
@@ -49,16 +49,16 @@ class Program:
 
     folder: Path
     app: Path
-    _modules: dict[Path, Module | None] = field(default_factory=dict)
+    _modules: dict[Path, ScriptModule | None] = field(default_factory=dict)
     _aliases: list[tuple[str, Path]] | None = None
 
-    def module(self, path: Path) -> Module | None:
+    def module(self, path: Path) -> ScriptModule | None:
         if path not in self._modules:
             self._modules[path] = parse(path)
         return self._modules[path]
 
     @property
-    def modules(self) -> tuple[Module, ...]:
+    def modules(self) -> tuple[ScriptModule, ...]:
         """What was read so far."""
         return tuple(module for module in self._modules.values() if module is not None)
 
@@ -78,12 +78,12 @@ class Program:
             self._aliases = [*_paths(self.folder), ("~/", self.app)]
         return self._aliases
 
-    def export(self, module: Module, name: str, depth: int = 0) -> Found | None:
+    def export(self, module: ScriptModule, name: str, depth: int = 0) -> Found | None:
         """What `module` exports under `name`; None when it does not."""
         if depth > _DEPTH:
             return Unresolved("it is exported in a circle", module.path, 1)
         found = module.exports.get(name)
-        if isinstance(found, Reference):
+        if isinstance(found, ImportedName):
             return self.follow(module, found, depth + 1)
         if isinstance(found, str):
             return self.name(module, found, None, depth + 1)
@@ -99,7 +99,7 @@ class Program:
                 return through
         return None
 
-    def follow(self, module: Module, reference: Reference, depth: int = 0) -> Found:
+    def follow(self, module: ScriptModule, reference: ImportedName, depth: int = 0) -> Found:
         path = self.file(reference.source, module.path)
         if path is None:
             local = reference.source.startswith(".") or any(reference.source.startswith(p) for p, _ in self.aliases)
@@ -118,7 +118,7 @@ class Program:
             else Unresolved(f"`{reference.source}` does not export `{reference.name}`", module.path, 1)
         )
 
-    def name(self, module: Module, name: str, at: Node | None, depth: int = 0) -> Found:
+    def name(self, module: ScriptModule, name: str, at: Node | None, depth: int = 0) -> Found:
         """What `name` stands for where `at` stands; a name that a function around it binds is that function's own."""
         if depth > _DEPTH:
             return Unresolved(f"`{name}` is defined in a circle", module.path, 1)
@@ -134,7 +134,7 @@ class Program:
             return self.follow(module, module.imports[name], depth + 1)
         return Unresolved(f"`{name}` is not defined here", module.path, line(at) if at is not None else 1)
 
-    def value(self, module: Module, node: Node, depth: int = 0) -> Found:
+    def value(self, module: ScriptModule, node: Node, depth: int = 0) -> Found:
         """`node`, or what it stands for when it is a name or a member of a module."""
         found = bare(node)
         if found is None or depth > _DEPTH:

@@ -16,7 +16,7 @@ from typing import Literal
 from tree_sitter import Node
 
 from dodai.providers.remix.program import External, Found, Program, Unresolved, Value
-from dodai.providers.remix.syntax import FUNCTIONS, Module, arguments, bare, line, literal, text, walk
+from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, arguments, bare, line, literal, text, walk
 
 Word = Literal["protected", "unprotected", "unknown"]
 
@@ -71,7 +71,7 @@ class Prover:
             "unknown", f"its value is a {node.type.replace('_', ' ')}, not a function", found.module.path, line(node)
         )
 
-    def function(self, module: Module, node: Node) -> Proof:
+    def function(self, module: ScriptModule, node: Node) -> Proof:
         key = (module.path, node.start_byte)
         if key in self._asking:
             return Proof("unknown", "it calls itself before it verifies", module.path, line(node))
@@ -98,7 +98,7 @@ class Prover:
 
     # -- one function
 
-    def _judge(self, module: Module, node: Node) -> Proof:
+    def _judge(self, module: ScriptModule, node: Node) -> Proof:
         body = node.child_by_field_name("body")
         if body is None:
             return Proof("unknown", "it has no body", module.path, line(node))
@@ -106,7 +106,7 @@ class Prover:
             return self._expression(module, node, body)
         return self._block(module, node, body) or self._never(module, node)
 
-    def _expression(self, module: Module, node: Node, body: Node) -> Proof:
+    def _expression(self, module: ScriptModule, node: Node, body: Node) -> Proof:
         call = bare(body)
         if call is not None and call.type == "await_expression":
             call = bare(call.named_children[0])
@@ -114,7 +114,7 @@ class Prover:
             return self._checked(module, node, call)
         return self._never(module, node)
 
-    def _block(self, module: Module, function: Node, block: Node) -> Proof | None:
+    def _block(self, module: ScriptModule, function: Node, block: Node) -> Proof | None:
         """The verdict that the statements come to; None when the end is reached without a check."""
         for statement in block.named_children:
             if statement.type in ("comment", *FUNCTIONS):
@@ -124,7 +124,7 @@ class Prover:
                 return proof
         return None
 
-    def _statement(self, module: Module, function: Node, statement: Node) -> Proof | None:
+    def _statement(self, module: ScriptModule, function: Node, statement: Node) -> Proof | None:
         call = _awaited(statement)
         if call is not None and self.is_check(module, call):
             return self._checked(module, function, call)
@@ -144,7 +144,7 @@ class Prover:
             return self._late(module, function, change)
         return None
 
-    def _try(self, module: Module, function: Node, statement: Node) -> Proof | None:
+    def _try(self, module: ScriptModule, function: Node, statement: Node) -> Proof | None:
         body = statement.child_by_field_name("body")
         handler = statement.child_by_field_name("handler")
         inside = self._block(module, function, body) if body is not None else None
@@ -156,14 +156,14 @@ class Prover:
             return inside
         return Proof("unprotected", "a `catch` around the check swallows its refusal", module.path, line(handler))
 
-    def _checked(self, module: Module, function: Node, call: Node) -> Proof:
+    def _checked(self, module: ScriptModule, function: Node, call: Node) -> Proof:
         request = arguments(call)
         if not request or not _is_own_request(function, request[0]):
             told = f"`{_short(call)}` does not ask about the request of the action"
             return Proof("unknown", told, module.path, line(call))
         return Proof("protected", f"`{_short(call)}` is awaited before anything else", module.path, line(call), "dodai")
 
-    def _unsure(self, module: Module, statement: Node, check: Node) -> Proof:
+    def _unsure(self, module: ScriptModule, statement: Node, check: Node) -> Proof:
         """A statement that calls a check in a way that does not stop the request."""
         at = check.parent
         while at is not None and at.id != statement.id and at.type in ("parenthesized_expression", "await_expression"):
@@ -183,21 +183,21 @@ class Prover:
             told = f"`{_short(check)}` runs beside other things"
         return Proof("unprotected", told, module.path, line(check))
 
-    def _early(self, module: Module, function: Node, statement: Node) -> Proof:
+    def _early(self, module: ScriptModule, function: Node, statement: Node) -> Proof:
         later = next((one for one in self._checks(module, function) if one.start_byte > statement.start_byte), None)
         if later is None:
             return self._never(module, function)
         told = f"it may return on line {line(statement)}, before `{_short(later)}` on line {line(later)}"
         return Proof("unprotected", told, module.path, line(statement))
 
-    def _late(self, module: Module, function: Node, change: Node) -> Proof:
+    def _late(self, module: ScriptModule, function: Node, change: Node) -> Proof:
         later = next((one for one in self._checks(module, function) if one.start_byte > change.start_byte), None)
         if later is None:
             return self._never(module, function)
         told = f"`{_short(change)}` comes before `{_short(later)}` on line {line(later)}"
         return Proof("unprotected", told, module.path, line(change))
 
-    def _never(self, module: Module, node: Node) -> Proof:
+    def _never(self, module: ScriptModule, node: Node) -> Proof:
         """No check was found; a call that only looks like one is named, because names prove nothing."""
         for call in walk(node, lambda one: one.type == "call_expression"):
             called = call.child_by_field_name("function")
@@ -214,7 +214,7 @@ class Prover:
             return Proof("unknown", told, module.path, line(call))
         return Proof("unprotected", "nothing in it verifies the request", module.path, line(node))
 
-    def _shadowed(self, module: Module, called: Node) -> bool:
+    def _shadowed(self, module: ScriptModule, called: Node) -> bool:
         """Whether the name is that of an import of a check, but bound to something else inside the function."""
         first = called
         while first.type == "member_expression":
@@ -231,12 +231,12 @@ class Prover:
 
     # -- what is a check
 
-    def _checks(self, module: Module, node: Node) -> Iterator[Node]:
+    def _checks(self, module: ScriptModule, node: Node) -> Iterator[Node]:
         for call in walk(node, lambda one: one.type == "call_expression", into_functions=False):
             if self.is_check(module, call):
                 yield call
 
-    def is_check(self, module: Module, call: Node) -> bool:
+    def is_check(self, module: ScriptModule, call: Node) -> bool:
         """Whether the call refuses by throwing: by its definition, followed through imports, not by its name."""
         called = bare(call.child_by_field_name("function"))
         if called is None or any(child.type == "optional_chain" for child in (*called.children, *call.children)):
@@ -258,7 +258,7 @@ class Prover:
             return made is not None and text(found.node.child_by_field_name("property")) == made[1]
         return found.node.type in FUNCTIONS and self.function(found.module, found.node).word == "protected"
 
-    def _wrapped(self, module: Module, call: Node) -> Proof:
+    def _wrapped(self, module: ScriptModule, call: Node) -> Proof:
         """An action that a function made: that one has to return a function which verifies."""
         called = call.child_by_field_name("function")
         found = self.program.value(module, called) if called is not None else None

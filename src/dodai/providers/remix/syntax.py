@@ -25,7 +25,7 @@ _WRAPPERS = frozenset({"parenthesized_expression", "satisfies_expression", "as_e
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ImportedName:
     """A name of another module: `default`, `*` for the whole of it, or an export."""
 
     source: str
@@ -33,13 +33,13 @@ class Reference:
 
 
 @dataclass(slots=True)
-class Module:
+class ScriptModule:
     """`exports` maps a name to the node that is its value, to a local name, or to a name of another module."""
 
     path: Path
     root: Node
-    imports: dict[str, Reference] = field(default_factory=dict)
-    exports: dict[str, Node | str | Reference] = field(default_factory=dict)
+    imports: dict[str, ImportedName] = field(default_factory=dict)
+    exports: dict[str, Node | str | ImportedName] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     locals: dict[str, Node] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def _parser(kind: str) -> Parser:
     )
 
 
-def parse(path: Path) -> Module | None:
+def parse(path: Path) -> ScriptModule | None:
     """The module at `path`; None when it cannot be read or is larger than any that people write."""
     try:
         data = path.read_bytes() if path.stat().st_size <= FILE_BYTES else None
@@ -70,7 +70,7 @@ def parse(path: Path) -> Module | None:
     if data is None:
         return None
     kind = "ts" if path.suffix in (".ts", ".mts", ".cts") else "tsx"
-    module = Module(path, _parser(kind).parse(data).root_node)
+    module = ScriptModule(path, _parser(kind).parse(data).root_node)
     for statement in module.root.named_children:
         _read(module, statement)
     return module
@@ -127,7 +127,7 @@ def names_of(pattern: Node | None) -> Iterator[str]:
         yield text(node)
 
 
-def _read(module: Module, statement: Node) -> None:
+def _read(module: ScriptModule, statement: Node) -> None:
     if statement.type == "import_statement":
         _read_import(module, statement)
     elif statement.type == "export_statement":
@@ -136,23 +136,23 @@ def _read(module: Module, statement: Node) -> None:
         module.locals.update(_declared(statement))
 
 
-def _read_import(module: Module, statement: Node) -> None:
+def _read_import(module: ScriptModule, statement: Node) -> None:
     source = literal(statement.child_by_field_name("source")) or ""
     clause = next((child for child in statement.named_children if child.type == "import_clause"), None)
     for child in clause.named_children if clause is not None else ():
         if child.type == "identifier":
-            module.imports[text(child)] = Reference(source, "default")
+            module.imports[text(child)] = ImportedName(source, "default")
         elif child.type == "namespace_import":
-            module.imports[text(child.named_children[0])] = Reference(source, "*")
+            module.imports[text(child.named_children[0])] = ImportedName(source, "*")
         elif child.type == "named_imports":
             for one in child.named_children:
                 if one.type == "import_specifier":
                     name = text(one.child_by_field_name("name")).strip("'\"")
                     alias = text(one.child_by_field_name("alias")) or name
-                    module.imports[alias] = Reference(source, name)
+                    module.imports[alias] = ImportedName(source, name)
 
 
-def _read_export(module: Module, statement: Node) -> None:
+def _read_export(module: ScriptModule, statement: Node) -> None:
     source = literal(statement.child_by_field_name("source"))
     declaration = statement.child_by_field_name("declaration")
     value = statement.child_by_field_name("value")
@@ -169,13 +169,13 @@ def _read_export(module: Module, statement: Node) -> None:
     namespace = next((child for child in statement.named_children if child.type == "namespace_export"), None)
     clause = next((child for child in statement.named_children if child.type == "export_clause"), None)
     if namespace is not None and source is not None:
-        module.exports[text(namespace.named_children[0])] = Reference(source, "*")
+        module.exports[text(namespace.named_children[0])] = ImportedName(source, "*")
     elif clause is not None:
         for one in clause.named_children:
             if one.type == "export_specifier":
                 name = text(one.child_by_field_name("name")).strip("'\"")
                 alias = text(one.child_by_field_name("alias")).strip("'\"") or name
-                module.exports[alias] = Reference(source, name) if source is not None else name
+                module.exports[alias] = ImportedName(source, name) if source is not None else name
     elif source is not None:
         module.stars.append(source)
 

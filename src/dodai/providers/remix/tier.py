@@ -10,17 +10,17 @@ from pathlib import Path
 from tree_sitter import Node
 
 from dodai.core.fact import Unknown
-from dodai.csrf.form_judge import FormRow
 from dodai.csrf.form_table import FormTable
+from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy
-from dodai.csrf.route_judge import RouteVerdict
 from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, TierFlaws
+from dodai.csrf.route_verdict import RouteVerdict
 from dodai.providers.remix import flaws
-from dodai.providers.remix.conventions import Route, Routes, list_routes
+from dodai.providers.remix.conventions import RouteModule, Routes, list_routes
 from dodai.providers.remix.forms import scan_forms
 from dodai.providers.remix.program import External, Program, Unresolved, Value
 from dodai.providers.remix.proof import Proof, Prover
-from dodai.providers.remix.syntax import Module, arguments, bare, line, literal, text, walk
+from dodai.providers.remix.syntax import ScriptModule, arguments, bare, line, literal, text, walk
 
 _READ_FIX = "correct the syntax"
 _FOLDERS = ("app", "src")
@@ -37,15 +37,15 @@ class RemixTier:
 
     def routes(self, folder: Path, *, root: Path, service: str, policy: CsrfPolicy, today: str) -> RouteTable | Unknown:
         """Every action and loader; `Unknown` when the tier has no routes that can be listed at all."""
-        return _Reading.of(folder, root, policy).table(service, today)
+        return _TierReading.of(folder, root, policy).table(service, today)
 
     def forms(self, folder: Path, *, root: Path, policy: CsrfPolicy) -> FormTable:
         """The forms of every TSX module of the application."""
-        return _Reading.of(folder, root, policy).form_table()
+        return _TierReading.of(folder, root, policy).form_table()
 
 
 @dataclass(slots=True)
-class _Reading:
+class _TierReading:
     program: Program
     prover: Prover
     routes: Routes
@@ -54,7 +54,7 @@ class _Reading:
     gaps: list[Unknown] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: Path, root: Path, policy: CsrfPolicy) -> _Reading:
+    def of(cls, folder: Path, root: Path, policy: CsrfPolicy) -> _TierReading:
         program = Program(folder.resolve(), _app(folder.resolve()))
         prover = Prover(program, refuses=policy.mode != "report")
         return cls(program, prover, list_routes(program, root.resolve()), root.resolve(), policy)
@@ -98,7 +98,7 @@ class _Reading:
             rows += scan_forms(self.program, module, self.policy, self.shown(path))
         return FormTable(tuple(rows), (), count, tuple(gaps))
 
-    def rows(self, route: Route, choke: Proof | None, today: str) -> Iterator[RouteRow]:
+    def rows(self, route: RouteModule, choke: Proof | None, today: str) -> Iterator[RouteRow]:
         module = self.program.module(route.file)
         if module is None:
             self.gaps.append(
@@ -119,7 +119,14 @@ class _Reading:
             yield RouteRow("GET", route.path, self.shown(source), line(at) if at else 1, "remix", "loader", "safe")
 
     def row(
-        self, method: str, route: Route, module: Module, proof: Proof, choke: Proof | None, today: str, found: object
+        self,
+        method: str,
+        route: RouteModule,
+        module: ScriptModule,
+        proof: Proof,
+        choke: Proof | None,
+        today: str,
+        found: object,
     ) -> RouteRow:
         exemption = self.policy.exemption(f"{method} {route.path}")
         source, at = module.path, 1
@@ -140,7 +147,7 @@ class _Reading:
         reason = exemption.reason if exemption is not None else ""
         return RouteRow(method, route.path, self.shown(source), at, "remix", "action", verdict, by, evidence, reason)
 
-    def is_resource(self, module: Module) -> bool:
+    def is_resource(self, module: ScriptModule) -> bool:
         return self.program.export(module, "default") is None
 
     # -- a check that stands before every action
@@ -202,7 +209,7 @@ class _Reading:
             "dodai",
         )
 
-    def _wrapped_part(self, module: Module, name: str) -> Node | None:
+    def _wrapped_part(self, module: ScriptModule, name: str) -> Node | None:
         """The call of `wrapBuild` that the export `name` is a part of."""
         value = module.exports.get(name)
         node = bare(value) if isinstance(value, Node) else None
@@ -223,7 +230,7 @@ class _Reading:
             return None
         return node if self.prover.maker(self.program.value(module, owner)) is not None else None
 
-    def loader_flaws(self, route: Route) -> Iterator[RouteFlaw]:
+    def loader_flaws(self, route: RouteModule) -> Iterator[RouteFlaw]:
         module = self.program.module(route.file)
         found = self.program.export(module, "loader") if module is not None else None
         if isinstance(found, Value):
@@ -232,7 +239,7 @@ class _Reading:
                     "loader-changes-state", self.shown(path), at, f"the loader of `{route.path}` calls `{said}`"
                 )
 
-    def _once(self) -> list[Route]:
+    def _once(self) -> list[RouteModule]:
         """A module that several rules of the conventions name is one route."""
         return list({(route.path, route.file): route for route in self.routes.found}.values())
 

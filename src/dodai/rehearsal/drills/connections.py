@@ -19,7 +19,7 @@ from dodai.rehearsal.outage import (
     MARGIN_S,
     RECOVERY_S,
     Affected,
-    Asked,
+    OutageRequest,
     Unrelated,
     blamed_of,
     calls_of,
@@ -163,9 +163,9 @@ async def _restarted(database: StageDatabase, stage: Stage) -> AsyncIterator[Non
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ConnectionsSeen:
     case: Case
-    asked: list[Asked]
+    asked: list[OutageRequest]
     unrelated: Unrelated
     calls: int
     back_s: float | None
@@ -250,7 +250,7 @@ async def _outage(case: Case, stage: Stage) -> DrillResult:
         back_s = await recovery(journey, visitor)
         calls = await calls_of(stage, case.dependency.name, asked)
         blamed = await blamed_of(stage, asked)
-        return Seen(case, asked, unrelated, calls, back_s, restarted, blamed, slower).result()
+        return ConnectionsSeen(case, asked, unrelated, calls, back_s, restarted, blamed, slower).result()
     finally:
         await visitor.close()
 

@@ -83,7 +83,7 @@ async def _crawled(policy: CsrfPolicy, visitors: Visitors, stage: Stage) -> Dril
 
 
 @dataclass(slots=True)
-class _Reader:
+class _FormHolder:
     """Somebody with a form open since before the keys changed, and other pages of ours in a second tab."""
 
     stage: Stage
@@ -119,12 +119,12 @@ async def _rotated(policy: CsrfPolicy, stage: Stage) -> DrillResult:
     """The new key goes in front of the ring, the old one stays behind it; afterwards the ring is as it was."""
     first = next(service.release for service in (await stage.host.status()).services if service.release)
     second = await stage.derive(first, {NOTE: b"The same release, with other keys.\n"})
-    readers = [_Reader(stage, policy.header) for _ in range(READERS)]
+    readers = [_FormHolder(stage, policy.header) for _ in range(READERS)]
     for reader in readers:
         reader.opened = await reader.page()
     over = asyncio.Event()
 
-    async def keep_posting(reader: _Reader) -> None:
+    async def keep_posting(reader: _FormHolder) -> None:
         while not over.is_set():
             await reader.round()
         for _ in range(ROUNDS_AFTER):

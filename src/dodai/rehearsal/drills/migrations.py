@@ -29,9 +29,9 @@ from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied, status
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import Connection, Target
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.migrations.run.author import new_run
-from dodai.migrations.run.load import Load
+from dodai.migrations.run.bystanders import Load
 from dodai.migrations.sql import literal
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.machine import Slowdown
@@ -55,7 +55,7 @@ DROP TABLE rehearsal_first;
 """
 
 
-def drills(target: Target) -> tuple[Drill, ...]:
+def drills(target: MigrationTarget) -> tuple[Drill, ...]:
     """The drills for a tree with migrations; `target` is the database of the stage."""
     return (
         Drill(
@@ -72,7 +72,7 @@ def drills(target: Target) -> tuple[Drill, ...]:
     )
 
 
-def database_drills(target: Target) -> tuple[Drill, ...]:
+def database_drills(target: MigrationTarget) -> tuple[Drill, ...]:
     """Five drills that act in a schema of their own and leave the application's history as it is."""
     return (
         _drill(
@@ -91,9 +91,9 @@ def database_drills(target: Target) -> tuple[Drill, ...]:
             "nobody innocent waits longer than the lock timeout and 0.5 s; the change goes through afterwards",
         ),
         _drill(
-            "bad-migration-is-mended-forward", _forward_fix, target,
-            Text("A bad migration is rolled back and mended forward", "誤った適用が取り消され、前に直される"),
-            "nothing of the bad file stays, the mended file applies",
+            "bad-migration-is-fixed-forward", _forward_fix, target,
+            Text("A bad migration is rolled back and fixed forward", "誤った適用が取り消され、前に直される"),
+            "nothing of the bad file stays, the fixed file applies",
         ),
         _drill(
             "pooler-is-refused", _pooler, target,
@@ -103,17 +103,17 @@ def database_drills(target: Target) -> tuple[Drill, ...]:
     )  # fmt: skip
 
 
-Act = Callable[[Target, Stage], DrillResult]
+Act = Callable[[MigrationTarget, Stage], DrillResult]
 
 
-def _drill(id_: str, act: Act, target: Target, title: Text, expected: str) -> Drill:
+def _drill(id_: str, act: Act, target: MigrationTarget, title: Text, expected: str) -> Drill:
     async def run(stage: Stage) -> DrillResult:
         return await asyncio.to_thread(act, target, stage)
 
     return Drill(id_, "migrations", title, expected, run)
 
 
-def _up(corner: Target, note: Callable[[str], None] = lambda _: None) -> Applied:
+def _up(corner: MigrationTarget, note: Callable[[str], None] = lambda _: None) -> Applied:
     conn = corner.connect()
     try:
         migrations, connect = files_of(corner).sound(), corner.connect
@@ -124,7 +124,7 @@ def _up(corner: Target, note: Callable[[str], None] = lambda _: None) -> Applied
         conn.close()
 
 
-def _applied(corner: Target) -> tuple[str, ...]:
+def _applied(corner: MigrationTarget) -> tuple[str, ...]:
     conn = _opened(corner)
     try:
         return ledger.read(conn, corner.policy).ids
@@ -132,7 +132,7 @@ def _applied(corner: Target) -> tuple[str, ...]:
         conn.close()
 
 
-def _rows(conn: Connection) -> dict[str, int]:
+def _rows(conn: SqlConnection) -> dict[str, int]:
     rows = conn.execute(f"SELECT who, count(*) FROM {SCHEMA}.mark GROUP BY who ORDER BY who").fetchall()
     return {row[0]: row[1] for row in rows}
 
@@ -144,7 +144,7 @@ def _mark(who: str) -> str:
 # --- the drills -----------------------------------------------------------------------------------------------------
 
 
-async def _broken(target: Target, stage: Stage) -> DrillResult:
+async def _broken(target: MigrationTarget, stage: Stage) -> DrillResult:
     before = await asyncio.to_thread(status, target)
     releases = {service.name: service.release for service in (await stage.host.status()).services}
     live = next(filter(None, releases.values()), "")
@@ -165,7 +165,7 @@ async def _broken(target: Target, stage: Stage) -> DrillResult:
     return DrillResult(observed, ok and same and still and named, (), details)
 
 
-def _two_operators(target: Target, _: Stage) -> DrillResult:
+def _two_operators(target: MigrationTarget, _: Stage) -> DrillResult:
     files = {"1_table.sql": _TABLE} | {f"{n}_mark.sql": f"-- +goose Up\n{_mark(str(n))}" for n in range(2, 6)}
     with _playground(target, files) as corner, ThreadPoolExecutor(2) as pool:
         gate = threading.Barrier(2)
@@ -184,7 +184,7 @@ def _two_operators(target: Target, _: Stage) -> DrillResult:
     return DrillResult(observed, ok, (), {"shares": shares, "rows": rows})
 
 
-def _killed(target: Target, stage: Stage) -> DrillResult:
+def _killed(target: MigrationTarget, stage: Stage) -> DrillResult:
     files = {
         "1_table.sql": _TABLE,
         "2_gate.sql": "-- +goose NO TRANSACTION\n-- +goose Up\n"
@@ -206,7 +206,7 @@ def _killed(target: Target, stage: Stage) -> DrillResult:
     return DrillResult(observed, ok, (), {"rows": rows, "exit": process.returncode})
 
 
-def _lock_storm(target: Target, _: Stage) -> DrillResult:
+def _lock_storm(target: MigrationTarget, _: Stage) -> DrillResult:
     with _playground(target, {"1_table.sql": _TABLE}) as corner:
         _up(corner)
         _write(corner, {"2_column.sql": f"-- +goose Up\nALTER TABLE {SCHEMA}.mark ADD COLUMN at timestamptz;\n"})
@@ -231,23 +231,23 @@ def _lock_storm(target: Target, _: Stage) -> DrillResult:
     return DrillResult(observed, ok, (), {"worstMs": round(worst, 1), "retries": retries, "notes": notes[:3]})
 
 
-def _forward_fix(target: Target, _: Stage) -> DrillResult:
+def _forward_fix(target: MigrationTarget, _: Stage) -> DrillResult:
     bad = f"-- +goose Up\n{_mark('half')}ALTER TABLE {SCHEMA}.mark ADD COLUMN who int;\n"
     with _playground(target, {"1_table.sql": _TABLE, "2_bad.sql": bad}) as corner:
         said = _refusal(lambda: _up(corner))
         conn = _opened(corner)
         stayed = _rows(conn)
         before = _applied(corner)
-        _write(corner, {"2_bad.sql": f"-- +goose Up\n{_mark('mended')}"})
+        _write(corner, {"2_bad.sql": f"-- +goose Up\n{_mark('fixed')}"})
         _up(corner)
         rows = _rows(conn)
         conn.close()
-        ok = said == codes.FAILED.id and stayed == {} and before == ("1",) and rows == {"mended": 1}
-    observed = f"{said or 'no error'}, {sum(stayed.values())} rows of the bad file stayed, the mended file applied"
+        ok = said == codes.FAILED.id and stayed == {} and before == ("1",) and rows == {"fixed": 1}
+    observed = f"{said or 'no error'}, {sum(stayed.values())} rows of the bad file stayed, the fixed file applied"
     return DrillResult(observed, ok, (), {"rows": rows})
 
 
-def _pooler(target: Target, stage: Stage) -> DrillResult:
+def _pooler(target: MigrationTarget, stage: Stage) -> DrillResult:
     parts = urlsplit(stage.database_url)
     if not parts.hostname:
         return DrillResult("the database of the stage has no TCP address to name a pooler at", ok=False)
@@ -268,7 +268,7 @@ def _pooler(target: Target, stage: Stage) -> DrillResult:
 
 
 @contextmanager
-def _playground(target: Target, files: Mapping[str, str]) -> Iterator[Target]:
+def _playground(target: MigrationTarget, files: Mapping[str, str]) -> Iterator[MigrationTarget]:
     """A target on the same database whose history is `files`; nothing of the application's is touched."""
     with tempfile.TemporaryDirectory(prefix="dodai-drill-") as folder:
         root = Path(folder)
@@ -276,7 +276,7 @@ def _playground(target: Target, files: Mapping[str, str]) -> Iterator[Target]:
             target.policy, folder="migrations", format="goose", ledger=LEDGER,
             lock_timeout_s=0.3, lock_patience_s=20.0, runner_patience_s=20.0, queries=(),
         )  # fmt: skip
-        corner = Target(root, policy, target.connect, target.author)
+        corner = MigrationTarget(root, policy, target.connect, target.author)
         _write(corner, files)
         conn = _opened(target)
         try:
@@ -288,7 +288,7 @@ def _playground(target: Target, files: Mapping[str, str]) -> Iterator[Target]:
             conn.close()
 
 
-def _write(corner: Target, files: Mapping[str, str]) -> None:
+def _write(corner: MigrationTarget, files: Mapping[str, str]) -> None:
     """Put the files into the corner's folder; a name that is there is replaced."""
     folder = corner.root / corner.policy.folder
     folder.mkdir(exist_ok=True)
@@ -296,14 +296,14 @@ def _write(corner: Target, files: Mapping[str, str]) -> None:
         (folder / name).write_text(text)
 
 
-def _opened(target: Target) -> Connection:
+def _opened(target: MigrationTarget) -> SqlConnection:
     """A connection of its own in autocommit mode."""
     conn = target.connect()
     conn.autocommit = True
     return conn
 
 
-def _clear(conn: Connection) -> None:
+def _clear(conn: SqlConnection) -> None:
     conn.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
     if conn.execute(f"SELECT to_regclass('{SIDE_SCHEMA}.migration_run')").fetchone()[0] is None:
         return
@@ -315,7 +315,7 @@ def _clear(conn: Connection) -> None:
     )
 
 
-def _command(corner: Target, url: str) -> subprocess.Popen[str]:
+def _command(corner: MigrationTarget, url: str) -> subprocess.Popen[str]:
     """`dodai migrate up` as an operator types it, on the corner's files."""
     manifest = (
         '[project]\nname = "drill"\n[database]\nvariable = "DODAI_DRILL_URL"\n'
@@ -330,7 +330,7 @@ def _command(corner: Target, url: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def _gate(corner: Target) -> Any:
+def _gate(corner: MigrationTarget) -> Any:
     """A connection that holds the gate shut until it says otherwise."""
     conn = _opened(corner)
     try:
@@ -340,7 +340,7 @@ def _gate(corner: Target) -> Any:
         conn.close()
 
 
-def _waits_at_gate(conn: Connection) -> bool:
+def _waits_at_gate(conn: SqlConnection) -> bool:
     query = (
         "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         f" AND (classid::bigint << 32 | objid::bigint) = {GATE})"

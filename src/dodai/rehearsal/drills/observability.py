@@ -92,7 +92,7 @@ async def _every_line(public: str, needs: tuple[str, ...], stage: Stage) -> Dril
     end = time.monotonic() + LINES_WITHIN_S
     while True:
         lines, torn = await asyncio.to_thread(_read_all, stage.state)
-        problems, details = judge(lines, public, needs)
+        problems, details = evaluate_lines(lines, public, needs)
         problems += [f"not-json: {torn} lines"] if torn else []
         if not problems or time.monotonic() > end:
             break
@@ -105,7 +105,9 @@ async def _every_line(public: str, needs: tuple[str, ...], stage: Stage) -> Dril
     return DrillResult(said, not problems and {"edge", public} <= set(details["lines"]), (), details)
 
 
-def judge(lines: list[dict[str, Any]], public: str, needs: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:
+def evaluate_lines(
+    lines: list[dict[str, Any]], public: str, needs: tuple[str, ...]
+) -> tuple[list[str], dict[str, Any]]:
     """What is wrong with the lines of a stage, and what was counted.
 
     Each line by itself, all of them together, and tier against tier: a request that the edge passed on has one line in

@@ -130,7 +130,7 @@ async def _spoiled(service: Service, spoil: Callable[[bytes], bytes], stage: Sta
 
 
 @dataclass(slots=True)
-class Seen:
+class VisitorTally:
     """What visitors met: answers below 500 count, everything else is a failure."""
 
     answered: int = 0
@@ -140,9 +140,9 @@ class Seen:
 
 
 @asynccontextmanager
-async def visitors(stage: Stage, *, pause_s: float = 0.02) -> AsyncIterator[Seen]:
+async def visitors(stage: Stage, *, pause_s: float = 0.02) -> AsyncIterator[VisitorTally]:
     """People who keep asking for the front page, one after the other, until the block ends."""
-    seen = Seen()
+    seen = VisitorTally()
     over = asyncio.Event()
 
     async def ask() -> None:

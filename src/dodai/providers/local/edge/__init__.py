@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dodai.providers.local.edge.server import EdgeServer
+from dodai.providers.local.edge.listener import EdgeServer
 
 __all__ = ["EdgeServer"]

@@ -10,7 +10,7 @@ import struct
 
 from dodai.core.page import Text
 from dodai.providers.local.codes import EDGE_REFUSED, EDGE_TIMEOUT
-from dodai.providers.local.edge.head import RefusedError, malformed
+from dodai.providers.local.edge.request_checks import EdgeRefusedError, malformed
 
 CHUNK = 64 * 1024
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -42,13 +42,13 @@ class Stream:
             async with asyncio.timeout(head_s):
                 return await self._until_empty_line(limit)
         except TimeoutError:
-            raise RefusedError(408, EDGE_TIMEOUT, "slow_head") from None
+            raise EdgeRefusedError(408, EDGE_TIMEOUT, "slow_head") from None
 
     async def _until_empty_line(self, limit: int) -> bytes:
         while (end := self.kept.find(b"\r\n\r\n")) < 0 or end > limit:
             if len(self.kept) > limit:
                 what = Text("The headers are too large", "ヘッダーが大きすぎます")
-                raise RefusedError(431, EDGE_REFUSED, "headers_too_large", what)
+                raise EdgeRefusedError(431, EDGE_REFUSED, "headers_too_large", what)
             if _BARE_LF.search(self.kept):
                 raise malformed(
                     "bare_line_break", "A header contains a bare line break", "ヘッダーに不正な改行があります"

@@ -14,9 +14,9 @@ from pathlib import Path
 from dodai.core.errors import DodaiError
 from dodai.providers.local.host import state
 from dodai.providers.local.host.comeback import come_back, keep_watched
+from dodai.providers.local.host.host_socket import serve
 from dodai.providers.local.host.sealing import keep_sealed
-from dodai.providers.local.host.server import serve
-from dodai.providers.local.host.state import Folder
+from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.supervisor import Supervisor
 from dodai.providers.local.host.wire import error_data
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
             os.set_inheritable(fd, False)
     if os.fork():
         os._exit(0)  # whoever started us waits for this process only, and init will collect the host
-    folder = Folder(options.folder)
+    folder = StateFolder(options.folder)
     try:
         lock = state.take(folder)
     except DodaiError as error:
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-async def _host(folder: Folder, options: argparse.Namespace) -> None:
+async def _host(folder: StateFolder, options: argparse.Namespace) -> None:
     supervisor = Supervisor(folder, options.env, bound=options.lifeline >= 0)
     server = await serve(supervisor, folder.socket)
     ending = asyncio.Event()
@@ -80,7 +80,7 @@ async def _host(folder: Folder, options: argparse.Namespace) -> None:
     await asyncio.gather(*waits, *beside, return_exceptions=True)
 
 
-async def _keep_reachable(supervisor: Supervisor, folder: Folder) -> None:
+async def _keep_reachable(supervisor: Supervisor, folder: StateFolder) -> None:
     """A socket that was cleaned away from /tmp is made again: a host that cannot be asked cannot be stopped either."""
     while True:
         await asyncio.sleep(REACHABLE_S)

@@ -20,7 +20,7 @@ OUTPUT_AFTER_EXIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class ChildCommand:
     """What to execute. `stop` are the signals of the lifeline, `grace_s` apart, before SIGKILL."""
 
     argv: tuple[str, ...]
@@ -35,7 +35,7 @@ class Command:
 class Child:
     """A running command. `exited` is done, with the exit code, once nothing of it is left."""
 
-    def __init__(self, command: Command, log: LogFile) -> None:
+    def __init__(self, command: ChildCommand, log: LogFile) -> None:
         self.command = command
         self.log = log
         self.pid = 0

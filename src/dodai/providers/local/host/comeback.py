@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.providers.local.host import kept, launcher, state
-from dodai.providers.local.host.kept import Served, Serving
-from dodai.providers.local.host.state import Folder
+from dodai.providers.local.host.kept import KeptRelease, Serving
+from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.supervisor import Supervisor
 
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -56,7 +56,7 @@ async def _serve(supervisor: Supervisor, serving: Serving) -> None:
         await _until_done(supervisor, one.spec.name, partial(_start, supervisor, one))
 
 
-async def _start(supervisor: Supervisor, one: Served) -> None:
+async def _start(supervisor: Supervisor, one: KeptRelease) -> None:
     """Traffic goes there even when it is not ready in time: from then on it is started again whenever it crashes."""
     name = one.spec.name
     await supervisor.start(one.spec, one.release, one.tree, one.env, settings=one.settings)
@@ -81,7 +81,7 @@ async def _until_done(supervisor: Supervisor, name: str, act: Callable[[], Await
             return
 
 
-async def keep_watched(folder: Folder, env: str) -> None:
+async def keep_watched(folder: StateFolder, env: str) -> None:
     """A launcher waits at all times, from the first moment there is something to come back to."""
     while True:
         if kept.is_kept(folder.path) and not state.is_watched(folder):

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dodai.operations.ports import Instance, InstanceState, Probe, ProcessSpec, ProcessStatus, ServiceSpec
+from dodai.operations.ports import Instance, InstanceState, ProcessSpec, ProcessStatus, ServiceProbe, ServiceSpec
 from dodai.providers.local.fault_proxy import FaultProxy
-from dodai.providers.local.host.child import Child, Command, log_path
+from dodai.providers.local.host.child import Child, ChildCommand, log_path
 from dodai.providers.local.host.log_file import LogFile, secret_values
 from dodai.providers.local.host.probe import ask_command, ask_grpc, ask_http, ask_tcp
 from dodai.providers.local.host.upkeep import Backoff, until_hung
@@ -27,7 +27,7 @@ LIFELINE_GRACE_S = 5.0  # the host died: in-flight requests get this long
 OUTPUT_LINES = 40
 
 
-class Running:
+class RunningInstance:
     """A child, and the next one when it crashes while it is wanted."""
 
     def __init__(self, name: str, log: LogFile) -> None:
@@ -64,7 +64,7 @@ class Running:
             return "exited"
         return "crash_loop" if self.looping else "restarting"
 
-    def command(self) -> Command:
+    def command(self) -> ChildCommand:
         """What to execute now; a restart asks again."""
         raise NotImplementedError
 
@@ -141,7 +141,7 @@ class Running:
                 return child
 
 
-class SimpleProcess(Running):
+class SimpleProcess(RunningInstance):
     """A process without releases: wanted from the moment it listens until it is ended."""
 
     def __init__(self, spec: ProcessSpec, base: Mapping[str, str], folder: Path) -> None:
@@ -155,11 +155,11 @@ class SimpleProcess(Running):
         host, _, port = self.spec.listens.rpartition(":")
         return (host, int(port)) if host and port.isdigit() else self.spec.listens
 
-    def command(self) -> Command:
+    def command(self) -> ChildCommand:
         spec = self.spec
         env = {**self.base, **spec.env}
         cwd = spec.cwd or str(self.folder)
-        return Command(
+        return ChildCommand(
             argv=spec.command, cwd=cwd, env=env, uid=spec.uid, gid=spec.gid, stop=spec.stop, grace_s=spec.grace_s
         )
 
@@ -193,7 +193,7 @@ class SimpleProcess(Running):
         )
 
 
-class ServiceProcess(Running):
+class ServiceProcess(RunningInstance):
     """A service of one release on a private port; wanted once traffic goes to it."""
 
     def __init__(
@@ -230,10 +230,10 @@ class ServiceProcess(Running):
     def same(self, spec: ServiceSpec, tree: str, given: Mapping[str, str]) -> bool:
         return (self.spec, self.tree, self.given) == (spec, tree, dict(given))
 
-    def command(self) -> Command:
+    def command(self) -> ChildCommand:
         self.port = free_port()
         argv, cwd, env = self._to_run(self.spec.command)
-        return Command(argv=argv, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
+        return ChildCommand(argv=argv, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
 
     def _to_run(self, command: tuple[str, ...]) -> tuple[tuple[str, ...], str, dict[str, str]]:
         """What runs `command` beside this process: program and arguments, folder, environment."""
@@ -256,12 +256,12 @@ class ServiceProcess(Running):
             return await super().hung()
         return await until_hung(self.spec.liveness, self._ask_liveness)
 
-    async def _ask_liveness(self) -> Probe:
+    async def _ask_liveness(self) -> ServiceProbe:
         """Asked only once traffic goes there: before, readiness and its deadline decide."""
         liveness, child = self.spec.liveness, self.child
         assert liveness is not None  # noqa: S101 - asked only with one
         if not self.live or child is None:
-            return Probe(state="ready")
+            return ServiceProbe(state="ready")
         ready = replace(self.spec.ready, path=liveness.path)
         if self.spec.protocol == "grpc":
             return await ask_grpc(self.name, self.port, replace(ready, path=liveness.path.strip("/")))
@@ -281,7 +281,7 @@ class ServiceProcess(Running):
             await self.proxy.drained(self.label, drain_s / 2)
         await self.end(max(0.0, drain_s - (time.monotonic() - began)))
 
-    async def probe(self, headers: Mapping[str, str], *, wait_s: float, consecutive: int) -> Probe:
+    async def probe(self, headers: Mapping[str, str], *, wait_s: float, consecutive: int) -> ServiceProbe:
         end = time.monotonic() + wait_s
         good, misasked_since = 0, 0.0
         while True:
@@ -303,7 +303,7 @@ class ServiceProcess(Running):
             pause_s = COMMAND_POLL_S if self.spec.ready.kind == "command" else POLL_S
             await asyncio.wait([child.exited], timeout=pause_s)
 
-    async def _ask_until_exit(self, child: Child, headers: Mapping[str, str]) -> Probe:
+    async def _ask_until_exit(self, child: Child, headers: Mapping[str, str]) -> ServiceProbe:
         asking = asyncio.ensure_future(self._ask(headers))
         both: list[asyncio.Future[Any]] = [asking, child.exited]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -311,10 +311,10 @@ class ServiceProcess(Running):
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
-            return Probe(state="no_answer", detail="it ended while it was asked")
+            return ServiceProbe(state="no_answer", detail="it ended while it was asked")
         return asking.result()
 
-    async def _ask(self, headers: Mapping[str, str]) -> Probe:
+    async def _ask(self, headers: Mapping[str, str]) -> ServiceProbe:
         ready = self.spec.ready
         if ready.kind == "grpc":
             return await ask_grpc(self.name, self.port, ready)
@@ -324,9 +324,9 @@ class ServiceProcess(Running):
             return await ask_command(*self._to_run(ready.command))
         return await ask_http(self.name, self.port, ready, headers)
 
-    def _exited(self) -> Probe:
+    def _exited(self) -> ServiceProbe:
         detail = f"exited with code {self.exit_code}" + (" again and again" if self.looping else "")
-        return Probe(state="exited", detail=detail, exit_code=self.exit_code, output=self.tail(OUTPUT_LINES))
+        return ServiceProbe(state="exited", detail=detail, exit_code=self.exit_code, output=self.tail(OUTPUT_LINES))
 
     def describe(self, *, connections: int) -> Instance:
         running = self.child is not None and self.child.running
@@ -360,9 +360,9 @@ def stop_order(started: Iterable[str], services: Iterable[ServiceProcess]) -> li
     return order
 
 
-def _with_output(probe: Probe, output: tuple[str, ...]) -> Probe:
+def _with_output(probe: ServiceProbe, output: tuple[str, ...]) -> ServiceProbe:
     """An answer that did not suffice; one that was ready came too seldom in a row, so it is not."""
-    return Probe(
+    return ServiceProbe(
         state="not_ready" if probe.ready else probe.state,
         version=probe.version,
         detail=probe.detail or "ready, but not often enough in a row",

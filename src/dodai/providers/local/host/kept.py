@@ -19,7 +19,7 @@ NAME = "serving.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class KeptRelease:
     """A release of a service as it was started."""
 
     spec: ServiceSpec
@@ -35,7 +35,7 @@ class Serving:
 
     processes: tuple[ProcessSpec, ...] = ()
     edge: EdgeSpec | None = None
-    services: tuple[Served, ...] = ()
+    services: tuple[KeptRelease, ...] = ()
 
 
 def keep(folder: Path, serving: Serving) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from dodai.operations.ports import Probe, Readiness
+from dodai.operations.ports import Readiness, ServiceProbe
 
 _NO_SUCH = frozenset({404, 405, 410, 501})
 _ONLY_LISTENS = '`kind = "tcp"` there asks no more than that it listens'
 
 
-def misasked_http(service: str, ready: Readiness, status: int, host: str, location: str) -> Probe | None:
+def misasked_http(service: str, ready: Readiness, status: int, host: str, location: str) -> ServiceProbe | None:
     """What is wrong with asking for `ready.path`; None where the answer is about readiness."""
     keys, path = f"`[service.{service}.health]`", ready.path
     if status in _NO_SUCH:
@@ -30,10 +30,10 @@ def misasked_http(service: str, ready: Readiness, status: int, host: str, locati
         fix = _redirected(keys, path, location)
     else:
         return None
-    return Probe(state="not_served", detail=detail, fix=fix)
+    return ServiceProbe(state="not_served", detail=detail, fix=fix)
 
 
-def misasked_grpc(service: str, ready: Readiness, code: str) -> Probe | None:
+def misasked_grpc(service: str, ready: Readiness, code: str) -> ServiceProbe | None:
     """The same for `grpc.health.v1`, by the status of the call."""
     keys = f"`[service.{service}.health]`"
     if code == "UNIMPLEMENTED":
@@ -44,7 +44,7 @@ def misasked_grpc(service: str, ready: Readiness, code: str) -> Probe | None:
         fix = f"correct `path` in {keys}; empty asks about the whole server"
     else:
         return None
-    return Probe(state="not_served", detail=detail, fix=fix)
+    return ServiceProbe(state="not_served", detail=detail, fix=fix)
 
 
 def _redirected(keys: str, path: str, location: str) -> str:

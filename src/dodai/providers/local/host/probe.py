@@ -13,7 +13,7 @@ from typing import Any
 
 import h11
 
-from dodai.operations.ports import Probe, Readiness
+from dodai.operations.ports import Readiness, ServiceProbe
 from dodai.providers.local.host.misasked import misasked_grpc, misasked_http
 
 ONE_PROBE_S = 2.0
@@ -24,7 +24,7 @@ NOT_LISTENING = "nothing listens on the port it was given as `PORT` (`{port}` in
 
 async def ask_http(
     service: str, port: int, ready: Readiness, headers: Mapping[str, str], timeout_s: float = ONE_PROBE_S
-) -> Probe:
+) -> ServiceProbe:
     """Ready iff the answer is 2xx and, where it is JSON with `ready`, that is true. `version`: its own word for it."""
     began = time.perf_counter()
     path = ready.path
@@ -35,11 +35,11 @@ async def ask_http(
         async with asyncio.timeout(timeout_s):
             status, fields, body = await _get(port, path, sent)
     except TimeoutError:
-        return Probe(state="no_answer", detail=f"no answer from `{path}` within {timeout_s:g} s")
+        return ServiceProbe(state="no_answer", detail=f"no answer from `{path}` within {timeout_s:g} s")
     except ConnectionRefusedError:
-        return Probe(state="no_answer", detail=NOT_LISTENING)
+        return ServiceProbe(state="no_answer", detail=NOT_LISTENING)
     except (OSError, h11.RemoteProtocolError, asyncio.IncompleteReadError) as error:
-        return Probe(state="no_answer", detail=f"`{path}`: {error or type(error).__name__}")
+        return ServiceProbe(state="no_answer", detail=f"`{path}`: {error or type(error).__name__}")
     latency_ms = (time.perf_counter() - began) * 1000
     said = _json(body)
     version = str(said.get("version") or fields.get("x-release", ""))
@@ -48,7 +48,7 @@ async def ask_http(
     if not good and (wrong := misasked_http(service, ready, status, sent["host"], fields.get("location", ""))):
         return wrong
     detail = "" if good else f"`{path}` answered {status}" + _unwell(dependencies)
-    return Probe(
+    return ServiceProbe(
         state="ready" if good else "not_ready",
         version=version,
         detail=detail,
@@ -57,13 +57,13 @@ async def ask_http(
     )
 
 
-async def ask_grpc(service: str, port: int, ready: Readiness, timeout_s: float = ONE_PROBE_S) -> Probe:
+async def ask_grpc(service: str, port: int, ready: Readiness, timeout_s: float = ONE_PROBE_S) -> ServiceProbe:
     """Ready iff `grpc.health.v1` says SERVING. `version`: the metadata `x-release`. Needs the `grpc` extra."""
     try:
         import grpc
         import grpc.aio
     except ImportError:
-        return Probe(
+        return ServiceProbe(
             state="not_served",
             detail="asking `grpc.health.v1` needs the extra `grpc`, which is not installed",
             fix=f"pip install 'dodai[grpc]', or `kind = \"tcp\"` in `[service.{service}.health]`",
@@ -81,33 +81,37 @@ async def ask_grpc(service: str, port: int, ready: Readiness, timeout_s: float =
         except grpc.aio.AioRpcError as error:
             if wrong := misasked_grpc(service, ready, error.code().name):
                 return wrong
-            return Probe(
+            return ServiceProbe(
                 state="no_answer", detail=f"grpc.health.v1: {error.code().name} {error.details() or ''}".strip()
             )
     version = next((str(value) for key, value in sent if key == "x-release"), "")
     serving = bytes(answer) == b"\x08\x01"  # HealthCheckResponse.status = SERVING
     detail = "" if serving else "grpc.health.v1 does not say SERVING"
     latency_ms = (time.perf_counter() - began) * 1000
-    return Probe(state="ready" if serving else "not_ready", version=version, detail=detail, latency_ms=latency_ms)
+    return ServiceProbe(
+        state="ready" if serving else "not_ready", version=version, detail=detail, latency_ms=latency_ms
+    )
 
 
-async def ask_tcp(port: int, timeout_s: float = ONE_PROBE_S) -> Probe:
+async def ask_tcp(port: int, timeout_s: float = ONE_PROBE_S) -> ServiceProbe:
     """Ready iff it accepts a connection; nothing is known of its version."""
     began = time.perf_counter()
     try:
         async with asyncio.timeout(timeout_s):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
     except TimeoutError:
-        return Probe(state="no_answer", detail=f"no connection within {timeout_s:g} s")
+        return ServiceProbe(state="no_answer", detail=f"no connection within {timeout_s:g} s")
     except OSError:
-        return Probe(state="no_answer", detail=NOT_LISTENING)
+        return ServiceProbe(state="no_answer", detail=NOT_LISTENING)
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-    return Probe(state="ready", latency_ms=(time.perf_counter() - began) * 1000)
+    return ServiceProbe(state="ready", latency_ms=(time.perf_counter() - began) * 1000)
 
 
-async def ask_command(argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float = ONE_COMMAND_S) -> Probe:
+async def ask_command(
+    argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float = ONE_COMMAND_S
+) -> ServiceProbe:
     """Ready iff the command ends with 0 in time; the last line that it wrote is its reason."""
     began = time.perf_counter()
     pipe = asyncio.subprocess.PIPE
@@ -118,21 +122,21 @@ async def ask_command(argv: Sequence[str], cwd: str, env: Mapping[str, str], tim
         )  # fmt: skip
     except OSError as error:
         fix = "correct `command` of its `health`: a program and its arguments, found from `cwd` or the PATH"
-        return Probe(state="not_served", detail=f"`{argv[0]}` cannot be started: {error.strerror}", fix=fix)
+        return ServiceProbe(state="not_served", detail=f"`{argv[0]}` cannot be started: {error.strerror}", fix=fix)
     try:
         async with asyncio.timeout(timeout_s):
             output, _ = await asked.communicate()
     except TimeoutError:
-        return Probe(state="no_answer", detail=f"`{argv[0]}` did not end within {timeout_s:g} s")
+        return ServiceProbe(state="no_answer", detail=f"`{argv[0]}` did not end within {timeout_s:g} s")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(asked.pid, signal.SIGKILL)  # what it left behind, too
     latency_ms = (time.perf_counter() - began) * 1000
     if asked.returncode == 0:
-        return Probe(state="ready", latency_ms=latency_ms)
+        return ServiceProbe(state="ready", latency_ms=latency_ms)
     last = output[-BODY_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
     said = f"`{argv[0]}` ended with {asked.returncode}" + (f": {last}" if last else "")
-    return Probe(state="not_ready", detail=said, latency_ms=latency_ms)
+    return ServiceProbe(state="not_ready", detail=said, latency_ms=latency_ms)
 
 
 async def _get(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:

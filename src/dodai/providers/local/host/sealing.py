@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, SIDECAR_SUFFIX
-from dodai.providers.local.host.child import Child, Command, log_path
+from dodai.providers.local.host.child import Child, ChildCommand, log_path
 from dodai.providers.local.host.log_file import LogFile
 
 EVERY_S = 2.0
@@ -33,7 +33,7 @@ def unsealed(lines: Path) -> list[str]:
 
 async def _seal(folder: Path, lines: Path, environment: dict[str, str]) -> None:
     log = LogFile(log_path(folder, "sealing"))
-    command = Command(argv=(sys.executable, "-P", "-c", _SEAL, str(lines)), cwd=str(folder), env=environment)
+    command = ChildCommand(argv=(sys.executable, "-P", "-c", _SEAL, str(lines)), cwd=str(folder), env=environment)
     child = Child(command, log)
     try:
         await child.start()

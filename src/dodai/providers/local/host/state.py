@@ -28,7 +28,7 @@ DYING_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class StateFolder:
     """Paths of one environment on this machine."""
 
     path: Path
@@ -101,7 +101,7 @@ def runtime_folder(uid: int) -> Path:
     return folder
 
 
-def take(folder: Folder) -> int:
+def take(folder: StateFolder) -> int:
     """A descriptor whose life is the right to be this environment's host; DOD397 (exit 75) with the holder.
 
     The kernel takes a moment to let go of what a killed holder had, so a dead one is waited for. One that lives while
@@ -125,7 +125,7 @@ def take(folder: Folder) -> int:
             return fd
 
 
-def held(folder: Folder) -> DodaiError:
+def held(folder: StateFolder) -> DodaiError:
     known = read_known(folder)
     since = time.strftime("%H:%M:%S", time.localtime(known.since)) if known.since else "a moment ago"
     return DodaiError(
@@ -137,12 +137,12 @@ def held(folder: Folder) -> DodaiError:
     )
 
 
-def is_held(folder: Folder) -> bool:
+def is_held(folder: StateFolder) -> bool:
     """Whether a host lives, asked without disturbing it."""
     return _is_locked(folder.lock)
 
 
-def is_watched(folder: Folder) -> bool:
+def is_watched(folder: StateFolder) -> bool:
     """Whether a launcher waits to bring a host back."""
     return _is_locked(folder.launcher_lock)
 
@@ -161,7 +161,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def read_known(folder: Folder) -> Known:
+def read_known(folder: StateFolder) -> Known:
     try:
         data: dict[str, Any] = json.loads(folder.known.read_text())
         return Known(**{name: data[name] for name in Known.__dataclass_fields__ if name in data})
@@ -169,7 +169,7 @@ def read_known(folder: Folder) -> Known:
         return Known()
 
 
-def write_known(folder: Folder, known: Known) -> None:
+def write_known(folder: StateFolder, known: Known) -> None:
     """Replace the file whole; a reader sees the old or the new."""
     beside = folder.known.with_name(f"host.json.{os.getpid()}")
     values = {name: getattr(known, name) for name in Known.__dataclass_fields__}
@@ -185,7 +185,7 @@ def start_ticks(pid: int) -> str:
         return ""
 
 
-def living_pid(folder: Folder) -> int:
+def living_pid(folder: StateFolder) -> int:
     """The id of the process that is certainly the host of this folder, whatever became of its files; 0 for none."""
     known = read_known(folder)
     if not known.pid or known.pid == os.getpid() or start_ticks(known.pid) != known.started:
@@ -195,7 +195,7 @@ def living_pid(folder: Folder) -> int:
     return known.pid if is_held(folder) else 0  # a system that does not say what it runs
 
 
-def any_host(folder: Folder) -> int:
+def any_host(folder: StateFolder) -> int:
     """The same when its files may be gone as well: found by what it was started with."""
     if found := living_pid(folder):
         return found
@@ -206,19 +206,19 @@ def any_host(folder: Folder) -> int:
     return 0
 
 
-def _runs(folder: Folder, command: Path) -> bool:
+def _runs(folder: StateFolder, command: Path) -> bool:
     words = command.read_bytes().split(b"\0")
     return HOST_MODULE in words and os.fsencode(folder.path) in words
 
 
-def edge_key(folder: Folder) -> str:
+def edge_key(folder: StateFolder) -> str:
     """The key by which a service knows its edge, made once, in a file only this user can read."""
     if not folder.edge_key.exists():
         create_private(folder.edge_key, secrets.token_urlsafe(32).encode() + b"\n")
     return folder.edge_key.read_text().strip()
 
 
-def base_environment(folder: Folder) -> dict[str, str]:
+def base_environment(folder: StateFolder) -> dict[str, str]:
     """What every process gets: the paths and language of this machine, and the mark of this host."""
     passed = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "VIRTUAL_ENV")
     kept = {
@@ -227,7 +227,7 @@ def base_environment(folder: Folder) -> dict[str, str]:
     return {**kept, MARK: folder.mark, "PYTHONUNBUFFERED": "1"}
 
 
-def service_environment(folder: Folder, env: str, service: str, release: str) -> dict[str, str]:
+def service_environment(folder: StateFolder, env: str, service: str, release: str) -> dict[str, str]:
     """What a service gets besides: its own names, and where the key of its edge is."""
     edge_key(folder)
     return {
@@ -240,7 +240,7 @@ def service_environment(folder: Folder, env: str, service: str, release: str) ->
     }
 
 
-def end_leftovers(folder: Folder, bound_s: float = LEFT_BEHIND_S) -> int:
+def end_leftovers(folder: StateFolder, bound_s: float = LEFT_BEHIND_S) -> int:
     """How many processes of a dead host had to be killed.
 
     Their lifelines end them by themselves (a database wants to shut down in order), so that is waited for first.

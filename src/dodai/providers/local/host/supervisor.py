@@ -15,9 +15,9 @@ from dodai.operations.ports import (
     Fault,
     HostStatus,
     Instance,
-    Probe,
     ProcessSpec,
     ProcessStatus,
+    ServiceProbe,
     ServiceSpec,
     ServiceStatus,
 )
@@ -32,9 +32,9 @@ from dodai.providers.local.codes import (
 from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host import kept, state
-from dodai.providers.local.host.instance import Running, ServiceProcess, SimpleProcess, stop_order
-from dodai.providers.local.host.kept import Served, Serving
-from dodai.providers.local.host.state import Folder, Known
+from dodai.providers.local.host.instance import RunningInstance, ServiceProcess, SimpleProcess, stop_order
+from dodai.providers.local.host.kept import KeptRelease, Serving
+from dodai.providers.local.host.state import Known, StateFolder
 from dodai.providers.local.host.upkeep import Events
 
 OUTPUT_LINES = 40
@@ -46,7 +46,7 @@ class Supervisor:
     It needs the folder's lock; `stopped` is set after `down`.
     """
 
-    def __init__(self, folder: Folder, env: str, *, bound: bool) -> None:
+    def __init__(self, folder: StateFolder, env: str, *, bound: bool) -> None:
         self.folder = folder
         self.env = env
         self.bound = bound
@@ -180,10 +180,10 @@ class Supervisor:
 
     async def probe(
         self, service: str, release: str, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
-    ) -> Probe:
+    ) -> ServiceProbe:
         found = self._one(service, release, settings)
         if found is None:
-            return Probe(state="absent", detail=f"`{service}` `{release}` was never started here")
+            return ServiceProbe(state="absent", detail=f"`{service}` `{release}` was never started here")
         key = state.edge_key(self.folder)
         return await found.probe({"x-edge-key": key}, wait_s=wait_s, consecutive=consecutive)
 
@@ -229,7 +229,7 @@ class Supervisor:
         if self.bound:
             return
         served = [
-            Served(spec=one.spec, release=one.release, settings=one.settings, tree=one.tree, env=one.given)
+            KeptRelease(spec=one.spec, release=one.release, settings=one.settings, tree=one.tree, env=one.given)
             for one in live
         ]
         processes = tuple(one.spec for one in self._processes.values() if one.alive)
@@ -274,7 +274,7 @@ class Supervisor:
             raise DodaiError(NO_INSTANCE, f"`{name}` does not run", "start it first")
         found.signal(signal)
 
-    def _find(self, name: str, release: str) -> Running | None:
+    def _find(self, name: str, release: str) -> RunningInstance | None:
         if release:
             return self._one(name, release, "")
         return next((one for one in self._of(name) if one.live), None) or self._processes.get(name)

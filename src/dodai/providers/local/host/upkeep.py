@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dodai.operations.ports import Liveness, Probe
+from dodai.operations.ports import Liveness, ServiceProbe
 from dodai.providers.local.host.child import log_path
 from dodai.providers.local.host.log_file import LogFile
 
@@ -40,7 +40,7 @@ class Backoff:
         return self.in_a_row >= LOOPING
 
 
-async def until_hung(liveness: Liveness, ask: Callable[[], Awaitable[Probe]]) -> str:
+async def until_hung(liveness: Liveness, ask: Callable[[], Awaitable[ServiceProbe]]) -> str:
     """Return, with the reason, once `liveness.failures` questions in a row had no good answer.
 
     An answer that is no answer to the question (no such path, a sign-in) is not held against the process.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dodai.providers.postgres.control.journal import PostgresJournal
-from dodai.providers.postgres.control.lease import PostgresLease
-from dodai.providers.postgres.control.session import Session, knowing_better
+from dodai.providers.postgres.control.control_connection import ControlConnection, knowing_better
+from dodai.providers.postgres.control.journal_table import PostgresJournal
+from dodai.providers.postgres.control.lease_table import PostgresLease
 
-__all__ = ["PostgresJournal", "PostgresLease", "Session", "knowing_better"]
+__all__ = ["ControlConnection", "PostgresJournal", "PostgresLease", "knowing_better"]

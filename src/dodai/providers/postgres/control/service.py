@@ -11,16 +11,16 @@ from dodai.core.errors import DodaiError
 from dodai.engine.codes import JOURNAL_BROKEN
 from dodai.engine.journal import Head, Journal, SqliteJournal, put_aside
 from dodai.engine.lease import Lease
-from dodai.engine.place import Claim, Place
+from dodai.engine.place import Claim, StatePlace
 from dodai.engine.plan import PlanRequest
-from dodai.operations.control import JOURNAL, head_beside
+from dodai.operations.local_control import JOURNAL, head_beside
 from dodai.operations.ports import ControlSeen, Fence, LockHolder
 from dodai.providers.postgres.clock import offset_s
 from dodai.providers.postgres.connection import address
-from dodai.providers.postgres.control.journal import PostgresJournal
-from dodai.providers.postgres.control.lease import PostgresLease
-from dodai.providers.postgres.control.look import look
-from dodai.providers.postgres.control.session import Session, knowing_better
+from dodai.providers.postgres.control.control_connection import ControlConnection, knowing_better
+from dodai.providers.postgres.control.inspect import look
+from dodai.providers.postgres.control.journal_table import PostgresJournal
+from dodai.providers.postgres.control.lease_table import PostgresLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class PostgresControl:
     def exists(self) -> bool:
         return True
 
-    def _session(self) -> Session:
-        return Session(self.url, self.env)
+    def _session(self) -> ControlConnection:
+        return ControlConnection(self.url, self.env)
 
     def journal(self) -> PostgresJournal:
         with knowing_better(self.env):
@@ -63,7 +63,7 @@ class PostgresControl:
     def lease(self, request: PlanRequest, /, *, least: int, fence: Fence, claim: Claim | None = None) -> Lease:
         return PostgresLease(self._session(), request.actor, request.command, fence=fence, least=least, claim=claim)
 
-    async def place(self) -> Place | None:
+    async def place(self) -> StatePlace | None:
         lease = PostgresLease(self._session(), "", "")
         try:
             return await asyncio.to_thread(lease.place)

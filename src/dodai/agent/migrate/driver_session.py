@@ -1,0 +1,114 @@
+"""The tool's own session: its limits, whether it is where our lock is, and every statement that it sends."""
+
+# Only numbers and words of ours are put into the statements.
+# ruff: noqa: S608
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Ask = Callable[[str], list[Any]]
+"""Runs a statement in the tool's own session and gives its rows; commits where the driver began a transaction."""
+
+
+class RunRefusedError(Exception):
+    """Not to be run here; `refused` says why: `elsewhere`, `busy`."""
+
+    def __init__(self, refused: str, message: str) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class DriverSession:
+    """What is known of one run; `limits` is None as long as no connection of the tool was seen."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self.request = request
+        self.limits: dict[str, Any] | None = None
+        self.before = ""
+        self.statements: list[dict[str, Any]] = []
+        self.operation = 0
+        self.token = os.urandom(4).hex()
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """Another migration on the same connections."""
+        self.request = request
+        self.before = ""
+        self.statements = []
+        self.operation = 0
+
+    def settle(self, ask: Ask, driver: str) -> None:
+        """Set the limits in a new session and ask it whether they hold; refuse a database without our lock."""
+        ask(f"SET application_name = 'dodai-agent-{self.token}'")
+        ask(f"SET lock_timeout = '{self.request['lockTimeout']}'")
+        ask(f"SET statement_timeout = '{self.request['statementTimeout']}'")
+        self.limits = {
+            "driver": driver,
+            "lockTimeoutMs": milliseconds(str(ask("SHOW lock_timeout")[0][0])),
+            "statementTimeoutMs": milliseconds(str(ask("SHOW statement_timeout")[0][0])),
+        }
+        self.stand(ask)
+
+    def stand(self, ask: Ask) -> None:
+        """Refuse a database without our lock, or with the session of a killed runner; look before the first change."""
+        self._be_where_the_lock_is(ask)
+        if self.request.get("probe") and not self.before:
+            self.before = str(ask(self.request["probe"])[0][0])
+
+    def _be_where_the_lock_is(self, ask: Ask) -> None:
+        ours, agents = self.request["locks"]
+        holder = self.request["holder"]
+        if holder:
+            found = ask(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                f" AND (classid::bigint << 32 | objid::bigint) = {int(ours)} AND pid = {int(holder)}"
+            )
+            if not found[0][0]:
+                name = ask("SELECT current_database()")[0][0]
+                raise RunRefusedError("elsewhere", f"the tool is connected to another database (`{name}`) than dodai")
+        deadline = time.monotonic() + float(self.request["patienceS"])
+        ask(f"SELECT pg_try_advisory_lock_shared({int(agents)})")
+        while holder and self._left_over(ask, agents):
+            if time.monotonic() > deadline:
+                raise RunRefusedError("busy", "the session of a runner that was killed still works in this database")
+            time.sleep(0.1)
+
+    def _left_over(self, ask: Ask, agents: int) -> bool:
+        """Whether another run's session holds the lock of agents: a runner was killed and its statement goes on."""
+        rows = ask(
+            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
+            " AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            f" AND (l.classid::bigint << 32 | l.objid::bigint) = {int(agents)}"
+            f" AND a.application_name <> 'dodai-agent-{self.token}'"
+        )
+        return bool(rows[0][0])
+
+    def sent(self, sql: str, began: float, ask: Ask) -> None:
+        """One statement of the migration that ended well; where it is wanted, the session is probed behind it."""
+        self._keep(sql, began, ok=True)
+        if self.request.get("fence") and self.request["ledger"] in sql and sql.lstrip()[:6].upper() != "SELECT":
+            # The tool writes its ledger in the transaction of the migration: there the fence holds until its commit.
+            ask(self.request["fence"])
+        if self.request.get("probe"):
+            self.statements[-1]["after"] = str(ask(self.request["probe"])[0][0])
+
+    def failed(self, sql: str, began: float) -> None:
+        """The statement that did not end well is the last one."""
+        self._keep(sql, began, ok=False)
+
+    def _keep(self, sql: str, began: float, *, ok: bool) -> None:
+        ms = (time.perf_counter() - began) * 1000
+        self.statements.append({"sql": sql, "ms": ms, "ok": ok, "after": "", "operation": self.operation})
+
+    def answer(self, failed: dict[str, Any] | None) -> dict[str, Any]:
+        return {"limits": self.limits, "before": self.before, "statements": self.statements, "failed": failed}
+
+
+def milliseconds(shown: str) -> int:
+    """What SHOW prints of a time, in milliseconds: `500ms`, `15min`, `0`."""
+    units = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+    number = shown.rstrip("abcdefghijklmnopqrstuvwxyz")
+    return int(float(number or 0) * units.get(shown[len(number) :], 1))

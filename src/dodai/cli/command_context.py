@@ -1,0 +1,94 @@
+"""What every command starts from: its options, its output, and the manifest when it asks for it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dodai.cli.output import Output
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+
+if TYPE_CHECKING:
+    from dodai.operations.environment import Environment
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Set on every command: click keeps the help option that the first context asked for, whatever its parent was."""
+
+
+@dataclass(slots=True)
+class CommandContext:
+    """`manifest_path` is what `--manifest` named, None to search upwards from the current folder."""
+
+    output: Output
+    manifest_path: Path | None = None
+
+    @property
+    def project(self) -> Any:
+        """The project of the manifest; raises DOD050 when there is none, DOD001-DOD005 when it is not sound."""
+        from dodai.wiring import find_project
+
+        return find_project(self.manifest_path)
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name, nothing started; DOD051 when there is none, DOD009-DOD011 when unfit."""
+        from dodai.wiring import environments
+
+        return environments.open(self.project, name)
+
+
+def consent(what: str, question: str, *, yes: bool) -> None:
+    """Ask before something that a person has to want; `what` would happen, for whoever reads the refusal.
+
+    Raises DOD052 (exit 2) when there is nobody to ask, `Abort` when the answer is no.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"{what} and there is no terminal to ask on"
+        raise DodaiError(codes.CONFIRMATION_NEEDED, message, codes.CONFIRMATION_NEEDED.fix.en, exit_code=2)
+    click.confirm(question, abort=True, err=True)
+
+
+def _reason(context: click.Context, option: click.Parameter, value: str | None) -> str:
+    del context, option
+    if value is not None and not value.strip():
+        raise click.BadParameter("say why, in words that the audit log can keep")
+    return (value or "").strip()
+
+
+with_break_glass: Callable[[Any], Any] = click.option(
+    "--break-glass",
+    metavar="REASON",
+    callback=_reason,
+    help="Why it cannot wait, or is needed where protected. Recorded.",
+)
+
+
+def define(name: str, *, summary: str, example: str, needs_manifest: bool = True) -> Callable[..., click.Command]:
+    """A click command whose function gets a `CommandContext` first; adds `--json`, `--quiet` and `--manifest`."""
+
+    def build(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def call(*, as_json: bool, quiet: bool, manifest: Path | None = None, **options: Any) -> Any:
+            return function(CommandContext(Output(as_json=as_json, quiet=quiet), manifest), **options)
+
+        wrapped: Any = call
+        if needs_manifest:
+            wrapped = click.option(
+                "--manifest",
+                type=click.Path(dir_okay=False, path_type=Path),
+                help="The manifest; by default the nearest dodai.toml upwards.",
+            )(wrapped)
+        wrapped = click.option("--quiet", "-q", is_flag=True, help="No progress lines.")(wrapped)
+        wrapped = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(wrapped)
+        text = f"{summary}.\n\n\b\nExample:\n  {example}"
+        return click.command(name, help=text, short_help=summary, context_settings=CONTEXT)(wrapped)
+
+    return build
