@@ -237,6 +237,9 @@ class Still:
     def reference(self, release: str, service: str) -> str:
         return self.path(release)
 
+    def proven(self, release: str) -> str:
+        return self.path(release)
+
     async def missing(self) -> tuple[str, ...]:
         return ()
 

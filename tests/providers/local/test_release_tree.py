@@ -177,6 +177,34 @@ def test_prune_keeps_the_newest_and_whatever_is_in_use(trees, source):
     assert not list(trees.folder.glob(".trash-*"))
 
 
+@pytest.mark.parametrize("damage", ["content", "list"])
+def test_tampered_release_is_not_reused_but_published_anew(trees, source, damage):
+    """A commit's id stands for that commit's files, whatever somebody wrote into the copy meanwhile."""
+    name = trees.publish(str(source))
+    if damage == "content":
+        (trees.folder / name / "tree" / "web" / "app.py").write_text("evil")
+    else:
+        (trees.folder / name / "entries.json").write_text("[")
+    with pytest.raises(DodaiError) as caught:
+        trees.proven(name)
+    assert caught.value.code.id == "DOD366"
+    assert trees.publish(str(source)) == name
+    assert trees.proven(name)
+    assert (trees.folder / name / "tree" / "web" / "app.py").read_text() == "print('one')\n"
+
+
+def test_prune_removes_the_logs_of_releases_whose_files_are_gone(trees, source):
+    """Those of releases that are kept, of processes and of nothing we know stay."""
+    old, kept = trees.publish(str(source)), trees.derive(trees.publish(str(source)), {"a": b"1"})
+    os.utime(trees.folder / old, (1, 1))
+    logs = trees.folder.parent / "logs"
+    logs.mkdir()
+    for name in (f"web-{old}.log", f"web-{old}.log.1", f"web-{kept}.log", "database.log", "web-v1.log"):
+        (logs / name).touch()
+    assert trees.prune(1, []) == (old,)
+    assert sorted(path.name for path in logs.iterdir()) == sorted([f"web-{kept}.log", "database.log", "web-v1.log"])
+
+
 def test_many_publishers_at_once_agree(trees, source):
     """One release, whole, and nothing else left in the folder."""
     found, barrier = [], threading.Barrier(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
@@ -42,7 +43,7 @@ def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surr
     async def observe(context: StepContext) -> Observed:
         _refuse_stale(request, await compute.status())
         try:
-            artifacts.path(request.release)
+            await asyncio.to_thread(artifacts.proven, request.release)
         except DodaiError as error:
             return Observed("blocked", f"{error.message}; {error.fix}")
         for previous in sorted(set(previous_releases(request.arguments).values())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -103,6 +104,7 @@ class ServiceSteps:
 
     async def _start(self, service: Service, context: StepContext, release: str = "") -> Given:
         given = await self._given(service, release)
+        await asyncio.to_thread(self.ports.artifacts.proven, given.release)  # as approved, whatever happened since
         compute = self._compute(context)
         await compute.start(given.spec, given.release, given.artifact, given.environment, settings=given.settings)
         return given

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -28,6 +29,7 @@ INSTALLED = frozenset({"node_modules", "__pycache__"})
 STALE_STAGING_S = 3600.0
 GIT_S = 30.0
 CHANGING_TRIES = 5
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,11 @@ class ReleaseTrees:
     def entries(self, tree_id: str) -> tuple[ReleaseFile, ...]:
         """What the release consists of, sorted by path; files that running it left behind are not among them."""
         self.path(tree_id)
-        rows = json.loads((self.folder / tree_id / "entries.json").read_text())
-        return tuple(ReleaseFile(**row) for row in rows)
+        try:
+            rows = json.loads((self.folder / tree_id / "entries.json").read_text())
+            return tuple(ReleaseFile(**row) for row in rows)
+        except (OSError, ValueError, TypeError):
+            raise _not_published(tree_id, "its list of files cannot be read") from None
 
     def changed(self, tree_id: str) -> tuple[str, ...]:
         """Paths whose content is not what was published: somebody wrote into a release."""
@@ -119,13 +124,7 @@ class ReleaseTrees:
         entries = self.entries(tree_id)
         wrong = self.changed(tree_id)
         if wrong or _digest(entries)[:16] != tree_id:
-            said = f"`{wrong[0]}` was changed" if wrong else "its list of files is another one"
-            raise DodaiError(
-                UNSAFE_TREE,
-                f"the release `{tree_id}` is not what was published: {said}",
-                "deploy from its commit again",
-                exit_code=1,
-            )
+            raise _not_published(tree_id, f"`{wrong[0]}` was changed" if wrong else "its list of files is another one")
         return _digest(entries)
 
     def published(self) -> tuple[str, ...]:
@@ -141,7 +140,16 @@ class ReleaseTrees:
             trash = [self._put_away(name) for name in gone]
         for path in [*trash, *self._stale()]:
             shutil.rmtree(path, ignore_errors=True)
+        self._forget_logs(in_use)
         return tuple(gone)
+
+    def _forget_logs(self, in_use: Sequence[str]) -> None:
+        """Remove what releases wrote whose files are gone."""
+        known = {*self.published(), *in_use}
+        for log in (self.folder.parent / "logs").glob("*.log*"):
+            release = log.name.partition(".")[0].rpartition("-")[2]
+            if _ID.fullmatch(release) and release not in known:
+                log.unlink(missing_ok=True)
 
     def _put_away(self, name: str) -> Path:
         trash = self.folder / f".trash-{secrets.token_hex(6)}"
@@ -154,9 +162,17 @@ class ReleaseTrees:
         return [path for path in self.folder.glob(".[st]*-*") if path.is_dir() and path.stat().st_mtime < before]
 
     def _adopt(self, name: str) -> bool:
-        """Whether the tree is there already; it counts as new from now on."""
+        """Whether the tree is there already, untouched; it counts as new from now on.
+
+        One that somebody wrote into is put away: what is published under its id is what the id says.
+        """
         with self._locked():
             if not (self.folder / name / "tree").is_dir():
+                return False
+            try:
+                self.proven(name)
+            except DodaiError:
+                self._put_away(name)
                 return False
             os.utime(self.folder / name)
             return True
@@ -192,6 +208,12 @@ class ReleaseTrees:
             yield
         finally:
             os.close(fd)
+
+
+def _not_published(release: str, said: str) -> DodaiError:
+    """DOD366 (exit 1): the files are not those that the release is named after."""
+    message = f"the release `{release}` is not what was published: {said}"
+    return DodaiError(UNSAFE_TREE, message, "deploy from its commit again", exit_code=1)
 
 
 def _vanishing(source: str) -> DodaiError:

@@ -16,6 +16,7 @@ from dodai.providers.local.host import kept, launcher, state
 from dodai.providers.local.host.kept import KeptRelease, Serving
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.supervisor import Supervisor
+from dodai.providers.local.release_tree import ReleaseTrees
 
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 LOOK_S = 1.0
@@ -59,6 +60,9 @@ async def _serve(supervisor: Supervisor, serving: Serving) -> None:
 async def _start(supervisor: Supervisor, one: KeptRelease) -> None:
     """Traffic goes there even when it is not ready in time: from then on it is started again whenever it crashes."""
     name = one.spec.name
+    tree = Path(one.tree)
+    if tree.name == "tree":  # as it was approved when it came into service, whatever happened since
+        await asyncio.to_thread(ReleaseTrees(tree.parents[1]).proven, tree.parent.name)
     await supervisor.start(one.spec, one.release, one.tree, one.env, settings=one.settings)
     probe = await supervisor.probe(name, one.release, settings=one.settings, wait_s=one.spec.ready_timeout_s)
     if not probe.ready:

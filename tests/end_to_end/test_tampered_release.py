@@ -1,0 +1,59 @@
+"""Files of a release that were changed after it was published are never served, whichever way they would come."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.end_to_end.hosted_app import HostedApp
+from tests.support.wait import until
+
+
+@pytest.fixture
+def env(tmp_path):
+    made = HostedApp(tmp_path)
+    yield made
+    made.clear()
+
+
+def tamper(env, release):
+    page = env.state / "releases" / release / "tree" / "web.py"
+    page.write_text(page.read_text().replace("hello from", "evil from"))
+
+
+def test_tampered_release_is_not_restarted_and_a_deploy_of_its_tree_publishes_it_anew(env):
+    """The restart is refused before anything changes; what was approved is what the next deploy serves."""
+    release = env.deployed()
+    tamper(env, release)
+    refused = env.run("restart", "staging", "--yes")
+    assert (refused.returncode in (1, 3), "web.py` was changed" in refused.stderr) == (True, True), refused.stderr
+    assert env.serves() == release
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    assert env.run("restart", "staging", "--yes").returncode == 0
+    assert env.serves() == release
+
+
+def test_release_tampered_with_between_admission_and_resume_is_not_served(env):
+    """A plan that was let in is let in for these files."""
+    old = env.deployed()
+    env.write(spoil="# the next")
+    env.killed("intent:start-web", "deploy", "staging", "--yes")
+    new = next(path.name for path in (env.state / "releases").iterdir() if path.name not in (old, ".lock"))
+    tamper(env, new)
+    resumed = env.run("resume", "staging", "--yes")
+    assert (resumed.returncode, "web.py` was changed" in resumed.stderr) == (1, True), resumed.stderr
+    assert env.serves() == old
+
+
+def test_host_does_not_come_back_with_a_tampered_release_and_says_why(env):
+    """Nothing serves rather than something nobody approved; a deploy of the clean tree ends that."""
+    release = env.deployed()
+    until(env.launchers)
+    tamper(env, release)
+    env.kill_host()
+    told = until(lambda: json.loads(env.run("status", "staging", "--json").stdout)["host"]["trouble"])
+    assert "web.py` was changed" in told
+    assert env.serves() == ""
+    env.write(spoil="# the next")
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    assert env.serves() not in ("", release)
