@@ -314,6 +314,7 @@ class Killed:
             compute=self.host,
             artifacts=still,
             settings=still,
+            secrets=still,
             database=None,
             migrate=(make_step(Spec("migrate", kind="forward"), self.world, Stop()),),
             edge=self.host,

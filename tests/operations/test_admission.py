@@ -20,19 +20,22 @@ NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 ALWAYS = ("Mon-Sun 00:00-24:00 UTC",)
 STRICT = Gates(evidence="source", approvals=1, signers="keys", freeze=ALWAYS)
 CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart"}
-READING = {"check", "routes", "rehearse", "approve", "releases", "status", "trace", "history", "explain", "docs", "doctor"}  # fmt: skip
+READING = {"check", "routes", "rehearse", "approve", "releases", "status", "trace", "history", "explain", "docs", "doctor", "watch", "alerts"}  # fmt: skip
+SECRETS = {"list", "rotate", "set"}
 MIGRATING = {"up", "down", "adopt", "repair"}
 LOOKING = {"status", "new", "check", "rehearse", "stats"}
 NEW_CODE = ("up", "deploy", "migrate up")
 
 
 def test_every_command_has_a_rule_or_changes_nothing():
-    """A new command is put on one side before this is green again; `rehearse` and `approve` only state something."""
+    """A new command is put on one side before this is green again; `rehearse`, `approve` and `alerts` only state something."""
     from dodai.cli.migrate import command as migrate
+    from dodai.cli.secrets import command as secrets
 
-    assert set(COMMANDS) - {"migrate"} == CHANGING | READING
+    assert set(COMMANDS) - {"migrate", "secrets"} == CHANGING | READING
     assert set(migrate.list_commands(None)) == MIGRATING | LOOKING
-    named = CHANGING | {"restore", "undo", "trust", "take over"} | {f"migrate {name}" for name in MIGRATING}
+    assert set(secrets.list_commands(None)) == SECRETS
+    named = CHANGING | {"rotate", "restore", "undo", "trust", "take over"} | {f"migrate {name}" for name in MIGRATING}
     assert set(RULES) == named
 
 

@@ -30,12 +30,13 @@ def dodai(
     cwd: Path | str | None = None,
     timeout_s: float = TIMEOUT_S,
     driver: Path | None = None,
+    stdin: Any = subprocess.DEVNULL,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """What the command said and how it ended; `driver` is a script that stands for `-m dodai`."""
     return subprocess.run(
         [sys.executable, str(driver), *words] if driver else argv(*words), cwd=cwd, env=clean_environment(environment),
-        capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL, check=False,
+        capture_output=True, text=True, timeout=timeout_s, stdin=stdin, check=False,
     )  # fmt: skip
 
 

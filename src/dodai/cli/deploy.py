@@ -70,10 +70,12 @@ async def carry_out(
     arguments: Mapping[str, str] | None = None,
     *,
     yes: bool,
+    given: str = "",
 ) -> int:
     """The exit code of bringing `release` into service: asked about, then done under the lock and written down.
 
-    What was shown is what is done: DOD377 (exit 1) when something else serves by the time the answer comes.
+    What was shown is what is done: DOD377 (exit 1) when something else serves by the time the answer comes. `given` is
+    the value of a secret that the plan sets.
     """
     from dodai.cli.progress import StepLines
     from dodai.engine.execute import execute
@@ -87,7 +89,7 @@ async def carry_out(
         request = await request_for(environment, kind, release, arguments)
         refuse_stale(shown, request)
         stop = install_signal_stop(asyncio.get_running_loop())
-        plan, lease = build(environment, request), environment.lease(request)
+        plan, lease = build(environment, request, given), environment.lease(request)
         outcome = await execute(plan, journal, lease, sink=StepLines(context.output), stop=stop)
     edge = (await environment.edge.observe()).url
     if outcome.exit_code == 0 and not context.output.as_json:

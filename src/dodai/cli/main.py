@@ -43,6 +43,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "approve": CommandEntry("Release", "Sign a plan that somebody else carries out"),
     "rollback": CommandEntry("Release", "Go back to an earlier release"),
     "restart": CommandEntry("Release", "Start what serves anew, without a gap"),
+    "secrets": CommandEntry("Release", "Show the secrets of an environment and change them"),
     "releases": CommandEntry("Release", "List the releases of an environment"),
     "status": CommandEntry("Incident", "Show what runs, what is locked and what is unfinished"),
     "watch": CommandEntry("Incident", "Show metrics and alerts, and tell people"),
@@ -76,7 +77,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """One screen of at most 25 lines: no blank lines between the groups."""
+        """One screen: a line for each command, no blank lines between the groups."""
         formatter.write("Usage: dodai COMMAND [OPTIONS]   (an example of each: dodai COMMAND --help; --version)\n")
         known = self.list_commands(ctx)
         for group in GROUPS:

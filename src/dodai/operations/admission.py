@@ -27,6 +27,7 @@ Change = Literal[
     "resume",
     "undo",
     "restart",
+    "rotate",
     "trust",
     "take over",
     "migrate up",
@@ -64,6 +65,7 @@ RULES: Mapping[Change, AdmissionRule] = {
     "resume": AdmissionRule(tree=False),
     "undo": AdmissionRule(tree=False),
     "restart": AdmissionRule(known_release=True, tree=False),
+    "rotate": AdmissionRule(known_release=True, tree=False),
     "trust": AdmissionRule(reason=codes.REASON_NEEDED, tree=False),
     "take over": AdmissionRule(reason=codes.REASON_NEEDED, tree=False),
     "migrate up": AdmissionRule(waits=True, evidence=True, approvals=True),
@@ -153,7 +155,7 @@ def let_in(served: Iterable[PlanEntry], admitted: frozenset[str]) -> frozenset[s
         request = plan.request
         after, asked = afterwards(request.arguments), in_force(request.arguments)
         gated = before.protected or asked.protected or after.protected
-        back = request.kind in ("rollback", "restore", "restart") and request.release in good
+        back = request.kind in ("rollback", "restore", "restart", "rotate") and request.release in good
         if not gated or plan.plan_id in admitted or back:
             good.add(request.release)
         before = after

@@ -146,13 +146,21 @@ class EdgePolicy:
     max_body_bytes: int = size("10MiB")
 
 
+Rotation = Literal["overlap", "replace", "external"]
+"""How a secret is changed: both values are recognised for a while, one takes the place of the other, or its issuer
+makes the new value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """`[secret.NAME]`."""
+    """`[secret.NAME]`. `overlap_s`: how long what the old value made stays in use. `every_s` 0: never due."""
 
     used_by: tuple[str, ...]
     name: str = unwritten("")
     owner: str = ""
+    rotation: Rotation = "replace"
+    overlap_s: float = seconds("24h")
+    every_s: float = seconds("0s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +11,9 @@ from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
+from dodai.operations.secret import KEY_RINGS, new_value
 from dodai.operations.service_reference import filled, referred, require_services
 
-KEY_RINGS = ("DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS")
-"""dodai's own key rings: every service gets them, whether or not the manifest names them."""
 _FOR_PEERS = ("csrf", "dependency", "observability")
 
 
@@ -43,15 +40,14 @@ class ServiceSettings:
                 codes.SECRET_MISSING.fix.en,
                 exit_code=1,
             )
-        made = {name: _key_ring() if name in KEY_RINGS else secrets.token_urlsafe(32) for name in missing}
-        store.put({**store.get(), **made})
+        store.put({**store.get(), **{name: new_value(name) for name in missing}})
 
     async def of_service(self, service: Service, release: str = "") -> Mapping[str, str]:
         """What `service` of `release` is told, secrets included; without a release nothing that depends on one."""
         here = self.environment
         policy, known = here.project.policy, here.secrets.get()
         own = [secret.name for secret in policy.secrets.values() if service.name in secret.used_by]
-        values = {name: known[name] for name in (*KEY_RINGS, *own)}
+        values = {name: known[name] for name in dict.fromkeys((*KEY_RINGS, *own))}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.protocol == "http" and not service.app:
             project = here.released(release) if release else here.project
@@ -77,10 +73,6 @@ class ServiceSettings:
 def peer_settings(sections: Mapping[str, Any]) -> str:
     """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own."""
     return json.dumps({name: sections[name] for name in _FOR_PEERS if name in sections}, sort_keys=True)
-
-
-def _key_ring() -> str:
-    return "k1:" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
 
 
 def _shout(name: str) -> str:

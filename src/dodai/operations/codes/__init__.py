@@ -34,5 +34,7 @@ RELEASE_NOT_HEALTHY = _code("DOD387", "release-not-healthy")
 WRONG_VERSION = _code("DOD388", "wrong-version-answers")
 JOURNEY_FAILED = _code("DOD389", "journey-failed")
 SECRET_MISSING = _code("DOD560", "secret-missing")
+ROTATION_REFUSED = _code("DOD561", "rotation-refused")
+SECRET_VALUE_UNUSABLE = _code("DOD562", "secret-value-unusable")
 
 CODES = declared(globals())

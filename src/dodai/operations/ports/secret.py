@@ -27,5 +27,12 @@ class SecretStore(Protocol):
         ...
 
     def versions(self) -> Mapping[str, str]:
-        """12 hex digits for each secret: equal for equal values in this environment, and nothing about the value."""
+        """12 hex digits for each secret: equal for equal values in this environment, and nothing about the value.
+
+        Without the names that hold a `.`: those belong to a rotation and are no service's.
+        """
+        ...
+
+    def since(self) -> Mapping[str, float]:
+        """When each secret got the value it has, in seconds since the epoch; without those nobody saw change."""
         ...

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -13,11 +13,12 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
-from dodai.operations.policy import Journey, OperationsPolicy
-from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints
+from dodai.operations.policy import Journey, OperationsPolicy, Service
+from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints, SecretStore
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.preflight import PreflightReader, preflight
 from dodai.operations.run.restore import RESTORE, restore_steps
+from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
 from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point
 from dodai.operations.run.service_steps import CALLS, ONLY, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
@@ -40,12 +41,14 @@ class DeployPorts:
     `admission` stands before everything else where there are gates.
 
     `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
-    once it runs. `probe` None: the application carries no layer of ours.
+    once it runs. `probe` None: the application carries no layer of ours. `given` is the value of a secret that a person
+    gave to the command that runs.
     """
 
     compute: Compute
     artifacts: Artifacts
     settings: Settings
+    secrets: SecretStore
     database: RunDatabase | None
     migrate: tuple[Step, ...]
     edge: Edge
@@ -59,6 +62,7 @@ class DeployPorts:
     announce: Callable[[int], None] | None = None
     probe: Probe | None = None
     admission: tuple[Step, ...] = ()
+    given: str = field(default="", repr=False)
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -86,20 +90,34 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     steps += _schema(request, ports)
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
-    chosen = [service for service in services if request.arguments.get(ONLY, service.name) == service.name]
-    for service in chosen:
-        previous = request.arguments.get(f"previous:{service.name}", "")
-        steps += [deploying.start(service), deploying.switch(service, previous)]
+    only = request.arguments.get(ONLY, "")
+    chosen = [service for service in services if not only or service.name in only.split(",")]
+    rotation = Rotation(request, ports, ports.given) if request.kind == ROTATE else None
+    if rotation:
+        steps += rotation.steps(tuple(chosen))
+    else:
+        steps += _serve(request, deploying, chosen)
     if ports.probe:
         steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
     steps.append(_smoke(policy.journeys, ports))
     steps += [deploying.retire(service) for service in reversed(chosen)]
     steps += [deploying.keep(tuple(chosen)), record(request, ports.book)]
+    if rotation:
+        steps.append(rotation.last())
     look = partial(stands, request, tuple(service.name for service in services), ports.compute)
     return Plan(request=request, title=_title(request), steps=_in_order(steps), afterwards=look)
 
 
+def _serve(request: PlanRequest, deploying: ServiceSteps, services: Iterable[Service]) -> Iterator[Step]:
+    for service in services:
+        yield deploying.start(service)
+        yield deploying.switch(service, request.arguments.get(f"previous:{service.name}", ""))
+
+
 def _title(request: PlanRequest) -> Text:
+    if request.kind == ROTATE:
+        name = request.arguments[SECRET]
+        return Text(f"change {name} on {request.env}", f"{request.env} の {name} を変更")
     if request.kind == "restart":
         return Text(f"restart {request.release} on {request.env}", f"{request.env} の {request.release} を再起動")
     if request.kind == "rollback":
@@ -115,7 +133,7 @@ def _title(request: PlanRequest) -> Text:
 
 def _schema(request: PlanRequest, ports: DeployPorts) -> list[Step]:
     """What becomes of the schema: a rollback changes nothing there, it has to fit."""
-    if request.kind == "restart":
+    if request.kind in ("restart", ROTATE):
         return []  # what serves, or did, is not held up by what became of the schema since
     if request.kind in ("rollback", RESTORE):
         return [compatible(request, ports.book, ports.schema)]

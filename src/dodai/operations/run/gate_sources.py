@@ -150,7 +150,7 @@ def keep(folder: Path, kept: Kept) -> None:
 def gated(here: Environment, request: PlanRequest, tree: Path, ports: DeployPorts) -> DeployPorts:
     """`ports` with what stands before the first step of a plan, and what before the migrations of a deploy."""
     gates = in_force(request.arguments)
-    back = request.kind in ("rollback", RESTORE, "restart") and afterwards(request.arguments).protected
+    back = request.kind in ("rollback", RESTORE, "restart", "rotate") and afterwards(request.arguments).protected
     if request.kind == "up" or (gates == Gates() and not back and not request.arguments.get(BREAK_GLASS)):
         return ports
 

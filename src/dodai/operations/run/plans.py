@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -74,15 +74,19 @@ def refuse_stale(shown: PlanRequest, now: PlanRequest) -> None:
         )
 
 
-def build(here: Environment, request: PlanRequest) -> Plan:
-    """The plan of a request, from the manifest the request carries: never from the working tree."""
+def build(here: Environment, request: PlanRequest, given: str = "") -> Plan:
+    """The plan of a request, from the manifest the request carries: never from the working tree.
+
+    `given` is the value of a secret that `request` sets: it is no part of what is journalled.
+    """
     if request.kind in KINDS:
         return AuditLog(here.journal).statement(request)
     if request.kind == DOWN:
         return down(request, host_of(here))
     there = here.described_by(here.project.with_manifest(request.manifest))
     tree = Path(here.artifacts.path(request.release))
-    return deploy(request, there.project.policy, gated(there, request, tree, deploy_ports(there, tree)))
+    ports = replace(deploy_ports(there, tree), given=given)
+    return deploy(request, there.project.policy, gated(there, request, tree, ports))
 
 
 def build_for_document(here: Environment) -> Plan:
@@ -105,6 +109,7 @@ def deploy_ports(here: Environment, tree: Path) -> DeployPorts:
         compute=here.compute,
         artifacts=here.artifacts,
         settings=ServiceSettings(here, schema.required),
+        secrets=here.secrets,
         database=here.database if stored else None,
         announce=here.migrations.announce,
         migrate=_migration_steps(here, tree),

@@ -17,7 +17,8 @@ from dodai.operations.gates import Kept, afterwards
 from dodai.operations.release import ReleaseRecord, RollbackTrial, find
 from dodai.operations.run.gate_sources import keep
 from dodai.operations.run.schema import ReleaseSchema
-from dodai.operations.setting import KEY_RINGS, ServiceSettings
+from dodai.operations.secret import KEY_RINGS
+from dodai.operations.setting import ServiceSettings
 
 TRIED = 5
 """How many earlier releases are tried on the schema of a new one."""

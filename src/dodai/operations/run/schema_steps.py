@@ -119,7 +119,8 @@ def record(request: PlanRequest, book: Book) -> Step:
         if newest is None or newest.release != request.release:
             return Observed("needed", "not recorded yet")
         same = (newest.config, dict(newest.secrets)) == (request.manifest_hash, dict(request.secret_versions))
-        return Observed("done" if same or newest.plan_id == context.plan_id else "needed", f"recorded {newest.at}")
+        done = newest.plan_id == context.plan_id or (same and request.kind != "rotate")
+        return Observed("done" if done else "needed", f"recorded {newest.at}")
 
     async def apply(context: StepContext) -> None:
         await book.write(await book.gather(request.release), context)

@@ -148,6 +148,15 @@ class ServiceSteps:
             if one.release == self.request.release and (one.release, one.settings) != before:
                 await self._compute(context).stop(service.name, one.release, settings=one.settings)
 
+    async def stop_given(self, service: Service, context: StepContext) -> None:
+        """Stop what was started with the settings of now; whatever else runs stays."""
+        given = await self._given(service)
+        await self._compute(context).stop(service.name, given.release, settings=given.settings)
+
+    async def serves_as_told(self, service: Service, one: Instance) -> bool:
+        """Whether `one` was started with what it would be told today."""
+        return (await self._given(service, one.release)).is_what_runs(one)
+
     def _settings_before(self, service: Service) -> str:
         return self.request.arguments.get(f"{PREVIOUS_SETTINGS}{service.name}", "")
 

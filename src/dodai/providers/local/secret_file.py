@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,33 @@ class SecretFile:
         return found
 
     def put(self, values: Mapping[str, str], /) -> None:
+        seen, now = self._seen(), time.time()
         write_private(self.path, json.dumps(dict(values), indent=1).encode())
+        times = {
+            name: seen[name] if name in seen and seen[name][0] == version else (version, now)
+            for name, version in self._signing().items()
+        }
+        write_private(self.times_path, json.dumps(times, indent=1).encode())
+
+    @property
+    def times_path(self) -> Path:
+        return self.folder / "secret-times.json"
+
+    def since(self) -> Mapping[str, float]:
+        """What was killed between the values and their times leaves a version that differs: not known, never wrong."""
+        now = self._signing()
+        return {name: at for name, (version, at) in self._seen().items() if now.get(name) == version}
+
+    def _signing(self) -> dict[str, str]:
+        """The version of the value that signs: that old ones beside it go makes it no younger."""
+        return self._versions({name: value.partition(",")[0] for name, value in self.get().items()})
+
+    def _seen(self) -> dict[str, tuple[str, float]]:
+        try:
+            found = json.loads(self.times_path.read_text("utf-8"))
+            return {name: (str(version), float(at)) for name, (version, at) in found.items()}
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            return {}
 
     def digest(self, told: Mapping[str, str], /) -> str:
         words = json.dumps(dict(told), sort_keys=True).encode()
@@ -45,9 +72,12 @@ class SecretFile:
         return create_private(self.folder / "digest.key", secrets.token_bytes(32))
 
     def versions(self) -> Mapping[str, str]:
-        values = self.get()
-        if not values:
+        return self._versions(self.get())
+
+    def _versions(self, values: Mapping[str, str]) -> dict[str, str]:
+        known = {name: value for name, value in values.items() if "." not in name}
+        if not known:
             return {}
         key = self._key()
-        digests = {name: hmac.new(key, f"{name}\0{value}".encode(), "sha256") for name, value in values.items()}
+        digests = {name: hmac.new(key, f"{name}\0{value}".encode(), "sha256") for name, value in known.items()}
         return {name: digest.hexdigest()[:12] for name, digest in digests.items()}

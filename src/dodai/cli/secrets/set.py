@@ -1,0 +1,53 @@
+"""`dodai secrets set ENV NAME`: a value somebody else made, from the terminal or standard input, never argv."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from dodai.cli.command_context import CommandContext, define
+from dodai.cli.secrets.rotate import change_secret
+from dodai.core.errors import DodaiError
+from dodai.operations.codes import SECRET_VALUE_UNUSABLE
+
+MAX_BYTES = 64 * 1024
+
+
+@define("set", summary="Give a secret a value that somebody else made", example="dodai secrets set staging OIDC_SECRET")
+@click.argument("env")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def command(context: CommandContext, env: str, name: str, dry_run: bool, yes: bool) -> int:
+    """The value is the whole of standard input, without one line end at its end; a terminal asks for it, unseen."""
+    given = "" if dry_run else _value(name)
+    return asyncio.run(change_secret(context, env, name, "set", "set", [], dry_run=dry_run, yes=yes, given=given))
+
+
+def _value(name: str) -> str:
+    """The value; DOD562 (exit 2) for one that no environment variable can carry. The message never has any of it."""
+    if sys.stdin.isatty():
+        return str(click.prompt(f"value of {name}", hide_input=True, err=True))
+    raw = sys.stdin.buffer.read(MAX_BYTES + 2)
+    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    reason = ""
+    if not raw:
+        reason = "standard input is empty"
+    elif len(raw) > MAX_BYTES:
+        reason = f"it is longer than {MAX_BYTES} bytes"
+    elif b"\0" in raw:
+        reason = "it contains a NUL byte, which ends an environment variable"
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text, reason = "", reason or "it is not UTF-8"
+    if reason:
+        raise DodaiError(
+            SECRET_VALUE_UNUSABLE,
+            f"the value for `{name}` was not taken: {reason}",
+            SECRET_VALUE_UNUSABLE.fix.en,
+            exit_code=2,
+        )
+    return text

@@ -1,0 +1,166 @@
+"""The secrets of an environment as they stand: who needs them, how old they are, whether what runs has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dodai.core.codes import UNKNOWN_WORD
+from dodai.core.errors import DodaiError
+from dodai.core.suggestion import nearest
+from dodai.csrf.policy import CsrfPolicy
+from dodai.engine.plan import PlanRequest
+from dodai.operations import codes
+from dodai.operations.environment import Environment
+from dodai.operations.policy import Secret
+from dodai.operations.run.plans import deploy_ports
+from dodai.operations.run.service_steps import ServiceSteps
+from dodai.operations.secret import entries, inventory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretStatus:
+    """One secret of one environment. Never a value: `version` is a keyed digest of it, `""` where there is none.
+
+    `age_s` None: nobody saw it change here. `old_until_s`: seconds until its old value may be dropped, 0 when it may be
+    now, None when it has none.
+    """
+
+    secret: Secret
+    version: str
+    age_s: float | None
+    old_until_s: float | None = None
+
+    @property
+    def state(self) -> str:
+        """One word: `missing`, `rotating` (the old value is still recognised), `due`, `unknown age` or `ok`."""
+        if not self.version:
+            return "missing"
+        if self.old_until_s is not None:
+            return "rotating"
+        if not self.secret.every_s:
+            return "ok"
+        if self.age_s is None:
+            return "unknown age"
+        return "due" if self.age_s > self.secret.every_s else "ok"
+
+    def next_command(self, env: str) -> str:
+        """What to type about it now; `""` for nothing."""
+        name, change = self.secret.name, "set" if self.secret.rotation == "external" else "rotate"
+        if self.state == "rotating":
+            return "" if self.old_until_s else f"dodai secrets rotate {env} {name} --finish"
+        if self.state in ("missing", "due", "unknown age"):
+            return f"dodai secrets {change if self.version else 'set'} {env} {name}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsReport:
+    """Every secret of `env`, and for each service that serves whether it was started with the values of now.
+
+    `served` is empty where nothing serves, or where nobody knows (`unknown` says why).
+    """
+
+    env: str
+    store: str
+    secrets: tuple[SecretStatus, ...]
+    served: Mapping[str, bool]
+    unknown: str = ""
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The services that run with other values than those in the store."""
+        return tuple(name for name, current in self.served.items() if not current)
+
+    @property
+    def next_commands(self) -> tuple[str, ...]:
+        named = [one.next_command(self.env) for one in self.secrets]
+        restarts = [f"dodai restart {self.env}"] if self.stale else []
+        return tuple(command for command in [*restarts, *named] if command)
+
+
+def known_secrets(here: Environment) -> dict[str, Secret]:
+    """Every secret of the project by name, dodai's own key rings among them."""
+    csrf = CsrfPolicy.from_manifest(here.project.manifest.section("csrf") or {})
+    return inventory(here.project.policy, csrf.max_age_s)
+
+
+def secret_of(here: Environment, name: str) -> Secret:
+    """The secret of that name; DOD051 (exit 2) when the manifest has none."""
+    known = known_secrets(here)
+    if name not in known:
+        near = nearest(name, sorted(known))
+        fix = f"did you mean `{near}`?" if near else f"declare it: `[secret.{name}]`"
+        raise DodaiError(UNKNOWN_WORD, f"`{name}` is not a secret of this project", fix, exit_code=2)
+    return known[name]
+
+
+def status_of_secret(here: Environment, secret: Secret, now_s: float) -> SecretStatus:
+    """How one secret stands at `now_s`."""
+    versions, since, values = here.secrets.versions(), here.secrets.since(), here.secrets.get()
+    at = since.get(secret.name)
+    age_s = None if at is None else max(0.0, now_s - at)
+    left_s = None
+    if secret.rotation == "overlap" and len(entries(values.get(secret.name, ""))) > 1:
+        left_s = max(0.0, secret.overlap_s - (age_s or 0.0))
+    version = versions.get(secret.name, "")
+    return SecretStatus(secret=secret, version=version, age_s=age_s, old_until_s=left_s)
+
+
+async def report_of(here: Environment) -> SecretsReport:
+    """Every secret of `here`, and whether what serves has the values of now. Nothing is created or changed."""
+    now_s = time.time()
+    rows = tuple(status_of_secret(here, secret, now_s) for secret in known_secrets(here).values())
+    served, unknown = dict[str, bool](), ""
+    try:
+        served = await _served(here)
+    except DodaiError as error:
+        unknown = error.message
+    store = here.config.provider_of("secrets")
+    return SecretsReport(env=here.name, store=store, secrets=rows, served=served, unknown=unknown)
+
+
+async def _served(here: Environment) -> dict[str, bool]:
+    status, found = await here.compute.status(), dict[str, bool]()
+    for service in status.services if status.running else ():
+        live = next((one for one in service.instances if one.live), None)
+        if live is None:
+            continue
+        released = here.released(live.release)
+        there = here.described_by(here.project.with_manifest(released.manifest.text))
+        steps = ServiceSteps(PlanRequest("restart", here.name, live.release), deploy_ports(there, released.root))
+        spec = there.project.policy.services.get(service.name)
+        if spec is not None:
+            found[service.name] = await steps.serves_as_told(spec, live)
+    return found
+
+
+def refuse_change(here: Environment, status: SecretStatus, change: str, *, at_once: bool) -> None:
+    """DOD561 (exit 1) for a change that this secret does not take, or not yet; the fix is the one it does."""
+    env, name, rotation = here.name, status.secret.name, status.secret.rotation
+    said = fix = ""
+    if change == "finish" and status.old_until_s is None:
+        said, fix = f"`{name}` has no old value to drop", f"`dodai secrets list {env}` shows how it stands"
+    elif change == "finish" and status.old_until_s and not at_once:
+        said = f"what was made with the old value of `{name}` may be in use for {in_words(status.old_until_s)} more"
+        fix = "wait, or add `--now`: whatever was made with it is refused from then on"
+    elif change == "overlap" and status.old_until_s is not None:
+        said = f"`{name}` still has an old value from the rotation before"
+        fix = f"finish that one first: `dodai secrets rotate {env} {name} --finish`"
+    elif change in ("overlap", "replace") and rotation == "external":
+        said = f"only its issuer can make a new value of `{name}`"
+        fix = f"`dodai secrets set {env} {name}` with the value you get there"
+    if said:
+        raise DodaiError(codes.ROTATION_REFUSED, said, fix, exit_code=1)
+
+
+def in_words(seconds: float) -> str:
+    """`6 d 3 h`, `2 h 5 min`, `40 s`: the two largest units, rounded up."""
+    left = int(seconds) + (seconds > int(seconds))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"

@@ -1,0 +1,77 @@
+"""The secrets of a project: those of the manifest and dodai's own key rings, and the state of a rotation.
+
+A rotation keeps what it needs to go on or back in the store, beside the secret and under a name that no service has:
+`SESSION_SECRET.rotation`. Values are never in the journal, so this is what survives a crash.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from dodai.operations.policy import OperationsPolicy, Secret
+
+CSRF_KEYS, IDENTITY_KEYS = "DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS"
+KEY_RINGS = (CSRF_KEYS, IDENTITY_KEYS)
+"""dodai's own key rings: every service gets them, whether or not the manifest names them."""
+PROOF_S = 120.0
+"""How long a proof of identity between services can be in use: its lifetime with the skew of both clocks, doubled."""
+_OWNER = "dodai"
+_KEY_BYTES = 32
+
+
+def inventory(policy: OperationsPolicy, token_age_s: float) -> dict[str, Secret]:
+    """Every secret by name; `token_age_s` is how long a CSRF token is accepted.
+
+    What the manifest says of a key ring holds, apart from who gets it and how it is changed.
+    """
+    everybody = tuple(policy.services)
+    found = dict[str, Secret]()
+    for name, overlap_s in ((CSRF_KEYS, token_age_s), (IDENTITY_KEYS, PROOF_S)):
+        said = policy.secrets.get(name, Secret(everybody, name=name, owner=_OWNER))
+        found[name] = replace(said, used_by=everybody, rotation="overlap", overlap_s=overlap_s)
+    return found | {name: secret for name, secret in policy.secrets.items() if name not in found}
+
+
+def new_value(name: str, existing: str = "") -> str:
+    """A random value; for a key ring, an entry whose id is not in the `existing` one."""
+    if name not in KEY_RINGS:
+        return secrets.token_urlsafe(_KEY_BYTES)
+    taken = {entry.partition(":")[0] for entry in entries(existing)}
+    key_id = "k1"
+    while key_id in taken:
+        key_id = f"k{secrets.randbelow(16**3):03x}"
+    return f"{key_id}:" + base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).decode().rstrip("=")
+
+
+def notes_of(name: str) -> str:
+    """Under which name the store keeps what a rotation of the secret `name` needs."""
+    return f"{name}.rotation"
+
+
+def entries(value: str) -> list[str]:
+    """The values in `new,old`, the one that signs first."""
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RotationState:
+    """Of the rotation that `nonce` names: the value before it and the new one. Once it is `over`, it holds neither."""
+
+    nonce: str
+    old: str = ""
+    new: str = ""
+    over: bool = False
+
+    @classmethod
+    def read(cls, values: Mapping[str, str], name: str) -> RotationState | None:
+        """The newest of `name`; None when it was never rotated here."""
+        found = values.get(notes_of(name))
+        return cls(**json.loads(found)) if found else None
+
+    def written(self, values: Mapping[str, str], name: str) -> dict[str, str]:
+        """`values` with this as the newest rotation of `name`."""
+        return {**values, notes_of(name): json.dumps(asdict(self))}

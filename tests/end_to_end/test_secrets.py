@@ -1,0 +1,240 @@
+"""Secrets of an environment that serves: listed without a value, rotated under traffic, finished or taken back when killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+
+import pytest
+from tests.end_to_end.hosted_app import HostedApp
+from tests.support.command import dodai
+from tests.support.wait import until
+
+NAME = "SESSION_SECRET"
+SIGNS = """
+import hmac
+from urllib.parse import urlsplit
+VALUES = [value.encode() for value in os.environ["SESSION_SECRET"].split(",")]
+
+def mac(value, what):
+    return hmac.digest(value, what, "sha256").hex()
+
+def answer(self):
+    path, _, token = self.path.partition("?")
+    what, _, given = token.partition(".")
+    if path == "/sign":
+        return 200, "x." + mac(VALUES[0], b"x")
+    return (200 if given in [mac(value, what.encode()) for value in VALUES] else 403), ""
+
+front = Page.do_GET
+
+def do_GET(self):
+    if self.path.startswith(("/sign", "/check")):
+        status, body = answer(self)
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+    else:
+        front(self)
+
+Page.do_GET = do_GET
+"""
+SECRET = """[secret.SESSION_SECRET]
+used_by = ["web"]
+owner = "web team"
+rotation = "{rotation}"
+overlap = "{overlap}"
+every = "90d"
+"""
+POINTS: tuple[tuple[str, bool], ...] = (
+    ("applying:sign-switch-web", True),
+    ("applied:sign", False),
+    ("applied:forget", False),
+)
+"""The telling ones; `DODAI_KILLS=all` tries every point of every step, both ways."""
+if os.environ.get("DODAI_KILLS") == "all":
+    STEPS = ("prepare", "recognise", "recognise-start-web", "recognise-switch-web", "sign", "sign-start-web",
+             "sign-switch-web", "smoke", "retire-web", "keep", "record", "forget")  # fmt: skip
+    POINTS = tuple(
+        (f"{kind}:{step}", undo) for step in STEPS for kind in ("applying", "applied") for undo in (False, True)
+    )
+
+
+@pytest.fixture
+def env(tmp_path):
+    made = HostedApp(tmp_path)
+    yield made
+    made.clear()
+
+
+def deployed(env, rotation="overlap", overlap="7d"):
+    env.write(spoil=SIGNS, more=SECRET.format(rotation=rotation, overlap=overlap))
+    done = env.run("deploy", "staging", "--yes")
+    assert done.returncode == 0, done.stderr
+
+
+def stored(env):
+    return json.loads((env.state / "secrets.json").read_text())
+
+
+def listed(env, code=0):
+    done = env.run("secrets", "list", "staging", "--json")
+    assert done.returncode == code, (done.stdout, done.stderr)
+    report = json.loads(done.stdout)
+    return report, {row["name"]: row for row in report["secrets"]}[NAME]
+
+
+def get(env, path):
+    """Status and body at the edge."""
+    url = f"http://127.0.0.1:{env.known()['ports']['edge']}{path}"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+@dataclass
+class Users:
+    """People who sign in all the time, and whose earlier sign-ins have to count until they are told otherwise."""
+
+    env: HostedApp
+    over: threading.Event = field(default_factory=threading.Event)
+    tokens: list[str] = field(default_factory=list)
+    refused: list[object] = field(default_factory=list)
+    asked: int = 0
+
+    def run(self):
+        while not self.over.is_set():
+            status, token = get(self.env, "/sign")
+            self.tokens.append(token)
+            for each in {self.tokens[0], self.tokens[len(self.tokens) // 2], self.tokens[-1]}:
+                checked, _ = get(self.env, f"/check?{each}")
+                self.asked += 1
+                if (status, checked) != (200, 200):
+                    self.refused.append((status, checked, self.asked))
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        until(lambda: self.asked > 5)
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join(30)
+
+
+def test_rotation_refuses_nobody_and_its_end_drops_the_old_value(env):
+    """Both values while it lasts, the new one signs; afterwards what the old one signed is refused. Nothing is printed."""
+    deployed(env)
+    old = stored(env)[NAME]
+    with Users(env) as users:
+        done = env.run("secrets", "rotate", "staging", NAME, "--yes")
+        assert done.returncode == 0, done.stderr
+        seen = users.asked
+        until(lambda: users.asked > seen + 5)
+    assert users.refused == []
+    new, behind = stored(env)[NAME].split(",")
+    assert (behind, len(new) > 30) == (old, True)
+    report, row = listed(env)
+    assert (row["state"], row["next"], report["servicesCurrent"]) == ("rotating", "", {"web": True})
+    assert users.tokens[0] != get(env, "/sign")[1]
+    before = get(env, "/sign")[1]
+    again = env.run("secrets", "rotate", "staging", NAME, "--yes")
+    early = env.run("secrets", "rotate", "staging", NAME, "--finish", "--yes")
+    assert (again.returncode, early.returncode) == (1, 1)
+    assert "DOD561" in again.stderr
+    assert "6 d 23 h more" in early.stderr
+    ended = env.run("secrets", "rotate", "staging", NAME, "--finish", "--now", "--yes")
+    assert (ended.returncode, stored(env)[NAME]) == (0, new), ended.stderr
+    assert (get(env, f"/check?{users.tokens[0]}")[0], get(env, f"/check?{before}")[0]) == (403, 200)
+    said = "".join(one.stdout + one.stderr for one in (done, again, early, ended)) + json.dumps(report)
+    assert [value for value in (old, new) if value in said] == []
+    assert [path for path in env.folder.rglob("*") if path.is_file() and old.encode() in path.read_bytes()] == []
+
+
+def test_old_value_can_go_once_nothing_made_with_it_is_in_use(env):
+    """The list names the command then, and the command that it names does it."""
+    deployed(env, overlap="1s")
+    assert env.run("secrets", "rotate", "staging", NAME, "--yes").returncode == 0
+    _, row = until(lambda: next(((r, one) for r, one in [listed(env)] if one["next"]), None))
+    assert row["next"] == f"dodai secrets rotate staging {NAME} --finish"
+    done = env.run(*row["next"].split()[1:], "--yes")
+    assert (done.returncode, listed(env)[1]["state"]) == (0, "ok"), done.stderr
+    none = env.run("secrets", "rotate", "staging", NAME, "--finish", "--yes")
+    assert (none.returncode, "no old value" in none.stderr) == (1, True)
+
+
+def test_compromised_value_stops_working_at_once(env):
+    """The cost is said first; then what it signed is refused."""
+    deployed(env)
+    token = get(env, "/sign")[1]
+    done = env.run("secrets", "rotate", "staging", NAME, "--now", "--yes")
+    assert (done.returncode, "is refused from then on" in done.stderr) == (0, True), done.stderr
+    assert (get(env, f"/check?{token}")[0], "," in stored(env)[NAME]) == (403, False)
+
+
+@pytest.mark.parametrize(("at", "undo"), POINTS)
+def test_rotation_that_is_killed_is_finished_or_taken_back(env, at, undo):
+    """One value or both, never another; what runs has what is stored; nobody was refused meanwhile."""
+    deployed(env)
+    old = stored(env)[NAME]
+    with Users(env) as users:
+        env.killed(at, "secrets", "rotate", "staging", NAME, "--yes")
+        done = env.run("resume", "staging", "--yes", "--json", *(["--undo"] if undo else []))
+        told = json.loads(done.stdout)
+        assert told["closed"], done.stdout
+    assert users.refused == [], done.stdout + done.stderr
+    values = stored(env)
+    taken_back = told["state"] in ("restored", "undone")
+    assert taken_back == (bool(undo) and not any(step in at for step in ("retire", "keep", "record", "forget"))), told
+    held = values[NAME].split(",")
+    assert held == [old] if taken_back else (len(held), held[1]) == (2, old)
+    notes = json.loads(values.get(f"{NAME}.rotation", "{}"))
+    assert (notes.get("old", ""), notes.get("new", "")) == ("", "")
+    report, row = listed(env)
+    assert (report["servicesCurrent"], row["state"]) == ({"web": True}, "ok" if taken_back else "rotating")
+
+
+def test_value_from_an_issuer_is_read_from_standard_input(env):
+    """Rotating it is refused with the command that fits; what no variable can carry is refused before any change."""
+    deployed(env, rotation="external")
+    refused = env.run("secrets", "rotate", "staging", NAME, "--yes")
+    assert (refused.returncode, f"dodai secrets set staging {NAME}" in refused.stderr) == (1, True)
+    typed = env.run("secrets", "rotate", "staging", "SESION_SECRET", "--yes")
+    assert (typed.returncode, f"did you mean `{NAME}`" in typed.stderr) == (2, True)
+    before = stored(env)
+    for unusable in (b"", b"\n", b"a\0b", b"\xff\xfe", b"x" * 65_537):
+        done = given(env, unusable)
+        assert (done.returncode, "DOD562" in done.stderr, stored(env)) == (2, True, before), (unusable[:9], done.stderr)
+    value = "issued, by\nsomebody ünïcode"
+    done = given(env, value.encode() + b"\n")
+    assert (done.returncode, stored(env)[NAME]) == (0, value), done.stderr
+    assert value.splitlines()[0] not in done.stdout + done.stderr
+
+
+def given(env, value: bytes):
+    path = env.folder / "value"
+    path.write_bytes(value)
+    with path.open("rb") as stream:
+        done = dodai("secrets", "set", "staging", NAME, "--yes", cwd=env.folder, stdin=stream)
+    path.unlink()
+    return done
+
+
+def test_stored_value_that_no_process_has_is_told(env):
+    """Exit 1, the service is named, and the proposed command brings it there."""
+    deployed(env)
+    values = stored(env)
+    (env.state / "secrets.json").write_text(json.dumps({**values, NAME: "somebody-wrote-this"}))
+    report, row = listed(env, code=1)
+    assert (report["servicesCurrent"], row["ageSeconds"], row["state"]) == ({"web": False}, None, "unknown age")
+    assert report["next"][0] == "dodai restart staging"
+    assert env.run(*report["next"][0].split()[1:], "--yes").returncode == 0
+    assert listed(env, code=1)[0]["servicesCurrent"] == {"web": True}
