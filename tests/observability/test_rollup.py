@@ -191,7 +191,7 @@ def test_broken_store_is_put_aside_and_said(tmp_path: Path):
     found = watcher(tmp_path)
     found.read()
     assert counted(found) == (3, 0)
-    assert "put aside" in overview(found.watched, found.store, time.time(), problem=found.problem).problems[0]
+    assert "put aside" in overview(found.watched, found.store, time.time(), problem=found.problem).problems[0].en
     assert len(list(path.parent.glob("*.broken-*"))) == 1
 
 

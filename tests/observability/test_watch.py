@@ -67,7 +67,7 @@ def test_fault_of_the_quiz_arrives_at_a_webhook_with_a_request_to_trace_and_so_d
     receiver = Receiver()
     notifier = f'\n[observability.notifier.team]\nkind = "webhook"\nurl = "{receiver.url}"\n'
     file = manifest(tmp_path, notifier)
-    words = ("watch", "--fast", "--state", str(stack.folder), "--manifest", str(file))
+    words = ("watch", "--fast", "--state", str(stack.folder), "--listen", "127.0.0.1:0", "--manifest", str(file))
     with (tmp_path / "watch.log").open("wb") as output:
         watch = start_dodai(*words, cwd=tmp_path, output=output)
     try:

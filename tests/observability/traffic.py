@@ -30,7 +30,7 @@ def request(at: float, service: str = "web", **fields: Any) -> dict[str, Any]:
 
 
 def rpc(at: float, **fields: Any) -> dict[str, Any]:
-    line = request(at, "backend", type="rpc", rpc="quiz.Quiz/Get", **fields)
+    line = request(at, **{"service": "backend", "type": "rpc", "rpc": "quiz.Quiz/Get", **fields})
     return {key: value for key, value in line.items() if key not in ("method", "route")}
 
 

@@ -1,4 +1,4 @@
-"""`dodai alerts`: what is watched for and when it fires; mute one for a time, or say that somebody is on it."""
+"""`dodai alerts`: what is watched for and when it fires; mute one, say that somebody is on it, export them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def list_(context: CommandContext, env: str, fast: bool) -> int:
         seconds = alert.detection_s(tick_s=there.tick_s)
         within = "depends on the fault" if seconds is None else f"{seconds:.0f} s when everything fails"
         least = str(alert.min_count or "-")
-        context.output.line(
-            f"{alert.name:18} {f'{alert.kind} {alert.condition}':40} {least:>9} {alert.severity:>8}  {within}"
-        )
+        context.output.line(f"{alert.name:18} {alert.condition:40} {least:>9} {alert.severity:>8}  {within}")
     return 0
 
 
@@ -115,5 +113,26 @@ def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str,
 silence = _muting("silence", "Tell nobody of an alert for a time", "dodai alerts silence no-traffic --reason 'move'")
 ack = _muting("ack", "Say that somebody is on it", "dodai alerts ack http-error-surge --reason 'rolling back'")
 
-for _each in (list_, silence, ack):
+RULES_FILE = "dodai-rules.yml"
+
+
+@define("export", summary="Print the alerts for Prometheus", example="dodai alerts export prometheus > dodai-rules.yml")
+@click.argument("form", type=click.Choice(["prometheus", "promtool"]))
+@with_env
+@with_fast
+def export(context: CommandContext, form: str, env: str, fast: bool) -> int:
+    """The rules, or the tests of the rules in `dodai-rules.yml`; JSON, which is YAML."""
+    import orjson
+
+    from dodai.observability.alert.prometheus import promtool_tests, rules
+    from dodai.wiring.watch import watched
+
+    there = watched(context.project, env, fast=fast)
+    runbook = there.facing.runbook
+    made = rules(there.alerts, runbook) if form == "prometheus" else promtool_tests(there.alerts, RULES_FILE, runbook)
+    context.output.line(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+for _each in (list_, silence, ack, export):
     command.add_command(_each)

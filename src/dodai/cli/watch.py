@@ -1,8 +1,9 @@
-"""`dodai watch ENV`: requests, error rates, latencies, dependencies and alerts; people are told of what fires."""
+"""`dodai watch ENV`: requests, error rates, latencies, dependencies and alerts; a page, and people who are told."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -26,13 +27,14 @@ _COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
 @click.option("--once", is_flag=True, help="Print what there is now, and end.")
 @click.option("--fast", is_flag=True, help="Seconds instead of minutes, for rehearsals.")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Where the lines are, if elsewhere.")
-def command(context: CommandContext, env: str, once: bool, fast: bool, state: Path | None) -> int:
+@click.option("--listen", default="127.0.0.1:9464", show_default=True, help="Address of the page; port 0 picks one.")
+def command(context: CommandContext, env: str, once: bool, fast: bool, state: Path | None, listen: str) -> int:
     from dodai.wiring.watch import watched
 
     there = watched(context.project, env, fast=fast, state=state)
     if once:
         return _once(context.output, there)
-    return asyncio.run(_serve(context.output, there))
+    return asyncio.run(_serve(context.output, there, listen))
 
 
 def _once(out: Output, there: Watched) -> int:
@@ -118,19 +120,23 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
     odd = [f"{count} {name}" for name, count in seen.counted.items() if name != "lines" and count]
     if odd:
         yield f"lines: {', '.join(odd)}"
-    yield from (out.paint(f"problem: {problem}", "yellow") for problem in seen.problems)
+    yield from (out.paint(f"problem: {problem.en}", "yellow") for problem in seen.problems)
 
 
-async def _serve(out: Output, there: Watched) -> int:
+async def _serve(out: Output, there: Watched, listen: str) -> int:
     from dodai.observability.run import Watcher, locked
+    from dodai.observability.run.watch_page import PageServer, address_of
     from dodai.wiring.watch import channels
 
+    token = os.environ.get("DODAI_WATCH_TOKEN", "")
+    address = address_of(listen, token)
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     with locked(there):
         watcher = Watcher(there, channels(there))
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(signum, ended.set)
-        out.say(f"watching {there.env}; Ctrl-C ends it")
-        await watcher.run(ended, lambda one, alert, change: out.say(f"{change:9} {alert.name}: {one.about}"))
+        with PageServer(there, address, token, lambda: watcher.problem) as page:
+            out.line(f"{page.url}  shows {there.project}/{there.env}; Ctrl-C ends it")
+            await watcher.run(ended, lambda one, alert, change: out.say(f"{change:9} {alert.name}: {one.about}"))
         watcher.store.close()
     return 0

@@ -93,9 +93,9 @@ def _dashboard(env: str) -> Section:
     head = (Text("Item", "項目"), Text("Shows", "内容"))
     said = Text(
         "Everything is counted from the lines that services write; a request pays nothing for it. "
-        "Without `--once` the command goes on, evaluates the alerts and tells people.",
+        "Without `--once` the command goes on, shows a page, evaluates the alerts and tells people.",
         "すべてサービスが書くログ行から集計し、リクエストに負荷はかかりません。`--once` を付けなければ動き続け、"
-        "アラートを評価して通知します。",
+        "ページを表示し、アラートを評価して通知します。",
     )
     shown = CodeBlock(f"dodai watch {env} --once", "console")
     return Section(

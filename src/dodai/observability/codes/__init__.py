@@ -36,5 +36,7 @@ DISK_FILLING = _code("DOD468", "disk-filling")
 RUNTIME_SETTINGS = _code("DOD480", "runtime-settings")
 TRACE_NOT_FOUND = _code("DOD481", "trace-not-found")
 WATCHED_ALREADY = _code("DOD484", "watched-already")
+PAGE_NOT_PUBLIC = _code("DOD485", "page-not-public")
+PAGE_ADDRESS = _code("DOD486", "page-address")
 
 CODES = declared(globals())

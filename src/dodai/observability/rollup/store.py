@@ -18,6 +18,8 @@ from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Key, Kind
 from dodai.observability.rollup.tail import TailPosition
 
 MINUTE_S = 60
+EVER = 0
+"""The width of the cell that is never removed: the sum since the beginning, which counters are made of."""
 KEEP_FINE_S = 2 * 86400.0
 KEEP_MINUTES_S = 30 * 86400.0
 _FINE_WINDOW_S = 1800.0
@@ -89,7 +91,7 @@ class Store:
         """Store a batch, and how far it was read, as one."""
         with self.transaction() as database:
             for key, cell in batch.cells.items():
-                for width in {self.cell_s, MINUTE_S}:
+                for width in {self.cell_s, MINUTE_S, EVER}:
                     self._add(width, key, cell)
             for (service, name), instance in batch.instances.items():
                 self._hear(service, name, instance)
@@ -104,8 +106,8 @@ class Store:
     def prune(self, now_s: float) -> None:
         """Remove what is older than anybody asks for."""
         with self.transaction() as database:
-            database.execute("DELETE FROM cell WHERE width < 60 AND at < ?", (now_s - KEEP_FINE_S,))
-            database.execute("DELETE FROM cell WHERE at < ?", (now_s - KEEP_MINUTES_S,))
+            database.execute("DELETE FROM cell WHERE width > 0 AND width < 60 AND at < ?", (now_s - KEEP_FINE_S,))
+            database.execute("DELETE FROM cell WHERE width > 0 AND at < ?", (now_s - KEEP_MINUTES_S,))
             database.execute("DELETE FROM event WHERE at < ?", (now_s - KEEP_MINUTES_S,))
             database.execute("DELETE FROM instance WHERE heard_s < ?", (now_s - 86400.0,))
             database.execute("DELETE FROM alert WHERE resolved_s < ?", (now_s - KEEP_MINUTES_S,))
@@ -137,7 +139,7 @@ class Store:
 
     def _add(self, width: int, key: Key, cell: Cell) -> None:
         at, kind, service, name = key
-        at = at // width * width
+        at = at // width * width if width else 0
         known = self.database.execute(
             "SELECT histogram FROM cell WHERE width = ? AND kind = ? AND at = ? AND service = ? AND name = ?",
             (width, kind, at, service, name),
@@ -191,6 +193,33 @@ class Store:
             if (bad or slow) and len(total.samples) < 5 and (sample := bad or slow) not in total.samples:
                 total.samples += (sample,)
         return found
+
+    def counters(self) -> list[tuple[Kind, str, str, Totals]]:
+        """(kind, service, name, sum since the beginning) of every series."""
+        rows = self.database.execute(
+            "SELECT kind, service, name, count, errors, refused, sum_ms, pool_ms, histogram FROM cell WHERE width = ?"
+            " ORDER BY kind, service, name",
+            (EVER,),
+        )
+        return [
+            (kind, service, name, Totals(count, errors, refused, sum_ms, pool_ms, unpacked(data)))
+            for kind, service, name, count, errors, refused, sum_ms, pool_ms, data in rows
+        ]
+
+    def examples(
+        self, kind: Kind, service: str, name: str, since_s: float, until_s: float
+    ) -> list[tuple[str, int, int]]:
+        """(request id, requests, failed ones) of the cells in between that kept an id, failed ones first.
+
+        Without a service or a name, those of all of them.
+        """
+        rows = self.database.execute(
+            "SELECT CASE WHEN bad = '' THEN slow ELSE bad END, count, errors FROM cell WHERE width = ? AND kind = ?"
+            " AND at >= ? AND at < ? AND (? = '' OR service = ?) AND (? = '' OR name = ?) AND (bad != '' OR slow != '')"
+            " ORDER BY errors DESC, slow_ms DESC LIMIT 50",
+            (self.cell_s, kind, since_s, until_s, service, service, name, name),
+        )
+        return list(rows)
 
     def instances(self) -> dict[tuple[str, str], InstanceCell]:
         """Every process that wrote a line in the last day."""

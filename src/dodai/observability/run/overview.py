@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from dodai.core.text import Text
 from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.buckets import bounds_us, merged, quantile_ms
 from dodai.observability.rollup import Kind, Store, Totals
@@ -74,7 +75,7 @@ class Overview:
     pending: tuple[Firing, ...]
     recent: tuple[Firing, ...]
     silenced: tuple[str, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Text, ...]
     counted: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
 
@@ -93,7 +94,7 @@ class Overview:
             "releases": [{"at": at, "service": service, "version": version} for at, service, version in self.releases],
             **alerts,
             "silenced": list(self.silenced),
-            "problems": list(self.problems),
+            "problems": [problem.en for problem in self.problems],
             "counted": dict(self.counted),
             "leftOut": self.left_out,
         }
@@ -219,12 +220,15 @@ def _releases(store: Store, since_s: float) -> tuple[tuple[float, str, str], ...
     return tuple(sorted((at, service, version) for (service, version), at in first.items() if at >= since_s))
 
 
-def _problems(store: Store, watched: Watched, problem: str) -> tuple[str, ...]:
-    said = [problem] if problem else []
+def _problems(store: Store, watched: Watched, problem: str) -> tuple[Text, ...]:
+    said = [Text(problem, problem)] if problem else []
     for name, why in store.database.execute("SELECT name, problem FROM notifier WHERE problem != '' ORDER BY name"):
-        said.append(f"notifier `{name}` could not tell anybody: {why}")
+        en = f"notifier `{name}` could not tell anybody: {why}"
+        said.append(Text(en, f"通知先 `{name}` に届きません: {why}"))
     if not watched.policy.notifiers:
-        said.append("nobody is told of alerts: the manifest has no `[observability.notifier.NAME]`")
+        missing = "`[observability.notifier.NAME]`"
+        en = f"nobody is told of alerts: the manifest has no {missing}"
+        said.append(Text(en, f"アラートは誰にも通知されません。マニフェストに {missing} がありません"))
     return tuple(said)
 
 

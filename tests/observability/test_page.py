@@ -1,0 +1,161 @@
+"""The page of `dodai watch`: what it shows in each state, to whom, and in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.observability.traffic import Simulation, both, request, rpc, steady
+
+from dodai.core.errors import DodaiError
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.observability.run import Watched, Watcher
+from dodai.observability.run.watch_page import PageServer, address_of
+
+TOKEN = "a-token-of-some-length"
+
+
+@contextmanager
+def served(watched: Watched, token: str = "") -> Iterator[httpx2.Client]:
+    page = PageServer(watched, ("127.0.0.1", 0), token, lambda: "")
+    with page, httpx2.Client(base_url=page.url, headers={"accept-language": "en"}) as client:
+        yield client
+
+
+@contextmanager
+def lived(folder: Path, *parts: Any, seconds: float = 240.0) -> Iterator[httpx2.Client]:
+    """The page over traffic that ends now."""
+    world = Simulation(folder, now=float(int(time.time() - seconds)))
+    world.live(seconds, both(*parts), 20.0)
+    with served(world.watched) as client:
+        yield client
+
+
+def failing_next(at: float) -> dict[str, Any]:
+    return request(at, route="/next", outcome="server_error", calls="backend 1 1 3.0")
+
+
+def test_page_shows_routes_lamps_alerts_and_the_way_to_a_request(tmp_path: Path):
+    """With error rate and p95; the example leads to its trace, a bar to what it stands for."""
+    traffic = (steady(2.0, failing_next), steady(1.0, rpc))
+    with lived(tmp_path, *traffic) as client:
+        text = client.get("/").text
+        assert all(part in text for part in ("GET /next", "100.0%", "quiz.Quiz/Get", "http-error-surge", "lamp down"))
+        assert "observability.md#dependency-down" in text
+        body = client.get("/data.json").json()
+        assert body["schema"] == "dodai.watch/1"
+        assert body["routes"][0]["error_rate"] == 1.0
+        example = body["routes"][0]["samples"][0]
+        assert f'href="/trace/{example}"' in text
+        point = text.partition('href="/point?')[2].partition('"')[0].replace("&amp;", "&")
+        assert "/trace/" in client.get(f"/point?{point}").text
+        assert client.get("/", headers={"accept-language": "ja"}).text.count("エラー率")
+
+
+def test_state_without_lines_and_an_old_one_are_not_called_healthy(tmp_path: Path):
+    """Nothing measured, and nothing measured any more."""
+    nothing = Simulation(tmp_path / "nothing")
+    with served(nothing.watched) as client:
+        text = client.get("/").text
+        assert "nothing was measured" in text
+        assert "none fires" not in text
+    old = Simulation(tmp_path / "old", now=float(int(time.time() - 3600)))
+    old.live(60.0, steady(1.0, request), 20.0)
+    with served(old.watched) as client:
+        text = client.get("/").text
+        assert "Old: the last evaluation was 59 min ago" in text
+        assert "none fires" not in text
+
+
+def test_text_of_others_is_only_text(tmp_path: Path):
+    """Routes, services and ids come from lines, and lines from anybody."""
+    evil = steady(1.0, lambda at: request(at, '<b id="s">', route='/<script>alert("1")</script>'))
+    with lived(tmp_path, evil) as client:
+        answer = client.get("/")
+        assert "<script>alert" not in answer.text
+        assert '<b id="s">' not in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert client.get("/trace/%3Cscript%3E").status_code == 404
+        assert client.get("/point?from=x&to=nan&kind=;").status_code == 200
+
+
+def test_another_name_for_this_machine_is_refused(tmp_path: Path):
+    """A page elsewhere whose name leads to 127.0.0.1 reads nothing."""
+    with served(Simulation(tmp_path).watched) as client:
+        assert client.get("/", headers={"host": "evil.example:80"}).status_code == 421
+        assert client.get("/", headers={"host": "localhost:1"}).status_code == 200
+
+
+def test_token_opens_the_page_once_and_nothing_does_without_it(tmp_path: Path):
+    """In the address, then a cookie that scripts cannot read; or as a bearer."""
+    with served(Simulation(tmp_path).watched, TOKEN) as client:
+        assert client.get("/data.json").status_code == 401
+        assert client.get("/?token=wrong-and-as-long-as-it").status_code == 401
+        opened = client.get(f"/?token={TOKEN}")
+        assert opened.status_code == 303
+        assert "HttpOnly" in opened.headers["set-cookie"]
+        assert client.get("/").status_code == 200
+        client.cookies.clear()
+        assert client.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:9464", "[::]:9464", "10.0.0.1:80", "example.com:80", "127.0.0.1", "127.0.0.1:x"]
+)
+def test_open_address_without_a_token_is_refused(listen: str):
+    """The page says what is broken; DOD485."""
+    with pytest.raises(DodaiError, match="DOD485"):
+        address_of(listen, "short")
+
+
+def test_addresses_that_are_fine():
+    """Loopback always, others with a token; a port in use is told (DOD486)."""
+    assert address_of("127.0.0.1:0", "") == ("127.0.0.1", 0)
+    assert address_of("[::1]:80", "") == ("::1", 80)
+    assert address_of("0.0.0.0:80", TOKEN) == ("0.0.0.0", 80)
+    with pytest.raises(DodaiError, match="characters that a cookie"):
+        address_of("0.0.0.0:80", "with a space and; more")
+
+
+def test_port_in_use_is_told(tmp_path: Path):
+    """With what to do."""
+    watched = Watcher(Watched("quiz", "test", tmp_path, ObservabilityPolicy()), {}).watched
+    first = PageServer(watched, ("127.0.0.1", 0), "", lambda: "")
+    with first, pytest.raises(DodaiError, match="DOD486"):
+        PageServer(watched, ("127.0.0.1", first.port), "", lambda: "")
+
+
+def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
+    """Chromium: no error on the console, nothing wider than the screen, every control has a name, dark is dark."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with lived(tmp_path, steady(2.0, failing_next), steady(1.0, rpc)) as client, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 375, "height": 800}, color_scheme="dark", locale="ja-JP")
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(str(client.base_url))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+        assert page.locator("html").get_attribute("lang") == "ja"
+        assert page.locator("svg:not([aria-label])").count() == 0
+        with page.expect_response("**/live") as renewed:
+            pass
+        assert renewed.value.ok
+        page.get_by_role("link", name="English").click()
+        assert page.locator("html").get_attribute("lang") == "en"
+        page.locator(".id").first.click()
+        assert page.get_by_role("heading", level=2).inner_text().startswith("Trace")
+        assert said == []
+        browser.close()

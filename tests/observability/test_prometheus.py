@@ -1,0 +1,248 @@
+"""Alerts compiled for Prometheus, held to what the real promtool and the real Prometheus say of them."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.observability.traffic import Simulation, request, rpc
+from tests.support.command import dodai
+from tests.support.wait import until
+
+from dodai.observability.alert import Alert, chosen, defaults, readings
+from dodai.observability.alert.prometheus import COMPILED, expected, promtool_tests, rules
+from dodai.observability.buckets import INFINITE_US, bounds_us
+from dodai.observability.line_format import dump
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.observability.run import Watched, Watcher
+from dodai.observability.run.metrics import exposition
+from dodai.observability.run.watch_page import PageServer
+
+BASE = float(1_795_000_000 // 3600 * 3600)
+STEP_S, STEPS = 30, 60
+RUNBOOK = "docs/o.md"
+DIFFERENTIAL = [alert for alert in defaults() if alert.measure in ("error-ratio", "p95-ms", "refusal-ratio")]
+
+
+def real(name: str) -> str:
+    """The program; without it the test is skipped, in CI that is an error."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed (apt install prometheus)")
+    return found
+
+
+def promtool(folder: Path, tests: dict[str, Any], alerts: list[Alert]) -> subprocess.CompletedProcess[str]:
+    (folder / "rules.yml").write_text(json.dumps(rules(alerts, RUNBOOK)))
+    (folder / "tests.yml").write_text(json.dumps(tests))
+    argv = [real("promtool"), "test", "rules", "tests.yml"]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_rules_are_sound_and_their_own_tests_pass(tmp_path: Path):
+    """Fires, is resolved, stays quiet with little traffic."""
+    done = promtool(tmp_path, promtool_tests(defaults(), "rules.yml", RUNBOOK), list(defaults()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = subprocess.run(
+        [real("promtool"), "check", "rules", "rules.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(defaults())} rules found" in checked.stdout
+
+
+def test_generated_tests_bite(tmp_path: Path):
+    """A threshold that nothing reaches, and one that everything does, are found by them."""
+    for threshold in (2.0, -1.0):
+        spoiled = [replace(alert, threshold=threshold, min_bad=0, min_count=0) for alert in defaults()]
+        done = promtool(tmp_path, promtool_tests(defaults(), "rules.yml", RUNBOOK), spoiled)
+        assert done.returncode == 1
+
+
+class Shape:
+    """Half an hour of traffic, seeded: quiet, busy, ever worse, in bursts; what lines and what counters make of it."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        rng = random.Random(seed)
+        self.world = Simulation(folder, now=BASE)
+        self.bounds = bounds_us((500.0, 1000.0))
+        self.counters: dict[tuple[str, str, str, str], list[int]] = {}
+        self.service = f"s{seed}"
+        volume, share, slow = (
+            rng.choice((1, 3, 10)),
+            rng.choice((0.0, 0.02, 0.06, 0.3)),
+            rng.choice((50, 400, 900, 1500)),
+        )
+        for step in range(1, STEPS + 1):
+            burst = rng.random() < 0.1
+            for _ in range(rng.randrange(2 * volume + 1)):
+                bad = rng.random() < (0.8 if burst else share)
+                self.line(rng, step, bad=bad, slow=slow)
+        self.world.watcher.store.keep(self.world.watcher.tally.take(), {}, self.now)
+
+    @property
+    def now(self) -> float:
+        return BASE + STEP_S * STEPS
+
+    def line(self, rng: random.Random, step: int, *, bad: bool, slow: float) -> None:
+        at = BASE + STEP_S * (step - 1) + rng.uniform(0.1, STEP_S - 0.1)
+        latency = rng.lognormvariate(0.0, 0.6) * slow
+        fields: dict[str, Any] = {
+            "latencyMs": latency,
+            "service": self.service,
+            "outcome": "server_error" if bad else "ok",
+        }
+        refused = not bad and rng.random() < 0.03
+        if refused:
+            fields["code"] = "DOD150"
+        if rng.random() < 0.5:
+            kind, name, line = "rpc", "quiz.Quiz/Get", rpc(at, **fields)
+        else:
+            name, kind = rng.choice(("GET /", "GET /next")), "http"
+            line = request(at, route=name[4:], **fields)
+        self.world.watcher.tally.add(dump(line), at, live=False)
+        self.count("dodai_requests_total", kind, name, step)
+        if bad:
+            self.count("dodai_request_errors_total", kind, name, step)
+        if refused:
+            self.count("dodai_requests_refused_total", kind, name, step)
+        for bound in self.bounds:
+            if round(latency, 3) * 1000 <= bound:
+                le = "+Inf" if bound == INFINITE_US else f"{bound / 1e6:.9g}"
+                self.count("dodai_request_duration_seconds_bucket", kind, name, step, le)
+
+    def count(self, metric: str, kind: str, name: str, step: int, le: str = "") -> None:
+        self.counters.setdefault((metric, kind, name, le), [0] * (STEPS + 1))[step] += 1
+
+    def series(self) -> Iterator[dict[str, str]]:
+        for (metric, kind, name, le), added in self.counters.items():
+            labels = f'kind="{kind}",service="{self.service}",name="{name}"' + (f',le="{le}"' if le else "")
+            seen, values = 0, []
+            for more in added:
+                seen += more
+                values.append(str(seen))
+            yield {"series": f"{metric}{{{labels}}}", "values": " ".join(values)}
+
+    def firing(self, alert: Alert) -> list[dict[str, Any]]:
+        found = readings(alert, self.world.watcher.store, self.now)
+        return [expected(alert, one.service, one.name, RUNBOOK) for one in found if one.breached]
+
+
+def test_evaluator_and_prometheus_agree_on_what_fires(tmp_path: Path):
+    """Over two dozen shapes of traffic: the same alerts about the same things, and no others."""
+    tests, fired = [], set()
+    for seed in range(24):
+        shape = Shape(seed, tmp_path / str(seed))
+        asked = []
+        for alert in DIFFERENTIAL:
+            firing = shape.firing(alert)
+            fired |= {(alert.name, bool(firing))}
+            asked.append({"eval_time": f"{STEP_S * STEPS}s", "alertname": alert.name, "exp_alerts": firing})
+        tests.append({"interval": f"{STEP_S}s", "input_series": list(shape.series()), "alert_rule_test": asked})
+    file = {"rule_files": ["rules.yml"], "evaluation_interval": f"{STEP_S * STEPS}s", "tests": tests}
+    done = promtool(tmp_path, file, list(DIFFERENTIAL))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {(name, True) for name in ("http-error-surge", "http-latency", "rpc-error-surge", "route-errors")} <= fired
+    assert {(name, False) for name in ("http-error-surge", "http-latency", "rpc-error-surge", "route-errors")} <= fired
+
+
+def test_export_prints_what_prometheus_loads(tmp_path: Path):
+    """JSON, which is YAML; the tests beside the rules."""
+    manifest = tmp_path / "dodai.toml"
+    manifest.write_text('[project]\nname = "quiz"\n')
+    for form in ("prometheus", "promtool"):
+        done = dodai("alerts", "export", form, "--manifest", str(manifest))
+        assert done.returncode == 0, done.stderr
+        (tmp_path / ("dodai-rules.yml" if form == "prometheus" else "tests.yml")).write_text(done.stdout)
+    argv = [real("promtool"), "test", "rules", "tests.yml"]
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def prometheus(folder: Path, target: str, alerts: list[Alert]) -> Iterator[str]:
+    """The real one, scraping `target` every half second."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "rules.yml").write_text(json.dumps(rules(alerts, RUNBOOK)))
+    scrape = {"job_name": "dodai", "static_configs": [{"targets": [target]}]}
+    settings = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
+    config = {"global": settings, "rule_files": ["rules.yml"], "scrape_configs": [scrape]}
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    argv = [
+        real("prometheus"),
+        "--config.file=prometheus.yml",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--storage.tsdb.path=data",
+    ]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_real_prometheus_scrapes_the_watch_and_fires_what_it_fires(tmp_path: Path):
+    """Over the page's `/metrics`, on its own clock."""
+    real("prometheus")
+    watched = Watched("quiz", "test", tmp_path / "state", ObservabilityPolicy(), fast=True)
+    watcher = Watcher(watched, {})
+
+    def state(url: str) -> set[str]:
+        try:
+            body = httpx2.get(f"{url}/api/v1/alerts", timeout=5).json()
+        except (httpx2.HTTPError, ValueError):
+            return set()
+        return {one["labels"]["alertname"] for one in body["data"]["alerts"] if one["state"] == "firing"}
+
+    folder = tmp_path / "state" / "lines"
+    folder.mkdir(parents=True)
+    file = (folder / "web.jsonl").open("ab", buffering=0)
+    with (
+        PageServer(watched, ("127.0.0.1", 0), "", lambda: "") as page,
+        prometheus(tmp_path, f"127.0.0.1:{page.port}", list(watched.alerts)) as url,
+        file,
+    ):
+
+        def both_fire() -> bool:
+            now = time.time()
+            for number in range(5):
+                file.write(dump(request(now + number / 100, outcome="server_error")))
+            watcher.tick()
+            time.sleep(0.2)
+            own = {one.name for one in watcher.history.open() if one.fired_s}
+            return "http-error-surge" in own and "http-error-surge" in state(url)
+
+        file.write(dump(request(time.time())))
+        watcher.tick()
+        until(both_fire, lambda: (tmp_path / "prometheus.log").read_text()[-2000:])
+
+
+def test_exposition_counts_exactly_and_escapes_names(tmp_path: Path):
+    """Counters since the beginning, whatever was pruned; labels are text of others."""
+    world = Simulation(tmp_path)
+    for number in range(30):
+        line = request(BASE + number, route='/"\\', outcome="server_error" if number % 3 == 0 else "ok", poolWaitMs=2.0)
+        world.watcher.tally.add(dump(line), BASE + number, live=True)
+    world.watcher.store.keep(world.watcher.tally.take(), {}, BASE)
+    world.watcher.store.prune(BASE + 90 * 86400)
+    text = exposition(world.watcher.store, (1000.0,))
+    labels = r'{kind="http",service="web",name="GET /\"\\"}'
+    assert f"dodai_requests_total{labels} 30" in text
+    assert f"dodai_request_errors_total{labels} 10" in text
+    assert f"dodai_pool_wait_seconds_total{labels} 0.06" in text
+    assert f"dodai_request_duration_seconds_count{labels} 30" in text
+    assert text.endswith("# EOF\n")
+    assert chosen({}) == defaults()
+    assert {alert.measure for alert in defaults()} > COMPILED
