@@ -93,10 +93,17 @@ def write(root: Path, files: Mapping[str, str]) -> None:
         path.write_text(text)
 
 
-def run_check(root: Path, shadow: Shadow, *, everything: bool = False, policy: MigrationsPolicy = POLICY) -> Report:
+def run_check(
+    root: Path,
+    shadow: Shadow,
+    *,
+    everything: bool = False,
+    policy: MigrationsPolicy = POLICY,
+    environment: Mapping[str, str] | None = None,
+) -> Report:
     """Every rule but those on a live database."""
     base = check.read_base(root, policy)
-    history = check.gather_history(root, policy, base, today=TODAY, everything=everything)
+    history = check.gather_history(root, policy, base, today=TODAY, everything=everything, environment=environment)
     walk = check.gather_shadow(root, policy, history, base, shadow, everything=everything)
     facts = {
         check.MigrationHistory: history,

@@ -41,7 +41,14 @@ def manifest(gathering: Gathering) -> Any:
 
 def base(gathering: Gathering) -> Any:
     """The branch that new migrations are compared with."""
-    return migrations.read_base(gathering.root, _migrations_policy(gathering), gathering.base, _reader(gathering))
+    policy, reader = _migrations_policy(gathering), _reader(gathering)
+    return migrations.read_base(gathering.root, policy, gathering.base, reader, _variables(gathering))
+
+
+def _variables(gathering: Gathering) -> dict[str, str]:
+    """What `ENVSUB` sees: what it sees in `up`, and what `[check].environment` has for a place that lacks it."""
+    stated = gathering.project.manifest.data["check"]["environment"] if gathering.project else {}
+    return {**stated, **os.environ}
 
 
 def history(gathering: Gathering) -> Any:
@@ -52,6 +59,7 @@ def history(gathering: Gathering) -> Any:
         gathering.fact(migrations.Base),
         today=gathering.today,
         everything=gathering.everything,
+        environment=_variables(gathering),
         reader=_reader(gathering),
     )
     if isinstance(seen, NotApplicable) and gathering.project and gathering.project.manifest.mentions("migrations"):

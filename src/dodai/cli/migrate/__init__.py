@@ -8,7 +8,7 @@ import click
 
 from dodai.cli.command_context import CONTEXT
 
-_SUBCOMMANDS = ("up", "down", "adopt", "repair", "status", "new", "check", "rehearse", "stats")
+_SUBCOMMANDS = ("up", "down", "adopt", "repair", "status", "new", "check", "rehearse", "stats", "validate")
 """Each is a module of this folder: `up` is typed all day and loads nothing of the others."""
 
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dodai.migrations.apply.applied import Applied, Ran
-from dodai.migrations.apply.pending import edited, pending, transaction_control
-from dodai.migrations.apply.preconditions import check_connection, lock_holder, only_runner
+from dodai.migrations.apply.pending import edited, pending, transaction_control, up_to
+from dodai.migrations.apply.preconditions import check_connection, lock_holder, only_runner, refuse_unmanaged
 from dodai.migrations.apply.up_down import down, readable, up
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ __all__ = [
     "only_runner",
     "pending",
     "readable",
+    "refuse_unmanaged",
     "statement_checksum",
     "status",
     "transaction_control",
     "up",
+    "up_to",
 ]
 
 

@@ -9,11 +9,11 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.leftover import invalid_indexes
 from dodai.migrations.apply.pending import edited, overtaken, pending, without_file
-from dodai.migrations.apply.preconditions import lock_holder
+from dodai.migrations.apply.preconditions import lock_holder, refuse_unmanaged
 from dodai.migrations.apply.up_down import readable
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import FileProblem, Migration, MigrationFolder
-from dodai.migrations.ports import MigrationTarget
+from dodai.migrations.ports import MigrationTarget, SqlConnection
 
 Standing = Literal["applied", "pending", "out of order", "edited", "missing", "newer", "half applied", "changed"]
 
@@ -89,17 +89,19 @@ def status(target: MigrationTarget) -> Status:
         halves = _half_applied(conn, state, folder.migrations)
         holder = lock_holder(conn)
         invalid = invalid_indexes(conn)
-    refusal = _refusal(folder, state)
+        refusal = _refusal(conn, folder, state)
     return Status(
         state.ledger.name, _entries(folder.migrations, state, halves), folder.problems, refusal, holder, invalid
     )
 
 
-def _refusal(folder: MigrationFolder, state: ledger.State) -> DodaiError | None:
+def _refusal(conn: SqlConnection, folder: MigrationFolder, state: ledger.State) -> DodaiError | None:
     if several := folder.several():
         return several
     try:
         pending(folder.migrations, state)
+        if folder.migrations and not state.ledger.present and not state.ledger.side_present:
+            refuse_unmanaged(conn)
     except DodaiError as error:
         return error
     return None

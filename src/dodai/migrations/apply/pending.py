@@ -47,6 +47,19 @@ def pending(migrations: Sequence[Migration], state: State, *, allow_missing: boo
     return Pending(tuple(left), newer, unrecorded)
 
 
+def up_to(found: Pending, to: str, state: State) -> Pending:
+    """What is pending up to version `to`, without repeatable files; nothing when it is applied; DOD266 when unknown."""
+    if not to or to in state.ids:
+        return replace(found, migrations=() if to else found.migrations)
+    if not state.linear:
+        said = "`--to` goes by the numbers of SQL files; the order of another tool is its own"
+        raise _refuse(codes.NOT_PENDING, said)
+    ids = [m.id for m in found.migrations if not m.repeatable]
+    if to not in ids:
+        raise _refuse(codes.NOT_PENDING, f"`{to}` is neither applied nor pending")
+    return replace(found, migrations=found.migrations[: ids.index(to) + 1])
+
+
 def without_file(versioned: Sequence[Migration], state: State) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Applied ids that this tree does not know: those whose file is gone, and those of a newer release."""
     known = {m.id for m in versioned}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
 from dodai.migrations.apply.applied import Applied
-from dodai.migrations.apply.pending import Pending, pending
+from dodai.migrations.apply.pending import Pending, pending, up_to
 from dodai.migrations.apply.preconditions import check_connection, only_runner, refuse_unmanaged
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
@@ -35,6 +35,7 @@ def up(
     token: int | None = None,
     allow_missing: bool = False,
     beside_tables: bool = False,
+    to: str = "",
     note: Note = lambda _: None,
     tool: Tool | None = None,
     opened: Callable[[Process], None] = lambda _: None,
@@ -42,16 +43,16 @@ def up(
     """Apply what is pending, in order, and say what was done; a second call does nothing.
 
     `run` is a new id for the log. `connect` opens a second connection to the same database, for naming who blocks.
-    `beside_tables` says that tables which no ledger accounts for are somebody else's.
-    `token` is that of the lease this runs under: each transaction proves in itself that no newer one was granted.
+    `beside_tables` says that tables which no ledger accounts for are somebody else's. `to` is the last version to
+    apply. `token` is that of the lease this runs under: each transaction proves in itself that none newer was granted.
     `tool` runs the migrations that are not SQL files; `opened` gets each process of it, so that it can be stopped.
-    Raises DOD067, DOD066, DOD250, DOD252-254, DOD259, DOD265 (refused, nothing changed), DOD280-283 (failed; details
-    say what was done), DOD351 (exit 75) under a token that was replaced.
+    Raises DOD067, DOD066, DOD250, DOD252-254, DOD259, DOD265-266 (refused, nothing changed), DOD280-283 (failed;
+    details say what was done), DOD351 (exit 75) under a token that was replaced.
     """
     conn.autocommit = True
     check_connection(conn, policy, connect, note)
     before = readable(lambda: ledger.read(conn, policy, tool))
-    first = pending(migrations, before, allow_missing=allow_missing)
+    first = up_to(pending(migrations, before, allow_missing=allow_missing), to, before)
     if not first.migrations and not first.unrecorded and before.ledger.present and before.ledger.side_present:
         return Applied(run, already=len(before.ids), notes=_notes(first))
     from dodai.migrations.apply.batch import apply_all, runner_of
@@ -65,7 +66,7 @@ def up(
     with _coded(conn, account, policy, tool), only_runner(conn, policy, note):
         # Under the lock: another runner may just have made ledger and tables.
         state = _prepared(conn, policy, tool, token, refuse=() if beside_tables else (refuse_unmanaged,))
-        todo = pending(migrations, state, allow_missing=allow_missing)
+        todo = up_to(pending(migrations, state, allow_missing=allow_missing), to, state)
         if not todo.migrations and not todo.unrecorded:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,11 @@ LOCAL = ("main", "master")
 
 
 def read_base(
-    root: Path, policy: MigrationsPolicy, wanted: str = "", reader: Tool | None = None
+    root: Path,
+    policy: MigrationsPolicy,
+    wanted: str = "",
+    reader: Tool | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Base | Unknown | NotApplicable:
     """The migrations at the tip of the base and at the fork point.
 
@@ -44,7 +49,7 @@ def read_base(
         fork = git(root, "merge-base", at, "HEAD").decode().strip()
     except GitError:
         return Unknown(f"`{ref}` and HEAD have no common commit in this clone", _fetch(root, ref))
-    read = reader.at if reader else partial(_folder, root, policy)
+    read = reader.at if reader else partial(_folder, root, policy, environment)
     try:
         return Base(ref, read(at).migrations, read(fork).migrations, at, fork)
     except GitError as error:
@@ -90,5 +95,5 @@ def _lines(root: Path, *words: str) -> list[str]:
         return []
 
 
-def _folder(root: Path, policy: MigrationsPolicy, ref: str) -> MigrationFolder:
-    return read_files(files_at(root, ref, policy.folder, ".sql"), layout=policy.format)
+def _folder(root: Path, policy: MigrationsPolicy, environment: Mapping[str, str] | None, ref: str) -> MigrationFolder:
+    return read_files(files_at(root, ref, policy.folder, ".sql"), environment=environment, layout=policy.format)

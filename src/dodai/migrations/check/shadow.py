@@ -144,7 +144,7 @@ def _try(course: _Course, migration: Migration, *, judged: bool, everything: boo
     except StatementError as error:
         if not migration.transactional:
             _rebuild(course)
-        return ShadowTrial(migration, failure=error.message, line=error.line, state=error.state)
+        return ShadowTrial(migration, failure=_said(migration, error), line=error.line, state=error.state)
     if migration.transactional and any(effect.dropped for each in probes for effect in each.effects):
         probes = lock_probe.lasting(probes, tables, lock_probe.tables(conn))
     after = snapshot(conn)
@@ -190,7 +190,9 @@ def _there_and_back(
         try:
             run(conn, trial.migration, direction)
         except StatementError as error:
-            return replace(trial, trip=fails, trip_message=error.message, trip_line=error.line, state=error.state)
+            return replace(
+                trial, trip=fails, trip_message=_said(trial.migration, error), trip_line=error.line, state=error.state
+            )
         found = snapshot(conn)
         if found == wanted:
             continue
@@ -198,6 +200,11 @@ def _there_and_back(
             return replace(trial, trip=differs, differences=lines)
         seen = "order differs"
     return replace(trial, trip=seen)
+
+
+def _said(migration: Migration, error: StatementError) -> str:
+    """The server's words, except where they may quote a value that ENVSUB put into a statement."""
+    return f"failed (its text is hidden: ENVSUB; SQLSTATE `{error.state}`)" if migration.hides_text else error.message
 
 
 def _rebuild(course: _Course) -> StatementError | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dodai.migrations.run.copy_rehearsal import MigrationRehearsal, rehearse
     from dodai.migrations.run.correction import Repaired, repair
     from dodai.migrations.run.deploy_step import step
+    from dodai.migrations.run.dry_run import Validation, preview, validate
     from dodai.migrations.run.fix_files import fix
     from dodai.migrations.run.new_file import new
     from dodai.migrations.run.takeover import announce, newest_token
@@ -40,6 +41,9 @@ _LATER = {
     "fix": "dodai.migrations.run.fix_files",
     "step": "dodai.migrations.run.deploy_step",
     "new": "dodai.migrations.run.new_file",
+    "Validation": "dodai.migrations.run.dry_run",
+    "preview": "dodai.migrations.run.dry_run",
+    "validate": "dodai.migrations.run.dry_run",
     "MigrationRehearsal": "dodai.migrations.run.copy_rehearsal",
     "rehearse": "dodai.migrations.run.copy_rehearsal",
     "Repaired": "dodai.migrations.run.correction",
@@ -56,6 +60,7 @@ __all__ = [
     "MigrationTarget",
     "Repaired",
     "Status",
+    "Validation",
     "adopt",
     "announce",
     "applied_ids",
@@ -66,6 +71,7 @@ __all__ = [
     "new",
     "new_run",
     "newest_token",
+    "preview",
     "rehearse",
     "repair",
     "required_ids",
@@ -73,6 +79,7 @@ __all__ = [
     "status",
     "step",
     "up",
+    "validate",
 ]
 
 
@@ -88,6 +95,7 @@ def up(
     token: int | None = None,
     allow_missing: bool = False,
     beside_tables: bool = False,
+    to: str = "",
     note: Callable[[str], None] = lambda _: None,
     opened: Callable[[Process], None] = lambda _: None,
     admit: Callable[[SqlConnection], None] = lambda _: None,
@@ -96,7 +104,7 @@ def up(
 
     `token` is the fencing token of the lease it runs under, None without one. `note` gets progress lines; `opened` gets
     what works for us, so that it can be cancelled; `admit` looks at the database first and may refuse it. Raises
-    DOD200-226 for bad files (nothing is run then), DOD250-265 when refused, DOD280-283 when a file fails, DOD351 when
+    DOD200-226 for bad files (nothing is run then), DOD250-266 when refused, DOD280-283 when a file fails, DOD351 when
     somebody took over.
     """
     run = new_run()
@@ -122,6 +130,7 @@ def up(
             token=token,
             allow_missing=allow_missing,
             beside_tables=beside_tables,
+            to=to,
             note=note,
             tool=target.tool,
             opened=opened,
