@@ -115,5 +115,5 @@ def test_another_user_is_told_that_only_the_owner_can_say_whether_it_runs(env, t
     assert (told.returncode, "unknown whether it runs" in told.stdout) == (4, True), told
     assert "belongs to `root`" in told.stdout
     refused = as_nobody("down", "staging", "--yes")
-    assert (refused.returncode, "DOD315" in refused.stderr) == (1, True), refused
+    assert (refused.returncode, "DOD381" in refused.stderr) == (1, True), refused
     assert env.serves() == release

@@ -235,3 +235,23 @@ def test_release_whose_migration_is_not_applied_never_becomes_ready_and_says_whi
     assert failed.returncode == 3, failed.stderr
     assert "DOD255 schema-not-ready: 1 migrations missing: `2`" in failed.stderr
     assert live(app) == good
+
+
+def test_environment_named_like_a_path_outside_is_refused_and_nothing_is_written_there(app):
+    """Its folder would be beside the project; not even a look makes it."""
+    manifest = app.folder / "dodai.toml"
+    manifest.write_text(manifest.read_text().replace("[env.staging]", '[env."../../../outside"]'))
+    for words in (("status",), ("deploy",), ("up",), ("down",)):
+        refused = app.run(words[0], "../../../outside")
+        assert (refused.returncode, "DOD318" in refused.stderr) == (2, True), refused.stderr
+    assert not (app.folder.parent / "outside").exists()
+    assert not (app.folder / "outside").exists()
+
+
+def test_what_services_say_is_for_their_user_and_group_alone(app):
+    """No log is readable by every account of the machine, that of the Host included."""
+    assert app.run("deploy", "staging", "--yes").returncode == 0
+    state = app.folder / ".dodai" / "env" / "staging"
+    logs = [*(state / "logs").iterdir(), state / "host.log"]
+    assert len(logs) > 2
+    assert not [log.name for log in logs if log.stat().st_mode & 0o007]

@@ -44,7 +44,7 @@ def test_second_checkout_is_told_where_the_environment_lives_and_starts_nothing(
     plan = told(first.run("status", "staging", "--json"))["unfinished"]
     for words in CHANGING:
         refused = second.run(*words)
-        assert (refused.returncode, "DOD316" in refused.stderr) == (1, True), (words, refused.stdout, refused.stderr)
+        assert (refused.returncode, "DOD382" in refused.stderr) == (1, True), (words, refused.stdout, refused.stderr)
         assert str(first.folder / ".dodai/env/staging") in refused.stderr
     assert not second.processes()
     status = second.run("status", "staging", "--json")
@@ -72,11 +72,11 @@ def test_fresh_checkout_with_the_folder_in_its_manifest_works_on_the_real_one(bo
 
 
 def test_place_is_taken_over_with_a_reason_and_only_once_nothing_runs_there(both):
-    """While it runs there, DOD317; afterwards it lives here, on record, and the old checkout is the one refused."""
+    """While it runs there, DOD383; afterwards it lives here, on record, and the old checkout is the one refused."""
     first, second = both
     take_over = ("resume", "staging", "--take-over", "the disk is full", "--yes")
     refused = second.run(*take_over)
-    assert (refused.returncode, "DOD317" in refused.stderr) == (1, True), refused.stderr
+    assert (refused.returncode, "DOD383" in refused.stderr) == (1, True), refused.stderr
     assert first.run("down", "staging").returncode == 0
     shutil.rmtree(first.folder / ".dodai")
     done = second.run(*take_over)
@@ -84,5 +84,5 @@ def test_place_is_taken_over_with_a_reason_and_only_once_nothing_runs_there(both
     assert "the disk is full" in second.run("history", "staging").stdout
     assert second.run("deploy", "staging", "--yes").returncode == 0
     refused = first.run("deploy", "staging", "--yes")
-    assert (refused.returncode, "DOD316" in refused.stderr) == (1, True), refused.stderr
+    assert (refused.returncode, "DOD382" in refused.stderr) == (1, True), refused.stderr
     assert "nothing was taken over" in second.run(*take_over).stdout

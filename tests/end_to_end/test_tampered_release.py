@@ -42,6 +42,8 @@ def test_release_tampered_with_between_admission_and_resume_is_not_served(env):
     tamper(env, new)
     resumed = env.run("resume", "staging", "--yes")
     assert (resumed.returncode, "web.py` was changed" in resumed.stderr) == (1, True), resumed.stderr
+    plans = json.loads(env.run("history", "staging", "--json").stdout)["plans"]
+    assert plans[0]["state"] == "refused"  # not `restored`: nothing had been changed
     assert env.serves() == old
 
 

@@ -273,7 +273,8 @@ class _Run:
         seen = None if refused else await self._look("before")
         if seen and not seen.as_meant:
             return await self._close("needs_person", 4, seen)
-        return await self._close("interrupted" if cause.kind == "interrupted" else "restored", cause.exit_code, seen)
+        ended: End = "refused" if refused else "interrupted" if cause.kind == "interrupted" else "restored"
+        return await self._close(ended, cause.exit_code, seen)
 
     async def _look(self, meant: Meant) -> EndState | None:
         """How the world stands now; a look that fails or takes too long saw nothing, and says so."""

@@ -11,7 +11,7 @@ from dodai.core.page import Text
 from dodai.engine import codes
 from dodai.engine.plan import EndState, Plan, Step
 
-End = Literal["ok", "already", "restored", "needs_person", "interrupted"]
+End = Literal["ok", "already", "refused", "restored", "needs_person", "interrupted"]
 Result = Literal["done", "already", "failed", "undone", "undo_failed", "remains", "not_run"]
 
 
@@ -55,7 +55,8 @@ class Cause:
 class Outcome:
     """The end of one attempt at a plan.
 
-    `ok` everything verified; `already` there was nothing to do; `restored` failed or was taken back, and everything it
+    `ok` everything verified; `already` there was nothing to do; `refused` a gate was closed, and nothing was
+    changed; `restored` failed or was taken back, and everything it
     had changed is undone; `needs_person` something remains; `interrupted` by a signal. `closed` is False while
     `dodai resume` has something to go on with; `settled` then means that a new plan may take this one's place instead.
     `seen` is how the world stood at the end; when that is not what the end means, `needs_person`.
@@ -119,7 +120,7 @@ class Outcome:
                 return f"already done: {name} changed nothing"
             case "restored" if self.cause and self.cause.kind == "requested":
                 return f"{name} taken back: {undone} steps undone"
-            case "restored" if self.exit_code == 1:
+            case "refused":
                 return f"{name} refused; nothing was changed"
             case "restored":
                 return f"{name} failed and everything was restored: {undone} steps undone"

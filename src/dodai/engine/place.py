@@ -52,7 +52,7 @@ class Claim:
 
 
 def lives_elsewhere(env: str, place: StatePlace) -> DodaiError:
-    """DOD316 (exit 1) for an environment whose processes are at another place."""
+    """DOD382 (exit 1) for an environment whose processes are at another place."""
     said = f"`{env}` lives in {place}, not here"
     fix = (
         f"give the command there, or set `folder` of `[env.{env}]` to that folder;"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from dodai.core import codes as core
 from dodai.core.errors import Code, DodaiError
@@ -15,7 +16,7 @@ from dodai.core.rule import declared, rule
 from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
-from dodai.operations.policy import OperationsPolicy
+from dodai.operations.policy import FIT_NAME, OperationsPolicy
 from dodai.operations.service_reference import referred, unknown_reference
 
 
@@ -77,6 +78,21 @@ def one_public_service(manifest: Manifest) -> Iterator[Finding]:
     if services and len(public) != 1:
         said = f"{len(public)} services are public: {', '.join(f'`{name}`' for name in public) or 'none'}"
         yield Finding(codes.NO_PUBLIC_SERVICE, said, Place(manifest.path))
+
+
+@rule(codes.UNFIT_NAME, needs=(Manifest,))
+def every_environment_has_a_plain_name(manifest: Manifest) -> Iterator[Finding]:
+    for name in OperationsPolicy.from_manifest(manifest).environments:
+        if not FIT_NAME.fullmatch(name):
+            yield Finding(codes.UNFIT_NAME, f"`{name}` cannot be the name of an environment", Place(manifest.path))
+
+
+@rule(codes.PASSWORD_IN_MANIFEST, needs=(Manifest,))
+def no_password_in_the_manifest(manifest: Manifest) -> Iterator[Finding]:
+    for name, environment in OperationsPolicy.from_manifest(manifest).environments.items():
+        if has_password(environment.control_url):
+            said = f"`control_url` of `[env.{name}]` carries a password"
+            yield Finding(codes.PASSWORD_IN_MANIFEST, said, Place(manifest.path))
 
 
 @rule(codes.SERVICE_CYCLE, needs=(Manifest,))
@@ -154,3 +170,14 @@ def _place(manifest: Manifest, proof: str) -> Place:
 
 
 RULES = declared(globals())
+
+
+def has_password(url: str) -> bool:
+    """Whether a PostgreSQL address carries one, as URL or as words (`host=… password=…`)."""
+    if "://" not in url:
+        return "password" in url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.password) or "password" in parse_qs(parts.query)

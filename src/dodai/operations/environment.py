@@ -17,7 +17,7 @@ from dodai.engine.plan import PlanRequest
 from dodai.operations import codes
 from dodai.operations.approval import Signatures
 from dodai.operations.journey import Visit
-from dodai.operations.policy import EnvironmentPolicy
+from dodai.operations.policy import FIT_NAME, EnvironmentPolicy
 from dodai.operations.ports import (
     Artifacts,
     Compute,
@@ -67,7 +67,7 @@ class Environment:
     def lease(self, request: PlanRequest, *, claim: Literal["here", "take over", "none"] = "here") -> Lease:
         """The lock; compute and database hear of a new token first, and it is newer than any that they have seen.
 
-        What runs as processes of a machine is changed at its one place only: DOD316. Who states something may do so
+        What runs as processes of a machine is changed at its one place only: DOD382. Who states something may do so
         from anywhere (`none`).
         """
         least = max(self.compute.newest_token(), self.migrations.newest_token())
@@ -81,7 +81,7 @@ class Environment:
         return None if found is None or found.is_same(StatePlace.here(self.folder)) else found
 
     async def refuse_elsewhere(self) -> None:
-        """DOD316 (exit 1) before anything is started here of what lives at another place."""
+        """DOD382 (exit 1) before anything is started here of what lives at another place."""
         if place := await self.elsewhere():
             raise lives_elsewhere(self.name, place)
 
@@ -108,6 +108,13 @@ class Environment:
     def released(self, release: str) -> Project:
         """The project as `release` has it; DOD396 when its files are not there."""
         return self.project.at(Path(self.artifacts.path(release)))
+
+
+def refuse_unfit_name(name: str) -> None:
+    """DOD318 (exit 2) for a name that is more than a name: it becomes a folder of the state."""
+    if not FIT_NAME.fullmatch(name):
+        said = f"`{name}` cannot be the name of an environment"
+        raise DodaiError(codes.UNFIT_NAME, said, codes.UNFIT_NAME.fix.en, exit_code=2)
 
 
 def host_of(here: Environment) -> Host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,10 @@ PARTS: tuple[Part, ...] = ("compute", "database", "edge", "identity", "secrets")
 """What `[env.NAME]` names a provider for. Artifacts come with compute: it decides what a release is made of."""
 Level = Literal["source", "artifact"]
 """What a rehearsal ran: the same source in local processes, or the same artifact in a container environment."""
+
+
+FIT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+"""The name of an environment: it becomes a folder of the state, and stands in addresses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
-from dodai.operations.environment import Environment
+from dodai.operations.environment import Environment, refuse_unfit_name
 from dodai.operations.journey import Visitor
 from dodai.operations.local_control import FileControl
 from dodai.operations.policy import EnvironmentPolicy, Part
@@ -53,9 +53,11 @@ def problems_of(project: Project, name: str) -> tuple[Finding, ...]:
 def open(project: Project, name: str) -> Environment:  # noqa: A001 - `environments.open(project, "staging")`
     """The environment `name`, nothing started; DOD051 when the manifest has none of that name.
 
+    DOD318 (exit 2) for a name that cannot be the name of a folder.
     DOD009, DOD010 and DOD011 (exit 2) when its providers are unknown or do not fit.
     """
     config = project.environment(name)
+    refuse_unfit_name(name)
     if problems := problems_of(project, name):
         raise ManifestProblems(problems)
     return assemble(config, project.root / config.folder if config.folder else project.state / "env" / name, project)

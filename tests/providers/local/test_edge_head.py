@@ -162,3 +162,24 @@ def test_a_detour_out_of_a_static_path_is_not_cached(path):
     rules = (CacheRule(prefix="/static/", ttl_s=60),)
     assert (b"x-edge-cache", b"BYPASS") in request_checks.caching(b"GET", path, 200, [], rules)
     assert (b"x-edge-cache", b"MISS") in request_checks.caching(b"GET", b"/static/a.css", 200, [], rules)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Proxy",
+            "Remote-User",
+            "Remote_User",
+            "X-Remote-User",
+            "X-Remote-Group",
+            "X-WebAuth-User",
+            "X-Authentik-Username",
+        ),
+        *("x_authentik_groups", "X-Auth-Request-Email", "X-Authenticated-User", "Cf-Access-Jwt-Assertion"),
+    ],
+)
+def test_client_cannot_say_who_it_is_nor_through_whom_to_call(name):
+    """What a proxy that signs people in would say, in any spelling that becomes the same variable, is gone."""
+    sent = [(b"host", b"a.example"), (name.lower().encode(), b"admin"), (b"accept", b"*/*")]
+    assert request_checks.forwarded(sent, []) == [(b"host", b"a.example"), (b"accept", b"*/*")]

@@ -8,7 +8,7 @@ from dodai.core.errors import Code, declared
 
 _code = partial(Code, package=__name__)
 
-LIVES_ELSEWHERE = _code("DOD316", "environment-lives-elsewhere")
+LIVES_ELSEWHERE = _code("DOD382", "environment-lives-elsewhere")
 LEASE_HELD = _code("DOD350", "environment-is-locked")
 LEASE_LOST = _code("DOD351", "environment-lock-lost")
 JOURNAL_UNWRITABLE = _code("DOD352", "journal-not-writable")

@@ -72,7 +72,7 @@ class Control(Protocol):
     def lease(self, request: PlanRequest, /, *, least: int, fence: Fence, claim: Claim | None = None) -> Lease:
         """The lock for `request`, not yet taken. A new token is higher than `least`, and `fence` hears of it first.
 
-        With `claim` it is taken only where the environment lives: DOD316.
+        With `claim` it is taken only where the environment lives: DOD382.
         """
         ...
 

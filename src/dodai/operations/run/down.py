@@ -51,7 +51,7 @@ def still_runs(status: HostStatus) -> str:
 
 
 def refuse_foreign(status: HostStatus) -> None:
-    """DOD315 (exit 1) for an environment of another user: nothing is known of it, so nothing is done to it."""
+    """DOD381 (exit 1) for an environment of another user: nothing is known of it, so nothing is done to it."""
     if status.owner:
         said = f"`{status.env}` belongs to the user `{status.owner}`: whether it runs cannot be seen from here"
         fix = codes.OTHER_USER.fix.en.replace("USER", status.owner)

@@ -96,7 +96,7 @@ def settle(here: Environment, which: str, reason: str) -> str:
 async def take_over(here: Environment, reason: str) -> str:
     """What was done so that the environment lives here from now on; the reason is on record.
 
-    A place on this machine where it still runs is not taken over, it is stopped there first: DOD317 (exit 1).
+    A place on this machine where it still runs is not taken over, it is stopped there first: DOD383 (exit 1).
     """
     admit("take over", await standing(here, "take over"), reason)
     there = await here.elsewhere()

@@ -26,10 +26,23 @@ TRUSTED = (
     | {b"forwarded", b"x-forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"client-ip"}
     | {b"cf-connecting-ip", b"true-client-ip", b"fastly-client-ip", b"x-host", b"x-http-host-override"}
     | {b"x-original-url", b"x-original-host", b"x-rewrite-url"}
+    | {b"proxy", b"remote-user", b"remote-groups", b"remote-email", b"remote-name", b"x-remote-user", b"x-webauth-user"}
 )
-TRUSTED_PREFIXES = (b"x-forwarded-", b"x-user-", b"x-identity-", b"x-edge-", b"x-dodai-")
+TRUSTED_PREFIXES = (
+    *(b"x-forwarded-", b"x-user-", b"x-identity-", b"x-edge-", b"x-dodai-", b"x-remote-", b"x-webauth-"),
+    *(
+        b"x-authentik-",
+        b"x-auth-request-",
+        b"x-authenticated-",
+        b"x-goog-authenticated-",
+        b"cf-access-",
+        b"x-amzn-oidc-",
+    ),
+)
 """Only a trusted hop may say these; from a client they would be a claim to be somebody or somewhere else.
 
+Proxies that sign people in say who it is in `X-Authentik-*`, `X-Remote-User`, `X-Auth-Request-*` and the like; `Proxy`
+would become `HTTP_PROXY`, by which some libraries choose whom they call (CVE-2016-5385, httpoxy).
 `x-original-url` and `x-rewrite-url` replace the path in some applications, behind the back of what is blocked here.
 """
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")

@@ -331,6 +331,8 @@ def _spawn(folder: StateFolder, env: str, detached: bool) -> int:
     command += ["--lifeline", str(life[0])] if life else []
     environment = {name: value for name, value in os.environ.items() if name != state.MARK}
     try:
+        folder.output.touch(0o640)
+        folder.output.chmod(0o640)
         with folder.output.open("ab") as output:
             subprocess.run(
                 command,

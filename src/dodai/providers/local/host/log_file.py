@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dodai.engine.state_folder import make_folder
 
+MODE = 0o640
 LINE_BYTES = 8 * 1024
 TAIL_LINES = 200
 HIDDEN = b"[secret]"
@@ -32,7 +35,7 @@ class LogFile:
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._rest = b""
         make_folder(path.parent)
-        self._file = path.open("ab", buffering=0)
+        self._file = _opened(path)
         self._written = self._file.tell()
 
     def write(self, data: bytes) -> None:
@@ -72,8 +75,15 @@ class LogFile:
     def _rotate(self) -> None:
         self._file.close()
         self.path.replace(self.path.with_name(self.path.name + ".1"))
-        self._file = self.path.open("ab", buffering=0)
+        self._file = _opened(self.path)
         self._written = 0
+
+
+def _opened(path: Path) -> FileIO:
+    """For its user and group alone: what services say is not for every account of a machine."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
+    os.fchmod(descriptor, MODE)
+    return FileIO(descriptor, "ab")
 
 
 def _text(line: bytes) -> str:

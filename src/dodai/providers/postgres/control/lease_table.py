@@ -39,7 +39,7 @@ class PostgresLease:
     A holder that certainly died (same boot and process table, its process gone) is replaced at once, a silent one after
     `ttl_s`. `fence` tells a target the new token before the grant is committed: from then on the target refuses every
     older one, so that no change can slip in between. `least` is what targets have seen already (a restored database
-    forgets). With `claim` the environment has to live at that place, or nowhere yet: DOD316 (exit 1), unless it is
+    forgets). With `claim` the environment has to live at that place, or nowhere yet: DOD382 (exit 1), unless it is
     taken over. Every call is one round trip.
     """
 
