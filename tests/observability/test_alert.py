@@ -12,6 +12,7 @@ from tests.observability.traffic import Lines, Simulation, beat, both, failing, 
 
 from dodai.observability.alert import chosen, defaults, unknown_names
 from dodai.observability.policy import AlertSection, ObservabilityPolicy
+from dodai.observability.run.replay import replay
 
 RNG = random.Random(7)
 MINUTE, HOUR = 60.0, 3600.0
@@ -213,3 +214,19 @@ def test_manifest_changes_and_switches_off_alerts(tmp_path: Path):
     world.live(10 * MINUTE, surge(0.3))
     assert "http-error-surge" not in world.names
     assert unknown_names(["http-errors", "http-latency"]) == ("http-errors",)
+
+
+def test_replay_says_what_another_threshold_would_have_fired_on_past_traffic(tmp_path: Path):
+    """The same as fired then, with the thresholds of then; what rollups do not keep is not judged."""
+    world = Simulation(tmp_path)
+    world.live(10 * MINUTE, surge(0.0))
+    world.live(3 * MINUTE, steady(8.0, one_in_25))
+    seen = replay(world.watched.alerts, world.watcher.store, world.now - HOUR, world.now)
+    assert seen is not None
+    assert {one.name for one in seen.fired} == world.names == {"http-error-surge"}
+    assert "process-silent" in seen.not_judged
+    higher = chosen({"http-error-surge": AlertSection("http-error-surge", threshold=0.9)})
+    again = replay(higher, world.watcher.store, world.now - HOUR, world.now)
+    assert again is not None
+    assert again.fired == ()
+    assert replay(higher, world.watcher.store, 0.0, 3600.0) is None

@@ -142,3 +142,17 @@ def test_alerts_are_listed_with_their_detection_time_and_muted_on_record(tmp_pat
     assert "did you mean `http-latency`?" in unknown.stderr
     long = dodai("alerts", "ack", "http-latency", "--for", "30d", "--reason", "x", "--manifest", str(file))
     assert long.returncode == 2
+
+
+def test_alerts_are_tested_on_past_traffic_and_without_any_nothing_is_said_to_be_well(tmp_path: Path):
+    """Exit 1 and DOD482 where nothing was counted."""
+    file = manifest(tmp_path)
+    nothing = dodai("alerts", "test", "--manifest", str(file))
+    assert nothing.returncode == 1
+    assert "DOD482 rollups-unavailable" in nothing.stderr
+    lines_below(tmp_path / ".dodai" / "env" / "local", 60, outcome="server_error")
+    dodai("watch", "--once", "--manifest", str(file))
+    seen = dodai("alerts", "test", "--last", "10m", "--manifest", str(file))
+    assert seen.returncode == 0
+    assert "http-error-surge: web at 100 %, fires still" in seen.stdout
+    assert "not judged" in seen.stdout

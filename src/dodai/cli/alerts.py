@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,6 @@ def _muting(kind: str, summary: str, example: str) -> click.Command:
 def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str, env: str, *, fast: bool) -> int:
     from dodai.core.codes import UNKNOWN_WORD
     from dodai.core.errors import DodaiError
-    from dodai.core.section import UNITS_S, measure
     from dodai.core.suggestion import did_you_mean
     from dodai.engine.actor import actor
     from dodai.observability.alert import History
@@ -94,10 +94,7 @@ def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str,
     known = [alert.name for alert in there.alerts]
     if name not in (*known, "*"):
         raise DodaiError(UNKNOWN_WORD, f"there is no alert `{name}`", did_you_mean(name, known), exit_code=2)
-    try:
-        seconds = measure(span, UNITS_S)
-    except ValueError:
-        raise click.BadParameter(f"`{span}` is not a duration such as 30m or 4h") from None
+    seconds = _seconds(span)
     if not 0 < seconds <= _LONGEST_S:
         raise click.BadParameter(f"`{span}` is not between 1s and 7d")
     now = time.time()
@@ -112,6 +109,56 @@ def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str,
 
 silence = _muting("silence", "Tell nobody of an alert for a time", "dodai alerts silence no-traffic --reason 'move'")
 ack = _muting("ack", "Say that somebody is on it", "dodai alerts ack http-error-surge --reason 'rolling back'")
+
+
+@define("test", summary="Show what would have fired on past traffic", example="dodai alerts test --last 6h")
+@click.option("--last", "span", default="1h", show_default=True, help="How far back, at most 2d.")
+@with_env
+@with_fast
+def test(context: CommandContext, span: str, env: str, fast: bool) -> int:
+    """With the thresholds that the manifest has now: change one, and see what it would have done."""
+    from dodai.core.errors import DodaiError
+    from dodai.observability.codes import ROLLUPS_UNAVAILABLE
+    from dodai.observability.rollup import Store
+    from dodai.observability.run.replay import replay
+    from dodai.wiring.watch import watched
+
+    there, now = watched(context.project, env, fast=fast), time.time()
+    seconds = _seconds(span)
+    seen = None
+    if there.path.exists():
+        store = Store(there.path, cell_s=there.cell_s, writable=False)
+        seen = replay(there.alerts, store, now - seconds, now)
+        store.close()
+    if seen is None:
+        message = f"no rollups of the last {span} of `{env}` are in `{there.path}`"
+        raise DodaiError(ROLLUPS_UNAVAILABLE, message, ROLLUPS_UNAVAILABLE.fix.en.replace("ENV", env), exit_code=1)
+    if context.output.as_json:
+        context.output.data("dodai.replay/1", {"environment": env, **dataclasses.asdict(seen)})
+        return 0
+    context.output.line(f"{env}: {_at(seen.since_s)} to {_at(seen.until_s)}, {len(seen.fired)} would have fired")
+    by_name = {alert.name: alert for alert in there.alerts}
+    for one in seen.fired:
+        ended = f"resolved {_at(one.resolved_s)}" if one.resolved_s else "fires still"
+        context.output.line(
+            f"  {_at(one.fired_s)} {one.name}: {one.about} at {by_name[one.name].shown(one.value)}, {ended}"
+        )
+    context.output.line(f"not judged, because rollups do not keep it: {', '.join(seen.not_judged)}")
+    return 0
+
+
+def _at(seconds: float) -> str:
+    return time.strftime("%m-%d %H:%M:%SZ", time.gmtime(seconds))
+
+
+def _seconds(span: str) -> float:
+    from dodai.core.section import UNITS_S, measure
+
+    try:
+        return measure(span, UNITS_S)
+    except ValueError:
+        raise click.BadParameter(f"`{span}` is not a duration such as 30m or 4h") from None
+
 
 RULES_FILE = "dodai-rules.yml"
 
@@ -134,5 +181,5 @@ def export(context: CommandContext, form: str, env: str, fast: bool) -> int:
     return 0
 
 
-for _each in (list_, silence, ack, export):
+for _each in (list_, silence, ack, test, export):
     command.add_command(_each)

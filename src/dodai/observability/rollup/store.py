@@ -206,6 +206,12 @@ class Store:
             for kind, service, name, count, errors, refused, sum_ms, pool_ms, data in rows
         ]
 
+    def oldest_s(self) -> float | None:
+        """When the oldest cell of the short kind begins, by which alerts are evaluated; None without any."""
+        query = "SELECT min(at) FROM cell WHERE width = ?"
+        found = self.database.execute(query, (self.cell_s,)).fetchone()[0]
+        return None if found is None else float(found)
+
     def examples(
         self, kind: Kind, service: str, name: str, since_s: float, until_s: float
     ) -> list[tuple[str, int, int]]:
