@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -156,3 +157,23 @@ def test_alerts_are_tested_on_past_traffic_and_without_any_nothing_is_said_to_be
     assert seen.returncode == 0
     assert "http-error-surge: web at 100 %, fires still" in seen.stdout
     assert "not judged" in seen.stdout
+
+
+def test_status_says_what_fires_and_gives_no_all_clear_from_a_watch_that_ended(tmp_path: Path):
+    """Where nothing ever watched it says nothing of alerts."""
+    file = manifest(tmp_path)
+    assert "alerts:" not in dodai("status", "--manifest", str(file)).stdout
+    lines_below(tmp_path / ".dodai" / "env" / "local", 60, outcome="server_error")
+    dodai("watch", "--once", "--manifest", str(file))
+    seen = dodai("status", "--manifest", str(file)).stdout
+    assert re.search(r"firing:     http-error-surge: web, dodai trace [0-9a-f]{32}", seen)
+    assert "nobody is told of alerts" in seen
+    store = tmp_path / ".dodai" / "env" / "local" / "watch" / "rollups.sqlite"
+    with contextlib.closing(sqlite3.connect(store)) as database, database:
+        database.execute("UPDATE fact SET value = value - 3600 WHERE name = 'judged_s'")
+        database.execute("DELETE FROM alert")
+    old = dodai("status", "--manifest", str(file)).stdout
+    assert "alerts:     not evaluated since" in old
+    assert "none fires" not in old
+    store.write_bytes(b"broken" * 1000)
+    assert "alerts:     unknown, the rollups cannot be read" in dodai("status", "--manifest", str(file)).stdout

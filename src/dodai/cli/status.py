@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sqlite3
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ def command(context: CommandContext, env: str, wait: bool, timeout_s: float) -> 
         return status.exit_code
     _services(context.output, status)
     _plans(context.output, status)
+    _alerts(context, env)
     return status.exit_code
 
 
@@ -122,3 +124,31 @@ def _plans(out: Output, status: EnvironmentStatus) -> None:
     if status.unfinished:
         out.line(f"unfinished: {status.unfinished.plan_id} ({status.unfinished.request.command})")
     out.line(f"next:       {status.next_step}")
+
+
+def _alerts(context: CommandContext, env: str) -> None:
+    """What `dodai watch` saw; nothing where it never ran, and never an all-clear from a watch that ended."""
+    from dodai.observability.rollup import Store
+    from dodai.observability.run import overview
+    from dodai.wiring.watch import watched
+
+    there, now, out = watched(context.project, env), time.time(), context.output
+    if not there.path.exists():
+        return
+    try:
+        store = Store(there.path, cell_s=there.cell_s, writable=False)
+        seen = overview(there, store, now)
+        store.close()
+    except sqlite3.Error as error:
+        out.line(f"alerts:     unknown, the rollups cannot be read: {error}")
+        return
+    for one in seen.firing:
+        example = f", dodai trace {one.samples[0]}" if one.samples else ""
+        out.line(f"firing:     {one.name}: {one.about}{example}")
+    at = datetime.fromtimestamp(seen.judged_s, UTC).isoformat(timespec="seconds")
+    if seen.stale:
+        out.line(f"alerts:     not evaluated since {at}: `dodai watch {env}` does that")
+    elif not seen.firing:
+        out.line(f"alerts:     {len(there.alerts)} evaluated, none fires")
+    for problem in seen.problems:
+        out.line(f"            {problem.en}")
