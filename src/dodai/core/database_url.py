@@ -46,6 +46,25 @@ def _is_here(name: str) -> bool:
     return _HERE.fullmatch(name) is not None
 
 
+_DRIVER = re.compile(r"\A(postgres(?:ql)?)\+\w+(?=://)", re.IGNORECASE)
+"""What SQLAlchemy writes into the scheme."""
+_OF_PRISMA = ("connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size", "sslaccept", "pgbouncer")
+"""Parameters of Prisma's client that libpq refuses and that say nothing of where the URL leads."""
+
+
+def libpq_url(url: str) -> str:
+    """`url` as libpq reads it, without SQLAlchemy's driver and Prisma's parameters; its schema is the search path."""
+    scheme_to_path, mark, query = _DRIVER.sub(r"\1", url, count=1).partition("?")
+    if not mark or "://" not in scheme_to_path:
+        return scheme_to_path + mark + query
+    words = [word for word in query.split("&") if word.partition("=")[0] not in _OF_PRISMA]
+    schema = next((word.partition("=")[2] for word in words if word.startswith("schema=")), "")
+    kept = [word for word in words if not word.startswith("schema=")]
+    if schema and schema != "public":
+        kept.append(f"options=-csearch_path%3D{schema}")
+    return scheme_to_path + ("?" + "&".join(kept) if kept else "")
+
+
 def endpoints(words: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
     """Every place that these libpq words lead to, in the order in which they are tried.
 

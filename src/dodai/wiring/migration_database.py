@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from dodai.core.database_url import libpq_url
 from dodai.operations.project import Project
 
 
@@ -17,7 +18,7 @@ def database_to_migrate(project: Project, env: str) -> Iterator[str]:
     """
     given = os.environ.get(project.database_variable)
     if given:
-        yield given
+        yield libpq_url(given)
         return
     from dodai.wiring import environments
 
