@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
+import socket
+import subprocess
 import time
 
 import pytest
 from tests.end_to_end.hosted_app import HostedApp
+from tests.support.command import argv, clean_environment
 from tests.support.wait import until
 
 from dodai.providers.local.host.state import StateFolder
@@ -201,3 +205,19 @@ def test_service_that_hangs_is_started_again_where_the_manifest_asks_for_livenes
     until(lambda: env.serves() == release)
     assert env.status(0)["host"]["services"][0]["instances"][0]["pid"] != pid
     assert "it runs and does not work" in env.run("status", "staging").stdout
+
+
+def test_silent_connections_keep_neither_visitors_nor_commands_out(env):
+    """More of them than the Host has descriptors: the longest silent go, the page is served, `status` answers."""
+    env.write()
+    few = f"ulimit -n 256; exec {shlex.join(argv('deploy', 'staging', '--yes'))}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", few], cwd=env.folder, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    release, port = env.serves(), env.known()["ports"]["edge"]
+    with contextlib.ExitStack() as silent:
+        for _ in range(300):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        assert env.serves() == release != ""
+        assert env.status(0)["state"] == "serving"

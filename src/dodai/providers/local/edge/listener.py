@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import resource
 import secrets
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from dodai.providers.local.edge.stream import ClientGoneError, Stream
 from dodai.providers.local.loopback import listening_socket
 
 DRAIN_S = 5.0
+FEWEST_CONNECTIONS, MOST_CONNECTIONS = 16, 16_384
 
 
 class EdgeServer:
@@ -32,7 +34,8 @@ class EdgeServer:
         self._setting: Setting | None = None
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
-        self._idle: set[Stream] = set()
+        self._idle: dict[Stream, None] = {}  # the longest idle first
+        self.most = most_connections()
 
     @property
     def url(self) -> str:
@@ -66,8 +69,11 @@ class EdgeServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a stream callback is a task
-        self._busy.add(task)
         client = Stream(reader, writer)
+        if len(self._busy) >= self.most and not self._make_room():
+            client.abort()
+            return
+        self._busy.add(task)
         peer = writer.get_extra_info("peername")
         try:
             while self._setting is not None and await self._one(client, self._setting, str(peer[0]) if peer else ""):
@@ -81,17 +87,25 @@ class EdgeServer:
             self._busy.discard(task)
             await client.close()
 
+    def _make_room(self) -> bool:
+        """Whether the connection that said nothing for the longest was closed: silence must not keep others out."""
+        longest = next(iter(self._idle), None)
+        if longest is not None:
+            del self._idle[longest]
+            longest.writer.close()
+        return longest is not None
+
     async def _one(self, client: Stream, setting: Setting, client_ip: str) -> bool:
         spec = setting.spec
         refused: EdgeRefusedError | None = None
         raw = b""
-        self._idle.add(client)
+        self._idle[client] = None
         try:
             raw = await client.head(spec.header_bytes, spec.idle_timeout_s, spec.head_timeout_s)
         except EdgeRefusedError as found:
             refused = found
         finally:
-            self._idle.discard(client)
+            self._idle.pop(client, None)
         if not raw and refused is None:
             return False
         record = Record(
@@ -135,6 +149,17 @@ class EdgeServer:
         if is_request_id(given):
             line["clientRequestId"] = given.decode()
         self._lines.write(dump(line))
+
+
+def most_connections() -> int:
+    """How many connections at once leave descriptors for everything else that this process does.
+
+    A request takes four: from the client, to and through the stable address, to the service.
+    """
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, (descriptors - min(256, descriptors // 4)) // 4))
 
 
 def _network(address: str) -> str:

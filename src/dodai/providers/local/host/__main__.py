@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from dodai.providers.local.host.supervisor import Supervisor
 from dodai.providers.local.host.wire import error_data
 
 REACHABLE_S = 1.0
+DESCRIPTORS = 65_536
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +37,7 @@ def main(argv: list[str]) -> int:
             os.set_inheritable(fd, False)
     if os.fork():
         os._exit(0)  # whoever started us waits for this process only, and init will collect the host
+    _raise_descriptors()
     folder = StateFolder(options.folder)
     try:
         lock = state.take(folder)
@@ -86,6 +89,15 @@ async def _keep_reachable(supervisor: Supervisor, folder: StateFolder) -> None:
         await asyncio.sleep(REACHABLE_S)
         if not folder.socket.exists():
             await serve(supervisor, folder.socket)
+
+
+def _raise_descriptors() -> None:
+    """Shells give 1,024; what the system allows is for whoever asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stay() -> None:
