@@ -36,6 +36,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "down": CommandEntry("Every day", "Stop a local environment"),
     "check": CommandEntry("Every day", "Judge the repository against every rule"),
     "routes": CommandEntry("Every day", "Show every state-changing route and how it is protected"),
+    "checklist": CommandEntry("Every day", "List what a branch touches, for its pull request"),
     "migrate": CommandEntry("Every day", "Apply, show and check database migrations"),
     "rehearse": CommandEntry("Release", "Rehearse the runbook on this machine, faults included"),
     "deploy": CommandEntry("Release", "Bring a release into service"),
@@ -77,14 +78,12 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """One screen: a line for each command, no blank lines between the groups."""
+        """One screen of at most 25 lines: a group is named beside its first command."""
         formatter.write("Usage: dodai COMMAND [OPTIONS]   (an example of each: dodai COMMAND --help; --version)\n")
         known = self.list_commands(ctx)
         for group in GROUPS:
-            formatter.write(f"{group}:\n")
-            for name in known:
-                if COMMANDS[name].group == group:
-                    formatter.write(f"  {name:9} {COMMANDS[name].summary}\n")
+            for at, name in enumerate(name for name in known if COMMANDS[name].group == group):
+                formatter.write(f"{'' if at else group + ':':11} {name:9} {COMMANDS[name].summary}\n")
 
 
 def _exists(name: str) -> bool:

@@ -1,0 +1,157 @@
+"""`dodai checklist --base REF`: what a branch touches, as a Markdown list for its pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from dodai.cli.command_context import CommandContext, define
+
+if TYPE_CHECKING:
+    from dodai.csrf.policy import Exemption
+    from dodai.migrations.check.facts import ShadowTrial
+    from dodai.migrations.migration import Migration
+    from dodai.wiring.branch_diff import Touched
+
+MARKER = "<!-- dodai checklist -->"
+"""The first line, by which a workflow finds the comment that it wrote before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One line; `proven` only where it was seen, `rest` is what is left to do, a command where there is one."""
+
+    proven: bool
+    text: str
+    rest: str = ""
+
+    def __str__(self) -> str:
+        return f"- [{'x' if self.proven else ' '}] {self.text}" + (f" — {self.rest}" if self.rest else "")
+
+
+@define("checklist", summary="List what a branch touches, for its pull request", example="dodai checklist --base main")
+@click.option("--base", metavar="REF", required=True, help="The branch that the pull request goes to.")
+def command(context: CommandContext, base: str) -> int:
+    from dodai.wiring.branch_diff import touched
+
+    found = touched(context.project, base, datetime.now(UTC).date())
+    sections = tuple((title, tuple(items)) for title, items in _sections(found))
+    if context.output.as_json:
+        rows = [
+            {"section": title, "proven": item.proven, "text": item.text, "rest": item.rest or None}
+            for title, items in sections
+            for item in items
+        ]
+        context.output.data("dodai.checklist/1", {"base": base, "fork": found.fork, "items": rows})
+    else:
+        for line in _markdown(found, sections):
+            context.output.line(line)
+    return 0
+
+
+def _markdown(found: Touched, sections: Sequence[tuple[str, Sequence[Point]]]) -> Iterator[str]:
+    items = [item for _, each in sections for item in each]
+    yield MARKER
+    yield "## What this branch touches"
+    yield ""
+    proven = sum(item.proven for item in items)
+    files = f"{len(found.files)} file{'s' * (len(found.files) != 1)}"
+    yield f"{files} differ from `{found.base}` (`{found.fork[:9]}`); {proven} of {len(items)} points are proven."
+    for title, each in sections:
+        if each:
+            yield ""
+            yield f"### {title}"
+            yield ""
+            yield from map(str, each)
+
+
+def _sections(found: Touched) -> Iterator[tuple[str, Iterator[Point]]]:
+    yield "Routes", _routes(found)
+    yield "Forms", _forms(found)
+    yield "Exemptions", _exemptions(found)
+    yield "Migrations", (item for pair in found.migrations for item in _migration(found, *pair))
+    yield "Secrets", _secrets(found)
+    yield "Journeys", _journeys(found)
+    yield "Other findings in these files", _others(found)
+    yield (
+        "Not judged",
+        (Point(False, f"{area}: {reason}", fix or f"`dodai check {area}`") for area, reason, fix in found.unknown),
+    )
+
+
+def _routes(found: Touched) -> Iterator[Point]:
+    new = {row.route for row in found.exemptions}
+    for row in found.routes:
+        exempt = row.verdict == "exempt" and not new & set(row.ids)
+        proven = row.verdict == "protected" or exempt
+        said = f"`{row.id}` (`{row.source}:{row.line}`): {row.verdict}, {row.evidence}"
+        yield Point(proven, said, "" if proven else row.fix or "`dodai check csrf`")
+
+
+def _forms(found: Touched) -> Iterator[Point]:
+    for row in found.forms:
+        proven = row.verdict in ("protected", "exempt")
+        said = f"{row.kind} `{row.method} {row.action}` (`{row.path}:{row.line}`): {row.verdict}, {row.evidence}"
+        yield Point(proven, said, "" if proven else "`dodai check csrf`")
+
+
+def _exemptions(found: Touched) -> Iterator[Point]:
+    """None is ever ticked: whether the reason holds is what the reviewer is asked."""
+    for row in found.exemptions:
+        yield Point(False, f"`{row.route}` is exempt, new or changed here: {_terms(row)}", "does the reviewer agree?")
+    for route in found.removed_exemptions:
+        yield Point(False, f"`{route}` is exempt no more", "do its callers send a token?")
+
+
+def _terms(row: Exemption) -> str:
+    terms = [row.reason, f"control: {row.control or 'none'}", f"owner: {row.owner or 'none'}"]
+    return "; ".join([*terms, f"until {row.expires}" if row.expires else "without an end"])
+
+
+def _migration(found: Touched, one: Migration, trial: ShadowTrial | None) -> Iterator[Point]:
+    here = f"`{one.path}`"
+    if trial is None or trial.excuse is not None:
+        yield Point(False, f"{here}: not tried on an empty database", "`dodai migrate check`")
+        return
+    if trial.failure:
+        yield Point(False, f"{here}: does not apply to an empty database: {trial.failure}", "`dodai migrate check`")
+        return
+    yield Point(True, f"{here}: applies to an empty database, as {len(trial.probes)} probed statements")
+    told = [f for f in found.findings if f.code.area == "migrations" and f.place and f.place.path == one.path]
+    for finding in told:
+        yield Point(False, f"{here}: {finding.code.id} {finding.message}", finding.advice)
+    judged = not any(area == "migrations" for area, _, _ in found.unknown)
+    if not told and trial.probes and judged:
+        yield Point(True, f"{here}: its locks and its effects were judged, without a finding")
+    elif not told:
+        yield Point(False, f"{here}: its locks were not judged as a whole", "`dodai migrate check`")
+    if one.irreversible:
+        yield Point(False, f"{here}: cannot be rolled back ({one.irreversible})", "plan the roll forward")
+    elif trial.trip == "same":
+        yield Point(True, f"{here}: down and up again gives the same schema")
+    else:
+        yield Point(False, f"{here}: the way back is not proven ({trial.trip})", "`dodai migrate check`")
+
+
+def _secrets(found: Touched) -> Iterator[Point]:
+    for name in found.secrets:
+        yield Point(False, f"`{name}` is new, or used by other services", "is it set everywhere? `dodai secrets ENV`")
+
+
+def _journeys(found: Touched) -> Iterator[Point]:
+    for journey in found.journeys:
+        yield Point(False, f"`{journey.name}`: a route of it, or the journey itself, is touched", "`dodai rehearse`")
+
+
+def _others(found: Touched) -> Iterator[Point]:
+    shown = {"DOD101", "DOD102", "DOD103", "DOD104"}  # what stands with its route or form already
+    paths = {one.path for one, _ in found.migrations}
+    for finding in found.findings:
+        place = finding.place
+        told = finding.code.id in shown or (finding.code.area == "migrations" and place and place.path in paths)
+        if not told:
+            yield Point(False, f"{finding.code.id} `{place}`: {finding.message}", finding.advice)

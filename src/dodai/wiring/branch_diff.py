@@ -1,0 +1,144 @@
+"""What a branch touches, from its diff: the facts behind `dodai checklist`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from dodai.core import codes
+from dodai.core.errors import DodaiError
+from dodai.core.fact import NotApplicable, Unknown
+from dodai.core.finding import Finding
+from dodai.core.rule import evaluate
+from dodai.csrf.form_table import FormTable
+from dodai.csrf.form_verdict import FormRow
+from dodai.csrf.policy import CsrfPolicy, Exemption
+from dodai.csrf.route_table import RouteRow, RouteTable
+from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial
+from dodai.migrations.check.git import GitError, commit, git
+from dodai.migrations.migration import Migration
+from dodai.operations.policy import Journey
+from dodai.operations.project import Project
+from dodai.wiring.fact_sources import GATHERERS
+from dodai.wiring.gathering import Gathering
+from dodai.wiring.registry import rules
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Everything of the working tree that differs from where the branch left `base`.
+
+    `findings` are those of the rules in the files that differ, `unknown` what could not be looked at, as
+    (subject, reason, fix). An exemption or secret is `new` when the manifest of the base does not have it like this.
+    """
+
+    base: str
+    fork: str
+    files: tuple[str, ...]
+    routes: tuple[RouteRow, ...] = ()
+    forms: tuple[FormRow, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
+    removed_exemptions: tuple[str, ...] = ()
+    migrations: tuple[tuple[Migration, ShadowTrial | None], ...] = ()
+    secrets: tuple[str, ...] = ()
+    journeys: tuple[Journey, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    unknown: tuple[tuple[str, str, str], ...] = field(default=())
+
+
+def touched(project: Project, base: str, today: date) -> Touched:
+    """What the working tree touches against `base`; DOD051 when there is no such commit to compare with."""
+    fork, files = _changed(project, base)
+    gathering = Gathering(project.root, project, today, GATHERERS, base)
+    facts = {need: gathering.fact(need) for rule in _static_and_local() for need in rule.needs}
+    report = evaluate(_static_and_local(), facts, today=today)
+    before = CsrfPolicy.from_manifest(_manifest_at(project, fork).get("csrf") or {})
+    now = CsrfPolicy.from_manifest(project.manifest.section("csrf") or {})
+    routes = tuple(_routes(facts.get(RouteTable), files))
+    return Touched(
+        base=base,
+        fork=fork,
+        files=files,
+        routes=routes,
+        forms=tuple(row for row in _rows(facts.get(FormTable)) if row.path in files),
+        exemptions=tuple(row for row in now.exemptions if row not in before.exemptions),
+        removed_exemptions=tuple(
+            row.route for row in before.exemptions if row.route not in {one.route for one in now.exemptions}
+        ),
+        migrations=tuple(_migrations(facts.get(MigrationHistory), facts.get(ShadowRun), files)),
+        secrets=tuple(_secrets(project, fork)),
+        journeys=tuple(_journeys(project, fork, routes)),
+        findings=tuple(found for found in report.findings if found.place and found.place.path in files),
+        unknown=tuple(dict.fromkeys((row.rule.code.area, row.reason, row.fix) for row in report.unknown)),
+    )
+
+
+def _static_and_local() -> list[Any]:
+    return [rule for rule in rules() if rule.cost != "live"]
+
+
+def _changed(project: Project, base: str) -> tuple[str, tuple[str, ...]]:
+    """(commit where the branch left the base, paths relative to the project that differ, untracked ones too)."""
+    root = project.root
+    fix = f"`git fetch origin {base.rpartition('/')[2]}` (GitHub Actions: `fetch-depth: 0`), or name another `--base`"
+    if not commit(root, base):
+        raise DodaiError(codes.UNKNOWN_WORD, f"the base `{base}` is not in this clone", fix)
+    try:
+        fork = git(root, "merge-base", base, "HEAD").decode().strip()
+        listed = git(root, "diff", "--relative", "--name-only", "-z", fork)
+        listed += git(root, "ls-files", "--others", "--exclude-standard", "-z")
+    except GitError as error:
+        raise DodaiError(codes.UNKNOWN_WORD, f"`{base}` and HEAD cannot be compared: {error}", fix) from None
+    names = {name.decode("utf-8", "replace") for name in listed.split(b"\0") if name}
+    return fork, tuple(sorted(names))
+
+
+def _manifest_at(project: Project, ref: str) -> Mapping[str, Any]:
+    """The manifest of another commit, as it is written there; empty when there was none that can be read."""
+    try:
+        return tomllib.loads(git(project.root, "show", f"{ref}:./{project.manifest.path}").decode())
+    except (GitError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return {}
+
+
+def _routes(table: RouteTable | Unknown | NotApplicable | None, files: tuple[str, ...]) -> Iterator[RouteRow]:
+    if isinstance(table, RouteTable):
+        yield from (row for row in table.state_changing if row.source in files)
+
+
+def _rows(table: FormTable | Unknown | NotApplicable | None) -> tuple[FormRow, ...]:
+    return table.rows if isinstance(table, FormTable) else ()
+
+
+def _migrations(history: Any, run: Any, files: tuple[str, ...]) -> Iterator[tuple[Migration, ShadowTrial | None]]:
+    tried = {trial.migration.id: trial for trial in run.trials} if isinstance(run, ShadowRun) else {}
+    for one in history.migrations if isinstance(history, MigrationHistory) else ():
+        if one.path in files or one.id in history.fresh:
+            yield one, tried.get(one.id)
+
+
+def _secrets(project: Project, fork: str) -> Iterator[str]:
+    before = _manifest_at(project, fork).get("secret") or {}
+    for name, row in (project.manifest.section("secret") or {}).items():
+        written = before.get(name)
+        if written is None or sorted(written.get("used_by") or ()) != sorted(row.get("used_by") or ()):
+            yield name
+
+
+def _journeys(project: Project, fork: str, routes: tuple[RouteRow, ...]) -> Iterator[Journey]:
+    """Journeys that are new or edited, and those of which a step goes to a route that is touched."""
+    before = {row.get("name"): row for row in _manifest_at(project, fork).get("journey") or ()}
+    now = _manifest_now(project)
+    paths = {row.path.partition("{")[0].partition("<")[0] for row in routes}
+    for journey in project.policy.journeys:
+        edited = before.get(journey.name) != now.get(journey.name)
+        if edited or any(step.path.startswith(path) for step in journey.steps for path in paths if path != "/"):
+            yield journey
+
+
+def _manifest_now(project: Project) -> Mapping[str, Any]:
+    written = tomllib.loads((project.root / project.manifest.path).read_text("utf-8-sig"))
+    return {row.get("name"): row for row in written.get("journey") or ()}
