@@ -10,6 +10,8 @@ from . import drive
 FORM = "application/x-www-form-urlencoded"
 Case = tuple[list[tuple[str, str]], bytes]
 
+MULTIPART = "multipart/form-data; boundary=dodai-audit"
+_PARTS = b'--dodai-audit\r\ncontent-disposition: form-data; name="probe"\r\n\r\n1\r\n--dodai-audit--\r\n'
 _OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
 
@@ -47,8 +49,15 @@ def hostile_and_valid(
     theirs += [] if own["token"] and not ours_too else [(header, token)]
     at = max(0, len(token) - 20)
     altered = token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :]
+    nowhere = [pair for pair in theirs if pair[0] != "referer" and pair[0] != "origin"]
     cases: dict[str, Any] = {
         "missing": (form, b"probe=1"),
+        # What a form of any site can send without a preflight, and a check that looks at one content type lets through.
+        "text_plain": ([*plain, ("content-type", "text/plain")], b'{"probe": "="}'),
+        "multipart": ([*plain, ("content-type", MULTIPART)], _PARTS),
+        "no_content_type": (plain, b""),
+        # A page that hides where it comes from: `no-referrer`, or a sandboxed frame.
+        "null_origin": ([*base, ("origin", "null"), *nowhere, *_cookie_header(own["cookie"], signed_in)], b""),
         "tampered": (form, f"{own['field']}={altered}".encode()),
         "cross_site": ([*base, *theirs, *_cookie_header(own["cookie"], signed_in)], b""),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any
@@ -19,12 +20,14 @@ def answering(app: Any, roots: Sequence[str], route: Callable[..., Any]) -> Iter
 
     No request is sent there: what a layer does with it is not a handler that could be replaced.
     """
-    for layer in _in_front(app):
+    within = () if binding(app) else _middleware(app)
+    for layer in (*_in_front(app), *within):
         codes = list(_codes(layer))
         source = codes[0].co_filename if codes else ""
         if not _is_own(source, roots) or not any(_answers(code) for code in codes):
             continue
-        name = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        kind = layer if inspect.isfunction(layer) or isinstance(layer, type) else type(layer)
+        name = f"{kind.__module__}.{kind.__qualname__}"
         for path in dict.fromkeys(const for code in codes for const in _constants(code) if _is_path(const)):
             yield route("*", path, "", "opaque", name, source, codes[0].co_firstlineno)
 
@@ -41,8 +44,23 @@ def _in_front(app: Any) -> Iterator[Any]:
         app = inner
 
 
+def _middleware(app: Any) -> Iterator[Any]:
+    """The middleware of the application itself: what it answers never gets to the framework's own check, or past it."""
+    for _ in range(_DEPTH):
+        yield from (each.cls for each in getattr(app, "user_middleware", ()) if hasattr(each, "cls"))
+        if "django" in type(app).__module__ and "django.conf" in sys.modules:
+            load = sys.modules["django.utils.module_loading"].import_string
+            yield from (load(name) for name in sys.modules["django.conf"].settings.MIDDLEWARE)
+            return
+        inner = next((getattr(app, name) for name in ("app", "application") if hasattr(app, name)), None)
+        if inner is None:
+            return
+        app = inner
+
+
 def _codes(layer: Any) -> Iterator[CodeType]:
-    values = [layer] if inspect.isfunction(layer) else vars(type(layer)).values()
+    kind = layer if isinstance(layer, type) else type(layer)
+    values = [layer] if inspect.isfunction(layer) else vars(kind).values()
     for value in values:
         code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
         if isinstance(code, CodeType):

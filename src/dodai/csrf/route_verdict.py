@@ -12,11 +12,20 @@ from dodai.csrf.policy import CsrfPolicy, Mode
 RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
 Probes = Mapping[str, Mapping[str, Any]]
 
-HOSTILE = ("missing", "tampered", "foreign", "expired", "cross_site", "override_read")
-_HOSTILE_BY_MODE: Mapping[str, tuple[str, ...]] = {
-    "either": ("cross_site", "override_read"),
-    "header": ("cross_site", "override_read"),
+_FORMS = ("text_plain", "multipart", "no_content_type")
+_ELSEWHERE = ("cross_site", "null_origin", "override_read")
+HOSTILE = ("missing", "tampered", "foreign", "expired", *_FORMS, *_ELSEWHERE)
+_HOSTILE_BY_MODE: Mapping[str, tuple[str, ...]] = {"either": _ELSEWHERE, "header": _ELSEWHERE}
+_NAMED = {
+    "override_read": "GET that names another method",
+    "cross_site": "cross-site",
+    "expired": "expired token",
+    "text_plain": "text/plain",
+    "null_origin": "null-origin",
+    "no_content_type": "bodiless",
 }
+_ALIKE = frozenset({*_FORMS, "null_origin"})
+"""Variants of `missing` and `cross_site`: they are spoken of only where they came out otherwise."""
 _SIGN_IN = frozenset({301, 302, 303, 307, 308, 401, 403})
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\{[^{}]+\}|\(\?P<\w+>(?:[^()]|\([^()]*\))*\)")
 _NOT_FOUND, _FAILED = 404, 500
@@ -65,10 +74,14 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
         )
         return Judgement("unknown", evidence=said, fix=_LIST_FIX if opaque else "")
     if reached := [name for name, probe in hostile.items() if probe["reached"]]:
-        return _reached(raw, reached, policy.mode)
+        plain = [name for name in reached if name not in _ALIKE]
+        return _reached(raw, plain or reached, policy.mode)
     refusals = {name: probe for name, probe in hostile.items() if name != "override_read"}
     refusers = {str(probe["by"]) for probe in refusals.values()}
-    if refusers != {refuser := next(iter(refusers), "")} or not refuser:
+    refuser = next(iter(refusers), "")
+    if refusers == {""} and _told_apart_by_token(probes):
+        refuser = "another"  # nobody known, but nothing else than the token made the difference
+    elif len(refusers) != 1 or not refuser:
         return _stopped(refusals, policy)
     found = _judge_valid(raw, refusals, refuser, policy)
     if opaque:
@@ -76,11 +89,15 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     return found
 
 
+def _told_apart_by_token(probes: Probes) -> bool:
+    """Whether the request with the token in its header got to the handler where the same one without it did not."""
+    valid = probes.get("valid_header", {})
+    return bool(valid.get("reached")) and not valid.get("other") and "no_content_type" in probes
+
+
 def words(name: str) -> str:
     """The name of a case as it stands in a sentence."""
-    if name == "override_read":
-        return "GET that names another method"
-    return name.replace("_", "-") if name == "cross_site" else f"{name} token" if name == "expired" else name
+    return _NAMED.get(name, name)
 
 
 def _reached(raw: Mapping[str, Any], reached: list[str], mode: Mode) -> Judgement:
@@ -110,7 +127,7 @@ def _stopped(hostile: Probes, policy: CsrfPolicy) -> Judgement:
 
 def _judge_valid(raw: Mapping[str, Any], hostile: Probes, refuser: str, policy: CsrfPolicy) -> Judgement:
     probes: Probes = raw["probes"]
-    seen = f"{', '.join(words(name) for name in hostile)} refused"
+    seen = f"{', '.join(words(name) for name in hostile if name not in _ALIKE)} refused"
     valid = [probes[name] for name in ("valid", "valid_header", "valid_both") if name in probes]
     if not valid:
         said = f"{seen}; no valid request could be made to compare with"
@@ -168,4 +185,6 @@ def _status(probe: Mapping[str, Any]) -> str:
 
 
 def _statuses(probes: Probes) -> str:
-    return ", ".join(f"{words(name)} {_status(probe)}" for name, probe in probes.items())
+    alike = {_status(probe) for name, probe in probes.items() if name not in _ALIKE}
+    shown = {n: p for n, p in probes.items() if n not in _ALIKE or _status(p) not in alike}
+    return ", ".join(f"{words(name)} {_status(probe)}" for name, probe in shown.items())

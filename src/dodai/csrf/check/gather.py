@@ -12,7 +12,7 @@ from typing import Any
 
 from dodai.agent.call import Agent, AgentError, ask
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, unaudited, web_tier
+from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, served_otherwise, unaudited, web_tier
 from dodai.csrf.form_page import PageText
 from dodai.csrf.form_table import FormTable, build_forms
 from dodai.csrf.form_verdict import FormSurroundings, TokenCheck
@@ -44,7 +44,7 @@ def gather_routes(
     `ready` are the paths that services are asked for whether they are ready.
     """
     services = [(name, row) for name, row in (manifest.get("service") or {}).items() if row.get("app")]
-    gaps = list(unaudited(manifest, root, source))
+    gaps = [*unaudited(manifest, root, source), *served_otherwise(manifest)]
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
     tiers = readable(manifest, root, source)
     if not services and not gaps and not tiers:

@@ -37,6 +37,7 @@ _NODE: Mapping[str, str] = {
     "koa": "Koa",
     "hono": "Hono",
 }
+_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(\))?")
 _READ = "install `dodai[remix]`, which reads it"
 _ALLOW = 'audit it another way, then record that: `--allow-unjudged csrf="how it is audited"`'
 _NAME_APP = 'name the object that the server runs: `[service.web] app = "web.app:app"`'
@@ -81,6 +82,22 @@ def unaudited(manifest: Mapping[str, Any], root: Path, source: RouteSource | Non
                 Unknown(f"TypeScript web tier: the actions of client `{name}` (`{row['folder']}`) are not listed", fix)
             )
     return tuple(gaps)
+
+
+def served_otherwise(manifest: Mapping[str, Any]) -> Iterator[Unknown]:
+    """Services whose command names another object for its server than the one that `app` has audited."""
+    for name, row in (manifest.get("service") or {}).items():
+        for word in (row.get("command") or ()) if row.get("app") else ():
+            if _OBJECT.fullmatch(str(word)) and not _is_same(str(word), str(row["app"])):
+                said = f"service `{name}` runs `{word}`, and `app` names `{row['app']}`: what is served is not audited"
+                yield Unknown(
+                    said, f'`[service.{name}] app = "{word}"`, the object that the server runs', by_manifest=True
+                )
+
+
+def _is_same(served: str, audited: str) -> bool:
+    """Whether a server's word names the audited object; a factory is named with `()`, or by an option of the server."""
+    return served.removesuffix("()") == audited.removesuffix("()")
 
 
 def _public(manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
