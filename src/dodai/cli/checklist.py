@@ -139,7 +139,9 @@ def _migration(found: Touched, one: Migration, trial: ShadowTrial | None) -> Ite
 
 def _secrets(found: Touched) -> Iterator[Point]:
     for name in found.secrets:
-        yield Point(False, f"`{name}` is new, or used by other services", "is it set everywhere? `dodai secrets list ENV`")
+        yield Point(
+            False, f"`{name}` is new, or used by other services", "is it set everywhere? `dodai secrets list ENV`"
+        )
 
 
 def _journeys(found: Touched) -> Iterator[Point]:

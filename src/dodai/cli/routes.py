@@ -18,7 +18,7 @@ from dodai.csrf.codes import PROBE_REFUSED
 
 if TYPE_CHECKING:
     from dodai.csrf.form_table import FormTable
-    from dodai.csrf.route_table import RouteTable, Summary
+    from dodai.csrf.route_table import RouteRow, RouteTable, Summary
     from dodai.csrf.run import ProbePost
 
 _COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unknown": "yellow", "safe": "dim"}
@@ -57,12 +57,7 @@ def _ask_live(context: CommandContext, table: RouteTable, url: str) -> int:
     from dodai.wiring.environments import visit
 
     policy = CsrfPolicy.from_manifest(context.project.manifest.section("csrf") or {})
-    # Only what real requests have proven: a verdict that was read in the source says nothing about what runs at `url`.
-    rows = [
-        row
-        for row in table.state_changing
-        if (row.verdict, row.by, row.method) == ("protected", "dodai", "POST") and row.probes
-    ]
+    rows = [row for row in table.state_changing if may_be_asked(row)]
     paths = tuple(dict.fromkeys(re.sub(r"[{<][^}>]*[}>]", "0", row.path) for row in rows))
 
     async def ask() -> tuple[ProbePost, ...]:
@@ -82,6 +77,15 @@ def _ask_live(context: CommandContext, table: RouteTable, url: str) -> int:
         context.output.line(f"{word}  {one.case:14} POST {one.path:34} {one.status}  {one.problem}  {one.request_id}")
     context.output.say(f"{sum(not one.problem for one in asked)} of {len(asked)} posts were answered as they must be")
     return 1 if any(one.problem for one in asked) else 0
+
+
+def may_be_asked(row: RouteRow) -> bool:
+    """Whether a hostile post may be sent to it: only where real requests were refused in front of the handler.
+
+    A verdict that was read in the source says nothing about what runs elsewhere.
+    """
+    posted = "POST" in (row.method, *row.methods)
+    return posted and (row.verdict, row.by) == ("protected", "dodai") and bool(row.probes)
 
 
 def _no_table(found: Unknown | NotApplicable) -> DodaiError:
