@@ -125,7 +125,7 @@ def test_malformed_ring_is_refused_without_the_key(text: str, said: str):
     with pytest.raises(ValueError, match=said) as caught:
         ProofKeyRing.parse(text)
     assert "AAAA" not in str(caught.value)
-    assert repr(ProofKeyRing.parse("k1:" + "A" * 43)) == "KeyRing()"
+    assert repr(ProofKeyRing.parse("k1:" + "A" * 43)) == "ProofKeyRing()"
 
 
 def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
