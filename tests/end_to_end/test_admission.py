@@ -5,25 +5,19 @@ Whatever is typed, with whatever manifest: what serves is a release that was let
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
 
 from dodai.cli.main import run
-from dodai.migrations.goose_file import history_of
-from dodai.operations.evidence import RehearsalRecord
-from dodai.operations.run.override import state
 from dodai.wiring import environments, find_project
-from dodai.wiring.migration_target import target
 
 FREEZE = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 UTC"]'
 SITUATIONS = {
@@ -98,19 +92,6 @@ class Attacked:
         return code, said.getvalue()
 
 
-def evidence(app):
-    """A rehearsal of what is committed, on record without the minute that it takes."""
-    here = environments.open(find_project(app.folder / "dodai.toml"), "staging")
-    release = here.artifacts.publish(str(app.folder))
-    pending = tuple(m.raw_sha256 for m in history_of(target(here.project, app.folder, str)).sound())
-    at = datetime.now(UTC).isoformat()
-    known = RehearsalRecord(
-        "source", here.artifacts.proven(release), here.project.manifest.hash, release, "f" * 40, pending, "ok", at
-    )
-    asyncio.run(state(here, "rehearse", known.as_data(), release=release))
-    return release
-
-
 @pytest.fixture(scope="module", params=SITUATIONS)
 def attacked(request, tmp_path_factory, postgres):
     folder = tmp_path_factory.mktemp("attacked") / "app"
@@ -121,7 +102,7 @@ def attacked(request, tmp_path_factory, postgres):
     app = ProtectedApp(folder, dsns[0]).signers("hana")
     try:
         app.write(more=DATABASE, protection=SITUATIONS[request.param]).commit()
-        evidence(app)
+        app.evidence()
         glass = ["--break-glass", "the first"] if request.param == "freeze" else []
         if request.param == "no approval":
             app.run("deploy", "staging", "--yes")
@@ -134,7 +115,7 @@ def attacked(request, tmp_path_factory, postgres):
         (folder / "db" / "migrations" / "00002_c.sql").write_text(second)
         app.commit()
         here = environments.open(find_project(folder / "dodai.toml"), "staging")
-        spoiled = here.artifacts.publish(str(folder)) if request.param == "no evidence" else evidence(app)
+        spoiled = here.artifacts.publish(str(folder)) if request.param == "no evidence" else app.evidence()
         edge = json.loads(app.run("status", "staging", "--json").stdout)["host"]["edge"]
         yield Attacked(app, request.param, good, spoiled, dsns[1], edge)
     finally:

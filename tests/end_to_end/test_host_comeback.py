@@ -89,8 +89,16 @@ def test_host_and_launcher_killed_at_once_are_told_and_one_command_serves_again(
     assert env.status(0)["state"] == "serving"
 
 
-@pytest.mark.parametrize("undo", [False, True], ids=["resume", "resume --undo"])
-@pytest.mark.parametrize("at", ["applying:start-web", "done:start-web", "applied:switch-web", "intent:smoke"])
+@pytest.mark.parametrize(
+    ("at", "undo"),
+    [
+        ("applying:start-web", False),
+        ("done:start-web", True),
+        ("applied:switch-web", False),  # the one point where both ways differ in what serves
+        ("applied:switch-web", True),
+        ("intent:smoke", True),
+    ],
+)
 def test_host_killed_in_the_middle_of_a_deploy_ends_in_true_words(env, at, undo):
     """Whatever the command ends with, what it says is what serves; and what is left is finished or taken back."""
     old = env.deployed()

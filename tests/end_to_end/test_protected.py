@@ -55,11 +55,11 @@ def test_deploy_needs_evidence_and_a_signature_and_history_says_who_gave_them(ap
 def test_rollback_on_a_protected_environment_runs_what_was_in_service_and_nothing_else(app):
     """Going back needs no gate; a file of the old release that somebody changed meanwhile is noticed."""
     app.write().commit()
-    app.record()
+    app.evidence()
     assert app.run("deploy", "staging", "--yes").returncode == 0
     old = json.loads(app.run("releases", "staging", "--json").stdout)["releases"][0]["release"]
     app.write(spoil="# two").commit()
-    app.record()
+    app.evidence()
     assert app.run("deploy", "staging", "--yes").returncode == 0
     file = app.folder / ".dodai" / "env" / "staging" / "releases" / old / "tree" / "web.py"
     good = file.read_text()
@@ -78,13 +78,13 @@ def test_who_deploys_cannot_approve_and_a_changed_tree_needs_a_new_approval(app,
     from tests.end_to_end.protected_app import account
 
     app.signers(account(), "hana").write(protection=APPROVED).commit()
-    app.record()
+    app.evidence()
     refused(app.run("deploy", "staging", "--yes"), "DOD369")
     plan = app.refused_plan()
     refused(app.run("approve", plan, "--key", str(app.key(account()))), "DOD369", "is who deploys")
     assert app.run("approve", plan, "--key", str(app.key("hana"))).returncode == 0
     app.write(protection=APPROVED, spoil="# another").commit()
-    app.record()
+    app.evidence()
     refused(app.run("deploy", "staging", "--yes"), "DOD369", "is for the plan")
     assert app.run("approve", "deploy-nothing").returncode == 2
 
@@ -132,7 +132,7 @@ def test_going_back_to_older_data_needs_a_signature(app):
     for number, table in enumerate("ac", 1):
         (folder / f"0000{number}_{table}.sql").write_text(FIRST.replace("TABLE a", f"TABLE {table}"))
         app.write(more=WITH_DATABASE, protection=APPROVED, spoil=f"# {number}").commit()
-        app.record()
+        app.evidence()
         refused(app.run("deploy", "staging", "--yes"), "DOD369")
         app.approve("hana")
         done = app.run("deploy", "staging", "--yes")
