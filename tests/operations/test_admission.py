@@ -15,6 +15,9 @@ from dodai.engine.journal import PlanEntry
 from dodai.engine.plan import PlanRequest
 from dodai.operations.admission import RULES, AdmissionState, admit, admit_resume, let_in
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, Kept, in_service
+from dodai.operations.run.gate_sources import gates_in_service, keep
+from dodai.wiring import environments
+from dodai.wiring.find_project import load_project
 
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 ALWAYS = ("Mon-Sun 00:00-24:00 UTC",)
@@ -23,7 +26,7 @@ CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart"}
 READING = {"check", "routes", "rehearse", "approve", "releases", "status", "trace", "history", "explain", "docs", "doctor", "watch", "alerts"}  # fmt: skip
 SECRETS = {"list", "rotate", "set"}
 MIGRATING = {"up", "down", "adopt", "repair"}
-LOOKING = {"status", "new", "check", "rehearse", "stats"}
+LOOKING = {"status", "new", "check", "rehearse", "stats", "validate"}
 NEW_CODE = ("up", "deploy", "migrate up")
 
 
@@ -127,3 +130,12 @@ def test_gates_are_those_of_the_newest_release_and_of_every_record_that_was_lost
     assert in_service(Kept(), [kept], lambda _: False) == STRICT
     assert in_service(Kept("p2", Gates()), [kept], lambda _: True) == Gates()
     assert in_service(Kept("p2", Gates()), [kept], lambda _: False).protected
+
+
+async def test_manifest_that_names_another_folder_takes_no_gate_away(tmp_path):
+    """What this checkout remembers of an environment counts wherever today's tree says that its state is."""
+    manifest = '[project]\nname = "small"\n[env.staging]\n{}\n[service.web]\ncommand = ["web"]\npublic = true\n'
+    keep(tmp_path / ".dodai" / "env" / "staging", Kept("p1", STRICT))
+    for line in ("", 'folder = "elsewhere"', f'folder = "{tmp_path}/outside"'):
+        here = environments.open(load_project(manifest.format(line).encode(), tmp_path), "staging")
+        assert (await gates_in_service(here)) == STRICT

@@ -104,13 +104,15 @@ def _told(gates: Mapping[str, Gates]) -> dict[str, str]:
 async def gates_in_service(here: Environment) -> Gates:
     """What the release in service asks of the next one: by the journal, by its copy here, and by `protection.json`.
 
-    The last two count for what the journal lost or never had: a database that was emptied opens nothing.
+    The last two count for what the journal lost or never had: a database that was emptied opens nothing, nor does a
+    manifest that names another `folder`.
     """
+    remembered = [read_kept(folder) for folder in {here.folder, here.project.state / "env" / here.name}]
     if not here.control.exists:
-        return read_kept(here.folder).gates
+        return in_service(Kept(), remembered, lambda _: False)
     with here.control.first_journal() as journal:
         newest = await _kept_by(journal)
-        others = [read_kept(here.folder), await _kept_by_copy(here)]
+        others = [*remembered, await _kept_by_copy(here)]
         known = {one.plan_id for one in others if one.plan_id and await journal.entry(one.plan_id)}
     return in_service(newest, others, known.__contains__)
 
