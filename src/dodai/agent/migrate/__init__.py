@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+_HISTORIES = {"alembic": (".alembic_history", "AlembicHistory"), "django": (".django_history", "DjangoHistory")}
 # What only reads: it needs no database, so it gets none.
 _LISTING = ("listing", "new")
 
@@ -32,7 +33,8 @@ def opened(
     threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
     if request["do"] in _LISTING:
         guard.install()
-    history = importlib.import_module(f".{request['tool']}_history", __package__).History(request, exchange)
+    module, name = _HISTORIES[request["tool"]]
+    history = getattr(importlib.import_module(module, __package__), name)(request, exchange)
 
     def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = getattr(history, asked["do"])(asked)
