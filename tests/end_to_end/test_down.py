@@ -13,7 +13,7 @@ from tests.end_to_end.hosted_app import HostedApp
 from tests.support.command import dodai
 
 from dodai.engine.lease import FileLease
-from dodai.providers.local.host.state import Folder
+from dodai.providers.local.host.state import StateFolder
 
 AS_NOBODY = Path(__file__).with_name("other_user_dodai.py")
 
@@ -84,7 +84,7 @@ def test_host_whose_files_were_removed_is_unknown_and_can_be_stopped(env, lost):
     env.deployed()
     pid = env.known()["pid"]
     os.kill(pid, signal.SIGSTOP)  # so that nothing is made again at once
-    socket = Folder(env.state).socket
+    socket = StateFolder(env.state).socket
     socket.unlink()
     if lost == "lock":
         (env.state / "host.lock").unlink()
