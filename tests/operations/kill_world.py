@@ -24,6 +24,7 @@ from dodai.engine.outcome import Outcome
 from dodai.engine.plan import Plan, PlanRequest
 from dodai.engine.stop import Stop
 from dodai.operations.ports import ComputeStatus, EdgeSpec, EdgeState, Instance, ServiceProbe, ServiceStatus
+from dodai.operations.programs import Programs
 from dodai.operations.release import ReleaseRecord, RollbackTrial
 from dodai.operations.run import DeployPorts, deploy
 from dodai.operations.run.release_log import ReleaseLog
@@ -319,7 +320,7 @@ class Killed:
             migrate=(make_step(Spec("migrate", kind="forward"), self.world, Stop()),),
             edge=self.host,
             edge_spec=EdgeSpec(routes=(("/", "web"),)),
-            python="python",
+            programs=Programs("python"),
             browser=still,
             surroundings=still,
             book=ShortLog(self),

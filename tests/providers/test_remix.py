@@ -61,6 +61,7 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
     ("in a callback that nobody awaits", "export async function action({ request }) { const later = async () => { await csrf.verify(request); }; await db.save(); }", "unprotected", "function of its own"),
     ("about another request", "export async function action({ request }) { await csrf.verify(new Request('/')); await db.save(); }", "unknown", "does not ask about the request"),
     ("a check that answers instead of throwing", "export async function action({ request }) { await verifyCsrfToken(request); await db.save(); }", "unknown", "looks like a check"),
+    ("another method of the same object", "export async function action({ request }) { csrf.logout(request); await db.save(); }", "unprotected", "nothing in it verifies"),
     ("a name that promises", "async function validateToken(request) { return true; }\nexport async function action({ request }) { await validateToken(request); await db.save(); }", "unknown", "looks like a check"),
     ("a wrapper that only passes on", "export const action = unguarded(async ({ request }) => db.save(request));", "unprotected", "nothing in it verifies"),
     ("a wrapper of a package", 'import { wrap } from "some-package";\nexport const action = wrap(async () => null);', "unknown", "what it returns is not known"),

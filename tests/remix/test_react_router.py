@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -15,13 +14,10 @@ import httpx2
 import pytest
 from tests import node_parts
 from tests.quiz.browser import HTML, Visitor
-from tests.quiz.stack import QUIZ, Stack, running_quiz
+from tests.quiz.stack import Stack, running_quiz
 from tests.remix import tiers
 
 from dodai.observability.trace import main as trace
-from dodai.operations.journey import walk
-from dodai.providers.local.browser import HttpBrowser
-from dodai.wiring.find_project import find_project
 
 ROUTES = tiers.ROUTER / "app" / "routes"
 ACTIONS = sorted(path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8"))
@@ -123,7 +119,7 @@ def test_a_hostile_request_is_refused_with_a_line(careless: Stack, path: str, he
     """The framework's own check answers 400 without an id, and resource routes not at all; it is switched off."""
     answer = _send(careless, "POST", path, **headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, code)
-    (line,) = [line for line in tiers.lines(careless).splitlines() if answer.json()["requestId"] in line]
+    line = tiers.line_of(careless, answer.json()["requestId"])
     assert f'"code":"{code}"' in line
     assert f'"route":"{path.removesuffix(".data").replace("/1/", "/:question/")}"' in line
 
@@ -138,18 +134,7 @@ def test_a_form_works_behind_a_tls_proxy(served: Stack, visit):
 
 def test_every_journey_of_the_manifest_is_walked(served: Stack):
     """The same definitions that the Python tier is smoke-tested, rehearsed and loaded by."""
-    policy = find_project(QUIZ / "dodai.toml").policy
-    assert len(policy.journeys) >= 5
-
-    async def walked() -> list[str]:
-        problems = []
-        for journey in policy.journeys:
-            async with HttpBrowser(served.url) as visitor:
-                outcome = await walk(journey, visitor)
-            problems += [] if outcome.ok else [f"{journey.name}: {outcome.problem}"]
-        return problems
-
-    assert asyncio.run(walked()) == []
+    assert tiers.walked(served) == []
 
 
 def test_what_is_wrong_with_a_question_stands_beside_its_field(served: Stack, visit):
@@ -225,6 +210,7 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     visitor: Visitor = visit(served)
     visitor.sign_in("hanako")
     request_id = visitor.go("/me").headers["x-request-id"]
+    tiers.line_of(served, request_id)
     assert trace([request_id, "--state", str(served.folder)]) == 0
     said = capsys.readouterr().out
     assert "web" in said
@@ -242,3 +228,16 @@ def test_every_line_is_sound(served: Stack):
     done = subprocess.run(["python3", str(checker), *files], capture_output=True, text=True, check=False)
     assert any(name.endswith(".node.jsonl") for name in files)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_goes_wrong_is_told_on_a_page_with_the_id(served: Stack, visit):
+    """Also where an address has no page of its own: the identity provider cannot be reached when somebody signs in."""
+    served.end("identity")
+    try:
+        visitor: Visitor = visit(served)
+        answer = visitor.send("/sign-in", on="/")
+        assert answer.status_code == 503
+        assert answer.headers["x-request-id"] in answer.text
+        assert '"dependency":"identity"' in tiers.line_of(served, answer.headers["x-request-id"])
+    finally:
+        served.start("identity")

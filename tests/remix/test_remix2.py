@@ -113,12 +113,25 @@ def test_a_hostile_post_to_a_resource_route_is_refused(careless: Stack, headers:
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, code)
 
 
+@pytest.mark.parametrize("tier", ["served", "careless"])
+@pytest.mark.parametrize("path", ["/me", "/questions/1/answer", "/questions/1", "/questions/preview"])
+def test_what_the_framework_refuses_before_any_action_is_our_refusal_with_a_line(request, tier: str, path: str):
+    """Its own origin check answers 500 without a body; a page of another site is told what it is told everywhere."""
+    stack = request.getfixturevalue(tier)
+    answer = _post(stack, path, origin="https://evil.example", **{"sec-fetch-site": "cross-site"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "DOD150")
+    assert answer.json()["requestId"] == answer.headers["x-request-id"]
+    line = tiers.line_of(stack, answer.headers["x-request-id"])
+    assert '"code":"DOD150"' in line
+    assert '"error":' not in line
+
+
 def test_what_the_framework_refuses_itself_carries_the_id_and_has_a_line(served: Stack):
-    """Its own origin check runs before any action and answers without a word."""
-    answer = _post(served, "/me", origin="http://evil.example")
+    """Where we would let it pass: the origin is ours, and `Host` is not what the browser asked for."""
+    answer = _post(served, "/me", host="10.0.0.5:3000")
     assert answer.status_code >= 400
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
-    assert f'"requestId":"{answer.headers["x-request-id"]}"' in tiers.lines(served)
+    assert f'"status":{answer.status_code}' in tiers.line_of(served, answer.headers["x-request-id"])
 
 
 def test_a_person_answers_signs_in_writes_and_signs_out(served: Stack, visit):
@@ -152,6 +165,11 @@ QUESTION = {
 }
 
 
+def test_every_journey_of_the_manifest_is_walked(served: Stack):
+    """The same definitions that the other tiers are smoke-tested, rehearsed and loaded by."""
+    assert tiers.walked(served) == []
+
+
 def test_a_page_from_before_signing_in_is_refused_after_it(served: Stack, visit):
     """`login()` renews the visitor's cookie, so tokens from before are those of another session."""
     visitor: Visitor = visit(served)
@@ -168,6 +186,7 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     visitor: Visitor = visit(served)
     visitor.sign_in("hanako")
     request_id = visitor.go("/me").headers["x-request-id"]
+    tiers.line_of(served, request_id)
     assert trace([request_id, "--state", str(served.folder)]) == 0
     told = capsys.readouterr().out
     assert "web" in told

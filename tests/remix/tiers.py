@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import re
@@ -12,9 +13,13 @@ from pathlib import Path
 
 from tests import node_parts
 from tests.quiz.stack import QUIZ, Stack
+from tests.support.wait import until
 
+from dodai.operations.journey import walk
 from dodai.operations.setting import peer_settings
+from dodai.providers.local.browser import HttpBrowser
 from dodai.runtime.config import read_sections
+from dodai.wiring.find_project import find_project
 
 REMIX2 = QUIZ / "client-remix2"
 ROUTER = QUIZ / "client"
@@ -81,8 +86,34 @@ def red_cases(folder: Path) -> set[tuple[str, str]]:
     return red
 
 
+def walked(stack: Stack) -> list[str]:
+    """What goes wrong when every journey of the manifest is walked; nothing when all go as they should."""
+
+    async def walk_all() -> list[str]:
+        problems = []
+        for journey in find_project(QUIZ / "dodai.toml").policy.journeys:
+            async with HttpBrowser(stack.url) as visitor:
+                outcome = await walk(journey, visitor)
+            problems += [] if outcome.ok else [f"{journey.name}: {outcome.problem}"]
+        return problems
+
+    return asyncio.run(walk_all())
+
+
 def lines(stack: Stack) -> str:
     return "".join(path.read_text("utf-8") for path in (stack.folder / "lines").glob("*.jsonl"))
+
+
+def line_of(stack: Stack, request_id: str) -> str:
+    """The one line that the web tier wrote about a request; it is written when the answer has left."""
+
+    def own() -> list[str]:
+        named = f'"requestId":"{request_id}"'
+        return [line for line in lines(stack).splitlines() if named in line and '"type":"http"' in line]
+
+    until(own, lambda: f"a line about {request_id}")
+    (line,) = own()
+    return line
 
 
 def told() -> dict[str, str]:
@@ -99,6 +130,7 @@ def _digest(folder: Path) -> str:
         for name in (
             "app",
             "server.ts",
+            "serve.build.mjs",
             "package-lock.json",
             "package.json",
             "react-router.config.ts",

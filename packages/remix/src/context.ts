@@ -29,8 +29,12 @@ export class RequestContext {
   route: string | null = null;
   clientNetwork: string | null = null;
   refusal: { code: string; reason: string } | null = null;
+  /** What is sent in place of what the framework answers: its own check refused first, and says nothing. */
+  instead: { status: number; headers: Readonly<Record<string, string>>; body: string } | null = null;
   rpcCount = 0;
   rpcMs = 0;
+  httpCount = 0;
+  httpMs = 0;
   failedDependency: string | null = null;
   /** On the clock of `performance.now()`. */
   deadlineMs: number | null = null;

@@ -24,7 +24,7 @@ import {
   type Provenance,
   type TokenState,
 } from "./decision.js";
-import { respond } from "./refusal.js";
+import { render, respond } from "./refusal.js";
 import { type RemixBuild, wrapRemixBuild } from "./remix2.js";
 import { contextOrFresh, runtime } from "./runtime.js";
 import type { Exemption } from "./settings.js";
@@ -160,6 +160,7 @@ export function createCsrf(options: CsrfOptions = {}): Csrf {
         open: (request) => new Visitor(rules, request),
         within: (visitor, serve) => visitors.run(visitor, serve),
         refuse: (visitor, request, route) => refusalOf(rules, visitor, request, route),
+        refuseForeign: (request) => refuseForeign(rules, request),
       });
     },
   };
@@ -191,6 +192,21 @@ function note(decision: Decision, { headers }: Request, reported: boolean): void
   if (context === undefined) return;
   if (!decision.allow) Object.assign(context.extra, claimedOrigin(headers.get("origin"), headers.get("sec-fetch-site")));
   context.extra.csrf = reported ? `report:${decision.reason}` : decision.reason;
+}
+
+/** Whether a page of another site sent the request; what is sent is then our refusal, also where the framework answers. */
+function refuseForeign(rules: Rules, request: Request): boolean {
+  const context = current();
+  const judged = judge(rules, request);
+  if (context === undefined || judged.state !== "hostile" || rules.mode === "report") return false;
+  const decision = decide(rules.mode, judged, null, false);
+  note(decision, request, false);
+  const code = decision.code ?? "DOD150";
+  context.refusal = { code, reason: decision.reason };
+  const { headers } = request;
+  const refusal = { status: decision.status, code, reason: decision.reason };
+  context.instead = render(refusal, context.requestId, headers.get("accept") ?? "", headers.get("accept-language") ?? "");
+  return true;
 }
 
 function refuse(decision: Decision, request: Request): Response {

@@ -3,9 +3,10 @@
 // The library is handed in rather than imported: this package has no dependency, and the interceptor must be of the
 // very copy that the client uses.
 
+import { recordCall } from "./calls.js";
 import { contextOrFresh, breaker, runtime } from "./runtime.js";
 import { encodeUser, PROOF_HEADER, sign, USER_HEADER } from "./identity.js";
-import { rounded, rpcOutcome } from "./line.js";
+import { rpcOutcome } from "./line.js";
 import type { RequestContext } from "./context.js";
 
 /** The part of `@grpc/grpc-js` that is used. */
@@ -67,7 +68,9 @@ export function clientInterceptor(grpc: GrpcLibrary, target: CallTarget): (optio
       // An answer with our request id in it says that the tier is up, whatever it could not do.
       if (entered) limits.leave(status === "CANCELLED" ? null : DOWN.has(status) && !isAnswer(trailing));
       const ms = performance.now() - startedMs;
-      record(context, { dependency: target.dependency, rpc, spanId, status, ms, refused: !entered });
+      const fields = { rpc, status, ...(!entered && { reason: "breaker_open" }) };
+      const { dependency } = target;
+      recordCall(context, { type: "rpc_client", dependency, spanId, ms, outcome: rpcOutcome(status), fields });
     };
     const start: Start = (metadata, listener, proceed) => {
       if (!entered) {
@@ -114,27 +117,4 @@ function deadlineOf(options: CallOptions, context: RequestContext, limitMs: numb
 
 function isAnswer(trailing: unknown): boolean {
   return ((trailing as Metadata | null | undefined)?.get("x-request-id").length ?? 0) > 0;
-}
-
-interface Called {
-  readonly dependency: string;
-  readonly rpc: string;
-  readonly spanId: string;
-  readonly status: string;
-  readonly ms: number;
-  /** Refused here, by the breaker. */
-  readonly refused: boolean;
-}
-
-function record(context: RequestContext, { dependency, rpc, spanId, status, ms, refused }: Called): void {
-  context.rpcCount += 1;
-  context.rpcMs += ms;
-  const outcome = rpcOutcome(status);
-  const failed = outcome === "server_error" || outcome === "timeout" || outcome === "aborted";
-  context.countCall(dependency, ms, failed);
-  if (failed) context.failedDependency ??= dependency;
-  const slowMs = (runtime().settings.sections.observability?.slow_call ?? 0.5) * 1000;
-  if (!failed && !context.sampled && ms < slowMs) return;
-  const ended = { outcome, latencyMs: rounded(ms), ...(refused && { reason: "breaker_open" }) };
-  context.addSubLine({ ts: Date.now() / 1000, type: "rpc_client", spanId, dependency, rpc, status, ...ended });
 }

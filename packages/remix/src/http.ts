@@ -66,15 +66,27 @@ function watch(request: IncomingMessage, response: ServerResponse, context: Requ
       : chunk instanceof Uint8Array
         ? chunk.length
         : 0;
+  let isReplaced = false;
   response.writeHead = function (...given: unknown[]) {
+    const { instead } = context;
     response.setHeader("x-request-id", context.requestId);
-    return Reflect.apply(writeHead, response, given) as ServerResponse;
+    if (instead === null || isReplaced) return Reflect.apply(writeHead, response, given) as ServerResponse;
+    isReplaced = true;
+    for (const name of response.getHeaderNames()) response.removeHeader(name);
+    const length = Buffer.byteLength(instead.body);
+    Reflect.apply(writeHead, response, [instead.status, { ...instead.headers, "content-length": length }]);
+    bytesOut += length;
+    return Reflect.apply(end, response, [instead.body]) as ServerResponse;
   } as typeof writeHead;
   response.write = function (...given: unknown[]) {
+    if (context.instead !== null && !response.headersSent) response.writeHead(response.statusCode);
+    if (isReplaced) return true;
     bytesOut += size(given[0], given[1]);
     return Reflect.apply(writeBody, response, given) as boolean;
   } as typeof writeBody;
   response.end = function (...given: unknown[]) {
+    if (context.instead !== null && !response.headersSent) response.writeHead(response.statusCode);
+    if (isReplaced) return response;
     bytesOut += size(given[0], given[1]);
     return Reflect.apply(end, response, given) as ServerResponse;
   } as typeof end;

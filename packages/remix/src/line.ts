@@ -127,6 +127,7 @@ export function describe(settings: Settings, context: RequestContext, type: stri
     ...(context.userClaimed !== null && { userClaimed: user(context.userClaimed) }),
     ...(context.callTotals !== "" && { calls: context.callTotals }),
     ...(context.rpcCount > 0 && { rpcCount: context.rpcCount, rpcMs: rounded(context.rpcMs) }),
+    ...(context.httpCount > 0 && { httpCount: context.httpCount, httpMs: rounded(context.httpMs) }),
     ...(context.failedDependency !== null && { dependency: context.failedDependency }),
     ...(context.refusal !== null && { code: context.refusal.code, reason: context.refusal.reason }),
     ...(context.error !== null && { error: context.error }),

@@ -3,6 +3,7 @@
 // `observe()` in entry.server. It stands around node's own `request` event, so that what the framework answers before
 // any middleware (its own 400, a 404, a file) carries the id and has a line as well.
 
+export { dependencyFetch, DependencyUnavailableError } from "./fetch.js";
 export { clientInterceptor, type CallTarget, type GrpcLibrary } from "./grpc.js";
 export { observe } from "./http.js";
 export { configure } from "./runtime.js";

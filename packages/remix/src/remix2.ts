@@ -16,6 +16,8 @@ export interface Guard {
   open(request: Request): Visitor;
   within<T>(visitor: Visitor, serve: () => T): T;
   refuse(visitor: Visitor, request: Request, route: string): Promise<Response | null>;
+  /** True when the request comes from a page of another site; the refusal is then sent whatever the framework answers. */
+  refuseForeign(request: Request): boolean;
 }
 
 type Handler = (args: DataArgs) => unknown;
@@ -48,6 +50,7 @@ interface RouteModule {
 interface EntryModule {
   readonly default: HandleDocument;
   readonly handleDataRequest?: HandleData;
+  readonly handleError?: (error: unknown, args: DataArgs) => void;
 }
 
 /** What is known of one request; its key is the request's own context, else Remix's load context. */
@@ -113,8 +116,18 @@ export function wrapRemixBuild<Build extends RemixBuild>(build: Build, guard: Gu
     const given = state.refused === null ? response : withRefusal(response, state.refused);
     return state.visitor.amend((await entry.handleDataRequest?.(given, args)) ?? given);
   };
-  const module = { ...entry, default: handleDocument, handleDataRequest: handleData };
+  // Remix has an origin check of its own for pages, before any action: it answers 500 without a body.
+  const handleError = (error: unknown, args: DataArgs): void => {
+    if (isOwnCheck(error) && guard.refuseForeign(args.request)) return;
+    if (entry.handleError !== undefined) entry.handleError(error, args);
+    else if (!args.request.signal.aborted) console.error(error);
+  };
+  const module = { ...entry, default: handleDocument, handleDataRequest: handleData, handleError };
   return { ...build, routes, entry: { ...build.entry, module } };
+}
+
+function isOwnCheck(error: unknown): boolean {
+  return error instanceof Error && error.message.endsWith("Aborting the action.");
 }
 
 /** The refusal with Remix's own headers, by which its client tells an answer for the error boundary from data. */

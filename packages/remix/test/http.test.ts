@@ -11,7 +11,7 @@ import { afterEach, expect, test } from "vitest";
 
 import { createCsrf } from "../src/csrf.server.js";
 import { parseIdentityKeys, verifyProof } from "../src/identity.js";
-import { clientInterceptor, noteError, observe, requestId, setUser } from "../src/observability.server.js";
+import { clientInterceptor, dependencyFetch, noteError, observe, requestId, setUser } from "../src/observability.server.js";
 import { KEYS, type Lines, ORIGIN, start } from "./support.js";
 
 let server: Server | undefined;
@@ -211,4 +211,61 @@ test("a call carries id, user with proof and deadline; the breaker opens after f
   expect(lines.parsed.at(-1)).toMatchObject({ calls: expect.stringMatching(/^backend 1 1 /) as string, dependency: "backend" });
   client.close();
   backend.forceShutdown();
+});
+
+test("a call over HTTP is counted, bounded and refused while its dependency keeps failing; a foreign service learns nothing", async () => {
+  const seen: Record<string, unknown>[] = [];
+  const provider = createServer((request, response) => {
+    seen.push(request.headers);
+    if (request.url === "/never") return;
+    response.writeHead(request.url === "/down" ? 503 : 200).end("answered");
+  });
+  await new Promise<void>((resolve) => provider.listen(0, "127.0.0.1", resolve));
+  const base = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`;
+  const call = dependencyFetch({ dependency: "identity" });
+  const answers: string[] = [];
+  const { url, lines } = await serve((request, response) => {
+    setUser("u-1");
+    call(`${base}${request.url!}`)
+      .then(async (answer) => `${answer.status} ${await answer.text()}`, (error: Error) => error.name)
+      .then((said) => {
+        answers.push(said);
+        response.end();
+      });
+  }, { DODAI_SETTINGS: JSON.stringify({ dependency: { identity: { deadline: 0.2, breaker_failures: 2, breaker_reset: 60 } } }) });
+  for (const path of ["/ok", "/never", "/down", "/ok"]) await fetch(`${url}${path}`);
+  expect(answers).toEqual(["200 answered", "TimeoutError", "503 answered", "DependencyUnavailableError"]);
+  expect(seen).toHaveLength(3);
+  expect(Object.keys(seen[0]!).filter((name) => /^x-|traceparent/.test(name))).toEqual([]);
+  const own = (): Record<string, unknown>[] => lines.parsed.filter((line) => line.userId === "u-1" && line.type === "http");
+  await until(() => own().length === 4); // the provider's, which is served by this process as well, have no user
+  const calls = lines.parsed.filter((line) => line.type === "http_client");
+  expect(calls.map(({ outcome, status, reason, error }) => [outcome, status, reason ?? error])).toEqual([
+    ["timeout", 0, "TimeoutError"],
+    ["server_error", 503, undefined],
+    ["server_error", 0, "breaker_open"],
+  ]);
+  expect(lines.parsed.filter((line) => line.type === "event")).toMatchObject([{ name: "breaker_open", dependency: "identity" }]);
+  expect(own().at(-1)).toMatchObject({ dependency: "identity", httpCount: 1, calls: "identity 1 1 0.0" });
+  provider.closeAllConnections();
+  provider.close();
+});
+
+test("a call to a service of ours carries id, user and proof", async () => {
+  let headers: Record<string, unknown> = {};
+  const own = createServer((request, response) => {
+    headers = request.headers;
+    response.end();
+  });
+  await new Promise<void>((resolve) => own.listen(0, "127.0.0.1", resolve));
+  const call = dependencyFetch({ dependency: "search", audience: "search" });
+  const { url } = await serve((_, response) => {
+    setUser("花子");
+    void call(`http://127.0.0.1:${(own.address() as AddressInfo).port}/`).then(() => response.end(requestId()));
+  });
+  const id = await (await fetch(url)).text();
+  const claim = { audience: "search", requestId: id, userId: "花子" };
+  expect(headers["x-request-id"]).toBe(id);
+  expect(verifyProof(parseIdentityKeys(KEYS), String(headers["x-identity-proof"]), claim, Date.now() / 1000)).toBe(true);
+  own.close();
 });

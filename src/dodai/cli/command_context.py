@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +24,30 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 @dataclass(slots=True)
 class CommandContext:
-    """`manifest_path` is what `--manifest` named, None to search upwards from the current folder."""
+    """`manifest_path` is what `--manifest` named, None to search upwards from the current folder.
+
+    `client` names the `[client.NAME]` that takes the place of its service, empty for none.
+    """
 
     output: Output
     manifest_path: Path | None = None
+    client: str = ""
 
     @property
     def project(self) -> Any:
         """The project of the manifest; raises DOD050 when there is none, DOD001-DOD005 when it is not sound."""
         from dodai.wiring import find_project
 
-        return find_project(self.manifest_path)
+        project = find_project(self.manifest_path)
+        if not self.client:
+            return project
+        from dodai.operations.client_choice import with_client
+
+        return with_client(project, self.client)
+
+    def of_client(self, name: str) -> CommandContext:
+        """The same with another web tier."""
+        return replace(self, client=name)
 
     def environment(self, name: str) -> Environment:
         """The environment of that name, nothing started; DOD051 when there is none, DOD009-DOD011 when unfit."""
@@ -68,6 +81,11 @@ with_break_glass: Callable[[Any], Any] = click.option(
     metavar="REASON",
     callback=_reason,
     help="Why it cannot wait, or is needed where protected. Recorded.",
+)
+
+
+with_client: Callable[[Any], Any] = click.option(
+    "--client", metavar="NAME", default="", help="Run `[client.NAME]` of the manifest in the place of its service."
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.command_context import CommandContext, define
+from dodai.cli.command_context import CommandContext, define, with_client
 from dodai.cli.output import Output, paint
 from dodai.cli.progress import StepLines
 from dodai.engine.outcome import Sink
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Every drill, not only one of each area.")
 @click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
 @click.option("--record", metavar="ENV", default="", help="Write the result into the journal of ENV as evidence.")
-def command(context: CommandContext, everything: bool, only: str, record: str) -> int:
+@with_client
+def command(context: CommandContext, everything: bool, only: str, record: str, client: str) -> int:
     if record and only:
         raise click.UsageError("a part of a rehearsal is no evidence: give --record or --only, not both")
+    if record and client:
+        raise click.UsageError("evidence is of what the manifest runs: give --record or --client, not both")
+    context = context.of_client(client)
     from dodai.wiring.stage import rehearsal, subject_of
 
     project = context.project

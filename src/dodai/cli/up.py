@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.command_context import CommandContext, define
+from dodai.cli.command_context import CommandContext, define, with_client
 from dodai.cli.progress import StepLines, finish
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ LOOK_S = 0.2
 
 @define("up", summary="Run the whole system on this machine", example="dodai up")
 @click.argument("env", default="local")
-def command(context: CommandContext, env: str) -> int:
-    return asyncio.run(_up(context, env))
+@with_client
+def command(context: CommandContext, env: str, client: str) -> int:
+    return asyncio.run(_up(context.of_client(client), env))
 
 
 async def _up(context: CommandContext, env: str) -> int:
@@ -40,9 +41,9 @@ async def _up(context: CommandContext, env: str) -> int:
         code = finish(context.output, await _start(context, environment, request, stop))
         if code:
             return code
-        context.output.line(
-            f"{(await environment.edge.observe()).url}  serves {context.project.manifest.name}; Ctrl-C stops all"
-        )
+        tier = f" with its web tier `{context.client}`" if context.client else ""
+        url = (await environment.edge.observe()).url
+        context.output.line(f"{url}  serves {context.project.manifest.name}{tier}; Ctrl-C stops all")
         return await _until_stopped(context, host, stop)
     finally:
         context.output.say("stopping")
@@ -56,7 +57,12 @@ async def _request(context: CommandContext, environment: Environment) -> PlanReq
     from dodai.operations.run.plans import request_for
 
     tree = await asyncio.to_thread(publish, environment, context.output.say)
-    return await request_for(environment, "up", tree, {"command": f"dodai up {environment.name}"})
+    return await request_for(environment, "up", tree, {"command": _command(context, environment)})
+
+
+def _command(context: CommandContext, environment: Environment) -> str:
+    chosen = f" --client {context.client}" if context.client else ""
+    return f"dodai up {environment.name}{chosen}"
 
 
 async def _start(context: CommandContext, environment: Environment, request: PlanRequest, stop: Stop) -> Outcome:

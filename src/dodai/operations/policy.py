@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dodai.core.manifest import Manifest
@@ -88,6 +88,7 @@ class Service:
     include: tuple[str, ...] = ()
     protocol: Protocol = "http"
     app: str = ""
+    client: str = ""
     public: bool = False
     needs: tuple[str, ...] = ()
     env: Mapping[str, str] = key(dict)
@@ -116,6 +117,21 @@ class Client:
     folder: str
     command: tuple[str, ...]
     name: str = unwritten("")
+    build: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    env: Mapping[str, str] = key(dict)
+
+    def stand_in(self, service: Service) -> Service:
+        """`service` as it runs with this tier in its place."""
+        return replace(
+            service,
+            command=self.command,
+            cwd=self.folder,
+            build=self.build,
+            include=self.include,
+            env={**service.env, **self.env},
+            app="",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +237,14 @@ class OperationsPolicy:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> OperationsPolicy:
-        """The policy of a valid manifest."""
-        return bind(cls, manifest.data, project=manifest.name)
+        """The policy of a valid manifest; a service with a `client` runs that one's program."""
+        policy = bind(cls, manifest.data, project=manifest.name)
+        chosen = {
+            name: policy.clients[service.client].stand_in(service)
+            for name, service in policy.services.items()
+            if service.client
+        }
+        return replace(policy, services={**policy.services, **chosen}) if chosen else policy
 
     @property
     def public_service(self) -> Service | None:

@@ -75,6 +75,7 @@ class Rehearsal:
             drills=drills,
             equivalence=differences,
             problem=problem,
+            web_tier=public.client if (public := self.subject.policy.public_service) else "",
         )
         self._write(report)
         return report

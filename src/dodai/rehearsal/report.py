@@ -39,7 +39,10 @@ class DrillRow:
 
 @dataclass(frozen=True, slots=True)
 class RehearsalReport:
-    """`commit` is the git commit of the tree, with `+` for uncommitted changes; `tree` the id of what was deployed."""
+    """`commit` is the git commit of the tree, with `+` for uncommitted changes; `tree` the id of what was deployed.
+
+    `web_tier` names the `[client.NAME]` that ran in the place of its service, empty when the service's own program did.
+    """
 
     project: str
     commit: str
@@ -50,6 +53,7 @@ class RehearsalReport:
     drills: tuple[DrillRow, ...]
     equivalence: tuple[Difference, ...]
     problem: str = ""
+    web_tier: str = ""
 
     @property
     def outcome(self) -> Verdict:
@@ -64,6 +68,7 @@ class RehearsalReport:
             "commit": self.commit,
             "tree": self.tree,
             "level": "source",
+            "webTier": self.web_tier or None,
             "startedAt": self.started_at,
             "seconds": round(self.seconds, 2),
             "problem": self.problem or None,
@@ -74,6 +79,7 @@ class RehearsalReport:
                 {
                     "id": d.id,
                     "area": d.area,
+                    "webTier": self.web_tier or None,
                     "title": d.title.en,
                     "expected": d.expected,
                     "observed": d.observed,
@@ -95,7 +101,9 @@ class RehearsalReport:
             f"Outcome: **{self.outcome}**, {self.seconds:.1f} s, commit `{self.commit}`, tree `{self.tree}`.",
             f"結果: **{self.outcome}**、{self.seconds:.1f} 秒、コミット `{self.commit}`、ツリー `{self.tree}`。",
         )
+        tier = Text(f"Web tier: `{self.web_tier}`.", f"Web 層: `{self.web_tier}`。")
         problem: tuple[Block, ...] = (CodeBlock(self.problem),) if self.problem else ()
+        problem = (Paragraph(tier), *problem) if self.web_tier else problem
         sections = (self._story(), self._drills(), self._stage())
         return Page("report", Text("Rehearsal", "リハーサル"), (Paragraph(words), *problem), sections)
 

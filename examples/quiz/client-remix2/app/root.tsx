@@ -93,10 +93,11 @@ export default function App() {
 export function ErrorBoundary() {
   const error = useRouteError();
   const status = isRouteErrorResponse(error) ? error.status : 500;
+  const say = useSay();
   return (
     <section className="narrow">
       <h1>{status}</h1>
-      <p className="lead">{isRouteErrorResponse(error) ? String(error.data || error.statusText) : ""}</p>
+      <p className="lead">{say(`error-title-${status}`)}</p>
     </section>
   );
 }

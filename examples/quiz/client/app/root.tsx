@@ -2,7 +2,6 @@ import { requestId } from "@dodai/remix/observability.server";
 import type { ReactNode } from "react";
 import {
   Form,
-  isRouteErrorResponse,
   Link,
   Links,
   Meta,
@@ -15,7 +14,7 @@ import {
 } from "react-router";
 
 import type { Route } from "./+types/root";
-import { CsrfField, useSay } from "~/components/common";
+import { CsrfField, pageOf, useSay } from "~/components/common";
 import { csrf } from "~/services/csrf.server";
 import { headers } from "~/services/headers.server";
 import { known, visitorOf } from "~/services/session.server";
@@ -101,53 +100,5 @@ export default function App() {
   return <Outlet />;
 }
 
-// The statuses that words.toml has sentences for; what is not listed is told in general words.
-const TOLD = [400, 401, 403, 404, 409, 422, 500, 503, 504];
-
-export function ErrorBoundary({ error }: Route.ErrorBoundaryProps) {
-  const data = useRouteLoaderData<typeof loader>("root");
-  const say = useSay();
-  const here = pageOf(useLocation().pathname);
-  const status = isRouteErrorResponse(error) ? error.status : 500;
-  const told = TOLD.includes(status) ? status : status >= 500 ? 500 : 400;
-  return (
-    <section className="narrow error">
-      <title>{`${say(`error-title-${told}`)} – ${say("brand")}`}</title>
-      <p className="code" aria-hidden="true">
-        {status}
-      </p>
-      <h1>{say(`error-title-${told}`)}</h1>
-      <p className="lead">{say(`error-do-${told}`)}</p>
-      {data?.requestId && (
-        <dl className="id">
-          <dt>{say("error-id")}</dt>
-          <dd>
-            <code>{data.requestId}</code>
-          </dd>
-        </dl>
-      )}
-      {status === 401 ? (
-        <Form className="actions" method="post" action="/sign-in" reloadDocument>
-          <CsrfField />
-          <input type="hidden" name="back" value={here} />
-          <button className="button">{say("error-sign-in")}</button>{" "}
-          <Link className="quiet" to="/">
-            {say("error-home")}
-          </Link>
-        </Form>
-      ) : (
-        <p className="actions">
-          <Link className="button" to="/">
-            {say("error-home")}
-          </Link>
-        </p>
-      )}
-    </section>
-  );
-}
-
-/** The page to come back to: an address that only takes forms leads to the page its form stands on. */
-function pageOf(path: string): string {
-  if (path === "/questions" || path === "/questions/preview") return "/questions/new";
-  return path.replace(/\/(?:answer|report)$/, "");
-}
+// Where even `routes/frame.tsx` is not reached.
+export { ErrorBoundary } from "~/routes/frame";

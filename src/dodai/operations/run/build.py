@@ -20,6 +20,7 @@ from dodai.engine.state_folder import make_folder
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
+from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 
 OUTPUT_LINES = 40
@@ -48,7 +49,11 @@ def publish(here: Environment, note: Callable[[str], None] = lambda _: None) -> 
             _Build(project, service, note).carry_out(lambda: here.artifacts.identify(root, included))
     for service in services:
         _refuse_missing(project.root, service)
-    return here.artifacts.publish(root, included)
+    release = here.artifacts.publish(root, included)
+    name = Path(project.manifest.path).name
+    if (project.root / name).read_bytes() == project.manifest.text:
+        return release
+    return here.artifacts.derive(release, {name: project.manifest.text})  # another web tier was chosen
 
 
 def _included(services: Sequence[Service]) -> tuple[str, ...]:
@@ -104,12 +109,19 @@ class _Build:
     def _run(self, line: str) -> None:
         self.note(f"{self.service.name}: {line}")
         began = time.monotonic()
-        argv = [word.replace("{python}", self.project.python) for word in shlex.split(line)]
+        programs = find_programs(self.project.python)
+        argv, environment = programs.fill(shlex.split(line)), programs.environment(line, os.environ)
         log = self.memory.with_suffix(".log")
         try:
             with log.open("wb") as output:
                 done = subprocess.run(
-                    argv, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+                    argv,
+                    cwd=self.folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
                 )
         except OSError as error:
             raise self._failed(f"`{line}` cannot be started: `{argv[0]}`: {error.strerror}", ()) from error

@@ -15,6 +15,7 @@ from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
 from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints, SecretStore
+from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.preflight import PreflightReader, preflight
 from dodai.operations.run.restore import RESTORE, restore_steps
@@ -53,7 +54,7 @@ class DeployPorts:
     migrate: tuple[Step, ...]
     edge: Edge
     edge_spec: EdgeSpec
-    python: str
+    programs: Programs
     browser: Callable[[str], Browser]
     surroundings: PreflightReader
     book: Book

@@ -19,6 +19,7 @@ from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.ports import CacheRule, EdgeSpec
+from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
 from dodai.operations.run.deploy import DeployPorts, deploy
@@ -115,13 +116,13 @@ def deploy_ports(here: Environment, tree: Path) -> DeployPorts:
         migrate=_migration_steps(here, tree),
         edge=here.edge,
         edge_spec=edge_spec(here),
-        python=here.project.python,
+        programs=find_programs(here.project.python),
         browser=here.visit,
         surroundings=ReleaseSurroundings(here, here.project.at_root(tree)),
         book=ReleaseLog(here),
         schema=schema,
         restore_points=here.database.restore_points if stored else None,
-        probe=partial(_probe, here) if public and public.app else None,
+        probe=partial(_probe, here) if public and (public.app or public.client) else None,
     )
 
 

@@ -15,6 +15,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Look, Observed, PlanRequest, Step, StepContext
 from dodai.operations.policy import Service
 from dodai.operations.ports import Artifacts, Compute, SecretStore
+from dodai.operations.programs import Programs
 from dodai.operations.run.service_steps import ServicePorts, ServiceSteps, Settings
 from dodai.operations.secret import RotationState, entries, new_value, notes_of
 
@@ -204,7 +205,7 @@ class Rotation:
         """The steps of services that are told `value`, whatever the store holds by then."""
         settings = _ToldSettings(self.ports.settings, self.name, self._state, value)
         ports = self.ports
-        return ServiceSteps(self.request, _RoundPorts(ports.compute, ports.artifacts, settings, ports.python))
+        return ServiceSteps(self.request, _RoundPorts(ports.compute, ports.artifacts, settings, ports.programs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ class _RoundPorts:
     compute: Compute
     artifacts: Artifacts
     settings: Settings
-    python: str
+    programs: Programs
 
 
 @dataclass(frozen=True, slots=True)

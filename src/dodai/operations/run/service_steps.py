@@ -14,6 +14,7 @@ from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, c
 from dodai.operations import codes
 from dodai.operations.policy import Service
 from dodai.operations.ports import Artifacts, Compute, Instance, Liveness, Readiness, ServiceSpec
+from dodai.operations.programs import Programs
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.serving import running
 
@@ -54,7 +55,7 @@ class ServicePorts(Protocol):
     @property
     def settings(self) -> Settings: ...
     @property
-    def python(self) -> str: ...
+    def programs(self) -> Programs: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class ServiceSteps:
         tree = self.ports.artifacts.path(release)
         told = await self.ports.settings.of_service(service, release)
         environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **told}
-        spec = service_spec(service, self.ports.python, await self.ports.settings.own_variables(service))
+        spec = service_spec(service, self.ports.programs, await self.ports.settings.own_variables(service))
         name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": tree, **environment})
         nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
         artifact = self.ports.artifacts.reference(release, service.name)
@@ -278,11 +279,11 @@ def _same_version(service: str, release: str, seen: str) -> None:
         )
 
 
-def service_spec(service: Service, python: str, env: Mapping[str, str]) -> ServiceSpec:
-    """The service as compute has to run it; `{python}` in its command is the interpreter of the project."""
+def service_spec(service: Service, programs: Programs, env: Mapping[str, str]) -> ServiceSpec:
+    """The service as compute has to run it, with `programs` in the places that its command leaves for them."""
     return ServiceSpec(
         name=service.name,
-        command=tuple(word.replace("{python}", python) for word in service.command),
+        command=programs.fill(service.command),
         cwd=service.cwd,
         protocol=service.protocol,
         env=env,
@@ -291,7 +292,7 @@ def service_spec(service: Service, python: str, env: Mapping[str, str]) -> Servi
             path=service.ready_path,
             host=service.health.host,
             scheme=service.health.scheme,
-            command=tuple(word.replace("{python}", python) for word in service.health.command),
+            command=programs.fill(service.health.command),
         ),
         ready_timeout_s=service.health.timeout_s,
         liveness=Liveness(

@@ -203,6 +203,8 @@ class Prover:
             called = call.child_by_field_name("function")
             if called is None or not _LOOKS_LIKE_CHECK.search(text(called)):
                 continue
+            if self._is_known_other(module, called):
+                continue
             if self.is_check(module, call):
                 told = f"`{_short(call)}` is called in a function of its own, which nothing is sure to await"
                 return Proof("unprotected", told, module.path, line(call))
@@ -257,6 +259,12 @@ class Prover:
             made = self.maker(self.program.value(found.module, owner)) if owner is not None else None
             return made is not None and text(found.node.child_by_field_name("property")) == made[1]
         return found.node.type in FUNCTIONS and self.function(found.module, found.node).word == "protected"
+
+    def _is_known_other(self, module: ScriptModule, called: Node) -> bool:
+        """Whether it is a method of the check's own object that does not check: `csrf.logout(…)`."""
+        owner = called.child_by_field_name("object") if called.type == "member_expression" else None
+        made = self.maker(self.program.value(module, owner)) if owner is not None else None
+        return made is not None and text(called.child_by_field_name("property")) != made[1]
 
     def _wrapped(self, module: ScriptModule, call: Node) -> Proof:
         """An action that a function made: that one has to return a function which verifies."""

@@ -175,7 +175,7 @@ def _posts(subject: Subject) -> tuple[str, ...]:
 
 def _of(subject: Subject) -> tuple[Drill, ...]:
     public = subject.policy.public_service
-    targets = _posts(subject) if public is not None and public.app else ()
+    targets = _posts(subject) if public is not None and (public.app or public.client) else ()
     return drills(subject.csrf, targets, partial(_people, subject))
 
 

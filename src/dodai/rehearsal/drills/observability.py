@@ -205,7 +205,7 @@ def _services(tree: Tree) -> set[str]:
 
 def _of(subject: Subject) -> tuple[Drill, ...]:
     public = subject.policy.public_service
-    if public is None or not public.app:
+    if public is None or not (public.app or public.client):
         return ()
     needs = tuple(need for need in public.needs if not subject.policy.services[need].local_only)
     return drills(public.name, needs)

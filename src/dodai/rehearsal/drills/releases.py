@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,13 +32,29 @@ def _never_ready(inner):
 
 {name} = _never_ready({name})
 """
+NEVER_READY_IN_NODE = """
+
+// --- written by a rehearsal: this release never becomes ready, everything else works ---
+const {{ Server: RehearsedServer }} = process.getBuiltinModule("node:http");
+const rehearsedEmit = RehearsedServer.prototype.emit;
+RehearsedServer.prototype.emit = function (event, request, response, ...rest) {{
+  if (event !== "request" || request.url.split("?")[0] !== {path})
+    return rehearsedEmit.call(this, event, request, response, ...rest);
+  response.writeHead(503).end("written by a rehearsal");
+  return true;
+}};
+"""
+EXITS_AT_BOOT_IN_NODE = (
+    '\n\nprocess.stderr.write("written by a rehearsal: this release ends at boot\\n");\nprocess.exit(1);\n'
+)
+MODULES = (".js", ".mjs", ".cjs")
 EXITS_AT_BOOT = '\n\nraise SystemExit("written by a rehearsal: this release ends at boot")\n'
 
 
 def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
-    """The drills this manifest allows: bad releases need a public service whose `app` is a Python object."""
+    """The drills this manifest allows: bad releases need the file that the public service starts with."""
     service = policy.public_service
-    if service is None or ":" not in service.app:
+    if service is None or not app_file(service):
         return ()
     return (
         Drill(
@@ -52,7 +69,7 @@ def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
             "operations",
             Text("A release that ends at boot is noticed at once", "起動直後に終了するリリースは即座に検知される"),
             "exit 3, everything restored, well before the health deadline",
-            partial(_bad_release, service, _exits_at_boot),
+            partial(_bad_release, service, partial(_exits_at_boot, service)),
         ),
         Drill(
             "going-back",
@@ -65,19 +82,27 @@ def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
 
 
 def app_file(service: Service) -> str:
-    """The file of `[service.NAME].app` below the tree, for a module that is a plain file."""
-    module = service.app.partition(":")[0]
-    path = module.replace(".", "/") + ".py"
-    return path if service.cwd in ("", ".") else f"{service.cwd.rstrip('/')}/{path}"
+    """The file below the tree that the service starts with, when it is a plain one; empty when that is not known.
+
+    The module of `[service.NAME].app`; for another web tier the last module that its command names.
+    """
+    if service.client:
+        path = next((word for word in reversed(service.command) if word.endswith(MODULES)), "")
+    else:
+        module, colon, _ = service.app.partition(":")
+        path = f"{module.replace('.', '/')}.py" if colon else ""
+    return path if not path or service.cwd in ("", ".") else f"{service.cwd.rstrip('/')}/{path}"
 
 
 def _never_ready(service: Service, source: bytes) -> bytes:
+    if service.client:
+        return source + NEVER_READY_IN_NODE.format(path=json.dumps(service.ready_path)).encode()
     name = service.app.partition(":")[2]
     return source + NEVER_READY.format(path=service.ready_path, name=name).encode()
 
 
-def _exits_at_boot(source: bytes) -> bytes:
-    return source + EXITS_AT_BOOT.encode()
+def _exits_at_boot(service: Service, source: bytes) -> bytes:
+    return source + (EXITS_AT_BOOT_IN_NODE if service.client else EXITS_AT_BOOT).encode()
 
 
 async def _bad_release(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> DrillResult:
@@ -101,7 +126,7 @@ async def _bad_release(service: Service, spoil: Callable[[bytes], bytes], stage:
 async def _going_back(service: Service, stage: Stage) -> DrillResult:
     """Deploy a release that differs by a comment, then go back, while people keep asking."""
     before = (await stage.host.status()).service(service.name)
-    newer = await _spoiled(service, _marked, stage)
+    newer = await _spoiled(service, partial(_marked, service), stage)
     async with visitors(stage) as seen:
         there: Outcome = await stage.deploy(newer)
         between = (await stage.host.status()).service(service.name)
@@ -117,8 +142,8 @@ async def _going_back(service: Service, stage: Stage) -> DrillResult:
     return DrillResult(observed, ok and seen.failed == 0 and seen.answered > 0, tuple(seen.request_ids[:3]), details)
 
 
-def _marked(source: bytes) -> bytes:
-    return source + b"\n# a newer release, made by a rehearsal\n"
+def _marked(service: Service, source: bytes) -> bytes:
+    return source + (b"\n//" if service.client else b"\n#") + b" a newer release, made by a rehearsal\n"
 
 
 async def _spoiled(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> str:

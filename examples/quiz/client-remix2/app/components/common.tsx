@@ -4,8 +4,10 @@ import { useRouteLoaderData } from "@remix-run/react";
 
 import type { loader } from "~/root";
 
+export type Say = (key: string, values?: Record<string, string | number>) => string;
+
 /** The function that turns a key of words.toml into a sentence. */
-export function useSay(): (key: string, values?: Record<string, string | number>) => string {
+export function useSay(): Say {
   const words = useRouteLoaderData<typeof loader>("root")?.words ?? {};
   return (key, values = {}) =>
     (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));

@@ -48,11 +48,14 @@ export interface MyPage {
   readonly days: readonly { date: string; answered: number; right: number }[];
 }
 
+/** What is wrong with each field of what was sent, in the words of the backend's rules. */
+export type Problems = Readonly<Record<string, string>>;
+
 /** The backend did not do what was asked. `problems` maps fields to words when the input was at fault. */
 export class BackendError extends Error {
   constructor(
     readonly status: number,
-    readonly problems: Readonly<Record<string, string>>,
+    readonly problems: Problems,
   ) {
     super(`the backend answered ${status}`);
   }
@@ -95,6 +98,12 @@ export function ask<Answer>(method: string, message: object): Promise<Answer> {
 export function asResponse(error: unknown): Response {
   if (error instanceof BackendError) return new Response(null, { status: error.status });
   throw error;
+}
+
+/** What is wrong with the fields, to be shown beside them; throws what the page answers when it is something else. */
+export function problemsIn(error: unknown): Problems {
+  if (error instanceof BackendError && Object.keys(error.problems).length > 0) return error.problems;
+  throw asResponse(error);
 }
 
 /** The id in the address of a question; throws 404 for what is none. */

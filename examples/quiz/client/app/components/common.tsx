@@ -52,3 +52,9 @@ export function Rate({ answered, answeredRight }: { answered: number; answeredRi
   const right = Math.round((100 * answeredRight) / answered);
   return say(answered === 1 ? "answered-once" : "answered-by", { answered, right });
 }
+
+/** The page to come back to: an address that only takes forms leads to the page its form stands on. */
+export function pageOf(path: string): string {
+  if (path === "/questions" || path === "/questions/preview") return "/questions/new";
+  return path.replace(/\/(?:answer|report)$/, "");
+}

@@ -14,3 +14,6 @@ export async function action({ request }: Route.ActionArgs) {
   const cookie = `lang=${lang}; Path=/; Max-Age=${A_YEAR_S}; SameSite=Lax`;
   return seeOther(ownPath(String(form.get("back") ?? "")), { "set-cookie": cookie });
 }
+
+// A page, so that what goes wrong is told on one.
+export { FormsOnly as default } from "~/components/common";

@@ -10,3 +10,6 @@ export async function action({ request, params }: Route.ActionArgs) {
   await ask("ReportQuestion", { questionId, reason });
   return seeOther(`/questions/${questionId}`);
 }
+
+// A page, so that what goes wrong is told on one.
+export { FormsOnly as default } from "~/components/common";

@@ -15,3 +15,6 @@ export async function action({ request }: Route.ActionArgs) {
   session.set("leaving", leaving);
   return redirect(url, { headers: { "set-cookie": await save(session) } });
 }
+
+// A page, so that what goes wrong is told on one.
+export { FormsOnly as default } from "~/components/common";

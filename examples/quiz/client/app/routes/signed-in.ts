@@ -13,3 +13,6 @@ export async function loader({ request }: Route.LoaderArgs) {
   csrf.login(request, visitor.user);
   return seeOther(ownPath(leaving?.back ?? ""), { "set-cookie": await save(session) });
 }
+
+// A page, so that what goes wrong is told on one.
+export { FormsOnly as default } from "~/components/common";

@@ -2,6 +2,7 @@
 
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 
+import { dependencyFetch } from "@dodai/remix/observability.server";
 import { data } from "react-router";
 
 import type { Leaving, Visitor } from "./session.server";
@@ -14,6 +15,7 @@ interface Discovery {
 }
 
 const TIMEOUT_MS = 3000;
+const ask = dependencyFetch({ dependency: "identity" });
 
 /** Where the provider wants the visitor, and what to remember until they are back. */
 export async function leave(request: Request, back: string, hint: string): Promise<{ url: string; leaving: Leaving }> {
@@ -67,7 +69,7 @@ function discover(): Promise<Discovery> {
 async function json<Body>(url: string, init: RequestInit = {}): Promise<Body> {
   let answer: Response;
   try {
-    answer = await fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    answer = await ask(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch {
     throw data(null, 503);
   }
