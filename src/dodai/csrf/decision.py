@@ -185,7 +185,7 @@ def judge_provenance(
 
 def needs_token(mode: Mode, provenance: Provenance) -> bool:
     """True when the decision depends on the token, so that the body may have to be searched for it."""
-    if provenance.state == "hostile" or mode == "header":
+    if provenance.state == "hostile" or mode in ("header", "framework"):
         return False
     return mode != "either" or provenance.state == "unknown"
 

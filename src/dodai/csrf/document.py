@@ -30,6 +30,10 @@ _MODES = {
         "Only where a request comes from is checked; tokens are not used.",
         "送信元だけを検査し、トークンは使いません。",
     ),
+    "framework": Text(
+        "Where a request comes from is checked; the token is that of the framework's own check, which must be on.",
+        "まず送信元を検査します。トークンはフレームワーク自身の検査のものを使い、その検査が有効でなければ起動しません。",
+    ),
     "report": Text(
         "Nothing is refused yet. What would have been refused is in the lines as `csrf: report:…`.",
         "まだ何も拒否しません。拒否するはずだったリクエストは、行に `csrf: report:…` として残ります。",

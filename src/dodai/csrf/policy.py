@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dodai.core.section import bind, key, rows, seconds, size
 
-Mode = Literal["both", "either", "header", "report"]
+Mode = Literal["both", "either", "header", "framework", "report"]
 When = Literal["always", "bearer"]
 
 RESERVED_PREFIX = "/-/dodai"

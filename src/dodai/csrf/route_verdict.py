@@ -78,6 +78,8 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
         return _reached(raw, plain or reached, policy.mode)
     refusals = {name: probe for name, probe in hostile.items() if name != "override_read"}
     refusers = {str(probe["by"]) for probe in refusals.values()}
+    if policy.mode == "framework":
+        refusers.discard("dodai")  # refuses what comes from elsewhere, in front of the check that asks for the token
     refuser = next(iter(refusers), "")
     if refusers == {""} and _told_apart_by_token(probes):
         refuser = "another"  # nobody known, but nothing else than the token made the difference

@@ -22,6 +22,7 @@ __all__ = [
     "find",
     "match",
     "native_tokens",
+    "own_check",
     "plant",
     "recognise",
     "report_errors",
@@ -65,6 +66,13 @@ def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     native = getattr(_module(known), "native_tokens", None)
     found: dict[str, str] | None = native(unwrap(known), origin) if native is not None else None
     return found
+
+
+def own_check(app: Any) -> str:
+    """The framework's own CSRF check that is on for every view of `app`; empty when there is none."""
+    name = recognise(app)
+    named = getattr(_module(app), "own_check", None) if name is not None else None
+    return str(named(unwrap(app))) if named is not None else ""
 
 
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:

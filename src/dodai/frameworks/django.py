@@ -159,6 +159,17 @@ def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
     signal.connect(receive, weak=False, dispatch_uid=("dodai", note))
 
 
+def own_check(app: Any) -> str:
+    """Django's middleware, or one made from it."""
+    del app
+    load = sys.modules["django.utils.module_loading"].import_string
+    for name in sys.modules["django.conf"].settings.MIDDLEWARE:
+        bases = getattr(load(name), "__mro__", ())
+        if any(base.__name__ == "CsrfViewMiddleware" and _is_own(base) for base in bases):
+            return str(name)
+    return ""
+
+
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     """The cookie and header of Django's own middleware; None without it, or when it keeps tokens in sessions."""
     del app, origin

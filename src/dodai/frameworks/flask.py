@@ -82,6 +82,12 @@ def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
     sys.modules["flask"].got_request_exception.connect(receive, app)
 
 
+def own_check(app: Any) -> str:
+    """Flask-WTF's `CSRFProtect`, unless its configuration switches it off."""
+    asked = all(app.config.get(key, True) for key in ("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"))
+    return "flask_wtf.CSRFProtect" if asked and "csrf" in app.extensions else ""
+
+
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     """A session with a token of Flask-WTF, and the token of another session."""
     wtf = sys.modules.get("flask_wtf.csrf")

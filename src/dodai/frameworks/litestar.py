@@ -77,6 +77,11 @@ def route_label(scope: Mapping[str, Any]) -> str | None:
     return path if isinstance(path, str) and path else None
 
 
+def own_check(app: Any) -> str:
+    """Litestar's own double submit."""
+    return "litestar.config.csrf.CSRFConfig" if getattr(app, "csrf_config", None) is not None else ""
+
+
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
     """A cookie and token of Litestar's own double submit; None when it is off."""
     del origin

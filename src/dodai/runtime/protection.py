@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
-from dodai.csrf.codes import KEYS_MALFORMED
+from dodai.csrf.codes import KEYS_MALFORMED, OWN_CHECK_MISSING
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.policy import CsrfPolicy
+from dodai.frameworks import own_check
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -29,17 +30,20 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     """What decides about the state-changing requests of `app`; None only where `csrf_off` says why there is nothing.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
-    that rests on the public origin when there is none.
+    that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on.
     """
     config = runtime.config
     if config.csrf_off:
         return None
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
+    if policy.mode == "framework" and not own_check(app):
+        said = '`[csrf] mode = "framework"`, and the application has no check of its own that is on for every view'
+        raise DodaiError(OWN_CHECK_MISSING, said, OWN_CHECK_MISSING.fix.en, exit_code=2)
     origins, development = config.public_origins, is_development(config)
     return gate_of(
         app,
         policy=policy,
-        keys=config.csrf_keys or _own_key(runtime, development=development),
+        keys=config.csrf_keys or _own_key(runtime, development=development, needed=policy.mode != "framework"),
         origins=origins,
         subject=subject,
         # A developer's browser speaks plain http, in which a Secure cookie would not come back.
@@ -59,13 +63,14 @@ def is_development(config: RuntimeConfig) -> bool:
     return not elsewhere and (not config.public_origins or is_plain_loopback(config.public_origins))
 
 
-def _own_key(runtime: Runtime, *, development: bool) -> str:
-    if not development:
+def _own_key(runtime: Runtime, *, development: bool, needed: bool) -> str:
+    if needed and not development:
         raise DodaiError(KEYS_MALFORMED, "`DODAI_CSRF_KEYS` is not set", KEYS_MALFORMED.fix.en, exit_code=2)
     if not runtime.development_key:
         name = os.urandom(2).hex()  # tokens of another process are then told to be of an unknown key
         secret = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode("ascii")
         runtime.development_key = f"{name}:{secret}"
-        sys.stderr.write(_LOUD)
-        sys.stderr.flush()
+        if needed:
+            sys.stderr.write(_LOUD)
+            sys.stderr.flush()
     return runtime.development_key

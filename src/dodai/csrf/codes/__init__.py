@@ -45,6 +45,7 @@ ORIGIN_MALFORMED = _code("DOD181", "public-origin-malformed")
 TOKEN_AFTER_START = _code("DOD182", "csrf-token-after-response-start")
 NOT_INSTALLED = _code("DOD183", "csrf-not-installed")
 ORIGIN_NEEDED = _code("DOD184", "csrf-mode-needs-origin")
+OWN_CHECK_MISSING = _code("DOD186", "csrf-framework-check-missing")
 PROBE_REFUSED = _code("DOD185", "csrf-probe-refused")
 
 CODES = declared(globals())

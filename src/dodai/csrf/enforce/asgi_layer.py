@@ -89,7 +89,7 @@ class CsrfLayer:
 
         if scope["method"] not in SAFE_METHODS or not OVERRIDES.isdisjoint([name.lower() for name, _ in headers]):
             return self._unsafe(scope, receive, amended, visitor, context)
-        if path == REFRESH_PATH:
+        if path == REFRESH_PATH and self.gate.refreshes:
             return self._refresh(scope, amended, visitor, context)
         return self.app(scope, receive, amended)
 

@@ -127,11 +127,18 @@ class CsrfProtection:
     @property
     def binding(self) -> str:
         """What a token is bound to, for `dodai routes`."""
+        if self.policy.mode == "framework":
+            return "what the framework's own check binds its tokens to"
         if self.subject is not None:
             return "the visitor's cookie and what `subject=` names"
         if self.session is not None:
             return f"the visitor's cookie and the session cookie `{self.policy.session_cookie}`"
         return "the visitor's cookie alone, not to who is signed in"
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether open pages get fresh tokens from us: not where the framework has its own."""
+        return self.policy.mode != "framework"
 
     def visitor(self, headers: Headers, scope: Mapping[str, Any]) -> CsrfSession:
         """Who sent a request, as far as tokens are concerned; nothing is read until it is asked for."""

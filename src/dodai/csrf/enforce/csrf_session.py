@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dodai.core.errors import DodaiError
-from dodai.csrf.codes import TOKEN_AFTER_START
+from dodai.csrf.codes import NOT_INSTALLED, TOKEN_AFTER_START
 from dodai.csrf.enforce.entrance import CHECKED
 from dodai.csrf.token import decode_nonce, encode_nonce, first_nonce, is_anonymous, issue, new_nonce
 
@@ -112,6 +112,12 @@ class CsrfSession:
 
         DOD182 when the response has begun: too late for the cookie, and for keeping the page out of shared caches.
         """
+        if self.policy.mode == "framework":
+            fix = (
+                "render the framework's own (`{% csrf_token %}`, `form.hidden_tag()`), or choose another `[csrf] mode`"
+            )
+            said = '`[csrf] mode = "framework"` leaves tokens to the framework, and one of dodai was asked for'
+            raise DodaiError(NOT_INSTALLED, said, fix)
         if self.started and not self.rendered:
             raise _after_start("a token was rendered")
         gate = self._gate

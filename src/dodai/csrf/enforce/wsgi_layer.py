@@ -67,7 +67,7 @@ class CsrfWsgi:
 
         if method not in SAFE_METHODS or any(key in environ for key in _OVERRIDES):
             return self._unsafe(environ, amended, sent_of(environ), visitor, context)
-        if path == REFRESH_PATH:
+        if path == REFRESH_PATH and self.gate.refreshes:
             return self._refresh(environ, amended, sent_of(environ), visitor, context)
         return self._serve(environ, amended, visitor, context)
 

@@ -1,0 +1,171 @@
+"""The framework keeps its own token, and dodai checks in front of it where a request comes from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from flask import Flask, render_template_string
+from flask_wtf import CSRFProtect, FlaskForm
+from litestar import Litestar
+from litestar import post as litestar_post
+from litestar.config.csrf import CSRFConfig
+from tests.csrf.driver import EVIL
+from tests.csrf.test_exemptions import starlette_app
+from werkzeug.test import Client
+
+import dodai.asgi
+import dodai.wsgi
+from dodai.core.errors import DodaiError
+from dodai.runtime import RuntimeConfig
+
+ORIGIN = "https://shop.example"
+OURS = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin", "Referer": ORIGIN + "/"}
+
+
+def config(**more: Any) -> RuntimeConfig:
+    return RuntimeConfig(origins=(ORIGIN,), release="r1", sections={"csrf": {"mode": "framework"}}, **more)
+
+
+def shop(*, check: bool = True, **settings: Any) -> Flask:
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY="x" * 40, **settings)
+    if check:
+        CSRFProtect(app)
+    app.get("/", endpoint="form")(lambda: render_template_string("{{ form.hidden_tag() }}", form=FlaskForm()))
+    app.post("/orders", endpoint="orders")(lambda: "ordered")
+    return app
+
+
+def test_form_with_the_token_of_flask_wtf_is_accepted():
+    """`form.hidden_tag()` stays as it is; a production release starts without keys of dodai."""
+    client = Client(dodai.wsgi.wrap(shop(), config=config()))
+    page = client.get("/", base_url=ORIGIN).text
+    token = page.partition('value="')[2].partition('"')[0]
+    sent = {"csrf_token": token}
+    assert client.post("/orders", base_url=ORIGIN, headers=OURS, data=sent).text == "ordered"
+    assert client.post("/orders", base_url=ORIGIN, headers=OURS).status_code == 400, "Flask-WTF asks for its token"
+    hostile = {**OURS, "Origin": EVIL, "Sec-Fetch-Site": "cross-site"}
+    refused = client.post("/orders", base_url=ORIGIN, headers=hostile, data=sent)
+    assert (refused.status_code, refused.json["error"]["code"]) == (403, "DOD150")
+
+
+def test_token_refresh_of_dodai_does_not_stand_in_the_way():
+    """The script would write dodai's token into the fields of Flask-WTF, which have the same name."""
+    client = Client(dodai.wsgi.wrap(shop(), config=config()))
+    for path in ("/-/dodai/csrf", "/-/dodai/csrf?script"):
+        assert client.get(path, base_url=ORIGIN, headers=OURS).status_code == 404
+
+
+def test_token_of_dodai_is_not_rendered_beside_it():
+    """Whoever asks for one is told which to use."""
+    app = shop()
+    seen = []
+
+    def ask() -> str:
+        try:
+            return dodai.csrf.enforce.csrf_token()
+        except DodaiError as error:
+            seen.append(error)
+            return ""
+
+    app.get("/ask")(ask)
+    Client(dodai.wsgi.wrap(app, config=config())).get("/ask", base_url=ORIGIN)
+    assert [error.code.id for error in seen] == ["DOD183"]
+    assert "hidden_tag" in seen[0].fix
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        shop(check=False),
+        shop(WTF_CSRF_ENABLED=False),
+        shop(WTF_CSRF_CHECK_DEFAULT=False),
+        starlette_app(),
+        Litestar([]),
+    ],
+    ids=["no extension", "switched off", "only where asked", "starlette", "litestar"],
+)
+def test_application_without_a_check_of_its_own_does_not_start(app):
+    """Nobody would ask for a token."""
+    wrap = dodai.wsgi.wrap if isinstance(app, Flask) else dodai.asgi.wrap
+    with pytest.raises(DodaiError) as caught:
+        wrap(app, config=config())
+    assert caught.value.code.id == "DOD186"
+
+
+def test_litestar_with_its_own_check_starts():
+    """Its `CSRFConfig` is one."""
+
+    @litestar_post("/orders")
+    async def orders() -> str:
+        return "ordered"
+
+    dodai.asgi.wrap(Litestar([orders], csrf_config=CSRFConfig(secret="s" * 40)), config=config())
+
+
+DJANGO = """
+import sys, types
+import django
+from django.conf import settings
+from django.http import HttpResponse
+from django.template import engines
+site = sys.modules["shop_site"] = types.ModuleType("shop_site")
+settings.configure(SECRET_KEY="x" * 50, ALLOWED_HOSTS=["*"], ROOT_URLCONF="shop_site", LOGGING_CONFIG=None,
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}], MIDDLEWARE=[MIDDLEWARE])
+django.setup()
+from django.urls import path
+def page(request): return HttpResponse(engines["django"].from_string("{% csrf_token %}").render({}, request))
+site.urlpatterns = [path("", page), path("orders", lambda _: HttpResponse("ordered"))]
+from django.core.handlers.wsgi import WSGIHandler
+import dodai.wsgi
+from tests.csrf.test_framework_mode import OURS, ORIGIN, config
+from werkzeug.test import Client
+client = Client(dodai.wsgi.wrap(WSGIHandler(), config=config()))
+token = client.get("/", base_url=ORIGIN).text.partition('value="')[2].partition('"')[0]
+def post(data, **headers): return client.post("/orders", base_url=ORIGIN, headers={**OURS, **headers}, data=data).status_code
+print("ANSWER", post({"csrfmiddlewaretoken": token}), post({}), post({"csrfmiddlewaretoken": token}, Origin="https://evil.example"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("middleware", "said"), [("django.middleware.csrf.CsrfViewMiddleware", "ANSWER 200 403 403"), ("", "DOD186")]
+)
+def test_form_with_the_token_of_django_is_accepted(middleware, said):
+    """`{% csrf_token %}` stays as it is; without the middleware nothing starts."""
+    code = DJANGO.replace("[MIDDLEWARE]", repr([middleware] if middleware else []))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr
+
+
+SHOP = """
+from flask import Flask
+from flask_wtf import CSRFProtect
+import dodai.wsgi
+app = Flask(__name__)
+app.secret_key = "x" * 40
+CSRFProtect(app)
+@app.post("/orders")
+def orders(): return "ordered"
+app.wsgi_app = dodai.wsgi.wrap(app)
+"""
+
+
+def test_routes_are_protected_by_the_framework(tmp_path):
+    """The audit sends the framework's own tokens; dodai refuses what comes from elsewhere in front of it."""
+    (tmp_path / "web.py").write_text(SHOP, "utf-8")
+    manifest = tmp_path / "dodai.toml"
+    manifest.write_text(
+        '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n'
+        '[csrf]\nmode = "framework"\n',
+        "utf-8",
+    )
+    command = [sys.executable, "-m", "dodai", "routes", "--json", "--manifest", str(manifest)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    table = json.loads(done.stdout)
+    rows = [(row["path"], row["verdict"], row["by"]) for row in table["routes"]]
+    assert rows == [("/orders", "protected", "flask-wtf")], table
+    assert table["binding"] == "what the framework's own check binds its tokens to"
