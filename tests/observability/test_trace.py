@@ -428,3 +428,36 @@ def test_prompt_is_back_before_a_large_file_is_sealed(tmp_path: Path):
     while not (folder / "foreign.jsonl.ids").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_sealed_segments_without_a_line_of_the_request_are_not_opened(tmp_path: Path):
+    """A foreign id may stand in any of thousands; each one is asked by its sidecar alone."""
+    folder = tmp_path / "lines"
+    for index in range(20):
+        write(folder, [entry(minted(index * 60.0, index), "web", index * 60.0)], rotate=True)
+    write(folder, [entry("order-7788990011", "web", 400.0)], rotate=True)
+    assert seal_all(str(folder)) == 21
+    code = """
+import sys
+from dodai.observability.trace import find
+opened = []
+sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
+found = find("order-7788990011", [sys.argv[1]])
+print(len(found.lines), sum(path.endswith(".jsonl") for path in opened), sum(path.endswith(".ids") for path in opened))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1", "21"], "one segment, and every sidecar once"
+
+
+@pytest.mark.parametrize("count", [1, 9000])
+def test_foreign_file_that_grew_after_it_was_sealed_is_read(tmp_path: Path, count: int):
+    """Its sidecar no longer fits, whether it is read whole or mapped."""
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    path = folder / "api.jsonl"
+    path.write_bytes(b"".join(dump(entry(f"order-{index:08d}", "api", index)) for index in range(count)))
+    assert seal_all(str(folder)) == 1
+    assert len(find(f"order-{count - 1:08d}", [str(folder)]).lines) == 1
+    with path.open("ab") as file:
+        file.write(dump(entry("order-late0000", "api", count)))
+    assert len(find("order-late0000", [str(folder)]).lines) == 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable
 
+from dodai.core.asgi import App, Message, Receive, Scope, Send
 from dodai.core.request import RequestContext, bind, current, format_request_id, unbind
 from dodai.csrf.body import open_search
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
@@ -17,12 +17,6 @@ from dodai.csrf.enforce.csrf_session import CsrfSession
 from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
 from dodai.csrf.enforce.layer_response import LayerResponse
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "dodai.csrf"
 

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH104, PTH108, PTH110, PTH116, PTH118, PTH123, PTH208
+# ruff: noqa: PTH104, PTH108, PTH110, PTH116, PTH118, PTH208
 """Sealing: a closed segment gets a sidecar, by which any request id is found in microseconds.
 
 Standard library only and light to import: `dodai trace` is a fresh process each time, and pathlib alone would cost as
@@ -33,6 +33,7 @@ _TIME = re.compile(rb'\{"ts":(\d{1,11}(?:\.\d{1,9})?)')
 _OPEN_NAME = re.compile(r"(?:-\d{13})?\.open\.jsonl\Z")
 _CLOSED_TAIL = len("-0000000000000-0000000000000.jsonl")
 _BUCKETS = 256
+_SMALL_BYTES = 64 * 1024
 
 
 def seal(path: str) -> str | None:
@@ -138,14 +139,25 @@ class Sidecar:
         return found
 
 
-def open_sidecar(path: str, size: int) -> Sidecar | None:
-    """The sidecar of the segment at `path`, which has `size` bytes; None when there is none that fits."""
+def open_sidecar(path: str, size: int | None) -> Sidecar | None:
+    """The sidecar of the segment at `path`, which has `size` bytes (None: as when it was sealed); None without one.
+
+    A small one is read whole: one system call, where a mapping costs two and a page fault.
+    """
     try:
-        with open(path + SIDECAR_SUFFIX, "rb") as file:
-            sidecar = Sidecar(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        descriptor = os.open(path + SIDECAR_SUFFIX, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data: bytes | mmap.mmap = os.read(descriptor, _SMALL_BYTES)
+        if len(data) == _SMALL_BYTES:
+            data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        sidecar = Sidecar(data)
     except (OSError, ValueError, struct.error):
         return None
-    return sidecar if sidecar.size == size else None
+    finally:
+        os.close(descriptor)
+    return sidecar if size is None or sidecar.size == size else None
 
 
 def _is_still(path: str, descriptor: int) -> bool:

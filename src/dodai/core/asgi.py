@@ -1,4 +1,4 @@
-"""ASGI in types (asgi.readthedocs.io, version 3)."""
+"""ASGI in types (asgi.readthedocs.io, version 3), for every layer that speaks it."""
 
 from __future__ import annotations
 
