@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -107,3 +108,49 @@ async def test_answer_that_cannot_be_written_is_an_error_with_a_line(config: Con
     fine, failed = lines("backend", "rpc")
     assert (fine["status"], failed["status"], failed["outcome"]) == ("OK", "UNKNOWN", "server_error")
     assert failed["error"] == "TypeError"
+
+
+def unary(message: Any, servicer: Any) -> Any:
+    if message.get("missing"):
+        servicer.set_code(grpc.StatusCode.NOT_FOUND)
+        servicer.set_details("no such quiz")
+        return None
+    return object() if message.get("unwritable") else message
+
+
+def stream(message: Any, _: Any) -> Iterator[Any]:
+    yield {"first": True}
+    yield object() if message.get("unwritable") else message
+
+
+@pytest.mark.parametrize("method", ["Echo", "Stream"])
+def test_answer_of_a_threaded_server_that_cannot_be_written_is_an_error_with_a_line(
+    config: Config, lines: Lines, method: str
+):
+    """What the client sees is what the line says; a status that was set without a message stays."""
+    write = lambda value: json.dumps(value).encode()  # noqa: E731
+    handlers = {
+        "Echo": grpc.unary_unary_rpc_method_handler(unary, json.loads, write),
+        "Stream": grpc.unary_stream_rpc_method_handler(stream, json.loads, write),
+    }
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=dodai.grpc.server_interceptors(config=config("backend")))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("j.J", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    seen = []
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        make = channel.unary_unary if method == "Echo" else channel.unary_stream
+        for asked in ({"a": 1}, {"unwritable": True}, *([{"missing": True}] if method == "Echo" else [])):
+            try:
+                answer = make(f"/j.J/{method}")(json.dumps(asked).encode(), timeout=5)
+                seen.append(("OK", answer if method == "Echo" else list(answer)[-1]))
+            except grpc.RpcError as error:
+                seen.append((error.code().name, error.details()))
+    server.stop(None).wait()
+    told = [(line["status"], line["outcome"], line.get("error")) for line in lines("backend", "rpc")]
+    assert seen[0] == ("OK", b'{"a": 1}')
+    assert seen[1][0] == "INTERNAL"
+    assert "request id" in seen[1][1]
+    assert told[:2] == [("OK", "ok", None), ("INTERNAL", "server_error", "TypeError")]
+    assert seen[2:] == ([("NOT_FOUND", "no such quiz")] if method == "Echo" else [])
+    assert [line[0] for line in told[2:]] == ["NOT_FOUND"] * len(seen[2:])

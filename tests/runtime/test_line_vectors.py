@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dodai.runtime.told import SELDOM_TOLD
 
 from dodai.core.codes import BODY_TOO_LARGE
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext
 from dodai.observability.line_format import dump
 from dodai.runtime import Runtime, RuntimeConfig
+from dodai.runtime.line_fields import SELDOM_TOLD
 from dodai.runtime.process import Shape
 
 SHAPES: tuple[Shape, ...] = (
@@ -23,7 +23,7 @@ SHAPES: tuple[Shape, ...] = (
 )
 SAID: dict[str, tuple[Any, dict[str, Any]]] = {
     "parent_span_id": ("b" * 16, {"parentSpanId": "b" * 16}),
-    "client_network": ("192.0.2.0", {"clientIp": "192.0.2.0"}),
+    "client_network": ("192.0.2.0", {"clientNetwork": "192.0.2.0"}),
     "client_request_id": ("client-00000001", {"clientRequestId": "client-00000001"}),
     "attempt": (3, {"attempt": 3}),
     "user_id": ("u-1", {"userId": "u-1"}),

@@ -15,6 +15,7 @@ from dodai.grpc.served import ServedCall, call_failure, decoder, readable, statu
 from dodai.runtime import Runtime
 
 Handler = Any
+Write = Callable[[Any], bytes]
 
 
 class ServerInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
@@ -28,25 +29,41 @@ class ServerInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
         method = handler_call_details.method
         if handler is None:
             return _unimplemented(self._runtime, method)
-        return wrap_handler(self._runtime, method, handler)
+        return wrap_handler(self._runtime, method, handler, write=handler.response_serializer)
 
 
-def wrap_handler(runtime: Runtime, method: str, handler: Handler) -> Handler:
-    """`handler` with its behaviour watched; also used for plain functions on an asyncio server."""
+def wrap_handler(runtime: Runtime, method: str, handler: Handler, write: Write | None = None) -> Handler:
+    """`handler` with its behaviour watched; also used for plain functions on an asyncio server.
+
+    With `write`, its serializer, messages are written inside, so that one that cannot be is in the line.
+    """
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
     kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
     behaviour = getattr(handler, kind)
     wrap = _wrap_iterator if streams_out and _iterates(behaviour) else _wrap_function
     build = getattr(grpc, f"{kind}_rpc_method_handler")
     read = handler.request_deserializer if streams_in else decoder(handler.request_deserializer)
-    return build(wrap(runtime, method, behaviour), read, handler.response_serializer)
+    return build(
+        wrap(runtime, method, behaviour, write), read, None if write is not None else handler.response_serializer
+    )
 
 
 def _iterates(behaviour: Any) -> bool:
     return bool(inspect.isgeneratorfunction(behaviour)) or not inspect.iscoroutinefunction(behaviour)
 
 
-def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any]) -> Any:
+def _written(servicer: Any, write: Write | None, message: Any) -> Any:
+    if write is None:
+        return message
+    try:
+        return write(message)
+    except Exception:
+        if status_name(servicer.code(), "OK") == "OK":
+            raise
+        return None  # gRPC then answers with the status that was set, without a message
+
+
+def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any], write: Write | None) -> Any:
     def serve(request: Any, servicer: Any) -> Any:
         servicer = _with_code(servicer)
         served = ServedCall(runtime, method, servicer)
@@ -54,7 +71,7 @@ def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any])
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
             readable(request)
-            response = behaviour(request, servicer)
+            response = _written(servicer, write, behaviour(request, servicer))
             _finish(served, servicer)
         except BaseException as error:
             _ended(served, servicer, error)
@@ -67,14 +84,15 @@ def _wrap_function(runtime: Runtime, method: str, behaviour: Callable[..., Any])
     return serve
 
 
-def _wrap_iterator(runtime: Runtime, method: str, behaviour: Callable[..., Iterator[Any]]) -> Any:
+def _wrap_iterator(runtime: Runtime, method: str, behaviour: Callable[..., Iterator[Any]], write: Write | None) -> Any:
     def serve(request: Any, servicer: Any) -> Iterator[Any]:
         servicer = _with_code(servicer)
         served = ServedCall(runtime, method, servicer)
         servicer.set_trailing_metadata(reply_metadata(runtime, served.context))
         try:
             readable(request)
-            yield from _bound(served, lambda: behaviour(request, servicer))
+            for message in _bound(served, lambda: behaviour(request, servicer)):
+                yield _written(servicer, write, message)
             _finish(served, servicer)
         except BaseException as error:
             _ended(served, servicer, error)
