@@ -126,3 +126,17 @@ def test_paths_of_ours_stand_below_script_name():
     app.get("/")(csrf_meta)
     text = wsgi_client(app).get("/", environ_overrides={"SCRIPT_NAME": '/sh"op'}).text
     assert '<script src="/sh%22op/-/dodai/csrf?script" defer>' in text
+
+
+@pytest.mark.parametrize(("prefix", "said"), [("/", ""), ("/shop/", "/shop"), ("//evil.example", "/evil.example")])
+async def test_prefix_never_leads_to_another_host(prefix, said):
+    """`//-/dodai/csrf` would be a path of the host `-`; the paths of ours stay reserved, too."""
+
+    async def bare(scope, receive, send) -> None:
+        await HTMLResponse(csrf_meta())(scope, receive, send)
+
+    app = dodai.asgi.wrap(bare, config=RuntimeConfig(csrf_keys=KEYS, origins=(APP,)))
+    page = await call(app, "GET", prefix, root_path=prefix)
+    assert f'<script src="{said}/-/dodai/csrf?script" defer>' in page.text
+    refresh = await call(app, "GET", prefix.rstrip("/") + REFRESH, sent(APP, "same-origin"), root_path=prefix)
+    assert refresh.json["field"] == "csrf_token"

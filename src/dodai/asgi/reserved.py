@@ -26,14 +26,17 @@ def reserve(app: App) -> Served:
         # No coroutine of its own for all the requests that are the application's.
         path = scope.get("path", "")
         if prefix := scope.get("root_path"):
-            path = path.removeprefix(prefix)
+            path = path.removeprefix(prefix.rstrip("/"))
         inside = path.startswith(RESERVED_PREFIX) and is_reserved(path)
         return answer(scope, receive, send) if inside else app(scope, receive, send)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["path"].removeprefix(scope.get("root_path", "")) == PROBE_PATH and scope["method"] == "POST":
+        elif (
+            scope["path"].removeprefix(scope.get("root_path", "").rstrip("/")) == PROBE_PATH
+            and scope["method"] == "POST"
+        ):
             await _probe(scope, receive, send)
         else:
             await _refuse(scope, send, Refusal(404, RESERVED_PATH, "reserved_path"))

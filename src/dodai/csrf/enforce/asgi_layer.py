@@ -61,7 +61,7 @@ class CsrfLayer:
         visitor = CsrfSession(self.gate, headers, scope)
         path = scope["path"]
         if prefix := scope.get("root_path"):
-            visitor.prefix, path = prefix, path.removeprefix(prefix)
+            visitor.prefix, path = prefix, path.removeprefix(prefix.rstrip("/"))
         outer = scope.get(SCOPE_KEY) or context.__dict__.get("csrf")
         if outer is not None:
             visitor.outer = outer  # judged there as well, and both have to allow what is entered
@@ -91,7 +91,7 @@ class CsrfLayer:
         self, scope: Scope, receive: Receive, send: Send, visitor: CsrfSession, context: RequestContext
     ) -> None:
         gate, sent = self.gate, collect(scope["headers"])
-        probe = scope["path"].removeprefix(visitor.prefix) == PROBE_PATH
+        probe = scope["path"].removeprefix(visitor.prefix.rstrip("/")) == PROBE_PATH
         route = None if probe else gate.route(scope, sent)
         limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route.id if route else None)
         decision, complete = gate.length(sent, limit), False

@@ -63,7 +63,8 @@ def csrf_script(request: Any = None) -> Html:
     Below the prefix at which a proxy serves the application (`root_path`, `SCRIPT_NAME`), when it has one.
     """
     visitor = _find(request)
-    prefix = escape(quote(visitor.prefix), quote=True) if visitor is not None else ""
+    prefix = visitor.prefix.strip("/") if visitor is not None else ""
+    prefix = escape(quote(f"/{prefix}"), quote=True) if prefix else ""  # never `//host`, which is another's
     return Html(f'<script src="{prefix}{REFRESH_PATH}?script" defer></script>')
 
 
