@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dodai.asgi.layer import Layer
-from dodai.core.asgi import App
+from dodai.core.asgi_types import App
 from dodai.core.request import current
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.identity import checked_user

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodai.core.asgi import Scope, Send
+from dodai.core.asgi_types import Scope, Send
 from dodai.core.codes import DEPENDENCY_TIMEOUT, DEPENDENCY_UNAVAILABLE, UNHANDLED_ERROR
 from dodai.core.refusal import Refusal, render
 from dodai.core.request import RequestContext

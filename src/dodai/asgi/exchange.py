@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from dodai.asgi.route_template import label
-from dodai.core.asgi import Message, Receive, Scope, Send
+from dodai.core.asgi_types import Message, Receive, Scope, Send
 from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, Outcome, http_outcome
 from dodai.core.request import RequestContext
 from dodai.observability.line_format import error_name, redact, stack_of

@@ -14,7 +14,7 @@ from dodai.asgi.error_response import deny_handshake, refusal_for, send_refusal
 from dodai.asgi.exchange import HttpExchange
 from dodai.asgi.reserved import reserve
 from dodai.asgi.route_template import router_of
-from dodai.core.asgi import App, Message, Receive, Scope, Send, Served
+from dodai.core.asgi_types import App, Message, Receive, Scope, Send, Served
 from dodai.core.codes import EDGE_KEY_MISSING
 from dodai.core.refusal import Refusal
 from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind

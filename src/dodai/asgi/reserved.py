@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from dodai.asgi.error_response import send_refusal
-from dodai.core.asgi import App, Receive, Scope, Send, Served
+from dodai.core.asgi_types import App, Receive, Scope, Send, Served
 from dodai.core.codes import BODY_TOO_LARGE, RESERVED_PATH
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, current

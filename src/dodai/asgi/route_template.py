@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dodai.core.asgi import Scope
+from dodai.core.asgi_types import Scope
 from dodai.frameworks import match, recognise, route_label
 
 _LEAVES_NO_ROUTE = frozenset({"django"})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from os import urandom
 from typing import Any
 
-from dodai.core.asgi import App
+from dodai.core.asgi_types import App
 from dodai.csrf.enforce.asgi_layer import CsrfLayer
 from dodai.csrf.enforce.csrf_protection import BodyTooLargeError, CsrfProtection, Subject
 from dodai.csrf.enforce.entrance import enter

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Awaitable
 
-from dodai.core.asgi import App, Message, Receive, Scope, Send
+from dodai.core.asgi_types import App, Message, Receive, Scope, Send
 from dodai.core.request import RequestContext, bind, current, format_request_id, unbind
 from dodai.csrf.body import open_search
 from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
