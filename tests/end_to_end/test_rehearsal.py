@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from datetime import date
 
 import pytest
 from tests.end_to_end.small_app import SmallApp
 from tests.support.wait import until
+
+from dodai.rehearsal.drills.releases import as_toml
 
 ASGI = """
 import json, os
@@ -73,6 +77,29 @@ def test_every_drill_is_in_the_report_with_expected_and_observed(app):
         assert drills[id_]["expected"]
 
 
+def test_bad_releases_of_any_application_are_undone(app):
+    """A script without an importable `app`, whose last line never returns: what is broken is how it is started."""
+    ids = "bad-release-is-undone,release-exits-at-boot,release-cannot-start,going-back"
+    answer = app.run("rehearse", "--only", ids, "--json")
+    drills = {drill["id"]: drill for drill in json.loads(answer.stdout)["drills"]}
+    assert answer.returncode == 0, answer.stderr
+    assert list(drills) == ids.split(",")
+    causes = {id_: drill["details"].get("cause", "") for id_, drill in drills.items()}
+    assert "never ready" in causes["bad-release-is-undone"]
+    assert "exited with code 1" in causes["release-exits-at-boot"]
+    assert "exited with code 127" in causes["release-cannot-start"]
+
+
+def test_manifest_of_a_bad_release_is_what_the_good_one_says_but_for_its_service():
+    """Every kind of value that TOML has survives being written anew."""
+    manifest = {
+        "text": 'a "quoted" \\ line\nbreak 土台 🏗 \x7f', "n": 1, "x": 1.5, "yes": True, "day": date(2026, 11, 29),
+        "list": [1, [2.0, "a"]], "table": {"a key": {"deep": []}}, "rows": [{"name": "a"}, {"name": "b"}],
+    }  # fmt: skip
+    text = "".join(f"{as_toml(name)} = {as_toml(value)}\n" for name, value in manifest.items())
+    assert tomllib.loads(text) == manifest
+
+
 def test_one_drill_can_be_chosen_and_an_unknown_one_is_told_before_anything_starts(app):
     """A typing error costs nothing."""
     answer = asgi(app).run("rehearse", "--only", "bad-release-is-undon")
@@ -90,6 +117,9 @@ def test_story_that_fails_is_a_failed_rehearsal_with_the_reason(app):
     assert report["outcome"] == "failed"
     assert "no such setting: COLOUR" in report["problem"]
     assert "no such setting: COLOUR" in answer.stderr
+    assert "1 step undone" in answer.stderr
+    assert "next: `dodai rehearse`" in answer.stderr
+    assert "resume" not in answer.stderr + report["problem"]
 
 
 def test_killed_rehearsal_leaves_no_process_and_the_next_one_is_clean(app):

@@ -492,3 +492,14 @@ async def test_cancelled_task_leaves_a_plan_that_resume_finishes(place):
         await task
     assert (await place.resume([Spec("a"), Spec("b")])).state == "ok"
     assert place.world.effects() == ["+a", "+b"]
+
+
+def test_what_a_rehearsal_left_is_never_resumed(place):
+    """Its stage is gone with it: the next command is the rehearsal, never `dodai resume` of an environment nobody has."""
+    outcome = run_in_virtual_time(
+        lambda: place.execute([Spec("a", undo_fault="raise_before"), Spec("b", fault="blocked")])
+    )
+    assert outcome.next_command.startswith("dodai resume ")
+    request = replace(outcome.plan.request, arguments={"command": "dodai rehearse"})
+    there = replace(outcome, plan=replace(outcome.plan, request=request))
+    assert there.next_command == "dodai rehearse"

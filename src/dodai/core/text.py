@@ -23,3 +23,8 @@ class Text:
 def say(text: Text | str, lang: Lang) -> str:
     """The words of `text` in `lang`; a plain `str` is the same in every language."""
     return text if isinstance(text, str) else text(lang)
+
+
+def counted(number: int, word: str) -> str:
+    """`1 step`, `2 steps`: for words whose plural ends in s."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -8,10 +8,12 @@ from typing import Any, Literal, Protocol
 
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import Text
+from dodai.core.text import counted
 from dodai.engine import codes
 from dodai.engine.plan import EndState, Plan, Step
 
 End = Literal["ok", "already", "refused", "restored", "needs_person", "interrupted"]
+REHEARSAL = ["dodai", "rehearse"]
 Result = Literal["done", "already", "failed", "undone", "undo_failed", "remains", "not_run"]
 
 
@@ -82,6 +84,8 @@ class Outcome:
     def next_command(self) -> str:
         """What to type now; `""` when nothing is left to do."""
         request = self.plan.request
+        if request.command.split()[:2] == REHEARSAL:  # its stage is gone when it ends: nothing could be resumed there
+            return "" if self.exit_code == 0 else request.command
         if not self.closed:
             return f"dodai resume {request.env}"
         if self.seen and not self.seen.as_meant:
@@ -111,7 +115,7 @@ class Outcome:
         name = f"{self.plan.request.kind} of `{self.plan.request.env}`"
         undone = len(self.ids("undone"))
         if self.seen and not self.seen.as_meant:
-            ended = f"taken back, {undone} steps undone" if self.cause else "carried out"
+            ended = f"taken back, {counted(undone, 'step')} undone" if self.cause else "carried out"
             return f"{name} was {ended}, but {self.seen.words}; a person must act"
         match self.state:
             case "ok":
@@ -119,13 +123,13 @@ class Outcome:
             case "already":
                 return f"already done: {name} changed nothing"
             case "restored" if self.cause and self.cause.kind == "requested":
-                return f"{name} taken back: {undone} steps undone"
+                return f"{name} taken back: {counted(undone, 'step')} undone"
             case "refused":
                 return f"{name} refused; nothing was changed"
             case "restored":
-                return f"{name} failed and everything was restored: {undone} steps undone"
+                return f"{name} failed and everything was restored: {counted(undone, 'step')} undone"
             case "interrupted" if self.closed:
-                return f"{name} interrupted and taken back: {undone} steps undone"
+                return f"{name} interrupted and taken back: {counted(undone, 'step')} undone"
             case "interrupted":
                 return f"{name} interrupted; something remains"
             case _:

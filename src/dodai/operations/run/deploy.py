@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
+from dodai.core.text import counted
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
@@ -236,8 +237,8 @@ def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
             walked = await walk(journey, ports.browser(edge))
             if not walked.ok:
                 raise DodaiError(codes.JOURNEY_FAILED, walked.problem, codes.JOURNEY_FAILED.fix.en)
-            context.note(f"{journey.name}: {len(walked.steps)} requests as expected")
-        return Observed("done", f"{len(journeys)} journeys")
+            context.note(f"{journey.name}: {counted(len(walked.steps), 'request')} as expected")
+        return Observed("done", counted(len(journeys), "journey"))
 
     return Step(
         id="smoke",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
+from dodai.core.text import counted
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.ports import Artifacts, Compute, ComputeStatus
@@ -103,4 +104,4 @@ async def _problems(surroundings: PreflightReader, context: StepContext) -> Asyn
         context.note(f"the clock of this machine is {offset:+.1f} s off the database's")
     pending = await surroundings.pending()
     if pending:
-        context.note(f"{len(pending)} migrations will be applied: {', '.join(pending[:3])}")
+        context.note(f"{counted(len(pending), 'migration')} will be applied: {', '.join(pending[:3])}")

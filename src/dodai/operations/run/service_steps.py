@@ -13,7 +13,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, canonical
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import Artifacts, Compute, Instance, Liveness, Readiness, ServiceSpec
+from dodai.operations.ports import Artifacts, Compute, Instance, Liveness, Readiness, ServiceProbe, ServiceSpec
 from dodai.operations.programs import Programs
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.serving import running
@@ -72,7 +72,7 @@ class ServiceSteps:
     def start(self, service: Service) -> Step:
         return Step(
             id=f"start-{service.name}",
-            title=Text(f"start {service.name} beside the old one", f"{service.name} を旧リリースと並行して起動"),
+            title=self._start_title(service),
             area="operations",
             observe=partial(self._started, service),
             apply=partial(self._begin, service),
@@ -83,6 +83,12 @@ class ServiceSteps:
             retry=CALLS,
             inputs={"release": self.request.release, "command": " ".join(service.command)},
         )
+
+    def _start_title(self, service: Service) -> Text:
+        name = service.name
+        if previous_releases(self.request.arguments).get(name):
+            return Text(f"start {name} beside the old one", f"{name} を旧リリースと並行して起動")
+        return Text(f"start {name}", f"{name} を起動")
 
     async def _given(self, service: Service, release: str = "") -> Given:
         """What `service` is to be started with, and the name of all that: another value of anything is another name."""
@@ -132,10 +138,9 @@ class ServiceSteps:
             consecutive=service.health.consecutive,
         )
         if not probe.ready:
-            asked = "cannot be asked" if probe.state == "not_served" else f"is {probe.state.replace('_', ' ')}"
             raise DodaiError(
                 codes.RELEASE_NOT_HEALTHY,
-                f"`{service.name}` of release `{release}` {asked}: {probe.detail}",
+                f"`{service.name}` of release `{release}` {_unhealthy(probe)}",
                 probe.fix or codes.RELEASE_NOT_HEALTHY.fix.en,
                 details=tuple(f"{service.name} | {line}" for line in probe.output),
             )
@@ -268,6 +273,13 @@ class Given:
         """A restart starts the same anew, under a longer name."""
         same = self.settings in ("", settings) or settings.startswith(f"{self.settings}-")
         return release == self.release and same
+
+
+def _unhealthy(probe: ServiceProbe) -> str:
+    if probe.state == "exited":
+        return probe.detail
+    asked = "cannot be asked" if probe.state == "not_served" else f"is {probe.state.replace('_', ' ')}"
+    return f"{asked}: {probe.detail}"
 
 
 def _same_version(service: str, release: str, seen: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,45 +17,20 @@ from dodai.operations.policy import OperationsPolicy, Service
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.ports import Stage
 
-NEVER_READY = """
-
-# --- written by a rehearsal: this release never becomes ready, everything else works ---
-def _never_ready(inner):
-    async def app(scope, receive, send):
-        if scope["type"] == "http" and scope["path"] == {path!r}:
-            await send({{"type": "http.response.start", "status": 503, "headers": []}})
-            await send({{"type": "http.response.body", "body": b"written by a rehearsal"}})
-        else:
-            await inner(scope, receive, send)
-
-    return app
-
-
-{name} = _never_ready({name})
-"""
-NEVER_READY_IN_NODE = """
-
-// --- written by a rehearsal: this release never becomes ready, everything else works ---
-const {{ Server: RehearsedServer }} = process.getBuiltinModule("node:http");
-const rehearsedEmit = RehearsedServer.prototype.emit;
-RehearsedServer.prototype.emit = function (event, request, response, ...rest) {{
-  if (event !== "request" || request.url.split("?")[0] !== {path})
-    return rehearsedEmit.call(this, event, request, response, ...rest);
-  response.writeHead(503).end("written by a rehearsal");
-  return true;
-}};
-"""
-EXITS_AT_BOOT_IN_NODE = (
-    '\n\nprocess.stderr.write("written by a rehearsal: this release ends at boot\\n");\nprocess.exit(1);\n'
-)
-MODULES = (".js", ".mjs", ".cjs")
-EXITS_AT_BOOT = '\n\nraise SystemExit("written by a rehearsal: this release ends at boot")\n'
+MANIFEST = "dodai.toml"
+NEVER_READY = "print('written by a rehearsal: never ready'); raise SystemExit(1)"
+EXITS_AT_BOOT = "raise SystemExit('written by a rehearsal: this release ends at boot')"
+NO_PROGRAM = "./written-by-a-rehearsal"
+TIMEOUT = "3s"
+"""How long a release that never becomes ready is waited for: long enough to be seen, whatever the manifest allows."""
+Spoil = Callable[[Service, dict[str, Any]], None]
+"""Makes the manifest of a bad release, whatever language the program of the service is in."""
 
 
 def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
-    """The drills this manifest allows: bad releases need the file that the public service starts with."""
+    """The drills of the public service, whatever it is written in."""
     service = policy.public_service
-    if service is None or not app_file(service):
+    if service is None:
         return ()
     return (
         Drill(
@@ -62,14 +38,21 @@ def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
             "operations",
             Text("A release whose health check fails is undone", "正常にならないリリースは自動で取り消される"),
             "exit 3, everything restored, the old release answers every request meanwhile",
-            partial(_bad_release, service, partial(_never_ready, service)),
+            partial(_bad_release, service, _never_ready),
         ),
         Drill(
             "release-exits-at-boot",
             "operations",
             Text("A release that ends at boot is noticed at once", "起動直後に終了するリリースは即座に検知される"),
             "exit 3, everything restored, well before the health deadline",
-            partial(_bad_release, service, partial(_exits_at_boot, service)),
+            partial(_bad_release, service, _exits_at_boot),
+        ),
+        Drill(
+            "release-cannot-start",
+            "operations",
+            Text("A release whose program is missing is noticed at once", "起動できないリリースは即座に検知される"),
+            "exit 3, everything restored, well before the health deadline",
+            partial(_bad_release, service, _cannot_start),
         ),
         Drill(
             "going-back",
@@ -81,31 +64,31 @@ def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
     )
 
 
-def app_file(service: Service) -> str:
-    """The file below the tree that the service starts with, when it is a plain one; empty when that is not known.
-
-    The module of `[service.NAME].app`; for another web tier the last module that its command names.
-    """
-    if service.client:
-        path = next((word for word in reversed(service.command) if word.endswith(MODULES)), "")
-    else:
-        module, colon, _ = service.app.partition(":")
-        path = f"{module.replace('.', '/')}.py" if colon else ""
-    return path if not path or service.cwd in ("", ".") else f"{service.cwd.rstrip('/')}/{path}"
+def _never_ready(service: Service, manifest: dict[str, Any]) -> None:
+    """It runs, and whoever asks is told that it is not ready."""
+    health = {"kind": "command", "command": ["{python}", "-c", NEVER_READY], "timeout": TIMEOUT}
+    manifest["service"][service.name]["health"] = health
 
 
-def _never_ready(service: Service, source: bytes) -> bytes:
-    if service.client:
-        return source + NEVER_READY_IN_NODE.format(path=json.dumps(service.ready_path)).encode()
-    name = service.app.partition(":")[2]
-    return source + NEVER_READY.format(path=service.ready_path, name=name).encode()
+def _exits_at_boot(service: Service, manifest: dict[str, Any]) -> None:
+    _started(service, manifest)["command"] = ["{python}", "-c", EXITS_AT_BOOT]
 
 
-def _exits_at_boot(service: Service, source: bytes) -> bytes:
-    return source + (EXITS_AT_BOOT_IN_NODE if service.client else EXITS_AT_BOOT).encode()
+def _cannot_start(service: Service, manifest: dict[str, Any]) -> None:
+    _started(service, manifest)["command"] = [NO_PROGRAM]
 
 
-async def _bad_release(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> DrillResult:
+def _marked(_: Service, __: dict[str, Any]) -> None:
+    """Nothing but another release."""
+
+
+def _started(service: Service, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The table whose command is run: that of another web tier where one takes the place of the service."""
+    table: dict[str, Any] = manifest["client"][service.client] if service.client else manifest["service"][service.name]
+    return table
+
+
+async def _bad_release(service: Service, spoil: Spoil, stage: Stage) -> DrillResult:
     before = (await stage.host.status()).service(service.name)
     bad = await _spoiled(service, spoil, stage)
     async with visitors(stage) as seen:
@@ -124,9 +107,9 @@ async def _bad_release(service: Service, spoil: Callable[[bytes], bytes], stage:
 
 
 async def _going_back(service: Service, stage: Stage) -> DrillResult:
-    """Deploy a release that differs by a comment, then go back, while people keep asking."""
+    """Deploy a release that differs by nothing but its name, then go back, while people keep asking."""
     before = (await stage.host.status()).service(service.name)
-    newer = await _spoiled(service, partial(_marked, service), stage)
+    newer = await _spoiled(service, _marked, stage)
     async with visitors(stage) as seen:
         there: Outcome = await stage.deploy(newer)
         between = (await stage.host.status()).service(service.name)
@@ -142,16 +125,26 @@ async def _going_back(service: Service, stage: Stage) -> DrillResult:
     return DrillResult(observed, ok and seen.failed == 0 and seen.answered > 0, tuple(seen.request_ids[:3]), details)
 
 
-def _marked(service: Service, source: bytes) -> bytes:
-    return source + (b"\n//" if service.client else b"\n#") + b" a newer release, made by a rehearsal\n"
-
-
-async def _spoiled(service: Service, spoil: Callable[[bytes], bytes], stage: Stage) -> str:
-    """A release made of the one that serves with one file changed; no real release contains rehearsal code."""
+async def _spoiled(service: Service, spoil: Spoil, stage: Stage) -> str:
+    """A release made of the one that serves, with another manifest; no real release contains rehearsal code."""
     status = (await stage.host.status()).service(service.name)
-    path = app_file(service)
-    source = await stage.read_file(status.release if status else "", path)
-    return await stage.derive(status.release if status else "", {path: spoil(source)})
+    release = status.release if status else ""
+    manifest = tomllib.loads((await stage.read_file(release, MANIFEST)).decode("utf-8-sig"))
+    spoil(service, manifest)
+    lines = (f"{as_toml(name)} = {as_toml(value)}\n" for name, value in manifest.items())
+    return await stage.derive(release, {MANIFEST: "".join(("# made by a rehearsal\n", *lines)).encode()})
+
+
+def as_toml(value: Any) -> str:
+    """A value that tomllib read, as TOML on one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{as_toml(name)} = {as_toml(inner)}' for name, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(as_toml(inner) for inner in value)}]"
+    if isinstance(value, str | bool):
+        written = json.dumps(value, ensure_ascii=False)
+        return written.replace("\x7f", "\\u007f")  # the one that TOML wants escaped and JSON does not
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 @dataclass(slots=True)
