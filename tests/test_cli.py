@@ -50,6 +50,17 @@ def test_unknown_command_is_a_usage_error_on_stderr():
     assert "DOD054 usage: No such command 'chek'. (Did you mean one of: 'check', 'checklist'?)" in answer.stderr
 
 
+@pytest.mark.parametrize("words", [["chek"], ["migrate", "upp"], ["secrets", "lst"]])
+def test_unknown_command_is_a_usage_error_with_click_8_1_as_well(words, tmp_path):
+    """The oldest click that dodai is installed beside has no `NoSuchCommand`."""
+    code = "import sys, click; vars(click.exceptions).pop('NoSuchCommand', None); "
+    code += "from dodai.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *words]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert answer.returncode == 2, answer.stderr
+    assert f"DOD054 usage: No such command '{words[-1]}'. Did you mean '" in answer.stderr
+
+
 def without(module, *words, cwd):
     """dodai where `module` cannot be imported, as after `pip install dodai` alone."""
     code = f"import sys; sys.modules[{module!r}] = None; from dodai.cli.main import run; sys.exit(run(sys.argv[1:]))"

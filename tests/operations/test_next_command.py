@@ -49,3 +49,11 @@ def test_host_that_does_not_answer_is_unknown_and_not_stopped():
     """Nobody starts a second one on top of it because of a word."""
     assert words("unknown", "staging", FOUND["unknown"]) == "pid 7 holds the lock and does not answer"
     assert command("unknown", "staging") == ""
+
+
+def test_going_back_is_proposed_only_where_there_is_a_release_to_go_back_to():
+    """The first release that is not ready has none before it."""
+    first = words("not ready", "staging", FOUND["not ready"])
+    assert first == "read the log of web, or of what it says it waits for"
+    second = words("not ready", "staging", replace(FOUND["not ready"], earlier="r0"))
+    assert second == f"{first}; dodai rollback staging brings r0 back"

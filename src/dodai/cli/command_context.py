@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import click
 from dodai.cli.output import Output
 from dodai.core import codes
 from dodai.core.errors import DodaiError
+from dodai.core.suggestion import nearest
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
@@ -110,3 +111,9 @@ def define(name: str, *, summary: str, example: str, needs_manifest: bool = True
         return click.command(name, help=text, short_help=summary, context_settings=CONTEXT)(wrapped)
 
     return build
+
+
+def unknown_command(word: str, known: Iterable[str], context: click.Context) -> click.UsageError:
+    """The usage error for a command that does not exist, with the nearest one; click names it since 8.2 only."""
+    near = nearest(word, known)
+    return click.UsageError(f"No such command '{word}'." + (f" Did you mean '{near}'?" if near else ""), context)

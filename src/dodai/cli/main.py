@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from dodai import __version__
-from dodai.cli.command_context import CONTEXT
+from dodai.cli.command_context import CONTEXT, unknown_command
 from dodai.cli.output import Output, heard_or_not, wants_json
 from dodai.core import codes
 from dodai.core.errors import DodaiError
@@ -74,7 +74,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Click looks for near names among loaded commands; ours are not loaded yet."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+            raise unknown_command(args[0], COMMANDS, ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -51,7 +51,7 @@ TABLE: Mapping[State, Next] = {
     "empty": Next(4, "dodai deploy {env}"),
     "partly serving": Next(1, "dodai restart {env}", "{command}, or wait: {unwell} is started again by itself"),
     "migrations pending": Next(1, "dodai deploy {env}"),
-    "not ready": Next(1, "", "read the log of {unwell}; dodai rollback {env} brings the release before back"),
+    "not ready": Next(1, "", "read the log of {unwell}, or of what it says it waits for{back}"),
     "serving": Next(0, "", "nothing to do"),
 }
 
@@ -65,6 +65,7 @@ class Facts:
     plan that has not ended, `remainder` when only what cannot be undone is left of it. `unknown`: why nobody can say
     whether it runs. `returning`, `trouble`: as compute says. `recorded`: the release on record. `serving`: the services
     with a process that people reach, `silent` those without, `unwell` those that say they are not ready.
+    `earlier`: a release on record that could be gone back to.
     """
 
     problem: str = ""
@@ -80,6 +81,7 @@ class Facts:
     serving: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     unwell: tuple[str, ...] = ()
+    earlier: str = ""
     pending: int = 0
 
 
@@ -120,4 +122,5 @@ def words(state: State, env: str, facts: Facts) -> str:
         recorded=facts.recorded,
         unwell=first[0] if first else "",
         trouble=f"; {facts.trouble}" if facts.trouble else "",
+        back=f"; dodai rollback {env} brings {facts.earlier} back" if facts.earlier else "",
     )

@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from dodai.cli.command_context import CONTEXT
+from dodai.cli.command_context import CONTEXT, unknown_command
 
 _SUBCOMMANDS = ("list", "rotate", "set")
 
@@ -28,7 +28,7 @@ class SecretsGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Click looks for near names among loaded commands; ours are not loaded yet."""
         if args and not args[0].startswith("-") and args[0] not in _SUBCOMMANDS:
-            raise click.exceptions.NoSuchCommand(args[0], possibilities=_SUBCOMMANDS, ctx=ctx)
+            raise unknown_command(args[0], _SUBCOMMANDS, ctx)
         return super().resolve_command(ctx, args)
 
 

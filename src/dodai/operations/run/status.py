@@ -13,6 +13,9 @@ from dodai.operations.next_command import TABLE, Facts, State, command, find, wo
 from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder
 from dodai.operations.run.schema import ReleaseSchema
 
+LOOKED_BACK = 20
+"""Records of releases that are read for one to go back to."""
+
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentStatus:
@@ -33,6 +36,7 @@ class EnvironmentStatus:
     problem: str = ""
     remedy: str = ""
     recorded: str = ""
+    earlier: str = ""
     elsewhere: StatePlace | None = None
     answers: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,6 +62,7 @@ class EnvironmentStatus:
             returning=self.compute.returning,
             trouble=self.compute.trouble,
             recorded=self.recorded,
+            earlier=self.earlier,
             serving=serving,
             silent=tuple(one.name for one in services if one.name not in serving),
             unwell=tuple(name for name, answer in self.answers.items() if answer != "ready"),
@@ -98,7 +103,8 @@ async def status_of(environment: Environment) -> EnvironmentStatus:
     try:
         with environment.journal() as journal:
             last, unfinished = await _plans(journal, env)
-            seen = replace(seen, recorded=await _recorded(journal))
+            recorded, earlier = await _recorded(journal)
+            seen = replace(seen, recorded=recorded, earlier=earlier)
             holder = await environment.control.holder()
             seen = replace(seen, elsewhere=await environment.elsewhere())
             await journal.verify_chain()
@@ -132,9 +138,11 @@ async def _plans(journal: Journal, env: str) -> tuple[PlanEntry | None, PlanEntr
     return (history[0] if history else None), await journal.unfinished(env)
 
 
-async def _recorded(journal: Journal) -> str:
-    newest = next(iter(await journal.of_kind("released", 1)), None)
-    return str(newest.data["release"]) if newest else ""
+async def _recorded(journal: Journal) -> tuple[str, str]:
+    """The release in service by the record, and the newest other one; each `""` for none."""
+    releases = dict.fromkeys(str(entry.data["release"]) for entry in await journal.of_kind("released", LOOKED_BACK))
+    newest, earlier = [*releases, "", ""][:2]
+    return newest, earlier
 
 
 async def _pending(environment: Environment) -> int | None:
