@@ -99,9 +99,9 @@ def test_import_that_fails_is_not_judged(tmp_path):
 
 
 def test_without_a_manifest_the_rules_that_need_it_are_not_judged(tmp_path):
-    """Nothing is called ok, and the exit code is that of a missing manifest."""
+    """Nothing is called ok, and the exit code is that of a missing manifest; what git tracks is asked all the same."""
     code, out, _ = check(write(tmp_path, a_txt="nothing"))
-    assert "operations: not judged (there is no dodai.toml), judged 0 of" in out
+    assert "operations: not judged (there is no dodai.toml), judged 1 of" in out
     assert "ok" not in out
     assert code == 2
 

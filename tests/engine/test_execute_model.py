@@ -117,7 +117,7 @@ def undo_model(specs: list[Spec], ours: list[Spec], effects: list[str], cause: s
     if not kept and not undo_failed:
         return (
             effects,
-            "interrupted" if cause == "interrupted" else "restored",
+            cause if cause in ("interrupted", "refused") else "restored",
             {"interrupted": 130, "refused": 1}.get(cause, 3),
         )
     if cause == "interrupted" and not undo_failed:

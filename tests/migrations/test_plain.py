@@ -143,13 +143,13 @@ def test_a_runner_killed_in_the_middle_of_the_data_leaves_a_true_ledger(
     program = (
         "import os, signal, sys\nfrom pathlib import Path\nimport psycopg\n"
         "from dodai.migrations import run\nfrom dodai.migrations.policy import MigrationsPolicy\n"
-        "from dodai.migrations.ports import Target\n"
+        "from dodai.migrations.ports import MigrationTarget\n"
         "write, seen = psycopg.Copy.write, []\n"
         "def dying(self, data):\n"
         "    write(self, data)\n    seen.append(data)\n"
         "    if len(seen) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "psycopg.Copy.write = dying\n"
-        "run.up(Target(Path(sys.argv[1]), MigrationsPolicy(format='plain'), lambda: psycopg.connect(sys.argv[2])))\n"
+        "run.up(MigrationTarget(Path(sys.argv[1]), MigrationsPolicy(format='plain'), lambda: psycopg.connect(sys.argv[2])))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(target.root), database], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr

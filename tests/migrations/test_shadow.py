@@ -13,10 +13,10 @@ from tests.support.command import git
 from dodai.core.errors import DodaiError
 from dodai.core.rule import Report
 from dodai.migrations import run
-from dodai.migrations.ports import Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow
 from dodai.wiring.shadow_server import shadow_server
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 M = "db/migrations/"
 PLAIN = replace(POLICY, format="plain")
 OLD = {f"{M}1_b.sql": up("CREATE TABLE b (id int PRIMARY KEY, d text);", down=("DROP TABLE b;",))}

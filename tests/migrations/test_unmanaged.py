@@ -12,10 +12,10 @@ from tests.support.command import git
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.ports import Connection, Shadow, Target
+from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.sql import checksum, checksums
 
-Make = Callable[..., Target]
+Make = Callable[..., MigrationTarget]
 M = "db/migrations/"
 A = up("CREATE TABLE a (b int);", down=("DROP TABLE a;",))
 DOWN_MENDED = up("CREATE TABLE a (b int);", down=("DROP TABLE IF EXISTS a;",))
@@ -27,7 +27,7 @@ def refused(act: Callable[[], object]) -> DodaiError:
     return caught.value
 
 
-def test_up_on_tables_without_a_ledger_proposes_adopt(make_target: Make, conn: Connection):
+def test_up_on_tables_without_a_ledger_proposes_adopt(make_target: Make, conn: SqlConnection):
     """Nothing was changed, no ledger was made; whose tables they are can be said."""
     conn.execute("CREATE TABLE customer (id int); CREATE TABLE invoice (id int)")
     target = make_target({"1_a.sql": A})
@@ -40,13 +40,13 @@ def test_up_on_tables_without_a_ledger_proposes_adopt(make_target: Make, conn: C
     assert run.up(target).already == 1
 
 
-def test_tables_of_an_extension_are_not_unmanaged(make_target: Make, conn: Connection):
+def test_tables_of_an_extension_are_not_unmanaged(make_target: Make, conn: SqlConnection):
     """They come with it, as those of PostGIS do."""
     conn.execute("CREATE EXTENSION citext; CREATE TABLE of_it (id int); ALTER EXTENSION citext ADD TABLE of_it")
     assert len(run.up(make_target({"1_a.sql": A})).ran) == 1
 
 
-def test_what_adopt_takes_over_goes_on_with_up(make_target: Make, conn: Connection, shadow: Shadow):
+def test_what_adopt_takes_over_goes_on_with_up(make_target: Make, conn: SqlConnection, shadow: Shadow):
     """The fix of the refusal works as it is told."""
     conn.execute("CREATE TABLE a (b int)")
     target = make_target({"1_a.sql": A, "2_c.sql": up("CREATE TABLE c (d int);")})
@@ -55,7 +55,7 @@ def test_what_adopt_takes_over_goes_on_with_up(make_target: Make, conn: Connecti
     assert [ran.migration.id for ran in run.up(target).ran] == ["2"]
 
 
-def test_a_mended_way_down_is_not_an_edit_of_what_was_applied(make_target: Make, conn: Connection):
+def test_a_mended_way_down_is_not_an_edit_of_what_was_applied(make_target: Make, conn: SqlConnection):
     """It is what the next `down` runs; the way up must stay."""
     target = make_target({"1_a.sql": A})
     run.up(target)
@@ -79,7 +79,7 @@ def test_a_mended_way_down_of_a_pair_is_no_edit_either(make_target: Make, tmp_pa
     assert run.up(target).ran == ()
 
 
-def test_logs_that_cover_the_way_down_are_still_understood(make_target: Make, conn: Connection):
+def test_logs_that_cover_the_way_down_are_still_understood(make_target: Make, conn: SqlConnection):
     """As they were written before."""
     target = make_target({"1_a.sql": A})
     run.up(target)

@@ -137,7 +137,7 @@ async def test_connection_is_left_as_it_was(database: str, target, require, auto
         assert not await schema_ready(connection)
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         async with connection.transaction():
-            await connection.execute("CREATE TABLE mine (n int)")
+            await connection.execute("CREATE TEMPORARY TABLE mine (n int)")
             assert not await schema_ready(connection)
             await connection.execute("INSERT INTO mine VALUES (1)")
         up(target)
