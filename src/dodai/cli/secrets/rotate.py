@@ -32,8 +32,6 @@ async def _rotate(
     overlap = secret_of(context.environment(env), name).rotation == "overlap"
     change = "finish" if finish else "overlap" if overlap and not now else "replace"
     words = [word for word, on in (("--finish", finish), ("--now", now)) if on]
-    if change == "replace" and overlap:
-        context.output.say(f"warning: {COST}")
     return await change_secret(context, env, name, change, "rotate", words, dry_run=dry_run, yes=yes, at_once=now)
 
 
@@ -61,6 +59,8 @@ async def change_secret(
     here = context.environment(env)
     secret = secret_of(here, name)
     refuse_change(here, status_of_secret(here, secret, time.time()), change, at_once=at_once)
+    if secret.rotation == "overlap" and change in ("replace", "set"):
+        context.output.say(f"warning: {COST}")
     release = await recorded(here)
     arguments = {
         SECRET: name,

@@ -29,12 +29,12 @@ def command(context: CommandContext, env: str, name: str, dry_run: bool, yes: bo
 def _value(name: str) -> str:
     """The value; DOD562 (exit 2) for one that no environment variable can carry. The message never has any of it."""
     if sys.stdin.isatty():
-        return str(click.prompt(f"value of {name}", hide_input=True, err=True))
-    raw = sys.stdin.buffer.read(MAX_BYTES + 2)
-    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+        raw = str(click.prompt(f"value of {name}", hide_input=True, err=True)).encode("utf-8", "surrogateescape")
+    else:
+        raw = sys.stdin.buffer.read(MAX_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
     reason = ""
     if not raw:
-        reason = "standard input is empty"
+        reason = "it is empty"
     elif len(raw) > MAX_BYTES:
         reason = f"it is longer than {MAX_BYTES} bytes"
     elif b"\0" in raw:
