@@ -47,10 +47,21 @@ class HostedApp(SmallApp):
         return self.serves()
 
     def launchers(self):
+        return self._with_words(b"launcher.py")
+
+    def keepers(self, sent):
+        """Launchers and Hosts, each of which gets the signal: one of them may have started another one just before."""
+        found = self.launchers() + self._with_words(b"dodai.providers.local.host")
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sent)
+        return found
+
+    def _with_words(self, words):
         found = []
         for pid in self.processes():
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                found += [pid] if b"launcher.py" in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+                found += [pid] if words in Path(f"/proc/{pid}/cmdline").read_bytes() else []
         return found
 
     def kill_host(self):
