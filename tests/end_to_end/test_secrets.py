@@ -54,7 +54,7 @@ every = "90d"
 POINTS: tuple[tuple[str, bool], ...] = (
     ("applying:sign-switch-web", True),
     ("applied:sign", False),
-    ("applied:forget", False),
+    ("applied:keep", False),
 )
 """The telling ones; `DODAI_KILLS=all` tries every point of every step, both ways."""
 if os.environ.get("DODAI_KILLS") == "all":

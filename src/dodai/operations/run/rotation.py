@@ -190,6 +190,7 @@ class Rotation:
                     start,
                     id=f"{word}-{start.id}",
                     observe=_unless(passed, start.observe),
+                    verify=_unless(passed, start.verify),
                     undo=partial(with_value.stop_given, service),
                 ),
                 replace(
