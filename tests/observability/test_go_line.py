@@ -23,7 +23,7 @@ def test_go_interceptor_writes_sound_lines(tmp_path: Path):
     env = {**caches, **os.environ, "LINES": str(lines)}
     argv = ["go", "test", "-count=1", "./..."]
     done = subprocess.run(argv, cwd=SPEC / "line" / "go", env=env, capture_output=True, text=True, check=False)
-    if "dial tcp" in done.stderr + done.stdout:
+    if "dial tcp" in done.stderr + done.stdout and os.environ.get("DODAI_TEST_REQUIRE_ALL") != "1":
         pytest.skip("the Go module proxy cannot be reached")
     assert done.returncode == 0, done.stdout + done.stderr
     assert CHECK["main"]([str(lines)]) == 0

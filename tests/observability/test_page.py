@@ -131,15 +131,13 @@ def test_port_in_use_is_told(tmp_path: Path):
         PageServer(watched, ("127.0.0.1", first.port), "", lambda: "")
 
 
+@pytest.mark.optional_part("chromium")
 def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
     """Chromium: no error on the console, nothing wider than the screen, every control has a name, dark is dark."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
     from playwright.sync_api import sync_playwright
 
     with lived(tmp_path, steady(2.0, failing_next), steady(1.0, rpc)) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 375, "height": 800}, color_scheme="dark", locale="ja-JP")
         page = context.new_page()
         said: list[str] = []
