@@ -78,6 +78,12 @@ def _debian_postgres() -> str:
     return str(found[-1].parent) if found else ""
 
 
+def _vendor_specs() -> str:
+    from tests.support.vendor_spec import specs
+
+    return str(specs() or "")
+
+
 def _module(name: str) -> Callable[[], str]:
     def look() -> str:
         spec = importlib.util.find_spec(name)
@@ -90,6 +96,7 @@ FINDERS: Mapping[str, Callable[[], str]] = {
     "goose": _go_binary("goose"),
     "chromium": _chromium,
     "debian-postgres": _debian_postgres,
+    "vendor-specs": _vendor_specs,
 }
 
 

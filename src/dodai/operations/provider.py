@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,16 @@ from dodai.operations.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a provider is given to make a part of an environment. `host` is there where compute runs on this machine."""
+    """What a provider is given to make a part of an environment. `host` is there where compute runs on this machine.
+
+    `variables` are where tokens and addresses of vendors stand: the environment of the command, others in a rehearsal.
+    """
 
     project: Project
     config: EnvironmentPolicy
     folder: Path
     host: Host | None = None
+    variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,25 @@
+"""What every driver of a vendor's HTTP API shares: the client, its retries and limits, contracts of replies, codes."""
+
+from __future__ import annotations
+
+from dodai.vendor_api.api import Api, ApiToken, Operation, Vendor, VendorAnswer, VendorError, api_of, token_from
+from dodai.vendor_api.contract import OffContractError, called, many, nothing, one, read
+from dodai.vendor_api.rate import Rate
+
+__all__ = [
+    "Api",
+    "ApiToken",
+    "OffContractError",
+    "Operation",
+    "Rate",
+    "Vendor",
+    "VendorAnswer",
+    "VendorError",
+    "api_of",
+    "called",
+    "many",
+    "nothing",
+    "one",
+    "read",
+    "token_from",
+]
