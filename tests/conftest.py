@@ -15,6 +15,9 @@ settings.register_profile("dodai", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("DODAI_TEST_REPEATABLE") == "1" else "dodai")
 
+# The suites start some thousand processes; each would compile the package and the example anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 SLOW = ("tests/end_to_end/", "tests/test_guides.py", "tests/operations/", "tests/providers/", "tests/migrations/")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
+from tests.quiz.copies import copy_quiz
 from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,8 +52,7 @@ def running(words: list[str], folder: Path, output: Path) -> Iterator[subprocess
 @pytest.fixture
 def checkout(tmp_path) -> Iterator[Path]:
     """A checkout with the example in it and `dodai` where the guide has it; nothing of it is left afterwards."""
-    skipped = shutil.ignore_patterns(".dodai", "node_modules", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT / "examples" / "quiz", tmp_path / "examples" / "quiz", ignore=skipped)
+    copy_quiz(tmp_path / "examples" / "quiz")
     command = tmp_path / ".venv" / "bin" / "dodai"
     command.parent.mkdir(parents=True)
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dodai "$@"\n', "utf-8")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
+from tests.quiz.copies import copy_quiz
 
 from dodai.core.manifest import Manifest, read
 from dodai.core.rule import Report, evaluate
@@ -32,8 +32,7 @@ FIELDS = [
 @pytest.fixture
 def quiz(tmp_path) -> Path:
     """A copy that can be spoiled."""
-    shutil.copytree(QUIZ, tmp_path / "quiz", ignore=shutil.ignore_patterns(".dodai", "__pycache__", ".mypy_cache"))
-    return tmp_path / "quiz"
+    return copy_quiz(tmp_path / "quiz")
 
 
 def manifest_of(root: Path) -> Manifest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from tests.quiz.browser import HTML, Visitor
-from tests.quiz.stack import QUIZ
+from tests.quiz.copies import copy_quiz
 from tests.support.command import commit, dodai, start_dodai
 from tests.support.wait import until
 
@@ -76,9 +75,7 @@ class Place:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """The quiz in a folder of its own."""
-    folder = tmp_path / "quiz"
-    shutil.copytree(QUIZ, folder, ignore=shutil.ignore_patterns(".dodai", "__pycache__"))
-    return folder
+    return copy_quiz(tmp_path / "quiz")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import signal
 import subprocess
 from collections import Counter
@@ -16,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from tests.quiz.stack import QUIZ
+from tests.quiz.copies import copy_quiz
 from tests.support.command import argv, clean_environment, commit, dodai, start_dodai
 from tests.support.wait import until
 
@@ -57,8 +56,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[tuple[Place, str]]:
     """The quiz running as `dodai up` runs it, and the address of its edge."""
-    folder = tmp_path / "quiz"
-    shutil.copytree(QUIZ, folder, ignore=shutil.ignore_patterns(".dodai", "__pycache__"))
+    folder = copy_quiz(tmp_path / "quiz")
     commit(folder)
     found = Place(folder)
     log = tmp_path / "up.log"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.quiz.stack import QUIZ
+from tests.quiz.copies import copy_quiz
 from tests.remix import tiers
 
 DRILLS = ("forged-posts-are-refused", "release-exits-at-boot", "request-id-through-every-tier")
-LEFT_OUT = shutil.ignore_patterns(".dodai", "node_modules", "__pycache__", ".cache", ".react-router")
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +20,7 @@ def quiz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the quiz with both tiers built; its manifest builds nothing, other suites use those folders as well."""
     for folder in (tiers.ROUTER, tiers.REMIX2):
         tiers.built(folder)
-    copy = tmp_path_factory.mktemp("tiers") / "quiz"
-    shutil.copytree(QUIZ, copy, ignore=LEFT_OUT)
+    copy = copy_quiz(tmp_path_factory.mktemp("tiers") / "quiz", built=True)
     manifest = (copy / "dodai.toml").read_text("utf-8")
     (copy / "dodai.toml").write_text(re.sub(r"(?ms)^build = \[.*?^\]\n", "", manifest), "utf-8")
     return copy

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.quiz.copies import copy_quiz
 from tests.support.command import dodai
 
 from dodai.rehearsal.drill import known_drills
@@ -31,8 +31,7 @@ def found(document: dict) -> set[str]:
 @pytest.fixture
 def quiz(tmp_path) -> Path:
     """A copy that a test may spoil."""
-    skipped = shutil.ignore_patterns(".dodai", "node_modules", "__pycache__", ".*_cache")
-    return shutil.copytree(QUIZ, tmp_path / "quiz", ignore=skipped)
+    return copy_quiz(tmp_path / "quiz")
 
 
 def replace(path: str, old: str, new: str) -> Callable[[Path], None]:
