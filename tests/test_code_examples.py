@@ -39,8 +39,6 @@ FOUND = [code for code in codes().values() if code.found == "check"]
 WITHOUT = {
     "DOD007": "what a document must say is rendered from the project; tests/test_docs_command.py",
     "DOD008": "what a document must say is rendered from the project; tests/test_docs_command.py",
-    "DOD010": "parts of two providers, and dodai has one yet; tests/end_to_end/test_providers.py",
-    "DOD011": "a key of a second provider, and dodai has one yet; tests/end_to_end/test_providers.py",
     "DOD216": "an index in a live database; tests/migrations/test_check.py",
     "DOD217": "the schema of a live database; tests/migrations/test_check.py",
     "DOD222": "a branch in a history of Alembic or Django; tests/providers/alembic/test_check.py",

@@ -46,6 +46,13 @@ def newest(conn: SqlConnection, ledger: str) -> int:
     return int(row[0]) if row else 0
 
 
+def all_newest(conn: SqlConnection) -> dict[str, int]:
+    """The newest token this database has seen for each ledger."""
+    if not _is_there(conn):
+        return {}
+    return {str(name): int(token) for name, token in conn.execute(f"SELECT ledger, token FROM {TABLE}").fetchall()}
+
+
 def advance(conn: SqlConnection, ledger: str, token: int) -> None:
     """From now on every older token is refused here, and the session of a runner that has one is ended.
 

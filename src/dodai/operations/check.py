@@ -90,9 +90,10 @@ def every_environment_has_a_plain_name(manifest: Manifest) -> Iterator[Finding]:
 @rule(codes.PASSWORD_IN_MANIFEST, needs=(Manifest,))
 def no_password_in_the_manifest(manifest: Manifest) -> Iterator[Finding]:
     for name, environment in OperationsPolicy.from_manifest(manifest).environments.items():
-        if has_password(environment.control_url):
-            said = f"`control_url` of `[env.{name}]` carries a password"
-            yield Finding(codes.PASSWORD_IN_MANIFEST, said, Place(manifest.path))
+        for key in ("control_url", "database_url", "database_pooled_url"):
+            if has_password(getattr(environment, key)):
+                said = f"`{key}` of `[env.{name}]` carries a password"
+                yield Finding(codes.PASSWORD_IN_MANIFEST, said, Place(manifest.path))
 
 
 @rule(codes.SERVICE_CYCLE, needs=(Manifest,))

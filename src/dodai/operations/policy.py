@@ -43,6 +43,9 @@ class EnvironmentPolicy:
     identity: str = ""
     secrets: str = ""
     folder: str = ""
+    database_url: str = ""
+    database_pooled_url: str = ""
+    database_password: str = ""
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

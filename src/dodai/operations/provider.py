@@ -22,6 +22,7 @@ class Opening:
     """What a provider is given to make a part of an environment. `host` is there where compute runs on this machine.
 
     `variables` are where tokens and addresses of vendors stand: the environment of the command, others in a rehearsal.
+    `secrets` is where its passwords and tokens are; None while the store itself is made.
     """
 
     project: Project
@@ -29,14 +30,16 @@ class Opening:
     folder: Path
     host: Host | None = None
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    secrets: SecretStore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """What stands behind the ports under one name; a part that is None it has not.
 
-    `keys` are the keys and tables of `[env.NAME]` that only it reads. `production`: its databases hold data
-    of people. `together` names, for a part, another part that has to be of the same provider: a local edge leads to
+    `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without.
+    `production`: its databases hold data of people.
+    `together` names, for a part, another part that has to be of the same provider: a local edge leads to
     processes of this machine and to nothing else.
     """
 
@@ -47,6 +50,7 @@ class Provider:
     secrets: Callable[[Opening], SecretStore] | None = None
     host: Callable[[Opening], Host] | None = None
     keys: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     production: bool = True
     together: Mapping[Part, Part] = field(default_factory=dict)
 
@@ -72,6 +76,12 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
     for part, named in chosen.items():
         if problem := _misfit(part, chosen, providers[named]):
             yield _problem(project, name, config.key_of(part), core.PROVIDERS_DO_NOT_FIT, *problem)
+    for named, one in providers.items():
+        for key in one.required:
+            if not is_written(project, name, key):
+                at = next(config.key_of(part) for part in PARTS if chosen[part] == named)
+                said = f"the provider `{named}` needs `{key}` in `[env.{name}]`"
+                yield _problem(project, name, at, core.PROVIDERS_DO_NOT_FIT, said, f"write `{key} = …` there")
     mine = {key for one in providers.values() for key in one.keys}
     for other in sorted(set(known) - set(providers)):
         for key in known[other]().keys:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,7 @@ from dodai.wiring.migration_target import ProjectMigrations
 
 PROVIDERS: dict[str, str] = {
     "local": "dodai.wiring.local_provider",
+    "postgres": "dodai.wiring.postgres_provider",
 }
 """The module of each provider."""
 
@@ -74,7 +76,8 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
     edge, secrets = provider(config.provider_of("edge")), provider(config.provider_of("secrets"))
     opening = Opening(project, config, folder)
     host = compute.host(opening) if compute.host else None
-    opening = Opening(project, config, folder, host)
+    store = _part(secrets.secrets, "secrets", config)(opening)
+    opening = replace(opening, host=host, secrets=store)
     chosen = _part(database.database, "database", config)(opening)
     return Environment(
         project=project,
@@ -85,7 +88,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         database=chosen,
         migrations=ProjectMigrations(project, chosen.url, production=database.production),
         edge=_part(edge.edge, "edge", config)(opening),
-        secrets=_part(secrets.secrets, "secrets", config)(opening),
+        secrets=store,
         control=_control(config, folder),
         signatures=SshKeygen(),
         visit=HttpBrowser,

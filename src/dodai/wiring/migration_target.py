@@ -55,10 +55,13 @@ class ProjectMigrations:
 
     def _reachable(self) -> MigrationTarget | None:
         """The migrations of the working tree and the database, when it takes connections."""
-        url, policy = self.url(), self.project.migrations
-        if not url or policy is None:
+        policy = self.project.migrations
+        if policy is None:
             return None
         try:
+            url = self.url()
+            if not url:
+                return None
             _direct(url, policy, timeout_s=_ANSWER_S).close()
         except DodaiError:
             return None

@@ -76,7 +76,10 @@ class DatabaseService(Protocol):
         ...
 
     async def running(self) -> str:
-        """Where it listens; `""` when it does not run."""
+        """Where it listens; `""` when it does not run and `start` can run it.
+
+        Raises DOD784 or DOD785 when it does not answer and somebody else runs it.
+        """
         ...
 
     async def start(self, token: int, /) -> None:

@@ -91,11 +91,11 @@ def _copy(env: str, copy: Head, database: Head, there: str) -> DoctorRow:
 def _database(here: Environment) -> Iterator[DoctorRow]:
     if not here.project.policy.database.used_by:
         return
-    if not asyncio.run(here.database.running()):
-        yield DoctorRow("database", "warning", "does not run", fix=f"dodai deploy {here.name} starts it")
-        return
     wanted = here.project.policy.database.major
     try:
+        if not asyncio.run(here.database.running()):
+            yield DoctorRow("database", "warning", "does not run", fix=f"dodai deploy {here.name} starts it")
+            return
         seen = here.database.inspect()
     except DodaiError as error:
         yield DoctorRow("database", "missing", error.message, "every deploy", error.fix)
