@@ -49,7 +49,7 @@ VIOLATIONS = (
     Violation("2 layers of csrf", "csrf/policy.py", "import dodai.csrf.token", "dodai.csrf.token"),
     Violation("2 layers of csrf", "csrf/stray.py", "", "stray"),
     Violation("2 layers of migrations", "migrations/stray.py", "", "stray"),
-    Violation("2 layers of operations", "operations/check.py", "import dodai.operations.run", "dodai.operations.run"),
+    Violation("2 layers of operations", "operations/check/rules.py", "import dodai.operations.run", "dodai.operations.run"),
     Violation("2 layers of operations", "operations/ports/__init__.py", "import dodai.operations.journey", "dodai.operations.journey"),
     Violation("2 layers of rehearsal", "rehearsal/ports.py", "import dodai.rehearsal.load", "dodai.rehearsal.load"),
     Violation("1 layers of the house", "rehearsal/load.py", "import dodai.providers.local", "dodai.providers.local"),

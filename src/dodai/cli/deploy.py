@@ -74,6 +74,7 @@ async def carry_out(
 ) -> int:
     """The exit code of bringing `release` into service: asked about, then done under the lock and written down.
 
+    Without a `release`, nothing is started: what the plan changes waits for the first one.
     What was shown is what is done: DOD377 (exit 1) when something else serves by the time the answer comes. `given` is
     the value of a secret that the plan sets.
     """
@@ -85,14 +86,15 @@ async def carry_out(
     shown = await request_for(environment, kind, release, arguments)
     confirm(context.output, build(environment, shown), yes=yes)
     with environment.journal() as journal:  # first: nothing is started where nothing could be written down
-        await environment.compute.prepare()
+        if release:
+            await environment.compute.prepare()
         request = await request_for(environment, kind, release, arguments)
         refuse_stale(shown, request)
         stop = install_signal_stop(asyncio.get_running_loop())
         plan, lease = build(environment, request, given), environment.lease(request)
         outcome = await execute(plan, journal, lease, sink=StepLines(context.output), stop=stop)
-    edge = (await environment.edge.observe()).url
-    if outcome.exit_code == 0 and not context.output.as_json:
+    if outcome.exit_code == 0 and release and not context.output.as_json:
+        edge = (await environment.edge.observe()).url
         with heard_or_not(sys.stdout):
             context.output.line(f"{edge}  serves release {release}")
     await tell(context.output, outcome)

@@ -43,6 +43,7 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
     from dodai.operations.run.down import DOWN
     from dodai.operations.run.override import pass_resume
     from dodai.operations.run.plans import build, request_for
+    from dodai.operations.run.rotation import ROTATE, forget_notes
 
     environment = context.environment(env)
     with environment.journal() as journal:
@@ -51,12 +52,14 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
             await pass_resume(environment, entry, undo=undo)
             doing = "take back" if undo else "go on with"
             confirm(context.output, build(environment, entry.request), yes=yes, doing=doing)
-            if entry.request.kind != DOWN:
+            if entry.request.kind != DOWN and entry.request.release:
                 await environment.compute.prepare()
         lease = environment.lease(entry.request if entry else await request_for(environment, "resume", ""))
         stop = install_signal_stop(asyncio.get_running_loop())
         sink = StepLines(context.output)
         outcome = await resume(journal, lease, env, partial(build, environment), undo=undo, sink=sink, stop=stop)
+        if entry and entry.request.kind == ROTATE and outcome.closed:
+            forget_notes(environment.secrets, entry.request)
     await tell(context.output, outcome)
     return finish(context.output, outcome)
 

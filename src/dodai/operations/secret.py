@@ -59,18 +59,29 @@ def entries(value: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RotationState:
-    """Of the rotation that `nonce` names: the value before it and the new one. Once it is `over`, it holds neither."""
+    """Of the rotation that `nonce` names: the value before it and the new one. Once it is `over`, it holds neither.
+
+    `signed`: something may have been made with the new value. `back`: it is taken back after that, so that both stay
+    recognised. `since_s`: when the value in front took its place, in seconds since the epoch; 0 when nobody saw it.
+    """
 
     nonce: str
     old: str = ""
     new: str = ""
     over: bool = False
+    signed: bool = False
+    back: bool = False
+    since_s: float = 0.0
 
     @classmethod
     def read(cls, values: Mapping[str, str], name: str) -> RotationState | None:
         """The newest of `name`; None when it was never rotated here."""
         found = values.get(notes_of(name))
         return cls(**json.loads(found)) if found else None
+
+    def ended(self, since_s: float = 0.0, nonce: str = "") -> RotationState:
+        """What is left to know of it: no value, and since when the one in front is there."""
+        return RotationState(nonce, over=True, since_s=since_s or self.since_s)
 
     def written(self, values: Mapping[str, str], name: str) -> dict[str, str]:
         """`values` with this as the newest rotation of `name`."""

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
@@ -128,6 +128,46 @@ def _signed_in(journey: Journey) -> tuple[Journey, Journey] | None:
 def _up_to_last_post(journey: Journey) -> Journey | None:
     posts = [n for n, step in enumerate(journey.steps) if step.method != "GET"]
     return replace(journey, steps=journey.steps[: posts[-1] + 1]) if posts else None
+
+
+async def second_walk(
+    url: str, visit: Visit, person: Person, journey: Journey, rows: Callable[[], Awaitable[Counter[str]]]
+) -> Counter[str] | None:
+    """The rows that a second walk adds; None for a journey of a user that cannot be walked twice (it signs out).
+
+    Raises `ConnectionError` for one that fails.
+    """
+    visitor = visit(url)
+    try:
+        await person.enter(visitor)
+        first = await walk(journey, visitor)
+        before = await rows()
+        second = await walk(journey, visitor)
+        if not first.ok or not (second.ok or person.sign_in):
+            raise ConnectionError(first.problem or second.problem)
+        return difference(await rows(), before) if second.ok else None
+    finally:
+        await visitor.close()
+
+
+async def repeatable(url: str, visit: Visit, persons: Sequence[Person]) -> tuple[Person, ...]:
+    """The persons with what they can walk over and over."""
+
+    async def none() -> Counter[str]:
+        return Counter()
+
+    found = []
+    for person in persons:
+        walks = [(one, await second_walk(url, visit, person, one, none)) for one in person.journeys]
+        found.append(replace(person, journeys=tuple(one for one, rows in walks if rows is not None)))
+    return tuple(person for person in found if person.journeys)
+
+
+def difference(after: Counter[str], before: Counter[str]) -> Counter[str]:
+    """What changed, without the tables where nothing did; fewer rows count negative."""
+    return Counter(
+        {table: after[table] - before[table] for table in {*after, *before} if after[table] != before[table]}
+    )
 
 
 @asynccontextmanager

@@ -71,9 +71,12 @@ class Stage(Protocol):
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         """Deploy as an operator would, with the real journal and lease.
 
-        `kind` is that of the plan (`deploy`, `rollback`), `sink` hears of its steps. `secrets` maps names of secrets to
-        functions from the value they have to the one they get; it stays.
+        `kind` is that of the plan (`deploy`, `rollback`), `sink` hears of its steps.
         """
+        ...
+
+    async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:
+        """Change a secret as an operator would, both values recognised for a while; `finish` drops the old one."""
         ...
 
 

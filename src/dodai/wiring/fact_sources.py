@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import re
@@ -23,7 +24,15 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
-from dodai.operations.check import Proofs, ProviderProblems, ReadyPaths, TrackedState
+from dodai.operations.check import (
+    Proofs,
+    ProviderProblems,
+    ReadyPaths,
+    SecretState,
+    SecretStates,
+    ServedValues,
+    TrackedState,
+)
 from dodai.operations.project import Project
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migration_target import target, tool_of
@@ -198,6 +207,32 @@ def provider_problems(gathering: Gathering) -> Any:
     return ProviderProblems(tuple(found for name in project.environments for found in problems_of(project, name)))
 
 
+def secret_states(gathering: Gathering) -> Any:
+    """The secrets of the target, and whether what serves there has their values."""
+    project = gathering.project
+    if project is None:
+        return NO_MANIFEST
+    from dodai.operations.run.secret_status import report_of
+    from dodai.wiring.environments import open as open_environment  # what a provider acts through is heavy
+
+    report = asyncio.run(report_of(open_environment(project, gathering.target)))
+    env = report.env
+    rows = tuple(SecretState(o.secret.name, o.state, o.in_words(env), o.next_command(env)) for o in report.secrets)
+    return SecretStates(env, rows, report.served, report.unknown)
+
+
+def served_values(gathering: Gathering) -> Any:
+    """Which of the services that serve there have the values of now."""
+    states = gathering.fact(SecretStates)
+    if not isinstance(states, SecretStates):
+        return states
+    if states.unknown:
+        return Unknown(f"what runs in `{states.env}` is not known: {states.unknown}")
+    if not states.served:
+        return Unknown(f"nothing serves in `{states.env}`", f"`dodai deploy {states.env}`, or leave `--target` out")
+    return ServedValues(states.env, states.served)
+
+
 def proofs(gathering: Gathering) -> Any:
     """What a limitation may be resolved by."""
     project = gathering.project
@@ -250,4 +285,6 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     Proofs: proofs,
     TrackedState: tracked_state,
     ReadyPaths: ready_paths,
+    SecretStates: secret_states,
+    ServedValues: served_values,
 }

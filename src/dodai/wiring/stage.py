@@ -14,13 +14,16 @@ from typing import Any
 
 from dodai.csrf.policy import CsrfPolicy
 from dodai.engine.execute import execute
-from dodai.engine.outcome import Outcome
+from dodai.engine.outcome import Outcome, Sink
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EnvironmentPolicy
-from dodai.operations.ports import Fault, Host, SecretStore
+from dodai.operations.ports import Fault, Host
 from dodai.operations.project import Project
 from dodai.operations.run.build import publish
 from dodai.operations.run.plans import build, request_for
+from dodai.operations.run.rollback_target import recorded
+from dodai.operations.run.rotation import ROTATE, SecretChange, arguments_of
+from dodai.operations.run.secret_status import secret_of
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
@@ -143,24 +146,24 @@ class LocalStage:
         return await asyncio.to_thread(self.environment.artifacts.derive, release, changes)
 
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
-        if changes := options.get("secrets"):
-            await asyncio.to_thread(change_secrets, self.environment.secrets, changes)
-        told = {"command": "dodai rehearse"}
         # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
-        request = await request_for(self.environment, options.get("kind", "deploy"), release, told)
+        told = {"command": "dodai rehearse"}
+        return await self._carry_out(options.get("kind", "deploy"), release, told, options.get("sink"))
+
+    async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:
+        change: SecretChange = "finish" if finish else "overlap"
+        told = arguments_of(secret_of(self.environment, secret), change, "dodai rehearse")
+        return await self._carry_out(ROTATE, await recorded(self.environment), told)
+
+    async def _carry_out(self, kind: str, release: str, told: Mapping[str, str], sink: Sink | None = None) -> Outcome:
+        request = await request_for(self.environment, kind, release, told)
         with self.environment.journal() as journal:
             plan, lease = build(self.environment, request), self.environment.lease(request)
-            outcome = await execute(plan, journal, lease, sink=options.get("sink"))
+            outcome = await execute(plan, journal, lease, sink=sink)
         if self._browser is None and outcome.error() is None:
             self.url = (await self.environment.edge.observe()).url
             self._browser = HttpBrowser(self.url)
         return outcome
-
-
-def change_secrets(store: SecretStore, changes: Mapping[str, Callable[[str], str]]) -> None:
-    """Give secrets the values that `changes` make of the ones they have; services see them when they start."""
-    known = store.get()
-    store.put({**known, **{name: change(known[name]) for name, change in changes.items()}})
 
 
 def discard_data(folder: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+from typing import TYPE_CHECKING
 
 import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.deploy import carry_out, rehearsed
+
+if TYPE_CHECKING:
+    from dodai.operations.run.rotation import SecretChange
 
 COST = "whatever was made with the old value (sessions, forms, tokens) is refused from then on"
 
@@ -30,7 +33,7 @@ async def _rotate(
     from dodai.operations.run.secret_status import secret_of
 
     overlap = secret_of(context.environment(env), name).rotation == "overlap"
-    change = "finish" if finish else "overlap" if overlap and not now else "replace"
+    change: SecretChange = "finish" if finish else "overlap" if overlap and not now else "replace"
     words = [word for word, on in (("--finish", finish), ("--now", now)) if on]
     return await change_secret(context, env, name, change, "rotate", words, dry_run=dry_run, yes=yes, at_once=now)
 
@@ -39,7 +42,7 @@ async def change_secret(
     context: CommandContext,
     env: str,
     name: str,
-    change: str,
+    change: SecretChange,
     verb: str,
     words: list[str],
     *,
@@ -51,24 +54,17 @@ async def change_secret(
     """The exit code of changing a secret by a plan, as any other change of what serves."""
     import time
 
-    from dodai.operations.run.rollback_target import recorded
-    from dodai.operations.run.rotation import CHANGE, NONCE, ROTATE, SECRET
+    from dodai.operations.run.rollback_target import last_release, recorded
+    from dodai.operations.run.rotation import ROTATE, arguments_of
     from dodai.operations.run.secret_status import refuse_change, secret_of, status_of_secret
-    from dodai.operations.run.service_steps import ONLY
 
     here = context.environment(env)
     secret = secret_of(here, name)
     refuse_change(here, status_of_secret(here, secret, time.time()), change, at_once=at_once)
     if secret.rotation == "overlap" and change in ("replace", "set"):
         context.output.say(f"warning: {COST}")
-    release = await recorded(here)
-    arguments = {
-        SECRET: name,
-        CHANGE: change,
-        NONCE: secrets.token_hex(4),
-        ONLY: ",".join(secret.used_by),
-        "command": " ".join(["dodai secrets", verb, env, name, *words]),
-    }
+    release = await (last_release(here) if change == "set" else recorded(here))
+    arguments = arguments_of(secret, change, " ".join(["dodai secrets", verb, env, name, *words]))
     if dry_run:
         return await rehearsed(context, here, ROTATE, release, arguments)
     return await carry_out(context, here, ROTATE, release, arguments, yes=yes, given=given)

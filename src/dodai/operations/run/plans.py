@@ -28,6 +28,7 @@ from dodai.operations.run.gate import BREAK_GLASS
 from dodai.operations.run.gate_sources import gate_arguments, gated
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.release_log import ReleaseLog
+from dodai.operations.run.rotation import ROTATE, stored_only
 from dodai.operations.run.schema import ReleaseSchema
 from dodai.operations.run.service_steps import PREVIOUS_SETTINGS
 from dodai.operations.setting import ServiceSettings
@@ -85,6 +86,8 @@ def build(here: Environment, request: PlanRequest, given: str = "") -> Plan:
     if request.kind == DOWN:
         return down(request, host_of(here))
     there = here.described_by(here.project.with_manifest(request.manifest))
+    if request.kind == ROTATE and not request.release:
+        return stored_only(request, deploy_ports(there, here.project.root), given)
     tree = Path(here.artifacts.path(request.release))
     ports = replace(deploy_ports(there, tree), given=given)
     return deploy(request, there.project.policy, gated(there, request, tree, ports))

@@ -58,14 +58,18 @@ async def refuse_misfit(environment: Environment, release: str) -> None:
         raise refusal(environment.name, release, found, point)
 
 
+async def last_release(environment: Environment) -> str:
+    """The release that serves, or last did; empty before the first one."""
+    records = await ReleaseLog(environment).records() if environment.control.exists else ()
+    return records[0].release if records else ""
+
+
 async def recorded(environment: Environment, service: str = "") -> str:
     """The release that serves, or last did; DOD368 when there is none, DOD051 for no such `service`."""
-    env = environment.name
-    records = await ReleaseLog(environment).records() if environment.control.exists else ()
-    if not records:
+    env, release = environment.name, await last_release(environment)
+    if not release:
         message = f"`{env}` has no release on record"
         raise DodaiError(NO_SUCH_RELEASE, message, f"`dodai deploy {env}` brings the first one", exit_code=1)
-    release = records[0].release
     known = environment.released(release).policy.services
     if service and service not in known:
         fix = f"one of {', '.join(f'`{name}`' for name in known)}"

@@ -2,22 +2,28 @@
 
 With `overlap` that takes two rounds of restarts: in the first everybody learns to recognise the new value, in the
 second everybody signs with it. The old value is dropped by a plan of its own, once nothing made with it is in use.
+Taken back after the new value has signed, the plan ends where both are recognised and the old one signs: what the new
+one made in between stays valid, and is dropped in the same way.
 """
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, cast
 
+from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.engine.plan import Look, Observed, PlanRequest, Step, StepContext
-from dodai.operations.policy import Service
+from dodai.engine.codes import UNDO_FAILED
+from dodai.engine.plan import Act, Look, Observed, Plan, PlanRequest, Step, StepContext
+from dodai.operations.policy import Secret, Service
 from dodai.operations.ports import Artifacts, Compute, SecretStore
 from dodai.operations.programs import Programs
-from dodai.operations.run.service_steps import ServicePorts, ServiceSteps, Settings
-from dodai.operations.secret import RotationState, entries, new_value, notes_of
+from dodai.operations.run.service_steps import ONLY, ServicePorts, ServiceSteps, Settings
+from dodai.operations.secret import RotationState, entries, new_value
 
 ROTATE, SECRET, CHANGE, NONCE = "rotate", "secret", "change", "nonce"
 """The kind of the plan, and its arguments: the name of the secret, how it changes, and what names this rotation."""
@@ -56,14 +62,15 @@ class Rotation:
 
     def steps(self, consumers: tuple[Service, ...]) -> list[Step]:
         """Up to the moment when traffic goes to processes that have the new value."""
-        steps = [self._prepare()]
+        steps = [self._prepare(consumers)]
         if self.change == "overlap":
             title = Text(f"a new value of {self.name} is recognised", f"{self.name} の新しい値を検証に使えるようにする")
-            steps += [self._store("recognise", title, _behind, (_old,), later=(_in_front,))]
-            steps += self._serve("recognise", _behind, consumers, later=_in_front)
+            recognise = self._store("recognise", title, _behind, (_old,), later=(_in_front,))
+            steps.append(self._unless_signed(recognise))
+            steps += self._learn(consumers)
             title = Text(f"the new value of {self.name} signs", f"{self.name} の新しい値で署名する")
-            steps += [self._store("sign", title, _in_front, (_behind,)), *self._serve("sign", _in_front, consumers)]
-            return steps
+            steps += [self._store("sign", title, _in_front, (_behind,)), *self._sign(consumers)]
+            return [*steps[:1], *(self._forward(step) for step in steps[1:])]
         title = Text(f"{self.name} has its new value alone", f"{self.name} を新しい値だけにする")
         target = _first if self.change == "finish" else _new
         return [*steps, self._store("replace", title, target, (_old,)), *self._serve("replace", target, consumers)]
@@ -76,7 +83,8 @@ class Rotation:
             return Observed("done" if state and state.over else "needed")
 
         async def apply(_: StepContext) -> None:
-            self.store.put(RotationState(self._nonce, over=True).written(self.store.get(), self.name))
+            state = RotationState.read(self.store.get(), self.name) or RotationState("")
+            self._write(state.ended(time.time(), self._nonce))
 
         return Step(
             id="forget",
@@ -98,7 +106,45 @@ class Rotation:
         state = RotationState.read(self.store.get(), self.name)
         return state if state and state.nonce == self._nonce else None
 
-    def _prepare(self) -> Step:
+    def _write(self, state: RotationState) -> None:
+        self.store.put(state.written(self.store.get(), self.name))
+
+    def _turns_back(self) -> bool:
+        """Whether this is the way back of a plan whose new value has signed: it ends where both are recognised."""
+        state = self._state()
+        if state is None or state.over or not state.signed:
+            return False
+        if not state.back:
+            self._write(replace(state, back=True))
+        return True
+
+    def _forward(self, step: Step) -> Step:
+        """`step`, which also ends a way back that was begun."""
+
+        async def apply(context: StepContext) -> None:
+            state = self._state()
+            if state and state.back:
+                self._write(replace(state, back=False))
+            await step.apply(context)
+
+        return replace(step, apply=apply)
+
+    def _unless_signed(self, step: Step) -> Step:
+        """`step`, of which nothing is undone once the new value has signed."""
+
+        async def observe(context: StepContext) -> Observed:
+            state = self._state()
+            if state and state.back:
+                return Observed("needed", f"both values of {self.name} stay recognised")
+            return await step.observe(context)
+
+        async def undo(context: StepContext) -> None:
+            if not self._turns_back() and step.undo:
+                await step.undo(context)
+
+        return replace(step, observe=observe, undo=undo)
+
+    def _prepare(self, consumers: tuple[Service, ...]) -> Step:
         async def observe(_: StepContext) -> Observed:
             if self._state():
                 return Observed("done")
@@ -108,13 +154,22 @@ class Rotation:
 
         async def apply(_: StepContext) -> None:
             values = self.store.get()
-            old = values.get(self.name, "")
+            old, before = values.get(self.name, ""), RotationState.read(values, self.name)
             new = self.given or ("" if self.change == "finish" else new_value(self.name, old))
-            self.store.put(RotationState(self._nonce, old, new).written(values, self.name))
+            self._write(RotationState(self._nonce, old, new, since_s=before.since_s if before else 0.0))
 
-        async def undo(_: StepContext) -> None:
-            notes = notes_of(self.name)
-            self.store.put({name: value for name, value in self.store.get().items() if name != notes})
+        async def undo(context: StepContext) -> None:
+            state = self._state()
+            if state is None:
+                return
+            if not self._turns_back():
+                self._write(state.ended())
+                return
+            await self._leave_both(consumers, context)
+            self._write(state.ended(time.time()))
+            context.note(
+                f"what the new value signed stays recognised; `dodai secrets list {self.request.env}` says until when"
+            )
 
         return Step(
             id="prepare",
@@ -124,10 +179,21 @@ class Rotation:
             apply=apply,
             verify=observe,
             undo=undo,
-            undo_title=Text("the new value is forgotten", "新しい値を消去"),
-            timeout_s=10.0,
+            undo_title=Text("the notes of this change are forgotten", "この変更の記録を消去"),
+            timeout_s=20.0 + sum(service.drain_s + 10.0 for service in consumers),
             inputs={SECRET: self.name, CHANGE: self.change},
         )
+
+    async def _leave_both(self, consumers: tuple[Service, ...], context: StepContext) -> None:
+        """What recognises both values serves alone, and is what comes back after a crash."""
+        both = self._with(_behind)
+        for service in consumers:
+            await both.retire(service).apply(context)
+        keep = both.keep(consumers)
+        await keep.apply(context)
+        seen = await keep.observe(context)
+        if seen.state != "done":
+            raise DodaiError(UNDO_FAILED, f"`{self.name}`: {seen.detail}", UNDO_FAILED.fix.en, exit_code=4)
 
     def _store(
         self, word: str, title: Text, target: _Target, before: tuple[_Target, ...], later: tuple[_Target, ...] = ()
@@ -172,35 +238,53 @@ class Rotation:
                 values.pop(self.name, None)
             self.store.put(values)
 
-    def _serve(
-        self, word: str, value: _Target, consumers: tuple[Service, ...], later: _Target | None = None
-    ) -> list[Step]:
-        """Each consumer anew with `value`; what runs with another one stays until the plan is over.
-
-        Where `later` is what already serves, this is long done.
-        """
+    def _serve(self, word: str, value: _Target, consumers: tuple[Service, ...]) -> list[Step]:
+        """Each consumer anew with `value`; what runs with another one stays until the plan is over."""
         with_value, steps = self._with(value), list[Step]()
-        after = self._with(later) if later else None
         for service in consumers:
             start = with_value.start(service)
             switch = with_value.switch(service, self.request.arguments.get(f"previous:{service.name}", ""))
-            passed = after.switch(service, "").observe if after else None
+            undo = partial(with_value.stop_given, service)
             steps += [
-                replace(
-                    start,
-                    id=f"{word}-{start.id}",
-                    observe=_unless(passed, start.observe),
-                    verify=_unless(passed, start.verify),
-                    undo=partial(with_value.stop_given, service),
-                ),
-                replace(
-                    switch,
-                    id=f"{word}-{switch.id}",
-                    observe=_unless(passed, switch.observe),
-                    verify=_unless(passed, switch.verify),
-                ),
+                replace(start, id=f"{word}-{start.id}", undo=undo),
+                replace(switch, id=f"{word}-{switch.id}"),
             ]
         return steps
+
+    def _learn(self, consumers: tuple[Service, ...]) -> list[Step]:
+        """The first round; where the second one already serves, it is long done."""
+        after, steps = self._with(_in_front), self._serve("recognise", _behind, consumers)
+        passed = [after.switch(service, "").observe for service in consumers for _ in ("start", "switch")]
+        return [
+            self._unless_signed(replace(step, observe=_unless(look, step.observe), verify=_unless(look, step.verify)))
+            for step, look in zip(steps, passed, strict=True)
+        ]
+
+    def _sign(self, consumers: tuple[Service, ...]) -> list[Step]:
+        """The second round; from its first switch on, something may be made with the new value."""
+        steps, both = self._serve("sign", _in_front, consumers), self._with(_behind)
+        for service, at in zip(consumers, range(1, len(steps), 2), strict=True):
+            steps[at] = replace(
+                steps[at],
+                apply=self._marked(steps[at].apply),
+                undo=partial(self._recognise_again, both, service),
+                undo_title=Text("the old value signs, both are recognised", "元の値で署名し、両方の値を検証に使う"),
+                timeout_s=steps[at].timeout_s + service.health.timeout_s,
+            )
+        return steps
+
+    def _marked(self, act: Act) -> Act:
+        async def apply(context: StepContext) -> None:
+            state = self._state()
+            if state and not state.signed:
+                self._write(replace(state, signed=True))
+            await act(context)
+
+        return apply
+
+    async def _recognise_again(self, both: ServiceSteps, service: Service, context: StepContext) -> None:
+        self._turns_back()
+        await both.serve_again(service, context)
 
     def _with(self, value: _Target) -> ServiceSteps:
         """The steps of services that are told `value`, whatever the store holds by then."""
@@ -244,10 +328,8 @@ class _ToldSettings:
         return self.inner.digest(told)
 
 
-def _unless(passed: Look | None, look: Look) -> Look:
+def _unless(passed: Look, look: Look) -> Look:
     """`look`, unless what comes after it is already there."""
-    if passed is None:
-        return look
 
     async def observe(context: StepContext) -> Observed:
         seen = await passed(context)
@@ -274,3 +356,28 @@ def _in_front(state: RotationState) -> str:
 
 def _first(state: RotationState) -> str:
     return entries(state.old)[0]
+
+
+def arguments_of(secret: Secret, change: SecretChange, command: str) -> dict[str, str]:
+    """The arguments of a request that changes `secret`, under a name of its own."""
+    told = {SECRET: secret.name, CHANGE: change, NONCE: secrets.token_hex(4), ONLY: ",".join(secret.used_by)}
+    return {**told, "command": command}
+
+
+def stored_only(request: PlanRequest, ports: RotationPorts, given: str) -> Plan:
+    """The plan of a value for an environment that has no release yet: nobody is to be started anew."""
+    rotation, name = Rotation(request, ports, given), request.arguments[SECRET]
+    prepare, store = rotation.steps(())
+    steps = (prepare, replace(store, needs=(prepare.id,)), replace(rotation.last(), needs=(store.id,)))
+    return Plan(request, Text(f"set {name} on {request.env}", f"{request.env} の {name} を設定"), steps)
+
+
+def forget_notes(store: SecretStore, request: PlanRequest) -> None:
+    """The values that the rotation of `request` noted leave the store: it has ended, whatever it came to.
+
+    A plan that was taken back only in part never reaches its last step.
+    """
+    name = request.arguments[SECRET]
+    state = RotationState.read(store.get(), name)
+    if state and state.nonce == request.arguments[NONCE] and not state.over:
+        store.put(state.ended(time.time(), state.nonce).written(store.get(), name))

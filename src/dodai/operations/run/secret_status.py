@@ -16,7 +16,7 @@ from dodai.operations.environment import Environment
 from dodai.operations.policy import Secret
 from dodai.operations.run.plans import deploy_ports
 from dodai.operations.run.service_steps import ServiceSteps
-from dodai.operations.secret import entries, inventory
+from dodai.operations.secret import RotationState, entries, inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,19 @@ class SecretStatus:
         if self.age_s is None:
             return "unknown age"
         return "due" if self.age_s > self.secret.every_s else "ok"
+
+    def in_words(self, env: str) -> str:
+        """How it stands, as a sentence."""
+        name = f"`{self.secret.name}` of `{env}`"
+        if self.state == "missing":
+            return f"{name} has no value"
+        if self.state == "rotating":
+            left = f"for {in_words(self.old_until_s)} more" if self.old_until_s else "and can go"
+            return f"the old value of {name} is recognised {left}"
+        if self.age_s is None:
+            return f"nobody saw when {name} got its value"
+        due = f", due every {in_words(self.secret.every_s)}" if self.secret.every_s else ""
+        return f"{name} is {in_words(self.age_s)} old{due}"
 
     def next_command(self, env: str) -> str:
         """What to type about it now; `""` for nothing."""
@@ -103,9 +116,17 @@ def status_of_secret(here: Environment, secret: Secret, now_s: float) -> SecretS
     age_s = None if at is None else max(0.0, now_s - at)
     left_s = None
     if secret.rotation == "overlap" and len(entries(values.get(secret.name, ""))) > 1:
-        left_s = max(0.0, secret.overlap_s - (age_s or 0.0))
+        left_s = max(0.0, secret.overlap_s - _signs_for_s(RotationState.read(values, secret.name), at, now_s))
     version = versions.get(secret.name, "")
     return SecretStatus(secret=secret, version=version, age_s=age_s, old_until_s=left_s)
+
+
+def _signs_for_s(state: RotationState | None, at: float | None, now_s: float) -> float:
+    """For how long the value in front is surely there: 0 when nobody knows, or while a rotation is under way."""
+    if state is not None and not state.over:
+        return 0.0
+    known = [moment for moment in (at, state.since_s if state else None) if moment]
+    return max(0.0, now_s - max(known)) if known else 0.0
 
 
 async def report_of(here: Environment) -> SecretsReport:

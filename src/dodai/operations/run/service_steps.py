@@ -123,10 +123,14 @@ class ServiceSteps:
         """Serve the release again that served before this plan."""
         previous = previous_releases(self.request.arguments).get(service.name, "")
         if previous:
-            given = await self._start(service, context, previous)
-            wait_s = min(service.health.timeout_s, context.remaining_s())
-            await self.ports.compute.probe(service.name, previous, settings=given.settings, wait_s=wait_s)
-            await self._compute(context).switch(service.name, previous, settings=given.settings)
+            await self.serve_again(service, context, previous)
+
+    async def serve_again(self, service: Service, context: StepContext, release: str = "") -> None:
+        """Traffic goes to `release` (that of the plan when empty) with the settings of now, started if it is gone."""
+        given = await self._start(service, context, release)
+        wait_s = min(service.health.timeout_s, context.remaining_s())
+        await self.ports.compute.probe(service.name, given.release, settings=given.settings, wait_s=wait_s)
+        await self._compute(context).switch(service.name, given.release, settings=given.settings)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
         release, given = self.request.release, await self._given(service)

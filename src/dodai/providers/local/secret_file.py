@@ -12,6 +12,9 @@ from pathlib import Path
 
 from dodai.engine.private_file import create_private, write_private
 
+REMEMBERED = 8
+"""Of how many values of a secret, beside those in use, it is known since when they exist."""
+
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
@@ -37,10 +40,7 @@ class SecretFile:
     def put(self, values: Mapping[str, str], /) -> None:
         seen, now = self._seen(), time.time()
         write_private(self.path, json.dumps(dict(values), indent=1).encode())
-        times = {
-            name: seen[name] if name in seen and seen[name][0] == version else (version, now)
-            for name, version in self._signing().items()
-        }
+        times = {name: self._with_times(seen.get(name, {}), held, now) for name, held in self._entries().items()}
         write_private(self.times_path, json.dumps(times, indent=1).encode())
 
     @property
@@ -48,18 +48,25 @@ class SecretFile:
         return self.folder / "secret-times.json"
 
     def since(self) -> Mapping[str, float]:
-        """What was killed between the values and their times leaves a version that differs: not known, never wrong."""
-        now = self._signing()
-        return {name: at for name, (version, at) in self._seen().items() if now.get(name) == version}
+        """What was killed between the values and their times leaves a version without one: not known, never wrong."""
+        seen, found = self._seen(), self._entries()
+        return {name: seen[name][held[0]] for name, held in found.items() if held[0] in seen.get(name, {})}
 
-    def _signing(self) -> dict[str, str]:
-        """The version of the value that signs: that old ones beside it go makes it no younger."""
-        return self._versions({name: value.partition(",")[0] for name, value in self.get().items()})
+    def _entries(self) -> dict[str, list[str]]:
+        """The versions of each of the values that stand beside each other, the one that signs first."""
+        split = {name: value.split(",") for name, value in self.get().items() if "." not in name}
+        return {name: [self._versions({name: one})[name] for one in held] for name, held in split.items()}
 
-    def _seen(self) -> dict[str, tuple[str, float]]:
+    @staticmethod
+    def _with_times(known: Mapping[str, float], held: list[str], now: float) -> dict[str, float]:
+        """A value that comes back is as old as it was: those that were replaced last are remembered."""
+        times = dict(list(known.items())[-REMEMBERED:])
+        return times | {version: known.get(version, now) for version in held}
+
+    def _seen(self) -> dict[str, dict[str, float]]:
         try:
             found = json.loads(self.times_path.read_text("utf-8"))
-            return {name: (str(version), float(at)) for name, (version, at) in found.items()}
+            return {name: {version: float(at) for version, at in times.items()} for name, times in found.items()}
         except (FileNotFoundError, ValueError, TypeError, AttributeError):
             return {}
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +15,10 @@ from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy
 from dodai.csrf.ports import Request
 from dodai.csrf.run import attack, refused
 from dodai.operations.journey import walk
+from dodai.operations.secret import CSRF_KEYS
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.ports import Stage, Subject
 
-KEYS = "DODAI_CSRF_KEYS"
-NOTE = "written-by-a-rehearsal.txt"
 READERS, ROUNDS_AFTER, PAUSE_S = 4, 5, 0.05
 
 Visitors = Callable[[Stage], AsyncIterator[tuple[str, Request]]]
@@ -47,7 +44,7 @@ def drills(policy: CsrfPolicy, targets: tuple[str, ...], visitors: Visitors) -> 
                 "The keys change while people fill in forms",
                 "フォームの入力中に鍵を交換しても、正当な投稿は拒否されない",
             ),
-            "0 legitimate posts refused, with tokens of the old key and of the new one",
+            "0 legitimate posts refused, with tokens of the old key and of the new one; 403 once the old is dropped",
             partial(_rotated, policy),
         ),
         Drill(
@@ -116,9 +113,7 @@ class _FormHolder:
 
 
 async def _rotated(policy: CsrfPolicy, stage: Stage) -> DrillResult:
-    """The new key goes in front of the ring, the old one stays behind it; afterwards the ring is as it was."""
-    first = next(service.release for service in (await stage.host.status()).services if service.release)
-    second = await stage.derive(first, {NOTE: b"The same release, with other keys.\n"})
+    """The plan of `dodai secrets rotate`: a new key in front of the ring, the old one behind it until it is dropped."""
     readers = [_FormHolder(stage, policy.header) for _ in range(READERS)]
     for reader in readers:
         reader.opened = await reader.page()
@@ -130,25 +125,29 @@ async def _rotated(policy: CsrfPolicy, stage: Stage) -> DrillResult:
         for _ in range(ROUNDS_AFTER):
             await reader.round()
 
-    fresh = f"r{secrets.token_hex(3)}:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
-    try:
-        async with asyncio.TaskGroup() as group:
-            for reader in readers:
-                group.create_task(keep_posting(reader))
-            try:
-                outcome = await stage.deploy(second, secrets={KEYS: lambda ring: f"{fresh},{ring}"})
-            finally:
-                over.set()
-        signed_with = _key_of(await readers[0].page())
-    finally:
-        back = await stage.deploy(first, secrets={KEYS: lambda ring: ring.removeprefix(f"{fresh},")})
+    async with asyncio.TaskGroup() as group:
+        for reader in readers:
+            group.create_task(keep_posting(reader))
+        try:
+            outcome = await stage.rotate(CSRF_KEYS)
+        finally:
+            over.set()
+    signed_with = _key_of(await readers[0].page())
+    ended = await stage.rotate(CSRF_KEYS, finish=True)
+    late = await stage.request(
+        "POST", PROBE_PATH, headers={"cookie": readers[0].cookie, policy.header: readers[0].opened}
+    )
     posts, refused = sum(reader.posts for reader in readers), [one for reader in readers for one in reader.refused]
     changed = signed_with != _key_of(readers[0].opened)
     observed = (
-        f"{len(refused)} of {posts} posts refused, new tokens are signed with {'the new' if changed else 'the old'} key"
+        f"{len(refused)} of {posts} posts refused, "
+        f"new tokens are signed with {'the new' if changed else 'the old'} key, "
+        f"a token of the old one gets {late.status_code} once that is dropped"
     )
-    ok = not refused and changed and outcome.exit_code == 0 and back.exit_code == 0
-    return DrillResult(observed, ok, (), {"readers": READERS, "refused": refused[:5], "deploySeconds": outcome.seconds})
+    done = outcome.exit_code == ended.exit_code == 0
+    ok = not refused and changed and done and late.status_code == 403
+    details = {"readers": READERS, "refused": refused[:5], "rotationSeconds": outcome.seconds}
+    return DrillResult(observed, ok, (late.headers.get("x-request-id", "-"),), details)
 
 
 def _key_of(token: str) -> str:

@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any
 
 from dodai.core.page import Text
-from dodai.operations.journey import walk
-from dodai.operations.policy import Journey, OperationsPolicy
+from dodai.operations.policy import OperationsPolicy
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
-from dodai.rehearsal.load import Met, Person, load, people
+from dodai.rehearsal.load import Met, Person, difference, load, people, second_walk
 from dodai.rehearsal.ports import Stage, Subject, Visit
 
 NOTE = "written-by-a-rehearsal.txt"
@@ -65,25 +64,12 @@ class _Swap:
         added: dict[str, Counter[str]] = {}
         for person in self.persons:
             for journey in person.journeys:
-                rows = await self._second_walk(url, person, journey)
+                rows = await second_walk(url, self.visit, person, journey, self.rows)
                 if rows is not None:
                     added[journey.name] = rows
         kept = (tuple(one for one in person.journeys if one.name in added) for person in self.persons)
         persons = zip(self.persons, kept, strict=True)
         return tuple(replace(person, journeys=journeys) for person, journeys in persons if journeys), added
-
-    async def _second_walk(self, url: str, person: Person, journey: Journey) -> Counter[str] | None:
-        visitor = self.visit(url)
-        try:
-            await person.enter(visitor)
-            first = await walk(journey, visitor)
-            before = await self.rows()
-            second = await walk(journey, visitor)
-            if not first.ok or not (second.ok or person.sign_in):
-                raise ConnectionError(first.problem or second.problem)
-            return _difference(await self.rows(), before) if second.ok else None
-        finally:
-            await visitor.close()
 
 
 async def _swap(swap: _Swap, stage: Stage) -> DrillResult:
@@ -93,11 +79,11 @@ async def _swap(swap: _Swap, stage: Stage) -> DrillResult:
     persons, per_walk = await swap.rehearsed(stage.url)
     quiet = await swap.rows()
     await _deploy(stage, second)
-    per_deploy = _difference(await swap.rows(), quiet)
+    per_deploy = difference(await swap.rows(), quiet)
     before = await swap.rows()
     async with load(stage.url, swap.visit, persons, quick=QUICK, slow=SLOW, upload_s=UPLOAD_S, pause_s=PAUSE_S) as met:
         changes = [await _deploy(stage, release) for release in (first, second, first)]
-    inserted = _difference(await swap.rows(), before)
+    inserted = difference(await swap.rows(), before)
     owed = Counter({table: rows * len(changes) for table, rows in per_deploy.items()})
     for journey, walks in met.walks.items():
         owed += Counter({table: rows * walks for table, rows in per_walk[journey].items()})
@@ -147,13 +133,6 @@ async def _deploy(stage: Stage, release: str) -> float:
     if error is not None:
         raise error
     return outcome.seconds
-
-
-def _difference(after: Counter[str], before: Counter[str]) -> Counter[str]:
-    """What changed, without the tables where nothing did; fewer rows count negative."""
-    return Counter(
-        {table: after[table] - before[table] for table in {*after, *before} if after[table] != before[table]}
-    )
 
 
 def _of(subject: Subject) -> tuple[Drill, ...]:

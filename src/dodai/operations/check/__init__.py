@@ -1,0 +1,21 @@
+"""The rules of operations and the facts they need."""
+
+from __future__ import annotations
+
+from dodai.operations.check.rules import RULES as OF_THE_MANIFEST
+from dodai.operations.check.rules import Proofs, ProviderProblems, ReadyPaths, TrackedState
+from dodai.operations.check.secrets import RULES as OF_SECRETS
+from dodai.operations.check.secrets import SecretState, SecretStates, ServedValues
+
+__all__ = [
+    "RULES",
+    "Proofs",
+    "ProviderProblems",
+    "ReadyPaths",
+    "SecretState",
+    "SecretStates",
+    "ServedValues",
+    "TrackedState",
+]
+
+RULES = (*OF_THE_MANIFEST, *OF_SECRETS)
