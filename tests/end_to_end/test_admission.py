@@ -37,6 +37,7 @@ COMMANDS = (
     ("resume", "--undo", "--yes"),
     ("resume", "--trust", "database", "--yes"),
     ("resume", "--trust", "copy", "--yes"),
+    ("exec", "web", "--", "sh", "-c", "echo spoiled >web.py"),
     ("migrate", "up"),
     ("migrate", "down", "--yes"),
     ("migrate", "adopt", "--yes"),

@@ -249,6 +249,9 @@ class Still:
     async def of_service(self, service: Any, release: str = "") -> Mapping[str, str]:
         return {}
 
+    def secret_names(self, service: Any) -> tuple[str, ...]:
+        return ()
+
     async def own_variables(self, service: Any) -> Mapping[str, str]:
         return service.env
 

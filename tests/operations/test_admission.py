@@ -22,8 +22,8 @@ from dodai.wiring.find_project import load_project
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 ALWAYS = ("Mon-Sun 00:00-24:00 UTC",)
 STRICT = Gates(evidence="source", approvals=1, signers="keys", freeze=ALWAYS)
-CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart"}
-READING = {"check", "routes", "rehearse", "approve", "releases", "status", "trace", "history", "explain", "docs", "doctor", "watch", "alerts", "checklist"}  # fmt: skip
+CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart", "exec"}
+READING = {"check", "routes", "rehearse", "approve", "releases", "status", "trace", "history", "explain", "docs", "doctor", "watch", "alerts", "checklist", "logs"}  # fmt: skip
 SECRETS = {"list", "rotate", "set"}
 MIGRATING = {"up", "down", "adopt", "repair"}
 LOOKING = {"status", "new", "check", "rehearse", "stats", "validate"}
@@ -85,6 +85,7 @@ def test_no_command_brings_new_code_past_a_gate(gates, change, reason):
         ("down", "", "DOD360"),
         ("trust", "", "DOD363"),
         ("take over", "", "DOD363"),
+        ("exec", "", "DOD363"),
         ("migrate up", "", "DOD360"),
         ("migrate down", "", "DOD256"),
         ("migrate adopt", "", "DOD363"),

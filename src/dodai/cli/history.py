@@ -60,6 +60,10 @@ def _details(entry: PlanEntry, admissions: Admissions) -> Iterator[str]:
             yield f"level {said['level']}, commit {said['commit'][:12]}, {said['outcome']}"
         case "break-glass":
             yield f"break-glass: {said['reason']} ({said['command']})"
+        case "exec":
+            yield f"{said['service']} of {said['release']}: {said['command']}"
+        case "exec-ended":
+            yield f"{said['service']}: {said['command']} ended with {said['exitCode']} after {said['tookS']} s"
         case _:
             asked = entry.request.arguments.get(BREAK_GLASS)
             yield from admissions.get(entry.plan_id, {"asked": f"break-glass: {asked}"} if asked else {}).values()

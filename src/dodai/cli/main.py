@@ -50,6 +50,8 @@ COMMANDS: dict[str, CommandEntry] = {
     "watch": CommandEntry("Incident", "Show metrics and alerts, and tell people"),
     "alerts": CommandEntry("Incident", "List alerts, silence them, acknowledge them"),
     "trace": CommandEntry("Incident", "Follow one request through every tier"),
+    "logs": CommandEntry("Incident", "Show what services wrote, and follow it"),
+    "exec": CommandEntry("Incident", "Run a command in the place of a service, on record"),
     "history": CommandEntry("Incident", "Show who changed what, and when"),
     "explain": CommandEntry("Setup", "Explain a code, or the manifest"),
     "docs": CommandEntry("Setup", "Write the documents, or check that they are fresh"),

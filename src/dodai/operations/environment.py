@@ -25,6 +25,7 @@ from dodai.operations.ports import (
     DatabaseService,
     Edge,
     Host,
+    Logs,
     MigrationsService,
     SecretStore,
 )
@@ -37,7 +38,7 @@ class Environment:
 
     `folder` is what this machine knows of it. `host` is None unless its parts run as processes of this machine.
     `described_by` gives the same environment as another version of the manifest describes it, `kept_in` with another
-    folder.
+    folder. `logs` is None where the provider keeps the output of services.
     """
 
     project: Project
@@ -55,6 +56,7 @@ class Environment:
     described_by: Callable[[Project], Environment]
     kept_in: Callable[[Path], Environment]
     host: Host | None = None
+    logs: Logs | None = None
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from dodai.core.finding import Finding, Place
 from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
-from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, SecretStore
+from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, Logs, SecretStore
 from dodai.operations.project import Project
 
 
@@ -49,6 +49,7 @@ class Provider:
     edge: Callable[[Opening], Edge] | None = None
     secrets: Callable[[Opening], SecretStore] | None = None
     host: Callable[[Opening], Host] | None = None
+    logs: Callable[[Opening], Logs] | None = None
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     production: bool = True

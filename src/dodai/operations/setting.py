@@ -46,8 +46,7 @@ class ServiceSettings:
         """What `service` of `release` is told, secrets included; without a release nothing that depends on one."""
         here = self.environment
         policy, known = here.project.policy, here.secrets.get()
-        own = [secret.name for secret in policy.secrets.values() if service.name in secret.used_by]
-        values = {name: known[name] for name in dict.fromkeys((*KEY_RINGS, *own))}
+        values = {name: known[name] for name in self.secret_names(service)}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.protocol == "http" and not service.app:
             project = here.released(release) if release else here.project
@@ -59,6 +58,12 @@ class ServiceSettings:
             if release:
                 values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
         return values
+
+    def secret_names(self, service: Service) -> tuple[str, ...]:
+        """The variables of `service` that are secrets."""
+        secrets = self.environment.project.policy.secrets.values()
+        own = [secret.name for secret in secrets if service.name in secret.used_by]
+        return tuple(dict.fromkeys((*KEY_RINGS, *own)))
 
     async def own_variables(self, service: Service) -> Mapping[str, str]:
         """The variables that the manifest gives `service`, with the addresses they refer to; DOD311 for no service."""

@@ -95,6 +95,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         described_by=partial(assemble, config, folder),
         kept_in=lambda other: assemble(config, other, project),
         host=host,
+        logs=compute.logs(opening) if compute.logs else None,
     )
 
 

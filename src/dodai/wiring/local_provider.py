@@ -5,6 +5,7 @@ from __future__ import annotations
 from dodai.operations.ports import DatabaseService
 from dodai.operations.provider import Opening, Provider
 from dodai.providers.local.host import HostClient, LocalEdge, client
+from dodai.providers.local.host.log_reader import LogFolder
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.providers.local.secret_file import SecretFile
 from dodai.providers.postgres.supervised import SupervisedPostgres
@@ -25,6 +26,7 @@ PROVIDER = Provider(
     edge=lambda opening: LocalEdge(_host(opening)),
     secrets=lambda opening: SecretFile(opening.folder),
     host=_host,
+    logs=lambda opening: LogFolder(opening.folder, tuple(opening.project.policy.services)),
     keys=("port",),
     production=False,
     together={"edge": "compute", "database": "compute"},

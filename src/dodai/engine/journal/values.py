@@ -35,6 +35,8 @@ Kind = Literal[
     "approved",  # a signature over a plan
     "admitted",  # a plan passed its gate, and by what
     "glass_broken",  # somebody went past a gate, and why
+    "executed",  # a command was begun in the place of a service
+    "execution_ended",  # how such a command ended
     "compatible",  # whether an earlier release fits the schema as it is now
     "halted",  # this attempt ended, the plan did not
     "closed",  # the plan ended

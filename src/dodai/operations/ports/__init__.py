@@ -30,6 +30,7 @@ from dodai.operations.ports.database import (
 )
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
+from dodai.operations.ports.logs import LogLine, Logs
 from dodai.operations.ports.secret import SecretStore
 
 __all__ = [
@@ -53,6 +54,8 @@ __all__ = [
     "InstanceState",
     "Liveness",
     "LockHolder",
+    "LogLine",
+    "Logs",
     "MigrationsService",
     "ProbeState",
     "ProcessSpec",

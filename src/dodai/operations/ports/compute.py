@@ -52,7 +52,7 @@ class ServiceSpec:
     The process gets `PORT` (it binds 127.0.0.1:$PORT), `DODAI_SERVICE`, `DODAI_RELEASE`, `DODAI_ENV`, `DODAI_STATE`
     and `DODAI_EDGE_KEY_FILE` from the provider, and otherwise only `env`, what `Compute.start` is given, and PATH,
     HOME, LANG and their like. `cwd` is relative to the release's tree. `port` is the *stable* loopback port, 0 for one
-    that the provider picks once and keeps.
+    that the provider picks once and keeps. `secrets` names the variables whose values must not be in its log.
     """
 
     name: str
@@ -66,6 +66,7 @@ class ServiceSpec:
     liveness: Liveness | None = None
     drain_s: float = 10.0
     needs: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,11 @@ No vendor implements it and no deploy plan knows it: a plan acts through `Comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dodai.operations.ports.compute import ComputeStatus, FaultMode, InstanceState
+from dodai.operations.ports.compute import ComputeStatus, FaultMode, InstanceState, ServiceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +118,15 @@ class Host(Protocol):
 
     async def signal(self, name: str, signal: str, release: str = "", /) -> None:
         """Send `KILL`, `STOP`, `CONT`, `TERM`… to the process (of the live release by default), for drills."""
+        ...
+
+    def on_terminal(
+        self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str], command: Sequence[str], /
+    ) -> int:
+        """The exit code of `command`, run as the service would be, with our standard input and output, secrets masked.
+
+        128 + N when signal N ended it, 127 when it cannot be started. It ends with this process.
+        """
         ...
 
     async def status(self) -> HostStatus:

@@ -24,12 +24,20 @@ from dodai.operations.run.gate import Admitted
 
 STATEMENT = "statement"
 """The argument of a request that carries the words."""
-KINDS: Mapping[str, Kind] = {"rehearse": "rehearsed", "approve": "approved", "break-glass": "glass_broken"}
+KINDS: Mapping[str, Kind] = {
+    "rehearse": "rehearsed",
+    "approve": "approved",
+    "break-glass": "glass_broken",
+    "exec": "executed",
+    "exec-ended": "execution_ended",
+}
 """Which kind of event each kind of plan writes."""
 _TITLES = {
     "rehearse": Text("a rehearsal is on record", "リハーサルを記録"),
     "approve": Text("an approval is on record", "承認を記録"),
     "break-glass": Text("a broken glass is on record", "緊急解除を記録"),
+    "exec": Text("a command in the place of a service is on record", "サービス環境でのコマンド実行を記録"),
+    "exec-ended": Text("the end of a command is on record", "コマンドの終了を記録"),
 }
 
 

@@ -324,6 +324,9 @@ class _ToldSettings:
     async def own_variables(self, service: Service) -> Mapping[str, str]:
         return await self.inner.own_variables(service)
 
+    def secret_names(self, service: Service) -> tuple[str, ...]:
+        return self.inner.secret_names(service)
+
     def digest(self, told: Mapping[str, str]) -> str:
         return self.inner.digest(told)
 

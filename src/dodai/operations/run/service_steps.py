@@ -41,6 +41,9 @@ class Settings(Protocol):
     async def own_variables(self, service: Service) -> Mapping[str, str]:
         """The variables that the manifest gives a service, with the addresses they refer to."""
 
+    def secret_names(self, service: Service) -> tuple[str, ...]:
+        """The variables of a service whose values must not be in its log."""
+
     def digest(self, told: Mapping[str, str]) -> str:
         """Equal for equal values in this environment, and nothing about them: made with a key of its own."""
 
@@ -90,27 +93,27 @@ class ServiceSteps:
             return Text(f"start {name} beside the old one", f"{name} を旧リリースと並行して起動")
         return Text(f"start {name}", f"{name} を起動")
 
-    async def _given(self, service: Service, release: str = "") -> Given:
+    async def given(self, service: Service, release: str = "") -> Given:
         """What `service` is to be started with, and the name of all that: another value of anything is another name."""
         release = release or self.request.release
         tree = self.ports.artifacts.path(release)
         told = await self.ports.settings.of_service(service, release)
         environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **told}
-        spec = service_spec(service, self.ports.programs, await self.ports.settings.own_variables(service))
+        spec = await service_spec(service, self.ports.programs, self.ports.settings)
         name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": tree, **environment})
         nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
         artifact = self.ports.artifacts.reference(release, service.name)
         return Given(spec, release, artifact, environment, f"{name}-{nonce}" if nonce else name)
 
     async def _started(self, service: Service, _: StepContext) -> Observed:
-        given = await self._given(service)
+        given = await self.given(service)
         probe = await self.ports.compute.probe(service.name, given.release, settings=given.settings)
         if probe.ready:
             return Observed("done", probe.detail or probe.state)
         return Observed("needed", probe.detail or probe.state, partial=probe.state not in ("absent", "exited"))
 
     async def _start(self, service: Service, context: StepContext, release: str = "") -> Given:
-        given = await self._given(service, release)
+        given = await self.given(service, release)
         await asyncio.to_thread(self.ports.artifacts.proven, given.release)  # as approved, whatever happened since
         compute = self._compute(context)
         await compute.start(given.spec, given.release, given.artifact, given.environment, settings=given.settings)
@@ -133,7 +136,7 @@ class ServiceSteps:
         await self._compute(context).switch(service.name, given.release, settings=given.settings)
 
     async def _healthy(self, service: Service, context: StepContext) -> Observed:
-        release, given = self.request.release, await self._given(service)
+        release, given = self.request.release, await self.given(service)
         probe = await self.ports.compute.probe(
             service.name,
             release,
@@ -160,12 +163,12 @@ class ServiceSteps:
 
     async def stop_given(self, service: Service, context: StepContext) -> None:
         """Stop what was started with the settings of now; whatever else runs stays."""
-        given = await self._given(service)
+        given = await self.given(service)
         await self._compute(context).stop(service.name, given.release, settings=given.settings)
 
     async def serves_as_told(self, service: Service, one: Instance) -> bool:
         """Whether `one` was started with what it would be told today."""
-        return (await self._given(service, one.release)).is_what_runs(one)
+        return (await self.given(service, one.release)).is_what_runs(one)
 
     def _settings_before(self, service: Service) -> str:
         return self.request.arguments.get(f"{PREVIOUS_SETTINGS}{service.name}", "")
@@ -190,7 +193,7 @@ class ServiceSteps:
         )
 
     async def _switched(self, service: Service, _: StepContext) -> Observed:
-        given = await self._given(service)
+        given = await self.given(service)
         live = next((one for one in await self._instances(service) if one.live), None)
         if live and given.is_what_runs(live):
             return Observed("done", f"serves {live.release}")
@@ -198,7 +201,7 @@ class ServiceSteps:
         return Observed("needed", f"serves {live.release if live else 'nothing'}{other}")
 
     async def _switch(self, service: Service, context: StepContext) -> None:
-        given = await self._given(service)
+        given = await self.given(service)
         await self._compute(context).switch(service.name, given.release, settings=given.settings)
 
     async def _switch_back(self, service: Service, previous: str, context: StepContext) -> None:
@@ -220,7 +223,7 @@ class ServiceSteps:
         )
 
     async def _old(self, service: Service) -> list[Instance]:
-        given = await self._given(service)
+        given = await self.given(service)
         return [o for o in await self._instances(service) if not given.is_what_runs(o) and o.state != "exited"]
 
     async def _retired(self, service: Service, _: StepContext) -> Observed:
@@ -238,7 +241,7 @@ class ServiceSteps:
             kept = (await running(self.ports.compute)).kept
             for service in services:
                 release, _at, settings = kept.get(service.name, "").partition("@")
-                if not (await self._given(service)).is_named(release, settings):
+                if not (await self.given(service)).is_named(release, settings):
                     what = f"`{service.name}` would come back as {release or 'nothing'}, or with other settings"
                     return Observed("needed", what)
             return Observed("done", "it is what comes back")
@@ -295,14 +298,15 @@ def _same_version(service: str, release: str, seen: str) -> None:
         )
 
 
-def service_spec(service: Service, programs: Programs, env: Mapping[str, str]) -> ServiceSpec:
+async def service_spec(service: Service, programs: Programs, settings: Settings) -> ServiceSpec:
     """The service as compute has to run it, with `programs` in the places that its command leaves for them."""
     return ServiceSpec(
         name=service.name,
         command=programs.fill(service.command),
         cwd=service.cwd,
         protocol=service.protocol,
-        env=env,
+        env=await settings.own_variables(service),
+        secrets=settings.secret_names(service),
         ready=Readiness(
             kind=service.ready_kind,
             path=service.ready_path,

@@ -15,6 +15,7 @@ from pathlib import Path
 from dodai.core.errors import DodaiError
 from dodai.providers.local.host import state
 from dodai.providers.local.host.comeback import come_back, keep_watched
+from dodai.providers.local.host.host_log import keep_within_bounds
 from dodai.providers.local.host.host_socket import serve
 from dodai.providers.local.host.sealing import keep_sealed
 from dodai.providers.local.host.state import StateFolder
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> int:
         os._exit(0)  # whoever started us waits for this process only, and init will collect the host
     _raise_descriptors()
     folder = StateFolder(options.folder)
+    keep_within_bounds(folder.output)
     try:
         lock = state.take(folder)
     except DodaiError as error:

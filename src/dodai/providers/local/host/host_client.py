@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,9 @@ from dodai.operations.ports import (
 )
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE, HOST_HELD
 from dodai.providers.local.host import kept, state, wire
+from dodai.providers.local.host.hidden import secret_values
 from dodai.providers.local.host.state import StateFolder
+from dodai.providers.local.host.terminal import run_on_terminal
 
 CALL_S = 30.0
 MARGIN_S = 5.0
@@ -103,6 +105,17 @@ class HostClient:
 
     async def tail(self, name: str, release: str = "", lines: int = 40) -> tuple[str, ...]:
         return tuple(await self._call("tail", name=name, release=release, lines=lines))
+
+    def on_terminal(
+        self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str], command: Sequence[str]
+    ) -> int:
+        own = {name: value for name, value in spec.env.items() if "{port}" not in value}
+        environment = {**state.service_environment(self.folder, self.env, spec.name, release), **own, **env}
+        environment.pop(state.MARK)  # it belongs to who asked for it, no Host looks after it
+        for name in ("TERM", "COLUMNS", "LINES"):
+            environment |= {name: os.environ[name]} if name in os.environ else {}
+        hidden = secret_values({**own, **env}, spec.secrets)
+        return run_on_terminal(command, Path(tree) / spec.cwd, environment, hidden)
 
     async def edge(self, spec: EdgeSpec) -> str:
         return str(await self._call("edge", spec=spec))

@@ -14,7 +14,8 @@ from typing import Any
 from dodai.operations.ports import Instance, InstanceState, ProcessSpec, ProcessStatus, ServiceProbe, ServiceSpec
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host.child import Child, ChildCommand, log_path
-from dodai.providers.local.host.log_file import LogFile, secret_values
+from dodai.providers.local.host.hidden import secret_values
+from dodai.providers.local.host.log_file import LogFile
 from dodai.providers.local.host.probe import ask_command, ask_grpc, ask_http, ask_tcp
 from dodai.providers.local.host.upkeep import Backoff, until_hung
 from dodai.providers.local.loopback import free_port
@@ -206,7 +207,7 @@ class ServiceProcess(RunningInstance):
         proxy: FaultProxy,
         settings: str = "",
     ) -> None:
-        log = LogFile(log_path(folder, f"{spec.name}-{release}"), secret_values({**spec.env, **given}))
+        log = LogFile(log_path(folder, f"{spec.name}-{release}"), secret_values({**spec.env, **given}, spec.secrets))
         super().__init__(spec.name, log)
         self.spec = spec
         self.release = release

@@ -1,24 +1,29 @@
-"""What a process writes, kept on disk within bounds and without its secrets, its last lines at hand."""
+"""What a process writes, kept on disk within bounds and without its secrets, its last lines at hand.
+
+Beside `NAME.log` stands `NAME.log.times`: when what follows an offset was written, so that the file itself stays what
+the process wrote. Whoever removes or moves the file loses what was in it, and nothing that is written afterwards.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from dodai.engine.state_folder import make_folder
+from dodai.providers.local.host.hidden import Mask
 
 MODE = 0o640
 LINE_BYTES = 8 * 1024
 TAIL_LINES = 200
-HIDDEN = b"[secret]"
-SHORTEST_SECRET = 6  # shorter ones would blot out ordinary words
-_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|KEY|CREDENTIAL|DSN")
+TIMES = ".times"
+TIME_EACH_S = 0.1
+TIME_EACH_BYTES = 2048
+"""A time is kept at most this often, and once a second where little is written."""
 
 
 class LogFile:
@@ -30,20 +35,22 @@ class LogFile:
     def __init__(self, path: Path, hidden: Iterable[str] = (), limit_bytes: int = 4 * 1024 * 1024) -> None:
         self.path = path
         self.limit_bytes = limit_bytes
-        values = sorted({value.encode() for value in hidden}, key=len, reverse=True)
-        self._hidden = re.compile(b"|".join(re.escape(value) for value in values)) if values else None
+        self._mask = Mask(hidden)
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._rest = b""
-        make_folder(path.parent)
-        self._file = _opened(path)
-        self._written = self._file.tell()
+        self._lost = 0
+        self._closed = False
+        self._told_at, self._told_to = 0.0, -1
+        self._file = self._open()
 
     def write(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if lines:
             self._keep(b"".join(line + b"\n" for line in lines))
-        if len(self._rest) > LINE_BYTES:
-            self.flush()
+        if len(self._rest) > LINE_BYTES:  # a part of a line, but never a part of a secret
+            part = self._mask.feed(self._rest)
+            self._rest = self._mask.rest()
+            self._keep(part + b"\n")
 
     def flush(self) -> None:
         """Keep what has been written of an unfinished line, as a line."""
@@ -53,33 +60,84 @@ class LogFile:
 
     def tail(self, lines: int) -> tuple[str, ...]:
         """The last `lines` lines, an unfinished one included."""
-        every = [*self._lines, *([_text(self._without_secrets(self._rest))] if self._rest else [])]
+        every = [*self._lines, *([_text(self._mask.of(self._rest))] if self._rest else [])]
         return tuple(every[-lines:]) if lines > 0 else ()
 
     def close(self) -> None:
         self.flush()
+        self._closed = True
         self._file.close()
 
     def _keep(self, data: bytes) -> None:
-        data = self._without_secrets(data)
+        data = self._mask.of(data)
         self._lines.extend(_text(line) for line in data.split(b"\n")[:-1])
-        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed file: the process must be heard on
-            if self._written + len(data) > self.limit_bytes:
-                self._rotate()
-            self._file.write(data)
-            self._written += len(data)
+        if self._closed:
+            return
+        lost = f"[dodai] {self._lost} lines that belong here could not be written\n".encode() if self._lost else b""
+        try:
+            self._write(lost + data)
+            self._lost = 0
+        except OSError:  # a full disk: the process must be heard on
+            self._lost += data.count(b"\n")
 
-    def _without_secrets(self, data: bytes) -> bytes:
-        return self._hidden.sub(HIDDEN, data) if self._hidden else data
+    def _write(self, data: bytes) -> None:
+        at = self._ready(len(data))
+        self._note_time(at)
+        while data:
+            data = data[self._file.write(data) :]
 
-    def _rotate(self) -> None:
-        self._file.close()
-        self.path.replace(self.path.with_name(self.path.name + ".1"))
-        self._file = _opened(self.path)
-        self._written = 0
+    def _ready(self, coming: int) -> int:
+        """The size of the file that `path` names: made again when somebody removed or moved it, rotated when full."""
+        size = self._size()
+        if size is None:
+            self._file.close()
+            self._file = self._open()
+            size = 0
+        elif size and size + coming > self.limit_bytes:
+            self._file.close()
+            for suffix in ("", TIMES):
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.with_name(f"{self.path.name}{suffix}").replace(
+                        self.path.with_name(f"{self.path.name}.1{suffix}")
+                    )
+            self._file = self._open()
+            size = 0
+        return size
+
+    def _size(self) -> int | None:
+        """None when the file that is open is not the one that the path names."""
+        try:
+            named = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return named.st_size if os.path.samestat(named, os.fstat(self._file.fileno())) else None
+
+    def _open(self) -> FileIO:
+        make_folder(self.path.parent)
+        file = opened(self.path)
+        if not file.tell():
+            times_of(self.path).unlink(missing_ok=True)
+        self._told_to = -1
+        return file
+
+    def _note_time(self, offset: int) -> None:
+        now = time.time()
+        quiet_s, written = now - self._told_at, offset - self._told_to
+        often = quiet_s >= 1.0 or (quiet_s >= TIME_EACH_S and written >= TIME_EACH_BYTES)
+        if written < 0:  # somebody emptied the file
+            times_of(self.path).unlink(missing_ok=True)
+        if self._told_to < 0 or written < 0 or often:
+            with opened(times_of(self.path)) as times:
+                times.write(f"{offset} {now:.3f}\n".encode())
+            self._told_at, self._told_to = now, offset
 
 
-def _opened(path: Path) -> FileIO:
+def times_of(path: Path) -> Path:
+    """The file beside a log that says when it was written."""
+    return path.with_name(path.name + TIMES)
+
+
+def opened(path: Path) -> FileIO:
     """For its user and group alone: what services say is not for every account of a machine."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, MODE)
     os.fchmod(descriptor, MODE)
@@ -88,21 +146,3 @@ def _opened(path: Path) -> FileIO:
 
 def _text(line: bytes) -> str:
     return line[:LINE_BYTES].decode(errors="replace").rstrip("\r")
-
-
-def secret_values(environment: Mapping[str, str]) -> set[str]:
-    """What must not be written down: values under names that say so, and the passwords inside URLs."""
-    found = {value for name, value in environment.items() if _SECRET_NAME.search(name) and not name.endswith("_FILE")}
-    found |= {part.rpartition(":")[2] for value in found for part in value.split(",")}  # key rings: `kid:key,kid:key`
-    for value in environment.values():
-        password = _password(value)
-        found |= {password, unquote(password)}
-    return {value for value in found if len(value) >= SHORTEST_SECRET}
-
-
-def _password(value: str) -> str:
-    """As it stands in the URL, which may be percent-encoded."""
-    try:
-        return urlsplit(value).password or "" if "://" in value else ""
-    except ValueError:
-        return ""

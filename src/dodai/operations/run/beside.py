@@ -1,0 +1,87 @@
+"""A command run in the place of a service: the release's files, its settings and secrets, and the record of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodai.core.errors import DodaiError
+from dodai.engine.plan import PlanRequest
+from dodai.operations.environment import Environment, host_of
+from dodai.operations.policy import Service
+from dodai.operations.run.override import pass_gates, state
+from dodai.operations.run.plans import deploy_ports
+from dodai.operations.run.rollback_target import recorded
+from dodai.operations.run.service_steps import Given, ServiceSteps
+
+LONGEST_COMMAND = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlace:
+    """Where a service of a release runs: the environment as that release describes it, and what the service is given.
+
+    `stale`: what serves was started with other settings than those of now.
+    """
+
+    here: Environment
+    service: Service
+    given: Given
+    stale: bool
+
+
+async def place_of(here: Environment, name: str) -> ServicePlace:
+    """The place of the service `name` of the release that serves, or last did.
+
+    DOD368 when there was none, DOD051 for no such service, DOD366 when its files are not what was published.
+    """
+    await here.refuse_elsewhere()
+    host_of(here)
+    status = await here.compute.status()
+    service_status = status.service(name) if status.running else None
+    live = next((one for one in service_status.instances if one.live), None) if service_status else None
+    release = live.release if live else await recorded(here, name)
+    there = here.described_by(here.released(release))
+    await asyncio.to_thread(here.artifacts.proven, release)
+    service = there.project.policy.services[name]
+    ports = deploy_ports(there, Path(here.artifacts.path(release)))
+    given = await ServiceSteps(PlanRequest("exec", here.name, release), ports).given(service)
+    return ServicePlace(there, service, given, live is not None and not given.is_what_runs(live))
+
+
+async def begin(place: ServicePlace, words: Sequence[str], command: str, reason: str) -> None:
+    """Let it through the gates and write down that it begins: what cannot be recorded is not run."""
+    await pass_gates(place.here, "exec", command, reason)
+    await state(place.here, "exec", _said(place, words), release=place.given.release)
+
+
+def carry_out(place: ServicePlace, words: Sequence[str]) -> tuple[int, float]:
+    """The exit code of the command, and the seconds that it took."""
+    given, began = place.given, time.monotonic()
+    code = host_of(place.here).on_terminal(given.spec, given.release, given.artifact, given.environment, words)
+    return code, time.monotonic() - began
+
+
+async def end(place: ServicePlace, words: Sequence[str], code: int, took_s: float) -> DodaiError | None:
+    """Write down how it ended; why that could not be done, None when it was."""
+    said = {**_said(place, words), "exitCode": code, "tookS": round(took_s, 1)}
+    try:
+        await state(place.here, "exec-ended", said, release=place.given.release)
+    except DodaiError as error:
+        return error
+    return None
+
+
+def _said(place: ServicePlace, words: Sequence[str]) -> dict[str, object]:
+    """What the audit log keeps; a secret that was typed is not in it."""
+    command = shlex.join(words)
+    given = place.given
+    values = {**given.spec.env, **given.environment}
+    for name in given.spec.secrets:
+        if len(values.get(name, "")) > 1:
+            command = command.replace(values[name], "[secret]")
+    return {"service": place.service.name, "release": given.release, "command": command[:LONGEST_COMMAND]}
