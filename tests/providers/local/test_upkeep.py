@@ -8,8 +8,8 @@ import json
 import httpx2
 from tests.support.wait import until_async
 
-from dodai.operations.ports import Liveness
-from dodai.providers.local.host.upkeep import Backoff
+from dodai.operations.ports import Liveness, ServiceProbe
+from dodai.providers.local.host.upkeep import Backoff, until_hung
 
 
 async def get(url):
@@ -53,6 +53,21 @@ async def test_service_that_hangs_is_started_again_and_one_that_is_only_not_read
     instance = (await host.status()).service("web").instances[0]
     assert "it runs and does not work: no answer from `/livez`" in instance.trouble
     assert (await get("http://" + await host.address("web"))).status_code == 200
+
+
+async def test_process_that_takes_long_to_start_again_is_not_called_hung():
+    """Nothing is held against it before its first answer, as long as it may take to become ready; afterwards it is."""
+    asked = []
+
+    async def ask():
+        asked.append(len(asked))
+        return ServiceProbe(state="ready" if len(asked) == 6 else "no_answer")
+
+    liveness = Liveness(path="/livez", interval_s=0.0, failures=2)
+    assert "2 times in a row" in await until_hung(liveness, ask, boot_s=60)
+    assert len(asked) == 8
+    assert "2 times in a row" in await until_hung(liveness, ask, boot_s=0)
+    assert len(asked) == 10
 
 
 async def replaced(host, pid):

@@ -255,7 +255,7 @@ class ServiceProcess(RunningInstance):
     async def hung(self) -> str:
         if self.spec.liveness is None:
             return await super().hung()
-        return await until_hung(self.spec.liveness, self._ask_liveness)
+        return await until_hung(self.spec.liveness, self._ask_liveness, self.spec.ready_timeout_s)
 
     async def _ask_liveness(self) -> ServiceProbe:
         """Asked only once traffic goes there: before, readiness and its deadline decide."""

@@ -40,16 +40,19 @@ class Backoff:
         return self.in_a_row >= LOOPING
 
 
-async def until_hung(liveness: Liveness, ask: Callable[[], Awaitable[ServiceProbe]]) -> str:
+async def until_hung(liveness: Liveness, ask: Callable[[], Awaitable[ServiceProbe]], boot_s: float) -> str:
     """Return, with the reason, once `liveness.failures` questions in a row had no good answer.
 
-    An answer that is no answer to the question (no such path, a sign-in) is not held against the process.
+    An answer that is no answer to the question (no such path, a sign-in) is not held against the process, nor is
+    silence before its first answer, for `boot_s`: it is starting.
     """
-    failed = 0
+    failed, answered, up_at = 0, False, time.monotonic() + boot_s
     while True:
         await asyncio.sleep(liveness.interval_s)
         probe = await ask()
-        failed = 0 if probe.ready or probe.state == "not_served" else failed + 1
+        good = probe.ready or probe.state == "not_served"
+        answered = answered or good
+        failed = 0 if good or not (answered or time.monotonic() > up_at) else failed + 1
         if failed >= liveness.failures:
             return f"it runs and does not work: {probe.detail or probe.state}, {failed} times in a row"
 
