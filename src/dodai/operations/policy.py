@@ -23,6 +23,16 @@ FIT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
+class NeonPolicy:
+    """`[env.NAME.neon]`. `database` "" is the name in `[database]`."""
+
+    project: str = ""
+    branch: str = "main"
+    role: str = ""
+    database: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentPolicy:
     """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
@@ -46,6 +56,7 @@ class EnvironmentPolicy:
     database_url: str = ""
     database_pooled_url: str = ""
     database_password: str = ""
+    neon: NeonPolicy = table(NeonPolicy)
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

@@ -12,6 +12,7 @@ from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
+from dodai.migrations.ports import Copies
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, Logs, SecretStore
 from dodai.operations.project import Project
@@ -38,6 +39,7 @@ class Provider:
     """What stands behind the ports under one name; a part that is None it has not.
 
     `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without.
+    `copies` makes copies of its databases for a rehearsal; the second argument hears what a person should know.
     `production`: its databases hold data of people.
     `together` names, for a part, another part that has to be of the same provider: a local edge leads to
     processes of this machine and to nothing else.
@@ -52,6 +54,7 @@ class Provider:
     logs: Callable[[Opening], Logs] | None = None
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    copies: Callable[[Opening, Callable[[str], None]], Copies] | None = None
     production: bool = True
     together: Mapping[Part, Part] = field(default_factory=dict)
 
@@ -79,7 +82,7 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
             yield _problem(project, name, config.key_of(part), core.PROVIDERS_DO_NOT_FIT, *problem)
     for named, one in providers.items():
         for key in one.required:
-            if not is_written(project, name, key):
+            if not _value(project, name, key):
                 at = next(config.key_of(part) for part in PARTS if chosen[part] == named)
                 said = f"the provider `{named}` needs `{key}` in `[env.{name}]`"
                 yield _problem(project, name, at, core.PROVIDERS_DO_NOT_FIT, said, f"write `{key} = …` there")
@@ -109,6 +112,14 @@ def is_written(project: Project, name: str, key: str) -> bool:
     path = ("env", name, key)
     line = find(project.manifest.text.decode(), path)
     return line is not None and line.path[:3] == path
+
+
+def _value(project: Project, name: str, key: str) -> object:
+    """What the manifest says at `key` of the environment, or at `table.key`; its default where it says nothing."""
+    value = project.manifest.data["env"].get(name, {})
+    for word in key.split("."):
+        value = value.get(word, {})
+    return value
 
 
 def _problem(project: Project, name: str, key: str, code: Code, said: str, fix: str) -> Finding:

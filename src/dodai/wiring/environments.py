@@ -16,6 +16,7 @@ from dodai.core import codes
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
+from dodai.migrations.ports import Copies
 from dodai.operations.environment import Environment, refuse_unfit_name
 from dodai.operations.journey import Visitor
 from dodai.operations.local_control import FileControl
@@ -29,6 +30,7 @@ from dodai.wiring.migration_target import ProjectMigrations
 
 PROVIDERS: dict[str, str] = {
     "local": "dodai.wiring.local_provider",
+    "neon": "dodai.wiring.neon_provider",
     "postgres": "dodai.wiring.postgres_provider",
 }
 """The module of each provider."""
@@ -65,6 +67,13 @@ def open(project: Project, name: str) -> Environment:  # noqa: A001 - `environme
     return assemble(config, project.root / config.folder if config.folder else project.state / "env" / name, project)
 
 
+def copies(project: Project, name: str, note: Callable[[str], None]) -> Copies | None:
+    """What makes copies of the database of `name` for a rehearsal; None where its provider has nothing of the kind."""
+    here = open(project, name)
+    made = provider(here.config.provider_of("database")).copies
+    return made(Opening(project, here.config, here.folder, here.host, secrets=here.secrets), note) if made else None
+
+
 def open_all(project: Project) -> Iterator[Environment]:
     """Every environment of the manifest, `local` included."""
     return (open(project, name) for name in project.environments)
@@ -86,7 +95,12 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         compute=_part(compute.compute, "compute", config)(opening),
         artifacts=_part(compute.artifacts, "compute", config)(opening),
         database=chosen,
-        migrations=ProjectMigrations(project, chosen.url, production=database.production),
+        migrations=ProjectMigrations(
+            project,
+            chosen.url,
+            production=database.production,
+            copies=partial(database.copies, opening) if database.copies else None,
+        ),
         edge=_part(edge.edge, "edge", config)(opening),
         secrets=store,
         control=_control(config, folder),

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
+from dodai.core import codes
 from dodai.core.database_url import libpq_url
+from dodai.core.errors import DodaiError
 from dodai.operations.project import Project
+
+if TYPE_CHECKING:
+    from dodai.migrations.ports import Copies
 
 
 @contextlib.contextmanager
@@ -24,3 +30,25 @@ def database_to_migrate(project: Project, env: str) -> Iterator[str]:
 
     with environments.open(project, env).database.serving() as url:
         yield url
+
+
+def copies_of(project: Project, env: str, on: str, note: Callable[[str], None]) -> Copies | None:
+    """What the provider of the database of `env` makes copies with; None when it makes none and `on` names none.
+
+    A URL in the variable of `[database]` is somebody else's database, so it has no provider. DOD010 (exit 2) when `on`
+    is another provider than that of the database, or one that makes no copies.
+    """
+    from dodai.wiring import environments
+
+    config = project.environment(env)
+    named = config.provider_of("database")
+    if not on and os.environ.get(project.database_variable):
+        return None
+    made = environments.copies(project, env, note) if on in ("", named) else None
+    if on and made is None:
+        said = f"the database of `{env}` is of the provider `{named}`, and `--on {on}` asks for a copy of `{on}`"
+        if on == named:
+            said = f"the provider `{on}` makes no copies"
+        fix = "leave out `--on`: the copy is then made by PostgreSQL's own programs"
+        raise DodaiError(codes.PROVIDERS_DO_NOT_FIT, said, fix, exit_code=2)
+    return made

@@ -14,7 +14,7 @@ from dodai.core.database_url import refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.policy import Format, MigrationsPolicy
-from dodai.migrations.ports import Author, MigrationTarget, SqlConnection, Tool
+from dodai.migrations.ports import Author, Copies, MigrationTarget, SqlConnection, Tool
 
 _ANSWER_S = 5
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 class ProjectMigrations:
     """`dodai.operations.ports.MigrationsService` of a project and the database at `url`, asked for when it is used.
 
-    `production`: the data of the database is not for everybody's eyes.
+    `production`: the data of the database is not for everybody's eyes. `copies`: its provider makes them.
     """
 
     project: Project
     url: Callable[[], str]
     production: bool
+    copies: Callable[[Callable[[str], None]], Copies] | None = None
 
     def target(self, root: Path, /) -> MigrationTarget:
         return target(self.project, root, self.url)
@@ -51,6 +52,8 @@ class ProjectMigrations:
             run.announce(found, token)
 
     def try_on_copy(self, note: Callable[[str], None], /) -> MigrationRehearsal:
+        if self.copies:
+            return rehearse_on(self.project, self.copies(note), note)
         return rehearse_on_a_copy(self.project, self.url(), note, production=self.production)
 
     def _reachable(self) -> MigrationTarget | None:
@@ -112,6 +115,15 @@ def rehearse_on_a_copy(
     _check(url, there.policy)
     copies = DumpCopies(url, production) if dump else ServerCopies(url, production)
     return run.rehearse(there, copies, _connect, note=note)
+
+
+def rehearse_on(project: Project, copies: Copies, note: Callable[[str], None]) -> MigrationRehearsal:
+    """What is pending, tried under load on a copy that a provider makes; the original is not connected to."""
+    return run.rehearse(target(project, project.root, _nowhere), copies, _connect, note=note)
+
+
+def _nowhere() -> str:
+    raise AssertionError("a rehearsal connects to the copy only")
 
 
 def _interpreter(project: Project) -> Interpreter:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dodai.cli.command_context import CommandContext, define
-from dodai.cli.migrate.target import say_json, with_env
+from dodai.cli.migrate.target import say_json, stopped_by_signals, with_env
 
 if TYPE_CHECKING:
     from dodai.migrations.run import MigrationRehearsal
@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 @define("rehearse", summary="Try what is pending on a copy, under load", example="dodai migrate rehearse --env staging")
 @with_env
 @click.option("--dump", is_flag=True, help="Copy by pg_dump: for a role without REPLICATION.")
-def rehearse(context: CommandContext, env: str, dump: bool) -> int:
-    from dodai.wiring.migration_database import database_to_migrate
-    from dodai.wiring.migration_target import rehearse_on_a_copy
+@click.option("--on", default="", metavar="PROVIDER", help="On a copy that the database's provider makes: `neon`.")
+def rehearse(context: CommandContext, env: str, dump: bool, on: str) -> int:
+    from dodai.wiring.migration_database import copies_of, database_to_migrate
+    from dodai.wiring.migration_target import rehearse_on, rehearse_on_a_copy
 
-    project = context.project
-    with database_to_migrate(project, env) as url:
-        seen = rehearse_on_a_copy(project, url, context.output.say, production=env != "local", dump=dump)
+    project, note = context.project, context.output.say
+    copies = None if dump else copies_of(project, env, on, note)
+    if copies:
+        with stopped_by_signals():
+            seen = rehearse_on(project, copies, note)
+    else:
+        with database_to_migrate(project, env) as url:
+            seen = rehearse_on_a_copy(project, url, note, production=env != "local", dump=dump)
     if context.output.as_json:
         say_json(context, seen.as_json())
     else:

@@ -29,12 +29,12 @@ def place(context: CommandContext, env: str) -> Iterator[MigrationTarget]:
     from dodai.wiring.migration_target import target
 
     project = context.project
-    with _stopped_by_signals(), database_to_migrate(project, env) as url:
+    with stopped_by_signals(), database_to_migrate(project, env) as url:
         yield target(project, project.root, lambda: url)
 
 
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals() -> Iterator[None]:
     """SIGTERM and a lost terminal end the block as Ctrl-C does, so that the running statement ends with it."""
 
     def stop(*_: object) -> None:

@@ -103,6 +103,8 @@ def _database(here: Environment) -> Iterator[DoctorRow]:
     fits = wanted in (0, seen.major)
     fix = "" if fits else f"run PostgreSQL {wanted} here, or correct `[database].major`"
     yield DoctorRow("database", "ok" if fits else "warning", f"PostgreSQL {seen.major}", fix=fix)
+    for remark in seen.remarks:
+        yield DoctorRow("database", "warning", remark)
     if seen.free_bytes is None:
         return
     lacking = seen.size_bytes + FREE_BYTES - seen.free_bytes

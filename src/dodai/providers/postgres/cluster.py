@@ -102,6 +102,15 @@ class Cluster:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
         return self.dsn(name) if found else self.create_database(name)
 
+    def create_owned_database(self, name: str, role: str, password: str) -> None:
+        """The new database `name` of the new role `role`, who signs in with `password`."""
+        owner = sql.Identifier(role)
+        self.administer(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(owner, sql.Literal(password)), f"create role {role}"
+        )
+        statement = sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), owner)
+        self.administer(statement, f"create database {name}")
+
     def drop_database(self, name: str) -> None:
         """Remove `name` if it exists, ending the sessions in it."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))

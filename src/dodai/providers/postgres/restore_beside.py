@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -46,14 +46,14 @@ def restore_beside(dsn: str, point: Dump, mark: str, token: int) -> str:
     point.refuse_changed()
     name = address(dsn).database
     fresh, kept = _beside(name, "restoring", mark), _beside(name, "before", mark)
-    tokens = _tokens(dsn, token)
+    tokens = newest_tokens(dsn, token)
     with _maintenance(dsn, name) as session:
         _drop(session, fresh)
         try:
             _create_like(session, name, fresh)
             _fill(_to(dsn, fresh), point)
             _settle(_to(dsn, fresh), point, mark, {ledger: max(token, seen) for ledger, seen in tokens.items()})
-            _tokens(dsn, token)  # copying took its time
+            newest_tokens(dsn, token)  # copying took its time
             _exchange(session, name, fresh, kept)
         except psycopg.Error as error:
             _drop(session, fresh)
@@ -93,7 +93,7 @@ def _maintenance(dsn: str, name: str) -> Iterator[psycopg.Connection[Any]]:
         yield session
 
 
-def _tokens(dsn: str, token: int) -> dict[str, int]:
+def newest_tokens(dsn: str, token: int) -> dict[str, int]:
     """The newest fencing token of each ledger; DOD351 when one of them is newer than `token`."""
     with connect(dsn, autocommit=True) as session, coded(dsn, "looking"):
         found = fence.all_newest(session)
@@ -187,6 +187,12 @@ def _settle(fresh: str, point: Dump, mark: str, tokens: dict[str, int]) -> None:
         with session.transaction():
             session.execute(sql.SQL("DELETE FROM {}").format(marks))
             session.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, now())").format(marks), (mark, point.name))
+    carry_tokens(fresh, tokens)
+
+
+def carry_tokens(dsn: str, tokens: Mapping[str, int]) -> None:
+    """The newest fencing token of each ledger written down in the database behind `dsn`, unless a newer one is."""
+    with connect(dsn, autocommit=True) as session, coded(dsn, "the fencing tokens"):
         for ledger, token in tokens.items():
             fence.advance(session, ledger, token)
 
