@@ -91,6 +91,23 @@ async def test_middleware_of_a_mount_that_came_after_wrap(make, method, served_b
     assert ((await call(app, method, "/late/hook", FORGED)).status, RAN) == (403, [])
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("make", [starlette_app, FastAPI])
+async def test_route_that_was_replaced_in_its_place(make, method):
+    """The list is as long as before, and the mount in it another one."""
+    inner = make()
+    inner.mount("/late", Starlette())
+    app = guarded(inner, **exempt("POST /late/hook"))
+    await call(app, "GET", "/form")
+    late = Starlette(
+        routes=[HOOK, TRANSFER, Route("/hook", handler("read"))],
+        middleware=[Middleware(Rewriting, path="/late/transfer", method="POST")],
+    )
+    place = next(n for n, entry in enumerate(inner.routes) if isinstance(entry, Mount))
+    inner.router.routes[place] = Mount("/late", late)
+    assert ((await call(app, method, "/late/hook", FORGED)).status, RAN) == (403, [])
+
+
 async def test_exemption_below_a_mount_that_came_after_wrap_holds():
     """What was added is watched when it is first asked for, so the exemption can be kept to."""
     inner = starlette_app()

@@ -83,7 +83,8 @@ async def test_a_hundred_thousand_paths_are_one_route(config: Config, tmp_path: 
         await ask(wrapped, f"/{index}", [(b"x-forwarded-for", b"203.0.%d.%d" % (index % 250, index % 99))])
     routes = set()
     for path in (tmp_path / "state" / "lines").glob("*.jsonl"):
-        routes |= {json.loads(raw)["route"] for raw in path.read_bytes().splitlines()}
+        lines = map(json.loads, path.read_bytes().splitlines())
+        routes |= {line["route"] for line in lines if line["type"] != "event"}  # the others are events of the process
     assert routes == {"<unmatched>"}
     assert len(wrapped._networks) <= 1024
     assert len(wrapped.runtime._heads) == 1

@@ -57,18 +57,19 @@ def is_watched(app: Any) -> bool:
 class _StarletteEntrance:
     """Stands where a router begins to choose; a plain call, because every request passes."""
 
-    __slots__ = ("_choose", "_count", "_router", "enter")
+    __slots__ = ("_choose", "_router", "_seen", "enter")
 
     def __init__(self, router: Any, choose: Any, enter: Enter) -> None:
         self._router = router
         self._choose = choose
-        self._count = len(router.routes)
+        self._seen = list(router.routes)
         self.enter = enter
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] != "lifespan":
-            if len(self._router.routes) != self._count:
-                self._count = len(self._router.routes)
+            routes = self._router.routes
+            if routes != self._seen:  # the same objects are compared without a call: 0.3 us for 40
+                self._seen = list(routes)
                 _watch_router(self._router, self.enter, set())
             self.enter(scope, scope.get("method", "WEBSOCKET"), lambda: self._reached(scope))
         return self._choose(scope, receive, send)
