@@ -204,7 +204,7 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         verdict=found.verdict,
         by=found.by,
         evidence=found.evidence,
-        exemption=exemption.reason if exemption else "",
+        exemption=exemption.reason if exemption and found.verdict == "exempt" else "",
         probes=raw.get("probes", {}),
         fix=found.fix,
         second=found.second,

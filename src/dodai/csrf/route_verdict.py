@@ -36,7 +36,7 @@ _SIGN_IN_FIX = (
 )
 _SIGN_IN_SET_FIX = "make `[csrf] sign_in` return headers that the app takes for those of a signed-in visitor"
 _MOVE_FIX = "move the check in front of the handler: `dodai.asgi.wrap(app)` (Flask, Django: `dodai.wsgi.wrap(app)`)"
-_MODE_FIX = '`[csrf] mode = "both"`: in mode "report" nothing is refused'
+MODE_FIX = '`[csrf] mode = "both"`: in mode "report" nothing is refused'
 _SESSION_FIX = (
     "`[csrf] sign_in` names a function of yours that returns the Cookie of a session and its token in the header "
     "that the check reads"
@@ -109,7 +109,7 @@ def _reached(raw: Mapping[str, Any], reached: list[str], mode: Mode) -> Judgemen
     others = dict.fromkeys(str(probes[name]["other"]) for name in reached if probes[name].get("other"))
     said += " and ".join(f"`{other}`" for other in others) or "the handler"
     if mode == "report" and any(probes[name].get("requestId") for name in reached):
-        return Judgement("unprotected", evidence=f'{said}: mode "report" refuses nothing', fix=_MODE_FIX)
+        return Judgement("unprotected", evidence=f'{said}: mode "report" refuses nothing', fix=MODE_FIX)
     if raw.get("guard") and not others:
         said = f"checked inside the handler: {said}, and `{raw['guard']}` looks like a check in it"
         return Judgement("unknown", evidence=f"{said}, which cannot be proven from outside", fix=_MOVE_FIX)

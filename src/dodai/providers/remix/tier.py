@@ -14,7 +14,7 @@ from dodai.csrf.form_table import FormTable
 from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, TierFlaws
-from dodai.csrf.route_verdict import RouteVerdict
+from dodai.csrf.route_verdict import MODE_FIX, RouteVerdict
 from dodai.providers.remix import flaws
 from dodai.providers.remix.conventions import RouteModule, Routes, list_routes
 from dodai.providers.remix.forms import scan_forms
@@ -23,6 +23,10 @@ from dodai.providers.remix.proof import Proof, Prover
 from dodai.providers.remix.syntax import ScriptModule, arguments, bare, line, literal, text, walk
 
 _READ_FIX = "correct the syntax"
+_VERIFY_FIX = (
+    "make `await csrf.verify(request)` the first statement of the action, or put `csrf.middleware` (Remix 2: "
+    "`csrf.wrapBuild`) in front of all actions"
+)
 _FOLDERS = ("app", "src")
 
 
@@ -142,10 +146,16 @@ class _TierReading:
             source, at = (module.path, 1) if isinstance(found, External) else (found.path, found.line)
         elif proof.word == "unprotected" and self.is_resource(module):
             evidence += "; a resource route: the framework's own origin check does not look at it"
-        if exemption is not None and exemption.holds(today):
-            verdict, by, evidence = "exempt", "", exemption.control or exemption.reason
-        reason = exemption.reason if exemption is not None else ""
-        return RouteRow(method, route.path, self.shown(source), at, "remix", "action", verdict, by, evidence, reason)
+        reason = ""
+        if exemption is not None and exemption.holds(today) and exemption.when == "bearer":
+            # What has a cookie or no bearer token gets to the action all the same: its verdict stays.
+            evidence += f"; exempt for bearer tokens without cookies ({exemption.reason})"
+        elif exemption is not None and exemption.holds(today):
+            verdict, by, evidence, reason = "exempt", "", exemption.control or exemption.reason, exemption.reason
+        fix = MODE_FIX if self.policy.mode == "report" else _VERIFY_FIX
+        fix = fix if verdict in ("unprotected", "unknown") else ""
+        told = (self.shown(source), at, "remix", "action", verdict, by, evidence, reason)
+        return RouteRow(method, route.path, *told, fix=fix)
 
     def is_resource(self, module: ScriptModule) -> bool:
         return self.program.export(module, "default") is None
