@@ -69,7 +69,7 @@ def test_protected_application_has_full_coverage_and_no_handler_ran(tmp_path):
     row = next(row for row in table.rows if row.id == "POST /save")
     assert (row.by, row.source, row.framework) == ("dodai", "shop.py", "starlette")
     hostile = {"missing", "tampered", "foreign", "expired", "cross_site", "override_read"}
-    hostile |= {"text_plain", "multipart", "no_content_type", "null_origin"}
+    hostile |= {"text_plain", "disguised", "multipart", "no_content_type", "null_origin"}
     assert set(row.probes) == hostile | {"valid", "valid_header"}
     assert all(probe["requestId"] for probe in row.probes.values())
     assert row.probes["expired"]["code"] == "DOD153"

@@ -114,6 +114,7 @@ class Hooks:
     def __init__(self, app): self.app = app
     async def __call__(self, scope, receive, send):
         if scope["path"] == "/hook":
+            charge()
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"done"})
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.agent.test_audit import OVERRIDE, STARLETTE, WRAPPED
 from tests.agent.test_causes import SHA1, WALL
+from tests.agent.test_in_front import BY_THEMSELVES
 from tests.agent.test_public_shapes import ANY_METHOD, FORMS_IN_HANDLERS, OWN_NONCE
 from tests.frameworks.test_flask_django_routes import DJANGO, FLASK
 
@@ -37,6 +38,7 @@ APPS = {
     "in handlers": FORMS_IN_HANDLERS,
     "any method": ANY_METHOD,
     "flask": FLASK + "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n",
+    "hook in front": BY_THEMSELVES["a hook of Flask that answers"][0],
     "django": DJANGO % DJANGO_CSRF,
     "django and dodai": DJANGO % DJANGO_CSRF + "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n",
 }

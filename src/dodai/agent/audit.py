@@ -10,14 +10,15 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from . import layers
 from .cases import Case, hostile_and_valid, naming, scheme
 from .drive import DrivenAnswer, Served
+from .in_front import NOWHERE, PassageRecorder
 
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 ANY = ("POST", "PUT", "PATCH", "DELETE")
@@ -30,23 +31,26 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     app = load(request["app"])
     signed_in = load(request["signIn"])() if request.get("signIn") else {}
     request = {**request, "sign_in": {str(name).lower(): str(value) for name, value in signed_in.items()}}
-    served = Served(app)
+    served, recorder = Served(app), PassageRecorder(request["path"])
     late = served.start() if request.get("lifespan") else ""
     hits: list[Any] = []
-    found = [*frameworks.plant(app, hits.append), *layers.answering(app, request["path"], frameworks.Route)]
+    found = frameworks.plant(app, hits.append)
     native = frameworks.native_tokens(app, request["origin"])
     cases = hostile_and_valid(served, request, native)
-    rows = [_row(served, _with_example(route, request), cases, hits, request) for route in found]
+    asking = _Asking(served, cases, hits, request, recorder)
+    rows = [_row(asking, _with_example(route, request)) for route in found]
+    _ask_nowhere(asking)
+    rows += _in_front(recorder, {route.path for route in found})
     served.end()
     return {
         "framework": frameworks.recognise(app),
         "wrapped": layers.names(app),
         "routes": rows,
-        "ready": _ready(served, hits, request),
+        "ready": _ready(asking),
         "session": layers.session(app),
         "binding": layers.binding(app),
         "native": {name: native[name] for name in ("field", "header")} if native else None,
-        "gaps": [_not_started(request["app"], late)] if late else [],
+        "gaps": [*([_not_started(request["app"], late)] if late else []), *_late(frameworks.routes(app), found)],
     }
 
 
@@ -90,7 +94,22 @@ def _with_example(route: Any, request: Mapping[str, Any]) -> Any:
     return replace(route, example="".join(part + value for part, value in zip(parts, [*values, ""], strict=True)))
 
 
-def _row(served: Served, route: Any, cases: Mapping[str, Any], hits: list[Any], request: Mapping[str, Any]) -> Any:
+@dataclass
+class _Asking:
+    """What every request of one audit shares; `hits` are the handlers that the last one got to."""
+
+    served: Served
+    cases: Mapping[str, Case]
+    hits: list[Any]
+    request: Mapping[str, Any]
+    recorder: PassageRecorder
+
+    def send(self, method: str, path: str, case: Case) -> DrivenAnswer:
+        self.hits.clear()
+        return self.served.request(method, path, *case, scheme(self.request))
+
+
+def _row(asking: _Asking, route: Any) -> dict[str, Any]:
     row = {
         "method": route.method,
         "path": route.path,
@@ -102,63 +121,117 @@ def _row(served: Served, route: Any, cases: Mapping[str, Any], hits: list[Any], 
         "line": route.line,
         "guard": route.guard,
         "exemptBy": route.exempt_by,
+        "writes": route.writes,
     }
-    if route.method in SAFE or (route.kind == "opaque" and not route.example):
+    if route.method in SAFE:
+        return row
+    if route.kind == "opaque" and not route.example:
         return row
     probes: dict[str, Any] = {}
-    for name, case in cases.items():
-        if route.method == "WEBSOCKET" and name not in ("cross_site", "valid_header"):
+    for name, case in asking.cases.items():
+        if route.method == "WEBSOCKET" and name not in ("cross_site", "null_origin", "valid_header"):
             continue
-        probes[name] = _probe(served, route, case, hits, request)
+        if name == "cross_site":
+            with asking.recorder:
+                probes[name] = _probe(asking, route, case)
+            asking.recorder.keep(str(probes[name]["by"]))
+        else:
+            probes[name] = _probe(asking, route, case)
     if route.method != "WEBSOCKET":
-        probes["override_read"] = _read_as_write(served, route, cases["missing"], hits, request)
-    if other := _overridden(served, route, cases["missing"], hits, request):
+        probes["override_read"] = _read_as_write(asking, route)
+        if other := _respelled(asking, route, probes):
+            probes["respelled"] = other
+    if other := _overridden(asking, route):
         probes["override"] = other
     return row | {"probes": probes}
 
 
-def _ready(served: Served, hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+def _ask_nowhere(asking: _Asking) -> None:
+    """A cross-site request to a path that no route has: who answers there is behind a check only if one refuses it."""
+    with asking.recorder:
+        answer = asking.send("POST", NOWHERE, asking.cases["cross_site"])
+    asking.recorder.keep(_by(answer))
+
+
+def _in_front(recorder: PassageRecorder, paths: set[str]) -> Iterator[dict[str, Any]]:
+    """A row for each path that code in front of every check names and may answer itself, or one for all of them."""
+    for passed, calls, named in recorder.rows():
+        for path in [path for path in named if path not in paths] or [f"/{{{passed.name}}}"]:
+            yield {
+                "method": "*",
+                "path": path,
+                "host": "",
+                "framework": "",
+                "kind": "layer",
+                "endpoint": passed.name,
+                "source": passed.code.co_filename,
+                "line": passed.code.co_firstlineno,
+                "calls": calls,
+            }
+
+
+def _late(now: Iterable[Any], found: Sequence[Any]) -> list[dict[str, str]]:
+    """A gap for routes that were added while the application was asked: nobody has replaced or asked their handlers."""
+    late = sorted({route.id for route in now} - {route.id for route in found})
+    if not late:
+        return []
+    said = f"`{late[0]}`" + (f" and {len(late) - 1} more" if late[1:] else "") + ": added by the first request"
+    return [{"reason": said, "fix": "add routes while the module is imported, or in the lifespan"}]
+
+
+def _ready(asking: _Asking) -> dict[str, Any]:
     """What became of the question whether it is ready; empty where it is not asked by a path."""
-    if not request.get("ready"):
+    path = asking.request.get("ready")
+    if not path:
         return {}
-    hits.clear()
-    headers = [("host", request["origin"].partition("://")[2]), ("accept", "application/json")]
-    answer = served.request("GET", request["ready"], headers, scheme=scheme(request))
-    return {"path": request["ready"], "status": answer.status, "reached": bool(hits)}
+    headers = [("host", asking.request["origin"].partition("://")[2]), ("accept", "application/json")]
+    answer = asking.send("GET", path, (headers, b""))
+    return {"path": path, "status": answer.status, "reached": bool(asking.hits)}
 
 
-def _probe(
-    served: Served, route: Any, case: Case, hits: list[Any], request: Mapping[str, Any], method: str = ""
-) -> dict[str, Any]:
+def _probe(asking: _Asking, route: Any, case: Case, method: str = "") -> dict[str, Any]:
     headers, body = case
     if route.host:
         headers = [("host", _concrete(route.host)), *(pair for pair in headers if pair[0] != "host")]
     methods = (method,) if method else ANY if route.method == "*" else (route.method,)
     outcome: dict[str, Any] = {}
     for each in methods:
-        hits.clear()
-        answer = served.request(each, route.example or route.path, headers, body, scheme(request))
-        outcome = _outcome(answer, reached=bool(hits))
-        if hits and _handler(hits[-1]) != _handler(route):
-            outcome["other"] = hits[-1].id
+        answer = asking.send(each, route.example or route.path, (headers, body))
+        outcome = _outcome(answer, reached=bool(asking.hits))
+        if asking.hits and _handler(asking.hits[-1]) != _handler(route):
+            outcome["other"] = asking.hits[-1].id
         if outcome["reached"]:
             break
     return outcome
 
 
-def _read_as_write(served: Served, route: Any, case: Case, hits: list[Any], request: Mapping[str, Any]) -> Any:
+def _read_as_write(asking: _Asking, route: Any) -> Any:
     """The probe that is a GET and names the route's method in every known way: reached when it is served as that."""
     wanted = ANY[0] if route.method == "*" else route.method
     query, headers, _ = naming(wanted, form=False)
     aimed = replace(route, example=(route.example or route.path) + query)
-    outcome = _probe(served, aimed, ([*_without_body(case[0]), *headers], b""), hits, request, "GET")
-    outcome["reached"] = any(hit.method not in SAFE for hit in hits)
+    plain = _without_body(asking.cases["missing"][0])
+    outcome = _probe(asking, aimed, ([*plain, *headers], b""), "GET")
+    outcome["reached"] = any(hit.method not in SAFE for hit in asking.hits)
     if not outcome["reached"]:
         outcome.pop("other", None)
     return outcome
 
 
-def _overridden(served: Served, route: Any, case: Case, hits: list[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+def _respelled(asking: _Asking, route: Any, probes: Mapping[str, Any]) -> dict[str, Any]:
+    """The probe that got to the handler by its path with one slash more or less at the end; or empty.
+
+    A check that goes by paths of its own may not know that they are the same to the router. dodai's goes by none.
+    """
+    path = route.example or route.path
+    if probes["missing"]["reached"] or probes["missing"]["by"] == "dodai" or path == "/":
+        return {}
+    other = path.removesuffix("/") if path.endswith("/") else path + "/"
+    outcome = _probe(asking, replace(route, example=other), asking.cases["missing"])
+    return outcome if outcome["reached"] and "other" not in outcome else {}
+
+
+def _overridden(asking: _Asking, route: Any) -> dict[str, Any]:
     """The probe in which a form, a query and headers that name another method got to another handler; or empty.
 
     Only an exemption makes it matter: it lets a request through as one route, and another is served.
@@ -166,7 +239,7 @@ def _overridden(served: Served, route: Any, case: Case, hits: list[Any], request
     for method in (each for each in ANY if route.method in ANY and each != route.method):
         query, headers, body = naming(method, form=True)
         aimed = replace(route, example=(route.example or route.path) + query)
-        outcome = _probe(served, aimed, ([*case[0], *headers], body), hits, request)
+        outcome = _probe(asking, aimed, ([*asking.cases["missing"][0], *headers], body))
         if "other" in outcome:
             return outcome
     return {}

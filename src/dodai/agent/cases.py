@@ -54,6 +54,7 @@ def hostile_and_valid(
         "missing": (form, b"probe=1"),
         # What a form of any site can send without a preflight, and a check that looks at one content type lets through.
         "text_plain": ([*plain, ("content-type", "text/plain")], b'{"probe": "="}'),
+        "disguised": ([*plain, ("content-type", "Text/Plain; x=application/json")], b'{"probe": "="}'),
         "multipart": ([*plain, ("content-type", MULTIPART)], _PARTS),
         "no_content_type": (plain, b""),
         # A page that hides where it comes from: `no-referrer`, or a sandboxed frame.

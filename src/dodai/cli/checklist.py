@@ -103,6 +103,9 @@ def _exemptions(found: Touched) -> Iterator[Point]:
     """None is ever ticked: whether the reason holds is what the reviewer is asked."""
     for row in found.exemptions:
         yield Point(False, f"`{row.route}` is exempt, new or changed here: {_terms(row)}", "does the reviewer agree?")
+    for row in found.outer:
+        said = f"`{row.route}` answers in front of every check, new or changed here: {_terms(row)}"
+        yield Point(False, said, "does the reviewer agree?")
     for route in found.removed_exemptions:
         yield Point(False, f"`{route}` is exempt no more", "do its callers send a token?")
 

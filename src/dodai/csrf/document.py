@@ -213,15 +213,15 @@ def _exemptions(policy: CsrfPolicy) -> Section:
         )
     )
     blocks: list[Block] = [rules]
-    if policy.exemptions:
+    if policy.exemptions or policy.outer:
         head = (
-            Text("route", "ルート"),
+            Text("route or layer", "ルート・層"),
             Text("reason", "理由"),
             Text("instead", "代わりの保護"),
             Text("owner", "担当"),
             Text("until", "期限"),
         )
-        blocks.append(PageTable(head, tuple(_exemption(row) for row in policy.exemptions)))
+        blocks.append(PageTable(head, tuple(map(_exemption, (*policy.exemptions, *policy.outer)))))
     else:
         blocks.append(Paragraph(Text("There are none.", "現在、例外はありません。")))
     return Section(Text("Exemptions", "例外方針"), tuple(blocks), anchor="exemptions")

@@ -78,6 +78,25 @@ def _of_each_route(written: Iterable[ExemptionRow]) -> tuple[Exemption, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class OuterLayer:
+    """One `[[csrf.outer]]`: code in front of every check that answers by itself, and what protects what it does.
+
+    `layer` is its name as `dodai routes` prints it. It changes nothing in the app; the audit counts its rows as exempt.
+    """
+
+    layer: str
+    reason: str
+    owner: str = ""
+    control: str = ""
+    expires: str = ""
+
+
+def _as_exemptions(written: Iterable[OuterLayer]) -> tuple[Exemption, ...]:
+    """The same terms, with the layer in the place of a route."""
+    return tuple(Exemption(row.layer, row.reason, row.owner, row.control, row.expires) for row in written)
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """One route whose body may be larger or must be smaller than `body_limit`."""
 
@@ -112,11 +131,16 @@ class CsrfPolicy:
     audit_timeout_s: float = seconds("60s")
     session_cookie: str = ""
     exemptions: tuple[Exemption, ...] = rows(ExemptionRow, name="exemption", read=_of_each_route)
+    outer: tuple[Exemption, ...] = rows(OuterLayer, name="outer", read=_as_exemptions)
 
     @classmethod
     def from_manifest(cls, section: Mapping[str, Any]) -> CsrfPolicy:
         """The policy of a validated `[csrf]` section; keys that are absent have their defaults."""
         return bind(cls, section)
+
+    def outer_layer(self, name: str) -> Exemption | None:
+        """The terms of the layer called `name`, which stand for a route's; or None."""
+        return next((row for row in self.outer if row.route == name), None)
 
     def exemption(self, route: str | None) -> Exemption | None:
         """The exemption of exactly this route id, or None; one that always holds before one that asks for more."""

@@ -21,7 +21,7 @@ class RouteRow:
     `by` names who refuses (`dodai`, `django`, `flask-wtf`), `second` who wants a token of its own as well, `evidence`
     what was seen, in words, and `fix` what to do about it. `exempt_by` is how the framework's own check is told to
     leave it out. `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what
-    became of it.
+    became of it. `writes` is what a handler of GET calls that changes something stored.
     """
 
     method: str
@@ -39,6 +39,7 @@ class RouteRow:
     second: str = ""
     exempt_by: str = ""
     methods: tuple[str, ...] = ()
+    writes: str = ""
 
     @property
     def id(self) -> str:
@@ -185,7 +186,8 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     exemption = None
     if raw["method"] not in SAFE_METHODS:
         found = judge_route(raw, policy)
-        exemption = policy.exemption(f"{raw['method']} {path}")
+        outer = raw["kind"] == "layer"
+        exemption = policy.outer_layer(str(raw["endpoint"])) if outer else policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.when == "bearer":
         said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
         found, exemption = replace(found, evidence=found.evidence + said), None
@@ -209,6 +211,7 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         fix=found.fix,
         second=found.second,
         exempt_by=str(raw.get("exemptBy") or ""),
+        writes=str(raw.get("writes") or ""),
     )
 
 

@@ -12,7 +12,7 @@ from dodai.csrf.policy import CsrfPolicy, Mode
 RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
 Probes = Mapping[str, Mapping[str, Any]]
 
-_FORMS = ("text_plain", "multipart", "no_content_type")
+_FORMS = ("text_plain", "disguised", "multipart", "no_content_type", "respelled")
 _ELSEWHERE = ("cross_site", "null_origin", "override_read")
 HOSTILE = ("missing", "tampered", "foreign", "expired", *_FORMS, *_ELSEWHERE)
 _HOSTILE_BY_MODE: Mapping[str, tuple[str, ...]] = {"either": _ELSEWHERE, "header": _ELSEWHERE}
@@ -21,6 +21,8 @@ _NAMED = {
     "cross_site": "cross-site",
     "expired": "expired token",
     "text_plain": "text/plain",
+    "disguised": "text/plain (`Text/Plain; x=application/json`)",
+    "respelled": "differently spelled (one slash at the end more or less)",
     "null_origin": "null-origin",
     "no_content_type": "bodiless",
 }
@@ -68,12 +70,15 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     probes: Probes = raw.get("probes", {})
     hostile = {name: probes[name] for name in _HOSTILE_BY_MODE.get(policy.mode, HOSTILE) if name in probes}
     opaque = raw["kind"] == "opaque"
+    if raw["kind"] == "layer":
+        return _by_itself(raw)
     if not hostile:
         said = (
             f"`{raw['endpoint']}` leads to routes that cannot be listed" if opaque else "no request could be made to it"
         )
         return Judgement("unknown", evidence=said, fix=_LIST_FIX if opaque else "")
     if reached := [name for name, probe in hostile.items() if probe["reached"]]:
+        reached = [name for name in reached if name != "disguised" or "text_plain" not in reached]
         plain = [name for name in reached if name not in _ALIKE]
         return _reached(raw, plain or reached, policy.mode)
     refusals = {name: probe for name, probe in hostile.items() if name != "override_read"}
@@ -89,6 +94,16 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     if opaque:
         return _below(raw, found)
     return found
+
+
+def _by_itself(raw: Mapping[str, Any]) -> Judgement:
+    name = raw["endpoint"]
+    said = f"`{name}` runs in front of every check and may answer or act by itself (`{raw['calls']}`); it was not asked"
+    fix = (
+        f"put `dodai.asgi.wrap` (`dodai.wsgi.wrap`) around it, or declare what protects it: `[[csrf.outer]]` with "
+        f'`layer = "{name}"`, `reason`, `owner` and `control`'
+    )
+    return Judgement("unknown", evidence=said, fix=fix)
 
 
 def _told_apart_by_token(probes: Probes) -> bool:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
 from typing import Any
 
-from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, looks_like_guard, where
+from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
 _GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
@@ -250,7 +250,8 @@ def _view(entry: Any, path: str, example: str) -> Iterator[tuple[Route, Any]]:
     guard = looks_like_guard(handler) if not exempt_by else ""
     for method in methods or ("GET", *UNSAFE):
         kind = "handler" if methods else "any"
-        yield Route(method, path, "django", kind, name, source, line, "", example, guard, exempt_by), entry  # type: ignore[arg-type]
+        writes = looks_like_write(handler, method)
+        yield Route(method, path, "django", kind, name, source, line, "", example, guard, exempt_by, writes), entry  # type: ignore[arg-type]
 
 
 def _methods(callback: Any, handler: Any) -> list[str]:

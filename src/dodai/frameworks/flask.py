@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, MatchedRoute, Reached, Route, looks_like_guard, where
+from .route import Enter, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
@@ -122,7 +122,18 @@ def _walk(app: Any) -> Iterator[tuple[Route, str]]:
         for method in sorted(rule.methods or ()):
             yield (
                 Route(
-                    method, rule.rule, "flask", "handler", name, source, line, _host(rule), example, guard, exempt_by
+                    method,
+                    rule.rule,
+                    "flask",
+                    "handler",
+                    name,
+                    source,
+                    line,
+                    _host(rule),
+                    example,
+                    guard,
+                    exempt_by,
+                    looks_like_write(handler, method),
                 ),
                 rule.endpoint,
             )

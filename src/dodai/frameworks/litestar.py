@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, Kind, MatchedRoute, Reached, Route, looks_like_guard, where
+from .route import Enter, Kind, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
 
 _EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
 _EXAMPLES |= {"UUID": "00000000-0000-4000-8000-000000000000", "time": "00:00:00", "timedelta": "1", "Path": "x"}
@@ -117,7 +117,8 @@ def _route(method: str, path: str, kind: Kind, handler: Any, example: str) -> Ro
     name, source, line = where(getattr(fn, "value", fn))
     guards = [getattr(guard, "value", guard) for guard in getattr(handler, "guards", None) or ()]
     exempt_by = "exclude_from_csrf" if getattr(handler, "opt", {}).get("exclude_from_csrf") else ""
-    return Route(method, path, "litestar", kind, name, source, line, "", example, looks_like_guard(*guards), exempt_by)
+    guard, writes = looks_like_guard(*guards), looks_like_write(getattr(fn, "value", fn), method)
+    return Route(method, path, "litestar", kind, name, source, line, "", example, guard, exempt_by, writes)
 
 
 def _example(owner: Any) -> str:

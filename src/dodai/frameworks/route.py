@@ -22,12 +22,15 @@ _CHECKS = re.compile(
     r"(?i)(check|valid|verif|protect|require|ensure|assert|enforce|compare|guard).*[cx]srf|"
     r"[cx]srf.*(check|valid|verif|protect|require|ensure|enforce|compare|guard|match)"
 )
+_WRITES = frozenset({"create", "delete", "update", "bulk_create", "bulk_update", "get_or_create", "update_or_create"})
+_STATEMENT = re.compile(r"\s*(INSERT\s+INTO|UPDATE\s+\S+\s+SET|DELETE\s+FROM|TRUNCATE|DROP\s+TABLE)\b", re.IGNORECASE)
 _LAYER_NAMES = ("app", "application", "wsgi_app", "_inner", "__wrapped__")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`example` is a path that this route matches. `guard` names something inside the handler that looks like a check.
+    """`example` is a path that this route matches. `guard` names something inside the handler that looks like a check,
+    `writes` what a handler that only reads calls to change something.
 
     `source` is an absolute file name and `line` counts from 1; empty and 0 when the handler has no Python source.
     """
@@ -43,6 +46,7 @@ class Route:
     example: str = ""
     guard: str = ""
     exempt_by: str = ""
+    writes: str = ""
 
     @property
     def id(self) -> str:
@@ -206,6 +210,31 @@ def _guard_in(handler: Any) -> str:
             if inspect.isfunction(value) and any(_CHECKS.search(inner) for inner in _names(value.__code__)):
                 return f"{value.__module__}.{value.__qualname__}"
     return ""
+
+
+def looks_like_write(handler: Any, method: str) -> str:
+    """What the code of a handler of GET calls that changes something stored; empty when it has no such call."""
+    if method != "GET":
+        return ""
+    target = inspect.unwrap(handler) if callable(handler) else handler
+    if isinstance(target, type):
+        target = getattr(target, "get", None)
+    code = getattr(target, "__code__", None)
+    if code is None:
+        return ""
+    names = set(_names(code))
+    if "commit" in names:
+        return "commit"
+    stored = sorted(names & _WRITES) if "objects" in names else []
+    return stored[0] if stored else next((text[:40] for text in _texts(code) if _STATEMENT.match(text)), "")
+
+
+def _texts(code: Any) -> Iterator[str]:
+    for const in code.co_consts:
+        if isinstance(const, str):
+            yield const
+        elif inspect.iscode(const):
+            yield from _texts(const)
 
 
 def _has_token(base: type) -> bool:

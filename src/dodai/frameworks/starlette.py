@@ -6,7 +6,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .route import UNSAFE, Enter, Kind, MatchedRoute, Reached, Route, beside, looks_like_guard, unwrap, where
+from .route import (
+    UNSAFE,
+    Enter,
+    Kind,
+    MatchedRoute,
+    Reached,
+    Route,
+    beside,
+    looks_like_guard,
+    looks_like_write,
+    unwrap,
+    where,
+)
 
 _FULL = 2
 _ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
@@ -244,7 +256,8 @@ def _route(method: str, path: str, framework: str, kind: Kind, entry: Any, host:
     dependant = getattr(entry, "dependant", None)
     guard = looks_like_guard(endpoint, *_dependencies(dependant)) if dependant else looks_like_guard(endpoint)
     example_host = host if host and "{" not in host else ""
-    return Route(method, path, framework, kind, name, source, line, example_host or host, example, guard)
+    writes = looks_like_write(endpoint, method)
+    return Route(method, path, framework, kind, name, source, line, example_host or host, example, guard, "", writes)
 
 
 def _dependencies(dependant: Any, depth: int = 10) -> Iterator[Any]:

@@ -41,6 +41,7 @@ class Touched:
     routes: tuple[RouteRow, ...] = ()
     forms: tuple[FormRow, ...] = ()
     exemptions: tuple[Exemption, ...] = ()
+    outer: tuple[Exemption, ...] = ()
     removed_exemptions: tuple[str, ...] = ()
     migrations: tuple[tuple[Migration, ShadowTrial | None], ...] = ()
     secrets: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ def touched(project: Project, base: str, today: date) -> Touched:
         routes=routes,
         forms=tuple(row for row in _rows(facts.get(FormTable)) if row.path in files),
         exemptions=tuple(row for row in now.exemptions if row not in before.exemptions),
+        outer=tuple(row for row in now.outer if row not in before.outer),
         removed_exemptions=tuple(
             row.route for row in before.exemptions if row.route not in {one.route for one in now.exemptions}
         ),

@@ -12,9 +12,9 @@ from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest
 from dodai.core.rule import declared, rule
 from dodai.csrf import codes
-from dodai.csrf.decision import configure_origins, parse_origin
+from dodai.csrf.decision import SAFE_METHODS, configure_origins, parse_origin
 from dodai.csrf.form_table import FormTable
-from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
 from dodai.csrf.route_verdict import RouteVerdict
 
@@ -48,11 +48,24 @@ def something_is_audited(table: RouteTable) -> Iterator[Finding]:
 
 @rule(codes.GET_CHANGES_STATE, needs=(RouteTable,))
 def get_changes_nothing(table: RouteTable) -> Iterator[Finding]:
+    handled: dict[tuple[str, str], set[str]] = {}
     for row in table.rows:
-        name = row.endpoint.rpartition(".")[2]
-        if row.method == "GET" and (_MUTATION.search(row.path) or _MUTATION.search(name)):
+        handled.setdefault((row.path, row.endpoint), set()).update(row.methods or (row.method,))
+    for row in table.rows:
+        name, methods = row.endpoint.rpartition(".")[2], handled[row.path, row.endpoint]
+        if row.state_changing or (row.method != "GET" and ("GET" in methods or not _is_ours(row))):
+            continue  # HEAD and OPTIONS beside a GET are the framework's own
+        if row.method == "HEAD" and not methods <= SAFE_METHODS:
+            said = f"`{row.id}` runs `{name}`, which other methods change state with"
+        elif row.method != "GET" and not methods <= SAFE_METHODS:
+            continue
+        elif _MUTATION.search(row.path) or _MUTATION.search(name):
             said = f"`{row.id}` (`{name}`) is named like something that changes state"
-            yield Finding(codes.GET_CHANGES_STATE, said, _place(row))
+        elif row.writes and methods <= SAFE_METHODS:
+            said = f"`{row.id}` (`{name}`) calls `{row.writes}`, which changes something stored"
+        else:
+            continue
+        yield Finding(codes.GET_CHANGES_STATE, said, _place(row))
 
 
 @rule(codes.VULNERABLE_VERSION, needs=(TierFlaws,))
@@ -114,28 +127,28 @@ def pages_send_their_origin(table: FormTable) -> Iterator[Finding]:
 
 @rule(codes.EXEMPTION_EXPIRED, needs=(Manifest, RouteTable))
 def no_exemption_is_over(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
-    for row in _policy(manifest).exemptions:
+    for name, row in _terms(manifest):
         if not row.holds(table.today):
             ended = "ended on" if row.has_day else "does not hold, because no ISO day is"
-            said = f"the exemption of `{row.route}` {ended} `{row.expires}`"
+            said = f"the {name} {ended} `{row.expires}`"
             yield Finding(codes.EXEMPTION_EXPIRED, said, Place(manifest.path))
 
 
 @rule(codes.EXEMPTION_ENDS_SOON, needs=(Manifest, RouteTable))
 def no_exemption_ends_unnoticed(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
     soon = (date.fromisoformat(table.today) + SOON).isoformat()
-    for row in _policy(manifest).exemptions:
+    for name, row in _terms(manifest):
         if row.expires and row.holds(table.today) and row.expires <= soon:
-            said = f"the exemption of `{row.route}` ends on `{row.expires}`"
+            said = f"the {name} ends on `{row.expires}`"
             yield Finding(codes.EXEMPTION_ENDS_SOON, said, Place(manifest.path))
 
 
 @rule(codes.EXEMPTION_WITHOUT_CONTROL, needs=(Manifest,))
 def every_exemption_has_a_control(manifest: Manifest) -> Iterator[Finding]:
-    for row in _policy(manifest).exemptions:
-        lacking = [name for name in ("reason", "control", "owner") if not getattr(row, name).strip()]
+    for name, row in _terms(manifest):
+        lacking = [key for key in ("reason", "control", "owner") if not getattr(row, key).strip()]
         if lacking:
-            said = f"the exemption of `{row.route}` has no {' and no '.join(f'`{name}`' for name in lacking)}"
+            said = f"the {name} has no {' and no '.join(f'`{key}`' for key in lacking)}"
             yield Finding(codes.EXEMPTION_WITHOUT_CONTROL, said, Place(manifest.path))
 
 
@@ -146,6 +159,10 @@ def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iter
     idle = [("exemption", row.route) for row in policy.exemptions if not any(map(row.covers, known))]
     if table.gaps:
         return
+    for layer in policy.outer:
+        if layer.route not in {row.endpoint for row in table.rows}:
+            said = f"`[[csrf.outer]]` names `{layer.route}`, which does not stand in front of a check"
+            yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
     for kind, route in (*idle, *(("limit", route) for route in policy.limits if route not in known)):
         said = f"the {kind} names `{route}`, which the app does not have"
         yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
@@ -206,7 +223,7 @@ def cookies_are_guarded(manifest: Manifest, table: RouteTable) -> Iterator[Findi
 @rule(codes.CACHEABLE_TOKEN_PAGE, needs=(Manifest, RouteTable))
 def no_page_is_cached_for_all(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
     """Only pages that the project itself makes: the file servers of frameworks are what static paths are for."""
-    pages = [row for row in table.rows if row.method == "GET" and row.source and not row.source.startswith("/")]
+    pages = [row for row in table.rows if row.method == "GET" and _is_ours(row)]
     for pattern in (manifest.section("edge") or {}).get("static") or ():
         for row in pages:
             if row.path.startswith(pattern.rstrip("*")):
@@ -224,6 +241,13 @@ def secrets_are_strong(table: RouteTable) -> Iterator[Finding]:
 
 def _policy(manifest: Manifest) -> CsrfPolicy:
     return CsrfPolicy.from_manifest(manifest.section("csrf") or {})
+
+
+def _terms(manifest: Manifest) -> Iterator[tuple[str, Exemption]]:
+    """What the manifest takes out of the check, each with the words for it."""
+    policy = _policy(manifest)
+    yield from ((f"exemption of `{row.route}`", row) for row in policy.exemptions)
+    yield from ((f"outer layer `{row.route}`", row) for row in policy.outer)
 
 
 def _told_to_leave_out(name: str, rows: list[RouteRow]) -> Finding:
@@ -247,6 +271,11 @@ def _flaws(found: TierFlaws, kind: str, code: Code) -> Iterator[Finding]:
     for flaw in found.rows:
         if flaw.kind == kind:
             yield Finding(code, flaw.said, Place(flaw.path, flaw.line))
+
+
+def _is_ours(row: RouteRow) -> bool:
+    """Whether the handler stands in the repository, and not in what is installed."""
+    return bool(row.source) and not row.source.startswith("/")
 
 
 def _place(row: RouteRow) -> Place | None:
