@@ -103,6 +103,7 @@ def _as_json(table: RouteTable, forms: FormTable, *, everything: bool) -> Mappin
         "binding": table.binding or None,
         "routes": [row.as_json() for row in rows],
         "forms": [row.as_json() for row in forms.rows],
+        "tiers": [tier.as_json() for tier in table.tiers],
         "notJudged": [{"reason": gap.reason, "fix": gap.fix} for gap in (*table.gaps, *forms.gaps)],
         "summary": {**table.summary.as_json(), "forms": forms.summary.as_json()},
     }
@@ -123,6 +124,12 @@ def _print(context: CommandContext, table: RouteTable, forms: FormTable, *, ever
             out.line(f"            {form.evidence}")
     if table.binding:
         out.line(f"tokens: bound to {table.binding}")
+    for tier in table.tiers:
+        out.line(f"tier {tier.seen}")
+        for said in (*tier.differing, *tier.unproven):
+            out.line(f"            {said}")
+        for fix in tier.fixes:
+            out.line(f"            fix: {fix}")
     for gap in (*table.gaps, *forms.gaps):
         out.line(f"{out.paint('not judged', 'yellow')}  {gap.reason}")
         out.line(f"            fix: {gap.fix}")

@@ -119,6 +119,65 @@ class TierFlaws:
 
 
 @dataclass(frozen=True, slots=True)
+class TierAudit:
+    """What node says about a tier whose source was read: its own list of routes, and the answers of its build.
+
+    `routes` and `actions` were found by reading. `listed` are the routes that the framework lists, `differing` what
+    only one of the two has. `asked` are the actions of the build that were sent hostile posts, without the `exempt`:
+    `refused` of them refused all, `alone` also without what stands in front; `unproven` says of the others why not.
+    """
+
+    tier: str
+    actions: int
+    routes: int
+    listed: int | Unknown
+    asked: int | Unknown
+    differing: tuple[str, ...] = ()
+    exempt: int = 0
+    refused: int = 0
+    alone: int = 0
+    unproven: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> str:
+        """Both counts in one line."""
+        listed = (
+            f"not listed by the framework ({self.listed.reason})"
+            if isinstance(self.listed, Unknown)
+            else f"{self.listed} listed by the framework"
+        )
+        asked = (
+            f"build not asked ({self.asked.reason})"
+            if isinstance(self.asked, Unknown)
+            else f"{self.asked} asked in the build, {self.refused} refused every hostile post, "
+            f"{self.alone} by themselves"
+        )
+        exempt = f"{self.exempt} exempt, " if self.exempt else ""
+        return f"{self.tier}: {self.routes} routes read, {listed}; {self.actions} actions read, {exempt}{asked}"
+
+    @property
+    def fixes(self) -> tuple[str, ...]:
+        """What would make known what is not."""
+        return tuple(one.fix for one in (self.listed, self.asked) if isinstance(one, Unknown) and one.fix)
+
+    def as_json(self) -> dict[str, Any]:
+        def number(found: int | Unknown) -> int | dict[str, str]:
+            return {"unknown": found.reason, "fix": found.fix} if isinstance(found, Unknown) else found
+
+        return {
+            "tier": self.tier,
+            "read": {"routes": self.routes, "actions": self.actions},
+            "listed": number(self.listed),
+            "differing": list(self.differing),
+            "asked": number(self.asked),
+            "exempt": self.exempt,
+            "refused": self.refused,
+            "alone": self.alone,
+            "unproven": list(self.unproven),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class RouteTable:
     """The routes of the services. `today` is the ISO day of the audit, `session` how the session cookie is set up,
     `binding` what tokens are bound to, in words.
@@ -126,7 +185,8 @@ class RouteTable:
     `ready` is what became of asking a service whether it is ready (`path`, `status`, `reached`), by service.
     `native` are the field and header of the framework's own check, None when it has none.
 
-    `gaps` are the services whose routes could not be listed, and why; `flaws` is None when no tier was read as text.
+    `gaps` are the services whose routes could not be listed, and why. Of tiers that were read as text `tiers` are the
+    audits; `flaws` is None when there was none.
     """
 
     cost: ClassVar[Cost] = "local"
@@ -140,12 +200,14 @@ class RouteTable:
     gaps: tuple[Unknown, ...] = ()
     ready: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     flaws: TierFlaws | None = None
+    tiers: tuple[TierAudit, ...] = ()
 
     @property
     def seen(self) -> str:
         """One line of what was looked at, for `check`: how many routes, and what tokens are bound to."""
         bound = f"; tokens are bound to {self.binding}" if self.binding else ""
-        return f"csrf: {len(self.state_changing)} state-changing routes of `{self.service}`{bound}"
+        tiers = "".join(f"; {tier.seen}" for tier in self.tiers)
+        return f"csrf: {len(self.state_changing)} state-changing routes of `{self.service}`{bound}{tiers}"
 
     @property
     def state_changing(self) -> tuple[RouteRow, ...]:

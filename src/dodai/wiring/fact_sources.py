@@ -33,6 +33,7 @@ from dodai.operations.check import (
     ServedValues,
     TrackedState,
 )
+from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migration_target import target, tool_of
@@ -164,7 +165,7 @@ def route_source() -> RouteSource | None:
         return None
     from dodai.providers.remix import RemixTier
 
-    return RemixTier()
+    return RemixTier(find_programs(sys.executable).node)
 
 
 def form_table(gathering: Gathering) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +51,12 @@ def gather_routes(
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
     tiers = readable(manifest, root, source)
     if not services and not gaps and not tiers:
-        found = web_tier(root, source)
-        if not isinstance(found, Path):
-            return found
-        tiers = ((found.name, found),)
+        alone = web_tier(root, source)
+        if not isinstance(alone, Path):
+            return alone
+        tiers = ((alone.name, alone),)
     tables: list[RouteTable] = []
+    reading = _read_tiers(manifest, tiers, source, policy, root=root, today=today, manifest_path=manifest_path)
     for name, service in services:
         environ = _environ(manifest, name, manifest_path or root / "dodai.toml")
         table = audit_app(
@@ -67,13 +71,36 @@ def gather_routes(
             ready=(ready or {}).get(name, ""),
         )
         _sort(table, tables, gaps)
-    if source is not None:
-        for name, folder in tiers:
-            _sort(source.routes(folder, root=root, service=name, policy=policy, today=today), tables, gaps)
+    for found in reading:
+        _sort(found.result(), tables, gaps)
     if not tables:
         fix = next((gap.fix for gap in gaps if gap.fix), "")
         return Unknown("; ".join(gap.reason for gap in gaps), fix, all(gap.by_manifest for gap in gaps))
     return _joined(tables, tuple(gaps))
+
+
+def _read_tiers(
+    manifest: Mapping[str, Any],
+    tiers: Iterable[tuple[str, Path]],
+    source: RouteSource | None,
+    policy: CsrfPolicy,
+    *,
+    root: Path,
+    today: str,
+    manifest_path: Path | None,
+) -> list[Future[RouteTable | Unknown]]:
+    """The tables of the tiers that `source` reads, begun beside the applications: both mostly wait for programs."""
+    if source is None:
+        return []
+    beside = ThreadPoolExecutor(max_workers=4)
+    begun = []
+    for name, folder in tiers:
+        environ = _environ(manifest, name, manifest_path or root / "dodai.toml")
+        told, _ = _with_keys({**environ, "DODAI_SETTINGS": _settings(manifest)}, policy)
+        read = partial(source.routes, folder, root=root, service=name)
+        begun.append(beside.submit(read, policy=policy, today=today, environ=told))
+    beside.shutdown(wait=False)
+    return begun
 
 
 def _sort(found: RouteTable | Unknown, tables: list[RouteTable], gaps: list[Unknown]) -> None:
@@ -258,6 +285,11 @@ def _environ(manifest: Mapping[str, Any], service: str, path: Path) -> dict[str,
     return {**own, **({"DODAI_MANIFEST": str(path)} if path.exists() else {}), **known}
 
 
+def _settings(manifest: Mapping[str, Any]) -> str:
+    """What a tier that is not Python gets of the manifest."""
+    return json.dumps({"csrf": manifest.get("csrf") or {}}, sort_keys=True)
+
+
 def _with_keys(environ: Mapping[str, str], policy: CsrfPolicy) -> tuple[dict[str, str], dict[str, str]]:
     """(environment with throw-away keys, an expired token and its cookie made with them)."""
     secret = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
@@ -295,4 +327,5 @@ def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
         gaps=gaps,
         ready={name: answer for table in tables for name, answer in table.ready.items()},
         flaws=TierFlaws(tuple(row for flaws in found for row in flaws.rows)) if found else None,
+        tiers=tuple(tier for table in tables for tier in table.tiers),
     )

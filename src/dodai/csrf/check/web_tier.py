@@ -44,13 +44,18 @@ _NAME_APP = 'name the object that the server runs: `[service.web] app = "web.app
 
 
 class RouteSource(Protocol):
-    """Reads the routes and forms of a web tier from its files, without executing any of them."""
+    """Reads the routes and forms of a web tier from its files, and asks its programs where they can be started."""
 
     def claims(self, folder: Path) -> bool:
         """Whether the tier in `folder` is of the kind that this one reads."""
 
-    def routes(self, folder: Path, *, root: Path, service: str, policy: CsrfPolicy, today: str) -> RouteTable | Unknown:
-        """Every route; what cannot be told is a row that is `unknown`, or a gap, with file and line."""
+    def routes(
+        self, folder: Path, *, root: Path, service: str, policy: CsrfPolicy, today: str, environ: Mapping[str, str]
+    ) -> RouteTable | Unknown:
+        """Every route; what cannot be told is a row that is `unknown`, or a gap, with file and line.
+
+        `environ` is what the programs of the tier are told, with keys and an origin that are made for the audit.
+        """
 
     def forms(self, folder: Path, *, root: Path, policy: CsrfPolicy) -> FormTable:
         """Every form that changes state."""

@@ -21,10 +21,14 @@ _AUTO = frozenset({"autoRoutes", "createRoutesFromFolders"})
 
 @dataclass(frozen=True, slots=True)
 class RouteModule:
-    """A module at a path such as `/users/:id`; a layout without a path of its own has its parent's."""
+    """A module at a path such as `/users/:id`; a layout without a path of its own has its parent's.
+
+    `id` is the framework's own, empty where it is the file's place below the application.
+    """
 
     path: str
     file: Path
+    id: str = ""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, TierFlaws
 from dodai.csrf.route_verdict import MODE_FIX, RouteVerdict
 from dodai.providers.remix import flaws
+from dodai.providers.remix.answers import NodeAnswers, ask_node, audit, confirmed, unread
 from dodai.providers.remix.conventions import RouteModule, Routes, list_routes
 from dodai.providers.remix.forms import scan_forms
 from dodai.providers.remix.program import External, Program, Unresolved, Value
@@ -32,16 +33,31 @@ _FOLDERS = ("app", "src")
 
 @dataclass(frozen=True, slots=True)
 class RemixTier:
-    """Reads a folder whose `package.json` depends on Remix 2 or React Router in framework mode."""
+    """Reads a folder whose `package.json` depends on Remix 2 or React Router in framework mode.
+
+    With a `node` the framework is asked for its own list of routes as well, and the build for what it refuses.
+    """
+
+    node: str = ""
 
     def claims(self, folder: Path) -> bool:
         """Whether the folder is such a tier."""
         names = flaws.dependencies(folder)
         return any(name.startswith(("@remix-run/", "@react-router/")) for name in names)
 
-    def routes(self, folder: Path, *, root: Path, service: str, policy: CsrfPolicy, today: str) -> RouteTable | Unknown:
+    def routes(
+        self,
+        folder: Path,
+        *,
+        root: Path,
+        service: str,
+        policy: CsrfPolicy,
+        today: str,
+        environ: Mapping[str, str] | None = None,
+    ) -> RouteTable | Unknown:
         """Every action and loader; `Unknown` when the tier has no routes that can be listed at all."""
-        return _TierReading.of(folder, root, policy).table(service, today)
+        reading = _TierReading.of(folder, root, policy)
+        return reading.table(service, today, ask_node(self.node, reading.program, policy, environ or {}))
 
     def forms(self, folder: Path, *, root: Path, policy: CsrfPolicy) -> FormTable:
         """The forms of every TSX module of the application."""
@@ -63,19 +79,45 @@ class _TierReading:
         prover = Prover(program, refuses=policy.mode != "report")
         return cls(program, prover, list_routes(program, root.resolve()), root.resolve(), policy)
 
-    def table(self, service: str, today: str) -> RouteTable | Unknown:
+    def table(self, service: str, today: str, told: NodeAnswers) -> RouteTable | Unknown:
+        read = self.routes.found
+        if not isinstance(told.listed, Unknown):  # what code adds is known then, and what is ignored is not served
+            self.routes = Routes(list(told.listed))
         self.gaps += self.routes.gaps
         choke = self.choke_point()
-        rows = [row for route in self._once() for row in self.rows(route, choke, today)]
+        asked = {} if isinstance(told.asked, Unknown) else {one.id: one for one in told.asked}
+        rows = [
+            confirmed(row, asked.get(self.id_of(route)))
+            for route in self._once()
+            for row in self.rows(route, choke, today)
+        ]
         if not rows and self.gaps:
             return Unknown(f"TypeScript web tier: {self.gaps[0].reason}", self.gaps[0].fix)
         rows.sort(key=lambda row: (not row.state_changing, row.path, row.source))
         found = flaws.of_tier(self.program, self.root, behind_check=choke is not None)
         loaders = [flaw for route in self._once() for flaw in self.loader_flaws(route)]
         shown = "React Router" if flaws.is_react_router(self.program.folder) else "Remix"
+        actions = [self.id_of(route) for route in self._once() if self.has_action(route)]
+        self.gaps += unread(told, actions)
         return RouteTable(
-            service, shown, tuple(rows), today, gaps=tuple(self.gaps), flaws=TierFlaws((*found, *loaders))
+            service,
+            shown,
+            tuple(rows),
+            today,
+            gaps=tuple(self.gaps),
+            flaws=TierFlaws((*found, *loaders)),
+            tiers=(audit(service, told, read, actions, self.shown),),
         )
+
+    def id_of(self, route: RouteModule) -> str:
+        """The framework's id of a route: as it is listed, else the place of its file below the application."""
+        if route.id or not route.file.is_relative_to(self.program.app):
+            return route.id
+        return route.file.relative_to(self.program.app).with_suffix("").as_posix()
+
+    def has_action(self, route: RouteModule) -> bool:
+        module = self.program.module(route.file)
+        return module is not None and self.program.export(module, "action") is not None
 
     def form_table(self) -> FormTable:
         rows: list[FormRow] = []
