@@ -151,6 +151,17 @@ def test_the_csrf_of_remix_utils_counts_as_well(tmp_path: Path):
     assert verdicts(read(project(tmp_path, files))) == {"POST /a": "protected"}
 
 
+def test_in_mode_framework_only_a_check_of_another_library_counts(tmp_path: Path):
+    """dodai then looks at where a request comes from alone, and asks for no token."""
+    files = {
+        "app/services/utils.server.ts": 'import { CSRF } from "remix-utils/csrf/server";\nexport const other = new CSRF({ cookie });',
+        "app/routes/a.tsx": 'import { other } from "~/services/utils.server";\nexport async function action({ request }) { await other.validate(request); }',
+        "app/routes/b.tsx": GUARDED,
+    }
+    table = read(project(tmp_path, files), CsrfPolicy(mode="framework"))
+    assert verdicts(table) == {"POST /a": "protected", "POST /b": "unknown"}
+
+
 def test_a_missing_file_is_unknown_with_its_place(tmp_path: Path):
     """What cannot be followed is never a pass."""
     (row,) = read(project(tmp_path, {"app/routes/a.tsx": 'export { action } from "./gone";'})).state_changing

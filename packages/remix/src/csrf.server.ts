@@ -8,7 +8,6 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { findToken } from "./body.js";
 import { current } from "./context.js";
 import {
-  allow,
   configureOrigins,
   type Decision,
   decide,
@@ -16,6 +15,7 @@ import {
   decideExemption,
   type Exempted,
   exemptionsOf,
+  isTrusted,
   isUnsafe,
   judgeProvenance,
   type Mode,
@@ -105,6 +105,10 @@ interface Rules extends VisitorRules {
 
 const PROBE_PATH = "/-/dodai/probe";
 const REFRESH_PATH = "/-/dodai/csrf";
+const PREFLIGHT = {
+  "access-control-allow-methods": "GET",
+  "access-control-allow-headers": "accept, content-type, x-requested-with",
+};
 const VISITORS = Symbol.for("dodai.visitor");
 const shared = globalThis as { [VISITORS]?: AsyncLocalStorage<Visitor> };
 const visitors: AsyncLocalStorage<Visitor> = (shared[VISITORS] ??= new AsyncLocalStorage());
@@ -285,16 +289,46 @@ async function answerReserved(rules: Rules, request: Request, path: string): Pro
   const headers = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
   if (path === PROBE_PATH && request.method === "POST")
     return (await refusalOf(rules, visitor, request, null)) ?? new Response(null, { status: 204, headers });
-  if (path !== REFRESH_PATH || request.method !== "GET") return null;
-  const judged = judge(rules, request);
-  if (judged.state === "hostile" || judged.state === "trusted") {
-    const decision = { ...allow(judged.reason), allow: false, code: "DOD150", status: 403 };
-    note(decision, request, false);
-    return refuse(decision, request);
+  if (path !== REFRESH_PATH || rules.leavesTokens || !["GET", "HEAD", "OPTIONS"].includes(request.method)) return null;
+  const refused = await refusedRefresh(rules, visitor, request);
+  if (refused !== null) {
+    note(refused, request, false);
+    return refuse(refused, request);
+  }
+  const asking = trustedPage(rules, request);
+  const shared = {
+    vary: "Origin",
+    ...(asking !== null && { "access-control-allow-origin": asking, "access-control-allow-credentials": "true" }),
+  };
+  if (request.method === "OPTIONS") {
+    const answer = asking === null ? { allow: "GET, HEAD, OPTIONS" } : PREFLIGHT;
+    return new Response(null, { status: 204, headers: { ...shared, ...answer } });
   }
   const token = JSON.stringify({ token: await visitor.token(), field: rules.field, header: rules.header });
-  const own = { "content-type": "application/json", "cross-origin-resource-policy": "same-origin" };
-  return visitor.amend(new Response(token, { headers: { ...headers, ...own } }));
+  const own = {
+    "content-type": "application/json",
+    "cross-origin-resource-policy": asking === null ? "same-origin" : "cross-origin",
+  };
+  return visitor.amend(new Response(token, { headers: { ...headers, ...own, ...shared } }));
+}
+
+/** The refusal of a request for a token by a page of another origin, unless it is a trusted one, told by its `Origin`. */
+async function refusedRefresh(rules: Rules, visitor: Visitor, request: Request): Promise<Decision | null> {
+  const { state, reason } = judge(rules, request);
+  if (state === "hostile" || (state === "trusted" && trustedPage(rules, request) === null))
+    return { allow: false, reason, code: "DOD150", status: 403 };
+  try {
+    await visitor.subject();
+    return null;
+  } catch {
+    return { allow: false, reason: "subject_unreadable", code: "DOD156", status: 400 };
+  }
+}
+
+/** The trusted origin, not one of ours, whose page sent this: the answer has to name it (CORS). */
+function trustedPage(rules: Rules, { headers }: Request): string | null {
+  const origin = headers.get("origin");
+  return origin !== null && !rules.origins.public.has(origin) && isTrusted(origin, rules.origins) ? origin : null;
 }
 
 function rulesOf(options: CsrfOptions): Rules {
@@ -318,6 +352,7 @@ function rulesOf(options: CsrfOptions): Rules {
     secure,
     cookie: secure ? "__Host-dodai-csrf" : "dodai-csrf",
     mode,
+    leavesTokens: mode === "framework",
     field: options.field ?? section.field ?? "csrf_token",
     header: (options.header ?? section.header ?? "x-csrf-token").toLowerCase(),
     maxAgeS: options.maxAgeS ?? section.max_age ?? 86_400,

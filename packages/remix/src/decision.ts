@@ -5,7 +5,7 @@ import { isIPv6 } from "node:net";
 
 import { SettingError, type Verdict } from "./token.js";
 
-export type Mode = "both" | "either" | "header" | "report";
+export type Mode = "both" | "either" | "header" | "framework" | "report";
 
 export type TokenState =
   | Verdict
@@ -139,7 +139,7 @@ export function judgeProvenance(sent: Sent, origins: Origins): Provenance {
 
 /** True when the decision depends on the token, so that the body may have to be searched for it. */
 export function needsToken(mode: Mode, judged: Provenance): boolean {
-  if (judged.state === "hostile" || mode === "header") return false;
+  if (judged.state === "hostile" || mode === "header" || mode === "framework") return false;
   return mode !== "either" || judged.state === "unknown";
 }
 

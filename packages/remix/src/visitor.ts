@@ -11,8 +11,14 @@ export interface VisitorRules {
   readonly now: () => number;
   /** The cookie whose value is the subject when the application names no other; empty for none. */
   readonly sessionCookie: string;
+  /** Whether tokens are the framework's own (`[csrf] mode = "framework"`), so that none is made here. */
+  readonly leavesTokens: boolean;
   readonly subject: ((request: Request) => Promise<string | null> | string | null) | null;
 }
+
+const LEFT =
+  'DOD183: `[csrf] mode = "framework"` leaves tokens to the framework, and one of dodai was asked for\n' +
+  "fix: render the framework's own, or choose another `[csrf] mode`";
 
 type CookieState = "absent" | "good" | "bad" | "duplicated";
 
@@ -47,6 +53,7 @@ export class Visitor {
 
   /** A new token; sets the cookie if there is none, or an unreadable or doubled one. */
   async token(): Promise<string> {
+    if (this.rules.leavesTokens) throw new Error(LEFT);
     const subject = await this.subject();
     const { ring } = this.rules;
     const nonce = this.nonceBytes ?? (subject === "" ? this.renew(false) : this.set(firstNonce(ring, subject)));

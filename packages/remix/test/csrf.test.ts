@@ -188,6 +188,14 @@ test("mode report refuses nothing", async () => {
   expect((await send(post(), createCsrf({ mode: "report" }))).ran).toBe(true);
 });
 
+test("mode framework refuses what comes from elsewhere, asks for no token of ours, and makes none", async () => {
+  const framework = createCsrf({ mode: "framework" });
+  expect((await send(post(), framework)).ran).toBe(true);
+  const foreign = post({ headers: { origin: "https://evil.example", "sec-fetch-site": "cross-site" } });
+  expect(await send(foreign, framework)).toMatchObject({ status: 403, code: "DOD150" });
+  await expect(framework.issue(new Request(ORIGIN))).rejects.toThrow("DOD183");
+});
+
 test("rendering a token sets the cookie once and keeps the page out of shared caches", async () => {
   const request = new Request(ORIGIN);
   const response = await csrf.middleware({ request, pattern: "/" }, async () => {

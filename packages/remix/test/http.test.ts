@@ -118,6 +118,42 @@ test("the reserved paths are answered without the application", async () => {
   expect((await fetch(`${url}/-/dodai/other`)).status).toBe(404);
 });
 
+test("a page of a trusted origin may read a fresh token, and no other one: the answer names its origin", async () => {
+  const { url } = await serve((_request, response) => response.end("page"));
+  const [blog, own] = ["https://blog.example.com", "https://example.com"];
+  createCsrf({ origins: [ORIGIN, own], trustedOrigins: ["https://*.example.com"] });
+  const ask = (origin: string, method = "GET", site = "same-site"): Promise<Response> =>
+    fetch(`${url}/-/dodai/csrf`, { method, headers: { origin, "sec-fetch-site": site } });
+  const fresh = await ask(blog);
+  expect(fresh.headers.get("access-control-allow-origin")).toBe(blog);
+  expect(fresh.headers.get("access-control-allow-credentials")).toBe("true");
+  expect(fresh.headers.get("cross-origin-resource-policy")).toBe("cross-origin");
+  expect([fresh.headers.get("vary"), fresh.headers.get("cache-control")]).toEqual(["Origin, Cookie", "no-store"]);
+  const { token } = (await fresh.json()) as { token: string };
+  const cookie = fresh.headers.getSetCookie()[0]!.split(";", 1)[0]!;
+  const post = (headers: Record<string, string>): Promise<Response> =>
+    fetch(`${url}/-/dodai/probe`, { method: "POST", headers: { origin: blog, "sec-fetch-site": "same-site", ...headers } });
+  expect((await post({ cookie, "x-csrf-token": token })).status).toBe(204);
+  expect((await post({ cookie })).status).toBe(403);
+  const preflight = await ask(blog, "OPTIONS");
+  expect([preflight.status, preflight.headers.getSetCookie()]).toEqual([204, []]);
+  expect(preflight.headers.get("access-control-allow-methods")).toBe("GET");
+  for (const origin of ["https://evil.example", "null", "https://evilexample.com", `${blog}:8443`, "http://blog.example.com"])
+    for (const method of ["GET", "OPTIONS"]) {
+      const answer = await ask(origin, method, "cross-site");
+      expect([origin, answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([origin, 403, null]);
+      expect(answer.headers.getSetCookie()).toEqual([]);
+    }
+  const ours = await ask(ORIGIN, "GET", "same-origin");
+  expect([ours.status, ours.headers.get("access-control-allow-origin"), ours.headers.get("vary")]).toEqual([200, null, "Origin, Cookie"]);
+});
+
+test("in mode framework no token of ours is handed out", async () => {
+  const { url } = await serve((_request, response) => response.end("page"));
+  createCsrf({ mode: "framework" });
+  expect((await fetch(`${url}/-/dodai/csrf`, { headers: { "sec-fetch-site": "same-origin" } })).status).toBe(404);
+});
+
 const bytes = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value };
 const METHOD = { path: "/quiz.v1.Quiz/Get", requestStream: false, responseStream: false, requestSerialize: bytes.serialize, requestDeserialize: bytes.deserialize, responseSerialize: bytes.serialize, responseDeserialize: bytes.deserialize };
 

@@ -80,13 +80,19 @@ const patternOf = (route) => {
   return `/${parts.join("/")}`;
 };
 
+/** The root's own name in data requests: another one since React Router 8. */
+function rootOf(name) {
+  const home = new URL(import.meta.resolve(name).replace(/^(.*\/node_modules\/(?:@[^/]+\/)?[^/]+\/).*/, "$1package.json"));
+  return name === "react-router" && Number.parseInt(JSON.parse(readFileSync(home, "utf8")).version, 10) >= 8 ? "/_" : "/_root";
+}
+
 const addressOf = (route, isData) => {
   const base = (given.basename ?? "/").replace(/\/+$/, "");
   const filled = patternOf(route).replace(/:[\w-]+\??/g, "1").replace(/\?(?=\/|$)/g, "").replace(/\*$/, "x");
   const index = route.index ? "?index" : "";
   if (!isData) return `${base}${filled}${index}`;
   const single = framework === "react-router" || given.future?.v3_singleFetch === true || given.future?.unstable_singleFetch === true;
-  if (single) return `${base}${filled === "/" ? "/_root" : filled}.data${index}`;
+  if (single) return `${base}${filled === "/" ? rootOf(framework) : filled}.data${index}`;
   return `${base}${filled}${index === "" ? "?" : "?index&"}_data=${encodeURIComponent(route.id)}`;
 };
 

@@ -48,7 +48,10 @@ class Proof:
 
 @dataclass(slots=True)
 class Prover:
-    """Asks about functions of one program; each is judged once. `refuses` is False where the manifest only reports."""
+    """Asks about functions of one program; each is judged once.
+
+    `refuses` is False where the manifest only reports, or leaves the token to another check.
+    """
 
     program: Program
     refuses: bool = True
@@ -92,7 +95,9 @@ class Prover:
         if not isinstance(target, External):
             return None
         made = _MAKERS.get(target.package)
-        if made is None or target.name != made[0] or not self.refuses or _only_reports(found.node):
+        if made is None or target.name != made[0]:
+            return None
+        if target.package == PACKAGE and (not self.refuses or _only_reports(found.node)):
             return None
         return target.package, made[1], found
 

@@ -76,7 +76,7 @@ class _TierReading:
     @classmethod
     def of(cls, folder: Path, root: Path, policy: CsrfPolicy) -> _TierReading:
         program = Program(folder.resolve(), _app(folder.resolve()))
-        prover = Prover(program, refuses=policy.mode != "report")
+        prover = Prover(program, refuses=policy.mode not in ("report", "framework"))
         return cls(program, prover, list_routes(program, root.resolve()), root.resolve(), policy)
 
     def table(self, service: str, today: str, told: NodeAnswers) -> RouteTable | Unknown:
