@@ -17,6 +17,23 @@ from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, Logs, SecretStore
 from dodai.operations.project import Project
 
+SHARED = frozenset(
+    {
+        "provider",
+        *PARTS,
+        "public_origins",
+        "folder",
+        "control_url",
+        "protected",
+        "evidence",
+        "approvals",
+        "approval_age",
+        "allowed_signers",
+        "freeze",
+    }
+)
+"""The keys of `[env.NAME]` that are nobody's own. With these alone no other provider has to be loaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -87,9 +104,11 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
                 said = f"the provider `{named}` needs `{key}` in `[env.{name}]`"
                 yield _problem(project, name, at, core.PROVIDERS_DO_NOT_FIT, said, f"write `{key} = …` there")
     mine = {key for one in providers.values() for key in one.keys}
-    for other in sorted(set(known) - set(providers)):
+    written = project.manifest.data["env"].get(name, {})
+    foreign = [key for key in written if key not in SHARED and key not in mine and is_written(project, name, key)]
+    for other in sorted(set(known) - set(providers)) if foreign else ():
         for key in known[other]().keys:
-            if key not in mine and is_written(project, name, key):
+            if key in foreign:
                 said = f"`{key}` of `[env.{name}]` is a key of the provider `{other}`, which it does not use"
                 fix = did_you_mean(key, sorted(mine), f'remove it, or write `provider = "{other}"`')
                 yield _problem(project, name, key, core.KEY_OF_ANOTHER_PROVIDER, said, fix)

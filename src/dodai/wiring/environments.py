@@ -24,7 +24,6 @@ from dodai.operations.policy import EnvironmentPolicy, Part
 from dodai.operations.ports import Control
 from dodai.operations.project import Project
 from dodai.operations.provider import Opening, Provider, provider_problems
-from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.local.signature import SshKeygen
 from dodai.wiring.migration_target import ProjectMigrations
 
@@ -105,7 +104,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         secrets=store,
         control=_control(config, folder),
         signatures=SshKeygen(),
-        visit=HttpBrowser,
+        visit=visit,
         described_by=partial(assemble, config, folder),
         kept_in=lambda other: assemble(config, other, project),
         host=host,
@@ -134,5 +133,7 @@ def _control(config: EnvironmentPolicy, folder: Path) -> Control:
 
 
 def visit(url: str) -> Visitor:
-    """A new visitor at a base URL."""
+    """A new visitor at a base URL; its HTTP client is loaded here, as most commands visit nothing."""
+    from dodai.providers.local.browser import HttpBrowser
+
     return HttpBrowser(url)

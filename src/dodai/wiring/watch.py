@@ -10,7 +10,6 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.ports import Channel
 from dodai.observability.run import Watched
 from dodai.operations.project import Project
-from dodai.providers.notify import channel
 
 _PROBES = ("/healthz", "/readyz")
 
@@ -38,4 +37,6 @@ def watched(project: Project, env: str, *, fast: bool = False, state: Path | Non
 
 def channels(watched_: Watched) -> Mapping[str, Channel]:
     """How each notifier of the manifest is reached."""
+    from dodai.providers.notify import channel  # an HTTP client and more, which nobody needs but who sends
+
     return {name: channel(section, os.environ) for name, section in watched_.policy.notifiers.items()}

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.migrations.check.base import read_base
+from dodai.migrations.check.base import queries_at, read_base
 from dodai.migrations.check.facts import (
     Attempts,
     Base,
@@ -20,13 +20,13 @@ from dodai.migrations.check.facts import (
 )
 from dodai.migrations.check.git import GitError
 from dodai.migrations.check.live import live_schema
-from dodai.migrations.check.queries import queries_at, read_queries
 from dodai.migrations.check.rules import RULES
 from dodai.migrations.check.shadow import shadow_run
 from dodai.migrations.goose_file import nothing_found, read_folder
 from dodai.migrations.lock_probe.rows import read_rows
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Shadow, Tool
+from dodai.migrations.queries import read_queries
 
 __all__ = [
     "RULES",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from dodai.migrations.check.git import GitError, commit, files_at, git
 from dodai.migrations.goose_file import MigrationFolder, read_files
 from dodai.migrations.policy import NO_BASE, MigrationsPolicy
 from dodai.migrations.ports import Tool
+from dodai.migrations.queries import Query, queries
 
 REMOTE = ("origin/main", "origin/HEAD")
 LOCAL = ("main", "master")
@@ -97,3 +98,12 @@ def _lines(root: Path, *words: str) -> list[str]:
 
 def _folder(root: Path, policy: MigrationsPolicy, environment: Mapping[str, str] | None, ref: str) -> MigrationFolder:
     return read_files(files_at(root, ref, policy.folder, ".sql"), environment=environment, layout=policy.format)
+
+
+def queries_at(root: Path, ref: str, patterns: Sequence[str]) -> tuple[Query, ...]:
+    """The queries at a commit; a pattern's folder is taken literally, only its last part may have a `*`."""
+    files: dict[str, bytes] = {}
+    for pattern in patterns:
+        folder, _, last = pattern.rpartition("/")
+        files |= files_at(root, ref, folder or ".", last.rpartition("*")[2])
+    return queries(files)

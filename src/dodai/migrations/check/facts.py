@@ -11,6 +11,7 @@ from dodai.core.fact import Cost, Unknown
 from dodai.migrations.apply import Status
 from dodai.migrations.lock_probe import StatementProbe
 from dodai.migrations.migration import FileProblem, Migration
+from dodai.migrations.queries import QueryTrial
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +101,6 @@ class ShadowTrial:
     trip_message: str = ""
     trip_line: int = 0
     differences: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class QueryTrial:
-    """A query that fits one schema and not the other; `which` says whose query met which schema."""
-
-    path: str
-    line: int
-    message: str
-    which: Literal["old query, new schema", "new query, old schema"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from dodai.core.finding import Finding, Place
 from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
 from dodai.migrations.check.effects import SHADOW, Candidate, line_of, short
-from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, QueryTrial, ShadowRun
+from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, ShadowRun
 from dodai.migrations.migration import Migration
+from dodai.migrations.queries import QueryTrial
 
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
                codes.TRANSACTION_CONTROL, codes.DIRECTIVE, codes.EXTERNAL, codes.MISSING)  # fmt: skip

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from dodai.core.fact import Unknown
 from dodai.migrations import lock_probe
-from dodai.migrations.check.facts import MigrationHistory, QueryTrial, ShadowRun, ShadowTrial, Trip
-from dodai.migrations.check.queries import Query, breaks
+from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial, Trip
 from dodai.migrations.lock_probe.walk import StatementError, run_file, run_inside
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.ports import Connect, Shadow, SqlConnection
+from dodai.migrations.queries import Query, QueryTrial, breaks
 from dodai.migrations.snapshot import Snapshot, own_rows, snapshot
 
 _CLUSTER_WIDE = "SELECT rolname FROM pg_roles UNION ALL SELECT spcname FROM pg_tablespace ORDER BY 1"

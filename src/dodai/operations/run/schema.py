@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
-from dodai.migrations.check.queries import MISFITS, Query, read_queries
 from dodai.migrations.ports import Connect, SqlConnection, is_database_error, server_message, sqlstate
+from dodai.migrations.queries import MISFITS, Query, read_queries
 from dodai.operations.environment import Environment
 from dodai.operations.project import Project
 from dodai.operations.release import RollbackTrial

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dodai.migrations import sql
-from dodai.migrations.check.facts import QueryTrial
-from dodai.migrations.check.git import files_at
 from dodai.migrations.ports import SqlConnection, is_database_error, server_message, sqlstate
 
 MISFITS = ("42P01", "42703", "42883", "42804", "42P10", "42846", "42704", "42809")
@@ -27,20 +26,21 @@ class Query:
     sql: str
 
 
+@dataclass(frozen=True, slots=True)
+class QueryTrial:
+    """A query that fits one schema and not the other; `which` says whose query met which schema."""
+
+    path: str
+    line: int
+    message: str
+    which: Literal["old query, new schema", "new query, old schema"]
+
+
 def read_queries(root: Path, patterns: Sequence[str]) -> tuple[Query, ...]:
     """The queries in the working tree; `patterns` are globs relative to `root`."""
     files = {
         str(path.relative_to(root)): path.read_bytes() for pattern in patterns for path in sorted(root.glob(pattern))
     }
-    return queries(files)
-
-
-def queries_at(root: Path, ref: str, patterns: Sequence[str]) -> tuple[Query, ...]:
-    """The same at a commit; a pattern's folder is taken literally, only its last part may have a `*`."""
-    files: dict[str, bytes] = {}
-    for pattern in patterns:
-        folder, _, last = pattern.rpartition("/")
-        files |= files_at(root, ref, folder or ".", last.rpartition("*")[2])
     return queries(files)
 
 

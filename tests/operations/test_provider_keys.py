@@ -1,0 +1,36 @@
+"""The keys of an environment: each is everybody's or of named providers, and only what is used is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from dodai.operations.provider import SHARED
+from dodai.runtime.manifest_location import reference
+from dodai.wiring.environments import registered
+
+UNUSED = ("httpx2", "psycopg", "dodai.providers.neon", "dodai.vendor_api")
+
+
+def test_every_key_of_an_environment_is_shared_or_a_providers_own():
+    """A key that is forgotten here would be accepted with a provider that never reads it."""
+    own = {key for make in registered().values() for key in make().keys}
+    prefix, keys = "env.NAME.", reference().keys()
+    written = {path.removeprefix(prefix).partition(".")[0] for path, _ in keys if path.startswith(prefix)}
+    assert written == SHARED | own
+    assert SHARED & own == set()
+
+
+def test_status_of_an_environment_on_this_machine_loads_no_driver_of_a_vendor(tmp_path: Path):
+    """Nor an HTTP client: it is the command that is typed most."""
+    (tmp_path / "dodai.toml").write_text('[project]\nname = "small"\n[env.staging]\nprovider = "local"\n')
+    script = (
+        "import json, sys\nfrom dodai.cli.main import run\n"
+        "run(['status', 'staging'])\nprint(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert "dodai.operations.run.status" in loaded, done.stderr
+    assert [name for name in loaded if name.startswith(UNUSED)] == []
