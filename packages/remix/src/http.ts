@@ -3,6 +3,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
+import { Server as TlsServer } from "node:https";
 import { isIPv4, isIPv6 } from "node:net";
 
 import { type RequestContext, within } from "./context.js";
@@ -25,11 +26,16 @@ const RAY = /^[0-9A-Za-z-]{1,64}$/;
  */
 export function observe(): void {
   runtime();
-  const prototype = Server.prototype as Server & { [OBSERVED]?: true };
-  if (prototype[OBSERVED]) return;
+  for (const kind of [Server, TlsServer]) watchServer(kind.prototype as Watched);
+}
+
+type Watched = Server & { [OBSERVED]?: true };
+
+function watchServer(prototype: Watched): void {
+  if (Object.hasOwn(prototype, OBSERVED)) return;
   prototype[OBSERVED] = true;
   const emit = prototype.emit;
-  prototype.emit = function (this: Server, event: string | symbol, ...given: unknown[]): boolean {
+  prototype.emit = function (this: unknown, event: string | symbol, ...given: unknown[]): boolean {
     const next = (): boolean => Reflect.apply(emit, this, [event, ...given]) as boolean;
     return event === "request" ? serve(given[0] as IncomingMessage, given[1] as ServerResponse, next) : next();
   };

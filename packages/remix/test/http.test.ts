@@ -1,7 +1,9 @@
 // `observe()` around a real node server, and the interceptor between two real gRPC peers.
 
-import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, request as httpRequest, type Server } from "node:http";
+import { createServer as createTlsServer, request as tlsRequest } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -146,6 +148,29 @@ test("a page of a trusted origin may read a fresh token, and no other one: the a
     }
   const ours = await ask(ORIGIN, "GET", "same-origin");
   expect([ours.status, ours.headers.get("access-control-allow-origin"), ours.headers.get("vary")]).toEqual([200, null, "Origin, Cookie"]);
+});
+
+test("a server that speaks TLS itself is watched, too", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tls-"));
+  const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+  const make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1", "-subj", "/CN=localhost"];
+  execFileSync("openssl", make, { stdio: "ignore" });
+  const { writer } = start();
+  written = writer;
+  observe();
+  const secure = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_request, response) => response.end("page"));
+  await new Promise<void>((resolve) => secure.listen(0, "127.0.0.1", resolve));
+  const { port } = secure.address() as AddressInfo;
+  const id = await new Promise((resolve, reject) => {
+    const asking = tlsRequest({ host: "127.0.0.1", port, rejectUnauthorized: false }, (answer) => {
+      answer.resume();
+      answer.once("end", () => resolve(answer.headers["x-request-id"]));
+    });
+    asking.once("error", reject).end();
+  });
+  await until(() => writer.lines.length === 1);
+  expect(writer.parsed[0]).toMatchObject({ requestId: id, status: 200 });
+  secure.close();
 });
 
 test("in mode framework no token of ours is handed out", async () => {

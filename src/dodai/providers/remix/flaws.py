@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dodai.csrf.route_table import RouteFlaw
+from dodai.providers.remix.changes import changes
+from dodai.providers.remix.configuration import ROUTER, configuration, set_anywhere, shown
 from dodai.providers.remix.program import Program, Value
-from dodai.providers.remix.proof import changes
 from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, line, literal, text, walk
 
 _FIRST_FIXED: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -40,20 +41,21 @@ def is_react_router(folder: Path) -> bool:
     return any(name.startswith("@react-router/") for name in dependencies(folder))
 
 
-def runs_middleware(folder: Path) -> bool:
+def runs_middleware(program: Program) -> bool:
     """React Router 8, or 7 with `v8_middleware`: without it `export const middleware` is never called."""
+    folder = program.folder
     if not is_react_router(folder):
         return False
     version = _installed(folder).get("react-router") or _numbers(dependencies(folder).get("react-router", ""))
     if version and version[0] >= 8:
         return True
-    config = "".join(_text(folder / name) for name in ("react-router.config.ts", "react-router.config.js"))
-    return bool(re.search(r"(?:v8_middleware|unstable_middleware)\s*:\s*true", config))
+    config = configuration(program, ROUTER)
+    return any(text(set_anywhere(config, flag)) == "true" for flag in ("v8_middleware", "unstable_middleware"))
 
 
 def of_tier(program: Program, root: Path, *, behind_check: bool) -> Iterator[RouteFlaw]:
     yield from _versions(program.folder, root)
-    yield from _own_check(program.folder, root, behind_check=behind_check)
+    yield from _own_check(program, root, behind_check=behind_check)
     for module in program.modules:
         yield from _secrets(module, root)
 
@@ -64,35 +66,35 @@ def of_loader(found: Value) -> Iterator[tuple[Path, int, str]]:
         return
     body = found.node.child_by_field_name("body")
     for call in changes(body) if body is not None else ():
-        shown = " ".join(text(call).split())
-        if not re.search(r"csrf|session\b|Session\(|cookie|headers", shown, re.IGNORECASE):
-            yield found.module.path, line(call), shown[:60]
+        said = " ".join(text(call).split())
+        if not re.search(r"csrf|session\b|Session\(|cookie|headers", said, re.IGNORECASE):
+            yield found.module.path, line(call), said[:60]
 
 
 def _versions(folder: Path, root: Path) -> Iterator[RouteFlaw]:
     for name, version in _installed(folder).items():
         first, fixed = _FIRST_FIXED.get(name, ((), ()))
         if first and first <= version < fixed:
-            shown, needed = (".".join(map(str, one)) for one in (version, fixed))
-            said = f"`{name}` {shown} has no origin check for actions (CVE-2026-22030); {needed} has one"
-            yield RouteFlaw("vulnerable-version", _shown(_lock(folder) or folder / "package.json", root), 1, said)
+            is_now, needed = (".".join(map(str, one)) for one in (version, fixed))
+            said = f"`{name}` {is_now} has no origin check for actions (CVE-2026-22030); {needed} has one"
+            yield RouteFlaw("vulnerable-version", shown(_lock(folder) or folder / "package.json", root), 1, said)
 
 
-def _own_check(folder: Path, root: Path, *, behind_check: bool) -> Iterator[RouteFlaw]:
+def _own_check(program: Program, root: Path, *, behind_check: bool) -> Iterator[RouteFlaw]:
+    folder = program.folder
     if not is_react_router(folder):
         return
-    name = next((one for one in ("react-router.config.ts", "react-router.config.js") if (folder / one).is_file()), "")
-    config = _text(folder / name) if name else ""
-    allowed = re.search(r"allowedActionOrigins\s*:", config)
-    everything = re.search(r"allowedActionOrigins\s*:\s*\[[^\]]*[\"']\*\*[\"']", config)
-    at = config[: allowed.start()].count("\n") + 1 if allowed else 1
-    place = _shown(folder / name if name else folder / "package.json", root)
+    config = configuration(program, ROUTER)
+    allowed = set_anywhere(config, "allowedActionOrigins")
+    everything = allowed is not None and any(literal(one) == "**" for one in allowed.named_children)
+    at = line(allowed) if allowed is not None else 1
+    place = shown(config.path if config is not None else folder / "package.json", root)
     if everything and not behind_check:
         said = "`allowedActionOrigins` switches the framework's own check off, and no root middleware stands in for it"
         yield RouteFlaw("own-check-off", place, at, said)
     version = _installed(folder).get("react-router", ())
     stock = any(word in _text(folder / "package.json") for word in _STOCK)
-    if not allowed and stock and (not version or version >= _FIRST_STRICT):
+    if allowed is None and stock and (not version or version >= _FIRST_STRICT):
         said = (
             "`react-router-serve` compares `Origin` with its own http address: behind a TLS proxy every form is refused"
         )
@@ -110,7 +112,7 @@ def _secrets(module: ScriptModule, root: Path) -> Iterator[RouteFlaw]:
         name = (match[1] or match[2]) if match is not None else ""
         if name and _SECRET.search(name) and literal(right):
             yield RouteFlaw(
-                "secret-fallback", _shown(module.path, root), line(node), f"`{name}` has a value in the source"
+                "secret-fallback", shown(module.path, root), line(node), f"`{name}` has a value in the source"
             )
 
 
@@ -160,7 +162,3 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

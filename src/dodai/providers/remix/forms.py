@@ -52,35 +52,54 @@ def _form(program: Program, module: ScriptModule, node: Node, policy: CsrfPolicy
     if _shown_value(attributes.get("action")).startswith(("http://", "https://", "//")):
         return row(word.upper(), "exempt", "it leaves this site, and a token must not")
     element = node.parent if node.type == "jsx_opening_element" else node
-    if element is not None and _has_field(program, module, element, policy.field, 0):
+    found = _field(program, module, element, policy.field, 0) if element is not None else None
+    if found is not None and element is not None:
+        if condition := _condition(found, element):
+            return row(word.upper(), "unknown", f"the field `{policy.field}` is there on the condition `{condition}`")
         return row(word.upper(), "protected", f"the field `{policy.field}`")
     if element is not None and (other := _opaque(program, module, element)):
         return row(word.upper(), "unknown", f"`<{other}>` may hold the field, and is not read")
     return row(word.upper(), "unprotected", f"no field `{policy.field}`")
 
 
-def _has_field(program: Program, module: ScriptModule, element: Node, field: str, depth: int) -> bool:
+def _field(program: Program, module: ScriptModule, element: Node, field: str, depth: int) -> Node | None:
     """An `<input>` of that name or with the fields of `csrf.field()`, here or in a component that is used here."""
     for node in walk(element, lambda one: one.type in _ELEMENTS):
         name = text(node.child_by_field_name("name"))
         attributes = dict(_attributes(node))
+        if name == "input" and ({"disabled", "form"} & attributes.keys()):
+            continue  # it is not sent, or with another form
         if (name == "input" and "value" in attributes) or (name == "input" and "defaultValue" in attributes):
             named = attributes.get("name")
             if literal(named) == field or literal(_only(named)) == field or _is_field_name(named):
-                return True
+                return node
         if name == "input" and any(
             "csrf" in text(one).lower() for one in node.named_children if one.type == "jsx_expression"
         ):
-            return True
+            return node
         if name[:1].isupper() and depth < _DEPTH and not _FORM.match(name):
             found = program.name(module, name, node)
             if (
                 isinstance(found, Value)
                 and found.node.type in FUNCTIONS
-                and _has_field(program, found.module, found.node, field, depth + 1)
+                and _field(program, found.module, found.node, field, depth + 1) is not None
             ):
-                return True
-    return False
+                return node
+    return None
+
+
+def _condition(node: Node, element: Node) -> str:
+    """What has to hold for `node` to be in `element`, when it is not about the token itself; empty for nothing."""
+    at = node
+    while at.parent is not None and at.id != element.id:
+        above = at.parent
+        first = above.child_by_field_name("condition") or above.child_by_field_name("left")
+        if above.type in ("binary_expression", "ternary_expression") and first is not None and first.id != at.id:
+            told = " ".join(text(first).split())
+            if not re.search(r"csrf|token", told, re.IGNORECASE):
+                return told[:60]
+        at = above
+    return ""
 
 
 def _is_field_name(named: Node | None) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tree_sitter import Node
 
-from dodai.providers.remix.syntax import FUNCTIONS, ImportedName, ScriptModule, bare, line, names_of, parse, text
+from dodai.providers.remix.syntax import FUNCTIONS, ImportedName, ScriptModule, bare, line, names_of, parse, text, walk
 
 _ENDINGS = (".ts", ".tsx", ".js", ".jsx", ".mts", ".mjs")
 _DEPTH = 24
@@ -51,6 +52,7 @@ class Program:
     app: Path
     _modules: dict[Path, ScriptModule | None] = field(default_factory=dict)
     _aliases: list[tuple[str, Path]] | None = None
+    _rewritten: dict[Path, frozenset[str]] = field(default_factory=dict)
 
     def module(self, path: Path) -> ScriptModule | None:
         if path not in self._modules:
@@ -128,11 +130,31 @@ class Program:
             if value is None:
                 return Unresolved(f"`{name}` is bound inside the function itself", module.path, line(inner))
             return self.value(module, value, depth + 1)
+        if name in self._assigned(module):
+            return Unresolved(f"`{name}` is assigned again", module.path, 1)
         if name in module.locals:
             return self.value(module, module.locals[name], depth + 1)
         if name in module.imports:
             return self.follow(module, module.imports[name], depth + 1)
         return Unresolved(f"`{name}` is not defined here", module.path, line(at) if at is not None else 1)
+
+    def _assigned(self, module: ScriptModule) -> frozenset[str]:
+        """The names of the module itself that are given another value somewhere."""
+        if module.path not in self._rewritten:
+            lefts = (one.child_by_field_name("left") for one in walk(module.root, _is_assignment))
+            names = {(name, left) for left in lefts if left is not None for name in names_of(left)}
+            own = (name for name, left in names if left.type != "member_expression" and _inner(name, left) is None)
+            self._rewritten[module.path] = frozenset(own)
+        return self._rewritten[module.path]
+
+    def replaced(self, module: ScriptModule, method: str) -> Iterator[Node]:
+        """The objects in `module` whose method of that name is given another value: `csrf.verify = …`."""
+        for one in walk(module.root, _is_assignment):
+            left = one.child_by_field_name("left")
+            if left is not None and left.type == "member_expression":
+                owner = left.child_by_field_name("object")
+                if owner is not None and text(left.child_by_field_name("property")) == method:
+                    yield owner
 
     def value(self, module: ScriptModule, node: Node, depth: int = 0) -> Found:
         """`node`, or what it stands for when it is a name or a member of a module."""
@@ -153,6 +175,10 @@ class Program:
                 if isinstance(target, External) and target.name == "*":
                     return External(target.package, member)
         return Value(module, found)
+
+
+def _is_assignment(node: Node) -> bool:
+    return node.type in ("assignment_expression", "augmented_assignment_expression")
 
 
 def enclosing_function(node: Node | None) -> Node | None:

@@ -10,26 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from tree_sitter import Node
 
+from dodai.providers.remix.changes import changes, handed_on
 from dodai.providers.remix.program import External, Found, Program, Unresolved, Value
-from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, arguments, bare, line, literal, text, walk
+from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, arguments, bare, line, literal, names_of, text, walk
 
 Word = Literal["protected", "unprotected", "unknown"]
 
 PACKAGE = "@dodai/remix/csrf.server"
 _MAKERS = {PACKAGE: ("createCsrf", "verify"), "remix-utils/csrf/server": ("CSRF", "validate")}
-_CHANGES = re.compile(
-    r"^(?:create|update|upsert|delete|remove|insert|save|put|patch|destroy|clear|set|add|send|publish|write|execute|exec"
-    r"|run|mutate|commit|increment|decrement|archive|restore|revoke|grant|transfer|charge|pay|enqueue|invite)(?![a-z])"
-)
-_HARMLESS_OWNERS = re.compile(
-    r"(?:headers|url|params|searchParams|cookies?|session|formData|form|map|console|log(?:ger)?)$", re.IGNORECASE
-)
 _LOOKS_LIKE_CHECK = re.compile(r"csrf|xsrf|verify.?token|validate.?token", re.IGNORECASE)
+_ASSIGNMENTS = ("assignment_expression", "augmented_assignment_expression")
 _LOOPS = frozenset(
     {"for_statement", "for_in_statement", "while_statement", "do_statement", "switch_statement", "labeled_statement"}
 )
@@ -97,9 +93,31 @@ class Prover:
         made = _MAKERS.get(target.package)
         if made is None or target.name != made[0]:
             return None
-        if target.package == PACKAGE and (not self.refuses or _only_reports(found.node)):
+        if target.package == PACKAGE and not (self.refuses and self._refuses(found)):
             return None
         return target.package, made[1], found
+
+    def _refuses(self, made: Value) -> bool:
+        """Whether every option is known, and none names a mode that is not sure to refuse."""
+        for argument in arguments(made.node):
+            options = self.program.value(made.module, argument)
+            if not isinstance(options, Value) or options.node.type != "object":
+                return False
+            for one in options.node.named_children:
+                if one.type == "spread_element" or text(one) == "mode":
+                    return False
+                if one.type == "pair" and text(one.child_by_field_name("key")).strip("'\"") == "mode":
+                    return literal(one.child_by_field_name("value")) in ("both", "either", "header")
+        return True
+
+    def _is_kept(self, module: ScriptModule, made: tuple[str, str, Value]) -> bool:
+        """Whether nobody puts another function in the place of the method that checks."""
+        for one in (module, made[2].module):
+            for owner in self.program.replaced(one, made[1]):
+                found = self.program.value(one, owner)
+                if isinstance(found, Value) and found.node.id == made[2].node.id:
+                    return False
+        return True
 
     # -- one function
 
@@ -107,6 +125,8 @@ class Prover:
         body = node.child_by_field_name("body")
         if body is None:
             return Proof("unknown", "it has no body", module.path, line(node))
+        if node.type.startswith("generator"):
+            return Proof("unknown", "it is a generator, which runs only when it is read", module.path, line(node))
         if body.type != "statement_block":
             return self._expression(module, node, body)
         return self._block(module, node, body) or self._never(module, node)
@@ -144,7 +164,7 @@ class Prover:
             return self._unsure(module, statement, check)
         if statement.type == "return_statement" or _returns(statement):
             return self._early(module, function, statement)
-        change = next(changes(statement), None)
+        change = next(chain(changes(statement), handed_on(function, statement)), None)
         if change is not None:
             return self._late(module, function, change)
         return None
@@ -153,6 +173,10 @@ class Prover:
         body = statement.child_by_field_name("body")
         handler = statement.child_by_field_name("handler")
         inside = self._block(module, function, body) if body is not None else None
+        last_word = statement.child_by_field_name("finalizer")
+        if inside is not None and inside.word == "protected" and last_word is not None and _leaves(last_word):
+            told = "a `finally` around the check swallows its refusal"
+            return Proof("unprotected", told, module.path, line(last_word))
         if inside is None or inside.word != "protected" or handler is None:
             return inside
         caught = handler.child_by_field_name("body")
@@ -253,8 +277,28 @@ class Prover:
             if owner is not None:
                 made = self.maker(self.program.value(module, owner))
                 if made is not None:
-                    return text(called.child_by_field_name("property")) == made[1]
-        return self._is_guard(self.program.value(module, called))
+                    own = text(called.child_by_field_name("property")) == made[1]
+                    return own and self._is_kept(module, made)
+        return self._is_taken_out(module, called) or self._is_guard(self.program.value(module, called))
+
+    def _is_taken_out(self, module: ScriptModule, called: Node) -> bool:
+        """`verify` of `const { verify } = csrf`: a method of dodai's needs no object in front of it."""
+        found = self.program.value(module, called)
+        if not isinstance(found, Value) or found.node.type != "variable_declarator":
+            return False
+        value, pattern = found.node.child_by_field_name("value"), found.node.child_by_field_name("name")
+        made = self.maker(self.program.value(found.module, value)) if value is not None else None
+        if made is None or made[0] != PACKAGE or pattern is None:
+            return False
+        return any(
+            (one.type == "shorthand_property_identifier_pattern" and text(one) == text(called) == made[1])
+            or (
+                one.type == "pair_pattern"
+                and text(one.child_by_field_name("key")) == made[1]
+                and text(one.child_by_field_name("value")) == text(called)
+            )
+            for one in pattern.named_children
+        )
 
     def _is_guard(self, found: Found) -> bool:
         if not isinstance(found, Value):
@@ -283,39 +327,6 @@ class Prover:
         return Proof("unknown", told, module.path, line(call))
 
 
-def changes(node: Node) -> Iterator[Node]:
-    """Calls below `node` that are named like something that changes state, functions inside left aside."""
-    for call in walk(node, lambda one: one.type == "call_expression", into_functions=False):
-        called = bare(call.child_by_field_name("function"))
-        if called is None:
-            continue
-        if called.type == "identifier" and text(called) == "fetch":
-            if _method_of(call).upper() in ("POST", "PUT", "PATCH", "DELETE"):
-                yield call
-            continue
-        name = text(called.child_by_field_name("property")) if called.type == "member_expression" else text(called)
-        owner = called.child_by_field_name("object") if called.type == "member_expression" else None
-        if _CHANGES.match(name) and (owner is None or not _HARMLESS_OWNERS.search(text(owner))):
-            yield call
-
-
-def _only_reports(call: Node) -> bool:
-    """Whether the options name a mode that is not sure to refuse."""
-    for argument in arguments(call):
-        for pair in argument.named_children if argument.type == "object" else ():
-            if pair.type == "pair" and text(pair.child_by_field_name("key")) == "mode":
-                return literal(pair.child_by_field_name("value")) not in ("both", "either", "header")
-    return False
-
-
-def _method_of(call: Node) -> str:
-    for argument in arguments(call)[1:]:
-        for pair in walk(argument, lambda one: one.type == "pair", into_functions=False):
-            if text(pair.child_by_field_name("key")).strip("'\"") == "method":
-                return literal(pair.child_by_field_name("value")) or ""
-    return ""
-
-
 def _awaited(statement: Node) -> Node | None:
     """The call of `await f(…)` as a statement, or as the only value of a declaration."""
     if statement.type == "expression_statement":
@@ -334,6 +345,12 @@ def _returns(statement: Node) -> bool:
     return next(walk(statement, lambda one: one.type == "return_statement", into_functions=False), None) is not None
 
 
+def _leaves(block: Node) -> bool:
+    """Whether it may end the function, or the loop around it, in the place of what was thrown."""
+    kinds = ("return_statement", "break_statement", "continue_statement")
+    return next(walk(block, lambda one: one.type in kinds, into_functions=False), None) is not None
+
+
 def _returned_function(node: Node) -> Node | None:
     body = node.child_by_field_name("body")
     value = bare(body)
@@ -346,15 +363,22 @@ def _returned_function(node: Node) -> Node | None:
 def _is_own_request(function: Node, argument: Node) -> bool:
     """Whether the argument is the request the function was given: `request`, `args.request`, or a copy of it."""
     shown = text(bare(argument))
-    parameters = text(function.child_by_field_name("parameters") or function.child_by_field_name("parameter"))
+    given = function.child_by_field_name("parameters") or function.child_by_field_name("parameter")
+    listed = given is not None and given.type == "formal_parameters"
+    first = next((one for one in given.named_children if one.type != "comment"), None) if listed and given else given
+    bound = set(names_of(first))
     match = re.fullmatch(r"(?:([A-Za-z_$][\w$]*)\.)?([A-Za-z_$][\w$]*)(?:\.clone\(\))?", shown)
     if match is None:
         return False
     owner, name = match[1], match[2]
-    named = owner or name
-    return bool(re.search(rf"(?<![\w$]){re.escape(named)}(?![\w$])", parameters)) and (
-        owner is None or name == "request"
-    )
+    if (owner or name) not in bound or (owner is not None and name != "request"):
+        return False
+    replaced = (one.child_by_field_name("left") for one in walk(function, lambda one: one.type in _ASSIGNMENTS))
+    return not any(left is not None and ({owner or name, f"{owner}.{name}"} & _assigned_to(left)) for left in replaced)
+
+
+def _assigned_to(left: Node) -> set[str]:
+    return {text(left)} if left.type == "member_expression" else set(names_of(left))
 
 
 def _short(call: Node) -> str:

@@ -120,11 +120,16 @@ def arguments(call: Node) -> list[Node]:
 
 def names_of(pattern: Node | None) -> Iterator[str]:
     """Every name that a parameter or the left side of a declaration binds."""
-    if pattern is None:
-        return
-    kinds = ("identifier", "shorthand_property_identifier_pattern")
-    for node in walk(pattern, lambda one: one.type in kinds):
-        yield text(node)
+    waiting = [pattern] if pattern is not None else []
+    while waiting:
+        node = waiting.pop()
+        if node.type in ("identifier", "shorthand_property_identifier_pattern"):
+            yield text(node)
+        # What a name is when nothing is given, its type, and a computed key bind nothing.
+        besides = {one.id for name in ("value", "right", "type") if (one := node.child_by_field_name(name)) is not None}
+        if node.type == "pair_pattern":
+            besides = {one.id for one in (node.child_by_field_name("key"),) if one is not None}
+        waiting.extend(child for child in node.named_children if child.id not in besides)
 
 
 def _read(module: ScriptModule, statement: Node) -> None:

@@ -15,13 +15,14 @@ from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteFlaw, RouteRow, RouteTable, TierFlaws
 from dodai.csrf.route_verdict import MODE_FIX, RouteVerdict
-from dodai.providers.remix import flaws
+from dodai.providers.remix import elsewhere, flaws
 from dodai.providers.remix.answers import NodeAnswers, ask_node, audit, confirmed, unread
+from dodai.providers.remix.configuration import configuration, exported
 from dodai.providers.remix.conventions import RouteModule, Routes, list_routes
 from dodai.providers.remix.forms import scan_forms
 from dodai.providers.remix.program import External, Program, Unresolved, Value
 from dodai.providers.remix.proof import Proof, Prover
-from dodai.providers.remix.syntax import ScriptModule, arguments, bare, line, literal, text, walk
+from dodai.providers.remix.syntax import ScriptModule, arguments, bare, line, literal, text
 
 _READ_FIX = "correct the syntax"
 _VERIFY_FIX = (
@@ -83,7 +84,7 @@ class _TierReading:
         read = self.routes.found
         if not isinstance(told.listed, Unknown):  # what code adds is known then, and what is ignored is not served
             self.routes = Routes(list(told.listed))
-        self.gaps += self.routes.gaps
+        self.gaps += [*self.routes.gaps, *elsewhere.of_tier(self.program, self.root)]
         choke = self.choke_point()
         asked = {} if isinstance(told.asked, Unknown) else {one.id: one for one in told.asked}
         rows = [
@@ -211,7 +212,7 @@ class _TierReading:
     def root_middleware(self) -> Proof | None:
         top = next((route for route in self.routes.found if route.file.stem == "root"), None)
         module = self.program.module(top.file) if top is not None else None
-        if module is None or not flaws.runs_middleware(self.program.folder):
+        if module is None or not flaws.runs_middleware(self.program):
             return None
         found = self.program.export(module, "middleware") or self.program.export(module, "unstable_middleware")
         if not isinstance(found, Value) or found.node.type != "array":
@@ -230,21 +231,8 @@ class _TierReading:
 
     def wrapped_build(self) -> Proof | None:
         """`export const { entry, routes } = csrf.wrapBuild(build)` in the `server` of remix.config.js."""
-        config = (
-            self.program.module(self.program.folder / "remix.config.js")
-            if (self.program.folder / "remix.config.js").is_file()
-            else None
-        )
-        if config is None:
-            return None
-        server = next(
-            (
-                literal(pair.child_by_field_name("value"))
-                for pair in walk(config.root, lambda one: one.type == "pair")
-                if text(pair.child_by_field_name("key")) == "server"
-            ),
-            None,
-        )
+        config = configuration(self.program, ("remix.config.js", "remix.config.mjs", "remix.config.cjs"))
+        server = literal(exported(self.program, config, "server"))
         path = self.program.folder / server if server is not None else None
         module = self.program.module(path.resolve()) if path is not None and path.is_file() else None
         if module is None:
