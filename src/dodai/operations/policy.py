@@ -79,11 +79,13 @@ class EnvironmentPolicy:
 class Health:
     """Healthy means `consecutive` good answers in a row within `timeout_s`. What is empty depends on the service."""
 
-    kind: Literal["", "http", "grpc", "tcp", "command"] = ""
+    kind: Literal["", "http", "grpc", "tcp", "command", "heartbeat"] = ""
     path: str = ""
     host: str = ""
     scheme: Literal["", "http", "https"] = ""
     command: tuple[str, ...] = ()
+    heartbeat: str = ""
+    heartbeat_age_s: float = seconds("30s")
     consecutive: int = 3
     timeout_s: float = seconds("30s")
     liveness: str = ""
@@ -97,6 +99,7 @@ class Service:
 
     command: tuple[str, ...]
     name: str = unwritten("")
+    kind: Literal["server", "worker"] = "server"
     cwd: str = "."
     build: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -113,9 +116,10 @@ class Service:
     health: Health = table(Health)
 
     @property
-    def ready_kind(self) -> Literal["http", "grpc", "tcp", "command"]:
+    def ready_kind(self) -> Literal["http", "grpc", "tcp", "command", "heartbeat"]:
         """How it is asked whether it is ready."""
-        return self.health.kind or ("command" if self.health.command else self.protocol)
+        otherwise: Literal["http", "grpc", "heartbeat"] = "heartbeat" if self.health.heartbeat else self.protocol
+        return self.health.kind or ("command" if self.health.command else otherwise)
 
     @property
     def ready_path(self) -> str:

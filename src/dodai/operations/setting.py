@@ -48,10 +48,10 @@ class ServiceSettings:
         policy, known = here.project.policy, here.secrets.get()
         values = {name: known[name] for name in self.secret_names(service)}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
-        if service.protocol == "http" and not service.app:
+        if service.kind == "server" and service.protocol == "http" and not service.app:
             project = here.released(release) if release else here.project
             values["DODAI_SETTINGS"] = peer_settings(project.manifest.data)
-        for need in service.needs:
+        for need in (name for name in service.needs if policy.services[name].kind == "server"):
             values[f"{_shout(need)}_ADDR"] = await here.compute.address(need)
         if service.name in policy.database.used_by:
             values[policy.database.variable] = here.database.url(direct=False)

@@ -18,6 +18,7 @@ from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import FIT_NAME, OperationsPolicy
 from dodai.operations.service_reference import referred, unknown_reference
+from dodai.operations.worker import worker_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,12 @@ def every_reference_has_its_service(manifest: Manifest) -> Iterator[Finding]:
             if name not in services:
                 wrong = unknown_reference(service.name, variable, name, tuple(services))
                 yield Finding(codes.UNKNOWN_REFERENCE, wrong.message, Place(manifest.path), fix=wrong.fix)
+
+
+@rule(codes.IMPOSSIBLE_WORKER, needs=(Manifest,))
+def every_worker_can_work(manifest: Manifest) -> Iterator[Finding]:
+    for said, fix in worker_problems(OperationsPolicy.from_manifest(manifest)):
+        yield Finding(codes.IMPOSSIBLE_WORKER, said, Place(manifest.path), fix=fix)
 
 
 @rule(codes.STATE_TRACKED, needs=(TrackedState,))

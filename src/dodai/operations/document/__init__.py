@@ -94,7 +94,7 @@ def _services(policy: OperationsPolicy) -> Section:
     rows = tuple(
         (
             f"`{service.name}`" + (" (public)" if service.public else ""),
-            service.protocol,
+            service.protocol if service.kind == "server" else "worker",
             ", ".join(f"`{need}`" for need in service.needs) or "–",
             _healthy_when(service),
             f"{service.drain_s:g} s",
@@ -111,6 +111,7 @@ def _healthy_when(service: Service) -> Text:
         "grpc": "`grpc.health.v1.Health/Check`",
         "tcp": "a TCP connection",
         "command": f"`{' '.join(health.command)}`",
+        "heartbeat": f"a line with `{health.heartbeat}`, at most {health.heartbeat_age_s:g} s old,",
     }[service.ready_kind]
     return Text(
         f"{asked} is good {health.consecutive} times in a row within {health.timeout_s:g} s, from the deployed version",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Wire = Literal["http", "grpc"]
-ReadyKind = Literal["http", "grpc", "tcp", "command"]
+ReadyKind = Literal["http", "grpc", "tcp", "command", "heartbeat"]
 ProbeState = Literal["ready", "not_ready", "no_answer", "not_served", "exited", "absent"]
 InstanceState = Literal["starting", "running", "draining", "restarting", "crash_loop", "exited"]
 FaultMode = Literal["pass", "refuse", "blackhole", "half_open", "latency", "reset", "half_close", "bandwidth"]
@@ -23,6 +23,7 @@ class Readiness:
     - `grpc`: `grpc.health.v1` says SERVING; `path` is the name of the service there, "" the whole server
     - `tcp`: it accepts a connection
     - `command` ends with 0, run where the service runs with what the service is told
+    - `heartbeat`: a line of its output with the words `line` is no older than `age_s`
     """
 
     kind: ReadyKind = "http"
@@ -30,6 +31,8 @@ class Readiness:
     host: str = ""
     scheme: str = ""
     command: tuple[str, ...] = ()
+    line: str = ""
+    age_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class ServiceSpec:
     and `DODAI_EDGE_KEY_FILE` from the provider, and otherwise only `env`, what `Compute.start` is given, and PATH,
     HOME, LANG and their like. `cwd` is relative to the release's tree. `port` is the *stable* loopback port, 0 for one
     that the provider picks once and keeps. `secrets` names the variables whose values must not be in its log.
+    `listens` False: it is a worker, has no address and gets no `PORT`.
     """
 
     name: str
@@ -67,11 +71,13 @@ class ServiceSpec:
     drain_s: float = 10.0
     needs: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    listens: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One running copy of a release. `address` is its private one; `live`: the stable address leads to it.
+    """One running copy of a release. `address` is its private one, "" for a worker; `live`: the stable address leads to
+    it, or it is the worker that is kept alive.
 
     `region` is where it runs, "" on a provider that has none; `trouble` why it was started again the last time.
     """

@@ -25,6 +25,7 @@ from dodai.operations.run.schema_steps import Probe, compatible, probe, record, 
 from dodai.operations.run.service_steps import CALLS, ONLY, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
 from dodai.operations.service_reference import require_services
+from dodai.operations.worker import refuse_impossible_workers
 
 
 class RunDatabase(Protocol):
@@ -82,6 +83,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         raise DodaiError(codes.SERVICE_CYCLE, str(error), codes.SERVICE_CYCLE.fix.en, exit_code=2) from None
     for service in services:
         require_services(service, tuple(policy.services))
+    refuse_impossible_workers(policy)
     looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)

@@ -307,12 +307,15 @@ async def service_spec(service: Service, programs: Programs, settings: Settings)
         protocol=service.protocol,
         env=await settings.own_variables(service),
         secrets=settings.secret_names(service),
+        listens=service.kind == "server",
         ready=Readiness(
             kind=service.ready_kind,
             path=service.ready_path,
             host=service.health.host,
             scheme=service.health.scheme,
             command=programs.fill(service.health.command),
+            line=service.health.heartbeat,
+            age_s=service.health.heartbeat_age_s,
         ),
         ready_timeout_s=service.health.timeout_s,
         liveness=Liveness(

@@ -40,7 +40,7 @@ class FaultProxy:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.port}" if self.port else ""
 
     async def listen(self, port: int = 0) -> int:
         """The port it listens on; DOD395 when it is taken."""

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,8 +35,9 @@ class ChildCommand:
 class Child:
     """A running command. `exited` is done, with the exit code, once nothing of it is left."""
 
-    def __init__(self, command: ChildCommand, log: LogFile) -> None:
+    def __init__(self, command: ChildCommand, log: LogFile, heard: Callable[[bytes], None] = lambda _: None) -> None:
         self.command = command
+        self.heard = heard
         self.log = log
         self.pid = 0
         self.started_at = time.time()
@@ -120,6 +121,7 @@ class Child:
         async with reading(fd) as reader:
             while data := await reader.read(65536):
                 self.log.write(data)
+                self.heard(data)
 
     async def _read_report(self, fd: int) -> None:
         try:

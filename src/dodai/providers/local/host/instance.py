@@ -16,7 +16,8 @@ from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host.child import Child, ChildCommand, log_path
 from dodai.providers.local.host.hidden import secret_values
 from dodai.providers.local.host.log_file import LogFile
-from dodai.providers.local.host.probe import ask_command, ask_grpc, ask_http, ask_tcp
+from dodai.providers.local.host.probe import accepts, ask_command, ask_grpc, ask_http, ask_tcp
+from dodai.providers.local.host.sign_of_life import Heartbeat
 from dodai.providers.local.host.upkeep import Backoff, until_hung
 from dodai.providers.local.loopback import free_port
 
@@ -72,8 +73,11 @@ class RunningInstance:
     def started(self) -> None:
         """A new process is there."""
 
+    def heard(self, data: bytes) -> None:
+        """Its process said something."""
+
     async def start(self) -> None:
-        self.child = Child(self.command(), self.log)
+        self.child = Child(self.command(), self.log, self.heard)
         await self.child.start()
         self.started()
         self._guard = asyncio.get_running_loop().create_task(self._restart_on_crash())
@@ -130,7 +134,7 @@ class RunningInstance:
     async def _next(self) -> Child:
         """The next process; what cannot even be started (no more processes, a file that is gone) is tried again."""
         while True:
-            child = Child(self.command(), self.log)
+            child = Child(self.command(), self.log, self.heard)
             try:
                 await child.start()
             except OSError as error:
@@ -219,6 +223,7 @@ class ServiceProcess(RunningInstance):
         self.port = 0
         self.live = False
         self.edge_key: Callable[[], Mapping[str, str]] = dict
+        self.heartbeat = Heartbeat(spec.ready.line)
 
     @property
     def label(self) -> str:
@@ -232,7 +237,8 @@ class ServiceProcess(RunningInstance):
         return (self.spec, self.tree, self.given) == (spec, tree, dict(given))
 
     def command(self) -> ChildCommand:
-        self.port = free_port()
+        self.heartbeat.begin()
+        self.port = free_port() if self.spec.listens else 0
         argv, cwd, env = self._to_run(self.spec.command)
         return ChildCommand(argv=argv, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
 
@@ -240,7 +246,7 @@ class ServiceProcess(RunningInstance):
         """What runs `command` beside this process: program and arguments, folder, environment."""
         cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
         own = {name: value.replace("{port}", str(self.port)) for name, value in self.spec.env.items()}
-        env = {**self.base, **own, **self.given, "PORT": str(self.port)}
+        env = {**self.base, **own, **self.given, **({"PORT": str(self.port)} if self.port else {})}
         return tuple(word.replace("{port}", str(self.port)) for word in command), cwd, env
 
     def started(self) -> None:
@@ -249,10 +255,16 @@ class ServiceProcess(RunningInstance):
 
     def go_live(self) -> None:
         self.live = self.wanted = True
-        self.proxy.point(("127.0.0.1", self.port), self.label)
+        if self.spec.listens:
+            self.proxy.point(("127.0.0.1", self.port), self.label)
         self.proxy.move_on(self.label, but=True)
 
+    def heard(self, data: bytes) -> None:
+        self.heartbeat.hear(data)
+
     async def hung(self) -> str:
+        if self.spec.ready.kind == "heartbeat":
+            return await self.heartbeat.silent(self.spec.ready.age_s, self.spec.ready_timeout_s, lambda: self.live)
         if self.spec.liveness is None:
             return await super().hung()
         return await until_hung(self.spec.liveness, self._ask_liveness, self.spec.ready_timeout_s)
@@ -321,6 +333,8 @@ class ServiceProcess(RunningInstance):
             return await ask_grpc(self.name, self.port, ready)
         if ready.kind == "tcp":
             return await ask_tcp(self.port)
+        if ready.kind == "heartbeat":
+            return self.heartbeat.probe(ready.age_s)
         if ready.kind == "command":
             return await ask_command(*self._to_run(ready.command))
         return await ask_http(self.name, self.port, ready, headers)
@@ -337,7 +351,7 @@ class ServiceProcess(RunningInstance):
             settings=self.settings,
             state=self.state,
             pid=self.child.pid if self.child and running else 0,
-            address=f"127.0.0.1:{self.port}",
+            address=f"127.0.0.1:{self.port}" if self.port else "",
             live=self.live,
             restarts=self.restarts,
             started_at=self.child.started_at if self.child else 0.0,
@@ -371,19 +385,3 @@ def _with_output(probe: ServiceProbe, output: tuple[str, ...]) -> ServiceProbe:
         dependencies=probe.dependencies,
         output=output,
     )
-
-
-async def accepts(target: tuple[str, int] | str) -> bool:
-    """Whether somebody accepts a connection there."""
-    try:
-        async with asyncio.timeout(1.0):
-            if isinstance(target, str):
-                _, writer = await asyncio.open_unix_connection(target)
-            else:
-                _, writer = await asyncio.open_connection(*target)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True

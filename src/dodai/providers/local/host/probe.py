@@ -109,6 +109,22 @@ async def ask_tcp(port: int, timeout_s: float = ONE_PROBE_S) -> ServiceProbe:
     return ServiceProbe(state="ready", latency_ms=(time.perf_counter() - began) * 1000)
 
 
+async def accepts(target: tuple[str, int] | str) -> bool:
+    """Whether somebody accepts a connection there."""
+    try:
+        async with asyncio.timeout(1.0):
+            if isinstance(target, str):
+                _, writer = await asyncio.open_unix_connection(target)
+            else:
+                _, writer = await asyncio.open_connection(*target)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 async def ask_command(
     argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float = ONE_COMMAND_S
 ) -> ServiceProbe:

@@ -89,16 +89,19 @@ class Supervisor:
         return (await self._proxy(service, port)).address
 
     async def _proxy(self, name: str, port: int = 0) -> FaultProxy:
-        proxy = self._proxies.get(name)
-        if proxy is not None and port in (0, proxy.port):
+        proxy = self._proxies.get(name) or FaultProxy(name)
+        if proxy.port and port in (0, proxy.port):
             return proxy
-        if proxy is not None:
+        if proxy.port:
             raise self._other_address(name, proxy.address, port)
-        proxy = FaultProxy(name)
         await self._listen(proxy, port or self._ports.get(name, 0), chosen=port != 0)
         self._proxies[name] = proxy
         self._keep_port(name, proxy.port)
         return proxy
+
+    def _nowhere(self, name: str) -> FaultProxy:
+        """What a worker has in the place of an address: nobody can connect to it."""
+        return self._proxies.setdefault(name, FaultProxy(name))
 
     async def _listen(self, proxy: FaultProxy, port: int, *, chosen: bool) -> None:
         try:
@@ -164,7 +167,7 @@ class Supervisor:
                 if not known.same(spec, tree, env):
                     raise self._other_settings(f"{spec.name} {release}")
                 return self._instance(known)
-            proxy = await self._proxy(spec.name, spec.port)
+            proxy = await self._proxy(spec.name, spec.port) if spec.listens else self._nowhere(spec.name)
             proxy.http2 = spec.protocol == "grpc"
             if known is not None:
                 await known.stop(0.0)
