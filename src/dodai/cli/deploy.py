@@ -21,29 +21,54 @@ if TYPE_CHECKING:
 @define("deploy", summary="Bring a release into service", example="dodai deploy staging --dry-run")
 @click.argument("env")
 @click.argument("release", default="")
+@click.option("--image", "images", multiple=True, help="SERVICE=NAME@sha256:… where images are run; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask. Never opens a gate.")
 @with_break_glass
-def command(context: CommandContext, env: str, release: str, dry_run: bool, yes: bool, break_glass: str) -> int:
+def command(
+    context: CommandContext,
+    env: str,
+    release: str,
+    images: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    break_glass: str,
+) -> int:
     arguments = {BREAK_GLASS: break_glass} if break_glass else {}
-    return asyncio.run(_deploy(context, env, release, arguments, dry_run=dry_run, yes=yes))
+    return asyncio.run(_deploy(context, env, release, arguments, images=images, dry_run=dry_run, yes=yes))
 
 
 async def _deploy(
-    context: CommandContext, env: str, word: str, arguments: Mapping[str, str], *, dry_run: bool, yes: bool
+    context: CommandContext,
+    env: str,
+    word: str,
+    arguments: Mapping[str, str],
+    *,
+    images: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
 ) -> int:
     from dodai.operations.run.build import publish
     from dodai.operations.run.rollback_target import find_release
 
     environment = context.environment(env)
+    named = dict(_image(each) for each in images)
     if word:
         release = await find_release(environment, word)
+        release = environment.artifacts.with_images(release, named) if named else release
     else:
-        release = await asyncio.to_thread(publish, environment, context.output.say)
+        release = await asyncio.to_thread(publish, environment, context.output.say, named)
     environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
         return await rehearsed(context, environment, "deploy", release, arguments)
     return await carry_out(context, environment, "deploy", release, arguments, yes=yes)
+
+
+def _image(text: str) -> tuple[str, str]:
+    service, _, reference = text.partition("=")
+    if not (service and reference):
+        raise click.BadParameter(f"`{text}` is not SERVICE=NAME@sha256:DIGEST", param_hint="--image")
+    return service, reference
 
 
 async def rehearsed(

@@ -73,7 +73,8 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
     compute = status.compute
     since = datetime.fromtimestamp(compute.since, UTC).isoformat(timespec="seconds") if compute.since else "never"
     here = f"host pid {compute.pid}, " if isinstance(compute, HostStatus) else ""
-    known = "" if status.unknown or status.elsewhere else f" ({here}since {since})"
+    local = isinstance(compute, HostStatus)
+    known = f" ({here}since {since})" if (local or compute.since) and not (status.unknown or status.elsewhere) else ""
     out.line(f"{status.env}: {_word(status)}{known}")
     if status.unknown:
         out.line(f"  unknown   {status.unknown}")

@@ -33,6 +33,13 @@ class NeonPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class FlyPolicy:
+    """`[env.NAME.fly]`: the Fly app of each service."""
+
+    apps: Mapping[str, str] = key(dict)
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentPolicy:
     """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
@@ -57,6 +64,7 @@ class EnvironmentPolicy:
     database_pooled_url: str = ""
     database_password: str = ""
     neon: NeonPolicy = table(NeonPolicy)
+    fly: FlyPolicy = table(FlyPolicy)
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

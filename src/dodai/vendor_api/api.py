@@ -93,9 +93,10 @@ class VendorAnswer(Generic[T]):
 
 @dataclass(eq=False)
 class VendorError(DodaiError):
-    """A call that did not succeed; `status` is the HTTP status, 0 when none came."""
+    """A call that did not succeed; `status` is the HTTP status, 0 when none came, `body` what came with it."""
 
     status: int = 0
+    body: Any = field(default=None, repr=False)
 
 
 @dataclass(eq=False)
@@ -203,11 +204,11 @@ class Api:
         rate = self.vendor.rates.get(operation.name) or self.vendor.rates.get("")
         return "/".join((operation.name, *(path[name] for name in operation.limited_by))), rate
 
-    def error(self, code: Code, said: str, reply: Reply, status: int = 0, **data: Any) -> VendorError:
+    def error(self, code: Code, said: str, reply: Reply, status: int = 0, body: Any = None, **data: Any) -> VendorError:
         """A coded error about this vendor; what is wrong with a token is the user's to mend."""
         fault: Literal["user", "provider"] = "user" if code in codes.OF_THE_USER else "provider"
         fix = code.fix.en.replace("TOKEN", f"`{self.token.variable}`")
-        return VendorError(code, said, fix, fault, data=data, reply=reply, status=status)
+        return VendorError(code, said, fix, fault, data=data, reply=reply, status=status, body=body)
 
     def attempt(self, method: str, url: str, *, left_s: float, headers: Mapping[str, str], **rest: Any) -> Any:
         own = {"authorization": f"{self.vendor.scheme} {self.token.value}", **self.vendor.headers}
@@ -300,7 +301,7 @@ class _Sending(Generic[T]):
     def _refused(self, response: httpx2.Response) -> VendorError:
         status, vendor = response.status_code, self.api.vendor.name
         said = f"{vendor} answered {status} to {self._named}{self._reason(response)}"
-        error = partial(self.api.error, status=status)
+        error = partial(self.api.error, status=status, body=_parsed(response))
         if status == 401:
             return error(codes.TOKEN_REFUSED, f"{vendor} does not accept `{self.api.token.variable}`", "rejected")
         if status == 403:
@@ -321,13 +322,16 @@ class _Sending(Generic[T]):
         """What the vendor says about it, in one line."""
         if self.operation.confidential:
             return ""
-        try:
-            body = json.loads(response.content)
-        except ValueError:
-            return ""
-        text = _text_of(body)
+        text = _text_of(_parsed(response))
         text = " ".join(text.replace(self.api.token.value, "…").split())
         return f": {text[:300]}" if text else ""
+
+
+def _parsed(response: httpx2.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
 
 
 def _text_of(body: object) -> str:

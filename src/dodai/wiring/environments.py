@@ -28,6 +28,7 @@ from dodai.providers.local.signature import SshKeygen
 from dodai.wiring.migration_target import ProjectMigrations
 
 PROVIDERS: dict[str, str] = {
+    "fly": "dodai.wiring.fly_provider",
     "local": "dodai.wiring.local_provider",
     "neon": "dodai.wiring.neon_provider",
     "postgres": "dodai.wiring.postgres_provider",

@@ -32,6 +32,10 @@ class Artifacts(Protocol):
         """The id of `release` with some files replaced, added or (None) removed."""
         ...
 
+    def with_images(self, release: str, images: Mapping[str, str], /) -> str:
+        """The id of `release` with an image for each service, by its digest (DOD711); DOD708 where none is run."""
+        ...
+
     def path(self, release: str, /) -> str:
         """The folder of a published release, manifest and migrations included; DOD396 when it is not there."""
         ...

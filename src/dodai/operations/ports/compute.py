@@ -137,12 +137,15 @@ class ServiceStatus:
 class ComputeStatus:
     """What runs in an environment. `running` False: nothing does, the rest is what was last known.
 
+    `unknown` says why nobody can tell whether anything runs: that is not the same as nothing.
+
     `kept`: what comes back by itself after a crash: the release, `@` and its settings, by service. `returning`: what
     served before is being started again by itself; `trouble` says why that takes so long.
     """
 
     env: str
     running: bool
+    unknown: str = ""
     returning: bool = False
     trouble: str = ""
     kept: Mapping[str, str] = field(default_factory=dict)

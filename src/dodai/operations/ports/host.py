@@ -54,13 +54,12 @@ class ProcessStatus:
 class HostStatus(ComputeStatus):
     """What the Host of a local environment runs, its own process and its edge included.
 
-    `unknown` says why nobody can tell whether it runs: it is not the same as not running. `owner`: the user that it
-    belongs to, where only that user can say. `comes_back`: what served is kept, and a Host that starts serves it.
+    `owner`: the user that it belongs to, where only that user can say. `comes_back`: what served is kept, and a Host
+    that starts serves it.
     """
 
     pid: int = 0
     bound: bool = False
-    unknown: str = ""
     owner: str = ""
     comes_back: bool = False
     edge: str = ""

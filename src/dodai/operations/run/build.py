@@ -35,11 +35,13 @@ LOCKS = frozenset(
 )
 
 
-def publish(here: Environment, note: Callable[[str], None] = lambda _: None) -> str:
+def publish(
+    here: Environment, note: Callable[[str], None] = lambda _: None, images: Mapping[str, str] | None = None
+) -> str:
     """The release that the working tree is now; what has to be built for it is built first, unless it is already.
 
     A line that fails is DOD378, and something that belongs to the release and is not there DOD379; nothing is published
-    then. `note` hears what takes its time.
+    then. `note` hears what takes its time. `images` are those of services, by digest, where images are run.
     """
     project = here.project
     services, root = tuple(project.policy.services.values()), str(project.root)
@@ -51,9 +53,9 @@ def publish(here: Environment, note: Callable[[str], None] = lambda _: None) -> 
         _refuse_missing(project.root, service)
     release = here.artifacts.publish(root, included)
     name = Path(project.manifest.path).name
-    if (project.root / name).read_bytes() == project.manifest.text:
-        return release
-    return here.artifacts.derive(release, {name: project.manifest.text})  # another web tier was chosen
+    if (project.root / name).read_bytes() != project.manifest.text:
+        release = here.artifacts.derive(release, {name: project.manifest.text})  # another web tier was chosen
+    return here.artifacts.with_images(release, images or {})
 
 
 def _included(services: Sequence[Service]) -> tuple[str, ...]:

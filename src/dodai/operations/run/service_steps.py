@@ -96,14 +96,14 @@ class ServiceSteps:
     async def given(self, service: Service, release: str = "") -> Given:
         """What `service` is to be started with, and the name of all that: another value of anything is another name."""
         release = release or self.request.release
-        tree = self.ports.artifacts.path(release)
-        told = await self.ports.settings.of_service(service, release)
-        environment = {"DODAI_MANIFEST": f"{tree}/dodai.toml", **told}
-        spec = await service_spec(service, self.ports.programs, self.ports.settings)
-        name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": tree, **environment})
-        nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
         artifact = self.ports.artifacts.reference(release, service.name)
-        return Given(spec, release, artifact, environment, f"{name}-{nonce}" if nonce else name)
+        told = await self.ports.settings.of_service(service, release)
+        if artifact == self.ports.artifacts.path(release):  # an image has its manifest where it works
+            told = {"DODAI_MANIFEST": f"{artifact}/dodai.toml", **told}
+        spec = await service_spec(service, self.ports.programs, self.ports.settings)
+        name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": artifact, **told})
+        nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
+        return Given(spec, release, artifact, told, f"{name}-{nonce}" if nonce else name)
 
     async def _started(self, service: Service, _: StepContext) -> Observed:
         given = await self.given(service)

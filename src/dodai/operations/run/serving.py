@@ -18,7 +18,8 @@ async def running(compute: Compute) -> ComputeStatus:
     """What runs now; DOD380 when nothing answers: what was last known is not what is."""
     status = await compute.status()
     if not status.running:
-        said = f"nothing of `{status.env}` answers" + (", it is coming back" if status.returning else "")
+        why = ", it is coming back" if status.returning else f": {status.unknown}" if status.unknown else ""
+        said = f"nothing of `{status.env}` answers{why}"
         fix = f"look at `dodai status {status.env}`"
         raise DodaiError(codes.NOTHING_ANSWERS, said, fix, "provider", reply="unavailable")
     return status

@@ -43,7 +43,7 @@ class EnvironmentStatus:
     @property
     def unknown(self) -> str:
         """Why nobody can tell whether anything runs; `""` when that is known."""
-        return self.compute.unknown if isinstance(self.compute, HostStatus) else ""
+        return self.compute.unknown
 
     @property
     def facts(self) -> Facts:

@@ -21,6 +21,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ReleaseFile
 from dodai.providers.local.codes import NO_TREE, UNSAFE_TREE
+from dodai.vendor_api.codes import IMAGES_NOT_RUN
 
 NEVER = frozenset({".dodai", ".git"})
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta/history")
@@ -85,6 +86,13 @@ class ReleaseTrees:
                 if content is not None:
                     entries.append(_write(staged / "tree", name, content, executable=modes.get(name, False)))
             return self._settle(staged, entries)
+
+    def with_images(self, release: str, images: Mapping[str, str], /) -> str:
+        """The same release: processes of this machine start from its files."""
+        if images:
+            said = f"an image for `{next(iter(images))}` was given, and this environment runs the files of a release"
+            raise DodaiError(IMAGES_NOT_RUN, said, "leave `--image` out", exit_code=2)
+        return release
 
     def path(self, tree_id: str) -> str:
         tree = self.folder / tree_id / "tree"

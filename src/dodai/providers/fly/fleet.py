@@ -1,0 +1,236 @@
+"""Fleet: the machines of one Fly app, looked at and changed, each change under the machine's lease."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.providers.fly import codes
+from dodai.providers.fly.machines_api import (
+    CREATE,
+    CURSOR,
+    DELETE,
+    DROP_LEASE,
+    LIST,
+    LIST_SECRETS,
+    NONCE,
+    SET_SECRETS,
+    SHOW,
+    TAG,
+    TAKE_LEASE,
+    FlySecrets,
+    Machine,
+    MachineLease,
+)
+from dodai.vendor_api import Api, Operation, VendorError
+from dodai.vendor_api.codes import UNCLEAR
+
+LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
+"""As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
+PAGE = 1000
+RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, VARIABLES = (
+    *("dodai_release", "dodai_settings", "dodai_service"),
+    *("dodai_image", "dodai_token", "dodai_env"),
+)
+"""Metadata of a machine that dodai made: what it runs, under which fencing token, which of its variables are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The machines of `app`. A change with a fencing token older than the newest one seen there is DOD717."""
+
+    api: Api
+    app: str
+    token: int | None = None
+    lease_s: int = LEASE_S
+    seen: dict[str, tuple[float, tuple[Machine, ...]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def _here(self) -> dict[str, str]:
+        return {"app": self.app}
+
+    async def machines(self, deadline_s: float = 30.0, *, recent: bool = False) -> tuple[Machine, ...]:
+        """All of them, oldest first; what is being destroyed is not among them.
+
+        `recent`: what was seen within the last second will do, unless something was changed here since. Fly takes one
+        such request per second, so nothing newer could be had sooner.
+        """
+        at, known = self.seen.get(self.app, (0.0, ()))
+        if recent and time.monotonic() - at < RECENT_S:
+            return known
+        began = time.monotonic()
+        found: list[Machine] = []
+        query: dict[str, str | int] = {"limit": PAGE}
+        while True:
+            page = await self.api.call(LIST, path=self._here, query=query, deadline_s=deadline_s)
+            found += page.value
+            cursor = page.headers.get(CURSOR, "")
+            if not cursor:
+                break
+            query = {"limit": PAGE, "cursor": cursor}
+        there = (one for one in found if one.state not in ("destroyed", "destroying"))
+        machines = tuple(sorted(there, key=lambda one: (one.created_at, one.id)))
+        self.seen[self.app] = (began, machines)
+        return machines
+
+    async def current(self) -> tuple[Machine, ...]:
+        """All machines, for somebody who is about to change them: DOD717 when a newer operator was there."""
+        machines = await self.machines()
+        newest = newest_token(machines)
+        if self.token is not None and newest > self.token:
+            said = f"`{self.app}` was changed under lock {newest} since, this command has lock {self.token}"
+            raise DodaiError(codes.SUPERSEDED, said, codes.SUPERSEDED.fix.en, exit_code=75)
+        return machines
+
+    async def announce(self) -> None:
+        """From now on older operators are refused: one machine that stays carries the token, new ones do anyway."""
+        machines = await self.current()
+        if self.token is None or not machines or newest_token(machines) >= self.token:
+            return
+        standing = [one for one in machines if not one.cordoned] or list(machines)
+        await self.tag(standing[0], {TOKEN: str(self.token)})
+
+    async def tag(self, machine: Machine, metadata: Mapping[str, str]) -> None:
+        body = {"metadata": dict(metadata)}
+        await self.change(machine, lambda nonce: self._send(TAG, machine, nonce, body=body))
+
+    async def create(self, name: str, region: str, config: Mapping[str, Any], min_secrets_version: int) -> Machine:
+        """A machine that gets no traffic yet; the one of that name when there is one. DOD715 without capacity."""
+        body = {
+            "name": name,
+            "region": region,
+            "config": config,
+            "skip_service_registration": True,
+            **({"min_secrets_version": min_secrets_version} if min_secrets_version else {}),
+        }
+        self.seen.pop(self.app, None)
+        try:
+            # The name is taken by this very request when its reply was lost.
+            return (await self.api.call(CREATE, path=self._here, body=body, deadline_s=60.0)).value
+        except VendorError as error:
+            if error.status == 409 and (found := await self._named(name)):
+                return found
+            if _says(error, "insufficient_capacity"):
+                said = f"Fly has no room in `{region}` for another machine of `{self.app}`: {error.message}"
+                raise self.api.error(codes.NO_CAPACITY, said, "unavailable", error.status) from None
+            raise
+
+    async def _named(self, name: str) -> Machine | None:
+        """The machine of that name; a list that lags may show it only later."""
+        end = time.monotonic() + self.api.vendor.lag_s
+        while True:
+            found = next((one for one in await self.machines() if one.name == name), None)
+            if found or time.monotonic() >= end:
+                return found
+            await asyncio.sleep(LEASE_RETRY_S)
+
+    async def apply(self, operation: Operation[None], machine: Machine, **options: Any) -> None:
+        """One change of one machine, under its lease."""
+        await self.change(machine, lambda nonce: self._send(operation, machine, nonce, **options))
+
+    async def destroy(self, machine: Machine) -> None:
+        """Remove a stopped machine; gone already: nothing to do."""
+
+        async def delete(nonce: str) -> None:
+            await self._send(DELETE, machine, nonce, absent_is_done=True)
+
+        await self.change(machine, delete, release=False)
+
+    async def change(self, machine: Machine, act: Callable[[str], Awaitable[None]], *, release: bool = True) -> None:
+        """`act` with the nonce of the machine's lease; a machine that is gone needs no change."""
+        lease = await self._lease(machine)
+        if lease is None:
+            return
+        try:
+            await act(lease.nonce)
+        finally:
+            self.seen.pop(self.app, None)
+            if release:
+                await self._release(machine, lease)
+
+    async def _lease(self, machine: Machine) -> MachineLease | None:
+        """The lease, waited for as long as one lives; DOD718 when somebody keeps it. None: there is no such machine."""
+        body = {"ttl": self.lease_s, "description": f"dodai {self.token or 0}"}
+        end = time.monotonic() + self.lease_s + 2
+        while True:
+            try:
+                return (await self.api.call(TAKE_LEASE, path=self._one(machine), body=body)).value
+            except VendorError as error:
+                if error.status == 404:
+                    return None
+                # Unclear: it may be ours now, without its nonce; like anybody else's it ends by itself.
+                if error.status != 409 and error.code is not UNCLEAR:
+                    raise
+                if time.monotonic() >= end:
+                    said = f"machine `{machine.id}` of `{self.app}` is held by somebody else: {error.message}"
+                    raise self.api.error(codes.LEASED, said, "throttled", retry_after_s=float(self.lease_s)) from None
+            await asyncio.sleep(LEASE_RETRY_S)
+
+    async def _release(self, machine: Machine, lease: MachineLease) -> None:
+        """Best effort: what is not given back ends by itself."""
+        try:
+            headers = {NONCE: lease.nonce}
+            await self.api.call(DROP_LEASE, path=self._one(machine), headers=headers, deadline_s=5.0)
+        except VendorError:
+            return
+
+    async def _send(
+        self,
+        operation: Operation[None],
+        machine: Machine,
+        nonce: str,
+        *,
+        absent_is_done: bool = False,
+        **options: Any,
+    ) -> None:
+        try:
+            await self.api.call(operation, path=self._one(machine), headers={NONCE: nonce}, **options)
+        except VendorError as error:
+            if not (absent_is_done and error.status == 404):
+                raise
+
+    def _one(self, machine: Machine) -> dict[str, str]:
+        return {"app": self.app, "machine": machine.id}
+
+    async def show(self, machine: Machine) -> Machine | None:
+        """One machine as it is now; None when it is gone."""
+        try:
+            return (await self.api.call(SHOW, path=self._one(machine))).value
+        except VendorError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    async def set_secrets(self, values: Mapping[str, str]) -> int:
+        """The version from which on machines see `values`; DOD716 when Fly then lists other ones."""
+        if not values:
+            return 0
+        told = (await self.api.call(SET_SECRETS, path=self._here, body={"values": dict(values)})).value
+        wanted = {one.name: one.digest for one in told.secrets if one.name in values}
+        end = time.monotonic() + self.api.vendor.lag_s
+        while True:
+            listed = {one.name: one.digest for one in (await self.secrets()).secrets}
+            wrong = sorted(name for name in values if listed.get(name) is None or listed[name] != wanted.get(name))
+            if not wrong:
+                return told.version
+            if time.monotonic() >= end:
+                said = f"`{self.app}`: {len(wrong)} of {len(values)} secrets are not as set, `{wrong[0]}` first"
+                raise self.api.error(codes.SECRETS_PARTLY, said, "ambiguous")
+            await asyncio.sleep(LEASE_RETRY_S)
+
+    async def secrets(self) -> FlySecrets:
+        return (await self.api.call(LIST_SECRETS, path=self._here)).value
+
+
+def newest_token(machines: Iterable[Machine]) -> int:
+    """The newest fencing token that any of them carries; 0 for none."""
+    return max((int(one.metadata.get(TOKEN) or 0) for one in machines), default=0)
+
+
+def _says(error: VendorError, word: str) -> bool:
+    body = error.body if isinstance(error.body, Mapping) else {}
+    return body.get("status") == word or word in str(body.get("error", ""))

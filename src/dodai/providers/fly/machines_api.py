@@ -1,0 +1,216 @@
+"""The Fly Machines API as far as it is used: one `Operation` per endpoint, the fields of a reply that are read.
+
+Rates are those Fly publishes: per action and machine (or app, where there is no machine) one request per second, three
+at once; reading one machine five, ten at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dodai.vendor_api import Operation, Rate, Vendor, many, nothing, one
+
+ADDRESS = "https://api.machines.dev"
+TOKEN, HOST = "FLY_API_TOKEN", "FLY_API_HOSTNAME"
+"""The environment variables that Fly's own tools read; tokens themselves are secrets, these are their names."""
+NONCE, CURSOR = "fly-machine-lease-nonce", "fly-next-cursor"
+_APP, _MACHINE = "/v1/apps/{app}", "/v1/apps/{app}/machines/{machine}"
+_OF_APP, _OF_MACHINE = ("app",), ("app", "machine")
+
+
+def fly() -> Vendor:
+    """Fly as a vendor."""
+    return Vendor(name="Fly", rates={"": Rate(1.0, 3), "Machines_show": Rate(5.0, 10)}, lag_s=3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class FlyCheck:
+    """One health check as Fly last asked it; `output` is the start of what the service answered."""
+
+    name: str = ""
+    status: str = ""
+    output: str = ""
+    updated_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlyImage:
+    """The image that a machine runs."""
+
+    digest: str = ""
+    repository: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlyEvent:
+    """Something that happened to a machine, the newest first in its list."""
+
+    type: str = ""
+    status: str = ""
+    timestamp: int = 0
+    request: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine. `instance_id` is the version of its configuration; it changes with every update."""
+
+    id: str
+    state: str
+    region: str
+    instance_id: str
+    name: str = ""
+    cordoned: bool = False
+    created_at: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    checks: tuple[FlyCheck, ...] = ()
+    image_ref: FlyImage = field(default_factory=FlyImage)
+    events: tuple[FlyEvent, ...] = ()
+    host_status: str = ""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = self.config.get("metadata") or {}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLease:
+    """The right to change a machine until `expires_at`; who has the nonce has it."""
+
+    nonce: str = field(repr=False)
+    expires_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlySecret:
+    """The name of a secret and a digest of its value, made by Fly."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlySecrets:
+    """The secrets of an app, and with an update the version from which on machines see them."""
+
+    secrets: tuple[FlySecret, ...] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlyApp:
+    """An app; `status` is `pending`, `deployed` or `suspended`."""
+
+    name: str
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlyTokenInfo:
+    """What one part of a token is good for; no `apps` where it is for a whole organisation."""
+
+    organization: str = ""
+    apps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FlyTokens:
+    """What Fly says about the token that asks."""
+
+    tokens: tuple[FlyTokenInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FlyCertificate:
+    """A certificate for a name of one's own; `configured` is whether visitors get it."""
+
+    hostname: str
+    status: str = ""
+    configured: bool = False
+
+
+SHOW_TOKEN = Operation(name="CurrentToken_show", method="GET", path="/v1/tokens/current", reply=one(FlyTokens))
+SHOW_APP = Operation(name="Apps_show", method="GET", path=_APP, reply=one(FlyApp), limited_by=_OF_APP)
+LIST = Operation(name="Machines_list", method="GET", path=f"{_APP}/machines", reply=many(Machine), limited_by=_OF_APP)
+SHOW = Operation(name="Machines_show", method="GET", path=_MACHINE, reply=one(Machine), limited_by=_OF_MACHINE)
+CREATE = Operation(
+    name="Machines_create",
+    method="POST",
+    path=f"{_APP}/machines",
+    reply=one(Machine),
+    limited_by=_OF_APP,
+    repeatable=True,  # the name of a machine is unique in its app: a second one is 409
+)
+CORDON = Operation(
+    name="Machines_cordon",
+    method="POST",
+    path=f"{_MACHINE}/cordon",
+    reply=nothing,
+    limited_by=_OF_MACHINE,
+    repeatable=True,
+)
+UNCORDON = Operation(
+    name="Machines_uncordon",
+    method="POST",
+    path=f"{_MACHINE}/uncordon",
+    reply=nothing,
+    limited_by=_OF_MACHINE,
+    repeatable=True,
+)
+STOP = Operation(
+    name="Machines_stop",
+    method="POST",
+    path=f"{_MACHINE}/stop",
+    reply=nothing,
+    limited_by=_OF_MACHINE,
+    repeatable=True,
+)
+DELETE = Operation(name="Machines_delete", method="DELETE", path=_MACHINE, reply=nothing, limited_by=_OF_MACHINE)
+TAG = Operation(
+    name="Machines_update_metadata",
+    method="PATCH",
+    path=f"{_MACHINE}/metadata",
+    reply=nothing,
+    limited_by=_OF_MACHINE,
+    repeatable=True,
+)
+TAKE_LEASE = Operation(
+    name="Machines_create_lease",
+    method="POST",
+    path=f"{_MACHINE}/lease",
+    reply=one(MachineLease),
+    limited_by=_OF_MACHINE,
+)
+DROP_LEASE = Operation(
+    name="Machines_release_lease",
+    method="DELETE",
+    path=f"{_MACHINE}/lease",
+    reply=nothing,
+    limited_by=_OF_MACHINE,
+)
+LIST_SECRETS = Operation(
+    name="Secrets_list", method="GET", path=f"{_APP}/secrets", reply=one(FlySecrets), limited_by=_OF_APP
+)
+SET_SECRETS = Operation(
+    name="Secrets_update",
+    method="POST",
+    path=f"{_APP}/secrets",
+    reply=one(FlySecrets),
+    limited_by=_OF_APP,
+    repeatable=True,
+    confidential=True,
+)
+SHOW_CERTIFICATE = Operation(
+    name="App_Certificates_show",
+    method="GET",
+    path=f"{_APP}/certificates/{{hostname}}",
+    reply=one(FlyCertificate),
+    limited_by=_OF_APP,
+)
+OPERATIONS: tuple[Operation[Any], ...] = (
+    *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, CORDON, UNCORDON, STOP, DELETE, TAG, TAKE_LEASE, DROP_LEASE),
+    *(LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE),
+)

@@ -1,0 +1,382 @@
+"""The Machines API of the stand-in: apps, machines, leases, metadata, secrets, certificates."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dodai.standins.fly.app_proxy import AppProxy
+from dodai.standins.fly.image_registry import MachineImage, RegistryStandIn
+from dodai.standins.fly.machine_process import FlyMachine, duration_s, now
+from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandInRefusal, StandInRoute, route
+
+NONCE = "fly-machine-lease-nonce"
+RATE, SHOW_RATE = (1.0, 3), (5.0, 10)
+CHECK_S = 0.1
+_FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
+
+
+@dataclass(slots=True)
+class FlyAppState:
+    """One app of the account."""
+
+    name: str
+    machines: dict[str, FlyMachine] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    secrets_at: dict[str, str] = field(default_factory=dict)
+    version: int = 0
+    half_secrets: bool = False
+
+
+class FlyStandIn(StandIn):
+    """One organisation at Fly. `full` are regions without capacity; `boot_s` is how long a machine takes to start."""
+
+    def __init__(
+        self,
+        registry: RegistryStandIn,
+        tokens: Mapping[str, frozenset[str]],
+        *,
+        port: int = 0,
+        limited: bool = False,
+        boot_s: float = 0.05,
+    ) -> None:
+        super().__init__(tokens, port=port, limited=limited)
+        self.registry, self.boot_s = registry, boot_s
+        self.apps: dict[str, FlyAppState] = {}
+        self.full: set[str] = set()
+        self.certificates: dict[str, dict[str, Any]] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="dodai-fly-", ignore_cleanup_errors=True)
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self.proxy = AppProxy(self.machines)
+        self.routes = tuple(self._routes())
+        self._checker = threading.Thread(target=self._check, daemon=True)
+        self._checker.start()
+
+    # --- what a test or a rehearsal does by hand, as somebody with flyctl would ---
+
+    def launch(self, app: str, image: str, config: Mapping[str, Any], regions: tuple[str, ...]) -> None:
+        """What `fly launch` leaves: an app with a machine in each region, serving."""
+        state = self.apps.setdefault(app, FlyAppState(app))
+        for region in regions:
+            self._create(state, f"launched-{len(state.machines)}", region, {**config, "image": image}, cordoned=False)
+
+    def machines(self, app: str) -> list[FlyMachine]:
+        state = self.apps.get(app)
+        return list(state.machines.values()) if state else []
+
+    def public_url(self, app: str) -> str:
+        return f"http://127.0.0.1:{self.proxy.port(app)}"
+
+    def log(self, app: str) -> str:
+        """What the machines of an app wrote, those that are gone included."""
+        files = sorted(Path(self._folder.name).glob(f"{app}-*.log"))
+        return "\n".join(file.read_text("utf-8", "replace") for file in files)
+
+    def close(self) -> None:
+        self._closing.set()
+        super().close()
+        self._checker.join(5)
+        for app in list(self.apps):
+            for machine in self.machines(app):
+                machine.kill()
+        self.proxy.close()
+        self._folder.cleanup()
+
+    def _check(self) -> None:
+        while not self._closing.wait(CHECK_S):
+            for app in list(self.apps):
+                for machine in self.machines(app):
+                    with contextlib.suppress(RuntimeError):
+                        machine.ask()
+
+    # --- routes ---
+
+    def _routes(self) -> list[StandInRoute]:
+        app, one = "/v1/apps/{app}", "/v1/apps/{app}/machines/{machine}"
+
+        def of_app(method: str, path: str, handler: Handler, scope: str) -> StandInRoute:
+            return route(method, path, handler, scope, rate=RATE, limited_by=("app",))
+
+        def of_one(
+            method: str, path: str, handler: Handler, scope: str, rate: tuple[float, int] = RATE
+        ) -> StandInRoute:
+            return route(
+                method, path, handler, scope, action=f"{method} {path}", rate=rate, limited_by=("app", "machine")
+            )
+
+        return [
+            route("GET", "/v1/tokens/current", self._token),
+            of_app("GET", app, lambda asked: Reply(200, self._app_shown(self._app(asked))), "read"),
+            of_app("GET", f"{app}/machines", self._list, "read"),
+            of_app("POST", f"{app}/machines", self._post, "deploy"),
+            of_one("GET", one, lambda asked: Reply(200, self._machine(asked).shown()), "read", SHOW_RATE),
+            of_one("POST", one, self._update, "deploy"),
+            of_one("DELETE", one, self._delete, "deploy"),
+            of_one("POST", f"{one}/start", self._start, "deploy"),
+            of_one("POST", f"{one}/stop", self._stop, "deploy"),
+            of_one("POST", f"{one}/cordon", lambda asked: self._cordon(asked, cordoned=True), "deploy"),
+            of_one("POST", f"{one}/uncordon", lambda asked: self._cordon(asked, cordoned=False), "deploy"),
+            of_one("GET", f"{one}/wait", self._wait, "read"),
+            of_one("POST", f"{one}/lease", self._lease, "deploy"),
+            of_one("GET", f"{one}/lease", self._show_lease, "read"),
+            of_one("DELETE", f"{one}/lease", self._drop_lease, "deploy"),
+            of_one("GET", f"{one}/metadata", lambda a: Reply(200, self._metadata(self._machine(a))), "read"),
+            of_one("PATCH", f"{one}/metadata", self._patch_metadata, "deploy"),
+            of_app("GET", f"{app}/secrets", self._list_secrets, "read"),
+            of_app("POST", f"{app}/secrets", self._set_secrets, "deploy"),
+            of_app("GET", f"{app}/certificates/{{hostname}}", self._certificate, "read"),
+        ]
+
+    def error(self, status: int, text: str, kind: str = "unknown") -> Reply:
+        return Reply(status, {"error": text, "status": kind})
+
+    def _refuse(self, status: int, text: str, kind: str = "unknown") -> StandInRefusal:
+        return StandInRefusal(self.error(status, text, kind))
+
+    def _app(self, asked: Asked) -> FlyAppState:
+        state = self.apps.get(asked.params["app"])
+        if state is None:
+            raise self._refuse(404, "app not found")
+        return state
+
+    def _machine(self, asked: Asked) -> FlyMachine:
+        machine = self._app(asked).machines.get(asked.params["machine"])
+        if machine is None:
+            raise self._refuse(404, "machine not found")
+        return machine
+
+    def _changeable(self, asked: Asked) -> FlyMachine:
+        """The machine, when nobody else has its lease."""
+        machine = self._machine(asked)
+        lease = _standing(machine)
+        nonce = asked.headers.get(NONCE, "")
+        if lease and nonce != lease["nonce"]:
+            raise self._refuse(409, f"lease currently held by {lease['owner']}, expires at {lease['expires_at']}")
+        if nonce and not lease:
+            raise self._refuse(409, "lease nonce does not match: the lease has expired")
+        return machine
+
+    def _token(self, asked: Asked) -> Reply:
+        scopes = sorted(asked.scopes)
+        return Reply(200, {"tokens": [{"organization": "standin", "apps": sorted(self.apps), "token_id": scopes[0]}]})
+
+    def _app_shown(self, state: FlyAppState) -> dict[str, Any]:
+        organization = {"name": "standin", "slug": "standin"}
+        return {
+            "id": state.name,
+            "name": state.name,
+            "status": "deployed" if state.machines else "pending",
+            "machine_count": len(state.machines),
+            "organization": organization,
+        }
+
+    def _list(self, asked: Asked) -> Reply:
+        machines = sorted(self._app(asked).machines.values(), key=lambda one: one.id)
+        if "limit" not in asked.query:
+            return Reply(200, [one.shown() for one in machines])
+        limit, start = int(asked.query["limit"]), asked.query.get("cursor", "")
+        page = [one for one in machines if one.id > start][:limit]
+        more = bool(page) and page[-1].id != machines[-1].id
+        return Reply(200, [one.shown() for one in page], {"fly-next-cursor": page[-1].id} if more else {})
+
+    def _post(self, asked: Asked) -> Reply:
+        state, body = self._app(asked), asked.body or {}
+        region, name = body.get("region", "nrt"), body.get("name") or f"machine-{secrets.token_hex(3)}"
+        if region in self.full:
+            said = f"insufficient resources available to fulfill request in {region}"
+            raise self._refuse(422, said, "insufficient_capacity")
+        config = body.get("config") or {}
+        if not config.get("image"):
+            raise self._refuse(400, "config.image is required")
+        if body.get("min_secrets_version", 0) > state.version:
+            raise self._refuse(400, "min_secrets_version is not reached")
+        with self._lock:
+            taken = next((one for one in state.machines.values() if one.name == name), None)
+            if taken:
+                said = f"unique machine name violation, machine ID {taken.id} already exists with name {name!r}"
+                raise self._refuse(409, f"already_exists: {said}")
+            cordoned = bool(body.get("skip_service_registration"))
+            machine = self._create(state, name, region, config, cordoned=cordoned)
+        return Reply(200, machine.shown())
+
+    def _create(
+        self, state: FlyAppState, name: str, region: str, config: Mapping[str, Any], *, cordoned: bool
+    ) -> FlyMachine:
+        machine = FlyMachine(
+            id=secrets.token_hex(7),
+            app=state.name,
+            name=name,
+            region=region,
+            config=json.loads(json.dumps(config)),
+            version=_version(),
+            folder=Path(self._folder.name),
+            cordoned=cordoned,
+            created_at=now(),
+            updated_at=now(),
+        )
+        state.machines[machine.id] = machine
+        self._boot(state, machine)
+        return machine
+
+    def _boot(self, state: FlyAppState, machine: FlyMachine) -> None:
+        machine.digest = str(machine.config["image"]).partition("@")[2]
+        image: MachineImage | None = self.registry.images.get(machine.digest)
+        env = {**(machine.config.get("env") or {}), **state.secrets}
+        known = {"FLY_APP_NAME": state.name, "FLY_MACHINE_ID": machine.id, "FLY_REGION": machine.region}
+        led = {name: _FLYCAST.sub(lambda m: f"127.0.0.1:{self.proxy.port(m[1])}", value) for name, value in env.items()}
+        machine.boot(image, {**led, **known}, self.boot_s)
+
+    def _update(self, asked: Asked) -> Reply:
+        machine, body = self._changeable(asked), asked.body or {}
+        if body.get("current_version") not in (None, "", machine.version):
+            said = f"current_version {body['current_version']} is not {machine.version}"
+            raise self._refuse(409, f"aborted: {said}")
+        machine.kill()
+        machine.config = json.loads(json.dumps(body.get("config") or machine.config))
+        machine.version, machine.retries, machine.checks = _version(), 0, {}
+        self._boot(self._app(asked), machine)
+        return Reply(200, machine.shown())
+
+    def _delete(self, asked: Asked) -> Reply:
+        machine = self._changeable(asked)
+        force = asked.query.get("force") == "true"
+        if machine.state not in ("stopped", "failed", "created") and not force:
+            raise self._refuse(412, "failed_precondition: unable to destroy machine, not currently stopped")
+        machine.kill()
+        self._app(asked).machines.pop(machine.id, None)
+        return Reply(200)
+
+    def _start(self, asked: Asked) -> Reply:
+        machine = self._changeable(asked)
+        if machine.state not in ("started", "starting"):
+            self._boot(self._app(asked), machine)
+        return Reply(200)
+
+    def _stop(self, asked: Asked) -> Reply:
+        body = asked.body or {}
+        self._changeable(asked).halt(body.get("signal") or "SIGINT", duration_s(body.get("timeout") or "5s"))
+        return Reply(200)
+
+    def _cordon(self, asked: Asked, *, cordoned: bool) -> Reply:
+        machine = self._changeable(asked)
+        machine.cordoned = cordoned
+        machine.event("cordon" if cordoned else "uncordon", "done")
+        return Reply(200)
+
+    def _wait(self, asked: Asked) -> Reply:
+        machine, state = self._machine(asked), asked.query.get("state", "started")
+        end = time.monotonic() + min(60, int(asked.query.get("timeout", "60")))
+        while machine.state != state:
+            if time.monotonic() >= end:
+                raise self._refuse(408, f"deadline_exceeded: machine is {machine.state}")
+            time.sleep(0.02)
+        return Reply(200, {"ok": True, "state": machine.state, "version": machine.version})
+
+    # --- leases and metadata ---
+
+    def _lease(self, asked: Asked) -> Reply:
+        machine, body = self._machine(asked), asked.body or {}
+        with self._lock:
+            standing, nonce = _standing(machine), asked.headers.get(NONCE, "")
+            if standing and nonce != standing["nonce"]:
+                said = f"lease currently held by {standing['owner']}, expires at {standing['expires_at']}"
+                raise self._refuse(409, said)
+            expires = time.time() + (body.get("ttl") or 13)
+            machine.lease = {
+                "nonce": nonce if standing else secrets.token_hex(6),
+                "expires_at": int(expires),
+                "until": expires,
+                "owner": "standin@dodai",
+                "description": body.get("description", ""),
+                "version": machine.version,
+            }
+            return Reply(201, {name: value for name, value in machine.lease.items() if name != "until"})
+
+    def _show_lease(self, asked: Asked) -> Reply:
+        lease = _standing(self._machine(asked))
+        if lease is None:
+            raise self._refuse(404, "lease not found")
+        return Reply(200, {name: lease[name] for name in ("owner", "description", "expires_at", "version")})
+
+    def _drop_lease(self, asked: Asked) -> Reply:
+        self._changeable(asked).lease = None
+        return Reply(200)
+
+    def _metadata(self, machine: FlyMachine) -> dict[str, str]:
+        found: dict[str, str] = machine.config.setdefault("metadata", {})
+        return found
+
+    def _patch_metadata(self, asked: Asked) -> Reply:
+        machine, body = self._changeable(asked), asked.body or {}
+        if body.get("machine_version") not in (None, "", machine.version):
+            raise self._refuse(412, "machine_version does not match")
+        for name, value in (body.get("metadata") or {}).items():
+            if value:
+                self._metadata(machine)[name] = value
+            else:
+                self._metadata(machine).pop(name, None)
+        return Reply(204)
+
+    # --- secrets and certificates ---
+
+    def _list_secrets(self, asked: Asked) -> Reply:
+        return Reply(200, {"secrets": self._digests(self._app(asked))})
+
+    def _set_secrets(self, asked: Asked) -> Reply:
+        state, values = self._app(asked), dict((asked.body or {}).get("values") or {})
+        if any(not isinstance(value, str | None) for value in values.values()):
+            raise self._refuse(400, "a secret is not a string")
+        told = _digests(state, {name: value for name, value in values.items() if value})
+        if state.half_secrets:
+            values = dict(list(values.items())[: len(values) // 2])
+        for name, value in values.items():
+            if value:
+                state.secrets[name], state.secrets_at[name] = value, now()
+            else:
+                state.secrets.pop(name, None)
+        state.version += 1
+        return Reply(200, {"secrets": told, "version": state.version, "Version": state.version})
+
+    def _digests(self, state: FlyAppState) -> list[dict[str, str]]:
+        return _digests(state, state.secrets)
+
+    def _certificate(self, asked: Asked) -> Reply:
+        self._app(asked)
+        found = self.certificates.get(asked.params["hostname"])
+        if found is None:
+            raise self._refuse(404, "certificate not found")
+        return Reply(200, {"hostname": asked.params["hostname"], **found})
+
+
+def _digests(state: FlyAppState, values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Fly's digests cannot be made by anybody else: they are for seeing a change."""
+    return [
+        {
+            "name": name,
+            "digest": hashlib.sha256(f"{state.name}/{name}/{value}".encode()).hexdigest()[:16],
+            "created_at": state.secrets_at.get(name, now()),
+        }
+        for name, value in values.items()
+    ]
+
+
+def _standing(machine: FlyMachine) -> dict[str, Any] | None:
+    """The lease of a machine while it lives."""
+    lease = machine.lease
+    return lease if lease and lease["until"] > time.time() else None
+
+
+def _version() -> str:
+    """Machine versions look like ULIDs: they sort by time."""
+    return f"{int(time.time() * 1000):012X}{secrets.token_hex(7).upper()}"

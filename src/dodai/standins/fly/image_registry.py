@@ -1,0 +1,79 @@
+"""Registry of images: manifests by digest over the OCI distribution API, and the program that an image holds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dodai.standins.standin_server import Asked, Reply, StandIn, route
+
+
+@dataclass(frozen=True, slots=True)
+class MachineImage:
+    """What an image holds here: a folder, a command in it, variables. `light`: the stand-in answers in its place.
+
+    A light one takes no process of its own: the stand-in says `version` to every check (for fleets of hundreds).
+    """
+
+    folder: str
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    light: bool = False
+
+    def manifest(self) -> bytes:
+        """An OCI image manifest whose digest is of what the image holds."""
+        held = json.dumps([self.folder, self.command, dict(self.env), self.light]).encode()
+        layer = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": _digest(held), "size": len(held)}
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        return json.dumps({"schemaVersion": 2, "mediaType": kind, "config": layer, "layers": []}).encode()
+
+
+class RegistryStandIn(StandIn):
+    """Answers HEAD and GET of manifests; `push` puts an image there, `prune` takes it away."""
+
+    def __init__(self, token: str, *, port: int = 0) -> None:
+        super().__init__({token: frozenset({"*"})}, port=port)
+        self.images: dict[str, MachineImage] = {}
+        self._manifests: dict[tuple[str, str], bytes] = {}
+        self.routes = (
+            route("HEAD", "/v2/{name}/manifests/{digest}", self._show, "read"),
+            route("GET", "/v2/{name}/manifests/{digest}", self._show, "read"),
+        )
+
+    @property
+    def host(self) -> str:
+        return self.url.removeprefix("http://")
+
+    def push(self, name: str, image: MachineImage) -> str:
+        """The reference of the image by its digest."""
+        manifest = image.manifest()
+        digest = _digest(manifest)
+        self._manifests[name, digest] = manifest
+        self.images[digest] = image
+        return f"{self.host}/{name}@{digest}"
+
+    def prune(self, reference: str) -> None:
+        name, _, digest = reference.removeprefix(f"{self.host}/").partition("@")
+        self._manifests.pop((name, digest), None)
+
+    def bearer(self, headers: Mapping[str, str]) -> str:
+        """The password of HTTP Basic."""
+        try:
+            said = base64.b64decode(headers.get("authorization", "").removeprefix("Basic ")).decode()
+        except ValueError:
+            return ""
+        return said.partition(":")[2]
+
+    def _show(self, asked: Asked) -> Reply:
+        found = self._manifests.get((asked.params["name"], asked.params["digest"]))
+        if found is None:
+            return Reply(404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        return Reply(200, found, {"content-type": kind, "docker-content-digest": asked.params["digest"]})
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

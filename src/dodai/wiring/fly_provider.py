@@ -1,0 +1,51 @@
+"""The provider `fly`: machines and images of Fly.io; the files of a release are kept on this machine."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dodai.operations.ports import Edge
+from dodai.operations.provider import Opening, Provider
+from dodai.operations.secret import KEY_RINGS
+from dodai.providers.fly.fly_compute import FlyCompute
+from dodai.providers.fly.image_releases import ImageReleases
+from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
+from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
+from dodai.providers.fly.registry_api import DEFAULT_HOST, REGISTRY_HOST, Registry
+from dodai.providers.local.release_tree import ReleaseTrees
+from dodai.vendor_api import Api, ApiToken, api_of, token_from
+
+
+def _token(opening: Opening) -> ApiToken:
+    return token_from(opening.variables, TOKEN, "Fly")
+
+
+def _api(opening: Opening) -> Api:
+    return api_of(fly, opening.variables.get(HOST, "") or ADDRESS, _token(opening))
+
+
+def _compute(opening: Opening) -> FlyCompute:
+    policy = opening.project.policy
+    secret = {*KEY_RINGS, *policy.secrets, policy.database.variable}
+    return FlyCompute(partial(_api, opening), opening.config.name, opening.config.fly.apps, frozenset(secret))
+
+
+def _artifacts(opening: Opening) -> ImageReleases:
+    registry = Registry(opening.variables.get(REGISTRY_HOST, "") or DEFAULT_HOST, partial(_token, opening))
+    return ImageReleases(ReleaseTrees(opening.folder / "releases"), registry, tuple(opening.config.fly.apps))
+
+
+def _edge(opening: Opening) -> Edge:
+    public, apps = opening.project.policy.public_service, opening.config.fly.apps
+    app = apps.get(public.name, "") if public else ""
+    return FlyProxyEdge(partial(_api, opening), app, opening.variables.get(PUBLIC, "") or f"https://{app}.fly.dev")
+
+
+PROVIDER = Provider(
+    compute=_compute,
+    artifacts=_artifacts,
+    edge=_edge,
+    keys=("fly",),
+    required=("fly.apps",),
+    together={"edge": "compute"},
+)

@@ -1,0 +1,120 @@
+"""The commands of an environment on Fly, as a person types them, against the stand-in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.end_to_end.small_app import SmallApp
+from tests.support.command import dodai
+from tests.support.fly_world import MACHINES_API, TOKEN, FlyWorld, fly_world, served
+from tests.support.vendor_spec import specs
+
+ENVIRONMENT = """compute = "fly"
+edge = "fly"
+database = "postgres"
+database_url = "postgresql://nobody@127.0.0.1:9/none"
+fly = {{ apps = {{ web = "small-web" }} }}
+""".replace("{{", "{").replace("}}", "}")
+
+
+@dataclass(frozen=True, slots=True)
+class FlyApp(SmallApp):
+    """The small application with an app at Fly, its images built from its folder."""
+
+    world: FlyWorld
+
+    def run(self, *words, **extra):
+        public = {"FLY_PUBLIC_URL": self.world.fly.public_url("small-web")}
+        return dodai(*words, cwd=self.folder, **{**self.world.variables, **public, **extra})
+
+    def build(self, text: str, spoil: str = "") -> str:
+        """A release of the tree and its image: what CI would push."""
+        self.write(spoil=spoil or f"# {text}", environment=ENVIRONMENT)
+        there = self.folder.parent / f"image-{text}"
+        there.mkdir(exist_ok=True)
+        shutil.copy(self.folder / "web.py", there)
+        shutil.copy(self.folder / "dodai.toml", there)
+        return self.world.image(there, sys.executable, "web.py")
+
+    def deploy(self, image: str, *words, **extra):
+        return self.run("deploy", "staging", "--yes", "--image", f"web={image}", *words, **extra)
+
+    def status(self) -> dict:
+        return json.loads(self.run("status", "staging", "--json").stdout)
+
+    def live(self) -> list[tuple[str, str]]:
+        instances = self.status()["host"]["services"][0]["instances"]
+        return sorted((one["release"], one["region"]) for one in instances if one["live"])
+
+
+@pytest.fixture
+def app(tmp_path: Path):
+    with fly_world() as world:
+        folder = tmp_path / "app"
+        folder.mkdir()
+        app = FlyApp(folder, world)
+        config = served()
+        config["env"]["DODAI_RELEASE"] = "by-hand"
+        world.fly.launch("small-web", app.build("by-hand"), config, ("nrt", "ams"))
+        world.settle("small-web")
+
+        yield app
+        if specs():
+            assert MACHINES_API.judge(world.fly.exchanges).problems == ()
+
+
+def test_a_release_is_deployed_a_bad_one_undone_and_gone_back_from_through_the_usual_commands(app):
+    """Two machines in two regions; the registry is asked before anything changes; the token is nowhere."""
+    tag = app.deploy("registry.fly.io/web:latest")
+    assert (tag.returncode, app.world.calls()) == (2, [])
+    assert "DOD711 image-not-named: the image of `web` is `registry.fly.io/web:latest`" in tag.stderr
+    first_image = app.build("first")
+    done = app.deploy(first_image)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (first, _), *_ = app.live()
+    assert app.live() == [(first, "ams"), (first, "nrt")]
+
+    done = app.deploy(app.build("bad", "raise SystemExit(3)"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "exit code 3" in done.stdout + done.stderr
+    assert app.live() == [(first, "ams"), (first, "nrt")]
+    assert len(app.world.fly.machines("small-web")) == 2
+
+    second = app.build("second")
+    assert app.deploy(second).returncode == 0
+    app.world.registry.prune(first_image)
+    calls = app.world.calls()
+    refused = app.run("rollback", "staging", "--yes")
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert f"has no image `web@{first_image.partition('@')[2]}`" in refused.stderr
+    assert app.world.calls() == calls
+    app.build("first")
+    back = app.run("rollback", "staging", "--yes")
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert app.live() == [(first, "ams"), (first, "nrt")]
+
+    said = [done, tag, refused, back, app.run("status", "staging"), app.run("history", "staging")]
+    kept = [file.read_bytes() for file in (app.folder / ".dodai").rglob("*") if file.is_file()]
+    assert not any(TOKEN in each.stdout + each.stderr for each in said)
+    assert not any(TOKEN.encode() in content for content in kept)
+
+
+def test_without_a_token_and_without_fly_nothing_is_said_that_was_not_seen(app):
+    """DOD700 names the variable; a Fly that does not answer is unknown, which is not `not running`."""
+    assert app.run("check", "--fast", FLY_API_TOKEN="").returncode == 0  # nothing of Fly is needed
+    unset = app.run("status", "staging", FLY_API_TOKEN="")
+    assert unset.returncode == 2
+    assert "DOD700 vendor-token-missing: `FLY_API_TOKEN` is not set" in unset.stderr
+    away = app.run("status", "staging", FLY_API_HOSTNAME="http://127.0.0.1:9")
+    assert away.returncode == 4
+    assert "unknown whether it runs" in away.stdout
+    assert "not running" not in away.stdout
+    expired = app.run("deploy", "staging", "--yes", "--image", f"web={app.build('first')}", FLY_API_TOKEN="expired")
+    assert expired.returncode != 0
+    assert "DOD701" in expired.stderr
+    assert app.world.calls() == []
