@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--dodai-csrf", action="store_true", help="test every state-changing route of dodai.toml against CSRF"
     )
     group.addoption(
+        "--dodai-no-lifespan", action="store_true", help="list the routes without starting the lifespan of an ASGI app"
+    )
+    group.addoption(
         "--dodai-manifest", default="", metavar="FILE", help="the manifest, if it is not the nearest dodai.toml"
     )
 
@@ -145,5 +148,7 @@ def _audit(config: pytest.Config) -> Any:
 
     named = str(config.getoption("--dodai-manifest"))
     project = find_project(Path(named) if named else None)
-    table = Gathering(project.root, project, datetime.now(UTC).date(), GATHERERS).fact(RouteTable)
+    lifespan = not config.getoption("--dodai-no-lifespan")
+    today = datetime.now(UTC).date()
+    table = Gathering(project.root, project, today, GATHERERS, lifespan=lifespan).fact(RouteTable)
     return CsrfError(table.reason) if isinstance(table, (Unknown, NotApplicable)) else table

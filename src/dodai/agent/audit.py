@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -22,11 +23,16 @@ from .in_front import NOWHERE, PassageRecorder
 
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 ANY = ("POST", "PUT", "PATCH", "DELETE")
+_SHARE, _TIMEOUT_S = 0.8, 60.0
+_FEW = frozenset({"missing", "tampered", "cross_site", "valid", "valid_header", "valid_both"})
+"""Enough for the further methods of a handler that takes any: it is one handler behind one check."""
+
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\{[^{}]+\}|\(\?P<\w+>(?:[^()]|\([^()]*\))*\)")
 
 
 def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     """The answer to one request of the parent; raises what importing the application raises."""
+    until = time.monotonic() + _SHARE * float(request.get("timeout") or _TIMEOUT_S)
     enter(request)
     app = load(request["app"])
     signed_in = load(request["signIn"])() if request.get("signIn") else {}
@@ -37,7 +43,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     found = frameworks.plant(app, hits.append)
     native = frameworks.native_tokens(app, request["origin"])
     cases = hostile_and_valid(served, request, native)
-    asking = _Asking(served, cases, hits, request, recorder)
+    asking = _Asking(served, cases, hits, request, recorder, until)
     rows = [_row(asking, _with_example(route, request)) for route in found]
     _ask_nowhere(asking)
     rows += _in_front(recorder, {route.path for route in found})
@@ -50,6 +56,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
         "session": layers.session(app),
         "binding": layers.binding(app),
         "native": {name: native[name] for name in ("field", "header")} if native else None,
+        "requests": served.requests,
         "gaps": [*([_not_started(request["app"], late)] if late else []), *_late(frameworks.routes(app), found)],
     }
 
@@ -57,7 +64,8 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
 def _not_started(app: str, why: str) -> dict[str, str]:
     return {
         "reason": f"the lifespan of `{app}` did not start ({why}): routes that it adds are not listed",
-        "fix": "set what it needs in `[check.environment]`, or, if it adds none, `[csrf] lifespan = false`",
+        "fix": "set what it needs in `[check.environment]` (`[check] inherit` for a variable of CI, such as the "
+        "`DATABASE_URL` of a server on this machine), or, if it adds no routes, `[csrf] lifespan = false`",
     }
 
 
@@ -96,13 +104,17 @@ def _with_example(route: Any, request: Mapping[str, Any]) -> Any:
 
 @dataclass
 class _Asking:
-    """What every request of one audit shares; `hits` are the handlers that the last one got to."""
+    """What every request of one audit shares; `hits` are the handlers that the last one got to.
+
+    After `until` on the monotonic clock no further route is asked, so that what was seen can still be told.
+    """
 
     served: Served
     cases: Mapping[str, Case]
     hits: list[Any]
     request: Mapping[str, Any]
     recorder: PassageRecorder
+    until: float
 
     def send(self, method: str, path: str, case: Case) -> DrivenAnswer:
         self.hits.clear()
@@ -127,9 +139,13 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
         return row
     if route.kind == "opaque" and not route.example:
         return row
+    if time.monotonic() > asking.until:
+        return row | {"unasked": True}
     probes: dict[str, Any] = {}
     for name, case in asking.cases.items():
         if route.method == "WEBSOCKET" and name not in ("cross_site", "null_origin", "valid_header"):
+            continue
+        if route.kind == "any" and route.method not in (ANY[0], "*") and name not in _FEW:
             continue
         if name == "cross_site":
             with asking.recorder:
@@ -141,7 +157,7 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
         probes["override_read"] = _read_as_write(asking, route)
         if other := _respelled(asking, route, probes):
             probes["respelled"] = other
-    if other := _overridden(asking, route):
+    if route.id in asking.request.get("exempt", ()) and (other := _overridden(asking, route)):
         probes["override"] = other
     return row | {"probes": probes}
 

@@ -60,6 +60,7 @@ class Served:
 
     def __init__(self, app: Any) -> None:
         self.app = app
+        self.requests = 0
         self._loop = asyncio.new_event_loop()
         self._lifespan: asyncio.Task[None] | None = None
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -87,6 +88,7 @@ class Served:
         scheme: str = "https",
     ) -> DrivenAnswer:
         """The answer; an exception or a missing answer is a `DrivenAnswer` with an error, never raised."""
+        self.requests += 1
         pairs = [*headers, *([("content-length", str(len(body)))] if body else [])]
         try:
             if is_wsgi(self.app):

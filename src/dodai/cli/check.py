@@ -48,6 +48,7 @@ def _allowances(context: click.Context, option: click.Parameter, values: tuple[s
     callback=_allowances,
     help="Let a rule (or an area) that cannot be judged pass; repeatable. The reason is printed.",
 )
+@click.option("--no-lifespan", is_flag=True, help="List routes without starting the lifespan of an ASGI app first.")
 @click.option("--fix", is_flag=True, help="First rewrite what can be put right without a choice; says which files.")
 def command(
     context: CommandContext,
@@ -58,6 +59,7 @@ def command(
     everything: bool,
     target: str,
     allow: Mapping[str, str],
+    no_lifespan: bool,
     fix: bool,
 ) -> int:
     from dodai.wiring.checks import check
@@ -70,7 +72,14 @@ def command(
     cost: Cost = "static" if fast else "live" if target else "local"
     today = datetime.now(UTC).date()
     report = check(
-        context.manifest_path, areas=areas, cost=cost, base=base, everything=everything, today=today, target=target
+        context.manifest_path,
+        areas=areas,
+        cost=cost,
+        base=base,
+        everything=everything,
+        today=today,
+        target=target,
+        lifespan=not no_lifespan,
     ).allowing(allow)
     seconds = time.monotonic() - began
     if context.output.as_json or output_format == "json":

@@ -26,15 +26,17 @@ _COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unkno
 
 @define("routes", summary="Show every state-changing route and how it is protected", example="dodai routes --json")
 @click.option("--all", "everything", is_flag=True, help="Routes that only read, too.")
-@click.option("--live", metavar="URL", default="", help="Ask the running system at URL, from outside.")
-def command(context: CommandContext, everything: bool, live: str) -> int:
+@click.option("--live", metavar="ENV|URL", default="", help="Ask the running system of ENV, or at URL, from outside.")
+@click.option("--no-lifespan", is_flag=True, help="List routes without starting the lifespan of an ASGI app first.")
+def command(context: CommandContext, everything: bool, live: str, no_lifespan: bool) -> int:
     from dodai.csrf.form_table import FormTable
     from dodai.csrf.route_table import RouteTable
     from dodai.wiring.fact_sources import GATHERERS
     from dodai.wiring.gathering import Gathering
 
     project = context.project
-    gathering = Gathering(project.root, project, datetime.now(UTC).date(), GATHERERS)
+    today = datetime.now(UTC).date()
+    gathering = Gathering(project.root, project, today, GATHERERS, lifespan=not no_lifespan)
     table, forms = gathering.fact(RouteTable), gathering.fact(FormTable)
     if not isinstance(table, RouteTable):
         raise _no_table(table)
@@ -50,7 +52,7 @@ def command(context: CommandContext, everything: bool, live: str) -> int:
     return 0 if whole and forms.summary.coverage in (1.0, None) else 1
 
 
-def _ask_live(context: CommandContext, table: RouteTable, url: str) -> int:
+def _ask_live(context: CommandContext, table: RouteTable, live: str) -> int:
     """Hostile posts, only to routes whose refusal the audit proved to come before the handler, and a genuine probe."""
     from dodai.csrf.policy import CsrfPolicy
     from dodai.csrf.run import attack
@@ -58,25 +60,44 @@ def _ask_live(context: CommandContext, table: RouteTable, url: str) -> int:
 
     policy = CsrfPolicy.from_manifest(context.project.manifest.section("csrf") or {})
     rows = [row for row in table.state_changing if may_be_asked(row)]
-    paths = tuple(dict.fromkeys(re.sub(r"[{<][^}>]*[}>]", "0", row.path) for row in rows))
+    targets = tuple(dict.fromkeys(f"{_asked_by(row)} {re.sub(r'[{<][^}>]*[}>]', '0', row.path)}" for row in rows))
 
-    async def ask() -> tuple[ProbePost, ...]:
+    async def ask(url: str) -> tuple[ProbePost, ...]:
         browser = visit(url)
         try:
-            return await attack(browser.send, policy, paths)
+            return await attack(browser.send, policy, targets)
         except OSError as error:
             raise DodaiError(PROBE_REFUSED, f"`{url}` does not answer: {error}", "check the URL", "provider") from None
         finally:
             await browser.close()
 
-    asked = asyncio.run(ask())
+    url = live if "://" in live else asyncio.run(_served_at(context, live))
+    asked = asyncio.run(ask(url))
+    left = [row.id for row in table.state_changing if row not in rows]
     if context.output.as_json:
-        context.output.data("dodai.routes-live/1", {"url": url, "asked": [dataclasses.asdict(one) for one in asked]})
+        told = {"url": url, "asked": [dataclasses.asdict(one) for one in asked], "notAsked": left}
+        context.output.data("dodai.routes-live/1", told)
     for one in () if context.output.as_json else asked:
         word = context.output.paint("wrong" if one.problem else "right", "red" if one.problem else "green")
-        context.output.line(f"{word}  {one.case:14} POST {one.path:34} {one.status}  {one.problem}  {one.request_id}")
+        context.output.line(
+            f"{word}  {one.case:14} {one.method:6} {one.path:34} {one.status}  {one.problem}  {one.request_id}"
+        )
     context.output.say(f"{sum(not one.problem for one in asked)} of {len(asked)} posts were answered as they must be")
+    if left:
+        of = len(table.state_changing)
+        context.output.say(
+            f"{len(left)} of {of} state-changing routes were not asked: they are exempt, or nothing "
+            f"has shown that a refusal comes before their handlers: {', '.join(f'`{id_}`' for id_ in left)}"
+        )
     return 1 if any(one.problem for one in asked) else 0
+
+
+async def _served_at(context: CommandContext, name: str) -> str:
+    """Where the environment serves now; DOD185 when it does not."""
+    url = (await context.environment(name).edge.observe()).url
+    if not url:
+        raise DodaiError(PROBE_REFUSED, f"`{name}` does not serve", f"`dodai status {name}` says why", "provider")
+    return url
 
 
 def may_be_asked(row: RouteRow) -> bool:
@@ -84,8 +105,13 @@ def may_be_asked(row: RouteRow) -> bool:
 
     A verdict that was read in the source says nothing about what runs elsewhere.
     """
-    posted = "POST" in (row.method, *row.methods)
-    return posted and (row.verdict, row.by) == ("protected", "dodai") and bool(row.probes)
+    refused = (row.verdict, row.by) == ("protected", "dodai") and bool(row.probes)
+    return refused and _asked_by(row) not in ("*", "WEBSOCKET")
+
+
+def _asked_by(row: RouteRow) -> str:
+    """The method with which it is asked: POST where it takes several."""
+    return "POST" if "POST" in row.methods else row.method
 
 
 def _no_table(found: Unknown | NotApplicable) -> DodaiError:
@@ -122,6 +148,8 @@ def _print(context: CommandContext, table: RouteTable, forms: FormTable, *, ever
         out.line(f"{verdict} {form.kind:7} {form.method} {form.action:29} {form.path}:{form.line}")
         if form.verdict != "protected":
             out.line(f"            {form.evidence}")
+    if table.requests:
+        out.say(f"{table.requests} requests were made to find out, none of them to a handler of yours")
     if table.binding:
         out.line(f"tokens: bound to {table.binding}")
     for tier in table.tiers:

@@ -185,6 +185,8 @@ class RouteTable:
     `ready` is what became of asking a service whether it is ready (`path`, `status`, `reached`), by service.
     `native` are the field and header of the framework's own check, None when it has none.
 
+    `requests` is how many requests were made to find out.
+
     `gaps` are the services whose routes could not be listed, and why. Of tiers that were read as text `tiers` are the
     audits; `flaws` is None when there was none.
     """
@@ -201,13 +203,15 @@ class RouteTable:
     ready: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     flaws: TierFlaws | None = None
     tiers: tuple[TierAudit, ...] = ()
+    requests: int = 0
 
     @property
     def seen(self) -> str:
         """One line of what was looked at, for `check`: how many routes, and what tokens are bound to."""
         bound = f"; tokens are bound to {self.binding}" if self.binding else ""
         tiers = "".join(f"; {tier.seen}" for tier in self.tiers)
-        return f"csrf: {len(self.state_changing)} state-changing routes of `{self.service}`{bound}{tiers}"
+        asked = f", asked with {self.requests} requests" if self.requests else ""
+        return f"csrf: {len(self.state_changing)} state-changing routes of `{self.service}`{asked}{bound}{tiers}"
 
     @property
     def state_changing(self) -> tuple[RouteRow, ...]:
@@ -239,6 +243,7 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
         binding=str(answer.get("binding") or ""),
         native=answer.get("native"),
         ready={service: answer["ready"]} if answer.get("ready") else {},
+        requests=int(answer.get("requests") or 0),
     )
 
 
@@ -285,13 +290,15 @@ def _any_method(rows: Iterable[RouteRow], anything: set[str]) -> Iterator[RouteR
     """One row for a handler that takes any method, when all of them came out alike; `anything` are the ids of those."""
     alike: dict[tuple[object, ...], list[RouteRow]] = {}
     for row in rows:
-        # What differs in an exemption, in a verdict or in who refused stays apart.
-        said = (row.verdict, row.by, row.second, row.evidence, row.exemption, row.source, row.line)
+        # What differs in an exemption, in a verdict or in who refused stays apart; not in how much was asked.
+        told = row.evidence if row.verdict in ("unknown", "exempt") else ""
+        said = (row.verdict, row.by, row.second, told, row.exemption, row.source, row.line)
         many = row.id in anything and row.state_changing and row.method != "*"
         alike.setdefault((row.path, *said) if many else (row.id,), []).append(row)
     for group in alike.values():
         methods = tuple(row.method for row in group)
-        yield group[0] if len(group) == 1 else replace(group[0], method="*", methods=methods)
+        most = max(group, key=lambda row: len(row.probes))
+        yield most if len(group) == 1 else replace(most, method="*", methods=methods)
 
 
 def _other_handler(probes: Mapping[str, Mapping[str, Any]]) -> str:

@@ -72,6 +72,9 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     opaque = raw["kind"] == "opaque"
     if raw["kind"] == "layer":
         return _by_itself(raw)
+    if raw.get("unasked"):
+        said = "not asked: the time for the audit was over before"
+        return Judgement("unknown", evidence=said, fix="raise `[csrf] audit_timeout`")
     if not hostile:
         said = (
             f"`{raw['endpoint']}` leads to routes that cannot be listed" if opaque else "no request could be made to it"

@@ -22,11 +22,13 @@ class ProbePost:
     status: int
     request_id: str
     problem: str
+    method: str = "POST"
 
 
 async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...]) -> tuple[ProbePost, ...]:
     """What the system at the other end answers to posts a hostile page could send, and to a genuine one.
 
+    A target is a path, or a method and a path (`PUT /star`).
     The genuine one goes to the reserved probe path, which never reaches the app; name only `targets` whose handler a
     refusal is proven to come before.
     """
@@ -40,17 +42,18 @@ async def attack(request: Request, policy: CsrfPolicy, targets: tuple[str, ...])
         "foreign origin": ({policy.field: token}, {"origin": FOREIGN, "sec-fetch-site": "cross-site"}),
     }
     asked: list[ProbePost] = []
-    for path in (PROBE_PATH, *targets):
+    for target in (PROBE_PATH, *targets):
+        method, _, path = target.rpartition(" ")
         for name, (form, headers) in cases.items():
-            answer = await request("POST", path, data=form, headers=headers)
-            asked.append(_asked(name, path, answer, _not_refused(answer)))
+            answer = await request(method or "POST", path, data=form, headers=headers)
+            asked.append(_asked(name, path, answer, _not_refused(answer), method or "POST"))
     genuine = await request("POST", PROBE_PATH, headers={policy.header: token})
     asked.append(_asked("genuine", PROBE_PATH, genuine, "" if genuine.status_code == 204 else "is refused"))
     return tuple(asked)
 
 
-def _asked(case: str, path: str, answer: Response, problem: str) -> ProbePost:
-    return ProbePost(case, path, answer.status_code, answer.headers.get("x-request-id", ""), problem)
+def _asked(case: str, path: str, answer: Response, problem: str, method: str = "POST") -> ProbePost:
+    return ProbePost(case, path, answer.status_code, answer.headers.get("x-request-id", ""), problem, method)
 
 
 def _not_refused(answer: Response) -> str:

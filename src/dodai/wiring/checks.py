@@ -35,10 +35,12 @@ def check(
     everything: bool,
     today: date,
     target: str = "",
+    lifespan: bool = True,
 ) -> Report:
     """The report of every rule of `areas` (all when empty); those whose facts cost more than `cost` are left out.
 
-    `target` is the environment that live facts are about; DOD051 when there is none of that name.
+    `target` is the environment that live facts are about; DOD051 when there is none of that name. Without `lifespan`
+    applications are listed as they are when they have been imported.
     Where there is no manifest, or one that is not sound, the rules that need it are unknown.
     """
     file = manifest if manifest is not None else nearest_manifest(Path.cwd())
@@ -51,7 +53,7 @@ def check(
     if project and target:
         project.environment(target)
     root = project.root if project else Path.cwd()
-    gathering = Gathering(root, project, today, GATHERERS, base, everything, target)
+    gathering = Gathering(root, project, today, GATHERERS, base, everything, target, lifespan)
     wanted = rules(areas or AREAS)
     chosen = [rule for rule in wanted if _DEARNESS[rule.cost] <= _DEARNESS[cost]]
     facts = {need: gathering.fact(need) for rule in chosen for need in rule.needs}

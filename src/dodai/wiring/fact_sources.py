@@ -131,6 +131,7 @@ def route_table(gathering: Gathering) -> Any:
         manifest_path=project.root / project.manifest.path,
         source=route_source(),
         ready=_ready_paths(project),
+        lifespan=gathering.lifespan,
     )
 
 

@@ -18,7 +18,7 @@ from dodai.wiring.extras import missing_extra
 class Gathering:
     """`project` is None without a manifest; `sources` say how each kind of fact is gathered.
 
-    `target` is the environment that live facts are about.
+    `target` is the environment that live facts are about; without `lifespan` no application's is started.
     """
 
     root: Path
@@ -28,6 +28,7 @@ class Gathering:
     base: str = ""
     everything: bool = False
     target: str = ""
+    lifespan: bool = True
     known: dict[type, Any] = field(default_factory=dict)
 
     def fact(self, kind: type) -> Any:

@@ -27,6 +27,7 @@ class CheckSection:
     """`[check]`."""
 
     environment: Mapping[str, str] = key(dict)
+    inherit: tuple[str, ...] = ()
     accept: tuple[Acceptance, ...] = rows(Acceptance)
 
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,18 @@ def gather_routes(
     manifest_path: Path | None = None,
     source: RouteSource | None = None,
     ready: Mapping[str, str] | None = None,
+    lifespan: bool = True,
 ) -> RouteTable | Unknown | NotApplicable:
     """The routes of every service with an `app`, audited in the interpreter `python`; `manifest` is validated data.
 
     Keys and origin of the audit are made for it and thrown away. Web tiers that `source` reads are in the table as
     well. `Unknown` says why an app could not be listed; when others could, it is one of the table's `gaps`.
-    `ready` are the paths that services are asked for whether they are ready.
+    `ready` are the paths that services are asked for whether they are ready. No lifespan is started without `lifespan`.
     """
     services = [(name, row) for name, row in (manifest.get("service") or {}).items() if row.get("app")]
     gaps = [*unaudited(manifest, root, source), *served_otherwise(manifest)]
     policy = CsrfPolicy.from_manifest(manifest.get("csrf") or {})
+    policy = replace(policy, lifespan=policy.lifespan and lifespan)
     tiers = readable(manifest, root, source)
     if not services and not gaps and not tiers:
         alone = web_tier(root, source)
@@ -138,6 +141,8 @@ def audit_app(
         "ready": ready,
         "examples": dict(policy.examples),
         "lifespan": policy.lifespan,
+        "timeout": policy.audit_timeout_s,
+        "exempt": [row.route for row in policy.exemptions],
     }
     try:
         answer = ask(request, python=python, environ=environ, timeout_s=policy.audit_timeout_s)
@@ -279,8 +284,9 @@ def _templates(root: Path, patterns: Iterable[str]) -> Iterator[str]:
 
 
 def _environ(manifest: Mapping[str, Any], service: str, path: Path) -> dict[str, str]:
-    declared = (manifest.get("check") or {}).get("environment") or {}
-    known = {str(name): str(value) for name, value in declared.items()}
+    check = manifest.get("check") or {}
+    known = {str(name): str(value) for name, value in (check.get("environment") or {}).items()}
+    known |= {name: os.environ[name] for name in check.get("inherit") or () if name in os.environ}
     own = {"DODAI_ENV": "local", "DODAI_SERVICE": service}
     return {**own, **({"DODAI_MANIFEST": str(path)} if path.exists() else {}), **known}
 
@@ -325,6 +331,7 @@ def _joined(tables: list[RouteTable], gaps: tuple[Unknown, ...]) -> RouteTable:
         native=next((table.native for table in tables if table.native), None),
         binding="; ".join(dict.fromkeys(table.binding for table in tables if table.binding)),
         gaps=gaps,
+        requests=sum(table.requests for table in tables),
         ready={name: answer for table in tables for name, answer in table.ready.items()},
         flaws=TierFlaws(tuple(row for flaws in found for row in flaws.rows)) if found else None,
         tiers=tuple(tier for table in tables for tier in table.tiers),
