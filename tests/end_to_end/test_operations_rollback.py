@@ -124,6 +124,25 @@ def test_refused_rollback_names_commands_that_work_forward_and_back_in_time(app)
     assert live(app) == first
     assert query(app, "SELECT id, author FROM note") == [(1, "hana")]
     assert app.run("rollback", "staging", first, "--restore", "nosuch", "--yes").returncode == 2
+    shows_and_gives_back_what_was_replaced(app)
+
+
+def shows_and_gives_back_what_was_replaced(app):
+    """The row written after the restore point is counted, exported for its owner alone, and inserted again by the SQL."""
+    told = json.loads(app.run("replaced", "staging", "--json").stdout)
+    assert told["tables"] == [{"table": "public.note", "added": 1, "changed": 0, "removed": 0}]
+    done = app.run("replaced", "staging", told["compared"], "--export", "lost")
+    assert (done.returncode, "public.note         1         0         0" in done.stdout) == (0, True), done.stderr
+    rows, replay = app.folder / "lost" / "rows.jsonl", app.folder / "lost" / "replay.sql"
+    assert [oct(path.stat().st_mode & 0o777) for path in (rows, replay)] == ["0o600"] * 2
+    row = {"id": 2, "text": "after", "likes": None}
+    assert [json.loads(line) for line in rows.read_text().splitlines()] == [
+        {"table": "public.note", "change": "added", "row": row}
+    ]
+    query(app, replay.read_text())
+    assert query(app, "SELECT id, text FROM note ORDER BY id") == [(1, "before"), (2, "after")]
+    again = app.run("replaced", "staging", "--export", "lost")
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
 
 
 def test_going_back_in_time_killed_half_way_is_finished_or_taken_back(app):

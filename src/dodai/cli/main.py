@@ -45,6 +45,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "rollback": CommandEntry("Release", "Go back to an earlier release"),
     "restart": CommandEntry("Release", "Start what serves anew, without a gap"),
     "secrets": CommandEntry("Release", "Show the secrets of an environment and change them"),
+    "replaced": CommandEntry("Incident", "Show the rows that a restore replaced"),
     "releases": CommandEntry("Release", "List the releases of an environment"),
     "status": CommandEntry("Incident", "Show what runs, what is locked and what is unfinished"),
     "watch": CommandEntry("Incident", "Show metrics and alerts, and tell people"),

@@ -211,6 +211,16 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredSetting:
+    """`[setting.NAME]`: a variable that is no secret and that a platform may set. `default`: what holds without."""
+
+    used_by: tuple[str, ...]
+    name: str = unwritten()
+    about: str = ""
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JourneyStep:
     """One request of a journey and what its answer must be."""
 
@@ -258,6 +268,7 @@ class OperationsPolicy:
     database: Database = table(Database)
     edge: EdgePolicy = table(EdgePolicy)
     secrets: Mapping[str, Secret] = tables(Secret, name="secret")
+    settings: Mapping[str, DeclaredSetting] = tables(DeclaredSetting, name="setting")
     journeys: tuple[Journey, ...] = rows(Journey, name="journey")
     limitations: tuple[Limitation, ...] = rows(Limitation, name="limitation")
 

@@ -150,17 +150,26 @@ async def second_walk(
         await visitor.close()
 
 
-async def repeatable(url: str, visit: Visit, persons: Sequence[Person]) -> tuple[Person, ...]:
-    """The persons with what they can walk over and over."""
+async def no_rows() -> Counter[str]:
+    """For those who do not count."""
+    return Counter()
 
-    async def none() -> Counter[str]:
-        return Counter()
 
+async def repeatable(
+    url: str, visit: Visit, persons: Sequence[Person], rows: Callable[[], Awaitable[Counter[str]]] = no_rows
+) -> tuple[tuple[Person, ...], dict[str, Counter[str]]]:
+    """The persons with what they can walk over and over, and the rows that one walk of each journey adds.
+
+    Measured while nobody else does anything, in the second walk: the first may write what is there from then on. A
+    journey of a user that cannot be walked a second time (it signs out) is left out.
+    """
+    added: dict[str, Counter[str]] = {}
     found = []
     for person in persons:
-        walks = [(one, await second_walk(url, visit, person, one, none)) for one in person.journeys]
-        found.append(replace(person, journeys=tuple(one for one, rows in walks if rows is not None)))
-    return tuple(person for person in found if person.journeys)
+        walks = [(one, await second_walk(url, visit, person, one, rows)) for one in person.journeys]
+        added |= {one.name: counts for one, counts in walks if counts is not None}
+        found.append(replace(person, journeys=tuple(one for one, counts in walks if counts is not None)))
+    return tuple(person for person in found if person.journeys), added
 
 
 def difference(after: Counter[str], before: Counter[str]) -> Counter[str]:

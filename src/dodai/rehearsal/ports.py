@@ -13,7 +13,7 @@ from dodai.engine.outcome import Outcome
 from dodai.migrations.ports import MigrationTarget
 from dodai.operations.journey import Visit, Visitor
 from dodai.operations.policy import OperationsPolicy
-from dodai.operations.ports import Host
+from dodai.operations.ports import Host, ReplacedTable
 
 __all__ = ["Difference", "OpenStage", "Response", "Stage", "StageDatabase", "Subject", "Visit", "Visitor"]
 
@@ -73,6 +73,14 @@ class Stage(Protocol):
 
         `kind` is that of the plan (`deploy`, `rollback`), `sink` hears of its steps.
         """
+        ...
+
+    async def restore(self, release: str) -> Outcome:
+        """Go back to `release` and the data of the newest restore point, as an operator would."""
+        ...
+
+    async def replaced(self) -> Sequence[ReplacedTable]:
+        """What the rows of the data that was replaced last differ in from those that took their place."""
         ...
 
     async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:

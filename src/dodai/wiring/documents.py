@@ -20,7 +20,10 @@ from dodai.core.page_file import (
     region_state,
     text_of,
 )
+from dodai.operations.document.env_example import BEGIN, END, env_example, lone_marker, region_of, with_region
 from dodai.operations.project import Project
+
+ENV_EXAMPLE = ".env.example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,15 @@ class Document:
         """
         state = self.state()
         if state in ("missing", "stale") or (state == "edited" and force):
-            old = self._old()
-            new = merge_region(old or "", self.region, self.text) if self.region else merge_generated(old, self.text)
+            new = self._merged(self._old())
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_name(f".{self.path.name}.dodai")
             partial.write_bytes(new.encode())
             partial.replace(self.path)
         return state
+
+    def _merged(self, old: str | None) -> str:
+        return merge_region(old or "", self.region, self.text) if self.region else merge_generated(old, self.text)
 
     def finding(self) -> Finding | None:
         """What `docs --check` has to say about it; None when it is fresh."""
@@ -86,6 +91,22 @@ class Document:
         return DodaiError(codes.DOCUMENT_MARKERS, f"{where}: {error.problem}", error.fix, exit_code=2)
 
 
+@dataclass(frozen=True, slots=True)
+class EnvExample(Document):
+    """`.env.example`, of which dodai owns the lines between two comments."""
+
+    def state(self) -> FileState:
+        old = self._old()
+        if old and (line := lone_marker(old)):
+            said, fix = "this marker has no other half", f"remove it, or write both: `{BEGIN}` and `{END}`"
+            raise self._malformed(PageFileError(line, said, fix))
+        found = region_of(old)
+        return "missing" if found is None else "fresh" if found == self.text else "stale"
+
+    def _merged(self, old: str | None) -> str:
+        return with_region(old, self.text)
+
+
 def documents(project: Project) -> tuple[Document, ...]:
     """Every document of the project in each of its languages."""
     return tuple(_in_languages(project))
@@ -94,6 +115,9 @@ def documents(project: Project) -> tuple[Document, ...]:
 def _in_languages(project: Project) -> Iterator[Document]:
     from dodai.wiring.pages import pages
 
+    if text := env_example(project.policy):
+        lang = cast(Lang, project.manifest.data["project"]["langs"][0])
+        yield EnvExample(project.root / ENV_EXAMPLE, ENV_EXAMPLE, lang, text, "variables")
     folder = project.root / str(project.manifest.data["project"]["docs"])
     langs = cast(tuple[Lang, ...], project.manifest.data["project"]["langs"])
     for page, region in pages(project):

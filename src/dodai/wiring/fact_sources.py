@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from dodai.operations.check import (
     SecretStates,
     ServedValues,
     TrackedState,
+    Variables,
+    gather_variables,
 )
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
@@ -199,6 +201,22 @@ def tracked_state(gathering: Gathering) -> Any:
     return TrackedState(tuple(sorted(os.fsdecode(name) for name in listed.split(b"\0") if name)))
 
 
+def variables(gathering: Gathering) -> Any:
+    """Where the application reads variables: the files that git has or would take, or all without git."""
+    try:
+        listed = git(gathering.root, "-c", "core.fsmonitor=false", "ls-files", "-z", "-co", "--exclude-standard")
+        paths = sorted({os.fsdecode(name) for name in listed.split(b"\0") if name})
+    except GitError:
+        paths = sorted(_files_below(gathering.root))
+    return gather_variables(gathering.root, paths)
+
+
+def _files_below(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name == ".github" or not name.startswith(".")]
+        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in names)
+
+
 def provider_problems(gathering: Gathering) -> Any:
     """The providers of every environment beside the registry."""
     project = gathering.project
@@ -289,4 +307,5 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     ReadyPaths: ready_paths,
     SecretStates: secret_states,
     ServedValues: served_values,
+    Variables: variables,
 }

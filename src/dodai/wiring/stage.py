@@ -17,10 +17,12 @@ from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome, Sink
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EnvironmentPolicy
-from dodai.operations.ports import Fault, Host
+from dodai.operations.ports import Fault, Host, ReplacedTable
 from dodai.operations.project import Project
 from dodai.operations.run.build import publish
 from dodai.operations.run.plans import build, request_for
+from dodai.operations.run.replaced import replaced_report
+from dodai.operations.run.restore import RESTORE
 from dodai.operations.run.rollback_target import recorded
 from dodai.operations.run.rotation import ROTATE, SecretChange, arguments_of
 from dodai.operations.run.secret_status import secret_of
@@ -149,6 +151,13 @@ class LocalStage:
         # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
         told = {"command": "dodai rehearse"}
         return await self._carry_out(options.get("kind", "deploy"), release, told, options.get("sink"))
+
+    async def restore(self, release: str) -> Outcome:
+        point = self.environment.database.restore_points.all()[0].name
+        return await self._carry_out(RESTORE, release, {"command": "dodai rehearse", RESTORE: point})
+
+    async def replaced(self) -> tuple[ReplacedTable, ...]:
+        return (await replaced_report(self.environment)).tables
 
     async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:
         change: SecretChange = "finish" if finish else "overlap"

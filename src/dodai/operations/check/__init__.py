@@ -6,6 +6,8 @@ from dodai.operations.check.rules import RULES as OF_THE_MANIFEST
 from dodai.operations.check.rules import Proofs, ProviderProblems, ReadyPaths, TrackedState
 from dodai.operations.check.secrets import RULES as OF_SECRETS
 from dodai.operations.check.secrets import SecretState, SecretStates, ServedValues
+from dodai.operations.check.variables import RULES as OF_VARIABLES
+from dodai.operations.check.variables import Variables, gather_variables
 
 __all__ = [
     "RULES",
@@ -16,6 +18,8 @@ __all__ = [
     "SecretStates",
     "ServedValues",
     "TrackedState",
+    "Variables",
+    "gather_variables",
 ]
 
-RULES = (*OF_THE_MANIFEST, *OF_SECRETS)
+RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from dodai.migrations.ports import MigrationTarget, SqlConnection
 
@@ -56,6 +56,63 @@ class RestorePoints(Protocol):
 
     def all(self) -> Sequence[RestorePoint]:
         """The newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedData:
+    """Data that a restore has set aside: where it is, the restore point that took its place, by which plan and when."""
+
+    path: str
+    point: str
+    plan: str
+    at: str
+
+    @property
+    def name(self) -> str:
+        return PurePath(self.path).name
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedRow:
+    """A row of the replaced data beside the restore point: only there, another one there, or (`removed`) only here.
+
+    `shared` are the columns that both have.
+    """
+
+    schema: str
+    table: str
+    change: Literal["added", "changed", "removed"]
+    row: Mapping[str, Any]
+    shared: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedTable:
+    """How many rows of a table there are of each kind."""
+
+    schema: str
+    table: str
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+
+@runtime_checkable
+class KeepsReplacedData(Protocol):
+    """Restore points that can say what going back to one of them replaced."""
+
+    def replaced(self) -> Sequence[ReplacedData]:
+        """The newest first."""
+        ...
+
+    def compare(
+        self, one: ReplacedData, ledgers: tuple[str, ...], tell: Callable[[ReplacedRow], None], /
+    ) -> Sequence[ReplacedTable]:
+        """The tables that differ, without `ledgers`; `tell` hears of every row, those that others refer to first.
+
+        Raises DOD783 when the restore point is not there any more.
+        """
         ...
 
 

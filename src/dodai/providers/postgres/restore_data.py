@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
@@ -15,7 +17,9 @@ from dodai.providers.postgres.template import copy_tree
 
 # Settings made with ALTER SYSTEM stay: this is the same environment, not a copy of another.
 MARK = "dodai.restored"
-NOT_RESTORED = ("standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts")
+REPLACED = "dodai.replaced"
+"""Of data that was set aside: which restore point took its place, by which plan and when."""
+NOT_RESTORED = (REPLACED, "standby.signal", "recovery.signal", "postmaster.pid", "postmaster.opts")
 
 
 def restored_by(directory: Path) -> str:
@@ -61,6 +65,9 @@ def restore(point: ServerBackup, directory: Path, mark: str = "") -> Path:
         give_tree(fresh, identity)
         kept = home / f"data.before-{secrets.token_hex(4)}"
         if data.exists():
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            note = json.dumps({"point": point.path.name, "plan": mark, "at": at})
+            (data / REPLACED).write_text(note, "utf-8")
             data.rename(kept)
         fresh.rename(data)
     return kept

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from dodai.engine.private_file import write_private
 from dodai.operations.policy import Database
-from dodai.operations.ports import DatabaseSeen, Host, RestorePoint
+from dodai.operations.ports import DatabaseSeen, Host, ReplacedData, ReplacedRow, ReplacedTable, RestorePoint
 
 # psycopg is an extra that an application without a database does not have: what needs it is imported where it is used.
 
@@ -133,6 +133,20 @@ class BaseBackups:
         from dodai.providers.postgres.restore_data import restored_by
 
         return restored_by(self.database.cluster) == mark
+
+    def replaced(self) -> tuple[ReplacedData, ...]:
+        from dodai.providers.postgres.replaced_data import replaced_data
+
+        return replaced_data(self.database.cluster)
+
+    def compare(
+        self, one: ReplacedData, ledgers: tuple[str, ...], tell: Callable[[ReplacedRow], None], /
+    ) -> tuple[ReplacedTable, ...]:
+        from dodai.providers.postgres.connection import address
+        from dodai.providers.postgres.replaced_data import compare
+
+        name = address(self.database.url()).database
+        return compare(Path(one.path), self._folder / one.point, name, ledgers, tell)
 
     def all(self) -> tuple[RestorePoint, ...]:
         return tuple(RestorePoint(path.name, str(path)) for path in self._paths())

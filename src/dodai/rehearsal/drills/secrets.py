@@ -44,7 +44,7 @@ def drills(policy: OperationsPolicy, visit: Visit) -> tuple[Drill, ...]:
 
 
 async def _rotated(policy: OperationsPolicy, visit: Visit, names: tuple[str, ...], stage: Stage) -> DrillResult:
-    persons = await repeatable(stage.url, visit, people(policy.journeys))
+    persons, _ = await repeatable(stage.url, visit, people(policy.journeys))
     seconds = dict[str, float]()
     async with load(stage.url, visit, persons, quick=QUICK, slow=0, upload_s=0.0, pause_s=PAUSE_S) as met:
         for name in names:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from dodai.core.page import Text
 from dodai.operations.policy import OperationsPolicy
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
-from dodai.rehearsal.load import Met, Person, difference, load, people, second_walk
+from dodai.rehearsal.load import Met, Person, difference, load, people, repeatable
 from dodai.rehearsal.ports import Stage, Subject, Visit
 
 NOTE = "written-by-a-rehearsal.txt"
@@ -55,28 +55,12 @@ class _Swap:
     async def rows(self) -> Counter[str]:
         return Counter(await self.count_rows() if self.count_rows else {})
 
-    async def rehearsed(self, url: str) -> tuple[tuple[Person, ...], dict[str, Counter[str]]]:
-        """Who can walk what over and over, and the rows that one walk of each journey adds, table by table.
-
-        Measured while nobody else does anything, in the second walk: the first may write what is there from then on. A
-        journey of a user that cannot be walked a second time (it signs out) is left out.
-        """
-        added: dict[str, Counter[str]] = {}
-        for person in self.persons:
-            for journey in person.journeys:
-                rows = await second_walk(url, self.visit, person, journey, self.rows)
-                if rows is not None:
-                    added[journey.name] = rows
-        kept = (tuple(one for one in person.journeys if one.name in added) for person in self.persons)
-        persons = zip(self.persons, kept, strict=True)
-        return tuple(replace(person, journeys=journeys) for person, journeys in persons if journeys), added
-
 
 async def _swap(swap: _Swap, stage: Stage) -> DrillResult:
     """Journeys and a deploy are each measured alone first: what they add under load must be a multiple of that."""
     first = await _live(stage)
     second = await stage.derive(first, {NOTE: b"The same release, under another name.\n"})
-    persons, per_walk = await swap.rehearsed(stage.url)
+    persons, per_walk = await repeatable(stage.url, swap.visit, swap.persons, swap.rows)
     quiet = await swap.rows()
     await _deploy(stage, second)
     per_deploy = difference(await swap.rows(), quiet)
