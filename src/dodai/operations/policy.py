@@ -54,6 +54,9 @@ class EnvironmentPolicy:
     approval_age_s: float = seconds("1d")
     allowed_signers: str = ""
     freeze: tuple[str, ...] = ()
+    direct_origins: tuple[str, ...] = ()
+    closed_ports: tuple[str, ...] = ()
+    certificate_left_s: float = seconds("21d")
     compute: str = ""
     database: str = ""
     edge: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dodai.operations.check.network import RULES as OF_THE_NETWORK
+from dodai.operations.check.network import ClosedPorts, DirectRequests, OriginsSeen
 from dodai.operations.check.rules import RULES as OF_THE_MANIFEST
 from dodai.operations.check.rules import Proofs, ProviderProblems, ReadyPaths, TrackedState
 from dodai.operations.check.secrets import RULES as OF_SECRETS
@@ -11,6 +13,9 @@ from dodai.operations.check.variables import Variables, gather_variables
 
 __all__ = [
     "RULES",
+    "ClosedPorts",
+    "DirectRequests",
+    "OriginsSeen",
     "Proofs",
     "ProviderProblems",
     "ReadyPaths",
@@ -22,4 +27,4 @@ __all__ = [
     "gather_variables",
 ]
 
-RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES)
+RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES, *OF_THE_NETWORK)

@@ -6,6 +6,7 @@ from dodai.core.page import CodeBlock, Page, PageTable, Paragraph, Section, Text
 from dodai.engine.plan import Plan
 from dodai.engine.render import as_section
 from dodai.operations.document.gate_sections import audit, gates
+from dodai.operations.document.network_section import network
 from dodai.operations.policy import OperationsPolicy, Service
 
 EXIT_CODES = (
@@ -38,6 +39,7 @@ def production_operations(policy: OperationsPolicy, deploy: Plan, more: tuple[Se
         (
             _roles(policy),
             _services(policy),
+            network(policy, _env(policy)),
             gates(policy, _env(policy)),
             _deploy(policy, deploy),
             _health(policy),
@@ -178,12 +180,14 @@ def _rollback(env: str, plan: Plan) -> Section:
                 "Two procedures are left, each a plan with a consent of its own: roll forward (write the fix, then "
                 f"`dodai deploy {env}`), or go back in time (`dodai rollback {env} RELEASE --restore POINT`, as "
                 "the message says it): nobody is served meanwhile, and what was written since the copy is set aside. "
-                f"The copies are listed by `dodai releases {env}`.",
+                f"The copies are listed by `dodai releases {env}`, those writes by `dodai replaced {env}`, which also "
+                "exports them as SQL that inserts them again.",
                 "拒否（DOD367、終了コード 1）: 適合しないクエリがある、または判断できない。`--yes` でも強行できません。"
                 "残る手順は 2 つで、それぞれ別の計画として承認を得て実行します。修正を書いて前へ進める"
                 f"（`dodai deploy {env}`）か、時点を戻す（`dodai rollback {env} RELEASE --restore POINT`。"
                 "実際のコマンドは表示されます）かです。時点を戻す間は提供を止め、複製以後の書き込みは別に保管します。"
-                f"複製は `dodai releases {env}` で確認できます。",
+                f"複製は `dodai releases {env}` で、退避した書き込みは `dodai replaced {env}` で確認できます"
+                "（後者は再登録用の SQL も出力します）。",
             ),
             Text(
                 "A second rollback goes one release further back, never to the one that was left.",

@@ -35,6 +35,7 @@ from dodai.operations.ports.database import (
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
 from dodai.operations.ports.logs import LogLine, Logs
+from dodai.operations.ports.network import DirectSeen, OriginSeen, PortSeen
 from dodai.operations.ports.secret import SecretStore
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ControlSeen",
     "DatabaseSeen",
     "DatabaseService",
+    "DirectSeen",
     "Edge",
     "EdgeSpec",
     "EdgeState",
@@ -62,6 +64,8 @@ __all__ = [
     "LogLine",
     "Logs",
     "MigrationsService",
+    "OriginSeen",
+    "PortSeen",
     "ProbeState",
     "ProcessSpec",
     "ProcessStatus",

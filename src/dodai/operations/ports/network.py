@@ -1,0 +1,40 @@
+"""What a look at the network of an environment came to: plain values, one for each thing that was tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OriginSeen:
+    """How an origin answered. `problem` is what is wrong with its TLS, `plain` with its answer to plain http.
+
+    `old_tls` is a version below 1.2 that it accepts. `unreachable`: why nothing was seen.
+    """
+
+    origin: str
+    version: str = ""
+    problem: str = ""
+    ends_in_s: float | None = None
+    old_tls: str = ""
+    plain: str = ""
+    unreachable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectSeen:
+    """The statuses of requests beside the edge, without its key and with a forged one; `refused_by`: no connection."""
+
+    address: str
+    statuses: tuple[int, ...] = ()
+    refused_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortSeen:
+    """Whether an address took a connection; `unknown`: why that could not be tried."""
+
+    address: str
+    taken: bool = False
+    refused_by: str = ""
+    unknown: str = ""

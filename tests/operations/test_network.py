@@ -1,0 +1,242 @@
+"""The network of an environment, tried for real: certificates of an authority of our own, old TLS, ports, forged keys."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import ssl
+import threading
+import warnings
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from dodai.core.manifest import Manifest, read
+from dodai.core.rule import evaluate
+from dodai.operations.check import RULES, ClosedPorts, DirectRequests, OriginsSeen
+from dodai.operations.run.network_probe import look_at_origin, look_at_port, look_directly
+from dodai.runtime.manifest_location import reference
+
+MANIFEST = b"""[project]
+name = "quiz"
+[env.production]
+public_origins = ["https://localhost"]
+[service.web]
+command = ["web"]
+public = true
+"""
+
+
+class Authority:
+    """Signs certificates into files of `folder`; browsers are told to trust it by `SSL_CERT_FILE`."""
+
+    def __init__(self, folder):
+        self.folder, self.key = folder, ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of our own")])
+        made = self._builder(self.name, self.key, timedelta(days=900))
+        made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        (folder / "ca.pem").write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, subject, key, lasts):
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=400))
+            .not_valid_after(now + lasts)
+        )
+
+    def certificate(self, name="localhost", lasts=timedelta(days=90)):
+        """The file of a key and its certificate."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = self._builder(subject, key, lasts)
+        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        path = self.folder / f"{name}{lasts.days}.pem"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        )
+        return path
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    status, location, key = 200, "", ""
+
+    def do_GET(self):
+        refused = self.key and self.headers.get("x-edge-key") != self.key
+        self.send_response(403 if refused else self.status)
+        self.send_header("content-length", "0")
+        if self.location:
+            self.send_header("location", self.location)
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *words):
+        pass
+
+
+@contextlib.contextmanager
+def serving(context=None, host="127.0.0.1", **page):
+    """The port of a server until the block ends."""
+    server = Server((host, 0), type("Page", (Page,), page))
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def tls(path, *, old=False):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    if old:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+@pytest.fixture
+def authority(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return Authority(tmp_path)
+
+
+def manifest() -> Manifest:
+    return read(MANIFEST, reference())
+
+
+def findings(fact):
+    """Codes and messages of the rules over `fact`, and the reasons of what was not judged."""
+    chosen = [rule for rule in RULES if type(fact) in rule.needs]
+    report = evaluate(chosen, {Manifest: manifest(), type(fact): fact}, today=date(2026, 11, 29))
+    found = {one.code.id: one.message.replace(str(fact), "") for one in report.findings}
+    return found, {row.reason for row in report.unknown}
+
+
+def origin(port):
+    return look_at_origin(f"https://localhost:{port}")
+
+
+def codes_of(*seen):
+    return set(findings(OriginsSeen("production", seen))[0])
+
+
+def test_certificate_that_browsers_trust_is_no_finding(authority):
+    """TLS 1.2 or newer, for that name, for long enough."""
+    with serving(tls(authority.certificate())) as port:
+        seen = origin(port)
+    assert (seen.problem, seen.old_tls, seen.plain, seen.version >= "TLSv1.2") == ("", "", "", True)
+    assert 89 < seen.ends_in_s / 86_400 < 91
+    assert codes_of(seen) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "problem"),
+    [
+        ("localhost", -1, "its certificate has expired"),
+        ("evil.example", 90, "its certificate is for another name"),
+    ],
+)
+def test_certificate_that_browsers_refuse_is_a_finding_in_words(authority, name, days, problem):
+    """It is seen as a browser sees it, not as an operator's tool that checks less."""
+    with serving(tls(authority.certificate(name, timedelta(days=days)))) as port:
+        seen = origin(port)
+    assert (seen.problem, codes_of(seen)) == (problem, {"DOD510"})
+
+
+def test_certificate_of_an_authority_nobody_trusts_is_a_finding(authority, monkeypatch):
+    """A certificate that encrypts and proves nothing."""
+    path = authority.certificate()
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    with serving(tls(path)) as port:
+        seen = origin(port)
+    assert seen.problem.startswith("its certificate is refused: ")
+    assert codes_of(seen) == {"DOD510"}
+
+
+def test_certificate_that_ends_soon_is_told_with_its_days(authority):
+    """Ten days are less than the three weeks that are asked for."""
+    with serving(tls(authority.certificate(lasts=timedelta(days=10)))) as port:
+        seen = origin(port)
+    found, _ = findings(OriginsSeen("production", (seen,)))
+    assert list(found) == ["DOD511"]
+    assert found["DOD511"].endswith("ends in 10.0 days, 21 are asked for")
+
+
+def test_old_tls_is_a_finding(authority):
+    """TLS 1.1 is accepted beside newer ones."""
+    with serving(tls(authority.certificate(), old=True)) as port:
+        seen = origin(port)
+    assert (seen.problem, seen.old_tls, codes_of(seen)) == ("", "TLSv1.1", {"DOD513"})
+
+
+def test_server_without_tls_is_a_finding_and_one_that_is_not_there_is_not_judged(authority):
+    """What could not be looked at is neither good nor bad."""
+    with serving() as port:
+        assert codes_of(origin(port)) == {"DOD510"}
+    away = origin(port)
+    found, unknown = findings(OriginsSeen("production", (away,)))
+    assert (found, unknown) == ({}, {f"`https://localhost:{port}` cannot be reached: Connection refused"})
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "codes"),
+    [
+        (308, "https://localhost/", set()),
+        (200, "", {"DOD512"}),
+        (302, "http://localhost/login", {"DOD512"}),
+        (301, "https://evil.example/", {"DOD512"}),
+    ],
+)
+def test_plain_http_has_to_lead_to_the_same_host_by_https(authority, status, location, codes):
+    """Anything else is an answer that somebody on the way can read or change."""
+    with serving(tls(authority.certificate())) as port, serving(status=status, location=location) as plain:
+        assert codes_of(look_at_origin(f"https://localhost:{port}", plain_port=plain)) == codes
+
+
+def test_request_around_the_edge_has_to_be_refused_also_with_a_forged_key():
+    """403, or nobody there; any other answer means that the edge can be left out."""
+    with serving(key="the-key") as port:
+        refused = look_directly(f"127.0.0.1:{port}")
+    gone = look_directly(f"127.0.0.1:{port}")
+    with serving(status=302) as port:
+        open_ = look_directly(f"http://127.0.0.1:{port}")
+    assert (refused.statuses, gone.refused_by, open_.statuses) == ((403, 403), "Connection refused", (302, 302))
+    found, _ = findings(DirectRequests("production", (refused, gone)))
+    assert found == {}
+    found, _ = findings(DirectRequests("production", (open_,)))
+    assert found == {"DOD514": f"`http://127.0.0.1:{port}` answers 302 with a forged one"}
+
+
+def test_port_that_must_be_closed_is_tried_and_a_name_that_nobody_knows_is_not_judged():
+    """Open is an error, closed is fine, unresolved is neither."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        taken = look_at_port(f"127.0.0.1:{port}")
+    closed, typed = look_at_port(f"127.0.0.1:{port}"), look_at_port("no-port")
+    assert (taken.taken, closed.taken, closed.refused_by) == (True, False, "Connection refused")
+    found, unknown = findings(ClosedPorts("production", (taken, closed, typed)))
+    assert found == {"DOD515": f"`127.0.0.1:{port}` takes a connection from here"}
+    assert unknown == {"`no-port` is not `host:port`"}
