@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,35 @@ def test_touched_parts_are_listed_and_ticked_where_they_are_proven(repository):
     )
     assert "- [ ] `STRIPE_KEY` is new, or used by other services" in out
     assert "- [ ] `buy`: a route of it, or the journey itself, is touched — `dodai rehearse`" in out
+
+
+def test_every_command_that_is_printed_can_be_carried_out(repository):
+    """It runs, and is about what stands on the list: none is refused for how it is written (2), none is unknown."""
+    (repository / "shop.py").write_text(
+        APP.replace("dodai.asgi.wrap(Starlette(routes=routes))", "Starlette(routes=routes)")
+    )
+    (repository / "templates" / "new.html").write_text("<form method=post action=/save></form>\n")
+    (repository / "dodai.toml").write_text(MANIFEST + MORE + '[env.local]\nprovider = "local"\n')
+    folder = repository / "db" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "00002_bad.sql").write_text("-- +goose Up\nCREATE TABLE b (id nonsense);\n")
+    _, out, _ = checklist(repository, "--base", "main")
+    printed = set(re.findall(r"`(dodai [^`]+)`", "\n".join(line.partition(" — ")[2] for line in out.splitlines())))
+    expected = {
+        "dodai check csrf": (1, "POST /save"),
+        "dodai check migrations": (1, "00002_bad.sql"),
+        "dodai migrate check": (1, "00002_bad.sql"),
+        "dodai secrets list ENV": (1, "STRIPE_KEY"),
+    }
+    # A rehearsal takes its time: tests/end_to_end/test_rehearsal.py carries it out and sees the ticks.
+    assert printed == {*expected, "dodai rehearse"}
+    for command, (code, named) in expected.items():
+        words = command.replace("ENV", "local").split()[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "dodai", *words], cwd=repository, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, (command, done.stdout, done.stderr)
+        assert named in done.stdout + done.stderr, command
 
 
 def test_what_could_not_be_judged_is_on_the_list(repository):

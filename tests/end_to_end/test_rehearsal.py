@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tomllib
 from datetime import date
 
@@ -39,6 +40,21 @@ def app(tmp_path):
     small.clear()
 
 
+def branched(folder):
+    """A branch on which the title of the journey is another one than on `main`."""
+    git = ("git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.invalid")
+    subprocess.run(("git", "init", "-q", "-b", "main", str(folder)), check=True)
+    (folder / ".gitignore").write_text("__pycache__\n.dodai\n")
+    for change in ("", '# edited\ncontains = "hello"\n'):
+        manifest = folder / "dodai.toml"
+        manifest.write_text(
+            manifest.read_text().replace('contains = "hello from"\n', change) if change else manifest.read_text()
+        )
+        subprocess.run((*git, "add", "-A"), check=True)
+        subprocess.run((*git, "commit", "-qm", "x"), check=True)
+        subprocess.run((*git, "checkout", "-q", "-B", "work"), check=True)
+
+
 def asgi(app):
     """The same application with an `app` that a rehearsal can make bad releases of."""
     (app.folder / "site.py").unlink(missing_ok=True)
@@ -53,7 +69,13 @@ def asgi(app):
 
 
 def test_report_has_every_step_and_the_stage_beside_production(app):
-    """`report.json` and `report.md` stand where the last line says; nothing runs afterwards."""
+    """`report.json` and `report.md` stand where the last line says; nothing runs afterwards.
+
+    The checklist of this commit ticks what the rehearsal carried out, and of a changed one nothing of it.
+    """
+    branched(app.folder)
+    before = app.run("checklist", "--base", "main").stdout
+    assert "- [ ] `look`: a route of it, or the journey itself, is touched — `dodai rehearse`" in before
     answer = app.run("rehearse")
     assert answer.returncode == 0, answer.stderr
     report = json.loads((app.folder / ".dodai/rehearsals/latest/report.json").read_text())
@@ -62,6 +84,16 @@ def test_report_has_every_step_and_the_stage_beside_production(app):
     assert [row["part"] for row in report["equivalence"]][:3] == ["edge", "compute", "database"]
     assert "# Rehearsal" in (app.folder / ".dodai/rehearsals/latest/report.md").read_text()
     assert str(app.folder / ".dodai/rehearsals") in answer.stdout
+    ticked = app.run("checklist", "--base", "main").stdout
+    assert (
+        "- [x] `look`: a route of it, or the journey itself, is touched; the rehearsal of this commit walked it"
+        in ticked
+    )
+    assert "- [x] rehearsal of this commit, " in ticked
+    (app.folder / "web.py").write_text((app.folder / "web.py").read_text() + "\n")
+    edited = app.run("checklist", "--base", "main").stdout
+    assert "- [ ] `look`: " in edited
+    assert "- [ ] this commit was not rehearsed on this machine, or has changes since — `dodai rehearse`" in edited
     until(lambda: not app.processes())
 
 

@@ -76,6 +76,7 @@ def _sections(found: Touched) -> Iterator[tuple[str, Iterator[Point]]]:
     yield "Migrations", (item for pair in found.migrations for item in _migration(found, *pair))
     yield "Secrets", _secrets(found)
     yield "Journeys", _journeys(found)
+    yield "Rehearsal", _rehearsal(found)
     yield "Other findings in these files", _others(found)
     yield (
         "Not judged",
@@ -148,8 +149,30 @@ def _secrets(found: Touched) -> Iterator[Point]:
 
 
 def _journeys(found: Touched) -> Iterator[Point]:
+    rehearsal = found.rehearsal
     for journey in found.journeys:
-        yield Point(False, f"`{journey.name}`: a route of it, or the journey itself, is touched", "`dodai rehearse`")
+        said = f"`{journey.name}`: a route of it, or the journey itself, is touched"
+        if rehearsal is not None and rehearsal.walked:
+            yield Point(True, f"{said}; the rehearsal of this commit walked it ({rehearsal.started_at})")
+        else:
+            yield Point(False, said, "`dodai rehearse`")
+
+
+def _rehearsal(found: Touched) -> Iterator[Point]:
+    """One point for the story and one for each drill: what was carried out on this machine, with this commit."""
+    if not found.files or not (found.journeys or found.routes or found.migrations or found.rehearsal):
+        return
+    rehearsal = found.rehearsal
+    if rehearsal is None:
+        yield Point(False, "this commit was not rehearsed on this machine, or has changes since", "`dodai rehearse`")
+        return
+    ok = rehearsal.outcome == "ok"
+    yield Point(
+        ok, f"rehearsal of this commit, {rehearsal.started_at}: {rehearsal.outcome}", "" if ok else "`dodai rehearse`"
+    )
+    for name, outcome in rehearsal.drills:
+        rest = "" if outcome == "ok" else f"`dodai rehearse --only {name}`"
+        yield Point(outcome == "ok", f"drill `{name}`: {outcome}", rest)
 
 
 def _others(found: Touched) -> Iterator[Point]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,23 @@ from dodai.migrations.check.git import GitError, commit, git
 from dodai.migrations.migration import Migration
 from dodai.operations.policy import Journey
 from dodai.operations.project import Project
+from dodai.rehearsal.commit import commit_of
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.registry import rules
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRehearsal:
+    """What the last rehearsal on this machine came to, where it was of the commit that is checked out, unchanged.
+
+    `walked` says whether every journey of the manifest went as it says; `drills` are (id, outcome).
+    """
+
+    started_at: str
+    outcome: str
+    walked: bool
+    drills: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,7 @@ class Touched:
     migrations: tuple[tuple[Migration, ShadowTrial | None], ...] = ()
     secrets: tuple[str, ...] = ()
     journeys: tuple[Journey, ...] = ()
+    rehearsal: CommitRehearsal | None = None
     findings: tuple[Finding, ...] = ()
     unknown: tuple[tuple[str, str, str], ...] = field(default=())
 
@@ -73,6 +89,7 @@ def touched(project: Project, base: str, today: date) -> Touched:
         migrations=tuple(_migrations(facts.get(MigrationHistory), facts.get(ShadowRun), files)),
         secrets=tuple(_secrets(project, fork)),
         journeys=tuple(_journeys(project, fork, routes)),
+        rehearsal=_rehearsal(project),
         findings=tuple(found for found in report.findings if found.place and found.place.path in files),
         unknown=tuple(dict.fromkeys((row.rule.code.area, row.reason, row.fix) for row in report.unknown)),
     )
@@ -139,6 +156,19 @@ def _journeys(project: Project, fork: str, routes: tuple[RouteRow, ...]) -> Iter
         edited = before.get(journey.name) != now.get(journey.name)
         if edited or any(step.path.startswith(path) for step in journey.steps for path in paths if path != "/"):
             yield journey
+
+
+def _rehearsal(project: Project) -> CommitRehearsal | None:
+    """None without one, and for one of another commit, of another web tier, or of files that were not committed."""
+    try:
+        report = json.loads((project.state / "rehearsals" / "latest" / "report.json").read_text("utf-8"))
+        steps = {step["id"]: step["outcome"] for step in report["steps"]}
+        drills = tuple((drill["id"], drill["outcome"]) for drill in report["drills"])
+        found = CommitRehearsal(report["startedAt"], report["outcome"], steps.get("smoke") == "done", drills)
+        rehearsed, tier = report["commit"], report["webTier"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if rehearsed and not tier and rehearsed == commit_of(project.root) and rehearsed[-1] != "+" else None
 
 
 def _manifest_now(project: Project) -> Mapping[str, Any]:
