@@ -29,7 +29,7 @@ from dodai.wiring.find_project import find_project
 MANIFEST = find_project(QUIZ / "dodai.toml").manifest
 POLICY = CsrfPolicy.from_manifest(MANIFEST.section("csrf") or {})
 BUNDLE = {tiers.ROUTER: "build/server/index.js", tiers.REMIX2: "build/index.cjs"}
-ACTIONS = {tiers.ROUTER: 10, tiers.REMIX2: 8}
+ACTIONS = {tiers.ROUTER: 10, tiers.REMIX2: 10}
 ASKS = "await csrf.verify(request)"
 TIERS = pytest.mark.parametrize("tier", BUNDLE, ids=["react-router", "remix2"])
 

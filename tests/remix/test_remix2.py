@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +22,10 @@ from tests.remix import tiers
 from dodai.observability.trace import main as trace
 
 ROUTES = tiers.REMIX2 / "app" / "routes"
-ACTIONS = sorted(path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8"))
+EXEMPT = "webhooks.review.ts"
+ACTIONS = sorted(
+    path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8") and path.name != EXEMPT
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def test_every_action_verifies_and_there_are_at_least_four():
 def test_its_own_suite_is_green():
     """`npm test`: types, and for each action the right token, none, and an altered one, with the real CSRF service."""
     told = node_parts.npm(tiers.ready(tiers.REMIX2), "test")
-    assert re.search(rf"Tests\s+{6 * len(ACTIONS) + 1} passed", told), told
+    assert re.search(rf"Tests\s+{6 * len(ACTIONS) + 2} passed", told), told
 
 
 @pytest.mark.parametrize("name", ACTIONS)
@@ -82,7 +89,9 @@ def _post(stack: Stack, path: str, **headers: str) -> httpx2.Response:
     "path",
     [
         "/questions/1/answer",
-        "/questions/1/answer?_data=routes%2Fquestions_.%24question_.answer",
+        "/questions/1/answer?_data=routes%2F_frame.questions_.%24question_.answer",
+        "/questions/1/report",
+        "/api/questions/1/star",
         "/language",
         "/me",
         "/questions",
@@ -163,6 +172,42 @@ QUESTION = {
     "topic": "words",
     "lang": "en",
 }
+
+
+def test_a_star_is_kept_a_report_is_taken_and_the_review_desk_is_believed_for_its_signature(served: Stack, visit):
+    """JSON by PUT with the token in the header, a form, and the one exemption of the manifest."""
+    visitor: Visitor = visit(served)
+    visitor.sign_in("taro")
+    path = visitor.go("/next").headers["location"]
+    visitor.go(path)
+    star = visitor.client.put(f"/api{path}/star", json={"starred": True}, headers=visitor.token())
+    assert (star.status_code, star.json()) == (200, {"starred": True})
+    assert 'aria-pressed="true"' in visitor.go(path).text
+    assert visitor.send(f"{path}/report", on=path, reason="unclear").headers["location"] == path
+    body = json.dumps({"report": 1, "decision": "keep"}).encode()
+    key, at = served.secrets["REVIEW_WEBHOOK_SECRET"].encode(), str(int(time.time()))
+    signature = hmac.new(key, at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    desk = f"{served.url}/webhooks/review"
+    signed = httpx2.post(desk, content=body, headers={"x-signature": f"t={at},v1={signature}"})
+    assert signed.status_code == 200, signed.text
+    assert httpx2.post(desk, content=body, headers={"x-signature": f"t={at},v1={'0' * 64}"}).status_code == 401
+
+
+def test_what_goes_wrong_is_told_on_a_page_with_the_id(served: Stack, visit):
+    """Of a page, of a form, and where the identity provider cannot be reached when somebody signs in."""
+    visitor: Visitor = visit(served)
+    for answer, status in ((visitor.go("/questions/999999"), 404), (visitor.go("/me"), 401)):
+        assert answer.status_code == status
+        assert answer.headers["x-request-id"] in answer.text
+    served.end("identity")
+    try:
+        answer = visitor.send("/sign-in", on="/")
+        assert answer.status_code == 503
+        assert answer.headers["x-request-id"] in answer.text
+        assert ">error-title" not in answer.text, "a key in the place of its words"
+        assert '"dependency":"identity"' in tiers.line_of(served, answer.headers["x-request-id"])
+    finally:
+        served.start("identity")
 
 
 def test_every_journey_of_the_manifest_is_walked(served: Stack):

@@ -1,7 +1,7 @@
+import { requestId } from "@dodai/remix/observability.server";
 import { json, type LoaderFunctionArgs } from "@remix-run/node";
 import {
   Form,
-  isRouteErrorResponse,
   Link,
   Links,
   Meta,
@@ -9,7 +9,6 @@ import {
   Scripts,
   ScrollRestoration,
   useLocation,
-  useRouteError,
   useRouteLoaderData,
 } from "@remix-run/react";
 import type { ReactNode } from "react";
@@ -22,7 +21,7 @@ import { langOf, wordsIn } from "~/services/words.server";
 export async function loader({ request }: LoaderFunctionArgs) {
   const lang = langOf(request);
   const visitor = await visitorOf(request);
-  return json({ lang, words: wordsIn(lang), visitor, csrf: await csrf.field(request) });
+  return json({ lang, words: wordsIn(lang), visitor, csrf: await csrf.field(request), requestId: requestId() });
 }
 
 export function Layout({ children }: { children: ReactNode }) {
@@ -90,14 +89,5 @@ export default function App() {
   return <Outlet />;
 }
 
-export function ErrorBoundary() {
-  const error = useRouteError();
-  const status = isRouteErrorResponse(error) ? error.status : 500;
-  const say = useSay();
-  return (
-    <section className="narrow">
-      <h1>{status}</h1>
-      <p className="lead">{say(`error-title-${status}`)}</p>
-    </section>
-  );
-}
+// Where even `routes/_frame.tsx` is not reached.
+export { ErrorBoundary } from "~/routes/_frame";

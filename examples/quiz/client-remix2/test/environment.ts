@@ -11,6 +11,7 @@ Object.assign(process.env, {
   DODAI_PUBLIC_ORIGINS: "https://quiz.example.com",
   BACKEND_ADDR: "127.0.0.1:1",
   IDENTITY_ADDR: "127.0.0.1:1",
+  REVIEW_WEBHOOK_SECRET: randomBytes(32).toString("base64url"),
   SESSION_SECRET: randomBytes(32).toString("base64url"),
   OIDC_CLIENT_SECRET: randomBytes(32).toString("base64url"),
 });

@@ -1,6 +1,9 @@
 import { Form, Link } from "@remix-run/react";
+import { useState } from "react";
 
-import { CsrfField, useSay } from "./common";
+import { CsrfField, useCsrfToken, useSay, useVisitor } from "./common";
+
+const REASONS = ["wrong", "unclear", "unkind"];
 
 interface Asked {
   readonly id: string;
@@ -93,5 +96,56 @@ export function Outcome({ question, position, right }: { question: Answered; pos
         </Link>
       </p>
     </section>
+  );
+}
+
+/** What a reader may do about a question: star it, report it, or change it where it is theirs. */
+export function Marks({ question }: { question: Asked & { mine: boolean; starred: boolean } }) {
+  const say = useSay();
+  const visitor = useVisitor();
+  return (
+    <aside className="marks">
+      {visitor !== null && <Star question={question} />}
+      {question.mine ? (
+        <Link className="quiet" to={`/questions/${question.id}/edit`}>
+          {say("edit")}
+        </Link>
+      ) : (
+        <details>
+          <summary className="quiet">{say("report-title")}</summary>
+          <Form className="panel" method="post" action={`/questions/${question.id}/report`}>
+            <CsrfField />
+            <fieldset>
+              <legend>{say("report-ask")}</legend>
+              {REASONS.map((reason) => (
+                <label className="line" key={reason}>
+                  <input type="radio" name="reason" value={reason} required /> {say(`report-${reason}`)}
+                </label>
+              ))}
+            </fieldset>
+            <button className="button small-button">{say("report-send")}</button>
+          </Form>
+        </details>
+      )}
+    </aside>
+  );
+}
+
+function Star({ question }: { question: { id: string; starred: boolean } }) {
+  const say = useSay();
+  const token = useCsrfToken();
+  const [starred, setStarred] = useState(question.starred);
+  const press = async (): Promise<void> => {
+    const answer = await fetch(`/api/questions/${question.id}/star`, {
+      method: "PUT",
+      headers: { "content-type": "application/json", "x-csrf-token": token },
+      body: JSON.stringify({ starred: !starred }),
+    });
+    if (answer.ok) setStarred(!starred);
+  };
+  return (
+    <button className="quiet star" type="button" aria-pressed={starred} onClick={() => void press()}>
+      <span aria-hidden="true">★</span> {say("star")}
+    </button>
   );
 }

@@ -1,4 +1,4 @@
-// What several pages read from a form.
+// What several pages read from a form or a body.
 
 import type { Draft } from "./backend.server";
 
@@ -15,4 +15,13 @@ export async function draftOf(request: Request, id = "0"): Promise<Draft> {
     correct: /^[1-4]$/.test(text("correct")) ? Number(text("correct")) : 0,
     explanation: text("explanation"),
   };
+}
+
+/** What a body says in JSON; throws 400 for what is none. */
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new Response(null, { status: 400 });
+  }
 }

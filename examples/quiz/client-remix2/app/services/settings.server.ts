@@ -6,6 +6,7 @@ export interface Settings {
   readonly clientId: string;
   readonly clientSecret: string;
   readonly sessionKeys: readonly string[];
+  readonly webhookKeys: readonly string[];
   readonly origins: readonly string[];
 }
 
@@ -18,6 +19,7 @@ export function settings(): Settings {
     clientId: process.env.OIDC_CLIENT_ID || "quiz",
     clientSecret: needed("OIDC_CLIENT_SECRET"),
     sessionKeys: values(needed("SESSION_SECRET")),
+    webhookKeys: values(needed("REVIEW_WEBHOOK_SECRET")),
     origins: values(process.env.DODAI_PUBLIC_ORIGINS ?? ""),
   };
   return read;

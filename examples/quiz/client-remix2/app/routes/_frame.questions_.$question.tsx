@@ -1,11 +1,10 @@
 import { randomUUID } from "node:crypto";
 
 import { type ActionFunctionArgs, json, type LoaderFunctionArgs } from "@remix-run/node";
-import { Link, useActionData, useLoaderData } from "@remix-run/react";
+import { useActionData, useLoaderData } from "@remix-run/react";
 
-import { useSay } from "~/components/common";
 import { Editor } from "~/components/editor";
-import { Ask } from "~/components/question";
+import { Ask, Marks } from "~/components/question";
 import { ask, asResponse, problemsIn, type Question, questionOf } from "~/services/backend.server";
 import { csrf } from "~/services/csrf.server";
 import { draftOf } from "~/services/page.server";
@@ -17,8 +16,8 @@ export async function loader({ request, params }: LoaderFunctionArgs) {
   const question = await ask<Question>("GetQuestion", { id }).catch((error) => {
     throw asResponse(error);
   });
-  const { lang, topic, prompt, choices, mine } = question;
-  return json({ question: { id: question.id, lang, topic, prompt, choices, mine }, attempt: randomUUID() });
+  const { lang, topic, prompt, choices, mine, starred } = question;
+  return json({ question: { id: question.id, lang, topic, prompt, choices, mine, starred }, attempt: randomUUID() });
 }
 
 /** One form, two buttons: `intent` says whether the question is saved or deleted. */
@@ -45,18 +44,11 @@ export async function action({ request, params }: ActionFunctionArgs) {
 export default function QuestionPage() {
   const { question, attempt } = useLoaderData<typeof loader>();
   const changed = useActionData<typeof action>();
-  const say = useSay();
   if (changed !== undefined) return <Editor {...changed} />;
   return (
     <article className="narrow">
       <Ask question={question} attempt={attempt} />
-      {question.mine && (
-        <aside className="marks">
-          <Link className="quiet" to={`/questions/${question.id}/edit`}>
-            {say("edit")}
-          </Link>
-        </aside>
-      )}
+      <Marks key={question.id} question={question} />
     </article>
   );
 }

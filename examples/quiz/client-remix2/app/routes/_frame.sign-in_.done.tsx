@@ -14,3 +14,6 @@ export async function loader({ request }: LoaderFunctionArgs) {
   csrf.login(request, visitor.user);
   return seeOther(ownPath(leaving?.back ?? ""), { "set-cookie": await save(session) });
 }
+
+// A page, so that what goes wrong is told on one.
+export { FormsOnly as default } from "~/components/common";

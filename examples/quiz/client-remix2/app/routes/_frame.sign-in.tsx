@@ -14,3 +14,6 @@ export async function action({ request }: ActionFunctionArgs) {
   session.set("leaving", leaving);
   return redirect(url, { headers: { "set-cookie": await save(session) } });
 }
+
+// A page, so that what goes wrong is told on one.
+export { FormsOnly as default } from "~/components/common";
