@@ -53,6 +53,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "trace": CommandEntry("Incident", "Follow one request through every tier"),
     "logs": CommandEntry("Incident", "Show what services wrote, and follow it"),
     "exec": CommandEntry("Incident", "Run a command in the place of a service, on record"),
+    "incident": CommandEntry("Incident", "Write down what happened, on one timeline"),
     "history": CommandEntry("Incident", "Show who changed what, and when"),
     "explain": CommandEntry("Setup", "Explain a code, or the manifest"),
     "docs": CommandEntry("Setup", "Write the documents, or check that they are fresh"),

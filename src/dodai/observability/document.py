@@ -46,6 +46,7 @@ def observability(policy: ObservabilityPolicy, env: str = "production") -> Page:
             _alerts(alerts, policy),
             _responses(alerts, env),
             _trace(),
+            _incidents(policy, env),
             _outcomes(),
             _fields(policy),
             _never(),
@@ -215,6 +216,26 @@ def _trace() -> Section:
         ),
         anchor="trace",
     )
+
+
+def _incidents(policy: ObservabilityPolicy, env: str) -> Section:
+    said = Text(
+        f"While lines and rollups are still kept, write the incident down: the command makes a file in "
+        f"`{policy.incidents}` with the trace, every change and every alert on one timeline, and what each alert "
+        "measured. The id is that of a request, or the name of an alert that fired.",
+        "行と集計が残っているうちに記録します。次のコマンドは、トレース、変更、アラートを 1 つのタイムラインに並べ、"
+        f"各アラートの測定値を添えたファイルを `{policy.incidents}` に作ります。ID はリクエスト ID、または発火した"
+        "アラートの名前です。",
+    )
+    asked = Text(
+        "The file asks what would have detected it. Metrics and alerts are added from these answers: `dodai check` "
+        "finds an incident that is older than 14 days and has neither `detected_by` nor `metric_added` (DOD409).",
+        "ファイルは「何があれば検知できたか」を問います。メトリクスとアラートはこの回答から追加します。14 日を過ぎても"
+        " `detected_by` と `metric_added` のどちらもないインシデントは、`dodai check` が指摘します(DOD409)。",
+    )
+    command = f"dodai incident new {_EXAMPLE_ID} --env {env}"
+    blocks: tuple[Block, ...] = (*paragraphs(said), CodeBlock(command, "console"), *paragraphs(asked))
+    return Section(Text("After an incident", "障害のあと"), blocks, anchor="incidents")
 
 
 def _outcomes() -> Section:

@@ -64,6 +64,7 @@ class ObservabilityPolicy:
     cell_s: float = seconds("10s")
     slo: float = 0.995
     runbook: str = ""
+    incidents: str = "docs/incidents"
     alerts: Mapping[str, AlertSection] = tables(AlertSection, name="alert")
     notifiers: Mapping[str, NotifierSection] = tables(NotifierSection, name="notifier")
 

@@ -22,8 +22,10 @@ from dodai.migrations import check as migrations
 from dodai.migrations.check.git import GitError, git
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
+from dodai.observability.check.incidents import IncidentFiles, gather_incidents
 from dodai.observability.check.samples import LineSample, gather_lines
 from dodai.observability.check.sources import PythonSources, gather_sources
+from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.check import (
     ClosedPorts,
     DirectRequests,
@@ -189,6 +191,13 @@ def line_sample(gathering: Gathering) -> Any:
     return gather_lines(gathering.root / ".dodai", gathering.root)
 
 
+def incident_files(gathering: Gathering) -> Any:
+    """The files of incidents, and how old they are today."""
+    section = gathering.project.manifest.section("observability") if gathering.project else None
+    policy = ObservabilityPolicy.from_manifest(section or {})
+    return gather_incidents(gathering.root, policy.incidents, gathering.today)
+
+
 def python_sources(gathering: Gathering) -> Any:
     """The Python files of the repository, parsed."""
     return gather_sources(gathering.root)
@@ -352,6 +361,7 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     RouteTable: route_table,
     TierFlaws: tier_flaws,
     FormTable: form_table,
+    IncidentFiles: incident_files,
     LineSample: line_sample,
     PythonSources: python_sources,
     ProviderProblems: provider_problems,

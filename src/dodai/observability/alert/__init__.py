@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dodai.observability.alert.evaluate import Reading, View, readings
+from dodai.observability.alert.evaluate import REPLAYABLE, Reading, View, readings
 from dodai.observability.alert.form import Alert, chosen, defaults, unknown_names
 from dodai.observability.alert.history import Change, Firing, History
 
 __all__ = [
+    "REPLAYABLE",
     "Alert",
     "Change",
     "Firing",

@@ -17,6 +17,11 @@ Series = tuple[str, str]
 """(service, name); the name is empty for an alert that stands for a service."""
 
 
+REPLAYABLE = frozenset({"error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "requests", "dropped"})
+"""The measures that rollups keep. How single processes and the disk were is not kept, so of the past those alerts
+are not judged."""
+
+
 class View(Protocol):
     """What an alert may look at."""
 

@@ -152,6 +152,15 @@ class History:
         )
         return [Silence(*row) for row in found]
 
+    def silences_between(self, since_s: float, until_s: float) -> list[Silence]:
+        """Those that began in between, the oldest first."""
+        found = self._database.execute(
+            "SELECT name, kind, reason, actor, from_s, until_s FROM silence WHERE from_s BETWEEN ? AND ?"
+            " ORDER BY from_s",
+            (since_s, until_s),
+        )
+        return [Silence(*row) for row in found]
+
 
 def _firing(row: tuple[object, ...]) -> Firing:
     values = list(row)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dodai.observability.alert import Alert, Firing, History, readings
+from dodai.observability.alert import REPLAYABLE, Alert, Firing, History, readings
 from dodai.observability.rollup import Store
 
-REPLAYABLE = frozenset({"error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "requests", "dropped"})
-"""What rollups keep. How single processes and the disk were is not kept, so those alerts are not judged."""
 _MOST_STEPS = 720
 
 

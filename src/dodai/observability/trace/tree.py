@@ -6,7 +6,7 @@ from typing import Any
 
 from dodai.observability.trace.find import Line, unanswered
 
-_FAILED = ("server_error", "timeout", "aborted")
+FAILED_OUTCOMES = ("server_error", "timeout", "aborted")
 _SERVED = ("http", "ws", "rpc")
 _SKEW_S = 0.005
 _TOTALS = (("sql", "dbCount", "dbMs"), ("rpc", "rpcCount", "rpcMs"), ("http", "httpCount", "httpMs"))
@@ -49,7 +49,7 @@ class Node:
 
     @property
     def failed(self) -> bool:
-        return self.line.get("outcome") in _FAILED
+        return self.line.get("outcome") in FAILED_OUTCOMES
 
     @property
     def what(self) -> str:
