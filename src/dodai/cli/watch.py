@@ -126,13 +126,13 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
 async def _serve(out: Output, there: Watched, listen: str) -> int:
     from dodai.observability.run import Watcher, locked
     from dodai.observability.run.watch_page import PageServer, address_of
-    from dodai.wiring.watch import channels
+    from dodai.wiring.watch import channels, switches
 
     token = os.environ.get("DODAI_WATCH_TOKEN", "")
     address = address_of(listen, token)
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     with locked(there):
-        watcher = Watcher(there, channels(there))
+        watcher = Watcher(there, channels(there), switches(there))
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(signum, ended.set)
         with PageServer(there, address, token, lambda: watcher.problem) as page:

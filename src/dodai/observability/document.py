@@ -122,13 +122,21 @@ def _alerts(alerts: tuple[Alert, ...], policy: ObservabilityPolicy) -> Section:
         )
         for alert in alerts
     )
-    said = Text(
-        "`page` wakes somebody up, `ticket` waits for the morning. Detection times are computed from the "
-        "windows, and hold from the least number of requests on.",
-        "`page` は即時対応、`ticket` は翌営業日の対応です。検知時間は集計期間から算出した値で、"
-        "最少件数に達している場合のものです。",
+    said = (
+        Text(
+            "`page` wakes somebody up, `ticket` waits for the morning. Detection times are computed from the windows, "
+            "and hold from the least number of requests on.",
+            "`page` は即時対応、`ticket` は翌営業日の対応です。検知時間は集計期間から算出した値で、"
+            "最少件数に達している場合のものです。",
+        ),
+        Text(
+            "One outage is told once: of what fires together along the calls between services, the alert nearest to "
+            "the cause is told, and names the others.",
+            "1 つの障害の通知は 1 回だけです。サービス間の呼び出しに沿って同時に発火したものは、原因に最も近いアラート"
+            "だけを通知し、残りをその通知に列挙します。",
+        ),
     )
-    return Section(Text("Alerts", "アラート"), (*paragraphs(said), PageTable(head, rows)), anchor="alerts")
+    return Section(Text("Alerts", "アラート"), (*paragraphs(*said), PageTable(head, rows)), anchor="alerts")
 
 
 def alert_links(policy: ObservabilityPolicy, file: Text) -> Section:

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.alert.history import ACKNOWLEDGED, SILENCED, Silence
 from dodai.observability.policy import NotifierSection
-from dodai.observability.ports import Message, Told
+from dodai.observability.ports import Message, RetryLaterError, Told
 from dodai.observability.rollup import Store
 
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """The pauses after failures in a row; the last one goes on."""
+LONGEST_S = 600.0
+"""A receiver that asks for more patience than this is tried all the same."""
 _REMEMBER_S = 86400.0
+FRESH_TICKS = 6
+CALLS_S = 60.0
+"""How far back a message looks for dependencies that fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,12 @@ class Outbox:
             database.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", rows)
             database.execute("UPDATE notifier SET problem = '' WHERE name = ?", (self.section.name,))
 
-    def failed(self, why: str, now_s: float) -> None:
-        """Keep why it was not told; it is tried again, at first soon and then every minute."""
-        self.next_try_s = now_s + RETRY_S[min(self.failures, len(RETRY_S) - 1)]
+    def failed(self, error: Exception, now_s: float) -> None:
+        """Keep why it was not told; it is tried again: soon, then every minute, or when the receiver says."""
+        asked_s = min(error.after_s, LONGEST_S) if isinstance(error, RetryLaterError) else 0.0
+        self.next_try_s = now_s + max(asked_s, RETRY_S[min(self.failures, len(RETRY_S) - 1)])
         self.failures += 1
-        self.problem = why
+        why = self.problem = str(error)[:300] or type(error).__name__
         with self.store.transaction() as database:
             row = (why, now_s, self.section.name)
             database.execute("UPDATE notifier SET problem = ?, tried_s = ? WHERE name = ?", row)
@@ -87,8 +93,18 @@ class Outbox:
     def _wants(self, one: Firing, silences: Iterable[Silence], now_s: float, told: Mapping[int, str]) -> bool:
         if one.id in told or not self._concerns(one) or now_s - one.fired_s < self.section.after_s:
             return False
+        if not one.leads and self._explained(one, now_s):
+            return False
         kinds = {silence.kind for silence in silences if silence.name in (one.name, "*")}
         return SILENCED not in kinds and not (self.section.after_s and ACKNOWLEDGED in kinds)
+
+    def _explained(self, one: Firing, now_s: float) -> bool:
+        """Whether people know of it by what leads its outage: while that fires, and as long after it as the windows
+        of `one` still hold what happened then.
+        """
+        leader = History(self.store).of_outage(one.outage)[0]
+        memory_s = max(self.alerts[one.name].windows_s)
+        return not leader.resolved_s or now_s - leader.resolved_s <= memory_s
 
     def _owes(self, one: Firing, silences: Iterable[Silence], told: Mapping[int, str]) -> bool:
         """Of what is over: what it was told of, and what it never heard of because it could not be reached."""
@@ -96,7 +112,7 @@ class Outbox:
             return told[one.id] == "firing"
         since = "SELECT since_s FROM notifier WHERE name = ?"
         known = self.store.database.execute(since, (self.section.name,)).fetchone()
-        if not known or one.fired_s < known[0] or self.section.after_s or not self._concerns(one):
+        if not known or not one.leads or one.fired_s < known[0] or self.section.after_s or not self._concerns(one):
             return False
         return not any(silence.kind == SILENCED and silence.name in (one.name, "*") for silence in silences)
 
@@ -117,7 +133,44 @@ class Outbox:
             summary=alert.code.what.en,
             runbook=f"{self.facing.runbook}#{alert.name}",
             things=things,
+            also=self._also(rows) if status == "firing" else (),
         )
+
+    def _also(self, rows: list[Firing]) -> tuple[str, ...]:
+        """What else fires of the same outages, and the dependencies that do not answer now."""
+        history = History(self.store)
+        told = {one.id for one in rows}
+        found = [other for one in rows for other in history.of_outage(one.outage or one.id)]
+        firing = [f"{one.name}: {one.about}" for one in found if one.id not in told and not one.resolved_s]
+        until = max(one.breached_s for one in rows)
+        calls = self.store.totals("dependency", until - CALLS_S, until, by_name=True)
+        failing = [
+            f"{service} → {name}: {total.errors} of {total.count} calls fail"
+            for (service, name), total in sorted(calls.items())
+            if total.errors
+        ]
+        return tuple(dict.fromkeys([*firing, *failing]))[:10]
+
+
+@dataclass(slots=True)
+class Pulse:
+    """When a dead man's switch is asked for: while alerts are evaluated, and never otherwise."""
+
+    section: NotifierSection
+    store: Store
+    next_s: float = 0.0
+
+    def due(self, now_s: float, tick_s: float) -> bool:
+        """Whether it is time, and the last evaluation is as fresh as it must be."""
+        judged_s = self.store.facts().get("judged_s", 0.0)
+        return now_s >= self.next_s and now_s - judged_s <= FRESH_TICKS * tick_s
+
+    def answered(self, now_s: float, problem: str = "") -> None:
+        """Keep when it was asked, and what is wrong with it; what is wrong is shown, and tried again soon."""
+        self.next_s = now_s + (min(self.section.every_s, RETRY_S[-1] / 12) if problem else self.section.every_s)
+        with self.store.transaction() as database:
+            row = (self.section.name, now_s, problem, now_s)
+            database.execute("INSERT OR REPLACE INTO notifier VALUES (?, ?, ?, ?)", row)
 
 
 def _told(one: Firing, alert: Alert, facing: Facing) -> Told:

@@ -11,7 +11,7 @@ from dodai.core.section import bind, seconds, size, tables, unwritten
 UserIdMode = Literal["raw", "hmac"]
 ClientIpMode = Literal["network", "none"]
 Severity = Literal["", "page", "ticket"]
-NotifierKind = Literal["webhook", "slack", "command", "email"]
+NotifierKind = Literal["webhook", "slack", "pagerduty", "command", "email", "deadman"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class AlertSection:
 class NotifierSection:
     """`[observability.notifier.NAME]`. A second notifier hears of an alert once it has fired for `after_s`.
 
-    `variable` is the environment variable with the URL, which is a secret for Slack and for many webhooks.
+    `variable` is the environment variable with the URL, which is a secret for Slack and for many webhooks; for
+    PagerDuty it has the routing key. A `deadman` is asked for every `every_s` while alerts are evaluated, and whoever
+    is behind it tells people when that stops.
     """
 
     kind: NotifierKind
@@ -44,6 +46,7 @@ class NotifierSection:
     to: tuple[str, ...] = ()
     severity: Severity = ""
     after_s: float = seconds("0s")
+    every_s: float = seconds("1m")
 
 
 @dataclass(frozen=True, slots=True)

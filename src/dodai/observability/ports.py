@@ -36,6 +36,8 @@ class Message:
     summary: str
     runbook: str
     things: tuple[Told, ...]
+    also: tuple[str, ...] = ()
+    """What else is a part of the same outage, of which nothing more is told."""
 
     @property
     def title(self) -> str:
@@ -53,12 +55,15 @@ class Message:
             counts = f", {thing.bad} of {thing.count}" if thing.count and thing.bad else ""
             lines.append(f"- {thing.about}: {thing.value} (threshold {thing.threshold}{counts})")
             lines += [f"    dodai trace {sample}" for sample in thing.samples[:3]]
+        lines += [f"also: {one}" for one in self.also]
         return "\n".join([*lines, f"runbook: {self.runbook}"])
 
     def as_alertmanager(self, receiver: str) -> dict[str, Any]:
         """The body of Alertmanager's webhook, version 4, so that whatever takes that takes this."""
         common = {"alertname": self.alert, "severity": self.severity, "project": self.project, "env": self.env}
         notes = {"summary": self.summary, "runbook_url": self.runbook, "code": self.code}
+        if self.also:
+            notes["also"] = "; ".join(self.also)
         return {
             "version": "4",
             "groupKey": f'{{}}:{{alertname="{self.alert}"}}',
@@ -94,6 +99,21 @@ def _as_alert(thing: Told, common: Mapping[str, str], notes: Mapping[str, str], 
 
 def _instant(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class RetryLaterError(OSError):
+    """A receiver that says when to come back: `after_s` seconds from now."""
+
+    def __init__(self, said: str, after_s: float) -> None:
+        super().__init__(said)
+        self.after_s = after_s
+
+
+class DeadMansSwitch(Protocol):
+    """Somebody outside who notices when `watch` is no more."""
+
+    def ping(self) -> None:
+        """Say that alerts are evaluated, or raise `OSError` or `ValueError`. Called in a thread."""
 
 
 class Channel(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel
+from dodai.observability.ports import Channel, DeadMansSwitch
 from dodai.observability.run import Watched
 from dodai.operations.project import Project
 
@@ -39,4 +39,13 @@ def channels(watched_: Watched) -> Mapping[str, Channel]:
     """How each notifier of the manifest is reached."""
     from dodai.providers.notify import channel  # an HTTP client and more, which nobody needs but who sends
 
-    return {name: channel(section, os.environ) for name, section in watched_.policy.notifiers.items()}
+    told = {name: one for name, one in watched_.policy.notifiers.items() if one.kind != "deadman"}
+    return {name: channel(section, os.environ) for name, section in told.items()}
+
+
+def switches(watched_: Watched) -> Mapping[str, DeadMansSwitch]:
+    """How each dead man's switch of the manifest is asked for."""
+    from dodai.providers.notify import DeadMan
+
+    asked = {name: one for name, one in watched_.policy.notifiers.items() if one.kind == "deadman"}
+    return {name: DeadMan(section.url, section.variable, os.environ) for name, section in asked.items()}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dodai.observability.alert.evaluate import Reading
 from dodai.observability.alert.form import Alert
+from dodai.observability.alert.join import JOIN_S, NOTHING_CALLED, Sign, Topology, outage_of, root_first
 from dodai.observability.rollup import Store
 
 Change = Literal["firing", "resolved"]
@@ -20,8 +21,8 @@ Step = list[tuple["Firing", Alert, Change]]
 ACKNOWLEDGED = "ack"
 SILENCED = "silence"
 _BEGIN = (
-    "INSERT INTO alert (name, about, since_s, fired_s, resolved_s, value, bad, count, samples, breached_s)"
-    " VALUES (?, ?, ?, 0, 0, 0, 0, 0, '[]', ?)"
+    "INSERT INTO alert (name, about, since_s, fired_s, resolved_s, value, bad, count, samples, breached_s, outage)"
+    " VALUES (?, ?, ?, 0, 0, 0, 0, 0, '[]', ?, 0)"
 )
 
 
@@ -29,7 +30,7 @@ _BEGIN = (
 class Firing:
     """One row: from the first breach (`since_s`) over firing to resolved; 0 is not yet. `samples` are request ids.
 
-    `breached_s` is when its condition last held.
+    `breached_s` is when its condition last held, `outage` the row that leads the outage it is a part of.
     """
 
     id: int
@@ -43,6 +44,12 @@ class Firing:
     count: int
     samples: tuple[str, ...]
     breached_s: float
+    outage: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is what people are told of its outage."""
+        return self.outage in (0, self.id)
 
     @property
     def state(self) -> str:
@@ -78,7 +85,15 @@ class History:
     def _database(self) -> sqlite3.Connection:
         return self._store.database
 
-    def judge(self, alerts: Iterable[Alert], readings: Iterable[Reading], now_s: float, hold_s: float) -> Step:
+    def judge(
+        self,
+        alerts: Iterable[Alert],
+        readings: Iterable[Reading],
+        now_s: float,
+        hold_s: float,
+        topology: Topology = NOTHING_CALLED,
+        join_s: float = JOIN_S,
+    ) -> Step:
         """What begins to fire and what is resolved now. A breach that stops for `hold_s` is over.
 
         What fires of an alert that is not among `alerts` any more is resolved and told to nobody.
@@ -92,7 +107,20 @@ class History:
             judged = {alert.name: alert for alert in alerts}
             for gone in open_.values():  # a series that left its windows has nothing wrong with it any more
                 changed += self._quiet(gone, judged.get(gone.name), now_s, hold_s)
+            self._join(judged, topology, join_s)
         return changed
+
+    def _join(self, alerts: Mapping[str, Alert], topology: Topology, join_s: float) -> None:
+        """Put what has begun to fire into its outage."""
+        firing = [one for one in self.open() if one.fired_s and one.name in alerts]
+        signs = [
+            Sign(one.id, one.outage, one.name, one.about, alerts[one.name].severity, one.fired_s) for one in firing
+        ]
+        known = [one for one in signs if one.outage]
+        for new in sorted((one for one in signs if not one.outage), key=root_first):
+            outage = outage_of(new, known, topology, join_s)
+            self._database.execute("UPDATE alert SET outage = ? WHERE id = ?", (outage, new.id))
+            known.append(replace(new, outage=outage))
 
     def _step(self, reading: Reading, known: Firing | None, now_s: float, hold_s: float) -> Step:
         alert = reading.alert
@@ -129,6 +157,13 @@ class History:
     def open(self) -> list[Firing]:
         """What is pending or fires, the oldest first."""
         found = self._database.execute("SELECT * FROM alert WHERE resolved_s = 0 ORDER BY since_s, id")
+        return [_firing(row) for row in found]
+
+    def of_outage(self, outage: int) -> list[Firing]:
+        """Every row of an outage, the one that leads it first."""
+        found = self._database.execute(
+            "SELECT * FROM alert WHERE outage = ? OR id = ? ORDER BY id != ?, fired_s, id", (outage, outage, outage)
+        )
         return [_firing(row) for row in found]
 
     def recent(self, since_s: float) -> list[Firing]:

@@ -37,6 +37,8 @@ def _lacks(section: NotifierSection) -> str:
     match section.kind:
         case "command":
             return "" if section.command else "`command`"
+        case "pagerduty":
+            return "" if section.variable else "`variable`, which names where the routing key is"
         case "email":
             return "" if section.sender and section.to else "`sender` or `to`"
     return "" if section.url or section.variable else "`url` or `variable`"

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS place (inode INTEGER PRIMARY KEY, offset INTEGER, mar
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alert (
   id INTEGER PRIMARY KEY, name TEXT, about TEXT, since_s REAL, fired_s REAL, resolved_s REAL, value REAL, bad INTEGER,
-  count INTEGER, samples TEXT, breached_s REAL);
+  count INTEGER, samples TEXT, breached_s REAL, outage INTEGER DEFAULT 0);
 CREATE TABLE IF NOT EXISTS told (notifier TEXT, alert INTEGER, state TEXT, PRIMARY KEY (notifier, alert)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notifier (name TEXT PRIMARY KEY, since_s REAL, problem TEXT, tried_s REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS silence (
@@ -235,6 +235,11 @@ class Store:
             for row in rows
         }
 
+    def calls(self, since_s: float) -> frozenset[tuple[str, str]]:
+        """(service, dependency) of every pair that was called since."""
+        query = "SELECT DISTINCT service, name FROM cell WHERE width = ? AND kind = 'dependency' AND at >= ?"
+        return frozenset(self.database.execute(query, (MINUTE_S, since_s)))
+
     def events(self, since_s: float) -> list[tuple[float, str, str, str]]:
         """(time, service, name, about), the oldest first."""
         return list(self.database.execute("SELECT * FROM event WHERE at >= ? ORDER BY at", (since_s,)))
@@ -263,7 +268,9 @@ def _opened(path: str, *, writable: bool) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_SCHEMA)
-        database.execute("SELECT count(*) FROM alert")
+        columns = {row[1] for row in database.execute("PRAGMA table_info(alert)")}
+        if "outage" not in columns:  # a file of before outages were known
+            database.execute("ALTER TABLE alert ADD COLUMN outage INTEGER DEFAULT 0")
     except sqlite3.DatabaseError:
         database.close()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -222,10 +223,17 @@ def _releases(store: Store, since_s: float) -> tuple[tuple[float, str, str], ...
 
 def _problems(store: Store, watched: Watched, problem: str) -> tuple[Text, ...]:
     said = [Text(problem, problem)] if problem else []
-    for name, why in store.database.execute("SELECT name, problem FROM notifier WHERE problem != '' ORDER BY name"):
-        en = f"notifier `{name}` could not tell anybody: {why}"
-        said.append(Text(en, f"通知先 `{name}` に届きません: {why}"))
-    if not watched.policy.notifiers:
+    failing = "SELECT name, problem, tried_s FROM notifier WHERE problem != '' ORDER BY name"
+    for name, why, tried_s in store.database.execute(failing):
+        section = watched.policy.notifiers.get(name)
+        if section is None:
+            continue  # it is not in the manifest any more
+        at = time.strftime("%H:%M:%SZ", time.gmtime(tried_s))
+        en = "was not reached" if section.kind == "deadman" else "could not tell anybody"
+        said.append(
+            Text(f"notifier `{name}` {en}, last tried {at}: {why}", f"通知先 `{name}` に届きません({at} に試行): {why}")
+        )
+    if all(section.kind == "deadman" for section in watched.policy.notifiers.values()):
         missing = "`[observability.notifier.NAME]`"
         en = f"nobody is told of alerts: the manifest has no {missing}"
         said.append(Text(en, f"アラートは誰にも通知されません。マニフェストに {missing} がありません"))

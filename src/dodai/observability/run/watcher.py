@@ -17,14 +17,18 @@ from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.observability import codes
 from dodai.observability.alert import Alert, Change, Firing, History, chosen, readings
-from dodai.observability.notify import Facing, Outbox
+from dodai.observability.alert.form import FAST_FACTOR
+from dodai.observability.alert.join import JOIN_S, Topology
+from dodai.observability.notify import Facing, Outbox, Pulse
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel
+from dodai.observability.ports import Channel, DeadMansSwitch
 from dodai.observability.rollup import Store, Tail, Tally
 from dodai.observability.trace.find import line_folders
 
 BACKFILL_S = 3600.0
 """How much of what was written before the first `watch` is counted: enough for the longest window that pages."""
+CALLED_S = 3600.0
+"""For how long a dependency that nobody calls any more still explains an outage."""
 _READ_S = 5.0
 _PRUNE_EVERY_S = 600.0
 FAST_CELL_S = 1
@@ -74,9 +78,14 @@ class Watcher:
     """Reads and judges. `problem` is what it could not do the last time, for the page and for `--once`."""
 
     def __init__(
-        self, watched: Watched, channels: Mapping[str, Channel], *, clock: Callable[[], float] = time.time
+        self,
+        watched: Watched,
+        channels: Mapping[str, Channel],
+        switches: Mapping[str, DeadMansSwitch] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.watched, self.clock, self.channels = watched, clock, channels
+        self.watched, self.clock, self.channels, self.switches = watched, clock, channels, switches or {}
         self.store = Store(watched.path, cell_s=watched.cell_s)
         self.history = History(self.store)
         self.alerts = watched.alerts
@@ -106,7 +115,9 @@ class Watcher:
         now = self.clock()
         free = _disk_free(self.watched.state)
         found = [reading for alert in self.alerts for reading in readings(alert, self.store, now, disk_free=free)]
-        changes = self.history.judge(self.alerts, found, now, 3 * self.watched.tick_s)
+        join_s = JOIN_S / FAST_FACTOR if self.watched.fast else JOIN_S
+        calls = self.store.calls(now - CALLED_S) | {("edge", self.watched.public)}
+        changes = self.history.judge(self.alerts, found, now, 3 * self.watched.tick_s, Topology(calls), join_s)
         self.store.set_fact("judged_s", now)
         return changes
 
@@ -131,6 +142,7 @@ class Watcher:
             box.begin(now)
         async with asyncio.TaskGroup() as group:
             telling = [group.create_task(self._tell(name, stop)) for name in self.outboxes]
+            telling += [group.create_task(self._ping(name, stop)) for name in self.switches]
             while not stop.is_set():
                 for change in self.tick():
                     heard(*change)
@@ -146,9 +158,21 @@ class Watcher:
                 try:
                     await asyncio.to_thread(channel.send, message)
                 except (OSError, ValueError) as error:
-                    box.failed(str(error)[:300] or type(error).__name__, self.clock())
+                    box.failed(error, self.clock())
                     break
                 box.delivered(ids, message.status)
+            await asyncio.sleep(min(0.5, self.watched.tick_s))
+
+    async def _ping(self, name: str, stop: asyncio.Event) -> None:
+        pulse = Pulse(self.watched.policy.notifiers[name], self.store)
+        while not stop.is_set():
+            if pulse.due(self.clock(), self.watched.tick_s):
+                problem = ""
+                try:
+                    await asyncio.to_thread(self.switches[name].ping)
+                except (OSError, ValueError) as error:
+                    problem = str(error)[:300] or type(error).__name__
+                pulse.answered(self.clock(), problem)
             await asyncio.sleep(min(0.5, self.watched.tick_s))
 
 

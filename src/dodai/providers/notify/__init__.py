@@ -1,4 +1,4 @@
-"""Ways to tell people: webhooks, Slack, a command, e-mail. Each raises `OSError` when nobody was told."""
+"""Ways to tell people: webhooks, Slack, PagerDuty, a command, e-mail. Each raises `OSError` when nobody was told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dodai.observability.policy import NotifierSection
 from dodai.observability.ports import Channel
 from dodai.providers.notify.command import CommandNotifier
 from dodai.providers.notify.email import Email
-from dodai.providers.notify.webhook import Slack, Webhook
+from dodai.providers.notify.pagerduty import PagerDuty
+from dodai.providers.notify.webhook import DeadMan, Slack, Webhook
+
+__all__ = ["DeadMan", "channel"]
 
 
 def channel(section: NotifierSection, environ: Mapping[str, str]) -> Channel:
@@ -20,6 +23,8 @@ def channel(section: NotifierSection, environ: Mapping[str, str]) -> Channel:
             return CommandNotifier(section.command)
         case "email":
             return Email(section.smtp, section.sender, section.to)
+        case "pagerduty":
+            return PagerDuty(section.url, section.variable, environ)
         case "slack":
             return Slack(section.name, section.url, section.variable, environ)
     return Webhook(section.name, section.url, section.variable, environ)
