@@ -175,11 +175,15 @@ def test_status_says_what_fires_and_gives_no_all_clear_from_a_watch_that_ended(t
     """Where nothing ever watched it says nothing of alerts."""
     file = manifest(tmp_path)
     assert "alerts:" not in dodai("status", "--manifest", str(file)).stdout
+    assert json.loads(dodai("status", "--json", "--manifest", str(file)).stdout)["alerts"] is None
     lines_below(tmp_path / ".dodai" / "env" / "local", 60, outcome="server_error")
     dodai("watch", "--once", "--manifest", str(file))
     seen = dodai("status", "--manifest", str(file)).stdout
     assert re.search(r"firing:     http-error-surge: web, dodai trace [0-9a-f]{32}", seen)
     assert "nobody is told of alerts" in seen
+    told = json.loads(dodai("status", "--json", "--manifest", str(file)).stdout)["alerts"]
+    assert told["firing"][0]["name"] == "http-error-surge"
+    assert not told["stale"]
     store = tmp_path / ".dodai" / "env" / "local" / "watch" / "rollups.sqlite"
     with contextlib.closing(sqlite3.connect(store)) as database, database:
         database.execute("UPDATE fact SET value = value - 3600 WHERE name = 'judged_s'")

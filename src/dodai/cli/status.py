@@ -16,6 +16,7 @@ from dodai.cli.output import Output
 from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:
+    from dodai.observability.run import Overview, Watched
     from dodai.operations.environment import Environment
     from dodai.operations.run.status import EnvironmentStatus
 
@@ -29,7 +30,8 @@ POLL_S = 0.2
 def command(context: CommandContext, env: str, wait: bool, timeout_s: float) -> int:
     status = asyncio.run(_look(context.environment(env), timeout_s if wait else 0.0))
     if context.output.as_json:
-        context.output.data("dodai.status/1", {"environment": env, **_as_json(status)})
+        alerts = _alerts_as_json(context, env)
+        context.output.data("dodai.status/1", {"environment": env, **_as_json(status), "alerts": alerts})
         return status.exit_code
     _services(context.output, status)
     _plans(context.output, status)
@@ -127,22 +129,46 @@ def _plans(out: Output, status: EnvironmentStatus) -> None:
     out.line(f"next:       {status.next_step}")
 
 
-def _alerts(context: CommandContext, env: str) -> None:
-    """What `dodai watch` saw; nothing where it never ran, and never an all-clear from a watch that ended."""
+def _seen(context: CommandContext, env: str) -> tuple[Watched, Overview] | None:
+    """What `dodai watch` saw, from its rollups; None where it never ran."""
     from dodai.observability.rollup import Store
     from dodai.observability.run import overview
     from dodai.wiring.watch import watched
 
-    there, now, out = watched(context.project, env), time.time(), context.output
+    there = watched(context.project, env)
     if not there.path.exists():
-        return
+        return None
+    store = Store(there.path, cell_s=there.cell_s, writable=False)
     try:
-        store = Store(there.path, cell_s=there.cell_s, writable=False)
-        seen = overview(there, store, now)
+        return there, overview(there, store, time.time())
+    finally:
         store.close()
+
+
+def _alerts_as_json(context: CommandContext, env: str) -> dict[str, Any] | None:
+    """None where nothing ever watched: no alert was evaluated."""
+    try:
+        seen = _seen(context, env)
+    except sqlite3.Error as error:
+        return {"unknown": f"the rollups cannot be read: {error}"}
+    if seen is None:
+        return None
+    _, said = seen
+    whole = said.as_json()
+    return {name: whole[name] for name in ("judgedAt", "stale", "firing", "pending", "silenced", "problems")}
+
+
+def _alerts(context: CommandContext, env: str) -> None:
+    """What `dodai watch` saw; nothing where it never ran, and never an all-clear from a watch that ended."""
+    out = context.output
+    try:
+        found = _seen(context, env)
     except sqlite3.Error as error:
         out.line(f"alerts:     unknown, the rollups cannot be read: {error}")
         return
+    if found is None:
+        return
+    there, seen = found
     for one in seen.firing:
         example = f", dodai trace {one.samples[0]}" if one.samples else ""
         out.line(f"firing:     {one.name}: {one.about}{example}")

@@ -33,22 +33,25 @@ def command(context: CommandContext, env: str, once: bool, fast: bool, state: Pa
 
     there = watched(context.project, env, fast=fast, state=state)
     if once:
-        return _once(context.output, there)
-    return asyncio.run(_serve(context.output, there, listen))
+        return _once(context, there)
+    return asyncio.run(_serve(context, there, listen))
 
 
-def _once(out: Output, there: Watched) -> int:
+def _once(context: CommandContext, there: Watched) -> int:
     """What the `watch` that runs has counted; without one, the lines are counted now. 1 while an alert fires."""
     from dodai.core.errors import DodaiError
     from dodai.observability.rollup import Store
     from dodai.observability.run import Watcher, locked, overview
+    from dodai.wiring.watch import standings
 
+    out = context.output
     try:
         with locked(there):
-            watcher = Watcher(there, {})
+            watcher = Watcher(there, {}, standings=standings(context.project, there.env))
             watcher.read()
+            watcher.look()
             watcher.judge()
-            seen = overview(there, watcher.store, time.time(), problem=watcher.problem)
+            seen = overview(there, watcher.store, time.time(), problem=watcher.trouble)
             watcher.store.close()
     except DodaiError as error:
         if error.exit_code != 75:
@@ -123,20 +126,22 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
     yield from (out.paint(f"problem: {problem.en}", "yellow") for problem in seen.problems)
 
 
-async def _serve(out: Output, there: Watched, listen: str) -> int:
+async def _serve(context: CommandContext, there: Watched, listen: str) -> int:
     from dodai.observability.run import Watcher, locked
     from dodai.observability.run.watch_page import PageServer, address_of
-    from dodai.wiring.watch import channels, switches
+    from dodai.wiring.watch import channels, standings, switches
 
     token = os.environ.get("DODAI_WATCH_TOKEN", "")
     address = address_of(listen, token)
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     with locked(there):
-        watcher = Watcher(there, channels(there), switches(there))
+        watcher = Watcher(there, channels(there), switches(there), standings(context.project, there.env))
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(signum, ended.set)
-        with PageServer(there, address, token, lambda: watcher.problem) as page:
-            out.line(f"{page.url}  shows {there.project}/{there.env}; Ctrl-C ends it")
-            await watcher.run(ended, lambda one, alert, change: out.say(f"{change:9} {alert.name}: {one.about}"))
+        with PageServer(there, address, token, lambda: watcher.trouble) as page:
+            context.output.line(f"{page.url}  shows {there.project}/{there.env}; Ctrl-C ends it")
+            await watcher.run(
+                ended, lambda one, alert, change: context.output.say(f"{change:9} {alert.name}: {one.about}")
+            )
         watcher.store.close()
     return 0

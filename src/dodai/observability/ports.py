@@ -101,6 +101,24 @@ def _instant(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an environment says of itself and no line tells: `stated` is (what about, value) by measure.
+
+    `unknown` are sentences about what could not be asked; what was known of it before stays.
+    """
+
+    stated: Mapping[str, tuple[tuple[str, float], ...]]
+    unknown: tuple[str, ...] = ()
+
+
+class Standings(Protocol):
+    """Somebody who can ask an environment how it stands."""
+
+    def look(self) -> Standing:
+        """How it stands now. Called in a thread, and takes as long as what is asked."""
+
+
 class RetryLaterError(OSError):
     """A receiver that says when to come back: `after_s` seconds from now."""
 

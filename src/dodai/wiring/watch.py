@@ -1,14 +1,19 @@
-"""What `dodai watch` watches: an environment of the manifest, its lines, and the notifiers it tells."""
+"""What `dodai watch` watches: an environment of the manifest, its lines, how it stands, and the notifiers it tells."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.errors import DodaiError
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel, DeadMansSwitch
+from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings
 from dodai.observability.run import Watched
+from dodai.operations.next_command import State
 from dodai.operations.project import Project
 
 _PROBES = ("/healthz", "/readyz")
@@ -49,3 +54,63 @@ def switches(watched_: Watched) -> Mapping[str, DeadMansSwitch]:
 
     asked = {name: one for name, one in watched_.policy.notifiers.items() if one.kind == "deadman"}
     return {name: DeadMan(section.url, section.variable, os.environ) for name, section in asked.items()}
+
+
+def standings(project: Project, env: str) -> Standings:
+    """Who can be asked how `env` stands."""
+    return EnvironmentStandings(project, env)
+
+
+UNHEALTHY: frozenset[State] = frozenset(
+    {"problem", "interrupted", "remainder", "unknown", "partly serving", "migrations pending", "not ready"}
+)
+"""The states that nobody wants for long. An environment that was stopped, or never served, is as somebody left it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentStandings:
+    """Asks the environment itself: its status, its secrets, the certificates of its public origins."""
+
+    project: Project
+    env: str
+
+    def look(self) -> Standing:
+        from dodai.providers.certificate import days_left  # TLS, which nobody needs but who looks
+
+        stated: dict[str, tuple[tuple[str, float], ...]] = {}
+        unknown: list[str] = []
+        for measure, ask in (("unhealthy", self._health), ("overdue-days", self._secrets)):
+            try:
+                stated[measure] = ask()
+            except (DodaiError, OSError) as error:
+                unknown.append(f"`{self.env}` cannot be asked for `{measure}`: {error}")
+        certificates: list[tuple[str, float]] = []
+        for origin in self.project.environment(self.env).public_origins:
+            try:
+                certificates += [(origin, days)] if (days := days_left(origin, time.time())) is not None else []
+            except OSError as error:
+                unknown.append(f"the certificate of `{origin}` cannot be read: {error}")
+        if certificates:
+            stated["certificate-days"] = tuple(certificates)
+        return Standing(stated, tuple(unknown))
+
+    def _health(self) -> tuple[tuple[str, float], ...]:
+        from dodai.operations.run.status import status_of  # what a provider acts through is heavy
+        from dodai.wiring import environments
+
+        status = asyncio.run(status_of(environments.open(self.project, self.env)))
+        unwell = ", ".join([*status.facts.silent, *status.facts.unwell])
+        said = f"{self.env} {status.state}{f': {unwell}' if unwell else ''}"
+        return ((said, 1.0 if status.state in UNHEALTHY else 0.0),)
+
+    def _secrets(self) -> tuple[tuple[str, float], ...]:
+        from dodai.operations.run.secret_status import known_secrets, status_of_secret
+        from dodai.wiring import environments
+
+        here, now_s = environments.open(self.project, self.env), time.time()
+        seen = [status_of_secret(here, secret, now_s) for secret in known_secrets(here).values()]
+        return tuple(
+            (one.secret.name, (one.age_s - one.secret.every_s) / 86400.0)
+            for one in seen
+            if one.secret.every_s and one.age_s is not None and one.version
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodai.observability.alert.evaluate import REPLAYABLE, Reading, View, readings
+from dodai.observability.alert.evaluate import REPLAYABLE, Reading, Stated, View, readings
 from dodai.observability.alert.form import Alert, chosen, defaults, unknown_names
 from dodai.observability.alert.history import Change, Firing, History
 
@@ -13,6 +13,7 @@ __all__ = [
     "Firing",
     "History",
     "Reading",
+    "Stated",
     "View",
     "chosen",
     "defaults",

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dodai.observability.alert.form import Alert
+from dodai.observability.alert.form import STATED, Alert
 from dodai.observability.buckets import bounds_us, quantile_ms
 from dodai.observability.rollup import InstanceCell, Kind, Totals
 
@@ -50,8 +50,14 @@ class Reading:
         return f"{self.service} {self.name}".strip()
 
 
-def readings(alert: Alert, view: View, now_s: float, *, disk_free: float = 1.0) -> list[Reading]:
-    """What `alert` measures of every series it can be about. `disk_free` is the share of the disk that is free."""
+Stated = Mapping[str, Sequence[tuple[str, float]]]
+"""(what it is about, value) by measure, of what lines cannot tell."""
+
+
+def readings(alert: Alert, view: View, now_s: float, stated: Stated | None = None) -> list[Reading]:
+    """What `alert` measures of every series it can be about. What nobody stated is not judged."""
+    if alert.measure in STATED:
+        return [_of_statement(alert, about, value) for about, value in (stated or {}).get(alert.measure, ())]
     match alert.measure:
         case "loop-lag-ms" | "silent-s" | "short-lives":
             return list(_of_instances(alert, view, now_s))
@@ -59,9 +65,13 @@ def readings(alert: Alert, view: View, now_s: float, *, disk_free: float = 1.0) 
             return list(_of_lost_lines(alert, view, now_s))
         case "requests":
             return list(_of_absence(alert, view, now_s))
-        case "disk-free":
-            return [Reading(alert, "disk", "", disk_free, disk_free < alert.threshold)]
     return list(_of_windows(alert, view, now_s))
+
+
+def _of_statement(alert: Alert, about: str, value: float) -> Reading:
+    service, _, name = about.partition(" ")
+    breached = value < alert.threshold if alert.fires_below else value > alert.threshold
+    return Reading(alert, service, name, value, breached)
 
 
 def _of_windows(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:

@@ -18,10 +18,14 @@ from dodai.observability.rollup import Kind
 
 Measure = Literal[
     "error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "loop-lag-ms", "silent-s", "short-lives", "dropped",
-    "requests", "disk-free",
+    "requests", "disk-free", "unhealthy", "certificate-days", "overdue-days", "unwatched-s",
 ]  # fmt: skip
+STATED = frozenset({"disk-free", "unhealthy", "certificate-days", "overdue-days", "unwatched-s"})
+"""The measures that lines cannot tell: the watch asks the machine and the environment for them."""
 By = Literal["service", "name"]
 TICKET: Severity = "ticket"
+ASK_EVERY_S = 30.0
+"""How often the watch asks for what lines cannot tell."""
 FAST_FACTOR = 60.0
 """The fast profile divides every duration by this, so that minutes are seconds."""
 
@@ -30,8 +34,9 @@ FAST_FACTOR = 60.0
 class Alert:
     """It fires when `measure` is above `threshold` in every one of `windows_s`, for `for_s`.
 
-    A window with fewer than `min_count` requests, or `min_bad` failed ones, never fires. `requests` and `disk-free`
-    fire below. `by` says whether one alert stands for a service or for a single route, RPC or dependency.
+    A window with fewer than `min_count` requests, or `min_bad` failed ones, never fires. `requests`, `disk-free` and
+    `certificate-days` fire below. `by` says whether one alert stands for a service or for a single route, RPC or
+    dependency.
     """
 
     name: str
@@ -48,15 +53,17 @@ class Alert:
 
     @property
     def fires_below(self) -> bool:
-        return self.measure in ("requests", "disk-free")
+        return self.measure in ("requests", "disk-free", "certificate-days")
 
     @property
     def unit(self) -> str:
         """What its values are in, for people."""
         if self.measure.endswith("-ms"):
             return "ms"
-        if self.measure == "silent-s":
+        if self.measure.endswith("-s"):
             return "s"
+        if self.measure.endswith("-days"):
+            return "days"
         return "%" if self.measure in ("error-ratio", "refusal-ratio", "disk-free") else ""
 
     def shown(self, value: float) -> str:
@@ -68,7 +75,7 @@ class Alert:
         """When it fires, in one line: `http error-ratio > 2 % over 5m`."""
         kind = (
             ""
-            if self.measure in ("loop-lag-ms", "silent-s", "short-lives", "dropped", "disk-free")
+            if self.measure in ("loop-lag-ms", "silent-s", "short-lives", "dropped") or self.measure in STATED
             else f"{self.kind} "
         )
         sign = "<" if self.fires_below else ">"
@@ -96,6 +103,8 @@ class Alert:
                 filling = self.windows_s[0]
             case "dropped" | "disk-free":
                 filling = 0.0
+            case "unhealthy" | "certificate-days" | "overdue-days":
+                filling = ASK_EVERY_S
             case _:
                 return None
         return filling + self.for_s + 2 * tick_s
@@ -135,6 +144,13 @@ def defaults(slo: float = 0.995) -> tuple[Alert, ...]:
         Alert("no-traffic", codes.NO_TRAFFIC, "requests", "http", 1, (5 * minute, hour), 120, severity=TICKET),
         Alert("lines-lost", codes.LINES_LOST, "dropped", "http", 0, (5 * minute,), severity=TICKET),
         Alert("disk-filling", codes.DISK_FILLING, "disk-free", "http", 0.1, (minute,), severity=TICKET),
+        Alert("deploy-unhealthy", codes.DEPLOY_UNHEALTHY, "unhealthy", "http", 0, (minute,), for_s=5 * minute,
+              severity=TICKET),
+        Alert("certificate-expiring", codes.CERTIFICATE_EXPIRING, "certificate-days", "http", 14, (hour,),
+              severity=TICKET),
+        Alert("certificate-expired", codes.CERTIFICATE_EXPIRED, "certificate-days", "http", 1, (hour,)),
+        Alert("secret-rotation-due", codes.SECRET_ROTATION_DUE, "overdue-days", "http", 0, (hour,), severity=TICKET),
+        Alert("unwatched", codes.UNWATCHED, "unwatched-s", "http", 300.0, (10 * minute,), severity=TICKET),
     )  # fmt: skip
     return tuple(made)
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from dodai.observability.alert.form import Alert
 
-COMPILED = frozenset({"error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "loop-lag-ms", "dropped", "requests"})
+COMPILED = frozenset(
+    {"error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "loop-lag-ms", "dropped", "requests", "unwatched-s"}
+)
 _STEP_S = 30
 _ABOUT = "{{ $labels.service }}{{ with $labels.name }} {{ . }}{{ end }}"
 
@@ -42,6 +44,8 @@ def expression(alert: Alert) -> str:
     if alert.measure == "loop-lag-ms":
         lag = f"max_over_time(dodai_loop_lag_seconds[{_span(alert.windows_s[0])}])"
         return f"max by (service) ({lag}) > {alert.threshold / 1000:g}"
+    if alert.measure == "unwatched-s":
+        return f"time() - dodai_judged_timestamp_seconds > {alert.threshold:g}"
     if alert.measure == "dropped":
         return f"sum by (service) ({_increase('dodai_events_total', 'event', 'lines_dropped', alert.windows_s[0])}) > 0"
     if alert.measure == "requests":

@@ -114,4 +114,45 @@ RESPONSES: Mapping[str, FirstResponse] = {
             "`[observability] retention_size` を下げ、不要なものを削除する。満杯になるとデータベースが停止する",
         ),
     ),
+    "deploy-unhealthy": FirstResponse(
+        (_STATUS, "dodai history ENV --limit 5", "dodai resume ENV"),
+        Text(
+            "The last line of the status is what to type. A plan that was interrupted goes on with `resume`, or is "
+            "taken back with `resume --undo`; a service that is not ready says why in its log",
+            "status の最後の行が次に打つコマンド。中断された計画は `resume` で続けるか `resume --undo` で取り消す。"
+            "受付可能でないサービスの理由は、そのログにある",
+        ),
+    ),
+    "certificate-expiring": FirstResponse(
+        (_STATUS,),
+        Text(
+            "Renewal has failed silently: look at who issues the certificate (the edge or its vendor) and renew it "
+            "now, while nobody sees a warning yet",
+            "自動更新が失敗している。証明書の発行元(エッジまたはその提供者)を確認し、警告が出る前に更新する",
+        ),
+    ),
+    "certificate-expired": FirstResponse(
+        (_STATUS,),
+        Text(
+            "Visitors see a warning instead of the site: renew the certificate at the edge or its vendor now, then "
+            "open the site from a telephone",
+            "訪問者にはサイトの代わりに警告が表示されている。エッジまたはその提供者ですぐに更新し、別の回線から開いて確認する",
+        ),
+    ),
+    "secret-rotation-due": FirstResponse(
+        ("dodai secrets list ENV", _STATUS),
+        Text(
+            "The list names the command that changes it; one that only its issuer can make is fetched there first",
+            "一覧が変更のコマンドを示す。発行元しか作れない値は、先にそこで取得する",
+        ),
+    ),
+    "unwatched": FirstResponse(
+        (_LOOK, "dodai alerts test --env ENV --last 6h", "dodai alerts list --env ENV"),
+        Text(
+            "Alerts were not evaluated for that long: the replay says what would have fired meanwhile. Let a "
+            "supervisor start `dodai watch`, and give it a notifier of kind `deadman`",
+            "その間アラートは評価されていない。再生で、何が発火したはずかを確認する。`dodai watch` は監視プロセスから"
+            "起動し、`deadman` の通知先を設定する",
+        ),
+    ),
 }

@@ -15,7 +15,7 @@ Labels = dict[str, str]
 def exposition(store: Store, thresholds_ms: Iterable[float] = ()) -> str:
     """Every counter since the rollups began, and what processes and alerts are now; ends with `# EOF`."""
     lines = [*_counters(store), *_histograms(store, bounds_us(thresholds_ms)), *_processes(store), *_events(store)]
-    return "\n".join([*lines, *_alerts(store), "# EOF"]) + "\n"
+    return "\n".join([*lines, *_watch(store), *_alerts(store), "# EOF"]) + "\n"
 
 
 _COUNTERS = (
@@ -74,6 +74,12 @@ def _events(store: Store) -> Iterator[str]:
         yield _sample("dodai_events_total", {"service": service, "event": event}, count)
 
 
+def _watch(store: Store) -> Iterator[str]:
+    facts = store.facts()
+    yield from _head("dodai_judged_timestamp_seconds", "gauge", "When alerts were evaluated last")
+    yield _sample("dodai_judged_timestamp_seconds", {}, facts.get("judged_s", 0.0))
+
+
 def _alerts(store: Store) -> Iterator[str]:
     yield from _head("dodai_alert_firing", "gauge", "Alerts that the embedded evaluator says fire")
     for one in History(store).open():
@@ -87,7 +93,7 @@ def _head(name: str, kind: str, words: str) -> tuple[str, str]:
 
 def _sample(name: str, labels: Labels, value: float) -> str:
     said = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    return f"{name}{{{said}}} {value:.10g}"
+    return f"{name}{{{said}}} {value:.13g}" if said else f"{name} {value:.13g}"
 
 
 def _escaped(text: str) -> str:

@@ -16,17 +16,18 @@ from pathlib import Path
 from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.observability import codes
-from dodai.observability.alert import Alert, Change, Firing, History, chosen, readings
-from dodai.observability.alert.form import FAST_FACTOR
+from dodai.observability.alert import Alert, Change, Firing, History, Stated, chosen, readings
+from dodai.observability.alert.form import ASK_EVERY_S, FAST_FACTOR
 from dodai.observability.alert.join import JOIN_S, Topology
 from dodai.observability.notify import Facing, Outbox, Pulse
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel, DeadMansSwitch
+from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings
 from dodai.observability.rollup import Store, Tail, Tally
 from dodai.observability.trace.find import line_folders
 
 BACKFILL_S = 3600.0
 """How much of what was written before the first `watch` is counted: enough for the longest window that pages."""
+STANDS_S = 3600.0
 CALLED_S = 3600.0
 """For how long a dependency that nobody calls any more still explains an outage."""
 _READ_S = 5.0
@@ -82,6 +83,7 @@ class Watcher:
         watched: Watched,
         channels: Mapping[str, Channel],
         switches: Mapping[str, DeadMansSwitch] | None = None,
+        standings: Standings | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,6 +99,8 @@ class Watcher:
         sections = watched.policy.notifiers
         self.outboxes = {name: Outbox(sections[name], self.store, watched.facing, by_name) for name in channels}
         self.problem = self.store.problem
+        self._standings, self._standing, self._stood_s = standings, Standing({}), 0.0
+        self._watched_s = 0.0
         self._pruned_s = 0.0
 
     def read(self, until: float = float("inf")) -> int:
@@ -113,13 +117,35 @@ class Watcher:
     def judge(self) -> list[tuple[Firing, Alert, Change]]:
         """Every alert, evaluated now; what began to fire and what is resolved."""
         now = self.clock()
-        free = _disk_free(self.watched.state)
-        found = [reading for alert in self.alerts for reading in readings(alert, self.store, now, disk_free=free)]
+        stated = self._stated(now)
+        found = [reading for alert in self.alerts for reading in readings(alert, self.store, now, stated)]
         join_s = JOIN_S / FAST_FACTOR if self.watched.fast else JOIN_S
         calls = self.store.calls(now - CALLED_S) | {("edge", self.watched.public)}
         changes = self.history.judge(self.alerts, found, now, 3 * self.watched.tick_s, Topology(calls), join_s)
         self.store.set_fact("judged_s", now)
+        if self._watched_s:
+            self._watched_s = now
+            self.store.set_fact("watched_s", now)
         return changes
+
+    def _stated(self, now_s: float) -> Stated:
+        """What lines cannot tell. What an environment said of itself is not judged once it is an hour old."""
+        gap_s = max(0.0, now_s - self._watched_s) if self._watched_s else 0.0
+        machine = {"disk-free": (("disk", _disk_free(self.watched.state)),), "unwatched-s": (("watch", gap_s),)}
+        return {**machine, **(self._standing.stated if now_s - self._stood_s < STANDS_S else {})}
+
+    def look(self) -> None:
+        """Ask the environment how it stands; of what it does not say, the last answer stays."""
+        if self._standings is None:
+            return
+        seen = self._standings.look()
+        self._standing = Standing({**self._standing.stated, **seen.stated}, seen.unknown)
+        self._stood_s = self.clock()
+
+    @property
+    def trouble(self) -> str:
+        """What it could not do the last time, and what the environment could not be asked."""
+        return "; ".join(one for one in (self.problem, *self._standing.unknown) if one)
 
     def tick(self) -> list[tuple[Firing, Alert, Change]]:
         """Read, then judge. What the disk refuses is kept in memory and tried again; `problem` says so."""
@@ -138,10 +164,13 @@ class Watcher:
     async def run(self, stop: asyncio.Event, heard: Callable[[Firing, Alert, Change], None]) -> None:
         """Until `stop`. Telling people never holds up reading."""
         now = self.clock()
+        self._watched_s = self.store.facts().get("watched_s", now)  # what somebody looked at once is not watched
         for box in self.outboxes.values():
             box.begin(now)
         async with asyncio.TaskGroup() as group:
             telling = [group.create_task(self._tell(name, stop)) for name in self.outboxes]
+            if self._standings is not None:
+                telling.append(group.create_task(self._look(stop)))
             telling += [group.create_task(self._ping(name, stop)) for name in self.switches]
             while not stop.is_set():
                 for change in self.tick():
@@ -162,6 +191,11 @@ class Watcher:
                     break
                 box.delivered(ids, message.status)
             await asyncio.sleep(min(0.5, self.watched.tick_s))
+
+    async def _look(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(self.watched.tick_s if self.watched.fast else ASK_EVERY_S)
 
     async def _ping(self, name: str, stop: asyncio.Event) -> None:
         pulse = Pulse(self.watched.policy.notifiers[name], self.store)
