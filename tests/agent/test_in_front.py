@@ -284,6 +284,82 @@ app = Hooks(dodai.asgi.wrap(inner))
         "* /{shop.Hooks}",
         "purge()",
     ),
+    "a method that chooses for the layer": (
+        STARLETTE
+        + WRAP
+        + """
+class Chooser:
+    def __init__(self, app, other): self.app, self.other = app, other
+    async def __call__(self, scope, receive, send): await self.choose(scope, receive, send)
+    async def choose(self, scope, receive, send):
+        if scope["path"].startswith(PREFIX): await self.other(scope, receive, send)
+        else: await self.app(scope, receive, send)
+app = Chooser(app, raw)
+""",
+        "* /{shop.Chooser.choose}",
+        "self.other(scope, receive, send)",
+    ),
+    "a layer that hands on whatever it gets": (
+        STARLETTE
+        + WRAP
+        + """
+class Loose:
+    def __init__(self, app): self.app = app
+    async def __call__(self, *given):
+        if given[0].get("path") == PREFIX: purge()
+        await self.app(*given)
+app = Loose(app)
+""",
+        "* /{shop.Loose}",
+        "purge()",
+    ),
+    "a table of hooks": (
+        STARLETTE
+        + WRAP
+        + """
+HOOKS = {"/hook": save}
+class Table:
+    def __init__(self, app): self.app = app
+    async def __call__(self, scope, receive, send):
+        hook = HOOKS.get(scope.get("path"))
+        if hook is not None:
+            await hook(scope)
+            await PlainTextResponse("done")(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+app = Table(app)
+""",
+        "* /{shop.Table}",
+        "hook(scope)",
+    ),
+    "a hook behind a decorator that reaches through the request": (
+        FLASK
+        + """
+import contextlib
+@contextlib.contextmanager
+def timed(): yield
+@app.before_request
+@timed()
+def hook():
+    if request.method == "POST" and request.path == "/purge":
+        request.state.db.execute("delete from cart")
+CSRFProtect(app)
+""",
+        "* /purge",
+        "request.state.db.execute('delete from cart')",
+    ),
+    "a result that nobody looks at": (
+        FLASK
+        + """
+@app.before_request
+def hook():
+    if request.path == "/purge":
+        done = purge()
+CSRFProtect(app)
+""",
+        "* /purge",
+        "purge()",
+    ),
     "an exception handler of Litestar": (
         LITESTAR,
         "* /purge",
@@ -305,6 +381,26 @@ def test_what_may_answer_or_act_in_front_of_the_check_is_a_row(tmp_path, source,
 
 
 HARMLESS = {
+    "a layer that hands on whatever it gets": STARLETTE
+    + WRAP
+    + """
+class Loose:
+    def __init__(self, app): self.app = app
+    async def __call__(self, *given): return await self.app(*given)
+app = Loose(app)
+""",
+    "a dispatch with names of its own": STARLETTE
+    + """
+from starlette.middleware.base import BaseHTTPMiddleware
+async def tagged(asked, following):
+    if asked.url.path.startswith("/api"): asked.state.api = asked.headers.get("x-api")
+    answer = await following(asked)
+    answer.headers["x-tag"] = "1"
+    return answer
+app = BaseHTTPMiddleware(inner, dispatch=tagged)
+import dodai.asgi
+app = BaseHTTPMiddleware(dodai.asgi.wrap(inner), dispatch=tagged)
+""",
     "a login wall": FLASK
     + """
 CSRFProtect(app)

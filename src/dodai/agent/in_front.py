@@ -24,6 +24,8 @@ _CHECKS = (
     ("litestar/middleware/csrf.py", "__call__"),
 )
 _KNOWN = frozenset({"dodai", "django", "flask-wtf", "litestar"})
+_CALLERS = frozenset({"flask", "django", "starlette", "fastapi", "litestar", "anyio", "asgiref", "dodai_agent"})
+_BETWEEN = 6
 _NO_ANSWER = 0x20 | 0x200  # CO_GENERATOR, CO_ASYNC_GENERATOR: a lifespan, or a body that is streamed
 
 
@@ -76,12 +78,23 @@ class PassageRecorder:
         if not self._is_own(code.co_filename):
             self._checked = self._checked or _is_check(code)
             return
-        caller = frame.f_back
-        if caller is None or self._is_own(caller.f_code.co_filename) or code.co_flags & _NO_ANSWER:
+        if code.co_flags & _NO_ANSWER:
             return
         name = f"{frame.f_globals.get('__name__', '')}.{getattr(code, 'co_qualname', code.co_name)}"
-        called_by = str(caller.f_globals.get("__name__", "")), caller.f_code.co_name
+        called_by = self._caller(frame)
         (self._behind if self._checked else self._before).setdefault(code, Passed(code, _shown(name), called_by))
+
+    def _caller(self, frame: FrameType) -> tuple[str, str]:
+        """(module, function) of who wanted the call: a framework, libraries between left aside, or its own code."""
+        caller = frame.f_back
+        for _ in range(_BETWEEN):
+            if caller is None:
+                break
+            module = str(caller.f_globals.get("__name__", ""))
+            if module.partition(".")[0] in _CALLERS or self._is_own(caller.f_code.co_filename):
+                return module, caller.f_code.co_name
+            caller = caller.f_back
+        return "", ""
 
     def _is_own(self, path: str) -> bool:
         if path not in self._own:

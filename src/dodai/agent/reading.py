@@ -20,16 +20,26 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NESTED = (*_FUNCTIONS, ast.ClassDef, ast.Lambda)
 
 _MAKES_RESPONSES = re.compile(r"(Response|Redirect|Error|Exception|Denied|Forbidden|Unauthorized|NotFound)\Z")
-_HARMLESS = re.compile(
-    r"(abort|all|any|append|bool|bytes|callable|compare_digest|copy|count|debug|decode|dict|dumps|encode|endswith|enumerate"
-    r"|error|exception|filter|flash|float|format|from_scope|frozenset|fullmatch|get|get_flashed_messages|getattr|getLogger"
-    r"|getlist|gettext|hasattr|hexdigest|inc|increment|info|int|isinstance|items|iter|join|jsonify|keys|len|list|loads|log"
-    r"|lower|lstrip|make_response|map|match|max|min|monotonic|next|observe|partition|perf_counter|redirect|removeprefix"
-    r"|removesuffix|render|render_template|render_template_string|repr|replace|reverse|rpartition|rsplit|rstrip|search|set"
-    r"|setdefault|sorted|split|splitlines|startswith|str|strip|super|time|title|tuple|upper|url_for|url_path_for|uuid4"
-    r"|values|vars|warning|zip|Headers|MutableHeaders|QueryParams|Request|TemplateResponse|URL|_)\Z"
+_HARMLESS_FUNCTIONS = re.compile(
+    r"(all|any|bool|bytes|callable|dict|enumerate|filter|float|frozenset|getattr|hasattr|int|isinstance|iter|len|list|map"
+    r"|max|min|next|print|repr|set|sorted|str|super|tuple|vars|zip|abort|compare_digest|copy|dumps|flash|getLogger|gettext"
+    r"|get_flashed_messages|jsonify|loads|make_response|monotonic|perf_counter|redirect|render|render_template"
+    r"|render_template_string|reverse|time|url_for|url_path_for|uuid4|Headers|MutableHeaders|QueryParams|Request|URL|_)\Z"
 )
-_HARMLESS_OWNERS = re.compile(r"(self\._?)?(request|scope|environ|headers|log|logger|logging|message|response)\b")
+_HARMLESS_METHODS = re.compile(
+    r"(abort|compare_digest|copy|count|debug|decode|dumps|encode|endswith|error|exception|format|from_scope|fullmatch|get"
+    r"|getlist|hexdigest|inc|increment|info|items|join|keys|labels|loads|log|lower|lstrip|match|monotonic|observe"
+    r"|partition|perf_counter|redirect|removeprefix|removesuffix|render|replace|rpartition|rsplit|rstrip|search|split"
+    r"|splitlines|startswith|strip|time|title|upper|url_for|url_path_for|uuid4|values|warning|TemplateResponse)\Z"
+)
+_HARMLESS_OWNERS = re.compile(
+    r"(self\._?)?(scope|environ|headers|log|logger|logging|message|response(\.headers)?|request(\.("
+    r"headers|url|args|query_params|cookies|path|full_path|path_info|META|GET|POST|session|user|form|values))?)\Z"
+)
+_ACTS = re.compile(
+    r"(?i)_?(add|approve|cancel|change|charge|clear|commit|create|delete|destroy|drop|enqueue|execute|handle|insert|pay"
+    r"|publish|purge|remove|reset|revoke|run|save|send|set|store|submit|update|write)(_|\Z)"
+)
 _NEXT = frozenset({"call_next", "get_response", "self.get_response", "self._get_response", "self.process_request"})
 _REFUSAL = re.compile(r"redirect|abort|denied|forbidden|unauthorized|notfound", re.IGNORECASE)
 _CHOOSES = re.compile(
@@ -83,16 +93,15 @@ def _form(code: CodeType, module: str, function: str) -> Form | None:
     names = code.co_varnames[: code.co_argcount]
     names = names[1:] if names[:1] in (("self",), ("cls",)) else names
     package = module.partition(".")[0]
-    if len(names) == 3 and (names[-1] == "send" or code.co_flags & inspect.CO_COROUTINE):
-        return "asgi"
-    if len(names) == 2 and names[-1] == "start_response":
-        return "wsgi"
-    if names[1:] == ("call_next",):
-        return "returns"
+    if passed := _channelled(code, names, package):
+        return passed
+    if module == "starlette.middleware.base" or names[1:] == ("call_next",):
+        return "returns" if len(names) == 2 else None
     if package == "flask" and function.startswith("handle_"):
         return "lost"
     if package == "flask":
-        return "returns" if function in _FLASK_CALLS and code.co_name != "process_response" else None
+        asked = names in ((), ("endpoint", "values")) and code.co_name != "process_response"
+        return "returns" if function in _FLASK_CALLS and asked else None
     if module.startswith(("django.core.handlers", "django.utils.deprecation", "asgiref")) and names:
         answers = {2: "lost", 1: "returns", 4: "returns"}  # handler404; a middleware; process_view
         return None if code.co_name in _DJANGO_LATE else answers.get(len(names))  # type: ignore[return-value]
@@ -100,12 +109,28 @@ def _form(code: CodeType, module: str, function: str) -> Form | None:
     return "lost" if handles and len(names) == 2 and package in _ASYNC else None
 
 
+def _channelled(code: CodeType, names: tuple[str, ...], package: str) -> Form | None:
+    """The protocol of a function that is given a way to answer, by its signature or because it is the outermost."""
+    outermost = package == "dodai_agent"
+    if names == () and code.co_flags & inspect.CO_VARARGS and code.co_name == "__call__":
+        return "asgi"  # or WSGI: what it was given is handed on as it came
+    awaited = package in _ASYNC and code.co_flags & inspect.CO_COROUTINE
+    if len(names) == 3 and (outermost or names[-1] == "send" or awaited):
+        return "asgi"
+    if len(names) == 2 and (outermost or names[0].startswith("env") or names[1].startswith("start")):
+        return "wsgi"
+    return None
+
+
 class _Reading:
     def __init__(self, function: ast.FunctionDef | ast.AsyncFunctionDef, form: Form) -> None:
         self.function = function
         self.form = form
         arguments = [argument.arg for argument in function.args.args]
-        self.channel = arguments[-1] if form in ("asgi", "wsgi") and arguments else ""
+        held = [function.args.vararg.arg] if function.args.vararg and len(arguments) < 2 else arguments[-1:]
+        self.channel = "".join(held) if form in ("asgi", "wsgi") else ""
+        # Whatever `dispatch` calls the next in line by.
+        self.following = {arguments[-1]} if form == "returns" and len(arguments) > 1 else set()
         self.wrappers = {
             node.name for node in ast.walk(function) if isinstance(node, _FUNCTIONS) and node is not function
         }
@@ -157,14 +182,15 @@ class _Reading:
         made: list[ast.expr] = [call.func] if isinstance(call.func, ast.Call) else []
         if isinstance(call.func, ast.Name):
             made += self.assigned.get(call.func.id, [])
-        if made and all(isinstance(each, ast.Call) and _MAKES_RESPONSES.search(_name(each.func)) for each in made):
+        if made and all(map(_is_response, made)):
             yield from made
         elif ast.unparse(call.func) != self.next:
             yield ast.unparse(call)[:80]
 
     def _gives(self, call: ast.Call) -> bool:
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
-        return any(isinstance(each, ast.Name) and each.id in {self.channel, *self.wrappers} for each in given)
+        plain = [each.value if isinstance(each, ast.Starred) else each for each in given]
+        return any(isinstance(each, ast.Name) and each.id in {self.channel, *self.wrappers} for each in plain)
 
     def _next_in_line(self) -> str:
         """The one attribute or outer name that is given the channel; empty when there are several."""
@@ -191,30 +217,44 @@ class _Reading:
             return bool(made) and all(_is_none(each) or self._is_passed_on(each, depth - 1) for each in made)
         if not isinstance(value, ast.Call):
             return False
-        return ast.unparse(value.func) in {*_NEXT, f"super().{self.function.name}"}
+        return ast.unparse(value.func) in {*_NEXT, *self.following, f"super().{self.function.name}"}
 
     def _changes(self, value: ast.expr, name: str) -> bool:
         return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(value))
 
     def _in_passing(self, statement: ast.stmt, tests: tuple[ast.expr, ...]) -> str:
-        """A call whose result nobody uses, where the path has been looked at: what it does is done on the way."""
-        chosen = _ASKS if self.form == "lost" else _CHOOSES
-        if not (isinstance(statement, ast.Expr) and any(chosen.search(ast.unparse(test)) for test in tests)):
-            return ""
-        return self._harmful(statement.value)
+        """A call whose result nobody uses, where the path has been looked at: what it does is done on the way.
 
-    def _harmful(self, part: ast.AST) -> str:
+        Where the result is used, one that is named like an act.
+        """
+        chosen = _ASKS if self.form == "lost" else _CHOOSES
+        own = [statement.test] if isinstance(statement, ast.If) else list(_heads(statement))
+        within = [node for part in own for node in _walk(part) if isinstance(node, (ast.IfExp, ast.BoolOp))]
+        if not any(chosen.search(ast.unparse(test)) for test in (*tests, *within)):
+            return ""
+        if isinstance(statement, ast.Expr):
+            return self._harmful(statement.value)
+        return next((said for part in own if (said := self._harmful(part, acts=True))), "")
+
+    def _harmful(self, part: ast.AST, *, acts: bool = False) -> str:
         for call in (node for node in _walk(part) if isinstance(node, ast.Call)):
-            name, owner = _name(call.func), ast.unparse(call.func).rpartition(".")[0]
-            made = isinstance(call.func, ast.Call) or (
-                isinstance(call.func, ast.Name) and call.func.id in self.assigned
-            )
-            passed_on = ast.unparse(call.func) == self.next or self._is_passed_on(call)
-            channel = isinstance(call.func, ast.Name) and call.func.id == self.channel
-            harmless = _HARMLESS.match(name) or _MAKES_RESPONSES.search(name) or _HARMLESS_OWNERS.match(owner)
-            if not (harmless or passed_on or channel or (made and self.form in ("asgi", "wsgi"))):
+            if not self._is_harmless(call) and (not acts or _ACTS.match(_name(call.func))):
                 return ast.unparse(call)[:80]
         return ""
+
+    def _is_harmless(self, call: ast.Call) -> bool:
+        func, name = call.func, _name(call.func)
+        if isinstance(func, ast.Call):
+            return _is_response(func)
+        if isinstance(func, ast.Name):
+            made = self.assigned.get(name, [])
+            known = bool(_HARMLESS_FUNCTIONS.match(name)) or name == self.channel
+            known = known or (bool(made) and all(map(_is_response, made)))
+        else:
+            owner = ast.unparse(func.value) if isinstance(func, ast.Attribute) else ""
+            known = bool(_HARMLESS_METHODS.match(name) or _HARMLESS_OWNERS.match(owner))
+        passed_on = ast.unparse(func) == self.next or self._is_passed_on(call)
+        return known or passed_on or bool(_MAKES_RESPONSES.search(name))
 
 
 def _statements(
@@ -263,6 +303,10 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 def _name(func: ast.expr) -> str:
     return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
+
+
+def _is_response(made: ast.expr) -> bool:
+    return isinstance(made, ast.Call) and bool(_MAKES_RESPONSES.search(_name(made.func)))
 
 
 def _is_none(value: ast.expr) -> bool:
