@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.command import dodai
+
 from dodai.operations.provider import SHARED
 from dodai.runtime.manifest_location import reference
 from dodai.wiring.environments import registered
@@ -34,3 +36,10 @@ def test_status_of_an_environment_on_this_machine_loads_no_driver_of_a_vendor(tm
     loaded = json.loads(done.stdout.splitlines()[-1])
     assert "dodai.operations.run.status" in loaded, done.stderr
     assert [name for name in loaded if name.startswith(UNUSED)] == []
+
+
+def test_status_of_what_never_ran_names_no_process_and_no_time(tmp_path: Path):
+    """There is neither."""
+    (tmp_path / "dodai.toml").write_text('[project]\nname = "small"\n[env.staging]\nprovider = "local"\n')
+    done = dodai("status", "staging", cwd=tmp_path)
+    assert done.stdout.splitlines()[0] == "staging: not running", done.stderr

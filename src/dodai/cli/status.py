@@ -73,11 +73,13 @@ def _as_json(status: EnvironmentStatus) -> dict[str, Any]:
 
 def _services(out: Output, status: EnvironmentStatus) -> None:
     compute = status.compute
-    since = datetime.fromtimestamp(compute.since, UTC).isoformat(timespec="seconds") if compute.since else "never"
-    here = f"host pid {compute.pid}, " if isinstance(compute, HostStatus) else ""
-    local = isinstance(compute, HostStatus)
-    known = f" ({here}since {since})" if (local or compute.since) and not (status.unknown or status.elsewhere) else ""
-    out.line(f"{status.env}: {_word(status)}{known}")
+    known = []
+    if isinstance(compute, HostStatus) and compute.pid:
+        known.append(f"host pid {compute.pid}")
+    if compute.since:
+        known.append(f"since {datetime.fromtimestamp(compute.since, UTC):%Y-%m-%dT%H:%M:%SZ}")
+    said = f" ({', '.join(known)})" if known and not (status.unknown or status.elsewhere) else ""
+    out.line(f"{status.env}: {_word(status)}{said}")
     if status.unknown:
         out.line(f"  unknown   {status.unknown}")
     if status.edge:
