@@ -20,8 +20,7 @@ from pathlib import Path, PurePosixPath
 from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ReleaseFile
-from dodai.providers.local.codes import NO_TREE, UNSAFE_TREE
-from dodai.vendor_api.codes import IMAGES_NOT_RUN
+from dodai.providers.local.codes import IMAGES_NOT_RUN, NO_TREE, UNSAFE_TREE
 
 NEVER = frozenset({".dodai", ".git"})
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta/history")

@@ -16,7 +16,6 @@ THROTTLED = _code("DOD704", "vendor-throttled")
 UNAVAILABLE = _code("DOD705", "vendor-unavailable")
 UNCLEAR = _code("DOD706", "vendor-answer-unclear")
 OFF_CONTRACT = _code("DOD707", "vendor-reply-off-contract")
-IMAGES_NOT_RUN = _code("DOD708", "images-not-run-here")
 PLAIN_ADDRESS = _code("DOD709", "vendor-address-not-safe")
 
 CODES = declared(globals())
