@@ -62,6 +62,10 @@ class EnvironmentPolicy:
     edge: str = ""
     identity: str = ""
     secrets: str = ""
+    secrets_file: str = ""
+    secrets_recipients: tuple[str, ...] = ()
+    secrets_read: tuple[str, ...] = ()
+    secrets_write: tuple[str, ...] = ()
     folder: str = ""
     database_url: str = ""
     database_pooled_url: str = ""

@@ -28,6 +28,8 @@ from dodai.providers.local.signature import SshKeygen
 from dodai.wiring.migration_target import ProjectMigrations
 
 PROVIDERS: dict[str, str] = {
+    "age": "dodai.providers.age.age_file",
+    "command": "dodai.providers.secret_command.command_store",
     "fly": "dodai.wiring.fly_provider",
     "local": "dodai.wiring.local_provider",
     "neon": "dodai.wiring.neon_provider",

@@ -6,6 +6,7 @@ from dodai.core.codes import MISSING_EXTRA
 from dodai.core.errors import DodaiError
 
 EXTRAS = {
+    "age": ("pyrage",),
     "postgres": ("psycopg", "psycopg_pool"),
     "grpc": ("grpc", "google.protobuf"),
     "alembic": ("alembic", "sqlalchemy"),

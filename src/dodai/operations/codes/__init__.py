@@ -53,5 +53,7 @@ PORT_OPEN = _code("DOD515", "closed-port-open")
 SECRET_MISSING = _code("DOD560", "secret-missing")
 ROTATION_REFUSED = _code("DOD561", "rotation-refused")
 SECRET_VALUE_UNUSABLE = _code("DOD562", "secret-value-unusable")
+STORE_FAILED = _code("DOD563", "secret-store-failed")
+STORE_OF_ANOTHER = _code("DOD564", "store-of-another-environment")
 
 CODES = declared(globals())

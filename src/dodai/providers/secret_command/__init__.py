@@ -1,0 +1,1 @@
+"""Secrets that a program keeps: SOPS, 1Password, Infisical, Doppler, or one of your own."""
