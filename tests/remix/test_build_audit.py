@@ -111,12 +111,15 @@ def test_a_build_can_write_start_and_connect_to_nothing(tmp_path: Path):
       const stopped = [];
       try {{ writeFileSync({str(file)!r}, "x"); }} catch (error) {{ stopped.push(error.code); }}
       try {{ if (spawnSync("touch", [{str(file)!r}]).error) stopped.push("spawn"); }} catch (error) {{ stopped.push(error.code); }}
+      try {{ process.kill({os.getpid()}, "SIGUSR2"); }} catch {{ stopped.push("kill"); }}
+      try {{ process.exit(0); }} catch {{ stopped.push("exit"); }}
       await fetch("http://127.0.0.1:8099/pay", {{ method: "POST" }}).catch(() => stopped.push("fetch"));
       throw new Response(null, {{ status: 500 + stopped.length }});
     }})()"""
     table = audited(copy_with_bundle(tiers.ROUTER, tmp_path, text.replace(ASKS, tries, 1)))
     (row,) = [row for row in table.state_changing if row.verdict == "unknown"]
-    assert "was answered 503 after it tried to connect to 127.0.0.1:8099" in row.evidence
+    assert "was answered 505 after it tried to " in row.evidence
+    assert "signal process" in row.evidence
     assert not file.exists()
 
 

@@ -89,8 +89,9 @@ def test_what_npm_would_publish_is_the_build_and_nothing_else(package: Path):
     """No source, no test, no dependency; types beside every module."""
     (packed,) = json.loads(node_parts.npm(package, "pack", "--dry-run", "--json", "--ignore-scripts"))
     names = {row["path"] for row in packed["files"]}
-    assert {"README.md", "package.json", "dist/csrf.server.js", "dist/csrf.server.d.ts"} <= names
-    assert all(name.startswith("dist/") or name in ("README.md", "package.json") for name in names)
+    assert (package / "LICENSE").read_bytes() == (node_parts.ROOT / "LICENSE").read_bytes()
+    assert {"README.md", "LICENSE", "package.json", "dist/csrf.server.js", "dist/csrf.server.d.ts"} <= names
+    assert all(name.startswith("dist/") or name in ("README.md", "LICENSE", "package.json") for name in names)
     assert "dependencies" not in json.loads((package / "package.json").read_text("utf-8"))
 
 

@@ -32,7 +32,7 @@ const ALONE = ["missing", "cross_site"];
 const asked = new AsyncLocalStorage();
 const closed = (what) => {
   asked.getStore()?.effects.add(what);
-  return Object.assign(new Error("there is no network while actions are audited"), { code: "ENETUNREACH" });
+  return Object.assign(new Error(`${what} is not possible while actions are audited`), { code: "ENETUNREACH" });
 };
 Socket.prototype.connect = function (...given) {
   const [options] = Array.isArray(given[0]) ? given[0] : given;
@@ -43,6 +43,9 @@ Socket.prototype.connect = function (...given) {
 };
 DatagramSocket.prototype.send = function () {
   throw closed("send a datagram");
+};
+process.kill = (pid) => {
+  throw closed(`signal process ${pid}`);
 };
 
 // -- the build, with every action noting that it was entered
@@ -135,6 +138,10 @@ function codeOf(text) {
 }
 
 // From here on what an action leaves behind is no reason to stop asking the others.
+const { exit } = process;
+process.exit = () => {
+  throw closed("end the process");
+};
 process.on("uncaughtException", () => undefined);
 process.on("unhandledRejection", () => undefined);
 const found = await Promise.all(
@@ -152,4 +159,4 @@ const found = await Promise.all(
       return told;
     }),
 );
-process.stdout.write(`\n${mark}${JSON.stringify(found)}\n`, () => process.exit(0));
+process.stdout.write(`\n${mark}${JSON.stringify(found)}\n`, () => exit(0));
