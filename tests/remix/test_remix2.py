@@ -241,6 +241,18 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     assert len({re.search(r'"userId":"(\w+)"', line)[1] for line in lines if '"type":"sql"' not in line}) == 1
 
 
+@pytest.mark.parametrize("path", ["/", "/next", "/questions/1"])
+def test_the_backend_is_told_who_asks_on_every_page(served: Stack, visit, path: str):
+    """Loaders run beside each other in Remix 2: what the root's learns, another cannot count on."""
+    visitor: Visitor = visit(served)
+    visitor.sign_in("taro")
+    request_id = visitor.go(path).headers["x-request-id"]
+    tiers.line_of(served, request_id)
+    hops = [line for line in tiers.lines(served).splitlines() if request_id in line and '"type":"sql"' not in line]
+    assert len(hops) >= 2
+    assert {bool(re.search(r'"userId":"\w+"', line)) for line in hops} == {True}, hops
+
+
 def test_every_line_is_sound(served: Stack):
     """Those of node beside those of Python, by the checker of the specification."""
     files = [str(path) for path in (served.folder / "lines").glob("*.jsonl")]

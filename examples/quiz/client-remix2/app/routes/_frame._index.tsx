@@ -3,9 +3,11 @@ import { Link, useLoaderData } from "@remix-run/react";
 
 import { useSay } from "~/components/common";
 import { ask, asResponse, type Question } from "~/services/backend.server";
+import { visitorOf } from "~/services/session.server";
 import { langOf } from "~/services/words.server";
 
 export async function loader({ request }: LoaderFunctionArgs) {
+  await visitorOf(request);
   const message = { lang: langOf(request), topic: new URL(request.url).searchParams.get("topic") ?? "" };
   const found = await ask<{ questions: Question[] }>("ListQuestions", message).catch((error) => {
     throw asResponse(error);

@@ -1,10 +1,11 @@
 import type { LoaderFunctionArgs } from "@remix-run/node";
 
 import { ask, BackendError } from "~/services/backend.server";
-import { seeOther } from "~/services/session.server";
+import { seeOther, visitorOf } from "~/services/session.server";
 import { langOf } from "~/services/words.server";
 
 export async function loader({ request }: LoaderFunctionArgs) {
+  await visitorOf(request);
   const after = new URL(request.url).searchParams.get("after") ?? "";
   const seen = /^[0-9]{1,18}$/.test(after) ? after : "0";
   try {
