@@ -27,6 +27,9 @@ class Surroundings:
     offset: float | None = 0.0
     waiting: tuple[str, ...] | None = ()
 
+    async def reach(self):
+        """Nobody else has a part in it."""
+
     async def free_bytes(self):
         return self.free
 

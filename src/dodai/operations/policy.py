@@ -40,6 +40,14 @@ class FlyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudflarePolicy:
+    """`[env.NAME.cloudflare]`. The host name is that of the first of `public_origins`."""
+
+    zone: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentPolicy:
     """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
@@ -72,6 +80,7 @@ class EnvironmentPolicy:
     database_password: str = ""
     neon: NeonPolicy = table(NeonPolicy)
     fly: FlyPolicy = table(FlyPolicy)
+    cloudflare: CloudflarePolicy = table(CloudflarePolicy)
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

@@ -32,6 +32,7 @@ PROVIDERS: dict[str, str] = {
     "command": "dodai.providers.secret_command.command_store",
     "fly": "dodai.wiring.fly_provider",
     "local": "dodai.wiring.local_provider",
+    "cloudflare": "dodai.wiring.cloudflare_provider",
     "neon": "dodai.wiring.neon_provider",
     "postgres": "dodai.wiring.postgres_provider",
 }

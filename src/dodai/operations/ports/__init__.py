@@ -32,7 +32,7 @@ from dodai.operations.ports.database import (
     RestorePoint,
     RestorePoints,
 )
-from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState
+from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
 from dodai.operations.ports.logs import LogLine, Logs
 from dodai.operations.ports.network import DirectSeen, OriginSeen, PortSeen
@@ -59,6 +59,7 @@ __all__ = [
     "Instance",
     "InstanceState",
     "KeepsReplacedData",
+    "KeptEdge",
     "Liveness",
     "LockHolder",
     "LogLine",

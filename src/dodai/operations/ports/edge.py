@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,13 @@ class EdgeSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeState:
-    """What the edge serves now. `url` is where visitors arrive, "" while it serves nothing."""
+    """What the edge serves now. `url` is where visitors arrive, "" while it serves nothing.
+
+    `differs`: what is not as the manifest says, in words.
+    """
 
     url: str = ""
+    differs: tuple[str, ...] = ()
 
 
 class Edge(Protocol):
@@ -54,4 +58,26 @@ class Edge(Protocol):
 
     async def apply(self, spec: EdgeSpec, /) -> EdgeState:
         """Serve `spec` without a gap, and say what is served then; already so: nothing changes."""
+        ...
+
+
+@runtime_checkable
+class KeptEdge(Edge, Protocol):
+    """An edge that somebody else runs; what it was before a plan changed it is kept."""
+
+    def of_plan(self, plan_id: str, /) -> KeptEdge:
+        """The same, its changes being those of a plan."""
+        ...
+
+    @property
+    def changed(self) -> bool:
+        """Whether the plan began to change something that can be taken back."""
+        ...
+
+    async def back(self) -> bool:
+        """Whether the plan had changed something; the edge is then as it was before its first change."""
+        ...
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is not changed from here and a person should know."""
         ...

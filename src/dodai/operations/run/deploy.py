@@ -15,7 +15,7 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, RestorePoints, SecretStore
+from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, KeptEdge, RestorePoints, SecretStore
 from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.preflight import PreflightReader, preflight
@@ -206,12 +206,22 @@ def _database(database: RunDatabase, announce: Callable[[int], None] | None) -> 
 
 
 def _edge(ports: DeployPorts) -> Step:
-    async def observe(_: StepContext) -> Observed:
-        url = await _edge_url(ports.edge)
-        return Observed("done", f"serves {url}") if url else Observed("needed", "not open yet")
+    kept = ports.edge if isinstance(ports.edge, KeptEdge) else None
+
+    async def observe(context: StepContext) -> Observed:
+        state = await ports.edge.observe()
+        if state.url and not state.differs:
+            return Observed("done", f"serves {state.url}")
+        began = kept is not None and kept.of_plan(context.plan_id).changed
+        return Observed("needed", "; ".join(state.differs) or "not open yet", partial=began)
 
     async def apply(context: StepContext) -> None:
-        context.note(f"serves {(await ports.edge.under(context.fencing_token).apply(ports.edge_spec)).url}")
+        edge = kept.of_plan(context.plan_id) if kept else ports.edge
+        context.note(f"serves {(await edge.under(context.fencing_token).apply(ports.edge_spec)).url}")
+
+    async def undo(context: StepContext) -> None:
+        if kept and await kept.of_plan(context.plan_id).back():
+            context.note("the edge is as it was before")
 
     return Step(
         id="edge",
@@ -220,8 +230,10 @@ def _edge(ports: DeployPorts) -> Step:
         observe=observe,
         apply=apply,
         verify=observe,
+        undo=undo if kept else None,
+        undo_title=Text("the edge as it was before", "エッジを変更前の状態に戻す") if kept else None,
         on_failure="undo",
-        timeout_s=15.0,
+        timeout_s=120.0 if kept else 15.0,
         retry=CALLS,
     )
 

@@ -11,7 +11,7 @@ from typing import Literal
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Head
 from dodai.operations.environment import Environment
-from dodai.operations.ports import LockHolder
+from dodai.operations.ports import KeptEdge, LockHolder
 from dodai.operations.run.gate_sources import own_gates
 from dodai.operations.run.preflight import FREE_BYTES, SKEW_NOTE_S, SKEW_STOP_S
 
@@ -32,7 +32,7 @@ class DoctorRow:
 
 def examine_environment(here: Environment) -> list[DoctorRow]:
     """A row for each thing a deploy would ask for: control database, lock, clock, copy, server, room, signers."""
-    return [*_control(here), *_database(here), *_gates(here)]
+    return [*_control(here), *_database(here), *_edge(here), *_gates(here)]
 
 
 def _control(here: Environment) -> Iterator[DoctorRow]:
@@ -112,6 +112,24 @@ def _database(here: Environment) -> Iterator[DoctorRow]:
     fix = f"free {lacking // MIB} MiB below {here.folder}" if lacking > 0 else ""
     needed_for = "a deploy with migrations" if fix else ""
     yield DoctorRow("restore point", "missing" if fix else "ok", said, needed_for, fix)
+
+
+def _edge(here: Environment) -> Iterator[DoctorRow]:
+    """How an edge that somebody else runs stands to the manifest."""
+    edge = here.edge
+    if not isinstance(edge, KeptEdge):
+        return
+    try:
+        differs, remarks = asyncio.run(edge.observe()).differs, edge.remarks()
+    except DodaiError as error:
+        yield DoctorRow("edge", "missing", error.message, "every deploy", error.fix)
+        return
+    for said in differs:
+        yield DoctorRow("edge", "warning", said, fix=f"dodai deploy {here.name} changes it")
+    if not differs:
+        yield DoctorRow("edge", "ok", "the zone is as the manifest says")
+    for said in remarks:
+        yield DoctorRow("edge", "warning", said)
 
 
 def _gates(here: Environment) -> Iterator[DoctorRow]:

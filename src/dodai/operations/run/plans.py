@@ -18,7 +18,8 @@ from dodai.migrations import run
 from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN
 from dodai.operations.environment import Environment, host_of
-from dodai.operations.ports import CacheRule, EdgeSpec
+from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
+from dodai.operations.ports import CacheRule, EdgeSpec, KeptEdge
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
@@ -131,11 +132,15 @@ def deploy_ports(here: Environment, tree: Path) -> DeployPorts:
 
 def edge_spec(here: Environment) -> EdgeSpec:
     """What the edge of the environment serves, by its manifest."""
-    policy = here.project.policy
+    return edge_spec_of(here.project.policy, here.config)
+
+
+def edge_spec_of(policy: OperationsPolicy, config: EnvironmentPolicy) -> EdgeSpec:
+    """The same, of the values of a manifest."""
     public = policy.public_service
     return EdgeSpec(
         routes=(("/", public.name),) if public else (),
-        port=here.config.port,
+        port=config.port,
         cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
         body_bytes=policy.edge.max_body_bytes,
     )
@@ -174,6 +179,11 @@ class ReleaseSurroundings:
         here = self.environment
         clock = here.control if here.config.control_url else here.database
         return await clock.clock_offset_s()
+
+    async def reach(self) -> None:
+        edge = self.environment.edge
+        if isinstance(edge, KeptEdge):
+            await edge.observe()
 
     async def pending(self) -> tuple[str, ...] | None:
         return await ReleaseSchema(self.environment).pending(self.tree)

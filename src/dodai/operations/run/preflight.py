@@ -30,6 +30,10 @@ class PreflightReader(Protocol):
         """Seconds this machine is ahead of the database; None while none runs."""
         ...
 
+    async def reach(self) -> None:
+        """Raises where a vendor that is needed later does not answer, or not to this token."""
+        ...
+
     async def pending(self) -> tuple[str, ...] | None:
         """Migrations that this release would apply; None while the database does not run."""
         ...
@@ -49,6 +53,7 @@ def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surr
             return Observed("blocked", f"{error.message}; {error.fix}")
         for previous in sorted(set(previous_releases(request.arguments).values())):
             _note_missing(artifacts, previous, context)
+        await surroundings.reach()
         problems = [problem async for problem in _problems(surroundings, context)]
         return Observed("blocked", "; ".join(problems)) if problems else Observed("done", "nothing stands in the way")
 

@@ -1,0 +1,289 @@
+"""`dodai.operations.ports.Edge` on a Cloudflare zone: seen, changed as little as needed, seen again, and taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.engine.private_file import write_private
+from dodai.operations.ports import EdgeSpec, EdgeState
+from dodai.providers.cloudflare import codes
+from dodai.providers.cloudflare.cloudflare_api import (
+    DELETE_RECORD,
+    DELETE_RULE,
+    GET_PHASE,
+    GET_RANGES,
+    GET_SETTING,
+    GET_ZONE,
+    LIST_RECORDS,
+    MAKE_RECORD,
+    MAKE_RULE,
+    MAKE_RULESET,
+    ORIGIN_PULLS,
+    SET_RECORD,
+    SET_RULE,
+    SET_SETTING,
+    CloudflareRecord,
+    CloudflareRuleset,
+)
+from dodai.providers.cloudflare.zone_state import (
+    PHASES,
+    PINNED,
+    PINNED_ON,
+    REF,
+    SETTINGS,
+    OwnRule,
+    ZoneSeen,
+    ZoneWish,
+    differences,
+    fits,
+    wish,
+)
+from dodai.vendor_api import Api, Operation, VendorError
+
+SEEN_WITHIN_S, POLL_S = 15.0, 0.5
+PREVIOUS = "edge-previous.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneEdge:
+    """The host name of `url` in the zone `zone`, whose requests go to `origin`; `folder` keeps what was there before.
+
+    Cloudflare knows no fencing token: that a holder was replaced is found by the engine before the step, and by compute
+    and database.
+    """
+
+    connect: Callable[[], Api] = field(repr=False)
+    zone: str
+    url: str
+    host: str
+    origin: str
+    folder: Path
+    spec: EdgeSpec
+    plan: str = ""
+    poll_s: float = POLL_S
+    seen_within_s: float = SEEN_WITHIN_S
+
+    def under(self, token: int, /) -> ZoneEdge:  # noqa: ARG002 - see above
+        return self
+
+    def of_plan(self, plan_id: str, /) -> ZoneEdge:
+        return replace(self, plan=plan_id)
+
+    @property
+    def changed(self) -> bool:
+        return self._previous().get("plan") == self.plan
+
+    async def observe(self) -> EdgeState:
+        return await asyncio.to_thread(self._observed, self.spec)
+
+    async def apply(self, spec: EdgeSpec, /) -> EdgeState:
+        return await asyncio.to_thread(self._applied, spec)
+
+    async def back(self) -> bool:
+        return await asyncio.to_thread(self._taken_back)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is not changed here and a person should know: who reaches the origin, from where requests come."""
+        said = []
+        if not self._call(ORIGIN_PULLS).enabled:
+            said.append("authenticated origin pulls are off: the origin cannot tell Cloudflare from anybody else")
+        ranges = self._call(GET_RANGES).all
+        if new := sorted(ranges - PINNED.all):
+            said.append(f"Cloudflare's addresses changed since {PINNED_ON}: {', '.join(new)} are new")
+        if gone := sorted(PINNED.all - ranges):
+            said.append(f"Cloudflare's addresses changed since {PINNED_ON}: {', '.join(gone)} are gone")
+        return tuple(said)
+
+    # --- looking ---
+
+    def _observed(self, spec: EdgeSpec) -> EdgeState:
+        wanted, seen = wish(spec, self.host, self.origin), self._look()
+        served = any(record.proxied for record in seen.records)
+        return EdgeState(url=self.url if served else "", differs=differences(wanted, seen))
+
+    def _look(self) -> ZoneSeen:
+        """What the zone says now; DOD740 when the token sees no such zone, or the host name is not in it."""
+        zone = self._zone()
+        if self.host != zone and not self.host.endswith(f".{zone}"):
+            said = f"`{self.host}` is not in the zone `{zone}`"
+            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2)
+        records = self._call(LIST_RECORDS, query={"name": self.host})
+        phases = {phase: found for phase in PHASES if (found := self._phase(phase)) is not None}
+        return ZoneSeen(
+            {name: str(self._call(GET_SETTING, setting=name).value) for name in SETTINGS},
+            tuple(one for one in records if one.type in ("A", "AAAA", "CNAME")),
+            {phase: tuple(rule for rule in found.rules if rule.ref.startswith(REF)) for phase, found in phases.items()},
+            {phase: found.id for phase, found in phases.items()},
+            sum(not rule.ref.startswith(REF) for found in phases.values() for rule in found.rules),
+        )
+
+    def _zone(self) -> str:
+        try:
+            return str(self._call(GET_ZONE).name)
+        except VendorError as error:
+            if error.status not in (400, 404):
+                raise
+            said = f"Cloudflare has no zone `{self.zone}` for this token"
+            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2) from None
+
+    def _phase(self, phase: str) -> CloudflareRuleset | None:
+        try:
+            found: CloudflareRuleset = self._call(GET_PHASE, phase=phase)
+        except VendorError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    # --- changing ---
+
+    def _applied(self, spec: EdgeSpec) -> EdgeState:
+        wanted, seen = wish(spec, self.host, self.origin), self._look()
+        self._refuse_foreign_records(seen)
+        if differences(wanted, seen):
+            self._remember(seen)
+            self._change(wanted, seen)
+        return self._confirmed(spec)
+
+    def _refuse_foreign_records(self, seen: ZoneSeen) -> None:
+        """DOD741 before anything is changed: records that lead elsewhere belong to somebody."""
+        odd = [one for one in seen.records if one.type != "CNAME"]
+        if len(seen.records) > 1 or odd:
+            shown = ", ".join(f"{one.type} `{one.content}`" for one in seen.records)
+            said = f"`{self.host}` has the records {shown}, and one CNAME to `{self.origin}` is wanted"
+            raise DodaiError(codes.FOREIGN_RECORD, said, codes.FOREIGN_RECORD.fix.en, exit_code=1, reply="rejected")
+
+    def _change(self, wanted: ZoneWish, seen: ZoneSeen) -> None:
+        """Settings and rules first, the record last: visitors come when everything else is as it should be."""
+        for name, value in seen.settings.items():
+            if not fits(name, value):
+                self._call(SET_SETTING, setting=name, body={"id": name, "value": SETTINGS[name]})
+        for phase, rules in wanted.rules.items():
+            self._merge(phase, rules, seen)
+        body = {"type": "CNAME", "name": self.host, "content": self.origin, "proxied": True, "ttl": 1}
+        self._put_record(body, seen.records)
+
+    def _merge(self, phase: str, rules: tuple[OwnRule, ...], seen: ZoneSeen) -> None:
+        """Our rules one by one, behind all others; nobody else's is sent anywhere."""
+        there = {rule.ref: rule for rule in seen.rules.get(phase, ())}
+        ruleset = seen.rulesets.get(phase, "") or self._make_ruleset(phase)
+        for ref, rule in there.items():
+            if ref not in {one.ref for one in rules}:
+                self._call(DELETE_RULE, ruleset=ruleset, rule=rule.id)
+        for wanted in rules:
+            known = there.get(wanted.ref)
+            if known is None:
+                self._call(MAKE_RULE, ruleset=ruleset, body=wanted.body, effect=partial(self._rule, phase, wanted))
+            elif not wanted.is_there(known):
+                self._call(SET_RULE, ruleset=ruleset, rule=known.id, body=wanted.body)
+
+    def _make_ruleset(self, phase: str) -> str:
+        body = {"name": "default", "kind": "zone", "phase": phase, "rules": []}
+        return str(self._call(MAKE_RULESET, body=body, effect=lambda: self._phase(phase)).id)
+
+    def _rule(self, phase: str, wanted: OwnRule) -> CloudflareRuleset | None:
+        """The ruleset, when the rule is in it."""
+        found = self._phase(phase)
+        return found if found and any(rule.ref == wanted.ref for rule in found.rules) else None
+
+    def _put_record(self, body: Mapping[str, Any] | None, there: tuple[CloudflareRecord, ...]) -> None:
+        known = there[0] if there else None
+        if body is None:
+            for one in there:
+                self._call(DELETE_RECORD, record=one.id)
+        elif known is None:
+            self._call(MAKE_RECORD, body=body, effect=self._record)
+        elif (known.content, known.proxied, known.type) != (body["content"], body["proxied"], body["type"]):
+            self._call(SET_RECORD, record=known.id, body=body)
+
+    def _record(self) -> CloudflareRecord | None:
+        found: tuple[CloudflareRecord, ...] = self._call(LIST_RECORDS, query={"name": self.host})
+        return found[0] if found else None
+
+    def _confirmed(self, spec: EdgeSpec) -> EdgeState:
+        """What is there afterwards; DOD743 when it is still another thing after a while."""
+        end = time.monotonic() + self.seen_within_s
+        while (state := self._observed(spec)).differs:
+            if time.monotonic() > end:
+                said = f"the zone is not as it was asked to be: {state.differs[0]}"
+                raise DodaiError(
+                    codes.NOT_APPLIED, said, codes.NOT_APPLIED.fix.en, fault="provider", details=state.differs[1:]
+                )
+            time.sleep(self.poll_s)
+        return state
+
+    # --- going back ---
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / PREVIOUS
+
+    def _remember(self, seen: ZoneSeen) -> None:
+        """What was there before the first change of this plan; a repetition after a crash does not forget it."""
+        if not self.changed:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_private(self._file, json.dumps({**seen.as_json(), "plan": self.plan}, indent=1).encode())
+
+    def _previous(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self._file.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _taken_back(self) -> bool:
+        """Whether this plan had changed something; the zone is then as it was before."""
+        kept = self._previous()
+        if not self.changed:
+            return False
+        seen = self._look()
+        record = kept["records"][0] if kept["records"] else None
+        body = {**record, "name": self.host, "ttl": 1} if record else None
+        self._put_record(body, seen.records)
+        for phase, bodies in {**dict.fromkeys(PHASES, ()), **kept["rules"]}.items():
+            rules = tuple(
+                OwnRule(one["ref"], one["action"], one["expression"], one["description"], one.get("action_parameters"))
+                for one in bodies
+            )
+            if rules or seen.rules.get(phase):
+                self._merge(phase, rules, seen)
+        for name, value in kept["settings"].items():
+            if seen.settings[name] != value:
+                self._call(SET_SETTING, setting=name, body={"id": name, "value": value})
+        now = self._look()
+        if now.as_json() != {name: value for name, value in kept.items() if name != "plan"}:
+            said = "the zone is not as it was before"
+            raise DodaiError(codes.NOT_APPLIED, said, codes.NOT_APPLIED.fix.en, fault="provider")
+        self._file.unlink()
+        return True
+
+    def _call(
+        self,
+        operation: Operation[Any],
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: object = None,
+        effect: Callable[[], Any] | None = None,
+        **path: str,
+    ) -> Any:
+        """The result of a call; DOD742 where the plan of the zone does not have what is asked for."""
+        told = {"zone": self.zone, **path}
+        try:
+            return self.connect().call_now(operation, path=told, query=query, body=body, effect=effect).value
+        except VendorError as error:
+            if error.status in (400, 402, 403) and any(word in error.message.lower() for word in _OF_THE_PLAN):
+                raise DodaiError(
+                    codes.PLAN, error.message, codes.PLAN.fix.en, fault="provider", reply="rejected"
+                ) from None
+            raise
+
+
+_OF_THE_PLAN = ("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level")

@@ -1,0 +1,161 @@
+"""What the zone should hold for one host name, what it holds, and how the two differ; pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dodai.operations.ports import EdgeSpec
+from dodai.providers.cloudflare.cloudflare_api import AddressRanges, CloudflareRecord, CloudflareRule
+
+REF = "dodai_"
+"""Rules whose ref begins so are ours; no other is ever changed."""
+CACHE, FIREWALL = "http_request_cache_settings", "http_request_firewall_custom"
+PHASES = (CACHE, FIREWALL)
+SETTINGS: Mapping[str, str] = {"ssl": "strict", "always_use_https": "on", "min_tls_version": "1.2"}
+"""What a zone has to say; a stricter TLS version is as good."""
+PINNED_ON = "2023-09-28"
+PINNED = AddressRanges(
+    (
+        *("173.245.48.0/20", "103.21.244.0/22", "103.22.200.0/22", "103.31.4.0/22", "141.101.64.0/18"),
+        *("108.162.192.0/18", "190.93.240.0/20", "188.114.96.0/20", "197.234.240.0/22", "198.41.128.0/17"),
+        *("162.158.0.0/15", "104.16.0.0/13", "104.24.0.0/14", "172.64.0.0/13", "131.0.72.0/22"),
+    ),
+    (
+        *("2400:cb00::/32", "2606:4700::/32", "2803:f800::/32", "2405:b500::/32"),
+        *("2405:8100::/32", "2a06:98c0::/29", "2c0f:f248::/32"),
+    ),
+)
+"""Cloudflare's list as it was last changed on `PINNED_ON` (https://www.cloudflare.com/ips)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRule:
+    """A rule of ours as it is sent."""
+
+    ref: str
+    action: str
+    expression: str
+    description: str
+    parameters: Any = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        told = {"ref": self.ref, "action": self.action, "expression": self.expression, "enabled": True}
+        more = {} if self.parameters is None else {"action_parameters": self.parameters}
+        return {**told, "description": self.description, **more}
+
+    def is_there(self, rule: CloudflareRule) -> bool:
+        same = (rule.action, rule.expression, rule.enabled) == (self.action, self.expression, True)
+        return same and (rule.action_parameters or None) == self.parameters
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneWish:
+    """What the zone should say about `host`, whose requests go to `origin`."""
+
+    host: str
+    origin: str
+    rules: Mapping[str, tuple[OwnRule, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSeen:
+    """What it says. `rules` are those of ours by phase, `foreign` how many are not, `rulesets` the id of each phase."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    records: tuple[CloudflareRecord, ...] = ()
+    rules: Mapping[str, tuple[CloudflareRule, ...]] = field(default_factory=dict)
+    rulesets: Mapping[str, str] = field(default_factory=dict)
+    foreign: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What is kept to come back to: only what may be changed here."""
+        return {
+            "settings": dict(self.settings),
+            "records": [{"type": one.type, "content": one.content, "proxied": one.proxied} for one in self.records],
+            "rules": {phase: [one.body for one in _by_ref(rules)] for phase, rules in self.rules.items() if rules},
+        }
+
+
+def _by_ref(rules: Iterable[CloudflareRule]) -> list[OwnRule]:
+    """Rules that are there, as they would be sent. Ours exclude each other, so that their order says nothing."""
+    kept = [OwnRule(one.ref, one.action, one.expression, one.description, one.action_parameters) for one in rules]
+    return sorted(kept, key=lambda one: one.ref)
+
+
+def wish(spec: EdgeSpec, host: str, origin: str) -> ZoneWish:
+    """What `spec` means in a zone: static paths cached, everything else never, our own paths closed from outside."""
+    kept: dict[int, list[str]] = {}
+    for rule in spec.cache:
+        kept.setdefault(int(rule.ttl_s), []).append(rule.prefix)
+    here = f"http.host eq {_quoted(host)}"
+    cache = [
+        OwnRule(
+            f"{REF}cache_{ttl_s}",
+            "set_cache_settings",
+            f"({here} and {_any_of(prefixes)})",
+            "dodai: paths that everybody may share",
+            {"cache": True, "edge_ttl": {"mode": "override_origin", "default": ttl_s}},
+        )
+        for ttl_s, prefixes in sorted(kept.items())
+    ]
+    shared = [prefix for prefixes in kept.values() for prefix in prefixes]
+    rest = f"({here} and not {_any_of(shared)})" if shared else f"({here})"
+    cache.append(
+        OwnRule(f"{REF}cache_rest", "set_cache_settings", rest, "dodai: private to who asked", {"cache": False})
+    )
+    closed = (
+        f'({here} and starts_with(http.request.uri.path, "/-/dodai/") and http.request.uri.path ne "/-/dodai/csrf")'
+    )
+    reserved = OwnRule(f"{REF}reserved", "block", closed, "dodai: paths for operators are closed from outside")
+    return ZoneWish(host, origin, {CACHE: tuple(cache), FIREWALL: (reserved,)})
+
+
+def _any_of(prefixes: Iterable[str]) -> str:
+    return "(" + " or ".join(f"starts_with(http.request.uri.path, {_quoted(one)})" for one in prefixes) + ")"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def differences(wanted: ZoneWish, seen: ZoneSeen) -> tuple[str, ...]:
+    """What has to change before the zone is as it should be, in words; nothing when it is."""
+    return (*_settings(seen), *_record(wanted, seen), *_rules(wanted, seen))
+
+
+def fits(name: str, value: str) -> bool:
+    """Whether a setting is as it should be, or stricter."""
+    if name == "min_tls_version":
+        return value in ("1.2", "1.3")
+    return value == SETTINGS[name]
+
+
+def _settings(seen: ZoneSeen) -> Iterator[str]:
+    for name, value in seen.settings.items():
+        if not fits(name, value):
+            yield f"`{name}` is `{value}`, not `{SETTINGS[name]}`"
+
+
+def _record(wanted: ZoneWish, seen: ZoneSeen) -> Iterator[str]:
+    if not seen.records:
+        yield f"`{wanted.host}` has no record"
+    for record in seen.records:
+        if record.content.rstrip(".").lower() != wanted.origin.lower():
+            yield f"`{wanted.host}` leads to `{record.content}`, not `{wanted.origin}`"
+        if not record.proxied:
+            yield f"`{wanted.host}` is not proxied: visitors reach the origin itself"
+
+
+def _rules(wanted: ZoneWish, seen: ZoneSeen) -> Iterator[str]:
+    for phase, rules in wanted.rules.items():
+        there = {rule.ref: rule for rule in seen.rules.get(phase, ())}
+        for rule in rules:
+            if rule.ref not in there:
+                yield f"the rule `{rule.ref}` is missing"
+            elif not rule.is_there(there[rule.ref]):
+                yield f"the rule `{rule.ref}` is another one"
+        for ref in there.keys() - {rule.ref for rule in rules}:
+            yield f"the rule `{ref}` is not wanted any more"

@@ -1,0 +1,206 @@
+"""A stand-in for Cloudflare: the API version 4 of one zone, its settings, records, rulesets and address ranges."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from dodai.standins.standin_server import Asked, Reply, StandIn, StandInRefusal, StandInRoute, route
+
+PREFIX = "/client/v4"
+EDIT = "edit"
+_AT = "2026-11-29T00:00:00.000000Z"
+_CODES = {400: 10001, 401: 10000, 403: 10000, 404: 10003, 405: 10405, 409: 20120, 429: 10429}
+
+
+class CloudflareStandIn(StandIn):
+    """The zone `name`. `most_rules` is the limit of its plan for each phase, `editable` the settings it may change."""
+
+    def __init__(self, tokens: Mapping[str, frozenset[str]], *, name: str = "example.com", most_rules: int = 5) -> None:
+        super().__init__(tokens)
+        self.name, self.most_rules = name, most_rules
+        self.zone = uuid.uuid4().hex
+        self.settings: dict[str, str] = {"ssl": "flexible", "always_use_https": "off", "min_tls_version": "1.0"}
+        self.records: list[dict[str, Any]] = []
+        self.rulesets: dict[str, dict[str, Any]] = {}
+        self.origin_pulls = False
+        self.ranges: dict[str, list[str]] = {"ipv4_cidrs": [], "ipv6_cidrs": []}
+        self._alone = threading.Lock()
+        self.routes = tuple(self._routes())
+
+    @property
+    def url(self) -> str:
+        return f"{super().url}{PREFIX}"
+
+    def error(self, status: int, text: str) -> Reply:
+        failed = {"success": False, "errors": [{"code": _CODES.get(status, 10000), "message": text}], "messages": []}
+        return Reply(status, {**failed, "result": None})
+
+    def foreign_rule(self, phase: str, ref: str, expression: str) -> dict[str, Any]:
+        """A rule that somebody else wrote, put behind those that are there."""
+        ruleset = self.rulesets.setdefault(phase, self._empty(phase))
+        rule = self._rule({"ref": ref, "action": "block", "expression": expression, "description": "theirs"})
+        ruleset["rules"].append(rule)
+        return deepcopy(rule)
+
+    # --- routes ---
+
+    def _routes(self) -> list[StandInRoute]:
+        zone = f"{PREFIX}/zones/{{zone}}"
+        rules = f"{zone}/rulesets/{{ruleset}}/rules"
+        table = (
+            ("GET", zone, self._zone, ""),
+            ("GET", f"{zone}/settings/{{setting}}", self._setting, ""),
+            ("PATCH", f"{zone}/settings/{{setting}}", self._set, EDIT),
+            ("GET", f"{zone}/dns_records", self._list_records, ""),
+            ("POST", f"{zone}/dns_records", self._make_record, EDIT),
+            ("PATCH", f"{zone}/dns_records/{{record}}", self._set_record, EDIT),
+            ("DELETE", f"{zone}/dns_records/{{record}}", self._delete_record, EDIT),
+            ("GET", f"{zone}/rulesets/phases/{{phase}}/entrypoint", self._entrypoint, ""),
+            ("POST", f"{zone}/rulesets", self._make_ruleset, EDIT),
+            ("POST", rules, self._make_rule, EDIT),
+            ("PATCH", f"{rules}/{{rule}}", self._set_rule, EDIT),
+            ("DELETE", f"{rules}/{{rule}}", self._delete_rule, EDIT),
+            ("GET", f"{zone}/origin_tls_client_auth/settings", self._origin_pulls, ""),
+            ("GET", f"{PREFIX}/ips", lambda _: _ok({**self.ranges, "etag": uuid.uuid4().hex}), ""),
+        )
+        return [route(method, path, handler, scope) for method, path, handler, scope in table]
+
+    def _in_zone(self, asked: Asked) -> None:
+        if asked.params["zone"] != self.zone:
+            raise StandInRefusal(self.error(404, "could not route to the zone, perhaps its identifier is invalid"))
+
+    # --- zone and settings ---
+
+    def _zone(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        return _ok(
+            {
+                "id": self.zone,
+                "name": self.name,
+                "account": {"id": uuid.uuid5(uuid.NAMESPACE_DNS, self.name).hex, "name": "Quiz"},
+                "owner": {"id": uuid.uuid5(uuid.NAMESPACE_DNS, self.name).hex, "name": "Quiz", "type": "organization"},
+                "meta": {"cdn_only": False, "custom_certificate_quota": 0, "dns_only": False, "foundation_dns": False,
+                         "page_rule_quota": 3, "phishing_detected": False, "step": 4},
+                "name_servers": ["bob.ns.cloudflare.com", "lola.ns.cloudflare.com"],
+                "original_dnshost": "none", "original_name_servers": ["ns1.example.net"], "original_registrar": "none",
+                "development_mode": 0, "activated_on": _AT, "created_on": _AT, "modified_on": _AT,
+            }
+        )  # fmt: skip
+
+    def _setting(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        name = asked.params["setting"]
+        if name not in self.settings:
+            return self.error(404, f"no setting {name}")
+        return _ok({"id": name, "value": self.settings[name], "editable": True, "modified_on": _AT})
+
+    def _set(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        self.settings[asked.params["setting"]] = asked.body["value"]
+        return self._setting(asked)
+
+    def _origin_pulls(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        return _ok({"enabled": self.origin_pulls})
+
+    # --- records ---
+
+    def _list_records(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        name = asked.query.get("name", "")
+        return _ok([record for record in self.records if not name or record["name"] == name])
+
+    def _make_record(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        with self._alone:
+            if any(record["name"] == asked.body["name"] for record in self.records):
+                return self.error(400, "an A, AAAA or CNAME record with that host already exists")
+            made = {"id": uuid.uuid4().hex, "proxiable": True, "created_on": _AT, "modified_on": _AT, **asked.body}
+            self.records.append(made)
+        return _ok(made)
+
+    def _one_record(self, asked: Asked) -> dict[str, Any]:
+        self._in_zone(asked)
+        for record in self.records:
+            if record["id"] == asked.params["record"]:
+                return record
+        raise StandInRefusal(self.error(404, "record does not exist"))
+
+    def _set_record(self, asked: Asked) -> Reply:
+        record = self._one_record(asked)
+        record.update(asked.body)
+        return _ok(record)
+
+    def _delete_record(self, asked: Asked) -> Reply:
+        record = self._one_record(asked)
+        self.records.remove(record)
+        return _ok({"id": record["id"]})
+
+    # --- rulesets ---
+
+    def _empty(self, phase: str) -> dict[str, Any]:
+        shown = {"id": uuid.uuid4().hex, "name": "default", "description": "", "kind": "zone", "phase": phase}
+        return {**shown, "version": "1", "last_updated": _AT, "rules": []}
+
+    def _rule(self, body: Mapping[str, Any], rule_id: str = "") -> dict[str, Any]:
+        return {"enabled": True, **body, "id": rule_id or uuid.uuid4().hex, "version": "1", "last_updated": _AT}
+
+    def _entrypoint(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        found = self.rulesets.get(asked.params["phase"])
+        return _ok(found) if found else self.error(404, "could not find entrypoint ruleset")
+
+    def _make_ruleset(self, asked: Asked) -> Reply:
+        self._in_zone(asked)
+        with self._alone:
+            phase = asked.body["phase"]
+            if phase in self.rulesets:
+                return self.error(400, "a ruleset with that phase exists already")
+            self.rulesets[phase] = self._empty(phase)
+        return _ok(self.rulesets[phase])
+
+    def _ruleset(self, asked: Asked) -> dict[str, Any]:
+        self._in_zone(asked)
+        for ruleset in self.rulesets.values():
+            if ruleset["id"] == asked.params["ruleset"]:
+                return ruleset
+        raise StandInRefusal(self.error(404, "could not find ruleset"))
+
+    def _changed(self, ruleset: dict[str, Any]) -> Reply:
+        ruleset["version"] = str(int(ruleset["version"]) + 1)
+        return _ok(ruleset)
+
+    def _make_rule(self, asked: Asked) -> Reply:
+        ruleset = self._ruleset(asked)
+        with self._alone:
+            if any(rule["ref"] == asked.body["ref"] for rule in ruleset["rules"]):
+                return self.error(400, "the ref is used by another rule")
+            if len(ruleset["rules"]) >= self.most_rules:
+                return self.error(400, f"exceeded the maximum number of rules in the phase: {self.most_rules}")
+            ruleset["rules"].append(self._rule(asked.body))
+        return self._changed(ruleset)
+
+    def _place(self, asked: Asked, ruleset: dict[str, Any]) -> int:
+        for index, rule in enumerate(ruleset["rules"]):
+            if rule["id"] == asked.params["rule"]:
+                return index
+        raise StandInRefusal(self.error(404, "could not find rule"))
+
+    def _set_rule(self, asked: Asked) -> Reply:
+        ruleset = self._ruleset(asked)
+        place = self._place(asked, ruleset)
+        ruleset["rules"][place] = self._rule(asked.body, ruleset["rules"][place]["id"])
+        return self._changed(ruleset)
+
+    def _delete_rule(self, asked: Asked) -> Reply:
+        ruleset = self._ruleset(asked)
+        del ruleset["rules"][self._place(asked, ruleset)]
+        return self._changed(ruleset)
+
+
+def _ok(result: Any) -> Reply:
+    return Reply(200, {"success": True, "errors": [], "messages": [], "result": deepcopy(result)})

@@ -1,0 +1,124 @@
+"""An environment behind a Cloudflare zone: a deploy reconciles the zone, a bad release leaves it as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import threading
+import urllib.request
+from copy import deepcopy
+
+import pytest
+from tests.end_to_end.small_app import SmallApp
+
+from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL
+from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.wiring import environments, find_project
+
+CANARY = "cf_c4n4ry"
+
+
+class Visitors(http.server.ThreadingHTTPServer):
+    """Where visitors of the zone arrive: what is proxied goes on to the service, anything else to nobody."""
+
+    daemon_threads = True
+
+    def __init__(self, zone, folder):
+        self.zone, self.folder = zone, folder
+        super().__init__(("127.0.0.1", 0), Visit)
+
+    def origin(self):
+        host = environments.open(find_project(self.folder / "dodai.toml"), "staging").host
+        return asyncio.run(host.status()).service("web").address
+
+
+class Visit(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        code, body = 530, b"error code: 1016"
+        if any(record["proxied"] for record in self.server.zone.records):
+            try:
+                with urllib.request.urlopen(f"http://{self.server.origin()}{self.path}", timeout=10) as answer:
+                    code, body = answer.status, answer.read()
+            except (OSError, AttributeError) as error:
+                code, body = 521, repr(error).encode()
+        self.send_response(code)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def zone():
+    with CloudflareStandIn({CANARY: frozenset({"*"}), "reader": frozenset()}, name="127.0.0.1") as zone:
+        zone.foreign_rule(FIREWALL, "corp_geo", 'ip.geoip.country eq "XX"')
+        yield zone
+
+
+@pytest.fixture
+def app(tmp_path, zone):
+    with Visitors(zone, tmp_path) as visitors:
+        threading.Thread(target=visitors.serve_forever, daemon=True).start()
+        small = SmallApp(tmp_path)
+        yield small, visitors.server_port
+        small.clear()
+        visitors.shutdown()
+
+
+def refs(zone, phase):
+    return [rule["ref"] for rule in zone.rulesets[phase]["rules"]]
+
+
+def test_zone_follows_the_release_and_is_as_before_after_a_bad_one(app, zone):
+    """The token is asked for before anything happens; rules of others stay; what a bad release changed is taken back."""
+    small, port = app
+    said = []
+    told = {"CLOUDFLARE_API_URL": zone.url, "CLOUDFLARE_API_TOKEN": CANARY}
+
+    def write(spoil="", static="/static/*"):
+        environment = (
+            f'edge = "cloudflare"\npublic_origins = ["http://127.0.0.1:{port}"]\n'
+            f'cloudflare = {{ zone = "{zone.zone}", origin = "quiz-web.fly.dev" }}'
+        )
+        small.write(spoil=spoil, environment=environment, more=f'[edge]\nstatic = ["{static}"]')
+
+    def run(*words, code=0, **extra):
+        done = small.run(*words, **{**told, **extra})
+        said.append(done.stdout + done.stderr)
+        assert done.returncode == code, done.stderr
+        return done
+
+    write()
+    for extra, expected in (({"CLOUDFLARE_API_TOKEN": ""}, "DOD700"), ({"CLOUDFLARE_API_TOKEN": "old"}, "DOD701")):
+        refused = run("deploy", "staging", "--yes", code=3, **extra)
+        assert f"{expected} " in refused.stderr
+        assert "step `preflight` failed" in refused.stderr
+    assert not [one for one in zone.exchanges if one.method != "GET"]
+    lacks = run("deploy", "staging", "--yes", code=3, CLOUDFLARE_API_TOKEN="reader")
+    assert "DOD702" in lacks.stderr
+
+    assert "`ssl` is `flexible`, not `strict`" in run("doctor", "staging").stdout
+    run("deploy", "staging", "--yes")
+    assert (zone.settings["ssl"], len(zone.records)) == ("strict", 1)
+    assert refs(zone, FIREWALL) == ["corp_geo", "dodai_reserved"]
+    good = deepcopy((zone.settings, zone.records, zone.rulesets[FIREWALL]["rules"]))
+    cached = [rule["expression"] for rule in zone.rulesets[CACHE]["rules"]]
+
+    write(spoil="raise SystemExit(3)", static="/build/*")
+    bad = run("deploy", "staging", "--yes", code=3)
+    assert "the edge is as it was before" in bad.stderr
+    assert (zone.settings, zone.records, zone.rulesets[FIREWALL]["rules"]) == good
+    assert sorted(rule["expression"] for rule in zone.rulesets[CACHE]["rules"]) == sorted(cached)
+
+    write(static="/build/*")
+    run("deploy", "staging", "--yes")
+    assert all('"/build/"' in rule["expression"] for rule in zone.rulesets[CACHE]["rules"])
+    looked = run("doctor", "staging").stdout
+    assert "the zone is as the manifest says" in looked
+    assert "authenticated origin pulls are off" in looked
+    assert CANARY not in "".join(said)
+    for file in (small.folder / ".dodai").rglob("*"):
+        if file.is_file() and file.name != "serving.json":
+            assert CANARY.encode() not in file.read_bytes(), file
