@@ -26,9 +26,13 @@ class Surroundings:
     free: int = 2**40
     offset: float | None = 0.0
     waiting: tuple[str, ...] | None = ()
+    ailing: tuple[str, ...] = ()
 
     async def reach(self):
         """Nobody else has a part in it."""
+
+    async def sign_in(self):
+        return self.ailing
 
     async def free_bytes(self):
         return self.free
@@ -100,6 +104,13 @@ def test_migrations_that_will_be_applied_are_named(look):
     """The person sees them before they happen."""
     _, notes = look(Surroundings(waiting=("7", "8")))
     assert any("2 migrations will be applied: 7, 8" in line for line in notes)
+
+
+def test_what_ails_sign_in_is_said_and_holds_nothing_up(look):
+    """The deploy may be the cure."""
+    outcome, notes = look(Surroundings(ailing=("the issuer is another one",)))
+    assert outcome.exit_code == 0
+    assert any("sign-in: the issuer is another one" in line for line in notes)
 
 
 def test_other_release_than_the_plan_was_made_for_is_a_gate_with_exit_1(look):

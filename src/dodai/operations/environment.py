@@ -25,6 +25,7 @@ from dodai.operations.ports import (
     DatabaseService,
     Edge,
     Host,
+    IdentityService,
     Logs,
     MigrationsService,
     SecretStore,
@@ -56,6 +57,7 @@ class Environment:
     described_by: Callable[[Project], Environment]
     kept_in: Callable[[Path], Environment]
     host: Host | None = None
+    identity: IdentityService | None = None
     logs: Logs | None = None
 
     @property

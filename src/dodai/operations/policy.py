@@ -48,6 +48,17 @@ class CloudflarePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthentikPolicy:
+    """`[env.NAME.authentik]`. `client_id` and `blueprint` "" are not compared."""
+
+    url: str = ""
+    application: str = ""
+    redirect_uris: tuple[str, ...] = ()
+    client_id: str = ""
+    blueprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentPolicy:
     """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
 
@@ -81,6 +92,7 @@ class EnvironmentPolicy:
     neon: NeonPolicy = table(NeonPolicy)
     fly: FlyPolicy = table(FlyPolicy)
     cloudflare: CloudflarePolicy = table(CloudflarePolicy)
+    authentik: AuthentikPolicy = table(AuthentikPolicy)
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

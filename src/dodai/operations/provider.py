@@ -14,7 +14,7 @@ from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
 from dodai.migrations.ports import Copies
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
-from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, Logs, SecretStore
+from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, IdentityService, Logs, SecretStore
 from dodai.operations.project import Project
 
 SHARED = frozenset(
@@ -69,6 +69,7 @@ class Provider:
     artifacts: Callable[[Opening], Artifacts] | None = None
     database: Callable[[Opening], DatabaseService] | None = None
     edge: Callable[[Opening], Edge] | None = None
+    identity: Callable[[Opening], IdentityService | None] | None = None
     secrets: Callable[[Opening], SecretStore] | None = None
     host: Callable[[Opening], Host] | None = None
     logs: Callable[[Opening], Logs] | None = None
@@ -79,8 +80,8 @@ class Provider:
     together: Mapping[Part, Part] = field(default_factory=dict)
 
     def has(self, part: Part) -> bool:
-        """Whether it can stand behind `part`; identity is not observed yet, so any provider may be named for it."""
-        return part == "identity" or getattr(self, part) is not None
+        """Whether it can stand behind `part`."""
+        return getattr(self, part) is not None
 
 
 def provider_problems(project: Project, name: str, known: Mapping[str, Callable[[], Provider]]) -> Iterator[Finding]:
@@ -98,6 +99,8 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
         return
     providers = {named: known[named]() for named in dict.fromkeys(chosen.values())}
     for part, named in chosen.items():
+        if part == "identity" and not config.identity:
+            continue  # a provider that is named for everything may have none: it is then looked at by nobody
         if problem := _misfit(part, chosen, providers[named]):
             yield _problem(project, name, config.key_of(part), core.PROVIDERS_DO_NOT_FIT, *problem)
     for named, one in providers.items():

@@ -32,6 +32,7 @@ PROVIDERS: dict[str, str] = {
     "command": "dodai.providers.secret_command.command_store",
     "fly": "dodai.wiring.fly_provider",
     "local": "dodai.wiring.local_provider",
+    "authentik": "dodai.wiring.authentik_provider",
     "cloudflare": "dodai.wiring.cloudflare_provider",
     "neon": "dodai.wiring.neon_provider",
     "postgres": "dodai.wiring.postgres_provider",
@@ -90,6 +91,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
     host = compute.host(opening) if compute.host else None
     store = _part(secrets.secrets, "secrets", config)(opening)
     opening = replace(opening, host=host, secrets=store)
+    identity = provider(config.provider_of("identity")).identity
     chosen = _part(database.database, "database", config)(opening)
     return Environment(
         project=project,
@@ -112,6 +114,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         described_by=partial(assemble, config, folder),
         kept_in=lambda other: assemble(config, other, project),
         host=host,
+        identity=identity(opening) if identity else None,
         logs=compute.logs(opening) if compute.logs else None,
     )
 

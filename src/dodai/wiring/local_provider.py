@@ -24,6 +24,7 @@ PROVIDER = Provider(
     artifacts=lambda opening: ReleaseTrees(opening.folder / "releases"),
     database=_database,
     edge=lambda opening: LocalEdge(_host(opening)),
+    identity=lambda _: None,  # whatever the application signs in with is a service of its own here
     secrets=lambda opening: SecretFile(opening.folder),
     host=_host,
     logs=lambda opening: LogFolder(opening.folder, tuple(opening.project.policy.services)),

@@ -34,6 +34,7 @@ from dodai.operations.ports.database import (
 )
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
+from dodai.operations.ports.identity import IdentityService, IdentityState
 from dodai.operations.ports.logs import LogLine, Logs
 from dodai.operations.ports.network import DirectSeen, OriginSeen, PortSeen
 from dodai.operations.ports.secret import SecretStore
@@ -56,6 +57,8 @@ __all__ = [
     "Fence",
     "Host",
     "HostStatus",
+    "IdentityService",
+    "IdentityState",
     "Instance",
     "InstanceState",
     "KeepsReplacedData",

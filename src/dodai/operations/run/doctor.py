@@ -32,7 +32,7 @@ class DoctorRow:
 
 def examine_environment(here: Environment) -> list[DoctorRow]:
     """A row for each thing a deploy would ask for: control database, lock, clock, copy, server, room, signers."""
-    return [*_control(here), *_database(here), *_edge(here), *_gates(here)]
+    return [*_control(here), *_database(here), *_edge(here), *_identity(here), *_gates(here)]
 
 
 def _control(here: Environment) -> Iterator[DoctorRow]:
@@ -130,6 +130,21 @@ def _edge(here: Environment) -> Iterator[DoctorRow]:
         yield DoctorRow("edge", "ok", "the zone is as the manifest says")
     for said in remarks:
         yield DoctorRow("edge", "warning", said)
+
+
+def _identity(here: Environment) -> Iterator[DoctorRow]:
+    """How sign-in stands to the manifest, where a provider looks at it."""
+    if here.identity is None:
+        return
+    try:
+        seen = asyncio.run(here.identity.observe())
+    except DodaiError as error:
+        yield DoctorRow("sign-in", "missing", error.message, "people who sign in", error.fix)
+        return
+    for said in (*seen.differs, *seen.remarks):
+        yield DoctorRow("sign-in", "warning", said)
+    if not seen.differs:
+        yield DoctorRow("sign-in", "ok", f"{seen.issuer} is as the manifest says")
 
 
 def _gates(here: Environment) -> Iterator[DoctorRow]:

@@ -185,5 +185,16 @@ class ReleaseSurroundings:
         if isinstance(edge, KeptEdge):
             await edge.observe()
 
+    async def sign_in(self) -> tuple[str, ...]:
+        """A deploy may be the cure for what ails sign-in, so that nothing said here holds one up."""
+        identity = self.environment.identity
+        if identity is None:
+            return ()
+        try:
+            seen = await identity.observe()
+        except DodaiError as error:
+            return (f"not seen: {error.message}",)
+        return (*seen.differs, *seen.remarks)
+
     async def pending(self) -> tuple[str, ...] | None:
         return await ReleaseSchema(self.environment).pending(self.tree)

@@ -34,6 +34,10 @@ class PreflightReader(Protocol):
         """Raises where a vendor that is needed later does not answer, or not to this token."""
         ...
 
+    async def sign_in(self) -> tuple[str, ...]:
+        """What is wrong with sign-in, or that it could not be seen; nothing where nobody looks at it."""
+        ...
+
     async def pending(self) -> tuple[str, ...] | None:
         """Migrations that this release would apply; None while the database does not run."""
         ...
@@ -107,6 +111,8 @@ async def _problems(surroundings: PreflightReader, context: StepContext) -> Asyn
         yield f"the clock of this machine is `{offset:+.0f}` s off the database's"
     elif offset is not None and abs(offset) > SKEW_NOTE_S:
         context.note(f"the clock of this machine is {offset:+.1f} s off the database's")
+    for said in await surroundings.sign_in():
+        context.note(f"sign-in: {said}")
     pending = await surroundings.pending()
     if pending:
         context.note(f"{counted(len(pending), 'migration')} will be applied: {', '.join(pending[:3])}")
