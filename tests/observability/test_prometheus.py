@@ -16,16 +16,23 @@ from typing import Any
 
 import httpx2
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from tests.observability.receiver import Receiver
 from tests.observability.traffic import Simulation, request, rpc
+from tests.quiz.stack import QUIZ
 from tests.support.command import dodai
 from tests.support.wait import until
 
+from dodai.core.text import LANGS, Lang
 from dodai.observability.alert import Alert, chosen, defaults, readings
+from dodai.observability.alert.alertmanager import configuration
 from dodai.observability.alert.prometheus import COMPILED, expected, promtool_tests, rules
 from dodai.observability.buckets import INFINITE_US, bounds_us
 from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched, Watcher
+from dodai.observability.run.grafana import dashboard
 from dodai.observability.run.metrics import exposition
 from dodai.observability.run.watch_page import PageServer
 
@@ -39,7 +46,7 @@ def real(name: str) -> str:
     """The program; without it the test is skipped, in CI that is an error."""
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed (apt install prometheus)")
+        pytest.skip(f"{name} is not installed (apt install prometheus prometheus-alertmanager)")
     return found
 
 
@@ -168,65 +175,149 @@ def test_export_prints_what_prometheus_loads(tmp_path: Path):
     assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
-@contextmanager
-def prometheus(folder: Path, target: str, alerts: list[Alert]) -> Iterator[str]:
-    """The real one, scraping `target` every half second."""
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (folder / "rules.yml").write_text(json.dumps(rules(alerts, RUNBOOK)))
-    scrape = {"job_name": "dodai", "static_configs": [{"targets": [target]}]}
-    settings = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
-    config = {"global": settings, "rule_files": ["rules.yml"], "scrape_configs": [scrape]}
-    (folder / "prometheus.yml").write_text(json.dumps(config))
-    argv = [
-        real("prometheus"),
-        "--config.file=prometheus.yml",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--storage.tsdb.path=data",
-    ]
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log)
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(folder: Path, name: str, *words: str) -> Iterator[None]:
+    with (folder / f"{Path(name).name}.log").open("wb") as log:
+        process = subprocess.Popen([real(name), *words], cwd=folder, stdout=log, stderr=log)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         process.terminate()
         process.wait(30)
 
 
-def test_real_prometheus_scrapes_the_watch_and_fires_what_it_fires(tmp_path: Path):
-    """Over the page's `/metrics`, on its own clock."""
-    real("prometheus")
-    watched = Watched("quiz", "test", tmp_path / "state", ObservabilityPolicy(), fast=True)
-    watcher = Watcher(watched, {})
+@contextmanager
+def prometheus(folder: Path, target: str, alerts: list[Alert], webhook: str) -> Iterator[str]:
+    """The real one, scraping `target` every half second, and the real Alertmanager, which tells `webhook`."""
+    port, manager = free_port(), free_port()
+    (folder / "rules.yml").write_text(json.dumps(rules(alerts, RUNBOOK)))
+    (folder / "alertmanager.yml").write_text(json.dumps(configuration(alerts, [webhook])))
+    scrape = {"job_name": "dodai", "static_configs": [{"targets": [target]}]}
+    settings = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
+    managers = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{manager}"]}]}]}
+    config = {"global": settings, "rule_files": ["rules.yml"], "scrape_configs": [scrape], "alerting": managers}
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    words = ("--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data")
+    with (
+        running(folder, "prometheus-alertmanager", "--config.file=alertmanager.yml", "--storage.path=am",
+                f"--web.listen-address=127.0.0.1:{manager}", "--cluster.listen-address="),
+        running(folder, "prometheus", *words),
+    ):  # fmt: skip
+        yield f"http://127.0.0.1:{port}"
 
-    def state(url: str) -> set[str]:
-        try:
-            body = httpx2.get(f"{url}/api/v1/alerts", timeout=5).json()
-        except (httpx2.HTTPError, ValueError):
-            return set()
-        return {one["labels"]["alertname"] for one in body["data"]["alerts"] if one["state"] == "firing"}
 
+def ask(url: str, path: str, **query: str) -> Any:
+    """What Prometheus answers; None while it does not."""
+    try:
+        return httpx2.get(f"{url}/api/v1/{path}", params=query, timeout=5).json()
+    except (httpx2.HTTPError, ValueError):
+        return None
+
+
+def test_fault_reaches_a_webhook_once_through_the_real_prometheus_and_alertmanager(tmp_path: Path):
+    """On their own clocks, as the embedded evaluator fires it; and every panel of Grafana's dashboard is answered."""
+    journeys = {"Front page": ("GET /",)}
+    watched = Watched(
+        "quiz", "test", tmp_path / "state", ObservabilityPolicy(), journeys=journeys, public="web", fast=True
+    )
+    watcher, receiver = Watcher(watched, {}), Receiver()
     folder = tmp_path / "state" / "lines"
     folder.mkdir(parents=True)
     file = (folder / "web.jsonl").open("ab", buffering=0)
     with (
         PageServer(watched, ("127.0.0.1", 0), "", lambda: "") as page,
-        prometheus(tmp_path, f"127.0.0.1:{page.port}", list(watched.alerts)) as url,
+        prometheus(tmp_path, f"127.0.0.1:{page.port}", list(watched.alerts), receiver.url) as url,
         file,
     ):
 
-        def both_fire() -> bool:
+        def live(outcome: str) -> None:
             now = time.time()
             for number in range(5):
-                file.write(dump(request(now + number / 100, outcome="server_error")))
+                calls = f"backend 1 {int(outcome != 'ok')} 3.0"
+                file.write(dump(request(now + number / 100, outcome=outcome, calls=calls)))
             watcher.tick()
             time.sleep(0.2)
-            own = {one.name for one in watcher.history.open() if one.fired_s}
-            return "http-error-surge" in own and "http-error-surge" in state(url)
 
-        file.write(dump(request(time.time())))
-        watcher.tick()
-        until(both_fire, lambda: (tmp_path / "prometheus.log").read_text()[-2000:])
+        def scraped() -> bool:
+            live("ok")
+            found = ask(url, "query", query="dodai_requests_total > 20")
+            return bool(found and found["data"]["result"])
+
+        def told() -> bool:
+            live("server_error")
+            own = {one.name for one in watcher.history.open() if one.fired_s}
+            names = {body["groupLabels"]["alertname"] for body in list(receiver.bodies)}
+            return "http-error-surge" in own and bool(names)
+
+        def log() -> str:
+            return "".join(each.read_text()[-1500:] for each in tmp_path.glob("*.log"))
+
+        until(scraped, log)
+        began = time.monotonic()
+        until(told, log)
+        print(f"fault to webhook by Prometheus and Alertmanager: {time.monotonic() - began:.1f} s")
+        for _ in range(20):
+            live("server_error")
+        told_of = [body["groupLabels"]["alertname"] for body in receiver.bodies]
+        silent = {"slo-fast-burn", "sustained-errors", "slo-slow-burn", "route-errors"} & set(told_of)
+        assert not silent, told_of  # one outage: what is explained is inhibited
+        panels = dashboard(watched, "en")["panels"]
+        queries = [target["expr"].replace("$__rate_interval", "10s") for one in panels for target in one["targets"]]
+        empty = [query for query in queries if not answered(url, query)]
+        assert all('kind="rpc"' in one or 'kind="task"' in one or "lag" in one or "flight" in one for one in empty), (
+            empty
+        )
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+
+def answered(url: str, query: str) -> bool:
+    """Whether Prometheus understands a query and has something for it."""
+    found = ask(url, "query", query=query)
+    assert found is not None
+    assert found["status"] == "success", (query, found)
+    return bool(found["data"]["result"])
+
+
+def test_alertmanager_takes_what_is_exported_for_it(tmp_path: Path):
+    """By its own `amtool`."""
+    done = dodai("alerts", "export", "alertmanager", "--manifest", str(QUIZ / "dodai.toml"))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "alertmanager.yml").write_text(done.stdout)
+    checked = subprocess.run([real("amtool"), "check-config", "alertmanager.yml"], cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    assert "10 inhibit rules" in checked.stdout
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_dashboard_is_what_grafanas_own_types_say(tmp_path: Path, lang: Lang):
+    """Read and written again by Grafana's SDK, nothing is lost; two keys are those of its Prometheus plugin."""
+    journeys = {"Answer": ("POST /questions/3/answer", "GET /next?page=1")}
+    watched = Watched("quiz", "test", tmp_path, ObservabilityPolicy(), journeys=journeys, public="web")
+    made = dashboard(watched, lang)
+    back = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(made)))
+    for annotation in made["annotations"]["list"]:
+        del annotation["useValueForTime"], annotation["titleFormat"]
+    assert list(lost(made, back, "dashboard")) == []
+    places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in made["panels"]]
+    assert len(places) == len(set(places))
+
+
+def lost(made: Any, back: Any, where: str) -> Iterator[str]:
+    """Where `back` lacks or changes what `made` has."""
+    if isinstance(made, dict):
+        for name, value in made.items():
+            yield from lost(value, back.get(name) if isinstance(back, dict) else None, f"{where}.{name}")
+    elif isinstance(made, list):
+        for at, value in enumerate(made):
+            yield from lost(value, back[at] if isinstance(back, list) and at < len(back) else None, f"{where}[{at}]")
+    elif made != back:
+        yield f"{where}: {made!r} became {back!r}"
 
 
 def test_exposition_counts_exactly_and_escapes_names(tmp_path: Path):

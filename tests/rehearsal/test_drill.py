@@ -9,8 +9,10 @@ import pytest
 
 from dodai.core.errors import AREAS, DodaiError
 from dodai.core.page import Text
+from dodai.observability.alert.response import RESPONSES
 from dodai.rehearsal import drills
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, drill_files, known_drills
+from dodai.rehearsal.drills.respond import KINDS, PREFIX, median_s
 from dodai.wiring import find_project
 from dodai.wiring.stage import subject_of
 
@@ -76,6 +78,27 @@ def test_short_rehearsal_has_one_drill_of_each_area(subject):
         "bad-release-is-undone",
         "request-id-through-every-tier",
     ]
+
+
+def test_first_responses_are_carried_out_when_they_are_asked_for_and_never_by_all(subject):
+    """A minute for each frozen service is more than every rehearsal has."""
+    known = known_drills(subject)
+    responses = [one.id for one in known if one.id.startswith(PREFIX)]
+    assert responses == ["respond-to-frozen-web", "respond-to-frozen-backend"]
+    assert not set(responses) & {one.id for one in choose_drills(known, everything=True)}
+    assert [one.id for one in choose_drills(known, only=",".join(responses))] == responses
+
+
+def test_every_command_that_a_first_response_has_can_be_carried_out_on_a_stage():
+    """A new one that the drills do not know would be followed by nobody."""
+    assert {one.responds for one in RESPONSES.values() if one.responds} == set(KINDS)
+
+
+def test_median_from_fault_to_healthy_is_not_known_while_one_fault_was_not_ended():
+    """Leaving it out would make the median better."""
+    assert median_s([4.0, 20.0, 9.0]) == 9.0
+    assert median_s([4.0, None, 9.0]) is None
+    assert median_s([]) is None
 
 
 def test_drills_are_chosen_by_their_ids():

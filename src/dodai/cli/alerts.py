@@ -12,7 +12,9 @@ import click
 from dodai.cli.command_context import CONTEXT, CommandContext, define
 
 if TYPE_CHECKING:
+    from dodai.core.text import Lang
     from dodai.observability.alert import Alert
+    from dodai.observability.run import Watched
 
 with_env: Callable[[Any], Any] = click.option("--env", default="local", show_default=True, help="Of which environment.")
 with_fast: Callable[[Any], Any] = click.option("--fast", is_flag=True, help="Of a `watch --fast`.")
@@ -163,22 +165,43 @@ def _seconds(span: str) -> float:
 RULES_FILE = "dodai-rules.yml"
 
 
-@define("export", summary="Print the alerts for Prometheus", example="dodai alerts export prometheus > dodai-rules.yml")
-@click.argument("form", type=click.Choice(["prometheus", "promtool"]))
+@define(
+    "export",
+    summary="Print the alerts for Prometheus, or the dashboard for Grafana",
+    example="dodai alerts export prometheus > dodai-rules.yml",
+)
+@click.argument("form", type=click.Choice(["prometheus", "promtool", "alertmanager", "grafana"]))
 @with_env
 @with_fast
 def export(context: CommandContext, form: str, env: str, fast: bool) -> int:
-    """The rules, or the tests of the rules in `dodai-rules.yml`; JSON, which is YAML."""
+    """The rules (vmalert takes them too), their tests, who explains whom for Alertmanager, or Grafana's dashboard; all
+    JSON, which is YAML.
+    """
     import orjson
 
-    from dodai.observability.alert.prometheus import promtool_tests, rules
     from dodai.wiring.watch import watched
 
     there = watched(context.project, env, fast=fast)
-    runbook = there.facing.runbook
-    made = rules(there.alerts, runbook) if form == "prometheus" else promtool_tests(there.alerts, RULES_FILE, runbook)
+    made = _exported(there, form, context.project.manifest.data["project"]["langs"][0])
     context.output.line(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
     return 0
+
+
+def _exported(there: Watched, form: str, lang: Lang) -> dict[str, Any]:
+    from dodai.observability.alert.alertmanager import configuration
+    from dodai.observability.alert.prometheus import promtool_tests, rules
+    from dodai.observability.run.grafana import dashboard
+
+    runbook = there.facing.runbook
+    match form:
+        case "prometheus":
+            return rules(there.alerts, runbook)
+        case "promtool":
+            return promtool_tests(there.alerts, RULES_FILE, runbook)
+        case "alertmanager":
+            found = [one.url for one in there.policy.notifiers.values() if one.kind == "webhook" and one.url]
+            return configuration(there.alerts, found)
+    return dashboard(there, lang)
 
 
 for _each in (list_, silence, ack, test, export):

@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 @define("rehearse", summary="Rehearse the runbook on this machine, faults included", example="dodai rehearse --all")
 @click.option("--all", "everything", is_flag=True, help="Every drill, not only one of each area.")
 @click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
+@click.option("--respond", is_flag=True, help="The story and the first response of each alert that has a command.")
 @click.option("--record", metavar="ENV", default="", help="Write the result into the journal of ENV as evidence.")
 @with_client
-def command(context: CommandContext, everything: bool, only: str, record: str, client: str) -> int:
+def command(context: CommandContext, everything: bool, only: str, respond: bool, record: str, client: str) -> int:
+    if respond and (only or everything or record):
+        raise click.UsageError("--respond is a rehearsal of its own: give neither --all, --only nor --record with it")
     if record and only:
         raise click.UsageError("a part of a rehearsal is no evidence: give --record or --only, not both")
     if record and client:
         raise click.UsageError("evidence is of what the manifest runs: give --record or --client, not both")
     context = context.of_client(client)
+    from dodai.rehearsal.drills.respond import PREFIX, median_s
     from dodai.wiring.stage import rehearsal, subject_of
 
     project = context.project
-    choose_drills(
-        known_drills(subject_of(project, str)), only=only
-    )  # a drill that does not exist is told before anything starts
+    known = known_drills(subject_of(project, str))
+    only = ",".join(drill.id for drill in known if drill.id.startswith(PREFIX)) if respond else only
+    choose_drills(known, only=only)  # a drill that does not exist is told before anything starts
     recording = asyncio.run(_begin(context.environment(record))) if record else None
     rehearsed = rehearsal(project, datetime.now(UTC), Lines(context.output), only=only, everything=everything)
     folder, report = rehearsed.folder, asyncio.run(rehearsed.run())
@@ -50,6 +54,10 @@ def command(context: CommandContext, everything: bool, only: str, record: str, c
             sys.stderr.write(report.problem + "\n")
         context.output.line(f"{report.outcome}  {report.seconds:.1f} s  {folder / 'report.md'}")
         context.output.line(f"{' ' * len(report.outcome)}            {folder / 'report.json'}")
+        if respond:
+            median = median_s(row.details.get("healthySeconds") for row in report.drills)
+            told = "not known: not every fault was ended" if median is None else f"{median:.1f} s"
+            context.output.line(f"from fault to healthy, median of {len(report.drills)}: {told}")
         if evidence:
             what = f"level {evidence.level}, commit {evidence.commit[:12]}, {evidence.outcome}"
             context.output.line(f"recorded for {record}: {what}")

@@ -99,9 +99,16 @@ def _dashboard(env: str) -> Section:
         "ページを表示し、アラートを評価して通知します。",
     )
     shown = CodeBlock(f"dodai watch {env} --once", "console")
-    return Section(
-        Text("Dashboard", "ダッシュボード"), (*paragraphs(said), shown, PageTable(head, _DASHBOARD)), anchor="dashboard"
+    elsewhere = Text(
+        "The same panels are a dashboard of Grafana, and the same alerts rules of Prometheus (or vmalert) and "
+        "inhibitions of Alertmanager, over the `/metrics` of the page:",
+        "同じパネルは Grafana のダッシュボードとして、同じアラートは Prometheus(vmalert)のルールと Alertmanager の"
+        "抑制設定として出力できます。データはページの `/metrics` から取得します。",
     )
+    forms = ("grafana", "prometheus", "alertmanager")
+    exports = CodeBlock("\n".join(f"dodai alerts export {form} --env {env}" for form in forms), "console")
+    blocks: tuple[Block, ...] = (*paragraphs(said), shown, PageTable(head, _DASHBOARD), *paragraphs(elsewhere), exports)
+    return Section(Text("Dashboard", "ダッシュボード"), blocks, anchor="dashboard")
 
 
 def _alerts(alerts: tuple[Alert, ...], policy: ObservabilityPolicy) -> Section:

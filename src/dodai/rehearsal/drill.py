@@ -27,13 +27,17 @@ class DrillResult:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """`expected` is the sentence a report shows beside `DrillResult.observed`. A drill leaves the stage as it was."""
+    """`expected` is the sentence a report shows beside `DrillResult.observed`. A drill leaves the stage as it was.
+
+    One that is `apart` is carried out when it is asked for by its id, never by `--all`.
+    """
 
     id: str
     area: str
     title: Text
     expected: str
     run: Callable[[Stage], Awaitable[DrillResult]]
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def choose_drills(known: Sequence[Drill], *, only: str = "", everything: bool = 
     if only:
         wanted = [_existing(id_.strip(), known) for id_ in only.split(",")]
         return tuple(drill for drill in known if drill.id in wanted)
+    known = [drill for drill in known if not drill.apart]
     if everything:
         return tuple(known)
     first = {drill.area: drill for drill in reversed(known)}

@@ -71,7 +71,7 @@ class Stage(Protocol):
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         """Deploy as an operator would, with the real journal and lease.
 
-        `kind` is that of the plan (`deploy`, `rollback`), `sink` hears of its steps.
+        `kind` is that of the plan (`deploy`, `rollback`, `restart`), `sink` hears of its steps.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from dodai.operations.run.restore import RESTORE
 from dodai.operations.run.rollback_target import recorded
 from dodai.operations.run.rotation import ROTATE, SecretChange, arguments_of
 from dodai.operations.run.secret_status import secret_of
+from dodai.operations.run.service_steps import RESTART
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
@@ -149,8 +151,9 @@ class LocalStage:
 
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
-        told = {"command": "dodai rehearse"}
-        return await self._carry_out(options.get("kind", "deploy"), release, told, options.get("sink"))
+        kind = options.get("kind", "deploy")
+        told = {"command": "dodai rehearse", **({RESTART: secrets.token_hex(4)} if kind == "restart" else {})}
+        return await self._carry_out(kind, release, told, options.get("sink"))
 
     async def restore(self, release: str) -> Outcome:
         point = self.environment.database.restore_points.all()[0].name

@@ -7,7 +7,7 @@ the same or a lower rank of a service that its own calls, directly or not, when 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dodai.observability.alert.form import TICKET
@@ -68,6 +68,11 @@ class Sign:
     @property
     def dependency(self) -> str:
         return self.about.partition(" ")[2] if self.name == "dependency-down" else ""
+
+
+def ranks() -> Mapping[str, int]:
+    """How near to the cause each alert is, 0 the nearest."""
+    return _RANKS
 
 
 def root_first(new: Sign) -> tuple[int, int]:

@@ -15,6 +15,8 @@ COMPILED = frozenset(
     {"error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "loop-lag-ms", "dropped", "requests", "unwatched-s"}
 )
 _STEP_S = 30
+_SCRAPED_S = 60.0
+"""How long a Prometheus that was just started may take until it has seen the watch."""
 _ABOUT = "{{ $labels.service }}{{ with $labels.name }} {{ . }}{{ end }}"
 
 
@@ -24,17 +26,25 @@ def rules(alerts: Iterable[Alert], runbook: str) -> dict[str, Any]:
 
 
 def _rule(alert: Alert, runbook: str) -> dict[str, Any]:
-    held = {"for": f"{alert.for_s:g}s"} if alert.for_s else {}
+    held_s = max(alert.for_s, _SCRAPED_S) if alert.measure == "unwatched-s" else alert.for_s
+    held = {"for": f"{held_s:g}s"} if held_s else {}
     return {
         "alert": alert.name,
         "expr": expression(alert),
         **held,
         "labels": {"severity": alert.severity, "code": alert.code.id},
         "annotations": {
-            "summary": f"{_ABOUT}: {alert.code.page.what.en}",
+            "summary": f"{_about(alert)}: {alert.code.page.what.en}",
             "runbook_url": f"{runbook}#{alert.name}",
         },
     }
+
+
+def _about(alert: Alert) -> str:
+    """What an alert is about, by the labels that its expression leaves."""
+    if alert.measure == "unwatched-s":
+        return "watch"
+    return _ABOUT if alert.measure in COMPILED else "{{ $labels.about }}"
 
 
 def expression(alert: Alert) -> str:
@@ -45,7 +55,9 @@ def expression(alert: Alert) -> str:
         lag = f"max_over_time(dodai_loop_lag_seconds[{_span(alert.windows_s[0])}])"
         return f"max by (service) ({lag}) > {alert.threshold / 1000:g}"
     if alert.measure == "unwatched-s":
-        return f"time() - dodai_judged_timestamp_seconds > {alert.threshold:g}"
+        judged = "dodai_judged_timestamp_seconds"
+        gone = f"absent_over_time({judged}[{_span(alert.threshold)}])"
+        return f"time() - max({judged}) > {alert.threshold:g} or {gone}"
     if alert.measure == "dropped":
         return f"sum by (service) ({_increase('dodai_events_total', 'event', 'lines_dropped', alert.windows_s[0])}) > 0"
     if alert.measure == "requests":
@@ -101,8 +113,10 @@ def _span(seconds: float) -> str:
 
 def promtool_tests(alerts: Iterable[Alert], rule_file: str, runbook: str) -> dict[str, Any]:
     """A test file: each error ratio fires in an outage, is resolved after it, and is quiet with little traffic."""
-    chosen = [alert for alert in alerts if alert.measure == "error-ratio"]
+    known = tuple(alerts)
+    chosen = [alert for alert in known if alert.measure == "error-ratio"]
     tests = [test for alert in chosen for test in (_outage(alert, runbook), _quiet(alert))]
+    tests += [_unwatched(alert, runbook) for alert in known if alert.measure == "unwatched-s"]
     return {"rule_files": [rule_file], "evaluation_interval": f"{_STEP_S}s", "tests": tests}
 
 
@@ -136,6 +150,27 @@ def _quiet(alert: Alert) -> dict[str, Any]:
     quiet = {"eval_time": f"{steps * _STEP_S}s", "alertname": alert.name, "exp_alerts": []}
     return {"name": f"{alert.name} stays quiet", "interval": f"{_STEP_S}s", "input_series": series,
             "alert_rule_test": [quiet]}  # fmt: skip
+
+
+def _unwatched(alert: Alert, runbook: str) -> dict[str, Any]:
+    """A watch that is scraped for ten minutes, and then is no more."""
+    steps, threshold = 20, int(alert.threshold / _STEP_S)
+    values = f"0+{_STEP_S}x{steps} _x{2 * threshold + 10}"
+    gone_s = (steps + threshold + 6) * _STEP_S
+    fires = {
+        "exp_labels": {"severity": alert.severity, "code": alert.code.id},
+        "exp_annotations": {
+            "summary": f"watch: {alert.code.page.what.en}",
+            "runbook_url": f"{runbook}#{alert.name}",
+        },
+    }
+    checks = [
+        {"eval_time": f"{steps * _STEP_S}s", "alertname": alert.name, "exp_alerts": []},
+        {"eval_time": f"{gone_s}s", "alertname": alert.name, "exp_alerts": [fires]},
+    ]
+    series = [{"series": "dodai_judged_timestamp_seconds", "values": values}]
+    return {"name": f"{alert.name} fires when the watch is gone", "interval": f"{_STEP_S}s", "input_series": series,
+            "alert_rule_test": checks}  # fmt: skip
 
 
 def _series(name: str, alert: Alert, values: str, service: str = "web") -> Mapping[str, str]:

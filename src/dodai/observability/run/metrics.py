@@ -14,7 +14,8 @@ Labels = dict[str, str]
 
 def exposition(store: Store, thresholds_ms: Iterable[float] = ()) -> str:
     """Every counter since the rollups began, and what processes and alerts are now; ends with `# EOF`."""
-    lines = [*_counters(store), *_histograms(store, bounds_us(thresholds_ms)), *_processes(store), *_events(store)]
+    lines = [*_counters(store), *_histograms(store, bounds_us(thresholds_ms)), *_processes(store)]
+    lines += [*_releases(store), *_events(store)]
     return "\n".join([*lines, *_watch(store), *_alerts(store), "# EOF"]) + "\n"
 
 
@@ -65,6 +66,16 @@ def _processes(store: Store) -> Iterator[str]:
         yield from _head(name, "gauge", words)
         for (service, instance), one in beating:
             yield _sample(name, {"service": service, "instance": instance}, value(one))
+
+
+def _releases(store: Store) -> Iterator[str]:
+    name, first = "dodai_release_heard_timestamp_seconds", dict[tuple[str, str], float]()
+    yield from _head(name, "gauge", "When a release was heard for the first time, of those of the last day")
+    for (service, _), one in store.instances().items():
+        if one.version:
+            first[service, one.version] = min(one.first_s, first.get((service, one.version), one.first_s))
+    for (service, version), at_s in sorted(first.items()):
+        yield _sample(name, {"service": service, "version": version}, at_s)
 
 
 def _events(store: Store) -> Iterator[str]:

@@ -151,17 +151,10 @@ class _Reader:
         return tuple(sorted(rows, key=lambda row: (-row.errors, -row.count, row.service, row.name)))
 
     def journeys(self, watched: Watched) -> tuple[Row, ...]:
-        """A journey is the sum of the routes of its steps, as the public service saw them.
-
-        A route that several journeys have, such as the front page, says nothing about one of them and is left out, as
-        long as there is another.
-        """
+        """A journey is the sum of the routes of its steps, as the public service saw them."""
         parts = self.parts("http")
-        shapes = {title: {shape(step) for step in steps} for title, steps in watched.journeys.items()}
-        shared = Counter(one for steps in shapes.values() for one in steps)
         rows = []
-        for title, steps in shapes.items():
-            wanted = {one for one in steps if shared[one] == 1} or steps
+        for title, wanted in journey_shapes(watched).items():
             chosen = [
                 {("", title): _sum(total for (service, name), total in part.items()
                                    if service == watched.public and shape(name) in wanted)}
@@ -178,6 +171,17 @@ class _Reader:
             tuple(one.count for one in own), tuple(one.errors for one in own),
             tuple(quantile_ms(one.histogram, 0.95, self.bounds) for one in own),
         )  # fmt: skip
+
+
+def journey_shapes(watched: Watched) -> dict[str, set[str]]:
+    """The shapes of the routes that each journey is counted by.
+
+    A route that several journeys have, such as the front page, says nothing about one of them and is left out, as long
+    as there is another.
+    """
+    shapes = {title: {shape(step) for step in steps} for title, steps in watched.journeys.items()}
+    shared = Counter(one for steps in shapes.values() for one in steps)
+    return {title: {one for one in steps if shared[one] == 1} or steps for title, steps in shapes.items()}
 
 
 def shape(route: str) -> str:
