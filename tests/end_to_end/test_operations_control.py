@@ -137,3 +137,24 @@ def test_no_secret_reaches_journal_or_copy(app):
         secret = value.partition(":")[2] or value
         assert secret not in kept
         assert secret.encode() not in copies
+
+
+def test_address_of_the_control_database_is_a_secret_and_its_absence_stops_nobody_who_says_why(app, database):
+    """`secret:CONTROL`; without its value nothing changes but a `down` with a reason, on record as soon as that can be."""
+    app.write(environment='control_url = "secret:CONTROL"')
+    assert app.run("deploy", "staging", "--yes", CONTROL=database).returncode == 0
+    assert database not in "".join(str(row) for row in app.rows("SELECT manifest, request FROM dodai.control_plan"))
+    for words, code in ((("deploy", "staging", "--yes"), 1), (("status", "staging"), 4), (("down", "staging"), 1)):
+        told = app.run(*words)
+        assert told.returncode == code, told.stderr
+        assert "the secret `CONTROL`, which has no value here" in told.stdout + told.stderr
+    assert "`dodai down staging --break-glass REASON`" in told.stderr
+    assert "small app starts" in app.run("logs", "staging").stdout
+    stopped = app.run("down", "staging", "--yes", "--break-glass", "it sends wrong bills")
+    assert (stopped.returncode, "not on record yet" in stopped.stdout) == (0, True), stopped.stderr
+    assert not app.processes()
+    assert app.run("restart", "staging", "--yes", CONTROL=database).returncode == 0
+    plans = json.loads(app.run("history", "staging", "--json", CONTROL=database).stdout)["plans"]
+    (glass,) = [plan["statement"] for plan in plans if plan["kind"] == "break-glass"]
+    assert glass["reason"].startswith("it sends wrong bills (by ")
+    assert glass["command"] == "dodai down staging"

@@ -107,9 +107,11 @@ async def carry_out(
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.run.plans import build, refuse_stale, request_for
+    from dodai.operations.run.unrecorded import record_what_was_not
 
     shown = await request_for(environment, kind, release, arguments)
     confirm(context.output, build(environment, shown), yes=yes)
+    await record_what_was_not(environment)
     with environment.journal() as journal:  # first: nothing is started where nothing could be written down
         if release:
             await environment.compute.prepare()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from dodai.cli.command_context import CommandContext, consent, define, with_break_glass
 from dodai.cli.progress import finish, tell
+from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
     from dodai.engine.outcome import Outcome
@@ -29,21 +31,43 @@ def command(context: CommandContext, env: str, yes: bool, break_glass: str) -> i
     refuse_foreign(status)
     if not environment.control.exists and not still_runs(status):
         return _say(context, env, "not running", "nothing was ever started here")
-    if is_protected(environment):
-        consent(f"`dodai down {env}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
-    asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
-    outcome = asyncio.run(_stop(context, environment))
+    try:
+        if is_protected(environment):
+            consent(f"`dodai down {env}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
+        asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
+        outcome = asyncio.run(_stop(context, environment))
+    except DodaiError as error:
+        return _without_record(context, environment, error, break_glass, yes=yes)
     if outcome.exit_code:
         return finish(context.output, outcome)
     said = "already stopped" if outcome.state == "already" else "stopped"
     return _say(context, env, said, f"its data stays in {environment.folder}", outcome.plan_id)
 
 
+def _without_record(
+    context: CommandContext, environment: Environment, error: DodaiError, reason: str, *, yes: bool
+) -> int:
+    """Stop it although the control database is away, where a person says why; any other error is what it was."""
+    from dodai.engine.codes import CONTROL_UNAVAILABLE
+    from dodai.operations.run.unrecorded import stop_unrecorded
+
+    env = environment.name
+    if error.code is not CONTROL_UNAVAILABLE:
+        raise error
+    if not reason:
+        raise replace(error, fix=f"{error.fix}; if it has to stop now: `dodai down {env} --break-glass REASON`")
+    consent(f"`dodai down {env}` stops `{env}` without its lock", f"stop `{env}` without its lock?", yes=yes)
+    asyncio.run(stop_unrecorded(environment, f"dodai down {env}", reason))
+    return _say(context, env, "stopped", "not on record yet: the next command that changes something writes it down")
+
+
 async def _stop(context: CommandContext, environment: Environment) -> Outcome:
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.run.plans import build, request_for
+    from dodai.operations.run.unrecorded import record_what_was_not
 
+    await record_what_was_not(environment)
     request = await request_for(environment, "down", "")
     stop = install_signal_stop(asyncio.get_running_loop())
     with environment.journal() as journal:

@@ -44,8 +44,10 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
     from dodai.operations.run.override import pass_resume
     from dodai.operations.run.plans import build, request_for
     from dodai.operations.run.rotation import ROTATE, forget_notes
+    from dodai.operations.run.unrecorded import record_what_was_not
 
     environment = context.environment(env)
+    await record_what_was_not(environment)
     with environment.journal() as journal:
         entry = await journal.unfinished(env)
         if entry is not None:

@@ -104,6 +104,11 @@ class EnvironmentPolicy:
         return part if getattr(self, part) else "provider"
 
     @property
+    def control_secret(self) -> str:
+        """The secret that `control_url` names instead of an address: `secret:NAME`; `""` for none."""
+        return self.control_url.removeprefix("secret:") if self.control_url.startswith("secret:") else ""
+
+    @property
     def lacks(self) -> str:
         """The key without which its protection could not be kept; `""` when there is none."""
         if self.protected and not self.control_url:

@@ -53,6 +53,13 @@ class Opening:
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     secrets: SecretStore | None = None
 
+    @property
+    def control_address(self) -> str:
+        """Where the control database is; "" where there is none, or while the secret that is to say it has no value."""
+        if not (name := self.config.control_secret):
+            return self.config.control_url
+        return self.variables.get(name, "") or (self.secrets.get() if self.secrets else {}).get(name, "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:

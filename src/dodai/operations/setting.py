@@ -26,7 +26,8 @@ class ServiceSettings:
 
     async def missing(self) -> tuple[str, ...]:
         known = self.environment.secrets.get()
-        return tuple(name for name in (*KEY_RINGS, *self.environment.project.policy.secrets) if name not in known)
+        names = (*KEY_RINGS, *self.environment.project.policy.secrets)
+        return tuple(name for name in names if name not in (*known, self.environment.config.control_secret))
 
     async def complete(self) -> None:
         """Every missing secret gets a random value where the store is for development; DOD560 elsewhere."""

@@ -108,7 +108,7 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         ),
         edge=_part(edge.edge, "edge", config)(opening),
         secrets=store,
-        control=_control(config, folder),
+        control=_control(opening),
         signatures=SshKeygen(),
         visit=visit,
         described_by=partial(assemble, config, folder),
@@ -131,12 +131,13 @@ def _part(made: T | None, part: Part, config: EnvironmentPolicy) -> T:
     return made
 
 
-def _control(config: EnvironmentPolicy, folder: Path) -> Control:
+def _control(opening: Opening) -> Control:
+    config = opening.config
     if not config.control_url:
-        return FileControl(folder)
+        return FileControl(opening.folder)
     from dodai.providers.postgres.control.service import PostgresControl  # psycopg is an extra
 
-    return PostgresControl(config.control_url, config.name, folder)
+    return PostgresControl(opening.control_address, config.name, opening.folder, secret=config.control_secret)
 
 
 def visit(url: str) -> Visitor:

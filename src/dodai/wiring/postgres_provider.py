@@ -18,7 +18,7 @@ def _database(opening: Opening) -> DatabaseService:
         pooled=config.database_pooled_url,
         password=lambda: _password(opening),
         folder=opening.folder,
-        control_url=config.control_url,
+        control_url=opening.control_address,
         plain_hosts=tuple(policy.plain_hosts),
     )
 

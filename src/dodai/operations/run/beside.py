@@ -17,6 +17,7 @@ from dodai.operations.run.override import pass_gates, state
 from dodai.operations.run.plans import deploy_ports
 from dodai.operations.run.rollback_target import recorded
 from dodai.operations.run.service_steps import Given, ServiceSteps
+from dodai.operations.run.unrecorded import record_what_was_not
 
 LONGEST_COMMAND = 2000
 
@@ -55,6 +56,7 @@ async def place_of(here: Environment, name: str) -> ServicePlace:
 
 async def begin(place: ServicePlace, words: Sequence[str], command: str, reason: str) -> None:
     """Let it through the gates and write down that it begins: what cannot be recorded is not run."""
+    await record_what_was_not(place.here)
     await pass_gates(place.here, "exec", command, reason)
     await state(place.here, "exec", _said(place, words), release=place.given.release)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
-from dodai.engine.codes import JOURNAL_BROKEN
+from dodai.engine.codes import CONTROL_UNAVAILABLE, JOURNAL_BROKEN
 from dodai.engine.journal import Head, Journal, SqliteJournal, put_aside
 from dodai.engine.lease import Lease
 from dodai.engine.place import Claim, StatePlace
@@ -25,11 +25,24 @@ from dodai.providers.postgres.control.lease_table import PostgresLease
 
 @dataclass(frozen=True, slots=True)
 class PostgresControl:
-    """`url` is `[env.X].control_url`; the copy is in `folder`."""
+    """`given` is `[env.X].control_url`; the copy is in `folder`. `secret` names what should have held the address."""
 
-    url: str = field(repr=False)
+    given: str = field(repr=False)
     env: str
     folder: Path
+    secret: str = ""
+
+    @property
+    def url(self) -> str:
+        """DOD376 while the secret has no value: an empty address would lead to whatever libpq finds."""
+        if not self.given:
+            raise DodaiError(
+                CONTROL_UNAVAILABLE,
+                f"`control_url` of `[env.{self.env}]` is the secret `{self.secret}`, which has no value here",
+                f"give it in the environment variable `{self.secret}`",
+                exit_code=1,
+            )
+        return self.given
 
     @property
     def _copy(self) -> Path:
