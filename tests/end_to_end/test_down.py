@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.end_to_end.hosted_app import HostedApp
 from tests.support.command import dodai
+from tests.support.wait import until
 
 from dodai.engine.lease import FileLease
 from dodai.providers.local.host.state import StateFolder
@@ -82,6 +83,7 @@ def test_down_that_is_killed_is_resumed_to_its_end(env):
 def test_host_whose_files_were_removed_is_unknown_and_can_be_stopped(env, lost):
     """Never `not running`, never a second Host beside it; `down` ends it, however little is left."""
     env.deployed()
+    until(env.launchers)  # somebody is ready to bring it back, and it is not gone
     pid = env.known()["pid"]
     os.kill(pid, signal.SIGSTOP)  # so that nothing is made again at once
     socket = StateFolder(env.state).socket

@@ -510,6 +510,26 @@ async def test_a_websocket_passes_through(site):
     assert site.lines()[0]["status"] == 101
 
 
+async def test_websocket_on_which_only_the_server_speaks_is_not_idle(site):
+    """It goes on for as long as either side says something; once neither does, it is ended."""
+
+    async def push(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n")
+        for _ in range(12):
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+        await reader.read()
+
+    site.behave = push
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.edge.port)
+    writer.write(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 30) == b"x" * 12
+    writer.close()
+
+
 async def test_the_line_says_what_happened_and_nothing_personal(site):
     """`ts` first, no query string, the client's network only, its own id kept."""
     response = await site.get("/quiz/7?email=a@example.com", headers={"x-request-id": "support-12345"})

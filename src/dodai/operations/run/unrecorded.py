@@ -22,7 +22,7 @@ NAME = "unrecorded.json"
 async def stop_unrecorded(here: Environment, command: str, reason: str) -> None:
     """Stop the environment without its lock and its journal; what was done, by whom and why is kept first.
 
-    Only what runs at this place can be stopped. DOD316 (exit 4) when something of it still runs afterwards.
+    Only what runs at this place can be stopped. DOD384 (exit 4) when something of it still runs afterwards.
     """
     said = {"command": command, "reason": reason, "actor": actor(), "at": datetime.now(UTC).isoformat("T", "seconds")}
     write_private(here.folder / NAME, json.dumps([*unrecorded(here.folder), said]).encode())

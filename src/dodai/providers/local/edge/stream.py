@@ -111,16 +111,21 @@ class Stream:
 
 
 async def relay(one: Stream, other: Stream, idle_s: float) -> None:
-    """Pass bytes both ways until either side ends (an upgraded connection)."""
+    """Pass bytes both ways until either side ends (an upgraded connection), or neither said anything for `idle_s`."""
+    loop = asyncio.get_running_loop()
+    heard_at = loop.time()
 
     async def pump(source: Stream, sink: Stream) -> None:
-        with contextlib.suppress(ClientGoneError, TimeoutError):
-            while data := await asyncio.wait_for(source.read(), idle_s):
+        nonlocal heard_at
+        with contextlib.suppress(ClientGoneError):
+            while data := await source.read():
+                heard_at = loop.time()
                 await sink.write(data, idle_s)
 
     tasks = [asyncio.ensure_future(pump(one, other)), asyncio.ensure_future(pump(other, one))]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        while not any(task.done() for task in tasks) and (left_s := heard_at + idle_s - loop.time()) > 0:
+            await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()

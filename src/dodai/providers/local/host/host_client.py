@@ -256,7 +256,7 @@ def last_known(folder: StateFolder, env: str, said: str = "") -> HostStatus:
         why = f"`{folder.lock}` cannot be asked ({error.strerror}): it belongs to `{owner}`; ask as that user"
         return HostStatus(env=env, running=False, unknown=why, owner=owner)
     known = state.read_known(folder)
-    returning = watched and comes_back and not held
+    returning = watched and comes_back and not held and not state.living_pid(folder)
     unknown = "" if returning else _unknown(folder, said, held=held)
     services = tuple(
         ServiceStatus(name=name, address=f"127.0.0.1:{known.ports.get(name, 0)}", release=release)

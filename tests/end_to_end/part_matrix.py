@@ -1,0 +1,287 @@
+"""Parts of an environment killed at the records of a command, and a judge who compares every sentence with what is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+from tests.end_to_end.hosted_app import HostedApp
+from tests.support.command import dodai
+
+DRIVER = Path(__file__).with_name("part_killed_dodai.py")
+PARTS = ("host", "launcher", "host and launcher", "database", "service")
+"""The edge is a part of the Host: it dies with it."""
+STORES = """
+import psycopg, urllib.parse
+def add(number):
+    with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=3) as connection:
+        connection.execute("INSERT INTO acknowledged VALUES (%s)", [number])
+answer = Page.do_GET
+def do_GET(self):
+    if self.path.startswith("/add/"):
+        try:
+            add(int(self.path.rpartition("/")[2]))
+        except psycopg.Error:
+            self.send_error(503)
+            return
+    answer(self)
+Page.do_GET = do_GET
+"""
+DATABASE = '[database]\\nused_by = ["web"]\\n[migrations]\\nfolder = "migrations"\\n'.replace("\\n", "\n")
+MIGRATION = (
+    "-- +goose Up\nCREATE TABLE acknowledged (number bigint PRIMARY KEY);\n-- +goose Down\nDROP TABLE acknowledged;\n"
+)
+STORIES = {
+    "deploy": ("deploy", "staging", "--yes"),
+    "bad release": ("deploy", "staging", "--yes"),
+    "rollback": ("rollback", "staging", "OTHER", "--yes"),
+    "restart": ("restart", "staging", "--yes"),
+    "resume": ("resume", "staging", "--yes"),
+    "resume --undo": ("resume", "staging", "--undo", "--yes"),
+    "down": ("down", "staging", "--yes"),
+}
+BEFORE = {"resume": "applying:start-web", "resume --undo": "done:smoke"}
+"""The record at which the deploy was killed that the story is to end."""
+
+
+def kill(what: str, folder: Path) -> None:
+    """SIGKILL to a part of the environment in `folder`; a Host that is to die with its launcher starts no other one."""
+    victims = {name: _pids(folder, name) for name in what.split(" and ")}
+    for pid in victims.get("host", ()) if len(victims) > 1 else ():
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (pid for name in sorted(victims, reverse=True) for pid in victims[name]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _pids(folder: Path, part: str) -> list[int]:
+    """By what they were started with, so that the Host need not be asked."""
+    words = {
+        "host": "dodai.providers.local.host",
+        "launcher": "launcher.py",
+        "database": "postgres",
+        "service": "web.py",
+    }
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            here = str(folder) in (*line, str((entry / "cwd").readlink())) or str(folder) + "/" in "\0".join(
+                [*line, str((entry / "cwd").readlink())]
+            )
+            shim = any(word.endswith("lifeline.py") for word in line)
+            wanted = any(word == words[part] or word.endswith("/" + words[part]) for word in line)
+            if here and wanted and not shim:
+                found.append(int(entry.name))
+    return found
+
+
+@dataclass
+class Visitor:
+    """Somebody who stores a row with each request, all the while; what was acknowledged must be there in the end."""
+
+    app: PartApp
+    acknowledged: set[int] = field(default_factory=set)
+    last: float = 0.0
+    longest_s: float = 0.0
+    _over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._visit, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        assert self._thread
+        self._thread.join(30)
+
+    def _visit(self) -> None:
+        number = time.time_ns()
+        while not self._over.wait(0.02):
+            number += 1
+            if self.app.get(f"/add/{number}"):
+                self.acknowledged.add(number)
+                now = time.monotonic()
+                self.longest_s = max(self.longest_s, now - self.last if self.last else 0.0)
+                self.last = now
+
+    def until_served(self, bound_s: float) -> float:
+        """The seconds until the next acknowledged row; infinity when there is none in time."""
+        began = time.monotonic()
+        while time.monotonic() < began + bound_s:
+            if self.last > began:
+                return self.last - began
+            time.sleep(0.02)
+        return float("inf")
+
+
+class PartApp(HostedApp):
+    def tree(self, text: str, spoil: str = "") -> None:
+        (self.folder / "migrations").mkdir(exist_ok=True)
+        (self.folder / "migrations" / "00001_a.sql").write_text(MIGRATION)
+        self.write(spoil=f"{STORES}{spoil}\n# {text}", more=DATABASE)
+
+    def get(self, path: str) -> str:
+        """What the edge answers; `""` for nothing or an error."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.known()['ports']['edge']}{path}", timeout=4) as answer:
+                return str(answer.read().decode())
+        except (OSError, KeyError, ValueError):
+            return ""
+
+    def rows(self) -> set[int]:
+        url = json.loads((self.state / "database.json").read_text())["direct"]
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            return {number for (number,) in connection.execute("SELECT number FROM acknowledged")}
+
+    def last_records(self) -> list[str]:
+        """What the newest attempt wrote, as `kind:step`."""
+        import sqlite3
+
+        with contextlib.closing(sqlite3.connect(f"file:{self.state}/journal.sqlite?mode=ro", uri=True)) as journal:
+            found = journal.execute("SELECT kind, step_id FROM events ORDER BY seq DESC").fetchall()
+        since = next(number for number, (kind, _) in enumerate(found) if kind == "attempt")
+        return [f"{kind}:{step}" for kind, step in reversed(found[: since + 1]) if kind != "note"]
+
+
+@dataclass
+class PartMatrix:
+    """Kills, and what did not end as it was told to end in `bad`."""
+
+    app: PartApp
+    bad: list[str] = field(default_factory=list)
+    kills: int = 0
+    lost: int = 0
+    sentences: int = 0
+    back_s: list[float] = field(default_factory=list)
+    _a: str = ""
+    _b: str = ""
+
+    def points(self, story: str) -> list[str]:
+        """The records of the story's command, from a run of it in peace."""
+        words = self._words(story)
+        self.app.run(*words)
+        records = list(dict.fromkeys(self.app.last_records()))
+        self._recover()
+        return records
+
+    def kill(self, story: str, at: str, part: str) -> None:
+        """Kill the part at that record; judge what is said, then end it as a person would and judge again."""
+        words, said = self._words(story), f"{story}, {part} killed at {at}"
+        with Visitor(self.app) as visitor:
+            target = {"KILL_AT": at, "KILL_WHAT": part, "KILL_IN": str(self.app.state)}
+            path = str(DRIVER.parents[2])
+            done = dodai(*words, "--json", cwd=self.app.folder, driver=DRIVER, PYTHONPATH=path, **target)
+            self.kills += 1
+            self._judge(said, done)
+            if part != "host and launcher" and story != "down":
+                self._served(said, visitor)
+            self._end(said)
+            if not self.app.get("/"):
+                self.app.run("restart", "staging", "--yes")
+            if visitor.until_served(30) == float("inf"):
+                self.bad.append(f"{said}: nobody is served in the end")
+        lost = len(visitor.acknowledged - self.app.rows())
+        self.lost += lost
+        if lost:
+            self.bad.append(f"{said}: {lost} acknowledged rows are lost")
+        if self.app.run("history", "staging").returncode:
+            self.bad.append(f"{said}: the audit log is not whole")
+
+    def _served(self, said: str, visitor: Visitor) -> None:
+        """Service comes back without a person: the longest time without an acknowledged row, from the kill on."""
+        if visitor.until_served(30) == float("inf"):
+            status = json.loads(self.app.run("status", "staging", "--json").stdout)
+            self.bad.append(f"{said}: nobody is served 30 s later, and status says `{status['state']}`")
+        self.back_s.append(visitor.longest_s)
+
+    def _judge(self, said: str, done: Any) -> None:
+        """Each sentence of the end against the world as it is now."""
+        try:
+            told = json.loads(done.stdout)
+        except ValueError:
+            if done.returncode not in (0, 1, 3, 4, 75):
+                self.bad.append(f"{said}: exit {done.returncode}: {done.stderr[-300:]}")
+            return
+        if told.get("schema") == "dodai.down/1":
+            told |= {"kind": "down", "state": {"stopped": "ok"}.get(told["state"], "already")}
+        kind, state, code = told.get("kind"), told.get("state"), told.get("exitCode", done.returncode)
+        seen, serves = told.get("seen") or "", self._serves()
+        self.sentences += 1 + bool(seen) + bool(told.get("next")) + bool(told.get("error"))
+        wrong = []
+        if code != done.returncode:
+            wrong.append(f"says exit {code}")
+        if code == 0 and state not in ("ok", "already", "restored"):
+            wrong.append(f"exit 0 and `{state}`")
+        if kind == "down" and state in ("ok", "already") and self.app.processes():
+            wrong.append("called stopped, and something runs")
+        if kind in ("deploy", "rollback", "restart") and state in ("ok", "already", "restored") and not serves:
+            wrong.append(f"`{state}`, and nobody is served")
+        if (claim := re.search(r"web serves ([0-9a-f]{16})", seen)) and claim[1] != serves:
+            wrong.append(f"seen `{seen}`, and {serves or 'nothing'} serves")
+        if (kind, state) == ("deploy", "ok") and serves != self._b:
+            wrong.append(f"ok, and {serves or 'nothing'} serves instead of {self._b}")
+        if (kind, state) == ("deploy", "restored") and serves != self._a:
+            wrong.append(f"restored, and {serves or 'nothing'} serves instead of {self._a}")
+        message = json.dumps(told.get("error") or {})
+        if "everything was restored" in message and serves != self._a:
+            wrong.append("everything was restored, and it was not")
+        if told.get("closed") and code == 0 and told.get("next"):
+            wrong.append(f"closed with 0, and next is `{told['next']}`")
+        if not told.get("closed", True) and not told.get("next"):
+            wrong.append("not closed, and nothing is next")
+        self.bad += [f"{said}: {one}; {told}" for one in wrong]
+
+    def _serves(self, within_s: float = 4.0) -> str:
+        """The release that answers; asked for a moment, for the part may be on its way back."""
+        end = time.monotonic() + within_s
+        while not (found := self.app.get("/").removeprefix("hello from ")) and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
+
+    def _end(self, said: str) -> None:
+        """Do what `status` says, until it has nothing more to say."""
+        for _ in range(4):
+            told = json.loads(self.app.run("status", "staging", "--wait", "--json").stdout)
+            self.sentences += 1
+            if told["next"] is None:
+                return
+            done = self.app.run(*told["next"].split()[1:], "--yes", "--json")
+            self._judge(f"{said}, then `{told['next']}`", done)
+        self.bad.append(f"{said}: status still says `{told['next']}`")
+
+    def _words(self, story: str) -> tuple[str, ...]:
+        """The story's command, once the release A serves and B is the other one."""
+        self._recover()
+        if story == "bad release":
+            self.app.tree("bad", "sys.exit(3)")
+        elif story in ("deploy", "resume", "resume --undo"):
+            self.app.tree("B")
+        if before := BEFORE.get(story):
+            self.app.killed(before, "deploy", "staging", "--yes")
+        return tuple(self._b if word == "OTHER" else word for word in STORIES[story])
+
+    def _recover(self) -> None:
+        """A serves, nothing is unfinished; B was in service before."""
+        for name in ("B", "A") if not self._b else ("A",):
+            self.app.tree(name)
+            done = self.app.run("deploy", "staging", "--yes")
+            if done.returncode:
+                self.app.run("resume", "staging", "--undo", "--yes")
+                done = self.app.run("deploy", "staging", "--yes")
+            assert done.returncode == 0, done.stderr
+            if name == "B":
+                self._b = self._serves()
+            self._a = self._serves()
