@@ -47,7 +47,9 @@ def test_page_shows_routes_lamps_alerts_and_the_way_to_a_request(tmp_path: Path)
     with lived(tmp_path, *traffic) as client:
         text = client.get("/").text
         assert all(part in text for part in ("GET /next", "100.0%", "quiz.Quiz/Get", "http-error-surge", "lamp down"))
-        assert "observability.md#dependency-down" in text
+        assert text.count('<li class="firing">') == 1  # one outage, the others in one line below it
+        assert "Part of the same outage" in text
+        assert "observability.md#" in text
         body = client.get("/data.json").json()
         assert body["schema"] == "dodai.watch/1"
         assert body["routes"][0]["error_rate"] == 1.0
@@ -148,6 +150,8 @@ def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
         assert page.locator("html").get_attribute("lang") == "ja"
         assert page.locator("svg:not([aria-label])").count() == 0
+        assert page.locator("svg[role=img] a").count() == 0  # what is an image has nothing in it to go to
+        assert page.locator("svg a:not([tabindex]):not([aria-label=''])").count() > 0
         with page.expect_response("**/live") as renewed:
             pass
         assert renewed.value.ok

@@ -122,7 +122,9 @@ def test_once_prints_journeys_routes_and_alerts_and_ends_with_one_while_somethin
     assert seen.returncode == 1
     assert "web GET /next" in seen.stdout
     assert re.search(r"(?m)^Take a question from the list and see the ve +60 +100\.0%", seen.stdout)
+    assert seen.stdout.count("FIRING ") == 1
     assert "FIRING http-error-surge: web at 100 %" in seen.stdout
+    assert "part of the same outage: " in seen.stdout
     assert "dodai trace 0" in seen.stdout
     assert "docs/Phase2/observability.md#http-error-surge" in seen.stdout
     body = json.loads(dodai(*words, "--json").stdout)

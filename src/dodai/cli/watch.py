@@ -107,7 +107,7 @@ def _spark(counts: tuple[int, ...]) -> str:
 def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
     from dodai.observability.run.overview import alert_of
 
-    for one in seen.firing:
+    for one, *others in seen.outages:
         alert = alert_of(there, one.name)
         value = alert.shown(one.value) if alert else f"{one.value:g}"
         since = time.strftime("%H:%M:%SZ", time.gmtime(one.fired_s))
@@ -115,6 +115,8 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
         if one.samples:
             yield f"  dodai trace {one.samples[0]}"
         yield f"  runbook: {there.facing.runbook}#{one.name}"
+        if others:
+            yield f"  part of the same outage: {', '.join(f'{other.name} {other.about}' for other in others)}"
     for one in seen.pending:
         yield out.paint(f"pending {one.name}: {one.about}", "yellow")
     if not seen.firing and not seen.pending and seen.counted["lines"]:

@@ -80,6 +80,14 @@ class Overview:
     counted: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
 
+    @property
+    def outages(self) -> tuple[tuple[Firing, ...], ...]:
+        """What fires, those of one outage together: what people were told of it first."""
+        found: dict[int, list[Firing]] = {}
+        for one in self.firing:
+            found.setdefault(one.outage or one.id, []).append(one)
+        return tuple(tuple(sorted(rows, key=lambda one: not one.leads)) for rows in found.values())
+
     def as_json(self) -> dict[str, Any]:
         """The body of `dodai.watch/1`."""
         rows = {name: [_row(row) for row in getattr(self, name)] for name in ("journeys", "routes", "rpcs", "tasks")}

@@ -55,20 +55,22 @@ class Renderer:
         return "".join(parts)
 
     def _state(self, seen: Overview) -> str:
-        fired = "".join(self._firing(one, "firing") for one in seen.firing)
+        fired = "".join(self._firing(rows[0], "firing", rows[1:]) for rows in seen.outages)
         pending = "".join(self._firing(one, "pending") for one in seen.pending)
         if seen.stale:
             age = self._span(seen.at_s - seen.judged_s)
             said = self.word("stale", n=age) if seen.judged_s else self.word("never")
             head = f'<p class="banner warn" role="status">{said}</p>'
         elif seen.firing:
-            head = f'<p class="banner bad" role="status">{self.word("fires", n=len(seen.firing))}</p>'
+            head = (
+                f'<p class="banner bad" role="status">{self.word("fires", n=len(seen.firing), m=len(seen.outages))}</p>'
+            )
         else:
             head = f'<p class="banner good" role="status">{self.word("none_fires", n=len(self.watched.alerts))}</p>'
         listed = f"<ul class=alerts>{fired}{pending}</ul>" if fired or pending else ""
         return f"<section><h2>{self.word('alerts')}</h2>{head}{listed}{_list(seen.silenced)}</section>"
 
-    def _firing(self, one: Firing, state: str) -> str:
+    def _firing(self, one: Firing, state: str, others: Sequence[Firing] = ()) -> str:
         alert = alert_of(self.watched, one.name)
         value = escape(alert.shown(one.value)) if alert else ""
         what = escape(say(alert.code.page.what, self.lang)) if alert else ""
@@ -77,8 +79,16 @@ class Renderer:
         return (
             f'<li class="{state}"><strong>{escape(one.name)}</strong> <span class="about">{escape(one.about)}</span> '
             f"<b>{value}</b> <span>{self.word(state)} · {self.word('since')} {at}</span><br>{what}<br>"
-            f"{self._examples(one.samples)} <span>{self.word('runbook')}: <code>{runbook}</code></span></li>"
+            f"{self._examples(one.samples)} <span>{self.word('runbook')}: <code>{runbook}</code></span>"
+            f"{self._others(others)}</li>"
         )
+
+    def _others(self, others: Sequence[Firing]) -> str:
+        """What else fires of the same outage, in one line."""
+        if not others:
+            return ""
+        named = ", ".join(f"{escape(one.name)} {escape(one.about)}" for one in others)
+        return f'<br><span class="also">{self.word("also")}: {named}</span>'
 
     def _examples(self, ids: Sequence[str]) -> str:
         links = " ".join(f'<a class="id" href="/trace/{quote(id_, safe="")}">{escape(id_[-8:])}</a>' for id_ in ids)

@@ -32,9 +32,10 @@ WORDS: Mapping[str, Text] = {
     "examples": Text("Examples", "例"),
     "since": Text("since", "発生"),
     "firing": Text("firing", "発火中"),
+    "also": Text("Part of the same outage", "同じ障害の一部"),
     "pending": Text("pending", "保留中"),
     "none_fires": Text("{n} alerts evaluated, none fires", "{n} 件のアラートを評価、発火なし"),
-    "fires": Text("{n} firing", "{n} 件が発火中"),
+    "fires": Text("{n} firing, outages: {m}", "{n} 件が発火中、障害 {m} 件"),
     "stale": Text(
         "Old: the last evaluation was {n} ago. Nothing below is about now",
         "古い情報です。最後の評価は {n} 前で、以下は現在の状態ではありません",
