@@ -84,6 +84,10 @@ def test_report_has_every_step_and_the_stage_beside_production(app):
     assert [row["part"] for row in report["equivalence"]][:3] == ["edge", "compute", "database"]
     assert "# Rehearsal" in (app.folder / ".dodai/rehearsals/latest/report.md").read_text()
     assert str(app.folder / ".dodai/rehearsals") in answer.stdout
+    page = (app.folder / ".dodai/rehearsals/latest/report.html").read_text()
+    assert [row["id"] for row in report["drills"] if f'id="drill-{row["id"]}"' not in page] == []
+    began = [row["beganSeconds"] for row in (*report["steps"], *report["drills"])]
+    assert (began == sorted(began), began[0] > 0, began[-1] < report["seconds"]) == (True, True, True)
     ticked = app.run("checklist", "--base", "main").stdout
     assert (
         "- [x] `look`: a route of it, or the journey itself, is touched; the rehearsal of this commit walked it"

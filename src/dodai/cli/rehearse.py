@@ -53,7 +53,8 @@ def command(context: CommandContext, everything: bool, only: str, respond: bool,
         if report.problem:
             sys.stderr.write(report.problem + "\n")
         context.output.line(f"{report.outcome}  {report.seconds:.1f} s  {folder / 'report.md'}")
-        context.output.line(f"{' ' * len(report.outcome)}            {folder / 'report.json'}")
+        for name in ("report.html", "report.json"):
+            context.output.line(f"{' ' * len(report.outcome)}            {folder / name}")
         if respond:
             median = median_s(row.details.get("healthySeconds") for row in report.drills)
             told = "not known: not every fault was ended" if median is None else f"{median:.1f} s"

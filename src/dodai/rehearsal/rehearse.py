@@ -8,18 +8,19 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from dodai.core.errors import DodaiError
-from dodai.engine.outcome import Sink
+from dodai.engine.outcome import Sink, StepRecord
 from dodai.engine.state_folder import make_folder
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, known_drills
 from dodai.rehearsal.ports import Difference, OpenStage, Stage, Subject
 from dodai.rehearsal.report import DrillRow, RehearsalReport, StepRow
+from dodai.rehearsal.report_html import as_html
 
 KEPT = 5
 
@@ -81,8 +82,9 @@ class Rehearsal:
         return report
 
     async def _story(self, stage: Stage, tree: str) -> tuple[tuple[StepRow, ...], tuple[DrillRow, ...], str]:
+        at = time.monotonic() - self.began
         outcome = await stage.deploy(tree, sink=self.watcher.sink())
-        steps = tuple(StepRow(r.id, r.title.en, r.result, r.seconds) for r in outcome.records)
+        steps = tuple(_one_after_another(at, outcome.records))
         error = outcome.error()
         if error is not None:
             return steps, (), _told(error)
@@ -109,6 +111,7 @@ class Rehearsal:
             seconds=time.monotonic() - began,
             request_ids=result.request_ids,
             details=result.details,
+            began_s=began - self.began,
         )
         self.watcher.drill_finished(row)
         return row
@@ -118,10 +121,18 @@ class Rehearsal:
         make_folder(self.folder)
         (self.folder / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), "utf-8")
         (self.folder / "report.md").write_text(report.as_page().render("en"), "utf-8")
+        (self.folder / "report.html").write_text(as_html(report), "utf-8")
         latest = self.folder.parent / "latest"
         partial = latest.with_name(f".latest.{os.getpid()}")
         partial.symlink_to(self.folder.name)
         partial.replace(latest)
+
+
+def _one_after_another(at: float, records: Iterable[StepRecord]) -> Iterator[StepRow]:
+    """The steps of a plan, the first of which began `at` seconds after the rehearsal."""
+    for record in records:
+        yield StepRow(record.id, record.title.en, record.result, record.seconds, at)
+        at += record.seconds
 
 
 def _told(error: DodaiError) -> str:

@@ -14,17 +14,21 @@ Verdict = Literal["ok", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of the story with how it ended: `done`, `already`, `failed`, …"""
+    """A step of the story with how it ended: `done`, `already`, `failed`, …; `began_s` after the rehearsal did."""
 
     id: str
     title: str
     outcome: str
     seconds: float
+    began_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DrillRow:
-    """One drill: what was expected, what was seen, and the request ids a user would have seen meanwhile."""
+    """One drill: what was expected, what was seen, and the request ids a user would have seen meanwhile.
+
+    `began_s` is how long after the rehearsal it began.
+    """
 
     id: str
     area: str
@@ -35,6 +39,7 @@ class DrillRow:
     seconds: float
     request_ids: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    began_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,14 @@ class RehearsalReport:
             "seconds": round(self.seconds, 2),
             "problem": self.problem or None,
             "steps": [
-                {"id": s.id, "title": s.title, "outcome": s.outcome, "seconds": round(s.seconds, 3)} for s in self.steps
+                {
+                    "id": s.id,
+                    "title": s.title,
+                    "outcome": s.outcome,
+                    "seconds": round(s.seconds, 3),
+                    "beganSeconds": round(s.began_s, 3),
+                }
+                for s in self.steps
             ],
             "drills": [
                 {
@@ -85,6 +97,7 @@ class RehearsalReport:
                     "observed": d.observed,
                     "outcome": d.outcome,
                     "seconds": round(d.seconds, 3),
+                    "beganSeconds": round(d.began_s, 3),
                     "requestIds": list(d.request_ids),
                     "details": dict(d.details),
                 }
