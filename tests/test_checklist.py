@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.proposed import carry_out
+
+from dodai.core import proposal
 
 APP = """
 import dodai.asgi
@@ -103,6 +106,7 @@ def test_touched_parts_are_listed_and_ticked_where_they_are_proven(repository):
         "without an end — does the reviewer agree?" in out
     )
     assert "- [ ] `STRIPE_KEY` is new, or used by other services" in out
+    carry_out(out, proposal.CHECK, cwd=repository, area="csrf")
     assert "- [ ] `buy`: a route of it, or the journey itself, is touched — `dodai rehearse`" in out
 
 

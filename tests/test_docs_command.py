@@ -6,6 +6,9 @@ import json
 
 import pytest
 from tests.end_to_end.small_app import SmallApp
+from tests.support.proposed import carry_out
+
+from dodai.core import proposal
 
 PAGE = "docs/Phase2/production-operations.md"
 
@@ -34,7 +37,8 @@ def test_changed_definition_makes_the_document_stale_with_the_command_to_run(app
     answer = app.run("docs", "--check")
     assert answer.returncode == 1
     assert "DOD007 document-stale" in answer.stdout
-    assert "fix: run `dodai docs`" in answer.stdout
+    carry_out(answer.stdout, proposal.DOCS, cwd=app.folder)
+    assert app.run("docs", "--check").returncode == 0
 
 
 def test_text_in_a_keep_region_survives_and_text_outside_is_never_lost_silently(app):
@@ -52,7 +56,7 @@ def test_text_in_a_keep_region_survives_and_text_outside_is_never_lost_silently(
     assert refused.returncode == 1
     assert "left alone, edited by hand" in refused.stdout
     assert "# うちの手順" in page.read_text()
-    assert app.run("docs", "--force").returncode == 0
+    carry_out(app.run("docs", "--check").stdout, proposal.DOCS_FORCE, cwd=app.folder)
     assert "On call: Hanako" in page.read_text()
 
 

@@ -7,6 +7,9 @@ import shutil
 
 import pytest
 from tests.end_to_end.controlled_app import ControlledApp
+from tests.support.proposed import carry_out
+
+from dodai.core import proposal
 
 CHANGING = (
     ("deploy", "staging", "--yes"),
@@ -75,12 +78,13 @@ def test_place_is_taken_over_with_a_reason_and_only_once_nothing_runs_there(both
     """While it runs there, DOD383; afterwards it lives here, on record, and the old checkout is the one refused."""
     first, second = both
     take_over = ("resume", "staging", "--take-over", "the disk is full", "--yes")
+    elsewhere = second.run("deploy", "staging", "--yes").stderr
     refused = second.run(*take_over)
     assert (refused.returncode, "DOD383" in refused.stderr) == (1, True), refused.stderr
-    assert first.run("down", "staging").returncode == 0
+    carry_out(refused.stderr, proposal.DOWN, cwd=first.folder, env="staging")
     shutil.rmtree(first.folder / ".dodai")
-    done = second.run(*take_over)
-    assert done.returncode == 0, done.stderr
+    reason = {"REASON": "'the disk is full'"}
+    carry_out(elsewhere, proposal.TAKE_OVER, cwd=second.folder, env="staging", known=reason, more=["--yes"])
     assert "the disk is full" in second.run("history", "staging").stdout
     assert second.run("deploy", "staging", "--yes").returncode == 0
     refused = first.run("deploy", "staging", "--yes")

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.controlled_app import REAL_STORIES, ControlledApp, RealMatrix
+from tests.support.proposed import carry_out
 from tests.support.wait import until
+
+from dodai.core import proposal
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def test_undo_of_a_killed_deploy_leaves_the_old_release(app):
     good = app.web()["release"]
     app.release("other")
     app.killed("applied:switch-web", "deploy", "staging", "--yes")
+    carry_out(app.run("doctor", "staging").stdout, proposal.STATUS, cwd=app.folder, env="staging")
     assert app.web()["release"] != good
     assert json.loads(app.run("status", "staging", "--json").stdout)["next"] == "dodai resume staging"
     refused = app.run("deploy", "staging", "--yes")
@@ -114,10 +118,15 @@ def test_without_a_readable_copy_status_answers_and_one_command_makes_it_anew(ap
     told = app.run("status", "staging")
     assert told.returncode == 4
     assert "next:       `dodai resume staging --trust database`" in told.stdout
-    assert app.run("resume", "staging", "--trust", "database", "--yes").returncode == 0
+    carry_out(told.stdout, proposal.TRUST_DATABASE, cwd=app.folder, env="staging", more=["--yes"])
     assert copy.with_name("journal.sqlite").stat().st_size > 0
     assert app.run("deploy", "staging", "--yes").returncode == 0
     assert "next:       nothing to do" in app.run("status", "staging").stdout
+    cut = "DELETE FROM dodai.control_event WHERE seq > (SELECT max(seq) - 3 FROM dodai.control_event)"
+    app.rows(f"SET session_replication_role = replica; {cut}")  # as a restore of the control database leaves it
+    told = app.run("deploy", "staging", "--yes")
+    assert "DOD375" in told.stderr, told.stderr
+    carry_out(told.stderr, proposal.TRUST_COPY, cwd=app.folder, env="staging", more=["--yes"])
 
 
 def test_no_secret_reaches_journal_or_copy(app):

@@ -15,7 +15,9 @@ import psycopg
 import pytest
 from tests.end_to_end.small_app import SmallApp
 from tests.support.command import clean_environment
+from tests.support.proposed import carry_out
 
+from dodai.core import proposal
 from dodai.operations.run.plans import build, request_for
 from dodai.wiring import environments, find_project
 
@@ -118,8 +120,8 @@ def test_refused_rollback_names_commands_that_work_forward_and_back_in_time(app)
     shown = app.run(*offered, "--dry-run")
     assert "people get 503 from here on" in shown.stdout
     assert shown.stdout.index("point of no return") < shown.stdout.index("put-back")
-    back = app.run(*offered, "--yes")
-    assert back.returncode == 0, back.stderr
+    words = {"release": offered[2], "point": offered[4], "env": "staging"}
+    back = carry_out(refused.stderr, proposal.ROLLBACK_RESTORE, cwd=app.folder, more=["--yes"], **words)
     assert "the data that was there is kept in" in back.stderr
     assert live(app) == first
     assert query(app, "SELECT id, author FROM note") == [(1, "hana")]

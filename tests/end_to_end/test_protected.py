@@ -6,6 +6,9 @@ import json
 
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
+from tests.support.proposed import carry_out
+
+from dodai.core import proposal
 
 APPROVED = f'allowed_signers = "{SIGNERS}"'
 WITH_DATABASE = '[database]\nused_by = ["web"]\n'
@@ -29,15 +32,18 @@ def refused(done, code, *said):
 def test_deploy_needs_evidence_and_a_signature_and_history_says_who_gave_them(app):
     """Refused until both are there; afterwards the log names commit, signer and key."""
     app.signers("hana").write(protection=APPROVED).commit()
-    refused(app.run("deploy", "staging", "--yes"), "DOD257", "`dodai rehearse --record staging`")
-    app.record()
-    refused(app.run("deploy", "staging", "--yes"), "DOD369", "lacks 1 of 1 approvals", "dodai approve deploy-")
+    unproven = app.run("deploy", "staging", "--yes")
+    refused(unproven, "DOD257")
+    carry_out(unproven.stderr, proposal.REHEARSE_RECORD, cwd=app.folder, env="staging")
+    unsigned = app.run("deploy", "staging", "--yes")
+    refused(unsigned, "DOD369", "lacks 1 of 1 approvals")
     plan = app.refused_plan()
     refused(app.run("approve", plan, "--key", str(app.key("eve"))), "DOD369", "does not stand in `allowed_signers`")
     refused(
         app.run("approve", plan, "--key", str(app.key("eve")), "--as", "hana@example.com"), "DOD369", "may not sign"
     )
-    signed = app.run("approve", plan, "--key", str(app.key("hana")), "--json")
+    signing = ["--key", str(app.key("hana")), "--json"]
+    signed = carry_out(unsigned.stderr, proposal.APPROVE, cwd=app.folder, plan=plan, more=signing)
     assert json.loads(signed.stdout)["principal"] == "hana@example.com", signed.stderr
     done = app.run("deploy", "staging", "--yes")
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 import pytest
 from tests.end_to_end.hosted_app import COMMAND_KILLER, HostedApp
 from tests.support.command import dodai
+from tests.support.proposed import carry_out
 from tests.support.wait import until
+
+from dodai.core import proposal
 
 NAME = "SESSION_SECRET"
 SIGNS = """
@@ -153,6 +156,10 @@ def test_rotation_refuses_nobody_and_its_end_drops_the_old_value(env):
     assert (again.returncode, early.returncode) == (1, 1)
     assert "DOD561" in again.stderr
     assert "6 d 23 h more" in early.stderr
+    assert (
+        f"in 6 d 23 h 59 min: `dodai secrets rotate staging {NAME} --finish`" in again.stderr
+        or "in 6 d 23 h" in again.stderr
+    )
     ended = env.run("secrets", "rotate", "staging", NAME, "--finish", "--now", "--yes")
     assert (ended.returncode, stored(env)[NAME]) == (0, new), ended.stderr
     assert (get(env, f"/check?{users.tokens[0]}")[0], get(env, f"/check?{before}")[0]) == (403, 200)
@@ -178,10 +185,16 @@ def test_old_value_can_go_once_nothing_made_with_it_is_in_use(env):
     line = (env.folder / "dodai.toml").read_text().splitlines().index(f"[secret.{NAME}]") + 1
     said = f"the old value of `{NAME}` of `staging` is recognised and can go"
     assert found(env)[0] == {"DOD503": (said, line, f"`{row['next']}`")}
-    done = env.run(*row["next"].split()[1:], "--yes")
-    assert (done.returncode, listed(env)[1]["state"]) == (0, "ok"), done.stderr
+    again = env.run("secrets", "rotate", "staging", NAME, "--yes")
+    secret = {"cwd": env.folder, "env": "staging", "name": NAME, "more": ["--yes"]}
+    carry_out(again.stderr, proposal.SECRETS_FINISH, **secret)
+    assert listed(env)[1]["state"] == "ok"
     none = env.run("secrets", "rotate", "staging", NAME, "--finish", "--yes")
     assert (none.returncode, "no old value" in none.stderr) == (1, True)
+    carry_out(none.stderr, proposal.SECRETS_LIST, cwd=env.folder, env="staging")
+    aged = json.loads((env.state / "secrets.json").read_text())
+    (env.state / "secrets.json").write_text(json.dumps({**aged, NAME: "somebody-wrote-this"}))
+    carry_out(json.dumps(listed(env, code=1)[0]), proposal.SECRETS_ROTATE, **secret)
 
 
 def test_compromised_value_stops_working_at_once(env):
@@ -229,7 +242,9 @@ def test_value_from_an_issuer_is_read_from_standard_input(env):
     """Rotating it is refused with the command that fits; what no variable can carry is refused before any change."""
     deployed(env, rotation="external")
     refused = env.run("secrets", "rotate", "staging", NAME, "--yes")
-    assert (refused.returncode, f"dodai secrets set staging {NAME}" in refused.stderr) == (1, True)
+    assert refused.returncode == 1
+    issued = {"cwd": env.folder, "env": "staging", "name": NAME, "more": ["--yes"], "stdin": "from its issuer"}
+    carry_out(refused.stderr, proposal.SECRETS_SET, **issued)
     typed = env.run("secrets", "rotate", "staging", "SESION_SECRET", "--yes")
     assert (typed.returncode, f"did you mean `{NAME}`" in typed.stderr) == (2, True)
     before = stored(env)
@@ -281,5 +296,9 @@ def test_stored_value_that_no_process_has_is_told(env):
         "DOD500": f"`dodai secrets rotate staging {NAME}`",
         "DOD502": "`dodai restart staging web`",
     }
-    assert env.run(*report["next"][0].split()[1:], "--yes").returncode == 0
+    fix = found(env)[0]["DOD502"][2]
+    carry_out(fix, proposal.RESTART_SERVICE, cwd=env.folder, env="staging", service="web", more=["--yes"])
+    (env.state / "secrets.json").write_text(json.dumps({**values, NAME: "somebody-wrote-that"}))
+    report = listed(env, code=1)[0]
+    carry_out(report["next"][0], proposal.RESTART, cwd=env.folder, env="staging", more=["--yes"])
     assert listed(env, code=1)[0]["servicesCurrent"] == {"web": True}

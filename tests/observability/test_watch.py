@@ -18,8 +18,10 @@ from tests.observability.receiver import Receiver
 from tests.observability.traffic import request
 from tests.quiz.stack import QUIZ, Stack, running_quiz
 from tests.support.command import dodai, start_dodai
+from tests.support.proposed import carry_out
 from tests.support.wait import until
 
+from dodai.core import proposal
 from dodai.observability.alert import History
 from dodai.observability.line_format import dump
 from dodai.observability.rollup import Store
@@ -181,7 +183,9 @@ def test_status_says_what_fires_and_gives_no_all_clear_from_a_watch_that_ended(t
     lines_below(tmp_path / ".dodai" / "env" / "local", 60, outcome="server_error")
     dodai("watch", "--once", "--manifest", str(file))
     seen = dodai("status", "--manifest", str(file)).stdout
-    assert re.search(r"firing:     http-error-surge: web, dodai trace [0-9a-f]{32}", seen)
+    named = re.search(r"firing:     http-error-surge: web, `dodai trace ([0-9a-f]{32}) --manifest ", seen)
+    assert named, seen
+    carry_out(seen, proposal.TRACE, cwd=file.parent, request=named[1])
     assert "nobody is told of alerts" in seen
     told = json.loads(dodai("status", "--json", "--manifest", str(file)).stdout)["alerts"]
     assert told["firing"][0]["name"] == "http-error-surge"
@@ -192,6 +196,7 @@ def test_status_says_what_fires_and_gives_no_all_clear_from_a_watch_that_ended(t
         database.execute("DELETE FROM alert")
     old = dodai("status", "--manifest", str(file)).stdout
     assert "alerts:     not evaluated since" in old
+    carry_out(old, proposal.WATCH, cwd=file.parent, env="local")
     assert "none fires" not in old
     store.write_bytes(b"broken" * 1000)
     assert "alerts:     unknown, the rollups cannot be read" in dodai("status", "--manifest", str(file)).stdout

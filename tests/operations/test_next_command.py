@@ -54,6 +54,6 @@ def test_host_that_does_not_answer_is_unknown_and_not_stopped():
 def test_going_back_is_proposed_only_where_there_is_a_release_to_go_back_to():
     """The first release that is not ready has none before it."""
     first = words("not ready", "staging", FOUND["not ready"])
-    assert first == "read the log of web, or of what it says it waits for"
+    assert first == "read `dodai logs staging web`, then the log of what it says it waits for"
     second = words("not ready", "staging", replace(FOUND["not ready"], earlier="r0"))
-    assert second == f"{first}; dodai rollback staging brings r0 back"
+    assert second == f"{first}; `dodai rollback staging` brings r0 back"

@@ -11,6 +11,7 @@ import click
 from dodai.cli.check_report import area_lines, by_reason, report_as_github, report_as_json, report_as_sarif
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import finding_as_text
+from dodai.core import proposal
 from dodai.core.errors import AREAS
 from dodai.core.fact import Cost
 from dodai.core.rule import Report
@@ -122,4 +123,4 @@ def print_report(context: CommandContext, report: Report, seconds: float) -> Non
     missed = f" {len(report.unknown)} not judged," if report.unknown else ""
     out.say(f"{len(report.judged)} rules judged,{missed} {len(report.accepted)} findings accepted, {seconds:.1f} s")
     if report.findings:
-        out.say(f"hint: `dodai explain {report.findings[0].code.id}` says more")
+        out.say(f"hint: `{proposal.EXPLAIN(code=report.findings[0].code.id)}` says more")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dodai.cli.command_context import CommandContext, define
+from dodai.core import proposal
 
 if TYPE_CHECKING:
     from dodai.csrf.policy import Exemption
@@ -80,7 +81,10 @@ def _sections(found: Touched) -> Iterator[tuple[str, Iterator[Point]]]:
     yield "Other findings in these files", _others(found)
     yield (
         "Not judged",
-        (Point(False, f"{area}: {reason}", fix or f"`dodai check {area}`") for area, reason, fix in found.unknown),
+        (
+            Point(False, f"{area}: {reason}", fix or f"`{proposal.CHECK(area=area)}`")
+            for area, reason, fix in found.unknown
+        ),
     )
 
 
@@ -90,14 +94,14 @@ def _routes(found: Touched) -> Iterator[Point]:
         exempt = row.verdict == "exempt" and not new & set(row.ids)
         proven = row.verdict == "protected" or exempt
         said = f"`{row.id}` (`{row.source}:{row.line}`): {row.verdict}, {row.evidence}"
-        yield Point(proven, said, "" if proven else row.fix or "`dodai check csrf`")
+        yield Point(proven, said, "" if proven else row.fix or f"`{proposal.CHECK(area='csrf')}`")
 
 
 def _forms(found: Touched) -> Iterator[Point]:
     for row in found.forms:
         proven = row.verdict in ("protected", "exempt")
         said = f"{row.kind} `{row.method} {row.action}` (`{row.path}:{row.line}`): {row.verdict}, {row.evidence}"
-        yield Point(proven, said, "" if proven else "`dodai check csrf`")
+        yield Point(proven, said, "" if proven else f"`{proposal.CHECK(area='csrf')}`")
 
 
 def _exemptions(found: Touched) -> Iterator[Point]:
@@ -119,10 +123,12 @@ def _terms(row: Exemption) -> str:
 def _migration(found: Touched, one: Migration, trial: ShadowTrial | None) -> Iterator[Point]:
     here = f"`{one.path}`"
     if trial is None or trial.excuse is not None:
-        yield Point(False, f"{here}: not tried on an empty database", "`dodai migrate check`")
+        yield Point(False, f"{here}: not tried on an empty database", f"`{proposal.MIGRATE_CHECK()}`")
         return
     if trial.failure:
-        yield Point(False, f"{here}: does not apply to an empty database: {trial.failure}", "`dodai migrate check`")
+        yield Point(
+            False, f"{here}: does not apply to an empty database: {trial.failure}", f"`{proposal.MIGRATE_CHECK()}`"
+        )
         return
     yield Point(True, f"{here}: applies to an empty database, as {len(trial.probes)} probed statements")
     told = [f for f in found.findings if f.code.area == "migrations" and f.place and f.place.path == one.path]
@@ -132,19 +138,21 @@ def _migration(found: Touched, one: Migration, trial: ShadowTrial | None) -> Ite
     if not told and trial.probes and judged:
         yield Point(True, f"{here}: its locks and its effects were judged, without a finding")
     elif not told:
-        yield Point(False, f"{here}: its locks were not judged as a whole", "`dodai migrate check`")
+        yield Point(False, f"{here}: its locks were not judged as a whole", f"`{proposal.MIGRATE_CHECK()}`")
     if one.irreversible:
         yield Point(False, f"{here}: cannot be rolled back ({one.irreversible})", "plan the roll forward")
     elif trial.trip == "same":
         yield Point(True, f"{here}: down and up again gives the same schema")
     else:
-        yield Point(False, f"{here}: the way back is not proven ({trial.trip})", "`dodai migrate check`")
+        yield Point(False, f"{here}: the way back is not proven ({trial.trip})", f"`{proposal.MIGRATE_CHECK()}`")
 
 
 def _secrets(found: Touched) -> Iterator[Point]:
     for name in found.secrets:
         yield Point(
-            False, f"`{name}` is new, or used by other services", "is it set everywhere? `dodai secrets list ENV`"
+            False,
+            f"`{name}` is new, or used by other services",
+            f"is it set everywhere? `{proposal.SECRETS_LIST(env='ENV')}`",
         )
 
 
@@ -155,7 +163,7 @@ def _journeys(found: Touched) -> Iterator[Point]:
         if rehearsal is not None and rehearsal.walked:
             yield Point(True, f"{said}; the rehearsal of this commit walked it ({rehearsal.started_at})")
         else:
-            yield Point(False, said, "`dodai rehearse`")
+            yield Point(False, said, f"`{proposal.REHEARSE()}`")
 
 
 def _rehearsal(found: Touched) -> Iterator[Point]:
@@ -164,14 +172,18 @@ def _rehearsal(found: Touched) -> Iterator[Point]:
         return
     rehearsal = found.rehearsal
     if rehearsal is None:
-        yield Point(False, "this commit was not rehearsed on this machine, or has changes since", "`dodai rehearse`")
+        yield Point(
+            False, "this commit was not rehearsed on this machine, or has changes since", f"`{proposal.REHEARSE()}`"
+        )
         return
     ok = rehearsal.outcome == "ok"
     yield Point(
-        ok, f"rehearsal of this commit, {rehearsal.started_at}: {rehearsal.outcome}", "" if ok else "`dodai rehearse`"
+        ok,
+        f"rehearsal of this commit, {rehearsal.started_at}: {rehearsal.outcome}",
+        "" if ok else f"`{proposal.REHEARSE()}`",
     )
     for name, outcome in rehearsal.drills:
-        rest = "" if outcome == "ok" else f"`dodai rehearse --only {name}`"
+        rest = "" if outcome == "ok" else f"`{proposal.REHEARSE_ONLY(name=name)}`"
         yield Point(outcome == "ok", f"drill `{name}`: {outcome}", rest)
 
 

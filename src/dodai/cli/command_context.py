@@ -96,7 +96,8 @@ def define(name: str, *, summary: str, example: str, needs_manifest: bool = True
     def build(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
         def call(*, as_json: bool, quiet: bool, manifest: Path | None = None, **options: Any) -> Any:
-            return function(CommandContext(Output(as_json=as_json, quiet=quiet), manifest), **options)
+            output = Output(as_json=as_json, quiet=quiet, meant_for=click.get_current_context().obj)
+            return function(CommandContext(output, manifest), **options)
 
         wrapped: Any = call
         if needs_manifest:

@@ -12,6 +12,7 @@ import click
 from dodai.cli.command_context import CommandContext, define, with_break_glass
 from dodai.cli.output import heard_or_not
 from dodai.cli.progress import confirm, finish, show, tell
+from dodai.core import proposal
 from dodai.operations.run.gate import BREAK_GLASS
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def command(
     break_glass: str,
 ) -> int:
     arguments = {BREAK_GLASS: break_glass} if break_glass else {}
+    if not release and not images:  # given again, it brings what was corrected meanwhile, not the release that failed
+        arguments["command"] = proposal.DEPLOY(env=env)
     return asyncio.run(_deploy(context, env, release, arguments, images=images, dry_run=dry_run, yes=yes))
 
 

@@ -7,27 +7,34 @@ from typing import TYPE_CHECKING
 import click
 
 from dodai.cli.command_context import CommandContext, define
+from dodai.core.codes import MANIFEST_NOT_FOUND
 from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
     from dodai.operations.run.doctor import DoctorRow
 
-_MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "missing": ("missing", "yellow")}
-_NEEDED = ("python", "postgresql", "loopback")
+_MARKS = {
+    "ok": ("ok     ", "green"),
+    "warning": ("warning", "yellow"),
+    "absent": ("absent ", "dim"),
+    "missing": ("MISSING", "red"),
+}
 
 
 @define("doctor", summary="Show what this machine can do", example="dodai doctor staging")
 @click.argument("env", default="")
 def command(context: CommandContext, env: str) -> int:
-    from dodai.wiring.machine_checks import examine
+    from dodai.wiring.machine_checks import Needed, examine, needed
 
     there = _environment(context, env) if env else []
     try:
-        state, major = context.project.state, context.project.policy.database.major
-    except DodaiError:
-        state, major = None, 0
-    rows = [*examine(state, major=major), *there]
-    lacking = [row for row in rows if row.verdict == "missing" and (row.name in _NEEDED or row in there)]
+        asked = needed(context.project)
+    except DodaiError as error:
+        if error.code is not MANIFEST_NOT_FOUND or context.manifest_path:
+            raise
+        asked = Needed()
+    rows = [*examine(asked), *there]
+    lacking = [row for row in rows if row.verdict == "missing"]
     if context.output.as_json:
         fields = ("name", "verdict", "seen", "needed_for", "fix")
         body = [{field: getattr(row, field) for field in fields} for row in rows]
@@ -35,12 +42,13 @@ def command(context: CommandContext, env: str) -> int:
         return 1 if lacking else 0
     for row in rows:
         word, colour = _MARKS[row.verdict]
-        needed = f"  ({row.needed_for})" if row.needed_for else ""
-        context.output.line(f"{context.output.paint(word, colour)}  {row.name:18} {row.seen}{needed}")
+        wanted = f"  ({row.needed_for})" if row.needed_for else ""
+        context.output.line(f"{context.output.paint(word, colour)}  {row.name:18} {row.seen}{wanted}")
         if row.fix:
             context.output.line(f"         {'':18} fix: {row.fix}")
     able = f"this machine can change {env}" if env else "this machine can run dodai"
-    context.output.say(able if not lacking else "something essential is missing")
+    able += "" if asked.state else "; there is no manifest here, so what a project needs was not looked at"
+    context.output.say(able if not lacking else f"missing: {', '.join(row.name for row in lacking)}")
     return 1 if lacking else 0
 
 

@@ -10,6 +10,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, consent, define, with_break_glass
 from dodai.cli.progress import finish, tell
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def command(context: CommandContext, env: str, yes: bool, break_glass: str) -> i
         return _say(context, env, "not running", "nothing was ever started here")
     try:
         if is_protected(environment):
-            consent(f"`dodai down {env}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
-        asyncio.run(pass_gates(environment, "down", f"dodai down {env}", break_glass))
+            consent(f"`{proposal.DOWN(env=env)}` changes `{env}`", f"stop `{env}`? nobody is served then", yes=yes)
+        asyncio.run(pass_gates(environment, "down", proposal.DOWN(env=env), break_glass))
         outcome = asyncio.run(_stop(context, environment))
     except DodaiError as error:
         return _without_record(context, environment, error, break_glass, yes=yes)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 from dodai.cli.command_context import CommandContext, define
-from dodai.core import codes
+from dodai.core import codes, proposal
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import LANGS, Lang
 from dodai.core.suggestion import did_you_mean, nearest
@@ -27,9 +27,7 @@ def command(context: CommandContext, what: str | None, lang: str, *, schema: boo
 
     language = cast(Lang, lang)
     if schema and what != "manifest":
-        raise DodaiError(
-            codes.USAGE, "`--schema` goes with `manifest`", "`dodai explain manifest --schema`", exit_code=2
-        )
+        raise DodaiError(codes.USAGE, "`--schema` goes with `manifest`", f"`{proposal.EXPLAIN_SCHEMA()}`", exit_code=2)
     if what == "manifest":
         if schema:
             context.output.line(json.dumps(reference().json_schema(), indent=2, ensure_ascii=False))
@@ -45,7 +43,9 @@ def command(context: CommandContext, what: str | None, lang: str, *, schema: boo
     code = known.find(what)
     if code is None:
         words = [*known, *(c.name for c in known.values())]
-        fix = did_you_mean(nearest(what.upper(), words) or what, words, "`dodai explain` lists every code")
+        fix = did_you_mean(
+            nearest(what.upper(), words) or what, words, f"`{proposal.EXPLAIN_CODES()}` lists every code"
+        )
         raise DodaiError(codes.UNKNOWN_WORD, f"there is no code `{what}`", fix, exit_code=2)
     if context.output.as_json:
         context.output.data("dodai.code/1", {"code": as_json(code, language)})

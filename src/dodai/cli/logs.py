@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dodai.cli.command_context import CommandContext, define
-from dodai.core import codes
+from dodai.core import codes, proposal
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import did_you_mean
 
@@ -40,7 +40,7 @@ def command(
     logs = _logs(environment)
     _refuse_elsewhere(context, environment)
     if service and service not in (*environment.project.policy.services, *logs.parts()):
-        fix = did_you_mean(service, logs.parts(), "`dodai logs` without a name shows every part")
+        fix = did_you_mean(service, logs.parts(), f"`{proposal.LOGS(env=env)}` shows every part")
         raise DodaiError(codes.UNKNOWN_WORD, f"`{env}` has no service `{service}`", fix, exit_code=2)
     wanted = _Wanted(oldest, request_id)
     found = (line for line in logs.read(service) if wanted.has(line))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import importlib.util
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
 from dodai import __version__
 from dodai.cli.command_context import CONTEXT, unknown_command
-from dodai.cli.output import Output, heard_or_not, wants_json
+from dodai.cli.output import Output, heard_or_not, meant_for, wants_json
 from dodai.core import codes
 from dodai.core.errors import DodaiError
 
@@ -102,24 +99,25 @@ def app() -> None:
 
 def run(words: Sequence[str]) -> int:
     """The exit code of a command line; prints every failure itself."""
-    as_json = wants_json(words)
+    meant = meant_for(words)
+    output = Output(as_json=wants_json(words), meant_for=meant)
     try:
-        result = app.main(args=list(words) or ["--help"], prog_name="dodai", standalone_mode=False)
+        result = app.main(args=list(words) or ["--help"], prog_name="dodai", standalone_mode=False, obj=meant)
     except DodaiError as error:
-        Output(as_json=as_json).error(error)
+        output.error(error)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt) as stop:
         return _stopped(stop)
     except click.ClickException as error:
-        return _usage(error, as_json=as_json)
+        return _usage(error, output)
     except BrokenPipeError:  # `| head` has read enough
         return _flush(0)
     except ModuleNotFoundError as error:
-        return _absent(error, as_json=as_json)
+        return _absent(error, output)
     except OSError as error:
-        return _unusable(error, as_json=as_json)
+        return _unusable(error, output)
     except Exception as error:  # noqa: BLE001 - the last line of defence; the code says it is our defect
-        return _internal(error, as_json=as_json)
+        return _internal(error, output)
     return _flush(result if isinstance(result, int) else 0)
 
 
@@ -135,71 +133,39 @@ def _stopped(stop: BaseException) -> int:
     return int(raised.args[0]) if isinstance(raised, KeyboardInterrupt) and raised.args else 130
 
 
-def _usage(error: click.ClickException, *, as_json: bool) -> int:
+def _usage(error: click.ClickException, output: Output) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "dodai"
     message = error.format_message().rstrip(".")
     failure = DodaiError(codes.USAGE, message, f"see `{command} --help`", exit_code=2)
-    Output(as_json=as_json).error(failure)
+    output.error(failure)
     return 2
 
 
-def _absent(error: ModuleNotFoundError, *, as_json: bool) -> int:
-    from dodai.wiring.extras import missing_extra
+def _absent(error: ModuleNotFoundError, output: Output) -> int:
+    from dodai.core.extras import missing_extra
 
     absent = missing_extra(error)
     if absent is None:
-        return _internal(error, as_json=as_json)
-    Output(as_json=as_json).error(absent)
+        return _internal(error, output)
+    output.error(absent)
     return absent.exit_code
 
 
-def _unusable(error: OSError, *, as_json: bool) -> int:
+def _unusable(error: OSError, output: Output) -> int:
     """A file or folder that the system refuses is the user's to give back; any other failure is ours."""
-    if not error.filename or error.errno not in _FILE_ERRORS:
-        return _internal(error, as_json=as_json)
+    from dodai.wiring.file_refusals import FILE_ERRORS, give_back
+
+    if not error.filename or error.errno not in FILE_ERRORS:
+        return _internal(error, output)
     said = f"`{os.fsdecode(error.filename)}` cannot be used: {os.strerror(error.errno or 0)}"
-    Output(as_json=as_json).error(DodaiError(codes.FILE_UNUSABLE, said, _give_back(error), exit_code=4))
+    output.error(DodaiError(codes.FILE_UNUSABLE, said, give_back(error), exit_code=4))
     return 4
 
 
-_FILE_ERRORS = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
-    | {errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EIO}
-)
-
-
-def _give_back(error: OSError) -> str:
-    """What a person does about it; the nearest existing folder tells whose it is."""
-    path = Path.cwd() / os.fsdecode(error.filename)
-    there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"free space on the disk of `{there}`, then run the command again"
-        case errno.EROFS:
-            return f"`{there}` is on a read-only disk: work in a copy that can be written"
-        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
-            return f"something else stands at `{there}`: move it away, then run the command again"
-        case errno.EMFILE | errno.ENFILE:
-            return "too many files are open: raise the limit with `ulimit -n 4096`, then run the command again"
-        case errno.EACCES | errno.EPERM:
-            return _permit(there)
-    return f"look at `{there}`, then run the command again"
-
-
-def _permit(there: Path) -> str:
-    """State of another account is given back whole; of anything else, only its owner knows whether to share it."""
-    if there.stat().st_uid == os.getuid():
-        return f"let this account write there: `chmod u+rwX {shlex.quote(str(there))}`"
-    state = next((folder for folder in (there, *there.parents) if folder.name == ".dodai"), None)
-    if state is not None:
-        return f"it belongs to another account: `sudo chown -R {os.getuid()} {shlex.quote(str(state))}`"
-    return f"`{there}` belongs to another account: run dodai as that account, or in a copy of your own"
-
-
-def _internal(error: Exception, *, as_json: bool) -> int:
+def _internal(error: Exception, output: Output) -> int:
     details = tuple(traceback.format_exc().splitlines()) if os.environ.get("DODAI_DEBUG") else ()
     message = f"{type(error).__name__}: {error}"
     fix = codes.INTERNAL_ERROR.fix.en
-    Output(as_json=as_json).error(DodaiError(codes.INTERNAL_ERROR, message, fix, "dodai", exit_code=4, details=details))
+    output.error(DodaiError(codes.INTERNAL_ERROR, message, fix, "dodai", exit_code=4, details=details))
     return 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ import orjson
 from dodai import __version__
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding
+from dodai.core.proposal import addressed
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
 _LEVEL_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -25,15 +27,34 @@ def wants_json(words: Sequence[str]) -> bool:
     return "--json" in words or "--output-format=json" in words or _pair(words, "--output-format", "json")
 
 
+def meant_for(words: Sequence[str]) -> dict[str, str]:
+    """What a command line says it acts on, for the commands that its messages propose; see `Output`."""
+    manifest, env = _value(words, "--manifest"), _value(words, "--env") if words[:1] == ["migrate"] else ""
+    found = {"": f"--manifest {shlex.quote(manifest)}" if manifest else "", "migrate": f"--env {env}" if env else ""}
+    return {key: options for key, options in found.items() if options}
+
+
+def _value(words: Sequence[str], option: str) -> str:
+    given = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+    return next(iter([b for a, b in itertools.pairwise(words) if a == option] + given), "")
+
+
 def _pair(words: Sequence[str], option: str, value: str) -> bool:
     return any(a == option and b == value for a, b in itertools.pairwise(words))
 
 
 class Output:
-    """Where a command writes. Progress and errors never mix with data; a pipe never sees an escape."""
+    """Where a command writes. Progress and errors never mix with data; a pipe never sees an escape.
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+    `meant_for`: the options that say what a command acts on, by command or `""` for all; each command that is proposed
+    has them, so that it can be pasted as it stands.
+    """
+
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, meant_for: Mapping[str, str] | None = None
+    ) -> None:
         self.as_json = as_json
+        self.meant_for = dict(meant_for or {})
         self.quiet = quiet or bool(os.environ.get("DODAI_NO_PROGRESS"))
 
     def data(self, schema: str, body: Mapping[str, Any]) -> None:
@@ -43,13 +64,13 @@ class Output:
 
     def line(self, text: str = "") -> None:
         """A line of data; in a file or a pipe it is there as soon as it is said, `up` goes on for hours."""
-        sys.stdout.write(_printable(text, sys.stdout) + "\n")
+        sys.stdout.write(_printable(addressed(text, self.meant_for), sys.stdout) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A line of progress."""
         if not self.quiet:
-            _tell(text)
+            _tell(addressed(text, self.meant_for))
 
     def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
         return paint(text, colour, stream or sys.stdout)
@@ -63,7 +84,7 @@ class Output:
         head = f"{paint(error.code.id, 'red', sys.stderr)} {error.code.name}: {error.message}"
         lines = [head, *(f"  {detail}" for detail in error.details), f"  fix: {error.fix}"]
         lines.append(f"  why: {error.code.why.en}")
-        _tell("\n".join(lines))
+        _tell(addressed("\n".join(lines), self.meant_for))
 
 
 @contextmanager

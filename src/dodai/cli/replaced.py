@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dodai.cli.command_context import CommandContext, define
+from dodai.core import proposal
 
 if TYPE_CHECKING:
     from dodai.operations.run.replaced import ReplacedReport
@@ -56,7 +57,7 @@ def _print(context: CommandContext, env: str, report: ReplacedReport) -> None:
     for path in report.exported:
         out.line(f"wrote: {path}")
     if not report.exported:
-        out.line(f"next: dodai replaced {env} --export FOLDER")
+        out.line(f"next: `{proposal.REPLACED_EXPORT(env=env)}`")
 
 
 def _document(env: str, report: ReplacedReport) -> dict[str, object]:

@@ -9,6 +9,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, consent, define, with_break_glass
 from dodai.cli.progress import StepLines, confirm, finish, tell
+from dodai.core import proposal
 
 
 @define("resume", summary="Finish or undo an interrupted plan", example="dodai resume staging --undo")
@@ -70,7 +71,7 @@ def _settle(context: CommandContext, env: str, trust: str, reason: str, *, yes: 
     """A person's choice between two journals that differ; the other side is kept aside or given what it lost."""
     from dodai.operations.run.override import settle
 
-    consent(f"`dodai resume {env} --trust {trust}` changes `{env}`", f"trust the {trust} of `{env}`?", yes=yes)
+    consent(f"`{proposal.RESUME(env=env)} --trust {trust}` changes `{env}`", f"trust the {trust} of `{env}`?", yes=yes)
     done = settle(context.environment(env), trust, reason)
     if context.output.as_json:
         context.output.data("dodai.trust/1", {"environment": env, "trusted": trust, "done": done})
@@ -83,7 +84,8 @@ def _take_over(context: CommandContext, env: str, reason: str, *, yes: bool) -> 
     """A person says that the place where an environment lived is gone."""
     from dodai.operations.run.override import take_over
 
-    consent(f"`dodai resume {env} --take-over` moves `{env}` here", f"does `{env}` live here from now on?", yes=yes)
+    moves = f"`{proposal.RESUME(env=env)} --take-over` moves `{env}` here"
+    consent(moves, f"does `{env}` live here from now on?", yes=yes)
     done = asyncio.run(take_over(context.environment(env), reason))
     if context.output.as_json:
         context.output.data("dodai.take-over/1", {"environment": env, "done": done})

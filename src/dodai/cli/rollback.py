@@ -8,6 +8,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.deploy import carry_out, rehearsed
+from dodai.core import proposal
 
 
 @define("rollback", summary="Go back to an earlier release", example="dodai rollback staging")
@@ -34,7 +35,7 @@ async def _rollback(context: CommandContext, env: str, word: str, point: str, *,
     kind, arguments = "rollback", dict[str, str]()
     if point:
         point = await restore_target(environment, release, point)
-        command = f"dodai rollback {env} {release} --restore {point}"
+        command = proposal.ROLLBACK_RESTORE(env=env, release=release, point=point)
         kind, arguments = RESTORE, {RESTORE: point, "command": command}
     else:
         await refuse_misfit(environment, release)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dodai.cli.command_context import CommandContext, define
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.codes import PROBE_REFUSED
@@ -96,7 +97,9 @@ async def _served_at(context: CommandContext, name: str) -> str:
     """Where the environment serves now; DOD185 when it does not."""
     url = (await context.environment(name).edge.observe()).url
     if not url:
-        raise DodaiError(PROBE_REFUSED, f"`{name}` does not serve", f"`dodai status {name}` says why", "provider")
+        raise DodaiError(
+            PROBE_REFUSED, f"`{name}` does not serve", f"`{proposal.STATUS(env=name)}` says why", "provider"
+        )
     return url
 
 

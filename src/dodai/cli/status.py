@@ -13,6 +13,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
+from dodai.core import proposal
 from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:
@@ -172,11 +173,11 @@ def _alerts(context: CommandContext, env: str) -> None:
         return
     there, seen = found
     for one in seen.firing:
-        example = f", dodai trace {one.samples[0]}" if one.samples else ""
+        example = f", `{proposal.TRACE(request=one.samples[0])}`" if one.samples else ""
         out.line(f"firing:     {one.name}: {one.about}{example}")
     at = datetime.fromtimestamp(seen.judged_s, UTC).isoformat(timespec="seconds")
     if seen.stale:
-        out.line(f"alerts:     not evaluated since {at}: `dodai watch {env}` does that")
+        out.line(f"alerts:     not evaluated since {at}: `{proposal.WATCH(env=env)}` does that")
     elif not seen.firing:
         out.line(f"alerts:     {len(there.alerts)} evaluated, none fires")
     for problem in seen.problems:

@@ -10,6 +10,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define, with_client
 from dodai.cli.progress import StepLines, finish
+from dodai.core import proposal
 
 if TYPE_CHECKING:
     from dodai.engine.outcome import Outcome
@@ -44,7 +45,7 @@ async def _up(context: CommandContext, env: str) -> int:
         tier = f" with its web tier `{context.client}`" if context.client else ""
         url = (await environment.edge.observe()).url
         context.output.line(f"{url}  serves {context.project.manifest.name}{tier}; Ctrl-C stops all")
-        return await _until_stopped(context, host, stop)
+        return await _until_stopped(context, env, host, stop)
     finally:
         context.output.say("stopping")
         await host.down()
@@ -62,7 +63,7 @@ async def _request(context: CommandContext, environment: Environment) -> PlanReq
 
 def _command(context: CommandContext, environment: Environment) -> str:
     chosen = f" --client {context.client}" if context.client else ""
-    return f"dodai up {environment.name}{chosen}"
+    return f"{proposal.UP(env=environment.name)}{chosen}"
 
 
 async def _start(context: CommandContext, environment: Environment, request: PlanRequest, stop: Stop) -> Outcome:
@@ -80,13 +81,13 @@ async def _start(context: CommandContext, environment: Environment, request: Pla
         return await execute(build(environment, request), journal, lease, sink=sink, stop=stop)
 
 
-async def _until_stopped(context: CommandContext, host: Host, stop: Stop) -> int:
+async def _until_stopped(context: CommandContext, env: str, host: Host, stop: Stop) -> int:
     """0 once a person ended it, 4 when the host went away by itself."""
     told: dict[str, int] = {}
     while stop.count == 0:
         status = await host.status()
         if not status.running:
-            context.output.say("the host ended; `dodai up` starts it again")
+            context.output.say(f"the host ended; `{proposal.UP(env=env)}` starts it again")
             return 4
         for instance in (one for service in status.services for one in service.instances):
             if instance.restarts > told.get(instance.service, 0):

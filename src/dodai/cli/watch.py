@@ -14,6 +14,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
+from dodai.core import proposal
 
 if TYPE_CHECKING:
     from dodai.observability.run import Overview, Row, Watched
@@ -113,7 +114,7 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
         since = time.strftime("%H:%M:%SZ", time.gmtime(one.fired_s))
         yield out.paint(f"FIRING {one.name}: {one.about} at {value} since {since}", "red")
         if one.samples:
-            yield f"  dodai trace {one.samples[0]}"
+            yield f"  {proposal.TRACE(request=one.samples[0])}"
         yield f"  runbook: {there.facing.runbook}#{one.name}"
         if others:
             yield f"  part of the same outage: {', '.join(f'{other.name} {other.about}' for other in others)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.csrf import codes
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy
@@ -92,5 +93,5 @@ async def probe(request: Request, policy: CsrfPolicy, origin: str) -> str:
 def refused(message: str, answer: Response) -> DodaiError:
     """DOD185 with the request id of the answer, to be raised."""
     request_id = str(answer.headers.get("x-request-id", ""))
-    details = (f"request {request_id}: `dodai trace {request_id}`",) if request_id else ()
+    details = (f"request {request_id}: `{proposal.TRACE(request=request_id)}`",) if request_id else ()
     return DodaiError(codes.PROBE_REFUSED, message, codes.PROBE_REFUSED.fix.en, details=details)

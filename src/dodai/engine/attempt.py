@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dodai.core.errors import Code, DodaiError, Fault
+from dodai.core.extras import missing_extra
 from dodai.engine import codes
 from dodai.engine.plan import Observed, Step, StepContext
 from dodai.engine.stop import Stop
@@ -111,6 +112,8 @@ def blocked(step: Step, detail: str) -> DodaiError:
 
 def explain(step: Step, raised: Exception) -> DodaiError:
     """What a step raised, as a coded error that names the step, fit for journal and terminal."""
+    if isinstance(raised, ModuleNotFoundError):
+        raised = missing_extra(raised) or raised
     if not isinstance(raised, DodaiError):
         what = f"failed: {type(raised).__name__}: {raised}" if str(raised) else f"failed: {type(raised).__name__}"
         return step_error(codes.STEP_FAILED, step, scrub(what), "resolve the cause", "dodai")

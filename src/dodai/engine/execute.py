@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.attempt import (
@@ -103,7 +104,7 @@ async def resume(
     async with holding(journal, lease):
         entry = await journal.unfinished(env)
         if entry is None:
-            message, fix = f"no plan of `{env}` is unfinished", f"nothing to do; see `dodai history {env}`"
+            message, fix = f"no plan of `{env}` is unfinished", f"nothing to do; see `{proposal.HISTORY(env=env)}`"
             raise DodaiError(codes.NOTHING_UNFINISHED, message, fix, exit_code=1)
         plan = build(entry.request)
         if plan.hash != entry.plan_hash:
@@ -285,7 +286,9 @@ class _Run:
                 return await self.plan.afterwards(meant)
         except Exception as raised:  # noqa: BLE001 - whatever it is, nothing was seen
             words = scrub(str(raised)) or f"no answer within {LOOK_S:g} s"
-            return EndState(False, f"how it stands could not be seen: {words}", f"dodai status {self.plan.request.env}")
+            return EndState(
+                False, f"how it stands could not be seen: {words}", proposal.STATUS(env=self.plan.request.env)
+            )
 
     async def _settle(self, step: Step) -> None:
         """Settle an unclear step: when a look shows that nothing of it is there, there is nothing to undo."""

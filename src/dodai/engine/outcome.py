@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from dodai.core import proposal
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import Text
 from dodai.core.text import counted
@@ -87,7 +88,7 @@ class Outcome:
         if request.command.split()[:2] == REHEARSAL:  # its stage is gone when it ends: nothing could be resumed there
             return "" if self.exit_code == 0 else request.command
         if not self.closed:
-            return f"dodai resume {request.env}"
+            return proposal.RESUME(env=request.env)
         if self.seen and not self.seen.as_meant:
             return self.seen.next_command
         return "" if self.exit_code == 0 else request.command
@@ -142,7 +143,7 @@ class Outcome:
         root = self.halted_by or (self.cause.error if self.cause else None)
         reason = root.message if root else (self.cause.message if self.cause else "")
         fix = root.fix if root else ""
-        then = f"run `{self.next_command}`" if self.next_command else ""
+        then = f"run `{self.next_command}`" if self.next_command and f"`{self.next_command}`" not in fix else ""
         return DodaiError(
             root.code if root else self._code(),
             f"{self.summary()}: {reason}" if reason else self.summary(),
@@ -174,7 +175,7 @@ class Outcome:
 
     @property
     def _another(self) -> str:
-        return f"dodai {self.plan.request.kind} {self.plan.request.env}"
+        return (proposal.UP if self.plan.request.kind == "up" else proposal.DEPLOY)(env=self.plan.request.env)
 
     def _remaining(self) -> list[str]:
         left = (record for record in self.records if record.result in ("remains", "undo_failed"))

@@ -7,6 +7,7 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.codes import LIVES_ELSEWHERE
 from dodai.engine.lease import boot_id
@@ -56,6 +57,6 @@ def lives_elsewhere(env: str, place: StatePlace) -> DodaiError:
     said = f"`{env}` lives in {place}, not here"
     fix = (
         f"give the command there, or set `folder` of `[env.{env}]` to that folder;"
-        f" if that place is gone for good: `dodai resume {env} --take-over REASON`"
+        f" if that place is gone for good: `{proposal.TAKE_OVER(env=env)}`"
     )
     return DodaiError(LIVES_ELSEWHERE, said, fix, exit_code=1)

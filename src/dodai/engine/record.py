@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.attempt import scrub
@@ -100,7 +101,7 @@ class Recorder:
             raise HaltError(error) from error
         if not held:
             message = f"the lock on `{self.env}` was lost; stopped before the next change"
-            fix = f"see who works there with `dodai status {self.env}`"
+            fix = f"see who works there with `{proposal.STATUS(env=self.env)}`"
             raise HaltError(DodaiError(codes.LEASE_LOST, message, fix, exit_code=75))
 
     def note(self, step: Step, text: str) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from dodai.core import proposal
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -54,7 +56,7 @@ class Message:
         for thing in self.things:
             counts = f", {thing.bad} of {thing.count}" if thing.count and thing.bad else ""
             lines.append(f"- {thing.about}: {thing.value} (threshold {thing.threshold}{counts})")
-            lines += [f"    dodai trace {sample}" for sample in thing.samples[:3]]
+            lines += [f"    {proposal.TRACE(request=sample)}" for sample in thing.samples[:3]]
         lines += [f"also: {one}" for one in self.also]
         return "\n".join([*lines, f"runbook: {self.runbook}"])
 
@@ -88,7 +90,7 @@ def _as_alert(thing: Told, common: Mapping[str, str], notes: Mapping[str, str], 
             "threshold": thing.threshold,
             "failed": f"{thing.bad} of {thing.count}",
             "requestIds": " ".join(thing.samples),
-            "trace": f"dodai trace {thing.samples[0]}" if thing.samples else "",
+            "trace": proposal.TRACE(request=thing.samples[0]) if thing.samples else "",
         },
         "startsAt": _instant(thing.began_s),
         "endsAt": _instant(thing.ended_s) if thing.ended_s else "0001-01-01T00:00:00Z",

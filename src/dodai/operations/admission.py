@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, cast
 
+from dodai.core import proposal
 from dodai.core.errors import Code, DodaiError
 from dodai.engine.journal import PlanEntry
 from dodai.migrations.codes import DOWN_REFUSED
@@ -48,7 +49,7 @@ class AdmissionRule:
     `tree`: the gates of the working tree count as well; what brings back or takes back asks for those of before only.
     """
 
-    elsewhere: str = ""
+    elsewhere: proposal.Proposal | None = None
     waits: bool = False
     evidence: bool = False
     approvals: bool = False
@@ -58,7 +59,7 @@ class AdmissionRule:
 
 
 RULES: Mapping[Change, AdmissionRule] = {
-    "up": AdmissionRule(elsewhere="dodai deploy", waits=True),
+    "up": AdmissionRule(elsewhere=proposal.DEPLOY, waits=True),
     "down": AdmissionRule(waits=True, tree=False),
     "deploy": AdmissionRule(waits=True, evidence=True, approvals=True),
     "rollback": AdmissionRule(known_release=True, tree=False),
@@ -100,10 +101,10 @@ def admit(change: Change, standing: AdmissionState, reason: str = "") -> Gates:
         said = f"`{env}` is protected by the release in service, and `[env.{env}]` has no `control_url` any more"
         raise DodaiError(codes.PROTECTION_INCOMPLETE, said, "put the `control_url` back", exit_code=2)
     if gates.protected and rule.elsewhere:
-        said = f"`{env}` is protected: `dodai {change}` does not reach it"
-        raise DodaiError(codes.NOT_WHERE_PROTECTED, said, f"`{rule.elsewhere} {env}`", exit_code=1)
+        said = f"`{env}` is protected: `{change}` does not reach it"
+        raise DodaiError(codes.NOT_WHERE_PROTECTED, said, f"`{rule.elsewhere(env=env)}`", exit_code=1)
     if gates.protected and rule.reason and not reason:
-        said = f"`{env}` is protected: `dodai {change}` needs a reason"
+        said = f"`{env}` is protected: `{change}` needs a reason"
         raise DodaiError(rule.reason, said, "give `--break-glass REASON`, which is recorded", exit_code=1)
     if rule.waits and change in IMMEDIATE and not reason:
         refuse_frozen(env, gates, standing.now)
@@ -127,10 +128,12 @@ def admit_resume(entry: PlanEntry, standing: AdmissionState, *, admitted: bool) 
     try:
         needed = admit(cast("Change", kind), replace(standing, gates=replace(standing.gates, freeze=())))
     except DodaiError as error:
-        raise replace(error, fix=f"take it back: `dodai resume {env} --undo`") from None
+        raise replace(error, fix=f"take it back: `{proposal.RESUME_UNDO(env=env)}`") from None
     if not admitted and (needed.protected or needed.approvals) and needed.and_those_of(kept) != kept:
         said = f"plan `{entry.plan_id}` of `{env}` was made for weaker gates than those in force"
-        raise DodaiError(codes.NOT_WHERE_PROTECTED, said, f"take it back: `dodai resume {env} --undo`", exit_code=1)
+        raise DodaiError(
+            codes.NOT_WHERE_PROTECTED, said, f"take it back: `{proposal.RESUME_UNDO(env=env)}`", exit_code=1
+        )
 
 
 def refuse_frozen(env: str, gates: Gates, now: datetime) -> None:
@@ -168,4 +171,5 @@ def refuse_unknown(env: str, release: str, known: frozenset[str]) -> None:
     """DOD362 (exit 1) for a release that never came into service through a gate."""
     if release not in known:
         said = f"`{release}` never came into service through the gates of `{env}`"
-        raise DodaiError(codes.NEVER_LET_IN, said, f"`dodai deploy {env} {release}`", exit_code=1)
+        fix = f"go back to another one of `{proposal.RELEASES(env=env)}`, or bring it through the gates by a deploy"
+        raise DodaiError(codes.NEVER_LET_IN, said, fix, exit_code=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dodai.core import codes
+from dodai.core import codes, proposal
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import did_you_mean
 from dodai.operations.project import Project
@@ -20,7 +20,7 @@ def with_client(project: Project, name: str) -> Project:
         return project
     clients = project.policy.clients
     if name not in clients:
-        fix = did_you_mean(name, clients) if clients else "write a `[client.NAME]`: `dodai explain manifest`"
+        fix = did_you_mean(name, clients) if clients else f"write a `[client.NAME]`: `{proposal.EXPLAIN_MANIFEST()}`"
         raise DodaiError(codes.UNKNOWN_WORD, f"there is no `[client.{name}]`", fix, exit_code=2)
     service = clients[name].service
     chosen = project.with_manifest(_with_key(project.manifest.text, service, name))

@@ -6,8 +6,10 @@ One table for `status`, for the end of a plan and for the documents. `find` name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from dodai.core.proposal import DEPLOY, LOGS_SERVICE, RESTART, RESUME, RESUME_UNDO, ROLLBACK, STATUS_WAIT, Proposal
 
 State = Literal[
     "problem",
@@ -30,29 +32,30 @@ State = Literal[
 class Next:
     """`exit_code` of `status`: 0 it serves, 1 it serves less than it should, or not yet, 4 a person must act.
 
-    `command` is what a person types, "" where none helps; `words` say it with what else is possible. Both have `{env}`
-    and the words of the state in them.
+    `command` is what a person types, None where nothing helps; `words` say it with what else is possible. `others` are
+    the further commands that `words` name.
     """
 
     exit_code: int
-    command: str
-    words: str = "{command}"
+    command: Proposal | None = None
+    words: str = "`{command}`"
+    others: Mapping[str, Proposal] = field(default_factory=dict)
 
 
 TABLE: Mapping[State, Next] = {
-    "problem": Next(4, "", "{remedy}"),
-    "locked": Next(1, "", "wait for {holder}, or ask them to stop it with Ctrl-C"),
-    "elsewhere": Next(4, "", "ask where it lives: {elsewhere}"),
-    "interrupted": Next(4, "dodai resume {env}", "{command}, or {command} --undo to take it back"),
-    "remainder": Next(4, "dodai resume {env}", "{command}, or dodai deploy {env} with a fixed release"),
-    "unknown": Next(4, "", "{unknown}"),
-    "returning": Next(1, "dodai status {env} --wait", "{command}: it comes back by itself{trouble}"),
-    "stopped": Next(4, "dodai restart {env}", "{command} serves {recorded} again"),
-    "empty": Next(4, "dodai deploy {env}"),
-    "partly serving": Next(1, "dodai restart {env}", "{command}, or wait: {unwell} is started again by itself"),
-    "migrations pending": Next(1, "dodai deploy {env}"),
-    "not ready": Next(1, "", "read the log of {unwell}, or of what it says it waits for{back}"),
-    "serving": Next(0, "", "nothing to do"),
+    "problem": Next(4, words="{remedy}"),
+    "locked": Next(1, words="wait for {holder}, or ask them to stop it with Ctrl-C"),
+    "elsewhere": Next(4, words="ask where it lives: {elsewhere}"),
+    "interrupted": Next(4, RESUME, "`{command}`, or `{undo}` to take it back", {"undo": RESUME_UNDO}),
+    "remainder": Next(4, RESUME, "`{command}`, or `{deploy}` with a fixed release", {"deploy": DEPLOY}),
+    "unknown": Next(4, words="{unknown}"),
+    "returning": Next(1, STATUS_WAIT, "`{command}`: it comes back by itself{trouble}"),
+    "stopped": Next(4, RESTART, "`{command}` serves {recorded} again"),
+    "empty": Next(4, DEPLOY),
+    "partly serving": Next(1, RESTART, "`{command}`, or wait: {unwell} is started again by itself"),
+    "migrations pending": Next(1, DEPLOY),
+    "not ready": Next(1, words="read `{logs}`, then the log of what it says it waits for{back}"),
+    "serving": Next(0, words="nothing to do"),
 }
 
 
@@ -106,14 +109,17 @@ def find(facts: Facts) -> State:
 
 def command(state: State, env: str) -> str:
     """What to type in that state; `""` where no command helps."""
-    return TABLE[state].command.format(env=env)
+    proposed = TABLE[state].command
+    return proposed(env=env) if proposed else ""
 
 
 def words(state: State, env: str, facts: Facts) -> str:
     """The one line for a tired person."""
     first = [*facts.silent, *facts.unwell]
+    others = {name: one(env=env) for name, one in TABLE[state].others.items()}
     return TABLE[state].words.format(
-        env=env,
+        **others,
+        logs=LOGS_SERVICE(env=env, service=first[0]) if first else "",
         command=command(state, env),
         remedy=facts.remedy,
         holder=facts.holder,
@@ -122,5 +128,5 @@ def words(state: State, env: str, facts: Facts) -> str:
         recorded=facts.recorded,
         unwell=first[0] if first else "",
         trouble=f"; {facts.trouble}" if facts.trouble else "",
-        back=f"; dodai rollback {env} brings {facts.earlier} back" if facts.earlier else "",
+        back=f"; `{ROLLBACK(env=env)}` brings {facts.earlier} back" if facts.earlier else "",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from dodai.core import codes
+from dodai.core import codes, proposal
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding, Place
 from dodai.core.page import Lang, Page, Section
@@ -73,8 +73,8 @@ class Document:
         if state == "fresh":
             return None
         fix = {
-            "edited": "move the text into a `<!-- dodai:keep NAME -->` region, then run `dodai docs --force`",
-            "foreign": "move the file away, then run `dodai docs`",
+            "edited": f"move the text into a `<!-- dodai:keep NAME -->` region, then run `{proposal.DOCS_FORCE()}`",
+            "foreign": f"move the file away, then run `{proposal.DOCS()}`",
         }.get(state, "")
         return Finding(codes.DOCUMENT_STALE, said[state], Place(self.shown), fix=fix)
 

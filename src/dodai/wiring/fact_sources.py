@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.core.manifest import Manifest
 from dodai.csrf.check.gather import gather_forms, gather_routes
@@ -20,6 +21,7 @@ from dodai.csrf.route_table import RouteTable, TierFlaws
 from dodai.engine.state_folder import STATE
 from dodai.migrations import check as migrations
 from dodai.migrations.check.git import GitError, git
+from dodai.migrations.goose_file.folder import nothing_found
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Tool
 from dodai.observability.check.incidents import IncidentFiles, gather_incidents
@@ -48,7 +50,7 @@ from dodai.wiring.migration_target import target, tool_of
 from dodai.wiring.shadow_server import shadow_server
 
 NO_MANIFEST = Unknown(
-    "there is no dodai.toml", "write one: `dodai explain manifest` prints every key", by_manifest=True
+    "there is no dodai.toml", f"write one: `{proposal.EXPLAIN_MANIFEST()}` prints every key", by_manifest=True
 )
 
 
@@ -83,7 +85,8 @@ def history(gathering: Gathering) -> Any:
     if isinstance(seen, NotApplicable) and gathering.project and gathering.project.manifest.mentions("migrations"):
         policy = MigrationsPolicy.from_manifest(gathering.project.manifest.section("migrations") or {})
         reason = f"there is no folder `{policy.folder}`, which `[migrations]` names"
-        return Unknown(reason, "correct `[migrations] folder`", by_manifest=True)
+        fix = nothing_found(gathering.root, policy.folder).fix or "correct `[migrations] folder`"
+        return Unknown(reason, fix, by_manifest=True)
     return seen
 
 
@@ -311,7 +314,9 @@ def served_values(gathering: Gathering) -> Any:
     if states.unknown:
         return Unknown(f"what runs in `{states.env}` is not known: {states.unknown}")
     if not states.served:
-        return Unknown(f"nothing serves in `{states.env}`", f"`dodai deploy {states.env}`, or leave `--target` out")
+        return Unknown(
+            f"nothing serves in `{states.env}`", f"`{proposal.DEPLOY(env=states.env)}`, or leave `--target` out"
+        )
     return ServedValues(states.env, states.served)
 
 
@@ -340,8 +345,8 @@ def _is_test(root: Path, name: str) -> bool:
 
 
 def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
-    found = gathering.project.migrations if gathering.project else None
-    return found or MigrationsPolicy()
+    manifest = gathering.project.manifest if gathering.project else None
+    return MigrationsPolicy.from_manifest((manifest and manifest.section("migrations")) or {})
 
 
 def _reader(gathering: Gathering) -> Tool | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dodai.core.errors import DodaiError
+from dodai.core.extras import missing_extra
 from dodai.core.fact import Unknown
 from dodai.operations.project import Project
-from dodai.wiring.extras import missing_extra
 
 
 @dataclass(frozen=True)

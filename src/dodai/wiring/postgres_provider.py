@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.operations import codes
@@ -32,7 +33,7 @@ def _password(opening: Opening) -> str:
     if not value:
         env = opening.config.name
         said = f"`{env}` has no value for `{name}`, the password of its database"
-        raise DodaiError(codes.SECRET_MISSING, said, f"`dodai secrets set {env} {name}`", exit_code=1)
+        raise DodaiError(codes.SECRET_MISSING, said, f"`{proposal.SECRETS_SET(env=env, name=name)}`", exit_code=1)
     return value
 
 

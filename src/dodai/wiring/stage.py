@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.csrf.policy import CsrfPolicy
 from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome, Sink
@@ -152,19 +153,19 @@ class LocalStage:
     async def deploy(self, release: str = "", **options: Any) -> Outcome:
         # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
         kind = options.get("kind", "deploy")
-        told = {"command": "dodai rehearse", **({RESTART: secrets.token_hex(4)} if kind == "restart" else {})}
+        told = {"command": proposal.REHEARSE(), **({RESTART: secrets.token_hex(4)} if kind == "restart" else {})}
         return await self._carry_out(kind, release, told, options.get("sink"))
 
     async def restore(self, release: str) -> Outcome:
         point = self.environment.database.restore_points.all()[0].name
-        return await self._carry_out(RESTORE, release, {"command": "dodai rehearse", RESTORE: point})
+        return await self._carry_out(RESTORE, release, {"command": proposal.REHEARSE(), RESTORE: point})
 
     async def replaced(self) -> tuple[ReplacedTable, ...]:
         return (await replaced_report(self.environment)).tables
 
     async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:
         change: SecretChange = "finish" if finish else "overlap"
-        told = arguments_of(secret_of(self.environment, secret), change, "dodai rehearse")
+        told = arguments_of(secret_of(self.environment, secret), change, proposal.REHEARSE())
         return await self._carry_out(ROTATE, await recorded(self.environment), told)
 
     async def _carry_out(self, kind: str, release: str, told: Mapping[str, str], sink: Sink | None = None) -> Outcome:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.migrate.target import place, say_json, with_env
+from dodai.core import proposal
 
 if TYPE_CHECKING:
     from dodai.migrations.run import Status
@@ -36,6 +37,6 @@ def _print_status(context: CommandContext, seen: Status) -> None:
         out.line(f"invalid      index {name}: a failed build left it, and no query uses it")
         out.line(f"  fix: `DROP INDEX CONCURRENTLY {name}`, then build it again")
     if seen.refusal:
-        out.line(f"`dodai migrate up` would refuse: {seen.refusal.message}")
+        out.line(f"`{proposal.MIGRATE_UP()}` would refuse: {seen.refusal.message}")
         out.line(f"  fix: {seen.refusal.fix}")
     out.say(f"{len(seen.applied)} applied, {len(seen.pending)} pending; ledger {seen.ledger}; lock: {seen.lock_holder}")

@@ -10,6 +10,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define, with_break_glass
 from dodai.cli.migrate.target import place, print_applied, with_env
+from dodai.core import proposal
 
 if TYPE_CHECKING:
     from dodai.migrations.migration import Migration
@@ -46,7 +47,7 @@ def up(
             from dodai.operations.run.override import pass_migration
 
             here = context.environment(env)
-            pass_migration(here, target, f"dodai migrate up --env {env}", break_glass)
+            pass_migration(here, target, f"{proposal.MIGRATE_UP()} --env {env}", break_glass)
         admit = partial(refuse_other, env=env)
         done = run.up(target, allow_missing=allow_missing, beside_tables=beside_tables, to=to, note=say, admit=admit)
     print_applied(context, done, "already up to date")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.migrate.target import say_json
+from dodai.core import proposal
 
 
 @define("validate", summary="Judge the files alone: no server, no code of yours", example="dodai migrate validate")
@@ -19,5 +20,5 @@ def validate(context: CommandContext) -> int:
         context.output.line(f"{problem.code.id} {problem.code.name}: {place}: {problem.message}")
         context.output.line(f"  fix: {problem.fix or problem.code.fix.en}")
     told = f"{found.files} files read, {len(found.problems)} problems"
-    context.output.say(f"{told}; what the files do is judged by `dodai migrate check`")
+    context.output.say(f"{told}; what the files do is judged by `{proposal.MIGRATE_CHECK()}`")
     return 1 if found.problems else 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dodai.agent.call import Agent, AgentError, ask
+from dodai.core import proposal
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, served_otherwise, unaudited, web_tier
 from dodai.csrf.form_page import PageText
@@ -27,7 +28,9 @@ from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
 AUDIT_ORIGIN = "https://dodai-audit.invalid"
 """The public origin of the app while it is audited; a reserved name (RFC 6761), so it is nobody's."""
 
-_CANNOT_START = "run `dodai doctor`: `[project] python` has to start, and the app to stay alive while it is imported"
+_CANNOT_START = (
+    f"run `{proposal.DOCTOR()}`: `[project] python` has to start, and the app to stay alive while it is imported"
+)
 _SCRIPT_BYTES = 1_000_000
 
 

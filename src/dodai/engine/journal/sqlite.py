@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.journal.values import (
@@ -347,7 +348,8 @@ class SqliteJournal:
             codes.JOURNAL_BROKEN,
             f"journal `{self.path}` is broken: {' '.join(what.split())}",
             f"restore `{self.path.name}` and `{self._head_path.name}` in `{self.path.parent}` from one backup; without"
-            " one, move both away and compare `dodai status` with what should run: the journal then begins anew",
+            f" one, move both away and compare `{proposal.STATUS(env='ENV')}` with what should run: the journal then"
+            " begins anew",
             exit_code=4,
         )
 

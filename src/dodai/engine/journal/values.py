@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.plan import Plan, PlanRequest, canonical
@@ -208,7 +209,7 @@ def refuse_unfinished(entry: PlanEntry | None) -> None:
     raise DodaiError(
         codes.PLAN_UNFINISHED,
         f"plan `{entry.plan_id}` of `{env}` (begun {entry.begun_at} by {entry.request.actor}) has not ended",
-        f"finish it with `dodai resume {env}` or take it back with `dodai resume {env} --undo`",
+        f"finish it with `{proposal.RESUME(env=env)}` or take it back with `{proposal.RESUME_UNDO(env=env)}`",
         exit_code=1,
     )
 
@@ -218,6 +219,6 @@ def stale_token(token: int, newest: int) -> DodaiError:
     return DodaiError(
         codes.LEASE_LOST,
         f"token {token} is older than {newest}: somebody else took over this environment",
-        "see who works there with `dodai status ENV`",
+        f"see who works there with `{proposal.STATUS(env='ENV')}`",
         exit_code=75,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from dodai.core import proposal
 from dodai.core.errors import Code, DodaiError, Fault
 from dodai.migrations import codes
 from dodai.migrations.apply.applied import Ran
@@ -189,7 +190,7 @@ def interrupted(stop: KeyboardInterrupt, account: Account, applied: Collection[s
 
 def _left_by_a_signal(migration: Migration, direction: Direction, applied: Collection[str] | None) -> str:
     if applied is None:
-        return f"{migration.path}: `dodai migrate status` tells whether it was committed"
+        return f"{migration.path}: `{proposal.MIGRATE_STATUS()}` tells whether it was committed"
     if (migration.id in applied) == (direction == "up"):
         return f"{migration.path}: it was committed and recorded before the signal came"
     if migration.transactional:

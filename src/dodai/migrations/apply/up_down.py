@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
 from dodai.migrations.apply.applied import Applied
@@ -206,7 +207,7 @@ def _chosen(migrations: Sequence[Migration], state: ledger.State, count: int, to
     applied = list(reversed(state.ids))
     if to and to != "0" and to not in applied:
         message = f"`{to}` is not an applied version"
-        raise DodaiError(codes.DOWN_REFUSED, message, "see `dodai migrate status`", exit_code=1)
+        raise DodaiError(codes.DOWN_REFUSED, message, f"see `{proposal.MIGRATE_STATUS()}`", exit_code=1)
     ids = applied[: applied.index(to) if to in applied else len(applied)] if to else applied[:count]
     for id_ in ids:
         if id_ not in files:

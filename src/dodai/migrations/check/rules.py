@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dodai.core import proposal
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.rule import Rule, declared, rule
@@ -92,7 +93,7 @@ def new_files_come_last(history: BaseHistory) -> Iterator[Finding]:
         by_number = not migration.repeatable and not migration.parents
         if last and by_number and migration.id not in known and migration.order < last.order:
             message = f"`{migration.path}` sorts before `{last.path}`, which `{history.base.ref}` already has"
-            fix = f"rename it to a version above `{last.id}` (`dodai migrate new` makes one)"
+            fix = f"rename it to a version above `{last.id}` (`{proposal.MIGRATE_NEW()}` makes one)"
             yield Finding(codes.OUT_OF_ORDER, message, Place(migration.path), fix=fix)
 
 

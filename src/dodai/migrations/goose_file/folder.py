@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dodai.core import proposal
+from dodai.core.suggestion import nearest
 from dodai.migrations import codes
 from dodai.migrations.goose_file.parse import parse, version_of
 from dodai.migrations.goose_file.plain import DOWN_SUFFIX, down_of, parse_plain, parse_repeatable
@@ -73,12 +75,16 @@ def nothing_found(root: Path, folder: str) -> FileProblem:
     """DOD201 for a folder without one migration: what was seen there instead."""
     base = root / folder
     if not base.is_dir():
-        return FileProblem(codes.FILE_NAME, f"the folder `{folder}` does not exist", folder)
+        beside = [str(path.relative_to(root)) for path in base.parent.glob("*/")] if base.parent.is_dir() else []
+        meant = nearest(folder, beside)
+        fix = f"did you mean `{meant}`?" if meant else ""
+        return FileProblem(codes.FILE_NAME, f"the folder `{folder}` does not exist", folder, fix=fix)
     entries = sorted(path.name for path in base.iterdir())
     like = next((f"{name} (`{found.relative_to(base)}`)" for pattern, name in _LOOKS_LIKE
                  for found in sorted(base.glob(pattern))), "")  # fmt: skip
     seen = f"; it holds {like}" if like else f"; it holds {', '.join(f'`{n}`' for n in entries[:3])}" if entries else ""
-    fix = "set `[migrations].folder` and `format` to what the repository has, or make one with `dodai migrate new NAME`"
+    made = proposal.MIGRATE_NEW()
+    fix = f"set `[migrations].folder` and `format` to what the repository has, or make one with `{made}`"
     return FileProblem(
         codes.FILE_NAME, f"`{folder}` has no migration{'' if entries else ': it is empty'}{seen}", folder, fix=fix
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.goose_file import history_of, statements_of
@@ -111,7 +112,7 @@ def _choose(migrations: Sequence[Migration], prefixes: Sequence[Snapshot], live:
     if equal:
         named = ", ".join(f"`{ids[count]}`" for count in equal)
         message = f"the versions {named} build the same schema; whether their data changes ran cannot be seen"
-        fix = f"look at the data, then `dodai migrate adopt --at {ids[equal[-1]]}`"
+        fix = f"look at the data, then `{proposal.MIGRATE_ADOPT_AT(version=ids[equal[-1]])}`"
         raise DodaiError(codes.ADOPT_UNPROVEN, message, fix, exit_code=1)
     distances = [(len(schema.differences(live)), -count) for count, schema in enumerate(prefixes)]
     nearest = -min(distances)[1]

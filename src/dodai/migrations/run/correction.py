@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import statement_checksum
@@ -128,4 +129,4 @@ def _settle(
 
 def _nothing(version: str, why: str) -> DodaiError:
     message = f"`{version}` has nothing to repair: {why}"
-    return DodaiError(codes.LEDGER_UNUSABLE, message, "see `dodai migrate status`", exit_code=1)
+    return DodaiError(codes.LEDGER_UNUSABLE, message, f"see `{proposal.MIGRATE_STATUS()}`", exit_code=1)

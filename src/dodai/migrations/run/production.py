@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, Step, StepContext
@@ -62,15 +63,17 @@ CONDITIONS = (
             "`NO TRANSACTION` のファイルが途中で止まった（DOD283）",
         ),
         Text(
-            "the finished statements stay; fix the failed one and run `dodai migrate up`, which goes on with it",
-            "済んだ文は残る。失敗した文を直して `dodai migrate up` を実行すると、その文から再開する",
+            "the finished statements stay; fix the failed one and run "
+            f"`{proposal.MIGRATE_UP()}`, which goes on with it",
+            f"済んだ文は残る。失敗した文を直して `{proposal.MIGRATE_UP()}` を実行すると、その文から再開する",
         ),
     ),
     Condition(
         Text("the new release is bad, the schema is fine", "新リリースに問題があり、スキーマには問題がない"),
         Text(
-            "`dodai rollback`: expand and contract keeps the old release working on the new schema",
-            "`dodai rollback` を実行する。拡張と縮小を分けているため、旧リリースは新しいスキーマでも動作する",
+            f"`{proposal.ROLLBACK(env='ENV')}`: expand and contract keeps the old release working on the new schema",
+            f"`{proposal.ROLLBACK(env='ENV')}` を実行する。"
+            "拡張と縮小を分けているため、旧リリースは新しいスキーマでも動作する",
         ),
     ),
     Condition(
@@ -107,7 +110,7 @@ def evidence_step(target: MigrationTarget, *, env: str, evidence: EvidenceStore)
         observe=look,
         apply=act,
         verify=look,
-        command="dodai rehearse --record " + env,
+        command=proposal.REHEARSE_RECORD(env=env),
     )
 
 

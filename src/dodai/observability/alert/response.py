@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dodai.core import proposal
 from dodai.core.text import Text
 
 
@@ -21,8 +22,11 @@ class FirstResponse:
     """The command that may be carried out without asking anybody; empty where a person has to look first."""
 
 
-_LOOK, _TRACE, _STATUS = "dodai watch ENV --once", "dodai trace ID", "dodai status ENV"
-_RELEASES, _ROLLBACK, _RESTART = "dodai releases ENV", "dodai rollback ENV", "dodai restart ENV"
+_ENV = "ENV"
+_LOOK, _TRACE = proposal.WATCH_ONCE(env=_ENV), proposal.TRACE(request="ID")
+_STATUS, _ROUTES = proposal.STATUS(env=_ENV), proposal.ROUTES()
+_RELEASES, _ROLLBACK = proposal.RELEASES(env=_ENV), proposal.ROLLBACK(env=_ENV)
+_RESTART = proposal.RESTART(env=_ENV)
 _AFTER_DEPLOY = Text(
     "Began with the last release: roll back. Began by itself: the trace names the tier, go to its section",
     "直前のリリースから始まったなら切り戻す。そうでなければ、トレースが示す層の項へ進む",
@@ -45,7 +49,7 @@ _WORKING_HOURS = FirstResponse(
     ),
 )
 _HUNG = FirstResponse(
-    (_STATUS, _RESTART, _LOOK, "dodai check observability"),
+    (_STATUS, _RESTART, _LOOK, proposal.CHECK(area="observability")),
     Text(
         "Start it anew at once, nothing is lost that was not lost already; then find the call that blocks",
         "すぐに再起動する。失われるものは既に失われている。その後、ブロックする呼び出しを探す",
@@ -72,7 +76,7 @@ RESPONSES: Mapping[str, FirstResponse] = {
     "sustained-errors": _ERRORS,
     "route-errors": _WORKING_HOURS,
     "csrf-refusals": FirstResponse(
-        (_LOOK, _TRACE, "dodai routes", _RELEASES, _ROLLBACK),
+        (_LOOK, _TRACE, _ROUTES, _RELEASES, _ROLLBACK),
         Text(
             "One foreign origin: an attack that is refused, do nothing. `missing` on one route since the last release: "
             "its form lost the token, roll back",

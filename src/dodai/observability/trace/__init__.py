@@ -183,10 +183,11 @@ def _seconds(value: str) -> float:
 
 
 def _usage(message: str) -> DodaiError:
+    from dodai.core import proposal
     from dodai.core.codes import USAGE
     from dodai.core.errors import DodaiError
 
-    return DodaiError(USAGE, message, "see `dodai trace --help`", exit_code=2)
+    return DodaiError(USAGE, message, f"see `{proposal.TRACE_HELP()}`", exit_code=2)
 
 
 def _not_found(request_id: str, roots: list[str], unread: list[str]) -> DodaiError:

@@ -105,8 +105,10 @@ def _verdict(tree: Tree) -> list[str]:
         seen = f", seen by {failure['seenBy']}" if failure["seenBy"] != failure["tier"] else ""
         rows.append(_clean(f"failed: {failure['tier']}{seen}: {said}"))
     elif refusal is not None:
+        from dodai.core import proposal
+
         rows.append(_clean(f"refused: {refusal['service']}: {refusal['code']} {refusal['reason'] or ''}".rstrip()))
-        rows.append(f"  dodai explain {_clean(str(refusal['code']))}")
+        rows.append(f"  {proposal.EXPLAIN(code=_clean(str(refusal['code'])))}")
     return rows
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dodai.core import proposal
 from dodai.core.errors import Code
 from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
@@ -78,7 +79,8 @@ def every_service_has_the_values_of_now(manifest: Manifest, served: ServedValues
         if not current:
             said = f"`{service}` of `{served.env}` runs with other values than those in the store"
             place = place_of(manifest, "service", service)
-            yield Finding(codes.OTHER_VALUES_SERVE, said, place, fix=f"`dodai restart {served.env} {service}`")
+            restart = proposal.RESTART_SERVICE(env=served.env, service=service)
+            yield Finding(codes.OTHER_VALUES_SERVE, said, place, fix=f"`{restart}`")
 
 
 def _finding(code: Code, manifest: Manifest, one: SecretState) -> Finding:

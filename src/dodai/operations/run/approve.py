@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from dodai.core import codes as core
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.actor import actor
 from dodai.engine.codes import PLAN_CHANGED
@@ -52,7 +53,7 @@ class Waiting:
                 if entry:
                     await journal.verify_chain()
                     return cls(environment, entry, _rebuilt(environment, entry))
-        fix = "it is in the message of the deploy that was refused; see `dodai history ENV`"
+        fix = f"it is in the message of the deploy that was refused; see `{proposal.HISTORY(env='ENV')}`"
         raise DodaiError(core.UNKNOWN_WORD, f"no environment knows a plan `{word}`", fix, exit_code=2)
 
     async def approve(self, key: Path, name: str = "") -> tuple[Approval, str]:

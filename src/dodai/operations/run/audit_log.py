@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dodai.core import codes
+from dodai.core import codes, proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.journal import Journal, Kind, PlanEntry
@@ -77,7 +77,7 @@ class AuditLog:
         with self.open() as journal:
             entry = await journal.entry(plan_id)
         if entry is None:
-            fix = "see `dodai history ENV`"
+            fix = f"see `{proposal.HISTORY(env='ENV')}`"
             raise DodaiError(codes.UNKNOWN_WORD, f"the journal has no plan `{plan_id}`", fix, exit_code=2)
         return entry
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Head
 from dodai.operations.environment import Environment
@@ -16,7 +17,8 @@ from dodai.operations.run.gate_sources import own_gates
 from dodai.operations.run.preflight import FREE_BYTES, SKEW_NOTE_S, SKEW_STOP_S
 
 MIB = 2**20
-RowState = Literal["ok", "warning", "missing"]
+RowState = Literal["ok", "warning", "absent", "missing"]
+"""`absent`: it is not there, and nothing here needs it; `missing`: something does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ def _lock(env: str, held: LockHolder | None) -> DoctorRow:
     holder = held.holder
     said = f"`{holder.actor}` (pid {holder.pid} on `{holder.host}`) for {held.age}"
     if not held.is_alive:
-        return DoctorRow("lock", "warning", f"{said}, gone", fix=f"dodai resume {env}")
+        return DoctorRow(
+            "lock", "warning", f"{said}, gone", fix=f"`{proposal.STATUS(env=env)}` says whether a plan is left"
+        )
     return DoctorRow("lock", "warning", f"{said}; free in {held.left_s or 0:.0f} s without a sign of life")
 
 
@@ -80,7 +84,11 @@ def _copy(env: str, copy: Head, database: Head, there: str) -> DoctorRow:
     if copy.seq > database.seq or there != copy.hash:
         said = f"record {copy.seq} here is not in the control database, which ends with {database.seq}"
         return DoctorRow(
-            "journal copy", "missing", said, "every change", f"see `dodai history {env}`: DOD375 says what to do"
+            "journal copy",
+            "missing",
+            said,
+            "every change",
+            f"`{proposal.TRUST_DATABASE(env=env)}` or `--trust copy`: `{proposal.EXPLAIN(code='DOD375')}` says which",
         )
     behind = database.seq - copy.seq
     return DoctorRow(
@@ -94,7 +102,7 @@ def _database(here: Environment) -> Iterator[DoctorRow]:
     wanted = here.project.policy.database.major
     try:
         if not asyncio.run(here.database.running()):
-            yield DoctorRow("database", "warning", "does not run", fix=f"dodai deploy {here.name} starts it")
+            yield DoctorRow("database", "warning", "does not run", fix=f"`{proposal.DEPLOY(env=here.name)}` starts it")
             return
         seen = here.database.inspect()
     except DodaiError as error:
@@ -163,6 +171,6 @@ def _gates(here: Environment) -> Iterator[DoctorRow]:
     few = len(keys) < gates.approvals
     said = f"{len(keys)} keys in {here.config.allowed_signers}"
     fix = f"{gates.approvals} approvals need as many" if few else ""
-    yield DoctorRow("allowed_signers", "missing" if few else "ok", said, "dodai approve" if few else "", fix)
+    yield DoctorRow("allowed_signers", "missing" if few else "ok", said, "approvals" if few else "", fix)
     if shutil.which("ssh-keygen") is None:
         yield DoctorRow("ssh-keygen", "missing", "not on the PATH", "every deploy here", "install OpenSSH 8.2 or newer")

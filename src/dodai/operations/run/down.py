@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import EndState, Meant, Observed, Plan, PlanRequest, Step, StepContext
@@ -61,4 +62,4 @@ def refuse_foreign(status: HostStatus) -> None:
 async def _seen(host: Host, _: Meant) -> EndState:
     status = await host.status()
     left = still_runs(status)
-    return EndState(not left, left or STOPPED, f"dodai down {status.env}" if left else "")
+    return EndState(not left, left or STOPPED, proposal.DOWN(env=status.env) if left else "")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.journal import PlanEntry
@@ -160,7 +161,7 @@ def _unapproved(entry: PlanEntry, counted: Count, gates: Gates) -> DodaiError:
     return DodaiError(
         codes.APPROVAL_NEEDED,
         f"plan `{entry.plan_hash[:12]}` of `{env}` lacks {missing} of {gates.approvals} approvals",
-        f"somebody else runs `dodai approve {entry.plan_id}`",
+        f"somebody else runs `{proposal.APPROVE(plan=entry.plan_id)}`",
         exit_code=1,
         details=counted.refused[-3:],
         data={"plan": entry.plan_hash, "planId": entry.plan_id},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.actor import actor
 from dodai.engine.execute import execute
@@ -55,7 +56,7 @@ def pass_migration(here: Environment, target: MigrationTarget, command: str, rea
     gates = admit("migrate up", asyncio.run(standing(here, "migrate up")), reason)
     if gates.approvals:
         said = f"`{env}` asks for {gates.approvals} approvals, and `{command}` is no plan that could be signed"
-        raise DodaiError(codes.APPROVAL_NEEDED, said, f"`dodai deploy {env}` migrates as well", exit_code=1)
+        raise DodaiError(codes.APPROVAL_NEEDED, said, f"`{proposal.DEPLOY(env=env)}` migrates as well", exit_code=1)
     asyncio.run(pass_gates(here, "migrate up", command, reason))
     if gates.protected:
         store = SourceEvidence(AuditLog(here.journal), lambda: _working(here), gates)
@@ -88,7 +89,7 @@ def settle(here: Environment, which: str, reason: str) -> str:
         keep(here.folder, Kept(f"trust-{which}-{there.now:%Y%m%dT%H%M%S}", there.gates))
     done = asyncio.run(here.control.trust(which))
     if reason:
-        words = {"command": f"dodai resume {here.name} --trust {which}", "reason": reason}
+        words = {"command": f"{proposal.RESUME(env=here.name)} --trust {which}", "reason": reason}
         asyncio.run(state(here, "break-glass", words))
     return done
 
@@ -107,8 +108,11 @@ async def take_over(here: Environment, reason: str) -> str:
         runs = still_runs(await host.status()) if host else ""
         if runs:
             said = f"`{here.name}` still runs in {there}: {runs}"
-            raise DodaiError(codes.RUNS_ELSEWHERE, said, f"`dodai down {here.name}` there first", exit_code=1)
-    words = {"command": f"dodai resume {here.name} --take-over", "reason": f"{reason} (it lived in {there})"}
+            raise DodaiError(codes.RUNS_ELSEWHERE, said, f"`{proposal.DOWN(env=here.name)}` there first", exit_code=1)
+    words = {
+        "command": f"{proposal.RESUME(env=here.name)} --take-over",
+        "reason": f"{reason} (it lived in {there})",
+    }
     await state(here, "break-glass", words, take_over=True)
     return f"it lives here from now on; it lived in {there}" + (
         "" if there.is_on_this_machine else ", where nobody looked whether it still runs"

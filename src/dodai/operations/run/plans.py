@@ -9,12 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from dodai.core import codes as core
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.run import probe
 from dodai.engine.actor import actor
 from dodai.engine.plan import Plan, PlanRequest, Step
 from dodai.migrations import run
+from dodai.migrations.goose_file.folder import nothing_found
+from dodai.migrations.policy import MigrationsPolicy
 from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN
 from dodai.operations.environment import Environment, host_of
@@ -51,6 +55,8 @@ async def request_for(
     previous |= {f"{PREVIOUS_SETTINGS}{one.service}": one.settings for one in live if one.settings}
     project = here.released(release) if release else here.project
     reason = (arguments or {}).get(BREAK_GLASS, "")
+    if release and here.host is not None:
+        refuse_interpreter(project.policy, here.project.python)
     gates = await gate_arguments(here, cast("Change", kind), project, reason) if release else {}
     return PlanRequest(
         kind=kind,
@@ -64,6 +70,14 @@ async def request_for(
     )
 
 
+def refuse_interpreter(policy: OperationsPolicy, python: str) -> None:
+    """DOD076 (exit 2) when a command has `{python}` and `[project] python` names nothing that can be started."""
+    used = any("{python}" in word for service in policy.services.values() for word in service.command)
+    if used and shutil.which(python) is None:
+        said = f"`{python}` is no program that can be started"
+        raise DodaiError(core.INTERPRETER_ABSENT, said, core.INTERPRETER_ABSENT.fix.en, exit_code=2)
+
+
 def refuse_stale(shown: PlanRequest, now: PlanRequest) -> None:
     """DOD377 when other releases serve than those a person agreed to replace."""
     before, after = previous_releases(shown.arguments), previous_releases(now.arguments)
@@ -72,7 +86,7 @@ def refuse_stale(shown: PlanRequest, now: PlanRequest) -> None:
         raise DodaiError(
             STALE_PLAN,
             f"`{changed[0]}` serves `{after[changed[0]]}` by now, `{before[changed[0]]}` when the plan was shown",
-            f"look at `dodai status {now.env}`, then give the command again",
+            f"look at `{proposal.STATUS(env=now.env)}`, then give the command again",
             exit_code=1,
         )
 
@@ -90,7 +104,7 @@ def build(here: Environment, request: PlanRequest, given: str = "") -> Plan:
     if request.kind == ROTATE and not request.release:
         return stored_only(request, deploy_ports(there, here.project.root), given)
     tree = Path(here.artifacts.path(request.release))
-    ports = replace(deploy_ports(there, tree), given=given)
+    ports = replace(deploy_ports(there, tree, request.command), given=given)
     return deploy(request, there.project.policy, gated(there, request, tree, ports))
 
 
@@ -104,8 +118,8 @@ def build_for_document(here: Environment) -> Plan:
     return deploy(request, here.project.policy, deploy_ports(here, here.project.root))
 
 
-def deploy_ports(here: Environment, tree: Path) -> DeployPorts:
-    """What a deploy of the release in the folder `tree` acts through."""
+def deploy_ports(here: Environment, tree: Path, command: str = "") -> DeployPorts:
+    """What a deploy of the release in the folder `tree`, asked for by `command`, acts through."""
     policy = here.project.policy
     schema = ReleaseSchema(here)
     stored = bool(policy.database.used_by)
@@ -117,7 +131,7 @@ def deploy_ports(here: Environment, tree: Path) -> DeployPorts:
         secrets=here.secrets,
         database=here.database if stored else None,
         announce=here.migrations.announce,
-        migrate=_migration_steps(here, tree),
+        migrate=_migration_steps(here, tree, command),
         edge=here.edge,
         edge_spec=edge_spec(here),
         programs=find_programs(here.project.python),
@@ -146,11 +160,18 @@ def edge_spec_of(policy: OperationsPolicy, config: EnvironmentPolicy) -> EdgeSpe
     )
 
 
-def _migration_steps(here: Environment, tree: Path) -> tuple[Step, ...]:
-    """The steps a deploy takes before it starts anything; none when the tree has no migrations."""
-    if here.project.at_root(tree).migrations is None:
+def _migration_steps(here: Environment, tree: Path, command: str) -> tuple[Step, ...]:
+    """The steps a deploy takes before it starts anything; none when the tree has no migrations.
+
+    DOD201 for a folder that the manifest names and the tree has not: what is mistyped must not pass for none.
+    """
+    project = here.project.at_root(tree)
+    if project.migrations is None:
+        if project.manifest.mentions("migrations"):
+            policy = MigrationsPolicy.from_manifest(project.manifest.section("migrations") or {})
+            raise nothing_found(tree, policy.folder).error()
         return ()
-    return (run.step(here.migrations.target(tree)),)
+    return (run.step(here.migrations.target(tree), command=command),)
 
 
 async def _probe(here: Environment, edge: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.core.text import counted
@@ -90,7 +91,7 @@ def _refuse_stale(request: PlanRequest, status: ComputeStatus) -> None:
             raise DodaiError(
                 codes.STALE_PLAN,
                 f"`{service.name}` serves `{service.release}`, `{before or 'nothing'}` when the plan was made",
-                f"look at `dodai status {request.env}`, then make a new plan: `{request.command}`",
+                f"look at `{proposal.STATUS(env=request.env)}`, then make a new plan: `{request.command}`",
                 exit_code=1,
             )
 

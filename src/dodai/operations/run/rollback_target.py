@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from dodai.core import proposal
 from dodai.core.codes import UNKNOWN_WORD
 from dodai.core.errors import DodaiError
 from dodai.operations.codes import NO_SUCH_RELEASE
@@ -23,7 +24,7 @@ async def find_release(environment: Environment, word: str) -> str:
     if len(found) == 1:
         return found[0]
     said = f"`{word}` begins {len(found)} releases" if found else f"`{environment.name}` knows no `{word}`"
-    raise DodaiError(NO_SUCH_RELEASE, said, f"see `dodai releases {environment.name}`", exit_code=2)
+    raise DodaiError(NO_SUCH_RELEASE, said, f"see `{proposal.RELEASES(env=environment.name)}`", exit_code=2)
 
 
 async def rollback_target(environment: Environment, word: str) -> str:
@@ -34,8 +35,12 @@ async def rollback_target(environment: Environment, word: str) -> str:
     live = await environment.live() or (records[0].release if records else "")
     if found := before(records, live):
         return found
-    message = f"`{environment.name}` has no release before `{live or 'the first one'}`"
-    raise DodaiError(NO_SUCH_RELEASE, message, f"see `dodai releases {environment.name}`", exit_code=1)
+    env = environment.name
+    deploy = f"`{proposal.DEPLOY(env=env)}`"
+    message, fix = f"`{env}` has no release before `{live}`", f"roll forward: write the fix, then {deploy}"
+    if not live:
+        message, fix = f"`{env}` has no release on record", f"{deploy} brings the first one"
+    raise DodaiError(NO_SUCH_RELEASE, message, fix, exit_code=1)
 
 
 async def verdict(environment: Environment, record: ReleaseRecord) -> Verdict:
@@ -69,7 +74,7 @@ async def recorded(environment: Environment, service: str = "") -> str:
     env, release = environment.name, await last_release(environment)
     if not release:
         message = f"`{env}` has no release on record"
-        raise DodaiError(NO_SUCH_RELEASE, message, f"`dodai deploy {env}` brings the first one", exit_code=1)
+        raise DodaiError(NO_SUCH_RELEASE, message, f"`{proposal.DEPLOY(env=env)}` brings the first one", exit_code=1)
     known = environment.released(release).policy.services
     if service and service not in known:
         fix = f"one of {', '.join(f'`{name}`' for name in known)}"
@@ -84,7 +89,7 @@ async def restore_target(environment: Environment, release: str, word: str) -> s
     found = [name for name in _points(environment) if name.startswith(PurePath(word).name)]
     if len(found) != 1:
         message = f"`{word}` names {len(found)} restore points of `{env}`"
-        raise DodaiError(UNKNOWN_WORD, message, f"see `dodai releases {env}`", exit_code=2)
+        raise DodaiError(UNKNOWN_WORD, message, f"see `{proposal.RELEASES(env=env)}`", exit_code=2)
     records = await ReleaseLog(environment).records()
     record = find(records, release)
     if record is None or not fitting(found, records, record):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, cast
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.codes import UNDO_FAILED
@@ -168,7 +169,8 @@ class Rotation:
             await self._leave_both(consumers, context)
             self._write(state.ended(time.time()))
             context.note(
-                f"what the new value signed stays recognised; `dodai secrets list {self.request.env}` says until when"
+                f"what the new value signed stays recognised; "
+                f"`{proposal.SECRETS_LIST(env=self.request.env)}` says until when"
             )
 
         return Step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
@@ -48,10 +49,11 @@ async def rollback_compatibility(release: str, book: Book, schema: Schema) -> tu
 
 def refusal(env: str, release: str, verdict: Verdict, point: str = "") -> DodaiError:
     """What a person gets whose rollback is refused: why, and the ways that are left, each a plan of its own."""
-    fix = f"roll forward: write the fix, then `dodai deploy {env}`"
+    fix = f"roll forward: write the fix, then `{proposal.DEPLOY(env=env)}`"
     if point:
         fix += (
-            f"; or go back in time, without what was written since: `dodai rollback {env} {release} --restore {point}`"
+            "; or go back in time, without what was written since: "
+            f"`{proposal.ROLLBACK_RESTORE(env=env, release=release, point=point)}`"
         )
     return DodaiError(
         codes.ROLLBACK_REFUSED,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dodai.core import proposal
 from dodai.core.codes import UNKNOWN_WORD
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import nearest
@@ -60,11 +61,12 @@ class SecretStatus:
 
     def next_command(self, env: str) -> str:
         """What to type about it now; `""` for nothing."""
-        name, change = self.secret.name, "set" if self.secret.rotation == "external" else "rotate"
+        name, rotated = self.secret.name, self.secret.rotation != "external"
         if self.state == "rotating":
-            return "" if self.old_until_s else f"dodai secrets rotate {env} {name} --finish"
+            return "" if self.old_until_s else proposal.SECRETS_FINISH(env=env, name=name)
         if self.state in ("missing", "due", "unknown age"):
-            return f"dodai secrets {change if self.version else 'set'} {env} {name}"
+            wanted = proposal.SECRETS_ROTATE if self.version and rotated else proposal.SECRETS_SET
+            return wanted(env=env, name=name)
         return ""
 
 
@@ -89,7 +91,7 @@ class SecretsReport:
     @property
     def next_commands(self) -> tuple[str, ...]:
         named = [one.next_command(self.env) for one in self.secrets]
-        restarts = [f"dodai restart {self.env}"] if self.stale else []
+        restarts = [proposal.RESTART(env=self.env)] if self.stale else []
         return tuple(command for command in [*restarts, *named] if command)
 
 
@@ -162,16 +164,17 @@ def refuse_change(here: Environment, status: SecretStatus, change: str, *, at_on
     env, name, rotation = here.name, status.secret.name, status.secret.rotation
     said = fix = ""
     if change == "finish" and status.old_until_s is None:
-        said, fix = f"`{name}` has no old value to drop", f"`dodai secrets list {env}` shows how it stands"
+        said, fix = f"`{name}` has no old value to drop", f"`{proposal.SECRETS_LIST(env=env)}` shows how it stands"
     elif change == "finish" and status.old_until_s and not at_once:
         said = f"what was made with the old value of `{name}` may be in use for {in_words(status.old_until_s)} more"
         fix = "wait, or add `--now`: whatever was made with it is refused from then on"
     elif change == "overlap" and status.old_until_s is not None:
         said = f"`{name}` still has an old value from the rotation before"
-        fix = f"finish that one first: `dodai secrets rotate {env} {name} --finish`"
+        left = f", in {in_words(status.old_until_s)}" if status.old_until_s else ""
+        fix = f"finish that one first{left}: `{proposal.SECRETS_FINISH(env=env, name=name)}`"
     elif change in ("overlap", "replace") and rotation == "external":
         said = f"only its issuer can make a new value of `{name}`"
-        fix = f"`dodai secrets set {env} {name}` with the value you get there"
+        fix = f"`{proposal.SECRETS_SET(env=env, name=name)}` with the value you get there"
     if said:
         raise DodaiError(codes.ROTATION_REFUSED, said, fix, exit_code=1)
 

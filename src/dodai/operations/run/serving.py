@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.plan import EndState, Meant, PlanRequest
 from dodai.operations import codes
@@ -20,7 +21,7 @@ async def running(compute: Compute) -> ComputeStatus:
     if not status.running:
         why = ", it is coming back" if status.returning else f": {status.unknown}" if status.unknown else ""
         said = f"nothing of `{status.env}` answers{why}"
-        fix = f"look at `dodai status {status.env}`"
+        fix = f"look at `{proposal.STATUS(env=status.env)}`"
         raise DodaiError(codes.NOTHING_ANSWERS, said, fix, "provider", reply="unavailable")
     return status
 
@@ -39,7 +40,7 @@ async def stands(request: PlanRequest, services: tuple[str, ...], compute: Compu
         if not wrong or not status.returning:
             break
         await asyncio.sleep(POLL_S)
-    return EndState(not wrong, in_words(found), f"dodai restart {request.env}" if wrong else "")
+    return EndState(not wrong, in_words(found), proposal.RESTART(env=request.env) if wrong else "")
 
 
 def in_words(found: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, graph, sql
 from dodai.migrations.check.git import files_at
@@ -143,7 +144,7 @@ class DjangoMigrations:
         self.read().sound()
         app, dot, rest = name.partition(".")
         if not dot or not app or not rest.replace("_", "").isalnum():
-            fix = "name the app too: `dodai migrate new APP.NAME`"
+            fix = f"name the app too: `{proposal.MIGRATE_NEW().replace('NAME', 'APP.NAME')}`"
             raise DodaiError(codes.FILE_NAME, f"`{name}` does not say which app it is for", fix, exit_code=2)
         made = Path(self._ask("new", {"name": name})["file"])
         return str((self.place / made).resolve().relative_to(self.root.resolve()))

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ComputeStatus, Instance, InstanceState, ServiceProbe, ServiceSpec, ServiceStatus
 from dodai.providers.fly import codes
@@ -150,7 +151,7 @@ class FlyCompute:
         group = [one for one in machines if _is(one, release, settings)]
         if not any(one.state not in _ENDED for one in group):
             said = f"no machine of `{fleet.app}` runs release `{release}`"
-            raise DodaiError(codes.NO_TEMPLATE, said, "deploy it: `dodai deploy ENV`")
+            raise DodaiError(codes.NO_TEMPLATE, said, f"deploy it: `{proposal.DEPLOY(env='ENV')}`")
         await _all(fleet.apply(UNCORDON, one) for one in group if one.cordoned)
         await _all(fleet.apply(CORDON, one) for one in machines if one not in group and not one.cordoned)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import Artifacts, ReleaseFile
 from dodai.providers.fly import codes
@@ -59,7 +60,7 @@ class ImageReleases:
         if service in images:
             return images[service]
         said = f"release `{release}` names no image for `{service}`"
-        fix = f"dodai deploy ENV --image {service}=REGISTRY/NAME@sha256:DIGEST"
+        fix = f"`{proposal.DEPLOY_IMAGE(env='ENV', service=service)}`"
         raise DodaiError(codes.NO_IMAGE, said, fix, exit_code=2)
 
     def _images(self, release: str) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from psycopg import conninfo
 
+from dodai.core import proposal
 from dodai.core.database_url import endpoints, refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import DatabaseSeen, RestorePoint
@@ -116,7 +117,7 @@ class DumpPoints:
             if one.name == name:
                 return one
         said = f"there is no restore point `{name}` in `{self._folder}`"
-        raise DodaiError(COPY_FAILED, said, "name one that `dodai releases` shows", reply="rejected")
+        raise DodaiError(COPY_FAILED, said, f"name one that `{proposal.RELEASES(env='ENV')}` shows", reply="rejected")
 
     def _refuse_own_journal(self) -> None:
         """The journal of the plan that runs would go with the data that it replaces."""

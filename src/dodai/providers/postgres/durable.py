@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ProcessSpec
@@ -225,7 +226,7 @@ def refuse_running(data_dir: Path) -> None:
     raise DodaiError(
         DATA_DIRECTORY,
         f"process `{pid}` runs PostgreSQL in `{data_dir}` already",
-        "stop it (`dodai down ENV`), or use the environment it serves",
+        f"stop it (`{proposal.DOWN(env='ENV')}`), or use the environment it serves",
         exit_code=75,
     )
 

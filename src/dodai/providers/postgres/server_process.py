@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dodai.agent
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.codes import DATA_DIRECTORY, NOT_STARTED
 from dodai.providers.postgres.server_user import Identity
@@ -221,7 +222,7 @@ def not_started(command: ServerCommand, why: str) -> DodaiError:
         return DodaiError(
             DATA_DIRECTORY,
             f"another process runs PostgreSQL in `{command.data_dir}` already",
-            "stop it (`dodai down ENV`), or use the environment it serves",
+            f"stop it (`{proposal.DOWN(env='ENV')}`), or use the environment it serves",
             exit_code=75,
             details=tail,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote, urlencode
 
+from dodai.core import proposal
 from dodai.core.text import Lang, say
 from dodai.observability.alert import Firing
 from dodai.observability.run.overview import POINTS, Lamp, Overview, Row, alert_of
@@ -208,7 +209,7 @@ class Renderer:
         shown = f"<pre tabindex=0>{escape(text)}</pre>" if text else f"<p>{self.word('not_found')}</p>"
         return (
             f'<section><p><a href="/">{self.word("back")}</a></p><h2>{self.word("trace")} {escape(request_id)}</h2>'
-            f"{shown}<p><code>dodai trace {escape(request_id)}</code></p></section>"
+            f"{shown}<p><code>{escape(proposal.TRACE(request=request_id))}</code></p></section>"
         )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError, Reply
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import (
@@ -210,9 +211,8 @@ class HostClient:
         return DodaiError(HOST_GONE, message, self._look(), "provider", reply=reply)
 
     def _look(self) -> str:
-        return (
-            f"look at `dodai status {self.env}` and `{self.folder.output}`, then repeat: every call is safe to repeat"
-        )
+        look = proposal.STATUS(env=self.env)
+        return f"look at `{look}` and `{self.folder.output}`, then repeat: every call is safe to repeat"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE
 from dodai.providers.local.host import wire
@@ -108,7 +109,7 @@ async def _call(supervisor: Supervisor, call: dict[str, Any]) -> Any:
         raise DodaiError(
             DEADLINE_PASSED,
             f"`{name}` did not finish within {deadline_s:g} s",
-            f"look at `dodai status {supervisor.env}`, then repeat: it is safe",
+            f"look at `{proposal.STATUS(env=supervisor.env)}`, then repeat: it is safe",
             "provider",
             reply="ambiguous",
         ) from None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import create_private
 from dodai.engine.state_folder import make_folder
@@ -131,7 +132,7 @@ def held(folder: StateFolder) -> DodaiError:
     return DodaiError(
         HOST_HELD,
         f"`{folder.path}` is run by pid `{known.pid or 'unknown'}` since {since}",
-        f"stop it with `dodai down {known.env or 'ENV'}`, or use what runs there",
+        f"stop it with `{proposal.DOWN(env=known.env or 'ENV')}`, or use what runs there",
         exit_code=75,
         data={"pid": known.pid, "since": known.since, "env": known.env},
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import (
     EdgeSpec,
@@ -75,7 +76,7 @@ class Supervisor:
             raise DodaiError(
                 STALE_TOKEN,
                 f"fencing token `{token}` is older than `{self._token}`",
-                f"look at `dodai status {self.env}`; somebody else took over",
+                f"look at `{proposal.STATUS(env=self.env)}`; somebody else took over",
                 exit_code=75,
             )
         if token > self._token:
@@ -351,7 +352,7 @@ class Supervisor:
                 raise DodaiError(
                     HOST_GONE,
                     f"the host of `{self.env}` is stopping",
-                    f"start it again: `dodai up {self.env}`",
+                    f"start it again: `{proposal.UP(env=self.env)}`",
                     "provider",
                 )
             yield
@@ -370,7 +371,7 @@ class Supervisor:
         return DodaiError(
             OTHER_SETTINGS,
             f"`{name}` has the address `{address}`, not port `{port}`",
-            f"`dodai down {self.env}` first, then start with the new port",
+            f"`{proposal.DOWN(env=self.env)}` first, then start with the new port",
         )
 
     def _instance(self, service: ServiceProcess) -> Instance:

@@ -12,6 +12,7 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
+from dodai.core import proposal
 from dodai.core.database_url import refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
@@ -170,5 +171,5 @@ def knowing_better(env: str) -> Iterator[None]:
     except DodaiError as error:
         if error.code is not codes.JOURNAL_BROKEN:
             raise
-        fix = f"`dodai resume {env} --trust database` keeps it aside and makes it anew from the control database"
+        fix = f"`{proposal.TRUST_DATABASE(env=env)}` keeps it aside and makes it anew from the control database"
         raise replace(error, fix=fix) from error

@@ -15,6 +15,7 @@ from typing import Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg import errors
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.journal import (
@@ -311,7 +312,8 @@ class PostgresJournal:
         return DodaiError(
             codes.JOURNALS_DIFFER,
             f"the journal of `{self.env}` in the control database is not the one on this machine: {why}",
-            f"decide which is right, then `dodai resume {self.env} --trust database` or `--trust copy`",
+            f"decide which is right, then `{proposal.TRUST_DATABASE(env=self.env)}` or"
+            f" `{proposal.TRUST_COPY(env=self.env)}`",
             exit_code=4,
             details=(
                 f"control database: record {database.seq}, head {database.hash[:16]}",
