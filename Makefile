@@ -40,6 +40,7 @@ format: $(STAMP)     ## rewrite the code in the house style
 
 docs: $(STAMP)       ## write the generated documents, those of the example and the reference
 	$(BIN)/dodai docs --manifest examples/quiz/dodai.toml
+	$(BIN)/dodai explain manifest --schema > src/dodai/manifest.schema.json
 	$(BIN)/cog -I docs -r docs/reference/*.md examples/quiz/docs/Phase2/implementation-plan*.md
 
 plan: $(STAMP)       ## judge every sentence of the plan from the reports of test and rehearse (STRICT=1: todo is red)

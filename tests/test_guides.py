@@ -113,7 +113,7 @@ def test_a_protected_environment_is_deployed_to_as_runbook_and_guide_say(tmp_pat
         plan, codes = "", []
         for line in lines:
             words = line.replace("PLAN", plan).split()[1:]
-            more = {"approve": ["--key", str(app.key("hana"))], "deploy": ["--yes"]}.get(words[0], [])
+            more = {"approve": ["--key", str(app.key("hana")), "--yes"], "deploy": ["--yes"]}.get(words[0], [])
             done = app.run(*words, *more)
             codes.append(done.returncode)
             plan = next(iter(re.findall(r"`dodai approve (deploy-[^`]+)`", done.stderr)), plan)

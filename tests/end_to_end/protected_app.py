@@ -96,7 +96,7 @@ class ProtectedApp(SmallApp):
 
     def approve(self, name, kind="deploy"):
         """`name` signs what was refused last."""
-        done = self.run("approve", self.refused_plan(kind), "--key", str(self.key(name)))
+        done = self.run("approve", self.refused_plan(kind), "--key", str(self.key(name)), "--yes")
         assert done.returncode == 0, done.stderr
 
 

@@ -38,13 +38,21 @@ def test_deploy_needs_evidence_and_a_signature_and_history_says_who_gave_them(ap
     unsigned = app.run("deploy", "staging", "--yes")
     refused(unsigned, "DOD369", "lacks 1 of 1 approvals")
     plan = app.refused_plan()
-    refused(app.run("approve", plan, "--key", str(app.key("eve"))), "DOD369", "does not stand in `allowed_signers`")
     refused(
-        app.run("approve", plan, "--key", str(app.key("eve")), "--as", "hana@example.com"), "DOD369", "may not sign"
+        app.run("approve", plan, "--key", str(app.key("eve")), "--yes"), "DOD369", "does not stand in `allowed_signers`"
     )
-    signing = ["--key", str(app.key("hana")), "--json"]
+    refused(
+        app.run("approve", plan, "--key", str(app.key("eve")), "--yes", "--as", "hana@example.com"),
+        "DOD369",
+        "may not sign",
+    )
+    signing = ["--key", str(app.key("hana")), "--json", "--yes"]
     signed = carry_out(unsigned.stderr, proposal.APPROVE, cwd=app.folder, plan=plan, more=signing)
     assert json.loads(signed.stdout)["principal"] == "hana@example.com", signed.stderr
+    assert f"  commit      {app.git('rev-parse', 'HEAD')}\n" in signed.stderr
+    assert "  release     web: nothing -> " in signed.stderr
+    unasked = app.run("approve", plan, "--key", str(app.key("hana")))
+    assert (unasked.returncode, "DOD052" in unasked.stderr) == (2, True), unasked.stderr
     done = app.run("deploy", "staging", "--yes")
     assert done.returncode == 0, done.stderr
     told = app.run("history", "staging").stdout
@@ -87,8 +95,8 @@ def test_who_deploys_cannot_approve_and_a_changed_tree_needs_a_new_approval(app,
     app.evidence()
     refused(app.run("deploy", "staging", "--yes"), "DOD369")
     plan = app.refused_plan()
-    refused(app.run("approve", plan, "--key", str(app.key(account()))), "DOD369", "is who deploys")
-    assert app.run("approve", plan, "--key", str(app.key("hana"))).returncode == 0
+    refused(app.run("approve", plan, "--key", str(app.key(account())), "--yes"), "DOD369", "is who deploys")
+    assert app.run("approve", plan, "--key", str(app.key("hana")), "--yes").returncode == 0
     app.write(protection=APPROVED, spoil="# another").commit()
     app.evidence()
     refused(app.run("deploy", "staging", "--yes"), "DOD369", "is for the plan")

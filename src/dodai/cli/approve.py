@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from dodai.cli.command_context import CommandContext, define
+from dodai.cli.command_context import CommandContext, consent, define
+from dodai.core import proposal
 from dodai.engine.render import as_text
 
 
@@ -22,11 +23,12 @@ from dodai.engine.render import as_text
     help="Your SSH key; a public one when an agent holds the secret.",
 )
 @click.option("--as", "name", metavar="NAME", default="", help="Who signs, where the key stands for several.")
-def command(context: CommandContext, plan: str, env: str, key: Path, name: str) -> int:
-    return asyncio.run(_approve(context, plan, env, key.expanduser(), name))
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def command(context: CommandContext, plan: str, env: str, key: Path, name: str, yes: bool) -> int:
+    return asyncio.run(_approve(context, plan, env, key.expanduser(), name, yes=yes))
 
 
-async def _approve(context: CommandContext, word: str, env: str, key: Path, name: str) -> int:
+async def _approve(context: CommandContext, word: str, env: str, key: Path, name: str, *, yes: bool) -> int:
     from dodai.operations.run.approve import Waiting
     from dodai.wiring import environments
 
@@ -35,6 +37,11 @@ async def _approve(context: CommandContext, word: str, env: str, key: Path, name
     request = waiting.entry.request
     context.output.say(as_text(waiting.plan))
     context.output.say(f"asked for by {request.actor} at {waiting.entry.begun_at[:19]}Z")
+    context.output.say("what is signed, beside what serves now:")
+    for one in await waiting.shown():
+        context.output.say(f"  {one.what:10}  {one.change}")
+    waiting.refuse_pointless()
+    consent(f"`{proposal.APPROVE(plan=waiting.entry.plan_id)}` signs a plan", "sign it?", yes=yes)
     approval, key_print = await waiting.approve(key, name)
     if context.output.as_json:
         body = {name: value for name, value in approval.as_data().items() if name != "signature"}

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import click
 
-from dodai.cli.check_report import area_lines, by_reason, report_as_github, report_as_json, report_as_sarif
+from dodai.cli.check_report import (
+    area_lines,
+    by_cause,
+    by_reason,
+    report_as_github,
+    report_as_json,
+    report_as_sarif,
+    statistics_of,
+)
 from dodai.cli.command_context import CommandContext, define
-from dodai.cli.output import finding_as_text
 from dodai.core import proposal
 from dodai.core.errors import AREAS
 from dodai.core.fact import Cost
 from dodai.core.rule import Report
 
-_FORMATS = ("text", "json", "github", "sarif")
+_FORMATS = ("text", "concise", "json", "github", "sarif")
+
+
+def _words(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Codes, their beginnings, names or areas, separated by commas; a word that stands for no rule is a mistake."""
+    del context, option
+    from dodai.wiring.registry import rules
+
+    words = tuple(word.strip() for value in values for word in value.split(",") if word.strip())
+    for word in words:
+        if not any(rule.code.is_meant_by(word) for rule in rules()):
+            raise click.BadParameter(f"`{word}` is neither a rule, the beginning of one, nor an area")
+    return words
 
 
 def _allowances(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
@@ -47,8 +66,13 @@ def _allowances(context: click.Context, option: click.Parameter, values: tuple[s
     metavar="CODE=REASON",
     multiple=True,
     callback=_allowances,
-    help="Let a rule (or an area) that cannot be judged pass; repeatable. The reason is printed.",
+    help="Let a rule or area that cannot be judged pass; repeatable.",
 )
+@click.option(
+    "--select", metavar="CODE,…", multiple=True, callback=_words, help="Only these: codes, DOD2, names, areas."
+)
+@click.option("--ignore", metavar="CODE,…", multiple=True, callback=_words, help="Not these; the report names them.")
+@click.option("--statistics", is_flag=True, help="Only how often each code was found.")
 @click.option("--no-lifespan", is_flag=True, help="List routes without starting the lifespan of an ASGI app first.")
 @click.option("--fix", is_flag=True, help="First rewrite what can be put right without a choice; says which files.")
 def command(
@@ -60,6 +84,9 @@ def command(
     everything: bool,
     target: str,
     allow: Mapping[str, str],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    statistics: bool,
     no_lifespan: bool,
     fix: bool,
 ) -> int:
@@ -82,6 +109,7 @@ def command(
         target=target,
         lifespan=not no_lifespan,
     ).allowing(allow)
+    report = report.chosen(select, ignore)
     seconds = time.monotonic() - began
     if context.output.as_json or output_format == "json":
         context.output.data("dodai.check/1", report_as_json(report, seconds))
@@ -91,7 +119,8 @@ def command(
         for line in report_as_github(report):
             context.output.line(line)
     else:
-        print_report(context, report, seconds)
+        findings = statistics_of(report) if statistics else by_cause(report, concise=output_format == "concise")
+        print_report(context, report, seconds, findings)
     return report.exit_code
 
 
@@ -105,12 +134,11 @@ def _mend(context: CommandContext, areas: tuple[str, ...]) -> None:
         context.output.say("nothing to write: what is left needs a person")
 
 
-def print_report(context: CommandContext, report: Report, seconds: float) -> None:
+def print_report(context: CommandContext, report: Report, seconds: float, findings: Iterable[str]) -> None:
     """The report as a person reads it: findings, what was not judged and why, a line for each area."""
     out = context.output
-    for finding in report.findings:
-        out.line(finding_as_text(finding))
-        out.line()
+    for text in findings:
+        out.line(text)
     for (reason, fix), ids in by_reason(report.unknown).items():
         out.line(f"{out.paint('not judged', 'yellow')} {', '.join(ids)}: {reason}")
         if fix:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dodai.cli.output import finding_as_github, findings_as_sarif
+from dodai.cli.output import finding_as_github, finding_as_text, findings_as_sarif, findings_as_text
 from dodai.core.code_page import Level
 from dodai.core.errors import AREAS
+from dodai.core.finding import Finding
 from dodai.core.rule import Report, Undecided
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "info")
@@ -56,6 +58,27 @@ def by_reason(rows: Iterable[Undecided]) -> dict[tuple[str, str], list[str]]:
     for row in rows:
         found.setdefault((row.reason, row.fix), []).append(row.rule.code.id)
     return found
+
+
+def by_cause(report: Report, *, concise: bool) -> Iterator[str]:
+    """The findings as text: those of one code with one fix stand together, with their number; or a line for each."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in report.findings:
+        groups.setdefault((finding.code.id, finding.advice, finding.harm), []).append(finding)
+    for found in groups.values():
+        if concise:
+            yield from (f"{one.place or '-'}: {one.code.id} {one.severity} {one.message}" for one in found)
+        elif len(found) == 1:
+            yield f"{finding_as_text(found[0])}\n"
+        else:
+            yield f"{findings_as_text(found)}\n"
+
+
+def statistics_of(report: Report) -> Iterator[str]:
+    """How often each code was found, the most frequent first."""
+    counts = Counter((one.code.id, one.code.name, one.severity) for one in report.findings)
+    for (code, name, severity), number in counts.most_common():
+        yield f"{number:5}  {code}  {severity:7}  {name}"
 
 
 def report_as_json(report: Report, seconds: float) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from dodai.core.suggestion import nearest
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
 
+VARIABLE = "_DODAI_COMPLETE"
+"""What a shell sets when it asks for words; click answers it before any command runs."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Set on every command: click keeps the help option that the first context asked for, whatever its parent was."""
 
@@ -109,7 +112,12 @@ def define(name: str, *, summary: str, example: str, needs_manifest: bool = True
         wrapped = click.option("--quiet", "-q", is_flag=True, help="No progress lines.")(wrapped)
         wrapped = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(wrapped)
         text = f"{summary}.\n\n\b\nExample:\n  {example}"
-        return click.command(name, help=text, short_help=summary, context_settings=CONTEXT)(wrapped)
+        made = click.command(name, help=text, short_help=summary, context_settings=CONTEXT)(wrapped)
+        if VARIABLE in os.environ:
+            from dodai.cli.named import complete_names
+
+            complete_names(made.params)
+        return made
 
     return build
 

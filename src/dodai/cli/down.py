@@ -56,9 +56,9 @@ def _without_record(
     if error.code is not CONTROL_UNAVAILABLE:
         raise error
     if not reason:
-        raise replace(error, fix=f"{error.fix}; if it has to stop now: `dodai down {env} --break-glass REASON`")
-    consent(f"`dodai down {env}` stops `{env}` without its lock", f"stop `{env}` without its lock?", yes=yes)
-    asyncio.run(stop_unrecorded(environment, f"dodai down {env}", reason))
+        raise replace(error, fix=f"{error.fix}; if it has to stop now: `{proposal.DOWN_ANYHOW(env=env)}`")
+    consent(f"`{proposal.DOWN(env=env)}` stops `{env}` without its lock", f"stop `{env}` without its lock?", yes=yes)
+    asyncio.run(stop_unrecorded(environment, proposal.DOWN(env=env), reason))
     return _say(context, env, "stopped", "not on record yet: the next command that changes something writes it down")
 
 

@@ -55,6 +55,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "explain": CommandEntry("Setup", "Explain a code, or the manifest"),
     "docs": CommandEntry("Setup", "Write the documents, or check that they are fresh"),
     "doctor": CommandEntry("Setup", "Show what this machine can do"),
+    "completion": CommandEntry("Setup", "Print the script for a shell's completion"),
 }
 
 

@@ -134,6 +134,16 @@ def finding_as_text(finding: Finding) -> str:
     return "\n".join(lines)
 
 
+def findings_as_text(findings: Sequence[Finding]) -> str:
+    """Several of one code that are fixed in one way: headline with their number, each with its place, one fix."""
+    first = findings[0]
+    painted = paint(first.code.id, _LEVEL_COLOURS[first.severity], sys.stdout)
+    lines = [f"{painted} {first.code.name}: {len(findings)} times"]
+    for one in findings:
+        lines += [f"  --> {one.place}: {one.message}" if one.place else f"  {one.message}"]
+    return "\n".join([*lines, f"  fix: {first.advice}", f"  why: {first.harm}"])
+
+
 def finding_as_github(finding: Finding) -> str:
     """A finding as a workflow command, which GitHub shows beside the line of the diff."""
     level = {"error": "error", "warning": "warning", "info": "notice"}[finding.severity]

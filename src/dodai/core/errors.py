@@ -43,6 +43,10 @@ class Code:
     def area(self) -> str:
         return _AREA_OF_DIGIT[int(self.id[3])]
 
+    def is_meant_by(self, word: str) -> bool:
+        """Whether `word` is this code or a beginning of it, its name or its area."""
+        return self.id.startswith(word.upper()) or word in (self.name, self.area)
+
     @property
     def found(self) -> Found:
         last = int(self.id[4:])

@@ -33,6 +33,7 @@ HISTORY = Proposal("dodai history {env}", "a plan is not known, or not unfinishe
 RELEASES = Proposal("dodai releases {env}", "a release or restore point is not known")
 UP = Proposal("dodai up {env}", "the Host is stopping or has ended")
 DOWN = Proposal("dodai down {env}", "something of it still runs, here or at another place")
+DOWN_ANYHOW = Proposal("dodai down {env} --break-glass REASON", "its control database is away and it has to stop")
 DEPLOY = Proposal("dodai deploy {env}", "nothing was ever deployed, or a fixed release is wanted")
 DEPLOY_IMAGE = Proposal(
     "dodai deploy {env} --image {service}=REGISTRY/NAME@sha256:DIGEST", "a release has no image where it runs as one"
@@ -91,6 +92,7 @@ TRACE = Proposal("dodai trace {request}", "a request is shown as an example")
 TRACE_HELP = Proposal("dodai trace --help", "`trace` was given too many words")
 WATCH_ONCE = Proposal("dodai watch {env} --once", "an alert fires")
 ROUTES = Proposal("dodai routes", "requests without a token are refused more often than before")
+ALERTS_REPLAY = Proposal("dodai alerts test --last 6h", "nobody evaluated alerts for a while")
 ALERTS_LIST = Proposal("dodai alerts list", "an alert is not known")
 WATCH = Proposal("dodai watch {env}", "alerts were not evaluated for a while")
 

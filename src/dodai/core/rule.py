@@ -114,6 +114,28 @@ class Report:
         allowed = tuple((row, reasons[name]) for row, name in pairs if name)
         return replace(self, unknown=tuple(row for row, name in pairs if not name), allowed=allowed)
 
+    def chosen(self, select: Iterable[str], ignore: Iterable[str]) -> Report:
+        """The same of the rules that `select` names (all for none) but `ignore` does not; the others are left out.
+
+        Words are codes or their beginnings, names of codes, or areas.
+        """
+        select, ignore = tuple(select), tuple(ignore)
+
+        def why_not(code: Code) -> str:
+            if select and not any(code.is_meant_by(word) for word in select):
+                return "left out by `--select`"
+            return "left out by `--ignore`" if any(code.is_meant_by(word) for word in ignore) else ""
+
+        out = tuple(Undecided(rule, why) for rule in self.judged if (why := why_not(rule.code)))
+        out += tuple(replace(row, reason=why, fix="") for row in self.unknown if (why := why_not(row.rule.code)))
+        return replace(
+            self,
+            findings=tuple(one for one in self.findings if not why_not(one.code)),
+            unknown=tuple(row for row in self.unknown if not why_not(row.rule.code)),
+            judged=tuple(rule for rule in self.judged if not why_not(rule.code)),
+            left_out=(*self.left_out, *out),
+        )
+
     def insisting_on(self, areas: Iterable[str]) -> Report:
         """The same, where an area that was asked for by name is unknown instead of not applicable as a whole."""
         idle = {row.rule.code.area for row in self.not_applicable}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from dodai.cli.check import print_report
-from dodai.cli.check_report import report_as_json
+from dodai.cli.check_report import by_cause, report_as_json
 from dodai.cli.command_context import CommandContext, define
 
 
@@ -30,5 +30,5 @@ def check(context: CommandContext, base: str, everything: bool) -> int:
     if context.output.as_json:
         context.output.data("dodai.check/1", report_as_json(report, seconds))
     else:
-        print_report(context, report, seconds)
+        print_report(context, report, seconds, by_cause(report, concise=False))
     return report.exit_code

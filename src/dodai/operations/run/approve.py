@@ -21,6 +21,7 @@ from dodai.operations.approval import Approval, is_same_person
 from dodai.operations.environment import Environment
 from dodai.operations.gates import Gates, in_force
 from dodai.operations.run.audit_log import AuditLog
+from dodai.operations.run.differences import PlanDifference, differences
 from dodai.operations.run.override import state
 from dodai.operations.run.plans import build
 
@@ -59,7 +60,7 @@ class Waiting:
     async def approve(self, key: Path, name: str = "") -> tuple[Approval, str]:
         """The approval as it was recorded, and the print of its key; DOD369 (exit 1) for one that would not count."""
         entry, gates = self.entry, self.gates
-        self._refuse_pointless()
+        self.refuse_pointless()
         principal = name or self.environment.signatures.principal(key, gates.signers)
         if is_same_person(principal, entry.request.actor):
             raise _refused(f"`{principal}` is who deploys: `{entry.request.actor}`", "somebody else approves it")
@@ -75,7 +76,17 @@ class Waiting:
         await state(self.environment, "approve", approval.as_data(), release=entry.request.release)
         return approval, print_
 
-    def _refuse_pointless(self) -> None:
+    async def shown(self) -> tuple[PlanDifference, ...]:
+        """What a signature is for: the commit that was rehearsed, then what would not be as it is."""
+        request = self.entry.request
+        rehearsed = await AuditLog(self.environment.journal).rehearsals()
+        commits = dict.fromkeys(one.commit for one in rehearsed if one.release == request.release and one.commit)
+        commit = ", ".join(commits) or "unknown: no rehearsal of this release is on record"
+        found = await differences(self.environment, request)
+        return (PlanDifference("commit", commit), *found)
+
+    def refuse_pointless(self) -> None:
+        """DOD369 (exit 1) for a plan that asks for no approval, or was carried out."""
         if not self.gates.approvals:
             raise _refused(f"`{self.entry.plan_id}` asks for no approval", "carry it out")
         if self.entry.closed and self.entry.exit_code == 0:

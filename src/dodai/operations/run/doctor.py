@@ -133,7 +133,7 @@ def _edge(here: Environment) -> Iterator[DoctorRow]:
         yield DoctorRow("edge", "missing", error.message, "every deploy", error.fix)
         return
     for said in differs:
-        yield DoctorRow("edge", "warning", said, fix=f"dodai deploy {here.name} changes it")
+        yield DoctorRow("edge", "warning", said, fix=f"`{proposal.DEPLOY(env=here.name)}` changes it")
     if not differs:
         yield DoctorRow("edge", "ok", "the zone is as the manifest says")
     for said in remarks:

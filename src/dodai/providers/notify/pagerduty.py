@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dodai.core import proposal
 from dodai.observability.ports import Message, Told
 from dodai.providers.notify.webhook import send
 
@@ -43,7 +44,7 @@ def _event(key: str, message: Message, thing: Told) -> dict[str, Any]:
         "value": thing.value,
         "threshold": thing.threshold,
         "failed": f"{thing.bad} of {thing.count}",
-        "trace": [f"dodai trace {sample}" for sample in thing.samples],
+        "trace": [proposal.TRACE(request=sample) for sample in thing.samples],
         "also": list(message.also),
         "runbook": message.runbook,
     }

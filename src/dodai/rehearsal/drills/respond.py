@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dodai.core import proposal
 from dodai.core.page import Text
 from dodai.observability.alert import Firing
 from dodai.observability.alert.response import RESPONSES
@@ -33,7 +34,7 @@ _CALM_S = 6.0
 _TICK_S = 0.25
 _ASK_EVERY_S = 0.1
 _GOOD_ANSWERS = 3
-KINDS = {"dodai restart ENV": "restart", "dodai rollback ENV": "rollback"}
+KINDS = {proposal.RESTART(env="ENV"): "restart", proposal.ROLLBACK(env="ENV"): "rollback"}
 """The plans that the commands of first responses carry out: on a stage without the command line."""
 
 
