@@ -118,3 +118,18 @@ def test_without_a_token_and_without_fly_nothing_is_said_that_was_not_seen(app):
     assert expired.returncode != 0
     assert "DOD701" in expired.stderr
     assert app.world.calls() == []
+
+
+def test_production_is_rehearsed_with_its_own_drivers_against_stand_ins(tmp_path):
+    """No token, no vendor: the same plan with faults, and every difference to production is said."""
+    app = SmallApp(tmp_path).write(environment=ENVIRONMENT)
+    drills = "production-bad-release-is-undone,production-vendor-fails"
+    done = app.run("rehearse", "--env", "staging", "--only", drills, "--json")
+    report = json.loads(done.stdout)
+    assert [(row["id"], row["outcome"]) for row in report["drills"]] == [(id_, "ok") for id_ in drills.split(",")], done
+    assert (done.returncode, report["outcome"]) == (0, "ok")
+    assert "7 of 7 faults met" in report["drills"][1]["observed"]
+    assert {"compute", "images", "edge", "API", "control"} <= {row["part"] for row in report["equivalence"]}
+    assert app.processes() == []
+    refused = app.run("rehearse", "--env", "local")
+    assert (refused.returncode, refused.stderr[:19]) == (2, "DOD719 no-stand-in:")

@@ -39,6 +39,8 @@ def make_pool(settings: Settings) -> Pool:
             **limits,
             "tcp_user_timeout": SILENCE_MS,
             "application_name": "quiz-backend",
+            # A pooler in transaction mode gives the next statement another server, where nothing was prepared.
+            "prepare_threshold": None,
             "options": f"{limits.get('options', '')} -c lock_timeout={LOCK_TIMEOUT_MS}",
         },
         min_size=2,

@@ -60,7 +60,7 @@ async def _deploy(
         release = await find_release(environment, word)
         release = environment.artifacts.with_images(release, named) if named else release
     else:
-        release = await asyncio.to_thread(publish, environment, context.output.say, named)
+        release = await asyncio.to_thread(publish, environment, context.output.say, lambda _: named)
     environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
         return await rehearsed(context, environment, "deploy", release, arguments)

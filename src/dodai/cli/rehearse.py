@@ -14,10 +14,13 @@ from dodai.cli.output import Output, paint
 from dodai.cli.progress import StepLines
 from dodai.engine.outcome import Sink
 from dodai.rehearsal.drill import Drill, choose_drills, known_drills
-from dodai.rehearsal.report import DrillRow
+from dodai.rehearsal.report import DrillRow, RehearsalReport
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dodai.operations.environment import Environment
+    from dodai.operations.evidence import RehearsalRecord
     from dodai.rehearsal.recording import Recording
 
 
@@ -26,8 +29,13 @@ if TYPE_CHECKING:
 @click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
 @click.option("--respond", is_flag=True, help="The story and the first response of each alert that has a command.")
 @click.option("--record", metavar="ENV", default="", help="Write the result into the journal of ENV as evidence.")
+@click.option("--env", metavar="ENV", default="", help="With the drivers of ENV, against stand-ins of its vendors.")
 @with_client
-def command(context: CommandContext, everything: bool, only: str, respond: bool, record: str, client: str) -> int:
+def command(
+    context: CommandContext, everything: bool, only: str, respond: bool, record: str, env: str, client: str
+) -> int:
+    if env and (record or client or respond):
+        raise click.UsageError("what ran against stand-ins is no evidence: give --env alone, or with --only")
     if respond and (only or everything or record):
         raise click.UsageError("--respond is a rehearsal of its own: give neither --all, --only nor --record with it")
     if record and only:
@@ -35,7 +43,9 @@ def command(context: CommandContext, everything: bool, only: str, respond: bool,
     if record and client:
         raise click.UsageError("evidence is of what the manifest runs: give --record or --client, not both")
     context = context.of_client(client)
-    from dodai.rehearsal.drills.respond import PREFIX, median_s
+    if env:
+        return _with_stand_ins(context, env, only)
+    from dodai.rehearsal.drills.respond import PREFIX
     from dodai.wiring.stage import rehearsal, subject_of
 
     project = context.project
@@ -46,6 +56,33 @@ def command(context: CommandContext, everything: bool, only: str, respond: bool,
     rehearsed = rehearsal(project, datetime.now(UTC), Lines(context.output), only=only, everything=everything)
     folder, report = rehearsed.folder, asyncio.run(rehearsed.run())
     evidence = asyncio.run(recording.finish(report, context.output.say)) if recording else None
+    return _tell(context, folder, report, record, evidence, respond=respond)
+
+
+def _with_stand_ins(context: CommandContext, env: str, only: str) -> int:
+    """The story and the drills of a production environment; what they do not prove is printed."""
+    from dodai.wiring.production_stage import rehearsal
+
+    rehearsed = rehearsal(context.project, env, datetime.now(UTC), Lines(context.output), only=only)
+    choose_drills(rehearsed.known(rehearsed.subject), only=only)
+    report = asyncio.run(rehearsed.run())
+    if not context.output.as_json:
+        for row in report.equivalence:
+            context.output.line(f"not proven  {row.part}: {row.production}; here: {row.here}")
+    return _tell(context, rehearsed.folder, report)
+
+
+def _tell(
+    context: CommandContext,
+    folder: Path,
+    report: RehearsalReport,
+    record: str = "",
+    evidence: RehearsalRecord | None = None,
+    *,
+    respond: bool = False,
+) -> int:
+    from dodai.rehearsal.drills.respond import median_s
+
     if context.output.as_json:
         recorded = {"recorded": evidence.as_data()} if evidence else {}
         context.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder), **recorded})

@@ -316,6 +316,14 @@ class OperationsPolicy:
         }
         return replace(policy, services={**policy.services, **chosen}) if chosen else policy
 
+    def without_local_only(self) -> OperationsPolicy:
+        """The same without services that stand in locally for what is elsewhere; nothing needs them either."""
+        kept = {name: one for name, one in self.services.items() if not one.local_only}
+        services = {
+            name: replace(one, needs=tuple(need for need in one.needs if need in kept)) for name, one in kept.items()
+        }
+        return replace(self, services=services)
+
     @property
     def public_service(self) -> Service | None:
         """The one service the edge sends outside traffic to."""

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Project:
-    """`root` is the folder of the manifest; `reference` says what a manifest may hold."""
+    """`root` is the folder of the manifest; `reference` says what a manifest may hold.
+
+    `elsewhere`: as an environment sees it whose services run on no machine of ours, so without those that are
+    `local_only`.
+    """
 
     root: Path
     manifest: Manifest
     reference: ManifestReference = field(repr=False, compare=False)
+    elsewhere: bool = False
 
     def with_manifest(self, text: bytes) -> Project:
         """The same repository with another manifest, as a journal recorded it; DOD001-DOD005 when it is not sound."""
@@ -46,7 +51,8 @@ class Project:
     def policy(self) -> OperationsPolicy:
         from dodai.operations.policy import OperationsPolicy
 
-        return OperationsPolicy.from_manifest(self.manifest)
+        policy = OperationsPolicy.from_manifest(self.manifest)
+        return policy.without_local_only() if self.elsewhere else policy
 
     @property
     def migrations(self) -> MigrationsPolicy | None:

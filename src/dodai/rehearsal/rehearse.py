@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ class Rehearsal:
     watcher: RehearsalWatcher
     only: str = ""
     everything: bool = False
+    known: Callable[[Subject], Sequence[Drill]] = known_drills
     began: float = field(default_factory=time.monotonic)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -88,7 +89,7 @@ class Rehearsal:
         error = outcome.error()
         if error is not None:
             return steps, (), _told(error)
-        chosen = choose_drills(known_drills(self.subject), only=self.only, everything=self.everything)
+        chosen = choose_drills(self.known(self.subject), only=self.only, everything=self.everything)
         return steps, tuple([await self._drill(drill, stage) for drill in chosen]), ""
 
     async def _drill(self, drill: Drill, stage: Stage) -> DrillRow:

@@ -6,6 +6,7 @@ A new provider is a folder whose module holds a `PROVIDER`, and one line here.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -83,11 +84,14 @@ def open_all(project: Project) -> Iterator[Environment]:
     return (open(project, name) for name in project.environments)
 
 
-def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Environment:
-    """The environment that `config` describes, its state in `folder`."""
+def assemble(
+    config: EnvironmentPolicy, folder: Path, project: Project, variables: Mapping[str, str] = os.environ
+) -> Environment:
+    """The environment that `config` describes, its state in `folder`; `variables` hold tokens of vendors."""
     compute, database = provider(config.provider_of("compute")), provider(config.provider_of("database"))
     edge, secrets = provider(config.provider_of("edge")), provider(config.provider_of("secrets"))
-    opening = Opening(project, config, folder)
+    project = project if compute.host else replace(project, elsewhere=True)
+    opening = Opening(project, config, folder, variables=variables)
     host = compute.host(opening) if compute.host else None
     store = _part(secrets.secrets, "secrets", config)(opening)
     opening = replace(opening, host=host, secrets=store)
@@ -111,8 +115,8 @@ def assemble(config: EnvironmentPolicy, folder: Path, project: Project) -> Envir
         control=_control(opening),
         signatures=SshKeygen(),
         visit=visit,
-        described_by=partial(assemble, config, folder),
-        kept_in=lambda other: assemble(config, other, project),
+        described_by=partial(assemble, config, folder, variables=variables),
+        kept_in=lambda other: assemble(config, other, project, variables),
         host=host,
         identity=identity(opening) if identity else None,
         logs=compute.logs(opening) if compute.logs else None,

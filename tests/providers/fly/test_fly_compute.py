@@ -141,6 +141,21 @@ async def test_replies_that_are_lost_lead_to_the_same_end(world, compute, kind):
     assert len(world.fly.machines("quiz-web")) == 2
 
 
+async def test_a_machine_that_was_stopped_and_not_removed_still_has_to_be_retired(world, compute):
+    """Its operator was killed in between: whoever resumes sees it among what is left."""
+    before = (await compute.status()).services[0].release
+    await release(compute, world)
+    await compute.switch("web", "r1", settings="s")
+    for machine in world.fly.machines("quiz-web"):
+        if machine.cordoned:
+            machine.halt("SIGKILL", 0.0)
+            machine.kill()
+    left = [one.state for one in (await compute.status()).services[0].instances if one.release == before]
+    assert left == ["draining", "draining"]
+    await compute.stop("web", before, 1.0)
+    assert len(world.fly.machines("quiz-web")) == 2
+
+
 async def test_a_machine_that_ends_at_its_start_is_told_at_once_with_its_exit_code(world, compute, tmp_path):
     """Fly restarts it, gives up, and nobody waits for the timeout; what served serves."""
     bad = tmp_path / "bad"
@@ -163,6 +178,7 @@ async def test_a_region_without_capacity_is_named_and_nothing_that_serves_is_tou
         await release(compute, world)
     assert caught.value.code.id == "DOD715"
     assert "`ams`" in caught.value.message
+    assert (await compute.probe("web", "r1", settings="s")).detail == "1 of 2 machines exist"
     assert page(world) == "hello from by-hand"
     await compute.stop("web", "r1", 1.0)
     assert len(world.fly.machines("quiz-web")) == 2

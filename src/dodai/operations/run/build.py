@@ -36,12 +36,15 @@ LOCKS = frozenset(
 
 
 def publish(
-    here: Environment, note: Callable[[str], None] = lambda _: None, images: Mapping[str, str] | None = None
+    here: Environment,
+    note: Callable[[str], None] = lambda _: None,
+    images: Callable[[str], Mapping[str, str]] = lambda _: {},
 ) -> str:
     """The release that the working tree is now; what has to be built for it is built first, unless it is already.
 
     A line that fails is DOD378, and something that belongs to the release and is not there DOD379; nothing is published
-    then. `note` hears what takes its time. `images` are those of services, by digest, where images are run.
+    then. `note` hears what takes its time. `images` gives those of services, by digest, for the files of a
+    release; where images are run it has to.
     """
     project = here.project
     services, root = tuple(project.policy.services.values()), str(project.root)
@@ -55,7 +58,7 @@ def publish(
     name = Path(project.manifest.path).name
     if (project.root / name).read_bytes() != project.manifest.text:
         release = here.artifacts.derive(release, {name: project.manifest.text})  # another web tier was chosen
-    return here.artifacts.with_images(release, images or {})
+    return here.artifacts.with_images(release, images(release))
 
 
 def _included(services: Sequence[Service]) -> tuple[str, ...]:

@@ -32,11 +32,12 @@ from dodai.vendor_api.codes import UNCLEAR
 LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
 """As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
 PAGE = 1000
-RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, VARIABLES = (
-    *("dodai_release", "dodai_settings", "dodai_service"),
-    *("dodai_image", "dodai_token", "dodai_env"),
+RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, VARIABLES, COUNT = (
+    *("dodai_release", "dodai_settings", "dodai_service", "dodai_image"),
+    *("dodai_token", "dodai_env", "dodai_count"),
 )
-"""Metadata of a machine that dodai made: what it runs, under which fencing token, which of its variables are ours."""
+"""Metadata of a machine that dodai made: what it runs, under which fencing token, which of its variables are ours, and
+how many machines were to be made with it."""
 
 
 @dataclass(frozen=True, slots=True)

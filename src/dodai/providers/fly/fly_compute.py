@@ -15,7 +15,18 @@ from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ComputeStatus, Instance, InstanceState, ServiceProbe, ServiceSpec, ServiceStatus
 from dodai.providers.fly import codes
-from dodai.providers.fly.fleet import IMAGE, LEASE_S, RELEASE, SERVICE, SETTINGS, TOKEN, VARIABLES, Fleet, newest_token
+from dodai.providers.fly.fleet import (
+    COUNT,
+    IMAGE,
+    LEASE_S,
+    RELEASE,
+    SERVICE,
+    SETTINGS,
+    TOKEN,
+    VARIABLES,
+    Fleet,
+    newest_token,
+)
 from dodai.providers.fly.machines_api import CORDON, LIST, STOP, UNCORDON, Machine
 from dodai.vendor_api import Api, VendorError
 
@@ -95,7 +106,8 @@ class FlyCompute:
         told = {"DODAI_SERVICE": spec.name, "DODAI_RELEASE": release, "DODAI_ENV": self.env, **spec.env, **env}
         version = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
         plain = {name: value for name, value in told.items() if name not in self.secret_names}
-        marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact, TOKEN: str(self.token or 0)}
+        marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact}
+        marks |= {TOKEN: str(self.token or 0), COUNT: str(len(models) or len(mine))}
 
         async def clone(name: str, model: Machine) -> None:
             made = await fleet.create(name, model.region, cloned(model, artifact, plain, marks), version)
@@ -269,6 +281,10 @@ def _answer(group: Sequence[Machine], release: str) -> ServiceProbe:
     if not group:
         return ServiceProbe(state="absent", detail=f"no machine of release {release}")
     output = tuple(_said(group))[-20:]
+    count = max(int(one.metadata.get(COUNT) or 0) for one in group)
+    if len(group) < count and any(one.cordoned for one in group):  # once it serves, people may scale it
+        said = f"{len(group)} of {count} machines exist"
+        return ServiceProbe(state="not_ready", detail=said, output=output)
     for one in group:
         if one.state in _ENDED and not _idle(one):
             code = _exit_code(one)
@@ -357,6 +373,8 @@ def _status(name: str, address: str, machines: Sequence[Machine]) -> ServiceStat
 
 def _state(machine: Machine) -> InstanceState:
     if machine.state in _ENDED:
+        if machine.cordoned:
+            return "draining"  # whoever was retiring it did not come to its end: it is still there
         return "running" if _idle(machine) else "exited"
     return _STATES.get(machine.state, "starting")
 

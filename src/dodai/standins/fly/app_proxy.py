@@ -20,6 +20,7 @@ class AppProxy:
         self._machines = machines
         self._turns = itertools.count()
         self._ports: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -45,12 +46,17 @@ class AppProxy:
 
     async def _open(self, app: str) -> int:
         async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                await self._lead(app, reader, writer)
-            await _close(writer)
+            task = asyncio.current_task()
+            self._tasks.add(task)  # the loop itself keeps only a weak reference
+            try:
+                with contextlib.suppress(OSError):
+                    await self._lead(app, reader, writer)
+                await _close(writer)
+            finally:
+                self._tasks.discard(task)
 
         server = await asyncio.start_server(lead, "127.0.0.1", 0)
-        self._loop.create_task(server.serve_forever())
+        self._tasks.add(self._loop.create_task(server.serve_forever()))
         port: int = server.sockets[0].getsockname()[1]
         return port
 
@@ -62,8 +68,13 @@ class AppProxy:
                 there, back = await asyncio.open_connection("127.0.0.1", chosen.port)
             except OSError:
                 continue  # it has just ended; the next one
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
-            await _close(back)
+            asking = asyncio.create_task(_pump(reader, back))
+            try:
+                await _pump(there, writer)  # what the visitor still sends has no reader once the machine has closed
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                await _close(back)
             return
 
 

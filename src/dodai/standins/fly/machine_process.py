@@ -93,7 +93,7 @@ class FlyMachine:
                 return False
             self.port = self.port or free_port()
             kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-            with (self.folder / f"{self.id}.log").open("ab") as log:
+            with (self.folder / f"{self.app}-{self.id}.log").open("ab") as log:
                 try:
                     process = subprocess.Popen(
                         image.command,

@@ -18,5 +18,7 @@ UNCLEAR = _code("DOD706", "vendor-answer-unclear")
 OFF_CONTRACT = _code("DOD707", "vendor-reply-off-contract")
 PLAIN_ADDRESS = _code("DOD709", "vendor-address-not-safe")
 
+NO_STAND_IN = _code("DOD719", "no-stand-in")
+
 CODES = declared(globals())
 OF_THE_USER = (NO_TOKEN, TOKEN_REFUSED, TOKEN_LACKS, PLAIN_ADDRESS)

@@ -1,0 +1,272 @@
+"""The stage of a production rehearsal: the drivers of an environment, sent to stand-ins of their vendors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dodai.core.errors import DodaiError
+from dodai.operations.policy import EnvironmentPolicy, Part, Service
+from dodai.operations.programs import find_programs
+from dodai.operations.project import Project
+from dodai.operations.run.build import publish
+from dodai.operations.secret import KEY_RINGS, new_value
+from dodai.providers.fly.machines_api import HOST, TOKEN
+from dodai.providers.fly.proxy_edge import PUBLIC
+from dodai.providers.fly.registry_api import REGISTRY_HOST
+from dodai.providers.neon import neon_api
+from dodai.rehearsal.commit import commit_of
+from dodai.rehearsal.ports import Difference
+from dodai.rehearsal.production_drills import FaultsMet, production_drills
+from dodai.rehearsal.rehearse import Rehearsal, RehearsalWatcher, new_folder
+from dodai.standins import ApiFault
+from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
+from dodai.standins.neon_standin import NeonStandIn
+from dodai.vendor_api.codes import NO_STAND_IN
+from dodai.wiring import environments
+from dodai.wiring.stage import LocalStage, discard_data, subject_of
+
+ALL = frozenset({"*"})
+REGIONS = ("nrt", "ams")
+SETTLE_S = 60.0
+CHANGES = (
+    *("POST .*/machines$", "POST .*/secrets$", "POST .*/uncordon$", "POST .*/cordon$", "POST .*/stop$"),
+    *("DELETE .*/machines/[^/]+$", "DELETE .*/lease$"),
+)
+"""Every kind of change that a deploy asks of Fly; a lease whose reply is lost is waited for until it ends by itself."""
+HOW: tuple[Mapping[str, Any], ...] = (
+    {"kind": "lost"},
+    {"kind": "status", "status": 429, "headers": {"retry-after": "1"}},
+    {"kind": "status after", "status": 503},
+)
+BEFORE = (
+    "import http.server, os\n"
+    "class Page(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_GET(self): self.send_response(200); self.send_header('content-length', '0'); self.end_headers()\n"
+    "http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Page).serve_forever()\n"
+)
+"""What serves before dodai's first deploy: whatever somebody deployed by hand."""
+
+
+@dataclass(slots=True)
+class VendorsHere:
+    """Stand-ins that run, what leads the drivers to them, and how each part differs from what it stands for."""
+
+    config: EnvironmentPolicy
+    registry: RegistryStandIn
+    fly: FlyStandIn
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
+    differences: list[Difference] = field(default_factory=list)
+
+
+def rehearsal(project: Project, name: str, now: datetime, watcher: RehearsalWatcher, *, only: str) -> Rehearsal:
+    """A rehearsal of the environment `name` with its own drivers; DOD719 (exit 2) for a provider without a stand-in."""
+    config = project.environment(name)
+    refuse_unknown(project, config)
+    remote = replace(project, elsewhere=True)
+    folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
+    subject = subject_of(remote, lambda: "")
+    return Rehearsal(
+        project=project.manifest.name,
+        commit=commit_of(project.root),
+        subject=subject,
+        open_stage=partial(open_stage, project, config, folder / "env"),
+        folder=folder,
+        watcher=watcher,
+        only=only,
+        everything=True,
+        known=production_drills,
+    )
+
+
+def refuse_unknown(project: Project, config: EnvironmentPolicy) -> None:
+    """DOD719 (exit 2) where a part has no stand-in; `local` compute has a rehearsal of its own."""
+    known_of: dict[Part, tuple[str, ...]] = {"compute": ("fly",), "edge": ("fly",)}
+    known_of |= {"database": ("neon",)} if project.policy.database.used_by else {}
+    for part, known in known_of.items():
+        named = config.provider_of(part)
+        if named not in known:
+            said = f"the {part} of `{config.name}` is `{named}`, and no stand-in of it can be rehearsed with"
+            fix = "dodai rehearse" if named == "local" else f"known: {', '.join(known)}"
+            raise DodaiError(NO_STAND_IN, said, fix, exit_code=2)
+
+
+@contextlib.asynccontextmanager
+async def open_stage(project: Project, config: EnvironmentPolicy, folder: Path) -> AsyncIterator[StandInStage]:
+    """The stage until the block ends; nothing of the stand-ins is left running."""
+    with ExitStack() as stack:
+        standing = await asyncio.to_thread(stand, project, config, stack)
+        environment = environments.assemble(standing.config, folder, project, standing.variables)
+        known = dict(environment.secrets.get())
+        wanted = (*KEY_RINGS, *project.policy.secrets)
+        environment.secrets.put({**known, **{each: new_value(each) for each in wanted if each not in known}})
+        stage = StandInStage(environment, project=project, standing=standing)
+        try:
+            yield stage
+        finally:
+            await stage.close()
+            await asyncio.to_thread(discard_data, folder)
+
+
+def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> VendorsHere:
+    """The stand-ins of an environment, started; they end with `stack`."""
+    # Its gates and its control database are production's own: this plan is made for nobody but this machine.
+    here = replace(config, control_url="", protected=False, freeze=(), folder="", public_origins=())
+    token = secrets.token_hex(16)
+    registry = stack.enter_context(RegistryStandIn(token))
+    fly = stack.enter_context(FlyStandIn(registry, {token: ALL}))
+    standing = VendorsHere(here, registry, fly, {TOKEN: token, HOST: fly.url, REGISTRY_HOST: registry.host})
+    if project.policy.database.used_by:
+        _neon(project, standing, stack)
+    _apps(project, standing)
+    return standing
+
+
+def _neon(project: Project, standing: VendorsHere, stack: ExitStack) -> None:
+    wanted, token = standing.config.neon, secrets.token_hex(16)
+    name = wanted.database or project.policy.database.name
+    neon = NeonStandIn({token: frozenset({"write"})}, project=wanted.project, database=name, role=wanted.role)
+    stack.enter_context(neon)
+    standing.variables |= {neon_api.TOKEN: token, neon_api.ADDRESS: neon.url}
+    here = "the stand-in of the API; a branch is a PostgreSQL of this machine and a copy of another one"
+    standing.differences.append(Difference("database", "Neon: storage, autosuspend, its own proxy", here))
+
+
+def _apps(project: Project, standing: VendorsHere) -> None:
+    """What is there before dodai comes: an app for each service, with machines that somebody deployed by hand."""
+    apps, fly, registry = standing.config.fly.apps, standing.fly, standing.registry
+    public = project.policy.public_service
+    local = {name: service for name, service in project.policy.services.items() if service.local_only}
+    before = registry.push("before", MachineImage(str(project.root), (sys.executable, "-c", BEFORE)))
+    for name, app in apps.items():
+        service = project.policy.services[name]
+        told = {f"{need.upper()}_ADDR": f"{need}.flycast:80" for need in service.needs if need in local}
+        fly.launch(app, before, machine_config(service, told), REGIONS)
+    standing.variables |= {PUBLIC: fly.public_url(apps[public.name])} if public else {}
+    settle(fly, apps.values())
+    rows = (
+        ("compute", "Fly Machines: VMs in regions, their starts, hosts, network", "a process of this machine for each"),
+        ("images", "built by CI, pulled from registry.fly.io", "the files of the release, under a digest of their own"),
+        ("edge", "Fly's proxy: TLS, HTTP, anycast, autostart", "TCP forwarding to machines that are not cordoned"),
+        ("names", "`APP.flycast` resolves inside Fly", "addresses in variables are replaced"),
+        ("API", "Fly's, with limits of its own", "a stand-in after the specification of 2026"),
+        ("control", "the control database, gates, other operators", "a file of this rehearsal, no gates"),
+        ("identity, certificates, DNS, logs and metrics of the vendor", "as the account has them", "not rehearsed"),
+    )
+    standing.differences += [Difference(*row) for row in rows]
+    standing.differences.append(
+        Difference("drivers, plan, health, journeys, migrations", "the same code", "the same code")
+    )
+
+
+def machine_config(service: Service, told: Mapping[str, str]) -> dict[str, Any]:
+    """A machine as `fly launch` would leave it, with a check of the kind that Fly has for the service."""
+    check: dict[str, Any] = {"type": "tcp", "interval": "500ms", "timeout": "2s"}
+    if service.ready_kind == "http":
+        check |= {"type": "http", "method": "get", "path": service.ready_path}
+    port = 443 if service.public else 80 if service.protocol == "http" else 50051
+    ports = {"protocol": "tcp", "internal_port": 8080, "ports": [{"port": port}], "checks": [check]}
+    return {"env": dict(told), "restart": {"policy": "on-failure", "max_retries": 1}, "services": [ports]}
+
+
+def settle(fly: FlyStandIn, apps: Any) -> None:
+    """Until every machine of the apps passes its checks."""
+    end = time.monotonic() + SETTLE_S
+    waiting = [machine for app in apps for machine in fly.machines(app)]
+    while not all(machine.routable and machine.checks for machine in waiting):
+        if time.monotonic() >= end:
+            raise DodaiError(NO_STAND_IN, "a machine of the stand-in does not start", fly.log(waiting[0].app)[-400:])
+        time.sleep(0.05)
+
+
+@dataclass(slots=True)
+class StandInStage(LocalStage):
+    """What an operator and a visitor can reach of an environment whose vendors are stand-ins."""
+
+    project: Project = field(kw_only=True)
+    standing: VendorsHere = field(kw_only=True)
+    _launched: bool = False
+
+    @property
+    def fly(self) -> FlyStandIn:
+        return self.standing.fly
+
+    def differences(self) -> tuple[Difference, ...]:
+        return tuple(self.standing.differences)
+
+    async def publish(self) -> str:
+        release = await asyncio.to_thread(publish, self.environment, lambda _: None, self.images)
+        if not self._launched:
+            await asyncio.to_thread(self._beside, release)
+        return release
+
+    async def derive(self, release: str, changes: Mapping[str, bytes | None]) -> str:
+        artifacts = self.environment.artifacts
+        made = await asyncio.to_thread(artifacts.derive, release, changes)
+        return await asyncio.to_thread(artifacts.with_images, made, self.images(made))
+
+    def images(self, release: str) -> Mapping[str, str]:
+        """What CI would push for the files of a release: one image for each service that has an app."""
+        return {name: self._image(release, name) for name in self.standing.config.fly.apps}
+
+    def _image(self, release: str, name: str) -> str:
+        tree = Path(self.environment.artifacts.path(release))
+        service = self.project.at(tree).policy.services[name]
+        programs = find_programs(self.project.python)
+        image = MachineImage(
+            str(tree / service.cwd), programs.fill(service.command), {"DODAI_MANIFEST": str(tree / "dodai.toml")}
+        )
+        return self.standing.registry.push(name, image)
+
+    def _beside(self, release: str) -> None:
+        """What production has elsewhere runs beside it as an app of its own, as its local stand-in."""
+        local = [service for service in self.project.policy.services.values() if service.local_only]
+        for service in local:
+            config = machine_config(service, {"DODAI_SERVICE": service.name, "DODAI_ENV": self.env})
+            self.fly.launch(service.name, self._image(release, service.name), config, REGIONS[:1])
+        settle(self.fly, [service.name for service in local])
+        self._launched = True
+
+    # --- what drills ask ---
+
+    async def serves(self) -> Mapping[str, str]:
+        status = await self.environment.compute.status()
+        return {service.name: service.release for service in status.services}
+
+    def instances(self) -> Mapping[str, int]:
+        return {name: len(self.fly.machines(app)) for name, app in self.standing.config.fly.apps.items()}
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[FaultsMet]:
+        wanted = [ApiFault(where=where, **HOW[index % len(HOW)]) for index, where in enumerate(CHANGES)]
+        for fault in wanted:
+            self.fly.faults.add(fault)
+        met = FaultsMet(tuple(_named(fault) for fault in wanted))
+        try:
+            yield met
+        finally:
+            met.left = tuple(_named(fault) for fault in self.fly.faults.left)
+            self.fly.faults.clear()
+
+    @contextlib.contextmanager
+    def full(self, service: str) -> Iterator[str]:
+        region = self.fly.machines(self.standing.config.fly.apps[service])[-1].region
+        self.fly.full.add(region)
+        try:
+            yield region
+        finally:
+            self.fly.full.discard(region)
+
+
+def _named(fault: ApiFault) -> str:
+    return f"{fault.kind} {fault.where}"
