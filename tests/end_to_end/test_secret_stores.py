@@ -135,6 +135,8 @@ def test_age_file_is_encrypted_for_its_recipients_and_no_value_gets_out(env, tmp
         lost = env.run("secrets", "list", "staging", DODAI_AGE_IDENTITY=str(path))
         assert (lost.returncode, "DOD563" in lost.stderr, words in lost.stderr) == (1, True, True), lost.stderr
     assert (env.folder / "secrets" / "staging.age").read_bytes() == sealed
+    stopped = env.run("down", "staging")
+    assert (stopped.returncode, env.processes()) == (0, []), stopped.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="command lines are read from /proc")

@@ -65,7 +65,7 @@ async def request_for(
         actor=actor(),
         manifest=project.manifest.text,
         manifest_hash=project.manifest.hash,
-        secret_versions=dict(here.secrets.versions()),
+        secret_versions={} if kind == DOWN else dict(here.secrets.versions()),  # stopping needs no key of a store
         arguments={**previous, **gates, **(arguments or {})},
     )
 
