@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ from dodai.core.request import (
     time_ms_of,
 )
 from dodai.observability.line_format import dump, redact
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.operations.secret import new_value
+from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.identity import ProofKeyRing, sign, verify
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
@@ -107,6 +111,31 @@ def test_identity_vectors(case: dict[str, Any]):
     assert verify(ring, case["proof"], **values, now_s=case["nowS"]) is case["valid"]
     if case["name"] == "valid":
         assert sign(ring, **values, now_s=case["nowS"]) == case["proof"]
+
+
+@pytest.mark.parametrize("case", load("identity.json")["shown"], ids=lambda case: case["name"])
+def test_shown_user_vectors(case: dict[str, Any]):
+    """While two keys overlap, whichever signs, every process shows a person alike."""
+    ring = ProofKeyRing.parse(case["keys"])
+    policy = ObservabilityPolicy(stdout=False, user_id="hmac")
+    runtime = Runtime(RuntimeConfig(policy=policy, identity_keys=ring))
+    assert runtime.shown_user(case["userId"]) == case["shown"]
+
+
+@pytest.mark.parametrize(
+    ("ring", "after"),
+    [("", "k1"), ("k1:A", "k2"), ("k9:A", "k91"), ("k2:A,k1:B", "k3"), ("2026-09:A", "2026-10"), ("old:A", "old1")],
+)
+def test_id_of_a_new_key_sorts_after_those_that_are_there(ring: str, after: str):
+    """So that it changes nothing about how lines show people."""
+    assert new_value("DODAI_IDENTITY_KEYS", ring).partition(":")[0] == after
+
+
+@pytest.mark.parametrize("last", ["abcdefghijklmnop", "abcdefghijklmn99", "k_"])
+def test_id_of_a_new_key_is_a_sound_one(last: str):
+    """At most 16 characters, whatever a person wrote."""
+    made = new_value("DODAI_IDENTITY_KEYS", f"{last}:A").partition(":")[0]
+    assert (made > last, re.fullmatch("[A-Za-z0-9_-]{1,16}", made) is not None) == (True, True)
 
 
 @pytest.mark.parametrize(

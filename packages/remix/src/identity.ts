@@ -59,9 +59,10 @@ export function verifyProof(keys: IdentityKeys, proof: string, claim: Claim, now
   return timingSafeEqual(Buffer.from(mac), Buffer.from(expected));
 }
 
-/** The user as lines show it under `user_id = "hmac"`: 16 hex digits under the oldest key. */
+/** The user as lines show it under `user_id = "hmac"`: 16 hex digits under the oldest key, whose id sorts first. */
 export function shownUser(keys: IdentityKeys, userId: string): string {
-  return createHmac("sha256", keys.at(-1)!.key).update(`line user ${userId}`).digest("hex").slice(0, 16);
+  const oldest = keys.reduce((first, key) => (key.id < first.id ? key : first));
+  return createHmac("sha256", oldest.key).update(`line user ${userId}`).digest("hex").slice(0, 16);
 }
 
 /** `userId` as a header or metadata value: percent-encoded, so that any alphabet travels. */

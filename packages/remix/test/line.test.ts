@@ -9,7 +9,7 @@ import { expect, test, vi } from "vitest";
 import { CODES } from "../src/codes.js";
 import { callSpanId, formatRequestId, isRequestId, parseDeadline, parseTraceparent, timeMsOf } from "../src/context.js";
 import { networkOf } from "../src/http.js";
-import { decodeUser, encodeUser, parseIdentityKeys, sign, verifyProof } from "../src/identity.js";
+import { decodeUser, encodeUser, parseIdentityKeys, shownUser, sign, verifyProof } from "../src/identity.js";
 import { dump, openWriter, redact } from "../src/line.js";
 import { readSettings } from "../src/settings.js";
 import { vectors } from "./spec.js";
@@ -25,6 +25,7 @@ interface IdentityVectors {
     nowS: number;
     valid: boolean;
   }[];
+  shown: { name: string; keys: string; userId: string; shown: string }[];
 }
 
 interface RequestIdVectors {
@@ -40,6 +41,10 @@ const ids = vectors<RequestIdVectors>("line/request_id");
 
 test.each(identity.cases)("a proof: $name", ({ proof, audience, requestId, userId, nowS, valid }) => {
   expect(verifyProof(parseIdentityKeys(identity.keys), proof, { audience, requestId, userId }, nowS)).toBe(valid);
+});
+
+test.each(identity.shown)("a user in a line: $name", ({ keys, userId, shown }) => {
+  expect(shownUser(parseIdentityKeys(keys), userId)).toBe(shown);
 });
 
 test("a proof that is signed here is valid at its audience alone", () => {

@@ -20,6 +20,7 @@ KEY_RINGS = (CSRF_KEYS, IDENTITY_KEYS)
 PROOF_S = 120.0
 """How long a proof of identity between services can be in use: its lifetime with the skew of both clocks, doubled."""
 _OWNER = "dodai"
+_ID_CHARS = 16
 _KEY_BYTES = 32
 
 
@@ -37,14 +38,23 @@ def inventory(policy: OperationsPolicy, token_age_s: float) -> dict[str, Secret]
 
 
 def new_value(name: str, existing: str = "") -> str:
-    """A random value; for a key ring, an entry whose id is not in the `existing` one."""
+    """A random value; for a key ring, an entry whose id is not in the `existing` one and sorts after all of them."""
     if name not in KEY_RINGS:
         return secrets.token_urlsafe(_KEY_BYTES)
-    taken = {entry.partition(":")[0] for entry in entries(existing)}
-    key_id = "k1"
-    while key_id in taken:
-        key_id = f"k{secrets.randbelow(16**3):03x}"
+    key_id = _id_after({entry.partition(":")[0] for entry in entries(existing)})
     return f"{key_id}:" + base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).decode().rstrip("=")
+
+
+def _id_after(taken: set[str]) -> str:
+    """The id of the next key: lines show a user under the key whose id sorts first, so that no new one changes that."""
+    if not taken:
+        return "k1"
+    last = max(taken)
+    plain = last.rstrip("0123456789")
+    number = last[len(plain) :]
+    following = f"{plain}{int(number or 0) + 1:0{len(number)}d}"
+    fitting = (name for name in (following, f"{last}1") if name > last and len(name) <= _ID_CHARS)
+    return next(fitting, f"z{secrets.token_hex(4)}")
 
 
 def notes_of(name: str) -> str:

@@ -32,6 +32,8 @@ class ProofKeyRing:
     """Signing keys by id; the first one signs, all of them verify, so that a rotation refuses nobody."""
 
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    oldest: bytes = field(init=False, default=b"", repr=False, compare=False)
+    """That of the key whose id sorts first: while keys overlap, in whatever order, it is one for all processes."""
     _prepared: tuple[tuple[Any, Any], ...] = field(init=False, default=(), repr=False, compare=False)
     _begun: dict[tuple[int, str], Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
@@ -39,6 +41,7 @@ class ProofKeyRing:
         # HMAC (RFC 2104) with both pads hashed ahead: four times faster than `hmac.digest` for every call of every tier
         prepared = tuple((sha256(_pad(key, 0x36)), sha256(_pad(key, 0x5C))) for _, key in self.keys)
         object.__setattr__(self, "_prepared", prepared)
+        object.__setattr__(self, "oldest", min(self.keys, default=("", b""))[1])
 
     def index(self, key_id: str) -> int | None:
         """Where the key of this id stands; None for an unknown one."""

@@ -319,11 +319,12 @@ class Runtime:
         return self.output.dropped
 
     def shown_user(self, user_id: str) -> str:
-        """The user as lines show it: raw, or an HMAC under the identity keys (16 hex digits)."""
+        """The user as lines show it: raw, or an HMAC under the oldest identity key (16 hex digits)."""
         if self.config.policy.user_id == "raw":
             return user_id
-        key = self.config.identity_keys.keys[-1][1]
-        return hmac.digest(key, b"line user " + user_id.encode("utf-8", "replace"), sha256).hex()[:16]
+        return hmac.digest(
+            self.config.identity_keys.oldest, b"line user " + user_id.encode("utf-8", "replace"), sha256
+        ).hex()[:16]
 
     def flush(self) -> None:
         """Close the segment under its final name and give standard output half a second."""
