@@ -11,7 +11,7 @@ from dodai.core.codes import MANIFEST_NOT_FOUND
 from dodai.core.errors import DodaiError
 
 if TYPE_CHECKING:
-    from dodai.operations.run.doctor import DoctorRow
+    from dodai.operations.ports import DoctorRow
 
 _MARKS = {
     "ok": ("ok     ", "green"),
@@ -23,10 +23,13 @@ _MARKS = {
 
 @define("doctor", summary="Show what this machine can do", example="dodai doctor staging")
 @click.argument("env", default="")
-def command(context: CommandContext, env: str) -> int:
+@click.option("--live", is_flag=True, help="Also ask the vendors of ENV, read only.")
+def command(context: CommandContext, env: str, live: bool) -> int:
+    if live and not env:
+        raise click.UsageError("--live asks the vendors of an environment: name it")
     from dodai.wiring.machine_checks import Needed, examine, needed
 
-    there = _environment(context, env) if env else []
+    there = _environment(context, env, live=live) if env else []
     try:
         asked = needed(context.project)
     except DodaiError as error:
@@ -52,7 +55,8 @@ def command(context: CommandContext, env: str) -> int:
     return 1 if lacking else 0
 
 
-def _environment(context: CommandContext, env: str) -> list[DoctorRow]:
+def _environment(context: CommandContext, env: str, *, live: bool) -> list[DoctorRow]:
     from dodai.operations.run.doctor import examine_environment
 
-    return examine_environment(context.environment(env))
+    here = context.environment(env)
+    return [*examine_environment(here), *(here.accounts() if live else ())]

@@ -23,6 +23,7 @@ from dodai.operations.ports import (
     Compute,
     Control,
     DatabaseService,
+    DoctorRow,
     Edge,
     Host,
     IdentityService,
@@ -57,6 +58,7 @@ class Environment:
     described_by: Callable[[Project], Environment]
     kept_in: Callable[[Path], Environment]
     host: Host | None = None
+    accounts: Callable[[], tuple[DoctorRow, ...]] = tuple
     identity: IdentityService | None = None
     logs: Logs | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,17 @@ from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
 from dodai.migrations.ports import Copies
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
-from dodai.operations.ports import Artifacts, Compute, DatabaseService, Edge, Host, IdentityService, Logs, SecretStore
+from dodai.operations.ports import (
+    Artifacts,
+    Compute,
+    DatabaseService,
+    DoctorRow,
+    Edge,
+    Host,
+    IdentityService,
+    Logs,
+    SecretStore,
+)
 from dodai.operations.project import Project
 
 SHARED = frozenset(
@@ -66,6 +76,7 @@ class Provider:
     """What stands behind the ports under one name; a part that is None it has not.
 
     `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without.
+    `examine` looks at the account of the vendor, read only, for `dodai doctor ENV --live`.
     `copies` makes copies of its databases for a rehearsal; the second argument hears what a person should know.
     `production`: its databases hold data of people.
     `together` names, for a part, another part that has to be of the same provider: a local edge leads to
@@ -80,6 +91,7 @@ class Provider:
     secrets: Callable[[Opening], SecretStore] | None = None
     host: Callable[[Opening], Host] | None = None
     logs: Callable[[Opening], Logs] | None = None
+    examine: Callable[[Opening], Iterable[DoctorRow]] | None = None
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     copies: Callable[[Opening, Callable[[str], None]], Copies] | None = None

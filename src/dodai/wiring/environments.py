@@ -21,8 +21,8 @@ from dodai.migrations.ports import Copies
 from dodai.operations.environment import Environment, refuse_unfit_name
 from dodai.operations.journey import Visitor
 from dodai.operations.local_control import FileControl
-from dodai.operations.policy import EnvironmentPolicy, Part
-from dodai.operations.ports import Control
+from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
+from dodai.operations.ports import Control, DoctorRow
 from dodai.operations.project import Project
 from dodai.operations.provider import Opening, Provider, provider_problems
 from dodai.providers.local.signature import SshKeygen
@@ -118,9 +118,18 @@ def assemble(
         described_by=partial(assemble, config, folder, variables=variables),
         kept_in=lambda other: assemble(config, other, project, variables),
         host=host,
+        accounts=lambda: tuple(
+            row
+            for one in dict.fromkeys(map(config.provider_of, PARTS))
+            for row in (provider(one).examine or _nothing)(opening)
+        ),
         identity=identity(opening) if identity else None,
         logs=compute.logs(opening) if compute.logs else None,
     )
+
+
+def _nothing(_: Opening) -> tuple[DoctorRow, ...]:
+    return ()
 
 
 def _part(made: T | None, part: Part, config: EnvironmentPolicy) -> T:

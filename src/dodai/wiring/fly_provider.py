@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
-from dodai.operations.ports import Edge
+from dodai.operations.ports import DoctorRow, Edge
 from dodai.operations.provider import Opening, Provider
 from dodai.operations.secret import KEY_RINGS
 from dodai.providers.fly.fly_compute import FlyCompute
+from dodai.providers.fly.fly_examine import examine
 from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
 from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
@@ -41,10 +43,21 @@ def _edge(opening: Opening) -> Edge:
     return FlyProxyEdge(partial(_api, opening), app, opening.variables.get(PUBLIC, "") or f"https://{app}.fly.dev")
 
 
+def _examine(opening: Opening) -> Iterator[DoctorRow]:
+    policy = opening.project.policy
+    given: dict[str, list[str]] = {}
+    for name in opening.config.fly.apps:
+        own = [secret.name for secret in policy.secrets.values() if name in secret.used_by]
+        stored = [policy.database.variable] if name in policy.database.used_by else []
+        given[name] = [*KEY_RINGS, *own, *stored]
+    return examine(partial(_api, opening), opening.config.fly.apps, given)
+
+
 PROVIDER = Provider(
     compute=_compute,
     artifacts=_artifacts,
     edge=_edge,
+    examine=_examine,
     keys=("fly",),
     required=("fly.apps",),
     together={"edge": "compute"},

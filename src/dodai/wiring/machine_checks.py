@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodai.core.extras import EXTRAS, install_line
+from dodai.operations.ports import DoctorRow, RowState
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
-from dodai.operations.run.doctor import DoctorRow, RowState
 from dodai.wiring.file_refusals import permit
 
 _FREE_MIB = 500

@@ -32,6 +32,7 @@ from dodai.operations.ports.database import (
     RestorePoint,
     RestorePoints,
 )
+from dodai.operations.ports.doctor_row import DoctorRow, RowState
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
 from dodai.operations.ports.identity import IdentityService, IdentityState
@@ -49,6 +50,7 @@ __all__ = [
     "DatabaseSeen",
     "DatabaseService",
     "DirectSeen",
+    "DoctorRow",
     "Edge",
     "EdgeSpec",
     "EdgeState",
@@ -80,6 +82,7 @@ __all__ = [
     "ReplacedTable",
     "RestorePoint",
     "RestorePoints",
+    "RowState",
     "SecretStore",
     "ServiceProbe",
     "ServiceSpec",

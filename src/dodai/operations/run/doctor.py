@@ -5,31 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Head
 from dodai.operations.environment import Environment
-from dodai.operations.ports import KeptEdge, LockHolder
+from dodai.operations.ports import DoctorRow, KeptEdge, LockHolder, RowState
 from dodai.operations.run.gate_sources import own_gates
 from dodai.operations.run.preflight import FREE_BYTES, SKEW_NOTE_S, SKEW_STOP_S
 
 MIB = 2**20
-RowState = Literal["ok", "warning", "absent", "missing"]
-"""`absent`: it is not there, and nothing here needs it; `missing`: something does."""
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorRow:
-    """One thing that was looked at: what it is, what was seen, and what to do when it is not good."""
-
-    name: str
-    verdict: RowState
-    seen: str
-    needed_for: str = ""
-    fix: str = ""
 
 
 def examine_environment(here: Environment) -> list[DoctorRow]:

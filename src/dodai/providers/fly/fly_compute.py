@@ -124,7 +124,7 @@ class FlyCompute:
             return ()
         if not models:
             raise self._nothing_to_clone(service, "has no machine")
-        if not all(_checks(one) for one in models):
+        if not all(has_checks(one) for one in models):
             raise self._nothing_to_clone(service, "has machines without a health check")
         for one in models:
             if one.config.get("mounts"):
@@ -271,7 +271,8 @@ def _port(machine: Machine) -> int:
     return int(next((port for port in ports if port), 0))
 
 
-def _checks(machine: Machine) -> bool:
+def has_checks(machine: Machine) -> bool:
+    """Whether Fly asks it anything."""
     services = machine.config.get("services") or []
     return bool(machine.config.get("checks")) or any(service.get("checks") for service in services)
 

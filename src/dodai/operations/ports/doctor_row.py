@@ -1,0 +1,20 @@
+"""A row of `dodai doctor`: one thing that was looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+RowState = Literal["ok", "warning", "absent", "missing"]
+"""`absent`: it is not there, and nothing here needs it; `missing`: something does."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorRow:
+    """One thing that was looked at: what it is, what was seen, and what to do when it is not good."""
+
+    name: str
+    verdict: RowState
+    seen: str
+    needed_for: str = ""
+    fix: str = ""

@@ -1,0 +1,82 @@
+"""What a token of Fly can see and how the apps stand, read only: `dodai doctor ENV --live`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from dodai.core.errors import DodaiError
+from dodai.core.text import counted
+from dodai.operations.ports import DoctorRow
+from dodai.providers.fly.fly_compute import has_checks, release_of
+from dodai.providers.fly.machines_api import LIST, LIST_SECRETS, SHOW_APP, SHOW_TOKEN, Machine
+from dodai.vendor_api import Api, VendorError
+
+DEADLINE_S = 10.0
+
+
+def examine(
+    connect: Callable[[], Api], apps: Mapping[str, str], secrets: Mapping[str, Sequence[str]]
+) -> Iterator[DoctorRow]:
+    """The token, then each app with its machines and secrets. `secrets` are the names that each service is given.
+
+    Nothing is changed, so whether the token may change anything is not judged.
+    """
+    try:
+        api = connect()
+        reach = {app for part in api.call_now(SHOW_TOKEN, deadline_s=DEADLINE_S).value.tokens for app in part.apps}
+    except DodaiError as error:
+        yield DoctorRow("fly token", "missing", error.message, "every change", error.fix)
+        return
+    named = f"of {', '.join(sorted(reach))}" if reach else "of a whole organisation: one app each is enough"
+    yield DoctorRow("fly token", "ok", f"accepted, {named}; that it may change them is seen at the first change")
+    for service, app in apps.items():
+        yield from _app(api, service, app, secrets.get(service, ()))
+
+
+def _app(api: Api, service: str, app: str, secrets: Sequence[str]) -> Iterator[DoctorRow]:
+    name = f"fly {service}"
+    try:
+        status = api.call_now(SHOW_APP, path={"app": app}, deadline_s=DEADLINE_S).value.status
+        machines = api.call_now(LIST, path={"app": app}, query={"limit": 1000}, deadline_s=DEADLINE_S).value
+        known = {one.name for one in api.call_now(LIST_SECRETS, path={"app": app}, deadline_s=DEADLINE_S).value.secrets}
+    except VendorError as error:
+        fix = f"fly apps create {app}, or correct `apps`" if error.status == 404 else error.fix
+        yield DoctorRow(name, "missing", error.message, "every deploy", fix)
+        return
+    if not machines:
+        fix = "make the first one: fly deploy"
+        yield DoctorRow(name, "missing", f"`{app}` ({status}) has no machine to clone", "every deploy", fix)
+        return
+    yield _machines(name, app, machines)
+    if unfit := _unfit(machines):
+        yield DoctorRow(f"{name} machines", "missing", unfit[0], "every deploy", unfit[1])
+    if idle := [one for one in machines if one.cordoned and one.state == "started"]:
+        said = f"{counted(len(idle), 'machine')} of `{app}` without traffic: {', '.join(one.id for one in idle[:3])}"
+        yield DoctorRow(f"{name} left over", "warning", said, fix="the next deploy removes them")
+    unset, foreign = sorted(set(secrets) - known), sorted(known - set(secrets))
+    said = f"{len(known)} set" + (f"; the next deploy sets {', '.join(unset)}" if unset else "")
+    said += f"; not of the manifest: {', '.join(foreign)}" if foreign else ""
+    yield DoctorRow(f"{name} secrets", "ok", said)
+
+
+def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
+    serving = [one for one in machines if not one.cordoned]
+    where = ", ".join(f"{count} in {region}" for region, count in sorted(Counter(m.region for m in serving).items()))
+    releases = sorted({release_of(one) for one in serving})
+    away = [one.id for one in machines if one.host_status not in ("", "ok")]
+    said = f"`{app}` serves {', '.join(releases) or 'nothing'} on {where or 'no machine'}"
+    if len(releases) > 1 or away:
+        said += f"; the host of {', '.join(away)} is away" if away else ""
+        fix = "dodai deploy ENV brings one release" if len(releases) > 1 else "see Fly's status page"
+        return DoctorRow(name, "warning", said, fix=fix)
+    return DoctorRow(name, "ok", said)
+
+
+def _unfit(machines: Sequence[Machine]) -> tuple[str, str] | None:
+    """Why these machines cannot be cloned, and what to do; None when they can."""
+    if bare := [one.id for one in machines if not has_checks(one)]:
+        return f"no health check: {', '.join(bare[:3])}", "add one to fly.toml, then fly deploy"
+    if mounted := [one.id for one in machines if one.config.get("mounts")]:
+        return f"has a volume: {', '.join(mounted[:3])}", "such an app is deployed with fly deploy"
+    return None
