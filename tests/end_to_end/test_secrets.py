@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import urllib.error
@@ -156,10 +157,7 @@ def test_rotation_refuses_nobody_and_its_end_drops_the_old_value(env):
     assert (again.returncode, early.returncode) == (1, 1)
     assert "DOD561" in again.stderr
     assert "6 d 23 h more" in early.stderr
-    assert (
-        f"in 6 d 23 h 59 min: `dodai secrets rotate staging {NAME} --finish`" in again.stderr
-        or "in 6 d 23 h" in again.stderr
-    )
+    assert re.search(rf"first, in .+: `dodai secrets rotate staging {NAME} --finish`", again.stderr), again.stderr
     ended = env.run("secrets", "rotate", "staging", NAME, "--finish", "--now", "--yes")
     assert (ended.returncode, stored(env)[NAME]) == (0, new), ended.stderr
     assert (get(env, f"/check?{users.tokens[0]}")[0], get(env, f"/check?{before}")[0]) == (403, 200)
