@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations.policy import EnvironmentPolicy, Part, Service
 from dodai.operations.programs import find_programs
@@ -97,7 +98,7 @@ def refuse_unknown(project: Project, config: EnvironmentPolicy) -> None:
         named = config.provider_of(part)
         if named not in known:
             said = f"the {part} of `{config.name}` is `{named}`, and no stand-in of it can be rehearsed with"
-            fix = "dodai rehearse" if named == "local" else f"known: {', '.join(known)}"
+            fix = f"`{proposal.REHEARSE()}`" if named == "local" else f"known: {', '.join(known)}"
             raise DodaiError(NO_STAND_IN, said, fix, exit_code=2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.text import counted
 from dodai.operations.ports import DoctorRow
@@ -68,7 +69,7 @@ def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
     said = f"`{app}` serves {', '.join(releases) or 'nothing'} on {where or 'no machine'}"
     if len(releases) > 1 or away:
         said += f"; the host of {', '.join(away)} is away" if away else ""
-        fix = "dodai deploy ENV brings one release" if len(releases) > 1 else "see Fly's status page"
+        fix = f"`{proposal.DEPLOY(env='ENV')}` brings one release" if len(releases) > 1 else "see Fly's status page"
         return DoctorRow(name, "warning", said, fix=fix)
     return DoctorRow(name, "ok", said)
 
