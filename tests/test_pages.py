@@ -12,7 +12,10 @@ from tests.support.page import Reader, blocks, reading
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ROOT / "docs" / "guides"
+WITH_WORDS = ("react-router.ja.md", "remix-2.ja.md", "secrets.ja.md")
+"""Their blocks have comments, in Japanese."""
 SECTIONS = {ROOT / "README.md": "In your own application", ROOT / "README.ja.md": "自分のアプリケーションで使う"}
+TRANSLATED = [page for page in sorted(GUIDES.glob("*.ja.md")) if page.name not in WITH_WORDS]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def test_a_django_project_adopts_dodai_as_the_page_says(tmp_path, built):
         assert "3 protected" in reader.outputs["dodai routes"]
 
 
-@pytest.mark.parametrize("page", [GUIDES / "flask.ja.md", GUIDES / "django.ja.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", TRANSLATED, ids=lambda page: page.name)
 def test_a_japanese_page_has_the_files_and_commands_of_the_english_one(page):
     """One is executed, so both are; and it is in Japanese."""
     assert blocks(page) == blocks(page.with_name(page.name.replace(".ja.md", ".md")))
