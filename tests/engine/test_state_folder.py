@@ -22,6 +22,7 @@ ELSEWHERE = {
     "engine/state_folder.py": "the helper itself",
     "migrations/run/new_file.py": "the folder of the migrations",
     "wiring/documents.py": "the folder of the documents",
+    "wiring/incident_facts.py": "the folder of the documents",
     "providers/local/release_tree.py": "folders inside a release, below one that was made by the helper",
 }
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from dodai.core.codes import UNKNOWN_WORD
 from dodai.core.errors import DodaiError
+from dodai.engine.state_folder import make_folder
 from dodai.operations.environment import Environment
 from dodai.operations.ports import KeepsReplacedData, ReplacedData, ReplacedRow, ReplacedTable
 
@@ -98,7 +99,8 @@ def _exporting(one: ReplacedData, folder: Path | None) -> Iterator[_Files]:
         yield _Files()
         return
     try:
-        folder.mkdir(mode=0o700, parents=True)
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700)
     except FileExistsError:
         fix = "name one that is not there yet"
         raise DodaiError(UNKNOWN_WORD, f"`{folder}` is there already", fix, exit_code=2) from None

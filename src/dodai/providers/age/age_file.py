@@ -55,7 +55,6 @@ class AgeFile:
             ) from None
         text = json.dumps(dict(values), indent=1, sort_keys=True).encode()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_private(self.path, pyrage.encrypt(text, known, armored=True))
         except OSError as error:
             fix = "make room, or make the folder writable"

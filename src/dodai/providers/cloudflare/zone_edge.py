@@ -229,7 +229,6 @@ class ZoneEdge:
     def _remember(self, seen: ZoneSeen) -> None:
         """What was there before the first change of this plan; a repetition after a crash does not forget it."""
         if not self.changed:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_private(self._file, json.dumps({**seen.as_json(), "plan": self.plan}, indent=1).encode())
 
     def _previous(self) -> dict[str, Any]:
