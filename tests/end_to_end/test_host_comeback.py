@@ -115,7 +115,7 @@ def assert_true(env, told, old, new):
         case "ok" | "already":
             assert serves == new, told
         case "restored" | "interrupted":
-            assert serves == old, told
+            assert serves == old, json.dumps(told)
         case _:
             assert told["exitCode"] == 4, told
             assert told["next"], told

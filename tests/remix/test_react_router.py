@@ -216,7 +216,7 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     assert "web" in said
     assert "quiz.v1.Quiz/GetMyPage" in said
     assert re.search(r"\d+ × ", said), said
-    hops = [line for line in tiers.lines(served).splitlines() if request_id in line and '"type":"sql"' not in line]
+    hops = tiers.hops_of(served, request_id)
     assert len({re.search(r'"userId":"(\w+)"', line)[1] for line in hops}) == 1
     assert any('"calls":"backend ' in line for line in hops)
 

@@ -104,6 +104,12 @@ def lines(stack: Stack) -> str:
     return "".join(path.read_text("utf-8") for path in (stack.folder / "lines").glob("*.jsonl"))
 
 
+def hops_of(served: Stack, request_id: str) -> list[str]:
+    """The lines of tiers that served the request; a slow call has a line of its own below its caller's, without a user."""
+    found = [line for line in lines(served).splitlines() if request_id in line]
+    return [line for line in found if re.search(r'"type":"(http|rpc)"', line)]
+
+
 def line_of(stack: Stack, request_id: str) -> str:
     """The one line that the web tier wrote about a request; it is written when the answer has left."""
 
