@@ -59,6 +59,15 @@ class SmallApp:
         (self.folder / "dodai.toml").write_text(MANIFEST.format(environment=environment, more=more))
         return self
 
+    def migration(self, number, up, down, query):
+        """A migration of the next release, and the query of that release."""
+        for path, text in (
+            (f"db/migrations/{number}_change.sql", f"-- +goose Up\n{up}\n-- +goose Down\n{down}\n"),
+            ("queries/read.sql", f"{query}\n"),
+        ):
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(text)
+
     def run(self, *words, **extra):
         return dodai(*words, cwd=self.folder, **extra)
 

@@ -50,20 +50,11 @@ def app(tmp_path, bought):
         environment=f'database = "postgres"\ndatabase_url = "{bought}"\ndatabase_password = "DATABASE_PASSWORD"',
         more=MORE,
     )
-    write(
-        small, 1, "CREATE TABLE note (id int PRIMARY KEY, author text);", "DROP TABLE note;", "SELECT author FROM note;"
+    small.migration(
+        1, "CREATE TABLE note (id int PRIMARY KEY, author text);", "DROP TABLE note;", "SELECT author FROM note;"
     )
     yield small
     small.clear()
-
-
-def write(app, number, up, down, query):
-    for path, text in (
-        (f"db/migrations/{number}_change.sql", f"-- +goose Up\n{up}\n-- +goose Down\n{down}\n"),
-        ("queries/read.sql", f"{query}\n"),
-    ):
-        (app.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (app.folder / path).write_text(text)
 
 
 def released(app):
@@ -90,8 +81,7 @@ def test_database_of_somebody_else_is_migrated_copied_and_restored_by_the_same_c
     execute(url, "INSERT INTO note VALUES (1, 'hana')")
     assert "PostgreSQL" in run("doctor", "staging").stdout
 
-    write(
-        app,
+    app.migration(
         2,
         "ALTER TABLE note DROP COLUMN author;",
         "ALTER TABLE note ADD COLUMN author text;",

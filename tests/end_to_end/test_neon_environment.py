@@ -35,20 +35,11 @@ def neon():
 def app(tmp_path):
     small = SmallApp(tmp_path)
     small.write(environment=ENVIRONMENT, more=MORE)
-    write(
-        small, 1, "CREATE TABLE note (id int PRIMARY KEY, author text);", "DROP TABLE note;", "SELECT author FROM note;"
+    small.migration(
+        1, "CREATE TABLE note (id int PRIMARY KEY, author text);", "DROP TABLE note;", "SELECT author FROM note;"
     )
     yield small
     small.clear()
-
-
-def write(app, number, up, down, query):
-    for path, text in (
-        (f"db/migrations/{number}_change.sql", f"-- +goose Up\n{up}\n-- +goose Down\n{down}\n"),
-        ("queries/read.sql", f"{query}\n"),
-    ):
-        (app.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (app.folder / path).write_text(text)
 
 
 def execute(neon, statement):
@@ -80,8 +71,7 @@ def test_neon_branch_is_migrated_copied_restored_and_rehearsed_on_by_the_same_co
     assert points == []
     execute(neon, "INSERT INTO note VALUES (1, 'hana')")
 
-    write(
-        app,
+    app.migration(
         2,
         "ALTER TABLE note DROP COLUMN author;",
         "ALTER TABLE note ADD COLUMN author text;",
