@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support import prefork
+
 PRIVATE = ("DODAI_", "DATABASE_URL", "NO_COLOR", "PYTEST")
 """What the environment of the test run might say to a command, and must not."""
 TIMEOUT_S = 300.0
@@ -34,6 +36,8 @@ def dodai(
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """What the command said and how it ended; `driver` is a script that stands for `-m dodai`."""
+    if driver is None and not any(name.startswith(prefork.AT_START) for name in environment):
+        return prefork.run(words, cwd, clean_environment(environment), stdin, timeout_s)
     return subprocess.run(
         [sys.executable, str(driver), *words] if driver else argv(*words), cwd=cwd, env=clean_environment(environment),
         capture_output=True, text=True, timeout=timeout_s, stdin=stdin, check=False,

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.cluster import throw_away
@@ -67,9 +68,13 @@ def test_role_without_login_is_refused(postgres, database):
 def test_full_server_says_that_connections_ran_out(postgres, database):
     """Too many connections is not `unreachable`: a retry later can succeed, another address cannot."""
     name = address(database).database
-    with connect(database, autocommit=True) as connection:
+    with connect(postgres.dsn(), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 1")
         connection.execute("DROP ROLE IF EXISTS crowd; CREATE ROLE crowd LOGIN")
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        until(
+            lambda: connection.execute(others, [name]).fetchone() == (0,)
+        )  # a connection counts until its process ends
     crowd = database.replace("//postgres@", "//crowd@")
     with connect(crowd):
         error = refused(crowd)
