@@ -94,16 +94,17 @@ def test_certificate_of_five_days_is_a_ticket_and_an_expired_one_pages(tmp_path:
     world = Simulation(tmp_path)
 
     def stands(days: float) -> set[str]:
-        world.watcher._standing = Standing({"certificate-days": (("https://quiz.example.com", days),)})
-        world.watcher._stood_s = world.now
+        world.states = Standing({"certificate-days": (("https://quiz.example.com", days),)})
         world.live(10.0, steady(1.0, request))
         return {one.name for one in world.watcher.history.open() if one.fired_s}
 
     assert stands(60.0) == set()
     assert stands(5.0) == {"certificate-expiring"}
     assert stands(-0.5) == {"certificate-expiring", "certificate-expired"}
-    world.watcher._stood_s = world.now - 7200  # nobody could ask for two hours: nothing is judged by that
-    world.live(120.0, steady(1.0, request))
+    world.states = Standing({}, ("the certificate cannot be read",))
+    world.live(3000.0, steady(0.1, request), 100.0)
+    assert {one.name for one in world.watcher.history.open()} == {"certificate-expiring", "certificate-expired"}
+    world.live(1000.0, steady(0.1, request), 100.0)  # nobody could ask for an hour: nothing is judged by that
     assert {one.name for one in world.watcher.history.open()} == set()
 
 
@@ -166,3 +167,13 @@ def test_time_that_nobody_watched_is_told_when_somebody_watches_again(tmp_path: 
 
     asyncio.run(run())
     assert heard == ["unwatched firing True"]
+
+
+def test_secret_whose_age_nobody_knows_is_said_to_be_not_judged(project: Path):
+    """Nor is one without a value called young; one that is overdue is stated with its days."""
+    kind = 'used_by = []\nrotation = "external"\n'
+    secrets = f'[secret.API_TOKEN]\n{kind}every = "30d"\n[secret.OTHER]\n{kind}'
+    (project / "dodai.toml").write_text(MANIFEST + secrets)
+    seen = standings(find_project(project / "dodai.toml"), "staging").look()
+    assert seen.stated["overdue-days"] == ()
+    assert seen.unknown == ("`API_TOKEN` of `staging` has no value",)

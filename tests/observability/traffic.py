@@ -12,6 +12,7 @@ from dodai.core.request import format_request_id
 from dodai.observability.alert import Alert, Firing
 from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
+from dodai.observability.ports import Standing
 from dodai.observability.run import Watched, Watcher
 
 T0 = 1_795_000_000.0
@@ -51,23 +52,35 @@ class Simulation:
     policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     fast: bool = False
     now: float = T0
+    steady: float = 0.0
+    public: str = ""
+    states: Standing = field(default_factory=lambda: Standing({}))
     fired: list[tuple[str, str, float]] = field(default_factory=list)
     resolved: list[tuple[str, str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.watched = Watched("quiz", "test", self.folder, self.policy, frozenset({"/readyz"}), fast=self.fast)
-        self.watcher = Watcher(self.watched, {}, clock=lambda: self.now)
+        self.watched = Watched(
+            "quiz", "test", self.folder, self.policy, frozenset({"/readyz"}), public=self.public, fast=self.fast
+        )
+        self.watcher = Watcher(self.watched, {}, standings=self, clock=lambda: self.now, steady=lambda: self.steady)
 
     def live(self, seconds: float, lines: Callable[[float, float], Lines], every: float = 0.0) -> None:
         """`seconds` of traffic, evaluated every `every` seconds (by default as often as `watch` does)."""
         end = self.now + seconds
         while self.now < end:
             since, self.now = self.now, min(end, self.now + (every or self.watched.tick_s))
+            self.steady += self.now - since
+            self.watcher.heed_clock()
+            self.watcher.look()
             for line in lines(since, self.now):
                 self.watcher.tally.add(dump(line), self.now, live=True)
             self.watcher.store.keep(self.watcher.tally.take(), {}, self.now)
             for one, _, change in self.watcher.judge():
                 self.note(one, _, change)
+
+    def look(self) -> Standing:
+        """How the environment says that it stands."""
+        return self.states
 
     def note(self, one: Firing, alert: Alert, change: str) -> None:
         rows = self.fired if change == "firing" else self.resolved

@@ -39,19 +39,19 @@ def list_(context: CommandContext, env: str, fast: bool) -> int:
 
     there = watched(context.project, env, fast=fast)
     if context.output.as_json:
-        rows = [_as_json(alert, there.tick_s) for alert in there.alerts]
+        rows = [_as_json(alert, there.tick_s, there.policy.heartbeat_s) for alert in there.alerts]
         context.output.data("dodai.alerts/1", {"environment": env, "alerts": rows})
         return 0
     context.output.line(f"{'alert':18} {'fires':40} {'at least':>9} {'severity':>8}  detected within")
     for alert in there.alerts:
-        seconds = alert.detection_s(tick_s=there.tick_s)
+        seconds = alert.detection_s(tick_s=there.tick_s, heartbeat_s=there.policy.heartbeat_s)
         within = "depends on the fault" if seconds is None else f"{seconds:.0f} s when everything fails"
         least = str(alert.min_count or "-")
         context.output.line(f"{alert.name:18} {alert.condition:40} {least:>9} {alert.severity:>8}  {within}")
     return 0
 
 
-def _as_json(alert: Alert, tick_s: float) -> dict[str, Any]:
+def _as_json(alert: Alert, tick_s: float, heartbeat_s: float) -> dict[str, Any]:
     return {
         "name": alert.name,
         "code": alert.code.id,
@@ -65,7 +65,7 @@ def _as_json(alert: Alert, tick_s: float) -> dict[str, Any]:
         "forSeconds": alert.for_s,
         "severity": alert.severity,
         "by": alert.by,
-        "detectedWithinSeconds": alert.detection_s(tick_s=tick_s),
+        "detectedWithinSeconds": alert.detection_s(tick_s=tick_s, heartbeat_s=heartbeat_s),
     }
 
 

@@ -81,11 +81,13 @@ def _tell(
     *,
     respond: bool = False,
 ) -> int:
-    from dodai.rehearsal.drills.respond import median_s
+    from dodai.rehearsal.drills.respond import HEALTHY_S, median_s
 
+    median = median_s(row.details.get("healthySeconds") for row in report.drills) if respond else None
     if context.output.as_json:
         recorded = {"recorded": evidence.as_data()} if evidence else {}
-        context.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder), **recorded})
+        healthy = {"medianHealthySeconds": median, "aimSeconds": HEALTHY_S} if respond else {}
+        context.output.data("dodai.rehearsal/1", {**report.as_json(), "folder": str(folder), **recorded, **healthy})
     else:
         if report.problem:
             sys.stderr.write(report.problem + "\n")
@@ -93,9 +95,9 @@ def _tell(
         for name in ("report.html", "report.json"):
             context.output.line(f"{' ' * len(report.outcome)}            {folder / name}")
         if respond:
-            median = median_s(row.details.get("healthySeconds") for row in report.drills)
             told = "not known: not every fault was ended" if median is None else f"{median:.1f} s"
-            context.output.line(f"from fault to healthy, median of {len(report.drills)}: {told}")
+            aim = f"aim on an idle machine: {HEALTHY_S:g} s"
+            context.output.line(f"from fault to healthy, median of {len(report.drills)}: {told} ({aim})")
         if evidence:
             what = f"level {evidence.level}, commit {evidence.commit[:12]}, {evidence.outcome}"
             context.output.line(f"recorded for {record}: {what}")

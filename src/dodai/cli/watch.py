@@ -49,9 +49,7 @@ def _once(context: CommandContext, there: Watched) -> int:
     try:
         with locked(there):
             watcher = Watcher(there, {}, standings=standings(context.project, there.env))
-            watcher.read()
-            watcher.look()
-            watcher.judge()
+            watcher.once()
             seen = overview(there, watcher.store, time.time(), problem=watcher.trouble)
             watcher.store.close()
     except DodaiError as error:

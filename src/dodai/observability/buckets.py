@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 INFINITE_US = 2**32 - 1
-_PAIR = struct.Struct("<II")
+PAIR = struct.Struct("<II")
 _BASE_MS: tuple[float, ...] = tuple(1000.0 * 2.0 ** (step / 4) for step in range(-36, 25))
 """From 1.95 ms to 64 s by the fourth root of two; 250 ms, 500 ms and 1 s are bounds. With linear interpolation, as
 Prometheus has it, p95 is within 7 % of the exact one; by the square root it was 10 % off (tests/observability)."""
@@ -43,24 +43,23 @@ def quantile_ms(histogram: Histogram, share: float, bounds: tuple[int, ...]) -> 
     total = sum(histogram.values())
     if not total:
         return None
-    rank, seen = share * total, 0
-    known = sorted({*histogram, *bounds})
-    for at, bound in enumerate(known):
-        count = histogram.get(bound, 0)
+    rank, seen, below = share * total, 0, 0
+    for bound, count in sorted(histogram.items()):
         if count and seen + count >= rank:
-            low = known[at - 1] if at else 0
+            at = bisect_left(bounds, bound)
+            low = max(below, bounds[at - 1] if at else 0)
             if bound == INFINITE_US:
                 return low / 1000.0
             return (low + (bound - low) * max(0.0, rank - seen) / count) / 1000.0
-        seen += count
-    return known[-2] / 1000.0
+        seen, below = seen + count, bound
+    return below / 1000.0
 
 
 def packed(histogram: Histogram) -> bytes:
     """Eight bytes for each bucket that has anything in it."""
-    return b"".join(_PAIR.pack(bound, min(count, INFINITE_US)) for bound, count in sorted(histogram.items()) if count)
+    return b"".join(PAIR.pack(bound, min(count, INFINITE_US)) for bound, count in sorted(histogram.items()) if count)
 
 
 def unpacked(data: bytes) -> dict[int, int]:
     """The histogram in `data`; raises `struct.error` for what `packed` never wrote."""
-    return dict(_PAIR.iter_unpack(data))
+    return dict(PAIR.iter_unpack(data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dodai.core.line import FIELDS, MAX_LINE_BYTES, Field
 from dodai.core.page import Block, CodeBlock, Page, PageTable, Section, Text, bullets, paragraphs
-from dodai.observability.alert import Alert, chosen
+from dodai.observability.alert import Alert, alerts_of
 from dodai.observability.alert.response import RESPONSES
 from dodai.observability.policy import ObservabilityPolicy
 
@@ -29,7 +29,7 @@ def observability(policy: ObservabilityPolicy, env: str = "production") -> Page:
 
     Commands name the environment `env`.
     """
-    alerts = chosen(policy.alerts, policy.slo)
+    alerts = alerts_of(policy)
     return Page(
         "Phase2/observability",
         Text("Observability", "可観測性"),
@@ -155,7 +155,7 @@ def alert_links(policy: ObservabilityPolicy, file: Text) -> Section:
             alert.code.page.what,
             alert.severity,
         )
-        for alert in chosen(policy.alerts, policy.slo)
+        for alert in alerts_of(policy)
     )
     said = Text("Each alert leads to its first response.", "各アラートから一次対応へ進めます。")
     return Section(

@@ -143,7 +143,7 @@ class Outbox:
         found = [other for one in rows for other in history.of_outage(one.outage or one.id)]
         firing = [f"{one.name}: {one.about}" for one in found if one.id not in told and not one.resolved_s]
         until = max(one.breached_s for one in rows)
-        calls = self.store.totals("dependency", until - CALLS_S, until, by_name=True)
+        calls = self.store.totals("dependency", until - CALLS_S, until, by_name=True, histograms=False)
         failing = [
             f"{service} → {name}: {total.errors} of {total.count} calls fail"
             for (service, name), total in sorted(calls.items())

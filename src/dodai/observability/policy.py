@@ -14,6 +14,11 @@ Severity = Literal["", "page", "ticket"]
 NotifierKind = Literal["webhook", "slack", "pagerduty", "command", "email", "deadman"]
 
 
+def loop_patience_s(heartbeat_s: float) -> float:
+    """How long a heartbeat waits for the event loop that it asks, so that those of a hung process are hardly late."""
+    return min(heartbeat_s / 2.0, 2.5)
+
+
 @dataclass(frozen=True, slots=True)
 class AlertSection:
     """`[observability.alert.NAME]`: what differs from the alert of that name; 0 and "" keep what it has."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.ports import Response
 from dodai.engine.outcome import Outcome
 from dodai.migrations.ports import MigrationTarget
+from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.journey import Visit, Visitor
 from dodai.operations.policy import OperationsPolicy
 from dodai.operations.ports import Host, ReplacedTable
@@ -124,5 +125,6 @@ class Subject:
     policy: OperationsPolicy
     csrf: CsrfPolicy
     visit: Visit
+    observability: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     migrations: MigrationTarget | None = None
     database: StageDatabase | None = None

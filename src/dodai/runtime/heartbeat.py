@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
 
+from dodai.observability.policy import loop_patience_s
 from dodai.runtime.config import RuntimeConfig
 
 
@@ -40,9 +42,9 @@ def start(runtime: Beating) -> threading.Thread | None:
 
 
 def _beat(alive: weakref.ref[Beating], loop: asyncio.AbstractEventLoop | None, period_s: float) -> None:
-    pause = threading.Event()
+    pause, question = threading.Event(), None if loop is None else LoopQuestion(loop)
     while not pause.wait(period_s):
-        lag_s = _lag_s(loop, period_s)
+        lag_s = None if question is None else question.lag_s(loop_patience_s(period_s))
         runtime = alive()
         if runtime is None or (loop is not None and loop.is_closed()):
             return
@@ -53,14 +55,27 @@ def _beat(alive: weakref.ref[Beating], loop: asyncio.AbstractEventLoop | None, p
         del runtime
 
 
-def _lag_s(loop: asyncio.AbstractEventLoop | None, patience_s: float) -> float | None:
-    """How long the loop took to run something; at least `patience_s` for one that has not yet."""
-    if loop is None:
-        return None
-    ran, asked = threading.Event(), perf_counter()
-    try:
-        loop.call_soon_threadsafe(ran.set)
-    except RuntimeError:  # closed
-        return None
-    ran.wait(patience_s)
-    return perf_counter() - asked
+@dataclass(slots=True)
+class LoopQuestion:
+    """What the loop is asked to run. A question that it left unanswered goes on: the next heartbeat is not late for it,
+    and says for how long the loop has not answered by then.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    _ran: threading.Event = field(default_factory=threading.Event)
+    _asked_s: float | None = None
+
+    def lag_s(self, patience_s: float) -> float | None:
+        """How long the loop took to run something, or has not run it so far; None when it is closed."""
+        if self._asked_s is None:
+            self._asked_s = perf_counter()
+            self._ran.clear()
+            try:
+                self.loop.call_soon_threadsafe(self._ran.set)
+            except RuntimeError:  # closed
+                return None
+        answered = self._ran.wait(patience_s)
+        lag_s = perf_counter() - self._asked_s
+        if answered:
+            self._asked_s = None
+        return lag_s

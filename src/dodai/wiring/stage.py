@@ -17,6 +17,7 @@ from dodai.core import proposal
 from dodai.csrf.policy import CsrfPolicy
 from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome, Sink
+from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.ports import Fault, Host, ReplacedTable
@@ -48,6 +49,7 @@ def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
         policy=project.policy,
         csrf=CsrfPolicy.from_manifest(project.manifest.section("csrf") or {}),
         visit=HttpBrowser,
+        observability=ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {}),
         migrations=target(project, Path(project.root), database_url) if migrations else None,
         database=PostgresStageDatabase(database_url, ledgers) if project.policy.database.used_by else None,
     )

@@ -67,6 +67,10 @@ UNHEALTHY: frozenset[State] = frozenset(
 """The states that nobody wants for long. An environment that was stopped, or never served, is as somebody left it."""
 
 
+Asked = tuple[tuple[tuple[str, float], ...], tuple[str, ...]]
+"""(what about, value) of a measure, and sentences about what could not be judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class EnvironmentStandings:
     """Asks the environment itself: its status, its secrets, the certificates of its public origins."""
@@ -81,7 +85,8 @@ class EnvironmentStandings:
         unknown: list[str] = []
         for measure, ask in (("unhealthy", self._health), ("overdue-days", self._secrets)):
             try:
-                stated[measure] = ask()
+                stated[measure], unjudged = ask()
+                unknown += unjudged
             except (DodaiError, OSError) as error:
                 unknown.append(f"`{self.env}` cannot be asked for `{measure}`: {error}")
         certificates: list[tuple[str, float]] = []
@@ -94,23 +99,22 @@ class EnvironmentStandings:
             stated["certificate-days"] = tuple(certificates)
         return Standing(stated, tuple(unknown))
 
-    def _health(self) -> tuple[tuple[str, float], ...]:
+    def _health(self) -> Asked:
         from dodai.operations.run.status import status_of  # what a provider acts through is heavy
         from dodai.wiring import environments
 
         status = asyncio.run(status_of(environments.open(self.project, self.env)))
         unwell = ", ".join([*status.facts.silent, *status.facts.unwell])
         said = f"{self.env} {status.state}{f': {unwell}' if unwell else ''}"
-        return ((said, 1.0 if status.state in UNHEALTHY else 0.0),)
+        return ((said, 1.0 if status.state in UNHEALTHY else 0.0),), ()
 
-    def _secrets(self) -> tuple[tuple[str, float], ...]:
+    def _secrets(self) -> Asked:
+        """How long each secret is overdue; one whose age nobody knows, or without a value, is not judged."""
         from dodai.operations.run.secret_status import known_secrets, status_of_secret
         from dodai.wiring import environments
 
         here, now_s = environments.open(self.project, self.env), time.time()
-        seen = [status_of_secret(here, secret, now_s) for secret in known_secrets(here).values()]
-        return tuple(
-            (one.secret.name, (one.age_s - one.secret.every_s) / 86400.0)
-            for one in seen
-            if one.secret.every_s and one.age_s is not None and one.version
-        )
+        seen = [status_of_secret(here, secret, now_s) for secret in known_secrets(here).values() if secret.every_s]
+        aged = [one for one in seen if one.age_s is not None and one.version]
+        overdue = tuple((one.secret.name, ((one.age_s or 0.0) - one.secret.every_s) / 86400.0) for one in aged)
+        return overdue, tuple(one.in_words(self.env) for one in seen if one not in aged)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dodai.observability.alert.evaluate import REPLAYABLE, Reading, Stated, View, readings
-from dodai.observability.alert.form import Alert, chosen, defaults, unknown_names
+from dodai.observability.alert.evaluate import REPLAYABLE, OneLook, Reading, Stated, View, readings
+from dodai.observability.alert.form import Alert, alerts_of, chosen, defaults, unknown_names
 from dodai.observability.alert.history import Change, Firing, History
 
 __all__ = [
@@ -12,9 +12,11 @@ __all__ = [
     "Change",
     "Firing",
     "History",
+    "OneLook",
     "Reading",
     "Stated",
     "View",
+    "alerts_of",
     "chosen",
     "defaults",
     "readings",

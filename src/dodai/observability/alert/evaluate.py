@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from dodai.observability.alert.form import STATED, Alert
+from dodai.observability.alert.form import QUIET, STATED, Alert
 from dodai.observability.buckets import bounds_us, quantile_ms
 from dodai.observability.rollup import InstanceCell, Kind, Totals
 
@@ -25,11 +25,47 @@ are not judged."""
 class View(Protocol):
     """What an alert may look at."""
 
-    def totals(self, kind: Kind, since_s: float, until_s: float, *, by_name: bool) -> Mapping[Series, Totals]: ...
+    def totals(
+        self, kind: Kind, since_s: float, until_s: float, *, by_name: bool, histograms: bool
+    ) -> Mapping[Series, Totals]: ...
+
+    def samples(
+        self, kind: Kind, service: str, name: str, since_s: float, until_s: float, *, failed: bool
+    ) -> tuple[str, ...]: ...
 
     def instances(self) -> Mapping[tuple[str, str], InstanceCell]: ...
 
     def events(self, since_s: float) -> list[tuple[float, str, str, str]]: ...
+
+
+@dataclass(slots=True)
+class OneLook:
+    """A view at one moment: several alerts have the same window, which is summed up once."""
+
+    store: View
+    _sums: dict[tuple[object, ...], Mapping[Series, Totals]] = field(default_factory=dict)
+    _instances: Mapping[tuple[str, str], InstanceCell] | None = None
+
+    def totals(
+        self, kind: Kind, since_s: float, until_s: float, *, by_name: bool, histograms: bool
+    ) -> Mapping[Series, Totals]:
+        key = (kind, since_s, until_s, by_name, histograms)
+        if key not in self._sums:
+            self._sums[key] = self.store.totals(kind, since_s, until_s, by_name=by_name, histograms=histograms)
+        return self._sums[key]
+
+    def samples(
+        self, kind: Kind, service: str, name: str, since_s: float, until_s: float, *, failed: bool
+    ) -> tuple[str, ...]:
+        return self.store.samples(kind, service, name, since_s, until_s, failed=failed)
+
+    def instances(self) -> Mapping[tuple[str, str], InstanceCell]:
+        if self._instances is None:
+            self._instances = self.store.instances()
+        return self._instances
+
+    def events(self, since_s: float) -> list[tuple[float, str, str, str]]:
+        return self.store.events(since_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +111,18 @@ def _of_statement(alert: Alert, about: str, value: float) -> Reading:
 
 
 def _of_windows(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
-    by_name = alert.by == "name"
-    windows = [view.totals(alert.kind, now_s - w, now_s, by_name=by_name) for w in alert.windows_s]
+    by_name, slow = alert.by == "name", alert.measure in ("p95-ms", "pool-wait-ms")
+    quantile = alert.measure == "p95-ms"
+    windows = [view.totals(alert.kind, now_s - w, now_s, by_name=by_name, histograms=quantile) for w in alert.windows_s]
     for series in sorted(set().union(*windows)):
         measured = [_measured(alert, window.get(series, Totals())) for window in windows]
         first = windows[0].get(series, Totals())
         breached = all(value is not None and value > alert.threshold for value in measured)
         value = min((value for value in measured if value is not None), default=0.0)
         bad = first.refused if alert.measure == "refusal-ratio" else first.errors
-        yield Reading(alert, *series, value, breached, bad, first.count, first.samples)
+        since_s = now_s - alert.windows_s[0]
+        samples = view.samples(alert.kind, *series, since_s, now_s, failed=not slow) if breached else ()
+        yield Reading(alert, *series, value, breached, bad, first.count, samples)
 
 
 def _measured(alert: Alert, total: Totals) -> float | None:
@@ -114,7 +153,7 @@ def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
 
 def _short_lives(there: list[InstanceCell], now_s: float, window_s: float) -> float:
     """How many processes of one release began in the window and have ended again: the most of any release."""
-    quiet_s = window_s / 20
+    quiet_s = window_s * QUIET
     ended: dict[str, int] = {}
     for one in there:
         if one.first_s > now_s - window_s and now_s - one.heard_s > quiet_s:
@@ -149,8 +188,8 @@ def _of_lost_lines(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
 def _of_absence(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
     """Below the threshold in the first window, although there was enough in the second one."""
     short, long = alert.windows_s
-    now = view.totals(alert.kind, now_s - short, now_s, by_name=False)
-    before = view.totals(alert.kind, now_s - long, now_s, by_name=False)
+    now = view.totals(alert.kind, now_s - short, now_s, by_name=False, histograms=False)
+    before = view.totals(alert.kind, now_s - long, now_s, by_name=False, histograms=False)
     for series, total in sorted(before.items()):
         count = now.get(series, Totals()).count
         breached = total.count >= alert.min_count and count < alert.threshold

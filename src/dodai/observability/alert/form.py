@@ -13,7 +13,7 @@ from typing import Literal
 
 from dodai.core.errors import Code
 from dodai.observability import codes
-from dodai.observability.policy import AlertSection, Severity
+from dodai.observability.policy import AlertSection, ObservabilityPolicy, Severity, loop_patience_s
 from dodai.observability.rollup import Kind
 
 Measure = Literal[
@@ -26,6 +26,8 @@ By = Literal["service", "name"]
 TICKET: Severity = "ticket"
 ASK_EVERY_S = 30.0
 """How often the watch asks for what lines cannot tell."""
+QUIET = 1 / 20
+"""A process that says nothing for this share of the window of `short-lives` has ended."""
 FAST_FACTOR = 60.0
 """The fast profile divides every duration by this, so that minutes are seconds."""
 
@@ -98,7 +100,9 @@ class Alert:
             case "silent-s":
                 filling = self.threshold
             case "loop-lag-ms":
-                filling = 2 * heartbeat_s
+                heard_s = heartbeat_s + loop_patience_s(heartbeat_s)
+                told_at_once = loop_patience_s(heartbeat_s) * 1000.0 > self.threshold
+                filling = heard_s if told_at_once else 2.0 * heard_s
             case "requests":
                 filling = self.windows_s[0]
             case "dropped" | "disk-free":
@@ -108,6 +112,22 @@ class Alert:
             case _:
                 return None
         return filling + self.for_s + 2 * tick_s
+
+    def hearing(self, every_s: float) -> Alert:
+        """The same alert where a process that has nothing else to say is heard every `every_s`.
+
+        A heartbeat that is not due yet is not missing: silence begins when two have not come.
+        """
+        missed_s = 2.0 * every_s
+        match self.measure:
+            case "silent-s":
+                threshold = max(self.threshold, missed_s)
+                return replace(self, threshold=threshold, windows_s=(max(self.windows_s[0], 3.0 * threshold),))
+            case "loop-lag-ms":
+                return replace(self, windows_s=(max(self.windows_s[0], missed_s),))
+            case "short-lives":
+                return replace(self, windows_s=(max(self.windows_s[0], missed_s / QUIET),))
+        return self
 
     def faster(self, factor: float = FAST_FACTOR) -> Alert:
         """The same alert with seconds for minutes; what is asked for at the least follows, thresholds stay."""
@@ -155,11 +175,18 @@ def defaults(slo: float = 0.995) -> tuple[Alert, ...]:
     return tuple(made)
 
 
-def chosen(sections: Mapping[str, AlertSection], slo: float = 0.995, *, fast: bool = False) -> tuple[Alert, ...]:
+def chosen(
+    sections: Mapping[str, AlertSection], slo: float = 0.995, *, fast: bool = False, heartbeat_s: float = 5.0
+) -> tuple[Alert, ...]:
     """The alerts as the manifest has them; a name that it does not know is `unknown_names`."""
     found = (_changed(alert, sections.get(alert.name)) for alert in defaults(slo))
-    kept = tuple(alert for alert in found if alert is not None)
-    return tuple(alert.faster() for alert in kept) if fast else kept
+    kept = (alert.faster() if fast else alert for alert in found if alert is not None)
+    return tuple(alert.hearing(heartbeat_s) for alert in kept)
+
+
+def alerts_of(policy: ObservabilityPolicy, *, fast: bool = False) -> tuple[Alert, ...]:
+    """The alerts of an environment with this policy."""
+    return chosen(policy.alerts, policy.slo, fast=fast, heartbeat_s=policy.heartbeat_s)
 
 
 def unknown_names(sections: Iterable[str]) -> tuple[str, ...]:

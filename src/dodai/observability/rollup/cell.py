@@ -24,7 +24,10 @@ _NEVER_TRAFFIC = ("/-/dodai/", "grpc.health.")
 
 @dataclass(slots=True)
 class Cell:
-    """Counts of one series. `refused` were refused by the CSRF layer; `bad` and `slow` are request ids to look at."""
+    """Counts of one series. `refused` were refused by the CSRF layer.
+
+    `bad` and `slow` are request ids to look at: of one that failed, else of one that was refused, and of the slowest.
+    """
 
     count: int = 0
     errors: int = 0
@@ -70,14 +73,16 @@ class Batch:
 
 @dataclass(slots=True)
 class Tally:
-    """Lines into a `Batch`. `probes` are paths that nobody's users ask for, such as `/readyz`."""
+    """Lines into a `Batch`. `probes` are paths that nobody's users ask for, such as `/readyz`; `known` are series that
+    count for `max_series`, those of the store among them.
+    """
 
     cell_s: int
     probes: frozenset[str] = frozenset()
     thresholds_ms: tuple[float, ...] = ()
     max_series: int = 1000
     batch: Batch = field(default_factory=Batch)
-    _known: set[tuple[str, str, str]] = field(default_factory=set)
+    known: set[tuple[str, str, str]] = field(default_factory=set)
     _bounds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -132,12 +137,12 @@ class Tally:
         if cell is not None:
             return cell
         series = key[1:]
-        if series not in self._known:
-            if len(self._known) >= self.max_series:
+        if series not in self.known:
+            if len(self.known) >= self.max_series:
                 self.batch.overflowed += 1
                 key = (*key[:3], OTHER)
             else:
-                self._known.add(series)
+                self.known.add(series)
         return self.batch.cells.setdefault(key, Cell())
 
     def _count(self, line: Mapping[str, Any], key: Key) -> None:
@@ -150,11 +155,13 @@ class Tally:
         bound = bound_of(waited, self._bounds)
         cell.histogram[bound] = cell.histogram.get(bound, 0) + 1
         request_id = str(line.get("requestId", ""))
+        refused = str(line.get("code", "")).startswith("DOD1")
+        cell.refused += refused
         if line["outcome"] in FAILED:
             cell.errors += 1
             cell.bad = request_id
-        if str(line.get("code", "")).startswith("DOD1"):
-            cell.refused += 1
+        elif refused and not cell.errors:
+            cell.bad = request_id
         cell.pool_ms += float(line.get("poolWaitMs", 0.0))
         if waited > cell.slow_ms:
             cell.slow, cell.slow_ms = request_id, waited

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dodai.engine.state_folder import make_folder
-from dodai.observability.buckets import merged, packed, unpacked
+from dodai.observability.buckets import PAIR, merged, packed, unpacked
 from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Key, Kind
 from dodai.observability.rollup.tail import TailPosition
 
@@ -44,6 +45,18 @@ CREATE TABLE IF NOT EXISTS notifier (name TEXT PRIMARY KEY, since_s REAL, proble
 CREATE TABLE IF NOT EXISTS silence (
   id INTEGER PRIMARY KEY, name TEXT, kind TEXT, reason TEXT, actor TEXT, from_s REAL, until_s REAL);
 """
+_WINDOW = "FROM cell WHERE width = ? AND kind = ? AND at > ? AND at < ?"
+_SUMMED = "sum(count), sum(errors), sum(refused), sum(sum_ms), sum(pool_ms)"
+_SUMS = f"SELECT service, '', {_SUMMED} {_WINDOW} GROUP BY service"
+_SUMS_BY_NAME = f"SELECT service, name, {_SUMMED} {_WINDOW} GROUP BY service, name"
+_HISTOGRAMS = f"SELECT service, name, histogram {_WINDOW}"
+_CELLS = (
+    "SELECT at, service, name, count, errors, histogram, bad, slow FROM cell"
+    " WHERE width = ? AND kind = ? AND at >= ? AND at < ? ORDER BY at"
+)
+_SAMPLED = f"{_WINDOW} AND service = ? AND (? = '' OR name = ?)"
+_FAILED_SAMPLES = f"SELECT bad {_SAMPLED} AND bad != '' GROUP BY bad ORDER BY max(at) DESC LIMIT 5"
+_SLOW_SAMPLES = f"SELECT slow {_SAMPLED} AND slow != '' GROUP BY slow ORDER BY max(slow_ms) DESC LIMIT 5"
 _COUNTS = ("lines", "torn", "late", "skewed", "overflowed")
 
 
@@ -57,21 +70,23 @@ class Totals:
     sum_ms: float = 0.0
     pool_ms: float = 0.0
     histogram: dict[int, int] = field(default_factory=dict)
-    samples: tuple[str, ...] = ()
 
 
 class Store:
-    """The rollups of one environment. `problem` says why an unusable file was put aside."""
+    """The rollups of one environment. `problem` says why an unusable file was put aside; `disk` is the connection to
+    the file while what is written goes to memory (`without_disk`).
+    """
 
     def __init__(self, path: Path | None, *, cell_s: int = 10, writable: bool = True) -> None:
         self.path, self.cell_s, self.problem = path, cell_s, ""
+        self.disk: sqlite3.Connection | None = None
         if path is None:
-            self.database = _opened(":memory:", writable=True)
+            self.database = opened(":memory:", writable=True)
             return
         if writable:
             make_folder(path.parent)
         try:
-            self.database = _opened(str(path), writable=writable)
+            self.database = opened(str(path), writable=writable)
         except sqlite3.DatabaseError as error:
             if not writable or not _is_broken(error):
                 raise
@@ -80,10 +95,12 @@ class Store:
             for tail in ("-wal", "-shm"):
                 path.with_name(path.name + tail).unlink(missing_ok=True)
             self.problem = f"the rollups could not be read ({error}) and were put aside as `{aside.name}`"
-            self.database = _opened(str(path), writable=True)
+            self.database = opened(str(path), writable=True)
 
     def close(self) -> None:
         self.database.close()
+        if self.disk is not None:
+            self.disk.close()
 
     # --- writing ---
 
@@ -149,7 +166,8 @@ class Store:
             "INSERT INTO cell VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
             " count = count + excluded.count, errors = errors + excluded.errors, refused = refused + excluded.refused,"
             " sum_ms = sum_ms + excluded.sum_ms, pool_ms = pool_ms + excluded.pool_ms, histogram = excluded.histogram,"
-            " bad = CASE WHEN excluded.bad = '' THEN bad ELSE excluded.bad END,"
+            " bad = CASE WHEN excluded.bad = '' OR (errors > 0 AND excluded.errors = 0 AND bad != '') THEN bad"
+            " ELSE excluded.bad END,"
             " slow = CASE WHEN excluded.slow_ms > slow_ms THEN excluded.slow ELSE slow END,"
             " slow_ms = max(slow_ms, excluded.slow_ms)",
             (width, at, kind, service, name, cell.count, cell.errors, cell.refused, cell.sum_ms, cell.pool_ms,
@@ -169,30 +187,44 @@ class Store:
 
     # --- reading ---
 
-    def totals(self, kind: Kind, since_s: float, until_s: float, *, by_name: bool) -> dict[tuple[str, str], Totals]:
+    def totals(
+        self, kind: Kind, since_s: float, until_s: float, *, by_name: bool, histograms: bool = True
+    ) -> dict[tuple[str, str], Totals]:
         """The sums by (service, name) of the cells that end after `since_s` and begin before `until_s`.
 
-        The name is empty when it is not asked for; the newest failed requests come first among the samples.
+        The name is empty when it is not asked for. Without `histograms` those are empty, which takes less time.
         """
-        width = self.cell_s if until_s - since_s <= _FINE_WINDOW_S else MINUTE_S
-        rows = self.database.execute(
-            "SELECT service, name, count, errors, refused, sum_ms, pool_ms, histogram, bad, slow FROM cell"
-            " WHERE width = ? AND kind = ? AND at > ? AND at < ? ORDER BY at DESC",
-            (width, kind, since_s - width, until_s),
-        )
+        width = self._width(since_s, until_s)
+        window = (width, kind, since_s - width, until_s)
         found: dict[tuple[str, str], Totals] = {}
-        for service, name, count, errors, refused, sum_ms, pool_ms, histogram, bad, slow in rows:
-            total = found.setdefault((service, name if by_name else ""), Totals())
-            total.count += count
-            total.errors += errors
-            total.refused += refused
-            total.sum_ms += sum_ms
-            total.pool_ms += pool_ms
-            for bound, number in unpacked(histogram).items():
-                total.histogram[bound] = total.histogram.get(bound, 0) + number
-            if (bad or slow) and len(total.samples) < 5 and (sample := bad or slow) not in total.samples:
-                total.samples += (sample,)
+        for service, name, *sums in self.database.execute(_SUMS_BY_NAME if by_name else _SUMS, window):
+            found[service, name] = Totals(*sums)
+        for service, name, histogram in self.database.execute(_HISTOGRAMS, window) if histograms else ():
+            total = found[service, name if by_name else ""].histogram
+            for bound, number in PAIR.iter_unpack(histogram):
+                total[bound] = total.get(bound, 0) + number
         return found
+
+    def cells(self, kind: Kind, since_s: float, until_s: float) -> Iterator[tuple[Any, ...]]:
+        """(start, service, name, count, errors, histogram, failed or refused id, slowest id) of each short cell that
+        begins in between, the oldest first.
+        """
+        return self.database.execute(_CELLS, (self.cell_s, kind, since_s, until_s))
+
+    def samples(
+        self, kind: Kind, service: str, name: str, since_s: float, until_s: float, *, failed: bool
+    ) -> tuple[str, ...]:
+        """Up to five request ids of the window: the newest that failed or were refused, else the slowest.
+
+        Without a name those of the service, or of its routes.
+        """
+        width = self._width(since_s, until_s)
+        query = _FAILED_SAMPLES if failed else _SLOW_SAMPLES
+        found = self.database.execute(query, (width, kind, since_s - width, until_s, service, name, name))
+        return tuple(row[0] for row in found)
+
+    def _width(self, since_s: float, until_s: float) -> int:
+        return self.cell_s if until_s - since_s <= _FINE_WINDOW_S else MINUTE_S
 
     def counters(self) -> list[tuple[Kind, str, str, Totals]]:
         """(kind, service, name, sum since the beginning) of every series."""
@@ -205,6 +237,10 @@ class Store:
             (kind, service, name, Totals(count, errors, refused, sum_ms, pool_ms, unpacked(data)))
             for kind, service, name, count, errors, refused, sum_ms, pool_ms, data in rows
         ]
+
+    def series(self) -> set[tuple[str, str, str]]:
+        """(kind, service, name) of every series there ever was."""
+        return set(self.database.execute("SELECT kind, service, name FROM cell WHERE width = ?", (EVER,)))
 
     def oldest_s(self) -> float | None:
         """When the oldest cell of the short kind begins, by which alerts are evaluated; None without any."""
@@ -258,7 +294,8 @@ def _is_broken(error: sqlite3.DatabaseError) -> bool:
     return not isinstance(error, sqlite3.OperationalError)
 
 
-def _opened(path: str, *, writable: bool) -> sqlite3.Connection:
+def opened(path: str, *, writable: bool) -> sqlite3.Connection:
+    """A connection to the file with every table; raises `sqlite3.DatabaseError` for a file that is none."""
     if not writable:
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0, isolation_level=None)
         database.execute("SELECT 1 FROM cell LIMIT 1")

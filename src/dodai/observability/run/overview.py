@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from dodai.core.text import Text
 from dodai.observability.alert import Alert, Firing, History
-from dodai.observability.buckets import bounds_us, merged, quantile_ms
+from dodai.observability.buckets import PAIR, bounds_us, merged, quantile_ms
 from dodai.observability.rollup import Kind, Store, Totals
+from dodai.observability.rollup.clock_step import EVENT as CLOCK_SET
 from dodai.observability.run.watcher import Watched
 
 LampState = Literal["up", "failing", "down", "unknown"]
 POINTS = 30
 _LISTED = 200
 _PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|:[^/]+|\$[^/]+")
+_TOLD_S = 3600.0
+"""For how long it is shown that the clock was set."""
 STALE_TICKS = 6
 """After how many evaluations that did not happen what is shown is called old."""
 
@@ -99,7 +102,7 @@ class Overview:
             "judgedAt": self.judged_s or None,
             "stale": self.stale,
             **rows,
-            "dependencies": [asdict(lamp) for lamp in self.dependencies],
+            "dependencies": [_fields(lamp) for lamp in self.dependencies],
             "releases": [{"at": at, "service": service, "version": version} for at, service, version in self.releases],
             **alerts,
             "silenced": list(self.silenced),
@@ -114,7 +117,8 @@ def overview(watched: Watched, store: Store, now_s: float, *, window_s: float = 
     facts, history = store.facts(), History(store)
     thresholds = tuple(alert.threshold for alert in watched.alerts if alert.measure == "p95-ms")
     read = _Reader(store, now_s, window_s, bounds_us(thresholds))
-    routes, rpcs = read.rows("http"), read.rows("rpc")
+    visited = read.courses("http")
+    routes, rpcs = read.rows(visited), read.rows(read.courses("rpc"))
     open_, judged_s = history.open(), facts.get("judged_s", 0.0)
     return Overview(
         at_s=now_s,
@@ -122,20 +126,56 @@ def overview(watched: Watched, store: Store, now_s: float, *, window_s: float = 
         read_s=facts.get("read_s", 0.0),
         judged_s=judged_s,
         stale=now_s - judged_s > STALE_TICKS * watched.tick_s,
-        journeys=read.journeys(watched),
+        journeys=read.journeys(watched, visited),
         routes=routes[:_LISTED],
         rpcs=rpcs[:_LISTED],
-        tasks=read.rows("task")[:_LISTED],
+        tasks=read.rows(read.courses("task"))[:_LISTED],
         dependencies=_lamps(store, now_s, watched),
         releases=_releases(store, now_s - window_s),
         firing=tuple(one for one in open_ if one.fired_s),
         pending=tuple(one for one in open_ if not one.fired_s),
         recent=tuple(history.recent(now_s - 86400.0)[:50]),
         silenced=tuple(f"{one.kind} {one.name}: {one.reason} ({one.actor})" for one in history.silences(now_s)),
-        problems=_problems(store, watched, problem),
+        problems=_problems(store, watched, problem, now_s),
         counted={name: int(facts.get(name, 0)) for name in ("lines", "torn", "late", "skewed", "overflowed")},
         left_out=max(0, len(routes) - _LISTED) + max(0, len(rpcs) - _LISTED),
     )
+
+
+@dataclass(slots=True)
+class _Curve:
+    """One series over the window, in `POINTS` equal parts. `failed` and `slow` are request ids, the oldest first."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * POINTS)
+    errors: list[int] = field(default_factory=lambda: [0] * POINTS)
+    histograms: list[defaultdict[int, int]] = field(default_factory=lambda: [defaultdict(int) for _ in range(POINTS)])
+    failed: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
+
+    def add(self, point: int, count: int, errors: int, histogram: Iterable[tuple[int, int]]) -> None:
+        self.counts[point] += count
+        self.errors[point] += errors
+        into = self.histograms[point]
+        for bound, number in histogram:
+            into[bound] += number
+
+    def row(self, service: str, name: str, bounds: tuple[int, ...]) -> Row:
+        """What people are shown of it; ids of failed requests, where there are any, the newest first."""
+        samples = tuple(dict.fromkeys(reversed(self.failed or self.slow)))[:5]
+        whole = quantile_ms(merged(self.histograms), 0.95, bounds)
+        points = tuple(quantile_ms(one, 0.95, bounds) if one else None for one in self.histograms)
+        sums = (sum(self.counts), sum(self.errors))
+        return Row(service, name, *sums, whole, samples, tuple(self.counts), tuple(self.errors), points)
+
+
+def _summed(courses: Iterable[_Curve]) -> _Curve:
+    total = _Curve()
+    for one in courses:
+        for point in range(POINTS):
+            total.add(point, one.counts[point], one.errors[point], one.histograms[point].items())
+        total.failed += one.failed
+        total.slow += one.slow
+    return total
 
 
 @dataclass(slots=True)
@@ -145,40 +185,34 @@ class _Reader:
     window_s: float
     bounds: tuple[int, ...]
 
-    def parts(self, kind: Kind) -> list[Mapping[tuple[str, str], Totals]]:
+    def courses(self, kind: Kind) -> dict[tuple[str, str], _Curve]:
         width = self.store.cell_s
-        step = max(width, self.window_s / POINTS // width * width)
-        end = self.now_s // width * width + width
-        starts = [end - step * (POINTS - at) for at in range(POINTS)]
-        return [self.store.totals(kind, start + width - 0.001, start + step, by_name=True) for start in starts]
+        step = max(width, int(self.window_s / POINTS // width * width))
+        end = int(self.now_s // width * width + width)
+        start = end - step * POINTS
+        found: dict[tuple[str, str], _Curve] = {}
+        for at, service, name, count, errors, histogram, bad, slow in self.store.cells(kind, start, end):
+            course = found.get((service, name)) or found.setdefault((service, name), _Curve())
+            course.add((at - start) // step, count, errors, PAIR.iter_unpack(histogram))
+            if bad:
+                course.failed.append(bad)
+            if slow:
+                course.slow.append(slow)
+        return found
 
-    def rows(self, kind: Kind) -> tuple[Row, ...]:
+    def rows(self, courses: Mapping[tuple[str, str], _Curve]) -> tuple[Row, ...]:
         """Every series of a kind: what fails most comes first, then what is asked for most."""
-        parts = self.parts(kind)
-        rows = [self._row(series, parts) for series in sorted(set().union(*parts))]
+        rows = [course.row(*series, self.bounds) for series, course in courses.items()]
         return tuple(sorted(rows, key=lambda row: (-row.errors, -row.count, row.service, row.name)))
 
-    def journeys(self, watched: Watched) -> tuple[Row, ...]:
+    def journeys(self, watched: Watched, courses: Mapping[tuple[str, str], _Curve]) -> tuple[Row, ...]:
         """A journey is the sum of the routes of its steps, as the public service saw them."""
-        parts = self.parts("http")
+        own = {name: course for (service, name), course in courses.items() if service == watched.public}
         rows = []
         for title, wanted in journey_shapes(watched).items():
-            chosen = [
-                {("", title): _sum(total for (service, name), total in part.items()
-                                   if service == watched.public and shape(name) in wanted)}
-                for part in parts
-            ]  # fmt: skip
-            rows.append(self._row(("", title), chosen))
+            steps = (course for name, course in own.items() if shape(name) in wanted)
+            rows.append(_summed(steps).row("", title, self.bounds))
         return tuple(rows)
-
-    def _row(self, series: tuple[str, str], parts: Sequence[Mapping[tuple[str, str], Totals]]) -> Row:
-        own = [part.get(series, Totals()) for part in parts]
-        total = _sum(own)
-        return Row(
-            *series, total.count, total.errors, quantile_ms(total.histogram, 0.95, self.bounds), total.samples,
-            tuple(one.count for one in own), tuple(one.errors for one in own),
-            tuple(quantile_ms(one.histogram, 0.95, self.bounds) for one in own),
-        )  # fmt: skip
 
 
 def journey_shapes(watched: Watched) -> dict[str, set[str]]:
@@ -197,23 +231,11 @@ def shape(route: str) -> str:
     return _PARAMETER.sub("*", route)
 
 
-def _sum(totals: Iterable[Totals]) -> Totals:
-    summed, histograms = Totals(), []
-    for one in totals:
-        summed.count += one.count
-        summed.errors += one.errors
-        summed.sum_ms += one.sum_ms
-        histograms.append(one.histogram)
-        summed.samples = tuple(dict.fromkeys((*one.samples, *summed.samples)))[:5]
-    summed.histogram = merged(histograms)
-    return summed
-
-
 def _lamps(store: Store, now_s: float, watched: Watched) -> tuple[Lamp, ...]:
     """The last minute; what was called in the last hour but not now is `unknown`, not up."""
     minute = 60.0 if not watched.fast else 5.0
-    now = store.totals("dependency", now_s - minute, now_s, by_name=True)
-    known = store.totals("dependency", now_s - 3600.0, now_s, by_name=True)
+    now = store.totals("dependency", now_s - minute, now_s, by_name=True, histograms=False)
+    known = store.totals("dependency", now_s - 3600.0, now_s, by_name=True, histograms=False)
     lamps = []
     for service, name in sorted(known):
         total = now.get((service, name), Totals())
@@ -233,8 +255,9 @@ def _releases(store: Store, since_s: float) -> tuple[tuple[float, str, str], ...
     return tuple(sorted((at, service, version) for (service, version), at in first.items() if at >= since_s))
 
 
-def _problems(store: Store, watched: Watched, problem: str) -> tuple[Text, ...]:
+def _problems(store: Store, watched: Watched, problem: str, now_s: float) -> tuple[Text, ...]:
     said = [Text(problem, problem)] if problem else []
+    said += [_clock_set(at, by) for at, _, name, by in store.events(now_s - _TOLD_S) if name == CLOCK_SET]
     failing = "SELECT name, problem, tried_s FROM notifier WHERE problem != '' ORDER BY name"
     for name, why, tried_s in store.database.execute(failing):
         section = watched.policy.notifiers.get(name)
@@ -252,12 +275,25 @@ def _problems(store: Store, watched: Watched, problem: str) -> tuple[Text, ...]:
     return tuple(said)
 
 
+def _clock_set(at_s: float, by: str) -> Text:
+    at = time.strftime("%H:%M:%SZ", time.gmtime(at_s))
+    return Text(
+        f"the clock of this machine was set by {by} s at {at}: what was counted before moved along with it",
+        f"このマシンの時計が {at} に {by} 秒変更されました。それ以前の集計も同じだけ移動しました",
+    )
+
+
 def _row(row: Row) -> dict[str, Any]:
-    return {**asdict(row), "error_rate": row.error_rate}
+    return {**_fields(row), "error_rate": row.error_rate}
 
 
 def _firing(one: Firing) -> dict[str, Any]:
-    return {**asdict(one), "state": one.state}
+    return {**_fields(one), "state": one.state}
+
+
+def _fields(value: Row | Lamp | Firing) -> dict[str, Any]:
+    """Its fields by name; `asdict` would copy each number of each chart."""
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def alert_of(watched: Watched, name: str) -> Alert | None:

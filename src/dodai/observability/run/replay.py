@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dodai.observability.alert import REPLAYABLE, Alert, Firing, History, readings
+from dodai.observability.alert import REPLAYABLE, Alert, Firing, History, OneLook, readings
 from dodai.observability.rollup import Store
 
 _MOST_STEPS = 720
@@ -35,7 +35,8 @@ def replay(alerts: Iterable[Alert], store: Store, since_s: float, until_s: float
     history, now = History(scratch), since_s
     while now < until_s:
         now = min(until_s, now + step_s)
-        found = [reading for alert in judged for reading in readings(alert, store, now)]
+        view = OneLook(store)
+        found = [reading for alert in judged for reading in readings(alert, view, now)]
         history.judge(judged, found, now, 3 * step_s)
     fired = [*history.recent(0.0), *(one for one in history.open() if one.fired_s)]
     scratch.close()

@@ -11,18 +11,22 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.observability import codes
-from dodai.observability.alert import Alert, Change, Firing, History, Stated, chosen, readings
+from dodai.observability.alert import Alert, Change, Firing, History, OneLook, Stated, alerts_of, readings
 from dodai.observability.alert.form import ASK_EVERY_S, FAST_FACTOR
 from dodai.observability.alert.join import JOIN_S, Topology
 from dodai.observability.notify import Facing, Outbox, Pulse
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings
 from dodai.observability.rollup import Store, Tail, Tally
+from dodai.observability.rollup.clock_step import StepDetector, move
+from dodai.observability.rollup.without_disk import back_on_disk, leave_disk, trim
 from dodai.observability.trace.find import line_folders
 
 BACKFILL_S = 3600.0
@@ -33,6 +37,7 @@ CALLED_S = 3600.0
 _READ_S = 5.0
 _PRUNE_EVERY_S = 600.0
 FAST_CELL_S = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Watched:
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
-        return chosen(self.policy.alerts, self.policy.slo, fast=self.fast)
+        return alerts_of(self.policy, fast=self.fast)
 
     @property
     def cell_s(self) -> int:
@@ -86,6 +91,7 @@ class Watcher:
         standings: Standings | None = None,
         *,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.watched, self.clock, self.channels, self.switches = watched, clock, channels, switches or {}
         self.store = Store(watched.path, cell_s=watched.cell_s)
@@ -94,14 +100,17 @@ class Watcher:
         since = self.clock() - BACKFILL_S
         self.tail = Tail((), self.store.places(), since)
         thresholds = tuple(alert.threshold for alert in self.alerts if alert.measure == "p95-ms")
-        self.tally = Tally(watched.cell_s, watched.probes, thresholds)
+        self.tally = Tally(watched.cell_s, watched.probes, thresholds, known=self.store.series())
         by_name = {alert.name: alert for alert in self.alerts}
         sections = watched.policy.notifiers
         self.outboxes = {name: Outbox(sections[name], self.store, watched.facing, by_name) for name in channels}
         self.problem = self.store.problem
-        self._standings, self._standing, self._stood_s = standings, Standing({}), 0.0
+        self._standings, self._standing = standings, Standing({})
+        self._stood_s: dict[str, float] = {}
         self._watched_s = 0.0
         self._pruned_s = 0.0
+        self._steps = StepDetector(clock, steady, self.store.facts().get("read_s", 0.0))
+        self.pulses = {name: Pulse(sections[name], self.store) for name in self.switches}
 
     def read(self, until: float = float("inf")) -> int:
         """How many lines were read now; stops at `until` on the monotonic clock."""
@@ -118,7 +127,8 @@ class Watcher:
         """Every alert, evaluated now; what began to fire and what is resolved."""
         now = self.clock()
         stated = self._stated(now)
-        found = [reading for alert in self.alerts for reading in readings(alert, self.store, now, stated)]
+        view = OneLook(self.store)
+        found = [reading for alert in self.alerts for reading in readings(alert, view, now, stated)]
         join_s = JOIN_S / FAST_FACTOR if self.watched.fast else JOIN_S
         calls = self.store.calls(now - CALLED_S) | {("edge", self.watched.public)}
         changes = self.history.judge(self.alerts, found, now, 3 * self.watched.tick_s, Topology(calls), join_s)
@@ -129,10 +139,11 @@ class Watcher:
         return changes
 
     def _stated(self, now_s: float) -> Stated:
-        """What lines cannot tell. What an environment said of itself is not judged once it is an hour old."""
+        """What lines cannot tell. What an environment said of itself is not judged once that is an hour old."""
         gap_s = max(0.0, now_s - self._watched_s) if self._watched_s else 0.0
         machine = {"disk-free": (("disk", _disk_free(self.watched.state)),), "unwatched-s": (("watch", gap_s),)}
-        return {**machine, **(self._standing.stated if now_s - self._stood_s < STANDS_S else {})}
+        fresh = {measure for measure, at in self._stood_s.items() if now_s - at < STANDS_S}
+        return {**machine, **{name: said for name, said in self._standing.stated.items() if name in fresh}}
 
     def look(self) -> None:
         """Ask the environment how it stands; of what it does not say, the last answer stays."""
@@ -140,33 +151,74 @@ class Watcher:
             return
         seen = self._standings.look()
         self._standing = Standing({**self._standing.stated, **seen.stated}, seen.unknown)
-        self._stood_s = self.clock()
+        self._stood_s |= dict.fromkeys(seen.stated, self.clock())
 
     @property
     def trouble(self) -> str:
         """What it could not do the last time, and what the environment could not be asked."""
         return "; ".join(one for one in (self.problem, *self._standing.unknown) if one)
 
+    def once(self) -> None:
+        """Everything that was written until now, judged once; for whoever does not go on watching."""
+        self.look()
+        self._written(self._once)
+
+    def _once(self) -> None:
+        self.heed_clock()
+        self.read()
+        self.judge()
+
+    def heed_clock(self) -> None:
+        """Where the wall clock was set, all that is known moves along with it; the page says so."""
+        by_s = self._steps.step_s()
+        if not by_s:
+            return
+        move(self.store, by_s, self.clock())
+        self._stood_s = {measure: at + by_s for measure, at in self._stood_s.items()}
+        self._pruned_s += by_s
+        self._watched_s += by_s if self._watched_s else 0.0
+        for box in self.outboxes.values():
+            box.next_try_s += by_s
+        for pulse in self.pulses.values():
+            pulse.next_s += by_s
+
     def tick(self) -> list[tuple[Firing, Alert, Change]]:
-        """Read, then judge. What the disk refuses is kept in memory and tried again; `problem` says so."""
-        try:
-            self.read(time.monotonic() + _READ_S)
-            changes = self.judge()
-            if self.clock() - self._pruned_s > _PRUNE_EVERY_S:
-                self._pruned_s = self.clock()
-                self.store.prune(self._pruned_s)
-        except sqlite3.OperationalError as error:
-            self.problem = f"the rollups cannot be written: {error}"
-            return []
-        self.problem = self.store.problem
+        """Read, then judge. While the disk refuses writes both go on in memory, and `problem` says so."""
+        back_on_disk(self.store)
+        changes = self._written(self._tick)
+        if self.store.disk is None:
+            self.problem = self.store.problem
         return changes
+
+    def _tick(self) -> list[tuple[Firing, Alert, Change]]:
+        self.heed_clock()
+        self.read(time.monotonic() + _READ_S)
+        changes = self.judge()
+        if self.clock() - self._pruned_s > _PRUNE_EVERY_S:
+            self._pruned_s = self.clock()
+            self.store.prune(self._pruned_s)
+            if self.store.disk is not None:
+                trim(self.store, self._pruned_s)
+        return changes
+
+    def _written(self, write: Callable[[], T]) -> T:
+        """What `write` returns. What the disk refuses is done again in memory, and nobody is told later for it."""
+        try:
+            return write()
+        except sqlite3.OperationalError as error:
+            if self.store.disk is not None:
+                raise
+            leave_disk(self.store, self.clock())
+            since = time.strftime("%H:%M:%SZ", time.gmtime(self.clock()))
+            self.problem = f"the rollups cannot be written since {since} ({error}): alerts are judged in memory"
+            return write()
 
     async def run(self, stop: asyncio.Event, heard: Callable[[Firing, Alert, Change], None]) -> None:
         """Until `stop`. Telling people never holds up reading."""
         now = self.clock()
         self._watched_s = self.store.facts().get("watched_s", now)  # what somebody looked at once is not watched
         for box in self.outboxes.values():
-            box.begin(now)
+            self._written(partial(box.begin, now))
         async with asyncio.TaskGroup() as group:
             telling = [group.create_task(self._tell(name, stop)) for name in self.outboxes]
             if self._standings is not None:
@@ -187,9 +239,9 @@ class Watcher:
                 try:
                     await asyncio.to_thread(channel.send, message)
                 except (OSError, ValueError) as error:
-                    box.failed(error, self.clock())
+                    self._written(partial(box.failed, error, self.clock()))
                     break
-                box.delivered(ids, message.status)
+                self._written(partial(box.delivered, ids, message.status))
             await asyncio.sleep(min(0.5, self.watched.tick_s))
 
     async def _look(self, stop: asyncio.Event) -> None:
@@ -198,7 +250,7 @@ class Watcher:
             await asyncio.sleep(self.watched.tick_s if self.watched.fast else ASK_EVERY_S)
 
     async def _ping(self, name: str, stop: asyncio.Event) -> None:
-        pulse = Pulse(self.watched.policy.notifiers[name], self.store)
+        pulse = self.pulses[name]
         while not stop.is_set():
             if pulse.due(self.clock(), self.watched.tick_s):
                 problem = ""
@@ -206,7 +258,7 @@ class Watcher:
                     await asyncio.to_thread(self.switches[name].ping)
                 except (OSError, ValueError) as error:
                     problem = str(error)[:300] or type(error).__name__
-                pulse.answered(self.clock(), problem)
+                self._written(partial(pulse.answered, self.clock(), problem))
             await asyncio.sleep(min(0.5, self.watched.tick_s))
 
 

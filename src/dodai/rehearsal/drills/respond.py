@@ -22,13 +22,13 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched, Watcher
 from dodai.operations.policy import OperationsPolicy
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
-from dodai.rehearsal.machine import Slowdown
-from dodai.rehearsal.outage import stretched
 from dodai.rehearsal.ports import Stage, Subject
 
 PREFIX = "respond-"
 HEALTHY_S = 15.0
-"""From the fault until people are served again, detection included; of a machine that has nothing else to do."""
+"""What the median from a fault until people are served again, detection included, is aimed at, on a machine that has
+nothing else to do. It is reported and nothing fails by it: how fast a machine is says nothing about the response.
+"""
 NOTICED_WITHIN_S = 90.0
 _CALM_S = 6.0
 _TICK_S = 0.25
@@ -38,11 +38,12 @@ KINDS = {proposal.RESTART(env="ENV"): "restart", proposal.ROLLBACK(env="ENV"): "
 """The plans that the commands of first responses carry out: on a stage without the command line."""
 
 
-def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
+def drills(policy: OperationsPolicy, observability: ObservabilityPolicy) -> tuple[Drill, ...]:
     """One for each service that serves people, directly or not: it freezes, and somebody follows the runbook."""
     public = policy.public_service
     if public is None:
         return ()
+    probes = _watched_paths(policy)
     names = (public.name, *(need for need in public.needs if not policy.services[need].local_only))
     return tuple(
         Drill(
@@ -52,8 +53,8 @@ def drills(policy: OperationsPolicy) -> tuple[Drill, ...]:
                 f"`{name}` freezes: the alert's first response ends it",
                 f"`{name}` が固まったとき、アラートの一次対応で復旧する",
             ),
-            f"an alert whose first response is a command; after it people are served, within {HEALTHY_S:g} s in all",
-            partial(_respond, public.name, _watched_paths(policy), partial(_freeze, name)),
+            "an alert whose first response is a command; after it people are served, and the report says how soon",
+            partial(_respond, public.name, probes, observability, partial(_freeze, name)),
             apart=True,
         )
         for name in names
@@ -109,12 +110,14 @@ async def crowd(stage: Stage) -> AsyncIterator[Crowd]:
 
 
 async def _respond(
-    public: str, probes: frozenset[str], fail: Callable[[Stage], Awaitable[None]], stage: Stage
+    public: str,
+    probes: frozenset[str],
+    policy: ObservabilityPolicy,
+    fail: Callable[[Stage], Awaitable[None]],
+    stage: Stage,
 ) -> DrillResult:
-    watched = Watched(
-        "rehearsal", stage.env, Path(stage.state), ObservabilityPolicy(), probes, public=public, fast=True
-    )
-    watcher, slowdown = Watcher(watched, {}), Slowdown()
+    watched = Watched("rehearsal", stage.env, Path(stage.state), policy, probes, public=public, fast=True)
+    watcher = Watcher(watched, {})
     try:
         async with crowd(stage) as people:
             if not await _calm(watcher):
@@ -134,7 +137,6 @@ async def _respond(
             outcome = await carrying_out  # people are served before the old process is stopped and the plan ends
     finally:
         watcher.store.close()
-    allowed_s = stretched(HEALTHY_S, slowdown.factor())
     after = f"{healthy_s:.1f} s after the fault" if healthy else "people are not served again"
     said = (
         f"{firing.name} ({firing.about}) after {noticed_s:.1f} s, `{command}` exits with {outcome.exit_code}, {after}"
@@ -145,8 +147,8 @@ async def _respond(
         "noticedSeconds": round(noticed_s, 2),
         "healthySeconds": round(healthy_s, 2) if healthy else None,
     }
-    ok = healthy and outcome.exit_code == 0 and healthy_s <= allowed_s
-    return DrillResult(said, ok, firing.samples[:3], {**details, "alert": firing.name, "allowedSeconds": allowed_s})
+    ok = healthy and outcome.exit_code == 0
+    return DrillResult(said, ok, firing.samples[:3], {**details, "alert": firing.name})
 
 
 async def _live(stage: Stage, public: str) -> str:
@@ -197,7 +199,7 @@ def median_s(healthy_s: Iterable[float | None]) -> float | None:
 
 
 def _of(subject: Subject) -> tuple[Drill, ...]:
-    return drills(subject.policy)
+    return drills(subject.policy, subject.observability)
 
 
 DRILLS = DrillFile("observability", _of, position=60)

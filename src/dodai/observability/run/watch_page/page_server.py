@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import sqlite3
 import threading
@@ -15,6 +14,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import orjson
 
 from dodai.core.errors import DodaiError
 from dodai.core.request import is_request_id
@@ -122,7 +123,7 @@ class PageServer:
             return 200, "text/html", html.live(self.seen()).encode()
         if path == "/data.json":
             body = {"schema": "dodai.watch/1", "environment": self.watched.env, **self.seen().as_json()}
-            return 200, "application/json", json.dumps(body).encode()
+            return 200, "application/json", orjson.dumps(body)
         if path == "/metrics":
             return 200, CONTENT_TYPE, self._metrics().encode()
         if path in ("/page.css", "/page.js"):
