@@ -9,6 +9,7 @@ commands in the background start the interpreter.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -137,5 +138,6 @@ def _become(argv: list[str], cwd: str, env: dict[str, str], descriptors: list[in
 if __name__ == "__main__":
     del sys.path[0]  # of the modules beside this one, none is a command's
     _load()
+    gc.freeze()  # what was loaded is never looked at again, so that no fork copies it
     if command := _serve(socket.socket(fileno=int(sys.argv[1]))):
         command()

@@ -8,6 +8,7 @@ from contextlib import closing
 from copy import deepcopy
 
 import pytest
+from tests.support.quick_vendor import quick
 from tests.support.vendor_spec import Allowed, Spec
 
 from dodai.core.errors import DodaiError
@@ -43,7 +44,7 @@ def zone():
 
 @pytest.fixture
 def edge(zone, tmp_path):
-    with closing(Api(cloudflare(), zone.url, ApiToken("CLOUDFLARE_API_TOKEN", CANARY))) as api:
+    with closing(Api(quick(cloudflare()), zone.url, ApiToken("CLOUDFLARE_API_TOKEN", CANARY))) as api:
         yield ZoneEdge(
             lambda: api,
             zone.zone,
@@ -274,7 +275,7 @@ def test_bad_day_is_a_coded_error_and_the_token_is_in_no_message(zone, edge, day
     if day.fault:
         zone.faults.add(day.fault)
     before = state(zone)
-    with closing(Api(cloudflare(), zone.url, ApiToken("CLOUDFLARE_API_TOKEN", day.token))) as api:
+    with closing(Api(quick(cloudflare()), zone.url, ApiToken("CLOUDFLARE_API_TOKEN", day.token))) as api:
         edge = dataclasses.replace(edge, connect=lambda: api, **day.changes)
         with pytest.raises(DodaiError) as caught:
             asyncio.run(edge.apply(SPEC))

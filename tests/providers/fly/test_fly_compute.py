@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.end_to_end.small_app import SERVER
 from tests.support.fly_world import MACHINES_API, TOKEN, fly_world, served
+from tests.support.quick_vendor import quick
 from tests.support.vendor_spec import specs
 
 from dodai.core.errors import DodaiError
@@ -20,16 +21,10 @@ from dodai.operations.ports import ServiceSpec
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.machines_api import fly
 from dodai.standins import ApiFault
-from dodai.vendor_api import Api, ApiToken, Rate
+from dodai.vendor_api import Api, ApiToken
 
 SPEC = ServiceSpec(name="web", command=())
 SECRET = {"SESSION_SECRET": "hunter2"}
-
-
-def quick():
-    """Fly without its rates: time is not what these tests are about."""
-    vendor = fly()
-    return type(vendor)(name=vendor.name, rates={"": Rate(1000, 1000)}, lag_s=0.5)
 
 
 @pytest.fixture
@@ -46,7 +41,7 @@ def world(tmp_path: Path):
 
 @pytest.fixture
 def compute(world):
-    with closing(Api(quick(), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
+    with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
         yield FlyCompute(lambda: api, "production", {"web": "quiz-web"}, frozenset({"SESSION_SECRET"})).under(1)
 
 
@@ -240,7 +235,7 @@ async def test_machines_without_a_check_or_with_a_volume_are_not_cloned(world, c
 
 async def test_what_cannot_be_asked_is_unknown_and_not_down(world, compute):
     """Fly is away: the status says so instead of `not running`."""
-    with closing(Api(quick(), "http://127.0.0.1:9", ApiToken("FLY_API_TOKEN", TOKEN))) as api:
+    with closing(Api(quick(fly()), "http://127.0.0.1:9", ApiToken("FLY_API_TOKEN", TOKEN))) as api:
         api.clock, api.pause = itertools.count().__next__, lambda *_: None
         status = await replace(compute, connect=lambda: api).status()
     assert not status.running
@@ -250,7 +245,7 @@ async def test_what_cannot_be_asked_is_unknown_and_not_down(world, compute):
 
 async def test_a_token_that_may_only_read_changes_nothing(world, compute):
     """DOD702 with the variable to mend, before anything was changed."""
-    api = Api(quick(), world.fly.url, ApiToken("FLY_API_TOKEN", "read-only"))
+    api = Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", "read-only"))
     with closing(api), pytest.raises(DodaiError) as caught:
         await release(replace(compute, connect=lambda: api), world)
     assert caught.value.code.id == "DOD702"

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support.quick_vendor import SkippedWaits, quick
 from tests.support.vendor_spec import Spec
 
 from dodai.core.errors import DodaiError
@@ -47,8 +48,9 @@ def project(standin, monkeypatch):
         branch.server.discard()
 
 
-def driver(standin, token=CANARY, **changes):
-    api = Api(neon(), standin.url, ApiToken("NEON_API_KEY", token))
+def driver(standin, token=CANARY, waits=None, **changes):
+    options = {"clock": waits.clock, "pause": waits.pause} if waits else {}
+    api = Api(quick(neon()), standin.url, ApiToken("NEON_API_KEY", token), **options)
     branches = NeonBranches(lambda: api, standin.project, poll_s=0.02, settle_s=20)
     found = NeonDatabase(branches, "main", "quiz", "quiz_owner", PostgresBehind())
     return dataclasses.replace(found, **changes)
@@ -254,7 +256,7 @@ BAD_DAYS = (
 @pytest.mark.parametrize("day", BAD_DAYS, ids=lambda day: day.id)
 def test_bad_day_is_a_coded_error_without_the_token(project, database, day, monkeypatch):
     """Said with what to do; the token and the password of the database are in no message."""
-    asked = driver(project, day.token, **day.changes)
+    asked = driver(project, day.token, SkippedWaits() if day.fault else None, **day.changes)
     if day.project:
         asked = dataclasses.replace(asked, branches=dataclasses.replace(asked.branches, project=day.project))
     monkeypatch.setattr(project, "most_branches", day.most_branches)
@@ -262,7 +264,6 @@ def test_bad_day_is_a_coded_error_without_the_token(project, database, day, monk
         project.fail[day.failing] = "no capacity"
     if day.fault:
         project.faults.add(day.fault)
-        monkeypatch.setattr(Api, "pause", lambda *_: None, raising=False)
 
     def ask():
         asked.url()
