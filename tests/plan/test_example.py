@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def asked(folder: Path, *words: str) -> tuple[int, dict]:
     """The exit code of a command in the folder, and the document it prints."""
     done = dodai(*words, "--json", cwd=folder)
     return done.returncode, json.loads(done.stdout)
+
+
+@cache
+def of_the_example(*words: str) -> tuple[int, dict]:
+    """The same of the example itself, which no test changes."""
+    return asked(QUIZ, *words)
 
 
 def found(document: dict) -> set[str]:
@@ -55,7 +62,7 @@ def test_every_state_changing_route_of_the_example_is_protected():
 
     Those of the tier in node are read as text; their own tests send the requests.
     """
-    code, document = asked(QUIZ, "routes")
+    code, document = of_the_example("routes")
     summary = document["summary"]
     assert (code, summary["coverage"], summary["unprotected"], summary["unknown"]) == (0, 1.0, 0, 0)
     proven = [route for route in document["routes"] if route["verdict"] == "protected" and route["probes"]]
@@ -70,11 +77,13 @@ def test_every_state_changing_route_of_the_example_is_protected():
         assert not any(probes[name]["reached"] for name in ("missing", "tampered", "foreign", "expired", "cross_site"))
         assert all(probe["requestId"] for probe in probes.values())
         assert probes["valid"]["reached"]
+    exempt = [route for route in document["routes"] if route["verdict"] == "exempt"]
+    assert {(route["method"], route["path"]) for route in exempt} == {("POST", "/webhooks/review")}
 
 
 def test_every_form_of_the_example_carries_a_token():
     """Hidden fields, and headers where a script sends the form."""
-    _, document = asked(QUIZ, "routes")
+    _, document = of_the_example("routes")
     forms = document["summary"]["forms"]
     assert (forms["coverage"], forms["unprotected"], forms["unknown"]) == (1.0, 0, 0)
     assert forms["stateChanging"] >= 10
@@ -83,14 +92,14 @@ def test_every_form_of_the_example_carries_a_token():
 @pytest.mark.parametrize("area", ["csrf", "migrations", "operations"])
 def test_the_example_is_clean_and_nothing_about_it_is_unknown(area):
     """A green check of an area means that all its rules were judged."""
-    code, document = asked(QUIZ, "check", area)
+    code, document = of_the_example("check", area)
     assert (code, document["findings"], document["unknown"]) == (0, [], [])
     assert document["judged"]
 
 
 def test_the_documents_of_the_example_say_what_its_definition_says():
     """Whoever reads them at 3 a.m. reads what would be executed."""
-    code, document = asked(QUIZ, "docs", "--check")
+    code, document = of_the_example("docs", "--check")
     assert (code, document["findings"]) == (0, [])
 
 
@@ -98,7 +107,9 @@ def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_th
     """What resolves a known limitation is something that can turn red."""
     project = find_project(QUIZ / "dodai.toml")
     named = {row["resolved_by"] for row in project.manifest.data["limitation"]} - {""}
-    judged = {code for area in ("csrf", "migrations", "operations") for code in asked(QUIZ, "check", area)[1]["judged"]}
+    judged = {
+        code for area in ("csrf", "migrations", "operations") for code in of_the_example("check", area)[1]["judged"]
+    }
     drills = {drill.id for drill in known_drills(subject_of(project, str))}
     assert named
     assert named <= judged | drills
