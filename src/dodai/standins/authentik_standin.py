@@ -149,7 +149,7 @@ class AuthentikStandIn(StandIn):
 
 
 def _page(asked: Asked, found: Sequence[dict[str, Any]]) -> Reply:
-    size, number = int(asked.query.get("page_size", "20")), int(asked.query.get("page", "1"))
+    size, number = asked.number("page_size", 20, 1), asked.number("page", 1, 1)
     pages = max(1, -(-len(found) // size))
     pagination = {
         "next": number + 1 if number < pages else 0,

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from dodai.standins.standin_server import Asked, Reply, StandIn, StandInRefusal, StandInRoute, route
@@ -14,6 +15,48 @@ PREFIX = "/client/v4"
 EDIT = "edit"
 _AT = "2026-11-29T00:00:00.000000Z"
 _CODES = {400: 10001, 401: 10000, 403: 10000, 404: 10003, 405: 10405, 409: 20120, 429: 10429}
+
+
+PHASES = ("http_request_cache_settings", "http_request_dynamic_redirect", "http_request_firewall_custom")
+"""Those of a zone that this stand-in keeps rules for; Cloudflare has more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedSetting:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedRecordChange:
+    """A record is kept as it was sent; this is what has to be right about it."""
+
+    type: str = "A"
+    name: str = ""
+    content: str = ""
+    proxied: bool = False
+    ttl: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedRecord:
+    type: str
+    name: str
+    content: str
+    proxied: bool = False
+    ttl: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedRuleset:
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedRule:
+    action: str
+    expression: str
+    ref: str
+    action_parameters: Mapping[str, Any] | None = None
 
 
 class CloudflareStandIn(StandIn):
@@ -100,7 +143,7 @@ class CloudflareStandIn(StandIn):
 
     def _set(self, asked: Asked) -> Reply:
         self._in_zone(asked)
-        self.settings[asked.params["setting"]] = asked.body["value"]
+        self.settings[asked.params["setting"]] = asked.read(_AskedSetting).value
         return self._setting(asked)
 
     def _origin_pulls(self, asked: Asked) -> Reply:
@@ -116,8 +159,9 @@ class CloudflareStandIn(StandIn):
 
     def _make_record(self, asked: Asked) -> Reply:
         self._in_zone(asked)
+        wanted = asked.read(_AskedRecord)
         with self._alone:
-            if any(record["name"] == asked.body["name"] for record in self.records):
+            if any(record["name"] == wanted.name for record in self.records):
                 return self.error(400, "an A, AAAA or CNAME record with that host already exists")
             made = {"id": uuid.uuid4().hex, "proxiable": True, "created_on": _AT, "modified_on": _AT, **asked.body}
             self.records.append(made)
@@ -132,7 +176,8 @@ class CloudflareStandIn(StandIn):
 
     def _set_record(self, asked: Asked) -> Reply:
         record = self._one_record(asked)
-        record.update(asked.body)
+        asked.read(_AskedRecordChange)
+        record.update(asked.body or {})
         return _ok(record)
 
     def _delete_record(self, asked: Asked) -> Reply:
@@ -156,8 +201,10 @@ class CloudflareStandIn(StandIn):
 
     def _make_ruleset(self, asked: Asked) -> Reply:
         self._in_zone(asked)
+        phase = asked.read(_AskedRuleset).phase
+        if phase not in PHASES:
+            return self.error(400, f"no phase {phase}")
         with self._alone:
-            phase = asked.body["phase"]
             if phase in self.rulesets:
                 return self.error(400, "a ruleset with that phase exists already")
             self.rulesets[phase] = self._empty(phase)
@@ -175,9 +222,9 @@ class CloudflareStandIn(StandIn):
         return _ok(ruleset)
 
     def _make_rule(self, asked: Asked) -> Reply:
-        ruleset = self._ruleset(asked)
+        ruleset, wanted = self._ruleset(asked), asked.read(_AskedRule)
         with self._alone:
-            if any(rule["ref"] == asked.body["ref"] for rule in ruleset["rules"]):
+            if any(rule["ref"] == wanted.ref for rule in ruleset["rules"]):
                 return self.error(400, "the ref is used by another rule")
             if len(ruleset["rules"]) >= self.most_rules:
                 return self.error(400, f"exceeded the maximum number of rules in the phase: {self.most_rules}")
@@ -192,6 +239,7 @@ class CloudflareStandIn(StandIn):
 
     def _set_rule(self, asked: Asked) -> Reply:
         ruleset = self._ruleset(asked)
+        asked.read(_AskedRule)
         place = self._place(asked, ruleset)
         ruleset["rules"][place] = self._rule(asked.body, ruleset["rules"][place]["id"])
         return self._changed(ruleset)

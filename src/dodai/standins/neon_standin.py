@@ -54,6 +54,24 @@ class StandInOperation:
         return "failed" if self.fails else "finished"
 
 
+@dataclass(frozen=True, slots=True)
+class _WantedBranch:
+    name: str = ""
+    parent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _CreateBranch:
+    branch: _WantedBranch = _WantedBranch()
+    endpoints: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Restore:
+    source_branch_id: str
+    preserve_under_name: str = ""
+
+
 class NeonStandIn(StandIn):
     """One project, whose branch `main` has the database `database` of the role `role`; `settings` as Neon writes them.
 
@@ -183,7 +201,7 @@ class NeonStandIn(StandIn):
     def _list(self, asked: Asked) -> Reply:
         """Pages by the position of the branch that comes next."""
         self._in_project(asked)
-        begin, limit = int(asked.query.get("cursor", "0")), int(asked.query.get("limit", "100"))
+        begin, limit = asked.number("cursor", 0), asked.number("limit", 100, 1)
         ordered = list(self.branches.values())
         body: dict[str, Any] = {
             "branches": [self._shown(one) for one in ordered[begin : begin + limit]],
@@ -195,19 +213,19 @@ class NeonStandIn(StandIn):
 
     def _create(self, asked: Asked) -> Reply:
         self._in_project(asked)
-        wanted: Mapping[str, Any] = (asked.body or {}).get("branch", {})
+        request = asked.read(_CreateBranch)
         with self._alone:
             self._refuse_locked()
-            parent_id = wanted.get("parent_id") or next(b.id for b in self.branches.values() if b.default)
+            parent_id = request.branch.parent_id or next(b.id for b in self.branches.values() if b.default)
             parent = self._branch(asked, parent_id)
-            name = wanted.get("name") or self._id("branch")
+            name = request.branch.name or self._id("branch")
             if self.named(name):
                 raise StandInRefusal(self.error(409, f"branch {name} already exists"))
             if len(self.branches) >= self.most_branches:
                 raise StandInRefusal(self.error(422, "branches limit exceeded"))
             made = StandInBranch(self._id("br"), name, parent.server.copy(), parent_id=parent.id)
             operations = [self._begin("create_branch", made)]
-            if (asked.body or {}).get("endpoints"):
+            if request.endpoints:
                 made.endpoint = self._id("ep")
                 made.server.start()
                 operations.append(self._begin("start_compute", made))
@@ -242,8 +260,9 @@ class NeonStandIn(StandIn):
         """The data of the source in the place of the branch's own, which becomes another branch with its children."""
         with self._alone:
             self._refuse_locked()
-            branch, source = self._branch(asked), self._branch(asked, asked.body["source_branch_id"])
-            keep_as = asked.body.get("preserve_under_name", "")
+            request = asked.read(_Restore)
+            branch, source = self._branch(asked), self._branch(asked, request.source_branch_id)
+            keep_as = request.preserve_under_name
             if not keep_as:
                 raise StandInRefusal(self.error(422, "preserve_under_name is required: the branch has children"))
             if self.named(keep_as):

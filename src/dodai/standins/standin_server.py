@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from dodai.standins.api_fault import ApiFault, ApiFaults
+from dodai.vendor_api.contract import OffContractError, read
+
+T = TypeVar("T")
 
 MOST_BODY_BYTES = 16 * 2**20
 
@@ -31,6 +34,17 @@ class Asked:
     headers: Mapping[str, str]
     body: Any
     scopes: frozenset[str]
+
+    def read(self, kind: type[T]) -> T:
+        """The body as a dataclass, no body as an empty one; what does not fit is answered with 400."""
+        return read(kind, {} if self.body is None else self.body)
+
+    def number(self, name: str, default: int, least: int = 0, most: int = 10_000) -> int:
+        """A number in the query; anything else, and one out of bounds, is answered with 400."""
+        given = self.query.get(name, str(default))
+        if not re.fullmatch("[0-9]{1,9}", given) or not least <= int(given) <= most:
+            raise OffContractError(name, f"a number from {least} to {most}", given)
+        return int(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +197,15 @@ class StandIn:
             return Reply(429, self.error(429, "rate limit exceeded").body, {"retry-after": f"{max(1, round(wait))}"})
         try:
             body = json.loads(content) if content.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.error(400, "the body is not JSON")
         query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         try:
             return chosen.handler(Asked(method, parts.path, params, query, headers, body, scopes))
         except StandInRefusal as refusal:
             return refusal.reply
+        except OffContractError as error:
+            return self.error(400, str(error))
 
     def _over(self, chosen: StandInRoute, params: Mapping[str, str]) -> float:
         """Seconds until a request of this route is taken again; 0 when this one is."""
@@ -289,7 +305,11 @@ class _OneRequest(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 - http.server's names
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Whatever method comes: a vendor answers 404 or 405 to one it does not know, `http.server` 501."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
 
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 - http.server's signature
         """Nobody reads a log of a stand-in: `exchanges` has it all."""

@@ -16,6 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from dodai.standins.fly.app_proxy import AppProxy
+from dodai.standins.fly.fly_requests import (
+    LeaseRequest,
+    MachineRequest,
+    MetadataRequest,
+    SecretsRequest,
+    StopRequest,
+)
 from dodai.standins.fly.image_registry import MachineImage, RegistryStandIn
 from dodai.standins.fly.machine_process import FlyMachine, duration_s, now
 from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandInRefusal, StandInRoute, route
@@ -185,29 +192,28 @@ class FlyStandIn(StandIn):
         machines = sorted(self._app(asked).machines.values(), key=lambda one: one.id)
         if "limit" not in asked.query:
             return Reply(200, [one.shown() for one in machines])
-        limit, start = int(asked.query["limit"]), asked.query.get("cursor", "")
+        limit, start = asked.number("limit", 100, 1, 1000), asked.query.get("cursor", "")
         page = [one for one in machines if one.id > start][:limit]
         more = bool(page) and page[-1].id != machines[-1].id
         return Reply(200, [one.shown() for one in page], {"fly-next-cursor": page[-1].id} if more else {})
 
     def _post(self, asked: Asked) -> Reply:
-        state, body = self._app(asked), asked.body or {}
-        region, name = body.get("region", "nrt"), body.get("name") or f"machine-{secrets.token_hex(3)}"
+        state, wanted = self._app(asked), asked.read(MachineRequest)
+        region, name = wanted.region, wanted.name or f"machine-{secrets.token_hex(3)}"
         if region in self.full:
             said = f"insufficient resources available to fulfill request in {region}"
             raise self._refuse(422, said, "insufficient_capacity")
-        config = body.get("config") or {}
-        if not config.get("image"):
+        if not wanted.config.get("image"):
             raise self._refuse(400, "config.image is required")
-        if body.get("min_secrets_version", 0) > state.version:
+        if wanted.min_secrets_version > state.version:
             raise self._refuse(400, "min_secrets_version is not reached")
         with self._lock:
             taken = next((one for one in state.machines.values() if one.name == name), None)
             if taken:
                 said = f"unique machine name violation, machine ID {taken.id} already exists with name {name!r}"
                 raise self._refuse(409, f"already_exists: {said}")
-            cordoned = bool(body.get("skip_service_registration"))
-            machine = self._create(state, name, region, config, cordoned=cordoned)
+            cordoned = wanted.skip_service_registration
+            machine = self._create(state, name, region, wanted.config, cordoned=cordoned)
         return Reply(200, machine.shown())
 
     def _create(
@@ -238,12 +244,12 @@ class FlyStandIn(StandIn):
         machine.boot(image, {**led, **known}, self.boot_s)
 
     def _update(self, asked: Asked) -> Reply:
-        machine, body = self._changeable(asked), asked.body or {}
-        if body.get("current_version") not in (None, "", machine.version):
-            said = f"current_version {body['current_version']} is not {machine.version}"
+        machine, wanted = self._changeable(asked), asked.read(MachineRequest)
+        if wanted.current_version not in ("", machine.version):
+            said = f"current_version {wanted.current_version} is not {machine.version}"
             raise self._refuse(409, f"aborted: {said}")
         machine.kill()
-        machine.config = json.loads(json.dumps(body.get("config") or machine.config))
+        machine.config = json.loads(json.dumps(wanted.config or machine.config))
         machine.version, machine.retries, machine.checks = _version(), 0, {}
         self._boot(self._app(asked), machine)
         return Reply(200, machine.shown())
@@ -264,8 +270,8 @@ class FlyStandIn(StandIn):
         return Reply(200)
 
     def _stop(self, asked: Asked) -> Reply:
-        body = asked.body or {}
-        self._changeable(asked).halt(body.get("signal") or "SIGINT", duration_s(body.get("timeout") or "5s"))
+        wanted = asked.read(StopRequest)
+        self._changeable(asked).halt(wanted.signal, duration_s(wanted.timeout))
         return Reply(200)
 
     def _cordon(self, asked: Asked, *, cordoned: bool) -> Reply:
@@ -276,7 +282,7 @@ class FlyStandIn(StandIn):
 
     def _wait(self, asked: Asked) -> Reply:
         machine, state = self._machine(asked), asked.query.get("state", "started")
-        end = time.monotonic() + min(60, int(asked.query.get("timeout", "60")))
+        end = time.monotonic() + asked.number("timeout", 60, 1, 60)
         while machine.state != state:
             if time.monotonic() >= end:
                 raise self._refuse(408, f"deadline_exceeded: machine is {machine.state}")
@@ -286,19 +292,19 @@ class FlyStandIn(StandIn):
     # --- leases and metadata ---
 
     def _lease(self, asked: Asked) -> Reply:
-        machine, body = self._machine(asked), asked.body or {}
+        machine, wanted = self._machine(asked), asked.read(LeaseRequest)
         with self._lock:
             standing, nonce = _standing(machine), asked.headers.get(NONCE, "")
             if standing and nonce != standing["nonce"]:
                 said = f"lease currently held by {standing['owner']}, expires at {standing['expires_at']}"
                 raise self._refuse(409, said)
-            expires = time.time() + (body.get("ttl") or 13)
+            expires = time.time() + wanted.ttl
             machine.lease = {
                 "nonce": nonce if standing else secrets.token_hex(6),
                 "expires_at": int(expires),
                 "until": expires,
                 "owner": "standin@dodai",
-                "description": body.get("description", ""),
+                "description": wanted.description,
                 "version": machine.version,
             }
             return Reply(201, {name: value for name, value in machine.lease.items() if name != "until"})
@@ -318,10 +324,10 @@ class FlyStandIn(StandIn):
         return found
 
     def _patch_metadata(self, asked: Asked) -> Reply:
-        machine, body = self._changeable(asked), asked.body or {}
-        if body.get("machine_version") not in (None, "", machine.version):
+        machine, wanted = self._changeable(asked), asked.read(MetadataRequest)
+        if wanted.machine_version not in ("", machine.version):
             raise self._refuse(412, "machine_version does not match")
-        for name, value in (body.get("metadata") or {}).items():
+        for name, value in wanted.metadata.items():
             if value:
                 self._metadata(machine)[name] = value
             else:
@@ -334,7 +340,7 @@ class FlyStandIn(StandIn):
         return Reply(200, {"secrets": self._digests(self._app(asked))})
 
     def _set_secrets(self, asked: Asked) -> Reply:
-        state, values = self._app(asked), dict((asked.body or {}).get("values") or {})
+        state, values = self._app(asked), dict(asked.read(SecretsRequest).values)
         if any(not isinstance(value, str | None) for value in values.values()):
             raise self._refuse(400, "a secret is not a string")
         told = _digests(state, {name: value for name, value in values.items() if value})
