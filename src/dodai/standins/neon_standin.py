@@ -55,19 +55,19 @@ class StandInOperation:
 
 
 @dataclass(frozen=True, slots=True)
-class _WantedBranch:
+class _AskedWantedBranch:
     name: str = ""
     parent_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _CreateBranch:
-    branch: _WantedBranch = _WantedBranch()
+class _AskedCreateBranch:
+    branch: _AskedWantedBranch = _AskedWantedBranch()
     endpoints: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Restore:
+class _AskedRestore:
     source_branch_id: str
     preserve_under_name: str = ""
 
@@ -213,7 +213,7 @@ class NeonStandIn(StandIn):
 
     def _create(self, asked: Asked) -> Reply:
         self._in_project(asked)
-        request = asked.read(_CreateBranch)
+        request = asked.read(_AskedCreateBranch)
         with self._alone:
             self._refuse_locked()
             parent_id = request.branch.parent_id or next(b.id for b in self.branches.values() if b.default)
@@ -260,7 +260,7 @@ class NeonStandIn(StandIn):
         """The data of the source in the place of the branch's own, which becomes another branch with its children."""
         with self._alone:
             self._refuse_locked()
-            request = asked.read(_Restore)
+            request = asked.read(_AskedRestore)
             branch, source = self._branch(asked), self._branch(asked, request.source_branch_id)
             keep_as = request.preserve_under_name
             if not keep_as:
