@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 REMIX = ROOT / "packages" / "remix"
-_NO_REGISTRY = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "ECONNRESET")
+NO_REGISTRY = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "ECONNRESET")
 
 
 def node_folder() -> Path:
@@ -96,6 +96,6 @@ def built_package() -> Path:
 
 
 def _without_registry(told: str) -> None:
-    if os.environ.get("DODAI_TEST_REQUIRE_ALL") != "1" and any(word in told for word in _NO_REGISTRY):
+    if os.environ.get("DODAI_TEST_REQUIRE_ALL") != "1" and any(word in told for word in NO_REGISTRY):
         pytest.skip("the npm registry cannot be reached")
     pytest.fail(f"npm ci failed:\n{told[-4000:]}", pytrace=False)

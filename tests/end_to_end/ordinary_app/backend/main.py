@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import psycopg
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.wrappers_pb2 import Int64Value
 
 
 def count(connection):
-    return str(connection.execute("SELECT count(*) FROM orders").fetchone()[0]).encode()
+    return Int64Value(value=connection.execute("SELECT count(*) FROM orders").fetchone()[0])
 
 
 def place(_request, _context):
@@ -24,11 +26,12 @@ def counted(_request, _context):
         return count(connection)
 
 
-methods = {
-    "Place": grpc.unary_unary_rpc_method_handler(place),
-    "Count": grpc.unary_unary_rpc_method_handler(counted),
-}
+def method(answer):
+    return grpc.unary_unary_rpc_method_handler(answer, Empty.FromString, Int64Value.SerializeToString)
+
+
 server = grpc.server(ThreadPoolExecutor(4))
+methods = {"Place": method(place), "Count": method(counted)}
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Orders", methods),))
 server.add_insecure_port(os.environ["GRPC_LISTEN_ADDRESS"])
 server.start()

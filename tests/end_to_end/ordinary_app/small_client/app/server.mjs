@@ -1,0 +1,2 @@
+// Built by the tests of builds, never started.
+export const title = "shop";
