@@ -111,6 +111,8 @@ def test_host_killed_in_the_middle_of_a_deploy_ends_in_true_words(env, at, undo)
 def assert_true(env, told, old, new):
     """The state of an end against what answers at the edge."""
     serves, said = env.serves(), told.get("seen") or ""
+    if told["error"]:  # what to do is one command, and nothing that no command does
+        assert told["error"]["fix"] in (f"run `{told['next']}`", f"wait and run `{told['next']}`"), told["error"]
     match told["state"]:
         case "ok" | "already":
             assert serves == new, told

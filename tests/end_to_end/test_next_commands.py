@@ -104,9 +104,16 @@ def test_up_beside_another_and_up_that_lost_its_host(app):
 
 
 def test_the_first_up_that_fails(app):
-    """There is no release before it; once its cause is gone, the command that it names serves."""
-    app.write(spoil="raise SystemExit('no configuration')")
+    """There is no release before it; once its cause is gone, the command that it names serves.
+
+    Also where a migration was applied, which remains: to resume the release that failed would fail again.
+    """
+    app.write(spoil="raise SystemExit('no configuration')", more='[database]\nused_by = ["web"]\n')
+    app.migration(1, "CREATE TABLE a (b int);", "DROP TABLE a;", "SELECT b FROM a;")
     said = refused(app, "up", "staging")
     assert "the release before" not in said
-    app.write()
+    assert "remains: migrate (cannot be undone)" in said
+    assert "next: `dodai up staging` once it is corrected" in said
+    assert "resume" not in said
+    app.write(more='[database]\nused_by = ["web"]\n')
     carry_out(said, proposal.UP, cwd=app.folder, env="staging")

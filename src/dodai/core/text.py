@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +25,17 @@ class Text:
 def say(text: Text | str, lang: Lang) -> str:
     """The words of `text` in `lang`; a plain `str` is the same in every language."""
     return text if isinstance(text, str) else text(lang)
+
+
+def lang_of(variables: Mapping[str, str]) -> Lang:
+    """The language of whoever reads the terminal: `DODAI_LANG`, else what POSIX asks for messages."""
+    names = ("DODAI_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    return "ja" if next((variables[name] for name in names if variables.get(name)), "").startswith("ja") else "en"
+
+
+def utc(at_s: float) -> str:
+    """A moment as every message has it: to the second, in UTC, with its zone, in the order that sorts."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
 
 
 def counted(number: int, word: str) -> str:

@@ -88,7 +88,8 @@ class Outcome:
         if request.command.split()[:2] == REHEARSAL:  # its stage is gone when it ends: nothing could be resumed there
             return "" if self.exit_code == 0 else request.command
         if not self.closed:
-            return proposal.RESUME(env=request.env)
+            # An `up` takes back by itself what the one before it left, and serves what was corrected meanwhile.
+            return request.command if self.settled and request.kind == "up" else proposal.RESUME(env=request.env)
         if self.seen and not self.seen.as_meant:
             return self.seen.next_command
         return "" if self.exit_code == 0 else request.command
@@ -108,6 +109,8 @@ class Outcome:
             lines.append(f"seen at the end: {self.seen.words}")
         if self.next_command:
             instead = f", or `{self._another}` with a fixed release" if self.settled else ""
+            if self.settled and self.next_command == self.plan.request.command:
+                instead = " once it is corrected"
             lines.append(f"next: `{self.next_command}`{instead}")
         return tuple(lines)
 
@@ -175,7 +178,7 @@ class Outcome:
 
     @property
     def _another(self) -> str:
-        return (proposal.UP if self.plan.request.kind == "up" else proposal.DEPLOY)(env=self.plan.request.env)
+        return proposal.DEPLOY(env=self.plan.request.env)
 
     def _remaining(self) -> list[str]:
         left = (record for record in self.records if record.result in ("remains", "undo_failed"))

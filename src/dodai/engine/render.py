@@ -10,7 +10,7 @@ from dodai.engine.plan import Plan, Step
 _WORDS = {
     "undo": Text("undo", "取り消し"),
     "nothing": Text("leaves nothing behind", "後に何も残さない"),
-    "forward": Text("fix forward", "前進修正"),
+    "forward": Text("fix forward", "ロールフォワードで修正"),
     "no_return": Text("point of no return", "引き返せない地点"),
     "manual": Text("by hand", "手作業"),
     "needs": Text("after", "先行手順"),
@@ -140,7 +140,7 @@ def _border_sentence(steps: tuple[Step, ...]) -> Text:
     if forward:
         return Text(
             f"What fails is undone in reverse order, up to the newest of {forward}: those are only fixed forward.",
-            f"失敗すると逆順に取り消します。ただし {forward} は前進修正のみで、そこで取り消しを止めます。",
+            f"失敗すると逆順に取り消します。{forward} はロールフォワードで修正し、取り消しはそこで止まります。",
         )
     return Text(
         "There is no point of no return: whatever fails, everything is undone in reverse order.",

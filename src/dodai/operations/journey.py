@@ -82,6 +82,12 @@ class Walk:
         )
 
     @property
+    def asks_for_an_origin(self) -> bool:
+        """Whether the application seems not to answer to the address it was visited at, or not without TLS."""
+        bad = self.steps[-1]
+        return bad.status == 400 or (300 <= bad.status < 400 and " to `https:" in bad.problem)
+
+    @property
     def request_ids(self) -> tuple[str, ...]:
         return tuple(step.request_id for step in self.steps if step.request_id)
 
@@ -143,11 +149,12 @@ def _form(step: JourneyStep, page: Answer | None, page_path: str, path: str) -> 
 
 
 def _judge(step: JourneyStep, answer: Answer) -> str:
+    location = answer.headers.get("location", "")
     if answer.status != step.status:
-        return f"status {answer.status}, expected {step.status}"
+        leads = f" to `{location}`" if location else ""
+        return f"status {answer.status}{leads}, expected {step.status}"
     if step.contains and step.contains not in answer.text:
         return f"the answer does not contain `{step.contains}`"
-    location = answer.headers.get("location", "")
     if step.location and not urlsplit(location).path.startswith(step.location):
         return f"redirects to `{location}`, expected `{step.location}`"
     return ""

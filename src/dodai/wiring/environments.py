@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
@@ -114,7 +115,7 @@ def assemble(
         secrets=store,
         control=_control(opening),
         signatures=SshKeygen(),
-        visit=visit,
+        visit=partial(visit, origin=next(iter(config.public_origins), "")),
         described_by=partial(assemble, config, folder, variables=variables),
         kept_in=lambda other: assemble(config, other, project, variables),
         host=host,
@@ -153,8 +154,12 @@ def _control(opening: Opening) -> Control:
     return PostgresControl(opening.control_address, config.name, opening.folder, secret=config.control_secret)
 
 
-def visit(url: str) -> Visitor:
-    """A new visitor at a base URL; its HTTP client is loaded here, as most commands visit nothing."""
-    from dodai.providers.local.browser import HttpBrowser
+def visit(url: str, origin: str = "") -> Visitor:
+    """A new visitor at a base URL; its HTTP client is loaded here, as most commands visit nothing.
 
-    return HttpBrowser(url)
+    People reach an edge of this machine by its public `origin`: an application that answers to that name only, or sends
+    everybody to https, is visited as they do.
+    """
+    from dodai.providers.local.browser import HttpBrowser, is_loopback
+
+    return HttpBrowser(url, origin=origin if is_loopback(urlsplit(url).hostname or "") else "")

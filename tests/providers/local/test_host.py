@@ -124,7 +124,7 @@ async def test_switching_to_what_does_not_run_is_refused_and_changes_nothing(hos
     await serving("r1")
     with pytest.raises(DodaiError) as caught:
         await host.switch("web", "r9")
-    assert caught.value.code.id == "DOD393"
+    assert (caught.value.code.id, caught.value.fix) == ("DOD393", "")  # the plan's own next command is all there is
     assert (await host.status()).service("web").release == "r1"
 
 

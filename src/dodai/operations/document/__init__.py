@@ -146,7 +146,7 @@ def _health(policy: OperationsPolicy) -> Section:
     words = Text(
         "A release is healthy when its readiness check says so, says the version that was deployed, and the journeys "
         "go as the manifest says. A healthy answer from another version is a failure.",
-        "準備完了の応答があり、デプロイした版がそれに答え、ジャーニーが定義どおりに進めば、リリースは正常です。"
+        "準備完了の応答があり、デプロイした版がそれに答え、利用シナリオが定義どおりに進めば、リリースは正常です。"
         "別の版からの正常応答は失敗として扱います。",
     )
     return Section(Text("Health check", "ヘルスチェック"), (Paragraph(words), bullets(journeys)), anchor="health-check")

@@ -38,10 +38,11 @@ class EdgeSpec:
 class EdgeState:
     """What the edge serves now. `url` is where visitors arrive, "" while it serves nothing.
 
-    `differs`: what is not as the manifest says, in words.
+    `differs`: what is not as the manifest says, in words. `serves`: what it was given, where that can be asked.
     """
 
     url: str = ""
+    serves: EdgeSpec | None = None
     differs: tuple[str, ...] = ()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dodai.operations.ports.compute import ComputeStatus, FaultMode, InstanceState, ServiceSpec
+from dodai.operations.ports.edge import EdgeSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class HostStatus(ComputeStatus):
     owner: str = ""
     comes_back: bool = False
     edge: str = ""
+    edge_serves: EdgeSpec | None = None
     edge_key_file: str = ""
     processes: tuple[ProcessStatus, ...] = ()
 

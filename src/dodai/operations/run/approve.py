@@ -20,10 +20,12 @@ from dodai.operations import codes
 from dodai.operations.approval import Approval, is_same_person
 from dodai.operations.environment import Environment
 from dodai.operations.gates import Gates, in_force
+from dodai.operations.project import Project
 from dodai.operations.run.audit_log import AuditLog
 from dodai.operations.run.differences import PlanDifference, differences
 from dodai.operations.run.override import state
 from dodai.operations.run.plans import build
+from dodai.operations.run.schema import ReleaseSchema
 
 SHORTEST_HASH = 8
 
@@ -84,6 +86,13 @@ class Waiting:
         commit = ", ".join(commits) or "unknown: no rehearsal of this release is on record"
         found = await differences(self.environment, request)
         return (PlanDifference("commit", commit), *found)
+
+    async def pending(self) -> tuple[Project, tuple[str, ...] | None]:
+        """The project as the release has it, and the migrations that the plan would apply; None where nobody knows."""
+        project = self.environment.released(self.entry.request.release)
+        if self.entry.request.kind == "rollback" or project.migrations is None:
+            return project, ()
+        return project, await ReleaseSchema(self.environment).pending(project)
 
     def refuse_pointless(self) -> None:
         """DOD369 (exit 1) for a plan that asks for no approval, or was carried out."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.core.text import counted
@@ -27,6 +28,12 @@ from dodai.operations.run.serving import stands
 from dodai.operations.service_reference import require_services
 from dodai.operations.worker import refuse_impossible_workers
 
+NAME_ITS_ORIGIN = (
+    "if it answers to its own name only, or sends everybody to https, name that address as the first of"
+    " `public_origins` of this environment: journeys then come by it; otherwise trace the request id in the message:"
+    f" `{proposal.TRACE(request='ID')}`"
+)
+
 
 class RunDatabase(Protocol):
     """The database of an environment whose provider runs it for us."""
@@ -45,7 +52,7 @@ class DeployPorts:
 
     `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
     once it runs. `probe` None: the application carries no layer of ours. `given` is the value of a secret that a person
-    gave to the command that runs.
+    gave to the command that runs. `edge_spec_before` is what the edge served before, None for nothing.
     """
 
     compute: Compute
@@ -66,6 +73,7 @@ class DeployPorts:
     probe: Probe | None = None
     admission: tuple[Step, ...] = ()
     given: str = field(default="", repr=False)
+    edge_spec_before: EdgeSpec | None = None
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -206,14 +214,15 @@ def _database(database: RunDatabase, announce: Callable[[int], None] | None) -> 
 
 
 def _edge(ports: DeployPorts) -> Step:
-    kept = ports.edge if isinstance(ports.edge, KeptEdge) else None
+    kept, before = ports.edge if isinstance(ports.edge, KeptEdge) else None, ports.edge_spec_before
 
     async def observe(context: StepContext) -> Observed:
         state = await ports.edge.observe()
-        if state.url and not state.differs:
+        differs = state.differs or (("it has other settings",) if state.serves not in (None, ports.edge_spec) else ())
+        if state.url and not differs:
             return Observed("done", f"serves {state.url}")
         began = kept is not None and kept.of_plan(context.plan_id).changed
-        return Observed("needed", "; ".join(state.differs) or "not open yet", partial=began)
+        return Observed("needed", "; ".join(differs) or "not open yet", partial=began)
 
     async def apply(context: StepContext) -> None:
         edge = kept.of_plan(context.plan_id) if kept else ports.edge
@@ -222,6 +231,9 @@ def _edge(ports: DeployPorts) -> Step:
     async def undo(context: StepContext) -> None:
         if kept and await kept.of_plan(context.plan_id).back():
             context.note("the edge is as it was before")
+        if before and (await ports.edge.observe()).serves not in (None, before):
+            await ports.edge.under(context.fencing_token).apply(before)
+            context.note("the edge has the settings of the release before")
 
     return Step(
         id="edge",
@@ -230,8 +242,8 @@ def _edge(ports: DeployPorts) -> Step:
         observe=observe,
         apply=apply,
         verify=observe,
-        undo=undo if kept else None,
-        undo_title=Text("the edge as it was before", "エッジを変更前の状態に戻す") if kept else None,
+        undo=undo if kept or before else None,
+        undo_title=Text("the edge as it was before", "エッジを変更前の状態に戻す") if kept or before else None,
         on_failure="undo",
         timeout_s=120.0 if kept else 15.0,
         retry=CALLS,
@@ -247,16 +259,20 @@ def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
 
     async def verify(context: StepContext) -> Observed:
         edge = await _edge_url(ports.edge)
+        if journeys and not edge:
+            raise DodaiError(codes.JOURNEY_FAILED, "the edge does not serve, so no journey was walked", "", "provider")
         for journey in journeys:
             walked = await walk(journey, ports.browser(edge))
             if not walked.ok:
-                raise DodaiError(codes.JOURNEY_FAILED, walked.problem, codes.JOURNEY_FAILED.fix.en)
+                traced = codes.JOURNEY_FAILED.fix.en if walked.steps[-1].request_id else ""
+                fix = NAME_ITS_ORIGIN if walked.asks_for_an_origin else traced
+                raise DodaiError(codes.JOURNEY_FAILED, walked.problem, fix)
             context.note(f"{journey.name}: {counted(len(walked.steps), 'request')} as expected")
         return Observed("done", counted(len(journeys), "journey"))
 
     return Step(
         id="smoke",
-        title=Text("the journeys go as the manifest says", "ジャーニーが定義どおりに進む"),
+        title=Text("the journeys go as the manifest says", "利用シナリオを実行"),
         area="operations",
         observe=observe,
         apply=apply,

@@ -104,7 +104,9 @@ def build(here: Environment, request: PlanRequest, given: str = "") -> Plan:
     if request.kind == ROTATE and not request.release:
         return stored_only(request, deploy_ports(there, here.project.root), given)
     tree = Path(here.artifacts.path(request.release))
-    ports = replace(deploy_ports(there, tree, request.command), given=given)
+    ports = replace(
+        deploy_ports(there, tree, request.command), given=given, edge_spec_before=_edge_spec_before(here, request)
+    )
     return deploy(request, there.project.policy, gated(there, request, tree, ports))
 
 
@@ -144,6 +146,18 @@ def deploy_ports(here: Environment, tree: Path, command: str = "") -> DeployPort
     )
 
 
+def _edge_spec_before(here: Environment, request: PlanRequest) -> EdgeSpec | None:
+    """What the edge had to serve for the release that served when the plan was made; None where none did."""
+    before = {release for release in previous_releases(request.arguments).values() if release} - {request.release}
+    if len(before) != 1:
+        return None
+    try:
+        project = here.released(before.pop())
+        return edge_spec_of(project.policy, project.environment(here.name))
+    except DodaiError:  # its files are gone, or it knew no such environment
+        return None
+
+
 def edge_spec(here: Environment) -> EdgeSpec:
     """What the edge of the environment serves, by its manifest."""
     return edge_spec_of(here.project.policy, here.config)
@@ -155,6 +169,7 @@ def edge_spec_of(policy: OperationsPolicy, config: EnvironmentPolicy) -> EdgeSpe
     return EdgeSpec(
         routes=(("/", public.name),) if public else (),
         port=config.port,
+        scheme="https" if config.public_origins and config.public_origins[0].startswith("https:") else "http",
         cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
         body_bytes=policy.edge.max_body_bytes,
     )

@@ -19,11 +19,20 @@ class HttpBrowser:
     """A `Browser` for journeys and drills. `timeout_s` bounds each request as a whole.
 
     It sends what a browser sends with a form of the same origin (`Origin`, `Sec-Fetch-Site`), so that a journey meets
-    the protection people meet; a drill that plays a hostile page overrides those headers.
+    the protection people meet; a drill that plays a hostile page overrides those headers. `origin` is what stands in
+    the address bar of people where that is another address than `base_url`: a proxy leads from there to here.
     """
 
-    def __init__(self, base_url: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float = 10.0,
+        headers: Mapping[str, str] | None = None,
+        origin: str = "",
+    ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._origin = origin or self._base_url
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(
             timeout=timeout_s,
@@ -67,7 +76,9 @@ class HttpBrowser:
         """The answer as httpx knows it, with httpx's options; raises `OSError` when none came."""
         own = {"accept": "text/html,application/xhtml+xml,application/json;q=0.9"}
         if method not in ("GET", "HEAD"):
-            own |= {"origin": self._base_url, "sec-fetch-site": "same-origin"}
+            own |= {"origin": self._origin, "sec-fetch-site": "same-origin"}
+        if "://" not in path and self._origin != self._base_url:
+            own["host"] = urlsplit(self._origin).netloc
         url = path if "://" in path else self._base_url + path
         try:
             return await self._client.request(method, url, headers={**own, **(headers or {})}, **options)
@@ -80,11 +91,12 @@ def cookies(url: str) -> CookieJar:
 
     W3C Secure Contexts section 3.1; Chrome since 89, Firefox since 75.
     """
-    secure = ("https", "wss", "http", "ws") if _is_loopback(urlsplit(url).hostname or "") else ("https", "wss")
+    secure = ("https", "wss", "http", "ws") if is_loopback(urlsplit(url).hostname or "") else ("https", "wss")
     return CookieJar(DefaultCookiePolicy(secure_protocols=secure))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is one of this machine, to which nobody else can listen."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -16,6 +16,7 @@ from dodai.core.refusal import Refusal, render
 from dodai.operations.ports import EdgeSpec
 from dodai.providers.local.codes import EDGE_BLOCKED, EDGE_NO_ANSWER, EDGE_SLOW, EDGE_TIMEOUT, EDGE_TOO_LARGE
 from dodai.providers.local.edge import request_checks
+from dodai.providers.local.edge.edge_page import VISITOR_WORDS
 from dodai.providers.local.edge.request_checks import EdgeRefusedError, Headers
 from dodai.providers.local.edge.stream import ClientGoneError, Stream, relay
 
@@ -297,7 +298,13 @@ class EdgeExchange:
         record.outcome = http_outcome(refused.status)
         headers = self.request.headers if self.request is not None else ()
         page = render(
-            Refusal(refused.status, refused.code, refused.reason, refused.message),
+            Refusal(
+                refused.status,
+                refused.code,
+                refused.reason,
+                refused.message,
+                visitor=VISITOR_WORDS.get(refused.code.id),
+            ),
             record.request_id,
             accept=_header(headers, b"accept"),
             accept_language=_header(headers, b"accept-language"),

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
+from dodai.core.text import utc
 from dodai.providers.local.host import kept, launcher, state
 from dodai.providers.local.host.kept import KeptRelease, Serving
 from dodai.providers.local.host.state import StateFolder
@@ -103,5 +104,5 @@ async def keep_watched(folder: StateFolder, env: str) -> None:
 
 def _say(words: str) -> None:
     """A line of host.log."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {words}\n")
+    sys.stderr.write(f"{utc(time.time())} {words}\n")
     sys.stderr.flush()

@@ -225,7 +225,8 @@ class LocalEdge:
         return LocalEdge(self.host.under(token))
 
     async def observe(self) -> EdgeState:
-        return EdgeState(url=(await self.host.status()).edge)
+        status = await self.host.status()
+        return EdgeState(url=status.edge, serves=status.edge_serves)
 
     async def apply(self, spec: EdgeSpec) -> EdgeState:
         return EdgeState(url=await self.host.edge(spec))

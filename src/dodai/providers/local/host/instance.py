@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dodai.core.errors import DodaiError
 from dodai.operations.ports import Instance, InstanceState, ProcessSpec, ProcessStatus, ServiceProbe, ServiceSpec
+from dodai.providers.local.codes import NO_INSTANCE
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host.child import Child, ChildCommand, log_path
 from dodai.providers.local.host.hidden import secret_values
@@ -385,3 +387,11 @@ def _with_output(probe: ServiceProbe, output: tuple[str, ...]) -> ServiceProbe:
         dependencies=probe.dependencies,
         output=output,
     )
+
+
+def not_running(service: str, release: str, found: ServiceProcess | None) -> DodaiError:
+    """DOD393; where no process is known any more, all there is to do is to carry out the plan again."""
+    if found is None:
+        return DodaiError(NO_INSTANCE, f"`{service}` `{release}` ended with the Host that started it", "", "provider")
+    said, fix = f"`{service}` `{release}` exited with code `{found.exit_code}`", "read the last lines of its log above"
+    return DodaiError(NO_INSTANCE, said, fix, details=found.tail(OUTPUT_LINES))

@@ -18,6 +18,7 @@ from typing import Any
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
+from dodai.core.text import utc
 from dodai.engine.private_file import create_private
 from dodai.engine.state_folder import make_folder
 from dodai.providers.local.codes import HOST_HELD
@@ -128,7 +129,7 @@ def take(folder: StateFolder) -> int:
 
 def held(folder: StateFolder) -> DodaiError:
     known = read_known(folder)
-    since = time.strftime("%H:%M:%S", time.localtime(known.since)) if known.since else "a moment ago"
+    since = utc(known.since) if known.since else "a moment ago"
     return DodaiError(
         HOST_HELD,
         f"`{folder.path}` is run by pid `{known.pid or 'unknown'}` since {since}",

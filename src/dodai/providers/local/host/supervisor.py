@@ -33,12 +33,17 @@ from dodai.providers.local.codes import (
 from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.fault_proxy import FaultProxy
 from dodai.providers.local.host import kept, state
-from dodai.providers.local.host.instance import RunningInstance, ServiceProcess, SimpleProcess, stop_order
+from dodai.providers.local.host.instance import (
+    OUTPUT_LINES,
+    RunningInstance,
+    ServiceProcess,
+    SimpleProcess,
+    not_running,
+    stop_order,
+)
 from dodai.providers.local.host.kept import KeptRelease, Serving
 from dodai.providers.local.host.state import Known, StateFolder
 from dodai.providers.local.host.upkeep import Events
-
-OUTPUT_LINES = 40
 
 
 class Supervisor:
@@ -195,9 +200,7 @@ class Supervisor:
         async with self._only(service):
             found = self._one(service, release, settings)
             if found is None or not found.alive:
-                why = "was never started here" if found is None else f"exited with code `{found.exit_code}`"
-                output = () if found is None else found.tail(OUTPUT_LINES)
-                raise DodaiError(NO_INSTANCE, f"`{service}` `{release}` {why}", "start it first", details=output)
+                raise not_running(service, release, found)
             for other in self._of(service):
                 if other is not found:
                     other.live = False
@@ -269,13 +272,13 @@ class Supervisor:
     async def fault(self, name: str, fault: Fault) -> None:
         proxy = self._proxies.get(name)
         if proxy is None:
-            raise DodaiError(NO_INSTANCE, f"nothing has the stable address `{name}`", "start it first")
+            raise DodaiError(NO_INSTANCE, f"nothing has the stable address `{name}`", NO_INSTANCE.fix.en)
         await proxy.stand(fault)
 
     async def signal(self, name: str, signal: str, release: str = "") -> None:
         found = self._find(name, release)
         if found is None:
-            raise DodaiError(NO_INSTANCE, f"`{name}` does not run", "start it first")
+            raise DodaiError(NO_INSTANCE, f"`{name}` does not run", NO_INSTANCE.fix.en)
         found.signal(signal)
 
     def _find(self, name: str, release: str) -> RunningInstance | None:
@@ -295,6 +298,7 @@ class Supervisor:
             since=self.since,
             bound=self.bound,
             edge=self._edge.url if self._edge else "",
+            edge_serves=self._edge_spec if self._edge else None,
             edge_key_file=str(self.folder.edge_key),
             returning=self.returning,
             trouble=self.trouble,

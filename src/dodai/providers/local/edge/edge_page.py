@@ -1,0 +1,32 @@
+"""Pages of the edge in words for visitors: the words of its codes are for who runs the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dodai.core.refusal import VisitorWords
+from dodai.core.text import Text
+
+_LATER = Text(
+    "Try again in a minute. If it goes on, tell whoever runs this site the request id below",
+    "しばらくしてからもう一度お試しください。続く場合は、下のリクエスト ID を添えてサイトの管理者にお知らせください",
+)
+
+VISITOR_WORDS: Mapping[str, VisitorWords] = {
+    "DOD550": VisitorWords(
+        Text("The request could not be understood", "リクエストを理解できませんでした"),
+        _LATER,
+    ),
+    "DOD551": VisitorWords(
+        Text("What was sent is larger than this site accepts", "送信されたデータがこのサイトの上限を超えています"),
+        Text("Send a smaller file or a shorter text", "より小さいファイルか短い文章を送ってください"),
+    ),
+    "DOD553": VisitorWords(
+        Text("There is no page at this address", "このアドレスにページはありません"),
+        Text("Check the address", "アドレスを確認してください"),
+    ),
+    "DOD554": VisitorWords(Text("This site does not answer just now", "現在このサイトは応答していません"), _LATER),
+    "DOD555": VisitorWords(
+        Text("This site did not answer in time", "時間内にこのサイトから応答がありませんでした"), _LATER
+    ),
+}
