@@ -14,6 +14,7 @@ from tests.support.command import dodai
 from tests.support.page import blocks
 
 from dodai.cli import main
+from dodai.wiring.registry import codes
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "adopt.md"
 
@@ -239,3 +240,30 @@ def test_doctor_fails_for_what_this_project_needs_and_lists_nothing_else(app, mo
     code, seen = rows()
     assert (code, seen["project python"]["verdict"]) == (1, "missing")
     assert "does not start" in seen["project python"]["seen"]
+
+
+@pytest.mark.parametrize("variable", ["DODAI_LANG", "LC_ALL", "LANG"])
+def test_a_mistake_is_told_in_japanese_where_the_terminal_is_japanese(app, variable):
+    """The code's own words first, then what happened here and what to type, as in English."""
+    key(app)
+    quiet = dict.fromkeys(("LC_ALL", "LC_MESSAGES", "LANG"), "")
+    said = dodai("up", cwd=app, **quiet | {variable: "ja_JP.UTF-8"}).stderr
+    assert said.splitlines()[:2] == [
+        "DOD002 manifest-unknown-key: `dodai.toml` に未知のキーまたは表があります",
+        "  dodai.toml:8:1: unknown key `publik` in [service.web]",
+    ]
+    assert "  対処: " in said
+    assert "        did you mean `public`?\n" in said
+    assert "  理由: " in said
+
+
+def test_findings_are_told_in_japanese_where_the_terminal_is_japanese(app):
+    """What the code stands for, then what was found, in one language and then in the other."""
+    text = (app / "dodai.toml").read_text() + '\n[service.web.env]\nBACKEND = "{backnd.address}"\n'
+    (app / "dodai.toml").write_text(text)
+    said = dodai("check", "operations", cwd=app, DODAI_LANG="ja").stdout
+    head, _, rest = said.partition("DOD311 reference-to-no-service: ")[2].partition("\n")
+    assert head == codes()["DOD311"].what.ja
+    assert "  `BACKEND` in `[service.web.env]` refers to `backnd`" in rest
+    assert f"  対処: {codes()['DOD311'].fix.ja}\n" in rest
+    assert f"  理由: {codes()['DOD311'].why.ja}\n" in rest

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shlex
 import string
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.support.proposed import carry_out
 
 from dodai.cli.main import COMMANDS, app
 from dodai.core import proposal
-from dodai.core.proposal import ALL, addressed
+from dodai.core.proposal import ALL, addressed, addressed_document
 from dodai.wiring.registry import codes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +108,7 @@ def test_no_message_prints_a_command_that_is_not_in_the_table():
 
 def _typed(line: str) -> click.Context:
     """The command line as click reads it; raises for a command, option or argument that does not exist."""
-    words = line.split()[1:]
+    words = shlex.split(line)[1:]
     context = click.Context(app, info_name="dodai")
     command: click.Command = app
     while isinstance(command, click.Group):
@@ -212,3 +214,33 @@ def test_words_of_a_state_are_quoted_for_the_shell():
     assert proposal.TRACE(request="a b") == "dodai trace 'a b'"
     with pytest.raises(KeyError):
         proposal.TRACE()
+
+
+def test_a_document_proposes_what_the_text_proposes_and_rewrites_nothing_else():
+    """`next` is a command line as it is typed; a line of a log and a command on record are what they were."""
+    document = {
+        "next": ["dodai status x"],
+        "error": {"fix": "run `dodai up x`", "message": "`dodai up x` was typed", "data": {"next": None}},
+        "text": "`dodai up x`",
+    }
+    assert addressed_document(document, {"": "--manifest a.toml"}) == {
+        "next": ["dodai status x --manifest a.toml"],
+        "error": {
+            "fix": "run `dodai up x --manifest a.toml`",
+            "message": "`dodai up x` was typed",
+            "data": {"next": None},
+        },
+        "text": "`dodai up x`",
+    }
+    assert addressed_document(document, {}) == document
+
+
+def test_the_next_command_of_a_json_document_works_where_it_is_read(tmp_path):
+    """`status --json` of another folder's manifest, whose path has a quote and a blank."""
+    there = tmp_path / 'a "shop"'
+    there.mkdir()
+    (there / "dodai.toml").write_text(BROKEN_PYTHON)
+    seen = dodai("status", "staging", "--json", "--manifest", str(there / "dodai.toml"), cwd=tmp_path)
+    proposed = json.loads(seen.stdout)["next"]
+    assert proposed == f"dodai deploy staging --manifest {shlex.quote(str(there / 'dodai.toml'))}"
+    _typed(proposed)

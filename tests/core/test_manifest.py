@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dodai
 from dodai.core.manifest import ManifestProblems, assemble, read
 from dodai.core.manifest.scan import find, scan
 from dodai.csrf.policy import CsrfPolicy
 from dodai.operations.policy import Health, OperationsPolicy
-from dodai.wiring.registry import reference
+from dodai.wiring.registry import reference, reference_in_japanese
 
 PROJECT = "[project]\nname = 'quiz'\n"
 FRAGMENT = "# A table.\n[x]\n# A key.\n#: integer\nkey = 1\n"
@@ -172,3 +175,21 @@ def test_positions_survive_multi_line_values_strings_and_inline_tables():
     found = find(text, ("r", 1, "missing"))
     assert found is not None
     assert found.number == 13
+
+
+def test_every_table_and_key_has_a_japanese_sentence():
+    """With the types, defaults and examples of the English text, and no sentence left over."""
+    package = Path(dodai.__file__).parent
+    stored = [tomllib.loads(file.read_text("utf-8")) for file in package.glob("*/manifest.ja.toml")]
+    known = {path.replace(".NAME.", "."): key for path, key in reference().keys()}  # noqa: SIM118 - a method of ours
+    tables = {path.rpartition(".")[0] for path in known} - {""}
+    assert {path for part in stored for path in part} == known.keys() | tables
+    japanese, english = reference_in_japanese(), reference().text
+    assert tomllib.loads(japanese) == tomllib.loads(english)
+
+    def types(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith("#:")]
+
+    assert types(japanese) == types(english)
+    sentences = [line for line in japanese.splitlines() if line.startswith("# ")]
+    assert [line for line in sentences if not re.search(r"[ぁ-んァ-ヶ一-龠]|^# ID$", line)] == []

@@ -14,11 +14,17 @@ from dodai.core.codes import CODES, DEPENDENCY_UNAVAILABLE, EDGE_KEY_MISSING
 from dodai.core.page import Text
 from dodai.core.refusal import (
     Refusal,
+    VisitorWords,
     preferred_lang,
     prefers_html,
     render,
 )
+from dodai.csrf.enforce.visitor_page import VISITOR_WORDS as CSRF_WORDS
+from dodai.providers.local.edge.edge_page import VISITOR_WORDS as EDGE_WORDS
+from dodai.wiring.registry import codes
 
+REFUSED = {f"DOD{number:03d}" for number in (*range(61, 66), *range(150, 161), *range(550, 557))}
+"""Codes that visitors meet: the core's, the CSRF layer's and the edge's."""
 REQUEST_ID = "01a20a154cc271afb17c548fca6d98ca"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -39,6 +45,25 @@ def test_every_refusal_says_what_happened_and_what_to_do(code, language: str):
     page = render(refusal, REQUEST_ID, accept=BROWSER, accept_language=language).body.decode()
     assert all(escape(word) in page for word in (code.id, code.what(language), code.fix(language), REQUEST_ID))
     assert f'<html lang="{language}">' in page
+
+
+def test_a_page_speaks_to_the_visitor_and_json_to_whoever_wrote_the_client():
+    """What an operator has to type is of no use to somebody who wanted to order something."""
+    words = VisitorWords(Text("It is closed", "閉店しました"), Text("Come again", "またお越しください"))
+    refusal = Refusal(502, DEPENDENCY_UNAVAILABLE, visitor=words)
+    page = render(refusal, REQUEST_ID, accept=BROWSER, accept_language="ja").body.decode()
+    assert "閉店しました" in page
+    assert DEPENDENCY_UNAVAILABLE.what.ja not in page
+    assert json.loads(render(refusal, REQUEST_ID).body)["error"]["fix"] == DEPENDENCY_UNAVAILABLE.fix.en
+
+
+def test_no_page_of_ours_names_a_command_or_a_key():
+    """Neither the words for visitors nor those of a code that has none for them."""
+    shown = [words for table in (CSRF_WORDS, EDGE_WORDS) for words in table.values()]
+    assert [words.fix.en for words in shown if "`" in words.fix.en + words.message.en] == []
+    own = {*CSRF_WORDS, *EDGE_WORDS}
+    ours = [code for code in codes().values() if code.id in REFUSED and code.id not in own]
+    assert [code.id for code in ours if "`" in code.fix.en + code.what.en] == []
 
 
 def test_headers_keep_a_refusal_private_and_harmless():

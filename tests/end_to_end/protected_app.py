@@ -95,9 +95,10 @@ class ProtectedApp(SmallApp):
         return next(plan["planId"] for plan in plans if plan["kind"] == kind)
 
     def approve(self, name, kind="deploy"):
-        """`name` signs what was refused last."""
+        """What `name` is shown, who signs what was refused last."""
         done = self.run("approve", self.refused_plan(kind), "--key", str(self.key(name)), "--yes")
         assert done.returncode == 0, done.stderr
+        return done.stderr
 
 
 def account():

@@ -139,18 +139,28 @@ def test_frozen_environment_is_opened_by_a_reason_that_is_recorded(app):
 
 
 def test_going_back_to_older_data_needs_a_signature(app):
-    """A rollback alone may always run; one that puts a restore point back is approved like a deploy."""
+    """A rollback alone may always run; one that puts a restore point back is approved like a deploy.
+
+    Whoever approves is shown which locks the migrations take, or why nobody knows.
+    """
     folder = app.folder / "db" / "migrations"
     folder.mkdir(parents=True)
     app.signers("hana")
     for number, table in enumerate("ac", 1):
-        (folder / f"0000{number}_{table}.sql").write_text(FIRST.replace("TABLE a", f"TABLE {table}"))
+        made = FIRST.replace("TABLE a", f"TABLE {table}")
+        more = {"a": "", "c": "ALTER TABLE a ADD COLUMN c int;\nCREATE INDEX ON a (c);\n"}[table]
+        (folder / f"0000{number}_{table}.sql").write_text(made.replace("-- +goose Down\n", f"{more}-- +goose Down\n"))
         app.write(more=WITH_DATABASE, protection=APPROVED, spoil=f"# {number}").commit()
         app.evidence()
         refused(app.run("deploy", "staging", "--yes"), "DOD369")
-        app.approve("hana")
+        shown = app.approve("hana")
         done = app.run("deploy", "staging", "--yes")
         assert done.returncode == 0, done.stderr
+    taken = [line.split(None, 1)[1] for line in shown.splitlines() if line.startswith("  locks  ")]
+    assert taken == [
+        "db/migrations/00002_c.sql:3: AccessExclusiveLock on public.a, keeps writers out",
+        "db/migrations/00002_c.sql:4: AccessExclusiveLock on public.a, keeps writers out, reads it as a whole",
+    ]
     told = json.loads(app.run("releases", "staging", "--json").stdout)
     back = ("rollback", "staging", told["releases"][1]["release"], "--restore", told["restorePoints"][0], "--yes")
     refused(app.run(*back), "DOD369", "lacks 1 of 1 approvals")

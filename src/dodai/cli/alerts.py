@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodai.cli.command_context import CONTEXT, CommandContext, define
+from dodai.core.text import utc
 
 if TYPE_CHECKING:
     from dodai.core.text import Lang
@@ -103,7 +104,7 @@ def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str,
     store = Store(there.path, cell_s=there.cell_s)
     History(store).silence(Silence(name, kind, reason, actor(), now, now + seconds))
     store.close()
-    until = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(now + seconds))
+    until = utc(now + seconds)
     told = "nobody is told" if kind == "silence" else "no second notifier is told"
     context.output.line(f"{there.env}: {told} of `{name}` until {until}")
     return 0
@@ -138,19 +139,15 @@ def test(context: CommandContext, span: str, env: str, fast: bool) -> int:
     if context.output.as_json:
         context.output.data("dodai.replay/1", {"environment": env, **dataclasses.asdict(seen)})
         return 0
-    context.output.line(f"{env}: {_at(seen.since_s)} to {_at(seen.until_s)}, {len(seen.fired)} would have fired")
+    context.output.line(f"{env}: {utc(seen.since_s)} to {utc(seen.until_s)}, {len(seen.fired)} would have fired")
     by_name = {alert.name: alert for alert in there.alerts}
     for one in seen.fired:
-        ended = f"resolved {_at(one.resolved_s)}" if one.resolved_s else "fires still"
+        ended = f"resolved {utc(one.resolved_s)}" if one.resolved_s else "fires still"
         context.output.line(
-            f"  {_at(one.fired_s)} {one.name}: {one.about} at {by_name[one.name].shown(one.value)}, {ended}"
+            f"  {utc(one.fired_s)} {one.name}: {one.about} at {by_name[one.name].shown(one.value)}, {ended}"
         )
     context.output.line(f"not judged, because rollups do not keep it: {', '.join(seen.not_judged)}")
     return 0
-
-
-def _at(seconds: float) -> str:
-    return time.strftime("%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 def _seconds(span: str) -> float:

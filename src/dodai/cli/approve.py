@@ -31,6 +31,7 @@ def command(context: CommandContext, plan: str, env: str, key: Path, name: str, 
 async def _approve(context: CommandContext, word: str, env: str, key: Path, name: str, *, yes: bool) -> int:
     from dodai.operations.run.approve import Waiting
     from dodai.wiring import environments
+    from dodai.wiring.migration_locks import locks
 
     asked = [context.environment(env)] if env else environments.open_all(context.project)
     waiting = await Waiting.find(asked, word)
@@ -40,6 +41,8 @@ async def _approve(context: CommandContext, word: str, env: str, key: Path, name
     context.output.say("what is signed, beside what serves now:")
     for one in await waiting.shown():
         context.output.say(f"  {one.what:10}  {one.change}")
+    for line in await asyncio.to_thread(list, locks(*await waiting.pending())):
+        context.output.say(f"  {'locks':10}  {line}")
     waiting.refuse_pointless()
     consent(f"`{proposal.APPROVE(plan=waiting.entry.plan_id)}` signs a plan", "sign it?", yes=yes)
     approval, key_print = await waiting.approve(key, name)

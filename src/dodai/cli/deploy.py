@@ -11,7 +11,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define, with_break_glass
 from dodai.cli.output import heard_or_not
-from dodai.cli.progress import confirm, finish, show, tell
+from dodai.cli.progress import Elapsed, confirm, finish, show, tell
 from dodai.core import proposal
 from dodai.operations.run.gate import BREAK_GLASS
 
@@ -60,7 +60,8 @@ async def _deploy(
         release = await find_release(environment, word)
         release = environment.artifacts.with_images(release, named) if named else release
     else:
-        release = await asyncio.to_thread(publish, environment, context.output.say, lambda _: named)
+        with Elapsed(context.output).around_lines() as note:
+            release = await asyncio.to_thread(publish, environment, note, lambda _: named)
     environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
         return await rehearsed(context, environment, "deploy", release, arguments)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -13,6 +15,7 @@ from dodai.core import codes, proposal
 from dodai.core.errors import Code, DodaiError
 from dodai.core.page import LANGS, Lang
 from dodai.core.suggestion import did_you_mean, nearest
+from dodai.core.text import lang_of
 
 
 @define(
@@ -20,12 +23,12 @@ from dodai.core.suggestion import did_you_mean, nearest
 )
 @click.argument("what", required=False)
 @click.option("--schema", is_flag=True, help="With `manifest`: its JSON Schema, for editors.")
-@click.option("--lang", type=click.Choice(LANGS), default="en", show_default=True, help="The language of the page.")
-def command(context: CommandContext, what: str | None, lang: str, *, schema: bool) -> None:
+@click.option("--lang", type=click.Choice(LANGS), help="The language of the page; that of the terminal by default.")
+def command(context: CommandContext, what: str | None, lang: str | None, *, schema: bool) -> None:
     from dodai.wiring.registry import codes as registry
-    from dodai.wiring.registry import reference
+    from dodai.wiring.registry import reference, reference_in_japanese
 
-    language = cast(Lang, lang)
+    language = cast(Lang, lang or lang_of(os.environ))
     if schema and what != "manifest":
         raise DodaiError(codes.USAGE, "`--schema` goes with `manifest`", f"`{proposal.EXPLAIN_SCHEMA()}`", exit_code=2)
     if what == "manifest":
@@ -34,7 +37,8 @@ def command(context: CommandContext, what: str | None, lang: str, *, schema: boo
         elif context.output.as_json:
             context.output.data("dodai.manifest-schema/1", {"jsonSchema": reference().json_schema()})
         else:
-            context.output.line(reference().text)
+            text = reference().text if language == "en" else reference_in_japanese()
+            context.output.line(f"#:schema {_schema_file()}\n\n{text}")
         return
     known = registry()
     if what is None:
@@ -51,6 +55,14 @@ def command(context: CommandContext, what: str | None, lang: str, *, schema: boo
         context.output.data("dodai.code/1", {"code": as_json(code, language)})
     else:
         context.output.line(page(code, language))
+
+
+def _schema_file() -> str:
+    """The schema that came with this dodai, as an editor finds it from here."""
+    import dodai
+
+    file = Path(dodai.__file__).with_name("manifest.schema.json")
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def _list(context: CommandContext, known: list[Code], lang: Lang) -> None:

@@ -7,7 +7,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,7 @@ from dodai.cli.command_context import CommandContext, define
 from dodai.core import codes, proposal
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import did_you_mean
+from dodai.core.text import utc
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
@@ -123,11 +123,11 @@ def _show(context: CommandContext, lines: Iterable[LogLine]) -> int:
     """How many they are."""
     count = 0
     for count, line in enumerate(lines, 1):  # noqa: B007 - the last one is the answer
-        at = f"{datetime.fromtimestamp(line.at, UTC):%Y-%m-%dT%H:%M:%SZ}" if line.at else ""
+        at = utc(line.at) if line.at else ""
         if context.output.as_json:
             row = {"at": at or None, "part": line.part, "release": line.release or None, "text": line.text}
-            context.output.line(json.dumps({"schema": "dodai.log-line/1", **row}))
+            context.output.verbatim(json.dumps({"schema": "dodai.log-line/1", **row}))
         else:
             name = f"{line.part} {line.release[:8]}" if line.release else line.part
-            context.output.line(f"{at or '-':20} {context.output.paint(name, 'cyan')} | {line.text}")
+            context.output.verbatim(f"{at or '-':20} {context.output.paint(name, 'cyan')} | {line.text}")
     return count

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
+import shutil
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -14,9 +14,10 @@ from typing import Any, TextIO
 import orjson
 
 from dodai import __version__
-from dodai.core.errors import DodaiError
+from dodai.core.errors import Code, DodaiError
 from dodai.core.finding import Finding
-from dodai.core.proposal import addressed
+from dodai.core.proposal import addressed, addressed_document
+from dodai.core.text import Lang, lang_of
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
 _LEVEL_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -56,21 +57,42 @@ class Output:
         self.as_json = as_json
         self.meant_for = dict(meant_for or {})
         self.quiet = quiet or bool(os.environ.get("DODAI_NO_PROGRESS"))
+        self._live = ""
 
     def data(self, schema: str, body: Mapping[str, Any]) -> None:
         """One JSON document with its schema name."""
-        document = orjson.dumps({"schema": schema, **body}, option=orjson.OPT_INDENT_2, default=str)
-        self.line(document.decode())
+        told = addressed_document({"schema": schema, **body}, self.meant_for)
+        self.verbatim(orjson.dumps(told, option=orjson.OPT_INDENT_2, default=str).decode())
 
     def line(self, text: str = "") -> None:
         """A line of data; in a file or a pipe it is there as soon as it is said, `up` goes on for hours."""
-        sys.stdout.write(_printable(addressed(text, self.meant_for), sys.stdout) + "\n")
+        self.verbatim(addressed(text, self.meant_for))
+
+    def verbatim(self, text: str) -> None:
+        """A line of data that somebody else wrote: what it proposes is theirs."""
+        self.live("")
+        sys.stdout.write(_printable(text, sys.stdout) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A line of progress."""
         if not self.quiet:
+            self.live("")
             _tell(addressed(text, self.meant_for))
+
+    def say_as_it_is(self, text: str) -> None:
+        """A line of progress that somebody else wrote."""
+        if not self.quiet:
+            self.live("")
+            _tell(text)
+
+    def live(self, text: str) -> None:
+        """What goes on just now, as the last line of a terminal; the next line takes its place, `""` removes it."""
+        if text == self._live or self.quiet or not shows_escapes(sys.stderr):
+            return
+        self._live = text
+        with heard_or_not(sys.stderr):
+            sys.stderr.write("\r\x1b[K" + _printable(text, sys.stderr)[: shutil.get_terminal_size().columns - 1])
 
     def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
         return paint(text, colour, stream or sys.stdout)
@@ -81,10 +103,11 @@ class Output:
             with heard_or_not(sys.stdout):
                 self.data("dodai.error/1", {"error": error.as_json(), "exitCode": error.exit_code})
             return
-        head = f"{paint(error.code.id, 'red', sys.stderr)} {error.code.name}: {error.message}"
-        lines = [head, *(f"  {detail}" for detail in error.details), f"  fix: {error.fix}"]
-        lines.append(f"  why: {error.code.why.en}")
-        _tell(addressed("\n".join(lines), self.meant_for))
+        self.live("")
+        code, lang = error.code, lang_of(os.environ)
+        lines = [f"{paint(code.id, 'red', sys.stderr)} {code.name}: {_headline(code, error.message, lang)}"]
+        lines += [f"  {detail}" for detail in (*_in_english(error.message, lang), *error.details)]
+        _tell(addressed("\n".join([*lines, *_advice(code, error.fix, code.why.en, lang)]), self.meant_for))
 
 
 @contextmanager
@@ -107,9 +130,14 @@ def _tell(text: str) -> None:
 
 def paint(text: str, colour: str, stream: TextIO) -> str:
     """`text` in a colour when `stream` is a terminal and `NO_COLOR` is not set."""
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if not shows_escapes(stream) or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def shows_escapes(stream: TextIO) -> bool:
+    """Whether it is a terminal that understands more than text."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _printable(text: str, stream: TextIO) -> str:
@@ -120,8 +148,9 @@ def _printable(text: str, stream: TextIO) -> str:
 
 def finding_as_text(finding: Finding) -> str:
     """A finding as a person reads it: headline, place, quoted source, fix, why."""
+    lang = lang_of(os.environ)
     head = f"{paint(finding.code.id, _LEVEL_COLOURS[finding.severity], sys.stdout)} {finding.code.name}: "
-    lines = [head + finding.message]
+    lines = [head + _headline(finding.code, finding.message, lang)]
     place = finding.place
     if place:
         lines.append(f"  --> {place}")
@@ -130,18 +159,36 @@ def finding_as_text(finding: Finding) -> str:
         lines += [f" {gutter} |", f" {place.line} | {finding.quote.rstrip()}"]
         if place.column:
             lines.append(f" {gutter} | {' ' * (place.column - 1)}{'^' * max(1, place.length)}")
-    lines += [f"  fix: {finding.advice}", f"  why: {finding.harm}"]
-    return "\n".join(lines)
+    lines += [f"  {said}" for said in _in_english(finding.message, lang)]
+    return "\n".join([*lines, *_advice(finding.code, finding.advice, finding.harm, lang)])
 
 
 def findings_as_text(findings: Sequence[Finding]) -> str:
     """Several of one code that are fixed in one way: headline with their number, each with its place, one fix."""
-    first = findings[0]
+    first, lang = findings[0], lang_of(os.environ)
     painted = paint(first.code.id, _LEVEL_COLOURS[first.severity], sys.stdout)
-    lines = [f"{painted} {first.code.name}: {len(findings)} times"]
+    count = f"{len(findings)} times" if lang == "en" else f"{first.code.what.ja} ({len(findings)} 件)"
+    lines = [f"{painted} {first.code.name}: {count}"]
     for one in findings:
         lines += [f"  --> {one.place}: {one.message}" if one.place else f"  {one.message}"]
-    return "\n".join([*lines, f"  fix: {first.advice}", f"  why: {first.harm}"])
+    return "\n".join([*lines, *_advice(first.code, first.advice, first.harm, lang)])
+
+
+def _headline(code: Code, message: str, lang: Lang) -> str:
+    """What happened here; in Japanese what the code stands for, and what happened here follows in English."""
+    return message if lang == "en" else code.what.ja
+
+
+def _in_english(message: str, lang: Lang) -> list[str]:
+    return [] if lang == "en" else [message]
+
+
+def _advice(code: Code, fix: str, why: str, lang: Lang) -> list[str]:
+    """What to do and why: in Japanese that of the code's page, with the words and commands of this case below."""
+    if lang == "en":
+        return [f"  fix: {fix}", f"  why: {why}"]
+    own = [] if fix in ("", code.fix.en) else [f"        {fix}"]
+    return [f"  対処: {code.fix.ja}", *own, f"  理由: {code.why.ja}"]
 
 
 def finding_as_github(finding: Finding) -> str:
@@ -195,19 +242,3 @@ def _sarif_result(finding: Finding) -> dict[str, Any]:
             physical["region"] = {"startLine": finding.place.line, "startColumn": max(1, finding.place.column)}
         result["locations"] = [{"physicalLocation": physical}]
     return result
-
-
-class StepProgress:
-    """One line per step with its elapsed time, on stderr."""
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
-        self._began = time.monotonic()
-
-    def line(self, mark: str, text: str, seconds: float | None = None) -> None:
-        took = f"  {seconds:6.2f} s" if seconds is not None else ""
-        self.output.say(f"{mark} {text}{took}")
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dodai.cli.command_context import consent
@@ -16,6 +19,7 @@ from dodai.operations.run.notice import Notice, notify
 if TYPE_CHECKING:
     from dodai.operations.run.differences import PlanDifference
 
+TICK_S = 1.0
 _MARKS = {
     "done": ("done", "green"),
     "already": ("already", "dim"),
@@ -27,22 +31,71 @@ _MARKS = {
 }
 
 
+class Elapsed:
+    """What goes on just now and since when, on a terminal: the last line, written anew every second."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._text = ""
+        self._since = 0.0
+        self._next: asyncio.TimerHandle | None = None
+
+    def begin(self, text: str) -> None:
+        self.end()
+        self._text, self._since = text, time.monotonic()
+        self._wait()
+
+    def end(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        self._output.live("")
+
+    @contextlib.contextmanager
+    def around_lines(self) -> Iterator[Callable[[str], None]]:
+        """To tell of a build, from any thread: each line says what begins, or what has ended after how long."""
+        loop = asyncio.get_running_loop()
+
+        def tell(text: str) -> None:
+            self._output.say(text)
+            self.begin("making the release" if text.endswith(" s") else text)
+
+        def note(text: str) -> None:
+            loop.call_soon_threadsafe(tell, text)
+
+        try:
+            yield note
+        finally:
+            self.end()
+
+    def _wait(self) -> None:
+        with contextlib.suppress(RuntimeError):  # told by something that runs in no loop
+            self._next = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._output.live(f"{self._text}  {time.monotonic() - self._since:.0f} s")
+        self._wait()
+
+
 class StepLines:
-    """One line per step with its elapsed time; notes of a step stand below it, indented."""
+    """One line per step with its elapsed time, on a terminal while it goes on; notes stand below, indented."""
 
     def __init__(self, output: Output, indent: str = "") -> None:
         self._output = output
         self._indent = indent
         self._number = ""
+        self._elapsed = Elapsed(output)
 
     def step_started(self, step: Step, number: int, total: int, *, undoing: bool) -> None:
-        del step
         self._number = "undo" if undoing else f"{number}/{total}"
+        title = step.undo_title if undoing and step.undo_title else step.title
+        self._elapsed.begin(f"{self._indent}{self._number:>6}  {'':8} {step.id:18} {title.en}")
 
     def noted(self, step: Step, text: str) -> None:
         self._output.say(f"{self._indent}        {step.id}: {text}")
 
     def step_finished(self, step: Step, record: StepRecord) -> None:
+        self._elapsed.end()
         word, colour = _MARKS[record.result]
         title = step.undo_title if record.result == "undone" and step.undo_title else step.title
         mark = self._output.paint(f"{word:8}", colour, sys.stderr)

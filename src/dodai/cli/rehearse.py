@@ -11,7 +11,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define, with_client
 from dodai.cli.output import Output, paint
-from dodai.cli.progress import StepLines
+from dodai.cli.progress import Elapsed, StepLines
 from dodai.engine.outcome import Sink
 from dodai.rehearsal.drill import Drill, choose_drills, known_drills
 from dodai.rehearsal.report import DrillRow, RehearsalReport
@@ -115,14 +115,17 @@ class Lines:
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._elapsed = Elapsed(output)
 
     def sink(self) -> Sink:
         return StepLines(self._output)
 
     def drill_started(self, drill: Drill) -> None:
         self._output.say(f" drill  {drill.id}: {drill.title.en}; expected: {drill.expected}")
+        self._elapsed.begin(f"        {drill.id}")
 
     def drill_finished(self, row: DrillRow) -> None:
+        self._elapsed.end()
         colour = "green" if row.outcome == "ok" else "red"
         self._output.say(f"        {paint(row.outcome, colour, sys.stderr)}: {row.observed}  {row.seconds:.2f} s")
         for name, value in row.details.items() if row.outcome != "ok" else ():

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import sqlite3
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ import click
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
 from dodai.core import proposal
+from dodai.core.text import utc
 from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
     if isinstance(compute, HostStatus) and compute.pid:
         known.append(f"host pid {compute.pid}")
     if compute.since:
-        known.append(f"since {datetime.fromtimestamp(compute.since, UTC):%Y-%m-%dT%H:%M:%SZ}")
+        known.append(f"since {utc(compute.since)}")
     said = f" ({', '.join(known)})" if known and not (status.unknown or status.elsewhere) else ""
     out.line(f"{status.env}: {_word(status)}{said}")
     if status.unknown:
@@ -175,7 +175,7 @@ def _alerts(context: CommandContext, env: str) -> None:
     for one in seen.firing:
         example = f", `{proposal.TRACE(request=one.samples[0])}`" if one.samples else ""
         out.line(f"firing:     {one.name}: {one.about}{example}")
-    at = datetime.fromtimestamp(seen.judged_s, UTC).isoformat(timespec="seconds")
+    at = utc(seen.judged_s)
     if seen.stale:
         out.line(f"alerts:     not evaluated since {at}: `{proposal.WATCH(env=env)}` does that")
     elif not seen.firing:

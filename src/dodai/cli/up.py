@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from dodai.cli.command_context import CommandContext, define, with_client
-from dodai.cli.progress import StepLines, finish
+from dodai.cli.progress import Elapsed, StepLines, finish
 from dodai.core import proposal
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ async def _up(context: CommandContext, env: str) -> int:
 
     environment = context.environment(env)
     host = host_of(environment)
+    began = time.time()
     request = await _request(context, environment)  # refused before anything is started
     host = await host.bind()
     stop = install_signal_stop(asyncio.get_running_loop())
@@ -45,7 +47,7 @@ async def _up(context: CommandContext, env: str) -> int:
         tier = f" with its web tier `{context.client}`" if context.client else ""
         url = (await environment.edge.observe()).url
         context.output.line(f"{url}  serves {context.project.manifest.name}{tier}; Ctrl-C stops all")
-        return await _until_stopped(context, env, host, stop)
+        return await _until_stopped(context, environment, host, stop, began)
     finally:
         context.output.say("stopping")
         await host.down()
@@ -57,7 +59,8 @@ async def _request(context: CommandContext, environment: Environment) -> PlanReq
     from dodai.operations.run.build import publish
     from dodai.operations.run.plans import request_for
 
-    tree = await asyncio.to_thread(publish, environment, context.output.say)
+    with Elapsed(context.output).around_lines() as note:
+        tree = await asyncio.to_thread(publish, environment, note)
     return await request_for(environment, "up", tree, {"command": _command(context, environment)})
 
 
@@ -81,13 +84,21 @@ async def _start(context: CommandContext, environment: Environment, request: Pla
         return await execute(build(environment, request), journal, lease, sink=sink, stop=stop)
 
 
-async def _until_stopped(context: CommandContext, env: str, host: Host, stop: Stop) -> int:
-    """0 once a person ended it, 4 when the host went away by itself."""
+async def _until_stopped(
+    context: CommandContext, environment: Environment, host: Host, stop: Stop, began: float
+) -> int:
+    """0 once a person ended it, 4 when the host went away by itself; meanwhile what services write is shown."""
+    from dodai.cli.service_lines import ServiceLines
+
+    names = tuple(environment.project.policy.services)
+    lines = ServiceLines(context.output, environment.logs, names, began) if environment.logs else None
     told: dict[str, int] = {}
     while stop.count == 0:
+        if lines:
+            await lines.show()
         status = await host.status()
         if not status.running:
-            context.output.say(f"the host ended; `{proposal.UP(env=env)}` starts it again")
+            context.output.say(f"the host ended; `{proposal.UP(env=environment.name)}` starts it again")
             return 4
         for instance in (one for service in status.services for one in service.instances):
             if instance.restarts > told.get(instance.service, 0):

@@ -15,6 +15,7 @@ import click
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
 from dodai.core import proposal
+from dodai.core.text import utc
 
 if TYPE_CHECKING:
     from dodai.observability.run import Overview, Row, Watched
@@ -109,7 +110,7 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
     for one, *others in seen.outages:
         alert = alert_of(there, one.name)
         value = alert.shown(one.value) if alert else f"{one.value:g}"
-        since = time.strftime("%H:%M:%SZ", time.gmtime(one.fired_s))
+        since = utc(one.fired_s)
         yield out.paint(f"FIRING {one.name}: {one.about} at {value} since {since}", "red")
         if one.samples:
             yield f"  {proposal.TRACE(request=one.samples[0])}"

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,9 @@ WATCH = Proposal("dodai watch {env}", "alerts were not evaluated for a while")
 ALL: Mapping[str, Proposal] = {name: value for name, value in globals().items() if isinstance(value, Proposal)}
 
 _QUOTED = re.compile(r"`dodai ([a-z]+)([^`]*)`")
+_SAYS_WHAT_TO_DO = frozenset(("fix", "next", "remedy", "details"))
+"""The keys of documents under which commands are proposed. Whatever else a document holds, a line of a log or a command
+on record, is shown as it is."""
 
 
 def addressed(text: str, options: Mapping[str, str]) -> str:
@@ -115,3 +119,16 @@ def addressed(text: str, options: Mapping[str, str]) -> str:
         return f"`dodai {' '.join([verb + rest, *words])}`"
 
     return _QUOTED.sub(add, text) if options else text
+
+
+def addressed_document(value: Any, options: Mapping[str, str], key: str = "") -> Any:
+    """The same for a document: a value under `next` is a command line, and in other words it stands in backticks."""
+    if not options:
+        return value
+    if isinstance(value, Mapping):
+        return {name: addressed_document(part, options, name) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [addressed_document(part, options, key) for part in value]
+    if not isinstance(value, str) or key not in _SAYS_WHAT_TO_DO:
+        return value
+    return addressed(f"`{value}`", options)[1:-1] if key == "next" else addressed(value, options)

@@ -37,10 +37,18 @@ dd{{margin:0}}
 
 
 @dataclass(frozen=True, slots=True)
+class VisitorWords:
+    """What a page says to a visitor, where the words of the code are for who runs or writes the site."""
+
+    message: Text
+    fix: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer of dodai: `status`, its `code`, and one word for the line saying why (`reason`).
 
-    `message` and `fix` replace the code's own words. Neither may carry anything the client sent.
+    `message` and `fix` replace the code's own words, `visitor` both on a page. None may carry anything the client sent.
     """
 
     status: int
@@ -48,6 +56,7 @@ class Refusal:
     reason: str = ""
     message: Text | None = None
     fix: Text | None = None
+    visitor: VisitorWords | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,8 @@ def _json(refusal: Refusal, request_id: str, lang: Lang) -> bytes:
 
 
 def _html(refusal: Refusal, request_id: str, lang: Lang) -> bytes:
-    message, fix = _words(refusal, lang)
+    shown = refusal.visitor
+    message, fix = (shown.message(lang), shown.fix(lang)) if shown else _words(refusal, lang)
     title = _TITLES.get(refusal.status, _TITLES[500 if refusal.status >= 500 else 403])
     return _HTML.format(
         lang=lang,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,13 @@ def rules(areas: tuple[str, ...] = AREAS) -> tuple[Rule, ...]:
     """The rules of the areas, in the order of their codes."""
     found = [rule for area in areas for rule in importlib.import_module(f"dodai.{area}.check").RULES]
     return tuple(sorted(found, key=lambda rule: rule.code.id))
+
+
+def reference_in_japanese() -> str:
+    """The text of the reference with Japanese sentences."""
+    files = (_PACKAGE / area / "manifest.ja.toml" for area in ("core", *AREAS))
+    parts = [tomllib.loads(file.read_text("utf-8")) for file in files]
+    return reference().text_with({path: sentence for part in parts for path, sentence in part.items()})
 
 
 @cache

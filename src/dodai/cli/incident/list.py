@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from dodai.cli.command_context import CommandContext, define
+from dodai.core.text import utc
 
 
 @define("list", summary="Show every incident and its answers", example="dodai incident list")
@@ -29,5 +30,5 @@ def command(context: CommandContext) -> int:
             continue
         answer = header.detected_by and f"detected by {header.detected_by}"
         answer = answer or (header.metric_added and f"added: {header.metric_added}") or "not answered"
-        context.output.line(f"{header.began:%Y-%m-%d %H:%M}Z  {header.env:10} {answer:34} {path}")
+        context.output.line(f"{utc(header.began.timestamp())}  {header.env:10} {answer:34} {path}")
     return 0

@@ -45,7 +45,7 @@ def _print(context: CommandContext, report: SecretsReport) -> None:
             f"{name} {'has the values of now' if current else 'runs with other values than those of now'}"
         )
     for command_line in report.next_commands:
-        context.output.line(f"next: {command_line}")
+        context.output.line(f"next: `{command_line}`")
 
 
 def _row(one: SecretStatus) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ kind of value; kamal's annotated configuration files are the model for this. Def
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field
@@ -62,6 +63,21 @@ class ManifestReference:
         """JSON Schema (2020-12) of `dodai.toml`, for editors."""
         head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dodai.toml"}
         return {**head, **_table_schema(self.root)}
+
+    def text_with(self, sentences: Mapping[str, str]) -> str:
+        """The text with the sentence of each table and key replaced by that of its path (`env.neon.branch`).
+
+        Raises `KeyError` for a path without one.
+        """
+        lines = self.text.splitlines()
+        kept: list[list[str]] = [[line] for line in lines]
+        for found in scan(self.text):
+            path = ".".join(_without_instances(self.root, [part for part in found.path if isinstance(part, str)]))
+            first = found.number - 1 - len(found.comments)
+            for number, comment in enumerate(found.comments, first):
+                kept[number] = [] if not comment.startswith("#:") else [lines[number]]
+            kept[first] = [f"# {sentence}" for sentence in re.findall(r"[^。]+", sentences[path])] + kept[first]
+        return "\n".join(line for group in kept for line in group) + "\n"
 
     def keys(self) -> list[tuple[str, ManifestKey]]:
         """Every key with its dotted path, `NAME` for named tables; documentation tests walk it."""

@@ -34,6 +34,7 @@ from dodai.csrf.decision import (
 )
 from dodai.csrf.enforce.csrf_session import CsrfSession, cookie_pattern
 from dodai.csrf.enforce.entrance import CHECKED, Grant
+from dodai.csrf.enforce.visitor_page import VISITOR_WORDS
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import KeyRing, Verdict, is_contemporary, verify
 from dodai.frameworks import MatchedRoute
@@ -261,7 +262,8 @@ class CsrfProtection:
 
     def refusal(self, decision: Decision, scope: Mapping[str, Any]) -> Refusal:
         """The refusal to render, noted in the request's context with its route."""
-        refusal = Refusal(decision.status or 403, decision.code or FOREIGN_ORIGIN, decision.reason)
+        code = decision.code or FOREIGN_ORIGIN
+        refusal = Refusal(decision.status or 403, code, decision.reason, visitor=VISITOR_WORDS.get(code.id))
         context = current()
         if context is not None:
             context.refusal = refusal

@@ -15,6 +15,7 @@ from dodai.core.refusal import Refusal
 from dodai.core.request import current
 from dodai.csrf.codes import HANDLER_NOT_JUDGED
 from dodai.csrf.decision import SAFE_METHODS, Decision
+from dodai.csrf.enforce.visitor_page import OF_THE_SITE
 from dodai.frameworks import Reached
 
 NOT_JUDGED = Decision(False, "handler_not_judged", HANDLER_NOT_JUDGED, 403)
@@ -33,7 +34,7 @@ class Grant:
 class HandlerNotJudgedError(Exception):
     """Raised in front of a handler that the request was not judged for; answered with 403."""
 
-    refusal = Refusal(403, HANDLER_NOT_JUDGED, "handler_not_judged")
+    refusal = Refusal(403, HANDLER_NOT_JUDGED, "handler_not_judged", visitor=OF_THE_SITE)
 
 
 def enter(held: Any, method: str, reach: Callable[[], Reached]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from dodai.core.text import Text
+from dodai.core.text import Text, utc
 from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.buckets import PAIR, bounds_us, merged, quantile_ms
 from dodai.observability.rollup import Kind, Store, Totals
@@ -263,7 +263,7 @@ def _problems(store: Store, watched: Watched, problem: str, now_s: float) -> tup
         section = watched.policy.notifiers.get(name)
         if section is None:
             continue  # it is not in the manifest any more
-        at = time.strftime("%H:%M:%SZ", time.gmtime(tried_s))
+        at = utc(tried_s)
         en = "was not reached" if section.kind == "deadman" else "could not tell anybody"
         said.append(
             Text(f"notifier `{name}` {en}, last tried {at}: {why}", f"通知先 `{name}` に届きません({at} に試行): {why}")

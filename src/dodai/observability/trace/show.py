@@ -18,7 +18,7 @@ def render(
 ) -> str:
     """The tree as text, without a final newline; nothing in it can move a cursor or start a line of its own."""
     first = min((node.start_s for node in tree.nodes), default=0.0)
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first)) + f".{int(first % 1 * 1000):03d} UTC"
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(first)) + f".{int(first % 1 * 1000):03d}Z"
     rows = [f"request {_clean(request_id)}  {stamp}"]
     branches = ("|- ", "`- ", "|  ", "   ") if ascii_only else ("├─ ", "└─ ", "│  ", "   ")
     for root in tree.roots:
