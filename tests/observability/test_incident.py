@@ -216,7 +216,7 @@ def test_list_shows_answers_and_what_cannot_be_read(project: Path):
     (folder / "b.md").write_text(header())
     (folder / "c.md").write_text("# nothing\n")
     seen = dodai("incident", "list", cwd=project).stdout.splitlines()
-    assert re.search(r"2026-11-01 10:00Z +staging +detected by route-errors +docs/incidents/a\.md", seen[0])
+    assert re.search(r"2026-11-01T10:00:00Z +staging +detected by route-errors +docs/incidents/a\.md", seen[0])
     assert "not answered" in seen[1]
     assert "docs/incidents/c.md: the first line is not `+++`" in seen[2]
     body = json.loads(dodai("incident", "list", "--json", cwd=project).stdout)
