@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodai.cli.command_context import CONTEXT, CommandContext, define
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 
 if TYPE_CHECKING:
     from dodai.core.text import Lang

@@ -15,7 +15,7 @@ from dodai.cli.command_context import CommandContext, define
 from dodai.core import codes, proposal
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import did_you_mean
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment

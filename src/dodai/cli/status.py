@@ -13,7 +13,7 @@ import click
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
 from dodai.core import proposal
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 from dodai.operations.ports import HostStatus
 
 if TYPE_CHECKING:

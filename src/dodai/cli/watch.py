@@ -15,7 +15,7 @@ import click
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
 from dodai.core import proposal
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 
 if TYPE_CHECKING:
     from dodai.observability.run import Overview, Row, Watched

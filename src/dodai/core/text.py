@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -31,11 +30,6 @@ def lang_of(variables: Mapping[str, str]) -> Lang:
     """The language of whoever reads the terminal: `DODAI_LANG`, else what POSIX asks for messages."""
     names = ("DODAI_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
     return "ja" if next((variables[name] for name in names if variables.get(name)), "").startswith("ja") else "en"
-
-
-def utc(at_s: float) -> str:
-    """A moment as every message has it: to the second, in UTC, with its zone, in the order that sorts."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
 
 
 def counted(number: int, word: str) -> str:

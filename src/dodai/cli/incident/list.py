@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from dodai.cli.command_context import CommandContext, define
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 
 
 @define("list", summary="Show every incident and its answers", example="dodai incident list")

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from dodai.core.text import Text, utc
+from dodai.core.text import Text
+from dodai.engine.moment import utc
 from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.buckets import PAIR, bounds_us, merged, quantile_ms
 from dodai.observability.rollup import Kind, Store, Totals

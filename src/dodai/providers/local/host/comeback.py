@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 from dodai.providers.local.host import kept, launcher, state
 from dodai.providers.local.host.kept import KeptRelease, Serving
 from dodai.providers.local.host.state import StateFolder

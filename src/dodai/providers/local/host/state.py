@@ -18,7 +18,7 @@ from typing import Any
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
-from dodai.core.text import utc
+from dodai.engine.moment import utc
 from dodai.engine.private_file import create_private
 from dodai.engine.state_folder import make_folder
 from dodai.providers.local.codes import HOST_HELD
