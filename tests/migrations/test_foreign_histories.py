@@ -133,6 +133,25 @@ def test_every_file_that_up_cannot_carry_out_is_named_at_once(make_target: Make,
     assert conn.execute("SELECT to_regclass('t1')").fetchone()[0] is None
 
 
+def test_a_file_that_accepts_its_own_commit_runs_as_it_stands(
+    make_target: Make, conn: SqlConnection, branch: Path, shadow: Shadow
+):
+    """Statement by statement, so that a failure behind the COMMIT goes on there; `check` calls it neither found nor unused."""
+    text = "-- dodai: accept DOD223 applied by goose since 2023\n" + up(
+        "CREATE TABLE a (b int);", "COMMIT;", "CREATE TABLE c (d int);", "SELECT 1 / {0};"
+    )
+    target = make_target({"1_a.sql": text.replace("{0}", "0")})
+    with pytest.raises(DodaiError) as failed:
+        run.up(target)
+    assert failed.value.code.id == "DOD283"
+    assert conn.execute("SELECT to_regclass('a') IS NOT NULL, to_regclass('c') IS NOT NULL").fetchone() == (True, True)
+    done = run.up(make_target({"1_a.sql": text.replace("{0}", "1")}))
+    assert [(ran.migration.id, ran.resumed_at) for ran in done.ran] == [("1", 4)]
+    write(branch, {f"{M}2_a.sql": text.replace("{0}", "1")})
+    report = run_check(branch, shadow)
+    assert not [found for found in report.findings if found.code.id in ("DOD223", "DOD227")]
+
+
 def test_several_unreadable_files_are_named_at_once(make_target: Make):
     """The same for what cannot be read."""
     target = make_target({"1_a.sql": "SELECT 1;", "2_b.sql": "SELECT 1;", "3_c.sql": up("SELECT 1;")})

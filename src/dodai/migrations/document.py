@@ -184,6 +184,8 @@ def tool_decision(policy: MigrationsPolicy) -> Page:
     """`Phase1/decisions`: which migration tool was chosen and why; fills the region `migrations` of the user's file."""
     if policy.format in TOOL_LEDGERS:
         return _kept_tool(policy)
+    if policy.format not in ("goose", "plain"):
+        return _kept_files(policy)
     return Page(
         "Phase1/decisions",
         Text(
@@ -198,6 +200,28 @@ def tool_decision(policy: MigrationsPolicy) -> Page:
                     "where `dodai migrate up` stopped, and back.",
                     f"ファイルは `{policy.folder}`、台帳は `{policy.ledger}` です。`dodai migrate up` の続きを "
                     "`goose up` で進めることも、その逆もできるため、やめるための費用はかかりません。",
+                )
+            ),
+        ),
+    )
+
+
+def _kept_files(policy: MigrationsPolicy) -> Page:
+    name = policy.format.capitalize()
+    return Page(
+        "Phase1/decisions",
+        Text(
+            f"Migration tool: the files of {name}, run by dodai",
+            f"マイグレーションツール: {name} のファイルを dodai で実行",
+        ),
+        (
+            bullets(_REASONS[:1]),
+            Paragraph(
+                Text(
+                    f"The files in `{policy.folder}` stay as {name} lays them out; what is applied is in "
+                    f"`{policy.ledger}`, no longer in the table of {name}.",
+                    f"`{policy.folder}` のファイルは {name} の配置のままです。適用の記録は `{policy.ledger}` に移り、"
+                    f"{name} の表は使いません。",
                 )
             ),
         ),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, missing_ids
+from dodai.migrations.policy import SIDE_SCHEMA, TOOL_LEDGERS, MigrationsPolicy, missing_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ def required_of(text: str) -> frozenset[str]:
 def question(policy: MigrationsPolicy) -> str:
     """One SELECT without parameters whose rows are the applied ids (first column, text).
 
-    For goose and plain files it is goose's rule: the newest row of a version decides. Other tools keep heads only
+    For SQL files it is goose's rule: the newest row of a version decides. Other tools keep heads only
     (Alembic) or what a squash replaced (Django), so dodai's own log answers: it has every migration that it applied,
     and since the last `migrate up` those that the tool had applied by itself.
     """
-    if policy.format in ("goose", "plain"):
+    if policy.format not in TOOL_LEDGERS:
         schema, table = policy.ledger_parts
         name = ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in (schema, table) if part)
         return (

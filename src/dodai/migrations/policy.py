@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dodai.core.section import bind, seconds
 
-Format = Literal["goose", "plain", "alembic", "django"]
+Format = Literal["goose", "plain", "dbmate", "diesel", "prisma", "flyway", "alembic", "django"]
 LEDGER = "goose_db_version"
 """goose's own table; what `[migrations].ledger` is when nothing is said."""
 TOOL_LEDGERS: Mapping[Format, str] = {"alembic": "alembic_version", "django": "django_migrations"}

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dodai.migrations.apply.applied import Applied, Ran
-from dodai.migrations.apply.pending import edited, pending, transaction_control, up_to
+from dodai.migrations.apply.pending import edited, pending, transaction_control, transaction_statements, up_to
 from dodai.migrations.apply.preconditions import check_connection, lock_holder, only_runner, refuse_unmanaged
 from dodai.migrations.apply.up_down import down, readable, up
 
@@ -51,6 +51,7 @@ __all__ = [
     "statement_checksum",
     "status",
     "transaction_control",
+    "transaction_statements",
     "up",
     "up_to",
 ]

@@ -10,7 +10,7 @@ from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
 from dodai.migrations.graph import ancestors
 from dodai.migrations.ledger import State
-from dodai.migrations.migration import DIRECTIONS, FileProblem, Migration
+from dodai.migrations.migration import DIRECTIONS, Direction, FileProblem, Migration
 
 TRANSACTION_WORDS = ("begin", "commit", "rollback", "abort", "end")
 _WORD = re.compile(r"\b(?:begin|commit|rollback|abort|end|start|prepare)\b", re.IGNORECASE)
@@ -128,13 +128,7 @@ def _controls_transaction(text: str) -> bool:
 def transaction_control(migration: Migration) -> FileProblem | None:
     """The first statement that begins or ends a transaction in a transactional file, or leaves one open in another."""
     for direction in DIRECTIONS:
-        found = [
-            (statement.line + span.line - 1, span.text)
-            for statement in migration.statements(direction)
-            if _WORD.search(statement.sql)
-            for span in sql.statements(statement.sql)
-            if _controls_transaction(span.text)
-        ]
+        found = transaction_statements(migration, direction)
         path = migration.path_of(direction)
         if found and migration.transactional:
             said = "in a file that runs as one transaction"
@@ -143,6 +137,17 @@ def transaction_control(migration: Migration) -> FileProblem | None:
             said = "begins a transaction that the file does not end"
             return FileProblem(codes.TRANSACTION_CONTROL, said, path, found[-1][0], found[-1][1])
     return None
+
+
+def transaction_statements(migration: Migration, direction: Direction) -> list[tuple[int, str]]:
+    """Line and text of each statement that begins or ends a transaction."""
+    return [
+        (statement.line + span.line - 1, span.text)
+        for statement in migration.statements(direction)
+        if _WORD.search(statement.sql)
+        for span in sql.statements(statement.sql)
+        if _controls_transaction(span.text)
+    ]
 
 
 def _label(id_: str, state: State) -> str:

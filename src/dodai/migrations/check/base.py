@@ -9,7 +9,7 @@ from pathlib import Path
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.migrations.check.facts import Base, Unversioned
 from dodai.migrations.check.git import GitError, commit, files_at, git
-from dodai.migrations.goose_file import MigrationFolder, read_files
+from dodai.migrations.goose_file import NESTED, MigrationFolder, read_files
 from dodai.migrations.policy import NO_BASE, MigrationsPolicy
 from dodai.migrations.ports import Tool
 from dodai.migrations.queries import Query, queries
@@ -97,7 +97,9 @@ def _lines(root: Path, *words: str) -> list[str]:
 
 
 def _folder(root: Path, policy: MigrationsPolicy, environment: Mapping[str, str] | None, ref: str) -> MigrationFolder:
-    return read_files(files_at(root, ref, policy.folder, ".sql"), environment=environment, layout=policy.format)
+    files = files_at(root, ref, policy.folder, ".sql", below=policy.format in NESTED)
+    folder = policy.folder.rstrip("/")
+    return read_files(files, environment=environment, layout=policy.format, folder=folder)
 
 
 def queries_at(root: Path, ref: str, patterns: Sequence[str]) -> tuple[Query, ...]:

@@ -11,7 +11,7 @@ from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
 from dodai.migrations.check.effects import SHADOW, Candidate, line_of, short
 from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, ShadowRun
-from dodai.migrations.migration import Migration
+from dodai.migrations.migration import DIRECTIONS, Migration
 from dodai.migrations.queries import QueryTrial
 
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
@@ -205,11 +205,20 @@ def _shadow_rule(code: Code, look: Callable[[MigrationHistory, ShadowRun], Itera
     return judge
 
 
+_OWN_TRANSACTION = (codes.TRANSACTION_CONTROL.id, codes.TRANSACTION_CONTROL.name)
+"""Accepted, it is no finding: the file is read as one that runs statement by statement."""
+
+
+def _controls(migration: Migration) -> bool:
+    return any(apply.transaction_statements(migration, direction) for direction in DIRECTIONS)
+
+
 @rule(codes.ACCEPTANCE_UNUSED, needs=(MigrationHistory, ShadowRun))
 def acceptances_are_used(history: MigrationHistory, run: ShadowRun) -> Iterator[Finding]:
     found = [seen for look in _STATIC.values() for seen in look(history)]
     found += [seen for look_shadow in SHADOW.values() for seen in look_shadow(history, run)]
     used = {(seen.migration.id, word) for seen in found for word in (seen.finding.code.id, seen.finding.code.name)}
+    used |= {(m.id, word) for m in history.judged_migrations for word in _OWN_TRANSACTION if _controls(m)}
     for migration in history.judged_migrations:
         for accepted in migration.accepted:
             expired = accepted.expires is not None and accepted.expires < history.today

@@ -17,12 +17,14 @@ from dodai.migrations.goose_file.folder import (
     statements_of,
 )
 from dodai.migrations.goose_file.goose_fix import fixed_text
+from dodai.migrations.goose_file.layouts import NESTED
 from dodai.migrations.goose_file.parse import directives, parse, version_of
 from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
 from dodai.migrations.goose_file.split import ends_statement, split
 from dodai.migrations.migration import FileError, FileProblem, MigrationFolder
 
 __all__ = [
+    "NESTED",
     "FileError",
     "FileProblem",
     "MigrationFolder",

@@ -9,8 +9,9 @@ from pathlib import Path
 from dodai.core import proposal
 from dodai.core.suggestion import nearest
 from dodai.migrations import codes
+from dodai.migrations.goose_file.layouts import NESTED, SUFFIXES, sources
 from dodai.migrations.goose_file.parse import parse, version_of
-from dodai.migrations.goose_file.plain import DOWN_SUFFIX, down_of, parse_plain, parse_repeatable
+from dodai.migrations.goose_file.plain import again, parse_repeatable, parse_source
 from dodai.migrations.migration import FileError, FileProblem, Migration, MigrationFolder, in_order
 from dodai.migrations.policy import Format
 from dodai.migrations.ports import MigrationTarget, Shadow
@@ -29,24 +30,33 @@ def read_folder(
         return MigrationFolder(
             (), (FileProblem(codes.FILE_NAME, message, folder, fix="create it, or set `[migrations].folder`"),)
         )
-    names, prefix = sorted(path.name for path in base.iterdir()), str(base.relative_to(root))
+    names, prefix = _names(base, layout), str(base.relative_to(root))
     wrong: list[FileProblem] = []
     files = dict(_contents(base, prefix, names, wrong))
-    repeatable = {str(path.relative_to(root)): path.read_bytes() for path in sorted(base.glob("repeatable/*.sql"))}
+    beside = () if layout in NESTED else sorted(base.glob("repeatable/*.sql"))
+    repeatable = {str(path.relative_to(root)): path.read_bytes() for path in beside}
     go = [name for name in names if name.endswith(".go") and "_" in name and not name.endswith("_test.go")]
-    found = read_files(files, repeatable, [f"{prefix}/{name}" for name in go], environment, layout)
+    found = read_files(files, repeatable, [f"{prefix}/{name}" for name in go], environment, layout, prefix)
     return replace(found, problems=(*wrong, *found.problems))
+
+
+def _names(base: Path, layout: Format) -> list[str]:
+    """The entries of the folder, and of those below where the format has any."""
+    paths = base.rglob("*") if layout in NESTED else base.iterdir()
+    wanted = SUFFIXES.get(layout, (".sql",))
+    names = (str(path.relative_to(base)) for path in paths)
+    return sorted(name for name in names if layout not in NESTED or name.lower().endswith(wanted))
 
 
 def _contents(base: Path, prefix: str, names: Iterable[str], wrong: list[FileProblem]) -> Iterator[tuple[str, bytes]]:
     """The files that are read, and in `wrong` the entries that look like one and are none."""
     for name in names:
         path = f"{prefix}/{name}"
-        if not name.lower().endswith(".sql"):
+        if not name.lower().endswith((".sql", "/metadata.toml")):
             continue
         if (base / name).is_dir():
             wrong.append(FileProblem(codes.FILE_NAME, f"`{path}` is a folder", path, fix="rename it or move it away"))
-        elif not name.endswith(".sql"):
+        elif name.lower().endswith(".sql") and not name.endswith(".sql"):
             fix = f"`git mv {path} {path[:-4]}.sql`"
             wrong.append(
                 FileProblem(codes.FILE_NAME, f"`{path}` is not read: it does not end in `.sql`", path, fix=fix)
@@ -80,11 +90,13 @@ def nothing_found(root: Path, folder: str) -> FileProblem:
         fix = f"did you mean `{meant}`?" if meant else ""
         return FileProblem(codes.FILE_NAME, f"the folder `{folder}` does not exist", folder, fix=fix)
     entries = sorted(path.name for path in base.iterdir())
-    like = next((f"{name} (`{found.relative_to(base)}`)" for pattern, name in _LOOKS_LIKE
-                 for found in sorted(base.glob(pattern))), "")  # fmt: skip
+    tool, like = next(((name, f"{name} (`{found.relative_to(base)}`)") for pattern, name in _LOOKS_LIKE
+                       for found in sorted(base.glob(pattern))), ("", ""))  # fmt: skip
     seen = f"; it holds {like}" if like else f"; it holds {', '.join(f'`{n}`' for n in entries[:3])}" if entries else ""
     made = proposal.MIGRATE_NEW()
     fix = f"set `[migrations].folder` and `format` to what the repository has, or make one with `{made}`"
+    if tool.lower() in NESTED:
+        fix = f'set `[migrations] format = "{tool.lower()}"`'
     return FileProblem(
         codes.FILE_NAME, f"`{folder}` has no migration{'' if entries else ': it is empty'}{seen}", folder, fix=fix
     )
@@ -119,20 +131,23 @@ def read_files(
     external: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     layout: Format = "goose",
+    folder: str = "",
 ) -> MigrationFolder:
-    """As `read_folder`, over files already read: path to bytes."""
+    """As `read_folder`, over files of `folder` that were already read: path to bytes."""
     migrations: list[Migration] = []
     problems = [
         FileProblem(codes.EXTERNAL, f"`{path}` is a Go migration", path) for path in external if _numbered(path)
     ]
-    for path, data in files.items():
-        if path.endswith(DOWN_SUFFIX) and layout == "plain":
+    found = sources(layout, files, folder) if layout != "goose" else files.items()
+    for each in found:
+        if isinstance(each, FileProblem):
+            problems.append(each)
             continue
         try:
-            if layout == "plain":
-                migrations.append(parse_plain(path, data, files.get(down_of(path), b"")))
+            if isinstance(each, tuple):
+                migrations.append(parse(*each, environment))
             else:
-                migrations.append(parse(path, data, environment))
+                migrations.append(parse_source(each) if each.version else again(each))
         except FileError as error:
             problems.append(error.problem)
     problems += _duplicates(migrations)
@@ -155,6 +170,8 @@ def _numbered(path: str) -> bool:
 def _duplicates(migrations: list[Migration]) -> Iterator[FileProblem]:
     seen: dict[str, str] = {}
     for migration in sorted(migrations, key=lambda m: m.path):
+        if migration.repeatable:
+            continue
         if other := seen.get(migration.id):
             message = f"version `{migration.id}` is already that of `{other}`"
             yield FileProblem(codes.DUPLICATE, message, migration.path)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from itertools import pairwise
 
+from dodai.core.errors import Code
 from dodai.migrations import codes, sql
 from dodai.migrations.goose_file.split import Split, split_both
 from dodai.migrations.migration import Accepted, FileError, FileProblem, Migration, Statement
@@ -32,22 +33,30 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
     down_at = _DOWN.search(text)
     whole, applied = sql.checksums(text, down_at.start() if down_at else len(text))
     up, down, own = without_own_transaction(_meaningful(both[0]), _meaningful(both[1]), path)
+    transactional = both[0].transactional and not accepts(accepted, codes.TRANSACTION_CONTROL)
     return Migration(
         id=str(version),
         order=version,
         name=name,
         path=path,
-        up=up if both[0].transactional else _meaningful(both[0]),
-        down=down if both[0].transactional else _meaningful(both[1]),
-        transactional=both[0].transactional,
+        up=up if transactional else _meaningful(both[0]),
+        down=down if transactional else _meaningful(both[1]),
+        transactional=transactional,
         raw_sha256=hashlib.sha256(data).hexdigest(),
         token_sha256=whole,
         up_sha256=applied,
         text=text,
         irreversible=irreversible,
         accepted=accepted,
-        advice=(*advice, *own) if both[0].transactional else tuple(advice),
+        advice=(*advice, *own) if transactional else tuple(advice),
     )
+
+
+def accepts(accepted: Iterable[Accepted], code: Code) -> bool:
+    """Whether the file accepts `code`, by number or name. Who accepts that a file controls its own transaction has it
+    run statement by statement, as it stands.
+    """
+    return any(each.code in (code.id, code.name) for each in accepted)
 
 
 _DOWN = re.compile(r"^\s*--\s*\+goose\s+down\s*$", re.IGNORECASE | re.MULTILINE)

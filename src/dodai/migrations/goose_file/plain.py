@@ -1,4 +1,4 @@
-"""Plain SQL files: the whole file is Up; golang-migrate's `NAME.up.sql` has its way down in `NAME.down.sql`."""
+"""Plain SQL, cut by the lexer: each way of a migration that no annotation of goose's stands in."""
 
 from __future__ import annotations
 
@@ -7,69 +7,58 @@ import re
 from dataclasses import replace
 
 from dodai.migrations import codes, sql
-from dodai.migrations.goose_file.parse import directives, from_stdin, no_nul, version_of, without_own_transaction
+from dodai.migrations.goose_file.layouts import DOWN_SUFFIX, UP_SUFFIX, SqlSource, pair
+from dodai.migrations.goose_file.parse import accepts, directives, from_stdin, without_own_transaction
 from dodai.migrations.migration import FileError, FileProblem, Migration, Statement
 
 _END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
-UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
-
-
-def down_of(path: str) -> str:
-    """Where the way down of a golang-migrate file is; "" for other names."""
-    return path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX if path.endswith(UP_SUFFIX) else ""
 
 
 def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
-    r"""The migration in a numbered file; raises `FileError` (DOD200, DOD201).
+    """The migration in a numbered file, with the file of its way down; raises `FileError` (DOD200, DOD201)."""
+    return parse_source(pair(path, data, path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX if down else "", down))
 
-    It runs as one transaction unless it holds a statement that PostgreSQL refuses there (CONCURRENTLY, VACUUM). The
-    data of a `COPY ... FROM stdin` are the lines behind it up to a line `\.`, as pg_dump writes and psql reads them.
+
+def parse_source(source: SqlSource) -> Migration:
+    r"""The migration of a source; raises `FileError` (DOD200, DOD225).
+
+    It runs as one transaction unless it holds a statement that PostgreSQL refuses there (CONCURRENTLY, VACUUM), or its
+    tool runs it without. The data of a `COPY ... FROM stdin` are the lines behind it up to a line `\.`, as pg_dump
+    writes and psql reads them.
     """
-    version, name = version_of(path)
-    text = _text(path, data)
-    up, back = _statements(path, text), _statements(down_of(path), _text(path, down))
-    up, back, advice = without_own_transaction(up, back, path)
-    irreversible, accepted = directives(text, path)
+    up, back = _statements(source.path, source.up), _statements(source.down_path or source.path, source.down)
+    irreversible, accepted = directives(source.up, source.path)
+    as_it_stands = accepts(accepted, codes.TRANSACTION_CONTROL)
+    up, back, advice = (up, back, ()) if as_it_stands else without_own_transaction(up, back, source.path)
+    alone = as_it_stands or not source.transactional or any(_stands_alone(statement) for statement in (*up, *back))
     return Migration(
-        id=str(version),
-        order=version,
-        name=name.removesuffix(".up"),
-        path=path,
+        id=str(source.version),
+        order=source.version,
+        name=source.name,
+        path=source.path,
         up=up,
         down=back,
-        transactional=not any(_stands_alone(statement) for statement in (*up, *back)),
-        raw_sha256=hashlib.sha256(data + down).hexdigest(),
-        token_sha256=_checksum(text + _text(path, down), (*up, *back)),
-        up_sha256=_checksum(text, up) if down else "",
-        text=text,
+        transactional=not alone,
+        raw_sha256=hashlib.sha256(source.raw).hexdigest(),
+        token_sha256=_checksum(source.up + source.down, (*up, *back)),
+        up_sha256=_checksum(source.up, up) if source.down else "",
+        text=source.up if source.down_path else source.up + source.down.lstrip("\n"),
         irreversible=irreversible,
         accepted=accepted,
         advice=advice,
-        down_path=down_of(path) if down else "",
-        down_text=_text(path, down),
+        down_path=source.down_path,
+        down_text=source.down if source.down_path else "",
     )
 
 
 def parse_repeatable(path: str, data: bytes) -> Migration:
     """A file that is run again whenever its meaning changes: the whole of it is Up, there is no Down."""
-    text = _text(path, data)
-    up, name = _statements(path, text), path.rsplit("/", 1)[-1].removesuffix(".sql")
-    irreversible, accepted = directives(text, path)
-    return Migration(
-        id=f"R:{name}",
-        order=0,
-        name=name,
-        path=path,
-        up=up,
-        down=(),
-        transactional=True,
-        raw_sha256=hashlib.sha256(data).hexdigest(),
-        token_sha256=_checksum(text, up),
-        text=text,
-        irreversible=irreversible,
-        accepted=accepted,
-        repeatable=True,
-    )
+    return again(pair(path, data, called=(0, path.rsplit("/", 1)[-1].removesuffix(".sql"))))
+
+
+def again(source: SqlSource) -> Migration:
+    """The same of a source."""
+    return replace(parse_source(source), id=f"R:{source.name}", order=0, transactional=True, repeatable=True)
 
 
 def _checksum(text: str, statements: tuple[Statement, ...]) -> str:
@@ -79,15 +68,6 @@ def _checksum(text: str, statements: tuple[Statement, ...]) -> str:
         return sql.checksum(text)
     words = "".join(statement.sql for statement in statements)
     return hashlib.sha256("\0".join([sql.checksum(words), *data]).encode()).hexdigest()
-
-
-def _text(path: str, data: bytes) -> str:
-    no_nul(path, data)
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise FileError(FileProblem(codes.FILE_SYNTAX, f"byte {error.start} is not UTF-8", path, line)) from error
 
 
 def _statements(path: str, text: str) -> tuple[Statement, ...]:
