@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,10 +17,16 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author, Connect, MigrationTarget, Shadow, SqlConnection
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
+from dodai.providers.postgres.pq_connection import PqConnection
 
 TODAY = date(2026, 11, 23)
 POLICY = MigrationsPolicy(base="main", queries=("queries/*.sql",))
 FAST = MigrationsPolicy(lock_timeout_s=0.1, lock_patience_s=2.0, runner_patience_s=20.0)
+
+
+def direct(url: str) -> SqlConnection:
+    """As the commands connect to the database of SQL files."""
+    return cast("SqlConnection", PqConnection(url))
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ def make_target(tmp_path: Path, database: str) -> Callable[..., MigrationTarget]
         for name, text in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
-        return MigrationTarget(tmp_path, policy, lambda: connect(database), lambda: Author(actor="somebody"))
+        return MigrationTarget(tmp_path, policy, lambda: direct(database), lambda: Author(actor="somebody"))
 
     return make
 

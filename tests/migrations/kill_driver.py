@@ -20,6 +20,7 @@ from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import Author, MigrationTarget
 from dodai.migrations.snapshot import snapshot
+from dodai.providers.postgres.pq_connection import PqConnection
 
 POLICY = MigrationsPolicy(lock_timeout_s=1.0, lock_patience_s=20.0, runner_patience_s=30.0)
 
@@ -27,8 +28,7 @@ POLICY = MigrationsPolicy(lock_timeout_s=1.0, lock_patience_s=20.0, runner_patie
 class Dying:
     """A connection whose process is killed when it has just sent its nth statement."""
 
-    def __init__(self, inner: psycopg.Connection[Any], last: int) -> None:
-        inner.autocommit = True
+    def __init__(self, inner: PqConnection, last: int) -> None:
         self.__dict__.update(inner=inner, left=last)
 
     def __getattr__(self, name: str) -> Any:
@@ -40,8 +40,7 @@ class Dying:
     def execute(self, query: str, params: Any = None, **options: Any) -> Any:
         self.__dict__["left"] -= 1
         if self.left == 0 and params is None:
-            self.inner.pgconn.send_query(query.encode())
-            self.inner.pgconn.flush()
+            self.inner._send(query)
             os.kill(os.getpid(), signal.SIGKILL)
         result = self.inner.execute(query, params, **options)
         if self.left == 0:
@@ -54,7 +53,7 @@ def killed(root: Path, dsn: str, last: int) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            run.up(MigrationTarget(root, POLICY, lambda: Dying(psycopg.connect(dsn), last), Author))  # type: ignore[arg-type, return-value]
+            run.up(MigrationTarget(root, POLICY, lambda: Dying(PqConnection(dsn), last), Author))  # type: ignore[arg-type, return-value]
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -75,7 +74,7 @@ def one(admin: str, root: Path, name: str, before: Callable[[str], bool]) -> dic
     dsn = conninfo.make_conninfo(admin, dbname=name)
     try:
         died = before(dsn)
-        run.up(MigrationTarget(root, POLICY, lambda: psycopg.connect(dsn), Author))
+        run.up(MigrationTarget(root, POLICY, lambda: PqConnection(dsn), Author))  # type: ignore[arg-type, return-value]
         return {"died": died, **seen(dsn)}
     finally:
         with psycopg.connect(admin, autocommit=True) as conn:

@@ -11,14 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import conninfo
-from tests.migrations.conftest import NO_TX, up
+from psycopg.conninfo import make_conninfo
+from tests.migrations.conftest import NO_TX, direct, up
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import fence, run
-from dodai.migrations.ports import MigrationTarget
+from dodai.migrations.ports import MigrationTarget, url_of
 from dodai.migrations.snapshot import snapshot
 from dodai.providers.postgres.cluster import Cluster, throw_away
-from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.control import ControlConnection, PostgresLease
 
 Make = Callable[..., MigrationTarget]
@@ -109,7 +109,7 @@ def fresh(postgres: Cluster, make_target: Make) -> Callable[[dict[str, str], int
         name = f"fence_{number}_{id(make)}"
         dsn = postgres.create_database(name)
         names.append(name)
-        return replace(make_target(files), connect=lambda: connect(dsn))
+        return replace(make_target(files), connect=lambda: direct(dsn))
 
     names: list[str] = []
     yield make
@@ -327,8 +327,8 @@ def test_a_role_that_may_not_write_the_fence_is_a_coded_error(fresh: Any):
     conn = target.connect()
     conn.autocommit = True
     conn.execute("DROP ROLE IF EXISTS outsider; CREATE ROLE outsider LOGIN")
-    dsn = conn.info.dsn  # type: ignore[attr-defined]
-    outsider = replace(target, connect=lambda: connect(conninfo.make_conninfo(dsn, user="outsider")))
+    dsn = make_conninfo(url_of(conn), user="outsider", password="")
+    outsider = replace(target, connect=lambda: direct(dsn))
     with pytest.raises(DodaiError) as caught:
         run.announce(outsider, 3)
     assert caught.value.code.id == "DOD284"

@@ -179,13 +179,14 @@ def _applied(conn: SqlConnection, ledger: Ledger) -> tuple[LedgerRow, ...]:
     if ledger.tool:
         return tuple(LedgerRow(id_, at) for id_, at in ledger.tool.applied(conn, ledger.name))
     rows = conn.execute(
-        f"SELECT version_id::text, is_applied, tstamp FROM {ledger.name} ORDER BY id", prepare=False
+        f"SELECT version_id::text, is_applied, to_char(tstamp, 'YYYY-MM-DD HH24:MI:SS') FROM {ledger.name} ORDER BY id",
+        prepare=False,
     ).fetchall()
     newest: dict[str, LedgerRow] = {}
     for version, is_applied, at in rows:
         newest.pop(version, None)
         if is_applied and version != "0":
-            newest[version] = LedgerRow(version, at)
+            newest[version] = LedgerRow(version, datetime.fromisoformat(at) if at else None)
     return tuple(newest.values())
 
 
@@ -257,6 +258,9 @@ def record_sql(ledger: Ledger, migration: Migration, direction: Direction) -> st
     return f"DELETE FROM {ledger.name} WHERE version_id = {int(migration.id)};"
 
 
+_TAKEN = "extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp()) * 1000"
+
+
 def log_sql(
     run: str,
     migration: Migration,
@@ -271,12 +275,14 @@ def log_sql(
     sqlstate: str | None = None,
     note: str | None = None,
     where: str = "",
+    since_begin: bool = False,
 ) -> str:
     """The statement that appends one event; `statement` counts from 1, `checksum` is then that statement's.
 
-    With `where` the row is written only when that is true.
+    With `where` the row is written only when that is true. With `since_begin` the server says how long its transaction
+    has taken, in the place of `ms`.
     """
-    values = (
+    values = [
         run,
         migration.id,
         migration.path,
@@ -286,16 +292,13 @@ def log_sql(
         len(migration.statements(direction)),
         migration.raw_sha256,
         checksum or migration.applied_sha256,
-        ms,
-        lock_wait_ms,
-        retries,
-        sqlstate,
-        note,
-    )
+    ]
+    taken, more = _TAKEN if since_begin else literal(ms), (lock_wait_ms, retries, sqlstate, note)
+    row = f"{_values(values)}, {taken}, {_values(more)}"
     return (
         f"INSERT INTO {SIDE_SCHEMA}.migration_log (run, migration, path, direction, event, statement, statements,"
         f" raw_sha256, token_sha256, ms, lock_wait_ms, retries, sqlstate, note)"
-        + (f" SELECT {_values(values)} WHERE {where};" if where else f" VALUES ({_values(values)});")
+        + (f" SELECT {row} WHERE {where};" if where else f" VALUES ({row});")
     )
 
 

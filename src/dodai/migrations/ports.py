@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -189,8 +189,6 @@ class MigrationTarget:
 
     `root` is the repository or the tree of a release; `connect` opens a direct connection, errors coded. `environment`
     is what `ENVSUB` sees; `author` is asked for once per run that changes something. `tool` is None for SQL files.
-    `look` opens a connection that answers queries and costs less than `connect` does, or gives None; when it fails
-    within the block, the block ends early and says nothing.
     """
 
     root: Path
@@ -199,7 +197,6 @@ class MigrationTarget:
     author: Callable[[], Author] = Author
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     tool: Tool | None = None
-    look: Callable[[], AbstractContextManager[SqlConnection | None]] = nullcontext
 
     @contextmanager
     def reading(self) -> Iterator[SqlConnection]:

@@ -164,6 +164,17 @@ def words(text: str, limit: int = 12) -> tuple[str, ...]:
     return tuple(found)
 
 
+def masked(text: str, longest: int) -> str:
+    """`text` on one line with `?` for every value and without comments, which may hold values too; cut at `longest`."""
+    parts = ((" " if token.kind in ("space", "comment") else "?" if token.kind in _VALUES else token.text)
+             for token in tokens(text))  # fmt: skip
+    line = " ".join("".join(parts).split())
+    return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+_VALUES = ("string", "dollar", "number", "open")
+
+
 def checksum(text: str) -> str:
     """sha256 over the tokens without comments and white space: it changes only when the meaning can have changed."""
     return checksums(text, len(text))[0]

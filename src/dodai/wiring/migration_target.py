@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -79,9 +79,7 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> MigrationTar
         return run.author_of(project.root, __version__)
 
     tool = tool_of(project, policy, root)
-    return MigrationTarget(
-        root, policy, lambda: _direct(url(), policy), author, tool=tool, look=lambda: _look(url(), policy, tool)
-    )
+    return MigrationTarget(root, policy, lambda: _connection(url(), policy, tool), author, tool=tool)
 
 
 def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | None:
@@ -138,29 +136,25 @@ def _environment(project: Project) -> Mapping[str, str]:
     return {**kept, **project.manifest.data["check"]["environment"]}
 
 
+def _connection(url: str, policy: MigrationsPolicy, tool: Tool | None) -> SqlConnection:
+    """A connection to the server itself; DOD067 or DOD066, before anything is sent, where it would be refused later.
+
+    SQL files need nothing of psycopg but its words where the connection cannot be made.
+    """
+    if tool is None:
+        from dodai.providers.postgres.libpq import LibpqError, words_of
+        from dodai.providers.postgres.pq_connection import PqConnection
+
+        with contextlib.suppress(LibpqError):
+            refuse_unfit(words_of(url), os.environ, policy.plain_hosts)
+            return cast("SqlConnection", PqConnection(url))
+    return _direct(url, policy)
+
+
 def _direct(url: str, policy: MigrationsPolicy, **options: int) -> SqlConnection:
     """A connection to the server itself; DOD067 or DOD066, before anything is sent, where it would be refused later."""
     _check(url, policy)
     return _connect(url, **options)
-
-
-@contextlib.contextmanager
-def _look(url: str, policy: MigrationsPolicy, tool: Tool | None) -> Iterator[SqlConnection | None]:
-    """A connection that costs less; None for another tool, whose worker needs a real one anyway."""
-    if tool:
-        yield None
-        return
-    from dodai.providers.postgres.look import Look, LookError, words_of
-
-    look = None
-    with contextlib.suppress(LookError):  # psycopg will say what is wrong
-        refuse_unfit(words_of(url), os.environ, policy.plain_hosts)
-        look = Look(url)
-    if look is None:
-        yield None
-        return
-    with contextlib.closing(look), contextlib.suppress(LookError):
-        yield cast("SqlConnection", look)
 
 
 def _check(url: str, policy: MigrationsPolicy) -> None:

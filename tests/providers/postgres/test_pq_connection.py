@@ -1,4 +1,4 @@
-"""A look through libpq itself: the same answers as psycopg, and nothing said where it does not come to its end."""
+"""A connection through libpq itself: the same answers and errors as psycopg, and what only it can tell."""
 
 from __future__ import annotations
 
@@ -6,33 +6,108 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from tests.support.command import dodai
 from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
 from dodai.migrations.policy import MigrationsPolicy
+from dodai.migrations.ports import Statement, send, server_message
 from dodai.providers.postgres.connection import connect
-from dodai.providers.postgres.look import Look, LookError, words_of
-from dodai.wiring.migration_target import _look as look_or_none
+from dodai.providers.postgres.libpq import LibpqError, words_of
+from dodai.providers.postgres.pq_connection import PqConnection, PqError
+from dodai.wiring.migration_target import _connection
 
 QUERY = "SELECT 1, 2::bigint, 3::smallint, true, false, NULL, 'a''ü'::text, 4::oid, 'x'::name, now() IS NULL"
 
 
 def test_answers_are_those_of_psycopg(database: str):
     """Numbers, truth, text and what is not there; parameters, several statements in one message, none at all."""
-    look, conn = Look(database), connect(database, autocommit=True)
-    for query, values in ((QUERY, ()), ("SELECT %s, %s", ("it's \\ %", 7)), ("SELECT 1 WHERE false", ())):
-        assert look.execute(query, values).fetchall() == conn.execute(query, values or None).fetchall()
-    assert look.execute("SELECT 1; SELECT 2").fetchone() == (2,)
-    assert look.execute("SET lock_timeout = '1s'").fetchone() is None
+    mine, conn = PqConnection(database), connect(database, autocommit=True)
+    for query, values in ((QUERY, None), ("SELECT %s, %s", ("it's \\ %s", 7)), ("SELECT 1 WHERE false", None)):
+        assert mine.execute(query, values).fetchall() == conn.execute(query, values).fetchall()
+    both = mine.execute("SELECT 1; SELECT 2"), conn.execute("SELECT 1; SELECT 2")
+    for answer in both:
+        assert answer.fetchone() == (1,)
+        assert answer.fetchone() is None
+        assert answer.nextset()
+        assert answer.fetchall() == [(2,)]
+        assert not answer.nextset()
+    for query in ("SELECT 1", "CREATE TEMP TABLE t AS SELECT 1 AS a", "UPDATE t SET a = 2"):
+        assert mine.execute(query).rowcount == conn.execute(query).rowcount
     info = conn.info
-    assert (look.host, look.port, look.dbname) == (info.host, info.port, info.dbname)
-    assert look.backend_pid == look.execute("SELECT pg_backend_pid()").fetchone()[0]
-    look.close()
-    assert look.closed
+    assert (mine.host, mine.port, mine.dbname, mine.user) == (info.host, info.port, info.dbname, info.user)
+    assert mine.password == info.password
+    assert mine.backend_pid == mine.execute("SELECT pg_backend_pid()").fetchone()[0]
+    mine.close()
+    assert mine.closed
     conn.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["SELECT 1 / 0", "SELECT naem FROM pg_class AS c", "DO $$BEGIN RAISE 'no' USING DETAIL = 'd', HINT = 'h'; END$$"],
+)
+def test_an_error_says_what_psycopgs_says(query: str, database: str):
+    """State, words and position; the connection goes on."""
+    mine, conn = PqConnection(database), connect(database, autocommit=True)
+    with pytest.raises(PqError) as ours:
+        mine.execute(f"SELECT 'é'; {query}")
+    with pytest.raises(psycopg.Error) as theirs:
+        conn.execute(f"SELECT 'é'; {query}")
+    assert ours.value.sqlstate == theirs.value.sqlstate
+    assert server_message(ours.value) == server_message(theirs.value)
+    assert ours.value.diag.statement_position == theirs.value.diag.statement_position
+    assert ours.value.completed == 1
+    assert mine.execute("SELECT 1").fetchone() == (1,)
+    mine.close()
+    conn.close()
+
+
+def test_a_transaction_is_seen_as_it_is(database: str):
+    """Idle, open, failed; a lost connection is closed, and its error has no state or the server's last word."""
+    mine = PqConnection(database)
+    seen = [mine.transaction_status]
+    mine.execute("BEGIN")
+    seen.append(mine.transaction_status)
+    with pytest.raises(PqError):
+        mine.execute("SELECT 1 / 0")
+    seen.append(mine.transaction_status)
+    mine.execute("ROLLBACK")
+    assert seen == [0, 2, 3]
+    for said in ("57P01", None):
+        with pytest.raises(PqError) as lost:
+            mine.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        assert lost.value.sqlstate == said
+        assert mine.closed
+    mine.close()
+
+
+def test_data_of_a_copy_arrive_and_a_bad_line_is_told(database: str):
+    """In pieces; a COPY without data and one to nowhere end by themselves."""
+    mine: Any = PqConnection(database)
+    mine.execute("CREATE TEMP TABLE t (a int, b text)")
+    send(mine, Statement("COPY t FROM stdin;", 1, "".join(f"{n}\té{n}\n" for n in range(20_000))))
+    assert mine.execute("SELECT count(*), max(b) FROM t").fetchone() == (20_000, "é9999")
+    for copy, said in (("COPY t FROM stdin;", "x\ty\n"), ("COPY nowhere FROM stdin;", "")):
+        with pytest.raises(PqError) as caught:
+            send(mine, Statement(copy, 1, said))
+        assert caught.value.sqlstate in ("22P02", "42P01")
+    with pytest.raises(PqError):
+        mine.execute("COPY t FROM stdin")
+    assert mine.execute("COPY t TO stdout; SELECT 1").tags == ("COPY 20000", "SELECT 1")
+    mine.close()
+
+
+def test_notices_are_not_printed(database: str, capfd: pytest.CaptureFixture[str]):
+    """libpq writes them to standard error by itself."""
+    mine = PqConnection(database)
+    mine.execute("DROP TABLE IF EXISTS nothing; DO $$BEGIN RAISE WARNING 'loud'; END$$")
+    mine.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_words_of_a_url_are_those_that_libpq_reads():
@@ -42,35 +117,29 @@ def test_words_of_a_url_are_those_that_libpq_reads():
     assert (found["hostaddr"], "password" in found) == ("127.0.0.1,::1", False)
 
 
-@pytest.mark.parametrize("url", ["postgresql://localhost:1/x", "postgresql://[broken", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://localhost:1/x", "postgresql://[broken", "nonsense", "postgresql://u:a@b@c/d"]
+)
 def test_an_address_where_nothing_answers_is_left_to_psycopg(url: str):
-    """The look gives none, so that the error comes from where it is coded."""
-    with pytest.raises(LookError):
-        Look(url)
-    with look_or_none(url, MigrationsPolicy(), None) as look:
-        assert look is None
-
-
-def test_an_error_ends_the_look_and_says_nothing(database: str):
-    """A password or a statement in the server's words is never shown from here."""
-    reached = False
-    with look_or_none(database, MigrationsPolicy(), None) as look:
-        assert look is not None
-        look.execute("SELECT 1/0")
-        reached = True
-    assert not reached
+    """So that the error comes from where it is coded."""
+    with pytest.raises(LibpqError):
+        words_of(url) and PqConnection(url)
+    with pytest.raises(DodaiError) as caught:
+        _connection(url, MigrationsPolicy(), None)
+    assert caught.value.code.id in ("DOD784", "DOD785")
+    assert "a@b" not in caught.value.message
 
 
 def test_an_address_that_is_unfit_is_refused_before_anything_is_sent():
     """As `connect` refuses it."""
-    with pytest.raises(DodaiError) as caught, look_or_none("postgresql://u:p@db.example/x", MigrationsPolicy(), None):
-        pass
+    with pytest.raises(DodaiError) as caught:
+        _connection("postgresql://u:p@db.example/x", MigrationsPolicy(), None)
     assert caught.value.code.id == "DOD066"
 
 
-def test_a_signal_ends_a_look_that_waits(database: str):
-    """It waits outside of libpq, where Python hears of signals."""
-    look, other = Look(database), connect(database, autocommit=True)
+def test_a_signal_ends_the_statement_on_the_server(database: str):
+    """It waits outside of libpq, where Python hears of signals; the connection can be used again."""
+    mine, other = PqConnection(database), connect(database, autocommit=True)
     busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
 
     def interrupt() -> None:
@@ -80,9 +149,11 @@ def test_a_signal_ends_a_look_that_waits(database: str):
     sender = threading.Thread(target=interrupt)
     sender.start()
     with pytest.raises(KeyboardInterrupt):
-        look.execute("SELECT pg_sleep(600)")
+        mine.execute("SELECT pg_sleep(600)")
     sender.join()
-    look.close()
+    assert other.execute(busy).fetchone() == (0,)
+    assert mine.execute("SELECT 1").fetchone() == (1,)
+    mine.close()
     other.close()
 
 

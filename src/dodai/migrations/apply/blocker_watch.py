@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+from dodai.migrations import sql
 from dodai.migrations.policy import AGENT_LOCK_ID
 from dodai.migrations.ports import Connect, SqlConnection, is_database_error
 
 _BLOCKERS = """
 SELECT a.pid, a.usename, a.application_name, a.state, extract(epoch FROM clock_timestamp() - a.xact_start)::float,
-       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 80)
+       left(a.query, 1000)
 FROM {waiting} AS w(pid), unnest(pg_blocking_pids(w.pid)) AS b(pid) JOIN pg_stat_activity a ON a.pid = b.pid
 """
 OF_THE_AGENT = f"""(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
@@ -23,7 +24,10 @@ OF_THE_AGENT = f"""(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND gra
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A session that stood in the way; `open_s` is how long its transaction had been open."""
+    """A session that stood in the way; `open_s` is how long its transaction had been open.
+
+    `query` is somebody else's: what it says about a person is not for our log.
+    """
 
     pid: int
     role: str
@@ -87,7 +91,9 @@ class BlockerWatch:
                     conn = self._connect()
                     conn.autocommit = True
                 for row in conn.execute(self._query, prepare=False).fetchall():
-                    self._seen[row[0]] = Blocker(row[0], row[1], row[2], row[3], row[4] or 0.0, row[5])
+                    self._seen[row[0]] = Blocker(
+                        row[0], row[1], row[2], row[3], row[4] or 0.0, sql.masked(row[5] or "", 80)
+                    )
         except Exception as error:
             # It only names names: when it cannot look, the run goes on without them.
             if not is_database_error(error) and not hasattr(error, "code"):

@@ -12,10 +12,10 @@ from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.applied import Ran
 from dodai.migrations.apply.blocker_watch import BlockerWatch
 from dodai.migrations.apply.failure_report import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
-from dodai.migrations.apply.leftover import EffectError, Leftover, see_effect, settle
+from dodai.migrations.apply.leftover import EffectError, Leftover, has_effect_to_see, see_effect, settle
 from dodai.migrations.ledger import Event, FileProgress, Ledger, log_sql, progress, record_sql
 from dodai.migrations.migration import Direction, Migration, Statement
-from dodai.migrations.policy import MigrationsPolicy, retry_wait_s
+from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy, retry_wait_s
 from dodai.migrations.ports import SqlConnection, is_database_error, send, sqlstate
 
 IN_TRANSACTION = 2
@@ -23,6 +23,10 @@ FAILED_TRANSACTION = 3
 _CLEAN = "RESET ALL; RESET ROLE;"
 """Sent behind each file, not before the next one: settings such as `standard_conforming_strings` say how the whole of
 a message is read, so they must be gone before the message that holds the next statement arrives."""
+_ALONE = f"pg_catalog.pg_advisory_xact_lock({GOOSE_LOCK_ID})"
+"""Opens each transaction: `pg_advisory_unlock_all` in a file gives back what the session holds, and not this."""
+_STAY_ALONE = f"SELECT pg_catalog.pg_advisory_lock({GOOSE_LOCK_ID});"
+"""Before each COMMIT: the session holds the lock from here on, whatever the file did to it. It waits for nobody."""
 
 
 class StoppedError(Exception):
@@ -88,7 +92,7 @@ class Runner:
         """Run and record it; returns the statement (from 1) it went on with, 0 for a fresh start."""
         if not migration.transactional:
             return self._run_statement_by_statement(migration, started)
-        self._until_locked(migration, lambda: self._run_in_one_transaction(migration, started))
+        self._until_locked(migration, lambda: self._run_in_one_transaction(migration))
         return 0
 
     def something_done(self, migration: Migration) -> bool:
@@ -99,9 +103,12 @@ class Runner:
 
     # --- one transaction ----------------------------------------------------------------------------------------
 
-    def _run_in_one_transaction(self, migration: Migration, started: float) -> None:
+    def _run_in_one_transaction(self, migration: Migration) -> None:
+        """Message by message; the first statement travels with what opens its transaction, the last with what ends it
+        where the connection tells which of a message failed.
+        """
         self.index, self.statement_ms = 0, []
-        opening = f"BEGIN; {self._limits('SET LOCAL')} {self._fence()}"
+        opening = f"BEGIN; {self._limits_here()} {self._fence()}"
         statements = migration.statements(self.direction)
         if self.send is not send or (statements and statements[0].data is not None):
             self.conn.execute(opening)
@@ -109,6 +116,10 @@ class Runner:
         for index, statement in enumerate(statements):
             self.index = index
             began = time.perf_counter()
+            if index == len(statements) - 1 and self._ends_with_it(statement):
+                self._send_with_end(opening, statement, migration)
+                self.statement_ms.append((time.perf_counter() - began) * 1000)
+                return
             self._send_with_opening(opening, statement) if opening else self.send(self.conn, statement)
             opening = ""
             self.statement_ms.append((time.perf_counter() - began) * 1000)
@@ -116,7 +127,33 @@ class Runner:
             if self.conn.info.transaction_status != IN_TRANSACTION:
                 raise transaction_ended(migration, statement)
         self.index = len(statements)
-        self.conn.execute(opening + self._recorded(migration, started) + "COMMIT;" + _CLEAN)
+        self.conn.execute(opening + self._end(migration))
+
+    def _end(self, migration: Migration) -> str:
+        return f"{self._recorded(migration)}COMMIT;{_CLEAN}"
+
+    def _ends_with_it(self, statement: Statement) -> bool:
+        """Whether the transaction may end in the message of its last statement.
+
+        The connection must tell which of a message failed and read strings as our lexer does (a file may have changed
+        that: then a COMMIT can hide in what looks like a string), and nothing may have to be looked at in between.
+        """
+        sure = getattr(self.conn, "reads_as_written", False)
+        return bool(sure) and self.send is send and statement.data is None and not has_effect_to_see(statement.sql)
+
+    def _send_with_end(self, opening: str, statement: Statement, migration: Migration) -> None:
+        """All in one message; a line and a semicolon end what a statement leaves open (`-- comment`, no semicolon)."""
+        self.opening = len(opening)
+        try:
+            answer = self.conn.execute(f"{opening}{statement.sql}\n;\n{self._end(migration)}")
+        except Exception as error:
+            sent = [span for text in (opening, statement.sql) for span in sql.statements(text) if span.text != ";"]
+            if getattr(error, "completed", 0) >= len(sent):
+                self.index += 1
+            raise
+        if getattr(answer, "tags", ())[-3:] != ("COMMIT", "RESET", "RESET"):
+            raise transaction_ended(migration, statement)
+        self.opening = 0
 
     def _send_with_opening(self, opening: str, statement: Statement) -> None:
         """The first statement travels with what opens its transaction: one round trip less for each file."""
@@ -124,15 +161,17 @@ class Runner:
         self.conn.execute(opening + statement.sql)
         self.opening = 0
 
-    def _recorded(self, migration: Migration, started: float) -> str:
+    def _recorded(self, migration: Migration, started: float | None = None) -> str:
+        """The rows of ledger and log; without `started` the server says how long its transaction took."""
         event: Event = "applied" if self.direction == "up" else "reverted"
-        before = "RESET ROLE;" + self._fence(until_commit=True)
+        before = "RESET ROLE;" + _STAY_ALONE + self._fence(until_commit=True)
         return before + record_sql(self.ledger, migration, self.direction) + log_sql(
             self.run,
             migration,
             self.direction,
             event,
-            ms=(time.perf_counter() - started) * 1000,
+            ms=None if started is None else (time.perf_counter() - started) * 1000,
+            since_begin=started is None,
             lock_wait_ms=self.waited_s * 1000,
             retries=self.retries,
         )  # fmt: skip
@@ -141,10 +180,17 @@ class Runner:
         """The proof that nobody took over, to be sent with what depends on it; "" without a lease."""
         return "" if self.token is None else fence.check_sql(self.ledger.name, self.token, until_commit=until_commit)
 
-    def _limits(self, set_word: str, lock_s: float | None = None) -> str:
-        lock_ms = int((lock_s or self.policy.lock_timeout_s) * 1000)
-        statement_ms = int(self.policy.statement_timeout_s * 1000)
-        return f"{set_word} lock_timeout = '{lock_ms}ms'; {set_word} statement_timeout = '{statement_ms}ms';"
+    def _limits(self) -> tuple[str, str]:
+        """`lock_timeout` and `statement_timeout`."""
+        return f"{int(self.policy.lock_timeout_s * 1000)}ms", f"{int(self.policy.statement_timeout_s * 1000)}ms"
+
+    def _limits_here(self) -> str:
+        """They and the lock for one transaction, in one statement."""
+        lock, statement = self._limits()
+        return (
+            f"SELECT pg_catalog.set_config('lock_timeout', '{lock}', true),"
+            f" pg_catalog.set_config('statement_timeout', '{statement}', true), {_ALONE};"
+        )
 
     def _until_locked(self, migration: Migration, attempt: Callable[[], None], *, again: bool = True) -> None:
         """Step back on a lock timeout and try again (where `again`), so that innocent readers get through."""
@@ -198,7 +244,8 @@ class Runner:
         statements = migration.statements(self.direction)
         before = progress(self.conn, self.ledger, migration.id, self.direction)
         _unchanged(migration, statements, before)
-        self.conn.execute(f"{_CLEAN} {self._limits('SET')}")
+        lock, statement_limit = self._limits()
+        self.conn.execute(f"{_CLEAN} SET lock_timeout = '{lock}'; SET statement_timeout = '{statement_limit}';")
         self._restore_settings(statements, before)
         for index, statement in enumerate(statements):
             self.index = index
@@ -231,12 +278,13 @@ class Runner:
         """In one transaction with its progress row where PostgreSQL allows it: then it happens exactly once."""
         if sql.words(statement.sql, 1)[0] not in ("set", "reset"):
             try:
-                self.conn.execute(f"BEGIN; {self._fence()}")
+                self.conn.execute(f"BEGIN; SELECT {_ALONE}; {self._fence()}")
                 self.send(self.conn, statement)
                 see_effect(self.conn, statement.sql)
                 if self.conn.info.transaction_status == IN_TRANSACTION:
                     still_ours = self._fence(until_commit=True)
-                    self.conn.execute(f"{still_ours}{self._progress(migration, 'done', statement)} COMMIT;")
+                    done = self._progress(migration, "done", statement)
+                    self.conn.execute(f"{_STAY_ALONE}{still_ours}{done} COMMIT;")
                     return
             except Exception as error:
                 if sqlstate(error) not in NEEDS_AUTOCOMMIT:
@@ -272,6 +320,17 @@ class Runner:
                     self._clean_up(statement)
                 self._log(migration, "failed", statement, sqlstate(error))
             raise
+        self._still_alone(migration, statement)
+
+    def _still_alone(self, migration: Migration, statement: Statement) -> None:
+        """Take the lock again that `DISCARD ALL` gives back; DOD250 (exit 75) when another runner was there since."""
+        newest_run = f"(SELECT id FROM {SIDE_SCHEMA}.migration_run ORDER BY started_at DESC LIMIT 1)"  # noqa: S608 - a constant
+        question = f"SELECT pg_try_advisory_lock({GOOSE_LOCK_ID}), {newest_run}"
+        alone, newest = self.conn.execute(question, prepare=False).fetchone()
+        if not alone or newest != self.run:
+            code, place = codes.LOCK_HELD, f"{migration.path}:{statement.line}, statement {self.index + 1}"
+            message = f"{place} gave the migration lock back, and another runner took it"
+            raise DodaiError(code, message, code.fix.en, exit_code=75)
 
     def _clean_up(self, statement: Statement) -> None:
         """A failed CREATE INDEX CONCURRENTLY leaves an invalid index that IF NOT EXISTS would take for done."""

@@ -30,9 +30,14 @@ class EffectError(Exception):
     sqlstate = "55000"
 
 
+def has_effect_to_see(statement: str) -> bool:
+    """Whether `see_effect` has something to look at behind this statement."""
+    return _MAYBE_THERE.search(statement) is not None
+
+
 def see_effect(conn: SqlConnection, statement: str) -> None:
     """Raise `EffectError` when `CREATE INDEX … IF NOT EXISTS` found an index that a failed build had left invalid."""
-    if not _MAYBE_THERE.search(statement):
+    if not has_effect_to_see(statement):
         return
     for span in sql.statements(statement):
         found = _significant(span.text)

@@ -79,24 +79,27 @@ def only_runner(conn: SqlConnection, policy: MigrationsPolicy, note: Note) -> It
         time.sleep(min(0.05 + (time.monotonic() - started) / 4, 1.0))
     try:
         yield time.monotonic() - started
-    finally:
+    except BaseException:
         _unlock(conn)
+        raise
+    if not _unlock(conn):
+        raise pooled("the migration lock was taken on another server connection than it was given back on")
 
 
-def _unlock(conn: SqlConnection) -> None:
+def _unlock(conn: SqlConnection) -> bool:
     """A lost connection has given the lock back by itself; a lock that is not ours to give back means a pooler."""
     if conn.closed:
-        return
+        return True
     try:
         if conn.info.transaction_status:
             conn.execute("ROLLBACK")
-        ours = conn.execute(f"SELECT pg_advisory_unlock({GOOSE_LOCK_ID})", prepare=False).fetchone()[0]
+        # Each file took it once more.
+        give_back = f"SELECT pg_advisory_unlock({GOOSE_LOCK_ID}), pg_advisory_unlock_all()"
+        return bool(conn.execute(give_back, prepare=False).fetchone()[0])
     except Exception as error:
         if is_database_error(error) and is_gone(conn):
-            return
+            return True
         raise
-    if not ours:
-        raise pooled("the migration lock was taken on another server connection than it was given back on")
 
 
 def lock_holder(conn: SqlConnection) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from dodai.core.fact import Unknown
-from dodai.migrations import lock_probe
+from dodai.migrations import lock_probe, sql
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial, Trip
 from dodai.migrations.lock_probe.walk import StatementError, run_file, run_inside
 from dodai.migrations.migration import Direction, Migration
@@ -62,24 +65,65 @@ def shadow_run(
     With `everything` a table counts as old once an earlier file made it, otherwise only those that files outside
     the judged made: what one branch creates is empty in production when the branch's next file comes.
     """
+    *earlier, last = _parts([m.id for m in history.migrations if m.id in history.judged])
+    walk = partial(_walk, history, shadow, everything=everything, unread=unread)
+    with ThreadPoolExecutor(len(earlier) or 1) as pool:
+        beside = [pool.submit(walk, part) for part in earlier]
+        found = walk(last, old_queries=old_queries, new_queries=new_queries, to_the_end=True)
+        trials = {trial.migration.id: trial for trial in found.trials}
+        for part, other in zip(earlier, beside, strict=True):
+            trials |= {trial.migration.id: trial for trial in other.result().trials if trial.migration.id in part}
+    return replace(found, trials=tuple(trials.values()))
+
+
+def _walk(
+    history: MigrationHistory,
+    shadow: Shadow,
+    judged: frozenset[str],
+    *,
+    everything: bool,
+    unread: Sequence[str],
+    old_queries: Sequence[Query] = (),
+    new_queries: Sequence[Query] = (),
+    to_the_end: bool = False,
+) -> ShadowRun:
+    """One walk on a server of its own, in which `judged` are probed; it ends behind the last of them."""
     with ExitStack() as stack:
         database = stack.enter_context(shadow())
         conn = _fresh(database)
         course = _Course(shadow, stack, database, conn, _cluster_wide(conn), list(unread))
         server = conn.execute("SHOW server_version", prepare=False).fetchone()[0]
         trials: list[ShadowTrial] = []
+        left = len(judged)
         for migration in history.migrations:
-            trial = _try(course, migration, judged=migration.id in history.judged, everything=everything)
+            if not left and not to_the_end:
+                break
+            left -= migration.id in judged
+            trial = _try(course, migration, judged=migration.id in judged, everything=everything)
             trials.append(_excused(trial, course.left_out, server))
             if trial.failure:
                 course.left_out.append(migration.path)
-        lines = (course.schema or snapshot(course.conn)).lines
+        lines = (course.schema or snapshot(course.conn)).lines if to_the_end else ()
         queries: tuple[QueryTrial, ...] = ()
         old = [m for m in history.migrations if m.id not in history.fresh]
         if old and history.fresh and not course.left_out and (old_queries or new_queries):
             queries = _try_queries(course, old, old_queries, new_queries)
         course.conn.close()
     return ShadowRun(tuple(trials), queries, server, lines, tuple(unread))
+
+
+ALONE = 60
+"""So many files are judged by one walk; the start of another server costs as much as judging ten of them."""
+_FIRST_SHARE = 0.7
+"""The later a file comes, the bigger the schema that is looked at: with this share both halves take equally long."""
+
+
+def _parts(judged: Sequence[str]) -> list[frozenset[str]]:
+    """What each walk judges: with many files, and a processor for each, two walks on two servers."""
+    if len(judged) <= ALONE or (os.cpu_count() or 1) < 2:
+        return [frozenset(judged)]
+    cut = int(len(judged) * _FIRST_SHARE)
+    return [frozenset(judged[:cut]), frozenset(judged[cut:])]
 
 
 def _excused(trial: ShadowTrial, left_out: Sequence[str], server: str) -> ShadowTrial:
@@ -193,6 +237,8 @@ def _there_and_back(
             return replace(
                 trial, trip=fails, trip_message=_said(trial.migration, error), trip_line=error.line, state=error.state
             )
+        if direction == "up" and seen == "same" and _only_defines(trial.migration):
+            continue
         found = snapshot(conn)
         if found == wanted:
             continue
@@ -200,6 +246,23 @@ def _there_and_back(
             return replace(trial, trip=differs, differences=lines)
         seen = "order differs"
     return replace(trial, trip=seen)
+
+
+_DEFINES = ("create", "alter", "drop", "comment", "grant", "revoke")
+
+
+def _only_defines(migration: Migration) -> bool:
+    """Whether what Up makes follows from the schema alone: from the same one it makes the same one a second time."""
+    texts = [statement.sql for statement in migration.up]
+    return all("$" not in text and _first_words(text) <= set(_DEFINES) for text in texts)
+
+
+def _first_words(text: str) -> set[str]:
+    return (
+        {sql.words(span.text, 1)[0] for span in sql.statements(text)}
+        if text.count(";") > 1
+        else set(sql.words(text, 1))
+    )
 
 
 def _said(migration: Migration, error: StatementError) -> str:

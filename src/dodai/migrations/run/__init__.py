@@ -108,11 +108,6 @@ def up(
     somebody took over.
     """
     run = new_run()
-    with target.look() as look:
-        if look is not None:
-            admit(look)
-            if same := settled(look, target, run, note):
-                return same
     conn = target.connect()
     try:
         opened(conn)
