@@ -117,6 +117,7 @@ def run_check(
         check.BaseHistory: check.gather_base(history, base),
         check.ShadowRun: walk,
         check.Attempts: check.gather_attempts(walk),
+        check.QueriesTried: check.gather_queries(walk),
     }
     return evaluate([r for r in check.RULES if r.cost != "live"], facts, today=TODAY)
 

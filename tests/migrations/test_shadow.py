@@ -156,3 +156,19 @@ def test_a_statement_that_only_stands_in_the_wrong_transaction_is_told_so(
     with pytest.raises(DodaiError) as caught:
         run.up(target)
     assert "NO TRANSACTION" in caught.value.fix
+
+
+def test_queries_that_could_not_be_tried_are_not_judged(branch: Path, shadow: Shadow):
+    """An old file that needs a new one before it: without the new ones there is no schema to try them on."""
+    git(branch, "checkout", "main")
+    write(branch, {f"{M}5_e.sql": up("CREATE TABLE IF NOT EXISTS e AS SELECT * FROM t;", down=("DROP TABLE e;",))})
+    write(branch, {f"{M}4_t.sql": up("CREATE TABLE t (u int);", down=("DROP TABLE t;",)), "queries/a.sql": "SELECT 1;"})
+    git(branch, "add", ".")
+    git(branch, "commit", "-m", "more")
+    git(branch, "checkout", "-b", "later")
+    git(branch, "mv", f"{M}4_t.sql", f"{M}3_t.sql")
+    git(branch, "commit", "-m", "renamed")
+    report = run_check(branch, shadow)
+    unknown = {row.rule.code.id: row.reason for row in report.unknown}
+    assert set(unknown) == {"DOD218", "DOD219"}
+    assert "`db/migrations/5_e.sql` does not apply without the new files" in unknown["DOD218"]

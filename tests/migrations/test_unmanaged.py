@@ -112,6 +112,51 @@ def test_the_checksum_of_the_first_part_is_that_of_its_text(text: str):
         assert checksums(text, at)[1] == checksum(text[:at])
 
 
+SQUASHED = up("CREATE TABLE a (b int);", "ALTER TABLE a ADD COLUMN c text;")
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_a_squash_takes_the_place_of_the_files_that_are_gone(
+    version: str, make_target: Make, conn: SqlConnection, shadow: Shadow
+):
+    """Refused until its schema is proven to be what they built; then the same files fit a new and an old database."""
+    target = make_target({"1_a.sql": A, "2_b.sql": up("ALTER TABLE a ADD COLUMN c text;")})
+    run.up(target)
+    for path in (target.root / target.policy.folder).iterdir():
+        path.unlink()
+    target = make_target({f"{version}_all.sql": SQUASHED, "4_d.sql": up("CREATE TABLE d (e int);")})
+    with pytest.raises(DodaiError) as refused:
+        run.up(target)
+    assert refused.value.code.id == "DOD254"
+    assert "adopt --baseline" in refused.value.fix
+    done = run.adopt(target, shadow, baseline=version)
+    assert (done.baseline, done.pending) == ((version,), ("4",))
+    assert [ran.migration.id for ran in run.up(target).ran] == ["4"]
+    assert run.status(target).ok
+    assert run.applied_ids(target) == (version, "4")
+    assert run.adopt(target, shadow, baseline=version).already
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "said"),
+    [("3", A, "build another schema"), ("9", SQUASHED, "is the version of no file")],
+)
+def test_a_squash_that_builds_something_else_changes_nothing(
+    version: str, text: str, said: str, make_target: Make, conn: SqlConnection, shadow: Shadow
+):
+    """Whoever forgot a column hears of it by name."""
+    target = make_target({"1_a.sql": A, "2_b.sql": up("ALTER TABLE a ADD COLUMN c text;")})
+    run.up(target)
+    for path in (target.root / target.policy.folder).iterdir():
+        path.unlink()
+    target = make_target({"3_all.sql": text})
+    with pytest.raises(DodaiError) as refused:
+        run.adopt(target, shadow, baseline=version)
+    assert refused.value.code.id == "DOD260"
+    assert said in refused.value.message
+    assert run.applied_ids(target) == ("1", "2")
+
+
 def test_several_records_are_repaired_at_once_or_none(make_target: Make):
     """One reason for all of them; the refusal names them all."""
     target = make_target({f"{n}_a.sql": up(f"CREATE TABLE a{n} (b int);") for n in (1, 2, 3)})

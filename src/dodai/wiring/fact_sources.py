@@ -113,6 +113,11 @@ def attempts(gathering: Gathering) -> Any:
     return migrations.gather_attempts(gathering.fact(migrations.ShadowRun))
 
 
+def queries_tried(gathering: Gathering) -> Any:
+    """Which queries of the application fit the schema before and behind the new migrations."""
+    return migrations.gather_queries(gathering.fact(migrations.ShadowRun))
+
+
 def live_schema(gathering: Gathering) -> Any:
     """The database of the target beside what its applied migrations build."""
     project = gathering.project
@@ -362,6 +367,7 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     migrations.BaseHistory: base_history,
     migrations.ShadowRun: shadow_run,
     migrations.Attempts: attempts,
+    migrations.QueriesTried: queries_tried,
     migrations.LiveSchema: live_schema,
     RouteTable: route_table,
     TierFlaws: tier_flaws,

@@ -82,8 +82,9 @@ def report(reader: Alembic, postgres: Cluster | None = None) -> Report:
         facts[check.ShadowRun] = check.gather_shadow(
             reader.root, POLICY, history, base, shadow_of(postgres), reader=reader
         )
-        needs |= {check.ShadowRun, check.Attempts}
+        needs |= {check.ShadowRun, check.Attempts, check.QueriesTried}
         facts[check.Attempts] = check.gather_attempts(facts[check.ShadowRun])
+        facts[check.QueriesTried] = check.gather_queries(facts[check.ShadowRun])
     return evaluate([r for r in check.RULES if set(r.needs) <= needs], facts, today=TODAY)
 
 

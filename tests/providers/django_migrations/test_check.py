@@ -28,6 +28,7 @@ def report(target: MigrationTarget, shadow: Shadow | None = None) -> Report:
     if shadow:
         facts[check.ShadowRun] = check.gather_shadow(root, POLICY, history, base, shadow, reader=tool)
         facts[check.Attempts] = check.gather_attempts(facts[check.ShadowRun])
+        facts[check.QueriesTried] = check.gather_queries(facts[check.ShadowRun])
     return evaluate([r for r in check.RULES if set(r.needs) <= set(facts)], facts, today=TODAY)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from pathlib import Path
@@ -155,6 +156,34 @@ def test_a_signal_ends_the_statement_on_the_server(database: str):
     assert mine.execute("SELECT 1").fetchone() == (1,)
     mine.close()
     other.close()
+
+
+def test_a_signal_that_comes_just_before_the_wait_ends_it_too(database: str, monkeypatch: pytest.MonkeyPatch):
+    """On a busy machine it arrives between the message and the wait, and then nothing wakes the wait up."""
+    mine, came = PqConnection(database), threading.Event()
+
+    class Late:
+        """A `poll` in front of which the handler of the signal has to run, and which no signal ends."""
+
+        def __init__(self) -> None:
+            self.real = real()
+
+        def register(self, *words: Any) -> None:
+            self.real.register(*words)
+
+        def poll(self, milliseconds: float | None) -> Any:
+            if came.is_set():
+                raise KeyboardInterrupt
+            came.set()
+            assert milliseconds is not None, "it would wait for ever"
+            return self.real.poll(milliseconds)
+
+    real = select.poll
+    monkeypatch.setattr(select, "poll", Late)
+    with pytest.raises(KeyboardInterrupt):
+        mine.execute("SELECT pg_sleep(600)")
+    monkeypatch.undo()
+    mine.close()
 
 
 def test_nothing_to_do_is_said_of_what_the_database_has(tmp_path: Path, database: str):

@@ -13,9 +13,10 @@ from dodai.cli.migrate.target import pass_protected_gates, place, say_json, with
 @define("adopt", summary="Take over a database that another tool, or nobody, managed", example="dodai migrate adopt")
 @with_env
 @click.option("--at", metavar="VERSION", default="", help="The version it is at, where several fit.")
+@click.option("--baseline", metavar="VERSION", default="", help="The file that stands for applied ones that are gone.")
 @with_break_glass
 @with_yes
-def adopt(context: CommandContext, env: str, at: str, break_glass: str, yes: bool) -> None:
+def adopt(context: CommandContext, env: str, at: str, baseline: str, break_glass: str, yes: bool) -> None:
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
     from dodai.wiring.shadow_server import shadow_server
@@ -25,7 +26,8 @@ def adopt(context: CommandContext, env: str, at: str, break_glass: str, yes: boo
     consent(f"to {what} changes its ledger", f"{what}?", yes=yes)
     with place(context, env) as target:
         pass_protected_gates(context, env, "migrate adopt", "dodai migrate adopt", break_glass)
-        adopted = run.adopt(target, lambda: shadow_server(major), at=at, admit=partial(refuse_other, env=env))
+        admit = partial(refuse_other, env=env)
+        adopted = run.adopt(target, lambda: shadow_server(major), at=at, baseline=baseline, admit=admit)
     if context.output.as_json:
         say_json(context, adopted.as_json())
         return

@@ -15,6 +15,7 @@ from dodai.migrations.check.facts import (
     BaseHistory,
     LiveSchema,
     MigrationHistory,
+    QueriesTried,
     ShadowRun,
     Unversioned,
 )
@@ -35,11 +36,13 @@ __all__ = [
     "BaseHistory",
     "LiveSchema",
     "MigrationHistory",
+    "QueriesTried",
     "Shadow",
     "ShadowRun",
     "gather_attempts",
     "gather_base",
     "gather_history",
+    "gather_queries",
     "gather_shadow",
     "live_schema",
     "read_base",
@@ -95,6 +98,11 @@ def gather_base(
 def gather_attempts(run: ShadowRun | Unknown | NotApplicable) -> Attempts | Unknown | NotApplicable:
     """Which files applied in that walk."""
     return Attempts(run) if isinstance(run, ShadowRun) else run
+
+
+def gather_queries(run: ShadowRun | Unknown | NotApplicable) -> QueriesTried | Unknown | NotApplicable:
+    """What the queries came to in that walk."""
+    return QueriesTried(run) if isinstance(run, ShadowRun) else run
 
 
 def gather_shadow(

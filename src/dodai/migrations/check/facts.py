@@ -108,7 +108,7 @@ class ShadowRun:
     """Every migration applied to an empty throw-away server, the judged ones probed and taken down and up again.
 
     One that fails is left out, and the others go on without it. `lines` is the schema that they build, `unread` are
-    the paths of files that could not be read and were left out too.
+    the paths of files that could not be read and were left out too, `untried` says why no query was tried.
     """
 
     cost: ClassVar[Cost] = "local"
@@ -117,6 +117,7 @@ class ShadowRun:
     server: str = ""
     lines: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    untried: Unknown | None = None
 
     @property
     def seen(self) -> str:
@@ -152,6 +153,18 @@ class Attempts:
     @property
     def gaps(self) -> tuple[Unknown, ...]:
         return _gaps(self.run.excused, self.run.total)
+
+
+@dataclass(frozen=True, slots=True)
+class QueriesTried:
+    """What the queries came to. A fact of its own: they may be untried although every file was judged."""
+
+    cost: ClassVar[Cost] = "local"
+    run: ShadowRun
+
+    @property
+    def gaps(self) -> tuple[Unknown, ...]:
+        return (*self.run.gaps, *([self.run.untried] if self.run.untried else ()))
 
 
 def _gaps(missing: list[Unknown], total: int) -> tuple[Unknown, ...]:

@@ -10,7 +10,7 @@ from dodai.core.finding import Finding, Place
 from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
 from dodai.migrations.check.effects import SHADOW, Candidate, line_of, short
-from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, ShadowRun
+from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, QueriesTried, ShadowRun
 from dodai.migrations.migration import DIRECTIONS, Migration
 from dodai.migrations.queries import QueryTrial
 
@@ -159,9 +159,9 @@ def every_file_applies(_: MigrationHistory, attempts: Attempts) -> Iterator[Find
 
 
 def _query_rule(code: Code, which: str) -> Rule:
-    @rule(code, needs=(MigrationHistory, ShadowRun))
-    def judge(_: MigrationHistory, run: ShadowRun) -> Iterator[Finding]:
-        for trial in run.queries:
+    @rule(code, needs=(MigrationHistory, QueriesTried))
+    def judge(_: MigrationHistory, tried: QueriesTried) -> Iterator[Finding]:
+        for trial in tried.run.queries:
             if trial.which == which:
                 yield _query_finding(code, trial)
 

@@ -104,12 +104,14 @@ def _walk(
             if trial.failure:
                 course.left_out.append(migration.path)
         lines = (course.schema or snapshot(course.conn)).lines if to_the_end else ()
-        queries: tuple[QueryTrial, ...] = ()
+        queries: tuple[QueryTrial, ...] | Unknown = ()
         old = [m for m in history.migrations if m.id not in history.fresh]
         if old and history.fresh and not course.left_out and (old_queries or new_queries):
             queries = _try_queries(course, old, old_queries, new_queries)
         course.conn.close()
-    return ShadowRun(tuple(trials), queries, server, lines, tuple(unread))
+    untried = queries if isinstance(queries, Unknown) else None
+    tried = () if isinstance(queries, Unknown) else queries
+    return ShadowRun(tuple(trials), tried, server, lines, tuple(unread), untried)
 
 
 ALONE = 60
@@ -146,18 +148,20 @@ def _try_queries(
     migrations: Sequence[Migration],
     old_queries: Sequence[Query],
     new_queries: Sequence[Query],
-) -> tuple[QueryTrial, ...]:
+) -> tuple[QueryTrial, ...] | Unknown:
     """Both releases' queries on both schemas: while one release replaces the other each meets each."""
     old = course.another()
     try:
         for migration in migrations:
-            run_file(old, migration, "up")
+            try:
+                run_file(old, migration, "up")
+            except StatementError as error:
+                said = f"`{migration.path}` does not apply without the new files: {_said(migration, error)}"
+                return Unknown(f"no query was tried on the schema before them: {said}")
         return (
             *breaks(old_queries, fits=old, tried=course.conn, which="old query, new schema"),
             *breaks(new_queries, fits=course.conn, tried=old, which="new query, old schema"),
         )
-    except StatementError:
-        return ()
     finally:
         old.close()
 

@@ -47,13 +47,19 @@ class Adopted:
 
 
 def adopt(
-    target: MigrationTarget, shadow: Shadow, *, at: str = "", admit: Callable[[SqlConnection], None] = lambda _: None
+    target: MigrationTarget,
+    shadow: Shadow,
+    *,
+    at: str = "",
+    baseline: str = "",
+    admit: Callable[[SqlConnection], None] = lambda _: None,
 ) -> Adopted:
     """Record as applied the files that built this schema: those whose schema on an empty server is equal to it.
 
-    `at` chooses among prefixes that build the same schema (files that only change data). `admit` looks at the database
-    first and may refuse it. Changes nothing but the ledger. Raises DOD260 with the differences to the nearest prefix
-    when none is equal, or when several are.
+    `at` chooses among prefixes that build the same schema (files that only change data). `baseline` is the version of a
+    file that stands for applied ones which are gone (a squash); the same proof is asked of it. `admit` looks at the
+    database first and may refuse it. Changes nothing but the ledger. Raises DOD260 with the differences to the nearest
+    prefix when none is equal, or when several are.
     """
     migrations = [m for m in history_of(target).sound() if not m.repeatable]
     conn = target.connect()
@@ -62,6 +68,8 @@ def adopt(
         conn.autocommit = True
         with apply.only_runner(conn, target.policy, lambda _: None):
             state = ledger.read(conn, target.policy, target.tool)
+            if state.ids and baseline:
+                return _squash(conn, target, state, migrations, shadow, baseline)
             if state.ids:
                 left = tuple(m.id for m in migrations if m.id not in state.ids)
                 return Adopted(state.ids, left, already=True)
@@ -119,6 +127,39 @@ def _choose(migrations: Sequence[Migration], prefixes: Sequence[Snapshot], live:
     lines = prefixes[nearest].differences(live)
     message = f"nearest is version `{ids[nearest]}`, with {len(lines)} differences (`-` expected, `+` found)"
     raise DodaiError(codes.ADOPT_UNPROVEN, message, codes.ADOPT_UNPROVEN.fix.en, exit_code=1, details=lines[:20])
+
+
+def _squash(
+    conn: SqlConnection,
+    target: MigrationTarget,
+    state: ledger.State,
+    migrations: Sequence[Migration],
+    shadow: Shadow,
+    baseline: str,
+) -> Adopted:
+    """The file `baseline` in the place of the applied versions that have no file any more, where it builds the same."""
+    stands = next((m for m in migrations if m.id == baseline), None)
+    gone = [id_ for id_ in state.ids if id_ not in {m.id for m in migrations}]
+    if stands is None or target.tool:
+        said = "Alembic and Django squash by themselves" if target.tool else f"`{baseline}` is the version of no file"
+        raise DodaiError(codes.ADOPT_UNPROVEN, said, f"see `{proposal.MIGRATE_STATUS()}`", exit_code=1)
+    if not gone:
+        return Adopted(state.ids, tuple(m.id for m in migrations if m.id not in state.ids), already=True)
+    kept = [m for m in migrations if m.id in state.ids or m is stands]
+    wanted = _prefixes(kept, shadow)[-1]
+    live = without_ledgers(snapshot(conn, state.ledger.table)).ignoring_order
+    if lines := wanted.differences(live):
+        message = f"`{stands.path}` and what is applied behind it build another schema (`-` expected, `+` found)"
+        raise DodaiError(codes.ADOPT_UNPROVEN, message, codes.ADOPT_UNPROVEN.fix.en, exit_code=1, details=lines[:20])
+    run, place = new_run(), ledger.create(conn, state.ledger)
+    ledger.begin_run(conn, run, "adopt", place, target.author())
+    note = f"stands for {len(gone)} versions, {gone[0]} to {gone[-1]}; schema proven equal"
+    out = f"DELETE FROM {place.name} WHERE version_id IN ({', '.join(str(int(id_)) for id_ in gone)});"  # noqa: S608
+    into = "" if stands.id in state.ids else ledger.record_sql(place, stands, "up")
+    conn.execute(f"BEGIN;{out}{into}{ledger.log_sql(run, stands, 'up', 'adopted', note=note)}COMMIT;")
+    ledger.finish_run(conn, run, "done")
+    applied = tuple(m.id for m in kept)
+    return Adopted(applied, tuple(m.id for m in migrations if m.id not in applied))
 
 
 def _record(conn: SqlConnection, target: MigrationTarget, place: ledger.Ledger, baseline: Sequence[Migration]) -> None:

@@ -26,6 +26,7 @@ _TYPES: Mapping[int, Callable[[str], Any]] = {
     16: lambda text: text == "t", 20: int, 21: int, 23: int, 26: int, 700: float, 701: float,
 }  # fmt: skip
 """Of the answers by the OID of their type (pg_type.dat); all others stay text."""
+_PIECE_MS = 100
 _NOBODY_HEARS = Notice(lambda _where, _said: None)
 """libpq prints notices to standard error by itself."""
 
@@ -134,10 +135,15 @@ class PqConnection:
             raise LibpqError
 
     def _wait(self, state: int, seconds: float | None = None) -> None:
-        """Until the socket can be read, or written to; longer than `seconds` nobody waits."""
+        """Until the socket can be read, or written to; longer than `seconds` nobody waits.
+
+        In short pieces: a signal that comes just before `poll` does not end it, and its handler runs behind it.
+        """
         poll = select.poll()
         poll.register(self._library.PQsocket(self._conn), select.POLLIN if state == _READING else select.POLLOUT)
-        poll.poll(None if seconds is None else seconds * 1000)
+        deadline = time.monotonic() + seconds if seconds is not None else None
+        while not poll.poll(_PIECE_MS) and (deadline is None or time.monotonic() < deadline):
+            pass
 
     # --- what it is connected to ----------------------------------------------------------------------------------
 
