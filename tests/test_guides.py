@@ -83,6 +83,9 @@ def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
             assert done.returncode in accepted, f"{line}\n{done.stdout}{done.stderr}"
             if line.endswith("migrate up"):
                 assert "already" in done.stdout
+    shown = (checkout / "up.txt").read_text("utf-8")
+    assert re.search(r"(?m)^web +\| GET / 200 ", shown), shown
+    assert '"heartbeat"' not in shown
     page = (ROOT / "docs" / "reference" / "state-folder.md").read_text("utf-8")
     kept = {path.name for path in folder.glob(".dodai/env/*/*")}
     assert not sorted(name for name in kept if f"`{name}" not in page)

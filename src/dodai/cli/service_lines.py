@@ -52,7 +52,7 @@ def in_words(text: str) -> str:
         return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
     if line.get("type") in REQUEST_TYPES:
         return " ".join(part for part in _request(line) if part)
-    return "" if line.get("event") == "heartbeat" else text
+    return "" if line.get("name") == "heartbeat" else text
 
 
 def _own(text: str) -> Mapping[str, Any] | None:

@@ -14,6 +14,7 @@ from dodai.cli.progress import Elapsed, StepLines, finish
 from dodai.core import proposal
 
 if TYPE_CHECKING:
+    from dodai.cli.service_lines import ServiceLines
     from dodai.engine.outcome import Outcome
     from dodai.engine.plan import PlanRequest
     from dodai.engine.stop import Stop
@@ -44,10 +45,13 @@ async def _up(context: CommandContext, env: str) -> int:
         code = finish(context.output, await _start(context, environment, request, stop))
         if code:
             return code
+        lines = _service_lines(context, environment, began)
+        if lines:
+            await lines.show()  # first: the addresses that processes print are not where visitors come in
         tier = f" with its web tier `{context.client}`" if context.client else ""
         url = (await environment.edge.observe()).url
         context.output.line(f"{url}  serves {context.project.manifest.name}{tier}; Ctrl-C stops all")
-        return await _until_stopped(context, environment, host, stop, began)
+        return await _until_stopped(context, env, host, stop, lines)
     finally:
         context.output.say("stopping")
         await host.down()
@@ -84,21 +88,22 @@ async def _start(context: CommandContext, environment: Environment, request: Pla
         return await execute(build(environment, request), journal, lease, sink=sink, stop=stop)
 
 
-async def _until_stopped(
-    context: CommandContext, environment: Environment, host: Host, stop: Stop, began: float
-) -> int:
-    """0 once a person ended it, 4 when the host went away by itself; meanwhile what services write is shown."""
+def _service_lines(context: CommandContext, environment: Environment, began: float) -> ServiceLines | None:
     from dodai.cli.service_lines import ServiceLines
 
     names = tuple(environment.project.policy.services)
-    lines = ServiceLines(context.output, environment.logs, names, began) if environment.logs else None
+    return ServiceLines(context.output, environment.logs, names, began) if environment.logs else None
+
+
+async def _until_stopped(context: CommandContext, env: str, host: Host, stop: Stop, lines: ServiceLines | None) -> int:
+    """0 once a person ended it, 4 when the host went away by itself; meanwhile what services write is shown."""
     told: dict[str, int] = {}
     while stop.count == 0:
         if lines:
             await lines.show()
         status = await host.status()
         if not status.running:
-            context.output.say(f"the host ended; `{proposal.UP(env=environment.name)}` starts it again")
+            context.output.say(f"the host ended; `{proposal.UP(env=env)}` starts it again")
             return 4
         for instance in (one for service in status.services for one in service.instances):
             if instance.restarts > told.get(instance.service, 0):
