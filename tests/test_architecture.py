@@ -253,3 +253,14 @@ def test_no_two_classes_have_one_name():
         if isinstance(node, ast.ClassDef)
     )
     assert repeated(classes) == {}
+
+
+def test_every_moment_that_people_read_has_one_form():
+    """`engine.moment.utc`; what sorts, has its zone and can be pasted into another tool is written by nothing else."""
+    printing = [
+        ROOT / "src" / "dodai" / "cli",
+        ROOT / "src" / "dodai" / "observability" / "run",
+        ROOT / "src" / "dodai" / "providers" / "local" / "host",
+    ]
+    files = [path for folder in printing for path in sorted(folder.rglob("*.py")) if path.name != "page_html.py"]
+    assert [path.name for path in files if "strftime" in path.read_text("utf-8")] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -277,7 +276,7 @@ def _problems(store: Store, watched: Watched, problem: str, now_s: float) -> tup
 
 
 def _clock_set(at_s: float, by: str) -> Text:
-    at = time.strftime("%H:%M:%SZ", time.gmtime(at_s))
+    at = utc(at_s)
     return Text(
         f"the clock of this machine was set by {by} s at {at}: what was counted before moved along with it",
         f"このマシンの時計が {at} に {by} 秒変更されました。それ以前の集計も同じだけ移動しました",

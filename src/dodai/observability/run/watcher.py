@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dodai.core.errors import DodaiError
+from dodai.engine.moment import utc
 from dodai.engine.state_folder import make_folder
 from dodai.observability import codes
 from dodai.observability.alert import Alert, Change, Firing, History, OneLook, Stated, alerts_of, readings
@@ -209,7 +210,7 @@ class Watcher:
             if self.store.disk is not None:
                 raise
             leave_disk(self.store, self.clock())
-            since = time.strftime("%H:%M:%SZ", time.gmtime(self.clock()))
+            since = utc(self.clock())
             self.problem = f"the rollups cannot be written since {since} ({error}): alerts are judged in memory"
             return write()
 
