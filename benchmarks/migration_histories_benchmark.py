@@ -37,7 +37,8 @@ class Shape:
     found: tuple[str, ...] = ()
     down: bool = True
     manifest: str = ""
-    env: dict[str, str] = field(default_factory=dict)
+    at: str = ""
+    """What `adopt` has to be told: the last one, where it is a merge that changes nothing."""
 
 
 # --- SQL files
@@ -237,7 +238,7 @@ SHAPES = (
     Shape("diesel 342", 342, diesel, 'format = "diesel"\n'),
     Shape("Flyway 327", 327, flyway, 'format = "flyway"\n', ("DOD211",), down=False),
     Shape("Django 205", 205, django, 'format = "django"\nfolder = "."\n', manifest=PYTHON),
-    Shape("Alembic 144", 144, alembic, 'format = "alembic"\nfolder = "alembic"\n', manifest=PYTHON),
+    Shape("Alembic 144", 144, alembic, 'format = "alembic"\nfolder = "alembic/versions"\n', manifest=PYTHON, at="r144"),
     Shape("plain 2", 2, plain, 'format = "plain"\n', ("DOD211",), down=False),
 )
 
@@ -308,7 +309,13 @@ def walk(shape: Shape, cluster: Cluster, root: Path) -> Course:
         run("down", "down", "--yes", code=1, said="DOD256")
     forget(cluster, name)
     run("up, unmanaged", "up", code=1, said="DOD265")
-    run("adopt", "adopt", "--yes", said="")
+    run(
+        "adopt",
+        "adopt",
+        "--yes",
+        *(("--at", shape.at) if shape.at else ()),
+        said=f"{shape.size} migrations are in effect",
+    )
     run("status", "status", said=f"{shape.size} applied, 0 pending")
     cluster.drop_database(name)
     return course

@@ -25,8 +25,9 @@ _CLEAN = "RESET ALL; RESET ROLE;"
 a message is read, so they must be gone before the message that holds the next statement arrives."""
 _ALONE = f"pg_catalog.pg_advisory_xact_lock({GOOSE_LOCK_ID})"
 """Opens each transaction: `pg_advisory_unlock_all` in a file gives back what the session holds, and not this."""
-_STAY_ALONE = f"SELECT pg_catalog.pg_advisory_lock({GOOSE_LOCK_ID});"
-"""Before each COMMIT: the session holds the lock from here on, whatever the file did to it. It waits for nobody."""
+_STAY_ALONE = f"pg_catalog.pg_advisory_lock({GOOSE_LOCK_ID}) IS NOT NULL"
+"""Always true, and once it was asked, just before each COMMIT, the session holds the lock, whatever the file did to it.
+It waits for nobody: its own transaction has the lock."""
 
 
 class StoppedError(Exception):
@@ -164,8 +165,9 @@ class Runner:
     def _recorded(self, migration: Migration, started: float | None = None) -> str:
         """The rows of ledger and log; without `started` the server says how long its transaction took."""
         event: Event = "applied" if self.direction == "up" else "reverted"
-        before = "RESET ROLE;" + _STAY_ALONE + self._fence(until_commit=True)
-        return before + record_sql(self.ledger, migration, self.direction) + log_sql(
+        in_ledger = record_sql(self.ledger, migration, self.direction).removesuffix(";")
+        before = "RESET ROLE;" + self._fence(until_commit=True) + (f"WITH kept AS ({in_ledger}) " if in_ledger else "")
+        return before + log_sql(
             self.run,
             migration,
             self.direction,
@@ -174,6 +176,7 @@ class Runner:
             since_begin=started is None,
             lock_wait_ms=self.waited_s * 1000,
             retries=self.retries,
+            where=_STAY_ALONE,
         )  # fmt: skip
 
     def _fence(self, *, until_commit: bool = False) -> str:
@@ -283,8 +286,8 @@ class Runner:
                 see_effect(self.conn, statement.sql)
                 if self.conn.info.transaction_status == IN_TRANSACTION:
                     still_ours = self._fence(until_commit=True)
-                    done = self._progress(migration, "done", statement)
-                    self.conn.execute(f"{_STAY_ALONE}{still_ours}{done} COMMIT;")
+                    done = self._progress(migration, "done", statement, where=_STAY_ALONE)
+                    self.conn.execute(f"{still_ours}{done} COMMIT;")
                     return
             except Exception as error:
                 if sqlstate(error) not in NEEDS_AUTOCOMMIT:
@@ -356,12 +359,15 @@ class Runner:
             raise DodaiError(code, message, fix, exit_code=4)
         return leftover.verdict == "done"
 
-    def _progress(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> str:
+    def _progress(
+        self, migration: Migration, event: Event, statement: Statement, state: str = "", where: str = ""
+    ) -> str:
         checksum = statement_checksum(statement)
         number = self.index + 1
         return log_sql(
-            self.run, migration, self.direction, event, statement=number, checksum=checksum, sqlstate=state or None
-        )
+            self.run, migration, self.direction, event,
+            statement=number, checksum=checksum, sqlstate=state or None, where=where,
+        )  # fmt: skip
 
     def _log(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> None:
         self.conn.execute(self._fence(until_commit=True) + self._progress(migration, event, statement, state))
