@@ -52,7 +52,8 @@ def read_base(
         return Unknown(f"`{ref}` and HEAD have no common commit in this clone", _fetch(root, ref))
     read = reader.at if reader else partial(_folder, root, policy, environment)
     try:
-        return Base(ref, read(at).migrations, read(fork).migrations, at, fork)
+        tip = read(at).migrations
+        return Base(ref, tip, tip if at == fork else read(fork).migrations, at, fork)
     except GitError as error:
         return Unknown(f"the migrations of `{ref}` cannot be read: {error}", _fetch(root, ref))
 
