@@ -200,10 +200,12 @@ function isTrusted(request: IncomingMessage): boolean {
   const { edgeKeyFile } = runtime().settings;
   if (edgeKeyFile === "" || given.length !== 1) return false;
   const key = Buffer.from(given[0]!, "latin1");
-  if (isKnown(key)) return true;
-  if (performance.now() - checkedAtMs < 1000) return false;
-  checkedAtMs = performance.now();
-  return loadKeys(edgeKeyFile) && isKnown(key);
+  // A new key counts from its first use; a key that was removed stops counting within a second.
+  if (performance.now() - checkedAtMs >= 1000) {
+    checkedAtMs = performance.now();
+    loadKeys(edgeKeyFile);
+  }
+  return isKnown(key) || (loadKeys(edgeKeyFile) && isKnown(key));
 }
 
 function isKnown(key: Buffer): boolean {
@@ -215,8 +217,8 @@ function isKnown(key: Buffer): boolean {
 /** True when the keys changed; a file that cannot be read leaves them as they are. */
 function loadKeys(file: string): boolean {
   try {
-    const { mtimeMs, ino } = statSync(file);
-    const stamp = `${mtimeMs} ${ino}`;
+    const { mtimeMs, ino, size } = statSync(file);
+    const stamp = `${mtimeMs} ${ino} ${size}`;
     if (stamp === edgeKeys.stamp) return false;
     const lines = readFileSync(file, "latin1").split("\n").map((line) => line.trim()).filter(Boolean);
     if (lines.length === 0) return false;

@@ -35,10 +35,14 @@ async function serve(handler: Parameters<typeof createServer>[1], environ: Recor
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lines: writer };
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  const endMs = Date.now() + 5000;
-  while (!holds() && Date.now() < endMs) await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(holds()).toBe(true);
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  const endMs = Date.now() + 30_000;
+  let held = await holds();
+  while (!held && Date.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    held = await holds();
+  }
+  expect(held).toBe(true);
 }
 
 test("every answer carries the id and has one line", async () => {
@@ -102,6 +106,19 @@ test("with an edge key only the edge is served, its ids count, and the key does 
   await until(() => lines.lines.length === 3);
   expect(lines.parsed[0]).toMatchObject({ code: "DOD556", reason: "edge_key_missing", outcome: "client_error" });
 });
+
+test("a new edge key counts from its first use, and a removed one stops counting", async () => {
+  const file = join(mkdtempSync(join(tmpdir(), "edge-")), "key");
+  writeFileSync(file, "the-old-key\n");
+  const { url } = await serve((_, response) => response.end(), { DODAI_EDGE_KEY_FILE: file });
+  const status = async (key: string) => (await fetch(url, { headers: { "x-edge-key": key } })).status;
+  expect([await status("the-old-key"), await status("forged")]).toEqual([200, 403]);
+  writeFileSync(file, "the-old-key\nthe-new-key\n");
+  expect([await status("the-new-key"), await status("the-old-key")]).toEqual([200, 200]);
+  writeFileSync(file, "the-new-key\n");
+  await until(async () => (await status("the-old-key")) === 403);
+  expect(await status("the-new-key")).toBe(200);
+}, 60_000);
 
 test("the reserved paths are answered without the application", async () => {
   const { url } = await serve(() => {

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
@@ -90,6 +91,20 @@ def endpoints(words: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[End
 def sslmode(words: Mapping[str, Any], environ: Mapping[str, str]) -> str:
     """What the words demand of TLS; `PGSSLMODE`, then libpq's own default, when they say nothing."""
     return str(words.get("sslmode") or environ.get("PGSSLMODE") or "prefer")
+
+
+def with_login(url: str, role: str, password: str) -> str:
+    """`url`, or libpq's words, with another role and its password."""
+    if "://" not in url:
+        words = (("user", role), ("password", password))
+        return " ".join([url, *(f"{name}='{_quoted(value)}'" for name, value in words)]).strip()
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(role, safe='')}:{quote(password, safe='')}@{place}"))
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def refuse_unfit(words: Mapping[str, Any], environ: Mapping[str, str], plain_hosts: Collection[str] = ()) -> None:

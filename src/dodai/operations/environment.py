@@ -27,6 +27,7 @@ from dodai.operations.ports import (
     Edge,
     Host,
     IdentityService,
+    Logins,
     Logs,
     MigrationsService,
     SecretStore,
@@ -40,7 +41,8 @@ class Environment:
 
     `folder` is what this machine knows of it. `host` is None unless its parts run as processes of this machine.
     `described_by` gives the same environment as another version of the manifest describes it, `kept_in` with another
-    folder. `logs` is None where the provider keeps the output of services.
+    folder. `logs` is None where the provider keeps the output of services, `edge_keys` where its edge has its own keys.
+    `logins` is None where services sign in at the database as the role that migrates.
     """
 
     project: Project
@@ -61,6 +63,8 @@ class Environment:
     accounts: Callable[[], tuple[DoctorRow, ...]] = tuple
     identity: IdentityService | None = None
     logs: Logs | None = None
+    edge_keys: SecretStore | None = None
+    logins: Logins | None = None
 
     @property
     def name(self) -> str:

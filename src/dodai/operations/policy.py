@@ -89,6 +89,7 @@ class EnvironmentPolicy:
     database_url: str = ""
     database_pooled_url: str = ""
     database_password: str = ""
+    database_roles: tuple[str, ...] = ()
     neon: NeonPolicy = table(NeonPolicy)
     fly: FlyPolicy = table(FlyPolicy)
     cloudflare: CloudflarePolicy = table(CloudflarePolicy)
@@ -226,9 +227,9 @@ class EdgePolicy:
     max_body_bytes: int = size("10MiB")
 
 
-Rotation = Literal["overlap", "replace", "external"]
-"""How a secret is changed: both values are recognised for a while, one takes the place of the other, or its issuer
-makes the new value."""
+Rotation = Literal["overlap", "replace", "external", "dual-role"]
+"""How a secret is changed: both values are recognised for a while, one takes the place of the other, its issuer makes
+the new value, or (never in a manifest) two roles of the database take turns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
+from dodai.core.text import counted
 from dodai.migrations.ports import Copies
+from dodai.operations.codes import LOGIN_ROLE_UNFIT
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import (
     Artifacts,
@@ -32,6 +34,7 @@ SHARED = frozenset(
         "provider",
         *PARTS,
         "public_origins",
+        "database_roles",
         "folder",
         "control_url",
         "direct_origins",
@@ -77,7 +80,8 @@ class Provider:
 
     `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without.
     `examine` looks at the account of the vendor, read only, for `dodai doctor ENV --live`.
-    `copies` makes copies of its databases for a rehearsal; the second argument hears what a person should know.
+    `edge_keys` is where the key of its edge is kept, where dodai makes that. `copies` makes copies of its databases for
+    a rehearsal; the second argument hears what a person should know.
     `production`: its databases hold data of people.
     `together` names, for a part, another part that has to be of the same provider: a local edge leads to
     processes of this machine and to nothing else.
@@ -91,6 +95,7 @@ class Provider:
     secrets: Callable[[Opening], SecretStore] | None = None
     host: Callable[[Opening], Host] | None = None
     logs: Callable[[Opening], Logs] | None = None
+    edge_keys: Callable[[Opening], SecretStore] | None = None
     examine: Callable[[Opening], Iterable[DoctorRow]] | None = None
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
@@ -130,6 +135,9 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
                 yield _problem(project, name, at, core.PROVIDERS_DO_NOT_FIT, said, f"write `{key} = …` there")
     mine = {key for one in providers.values() for key in one.keys}
     written = project.manifest.data["env"].get(name, {})
+    if config.database_roles and len(set(config.database_roles)) != 2:
+        said = f"`env.{name}.database_roles` has {counted(len(set(config.database_roles)), 'role')}, not two"
+        yield _problem(project, name, "database_roles", LOGIN_ROLE_UNFIT, said, LOGIN_ROLE_UNFIT.fix.en)
     foreign = [key for key in written if key not in SHARED and key not in mine and is_written(project, name, key)]
     for other in sorted(set(known) - set(providers)) if foreign else ():
         for key in known[other]().keys:

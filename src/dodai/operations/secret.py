@@ -9,14 +9,21 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from dodai.operations.policy import OperationsPolicy, Secret
+from dodai.operations.ports import EdgeSpec, Login
 
 CSRF_KEYS, IDENTITY_KEYS = "DODAI_CSRF_KEYS", "DODAI_IDENTITY_KEYS"
 KEY_RINGS = (CSRF_KEYS, IDENTITY_KEYS)
 """dodai's own key rings: every service gets them, whether or not the manifest names them."""
+DATABASE_LOGIN = "DODAI_DATABASE_LOGIN"
+"""Role and password that services sign in with at the database, where an environment has `database_roles`."""
+EDGE_KEY = "DODAI_EDGE_KEY"
+"""By what services know their edge. It is kept beside the edge, and services read it from a file."""
+EDGE_REQUEST_S = EdgeSpec(routes=()).response_timeout_s
+"""How long a request that the edge sent with a key can be under way: then the edge itself has given it up."""
 PROOF_S = 120.0
 """How long a proof of identity between services can be in use: its lifetime with the skew of both clocks, doubled."""
 _OWNER = "dodai"
@@ -24,8 +31,18 @@ _ID_CHARS = 16
 _KEY_BYTES = 32
 
 
-def inventory(policy: OperationsPolicy, token_age_s: float) -> dict[str, Secret]:
+def new_login(roles: Sequence[str], existing: str = "") -> str:
+    """A new password for the role that the `existing` login is not of."""
+    idle = next(role for role in roles if role != Login.of(existing).role)
+    return f"{idle}:{secrets.token_urlsafe(_KEY_BYTES)}"
+
+
+def inventory(
+    policy: OperationsPolicy, token_age_s: float, *, edge_key: bool = False, login: bool = False
+) -> dict[str, Secret]:
     """Every secret by name; `token_age_s` is how long a CSRF token is accepted.
+
+    `edge_key`, `login`: dodai makes the key of the edge, and what services sign in with at the database.
 
     What the manifest says of a key ring holds, apart from who gets it and how it is changed.
     """
@@ -34,6 +51,13 @@ def inventory(policy: OperationsPolicy, token_age_s: float) -> dict[str, Secret]
     for name, overlap_s in ((CSRF_KEYS, token_age_s), (IDENTITY_KEYS, PROOF_S)):
         said = policy.secrets.get(name, Secret(everybody, name=name, owner=_OWNER))
         found[name] = replace(said, used_by=everybody, rotation="overlap", overlap_s=overlap_s)
+    if login and policy.database.used_by:
+        used_by = policy.database.used_by
+        found[DATABASE_LOGIN] = Secret(used_by, name=DATABASE_LOGIN, owner=_OWNER, rotation="dual-role")
+    if edge_key and policy.public_service:
+        used_by = (policy.public_service.name,)
+        key = Secret(used_by, name=EDGE_KEY, owner=_OWNER, rotation="overlap", overlap_s=EDGE_REQUEST_S)
+        found[EDGE_KEY] = key
     return found | {name: secret for name, secret in policy.secrets.items() if name not in found}
 
 

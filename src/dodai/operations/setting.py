@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.database_url import with_login
 from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
-from dodai.operations.secret import KEY_RINGS, new_value
+from dodai.operations.ports import Login
+from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, new_login, new_value
 from dodai.operations.service_reference import filled, referred, require_services
 
 _FOR_PEERS = ("csrf", "dependency", "observability")
@@ -26,14 +28,16 @@ class ServiceSettings:
 
     async def missing(self) -> tuple[str, ...]:
         known = self.environment.secrets.get()
-        names = (*KEY_RINGS, *self.environment.project.policy.secrets)
+        login = (DATABASE_LOGIN,) if self.environment.logins else ()
+        names = (*KEY_RINGS, *login, *self.environment.project.policy.secrets)
         return tuple(name for name in names if name not in (*known, self.environment.config.control_secret))
 
     async def complete(self) -> None:
         """Every missing secret gets a random value where the store is for development; DOD560 elsewhere."""
         store = self.environment.secrets
         missing = await self.missing()
-        if missing and not store.makes_up_values:
+        if not store.makes_up_values and (lacking := [name for name in missing if name != DATABASE_LOGIN]):
+            missing = tuple(lacking)
             raise DodaiError(
                 codes.SECRET_MISSING,
                 f"`{self.environment.name}` has no value for `{missing[0]}`"
@@ -41,7 +45,9 @@ class ServiceSettings:
                 codes.SECRET_MISSING.fix.en,
                 exit_code=1,
             )
-        store.put({**store.get(), **{name: new_value(name) for name in missing}})
+        roles = self.environment.config.database_roles
+        made = {name: new_login(roles) if name == DATABASE_LOGIN else new_value(name) for name in missing}
+        store.put({**store.get(), **made})
 
     async def of_service(self, service: Service, release: str = "") -> Mapping[str, str]:
         """What `service` of `release` is told, secrets included; without a release nothing that depends on one."""
@@ -55,7 +61,9 @@ class ServiceSettings:
         for need in (name for name in service.needs if policy.services[name].kind == "server"):
             values[f"{_shout(need)}_ADDR"] = await here.compute.address(need)
         if service.name in policy.database.used_by:
-            values[policy.database.variable] = here.database.url(direct=False)
+            url, login = here.database.url(direct=False), Login.of(known.get(DATABASE_LOGIN, ""))
+            signs_in = url and here.logins and login.role
+            values[policy.database.variable] = with_login(url, login.role, login.password) if signs_in else url
             if release:
                 values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
         return values

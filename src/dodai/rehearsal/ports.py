@@ -13,7 +13,7 @@ from dodai.engine.outcome import Outcome
 from dodai.migrations.ports import MigrationTarget
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.journey import Visit, Visitor
-from dodai.operations.policy import OperationsPolicy
+from dodai.operations.policy import OperationsPolicy, Secret
 from dodai.operations.ports import Host, ReplacedTable
 
 __all__ = ["Difference", "OpenStage", "Response", "Stage", "StageDatabase", "Subject", "Visit", "Visitor"]
@@ -82,6 +82,10 @@ class Stage(Protocol):
 
     async def replaced(self) -> Sequence[ReplacedTable]:
         """What the rows of the data that was replaced last differ in from those that took their place."""
+        ...
+
+    def rotates(self) -> Sequence[Secret]:
+        """The secrets of this environment, those that dodai makes among them."""
         ...
 
     async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:

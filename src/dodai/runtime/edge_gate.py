@@ -19,13 +19,13 @@ _RELOAD_S = 1.0
 class EdgeGate:
     """Compares `x-edge-key` in constant time with the keys in `file`, one per line; without a file it is open.
 
-    The file is read again, at most once a second, when a key does not match, so that a rotation needs no restart:
-    write both keys, rotate the edge, remove the old one.
+    A rotation needs no restart: a key that does not match makes it read the file again if that changed, so that a new
+    key counts from its first use; and once a second it looks anyway, so that a key that was removed stops counting.
     """
 
     file: Path | None
     _keys: tuple[bytes, ...] = ()
-    _stamp: tuple[int, int] = (0, 0)
+    _stamp: tuple[int, int, int] = (0, 0, 0)
     _checked_at: float = field(default=0.0)
 
     def __post_init__(self) -> None:
@@ -62,13 +62,11 @@ class EdgeGate:
         return self.file is None or path == LIVENESS_PATH
 
     def _knows(self, given: bytes, file: Path) -> bool:
-        if self._matches(given):
-            return True
         now = time.monotonic()
-        if now - self._checked_at < _RELOAD_S:
-            return False
-        self._checked_at = now
-        return self._load(file) and self._matches(given)
+        if now - self._checked_at >= _RELOAD_S:
+            self._checked_at = now
+            self._load(file)
+        return self._matches(given) or (self._load(file) and self._matches(given))
 
     def _matches(self, given: bytes) -> bool:
         found = False
@@ -80,7 +78,7 @@ class EdgeGate:
         """True when the keys changed; a file that cannot be read leaves the keys as they are."""
         try:
             status = file.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
             if stamp == self._stamp:
                 return False
             keys = tuple(line.strip() for line in file.read_bytes().splitlines() if line.strip())

@@ -23,7 +23,7 @@ from dodai.operations.environment import Environment, refuse_unfit_name
 from dodai.operations.journey import Visitor
 from dodai.operations.local_control import FileControl
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
-from dodai.operations.ports import Control, DoctorRow
+from dodai.operations.ports import Control, DatabaseService, DoctorRow, Logins
 from dodai.operations.project import Project
 from dodai.operations.provider import Opening, Provider, provider_problems
 from dodai.providers.local.signature import SshKeygen
@@ -126,7 +126,17 @@ def assemble(
         ),
         identity=identity(opening) if identity else None,
         logs=compute.logs(opening) if compute.logs else None,
+        edge_keys=edge.edge_keys(opening) if edge.edge_keys else None,
+        logins=_logins(config, project, chosen),
     )
+
+
+def _logins(config: EnvironmentPolicy, project: Project, database: DatabaseService) -> Logins | None:
+    if not (config.database_roles and project.policy.database.used_by):
+        return None
+    from dodai.providers.postgres.login_roles import LoginRoles  # psycopg is an extra
+
+    return LoginRoles(database.url, partial(database.url, direct=False))
 
 
 def _nothing(_: Opening) -> tuple[DoctorRow, ...]:

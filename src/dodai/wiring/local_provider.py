@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dodai.operations.ports import DatabaseService
 from dodai.operations.provider import Opening, Provider
-from dodai.providers.local.host import HostClient, LocalEdge, client
+from dodai.providers.local.host import HostClient, client
+from dodai.providers.local.host.local_edge import EdgeKeyFile, LocalEdge
 from dodai.providers.local.host.log_reader import LogFolder
+from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.providers.local.secret_file import SecretFile
 from dodai.providers.postgres.supervised import SupervisedPostgres
@@ -27,6 +29,7 @@ PROVIDER = Provider(
     identity=lambda _: None,  # whatever the application signs in with is a service of its own here
     secrets=lambda opening: SecretFile(opening.folder),
     host=_host,
+    edge_keys=lambda opening: EdgeKeyFile(opening.folder / "edge-keys", StateFolder(opening.folder.absolute())),
     logs=lambda opening: LogFolder(opening.folder, tuple(opening.project.policy.services)),
     keys=("port",),
     production=False,

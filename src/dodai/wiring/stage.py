@@ -19,7 +19,7 @@ from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome, Sink
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.environment import Environment, host_of
-from dodai.operations.policy import EnvironmentPolicy
+from dodai.operations.policy import EnvironmentPolicy, Secret
 from dodai.operations.ports import Fault, Host, ReplacedTable
 from dodai.operations.project import Project
 from dodai.operations.run.build import publish
@@ -28,7 +28,7 @@ from dodai.operations.run.replaced import replaced_report
 from dodai.operations.run.restore import RESTORE
 from dodai.operations.run.rollback_target import recorded
 from dodai.operations.run.rotation import ROTATE, SecretChange, arguments_of
-from dodai.operations.run.secret_status import secret_of
+from dodai.operations.run.secret_status import known_secrets, secret_of
 from dodai.operations.run.service_steps import RESTART
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
@@ -58,7 +58,8 @@ def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
 def rehearsal(project: Project, now: datetime, watcher: RehearsalWatcher, *, only: str, everything: bool) -> Rehearsal:
     """A rehearsal of the working tree, in a new folder of the project's state."""
     folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
-    config = EnvironmentPolicy(ENVIRONMENT, "local", (), "", 0, protected=False)
+    roles = next((one.database_roles for one in project.policy.environments.values() if one.database_roles), ())
+    config = EnvironmentPolicy(ENVIRONMENT, "local", (), "", 0, protected=False, database_roles=roles)
     environment = environments.assemble(config, folder / "env", project)
     return Rehearsal(
         project=project.manifest.name,
@@ -165,9 +166,13 @@ class LocalStage:
     async def replaced(self) -> tuple[ReplacedTable, ...]:
         return (await replaced_report(self.environment)).tables
 
+    def rotates(self) -> tuple[Secret, ...]:
+        return tuple(known_secrets(self.environment).values())
+
     async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:
-        change: SecretChange = "finish" if finish else "overlap"
-        told = arguments_of(secret_of(self.environment, secret), change, proposal.REHEARSE())
+        found = secret_of(self.environment, secret)
+        change: SecretChange = "finish" if finish else "overlap" if found.rotation == "overlap" else "replace"
+        told = arguments_of(found, change, proposal.REHEARSE())
         return await self._carry_out(ROTATE, await recorded(self.environment), told)
 
     async def _carry_out(self, kind: str, release: str, told: Mapping[str, str], sink: Sink | None = None) -> Outcome:
@@ -186,7 +191,7 @@ def discard_data(folder: Path) -> None:
     elsewhere = folder / "postgres" / "elsewhere"
     with contextlib.suppress(OSError):
         shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
-    for name in ("postgres", "releases"):
+    for name in ("postgres", "releases", "edge-keys"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("secrets.json", "database.json", "edge.key"):
         (folder / name).unlink(missing_ok=True)

@@ -35,14 +35,14 @@ VALUES = st.one_of(
 @given(VALUES)
 def test_every_value_of_the_port_survives_the_wire(value):
     """What the client reads is what the host said, nested values, mappings and None included."""
-    assert wire.read(type(value), json.loads(wire.line({"value": value}))["value"]) == value
+    assert repr(wire.read(type(value), json.loads(wire.line({"value": value}))["value"])) == repr(value)  # nan != nan
 
 
 @given(VALUES)
 def test_a_field_of_a_newer_version_is_ignored(value):
     """A host of the next release can be asked by this one."""
     data = json.loads(wire.line({"value": value}))["value"]
-    assert wire.read(type(value), {**data, "added_later": 1}) == value
+    assert repr(wire.read(type(value), {**data, "added_later": 1})) == repr(value)
 
 
 @given(st.sampled_from(CODES), TEXT, st.integers(0, 143), st.lists(TEXT).map(tuple))

@@ -56,5 +56,7 @@ ROTATION_REFUSED = _code("DOD561", "rotation-refused")
 SECRET_VALUE_UNUSABLE = _code("DOD562", "secret-value-unusable")
 STORE_FAILED = _code("DOD563", "secret-store-failed")
 STORE_OF_ANOTHER = _code("DOD564", "store-of-another-environment")
+EDGE_KEY_NOT_TAKEN = _code("DOD568", "edge-key-not-taken")
+LOGIN_ROLE_UNFIT = _code("DOD569", "login-role-unfit")
 
 CODES = declared(globals())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -150,6 +150,40 @@ class DatabaseService(Protocol):
 
     def inspect(self) -> DatabaseSeen:
         """What is there, nothing changed; DOD784 or DOD785 when it does not answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A role of the database and its password."""
+
+    role: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, value: str) -> Login:
+        """As it stands in a store of secrets: `ROLE:PASSWORD`."""
+        role, _, password = value.partition(":")
+        return cls(role, password)
+
+
+class Logins(Protocol):
+    """The roles that services sign in as at the database, as its owner makes and closes them."""
+
+    def refused(self, login: Login, /) -> str:
+        """Why services cannot sign in with it, or do not act as the owner then; `""` when they can and do."""
+        ...
+
+    def make(self, login: Login, /) -> None:
+        """The role can sign in, with this password; DOD569 when it is the role of somebody else."""
+        ...
+
+    def close(self, role: str, /) -> None:
+        """It can sign in no more, and its sessions are ended; not there: nothing to do."""
+        ...
+
+    def is_closed(self, role: str, /) -> bool:
+        """Whether it cannot sign in and has no session."""
         ...
 
 

@@ -56,7 +56,7 @@ class HostStatus(ComputeStatus):
     """What the Host of a local environment runs, its own process and its edge included.
 
     `owner`: the user that it belongs to, where only that user can say. `comes_back`: what served is kept, and a Host
-    that starts serves it.
+    that starts serves it. `edge_key` says which key the edge sends, and nothing about it.
     """
 
     pid: int = 0
@@ -66,6 +66,7 @@ class HostStatus(ComputeStatus):
     edge: str = ""
     edge_serves: EdgeSpec | None = None
     edge_key_file: str = ""
+    edge_key: str = ""
     processes: tuple[ProcessStatus, ...] = ()
 
 

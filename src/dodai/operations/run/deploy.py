@@ -16,15 +16,18 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, KeptEdge, RestorePoints, SecretStore
+from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, KeptEdge, Logins, RestorePoints, SecretStore
 from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
+from dodai.operations.run.edge_key import AskWithKey, edge_key_steps
+from dodai.operations.run.login import login_steps, new_login_step, old_login
 from dodai.operations.run.preflight import PreflightReader, preflight
 from dodai.operations.run.restore import RESTORE, restore_steps
 from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
 from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point
 from dodai.operations.run.service_steps import CALLS, ONLY, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
+from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, new_login
 from dodai.operations.service_reference import require_services
 from dodai.operations.worker import refuse_impossible_workers
 
@@ -50,7 +53,9 @@ class DeployPorts:
     """What a deploy acts through. `migrate` are the steps of the migrations area; `browser` visits a base URL.
     `admission` stands before everything else where there are gates.
 
-    `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
+    `edge_keys` None: the edge makes its own keys, or has none; `ask_with_key` is the status that an address gives for a
+    path and a key. `logins` None: services sign in at the database as the role that migrates; else as one of
+    `login_roles`. `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
     once it runs. `probe` None: the application carries no layer of ours. `given` is the value of a secret that a person
     gave to the command that runs. `edge_spec_before` is what the edge served before, None for nothing.
     """
@@ -72,6 +77,10 @@ class DeployPorts:
     announce: Callable[[int], None] | None = None
     probe: Probe | None = None
     admission: tuple[Step, ...] = ()
+    logins: Logins | None = None
+    login_roles: tuple[str, ...] = ()
+    edge_keys: SecretStore | None = None
+    ask_with_key: AskWithKey | None = None
     given: str = field(default="", repr=False)
     edge_spec_before: EdgeSpec | None = None
 
@@ -99,14 +108,15 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         steps += restore_steps(request, ports.compute, ports.restore_points, services, deploying.reopen)
     if ports.database:
         steps.append(_database(ports.database, ports.announce))
+    steps += login_steps(ports, alone=request.kind == RESTORE)
     steps += _schema(request, ports)
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
     only = request.arguments.get(ONLY, "")
     chosen = [service for service in services if not only or service.name in only.split(",")]
-    rotation = Rotation(request, ports, ports.given) if request.kind == ROTATE else None
+    rotation = _rotation(request, ports, policy) if request.kind == ROTATE else None
     if rotation:
-        steps += rotation.steps(tuple(chosen))
+        steps += _changes(rotation, ports, services, tuple(chosen))
     else:
         steps += _serve(request, deploying, chosen)
     if ports.probe:
@@ -115,9 +125,30 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     steps += [deploying.retire(service) for service in reversed(chosen)]
     steps += [deploying.keep(tuple(chosen)), record(request, ports.book)]
     if rotation:
+        steps += [old_login(rotation, ports.logins)] if rotation.name == DATABASE_LOGIN and ports.logins else []
         steps.append(rotation.last())
     look = partial(stands, request, tuple(service.name for service in services), ports.compute)
     return Plan(request=request, title=_title(request), steps=_in_order(steps), afterwards=look)
+
+
+def _rotation(request: PlanRequest, ports: DeployPorts, policy: OperationsPolicy) -> Rotation:
+    if request.arguments[SECRET] != DATABASE_LOGIN:
+        return Rotation(request, ports, ports.given)
+    return Rotation(
+        request, ports, fresh=lambda _, old: new_login(ports.login_roles, old), in_url=policy.database.variable
+    )
+
+
+def _changes(
+    rotation: Rotation, ports: DeployPorts, services: tuple[Service, ...], consumers: tuple[Service, ...]
+) -> list[Step]:
+    """Up to the moment when the new value is in use, and nothing is lost yet that the old one opens."""
+    if rotation.name == EDGE_KEY:
+        return edge_key_steps(rotation, ports, services)
+    steps = rotation.steps(consumers)
+    if rotation.name == DATABASE_LOGIN and ports.logins:
+        return [steps[0], new_login_step(rotation, ports.logins), *steps[1:]]
+    return steps
 
 
 def _serve(request: PlanRequest, deploying: ServiceSteps, services: Iterable[Service]) -> Iterator[Step]:

@@ -131,6 +131,10 @@ def deploy_ports(here: Environment, tree: Path, command: str = "") -> DeployPort
         artifacts=here.artifacts,
         settings=ServiceSettings(here, schema.required),
         secrets=here.secrets,
+        logins=here.logins,
+        login_roles=here.config.database_roles,
+        edge_keys=here.edge_keys,
+        ask_with_key=partial(_ask_with_key, here),
         database=here.database if stored else None,
         announce=here.migrations.announce,
         migrate=_migration_steps(here, tree, command),
@@ -198,6 +202,15 @@ async def _probe(here: Environment, edge: str) -> str:
         return await probe(browser.send, csrf, origins[0] if origins else edge)
     finally:
         await browser.close()
+
+
+async def _ask_with_key(here: Environment, address: str, path: str, key: str) -> int:
+    """The status of a request that comes to `address` past the edge, with `key` as the edge's."""
+    visitor = here.visit(f"http://{address}")
+    try:
+        return (await visitor.send("GET", path, headers={"x-edge-key": key})).status_code
+    finally:
+        await visitor.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, cast
@@ -21,17 +21,16 @@ from dodai.core.page import Text
 from dodai.engine.codes import UNDO_FAILED
 from dodai.engine.plan import Act, Look, Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations.policy import Secret, Service
-from dodai.operations.ports import Artifacts, Compute, SecretStore
-from dodai.operations.programs import Programs
-from dodai.operations.run.service_steps import ONLY, ServicePorts, ServiceSteps, Settings
-from dodai.operations.secret import RotationState, entries, new_value
+from dodai.operations.ports import SecretStore
+from dodai.operations.run.rotation_round import RoundPorts, Target, ToldSettings
+from dodai.operations.run.service_steps import ONLY, ServicePorts, ServiceSteps
+from dodai.operations.secret import EDGE_KEY, RotationState, entries, new_value
 
 ROTATE, SECRET, CHANGE, NONCE = "rotate", "secret", "change", "nonce"
 """The kind of the plan, and its arguments: the name of the secret, how it changes, and what names this rotation."""
 SecretChange = Literal["overlap", "finish", "replace", "set"]
 """`overlap`: a random value in front, the old one still recognised. `finish`: the first value alone.
 `replace`: a random value alone. `set`: a value alone that a person gave."""
-_Target = Callable[[RotationState], str]
 
 
 class RotationPorts(ServicePorts, Protocol):
@@ -39,19 +38,27 @@ class RotationPorts(ServicePorts, Protocol):
 
     @property
     def secrets(self) -> SecretStore: ...
+    @property
+    def edge_keys(self) -> SecretStore | None: ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rotation:
-    """The steps of one change of a secret; `given` is the value of `set`, known only to the process that asked."""
+    """The steps of one change of a secret; `given` is the value of `set`, known only to the process that asked.
+
+    `fresh` makes the new value, from the name and the value of now. `in_url` is the variable whose URL has the secret
+    in it, where it has no variable of its own.
+    """
 
     request: PlanRequest
     ports: RotationPorts
     given: str = ""
+    fresh: Callable[[str, str], str] = new_value
+    in_url: str = ""
 
     @property
     def store(self) -> SecretStore:
-        return self.ports.secrets
+        return store_of(self.name, self.ports)
 
     @property
     def name(self) -> str:
@@ -63,24 +70,25 @@ class Rotation:
 
     def steps(self, consumers: tuple[Service, ...]) -> list[Step]:
         """Up to the moment when traffic goes to processes that have the new value."""
-        steps = [self._prepare(consumers)]
+        steps = [self.prepare(consumers)]
         if self.change == "overlap":
             title = Text(f"a new value of {self.name} is recognised", f"{self.name} の新しい値を検証に使えるようにする")
-            recognise = self._store("recognise", title, _behind, (_old,), later=(_in_front,))
-            steps.append(self._unless_signed(recognise))
+            recognise = self.store_step("recognise", title, behind, (as_before,), later=(in_front,))
+            steps.append(self.unless_signed(recognise))
             steps += self._learn(consumers)
             title = Text(f"the new value of {self.name} signs", f"{self.name} の新しい値で署名する")
-            steps += [self._store("sign", title, _in_front, (_behind,)), *self._sign(consumers)]
-            return [*steps[:1], *(self._forward(step) for step in steps[1:])]
+            steps += [self.store_step("sign", title, in_front, (behind,)), *self._sign(consumers)]
+            return [*steps[:1], *(self.forward(step) for step in steps[1:])]
         title = Text(f"{self.name} has its new value alone", f"{self.name} を新しい値だけにする")
-        target = _first if self.change == "finish" else _new
-        return [*steps, self._store("replace", title, target, (_old,)), *self._serve("replace", target, consumers)]
+        target = first_alone if self.change == "finish" else new_alone
+        store = self.store_step("replace", title, target, (as_before,))
+        return [*steps, store, *self._serve("replace", target, consumers)]
 
     def last(self) -> Step:
         """Old and new value leave the store's notes: nothing is taken back after this."""
 
         async def observe(_: StepContext) -> Observed:
-            state = self._state()
+            state = self.state()
             return Observed("done" if state and state.over else "needed")
 
         async def apply(_: StepContext) -> None:
@@ -102,7 +110,7 @@ class Rotation:
     def _nonce(self) -> str:
         return self.request.arguments[NONCE]
 
-    def _state(self) -> RotationState | None:
+    def state(self) -> RotationState | None:
         """What the store holds of this rotation; None when it holds nothing, or another one."""
         state = RotationState.read(self.store.get(), self.name)
         return state if state and state.nonce == self._nonce else None
@@ -112,29 +120,29 @@ class Rotation:
 
     def _turns_back(self) -> bool:
         """Whether this is the way back of a plan whose new value has signed: it ends where both are recognised."""
-        state = self._state()
+        state = self.state()
         if state is None or state.over or not state.signed:
             return False
         if not state.back:
             self._write(replace(state, back=True))
         return True
 
-    def _forward(self, step: Step) -> Step:
+    def forward(self, step: Step) -> Step:
         """`step`, which also ends a way back that was begun."""
 
         async def apply(context: StepContext) -> None:
-            state = self._state()
+            state = self.state()
             if state and state.back:
                 self._write(replace(state, back=False))
             await step.apply(context)
 
         return replace(step, apply=apply)
 
-    def _unless_signed(self, step: Step) -> Step:
+    def unless_signed(self, step: Step) -> Step:
         """`step`, of which nothing is undone once the new value has signed."""
 
         async def observe(context: StepContext) -> Observed:
-            state = self._state()
+            state = self.state()
             if state and state.back:
                 return Observed("needed", f"both values of {self.name} stay recognised")
             return await step.observe(context)
@@ -145,9 +153,9 @@ class Rotation:
 
         return replace(step, observe=observe, undo=undo)
 
-    def _prepare(self, consumers: tuple[Service, ...]) -> Step:
+    def prepare(self, consumers: tuple[Service, ...]) -> Step:
         async def observe(_: StepContext) -> Observed:
-            if self._state():
+            if self.state():
                 return Observed("done")
             if self.change == "set" and not self.given:
                 return Observed("blocked", f"the value of `{self.name}` was given to a command that has ended")
@@ -156,11 +164,11 @@ class Rotation:
         async def apply(_: StepContext) -> None:
             values = self.store.get()
             old, before = values.get(self.name, ""), RotationState.read(values, self.name)
-            new = self.given or ("" if self.change == "finish" else new_value(self.name, old))
+            new = self.given or ("" if self.change == "finish" else self.fresh(self.name, old))
             self._write(RotationState(self._nonce, old, new, since_s=before.since_s if before else 0.0))
 
         async def undo(context: StepContext) -> None:
-            state = self._state()
+            state = self.state()
             if state is None:
                 return
             if not self._turns_back():
@@ -188,7 +196,7 @@ class Rotation:
 
     async def _leave_both(self, consumers: tuple[Service, ...], context: StepContext) -> None:
         """What recognises both values serves alone, and is what comes back after a crash."""
-        both = self._with(_behind)
+        both = self._with(behind)
         for service in consumers:
             await both.retire(service).apply(context)
         keep = both.keep(consumers)
@@ -197,13 +205,13 @@ class Rotation:
         if seen.state != "done":
             raise DodaiError(UNDO_FAILED, f"`{self.name}`: {seen.detail}", UNDO_FAILED.fix.en, exit_code=4)
 
-    def _store(
-        self, word: str, title: Text, target: _Target, before: tuple[_Target, ...], later: tuple[_Target, ...] = ()
+    def store_step(
+        self, word: str, title: Text, target: Target, before: tuple[Target, ...], later: tuple[Target, ...] = ()
     ) -> Step:
         """The store holds `target`, coming from one of `before`; it holds one of `later` when this is long done."""
 
         async def observe(_: StepContext) -> Observed:
-            state, held = self._state(), self.store.get().get(self.name, "")
+            state, held = self.state(), self.store.get().get(self.name, "")
             if state is None or state.over:
                 return Observed("done" if state else "needed")
             if held in [one(state) for one in (target, *later)]:
@@ -213,10 +221,10 @@ class Rotation:
             return Observed("blocked", f"`{self.name}` was changed by somebody else since this plan began")
 
         async def apply(_: StepContext) -> None:
-            self._put(target)
+            self.put(target)
 
         async def undo(_: StepContext) -> None:
-            self._put(before[0])
+            self.put(before[0])
 
         return Step(
             id=word,
@@ -230,8 +238,8 @@ class Rotation:
             timeout_s=10.0,
         )
 
-    def _put(self, value: _Target) -> None:
-        state = self._state()
+    def put(self, value: Target) -> None:
+        state = self.state()
         if state is not None and not state.over:
             values = dict(self.store.get())
             if held := value(state):
@@ -240,7 +248,7 @@ class Rotation:
                 values.pop(self.name, None)
             self.store.put(values)
 
-    def _serve(self, word: str, value: _Target, consumers: tuple[Service, ...]) -> list[Step]:
+    def _serve(self, word: str, value: Target, consumers: tuple[Service, ...]) -> list[Step]:
         """Each consumer anew with `value`; what runs with another one stays until the plan is over."""
         with_value, steps = self._with(value), list[Step]()
         for service in consumers:
@@ -255,29 +263,29 @@ class Rotation:
 
     def _learn(self, consumers: tuple[Service, ...]) -> list[Step]:
         """The first round; where the second one already serves, it is long done."""
-        after, steps = self._with(_in_front), self._serve("recognise", _behind, consumers)
+        after, steps = self._with(in_front), self._serve("recognise", behind, consumers)
         passed = [after.switch(service, "").observe for service in consumers for _ in ("start", "switch")]
         return [
-            self._unless_signed(replace(step, observe=_unless(look, step.observe), verify=_unless(look, step.verify)))
+            self.unless_signed(replace(step, observe=_unless(look, step.observe), verify=_unless(look, step.verify)))
             for step, look in zip(steps, passed, strict=True)
         ]
 
     def _sign(self, consumers: tuple[Service, ...]) -> list[Step]:
         """The second round; from its first switch on, something may be made with the new value."""
-        steps, both = self._serve("sign", _in_front, consumers), self._with(_behind)
+        steps, both = self._serve("sign", in_front, consumers), self._with(behind)
         for service, at in zip(consumers, range(1, len(steps), 2), strict=True):
             steps[at] = replace(
                 steps[at],
-                apply=self._marked(steps[at].apply),
+                apply=self.marked(steps[at].apply),
                 undo=partial(self._recognise_again, both, service),
                 undo_title=Text("the old value signs, both are recognised", "元の値で署名し、両方の値を検証に使う"),
                 timeout_s=steps[at].timeout_s + service.health.timeout_s,
             )
         return steps
 
-    def _marked(self, act: Act) -> Act:
+    def marked(self, act: Act) -> Act:
         async def apply(context: StepContext) -> None:
-            state = self._state()
+            state = self.state()
             if state and not state.signed:
                 self._write(replace(state, signed=True))
             await act(context)
@@ -288,49 +296,11 @@ class Rotation:
         self._turns_back()
         await both.serve_again(service, context)
 
-    def _with(self, value: _Target) -> ServiceSteps:
+    def _with(self, value: Target) -> ServiceSteps:
         """The steps of services that are told `value`, whatever the store holds by then."""
-        settings = _ToldSettings(self.ports.settings, self.name, self._state, value)
+        settings = ToldSettings(self.ports.settings, self.name, self.state, value, self.in_url)
         ports = self.ports
-        return ServiceSteps(self.request, _RoundPorts(ports.compute, ports.artifacts, settings, ports.programs))
-
-
-@dataclass(frozen=True, slots=True)
-class _RoundPorts:
-    compute: Compute
-    artifacts: Artifacts
-    settings: Settings
-    programs: Programs
-
-
-@dataclass(frozen=True, slots=True)
-class _ToldSettings:
-    """The settings of `inner`, with the value that a secret has in one round of its rotation."""
-
-    inner: Settings
-    name: str
-    state: Callable[[], RotationState | None]
-    value: _Target
-
-    async def missing(self) -> tuple[str, ...]:
-        return await self.inner.missing()
-
-    async def complete(self) -> None:
-        await self.inner.complete()
-
-    async def of_service(self, service: Service, release: str) -> Mapping[str, str]:
-        told, state = await self.inner.of_service(service, release), self.state()
-        held = self.value(state) if state and not state.over else ""
-        return {**told, self.name: held} if held and self.name in told else told
-
-    async def own_variables(self, service: Service) -> Mapping[str, str]:
-        return await self.inner.own_variables(service)
-
-    def secret_names(self, service: Service) -> tuple[str, ...]:
-        return self.inner.secret_names(service)
-
-    def digest(self, told: Mapping[str, str]) -> str:
-        return self.inner.digest(told)
+        return ServiceSteps(self.request, RoundPorts(ports.compute, ports.artifacts, settings, ports.programs))
 
 
 def _unless(passed: Look, look: Look) -> Look:
@@ -343,24 +313,38 @@ def _unless(passed: Look, look: Look) -> Look:
     return observe
 
 
-def _old(state: RotationState) -> str:
+def as_before(state: RotationState) -> str:
     return state.old
 
 
-def _new(state: RotationState) -> str:
+def new_alone(state: RotationState) -> str:
     return state.new
 
 
-def _behind(state: RotationState) -> str:
+def behind(state: RotationState) -> str:
     return ",".join([*entries(state.old), state.new])
 
 
-def _in_front(state: RotationState) -> str:
+def in_front(state: RotationState) -> str:
     return ",".join([state.new, *entries(state.old)])
 
 
-def _first(state: RotationState) -> str:
+def first_alone(state: RotationState) -> str:
     return entries(state.old)[0]
+
+
+class Stores(Protocol):
+    """Where secrets are kept: those of services, and the key of an edge that dodai runs."""
+
+    @property
+    def secrets(self) -> SecretStore: ...
+    @property
+    def edge_keys(self) -> SecretStore | None: ...
+
+
+def store_of(name: str, stores: Stores) -> SecretStore:
+    """Where the secret of that name is kept."""
+    return stores.edge_keys if name == EDGE_KEY and stores.edge_keys else stores.secrets
 
 
 def arguments_of(secret: Secret, change: SecretChange, command: str) -> dict[str, str]:

@@ -16,8 +16,9 @@ from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Secret
 from dodai.operations.run.plans import deploy_ports
+from dodai.operations.run.rotation import store_of
 from dodai.operations.run.service_steps import ServiceSteps
-from dodai.operations.secret import RotationState, entries, inventory
+from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, RotationState, entries, inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,8 @@ class SecretsReport:
 def known_secrets(here: Environment) -> dict[str, Secret]:
     """Every secret of the project by name, dodai's own key rings among them."""
     csrf = CsrfPolicy.from_manifest(here.project.manifest.section("csrf") or {})
-    return inventory(here.project.policy, csrf.max_age_s)
+    edge_key, login = here.edge_keys is not None, here.logins is not None
+    return inventory(here.project.policy, csrf.max_age_s, edge_key=edge_key, login=login)
 
 
 def secret_of(here: Environment, name: str) -> Secret:
@@ -113,7 +115,8 @@ def secret_of(here: Environment, name: str) -> Secret:
 
 def status_of_secret(here: Environment, secret: Secret, now_s: float) -> SecretStatus:
     """How one secret stands at `now_s`."""
-    versions, since, values = here.secrets.versions(), here.secrets.since(), here.secrets.get()
+    store = store_of(secret.name, here)
+    versions, since, values = store.versions(), store.since(), store.get()
     at = since.get(secret.name)
     age_s = None if at is None else max(0.0, now_s - at)
     left_s = None
@@ -172,6 +175,9 @@ def refuse_change(here: Environment, status: SecretStatus, change: str, *, at_on
         said = f"`{name}` still has an old value from the rotation before"
         left = f", in {in_words(status.old_until_s)}" if status.old_until_s else ""
         fix = f"finish that one first{left}: `{proposal.SECRETS_FINISH(env=env, name=name)}`"
+    elif change == "set" and name in (EDGE_KEY, DATABASE_LOGIN):
+        said = f"nobody but dodai makes `{name}`"
+        fix = f"`{proposal.SECRETS_ROTATE(env=env, name=name)}`"
     elif change in ("overlap", "replace") and rotation == "external":
         said = f"only its issuer can make a new value of `{name}`"
         fix = f"`{proposal.SECRETS_SET(env=env, name=name)}` with the value you get there"

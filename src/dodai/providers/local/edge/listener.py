@@ -41,6 +41,11 @@ class EdgeServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def key(self) -> str:
+        """What it sends to services; "" while it serves nothing."""
+        return self._setting.key if self._setting else ""
+
     async def listen(self, port: int = 0) -> int:
         """The port it listens on; DOD395 with the holder when it is taken."""
         sock = listening_socket(port, "edge")

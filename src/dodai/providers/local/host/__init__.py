@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dodai.providers.local.host.host_client import HostClient, LocalEdge, client, open_host
+from dodai.providers.local.host.host_client import HostClient, client, open_host
 
-__all__ = ["HostClient", "LocalEdge", "client", "open_host"]
+__all__ = ["HostClient", "client", "open_host"]

@@ -22,7 +22,6 @@ from dodai.core.errors import DodaiError, Reply
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import (
     EdgeSpec,
-    EdgeState,
     Fault,
     HostStatus,
     Instance,
@@ -213,23 +212,6 @@ class HostClient:
     def _look(self) -> str:
         look = proposal.STATUS(env=self.env)
         return f"look at `{look}` and `{self.folder.output}`, then repeat: every call is safe to repeat"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalEdge:
-    """`dodai.operations.ports.Edge`: the edge that the Host runs."""
-
-    host: HostClient
-
-    def under(self, token: int) -> LocalEdge:
-        return LocalEdge(self.host.under(token))
-
-    async def observe(self) -> EdgeState:
-        status = await self.host.status()
-        return EdgeState(url=status.edge, serves=status.edge_serves)
-
-    async def apply(self, spec: EdgeSpec) -> EdgeState:
-        return EdgeState(url=await self.host.edge(spec))
 
 
 _IDS = itertools.count(1)

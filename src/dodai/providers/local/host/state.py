@@ -214,10 +214,18 @@ def _runs(folder: StateFolder, command: Path) -> bool:
 
 
 def edge_key(folder: StateFolder) -> str:
-    """The key by which a service knows its edge, made once, in a file only this user can read."""
+    """The key by which a service knows its edge, in a file only this user can read; made when there is none.
+
+    While it is rotated the file has two lines: the first key is the one that the edge sends.
+    """
     if not folder.edge_key.exists():
         create_private(folder.edge_key, secrets.token_urlsafe(32).encode() + b"\n")
-    return folder.edge_key.read_text().strip()
+    return folder.edge_key.read_text().split()[0]
+
+
+def edge_key_version(key: str) -> str:
+    """12 hex digits that say which key it is and, of a random one of that length, nothing else."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 def base_environment(folder: StateFolder) -> dict[str, str]:

@@ -300,6 +300,7 @@ class Supervisor:
             edge=self._edge.url if self._edge else "",
             edge_serves=self._edge_spec if self._edge else None,
             edge_key_file=str(self.folder.edge_key),
+            edge_key=state.edge_key_version(self._edge.key) if self._edge and self._edge.key else "",
             returning=self.returning,
             trouble=self.trouble,
             kept=dict(self._kept),
