@@ -7,7 +7,7 @@ WORKERS ?= auto
 REPORT ?= .dodai/reports/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint format docs plan bench fuzz lock clean
+.PHONY: help rehearse test lint format docs plan bench fuzz mutate lock clean
 
 help:                ## show the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -53,6 +53,9 @@ bench: $(STAMP)      ## measure beside the peers, write benchmarks/results.md
 
 fuzz: $(STAMP)       ## a million hostile inputs against the CSRF layer (minutes; writes benchmarks/csrf_fuzz.json)
 	$(BIN)/python -m tests.csrf.fuzz --inputs 1000000 --write benchmarks/csrf_fuzz.json
+
+mutate: $(STAMP)     ## what check and docs --check say of seeded faults (minutes; writes benchmarks/mutations.md)
+	$(BIN)/python -m tests.mutations.mutate $(ARGS)
 
 clean:               ## remove the environment and every local state
 	rm -rf $(VENV) .dodai examples/quiz/.dodai plan.md plan.json

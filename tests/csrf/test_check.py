@@ -158,6 +158,7 @@ def test_exemption_or_limit_of_a_route_that_does_not_exist():
         (with_environment(provider="fly", public_origins=("https://app.example.com",)), []),
         (with_environment(provider="fly", public_origins=("https://app.example.com/",)), ["DOD110"]),
         (with_environment(provider="fly", public_origins=("http://app.example.com",)), ["DOD109"]),
+        (with_environment(edge="fly"), ["DOD110"]),
         (with_environment(provider="local"), []),
         (with_environment(provider="local", public_origins=("http://localhost:8000",)), []),
         (manifest('[csrf]\ntrusted_origins = ["https://admin.example.com/"]\n'), ["DOD110"]),

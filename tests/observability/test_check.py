@@ -47,6 +47,9 @@ def findings(tmp_path: Path, text: str, code: Code) -> list[Any]:
         ("logger.error('login', extra={'p': password})", codes.SECRET_IN_LOG),
         ("log.info(user.email)", codes.SECRET_IN_LOG),
         ("print(settings.session_secret)", codes.SECRET_IN_LOG),
+        ("print('starts with', os.environ['SESSION_SECRET'])", codes.SECRET_IN_LOG),
+        ("log.info('%s', claims.get('email'))", codes.SECRET_IN_LOG),
+        ("logging.getLogger(__name__).info('signed in with %s', token)", codes.SECRET_IN_LOG),
     ],
 )
 def test_variants_are_caught(tmp_path: Path, text: str, code: Code):
@@ -62,6 +65,7 @@ def test_variants_are_caught(tmp_path: Path, text: str, code: Code):
         ("H.labels(route=path_template).inc()", codes.UNBOUNDED_LABEL),
         ("logger.info('token_count %s', token_count)", codes.SECRET_IN_LOG),
         ("logger.info('the token expired')", codes.SECRET_IN_LOG),
+        ("logger.info(rows['title'], os.environ.get('HOME'))", codes.SECRET_IN_LOG),
         ("self.note('progress', 1)", codes.UNKNOWN_FIELD),
         ("def broken(:", codes.CONTEXT_LOST),
     ],

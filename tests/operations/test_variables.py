@@ -137,6 +137,77 @@ def test_check_names_file_and_line_of_what_is_undeclared_unused_and_in_the_open(
     assert "hunter2" not in json.dumps(findings(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "has_value"),
+    [
+        ("app.py", 'import os\nos.environ.get("A", "k7Jq2wXe")', True),
+        ("app.py", 'import os\nos.getenv("A") or "k7Jq2wXe"', True),
+        ("app.py", 'from decouple import config\nconfig("A", default="k7Jq2wXe")', True),
+        ("app.py", 'import os\nos.environ.get("A", "")\nos.environ.get("A", other)\nos.environ["A"]', False),
+        ("app.ts", "const key = process.env.A ?? 'k7Jq2wXe';", True),
+        ("app.ts", 'const key = process.env["A"] || "k7Jq2wXe";', True),
+        ("app.ts", "const key = process.env.A ?? '' ; const other = process.env.A || given('x');", False),
+    ],
+)
+def test_value_of_a_secret_in_a_source_is_seen(path, text, has_value):
+    """What stands there is used where the secret is forgotten, and everybody can read it."""
+    assert {one.has_value for one in reads_of({path: text})} == {has_value}
+
+
+def test_secret_with_a_value_in_a_source_is_an_error_with_its_line(tmp_path):
+    """A setting may have one; the value itself is not repeated."""
+    (tmp_path / "dodai.toml").write_text(MANIFEST.replace("env = {", "#").replace("LEFT_OVER", "DEPTH"))
+    code = 'import os\nkey = os.environ.get("SESSION_SECRET", "k7Jq2wXe")\ndepth = os.environ.get("DEPTH", "3")\n'
+    (tmp_path / "web.py").write_text(code)
+    commit(tmp_path)
+    (row,) = findings(tmp_path)
+    assert row[:4] == ("DOD507", "error", "web.py", 2)
+    assert "k7Jq2wXe" not in "".join(row[4:])
+
+
+def test_environment_file_in_the_repository_and_a_misspelled_name_are_found(tmp_path):
+    """An ignored file and an example without values are nobody's mistake."""
+    text = MANIFEST.replace("env = {", "#").replace("LEFT_OVER", "OIDC_ISSUER")
+    (tmp_path / "dodai.toml").write_text(text)
+    (tmp_path / "web.py").write_text('import os\nos.environ["SESSION_SECRET"]\nos.environ.get("OIDC_ISSUER")\n')
+    (tmp_path / ".env").write_text("export SESSION_SECRET='k7Jq2wXe'  # mine\n")
+    (tmp_path / ".env.local").write_text("SESSION_SECRET=k7Jq2wXe\n")
+    (tmp_path / ".env.example").write_text("SESSION_SECRET=\n# SESSION_SECRET=x\nOTHER=1\n")
+    (tmp_path / ".gitignore").write_text(".env.local\n")
+    (tmp_path / "fly.toml").write_text('[env]\nOIDC_ISUER = "https://auth.example.com"\nREGION_HINT = "nrt"\n')
+    commit(tmp_path)
+    told = {(code, level, path, line) for code, level, path, line, _, _ in findings(tmp_path)}
+    assert told == {("DOD507", "error", ".env", 1), ("DOD505", "warning", "fly.toml", 2)}
+    assert "did you mean `OIDC_ISSUER`?" in {fix for *_, fix in findings(tmp_path)}
+
+
+def test_path_of_the_manifest_that_leads_to_nothing_is_named_with_its_line(tmp_path):
+    """One pattern of two that matches nothing too: the other one does not speak for it."""
+    text = MANIFEST.replace("env = {", 'cwd = "front"\n#').replace("[setting.LEFT_OVER]", "[setting.DEPTH]")
+    text += '[csrf]\ntemplates = ["pages/*.html", "mails/*.html"]\n[env.staging]\nallowed_signers = "ops/signers"\n'
+    (tmp_path / "dodai.toml").write_text(text)
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "home.html").write_text("<p>")
+    (tmp_path / "web.py").write_text("SESSION_SECRET = DEPTH = 1\n")
+    told = [(code, line, said) for code, _, _, line, said, _ in findings(tmp_path) if code == "DOD508"]
+    lines = text.splitlines()
+    assert sorted(told) == sorted(
+        [
+            ("DOD508", 1 + lines.index('cwd = "front"'), "`front`, the `cwd` of `[service.web]`, is not there"),
+            (
+                "DOD508",
+                1 + next(n for n, line in enumerate(lines) if line.startswith("templates")),
+                "`mails/*.html`, the `templates` of `[csrf]`, matches no file",
+            ),
+            (
+                "DOD508",
+                1 + lines.index('allowed_signers = "ops/signers"'),
+                "`ops/signers`, the `allowed_signers` of `[env.staging]`, is not there",
+            ),
+        ]
+    )
+
+
 def test_env_example_is_written_between_markers_and_its_owner_keeps_the_rest(tmp_path):
     """Fresh when written; stale when the manifest says something else; half a marker is refused with its line."""
     example, manifest = tmp_path / ".env.example", tmp_path / "dodai.toml"

@@ -453,6 +453,15 @@ def test_a_loader_that_writes_is_named_with_the_call(tmp_path: Path):
     assert "db.user.delete" in flaw.said
 
 
+def test_a_loader_that_calls_a_changing_method_by_its_name_is_named(tmp_path: Path):
+    """The name stands in a string where a client is made from a contract; one that only reads is left alone."""
+    loader = 'export async function loader() {{ return ask("{}", {{}}); }}'
+    for method, kinds in (("ClearHistory", ["loader-changes-state"]), ("GetMyPage", []), ("Settings", [])):
+        (tmp_path / method).mkdir()
+        folder = project(tmp_path / method, {"app/routes/a.tsx": GUARDED + loader.format(method)})
+        assert [flaw.kind for flaw in read(folder).flaws.rows] == kinds, method
+
+
 def test_a_secret_with_a_value_in_the_source_is_named(tmp_path: Path):
     """Whoever reads the source can sign; a value for something else is none."""
     text = GUARDED + 'const a = process.env.SESSION_SECRET ?? "dev-secret";\nconst b = process.env.PORT || "3000";'

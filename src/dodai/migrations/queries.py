@@ -13,6 +13,7 @@ from dodai.migrations.ports import SqlConnection, is_database_error, server_mess
 
 MISFITS = ("42P01", "42703", "42883", "42804", "42P10", "42846", "42704", "42809")
 """Undefined table, column, function; wrong type; no matching constraint; no cast; undefined object, wrong kind."""
+UNPARSED = (*MISFITS, "42601")
 _PREPARABLE = ("select", "insert", "update", "delete", "with", "values", "merge", "table")
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%s|@(\w+)|sqlc\.n?arg\(\s*'?(\w+)'?\s*\)|(?<![:\w]):([A-Za-z_]\w*)")
 
@@ -26,14 +27,17 @@ class Query:
     sql: str
 
 
+Which = Literal["old query, new schema", "new query, old schema", "new query, new schema"]
+
+
 @dataclass(frozen=True, slots=True)
 class QueryTrial:
-    """A query that fits one schema and not the other; `which` says whose query met which schema."""
+    """A query that does not fit a schema; `which` says whose query met which schema."""
 
     path: str
     line: int
     message: str
-    which: Literal["old query, new schema", "new query, old schema"]
+    which: Which
 
 
 def read_queries(root: Path, patterns: Sequence[str]) -> tuple[Query, ...]:
@@ -77,21 +81,38 @@ def _numbered(text: str, numbers: dict[str, int]) -> str:
     return _PLACEHOLDER.sub(number, text)
 
 
-def breaks(queries: Sequence[Query], *, fits: SqlConnection, tried: SqlConnection, which: str) -> Iterator[QueryTrial]:
+def breaks(
+    queries: Sequence[Query], *, fits: SqlConnection, tried: SqlConnection, which: Which
+) -> Iterator[QueryTrial]:
     """The queries that fit the schema of `fits` and not that of `tried`; one that fits neither is not our business."""
     for query in queries:
         problem = misfit(tried, query)
         if problem and not misfit(fits, query):
-            yield QueryTrial(query.path, query.line, problem, which)  # type: ignore[arg-type]
+            yield QueryTrial(query.path, query.line, problem, which)
 
 
-def misfit(conn: SqlConnection, query: Query) -> str:
+def broken(new: Sequence[Query], old: Sequence[Query], conn: SqlConnection) -> Iterator[QueryTrial]:
+    """The queries that were changed or added and that the schema of their own release does not take.
+
+    Only where it takes some of the queries before: else it lacks what other migrations make. What cannot be parsed
+    counts where its file could be before: files of queries may hold more than PREPARE understands.
+    """
+    taken = {query.path for query in old if not misfit(conn, query, UNPARSED)}
+    before = {query.sql for query in old}
+    for query in new if taken else ():
+        if query.sql in before:
+            continue
+        if problem := misfit(conn, query, UNPARSED if query.path in taken else MISFITS):
+            yield QueryTrial(query.path, query.line, problem, "new query, new schema")
+
+
+def misfit(conn: SqlConnection, query: Query, states: Sequence[str] = MISFITS) -> str:
     """What the server says when the schema does not have what the query names; "" when it has, or cannot tell."""
     try:
         conn.execute(f"PREPARE dodai_trial AS {query.sql}")
     except Exception as error:
         if not is_database_error(error):
             raise
-        return server_message(error) if sqlstate(error) in MISFITS else ""
+        return server_message(error) if sqlstate(error) in states else ""
     conn.execute("DEALLOCATE dodai_trial")
     return ""

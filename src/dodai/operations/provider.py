@@ -78,7 +78,8 @@ class Opening:
 class Provider:
     """What stands behind the ports under one name; a part that is None it has not.
 
-    `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without.
+    `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without,
+    `for_services` maps that have to say something for each service that runs there.
     `examine` looks at the account of the vendor, read only, for `dodai doctor ENV --live`.
     `edge_keys` is where the key of its edge is kept, where dodai makes that. `copies` makes copies of its databases for
     a rehearsal; the second argument hears what a person should know.
@@ -99,6 +100,7 @@ class Provider:
     examine: Callable[[Opening], Iterable[DoctorRow]] | None = None
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    for_services: tuple[str, ...] = ()
     copies: Callable[[Opening, Callable[[str], None]], Copies] | None = None
     production: bool = True
     together: Mapping[Part, Part] = field(default_factory=dict)
@@ -133,6 +135,13 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
                 at = next(config.key_of(part) for part in PARTS if chosen[part] == named)
                 said = f"the provider `{named}` needs `{key}` in `[env.{name}]`"
                 yield _problem(project, name, at, core.PROVIDERS_DO_NOT_FIT, said, f"write `{key} = …` there")
+        for key in one.for_services:
+            said_for = _value(project, name, key)
+            for service in project.policy.without_local_only().services:
+                if isinstance(said_for, Mapping) and service not in said_for:
+                    at = next(config.key_of(part) for part in PARTS if chosen[part] == named)
+                    said = f"the provider `{named}` needs `{key}.{service}` in `[env.{name}]`"
+                    yield _problem(project, name, at, core.PROVIDERS_DO_NOT_FIT, said, f"name it: `{service} = …`")
     mine = {key for one in providers.values() for key in one.keys}
     written = project.manifest.data["env"].get(name, {})
     if config.database_roles and len(set(config.database_roles)) != 2:

@@ -31,6 +31,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.check import (
     ClosedPorts,
     DirectRequests,
+    NamedPaths,
     OriginsSeen,
     Proofs,
     ProviderProblems,
@@ -40,6 +41,7 @@ from dodai.operations.check import (
     ServedValues,
     TrackedState,
     Variables,
+    gather_named_paths,
     gather_variables,
 )
 from dodai.operations.programs import find_programs
@@ -281,6 +283,12 @@ def variables(gathering: Gathering) -> Any:
     return gather_variables(gathering.root, paths)
 
 
+def named_paths(gathering: Gathering) -> Any:
+    """The paths that the manifest names, beside the working tree."""
+    project = gathering.project
+    return NO_MANIFEST if project is None else gather_named_paths(Path(project.root), project.manifest)
+
+
 def _files_below(root: Path) -> Iterator[str]:
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name == ".github" or not name.startswith(".")]
@@ -381,6 +389,7 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     ReadyPaths: ready_paths,
     SecretStates: secret_states,
     ServedValues: served_values,
+    NamedPaths: named_paths,
     Variables: variables,
     OriginsSeen: origins_seen,
     DirectRequests: direct_requests,

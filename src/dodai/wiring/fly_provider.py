@@ -60,5 +60,6 @@ PROVIDER = Provider(
     examine=_examine,
     keys=("fly",),
     required=("fly.apps",),
+    for_services=("fly.apps",),
     together={"edge": "compute"},
 )

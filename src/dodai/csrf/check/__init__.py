@@ -173,7 +173,7 @@ def every_environment_has_an_origin(manifest: Manifest) -> Iterator[Finding]:
     """Local environments get theirs from the Host that runs them."""
     for name, row in manifest.named("env").items():
         origins = row.get("public_origins") or ()
-        if not origins and row.get("provider") != "local":
+        if not origins and (row.get("edge") or row.get("provider")) != "local":
             said = f"`[env.{name}]` has no `public_origins`"
             yield Finding(codes.NO_PUBLIC_ORIGIN, said, Place(manifest.path))
         for origin in origins:

@@ -128,11 +128,11 @@ def gather_shadow(
         old = queries_at(root, base.fork_commit, policy.queries) if isinstance(base, Base) and policy.queries else ()
     except GitError as error:
         return Unknown(f"the queries of `{policy.queries}` cannot be read from git: {error}")
-    if not history.judged:
+    new = read_queries(root, policy.queries)
+    if not history.judged and {one.sql for one in new} <= {one.sql for one in old}:
         return NotApplicable("nothing is new: `--all` runs every migration")
     if reader:
         history = replace(history, migrations=reader.rendered(shadow, history.judged).migrations)
-    new = read_queries(root, policy.queries)
     read = {migration.path for migration in history.migrations}
     unread = tuple(dict.fromkeys(problem.path for problem in history.problems if problem.path not in read))
     return shadow_run(history, shadow, everything=everything, unread=unread, old_queries=old, new_queries=new)

@@ -272,6 +272,7 @@ _OF_THE_SHADOW = (
     *(_shadow_rule(code, look) for code, look in SHADOW.items()),
     _query_rule(codes.QUERY_BREAKS, "old query, new schema"),
     _query_rule(codes.QUERY_NEEDS_SCHEMA, "new query, old schema"),
+    _query_rule(codes.QUERY_FITS_NOTHING, "new query, new schema"),
 )
 _OF_LIVE_DATABASES = (
     _live_rule(codes.REFUSED_EDIT, "edited", "was changed after it was applied to"),

@@ -16,7 +16,7 @@ from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTria
 from dodai.migrations.lock_probe.walk import StatementError, run_file, run_inside
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.ports import Connect, Shadow, SqlConnection
-from dodai.migrations.queries import Query, QueryTrial, breaks
+from dodai.migrations.queries import Query, QueryTrial, breaks, broken
 from dodai.migrations.snapshot import Snapshot, own_rows, snapshot
 
 _CLUSTER_WIDE = "SELECT rolname FROM pg_roles UNION ALL SELECT spcname FROM pg_tablespace ORDER BY 1"
@@ -108,10 +108,11 @@ def _walk(
         old = [m for m in history.migrations if m.id not in history.fresh]
         if old and history.fresh and not course.left_out and (old_queries or new_queries):
             queries = _try_queries(course, old, old_queries, new_queries)
+        own = () if course.left_out else tuple(broken(new_queries, old_queries, course.conn))
         course.conn.close()
     untried = queries if isinstance(queries, Unknown) else None
     tried = () if isinstance(queries, Unknown) else queries
-    return ShadowRun(tuple(trials), tried, server, lines, tuple(unread), untried)
+    return ShadowRun(tuple(trials), (*tried, *own), server, lines, tuple(unread), untried)
 
 
 ALONE = 60

@@ -21,7 +21,9 @@ _CONTEXT_LOSING = {
 }
 _OWN_EXECUTORS = frozenset({"ContextExecutor", "ContextThread"})
 _LOG_METHODS = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
-_LOG_OBJECTS = frozenset({"log", "logger", "logging", "_log", "_logger", "LOG", "LOGGER"})
+_LOG_OBJECTS = frozenset(
+    {"log", "logger", "logging", "_log", "_logger", "LOG", "LOGGER", "getLogger", "get_logger", "get_task_logger"}
+)
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "cookie", "authorization", "api_key", "credential", "dsn")
 _PERSONAL_WORDS = ("email", "e_mail", "phone", "address", "birthday")
 _REQUEST_PARTS = frozenset({"headers", "cookies", "query_params", "form", "body", "json", "META", "POST", "GET"})
@@ -160,11 +162,19 @@ def _sensitive(node: ast.AST) -> str:
     """What of `node` is a secret, personal, or a part of a request that holds both; empty when nothing is."""
     if isinstance(node, ast.Attribute) and node.attr in _REQUEST_PARTS and _mentions_request(node.value):
         return ast.unparse(node)
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else _key(node)
     lowered = name.lower()
     if any(word in lowered for word in (*_SECRET_WORDS, *_PERSONAL_WORDS)) and not lowered.endswith(_HARMLESS):
         return ast.unparse(node)
     return ""
+
+
+def _key(node: ast.AST) -> str:
+    """The name under which `node` takes something: `environ["SESSION_SECRET"]`, `claims.get("email")`, `getenv(…)`."""
+    asked: ast.AST | None = node.slice if isinstance(node, ast.Subscript) else None
+    if isinstance(node, ast.Call) and node.args and _last_name(node.func) in ("get", "pop", "getenv"):
+        asked = node.args[0]
+    return asked.value if isinstance(asked, ast.Constant) and isinstance(asked.value, str) else ""
 
 
 _HARMLESS = ("_id", "_count", "_name", "_age", "_kind", "_path", "_error", "error", "_missing", "_expired")

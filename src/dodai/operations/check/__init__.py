@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dodai.operations.check.named_paths import RULES as OF_PATHS
+from dodai.operations.check.named_paths import NamedPaths, gather_named_paths
 from dodai.operations.check.network import RULES as OF_THE_NETWORK
 from dodai.operations.check.network import ClosedPorts, DirectRequests, OriginsSeen
 from dodai.operations.check.rules import RULES as OF_THE_MANIFEST
@@ -15,6 +17,7 @@ __all__ = [
     "RULES",
     "ClosedPorts",
     "DirectRequests",
+    "NamedPaths",
     "OriginsSeen",
     "Proofs",
     "ProviderProblems",
@@ -24,7 +27,8 @@ __all__ = [
     "ServedValues",
     "TrackedState",
     "Variables",
+    "gather_named_paths",
     "gather_variables",
 ]
 
-RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES, *OF_THE_NETWORK)
+RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES, *OF_PATHS, *OF_THE_NETWORK)

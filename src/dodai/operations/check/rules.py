@@ -72,6 +72,11 @@ def every_key_has_its_provider(problems: ProviderProblems) -> Iterator[Finding]:
     return problems.of(core.KEY_OF_ANOTHER_PROVIDER)
 
 
+@rule(codes.LOGIN_ROLE_UNFIT, needs=(ProviderProblems,))
+def two_roles_take_turns(problems: ProviderProblems) -> Iterator[Finding]:
+    return problems.of(codes.LOGIN_ROLE_UNFIT)
+
+
 @rule(codes.NO_PUBLIC_SERVICE, needs=(Manifest,))
 def one_public_service(manifest: Manifest) -> Iterator[Finding]:
     services = OperationsPolicy.from_manifest(manifest).services

@@ -127,6 +127,20 @@ def every_declared_variable_is_read(manifest: Manifest, variables: Variables) ->
                 yield Finding(codes.VARIABLE_UNUSED, said, place_of(manifest, kind, name))
 
 
+@rule(codes.VARIABLE_UNUSED, needs=(Manifest, Variables))
+def every_value_has_a_reader(manifest: Manifest, variables: Variables) -> Iterator[Finding]:
+    """Only where a name looks like one that is read: what else a platform is told is its own."""
+    known = declared_names(OperationsPolicy.from_manifest(manifest))
+    read = {one.name for one in variables.reads}
+    for given in variables.given:
+        if given.name in read or _is_known(given.name, known):
+            continue
+        if near := get_close_matches(given.name, sorted({*known, *read}), n=1, cutoff=TYPED_WRONG):
+            said = f"`{given.name}` gets a value here, and no source reads it"
+            place = Place(given.path, given.line)
+            yield Finding(codes.VARIABLE_UNUSED, said, place, fix=f"did you mean `{near[0]}`?")
+
+
 @rule(codes.VARIABLE_NAME_UNFIT, needs=(Manifest,))
 def every_variable_has_a_fit_name(manifest: Manifest) -> Iterator[Finding]:
     policy = OperationsPolicy.from_manifest(manifest)
@@ -160,6 +174,16 @@ def no_secret_stands_in_a_file(manifest: Manifest, variables: Variables) -> Iter
         if given.literal and (given.name in policy.secrets or given.name in KEY_RINGS):
             said = f"`{given.name}` is a secret, and its value stands here"
             yield Finding(codes.SECRET_IN_FILE, said, Place(given.path, given.line))
+
+
+@rule(codes.SECRET_IN_FILE, needs=(Manifest, Variables))
+def no_secret_has_a_value_in_a_source(manifest: Manifest, variables: Variables) -> Iterator[Finding]:
+    secrets = {*OperationsPolicy.from_manifest(manifest).secrets, *KEY_RINGS}
+    for read in variables.reads:
+        if read.has_value and read.name in secrets:
+            said = f"`{read.name}` is a secret, and what stands here is used when it is not set"
+            fix = "let the service fail to start without it: whoever reads the source knows this value"
+            yield Finding(codes.SECRET_IN_FILE, said, Place(read.path, read.line), fix=fix)
 
 
 @rule(codes.SECRET_IN_FILE, needs=(Manifest,))

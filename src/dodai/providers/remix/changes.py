@@ -21,6 +21,7 @@ _HARMLESS_OWNERS = re.compile(
 _SQL = re.compile(
     r"[`\"']\s*(?:insert\s+into|update\s+\S+\s+set|delete\s+from|merge\s+into|truncate|drop|alter)\s", re.IGNORECASE
 )
+_RPC = re.compile(r"(?:[\w.]+/)?[A-Z][a-z]+(?:[A-Z][a-z0-9]*)+")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -36,8 +37,16 @@ def changes(node: Node) -> Iterator[Node]:
             continue
         name, owner = _named(called)
         told = text(call.child_by_field_name("arguments"))
-        if _SQL.search(told) or (_CHANGES.match(name) and (owner is None or not _HARMLESS_OWNERS.search(text(owner)))):
+        by_name = _CHANGES.match(name) and (owner is None or not _HARMLESS_OWNERS.search(text(owner)))
+        if _SQL.search(told) or _names_a_change(call) or by_name:
             yield call
+
+
+def _names_a_change(call: Node) -> bool:
+    """Whether the call hands on the name of a method that changes something: `ask("ClearHistory", {})`."""
+    first = next(iter(arguments(call)), None)
+    named = literal(first) if first is not None else None
+    return bool(named and _RPC.fullmatch(named) and _CHANGES.match(named[0].lower() + named[1:]))
 
 
 def handed_on(function: Node, statement: Node) -> Iterator[Node]:

@@ -1,4 +1,4 @@
-"""What Dockerfiles, fly.toml, compose files and workflows give a value to, beside the manifest."""
+"""What Dockerfiles, fly.toml, compose files, workflows and `.env` give a value to, beside the manifest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _ENV_LINE = re.compile(r"^\s*(ENV|ARG)\s+(.*)$", re.IGNORECASE)
 _PAIR = re.compile(r"""(?:^|\s)([A-Za-z_]\w*)=("(?:\\.|[^"\\])*"|'[^']*'|\S*)""")
 _YAML_PAIR = re.compile(r"""^\s*(?:-\s*)?["']?([A-Z][A-Z0-9_]*)["']?\s*[:=]\s*(.*?)\s*$""")
 _ENV_KEY = re.compile(r"^(\s*)(?:-\s*)?(?:env|environment)\s*:\s*$")
+_ENVIRONMENT_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*([^#\n]*)")
 _SET_SECRETS = re.compile(r"\bfly(?:ctl)?\s+secrets\s+set\b[^\n]*")
 
 
@@ -28,6 +29,8 @@ def given_in(path: str, text: str) -> Iterator[GivenValue]:
         yield from _dockerfile(path, text)
     elif kind == "fly":
         yield from _fly(path, text)
+    elif kind == "environment":
+        yield from _environment(path, text)
     elif kind:
         yield from _yaml(path, text)
 
@@ -38,11 +41,22 @@ def _kind(path: str) -> str:
         return "dockerfile"
     if name.endswith(".toml") and (name.startswith("fly") or ".fly." in name):
         return "fly"
+    if name == ".env" or name.startswith(".env."):
+        return "environment"
     if name.endswith((".yml", ".yaml")):
         if parts[:2] == (".github", "workflows"):
             return "workflow"
         return "compose" if re.match(r"(docker-)?compose\b", name) else ""
     return ""
+
+
+def _environment(path: str, text: str) -> Iterator[GivenValue]:
+    """`NAME=value`, with `export` before it or not; an example without a value gives none."""
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _ENVIRONMENT_LINE.match(line)
+        value = match[2].strip().strip("\"'") if match else ""
+        if match and value:
+            yield GivenValue(path, number, match[1], not value.startswith("$"))
 
 
 def _dockerfile(path: str, text: str) -> Iterator[GivenValue]:

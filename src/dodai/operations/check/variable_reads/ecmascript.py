@@ -9,7 +9,10 @@ from dodai.operations.check.variable_reads.source_text import line_counter, with
 from dodai.operations.check.variable_reads.use import Read
 
 _ENV = r"(?:process\.env|import\.meta\.env|Deno\.env|Bun\.env)"
-_DIRECT = re.compile(rf"""\b{_ENV}(?:\?*\.(\w+)|\s*(?:\?\.)?\[\s*["'`](\w+)["'`]\s*\])(?!\s*=[^=>])\s*(!)?""")
+_DIRECT = re.compile(
+    rf"""\b{_ENV}(?:\?*\.(\w+)|\s*(?:\?\.)?\[\s*["'`](\w+)["'`]\s*\])(?!\s*=[^=>])"""
+    r"""\s*(!)?(\s*(?:\?\?|\|\|)\s*["'`][^"'`])?"""
+)
 _TAKEN_APART = re.compile(rf"\{{([^{{}}]*)\}}\s*(?::[^=]+)?=\s*{_ENV}\b(?![.\[])")
 _BY_NAME = re.compile(rf"{_ENV}\s*(?:\?\.)?\[\s*([A-Za-z_$][\w$]*)\s*\]")
 _FUNCTION = re.compile(
@@ -34,7 +37,7 @@ def script_reads(files: Mapping[str, str]) -> Iterator[Read]:
         for match in _DIRECT.finditer(text):
             name = match[1] or match[2]
             if name not in _NO_VARIABLE:
-                yield Read(path, line_of(match.start()), name, bool(match[3]))
+                yield Read(path, line_of(match.start()), name, bool(match[3]), bool(match[4]))
         for match in _TAKEN_APART.finditer(text):
             for part in match[1].split(","):
                 name = re.split(r"[:=]", part.strip())[0].strip()

@@ -58,6 +58,7 @@ class _Module(ast.NodeVisitor):
         self.found: list[Read] = []
         self.mappings, self.getters, self.readers = set[str](), set[str](), set[str]()
         self.functions: list[_Function] = []
+        self.otherwise: dict[ast.expr, ast.expr] = {}
         self.classes: list[str] = []
 
     # What names mean here
@@ -129,21 +130,31 @@ class _Module(ast.NodeVisitor):
         if isinstance(function, ast.Attribute) and first is not None:
             asked = function.attr in ("get", "pop") and self._is_mapping(function.value)
             if asked or (function.attr == "getenv" and _plain(function.value) == "os"):
-                self._read(first)
+                self._read(first, has_value=self._has_value(node))
             elif isinstance(function.value, ast.Name) and function.value.id in self.readers:
-                self._read(first, required=not _has_default(node))
+                self._read(first, required=not _has_default(node), has_value=self._has_value(node))
         elif isinstance(function, ast.Name) and first is not None:
             if function.id in self.getters:
-                self._read(first)
+                self._read(first, has_value=self._has_value(node))
             elif function.id in self.readers:
-                self._read(first, required=not _has_default(node))
+                self._read(first, required=not _has_default(node), has_value=self._has_value(node))
         self._followed(node)
         self.generic_visit(node)
 
-    def _read(self, name: ast.expr, *, required: bool = False, anything: bool = True) -> None:
+    def _has_value(self, call: ast.Call) -> bool:
+        """Whether a value that is no empty one stands in the call, or beside it: `get(NAME) or "value"`."""
+        beside = call.args[1:2] + [word.value for word in call.keywords if word.arg == "default"]
+        return _is_text(beside[-1] if beside else self.otherwise.get(call))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        if isinstance(node.op, ast.Or):
+            self.otherwise |= dict.fromkeys(node.values[:-1], node.values[-1])
+        self.generic_visit(node)
+
+    def _read(self, name: ast.expr, *, required: bool = False, anything: bool = True, has_value: bool = False) -> None:
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             if anything or _VARIABLE.fullmatch(name.value):
-                self.found.append(Read(self.path, name.lineno, name.value, required))
+                self.found.append(Read(self.path, name.lineno, name.value, required, has_value))
         elif isinstance(name, ast.Name):
             for function in self.functions:
                 words = [word for word, meant in _parameters(function).items() if meant == name.id]
@@ -193,6 +204,10 @@ def _parameters(node: _Function) -> dict[str, str]:
         names = names[1:]
     by_name = {name: name for name in (*names, *(one.arg for one in node.args.kwonlyargs))}
     return by_name | {f"#{number}": name for number, name in enumerate(names)}
+
+
+def _is_text(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and bool(node.value)
 
 
 def _has_default(node: ast.Call) -> bool:

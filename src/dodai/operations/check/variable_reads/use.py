@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Read:
-    """`name` is read at a line. `required`: nothing starts, or that part fails, while it is not set."""
+    """`name` is read at a line. `required`: nothing starts, or that part fails, while it is not set.
+
+    `has_value`: the source has a value of its own for then, and that is no empty one.
+    """
 
     path: str
     line: int
     name: str
     required: bool = False
+    has_value: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
