@@ -86,6 +86,9 @@ def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
     shown = (checkout / "up.txt").read_text("utf-8")
     assert re.search(r"(?m)^web +\| GET / 200 ", shown), shown
     assert '"heartbeat"' not in shown
+    assert re.search(r"already  restore-point +a copy of the database to come back to: (not needed|\S+)  ", shown), (
+        shown
+    )
     page = (ROOT / "docs" / "reference" / "state-folder.md").read_text("utf-8")
     kept = {path.name for path in folder.glob(".dodai/env/*/*")}
     assert not sorted(name for name in kept if f"`{name}" not in page)

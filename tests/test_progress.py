@@ -82,6 +82,7 @@ def request(**fields: object) -> str:
         (request(type="event", name="heartbeat", inFlight=0), ""),
         (request(type="event", name="breaker_open"), request(type="event", name="breaker_open")),
         ('{"ts": 1, "torn', '{"ts": 1, "torn'),
+        ('"\x1b[35m\x1b[1mPOST /orders\x1b[0m" 204', '"POST /orders" 204'),
         ("listening\x1b[2J on 8080", "listening?[2J on 8080"),
     ],
 )

@@ -99,7 +99,10 @@ class StepLines:
         word, colour = _MARKS[record.result]
         title = step.undo_title if record.result == "undone" and step.undo_title else step.title
         mark = self._output.paint(f"{word:8}", colour, sys.stderr)
-        self._output.say(f"{self._indent}{self._number:>6}  {mark} {step.id:18} {title.en}  {record.seconds:.2f} s")
+        found = f": {record.detail}" if record.result == "already" and record.detail not in ("", title.en) else ""
+        self._output.say(
+            f"{self._indent}{self._number:>6}  {mark} {step.id:18} {title.en}{found}  {record.seconds:.2f} s"
+        )
 
 
 class StderrNotifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from dodai.cli.output import Output, paint
 from dodai.core.line import REQUEST_TYPES, UNMATCHED
 from dodai.operations.ports.logs import LogLine, Logs
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 COLOURS = ("cyan", "yellow", "green")
 """One service after another; red is for what failed."""
 
@@ -49,7 +51,8 @@ def in_words(text: str) -> str:
     """A line as a person reads it: dodai's own about a request in words, `""` for a heartbeat, others as they are."""
     line = _own(text)
     if line is None:
-        return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
+        plain = _COLOUR.sub("", text)  # some write colours whether anybody asked or not
+        return "".join(char if char.isprintable() or char == "\t" else "?" for char in plain)
     if line.get("type") in REQUEST_TYPES:
         return " ".join(part for part in _request(line) if part)
     return "" if line.get("name") == "heartbeat" else text

@@ -125,6 +125,8 @@ class _Run:
     confirm: Confirm | None
     cause: Cause | None = None
     started_at: float = field(init=False)
+    _found: dict[str, str] = field(default_factory=dict, init=False)
+    """What was seen of the steps that had nothing to do."""
 
     def __post_init__(self) -> None:
         self.started_at = self.recorder.clock.monotonic()
@@ -176,7 +178,10 @@ class _Run:
                 ended("failed", error.message)
                 await self.recorder.log("failed", step, code=error.code.id, message=error.message)
                 return Cause("failed", self._failed_code(error), step.id, error.message, error)
-            ended("already" if self.recorder.marks[step.id] == "already" else "done")
+            if self.recorder.marks[step.id] == "already":
+                ended("already", self._found.get(step.id, ""))
+            else:
+                ended("done")
         return None
 
     def _failed_code(self, error: DodaiError) -> int:
@@ -194,6 +199,7 @@ class _Run:
                 await self._apply(step, context)
             elif self.recorder.marks.get(step.id) not in OURS:
                 await self.recorder.log("already", step)
+                self._found[step.id] = seen.detail
                 return
             await self._verify(step, context)
 
