@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +142,21 @@ def measure(case: Case, cluster: Cluster, root: Path, name: str) -> tuple[float,
     return taken[0], taken[1]
 
 
+HEADS = ("tool", "empty database", "× the loop", "× goose", "nothing to do", "× `python -c pass`")
+
+
+def beside(taken: Mapping[str, list[float]], id_: str, peer: str) -> str:
+    """The ratio of two medians of one run; "-" without the peer."""
+    return f"{statistics.median(taken[id_]) / statistics.median(taken[peer]):.2f}" if peer in taken else "-"
+
+
+def seconds_of_pass() -> float:
+    """An interpreter that does nothing, in the same minutes."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.perf_counter() - began
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, throw_away(tcp=True) as cluster:
         root = Path(folder)
@@ -149,23 +164,25 @@ def main() -> None:
         chosen = cases(root)
         first: dict[str, list[float]] = {case.id: [] for case in chosen}
         again: dict[str, list[float]] = {case.id: [] for case in chosen}
+        interpreter: list[float] = []
         for turn in range(ROUNDS):
             for case in chosen:
                 up, nothing = measure(case, cluster, root, f"bench_{turn}_{chosen.index(case)}")
                 first[case.id].append(up)
+                interpreter.append(seconds_of_pass())
                 again[case.id].append(nothing)
-    base = statistics.median(first["psycopg loop"])
     rows = tuple(
-        (id_, spread(taken, "s", 2), f"{statistics.median(taken) / base:.2f}", spread(again[id_], "s", 2))
+        (id_, spread(taken, "s", 2), beside(first, id_, "psycopg loop"), beside(first, id_, "goose"),
+         spread(again[id_], "s", 2), f"{statistics.median(again[id_]) / statistics.median(interpreter):.1f}")
         for id_, taken in first.items()
-    )
+    )  # fmt: skip
     absent = [name for name in ("goose", "dbmate") if name not in first]
-    beside = statistics.median(first["dodai"]) / statistics.median(first["Alembic"])
-    notes = "Budget: dodai at most 1.3 × the loop and 0.6 × Alembic, nothing to do at most 0.25 s."
-    notes += f" Measured: {beside:.2f} × Alembic; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end."
+    notes = "Budget: dodai at most 1.3 × goose and 0.6 × Alembic, nothing to do at most 6 × `python -c pass`."
+    notes += f" Measured: {beside(first, 'dodai', 'Alembic')} × Alembic;"
+    notes += f" load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end."
     notes += f" Not installed here: {', '.join(absent)}." if absent else ""
     title = f"`migrate up`, {FILES} files, whole processes, fsync off, median of {ROUNDS} interleaved rounds"
-    record("migrations", title, ("tool", "empty database", "ratio to the loop", "nothing to do"), rows, notes)
+    record("migrations", title, HEADS, rows, notes)
 
 
 if __name__ == "__main__":
