@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import threading
 import time
 import urllib.request
@@ -148,12 +149,18 @@ class PartApp(HostedApp):
 
     def last_records(self) -> list[str]:
         """What the newest attempt wrote, as `kind:step`."""
-        import sqlite3
-
-        with contextlib.closing(sqlite3.connect(f"file:{self.state}/journal.sqlite?mode=ro", uri=True)) as journal:
-            found = journal.execute("SELECT kind, step_id FROM events ORDER BY seq DESC").fetchall()
+        found = self._asked("SELECT kind, step_id FROM events ORDER BY seq DESC")
         since = next(number for number, (kind, _) in enumerate(found) if kind == "attempt")
         return [f"{kind}:{step}" for kind, step in reversed(found[: since + 1]) if kind != "note"]
+
+    def is_unfinished(self) -> bool:
+        """Whether a plan has not ended; without the price of a command."""
+        ended = "SELECT plan_id FROM events WHERE kind = 'closed'"
+        return bool(self._asked(f"SELECT 1 FROM plans WHERE plan_id NOT IN ({ended})"))
+
+    def _asked(self, query: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(f"file:{self.state}/journal.sqlite?mode=ro", uri=True)) as journal:
+            return journal.execute(query).fetchall()
 
 
 @dataclass
@@ -166,6 +173,7 @@ class PartMatrix:
     lost: int = 0
     sentences: int = 0
     back_s: list[float] = field(default_factory=list)
+    _trees: dict[str, str] = field(default_factory=dict)  # the text of the tree of a release that served
     _a: str = ""
     _b: str = ""
 
@@ -182,7 +190,7 @@ class PartMatrix:
         words, said = self._words(story), f"{story}, {part} killed at {at}"
         with Visitor(self.app) as visitor:
             target = {"KILL_AT": at, "KILL_WHAT": part, "KILL_IN": str(self.app.state)}
-            path = str(DRIVER.parents[2])
+            path = os.pathsep.join(map(str, (DRIVER.parents[2], DRIVER.parents[2] / "src")))
             done = dodai(*words, "--json", cwd=self.app.folder, driver=DRIVER, PYTHONPATH=path, **target)
             self.kills += 1
             self._judge(said, done)
@@ -268,20 +276,27 @@ class PartMatrix:
         if story == "bad release":
             self.app.tree("bad", "sys.exit(3)")
         elif story in ("deploy", "resume", "resume --undo"):
-            self.app.tree("B")
+            self.app.tree(self._trees[self._b])
         if before := BEFORE.get(story):
             self.app.killed(before, "deploy", "staging", "--yes")
         return tuple(self._b if word == "OTHER" else word for word in STORIES[story])
 
     def _recover(self) -> None:
-        """A serves, nothing is unfinished; B was in service before."""
-        for name in ("B", "A") if not self._b else ("A",):
-            self.app.tree(name)
+        """A serves, nothing is unfinished; B was in service before. Which of the two is called A makes no difference."""
+        while len(self._trees) < 2:
+            text = "AB"[len(self._trees)]
+            self._deploy(text)
+            self._trees[self._serves()] = text
+        one, other = self._trees
+        if self.app.is_unfinished() or (serves := self._serves()) not in self._trees:
+            self._deploy(self._trees[one])
+            serves = self._serves()
+        self._a, self._b = (one, other) if serves == one else (other, one)
+
+    def _deploy(self, text: str) -> None:
+        self.app.tree(text)
+        done = self.app.run("deploy", "staging", "--yes")
+        if done.returncode:
+            self.app.run("resume", "staging", "--undo", "--yes")
             done = self.app.run("deploy", "staging", "--yes")
-            if done.returncode:
-                self.app.run("resume", "staging", "--undo", "--yes")
-                done = self.app.run("deploy", "staging", "--yes")
-            assert done.returncode == 0, done.stderr
-            if name == "B":
-                self._b = self._serves()
-            self._a = self._serves()
+        assert done.returncode == 0, done.stderr
