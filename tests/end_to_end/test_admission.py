@@ -5,12 +5,14 @@ Whatever is typed, with whatever manifest: what serves is a release that was let
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,6 +29,12 @@ SITUATIONS = {
 }
 DATABASE = '[database]\nused_by = ["web"]\n'
 SPOILED = "# nobody has seen this"
+DESCRIPTIONS = {
+    "origins": 'public_origins = ["https://evil.example"]',
+    "database": 'database = "postgres"\ndatabase_url = {empty}',
+    "secrets": 'secrets = "command"\nsecrets_read = ["cat", "stolen.json"]\nsecrets_write = ["tee", "stolen.json"]',
+}
+TOLD = ("DODAI_PUBLIC_ORIGINS", "DATABASE_URL", "DODAI_CSRF_KEYS", "DODAI_RELEASE")
 MANIFESTS = ("as it is", "not protected", "no control database", "an empty control database")
 COMMANDS = (
     ("up",),
@@ -78,6 +86,13 @@ class Attacked:
                 return [*rows, *connection.execute("SELECT version_id, is_applied FROM goose_db_version ORDER BY id")]
         except psycopg.OperationalError:
             return None  # it does not run
+
+    def told(self):
+        """What the process that people reach was started with, of what the manifest of an environment decides."""
+        here = environments.open(find_project(self.app.folder / "dodai.toml"), "staging")
+        live = next(one for one in asyncio.run(here.compute.status()).service("web").instances if one.live)
+        lines = Path(f"/proc/{live.pid}/environ").read_text().split("\0")
+        return {name: value for name, _, value in (line.partition("=") for line in lines) if name in TOLD}
 
     def attack(self, words):
         env = ["--env", "staging"] if words[0] == "migrate" else ["staging"]
@@ -132,6 +147,36 @@ def test_no_command_serves_or_stores_what_was_not_let_in(attacked, words, manife
     code, said = attacked.attack(words)
     assert (attacked.serves(), attacked.stored()) == (attacked.good, stored), said
     assert code in (1, 2, 4), said
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS)
+def test_what_todays_manifest_says_of_the_environment_reaches_no_process(attacked, description):
+    """A restart and a rollback of what was let in tell it what was let in: its origins, its database, its secrets."""
+    attacked.manifest("as it is")
+    before = attacked.told()
+    section = DESCRIPTIONS[description].format(empty=json.dumps(attacked.empty))
+    kept = json.loads((attacked.app.folder / ".dodai/env/staging/secrets.json").read_text())
+    (attacked.app.folder / "stolen.json").write_text(json.dumps({**kept, "DODAI_CSRF_KEYS": "evil:" + "A" * 43}))
+    attacked.app.write(spoil=SPOILED, more=DATABASE, protection=f"{SITUATIONS[attacked.situation]}\n{section}")
+    for words in (("restart", "--yes"), ("rollback", attacked.good, "--yes")):
+        code, said = attacked.attack(words)
+        assert (attacked.told(), attacked.serves(), code) == (before, attacked.good, 0), (words, said)
+
+
+def test_another_environment_does_not_reach_the_database_of_a_protected_one(attacked):
+    """Neither by its address in the manifest, where a deploy would migrate it, nor by a variable of the shell."""
+    attacked.manifest("as it is")
+    stored = attacked.stored()
+    url = json.loads((attacked.app.folder / ".dodai/env/staging/database.json").read_text())["direct"]
+    manifest = attacked.app.folder / "dodai.toml"
+    other = f'[env.other]\ndatabase = "postgres"\ndatabase_url = {json.dumps(url)}\n'
+    manifest.write_text(manifest.read_text() + other)
+    code, said = attacked.run("deploy", "other", "--yes")
+    assert (code in (1, 3), "DOD264" in said, attacked.stored()) == (True, True, stored), said
+    for words in (("up",), ("down", "--yes"), ("adopt", "--yes"), ("repair", "1", "--reason", "x", "--yes")):
+        done = attacked.app.run("migrate", *words, DATABASE_URL=url)
+        assert (done.returncode, attacked.stored()) == (1, stored), (words, done.stderr)
+    assert attacked.run("down", "other")[0] == 0
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS)

@@ -126,6 +126,43 @@ def assert_true(env, told, old, new):
     assert not said or (f"serves {serves}" in said if serves else "nothing serves" in said), (said, serves)
 
 
+UNWELL = """
+import pathlib
+answer = Page.do_GET
+def do_GET(self):
+    global READY
+    READY = not pathlib.Path(os.environ["DODAI_STATE"], "unwell").exists()
+    answer(self)
+Page.do_GET = do_GET
+"""
+BREAKS_AND_EXITS = "open(os.environ['DODAI_STATE'] + '/unwell', 'w'); sys.exit(3)"
+BREAKS_ONCE = """    if self.path == "/" and not pathlib.Path(os.environ["DODAI_STATE"], "visited").exists():
+        for name in ("visited", "unwell"):
+            pathlib.Path(os.environ["DODAI_STATE"], name).touch()
+    answer(self)"""
+
+
+def test_release_serves_only_once_its_process_says_so(env):
+    """Neither `ok` nor `restored` of a process that runs and is not ready: exit 4, what was seen, and the log to read."""
+    old = env.deployed(spoil=UNWELL)
+    env.write(spoil=BREAKS_AND_EXITS)
+    done = env.run("deploy", "staging", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["state"], told["next"]) == (4, "needs_person", "dodai logs staging web"), told
+    assert told["seen"].startswith(f"nothing serves; web of {old} is not ready"), told
+    assert "restored" not in told["error"]["message"]
+    (env.state / "unwell").unlink()
+    assert env.status(0)["state"] == "serving"
+    env.write(spoil=UNWELL.replace("    answer(self)", BREAKS_ONCE))
+    done = env.run("deploy", "staging", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["state"]) == (4, "needs_person"), told
+    assert "nothing serves; web of" in told["seen"], told
+    (env.state / "unwell").unlink()
+    assert env.run("resume", "staging", "--yes").returncode == 0
+    assert env.status()["answers"] == {"web": "ready"}
+
+
 SECRET = '[secret.TOKEN]\nused_by = ["web"]\nowner = "ops"\n'
 WRITES_ITS_SECRET = "open(os.environ['DODAI_STATE'] + '/token', 'w').write(os.environ['TOKEN'])"
 

@@ -61,6 +61,20 @@ def test_exec_runs_in_the_place_of_the_service_and_is_on_record(env, tmp_path):
     assert (pepper in json.dumps(plans), "[secret]" in plans[1]["statement"]["command"]) == (False, True)
 
 
+def test_no_record_of_a_command_has_a_secret_however_it_was_quoted(env, tmp_path):
+    """A shell's quotes break a value into pieces; the reason's own record has the command as well."""
+    value = "it's a 'quoted' pepper"
+    (tmp_path / "value").write_text(value)
+    with (tmp_path / "value").open("rb") as given:
+        done = env.run("secrets", "set", "staging", "PEPPER", "--yes", stdin=given)
+    assert done.returncode == 0, done.stderr
+    done = env.run("exec", "staging", "web", "--break-glass", "to look", "--", "echo", value)
+    assert (done.returncode, done.stdout) == (0, "[secret]\n"), done.stderr
+    plans = json.loads(env.run("history", "staging", "--limit", "3", "--json").stdout)["plans"]
+    assert [plan["kind"] for plan in plans] == ["exec-ended", "exec", "break-glass"]
+    assert all(plan["statement"]["command"].endswith("echo '[secret]'") for plan in plans), plans
+
+
 async def test_exec_that_cannot_be_recorded_is_not_run(env):
     """Somebody holds the lock: exit 75 with who it is, and the command did nothing."""
     lease = FileLease(env.state / "lease", actor="somebody else")

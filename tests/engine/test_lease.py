@@ -86,14 +86,28 @@ async def test_dead_holder_whose_child_kept_the_lock_is_taken_over(tmp_path):
         os.kill(child, signal.SIGKILL)
 
 
-async def test_living_holder_is_not_taken_over_when_its_record_is_lost(tmp_path):
-    """Without a record nobody is presumed dead."""
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,
+        {"since": "yesterday"},
+        {"since": "2026-11-29T03:00:00"},
+        {"pid": "1"},
+        {"token": None},
+        {"actor": 7},
+        {"x": 1},
+    ],
+    ids=str,
+)
+async def test_living_holder_is_not_taken_over_when_its_record_cannot_be_read(tmp_path, changes):
+    """Without a record nobody is presumed dead; one that is no record breaks no command."""
     lease = FileLease(tmp_path / "lock", "hana")
     await lease.acquire()
-    (tmp_path / "lock.holder").write_text("garbage")
+    record = tmp_path / "lock.holder"
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changes}) if changes else "garbage")
     with pytest.raises(DodaiError) as caught:
         await FileLease(tmp_path / "lock", "taro").acquire()
-    assert caught.value.exit_code == 75
+    assert (caught.value.exit_code, "unknown process" in caught.value.message) == (75, True)
     assert not await lease.held()
     await lease.release()
 

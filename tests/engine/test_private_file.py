@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from dodai.core.errors import DodaiError
 from dodai.engine import private_file
-from dodai.engine.private_file import create_private, write_private
+from dodai.engine.private_file import create_private, read_json, write_private
 
 
 def test_only_the_owner_reads_it_whatever_the_umask_and_whatever_was_there(tmp_path: Path):
@@ -76,3 +77,19 @@ def test_of_several_who_make_it_at_once_one_wins(tmp_path: Path):
     assert set(found) == {path.read_bytes()}
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("held", [b"", b"{", b"[1]", b"\xff\x00", None], ids=repr)
+def test_what_cannot_be_read_is_called_damage_and_never_taken_for_empty(tmp_path: Path, held: bytes | None):
+    """DOD385 with the file and what to do; a file that is not there is no damage."""
+    path = tmp_path / "secrets.json"
+    assert read_json(path, dict, "move it away") is None
+    path.mkdir() if held is None else path.write_bytes(held)
+    with pytest.raises(DodaiError) as caught:
+        read_json(path, dict, "move it away")
+    assert (caught.value.code.id, caught.value.exit_code) == ("DOD385", 4)
+    assert str(path) in caught.value.message
+    assert "move it away" in caught.value.fix
+    if held is not None:
+        path.write_bytes(b"{}")
+        assert read_json(path, dict, "move it away") == {}

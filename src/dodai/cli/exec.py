@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 
 import click
 
@@ -26,8 +25,7 @@ def command(context: CommandContext, env: str, service: str, words: tuple[str, .
 
     environment = context.environment(env)
     place = asyncio.run(beside.place_of(environment, service))
-    typed = f"dodai exec {env} {service} -- {shlex.join(words)}"
-    asyncio.run(beside.begin(place, words, typed, break_glass))
+    asyncio.run(beside.begin(place, words, break_glass))
     if place.stale:
         context.output.say(f"{service} was started with other settings than those of now, which this command gets")
     programs = find_programs(place.here.project.python)

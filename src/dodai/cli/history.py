@@ -11,6 +11,8 @@ import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.engine.journal import Head, PlanEntry
+from dodai.operations.approval import Approval
+from dodai.operations.evidence import RehearsalRecord
 from dodai.operations.run.audit_log import STATEMENT, AuditLog
 from dodai.operations.run.gate import BREAK_GLASS
 
@@ -55,9 +57,11 @@ def _details(entry: PlanEntry, admissions: Admissions) -> Iterator[str]:
     said = _statement(entry)
     match entry.request.kind:
         case "approve":
-            yield f"signed plan {said['plan'][:12]} as {said['principal']}, until {said['expires_at'][:19]}Z"
+            one = Approval.from_data(said, 0)
+            yield f"signed plan {one.plan[:12]} as {one.principal}, until {one.expires_at[:19]}Z"
         case "rehearse":
-            yield f"level {said['level']}, commit {said['commit'][:12]}, {said['outcome']}"
+            rehearsed = RehearsalRecord.from_data(said, entry.plan_id)
+            yield f"level {rehearsed.level}, commit {rehearsed.commit[:12]}, {rehearsed.outcome}"
         case "break-glass":
             yield f"break-glass: {said['reason']} ({said['command']})"
         case "exec":

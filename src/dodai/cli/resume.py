@@ -23,16 +23,17 @@ from dodai.core import proposal
 @click.option(
     "--take-over",
     metavar="REASON",
-    default="",
     help="The environment lives in this folder from now on: where it lived is gone. Recorded.",
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @with_break_glass
 def command(
-    context: CommandContext, env: str, undo: bool, trust: str | None, take_over: str, yes: bool, break_glass: str
+    context: CommandContext, env: str, undo: bool, trust: str | None, take_over: str | None, yes: bool, break_glass: str
 ) -> int:
-    if take_over.strip():
-        return _take_over(context, env, take_over.strip(), yes=yes)
+    if take_over is not None:
+        if not (reason := take_over.strip()):
+            raise click.BadParameter("a reason is written down, and this one is empty", param_hint="--take-over")
+        return _take_over(context, env, reason, yes=yes)
     if trust:
         return _settle(context, env, trust, break_glass, yes=yes)
     return asyncio.run(_resume(context, env, undo=undo, yes=yes))

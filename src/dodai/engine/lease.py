@@ -68,6 +68,18 @@ class Holder:
         pid, now = os.getpid(), datetime.now(UTC).isoformat(timespec="seconds")
         return cls(actor, command, pid, process_start(pid), boot_id(), platform.node(), now, token)
 
+    @classmethod
+    def from_text(cls, text: str) -> Holder | None:
+        """What the record beside a lock says; None when it says nothing that can be read."""
+        try:
+            found = cls(**json.loads(text))
+            found.age(datetime.now(UTC))
+        except (ValueError, TypeError):
+            return None
+        numbers, words = (found.pid, found.token), (found.actor, found.command, found.host)
+        whole = all(isinstance(one, int) for one in numbers) and all(isinstance(one, str) for one in words)
+        return found if whole else None
+
     @property
     def is_dead(self) -> bool:
         """True when it certainly runs no more: same boot, and its pid is gone or is another process now."""
@@ -123,8 +135,8 @@ class FileLease:
     def holder(self) -> Holder | None:
         """The last known holder, dead or alive; None when there never was one or its record is unreadable."""
         try:
-            return Holder(**json.loads(self._record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return Holder.from_text(self._record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
 
     def is_taken(self) -> bool:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import TypeVar
 
+from dodai.core.errors import DodaiError
+from dodai.engine.codes import STATE_FILE_DAMAGED
 from dodai.engine.state_folder import make_folder
+
+T = TypeVar("T")
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -44,6 +50,28 @@ def create_private(path: Path, content: bytes) -> bytes:
         partial.unlink()
     sync_folder(path.parent)
     return path.read_bytes()
+
+
+def read_json(path: Path, shape: type[T], instead: str) -> T | None:
+    """The JSON at `path`, an object or a list as `shape` says; None when nothing is there.
+
+    Anything else is DOD385 (exit 4), never taken for empty; `instead` says what to do where there is no backup.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, IsADirectoryError) as error:
+        raise damaged(path, str(error), instead) from None
+    if not isinstance(found, shape):
+        raise damaged(path, f"it is not a JSON {'object' if shape is dict else 'array'}", instead)
+    return found
+
+
+def damaged(path: Path, why: str, instead: str) -> DodaiError:
+    """DOD385 (exit 4): what is at `path` is not what was written there."""
+    fix = f"restore it from a backup; without one, {instead}"
+    return DodaiError(STATE_FILE_DAMAGED, f"`{path}` cannot be read: {why}", fix, exit_code=4)
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
+from dodai.engine.moment import read_moment
 from dodai.operations.gates import Gates
 
 NAMESPACE = "plan@dodai"
@@ -40,7 +42,9 @@ class Approval:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], seq: int) -> Approval:
-        return cls(**data, seq=seq)
+        """As it was recorded. What is no text is empty: such a record counts for nothing, and stops nobody else's."""
+        names = [one.name for one in fields(cls) if one.name != "seq"]
+        return cls(**{name: one if isinstance(one := data.get(name), str) else "" for name in names}, seq=seq)
 
     def as_data(self) -> dict[str, Any]:
         """The data of its journal event."""
@@ -52,6 +56,10 @@ class Verifier(Protocol):
 
     def key(self, approval: Approval, signers: str, now: datetime) -> str:
         """The fingerprint of the key that signed `approval.message` as its principal; `""` for none of `signers`."""
+        ...
+
+    def names(self, key: str, signers: str) -> tuple[str, ...]:
+        """Every name, or pattern of names, under which `signers` has the key of that fingerprint."""
         ...
 
 
@@ -101,6 +109,8 @@ def count(found: Iterable[Approval], asked: ApprovalRequest, gates: Gates, verif
         key = "" if reason else verifier.key(approval, gates.signers, asked.now)
         if not reason and not key:
             reason = "is no signature of a key that may sign"
+        if not reason and any(is_same_person(name, asked.actor) for name in verifier.names(key, gates.signers)):
+            reason = "is with a key of the one who deploys"
         if not reason and (approval.principal in good or key in {other for _, other in good.values()}):
             reason = "is by somebody, or with a key, that signed already"
         if reason:
@@ -114,17 +124,22 @@ def is_same_person(principal: str, actor: str) -> bool:
     """Whether `hana@example.com` is the account `hana`: the whole name or what stands before the `@`, in any case.
 
     An actor that a CI claims carries the account of the machine as well, so that claiming another name is no way round.
+    `principal` may be a pattern of `allowed_signers`: `*@example.com` is everybody there.
     """
     names = {name.casefold() for name in (actor.partition(" ")[0], *re.findall(r"account ([^\s)]+)", actor))}
     whole = principal.casefold()
-    return bool(names & {whole, whole.partition("@")[0]})
+    return any(fnmatchcase(name, pattern) for name in names for pattern in (whole, whole.partition("@")[0]))
 
 
 def _why_not_valid(approval: Approval, asked: ApprovalRequest, gates: Gates) -> str:
     """Why it does not count whatever its signature is worth."""
-    signed, expires = datetime.fromisoformat(approval.signed_at), datetime.fromisoformat(approval.expires_at)
-    if not approval.principal or len(approval.principal.split()) != 1:
+    signed, expires = read_moment(approval.signed_at), read_moment(approval.expires_at)
+    if approval.principal.split() != [approval.principal] or not approval.principal.isprintable():
         return "names nobody"  # a line break in a name would move the words that are signed
+    if signed is None or expires is None:
+        return "has no times that can be read"
+    if not approval.signature.isascii():
+        return "is no signature of a key that may sign"
     if (approval.plan, approval.env) != (asked.plan, asked.env):
         return f"is for the plan `{approval.plan[:12]}` of `{approval.env}`, this is `{asked.plan[:12]}`"
     if approval.seq <= asked.spent:

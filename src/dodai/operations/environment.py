@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal
@@ -35,14 +35,21 @@ from dodai.operations.ports import (
 from dodai.operations.project import Project
 
 
+class Describe(Protocol):
+    """Gives the same environment as another version of the manifest describes it."""
+
+    def __call__(self, project: Project, config: EnvironmentPolicy | None = None, /) -> Environment: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """Everything a command acts through; `wiring.environments.open` puts it together from the manifest.
 
     `folder` is what this machine knows of it. `host` is None unless its parts run as processes of this machine.
-    `described_by` gives the same environment as another version of the manifest describes it, `kept_in` with another
-    folder. `logs` is None where the provider keeps the output of services, `edge_keys` where its edge has its own keys.
-    `logins` is None where services sign in at the database as the role that migrates.
+    `described_by` gives the same environment with the services of another version of the manifest, and with another
+    `[env.NAME]` when that is given, `kept_in` with another folder. `logs` is None where the provider keeps the output
+    of services, `edge_keys` where its edge has its own keys. `logins` is None where services sign in at the database as
+    the role that migrates.
     """
 
     project: Project
@@ -57,7 +64,7 @@ class Environment:
     control: Control
     signatures: Signatures
     visit: Visit
-    described_by: Callable[[Project], Environment]
+    described_by: Describe
     kept_in: Callable[[Path], Environment]
     host: Host | None = None
     accounts: Callable[[], tuple[DoctorRow, ...]] = tuple

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from dodai.engine.moment import read_moment
 from dodai.operations.gates import Gates
 from dodai.operations.policy import Level
 
@@ -40,15 +41,21 @@ class RehearsalRecord:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], plan_id: str) -> RehearsalRecord:
-        return cls(**{**data, "pending": tuple(data["pending"])}, id=plan_id)
+        """As it was recorded. What is no text is empty: such a record proves nothing, and stops nobody else's."""
+        texts = [one.name for one in fields(cls) if one.name not in ("pending", "drills", "id")]
+        told: dict[str, Any] = {name: one if isinstance(one := data.get(name), str) else "" for name in texts}
+        pending, drills = data.get("pending"), data.get("drills")
+        told["pending"] = tuple(map(str, pending)) if isinstance(pending, list | tuple) else ()
+        return cls(**told, drills=drills if isinstance(drills, int) else 0, id=plan_id)
 
     def as_data(self) -> dict[str, Any]:
         """The data of its journal event, which adds the id itself."""
         return {name: value for name, value in asdict(self).items() if name != "id"}
 
     def age_s(self, now: datetime) -> float:
-        """Below 0 when it is from the future."""
-        return (now - datetime.fromisoformat(self.at)).total_seconds()
+        """Below 0 when it is from the future; endless when nobody can read when it was."""
+        at = read_moment(self.at)
+        return float("inf") if at is None else (now - at).total_seconds()
 
     def lacks(self, source: Source, gates: Gates, now: datetime) -> str:
         """Why it does not count for `source`; `""` when it does."""
@@ -56,9 +63,13 @@ class RehearsalRecord:
             return "is of another tree" if self.tree != source.tree else "is of another manifest"
         if self.outcome != "ok":
             return "failed"
+        if self.level not in ("source", "artifact"):
+            return f"is of no known level: `{self.level}`"
         if gates.evidence == "artifact" and self.level != "artifact":
             return f"is of level `{self.level}`, `artifact` is asked for"
         age_s = self.age_s(now)
+        if age_s == float("inf"):
+            return "has no time that can be read"
         if age_s < 0:
             return "is from the future by the clock of the control database"
         if age_s > gates.evidence_age_s:

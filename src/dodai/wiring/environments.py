@@ -116,7 +116,7 @@ def assemble(
         control=_control(opening),
         signatures=SshKeygen(),
         visit=partial(visit, origin=next(iter(config.public_origins), "")),
-        described_by=partial(assemble, config, folder, variables=variables),
+        described_by=lambda other, described=None: assemble(described or config, folder, other, variables),
         kept_in=lambda other: assemble(config, other, project, variables),
         host=host,
         accounts=lambda: tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
 from dodai.migrations.policy import SIDE_SCHEMA
@@ -20,6 +22,12 @@ def refuse_other(conn: SqlConnection, env: str) -> None:
             f"give `--env {owner}`; in a copy that is yours: `COMMENT ON SCHEMA {SIDE_SCHEMA} IS NULL`",
             exit_code=1,
         )
+
+
+def refuse(target: MigrationTarget, env: str) -> None:
+    """The same for the database of `target`."""
+    with contextlib.closing(target.connect()) as conn:
+        refuse_other(conn, env)
 
 
 def _owner(conn: SqlConnection) -> str:

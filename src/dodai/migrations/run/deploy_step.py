@@ -15,6 +15,7 @@ from dodai.migrations import run
 from dodai.migrations.apply import status
 from dodai.migrations.goose_file import files_of
 from dodai.migrations.ports import MigrationTarget, Process, is_database_error
+from dodai.migrations.run.belonging import refuse
 
 
 def step(
@@ -26,6 +27,7 @@ def step(
 ) -> Step:
     """The deploy's step: done when nothing is pending. It is not taken back: the way is forward (expand, contract).
 
+    DOD264 on the database of another, protected environment, whatever is pending.
     `command` is what is given again once a migration that failed is corrected; by default `migrate up`.
     """
     command = command or proposal.MIGRATE_UP()
@@ -46,6 +48,7 @@ def step(
 
 async def _look(target: MigrationTarget, command: str, context: StepContext) -> Observed:
     with _within(command, context.env):
+        await asyncio.to_thread(refuse, target, context.env)
         seen = await asyncio.to_thread(status, target)
         if seen.problems:
             raise seen.problems[0].error()

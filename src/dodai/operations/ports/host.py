@@ -131,6 +131,10 @@ class Host(Protocol):
         """
         ...
 
+    def without_secrets(self, words: Sequence[str], spec: ServiceSpec, env: Mapping[str, str], /) -> tuple[str, ...]:
+        """`words` as they may be written down: what a service is given and nobody may read is replaced."""
+        ...
+
     async def status(self) -> HostStatus:
         """What runs now; never raises when the Host is gone."""
         ...

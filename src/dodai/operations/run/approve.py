@@ -75,6 +75,10 @@ class Waiting:
         print_ = await asyncio.to_thread(ssh.key, approval, gates.signers, now)
         if not print_:
             raise _refused(f"`{key}` may not sign as `{principal}`", "name the key that stands in `allowed_signers`")
+        mine = [name for name in ssh.names(print_, gates.signers) if is_same_person(name, entry.request.actor)]
+        if mine:
+            said = f"`{key}` stands for `{mine[0]}` as well, who deploys: `{entry.request.actor}`"
+            raise _refused(said, "somebody else approves it")
         await state(self.environment, "approve", approval.as_data(), release=entry.request.release)
         return approval, print_
 

@@ -13,6 +13,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.plan import PlanRequest
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import Service
+from dodai.operations.run.description import in_service
 from dodai.operations.run.override import pass_gates, state
 from dodai.operations.run.plans import deploy_ports
 from dodai.operations.run.rollback_target import recorded
@@ -46,7 +47,7 @@ async def place_of(here: Environment, name: str) -> ServicePlace:
     service_status = status.service(name) if status.running else None
     live = next((one for one in service_status.instances if one.live), None) if service_status else None
     release = live.release if live else await recorded(here, name)
-    there = here.described_by(here.released(release))
+    there = await in_service(here, here.released(release))
     await asyncio.to_thread(here.artifacts.proven, release)
     service = there.project.policy.services[name]
     ports = deploy_ports(there, Path(here.artifacts.path(release)))
@@ -54,10 +55,11 @@ async def place_of(here: Environment, name: str) -> ServicePlace:
     return ServicePlace(there, service, given, live is not None and not given.is_what_runs(live))
 
 
-async def begin(place: ServicePlace, words: Sequence[str], command: str, reason: str) -> None:
+async def begin(place: ServicePlace, words: Sequence[str], reason: str) -> None:
     """Let it through the gates and write down that it begins: what cannot be recorded is not run."""
     await record_what_was_not(place.here)
-    await pass_gates(place.here, "exec", command, reason)
+    typed = f"dodai exec {place.here.name} {place.service.name} -- {_typed(place, words)}"
+    await pass_gates(place.here, "exec", typed, reason)
     await state(place.here, "exec", _said(place, words), release=place.given.release)
 
 
@@ -79,11 +81,12 @@ async def end(place: ServicePlace, words: Sequence[str], code: int, took_s: floa
 
 
 def _said(place: ServicePlace, words: Sequence[str]) -> dict[str, object]:
-    """What the audit log keeps; a secret that was typed is not in it."""
-    command = shlex.join(words)
+    """What the audit log keeps."""
+    return {"service": place.service.name, "release": place.given.release, "command": _typed(place, words)}
+
+
+def _typed(place: ServicePlace, words: Sequence[str]) -> str:
+    """The command as it may be kept: a secret is taken out before a shell's quotes break it into pieces."""
     given = place.given
-    values = {**given.spec.env, **given.environment}
-    for name in given.spec.secrets:
-        if len(values.get(name, "")) > 1:
-            command = command.replace(values[name], "[secret]")
-    return {"service": place.service.name, "release": given.release, "command": command[:LONGEST_COMMAND]}
+    known = host_of(place.here).without_secrets(words, given.spec, given.environment)
+    return shlex.join(known)[:LONGEST_COMMAND]

@@ -127,7 +127,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     if rotation:
         steps += [old_login(rotation, ports.logins)] if rotation.name == DATABASE_LOGIN and ports.logins else []
         steps.append(rotation.last())
-    look = partial(stands, request, tuple(service.name for service in services), ports.compute)
+    look = partial(stands, request, {one.name: one.health.timeout_s for one in services}, ports.compute)
     return Plan(request=request, title=_title(request), steps=_in_order(steps), afterwards=look)
 
 

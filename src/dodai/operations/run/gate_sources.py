@@ -11,7 +11,7 @@ from pathlib import Path
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal
 from dodai.engine.plan import PlanRequest
-from dodai.engine.private_file import write_private
+from dodai.engine.private_file import damaged, read_json, write_private
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.run.production import belonging_step, evidence_step
 from dodai.operations import codes
@@ -28,6 +28,7 @@ from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
 from dodai.operations.run.restore import RESTORE
 
 KEPT = "protection.json"
+_WITHOUT_KEPT = "move it away: what the release in service asks for is in the journal as well, as long as that is whole"
 
 
 def own_gates(project: Project, environment: EnvironmentPolicy, root: Path) -> Gates:
@@ -137,11 +138,11 @@ async def _kept_by_copy(here: Environment) -> Kept:
 
 def read_kept(folder: Path) -> Kept:
     """The gates that the folder of an environment remembers."""
+    found = read_json(folder / KEPT, dict, _WITHOUT_KEPT)
     try:
-        found = json.loads((folder / KEPT).read_text("utf-8"))
-        return Kept(found["plan"], Gates.from_text(found["gates"]))
-    except FileNotFoundError:
-        return Kept()
+        return Kept(found["plan"], Gates.from_text(found["gates"])) if found is not None else Kept()
+    except (KeyError, ValueError, TypeError) as error:
+        raise damaged(folder / KEPT, f"{type(error).__name__} {error}", _WITHOUT_KEPT) from None
 
 
 def keep(folder: Path, kept: Kept) -> None:

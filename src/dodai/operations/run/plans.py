@@ -28,6 +28,7 @@ from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
 from dodai.operations.run.deploy import DeployPorts, deploy
+from dodai.operations.run.description import as_let_in, description_of
 from dodai.operations.run.down import DOWN, down
 from dodai.operations.run.gate import BREAK_GLASS
 from dodai.operations.run.gate_sources import gate_arguments, gated
@@ -58,6 +59,7 @@ async def request_for(
     if release and here.host is not None:
         refuse_interpreter(project.policy, here.project.python)
     gates = await gate_arguments(here, cast("Change", kind), project, reason) if release else {}
+    described = {} if kind in ("deploy", DOWN) else await description_of(here)
     return PlanRequest(
         kind=kind,
         env=here.name,
@@ -66,7 +68,7 @@ async def request_for(
         manifest=project.manifest.text,
         manifest_hash=project.manifest.hash,
         secret_versions={} if kind == DOWN else dict(here.secrets.versions()),  # stopping needs no key of a store
-        arguments={**previous, **gates, **(arguments or {})},
+        arguments={**previous, **gates, **described, **(arguments or {})},
     )
 
 
@@ -100,7 +102,7 @@ def build(here: Environment, request: PlanRequest, given: str = "") -> Plan:
         return AuditLog(here.journal).statement(request)
     if request.kind == DOWN:
         return down(request, host_of(here))
-    there = here.described_by(here.project.with_manifest(request.manifest))
+    there = as_let_in(here, request)
     if request.kind == ROTATE and not request.release:
         return stored_only(request, deploy_ports(there, here.project.root), given)
     tree = Path(here.artifacts.path(request.release))

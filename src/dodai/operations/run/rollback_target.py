@@ -10,6 +10,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations.codes import NO_SUCH_RELEASE
 from dodai.operations.environment import Environment
 from dodai.operations.release import ReleaseRecord, Verdict, before, evaluate_rollback, find
+from dodai.operations.run.description import in_service
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.run.restore import fitting
 from dodai.operations.run.schema import ReleaseSchema
@@ -55,6 +56,7 @@ async def verdict(environment: Environment, record: ReleaseRecord) -> Verdict:
 async def refuse_misfit(environment: Environment, release: str) -> None:
     """DOD367 when `release` may not come back; asked again under the lock, only there while the database rests."""
     environment.artifacts.path(release)
+    environment = await in_service(environment, environment.project)
     if environment.project.policy.database.used_by and not await environment.database.running():
         return
     found, record = await rollback_compatibility(release, ReleaseLog(environment), ReleaseSchema(environment))

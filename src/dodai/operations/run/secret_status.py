@@ -15,6 +15,7 @@ from dodai.engine.plan import PlanRequest
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Secret
+from dodai.operations.run.description import in_service
 from dodai.operations.run.plans import deploy_ports
 from dodai.operations.run.rotation import store_of
 from dodai.operations.run.service_steps import ServiceSteps
@@ -154,7 +155,7 @@ async def _served(here: Environment) -> dict[str, bool]:
         if live is None:
             continue
         released = here.released(live.release)
-        there = here.described_by(here.project.with_manifest(released.manifest.text))
+        there = await in_service(here, here.project.with_manifest(released.manifest.text))
         steps = ServiceSteps(PlanRequest("restart", here.name, live.release), deploy_ports(there, released.root))
         spec = there.project.policy.services.get(service.name)
         if spec is not None:

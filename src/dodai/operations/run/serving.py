@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.plan import EndState, Meant, PlanRequest
 from dodai.operations import codes
-from dodai.operations.ports import Compute, ComputeStatus
+from dodai.operations.ports import Compute, ComputeStatus, Instance
 from dodai.operations.run.preflight import previous_releases
 
 POLL_S = 0.2
+READY_S = 20.0
+"""What is not ready is waited for no longer than this, whatever the manifest allows; a look may take 30 s in all."""
 
 
 async def running(compute: Compute) -> ComputeStatus:
@@ -26,36 +29,75 @@ async def running(compute: Compute) -> ComputeStatus:
     return status
 
 
-async def stands(request: PlanRequest, services: tuple[str, ...], compute: Compute, meant: Meant) -> EndState:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One service: the release that people reach, `""` for none, and why that does not serve, `""` when it does."""
+
+    release: str = ""
+    trouble: str = ""
+
+    @property
+    def serves(self) -> str:
+        """The release that answers that it is ready; `""` for none."""
+        return "" if self.trouble else self.release
+
+
+async def stands(request: PlanRequest, services: Mapping[str, float], compute: Compute, meant: Meant) -> EndState:
     """How the environment stands after a plan: every service serves the release of the plan, or that of before it.
 
-    What comes back by itself is waited for, as long as the engine lets a look take.
+    A process that runs does not serve yet: it is asked. What comes back by itself is waited for, as long as the engine
+    lets a look take; what is the right release and not ready, for the seconds that `services` has for it.
     """
     before = previous_releases(request.arguments)
     wanted = dict.fromkeys(services, request.release) if meant == "after" else before
+    began = asyncio.get_running_loop().time()
     while True:
         status = await compute.status()
-        found = {name: _live(status, name) for name in services}
-        wrong = {name for name, release in wanted.items() if found.get(name, "") != release}
-        if not wrong or not status.returning:
+        found = {name: await _seen(compute, status, name) for name in services}
+        wrong = {name for name, release in wanted.items() if found.get(name, Seen()).serves != release}
+        unready = [name for name in wrong if wanted[name] and found.get(name, Seen()).release == wanted[name]]
+        patience_s = min(READY_S, max((services.get(name, 0.0) for name in unready), default=0.0))
+        starting = asyncio.get_running_loop().time() < began + patience_s
+        if not wrong or not (status.returning or starting):
             break
         await asyncio.sleep(POLL_S)
-    return EndState(not wrong, in_words(found), proposal.RESTART(env=request.env) if wrong else "")
+    return EndState(not wrong, in_words(found), _next(request.env, wrong, unready))
 
 
-def in_words(found: Mapping[str, str]) -> str:
+def _next(env: str, wrong: set[str], unready: list[str]) -> str:
+    """A restart brings what is on record; what is that already and not ready says in its log what it waits for."""
+    if not wrong:
+        return ""
+    if len(unready) == len(wrong):
+        return proposal.LOGS_SERVICE(env=env, service=unready[0])
+    return proposal.RESTART(env=env)
+
+
+def in_words(found: Mapping[str, Seen]) -> str:
     """Which service serves which release; services with the same one stand together."""
-    if not any(found.values()):
-        return "nothing serves"
     groups: dict[str, list[str]] = {}
-    for name, release in found.items():
-        groups.setdefault(release, []).append(name)
-    said = [f"{', '.join(names)} serves {release}" for release, names in groups.items() if release]
-    return "; ".join([*said, *(f"{name} does not serve" for name in groups.get("", []))])
+    for name, one in found.items():
+        groups.setdefault(one.serves, []).append(name)
+    idle = groups.pop("", [])
+    said = [f"{', '.join(names)} serves {release}" for release, names in groups.items()] or ["nothing serves"]
+    told = [f"{name} of {found[name].release} {found[name].trouble}" for name in idle if found[name].trouble]
+    silent = [f"{name} does not serve" for name in idle if groups and not found[name].trouble]
+    return "; ".join([*said, *told, *silent])
 
 
-def _live(status: ComputeStatus, name: str) -> str:
-    """The release that answers for `name`: one whose process runs, not one that traffic is only sent to."""
+async def _seen(compute: Compute, status: ComputeStatus, name: str) -> Seen:
+    """What answers for `name`, asked itself: not what traffic is only sent to."""
     service = status.service(name) if status.running else None
     live = next((one for one in service.instances if one.live), None) if service else None
-    return live.release if live and live.state == "running" else ""
+    return Seen(live.release, await why_not_ready(compute, live)) if live else Seen()
+
+
+async def why_not_ready(compute: Compute, live: Instance) -> str:
+    """What keeps that very process from serving, in words; `""` when it says that it is ready."""
+    if live.state != "running":
+        return f"is {live.state.replace('_', ' ')}"
+    try:
+        probe = await compute.probe(live.service, live.release, settings=live.settings)
+    except DodaiError as error:
+        return f"could not be asked: {error.message}"
+    return "" if probe.ready else f"is not ready: {probe.detail or probe.state.replace('_', ' ')}"

@@ -127,8 +127,8 @@ async def _answers(environment: Environment, status: ComputeStatus) -> dict[str,
     """What each live service answers now: a process that runs may still fail everybody."""
     found = dict[str, str]()
     for service in status.services if status.running else ():
-        if service.release:
-            probe = await environment.compute.probe(service.name, service.release)
+        if live := next((one for one in service.instances if one.live), None):
+            probe = await environment.compute.probe(service.name, live.release, settings=live.settings)
             found[service.name] = "ready" if probe.ready else probe.detail or probe.state
     return found
 

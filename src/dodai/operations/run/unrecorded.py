@@ -10,7 +10,7 @@ from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.engine.actor import actor
-from dodai.engine.private_file import write_private
+from dodai.engine.private_file import read_json, write_private
 from dodai.operations.codes import STILL_RUNS
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.run.down import still_runs
@@ -44,8 +44,4 @@ async def record_what_was_not(here: Environment) -> None:
 
 def unrecorded(folder: Path) -> list[Mapping[str, Any]]:
     """What waits to be recorded."""
-    try:
-        found: list[Mapping[str, Any]] = json.loads((folder / NAME).read_bytes())
-    except FileNotFoundError:
-        return []
-    return found
+    return read_json(folder / NAME, list, "move it away: what was done meanwhile is on record nowhere else") or []

@@ -21,6 +21,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ReleaseFile
 from dodai.providers.local.codes import IMAGES_NOT_RUN, NO_TREE, UNSAFE_TREE
+from dodai.providers.local.planted import planted
 
 NEVER = frozenset({".dodai", ".git"})
 ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta/history")
@@ -127,11 +128,17 @@ class ReleaseTrees:
         return _digest(self.entries(tree_id))
 
     def proven(self, tree_id: str) -> str:
-        """`digest` of the files as they are now; DOD366 when they are not what was published under this id."""
+        """`digest` of the files as they are now; DOD366 when they are not what was published under this id.
+
+        Nor when code stands beside them that could be run in their place.
+        """
         entries = self.entries(tree_id)
         wrong = self.changed(tree_id)
         if wrong or _digest(entries)[:16] != tree_id:
             raise _not_published(tree_id, f"`{wrong[0]}` was changed" if wrong else "its list of files is another one")
+        root = Path(self.path(tree_id))
+        if added := next(planted(root, frozenset(entry.path for entry in entries)), ""):
+            raise _not_published(tree_id, f"`{added}` was added")
         return _digest(entries)
 
     def published(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodai.engine.private_file import create_private, write_private
+from dodai.engine.private_file import create_private, read_json, write_private
 
 REMEMBERED = 8
 """Of how many values of a secret, beside those in use, it is known since when they exist."""
@@ -31,11 +31,7 @@ class SecretFile:
         return True
 
     def get(self) -> Mapping[str, str]:
-        try:
-            found: dict[str, str] = json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
-            return {}
-        return found
+        return read_json(self.path, dict, "move it away: every secret then gets a new value by the next deploy") or {}
 
     def put(self, values: Mapping[str, str], /) -> None:
         seen, now = self._seen(), time.time()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -36,6 +38,11 @@ class SshKeygen:
             done = self._run((*words, "-O", f"verify-time={at}"), folder, approval.message)
         found = re.search(r" key (SHA256:\S+)", done.stdout.decode("utf-8", "replace"))
         return found[1] if done.returncode == 0 and found else ""
+
+    def names(self, key: str, signers: str) -> tuple[str, ...]:
+        """Every name, or pattern of names, under which `signers` has the key of that fingerprint."""
+        lines = [line for line in signers.splitlines() if key in map(_fingerprint, line.split())]
+        return tuple(name for line in lines for name in line.split()[0].strip('"').split(","))
 
     def sign(self, message: bytes, key: Path) -> str:
         """The signature of `message` by `key`, a private key, or a public one whose secret part an agent holds."""
@@ -78,6 +85,15 @@ class SshKeygen:
             raise _refused("there is no `ssh-keygen` on this machine", "install OpenSSH 8.2 or newer") from None
         except subprocess.TimeoutExpired:
             raise _refused(f"`ssh-keygen` did not end within {patience_s:g} s", "try again") from None
+
+
+def _fingerprint(word: str) -> str:
+    """As `ssh-keygen` prints that of a public key: SHA-256 of what its base64 part says; `""` for another word."""
+    try:
+        data = base64.b64decode(word, validate=True)
+    except ValueError:
+        return ""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
 
 
 def _public(key: Path) -> str:

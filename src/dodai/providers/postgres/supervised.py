@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from dodai.engine.private_file import write_private
+from dodai.engine.private_file import damaged, read_json, write_private
 from dodai.operations.policy import Database
 from dodai.operations.ports import DatabaseSeen, Host, ReplacedData, ReplacedRow, ReplacedTable, RestorePoint
 
@@ -79,11 +79,13 @@ class SupervisedPostgres:
         return self.folder / "database.json"
 
     def url(self, *, direct: bool = True) -> str:
-        try:
-            urls: dict[str, str] = json.loads(self._file.read_text("utf-8"))
-        except FileNotFoundError:
+        urls = read_json(self._file, dict, "move it away: the next restart or deploy writes it anew")
+        if urls is None:
             return ""
-        return urls["direct" if direct else "stable"]
+        try:
+            return str(urls["direct" if direct else "stable"])
+        except KeyError as missing:
+            raise damaged(self._file, f"it has no {missing}", "move it away: the next deploy writes it anew") from None
 
     async def clock_offset_s(self) -> float | None:
         url = self.url()

@@ -33,7 +33,7 @@ from dodai.operations.ports import (
 )
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE, HOST_HELD
 from dodai.providers.local.host import kept, state, wire
-from dodai.providers.local.host.hidden import secret_values
+from dodai.providers.local.host.hidden import Mask, secret_values
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.terminal import run_on_terminal
 
@@ -116,6 +116,10 @@ class HostClient:
             environment |= {name: os.environ[name]} if name in os.environ else {}
         hidden = secret_values({**own, **env}, spec.secrets)
         return run_on_terminal(command, Path(tree) / spec.cwd, environment, hidden)
+
+    def without_secrets(self, words: Sequence[str], spec: ServiceSpec, env: Mapping[str, str]) -> tuple[str, ...]:
+        mask = Mask(secret_values({**spec.env, **env}, spec.secrets))
+        return tuple(mask.of(word.encode(errors="surrogateescape")).decode(errors="replace") for word in words)
 
     async def edge(self, spec: EdgeSpec) -> str:
         return str(await self._call("edge", spec=spec))
