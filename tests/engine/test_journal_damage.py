@@ -8,12 +8,13 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+import pytest
 from tests.engine.world import Spec, new_place
 
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import SqliteJournal
 
-DAMAGES = int(os.environ.get("DODAI_JOURNAL_DAMAGES", "300"))
+DAMAGES = int(os.environ.get("DODAI_JOURNAL_DAMAGES", "2000"))
 USER_VERSION = range(60, 64)
 """The one field that says by itself which dodai wrote the file: another value in it is told as that (DOD354)."""
 
@@ -89,3 +90,14 @@ async def test_damage_is_called_damage_or_changes_no_answer(tmp_path):
     found, wrong = await tried(tmp_path, DAMAGES, random.Random(20261129))
     assert wrong == []
     assert min(found.values()) > 0, found
+
+
+async def test_plan_that_is_found_under_another_environment_is_damage(tmp_path):
+    """It would be no unfinished plan of its own one: the name by which it is found is that of its request."""
+    await original(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        db.execute("DROP TRIGGER plans_UPDATE")
+        db.execute("UPDATE plans SET env = 'stawing' WHERE rowid = 1")
+    db.close()
+    with pytest.raises(DodaiError, match="is not the one that was recorded"):
+        await answers(tmp_path / "journal.sqlite")

@@ -1,8 +1,9 @@
-"""Moments as people read them."""
+"""Moments as people read them, and as records have them."""
 
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 
 def utc(at_s: float) -> str:

@@ -293,7 +293,7 @@ class SqliteJournal:
     def _verify_requests(self, digests: Mapping[str, str]) -> None:
         rows = self._rows()
         for row in rows:
-            if digests.get(row.plan_id) != row.digest:
+            if digests.get(row.plan_id) != row.digest or not row.is_of_its_environment:
                 raise self._broken(f"the request of plan `{row.plan_id}` is not the one that was recorded")
         if len(rows) != len(digests):
             raise self._broken("a recorded request is gone")

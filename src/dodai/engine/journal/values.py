@@ -106,6 +106,11 @@ class PlanRow:
         return hashlib.sha256(canonical([self.plan_hash, self.steps, self.request, manifest])).hexdigest()
 
     @property
+    def is_of_its_environment(self) -> bool:
+        """Whether it is found by the environment of its request: one under another name would be no unfinished plan."""
+        return bool(json.loads(self.request)["env"] == self.env)
+
+    @property
     def announcement(self) -> dict[str, str]:
         """The data of its `requested` event."""
         return {"digest": self.digest, "actor": json.loads(self.request)["actor"]}

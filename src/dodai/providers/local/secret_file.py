@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodai.engine.private_file import create_private, read_json, write_private
+from dodai.engine.private_file import create_private, damaged, read_json, write_private
 
+KEY_BYTES = 32
 REMEMBERED = 8
 """Of how many values of a secret, beside those in use, it is known since when they exist."""
 
@@ -71,8 +72,12 @@ class SecretFile:
         return hmac.new(self._key(), words, "sha256").hexdigest()[:16]
 
     def _key(self) -> bytes:
-        """Without a key of this environment's own, a value could be guessed from its digest."""
-        return create_private(self.folder / "digest.key", secrets.token_bytes(32))
+        """Without a key of this environment's own, a value could be guessed from its digest: DOD385 for a short one."""
+        key = create_private(self.folder / "digest.key", secrets.token_bytes(KEY_BYTES))
+        if len(key) < KEY_BYTES:
+            instead = "move it away: what runs is then called started with other values until the next deploy"
+            raise damaged(self.folder / "digest.key", f"it has {len(key)} bytes of {KEY_BYTES}", instead)
+        return key
 
     def versions(self) -> Mapping[str, str]:
         return self._versions(self.get())

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import stat
@@ -19,7 +20,7 @@ from typing import Any
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.moment import utc
-from dodai.engine.private_file import create_private
+from dodai.engine.private_file import create_private, damaged
 from dodai.engine.state_folder import make_folder
 from dodai.providers.local.codes import HOST_HELD
 
@@ -216,11 +217,12 @@ def _runs(folder: StateFolder, command: Path) -> bool:
 def edge_key(folder: StateFolder) -> str:
     """The key by which a service knows its edge, in a file only this user can read; made when there is none.
 
-    While it is rotated the file has two lines: the first key is the one that the edge sends.
+    While it is rotated the file has two lines: the first key is the one that the edge sends. DOD385 for no key.
     """
-    if not folder.edge_key.exists():
-        create_private(folder.edge_key, secrets.token_urlsafe(32).encode() + b"\n")
-    return folder.edge_key.read_text().split()[0]
+    keys = create_private(folder.edge_key, secrets.token_urlsafe(32).encode() + b"\n").split()
+    if not keys or not re.fullmatch(rb"[!-~]+", keys[0]):
+        raise damaged(folder.edge_key, "it has no key", "move it away and start the services anew: a new one is made")
+    return keys[0].decode()
 
 
 def edge_key_version(key: str) -> str:
