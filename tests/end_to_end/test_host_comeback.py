@@ -204,18 +204,22 @@ def test_restart_starts_the_same_anew_without_a_gap_and_undoes_it_when_it_is_not
     assert env.run("restart", "staging", "nobody", "--yes").returncode == 2
 
 
-def test_socket_that_was_cleaned_away_is_made_again(env):
-    """Meanwhile it is unknown whether it runs, never `not running`; `down` stops it in order."""
+def test_socket_that_was_cleaned_away_or_replaced_is_made_again(env):
+    """Meanwhile it is unknown whether it runs, never `not running` nor `ended`; `down` stops it in order."""
     release = env.deployed()
     socket = StateFolder(env.state).socket
     pid = env.known()["pid"]
-    os.kill(pid, signal.SIGSTOP)  # so that it is not made again at once
-    socket.unlink()
-    told = env.status(4)
-    assert (told["state"], told["next"]) == ("unknown", None)
-    assert f"pid {pid} holds" in told["host"]["unknown"]
-    os.kill(pid, signal.SIGCONT)
-    until(lambda: env.status()["state"] == "serving")
+    for left in ("", "a file of somebody else"):
+        os.kill(pid, signal.SIGSTOP)  # so that it is not made again at once
+        socket.unlink()
+        if left:
+            socket.write_text(left)
+        told = env.status(4)
+        assert (told["state"], told["next"]) == ("unknown", None)
+        assert f"pid {pid} holds" in told["host"]["unknown"]
+        assert "have ended" not in told["host"]["unknown"]
+        os.kill(pid, signal.SIGCONT)
+        until(lambda: env.status()["state"] == "serving")
     assert (env.known()["pid"], env.serves()) == (pid, release)
 
 

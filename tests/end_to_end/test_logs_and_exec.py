@@ -75,6 +75,17 @@ def test_no_record_of_a_command_has_a_secret_however_it_was_quoted(env, tmp_path
     assert all(plan["statement"]["command"].endswith("echo '[secret]'") for plan in plans), plans
 
 
+def test_command_without_a_secret_that_the_service_needs_is_refused_with_its_name(env):
+    """The file of secrets is gone: no defect of dodai, and a restart makes new values."""
+    (env.state / "secrets.json").unlink()
+    refused = env.run("exec", "staging", "web", "--", "true")
+    assert (refused.returncode, "DOD560" in refused.stderr) == (1, True), refused.stderr
+    listed = env.run("secrets", "list", "staging")
+    assert "DOD080" not in listed.stderr, listed.stderr
+    assert env.run("restart", "staging", "--yes").returncode == 0
+    assert env.run("exec", "staging", "web", "--", "true").returncode == 0
+
+
 async def test_exec_that_cannot_be_recorded_is_not_run(env):
     """Somebody holds the lock: exit 75 with who it is, and the command did nothing."""
     lease = FileLease(env.state / "lease", actor="somebody else")

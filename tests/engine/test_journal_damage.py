@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.engine.world import Spec, new_place
+from tests.support.command import dodai
 
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import SqliteJournal
@@ -90,6 +91,22 @@ async def test_damage_is_called_damage_or_changes_no_answer(tmp_path):
     found, wrong = await tried(tmp_path, DAMAGES, random.Random(20261129))
     assert wrong == []
     assert min(found.values()) > 0, found
+
+
+def test_journal_that_is_gone_is_damage_while_its_head_is_there(tmp_path):
+    """`nothing is on record` is said of an environment that never had a record."""
+    (tmp_path / "dodai.toml").write_text(
+        '[project]\nname = "x"\n[env.staging]\n[service.web]\ncommand = ["web"]\npublic = true\n'
+    )
+    never = dodai("history", "staging", cwd=tmp_path)
+    assert (never.returncode, "nothing is on record here" in never.stdout) == (1, True)
+    folder = tmp_path / ".dodai" / "env" / "staging"
+    folder.mkdir(parents=True)
+    (folder / "journal.sqlite.head").write_text(f"66 {'a' * 64}\n")
+    gone = dodai("history", "staging", cwd=tmp_path)
+    assert (gone.returncode, "DOD353" in gone.stderr) == (4, True), gone.stdout
+    (folder / "journal.sqlite").unlink()
+    assert dodai("status", "staging", cwd=tmp_path).returncode == 4
 
 
 async def test_plan_that_is_found_under_another_environment_is_damage(tmp_path):

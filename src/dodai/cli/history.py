@@ -24,14 +24,16 @@ Admissions = Mapping[str, Mapping[str, str]]
 
 @define("history", summary="Show who changed what, and when", example="dodai history staging --limit 5")
 @click.argument("env", default="local")
-@click.option("--limit", default=20, show_default=True, help="How many plans, the newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many plans, the newest first."
+)
 def command(context: CommandContext, env: str, limit: int) -> int:
     entries, head, admissions = asyncio.run(_look(context.environment(env), limit))
     if context.output.as_json:
         rows = [_as_json(entry, admissions) for entry in entries]
         context.output.data("dodai.history/1", {"environment": env, "head": head.hash, "plans": rows})
     elif not entries:
-        context.output.line(f"{env}: nothing was ever done here")
+        context.output.line(f"{env}: nothing is on record here")
     else:
         for entry in entries:
             request = entry.request

@@ -30,7 +30,10 @@ POLL_S = 0.2
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written from now on, until interrupted.")
 @click.option("--since", metavar="SPAN", default="", help="What was written in the last 30s, 10m, 2h or 1d.")
 @click.option("--request", "request_id", metavar="ID", default="", help="Lines with this request id only.")
-@click.option("--lines", default=100, show_default=True, help="How many of those before now; with --since all.")
+@click.option(
+    "--lines", type=click.IntRange(1), default=100, show_default=True,
+    help="How many of those before now; with --since all.",
+)  # fmt: skip
 def command(
     context: CommandContext, env: str, service: str, follow: bool, since: str, request_id: str, lines: int
 ) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @define("releases", summary="List the releases of an environment", example="dodai releases staging")
 @click.argument("env", default="local")
-@click.option("--limit", default=10, show_default=True, help="How many, the newest first.")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="How many, the newest first.")
 def command(context: CommandContext, env: str, limit: int) -> int:
     environment = context.environment(env)
     rows = asyncio.run(_look(environment, limit))

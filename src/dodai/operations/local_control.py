@@ -28,7 +28,8 @@ class FileControl:
 
     @property
     def exists(self) -> bool:
-        return self._path.exists()
+        """Also where only the head is left: records that are gone were there."""
+        return self._path.exists() or self._path.with_name(f"{JOURNAL}.head").exists()
 
     def journal(self) -> AbstractContextManager[Journal]:
         return SqliteJournal(self._path)

@@ -36,15 +36,8 @@ class ServiceSettings:
         """Every missing secret gets a random value where the store is for development; DOD560 elsewhere."""
         store = self.environment.secrets
         missing = await self.missing()
-        if not store.makes_up_values and (lacking := [name for name in missing if name != DATABASE_LOGIN]):
-            missing = tuple(lacking)
-            raise DodaiError(
-                codes.SECRET_MISSING,
-                f"`{self.environment.name}` has no value for `{missing[0]}`"
-                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-                codes.SECRET_MISSING.fix.en,
-                exit_code=1,
-            )
+        if not store.makes_up_values and (lacking := tuple(name for name in missing if name != DATABASE_LOGIN)):
+            raise self._without_value(lacking)
         roles = self.environment.config.database_roles
         made = {name: new_login(roles) if name == DATABASE_LOGIN else new_value(name) for name in missing}
         store.put({**store.get(), **made})
@@ -52,8 +45,10 @@ class ServiceSettings:
     async def of_service(self, service: Service, release: str = "") -> Mapping[str, str]:
         """What `service` of `release` is told, secrets included; without a release nothing that depends on one."""
         here = self.environment
-        policy, known = here.project.policy, here.secrets.get()
-        values = {name: known[name] for name in self.secret_names(service)}
+        policy, known, wanted = here.project.policy, here.secrets.get(), self.secret_names(service)
+        if absent := tuple(name for name in wanted if name not in known):
+            raise self._without_value(absent)
+        values = {name: known[name] for name in wanted}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.kind == "server" and service.protocol == "http" and not service.app:
             project = here.released(release) if release else here.project
@@ -67,6 +62,11 @@ class ServiceSettings:
             if release:
                 values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
         return values
+
+    def _without_value(self, names: tuple[str, ...]) -> DodaiError:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        said = f"`{self.environment.name}` has no value for `{names[0]}`{more}"
+        return DodaiError(codes.SECRET_MISSING, said, codes.SECRET_MISSING.fix.en, exit_code=1)
 
     def secret_names(self, service: Service) -> tuple[str, ...]:
         """The variables of `service` that are secrets."""

@@ -260,8 +260,9 @@ def assemble(
         write(files["hba_file"], hba_text())
         write(files["ident_file"], "")
     uid, gid = droppable(identity)
+    told = ("-c", f"config_file={configuration}", "-c", f"port={port}")  # the file may be written anew for another one
     command = ServerCommand(
-        argv=(str(binaries.tool("postgres")), "-D", str(data_dir), "-c", f"config_file={configuration}"),
+        argv=(str(binaries.tool("postgres")), "-D", str(data_dir), *told),
         cwd=Path("/"),
         socket=socket_dir / f".s.PGSQL.{port}",
         log=directory / "log",

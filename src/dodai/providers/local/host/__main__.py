@@ -86,11 +86,22 @@ async def _host(folder: StateFolder, options: argparse.Namespace) -> None:
 
 
 async def _keep_reachable(supervisor: Supervisor, folder: StateFolder) -> None:
-    """A socket that was cleaned away from /tmp is made again: a host that cannot be asked cannot be stopped either."""
+    """A socket that was cleaned away from /tmp, or replaced, is made again: whom nobody can ask nobody can stop."""
+    mine = _identity(folder.socket)
     while True:
         await asyncio.sleep(REACHABLE_S)
-        if not folder.socket.exists():
+        if _identity(folder.socket) != mine:
             await serve(supervisor, folder.socket)
+            mine = _identity(folder.socket)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What names the file at `path`, whatever stands there by now; zeros for nothing."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return (0, 0)
+    return found.st_dev, found.st_ino
 
 
 def _raise_descriptors() -> None:

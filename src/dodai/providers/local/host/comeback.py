@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.engine.moment import utc
+from dodai.providers.local.codes import OTHER_SETTINGS
 from dodai.providers.local.host import kept, launcher, state
 from dodai.providers.local.host.kept import KeptRelease, Serving
 from dodai.providers.local.host.state import StateFolder
@@ -77,6 +78,9 @@ async def _until_done(supervisor: Supervisor, name: str, act: Callable[[], Await
         try:
             await act()
         except DodaiError as error:
+            if error.code is OTHER_SETTINGS:  # a person has started it anew meanwhile
+                supervisor.trouble = ""
+                return
             wait_s = AGAIN_S[min(attempt, len(AGAIN_S) - 1)]
             supervisor.trouble = f"`{name}` does not come back: {error.message}"
             _say(f"{supervisor.trouble}; again in {wait_s:g} s")

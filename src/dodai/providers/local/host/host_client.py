@@ -210,7 +210,9 @@ class HostClient:
 
     def gone(self, name: str, reply: Reply = "unavailable") -> DodaiError:
         """The error of a call that nobody answered."""
-        message = f"no host of `{self.env}` answered `{name}`; its processes have ended with it"
+        pid = state.any_host(self.folder) if self._lives() else 0
+        how = f"it runs, pid {pid}" if pid else "its processes have ended with it"
+        message = f"no host of `{self.env}` answered `{name}`; {how}"
         return DodaiError(HOST_GONE, message, self._look(), "provider", reply=reply)
 
     def _look(self) -> str:
@@ -316,18 +318,8 @@ def _spawn(folder: StateFolder, env: str, detached: bool) -> int:
     life = None if detached else os.pipe()
     told, tell = os.pipe()
     passed = [tell, *([life[0]] if life else [])]
-    command = [
-        sys.executable,
-        "-P",
-        "-X",
-        "utf8",
-        "-m",
-        "dodai.providers.local.host",
-        str(folder.path),
-        env,
-        "--report",
-        str(tell),
-    ]
+    command = [sys.executable, "-P", "-X", "utf8", "-m", "dodai.providers.local.host"]
+    command += [str(folder.path), env, "--report", str(tell)]
     command += ["--lifeline", str(life[0])] if life else []
     environment = {name: value for name, value in os.environ.items() if name != state.MARK}
     try:

@@ -64,7 +64,10 @@ async def _connected(
             return
         with contextlib.suppress(OSError, ValueError, asyncio.CancelledError):  # cancelled: the host is ending
             while line := await reader.readline():
-                task = asyncio.get_running_loop().create_task(_answer(supervisor, json.loads(line), writer))
+                call = json.loads(line)
+                if not isinstance(call, dict):
+                    break
+                task = asyncio.get_running_loop().create_task(_answer(supervisor, call, writer))
                 calls.add(task)
                 task.add_done_callback(calls.discard)
                 mine.append(task)

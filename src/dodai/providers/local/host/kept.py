@@ -6,9 +6,10 @@ stopped on purpose does not come back.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dodai.engine.private_file import write_private
@@ -41,6 +42,16 @@ class Serving:
 def keep(folder: Path, serving: Serving) -> None:
     """Durable on return; a reader sees the old or the new."""
     write_private(folder / NAME, wire.line(wire.plain(serving)))
+
+
+def follow(folder: Path, spec: ProcessSpec) -> None:
+    """What is to come back has `spec` for the process of its name: it may be started anew long before `keep`."""
+    serving = None
+    with contextlib.suppress(ValueError):  # said by whoever comes back with it
+        serving = kept(folder)
+    if serving and any(one.name == spec.name and one != spec for one in serving.processes):
+        processes = tuple(spec if one.name == spec.name else one for one in serving.processes)
+        keep(folder, replace(serving, processes=processes))
 
 
 def kept(folder: Path) -> Serving | None:

@@ -136,6 +136,7 @@ class Supervisor:
             elif process.spec != spec:
                 raise self._other_settings(spec.name)
             await self._until_listening(process)
+            kept.follow(self.folder.path, spec)
             if spec.forward:
                 proxy = await self._proxy(spec.name, spec.port)
                 proxy.point(process.target, spec.name)
