@@ -285,6 +285,8 @@ CASES: tuple[Case, ...] = (
          stands=_states("unhealthy", "staging interrupted", 1.0)),
     Case("A secret is older than its `every`", fires={"secret-rotation-due": 5},
          told=frozenset({"secret-rotation-due"}), stands=_states("overdue-days", "API_TOKEN", 3.0)),
+    Case("No restore was rehearsed for 100 days", fires={"restore-test-due": 5},
+         told=frozenset({"restore-test-due"}), stands=_states("restore-days", "staging", 100.0)),
     Case("The disk is nearly full", fires={"disk-filling": 5}, told=frozenset({"disk-filling"}),
          stands=_states("disk-free", "disk", 0.05)),
     Case("Nobody watched for an hour", fires={"unwatched": 5}, told=frozenset({"unwatched"}),

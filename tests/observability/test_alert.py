@@ -57,6 +57,18 @@ def test_process_that_a_successor_replaced_is_not_silent(tmp_path: Path):
     assert world.fired == []
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_deploy_whose_old_process_goes_on_for_a_while_is_not_silent(fast: bool, tmp_path: Path):
+    """The new one is started, asked and walked through before the old one is let go."""
+    world = Simulation(tmp_path, fast=fast)
+    old = steady(0.2, beat)
+    new = steady(0.2, lambda at: beat(at, instance="web-2", version="r2"))
+    again = steady(0.2, lambda at: beat(at, instance="web-3", version="r2"))
+    for beating in (old, both(old, new), new, both(new, again), again):
+        world.live(45.0, beating)
+    assert world.fired == []
+
+
 def test_traffic_that_stops_is_told_and_a_quiet_site_is_not(tmp_path: Path):
     """Absence means something only where there was enough before."""
     busy, quiet = Simulation(tmp_path / "busy"), Simulation(tmp_path / "quiet")

@@ -14,7 +14,14 @@ from dodai.observability.alert import defaults
 from dodai.observability.ports import Standing
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "detection.md"
-WELL = {"unhealthy": 0.0, "certificate-days": 60.0, "overdue-days": -1.0, "disk-free": 0.5, "unwatched-s": 0.0}
+WELL = {
+    "unhealthy": 0.0,
+    "certificate-days": 60.0,
+    "overdue-days": -1.0,
+    "restore-days": 1.0,
+    "disk-free": 0.5,
+    "unwatched-s": 0.0,
+}
 
 
 def lived(case: Case, folder: Path) -> tuple[Simulation, float]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.observability.page_states import DESKTOP, PHONE, STATES
+from tests.observability.page_states import served as state_served
 from tests.observability.traffic import Simulation, both, request, rpc, steady
 
 from dodai.core.errors import DodaiError
@@ -72,6 +74,9 @@ def test_state_without_lines_and_an_old_one_are_not_called_healthy(tmp_path: Pat
     with served(old.watched) as client:
         text = client.get("/").text
         assert "Old: the last evaluation was 59 min ago" in text
+        assert "The 15 minutes until " in text
+        assert "The last 15 minutes" not in text
+        assert client.get("/data.json").json()["routes"][0]["count"] == 60
         assert "none fires" not in text
 
 
@@ -161,3 +166,31 @@ def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
         assert page.get_by_role("heading", level=2).inner_text().startswith("Trace")
         assert said == []
         browser.close()
+
+
+@pytest.mark.optional_part("chromium")
+def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
+    """Empty, healthy, firing, old, five hundred routes, troubled: wide, light and English, and as on a phone at night."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+    from playwright.sync_api import sync_playwright
+
+    axe = Path(AXE_FILE_PATH).read_text("utf-8")
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
+    rows = "{include: [['html']], exclude: [['tr:nth-child(n+6)']]}"  # the two hundredth row is like the first ones
+    short = "r => [r.passes.length, r.violations.map(one => [one.id, one.nodes[0].html])]"
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name in STATES:
+            with state_served(name, tmp_path / name) as url:
+                for settings in (DESKTOP, PHONE):
+                    context = browser.new_context(**settings, bypass_csp=True)
+                    page = context.new_page()
+                    page.goto(url)
+                    assert page.evaluate("document.documentElement.scrollWidth") <= settings["viewport"]["width"]
+                    passed, wrong = page.evaluate(f"{axe};axe.run({rows}, {rules}).then({short})")
+                    assert passed > 15
+                    found += [(name, *one) for one in wrong]
+                    context.close()
+        browser.close()
+    assert found == []

@@ -46,7 +46,7 @@ def real(name: str) -> str:
     """The program; without it the test is skipped, in CI that is an error."""
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed (apt install prometheus prometheus-alertmanager)")
+        pytest.skip(f"{name} is not installed (apt install prometheus prometheus-alertmanager victoria-metrics)")
     return found
 
 
@@ -58,7 +58,7 @@ def promtool(folder: Path, tests: dict[str, Any], alerts: list[Alert]) -> subpro
 
 
 def test_rules_are_sound_and_their_own_tests_pass(tmp_path: Path):
-    """Fires, is resolved, stays quiet with little traffic."""
+    """Fires, is resolved, stays quiet with little traffic; and vmalert takes them."""
     done = promtool(tmp_path, promtool_tests(defaults(), "rules.yml", RUNBOOK), list(defaults()))
     assert done.returncode == 0, done.stdout + done.stderr
     checked = subprocess.run(
@@ -66,6 +66,9 @@ def test_rules_are_sound_and_their_own_tests_pass(tmp_path: Path):
     )
     assert checked.returncode == 0, checked.stderr
     assert f"{len(defaults())} rules found" in checked.stdout
+    argv = [real("vmalert"), "-dryRun", "-rule=rules.yml"]
+    dry = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert dry.returncode == 0, dry.stderr
 
 
 def test_generated_tests_bite(tmp_path: Path):

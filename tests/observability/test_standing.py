@@ -22,6 +22,8 @@ from tests.support.command import dodai
 from dodai.observability.alert import Alert, Change, Firing
 from dodai.observability.ports import Standing
 from dodai.observability.run import Watched, Watcher
+from dodai.operations.evidence import RehearsalRecord
+from dodai.operations.run.override import state
 from dodai.providers.certificate import days_left
 from dodai.wiring import environments, find_project
 from dodai.wiring.watch import standings
@@ -177,3 +179,29 @@ def test_secret_whose_age_nobody_knows_is_said_to_be_not_judged(project: Path):
     seen = standings(find_project(project / "dodai.toml"), "staging").look()
     assert seen.stated["overdue-days"] == ()
     assert seen.unknown == ("`API_TOKEN` of `staging` has no value",)
+
+
+def rehearsed(project: Path, days_ago: float, *, restored: bool) -> None:
+    """A rehearsal on record, of so many days ago."""
+    at = datetime.fromtimestamp(time.time() - days_ago * 86400, UTC).isoformat()
+    known = RehearsalRecord("source", "t", "c", "r1", "f" * 40, (), "ok", at, restored=restored)
+    here = environments.open(find_project(project / "dodai.toml"), "staging")
+    asyncio.run(state(here, "rehearse", known.as_data(), release="r1"))
+
+
+def test_age_of_the_last_restore_test_is_stated_where_there_is_data_to_lose(project: Path):
+    """A rehearsal without it does not count; an environment that nobody protects is not asked."""
+    text = MANIFEST + '[service.web]\ncommand = ["x"]\npublic = true\n[database]\nused_by = ["web"]\n'
+    (project / "dodai.toml").write_text(text)
+
+    def stated() -> tuple[tuple[str, float], ...]:
+        return standings(find_project(project / "dodai.toml"), "staging").look().stated["restore-days"]
+
+    rehearsed(project, 120.0, restored=True)
+    rehearsed(project, 1.0, restored=False)
+    assert stated() == ()
+    (project / "dodai.toml").write_text(text.replace("[env.staging]\n", "[env.staging]\nprotected = true\n"))
+    ((about, days),) = stated()
+    assert (about, round(days)) == ("staging", 120)
+    rehearsed(project, 2.0, restored=True)
+    assert round(stated()[0][1]) == 2

@@ -25,7 +25,7 @@ class RehearsalRecord:
     """One rehearsal on record. `at` is the time of the journal's own clock; `pending` are checksums of migrations.
 
     `source` level: the same git tree and manifest, in local processes on one machine. `commit` is what was checked out,
-    without a change.
+    without a change. `restored`: data that a migration had destroyed was restored by it, row by row.
     """
 
     level: Level
@@ -37,15 +37,17 @@ class RehearsalRecord:
     outcome: str
     at: str
     drills: int = 0
+    restored: bool = False
     id: str = ""
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], plan_id: str) -> RehearsalRecord:
         """As it was recorded. What is no text is empty: such a record proves nothing, and stops nobody else's."""
-        texts = [one.name for one in fields(cls) if one.name not in ("pending", "drills", "id")]
+        texts = [one.name for one in fields(cls) if one.name not in ("pending", "drills", "restored", "id")]
         told: dict[str, Any] = {name: one if isinstance(one := data.get(name), str) else "" for name in texts}
         pending, drills = data.get("pending"), data.get("drills")
         told["pending"] = tuple(map(str, pending)) if isinstance(pending, list | tuple) else ()
+        told["restored"] = data.get("restored") is True
         return cls(**told, drills=drills if isinstance(drills, int) else 0, id=plan_id)
 
     def as_data(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dodai.operations.run.audit_log import AuditLog
 from dodai.operations.run.build import publish
 from dodai.operations.run.override import state
 from dodai.rehearsal.commit import clean_commit, no_evidence
+from dodai.rehearsal.drills.restore import ID as RESTORE_DRILL
 from dodai.rehearsal.report import RehearsalReport
 
 
@@ -54,6 +55,7 @@ class Recording:
             outcome=problem or report.outcome,
             at=(await AuditLog(here.journal).now()).isoformat(),
             drills=len(report.drills),
+            restored=any(drill.id == RESTORE_DRILL and drill.outcome == "ok" for drill in report.drills),
         )
         await state(here, "rehearse", rehearsed.as_data(), release=release)
         return rehearsed

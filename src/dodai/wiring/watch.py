@@ -83,7 +83,8 @@ class EnvironmentStandings:
 
         stated: dict[str, tuple[tuple[str, float], ...]] = {}
         unknown: list[str] = []
-        for measure, ask in (("unhealthy", self._health), ("overdue-days", self._secrets)):
+        asked = (("unhealthy", self._health), ("overdue-days", self._secrets), ("restore-days", self._restores))
+        for measure, ask in asked:
             try:
                 stated[measure], unjudged = ask()
                 unknown += unjudged
@@ -118,3 +119,15 @@ class EnvironmentStandings:
         aged = [one for one in seen if one.age_s is not None and one.version]
         overdue = tuple((one.secret.name, ((one.age_s or 0.0) - one.secret.every_s) / 86400.0) for one in aged)
         return overdue, tuple(one.in_words(self.env) for one in seen if one not in aged)
+
+    def _restores(self) -> Asked:
+        """How long ago a restore was rehearsed, of a protected environment; if never, since its first release."""
+        from dodai.operations.run.audit_log import AuditLog
+        from dodai.wiring import environments
+
+        here = environments.open(self.project, self.env)
+        if not here.config.protected or not self.project.policy.database.used_by or not here.control.exists:
+            return (), ()
+        tested = asyncio.run(AuditLog(here.journal).restore_tested())
+        days = None if tested is None else (time.time() - tested.timestamp()) / 86400.0
+        return () if days is None else ((self.env, days),), ()

@@ -22,6 +22,10 @@ REPLAYABLE = frozenset({"error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms"
 are not judged."""
 
 
+_OVERLAP_S = 60.0
+"""For how long a process may go on beside its successor: the one starts and is asked while the other finishes."""
+
+
 class View(Protocol):
     """What an alert may look at."""
 
@@ -164,17 +168,21 @@ def _short_lives(there: list[InstanceCell], now_s: float, window_s: float) -> fl
 def _silence(there: list[InstanceCell], now_s: float, window_s: float, threshold_s: float) -> float:
     """How long a beating process has been silent that nothing replaced.
 
-    One that was deployed away or restarted has a successor that was first heard at about the time it fell silent;
-    after the window it is forgotten. Beside others that go on, a silent one counts as much: it may hold connections.
+    One that was deployed away has a successor of another release that was heard later than it; one that was restarted
+    a successor that was first heard at about the time it fell silent. After the window it is forgotten. Beside others
+    that go on, a silent one counts as much: it may hold connections.
     """
     beating = [one for one in there if one.beating and now_s - one.heard_s <= window_s]
     silent = [one for one in beating if now_s - one.heard_s > threshold_s]
-    begun = sorted(one.first_s for one in there if now_s - one.heard_s <= threshold_s)
-    longest = 0.0
-    for one in silent:
-        if not any(start > one.last_s - window_s / 10 for start in begun):
-            longest = max(longest, now_s - one.heard_s)
-    return longest
+    alive = [one for one in there if now_s - one.heard_s <= threshold_s]
+    unreplaced = (one for one in silent if not any(_replaces(other, one) for other in alive))
+    return max((now_s - one.heard_s for one in unreplaced), default=0.0)
+
+
+def _replaces(new: InstanceCell, old: InstanceCell) -> bool:
+    if new.version != old.version:
+        return new.first_s > old.first_s
+    return new.first_s > old.last_s - _OVERLAP_S
 
 
 def _of_lost_lines(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:

@@ -18,9 +18,10 @@ from dodai.observability.rollup import Kind
 
 Measure = Literal[
     "error-ratio", "refusal-ratio", "p95-ms", "pool-wait-ms", "loop-lag-ms", "silent-s", "short-lives", "dropped",
-    "requests", "disk-free", "unhealthy", "certificate-days", "overdue-days", "unwatched-s",
+    "requests", "disk-free", "unhealthy", "certificate-days", "overdue-days", "restore-days",
+    "unwatched-s",
 ]  # fmt: skip
-STATED = frozenset({"disk-free", "unhealthy", "certificate-days", "overdue-days", "unwatched-s"})
+STATED = frozenset({"disk-free", "unhealthy", "certificate-days", "overdue-days", "restore-days", "unwatched-s"})
 """The measures that lines cannot tell: the watch asks the machine and the environment for them."""
 By = Literal["service", "name"]
 TICKET: Severity = "ticket"
@@ -107,7 +108,7 @@ class Alert:
                 filling = self.windows_s[0]
             case "dropped" | "disk-free":
                 filling = 0.0
-            case "unhealthy" | "certificate-days" | "overdue-days":
+            case "unhealthy" | "certificate-days" | "overdue-days" | "restore-days":
                 filling = ASK_EVERY_S
             case _:
                 return None
@@ -170,6 +171,7 @@ def defaults(slo: float = 0.995) -> tuple[Alert, ...]:
               severity=TICKET),
         Alert("certificate-expired", codes.CERTIFICATE_EXPIRED, "certificate-days", "http", 1, (hour,)),
         Alert("secret-rotation-due", codes.SECRET_ROTATION_DUE, "overdue-days", "http", 0, (hour,), severity=TICKET),
+        Alert("restore-test-due", codes.RESTORE_TEST_DUE, "restore-days", "http", 90, (hour,), severity=TICKET),
         Alert("unwatched", codes.UNWATCHED, "unwatched-s", "http", 300.0, (10 * minute,), severity=TICKET),
     )  # fmt: skip
     return tuple(made)

@@ -150,6 +150,15 @@ RESPONSES: Mapping[str, FirstResponse] = {
             "一覧が変更のコマンドを示す。発行元しか作れない値は、先にそこで取得する",
         ),
     ),
+    "restore-test-due": FirstResponse(
+        ("dodai history ENV --limit 5", "dodai rehearse --record ENV --all"),
+        Text(
+            "Nobody has to get up: carry it out in working hours, from the commit that serves. A drill that fails is "
+            "an incident: backups that cannot be restored are none",
+            "夜間対応は不要。業務時間内に、稼働中のコミットから実行する。訓練が失敗したら障害として扱う。"
+            "復元できないバックアップは、ないのと同じ",
+        ),
+    ),
     "unwatched": FirstResponse(
         (_LOOK, "dodai alerts test --env ENV --last 6h", "dodai alerts list --env ENV"),
         Text(

@@ -155,14 +155,16 @@ class Tally:
         bound = bound_of(waited, self._bounds)
         cell.histogram[bound] = cell.histogram.get(bound, 0) + 1
         request_id = str(line.get("requestId", ""))
-        refused = str(line.get("code", "")).startswith("DOD1")
+        code = line.get("code")
+        refused = code is not None and str(code).startswith("DOD1")
         cell.refused += refused
         if line["outcome"] in FAILED:
             cell.errors += 1
             cell.bad = request_id
         elif refused and not cell.errors:
             cell.bad = request_id
-        cell.pool_ms += float(line.get("poolWaitMs", 0.0))
+        if pool_ms := line.get("poolWaitMs"):
+            cell.pool_ms += float(pool_ms)
         if waited > cell.slow_ms:
             cell.slow, cell.slow_ms = request_id, waited
 

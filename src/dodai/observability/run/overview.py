@@ -62,9 +62,13 @@ class Lamp:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`read_s` and `judged_s` are 0 when that never happened; `problems` are sentences, `left_out` rows absent."""
+    """`read_s` and `judged_s` are 0 when that never happened; `problems` are sentences, `left_out` rows absent.
+
+    What is shown ends at `until_s`: now, or where it is `stale`, when somebody last evaluated.
+    """
 
     at_s: float
+    until_s: float
     window_s: float
     read_s: float
     judged_s: float
@@ -97,6 +101,7 @@ class Overview:
         alerts = {name: [_firing(one) for one in getattr(self, name)] for name in ("firing", "pending", "recent")}
         return {
             "at": self.at_s,
+            "until": self.until_s,
             "windowSeconds": self.window_s,
             "readAt": self.read_s or None,
             "judgedAt": self.judged_s or None,
@@ -116,22 +121,26 @@ def overview(watched: Watched, store: Store, now_s: float, *, window_s: float = 
     """Everything at `now_s`, over the last `window_s`."""
     facts, history = store.facts(), History(store)
     thresholds = tuple(alert.threshold for alert in watched.alerts if alert.measure == "p95-ms")
-    read = _Reader(store, now_s, window_s, bounds_us(thresholds))
+    judged_s = facts.get("judged_s", 0.0)
+    stale = now_s - judged_s > STALE_TICKS * watched.tick_s
+    until_s = judged_s if stale and judged_s else now_s
+    read = _Reader(store, until_s, window_s, bounds_us(thresholds))
     visited = read.courses("http")
     routes, rpcs = read.rows(visited), read.rows(read.courses("rpc"))
-    open_, judged_s = history.open(), facts.get("judged_s", 0.0)
+    open_ = history.open()
     return Overview(
         at_s=now_s,
+        until_s=until_s,
         window_s=window_s,
         read_s=facts.get("read_s", 0.0),
         judged_s=judged_s,
-        stale=now_s - judged_s > STALE_TICKS * watched.tick_s,
+        stale=stale,
         journeys=read.journeys(watched, visited),
         routes=routes[:_LISTED],
         rpcs=rpcs[:_LISTED],
         tasks=read.rows(read.courses("task"))[:_LISTED],
-        dependencies=_lamps(store, now_s, watched),
-        releases=_releases(store, now_s - window_s),
+        dependencies=_lamps(store, until_s, watched),
+        releases=_releases(store, until_s - window_s),
         firing=tuple(one for one in open_ if one.fired_s),
         pending=tuple(one for one in open_ if not one.fired_s),
         recent=tuple(history.recent(now_s - 86400.0)[:50]),

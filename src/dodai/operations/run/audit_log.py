@@ -56,6 +56,16 @@ class AuditLog:
             events = await journal.of_kind("rehearsed")
         return tuple(RehearsalRecord.from_data(event.data, event.plan_id) for event in events)
 
+    async def restore_tested(self) -> datetime | None:
+        """When a restore was last rehearsed for this environment, or, if it never was, when its first release got in;
+        None for one that has no release either.
+        """
+        tested = [record.at for record in await self.rehearsals() if record.restored]
+        with self.open() as journal:
+            released = [event.at for event in await journal.of_kind("released", limit=10_000)]
+        moments = [datetime.fromisoformat(at) for at in tested or released]
+        return (max(moments) if tested else min(moments)) if moments else None
+
     async def approvals(self) -> tuple[Approval, ...]:
         with self.open() as journal:
             events = await journal.of_kind("approved", limit=10_000)

@@ -19,6 +19,7 @@ from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.load import Person, difference, people, repeatable
 from dodai.rehearsal.ports import Stage, StageDatabase, Subject, Visit
 
+ID = "data-is-restored"
 SQL_FILES = ("goose",)
 FILE = "99991231235958_emptied_by_a_rehearsal.sql"
 _REFERRED = "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass(%s))"
@@ -35,7 +36,7 @@ def drills(
         return ()
     return (
         Drill(
-            "data-is-restored",
+            ID,
             "operations",
             Text(
                 "A migration that destroys rows is taken back with its data",

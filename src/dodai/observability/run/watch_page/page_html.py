@@ -110,7 +110,8 @@ class Renderer:
         body = (
             "".join(self._row(kind, row, seen) for row in rows) or f"<tr><td colspan=6>{self.word('no_rows')}</td></tr>"
         )
-        window = self.word("window", n=f"{seen.window_s / 60:g}")
+        until = _clock(seen.until_s)
+        window = self.word("window_until" if seen.stale else "window", n=f"{seen.window_s / 60:g}", until=until)
         return (
             f"<section><h2>{self.word(kind)} <small>{window}</small></h2>"
             f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></section>"
@@ -120,7 +121,7 @@ class Renderer:
         step = seen.window_s / POINTS
 
         def link(at: int) -> str:
-            since = seen.at_s - seen.window_s + at * step
+            since = seen.until_s - seen.window_s + at * step
             query = {
                 "kind": kind,
                 "service": row.service,
@@ -131,7 +132,9 @@ class Renderer:
             return f"/point?{urlencode(query)}"
 
         marks = [
-            int((at - seen.at_s + seen.window_s) / step) for at, service, _ in seen.releases if service == row.service
+            int((at - seen.until_s + seen.window_s) / step)
+            for at, service, _ in seen.releases
+            if service == row.service
         ]
         rate = f"{row.error_rate:.1%}" if row.count else "–"
         p95 = "–" if row.p95_ms is None else f"{row.p95_ms:,.0f} ms"

@@ -50,6 +50,7 @@ WORDS: Mapping[str, Text] = {
         "探した場所: {where}。サービスを起動するか、--state でフォルダーを指定してください",
     ),
     "no_rows": Text("None in this time", "この期間にはありません"),
+    "window_until": Text("The {n} minutes until {until}", "{until} までの {n} 分"),
     "window": Text("The last {n} minutes", "直近 {n} 分"),
     "left_out": Text("and {n} more, see data.json", "ほか {n} 件は data.json にあります"),
     "runbook": Text("First response", "一次対応"),
