@@ -210,8 +210,11 @@ class HostClient:
 
     def gone(self, name: str, reply: Reply = "unavailable") -> DodaiError:
         """The error of a call that nobody answered."""
-        pid = state.any_host(self.folder) if self._lives() else 0
-        how = f"it runs, pid {pid}" if pid else "its processes have ended with it"
+        try:
+            pid = state.any_host(self.folder) if self._lives() else 0
+            how = f"it runs, pid {pid}" if pid else "its processes have ended with it"
+        except OSError:  # of another user: last_known says whose it is
+            how = "whether it runs cannot be asked"
         message = f"no host of `{self.env}` answered `{name}`; {how}"
         return DodaiError(HOST_GONE, message, self._look(), "provider", reply=reply)
 
