@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
 from tests.quiz.copies import copy_quiz
-from tests.support.wait import until
+from tests.support.wait import WITHIN_S, until
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = ROOT / "docs" / "guides"
@@ -33,13 +33,15 @@ def pasted() -> list[str]:
 
 
 @contextmanager
-def running(words: list[str], folder: Path, output: Path) -> Iterator[subprocess.Popen[str]]:
-    """A `dodai up` that serves; afterwards Ctrl-C has ended it with 0."""
+def running(
+    words: list[str], folder: Path, output: Path, within_s: float = WITHIN_S
+) -> Iterator[subprocess.Popen[str]]:
+    """A `dodai up` that serves; afterwards Ctrl-C has ended it with 0. `within_s` has to do for what it builds first."""
     with output.open("w", encoding="utf-8") as file:
         # A group of its own, as a terminal gives it: Ctrl-C reaches this command and no other.
         process = subprocess.Popen(words, cwd=folder, stdout=file, stderr=file, text=True, process_group=0)
     try:
-        serving(process, output)
+        serving(process, output, within_s)
         yield process
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_S) == 0, output.read_text("utf-8")
@@ -64,9 +66,9 @@ def checkout(tmp_path) -> Iterator[Path]:
         shutil.rmtree(note.read_text("utf-8").strip(), ignore_errors=True)
 
 
-def serving(process: subprocess.Popen[str], output: Path) -> str:
+def serving(process: subprocess.Popen[str], output: Path, within_s: float = WITHIN_S) -> str:
     """What `up` printed once it serves."""
-    until(lambda: "Ctrl-C stops all" in output.read_text("utf-8"), lambda: output.read_text("utf-8"), process)
+    until(lambda: "Ctrl-C stops all" in output.read_text("utf-8"), lambda: output.read_text("utf-8"), process, within_s)
     return output.read_text("utf-8")
 
 

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "REPLACED_EXPORT": "tests/end_to_end/test_operations_rollback.py types it with a folder",
     "ALERTS_REPLAY": "tests/observability/test_watch.py types it over lines of its own",
     "DOWN_ANYHOW": "tests/end_to_end/test_operations_control.py types it with a reason",
+    "MIGRATE_ADOPT_BASELINE": "tests/migrations/test_unmanaged.py adopts with it after a squash",
     "DEPLOY_IMAGE": "tests/end_to_end/test_fly.py types it with the digest of a stand-in's registry",
 }
 DOCUMENTS = ("document", "pages.py")  # what they print is a document, whose commands other tests carry out
@@ -53,7 +54,7 @@ ALLOWED = {
     "observability/alert/response.py": "sections of the runbook, a document",
     "observability/incident/written.py": "the first text of a file",
     "observability/run/grafana.py": "the title of a dashboard",
-    "cli/exec.py": "what was given, on record",
+    "operations/run/beside.py": "what was given, on record",
     "cli/restart.py": "what was given, which is given again after a failure",
     "providers/fly/fleet.py": "a mark of a machine",
     "cli/secrets/rotate.py": "what was given, which is given again after a failure",

@@ -23,6 +23,8 @@ from tests.support.command import argv, commit
 from tests.test_guides import running
 
 APP = Path(__file__).with_name("ordinary_app")
+BUILT_WITHIN_S = 900.0
+"""Ends a build that hangs: some hundred packages come from a registry, and a machine may be slow at that."""
 ORDER = """
 [[journey]]
 name = "order"
@@ -82,7 +84,7 @@ def test_the_application_of_the_plan_is_served_with_a_short_manifest_and_no_chan
     commit(shop)
     output = tmp_path / "up.txt"
     try:
-        with running(argv("up"), shop, output):
+        with running(argv("up"), shop, output, BUILT_WITHIN_S):
             edge = re.findall(r"(http://\S+)  serves", output.read_text())[0]
             page = httpx2.get(edge)
             assert "1 orders, 0 of them yours" in page.text, "the journey ordered once, and this is somebody else"
