@@ -18,6 +18,7 @@ ENVIRONMENT = """compute = "fly"
 edge = "fly"
 database = "postgres"
 database_url = "postgresql://nobody@127.0.0.1:9/none"
+public_origins = ["https://small.example.com"]
 fly = {{ apps = {{ web = "small-web" }} }}
 """.replace("{{", "{").replace("}}", "}")
 

@@ -66,9 +66,9 @@ class Watched:
 
     def _look(self):
         while not self.over.wait(0.005):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
+            for folder in Path("/proc").iterdir():  # no pattern: that fails for a process that has just ended
                 try:
-                    self.seen.add(path.read_bytes())
+                    self.seen.add((folder / "cmdline").read_bytes() if folder.name.isdigit() else b"")
                 except OSError:
                     continue
 

@@ -45,7 +45,7 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
     from dodai.operations.run.down import DOWN
     from dodai.operations.run.override import pass_resume
     from dodai.operations.run.plans import build, request_for
-    from dodai.operations.run.rotation import ROTATE, SECRET, forget_notes, store_of
+    from dodai.operations.run.rotation_end import settle as settle_rotation
     from dodai.operations.run.unrecorded import record_what_was_not
 
     environment = context.environment(env)
@@ -62,8 +62,8 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
         stop = install_signal_stop(asyncio.get_running_loop())
         sink = StepLines(context.output)
         outcome = await resume(journal, lease, env, partial(build, environment), undo=undo, sink=sink, stop=stop)
-        if entry and entry.request.kind == ROTATE and outcome.closed:
-            forget_notes(store_of(entry.request.arguments[SECRET], environment), entry.request)
+        if entry and outcome.closed and (left := await settle_rotation(environment, entry.request)):
+            context.output.say(left)
     await tell(context.output, outcome)
     return finish(context.output, outcome)
 
