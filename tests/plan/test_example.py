@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.plan import judge
 from tests.quiz.copies import copy_quiz
 from tests.support.command import dodai
 
-from dodai.rehearsal.drill import known_drills
+from dodai.rehearsal.drill import choose_drills, known_drills
 from dodai.wiring import find_project
 from dodai.wiring.stage import subject_of
 
@@ -113,6 +114,17 @@ def test_every_limitation_called_resolved_names_a_rule_that_judges_or_a_drill_th
     drills = {drill.id for drill in known_drills(subject_of(project, str))}
     assert named
     assert named <= judged | drills
+
+
+def test_every_drill_that_a_row_of_the_plan_names_is_carried_out_by_make_rehearse():
+    """One that only `--all` has is not in the report, so its row is red in CI and nowhere before."""
+    carried_out = {
+        drill.id for drill in choose_drills(known_drills(subject_of(find_project(QUIZ / "dodai.toml"), str)))
+    }
+    rows = judge.rows((Path(__file__).parent / "requirements.toml").read_text("utf-8"))
+    named = {condition["drill"] for row in rows for condition in row.conditions if "drill" in condition}
+    assert named
+    assert named <= carried_out
 
 
 @pytest.mark.parametrize(
