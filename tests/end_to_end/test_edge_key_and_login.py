@@ -60,7 +60,7 @@ RESTORE_POINTS: tuple[str, ...] = ("applied:put-back",)
 """The telling ones; `DODAI_KILLS=all` tries every point of every step, rotations both ways."""
 if os.environ.get("DODAI_KILLS") == "all":
     STEPS = {
-        KEY: ("prepare", "recognise", "sign", "smoke", "retire-web", "keep", "record", "forget"),
+        KEY: ("prepare", "recognise", "sign", "smoke", "record", "forget"),
         LOGIN: ("prepare", "new-login", "replace", "replace-start-web", "replace-switch-web", "smoke", "retire-web",
                 "keep", "record", "old-login", "forget"),
     }  # fmt: skip
@@ -72,7 +72,7 @@ if os.environ.get("DODAI_KILLS") == "all":
     }
     RESTORE_POINTS = tuple(
         f"{kind}:{step}"
-        for step in ("close", "put-back", "database", "login", "start-web", "switch-web", "smoke", "keep", "record")
+        for step in ("close", "put-back", "database", "login", "start-web", "switch-web", "smoke")
         for kind in ("applying", "applied")
     )
 
