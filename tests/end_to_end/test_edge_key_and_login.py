@@ -54,7 +54,12 @@ queries = ["queries/*.sql"]
 """
 POINTS: dict[str, tuple[tuple[str, bool], ...]] = {
     KEY: (("applied:recognise", False), ("applying:sign", True), ("applied:sign", True)),
-    LOGIN: (("applied:new-login", True), ("applied:replace-switch-web", True), ("applied:retire-web", True)),
+    LOGIN: (
+        ("applied:new-login", True),
+        ("applied:replace-switch-web", True),
+        ("applied:retire-web", True),
+        ("applied:old-login", False),
+    ),
 }
 RESTORE_POINTS: tuple[str, ...] = ("applied:put-back",)
 """The telling ones; `DODAI_KILLS=all` tries every point of every step, rotations both ways."""

@@ -111,7 +111,7 @@ async def carry_out(
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.run.plans import build, refuse_stale, request_for
-    from dodai.operations.run.rotation_end import settle
+    from dodai.operations.run.rotation_end import settle_rotation
     from dodai.operations.run.unrecorded import record_what_was_not
 
     shown = await request_for(environment, kind, release, arguments)
@@ -125,7 +125,7 @@ async def carry_out(
         stop = install_signal_stop(asyncio.get_running_loop())
         plan, lease = build(environment, request, given), environment.lease(request)
         outcome = await execute(plan, journal, lease, sink=StepLines(context.output), stop=stop)
-        if outcome.closed and (left := await settle(environment, request)):
+        if outcome.closed and (left := await settle_rotation(environment, request)):
             context.output.say(left)
     if outcome.exit_code == 0 and release and not context.output.as_json:
         edge = (await environment.edge.observe()).url

@@ -45,7 +45,7 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
     from dodai.operations.run.down import DOWN
     from dodai.operations.run.override import pass_resume
     from dodai.operations.run.plans import build, request_for
-    from dodai.operations.run.rotation_end import settle as settle_rotation
+    from dodai.operations.run.rotation_end import settle_rotation
     from dodai.operations.run.unrecorded import record_what_was_not
 
     environment = context.environment(env)

@@ -13,7 +13,7 @@ from dodai.operations.run.secret_status import report_of
 from dodai.operations.secret import DATABASE_LOGIN
 
 
-async def settle(here: Environment, request: PlanRequest) -> str:
+async def settle_rotation(here: Environment, request: PlanRequest) -> str:
     """No noted value stays in the store, and no role but the one of now can sign in at the database.
 
     A role that a process may still use is left open; then a sentence says so, and what closes it. `""` otherwise, and
