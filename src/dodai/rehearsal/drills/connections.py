@@ -21,6 +21,7 @@ from dodai.rehearsal.outage import (
     Affected,
     OutageRequest,
     Unrelated,
+    ask,
     blamed_of,
     calls_of,
     crowd,
@@ -56,7 +57,14 @@ class Case:
 
     @property
     def bound_s(self) -> float:
-        return self.dependency.deadline_s + MARGIN_S
+        return self.deadline_s + MARGIN_S
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a page may wait: the longest deadline on the way there; a call that is tried again has all of it."""
+        public = self.policy.public_service
+        on_the_way = _on_the_way(self.policy, public.name, self.dependency) if public is not None else ()
+        return max([self.dependency.deadline_s, *(one.deadline_s for one in on_the_way)])
 
     @property
     def expected(self) -> str:
@@ -130,6 +138,18 @@ def _reached(policy: OperationsPolicy, *, with_database: bool) -> tuple[Dependen
     found = [policy.dependencies[name] for name in names[1:] if name in policy.dependencies]
     if with_database and set(policy.database.used_by) & set(names):
         found += [one for one in policy.dependencies.values() if one.kind == "postgres"]
+    return tuple(found)
+
+
+def _on_the_way(policy: OperationsPolicy, service: str, dependency: Dependency) -> tuple[Dependency, ...]:
+    """The services called between this one and the dependency, as far as their calls have a deadline of their own."""
+    found: list[Dependency] = []
+    for need in policy.services[service].needs:
+        behind = _on_the_way(policy, need, dependency)
+        asks_itself = dependency.name in policy.services[need].needs
+        if behind or asks_itself or (dependency.kind == "postgres" and need in policy.database.used_by):
+            found += [policy.dependencies[need]] if need in policy.dependencies else []
+            found += behind
     return tuple(found)
 
 
@@ -236,7 +256,7 @@ async def _outage(case: Case, stage: Stage) -> DrillResult:
             said = f"no journey needs {case.dependency.name}: nothing could be seen"
             return DrillResult(said, ok=False)
         if not restarted and await recovery(journey, visitor, 2 * RECOVERY_S) is None:
-            return DrillResult("the stage did not recover before the drill began", ok=False)
+            return _never_began(await ask(journey, visitor))
         slowdown = Slowdown()
         async with unrelated_visitors(stage, visitor, affected) as unrelated, case.away(stage):
             asked = await crowd(
@@ -244,7 +264,7 @@ async def _outage(case: Case, stage: Stage) -> DrillResult:
                 visitor,
                 people=case.people,
                 rounds=case.rounds,
-                patience_s=case.dependency.deadline_s + BREAKER_S,
+                patience_s=case.deadline_s + BREAKER_S,
             )
         slower = slowdown.factor()
         back_s = await recovery(journey, visitor)
@@ -253,6 +273,12 @@ async def _outage(case: Case, stage: Stage) -> DrillResult:
         return ConnectionsSeen(case, asked, unrelated, calls, back_s, restarted, blamed, slower).result()
     finally:
         await visitor.close()
+
+
+def _never_began(last: OutageRequest) -> DrillResult:
+    said = f"the stage did not recover within {2 * RECOVERY_S:g} s before the drill began: status {last.status}"
+    ids = (last.request_id,) if last.request_id else ()
+    return DrillResult(said, ok=False, request_ids=ids, details={"problem": last.problem})
 
 
 async def _find(case: Case, stage: Stage) -> tuple[Affected, bool]:
