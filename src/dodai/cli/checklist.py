@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from dodai.csrf.policy import Exemption

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import click
 
 from dodai.cli.output import Output
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import nearest
 

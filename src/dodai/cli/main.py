@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
@@ -16,6 +15,7 @@ from dodai import __version__
 from dodai.cli.command_context import CONTEXT, unknown_command
 from dodai.cli.output import Output, heard_or_not, meant_for, wants_json
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 
 

@@ -7,10 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dodai.cli.output import Output, paint
+from dodai.core.dataclass import dataclass
 from dodai.core.line import REQUEST_TYPES, UNMATCHED
 from dodai.operations.ports.logs import LogLine, Logs
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Literal, cast
 
+from dodai.core.dataclass import dataclass
 from dodai.core.text import Text
 
 Level = Literal["error", "warning", "info"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 
 POOLER_MARK = "-pooler."

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from dodai.core.code_page import CodePage, Level, page_of
+from dodai.core.dataclass import dataclass
 from dodai.core.text import Text
 
 Fault = Literal["user", "provider", "dodai"]

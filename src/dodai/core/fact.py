@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
+
+from dodai.core.dataclass import dataclass
 
 Cost = Literal["static", "local", "live"]
 """static: reading files. local: starting processes on this machine. live: asking the target environment."""

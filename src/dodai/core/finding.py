@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dodai.core.code_page import Level
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 
 

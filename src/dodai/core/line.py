@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 
 LINE_VERSION = 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.core.text import LANGS, Lang, Text, say
 
 __all__ = [

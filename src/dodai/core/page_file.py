@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from dodai.core.dataclass import dataclass
 
 FileState = Literal["missing", "fresh", "stale", "edited", "foreign"]
 """missing: no such file or region. fresh: nothing to write. stale: dodai's part is older than what it would write.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from html import escape
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.page import Lang, Text
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.fact import Cost, NotApplicable, Unknown
 from dodai.core.finding import Finding

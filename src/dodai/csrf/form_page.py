@@ -8,9 +8,11 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from html.parser import HTMLParser
 from typing import Any
+
+from dodai.core.dataclass import dataclass
 
 Conditions = frozenset[tuple[int, int]]
 

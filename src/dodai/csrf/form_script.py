@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from dodai.core.dataclass import dataclass
 
 ScriptKind = Literal["fetch", "xhr", "axios", "jquery", "beacon", "script"]
 ScriptVerdict = Literal["protected", "unprotected", "unknown"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, Unknown
 from dodai.csrf.form_page import PageText
 from dodai.csrf.form_verdict import Flaw, FormRow, FormSurroundings, FormVerdicts

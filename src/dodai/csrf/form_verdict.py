@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.csrf.form_page import HTMX, Element, Mark, PageText, Reader, ScannedForm
 from dodai.csrf.form_script import Script, Sending
 from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.section import bind, key, rows, seconds, size
 
 Mode = Literal["both", "either", "header", "framework", "report"]

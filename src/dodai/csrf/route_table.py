@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, Unknown
 from dodai.csrf.decision import SAFE_METHODS
 from dodai.csrf.policy import CsrfPolicy

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.csrf.policy import CsrfPolicy, Mode
 
 RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.csrf import codes
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy

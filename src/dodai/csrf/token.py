@@ -13,9 +13,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.csrf.codes import KEYS_MALFORMED
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError, Fault
 from dodai.core.extras import missing_extra
 from dodai.engine import codes

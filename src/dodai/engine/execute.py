@@ -15,11 +15,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.attempt import (

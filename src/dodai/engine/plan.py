@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 
 State = Literal["done", "needed", "blocked"]

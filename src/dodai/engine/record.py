@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.attempt import scrub

@@ -6,7 +6,9 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from dodai.core.dataclass import dataclass
 
 FINISH_STEP = 1
 CUT_STEP = 2

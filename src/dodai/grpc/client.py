@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
+from dodai.core.dataclass import dataclass
 from dodai.grpc.calling import Calling, CallTarget, status_of
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.policy import SIDE_SCHEMA, TOOL_LEDGERS, MigrationsPolicy, missing_ids
 
 

@@ -9,10 +9,11 @@ are `dodai.migration_run` (one row per run) and `dodai.migration_log` (append-on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, ledger_parts
 from dodai.migrations.ports import Author, SqlConnection, Tool

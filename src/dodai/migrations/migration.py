@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes
 

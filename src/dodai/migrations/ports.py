@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.migration import Direction, Migration, MigrationFolder, Statement
 from dodai.migrations.policy import MigrationsPolicy
 

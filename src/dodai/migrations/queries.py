@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import sql
 from dodai.migrations.ports import SqlConnection, is_database_error, server_message, sqlstate
 

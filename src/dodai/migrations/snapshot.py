@@ -7,9 +7,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from dodai.core.dataclass import dataclass
 
 Kind = Literal["space", "comment", "word", "string", "quoted", "dollar", "number", "semicolon", "other", "open"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.alert.history import ACKNOWLEDGED, SILENCED, Silence
 from dodai.observability.policy import NotifierSection

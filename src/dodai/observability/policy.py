@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.section import bind, seconds, size, tables, unwritten
 
 UserIdMode = Literal["raw", "hmac"]

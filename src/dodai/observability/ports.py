@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ machine remembers, then the working tree), so that no file of today's tree can t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal, cast
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.engine.journal import PlanEntry
 from dodai.migrations.codes import DOWN_REFUSED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.moment import read_moment
 from dodai.operations.gates import Gates
 

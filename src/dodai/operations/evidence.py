@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.moment import read_moment
 from dodai.operations.gates import Gates
 from dodai.operations.policy import Level

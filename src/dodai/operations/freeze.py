@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations import codes
 

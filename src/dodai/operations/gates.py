@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.policy import EnvironmentPolicy, Level
 
 IN_FORCE, AFTERWARDS = "gates", "gates_afterwards"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from html.parser import HTMLParser
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from dodai.core.dataclass import dataclass
 from dodai.csrf.ports import Response
 from dodai.operations.policy import Journey, JourneyStep
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.journal import Head, Journal, SqliteJournal
 from dodai.engine.lease import FileLease, Lease
 from dodai.engine.place import Claim, StatePlace

@@ -6,9 +6,10 @@ One table for `status`, for the end of a plan and for the documents. `find` name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.proposal import DEPLOY, LOGS_SERVICE, RESTART, RESUME, RESUME_UNDO, ROLLBACK, STATUS_WAIT, Proposal
 
 State = Literal[

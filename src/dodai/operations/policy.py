@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.manifest import Manifest
 from dodai.core.section import bind, key, rows, seconds, size, table, tables, unwritten
 

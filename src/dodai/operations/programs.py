@@ -6,8 +6,9 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from dodai.core.dataclass import dataclass
 
 _NPM = Path("lib", "node_modules", "npm", "bin", "npm-cli.js")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.manifest import Manifest, ManifestReference, read
 from dodai.core.suggestion import did_you_mean

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dodai.core import codes as core
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest.scan import find

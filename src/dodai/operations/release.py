@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal, Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.plan import StepContext
 
 Fits = Literal["yes", "no", "unknown"]

@@ -10,8 +10,9 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.policy import OperationsPolicy, Secret
 from dodai.operations.ports import EdgeSpec, Login
 

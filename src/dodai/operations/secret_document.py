@@ -11,10 +11,10 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import create_private
 from dodai.operations.codes import STORE_FAILED, STORE_OF_ANOTHER

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dodai.core.database_url import with_login
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import Any
 
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import AREAS, DodaiError
 from dodai.core.page import Text
 from dodai.core.suggestion import did_you_mean

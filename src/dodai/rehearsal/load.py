@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import cycle, islice
 from urllib.parse import urlencode
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.journey import Answer, Walk, walk
 from dodai.operations.policy import Journey
 from dodai.rehearsal.ports import Visit, Visitor

@@ -7,9 +7,10 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.tree import Tree
 from dodai.operations.journey import Answer, Walk, walk

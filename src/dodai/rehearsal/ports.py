@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.ports import Response
 from dodai.engine.outcome import Outcome

@@ -6,10 +6,10 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.engine.outcome import Outcome
 from dodai.operations.policy import Service

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.journal import refuse_unfinished
 from dodai.migrations.goose_file import history_of
 from dodai.operations.environment import Environment

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Block, CodeBlock, Page, PageTable, Paragraph, Section, Text
 from dodai.rehearsal.ports import Difference
 

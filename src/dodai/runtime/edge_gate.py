@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
+
+from dodai.core.dataclass import dataclass
 
 EDGE_KEY_HEADER = b"x-edge-key"
 _LENGTH = len(EDGE_KEY_HEADER)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import perf_counter
 from typing import Any, Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.policy import loop_patience_s
 from dodai.runtime.config import RuntimeConfig
 

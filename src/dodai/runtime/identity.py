@@ -6,11 +6,13 @@ import base64
 import binascii
 import hmac
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from struct import Struct
 from typing import Any
 from urllib.parse import quote, unquote
+
+from dodai.core.dataclass import dataclass
 
 PROOF_HEADER = "x-identity-proof"
 USER_HEADER = "x-user-id"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dodai.core.codes import DEPENDENCY_UNAVAILABLE
+from dodai.core.dataclass import dataclass
 from dodai.core.refusal import Refusal
 from dodai.core.request import current
 

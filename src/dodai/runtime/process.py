@@ -10,10 +10,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Any, ClassVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.line import LINE_TYPES, LINE_VERSION, LineType, Outcome
 from dodai.core.request import (

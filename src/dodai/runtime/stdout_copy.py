@@ -6,8 +6,9 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.core.line import MAX_LINE_BYTES
 
 _LINGER_S = 0.02

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
+
+from dodai.core.dataclass import dataclass
 
 ApiFaultKind = Literal["status", "status after", "lost", "lost before", "slow", "stale", "off contract"]
 

@@ -6,9 +6,10 @@ import contextlib
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.backup import BACKUP_TIMEOUT_S, LEFT_BEHIND, stream
 from dodai.providers.postgres.cluster import (

@@ -6,9 +6,9 @@ import threading
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.standins.standin_server import Asked, Reply, StandIn, StandInRefusal, StandInRoute, route
 
 PREFIX = "/client/v4"

@@ -8,11 +8,12 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from dodai.core.dataclass import dataclass
 from dodai.standins.branch_server import BranchServer
 from dodai.standins.standin_server import Asked, Reply, StandIn, StandInRefusal, StandInRoute, route
 

@@ -9,12 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from dodai.core.dataclass import dataclass
 from dodai.standins.api_fault import ApiFault, ApiFaults
 from dodai.vendor_api.contract import OffContractError, read
 

@@ -14,13 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, partial
 from typing import Any, Generic, Literal, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError, Reply
 from dodai.vendor_api import codes
 from dodai.vendor_api.contract import OffContractError, Reader

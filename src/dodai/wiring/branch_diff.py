@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from typing import Any
 
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.core.finding import Finding

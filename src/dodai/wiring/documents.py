@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from dodai.core import codes, proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.finding import Finding, Place
 from dodai.core.page import Lang, Page, Section

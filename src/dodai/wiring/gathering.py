@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.extras import missing_extra
 from dodai.core.fact import Unknown

@@ -6,10 +6,10 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Self, cast
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.text import Lang, Text
 from dodai.observability import codes

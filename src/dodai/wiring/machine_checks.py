@@ -9,9 +9,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.extras import EXTRAS, install_line
 from dodai.operations.ports import DoctorRow, RowState
 from dodai.operations.programs import find_programs

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.ports import Copies
 from dodai.operations.ports import DatabaseService
 from dodai.operations.provider import Opening, Provider

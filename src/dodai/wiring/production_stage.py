@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.policy import EnvironmentPolicy, Part, Service
 from dodai.operations.programs import find_programs

@@ -7,13 +7,13 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.csrf.policy import CsrfPolicy
 from dodai.engine.execute import execute
 from dodai.engine.outcome import Outcome, Sink

@@ -6,9 +6,9 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.rule import Acceptance
 from dodai.core.section import key, rows
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest.model import Manifest

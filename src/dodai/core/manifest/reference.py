@@ -10,9 +10,10 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field
+from dataclasses import MISSING, Field, field
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.manifest.scan import Line, scan
 from dodai.core.manifest.value_kinds import Kind, parse_kind
 from dodai.core.section import Shape, Written, written

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from dodai.core.dataclass import dataclass
 from dodai.core.section import UNITS_BYTES, UNITS_S, measure
 
 

@@ -6,12 +6,13 @@ import ipaddress
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from os import urandom
 from typing import Any
 from urllib.parse import urlsplit
 
 from dodai.core.codes import BODY_TOO_LARGE
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, current

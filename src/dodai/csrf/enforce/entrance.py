@@ -8,9 +8,9 @@ is safe or its route exempt, is asked again where the framework is about to run 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from dodai.core.dataclass import dataclass
 from dodai.core.refusal import Refusal
 from dodai.core.request import current
 from dodai.csrf.codes import HANDLER_NOT_JUDGED

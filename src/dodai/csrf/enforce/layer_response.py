@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.core.refusal import Refusal, render
 from dodai.core.request import RequestContext
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, Sent

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.migration import Direction, Migration
 
 if TYPE_CHECKING:

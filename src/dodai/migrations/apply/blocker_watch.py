@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import Self
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import sql
 from dodai.migrations.policy import AGENT_LOCK_ID
 from dodai.migrations.ports import Connect, SqlConnection, is_database_error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError, Fault
 from dodai.migrations import codes
 from dodai.migrations.apply.applied import Ran

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.applied import Ran

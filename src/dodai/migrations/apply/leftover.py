@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import sql
 from dodai.migrations.ports import SqlConnection
 from dodai.migrations.snapshot import own_rows

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.leftover import invalid_indexes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from dodai.core.code_page import Level
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.migrations import apply, codes, sql

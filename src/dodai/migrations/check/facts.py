@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from typing import ClassVar, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, Unknown
 from dodai.migrations.apply import Status
 from dodai.migrations.lock_probe import StatementProbe

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Unknown
 from dodai.migrations import lock_probe, sql
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial, Trip

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import codes
 from dodai.migrations.goose_file.parse import no_nul, version_of
 from dodai.migrations.migration import FileError, FileProblem

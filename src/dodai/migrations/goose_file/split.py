@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import codes
 from dodai.migrations.envsub import EnvsubError, expand
 from dodai.migrations.migration import Direction, FileError, FileProblem, Statement

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.migration import Statement
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection, send

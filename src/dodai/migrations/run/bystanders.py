@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.ports import Connect, SqlConnection, is_database_error, sqlstate
 from dodai.migrations.sql import identifier
 

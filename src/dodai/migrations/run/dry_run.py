@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import apply, ledger
 from dodai.migrations.goose_file import files_of, nothing_found
 from dodai.migrations.migration import FileProblem, Migration

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.alert.form import QUIET, STATED, Alert
 from dodai.observability.buckets import bounds_us, quantile_ms
 from dodai.observability.rollup import InstanceCell, Kind, Totals

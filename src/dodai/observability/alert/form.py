@@ -8,9 +8,10 @@ chapter 5. `sustained-errors` is there because burn rates are blind at a few req
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.observability import codes
 from dodai.observability.policy import AlertSection, ObservabilityPolicy, Severity, loop_patience_s

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.alert.evaluate import Reading
 from dodai.observability.alert.form import Alert
 from dodai.observability.alert.join import JOIN_S, NOTHING_CALLED, Sign, Topology, outage_of, root_first

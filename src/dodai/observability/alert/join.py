@@ -8,8 +8,9 @@ the same or a lower rank of a service that its own calls, directly or not, when 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.alert.form import TICKET
 
 JOIN_S = 900.0

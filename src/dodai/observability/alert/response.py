@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.text import Text
 
 

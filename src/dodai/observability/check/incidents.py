@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import ClassVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, NotApplicable
 from dodai.core.finding import Finding, Place
 from dodai.core.rule import declared, rule

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, NotApplicable
 from dodai.core.line import FIELDS, LINE_TYPES, LINE_VERSION, MAX_LINE_BYTES, OUTCOMES
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, NotApplicable
 
 _SKIPPED = frozenset(

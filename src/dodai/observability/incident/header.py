@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from dodai.core.dataclass import dataclass
 
 FENCE = "+++"
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9-]+")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.line import REQUEST_TYPES
 from dodai.core.text import Text
 from dodai.observability.alert import REPLAYABLE, Alert, Firing, Reading, readings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Block, CodeBlock, Page, PageTable, Section, bullets, paragraphs
 from dodai.core.text import Lang, Text
 from dodai.observability.incident.header import FENCE

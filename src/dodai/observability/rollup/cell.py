@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import orjson
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.buckets import bound_of, bounds_us
 
 Kind = Literal["http", "rpc", "ws", "task", "dependency"]

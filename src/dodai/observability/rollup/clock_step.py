@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.rollup.store import MINUTE_S, Store
 
 STEP_S = 5.0

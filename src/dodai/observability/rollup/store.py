@@ -9,10 +9,11 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.state_folder import make_folder
 from dodai.observability.buckets import PAIR, merged, packed, unpacked
 from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Key, Kind

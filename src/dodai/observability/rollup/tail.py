@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.segment.seal import CLOSED_SUFFIX, times_in_name
 
 _CHUNK_BYTES = 1024 * 1024

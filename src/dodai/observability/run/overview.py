@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal
 
+from dodai.core.dataclass import dataclass
 from dodai.core.text import Text
 from dodai.engine.moment import utc
 from dodai.observability.alert import Alert, Firing, History

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.alert import REPLAYABLE, Alert, Firing, History, OneLook, readings
 from dodai.observability.rollup import Store
 

@@ -7,11 +7,12 @@ import fcntl
 import os
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from os import write as os_write
 from pathlib import Path
 from time import monotonic
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.state_folder import make_folder
 from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, prune
 

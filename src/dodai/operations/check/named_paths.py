@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest

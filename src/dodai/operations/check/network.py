@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.fact import Cost, Unknown
 from dodai.core.finding import Finding

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from dodai.core import codes as core
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.core.fact import Cost, Unknown
 from dodai.core.finding import Finding, Place

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.fact import Cost
 from dodai.core.finding import Finding, Place

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
 from dodai.core.code_page import Level
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, NotApplicable, Unknown
 from dodai.core.finding import Finding, Place
 from dodai.core.manifest import Manifest

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol
+
+from dodai.core.dataclass import dataclass
 
 Wire = Literal["http", "grpc"]
 ReadyKind = Literal["http", "grpc", "tcp", "command", "heartbeat"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.journal import Head, Journal
 from dodai.engine.lease import Holder, Lease
 from dodai.engine.place import Claim, StatePlace

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from dodai.core.dataclass import dataclass
 
 RowState = Literal["ok", "warning", "absent", "missing"]
 """`absent`: it is not there, and nothing here needs it; `missing`: something does."""

@@ -6,9 +6,10 @@ No vendor implements it and no deploy plan knows it: a plan acts through `Comput
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.ports.compute import ComputeStatus, FaultMode, InstanceState, ServiceSpec
 from dodai.operations.ports.edge import EdgeSpec
 

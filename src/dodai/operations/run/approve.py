@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from dodai.core import codes as core
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.actor import actor
 from dodai.engine.codes import PLAN_CHANGED

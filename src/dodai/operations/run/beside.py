@@ -6,9 +6,9 @@ import asyncio
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.plan import PlanRequest
 from dodai.operations.environment import Environment, host_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.outcome import Outcome
 
 PATIENCE_S = 5.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dodai import __version__
+from dodai.core.dataclass import dataclass
 from dodai.engine.actor import actor
 from dodai.engine.plan import StepContext, canonical
 from dodai.migrations import run

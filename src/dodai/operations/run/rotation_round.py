@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from dodai.core.database_url import with_login
+from dodai.core.dataclass import dataclass
 from dodai.operations.policy import Service
 from dodai.operations.ports import Artifacts, Compute, Login
 from dodai.operations.programs import Programs

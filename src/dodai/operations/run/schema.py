@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.ports import Connect, SqlConnection, is_database_error, server_message, sqlstate

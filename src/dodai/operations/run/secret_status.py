@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dodai.core import proposal
 from dodai.core.codes import UNKNOWN_WORD
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.suggestion import nearest
 from dodai.csrf.policy import CsrfPolicy

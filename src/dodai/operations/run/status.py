@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Journal, PlanEntry
 from dodai.engine.place import StatePlace

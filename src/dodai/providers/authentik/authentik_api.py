@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dodai.core.dataclass import dataclass
 from dodai.vendor_api import Operation, Rate, Vendor, nothing, one
 
 TOKEN, ADDRESS = "AUTHENTIK_TOKEN", "AUTHENTIK_URL"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import IdentityState
 from dodai.providers.authentik import codes

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dodai.core.dataclass import dataclass
 from dodai.vendor_api import OffContractError, Operation, Rate, Vendor, many, nothing, one
 from dodai.vendor_api.contract import Reader
 

@@ -6,11 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import write_private
 from dodai.operations.ports import EdgeSpec, EdgeState

@@ -8,10 +8,11 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ComputeStatus, Instance, InstanceState, ServiceProbe, ServiceSpec, ServiceStatus
 from dodai.providers.fly import codes

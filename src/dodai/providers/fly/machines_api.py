@@ -7,9 +7,10 @@ at once; reading one machine five, ten at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.vendor_api import Operation, Rate, Vendor, many, nothing, one
 
 ADDRESS = "https://api.machines.dev"

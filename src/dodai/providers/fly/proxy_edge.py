@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.ports import EdgeSpec, EdgeState
 from dodai.providers.fly.machines_api import SHOW_APP
 from dodai.vendor_api import Api, VendorError

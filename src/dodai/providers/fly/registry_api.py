@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import quote
 
+from dodai.core.dataclass import dataclass
 from dodai.providers.fly import codes
 from dodai.vendor_api import ApiToken, Operation, Rate, Vendor, VendorError, api_of, nothing
 

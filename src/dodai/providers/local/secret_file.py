@@ -7,9 +7,9 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.private_file import create_private, damaged, read_json, write_private
 
 KEY_BYTES = 32

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.vendor_api import Operation, Rate, Vendor, one
 
 BASE_URL = "https://console.neon.tech/api/v2"

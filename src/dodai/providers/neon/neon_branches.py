@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.neon import codes
 from dodai.providers.neon.neon_api import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.ports import Message
 
 TIMEOUT_S = 30.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import smtplib
-from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import make_msgid
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.ports import Message
 
 TIMEOUT_S = 10.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
+from dodai.core.dataclass import dataclass
 from dodai.observability.ports import Message, RetryLaterError
 
 TIMEOUT_S = 10.0

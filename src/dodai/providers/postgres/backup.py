@@ -8,11 +8,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg import conninfo
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.providers.postgres.binaries import Binaries, find_binaries, reason

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -15,6 +15,7 @@ from psycopg import conninfo
 
 from dodai.core import proposal
 from dodai.core.database_url import endpoints, refuse_unfit
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import DatabaseSeen, RestorePoint
 from dodai.providers.postgres.clock import offset_s

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import quote
 
 from psycopg import sql
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.connection import coded, connect

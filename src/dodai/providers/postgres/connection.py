@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import conninfo
 from psycopg.abc import ConnParam
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError, Reply
 from dodai.providers.postgres.codes import REFUSED, UNREACHABLE
 from dodai.providers.postgres.settings import APPLICATION_NAME, CONNECT_TIMEOUT_S, KEEPALIVE

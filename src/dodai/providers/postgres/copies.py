@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from psycopg import conninfo, sql
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.ports import Copy
 from dodai.providers.postgres.backup import BACKUP_TIMEOUT_S, binaries_for, copy_of, failed, run_tool
 from dodai.providers.postgres.binaries import Binaries

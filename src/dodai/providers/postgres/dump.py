@@ -12,13 +12,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import conninfo
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.text import counted
 from dodai.engine.private_file import write_private

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from dodai.core.database_url import with_login
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.ports import Login

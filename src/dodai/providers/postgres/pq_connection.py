@@ -12,9 +12,9 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations.sql import literal
 from dodai.providers.postgres.libpq import LibpqError, Notice, libpq, words
 from dodai.providers.postgres.settings import APPLICATION_NAME, CONNECT_TIMEOUT_S, KEEPALIVE

@@ -9,13 +9,13 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from psycopg import sql
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.ports import ReplacedData, ReplacedRow, ReplacedTable
 from dodai.providers.postgres.backup import opened_restore_point, restore_point
 from dodai.providers.postgres.connection import connect

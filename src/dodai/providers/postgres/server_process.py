@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import dodai.agent
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.codes import DATA_DIRECTORY, NOT_STARTED
 from dodai.providers.postgres.server_user import Identity

@@ -7,9 +7,9 @@ import pwd
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.postgres.codes import NOT_USABLE
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 
 TABLES = """

@@ -7,10 +7,10 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.private_file import damaged, read_json, write_private
 from dodai.operations.policy import Database
 from dodai.operations.ports import DatabaseSeen, Host, ReplacedData, ReplacedRow, ReplacedTable, RestorePoint

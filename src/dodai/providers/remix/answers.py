@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Unknown
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteRow, TierAudit

@@ -8,10 +8,10 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Unknown
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring

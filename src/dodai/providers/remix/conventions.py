@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tree_sitter import Node
 
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Unknown
 from dodai.providers.remix.program import Program, Value
 from dodai.providers.remix.syntax import ScriptModule, arguments, bare, line, literal, text

@@ -9,10 +9,10 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dodai.agent.call import PASSED_ON
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Unknown
 
 _CLOSED_BY = ((22, 13, "--permission"), (20, 0, "--experimental-permission"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tree_sitter import Node
 
+from dodai.core.dataclass import dataclass
 from dodai.providers.remix.syntax import FUNCTIONS, ImportedName, ScriptModule, bare, line, names_of, parse, text, walk
 
 _ENDINGS = (".ts", ".tsx", ".js", ".jsx", ".mts", ".mjs")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from tree_sitter import Node
 
+from dodai.core.dataclass import dataclass
 from dodai.providers.remix.changes import changes, handed_on
 from dodai.providers.remix.program import External, Found, Program, Unresolved, Value
 from dodai.providers.remix.syntax import FUNCTIONS, ScriptModule, arguments, bare, line, literal, names_of, text, walk

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 
 import tree_sitter_typescript
 from tree_sitter import Language, Node, Parser
+
+from dodai.core.dataclass import dataclass
 
 FILE_BYTES = 1_000_000
 FUNCTIONS = frozenset(

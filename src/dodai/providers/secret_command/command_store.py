@@ -9,9 +9,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.codes import STORE_FAILED
 from dodai.operations.provider import Opening, Provider

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.operations.policy import Dependency, OperationsPolicy
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult

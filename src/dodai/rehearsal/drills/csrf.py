@@ -6,9 +6,10 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.csrf.form_table import crawl
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, CsrfPolicy

@@ -7,10 +7,11 @@ import json
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.engine.outcome import Outcome
 from dodai.operations.policy import OperationsPolicy, Service

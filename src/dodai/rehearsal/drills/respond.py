@@ -10,11 +10,11 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.observability.alert import Firing
 from dodai.observability.alert.response import RESPONSES

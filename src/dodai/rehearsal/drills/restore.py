@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.core.text import counted
 from dodai.migrations.ports import MigrationTarget

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.operations.policy import OperationsPolicy
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult

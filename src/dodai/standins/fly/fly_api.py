@@ -11,10 +11,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.standins.fly.app_proxy import AppProxy
 from dodai.standins.fly.fly_requests import (
     LeaseRequest,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.vendor_api.contract import OffContractError, read
 
 

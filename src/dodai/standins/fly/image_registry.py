@@ -6,8 +6,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.standins.standin_server import Asked, Reply, StandIn, route
 
 

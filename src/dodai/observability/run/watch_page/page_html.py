@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote, urlencode
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.text import Lang, say
 from dodai.observability.alert import Firing
 from dodai.observability.run.overview import POINTS, Lamp, Overview, Row, alert_of

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.check.variable_reads.use import Read
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import h11
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.line import Outcome, http_outcome
 from dodai.core.refusal import Refusal, render

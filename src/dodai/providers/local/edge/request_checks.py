@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.page import Text
 from dodai.operations.ports import CacheRule

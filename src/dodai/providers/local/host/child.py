@@ -9,10 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from dodai.agent import lifeline
+from dodai.core.dataclass import dataclass
 from dodai.providers.local.host.log_file import LogFile
 
 SHIM_MARGIN_S = 3.0

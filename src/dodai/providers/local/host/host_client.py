@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError, Reply
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import (

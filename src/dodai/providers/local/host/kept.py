@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.private_file import write_private
 from dodai.operations.ports import EdgeSpec, ProcessSpec, ServiceSpec
 from dodai.providers.local.host import wire

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.engine.private_file import write_private
 from dodai.operations.ports import EdgeSpec, EdgeState
 from dodai.operations.secret import EDGE_KEY, entries

@@ -8,10 +8,11 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.ports.logs import LogLine
 from dodai.providers.local.host.child import log_path
 from dodai.providers.local.host.log_file import times_of

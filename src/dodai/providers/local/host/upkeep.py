@@ -6,11 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.operations.ports import Liveness, ServiceProbe
 from dodai.providers.local.host.child import log_path
 from dodai.providers.local.host.log_file import LogFile

@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
 from dodai.core import proposal
 from dodai.core.database_url import refuse_unfit
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.providers.postgres.connection import address, connect, failure, is_broken, parameters

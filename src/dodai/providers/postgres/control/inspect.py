@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import psycopg
 
 from dodai.core.database_url import refuse_unfit
+from dodai.core.dataclass import dataclass
 from dodai.engine.journal import Head
 from dodai.providers.postgres.connection import connect, parameters
 from dodai.providers.postgres.control.control_connection import SCHEMA_VERSION

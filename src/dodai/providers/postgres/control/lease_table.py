@@ -7,11 +7,12 @@ import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any
 
 import psycopg
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
 from dodai.engine.lease import Holder

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.codes import CONTROL_UNAVAILABLE, JOURNAL_BROKEN
 from dodai.engine.journal import Head, Journal, SqliteJournal, put_aside
