@@ -41,6 +41,8 @@ from dodai.providers.local.host.terminal import run_on_terminal
 CALL_S = 30.0
 MARGIN_S = 5.0
 START_S = 15.0
+ENDING_S = 2.0
+"""How long a host may live on that has given its lock back."""
 DOWN_S = 60.0
 LAUNCHER_S = 3.0
 
@@ -310,9 +312,11 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
         try:
             lifeline = await asyncio.to_thread(_spawn, found.folder, env, detached)
         except DodaiError as error:
-            if detached and error.code is HOST_HELD and time.monotonic() < end:
-                continue  # somebody else was faster
-            raise
+            if not detached or error.code is not HOST_HELD or time.monotonic() > end:
+                raise
+            if not state.is_held(found.folder):  # its process lives: it is ending, or its lock was removed
+                end = min(end, time.monotonic() + ENDING_S)
+                await asyncio.sleep(ENDING_S / 4)
         if not detached:
             return replace(found, lifeline=lifeline)
 
