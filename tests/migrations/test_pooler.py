@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from dodai.core.errors import DodaiError
+from dodai.engine.loopback_port import loopback_port
 from dodai.migrations.apply import check_connection
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
-from dodai.providers.postgres.server_process import free_port
 from dodai.providers.postgres.server_user import server_identity
 from dodai.providers.postgres.temp_directories import wait_until
 
@@ -23,7 +23,7 @@ from dodai.providers.postgres.temp_directories import wait_until
 @contextmanager
 def pgbouncer(postgres: Cluster, folder: Path, mode: str, pool_size: int = 5) -> Iterator[str]:
     identity = server_identity()
-    port = free_port()
+    port = loopback_port()
     (folder / "users.txt").write_text('"postgres" ""\n')
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host={postgres.socket_dir} port={postgres.port}\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.engine.loopback_port import loopback_port
 from dodai.providers.postgres.backup import BACKUP_TIMEOUT_S, LEFT_BEHIND, stream
 from dodai.providers.postgres.cluster import (
     THROW_AWAY_GRACE_S,
@@ -25,7 +26,6 @@ from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.server_process import (
     THROW_AWAY_SETTINGS,
     RunningServer,
-    free_port,
     launch,
     stop,
     wait_ready,
@@ -51,7 +51,7 @@ class BranchServer:
     def empty(cls) -> BranchServer:
         """A new one, not running."""
         place, directory, binaries, identity = new_workspace(None, None)
-        return cls(filled(place, directory, binaries, identity, True, SETTINGS, THROW_AWAY_GRACE_S)(free_port()))
+        return cls(filled(place, directory, binaries, identity, True, SETTINGS, THROW_AWAY_GRACE_S)(loopback_port()))
 
     def copy(self) -> BranchServer:
         """Another one with everything that this one has now; this one goes on undisturbed."""
@@ -69,7 +69,8 @@ class BranchServer:
         settings = {**THROW_AWAY_SETTINGS, **SETTINGS}
         cluster = assemble(
             binaries, identity, directory, data, sockets,
-            port=free_port(), tcp=True, password=self.cluster.password, settings=settings, grace_s=THROW_AWAY_GRACE_S,
+            port=loopback_port(), tcp=True,
+            password=self.cluster.password, settings=settings, grace_s=THROW_AWAY_GRACE_S,
         )  # fmt: skip
         return BranchServer(cluster, passwords=dict(self.passwords))
 
@@ -110,7 +111,7 @@ class BranchServer:
         """The port of PgBouncer in transaction mode, as Neon runs it."""
         if self.pooler and self.pooler.poll() is None:
             return self.pooler_port
-        folder, identity, self.pooler_port = self.cluster.directory, self.cluster.identity, free_port()
+        folder, identity, self.pooler_port = self.cluster.directory, self.cluster.identity, loopback_port()
         users = "".join(f'"{role}" "{password}"\n' for role, password in self.passwords.items())
         _write(folder / "users.txt", users)
         _write(

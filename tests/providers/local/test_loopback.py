@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dodai.core.errors import DodaiError
-from dodai.providers.local.loopback import PRIVATE, free_port, holder, listening_socket
+from dodai.engine.loopback_port import SERVER_PORTS
+from dodai.providers.local.loopback import free_port, holder, listening_socket
 
 
 async def test_accepted_connections_send_small_answers_at_once():
@@ -53,13 +54,13 @@ def test_a_port_just_closed_can_be_taken_again():
 def test_free_ports_are_outside_the_range_of_outgoing_connections():
     """A port picked now must not be some client's own a moment later."""
     ports = {free_port() for _ in range(50)}
-    assert all(port in PRIVATE for port in ports)
+    assert all(port in SERVER_PORTS for port in ports)
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    assert PRIVATE.stop <= first or PRIVATE.start > last
+    assert SERVER_PORTS.stop <= first or SERVER_PORTS.start > last
 
 
 def test_when_every_port_is_taken_it_says_so():
     """Bounded, with a code."""
     with pytest.raises(DodaiError) as caught:
-        free_port(taken=PRIVATE)
+        free_port(taken=SERVER_PORTS)
     assert caught.value.code.id == "DOD395"

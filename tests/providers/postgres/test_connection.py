@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
+from dodai.engine.loopback_port import loopback_port
 from dodai.providers.postgres.cluster import throw_away
 from dodai.providers.postgres.connection import address, coded, connect, connect_async, parameters, without_secrets
-from dodai.providers.postgres.server_process import free_port
 
 SECRET = "s3cret/pass word%"
 ENCODED = "s3cret%2Fpass%20word%25"
@@ -84,7 +84,7 @@ def test_full_server_says_that_connections_ran_out(postgres, database):
 
 def test_nothing_listening_is_unreachable():
     """A refused TCP connection is the provider's fault until shown otherwise."""
-    error = refused(f"postgresql://app:{ENCODED}@127.0.0.1:{free_port()}/app")
+    error = refused(f"postgresql://app:{ENCODED}@127.0.0.1:{loopback_port()}/app")
     assert (error.code.id, error.fault) == ("DOD784", "provider")
 
 
@@ -187,7 +187,7 @@ async def test_async_connection_answers_and_refuses_alike(database):
         cursor = await connection.execute("SELECT 1")
         assert await cursor.fetchone() == (1,)
     with pytest.raises(DodaiError, match="DOD784"):
-        await connect_async(f"postgresql://app@127.0.0.1:{free_port()}/app")
+        await connect_async(f"postgresql://app@127.0.0.1:{loopback_port()}/app")
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4, max_size=30))

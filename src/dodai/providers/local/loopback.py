@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import random
 import socket
 from collections.abc import Collection
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
+from dodai.engine.loopback_port import SERVER_PORTS, loopback_port
 from dodai.providers.local.codes import PORT_IN_USE
-
-PRIVATE = range(20_000, 32_000)  # below Linux's and macOS's ranges for outgoing connections
 
 
 def listening_socket(port: int, name: str, *, backlog: int = 512) -> socket.socket:
-    """A socket that listens on 127.0.0.1:`port` (0: one of `PRIVATE`); DOD395 with the holder when it is taken."""
+    """A socket that listens on 127.0.0.1:`port` (0: one of `SERVER_PORTS`); DOD395 with the holder when it is taken."""
     # The protocol is named because asyncio sets TCP_NODELAY only on sockets that name it: without, 40 ms per answer.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -55,19 +53,11 @@ def port_in_use(port: int, name: str, forbidden: bool = False) -> DodaiError:
 
 def free_port(taken: Collection[int] = ()) -> int:
     """A loopback port that nobody listens on now; DOD395 when none is found."""
-    choices = random.SystemRandom()
-    for _ in range(200):
-        port = choices.choice(PRIVATE)
-        if port in taken:
-            continue
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
-    raise DodaiError(
-        PORT_IN_USE,
-        f"no free port between `{PRIVATE.start}` and `{PRIVATE.stop}`",
-        "stop what fills this range of ports",
-    )
+    try:
+        return loopback_port(taken)
+    except OSError as error:
+        said = f"no free port between `{SERVER_PORTS.start}` and `{SERVER_PORTS.stop}`"
+        raise DodaiError(PORT_IN_USE, said, "stop what fills this range of ports") from error
 
 
 def holder(port: int) -> str:

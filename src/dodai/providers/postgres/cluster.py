@@ -13,6 +13,7 @@ from psycopg import sql
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.engine.loopback_port import loopback_port
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.connection import coded, connect
 from dodai.providers.postgres.server_process import (
@@ -23,7 +24,6 @@ from dodai.providers.postgres.server_process import (
     THROW_AWAY_SETTINGS,
     ServerCommand,
     droppable,
-    free_port,
     hba_text,
     is_port_taken,
     launch,
@@ -162,7 +162,7 @@ def prepare_throw_away(
     """
     place, directory, found, identity = new_workspace(binaries, base)
     try:
-        return filled(place, directory, found, identity, True, settings or {}, THROW_AWAY_GRACE_S)(free_port())
+        return filled(place, directory, found, identity, True, settings or {}, THROW_AWAY_GRACE_S)(loopback_port())
     except BaseException:
         remove(directory)
         raise
@@ -196,7 +196,7 @@ def filled(
 def started(make: Callable[[int], Cluster], *, tcp: bool = False) -> Iterator[Cluster]:
     """The running cluster that `make` describes for a port; another port is tried when somebody was faster."""
     for attempt in range(1, PORT_ATTEMPTS + 1):
-        cluster = make(free_port() if tcp else SOCKET_PORT)
+        cluster = make(loopback_port() if tcp else SOCKET_PORT)
         server = launch(cluster.command)
         try:
             wait_ready(server)

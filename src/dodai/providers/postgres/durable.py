@@ -13,12 +13,13 @@ from pathlib import Path
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
+from dodai.engine.loopback_port import loopback_port
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ProcessSpec
 from dodai.providers.postgres.binaries import Binaries, find_binaries
 from dodai.providers.postgres.cluster import Cluster, assemble, socket_directory
 from dodai.providers.postgres.codes import DATA_DIRECTORY
-from dodai.providers.postgres.server_process import STOP_GRACE_S, ServerCommand, free_port, require_free, running
+from dodai.providers.postgres.server_process import STOP_GRACE_S, ServerCommand, require_free, running
 from dodai.providers.postgres.server_user import Identity, can_traverse, server_identity, user_name
 from dodai.providers.postgres.temp_directories import (
     SOCKET_NAME,
@@ -273,7 +274,7 @@ def choose_port(home: Path, port: int) -> int:
         last = int(kept.read_text())
         require_free(last)
     except (OSError, ValueError, DodaiError):
-        last = free_port()
+        last = loopback_port()
         kept.write_text(f"{last}\n")
     return last
 

@@ -238,13 +238,6 @@ def is_port_taken(error: DodaiError) -> bool:
     return error.code is NOT_STARTED and any("could not bind" in line for line in error.details)
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 nobody listens on now; somebody may take it before its user does."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
 def require_free(port: int) -> None:
     """Raises DOD782 naming `port` when something listens there already."""
     with socket.socket() as probe:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dodai.core.dataclass import dataclass
+from dodai.engine.loopback_port import loopback_port
 from dodai.standins.fly.image_registry import MachineImage
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
@@ -92,7 +93,7 @@ class FlyMachine:
         with self.guard:
             if self.stopping:
                 return False
-            self.port = self.port or free_port()
+            self.port = self.port or loopback_port()
             kept = {name: os.environ[name] for name in KEPT if name in os.environ}
             with (self.folder / f"{self.app}-{self.id}.log").open("ab") as log:
                 try:
@@ -232,13 +233,6 @@ def duration_s(text: Any) -> float:
     if not found:
         return 15.0
     return float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2] or "s"]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def now() -> str:
