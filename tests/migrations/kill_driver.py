@@ -63,7 +63,7 @@ def killed(root: Path, dsn: str, last: int) -> bool:
 def seen(dsn: str) -> dict[str, Any]:
     """The schema, every row the history writes, and the ledger."""
     with psycopg.connect(dsn, autocommit=True) as conn:
-        rows = conn.execute("SELECT who, count(*) FROM event GROUP BY who ORDER BY who").fetchall()
+        rows = conn.execute("SELECT who, count(*), sum(n) FROM event GROUP BY who ORDER BY who").fetchall()
         versions = conn.execute("SELECT version_id FROM goose_db_version ORDER BY id").fetchall()
         return {"schema": snapshot(conn).hash, "rows": rows, "versions": [row[0] for row in versions]}  # type: ignore[arg-type]
 

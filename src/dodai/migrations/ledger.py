@@ -20,9 +20,11 @@ from dodai.migrations.ports import Author, SqlConnection, Tool
 from dodai.migrations.sql import identifier, literal
 
 Event = Literal[
-    "applied", "reverted", "failed", "started", "done", "adopted", "recorded", "repaired", "interrupted", "refused"
-]
-"""`started` and `done` are about one statement of a NO TRANSACTION file; `recorded` is a file goose had applied."""
+    "applied", "reverted", "failed", "started", "done", "batch", "adopted", "recorded", "repaired", "interrupted",
+    "refused"
+]  # fmt: skip
+"""`started`, `done` and `batch` are about one statement of a NO TRANSACTION file, a `batch` has the key it came to as
+its note; `recorded` is a file goose had applied."""
 
 SIDE_TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS {SIDE_SCHEMA};
@@ -107,10 +109,19 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:
-    """How far a NO TRANSACTION file got: `done` maps statement number to checksum, `started` has no end yet."""
+    """How far a NO TRANSACTION file got: `done` maps statement number to checksum, `started` has no end yet.
+
+    `reached` has the checksum and the last key of a statement that runs in batches and is not done.
+    """
 
     done: Mapping[int, str] = field(default_factory=dict)
     started: int | None = None
+    reached: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of the file may be in effect."""
+        return bool(self.done or self.reached) or self.started is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,22 +223,26 @@ def _log_of(ledger: Ledger) -> str:
 def progress(conn: SqlConnection, ledger: Ledger, migration_id: str, direction: Direction) -> FileProgress:
     """How far an interrupted NO TRANSACTION file got since it was last applied or reverted as a whole."""
     rows = conn.execute(
-        f"SELECT event, statement, token_sha256, direction FROM {_log_of(ledger)}"
+        f"SELECT event, statement, token_sha256, direction, note FROM {_log_of(ledger)}"
         f" AND migration = {literal(migration_id)}"
-        " AND event IN ('started', 'done', 'applied', 'reverted', 'repaired') ORDER BY log.id",
+        " AND event IN ('started', 'done', 'batch', 'applied', 'reverted', 'repaired') ORDER BY log.id",
         prepare=False,
     ).fetchall()
     done: dict[int, str] = {}
     started: int | None = None
-    for event, statement, checksum, way in rows:
+    reached: dict[int, tuple[str, str]] = {}
+    for event, statement, checksum, way, key in rows:
         if statement is None:
-            done, started = {}, None
+            done, started, reached = {}, None, {}
+        elif way == direction and event == "batch":
+            reached[statement] = (checksum, str(key))
         elif way == direction and event in ("started", "repaired"):
             # A repaired statement is one that somebody looked at and found not to have happened.
             started = statement if event == "started" else None
         elif way == direction:
             done, started = {**done, statement: checksum}, None
-    return FileProgress(done, started)
+            reached.pop(statement, None)
+    return FileProgress(done, started, reached)
 
 
 def begin_run(conn: SqlConnection, run: str, command: str, ledger: Ledger, author: Author, before: str = "") -> None:

@@ -16,12 +16,26 @@ DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """A comment `-- dodai: batch TABLE KEY SIZE`: so many rows of the table at once, in the order of the key."""
+
+    table: str
+    key: str
+    size: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """One thing to send to the server. `line` counts from 1 in the file; `data` are the lines of a COPY."""
+    """One thing to send to the server. `line` counts from 1 in the file; `data` are the lines of a COPY.
+
+    With a `batch` it is sent once for each range of a key.
+    """
 
     sql: str
     line: int
     data: str | None = None
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)

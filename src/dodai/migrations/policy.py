@@ -36,6 +36,7 @@ class MigrationsPolicy:
     runner_patience_s: float = seconds("5m")
     base: str = ""
     queries: tuple[str, ...] = ()
+    batch_lag_s: float = seconds("2s")
     evidence_age_s: float = seconds("1d")
     operator: str = ""
     window: str = ""

@@ -153,6 +153,16 @@ def _span(text: str, found: list[Token], *, complete: bool) -> Span:
     return Span(text[start:end], text.count("\n", 0, start) + 1, complete and not open_end, end)
 
 
+def outermost(text: str) -> Iterator[Token]:
+    """The words of a statement that stand in no parenthesis."""
+    depth = 0
+    for token in tokens(text):
+        if token.kind == "other":
+            depth += (token.text == "(") - (token.text == ")")
+        elif token.kind == "word" and depth == 0:
+            yield token
+
+
 def words(text: str, limit: int = 12) -> tuple[str, ...]:
     """The first `limit` significant tokens of a statement, words in lower case: enough to know what it does."""
     found: list[str] = []

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
+from functools import partial
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
@@ -13,9 +14,10 @@ from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.applied import Ran
 from dodai.migrations.apply.blocker_watch import BlockerWatch
 from dodai.migrations.apply.failure_report import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
+from dodai.migrations.apply.key_ranges import Pace, next_end, ranged, refuse_unindexed
 from dodai.migrations.apply.leftover import EffectError, Leftover, has_effect_to_see, see_effect, settle
 from dodai.migrations.ledger import Event, FileProgress, Ledger, log_sql, progress, record_sql
-from dodai.migrations.migration import Direction, Migration, Statement
+from dodai.migrations.migration import Batch, Direction, Migration, Statement
 from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy, retry_wait_s
 from dodai.migrations.ports import SqlConnection, is_database_error, send, sqlstate
 
@@ -101,7 +103,10 @@ class Runner:
         """Whether statements of a file that stopped stay in effect; asked once its failure is known."""
         if migration.transactional:
             return False
-        return self.conn.closed or bool(progress(self.conn, self.ledger, migration.id, self.direction).done)
+        if self.conn.closed:
+            return True
+        found = progress(self.conn, self.ledger, migration.id, self.direction)
+        return bool(found.done or found.reached)
 
     # --- one transaction ----------------------------------------------------------------------------------------
 
@@ -261,11 +266,14 @@ class Runner:
                 self.statement_ms.append(0.0)
                 continue
             began = time.perf_counter()
-            self._until_locked(migration, lambda statement=statement: self._run_statement(migration, statement))  # type: ignore[misc]
+            if statement.batch:
+                self._run_in_ranges(migration, statement, statement.batch, before)
+            else:
+                self._until_locked(migration, lambda statement=statement: self._run_statement(migration, statement))  # type: ignore[misc]
             self.statement_ms.append((time.perf_counter() - began) * 1000)
         self.index = len(statements)
         self._until_locked(migration, lambda: self._close(migration, started))
-        if not before.done and before.started is None:
+        if not before.begun:
             return 0
         return next((n for n in range(1, len(statements) + 1) if n not in before.done), len(statements))
 
@@ -295,6 +303,25 @@ class Runner:
                     raise
                 self.conn.execute("ROLLBACK")
         self._run_outside_transaction(migration, statement)
+
+    def _run_in_ranges(self, migration: Migration, statement: Statement, batch: Batch, before: FileProgress) -> None:
+        """One range of its key after the other from where it stopped; each commits with the key that it came to."""
+        place = f"{migration.path}:{batch.line}"
+        refuse_unindexed(self.conn, batch, place)
+        after = before.reached.get(self.index + 1, ("", None))[1]
+        pace = Pace(self.conn, self.policy.batch_lag_s, place, self.note)
+        while (upto := next_end(self.conn, batch, after)) is not None:
+            pace.wait()
+            piece = Statement(ranged(statement, batch, after, upto), statement.line)
+            self._until_locked(migration, partial(self._run_range, migration, statement, piece, upto))
+            after = upto
+        self._log(migration, "done", statement)
+
+    def _run_range(self, migration: Migration, statement: Statement, piece: Statement, upto: str) -> None:
+        self.conn.execute(f"BEGIN; SELECT {_ALONE}; {self._fence()}")
+        self.send(self.conn, piece)
+        came_to = self._progress(migration, "batch", statement, where=_STAY_ALONE, note=upto)
+        self.conn.execute(f"{self._fence(until_commit=True)}{came_to} COMMIT;")
 
     def _run_outside_transaction(self, migration: Migration, statement: Statement) -> None:
         """Its own transaction: announced before, recorded after; a crash between is settled by looking.
@@ -361,13 +388,13 @@ class Runner:
         return leftover.verdict == "done"
 
     def _progress(
-        self, migration: Migration, event: Event, statement: Statement, state: str = "", where: str = ""
+        self, migration: Migration, event: Event, statement: Statement, state: str = "", where: str = "", note: str = ""
     ) -> str:
         checksum = statement_checksum(statement)
         number = self.index + 1
         return log_sql(
             self.run, migration, self.direction, event,
-            statement=number, checksum=checksum, sqlstate=state or None, where=where,
+            statement=number, checksum=checksum, sqlstate=state or None, where=where, note=note or None,
         )  # fmt: skip
 
     def _log(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> None:
@@ -381,7 +408,8 @@ def statement_checksum(statement: Statement) -> str:
 
 def _unchanged(migration: Migration, statements: tuple[Statement, ...], before: FileProgress) -> None:
     """What is done must still say the same, or two versions of the file would be mixed (DOD261)."""
-    for number, checksum in sorted(before.done.items()):
+    begun = {**before.done, **{number: checksum for number, (checksum, _) in before.reached.items()}}
+    for number, checksum in sorted(begun.items()):
         statement = statements[number - 1] if number <= len(statements) else None
         if statement is None or statement_checksum(statement) != checksum:
             code = codes.HALF_EDITED

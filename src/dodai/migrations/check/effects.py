@@ -156,7 +156,7 @@ def _renamed_labels(run: ShadowRun) -> Iterator[Candidate]:
 def _whole_tables(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
     def test(effect: Effect, probe: StatementProbe) -> str:
         found = sql.words(probe.statement.sql, 10_000)
-        if found[:1] not in (("update",), ("delete",)) or "where" in found or effect.dropped:
+        if found[:1] not in (("update",), ("delete",)) or "where" in found or effect.dropped or probe.statement.batch:
             return ""
         named = effect.table.rpartition(".")[2] in (word.strip('"') for word in found)
         what = "updated" if found[0] == "update" else "deleted"

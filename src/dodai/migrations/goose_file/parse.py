@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from dodai.core.errors import Code
 from dodai.migrations import codes, sql
+from dodai.migrations.goose_file.batches import in_batches
 from dodai.migrations.goose_file.split import Split, split_both
 from dodai.migrations.migration import Accepted, FileError, FileProblem, Migration, Statement
 
@@ -34,13 +35,16 @@ def parse(path: str, data: bytes, environment: Mapping[str, str] | None = None) 
     whole, applied = sql.checksums(text, down_at.start() if down_at else len(text))
     up, down, own = without_own_transaction(_meaningful(both[0]), _meaningful(both[1]), path)
     transactional = both[0].transactional and not accepts(accepted, codes.TRANSACTION_CONTROL)
+    if not transactional:
+        up, down = _meaningful(both[0]), _meaningful(both[1])
+    statements = in_batches((*up, *down), text, path, transactional=transactional)
     return Migration(
         id=str(version),
         order=version,
         name=name,
         path=path,
-        up=up if transactional else _meaningful(both[0]),
-        down=down if transactional else _meaningful(both[1]),
+        up=statements[: len(up)],
+        down=statements[len(up) :],
         transactional=transactional,
         raw_sha256=hashlib.sha256(data).hexdigest(),
         token_sha256=whole,
@@ -162,7 +166,10 @@ _EXPIRES = re.compile(r"\buntil\s+(\d{4}-\d{2}-\d{2})\b")
 
 
 def directives(text: str, path: str) -> tuple[str, tuple[Accepted, ...]]:
-    """`-- dodai: irreversible REASON` and `-- dodai: accept CODE REASON [until DATE]`; goose ignores both."""
+    """`-- dodai: irreversible REASON` and `-- dodai: accept CODE REASON [until DATE]`; goose ignores both.
+
+    `-- dodai: batch` is about one statement of an SQL file (see `batches`).
+    """
     if "dodai:" not in text:
         return "", ()
     irreversible = ""
@@ -175,7 +182,7 @@ def directives(text: str, path: str) -> tuple[str, tuple[Accepted, ...]]:
             irreversible = rest
         elif directive["verb"] == "accept" and reason.strip():
             accepted.append(Accepted(code, reason.strip(), line, _expiry(reason)))
-        else:
+        elif directive["verb"] != "batch" or path.endswith(".py"):
             message = "a dodai directive is `irreversible REASON` or `accept CODE REASON`, and the reason is required"
             raise FileError(FileProblem(codes.DIRECTIVE, message, path, line, directive.group().strip()))
     return irreversible, tuple(accepted)

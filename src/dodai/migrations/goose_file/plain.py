@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from dodai.migrations import codes, sql
+from dodai.migrations.goose_file.batches import in_batches
 from dodai.migrations.goose_file.layouts import DOWN_SUFFIX, UP_SUFFIX, SqlSource, pair
 from dodai.migrations.goose_file.parse import accepts, directives, from_stdin, without_own_transaction
 from dodai.migrations.migration import FileError, FileProblem, Migration, Statement
@@ -30,6 +31,9 @@ def parse_source(source: SqlSource) -> Migration:
     irreversible, accepted = directives(source.up, source.path)
     as_it_stands = accepts(accepted, codes.TRANSACTION_CONTROL)
     up, back, advice = (up, back, ()) if as_it_stands else without_own_transaction(up, back, source.path)
+    back_path = source.down_path or source.path
+    up = in_batches(up, source.up, source.path, transactional=False)
+    back = in_batches(back, source.down, back_path, transactional=False)
     alone = as_it_stands or not source.transactional or any(_stands_alone(statement) for statement in (*up, *back))
     return Migration(
         id=str(source.version),
@@ -129,4 +133,9 @@ def _refused(path: str, statement: Statement, message: str) -> FileError:
 
 def _stands_alone(statement: Statement) -> bool:
     first = sql.words(statement.sql, 8)
-    return "concurrently" in first or first[:1] == ("vacuum",) or first[:2] == ("alter", "system")
+    return (
+        statement.batch is not None
+        or "concurrently" in first
+        or first[:1] == ("vacuum",)
+        or first[:2] == ("alter", "system")
+    )
