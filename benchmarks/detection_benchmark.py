@@ -30,7 +30,7 @@ from tests.support.wait import until
 
 from dodai.observability.rollup import Store
 from dodai.observability.run import Watcher
-from dodai.wiring import find_project
+from dodai.wiring.find_project import find_project
 from dodai.wiring.watch import watched
 
 TICK_S = 0.5

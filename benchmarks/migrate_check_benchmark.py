@@ -1,7 +1,8 @@
-"""`dodai migrate check`: the quiz, and a generated history by default and with `--all`; whole processes, interleaved.
+"""`dodai migrate check`: the quiz, and generated histories by default and with `--all`; whole processes, interleaved.
 
-The history has 131 files over 40 tables, 40 of them `NO TRANSACTION`, 29 without a way back: the shape of a real one
-that was looked at (design, section 7). The last three are new against `main`.
+The first has 131 files over 40 tables, 40 of them `NO TRANSACTION`, 29 without a way back: the shape of a real one
+that was looked at (design, section 7). The second is longer, in the same shares. The last three
+are new against `main`.
 `python benchmarks/migrate_check_benchmark.py [ROUNDS]`
 """
 
@@ -19,7 +20,8 @@ from results import record, spread
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 TIMEOUT_S = 120
-FILES, PIECEMEAL, ONE_WAY, FRESH = 131, 40, 29, 3
+PIECEMEAL, ONE_WAY, FRESH = 40 / 131, 29 / 131, 3
+SIZES = (131, 500)
 QUIZ = Path(__file__).parents[1] / "examples" / "quiz"
 
 
@@ -63,16 +65,17 @@ def piecemeal(number: int) -> tuple[str, str]:
     )
 
 
-def write_history(root: Path) -> None:
-    """The generated history, committed on `main` but for the last files."""
+def write_history(root: Path, files: int) -> None:
+    """The generated history of so many files, committed on `main` but for the last ones."""
     folder = root / "db/migrations"
     folder.mkdir(parents=True)
     (root / "dodai.toml").write_text(
         '[project]\nname = "bench"\n[migrations]\nfolder = "db/migrations"\nbase = "main"\n'
     )
     names = []
-    numbers = list(range(1, FILES + 1))
-    apart, one_way = evenly([n for n in numbers if n % 3 != 1], PIECEMEAL), evenly(numbers, ONE_WAY)
+    numbers = list(range(1, files + 1))
+    apart = evenly([n for n in numbers if n % 3 != 1], round(files * PIECEMEAL))
+    one_way = evenly(numbers, round(files * ONE_WAY))
     for number in numbers:
         up, down = piecemeal(number) if number in apart else changes(number)
         head = "-- +goose NO TRANSACTION\n" if number in apart else ""
@@ -109,12 +112,13 @@ def measure(case: Case) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_history(root)
+        roots = {size: Path(folder, str(size)) for size in SIZES}
+        for size, root in roots.items():
+            write_history(root, size)
         cases = (
             Case("examples/quiz", QUIZ, 3.0),
-            Case(f"history of {FILES}, new files", root, 5.0),
-            Case(f"history of {FILES}, `--all`", root, 15.0, ("--all",)),
+            *(Case(f"history of {size}, new files", root, 5.0) for size, root in roots.items()),
+            *(Case(f"history of {size}, `--all`", root, 15.0, ("--all",)) for size, root in roots.items()),
         )
         taken: dict[str, list[float]] = {case.id: [] for case in cases}
         for _ in range(ROUNDS):

@@ -21,8 +21,9 @@ from dodai.core.rule import evaluate
 from dodai.migrations.ports import Connect
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
-from dodai.wiring import fact_sources, find_project
+from dodai.wiring import fact_sources
 from dodai.wiring.checks import check
+from dodai.wiring.find_project import find_project
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.registry import codes, rules
 

@@ -1,4 +1,4 @@
-"""The entry point. `--version` and `trace` answer before the command line library is loaded (start-up budget)."""
+"""The entry point. What is to start fast answers before the command line library is loaded (start-up budget)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,29 @@ def _run(words: list[str]) -> None:
         from dodai.observability.trace import main as trace
 
         sys.exit(trace(words[1:]))
+    if words == ["migrate", "up"] and _up_to_date():
+        return
     from dodai.cli.main import run
 
     sys.exit(run(words))
+
+
+def _up_to_date() -> bool:
+    """Whether there was nothing to do, which is then said; whether anybody hears it decides nothing."""
+    from pathlib import Path
+
+    from dodai.wiring.up_to_date import up_to_date
+
+    try:
+        if not up_to_date(Path.cwd(), os.environ):
+            return False
+    except KeyboardInterrupt:
+        sys.exit(130)
+    try:
+        print("already up to date", flush=True)  # noqa: T201 - data on stdout
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import psycopg
 from tests.end_to_end.small_app import SmallApp
 from tests.support.command import clean_environment
 
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 DRIVER = Path(__file__).with_name("killed_dodai.py")
 BOTH_SIDES = ("applying", "undoing", "turning_back", "released", "closed")

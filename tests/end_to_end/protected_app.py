@@ -16,7 +16,8 @@ from tests.support.command import git
 from dodai.migrations.goose_file import history_of
 from dodai.operations.evidence import RehearsalRecord
 from dodai.operations.run.override import state
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 from dodai.wiring.migration_target import target
 
 SIGNERS = "ops/allowed_signers"

@@ -19,7 +19,8 @@ import pytest
 from tests.end_to_end.protected_app import SIGNERS, ProtectedApp
 
 from dodai.cli.main import run
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 FREEZE = 'freeze = ["2020-01-01T00:00/2099-01-01T00:00 UTC"]'
 SITUATIONS = {

@@ -13,7 +13,8 @@ from tests.end_to_end.small_app import SmallApp
 
 from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL
 from dodai.standins.cloudflare_standin import CloudflareStandIn
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 CANARY = "cf_c4n4ry"
 

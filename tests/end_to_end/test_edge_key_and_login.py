@@ -17,7 +17,8 @@ from tests.support.wait import until
 
 from dodai.core.database_url import with_login
 from dodai.operations.ports import Login
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 KEY, LOGIN, ROLES = "DODAI_EDGE_KEY", "DODAI_DATABASE_LOGIN", ["small_a", "small_b"]
 GUARDED = """

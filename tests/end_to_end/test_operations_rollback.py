@@ -19,7 +19,8 @@ from tests.support.proposed import carry_out
 
 from dodai.core import proposal
 from dodai.operations.run.plans import build, request_for
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 DATABASE = """[database]
 used_by = ["web"]

@@ -107,11 +107,14 @@ def run_check(
     everything: bool = False,
     policy: MigrationsPolicy = POLICY,
     environment: Mapping[str, str] | None = None,
+    assume_extensions: tuple[str, ...] = (),
 ) -> Report:
     """Every rule but those on a live database."""
     base = check.read_base(root, policy)
     history = check.gather_history(root, policy, base, today=TODAY, everything=everything, environment=environment)
-    walk = check.gather_shadow(root, policy, history, base, shadow, everything=everything)
+    walk = check.gather_shadow(
+        root, policy, history, base, shadow, everything=everything, assume_extensions=assume_extensions
+    )
     facts = {
         check.MigrationHistory: history,
         check.BaseHistory: check.gather_base(history, base),

@@ -13,7 +13,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import run
 from dodai.migrations.apply.key_ranges import ranged
 from dodai.migrations.goose_file import parse, parse_plain
-from dodai.migrations.migration import Batch, FileError, Statement
+from dodai.migrations.migration import BatchDirective, FileError, Statement
 from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 
 Make = Callable[..., MigrationTarget]
@@ -134,7 +134,7 @@ def test_a_directive_belongs_to_the_statement_behind_it_in_either_way():
 )
 def test_a_range_is_one_more_condition_of_the_statement(statement: str, expected: str):
     """Beside an OR, in spite of a WHERE in a query, a string or a comment."""
-    batch = Batch("a", "id", 3, 1)
+    batch = BatchDirective("a", "id", 3, 1)
     assert ranged(Statement(statement, 1), batch, None, "6") == expected
     assert ranged(Statement(statement, 1), batch, "3", "6") == expected.replace("id <=", "id > '3' AND id <=")
 

@@ -152,6 +152,20 @@ def test_a_file_that_accepts_its_own_commit_runs_as_it_stands(
     assert not [found for found in report.findings if found.code.id in ("DOD223", "DOD227")]
 
 
+def test_a_date_in_an_acceptance_is_for_check_and_up_does_the_same_on_every_day(
+    make_target: Make, conn: SqlConnection, branch: Path, shadow: Shadow
+):
+    """A new database must come out as the old ones did, whenever it is made; `check` asks for another decision."""
+    text = "-- dodai: accept DOD223 applied by goose until 2020-01-01\n" + up(
+        "CREATE TABLE a (b int);", "COMMIT;", "CREATE TABLE c (d int);"
+    )
+    assert [ran.migration.id for ran in run.up(make_target({"1_a.sql": text})).ran] == ["1"]
+    assert conn.execute("SELECT to_regclass('c') IS NOT NULL").fetchone()[0]
+    write(branch, {f"{M}2_a.sql": text})
+    findings = [f for f in run_check(branch, shadow).findings if f.code.id == "DOD227"]
+    assert {found.message for found in findings} == {"`DOD223` expired on 2020-01-01"}
+
+
 def test_several_unreadable_files_are_named_at_once(make_target: Make):
     """The same for what cannot be read."""
     target = make_target({"1_a.sql": "SELECT 1;", "2_b.sql": "SELECT 1;", "3_c.sql": up("SELECT 1;")})

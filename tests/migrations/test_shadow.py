@@ -13,6 +13,8 @@ from tests.support.command import git
 from dodai.core.errors import DodaiError
 from dodai.core.rule import Report
 from dodai.migrations import run
+from dodai.migrations.check.assumed import assumed_by, without
+from dodai.migrations.migration import Migration, Statement
 from dodai.migrations.ports import MigrationTarget, Shadow
 from dodai.wiring.shadow_server import shadow_server
 
@@ -95,6 +97,39 @@ def test_an_extension_that_this_server_lacks_is_not_a_fault_of_the_file(branch: 
     row = next(row for row in report.unknown if row.rule.code.id == "DOD208")
     assert "needs the extension `no_such_thing`, which PostgreSQL" in row.reason
     assert "[database] major" in row.fix
+
+
+def test_an_extension_that_is_assumed_is_passed_over_and_what_lacks_it_is_not_judged(branch: Path, shadow: Shadow):
+    """Its statements are not sent, the report names it; a failure of another kind is a finding as ever."""
+    own = ("CREATE EXTENSION IF NOT EXISTS no_such_thing;", "CREATE TABLE c (d int);")
+    write(branch, {
+        f"{M}2_gis.sql": up(*own, down=("DROP TABLE c;", "DROP EXTENSION no_such_thing;")),
+        f"{M}3_wrong.sql": up("SELECT 1 / 0;", down=("SELECT 1;",)),
+        f"{M}4_needs.sql": up("ALTER TABLE c ADD COLUMN e a_type_of_it;", down=("ALTER TABLE c DROP COLUMN e;",)),
+        f"{M}5_late.sql": INDEX,
+    })  # fmt: skip
+    report = run_check(branch, shadow, assume_extensions=("no_such_thing", "of_another_application"))
+    assert found(report) == [("DOD208", "3_wrong.sql", 2), ("DOD214", "5_late.sql", 2)]
+    reason = next(row.reason for row in report.unknown if row.rule.code.id == "DOD208")
+    assert "`db/migrations/4_needs.sql` may need the extension `no_such_thing`, which is assumed" in reason
+    assert "2_gis.sql" not in reason
+
+
+def test_only_what_a_file_says_about_an_assumed_extension_is_left_out():
+    """In a block too, and the lines behind it keep their numbers."""
+    block = Statement("CREATE EXTENSION IF NOT EXISTS\n  \"postgis\";\nCREATE TABLE a (b text DEFAULT 'extension');", 3)
+    others = (Statement("CREATE EXTENSION citext;", 6), Statement("COMMENT ON EXTENSION postgis IS 'x';", 7))
+    way_down = (Statement("DROP EXTENSION postgis;", 9),)
+    file = Migration(
+        "1", 1, "a", "1_a.sql", (block, *others), way_down, transactional=True, raw_sha256="", token_sha256=""
+    )
+    (kept,) = without((file,), ("postgis",))
+    assert [(each.sql.strip(), each.line + each.sql.count("\n", 0, each.sql.index("C"))) for each in kept.up] == [
+        ("CREATE TABLE a (b text DEFAULT 'extension');", 5),
+        ("CREATE EXTENSION citext;", 6),
+    ]
+    assert kept.down == ()
+    assert assumed_by((file,), ("citext", "hstore")) == ("citext",)
 
 
 def test_the_way_that_the_fix_recommends_is_not_flagged_in_one_block(branch: Path, shadow: Shadow):

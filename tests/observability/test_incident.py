@@ -19,7 +19,8 @@ from dodai.observability.check import IncidentFiles, gather_incidents
 from dodai.observability.check.incidents import incidents_are_answered, incidents_can_be_read
 from dodai.observability.incident import Header, Unreadable, file_name, parse
 from dodai.observability.line_format import dump
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 MANIFEST = '[project]\nname = "quiz"\nlangs = ["en"]\n\n[env.staging]\n'
 

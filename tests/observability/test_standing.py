@@ -25,7 +25,8 @@ from dodai.observability.run import Watched, Watcher
 from dodai.operations.evidence import RehearsalRecord
 from dodai.operations.run.override import state
 from dodai.providers.certificate import days_left
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 from dodai.wiring.watch import standings
 
 MANIFEST = '[project]\nname = "quiz"\nlangs = ["en"]\n\n[env.staging]\n'

@@ -9,7 +9,7 @@ import pytest
 from tests.end_to_end.small_app import SmallApp
 
 from dodai.rehearsal.drill import known_drills
-from dodai.wiring import find_project
+from dodai.wiring.find_project import find_project
 from dodai.wiring.stage import subject_of
 
 ROW = """

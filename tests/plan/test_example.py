@@ -13,7 +13,7 @@ from tests.quiz.copies import copy_quiz
 from tests.support.command import dodai
 
 from dodai.rehearsal.drill import choose_drills, known_drills
-from dodai.wiring import find_project
+from dodai.wiring.find_project import find_project
 from dodai.wiring.stage import subject_of
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz"

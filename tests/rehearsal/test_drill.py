@@ -13,7 +13,7 @@ from dodai.observability.alert.response import RESPONSES
 from dodai.rehearsal import drills
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, drill_files, known_drills
 from dodai.rehearsal.drills.respond import KINDS, PREFIX, median_s
-from dodai.wiring import find_project
+from dodai.wiring.find_project import find_project
 from dodai.wiring.stage import subject_of
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz" / "dodai.toml"

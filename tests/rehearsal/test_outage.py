@@ -15,7 +15,7 @@ from dodai.providers.local.browser import HttpBrowser
 from dodai.rehearsal.drills.connections import Case, ConnectionsSeen
 from dodai.rehearsal.machine import ENOUGH_NS, MOST, Slowdown, scheduled
 from dodai.rehearsal.outage import OutageRequest, Unrelated
-from dodai.wiring import find_project
+from dodai.wiring.find_project import find_project
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz" / "dodai.toml"
 IDS = "0123456789abcdef"

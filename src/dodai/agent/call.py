@@ -70,7 +70,15 @@ class Agent:
 
     def ask(self, request: Mapping[str, Any], *, timeout_s: float = 60.0) -> dict[str, Any]:
         """Its answer to `request`; raises `AgentError` when there is none in time, and then no more can be asked."""
+        self.tell(request)
+        return self.answer(timeout_s=timeout_s)
+
+    def tell(self, request: Mapping[str, Any]) -> None:
+        """Give it a `request` whose `answer` is taken later, before that of the next one."""
         self._feed(json.dumps({**request, "fd": self._writer}).encode() + b"\n")
+
+    def answer(self, *, timeout_s: float = 60.0) -> dict[str, Any]:
+        """What it says to the oldest request that has no answer yet; raises as `ask` does."""
         answer = self._line(time.monotonic() + timeout_s, timeout_s)
         try:
             found = json.loads(answer)

@@ -41,7 +41,7 @@ class CommandContext:
     @property
     def project(self) -> Any:
         """The project of the manifest; raises DOD050 when there is none, DOD001-DOD005 when it is not sound."""
-        from dodai.wiring import find_project
+        from dodai.wiring.find_project import find_project
 
         project = find_project(self.manifest_path)
         if not self.client:

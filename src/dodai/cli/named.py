@@ -24,13 +24,14 @@ class Named(click.types.StringParamType):
 
 
 def _environments(context: click.Context) -> Iterable[str]:
-    from dodai.wiring import find_project
+    from dodai.wiring.find_project import find_project
 
     return find_project(context.params.get("manifest")).environments
 
 
 def _releases(context: click.Context) -> Iterable[str]:
-    from dodai.wiring import environments, find_project
+    from dodai.wiring import environments
+    from dodai.wiring.find_project import find_project
 
     project = find_project(context.params.get("manifest"))
     return environments.open(project, context.params["env"]).artifacts.published()

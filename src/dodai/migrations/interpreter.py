@@ -55,12 +55,29 @@ class AgentConversation:
 
     agent: Agent
     place: Mapping[str, Any]
+    owed: list[None] = field(default_factory=list)
+    """One for each request that was made by `begin` and has no answer yet."""
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """Let it work on `request` while we do something else."""
+        self.agent.tell({**self.place, **request})
+        self.owed.append(None)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer; raises DOD226 when the user's code cannot be loaded or gives none."""
-        timeout_s = float(request.get("timeoutS", LISTING_TIMEOUT_S))
+        while self.owed:
+            self.begun()
+        self.agent.tell({**self.place, **request})
+        return self._answer(float(request.get("timeoutS", LISTING_TIMEOUT_S)))
+
+    def begun(self) -> dict[str, Any]:
+        """The answer to what was begun first; raises as `ask` does."""
+        self.owed.pop()
+        return self._answer(LISTING_TIMEOUT_S)
+
+    def _answer(self, timeout_s: float) -> dict[str, Any]:
         try:
-            answer = self.agent.ask({**self.place, **request}, timeout_s=timeout_s)
+            answer = self.agent.answer(timeout_s=timeout_s)
         except AgentError as error:
             raise _unanswered(str(error), error.tail) from error
         if failed := answer.get("error"):

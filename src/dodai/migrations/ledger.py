@@ -119,9 +119,18 @@ class FileProgress:
     reached: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
+    def partly(self) -> bool:
+        """Whether something of the file is in effect."""
+        return bool(self.done or self.reached)
+
+    @property
     def begun(self) -> bool:
-        """Whether something of the file may be in effect."""
-        return bool(self.done or self.reached) or self.started is not None
+        """Whether something of it may be."""
+        return self.partly or self.started is not None
+
+    def key_of(self, statement: int) -> str | None:
+        """The last key of a statement that is not done; None when it has to begin."""
+        return self.reached[statement][1] if statement in self.reached else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchDirective:
     """A comment `-- dodai: batch TABLE KEY SIZE`: so many rows of the table at once, in the order of the key."""
 
     table: str
@@ -35,7 +35,7 @@ class Statement:
     sql: str
     line: int
     data: str | None = None
-    batch: Batch | None = None
+    batch: BatchDirective | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,14 @@ class Process(Protocol):
 class Worker(Process, Protocol):
     """Another tool at work in a process of its own."""
 
+    def begin(self) -> None:
+        """Let it load what it needs while we do something else; it asks the database for nothing yet."""
+        ...
+
+    def listed(self) -> MigrationFolder:
+        """`Tool.listed`, told by this process. Raises DOD226 when there is no answer."""
+        ...
+
     def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:
         """`plan`: the ids that the tool itself would run on the database, in its order; `failed`: why it would not.
 

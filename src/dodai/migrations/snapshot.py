@@ -169,23 +169,47 @@ def _still(wanted: list[str], found: list[str]) -> bool:
     return all(label in rest for label in wanted)
 
 
-def snapshot(conn: SqlConnection, ledger_table: str = "goose_db_version") -> Snapshot:
+def snapshot(conn: SqlConnection, ledger_table: str = "goose_db_version", *, keep: bool = False) -> Snapshot:
     """The schema that `conn` sees now, uncommitted changes of its own included; one round trip.
 
-    `ledger_table` is the ledger's bare name; it, its sequence and its index are not part of the schema.
+    `ledger_table` is the ledger's bare name; it, its sequence and its index are not part of the schema. With `keep`
+    the session keeps the plan, for the next one.
     """
-    name = ledger_table.rpartition(".")[2].replace("'", "''")
-    skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
-    union = " UNION ALL ".join(query.replace("{skip}", skip) for query in _QUERIES)
-    rows = own_rows(conn, f"WITH {_OURS} SELECT line FROM ({union}) AS s(line)")
+    rows = own_rows(conn, f"WITH {_OURS} SELECT line FROM ({_lines_query(ledger_table)}) AS s(line)", keep=keep)
     return Snapshot(tuple(sorted(row[0] for row in rows if row[0] is not None)))
 
 
-def own_rows(conn: SqlConnection, query: str) -> list[Any]:
-    """The rows of a query of ours under a search path of its own: a table of the user's called `text` is not meant."""
+def is_still(conn: SqlConnection, wanted: Snapshot, ledger_table: str = "goose_db_version") -> bool:
+    """Whether `snapshot` would be `wanted`: the server reads as much for it, and answers one hash."""
+    lines = "string_agg(line, E'\\n' ORDER BY line COLLATE \"C\")"
+    digest = f"encode(sha256(convert_to(coalesce({lines}, ''), 'UTF8')), 'hex')"
+    query = f"WITH {_OURS} SELECT {digest} FROM ({_lines_query(ledger_table)}) AS s(line)"
+    return bool(own_rows(conn, query, keep=True)[0][0] == wanted.hash)
+
+
+def _lines_query(ledger_table: str) -> str:
+    name = ledger_table.rpartition(".")[2].replace("'", "''")
+    skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
+    return " UNION ALL ".join(query.replace("{skip}", skip) for query in _QUERIES)
+
+
+def own_rows(conn: SqlConnection, query: str, *, keep: bool = False) -> list[Any]:
+    """The rows of a query of ours under a search path of its own: a table of the user's called `text` is not meant.
+
+    With `keep` the session plans it once, which for a small schema takes longer than to carry it out.
+    """
+    if keep:
+        name = f"dodai_{hashlib.sha256(query.encode()).hexdigest()[:16]}"
+        # Asked each time: a migration may say `DISCARD ALL`.
+        if not conn.execute(f"{_IS_KEPT} '{name}'", prepare=False).fetchone()[0]:
+            conn.execute(f"{_ENTER}; PREPARE {name} AS {query}; {_LEAVE}", prepare=False)
+        query = f"EXECUTE {name}"
     cursor = conn.execute(f"{_ENTER}; {query}; {_LEAVE}", prepare=False)
     cursor.nextset()
     return cursor.fetchall()
+
+
+_IS_KEPT = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.=)"
 
 
 def schema_hash(conn: SqlConnection) -> str:

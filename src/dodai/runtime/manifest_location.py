@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dodai.core.manifest import ManifestReference
 
-_FRAGMENTS = ("core", "operations", "csrf", "migrations", "observability")
+FRAGMENTS = ("core", "operations", "csrf", "migrations", "observability")
+"""The folders that hold a part of the annotated reference, `manifest.toml`."""
 
 
 def reference() -> ManifestReference:
@@ -20,7 +21,7 @@ def reference() -> ManifestReference:
     from dodai.operations.policy import OperationsPolicy
 
     package = Path(__file__).parents[1]
-    fragments = {area: (package / area / "manifest.toml").read_text("utf-8") for area in _FRAGMENTS}
+    fragments = {area: (package / area / "manifest.toml").read_text("utf-8") for area in FRAGMENTS}
     sections: dict[str, type] = {
         "project": ProjectSection,
         "check": CheckSection,

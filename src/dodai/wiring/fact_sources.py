@@ -107,6 +107,7 @@ def shadow_run(gathering: Gathering) -> Any:
         lambda: shadow_server(gathering.project.policy.database.major if gathering.project else 0),
         everything=gathering.everything,
         reader=_reader(gathering),
+        assume_extensions=gathering.project.manifest.data["check"]["assume_extensions"] if gathering.project else (),
     )
 
 

@@ -79,7 +79,7 @@ def target(project: Project, root: Path, url: Callable[[], str]) -> MigrationTar
         return run.author_of(project.root, __version__)
 
     tool = tool_of(project, policy, root)
-    return MigrationTarget(root, policy, lambda: _connection(url(), policy, tool), author, tool=tool)
+    return MigrationTarget(root, policy, lambda: _connection(url(), policy), author, tool=tool)
 
 
 def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | None:
@@ -136,18 +136,17 @@ def _environment(project: Project) -> Mapping[str, str]:
     return {**kept, **project.manifest.data["check"]["environment"]}
 
 
-def _connection(url: str, policy: MigrationsPolicy, tool: Tool | None) -> SqlConnection:
+def _connection(url: str, policy: MigrationsPolicy) -> SqlConnection:
     """A connection to the server itself; DOD067 or DOD066, before anything is sent, where it would be refused later.
 
-    SQL files need nothing of psycopg but its words where the connection cannot be made.
+    Migrations need nothing of psycopg but its words where the connection cannot be made.
     """
-    if tool is None:
-        from dodai.providers.postgres.libpq import LibpqError, words_of
-        from dodai.providers.postgres.pq_connection import PqConnection
+    from dodai.providers.postgres.libpq import LibpqError, words_of
+    from dodai.providers.postgres.pq_connection import PqConnection
 
-        with contextlib.suppress(LibpqError):
-            refuse_unfit(words_of(url), os.environ, policy.plain_hosts)
-            return cast("SqlConnection", PqConnection(url))
+    with contextlib.suppress(LibpqError):
+        refuse_unfit(words_of(url), os.environ, policy.plain_hosts)
+        return cast("SqlConnection", PqConnection(url))
     return _direct(url, policy)
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 _HISTORIES = {"alembic": (".alembic_history", "AlembicHistory"), "django": (".django_history", "DjangoHistory")}
-# What only reads: it needs no database, so it gets none.
-_LISTING = ("listing", "new")
 
 
 def opened(
@@ -31,8 +29,8 @@ def opened(
     """
     importlib.import_module("dodai_agent.audit").enter(request)
     threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
-    if request["do"] in _LISTING:
-        guard.install()
+    if not request.get("url"):
+        guard.install()  # what only reads needs no database, so it gets none
     module, name = _HISTORIES[request["tool"]]
     history = getattr(importlib.import_module(module, __package__), name)(request, exchange)
 

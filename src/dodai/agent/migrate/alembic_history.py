@@ -44,6 +44,11 @@ class AlembicHistory:
     def config(self) -> Any:
         return import_module("alembic.config").Config(self.ini)
 
+    def load(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Every revision is loaded; the database is not asked for anything."""
+        self.scripts.get_heads()
+        return {}
+
     def plan(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The revisions that `alembic upgrade heads` would run on a database that is `at` these, in its order."""
         steps = self.scripts._upgrade_revs("heads", tuple(request["at"]))  # noqa: SLF001 - as the command does

@@ -50,6 +50,10 @@ def up(
             pass_migration(here, target, f"{proposal.MIGRATE_UP()} --env {env}", break_glass)
         admit = partial(refuse_other, env=env)
         done = run.up(target, allow_missing=allow_missing, beside_tables=beside_tables, to=to, note=say, admit=admit)
+        if env == "local":
+            from dodai.wiring.up_to_date import remember
+
+            remember(context.project)
     print_applied(context, done, "already up to date")
 
 

@@ -28,6 +28,7 @@ class CheckSection:
 
     environment: Mapping[str, str] = key(dict)
     inherit: tuple[str, ...] = ()
+    assume_extensions: tuple[str, ...] = ()
     accept: tuple[Acceptance, ...] = rows(Acceptance)
 
 

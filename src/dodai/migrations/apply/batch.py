@@ -14,7 +14,7 @@ from dodai.migrations.apply.failure_report import Account, Failed
 from dodai.migrations.apply.file import Runner, StoppedError
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Connect, Process, SqlConnection, is_database_error, server_message, sqlstate
+from dodai.migrations.ports import Connect, Process, SqlConnection, Worker, is_database_error, server_message, sqlstate
 
 
 def runner_of(
@@ -27,14 +27,20 @@ def runner_of(
     direction: Direction,
     token: int | None = None,
     opened: Callable[[Process], None] = lambda _: None,
+    worker: Worker | None = None,
 ) -> Runner:
-    """What runs each file of one run, with a watch on who stands in its way; `opened` gets the processes it starts."""
+    """What runs each file of one run, with a watch on who stands in its way; `opened` gets the processes it starts.
+
+    `worker` is the tool of the history where it is at work already.
+    """
     tool = state.ledger.tool
     watch = BlockerWatch(connect, conn.info.backend_pid, policy.lock_timeout_s, agent=tool is not None)
     if tool:
         from dodai.migrations.apply.external import ExternalRunner
 
-        return ExternalRunner(conn, state.ledger, policy, run, watch, note, direction, token, opened=opened)
+        return ExternalRunner(
+            conn, state.ledger, policy, run, watch, note, direction, token, opened=opened, worker=worker
+        )
     return Runner(conn, state.ledger, policy, run, watch, note, direction, token)
 
 

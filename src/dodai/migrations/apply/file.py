@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
@@ -14,10 +13,12 @@ from dodai.migrations import codes, fence, sql
 from dodai.migrations.apply.applied import Ran
 from dodai.migrations.apply.blocker_watch import BlockerWatch
 from dodai.migrations.apply.failure_report import LOCK_STATES, NEEDS_AUTOCOMMIT, Failed
+from dodai.migrations.apply.half_done import refuse_edited, statement_checksum
 from dodai.migrations.apply.key_ranges import Pace, next_end, ranged, refuse_unindexed
 from dodai.migrations.apply.leftover import EffectError, Leftover, has_effect_to_see, see_effect, settle
+from dodai.migrations.apply.pending_files import transaction_ended
 from dodai.migrations.ledger import Event, FileProgress, Ledger, log_sql, progress, record_sql
-from dodai.migrations.migration import Batch, Direction, Migration, Statement
+from dodai.migrations.migration import BatchDirective, Direction, Migration, Statement
 from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy, retry_wait_s
 from dodai.migrations.ports import SqlConnection, is_database_error, send, sqlstate
 
@@ -103,10 +104,7 @@ class Runner:
         """Whether statements of a file that stopped stay in effect; asked once its failure is known."""
         if migration.transactional:
             return False
-        if self.conn.closed:
-            return True
-        found = progress(self.conn, self.ledger, migration.id, self.direction)
-        return bool(found.done or found.reached)
+        return self.conn.closed or progress(self.conn, self.ledger, migration.id, self.direction).partly
 
     # --- one transaction ----------------------------------------------------------------------------------------
 
@@ -252,7 +250,7 @@ class Runner:
         """Run what is not done yet; returns the statement (from 1) it went on with, 0 for a fresh start."""
         statements = migration.statements(self.direction)
         before = progress(self.conn, self.ledger, migration.id, self.direction)
-        _unchanged(migration, statements, before)
+        refuse_edited(migration, statements, before)
         lock, statement_limit = self._limits()
         self.conn.execute(f"{_CLEAN} SET lock_timeout = '{lock}'; SET statement_timeout = '{statement_limit}';")
         self._restore_settings(statements, before)
@@ -267,7 +265,7 @@ class Runner:
                 continue
             began = time.perf_counter()
             if statement.batch:
-                self._run_in_ranges(migration, statement, statement.batch, before)
+                self._in_ranges(migration, statement, statement.batch, before.key_of(index + 1))
             else:
                 self._until_locked(migration, lambda statement=statement: self._run_statement(migration, statement))  # type: ignore[misc]
             self.statement_ms.append((time.perf_counter() - began) * 1000)
@@ -304,11 +302,10 @@ class Runner:
                 self.conn.execute("ROLLBACK")
         self._run_outside_transaction(migration, statement)
 
-    def _run_in_ranges(self, migration: Migration, statement: Statement, batch: Batch, before: FileProgress) -> None:
+    def _in_ranges(self, migration: Migration, statement: Statement, batch: BatchDirective, after: str | None) -> None:
         """One range of its key after the other from where it stopped; each commits with the key that it came to."""
         place = f"{migration.path}:{batch.line}"
         refuse_unindexed(self.conn, batch, place)
-        after = before.reached.get(self.index + 1, ("", None))[1]
         pace = Pace(self.conn, self.policy.batch_lag_s, place, self.note)
         while (upto := next_end(self.conn, batch, after)) is not None:
             pace.wait()
@@ -399,26 +396,3 @@ class Runner:
 
     def _log(self, migration: Migration, event: Event, statement: Statement, state: str = "") -> None:
         self.conn.execute(self._fence(until_commit=True) + self._progress(migration, event, statement, state))
-
-
-def statement_checksum(statement: Statement) -> str:
-    text = " ".join(statement.sql.split())
-    return hashlib.sha256((text if statement.data is None else f"{text}\0{statement.data}").encode()).hexdigest()
-
-
-def _unchanged(migration: Migration, statements: tuple[Statement, ...], before: FileProgress) -> None:
-    """What is done must still say the same, or two versions of the file would be mixed (DOD261)."""
-    begun = {**before.done, **{number: checksum for number, (checksum, _) in before.reached.items()}}
-    for number, checksum in sorted(begun.items()):
-        statement = statements[number - 1] if number <= len(statements) else None
-        if statement is None or statement_checksum(statement) != checksum:
-            code = codes.HALF_EDITED
-            line = statement.line if statement else 0
-            message = f"{migration.path}:{line}: statement {number} is done here, but the file now says something else"
-            raise DodaiError(code, message, code.fix.en, exit_code=1)
-
-
-def transaction_ended(migration: Migration, statement: Statement) -> DodaiError:
-    code = codes.TRANSACTION_CONTROL
-    message = f"{migration.path}:{statement.line}: the statement ended the transaction of the file"
-    return DodaiError(code, message, code.fix.en, exit_code=4)

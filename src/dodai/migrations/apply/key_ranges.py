@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, sql
-from dodai.migrations.migration import Batch, Statement
+from dodai.migrations.migration import BatchDirective, Statement
 from dodai.migrations.ports import SqlConnection
 
 
-def ranged(statement: Statement, batch: Batch, after: str | None, upto: str) -> str:
+def ranged(statement: Statement, batch: BatchDirective, after: str | None, upto: str) -> str:
     """The statement for the rows whose key is above `after` (from the first with None) and at most `upto`."""
     text = sql.statements(statement.sql)[0].text.removesuffix(";")
     rows = f"{batch.key} <= {sql.literal(upto)}"
@@ -29,7 +29,7 @@ def ranged(statement: Statement, batch: Batch, after: str | None, upto: str) -> 
     return f"{text[: where.end]} ({text[where.end :]}\n) AND {rows}"
 
 
-def next_end(conn: SqlConnection, batch: Batch, after: str | None) -> str | None:
+def next_end(conn: SqlConnection, batch: BatchDirective, after: str | None) -> str | None:
     """The key that ends the next range; None behind the last row."""
     key = batch.key.rpartition(".")[2]
     behind = "" if after is None else f"WHERE {key} > {sql.literal(after)} "
@@ -76,7 +76,7 @@ LOOK_AGAIN_S = 0.25
 SAY_EVERY_S = 5.0
 
 
-def refuse_unindexed(conn: SqlConnection, batch: Batch, place: str) -> None:
+def refuse_unindexed(conn: SqlConnection, batch: BatchDirective, place: str) -> None:
     """DOD267 when rows may lack the key, or no index begins with it: some would be left out, or all read each time."""
     key = batch.key.rpartition(".")[2]
     row = conn.execute(

@@ -8,9 +8,8 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.leftover import invalid_indexes
-from dodai.migrations.apply.pending import edited, overtaken, pending, without_file
-from dodai.migrations.apply.preconditions import lock_holder, refuse_unmanaged
-from dodai.migrations.apply.up_down import readable
+from dodai.migrations.apply.pending_files import edited, overtaken, pending, without_file
+from dodai.migrations.apply.preconditions import lock_holder, readable, refuse_unmanaged
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import FileProblem, Migration, MigrationFolder
 from dodai.migrations.ports import MigrationTarget, SqlConnection
@@ -113,7 +112,7 @@ def _half_applied(conn: Any, state: ledger.State, migrations: tuple[Migration, .
     applied = set(state.ids)
     candidates = [m for m in migrations if not m.transactional and not m.repeatable and m.id not in applied]
     progress = {m.id: ledger.progress(conn, state.ledger, m.id, "up") for m in candidates}
-    return {id_: len(seen.done) for id_, seen in progress.items() if seen.done or seen.started}
+    return {id_: len(seen.done) for id_, seen in progress.items() if seen.begun}
 
 
 def _entries(

@@ -8,13 +8,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from dodai.core.database_url import pooled, refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
 from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy
-from dodai.migrations.ports import Connect, SqlConnection, is_database_error, is_gone
+from dodai.migrations.ports import Connect, SqlConnection, is_database_error, is_gone, sqlstate
 
+T = TypeVar("T")
 Note = Callable[[str], None]
 
 
@@ -57,6 +59,18 @@ def _session_is_ours(conn: SqlConnection, connect: Connect) -> bool:
 def _mark(conn: SqlConnection) -> str:
     row = conn.execute("SELECT current_setting('dodai.session', true)", prepare=False).fetchone()
     return str(row[0])
+
+
+def readable(read: Callable[[], T]) -> T:
+    """What `read` returns; a database that does not let us use our tables is DOD284, one that is gone DOD282."""
+    try:
+        return read()
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        from dodai.migrations.apply.failure_report import GONE_STATES, Account, between_files
+
+        raise between_files(error, Account(), lost=not sqlstate(error) or sqlstate(error) in GONE_STATES) from error
 
 
 @contextmanager

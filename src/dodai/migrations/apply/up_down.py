@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
 from dodai.migrations.apply.applied import Applied
-from dodai.migrations.apply.pending import Pending, pending, up_to
-from dodai.migrations.apply.preconditions import check_connection, only_runner, refuse_unmanaged
+from dodai.migrations.apply.pending_files import Pending, pending, up_to
+from dodai.migrations.apply.preconditions import check_connection, only_runner, readable, refuse_unmanaged
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Author, Connect, Process, SqlConnection, Tool, is_database_error, sqlstate
+from dodai.migrations.ports import Author, Connect, Process, SqlConnection, Tool, Worker, is_database_error
 
 if TYPE_CHECKING:
     from dodai.migrations.apply.failure_report import Account
 
-T = TypeVar("T")
 Note = Callable[[str], None]
 SchemaHash = Callable[[SqlConnection], str]
 
@@ -40,13 +39,14 @@ def up(
     note: Note = lambda _: None,
     tool: Tool | None = None,
     opened: Callable[[Process], None] = lambda _: None,
+    worker: Worker | None = None,
 ) -> Applied:
     """Apply what is pending, in order, and say what was done; a second call does nothing.
 
     `run` is a new id for the log. `connect` opens a second connection to the same database, for naming who blocks.
     `beside_tables` says that tables which no ledger accounts for are somebody else's. `to` is the last version to
     apply. `token` is that of the lease this runs under: each transaction proves in itself that none newer was granted.
-    `tool` runs the migrations that are not SQL files; `opened` gets each process of it, so that it can be stopped.
+    `tool` runs the migrations that are not SQL files; `opened` gets each process of it but `worker`, which runs.
     Raises DOD067, DOD066, DOD250, DOD252-254, DOD259, DOD265-266 (refused, nothing changed), DOD280-283 (failed;
     details say what was done), DOD351 (exit 75) under a token that was replaced.
     """
@@ -72,7 +72,7 @@ def up(
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
-        runner = runner_of(conn, state, policy, run, connect, note, "up", token, opened)
+        runner = runner_of(conn, state, policy, run, connect, note, "up", token, opened, worker)
         settle = bool(todo.unrecorded) and not todo.migrations
         if tool is None:
             _record_known(conn, run, todo.unrecorded)
@@ -149,18 +149,6 @@ def _recorded(conn: SqlConnection, policy: MigrationsPolicy, tool: Tool | None) 
         if not is_database_error(error):
             raise
         return None
-
-
-def readable(read: Callable[[], T]) -> T:
-    """What `read` returns; a database that does not let us use our tables is DOD284, one that is gone DOD282."""
-    try:
-        return read()
-    except Exception as error:
-        if not is_database_error(error):
-            raise
-        from dodai.migrations.apply.failure_report import GONE_STATES, Account, between_files
-
-        raise between_files(error, Account(), lost=not sqlstate(error) or sqlstate(error) in GONE_STATES) from error
 
 
 def _prepared(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
+from dodai.migrations.check.assumed import assumed_by, without
 from dodai.migrations.check.base import queries_at, read_base
 from dodai.migrations.check.facts import (
     Attempts,
@@ -114,8 +115,12 @@ def gather_shadow(
     *,
     everything: bool = False,
     reader: Tool | None = None,
+    assume_extensions: Collection[str] = (),
 ) -> ShadowRun | Unknown | NotApplicable:
-    """The walk over an empty server. Raises what `shadow` and `reader.rendered` raise."""
+    """The walk over an empty server, without the extensions that are assumed (`[check] assume_extensions`).
+
+    Raises what `shadow` and `reader.rendered` raise.
+    """
     if not isinstance(history, MigrationHistory):
         return history
     if history.problems and (reader or not history.migrations):
@@ -135,4 +140,9 @@ def gather_shadow(
         history = replace(history, migrations=reader.rendered(shadow, history.judged).migrations)
     read = {migration.path for migration in history.migrations}
     unread = tuple(dict.fromkeys(problem.path for problem in history.problems if problem.path not in read))
-    return shadow_run(history, shadow, everything=everything, unread=unread, old_queries=old, new_queries=new)
+    assumed = assumed_by(history.migrations, assume_extensions)
+    if assumed:
+        history = replace(history, migrations=without(history.migrations, assumed))
+    return shadow_run(
+        history, shadow, everything=everything, unread=unread, old_queries=old, new_queries=new, assumed=assumed
+    )

@@ -109,7 +109,8 @@ class ShadowRun:
     """Every migration applied to an empty throw-away server, the judged ones probed and taken down and up again.
 
     One that fails is left out, and the others go on without it. `lines` is the schema that they build, `unread` are
-    the paths of files that could not be read and were left out too, `untried` says why no query was tried.
+    the paths of files that could not be read and were left out too, `untried` says why no query was tried. `assumed`
+    are the extensions whose statements were passed over.
     """
 
     cost: ClassVar[Cost] = "local"
@@ -119,13 +120,16 @@ class ShadowRun:
     lines: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     untried: Unknown | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def seen(self) -> str:
         """What was looked at, for the report."""
         total = len(self.trials) + len(self.unread)
         ran = sum(not trial.failure for trial in self.trials)
-        return f"migrations: {ran} of {total} applied to an empty PostgreSQL {self.server}"
+        named = ", ".join(f"`{name}`" for name in self.assumed)
+        without = f", without the extension {named}, which is assumed" if named else ""
+        return f"migrations: {ran} of {total} applied to an empty PostgreSQL {self.server}{without}"
 
     @property
     def gaps(self) -> tuple[Unknown, ...]:

@@ -12,16 +12,18 @@ from functools import partial
 
 from dodai.core.dataclass import dataclass
 from dodai.core.fact import Unknown
-from dodai.migrations import lock_probe, sql
+from dodai.migrations import lock_probe
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial, Trip
-from dodai.migrations.lock_probe.walk import StatementError, run_file, run_inside
+from dodai.migrations.lock_probe.walk import StatementError, probe_file, run_file, run_inside
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.ports import Connect, Shadow, SqlConnection
 from dodai.migrations.queries import Query, QueryTrial, breaks, broken
-from dodai.migrations.snapshot import Snapshot, own_rows, snapshot
+from dodai.migrations.snapshot import Snapshot, is_still, own_rows, snapshot
 
 _CLUSTER_WIDE = "SELECT rolname FROM pg_roles UNION ALL SELECT spcname FROM pg_tablespace ORDER BY 1"
 _NO_EXTENSION = re.compile(r'extension "([^"]+)" is not available|control file ".*?/([^/"]+)\.control"')
+_UNDEFINED = ("42704", "42883", "42P01", "42703", "3F000")
+"""States in which something that a file names is not there (PostgreSQL appendix A)."""
 _ONLY_TOGETHER = ("55006", "55P04", "25001")
 """States in which a way down, or the second way up, fails only because it shares a transaction with the other."""
 
@@ -60,6 +62,7 @@ def shadow_run(
     unread: Sequence[str] = (),
     old_queries: Sequence[Query] = (),
     new_queries: Sequence[Query] = (),
+    assumed: tuple[str, ...] = (),
 ) -> ShadowRun:
     """Apply all, probe and round-trip the judged ones. A file that fails is left out, and the walk goes on.
 
@@ -67,14 +70,14 @@ def shadow_run(
     the judged made: what one branch creates is empty in production when the branch's next file comes.
     """
     *earlier, last = _parts([m.id for m in history.migrations if m.id in history.judged])
-    walk = partial(_walk, history, shadow, everything=everything, unread=unread)
+    walk = partial(_walk, history, shadow, everything=everything, unread=unread, assumed=assumed)
     with ThreadPoolExecutor(len(earlier) or 1) as pool:
         beside = [pool.submit(walk, part) for part in earlier]
         found = walk(last, old_queries=old_queries, new_queries=new_queries, to_the_end=True)
         trials = {trial.migration.id: trial for trial in found.trials}
         for part, other in zip(earlier, beside, strict=True):
             trials |= {trial.migration.id: trial for trial in other.result().trials if trial.migration.id in part}
-    return replace(found, trials=tuple(trials.values()))
+    return replace(found, trials=tuple(trials.values()), assumed=assumed)
 
 
 def _walk(
@@ -84,6 +87,7 @@ def _walk(
     *,
     everything: bool,
     unread: Sequence[str],
+    assumed: Sequence[str] = (),
     old_queries: Sequence[Query] = (),
     new_queries: Sequence[Query] = (),
     to_the_end: bool = False,
@@ -101,7 +105,7 @@ def _walk(
                 break
             left -= migration.id in judged
             trial = _try(course, migration, judged=migration.id in judged, everything=everything)
-            trials.append(_excused(trial, course.left_out, server))
+            trials.append(_excused(trial, course.left_out, server, assumed))
             if trial.failure:
                 course.left_out.append(migration.path)
         lines = (course.schema or snapshot(course.conn)).lines if to_the_end else ()
@@ -130,15 +134,22 @@ def _parts(judged: Sequence[str]) -> list[frozenset[str]]:
     return [frozenset(judged[:cut]), frozenset(judged[cut:])]
 
 
-def _excused(trial: ShadowTrial, left_out: Sequence[str], server: str) -> ShadowTrial:
+def _excused(trial: ShadowTrial, left_out: Sequence[str], server: str, assumed: Sequence[str]) -> ShadowTrial:
     """`trial` with the reason why its failure may not be its own: what it needs was left out, or is not installed."""
     if not trial.failure:
         return trial
     path = trial.migration.path
     if found := _NO_EXTENSION.search(trial.failure):
         said = f"`{path}` needs the extension `{found[1] or found[2]}`, which PostgreSQL {server} here does not have"
-        fix = "install it for a PostgreSQL of this machine, and name that with `[database] major`"
+        fix = (
+            "install it for a PostgreSQL of this machine, and name that with `[database] major`; or name it in"
+            " `[check] assume_extensions`: what needs it is then not judged"
+        )
         return replace(trial, excuse=Unknown(said, fix))
+    if assumed and trial.state in _UNDEFINED:
+        named = ", ".join(f"`{name}`" for name in assumed)
+        said = f"`{path}` may need the extension {named}, which is assumed: {trial.failure}"
+        return replace(trial, excuse=Unknown(said))
     if left_out:
         which = f"`{left_out[0]}`" + (f" and {len(left_out) - 1} more" if len(left_out) > 1 else "")
         return replace(trial, excuse=Unknown(f"`{path}` does not apply without {which}: {trial.failure}"))
@@ -186,18 +197,20 @@ def _try(course: _Course, migration: Migration, *, judged: bool, everything: boo
             run_file(conn, migration, "up")
             course.applied.append(migration)
             return ShadowTrial(migration)
-        tables = lock_probe.tables(conn)
-        if course.known is None or everything:
+        if course.known is None and not everything:
+            tables = lock_probe.tables(conn)
             course.known, course.known_names = frozenset(tables), frozenset(table.name for table in tables.values())
-        before = course.schema or snapshot(conn)
-        probes = run_file(conn, migration, "up", course.known)
+        before = course.schema or snapshot(conn, keep=True)
+        old = frozenset(lock_probe.tables(conn)) if everything and not migration.transactional else course.known
+        walked = probe_file(conn, migration, old)
     except StatementError as error:
         if not migration.transactional:
             _rebuild(course)
         return ShadowTrial(migration, failure=_said(migration, error), line=error.line, state=error.state)
+    probes = walked.probes
     if migration.transactional and any(effect.dropped for each in probes for effect in each.effects):
-        probes = lock_probe.lasting(probes, tables, lock_probe.tables(conn))
-    after = snapshot(conn)
+        probes = lock_probe.lasting(probes, walked.before, walked.after)
+    after = snapshot(conn, keep=True)
     course.applied.append(migration)
     course.schema = after
     trial = ShadowTrial(migration, probes)
@@ -243,32 +256,12 @@ def _there_and_back(
             return replace(
                 trial, trip=fails, trip_message=_said(trial.migration, error), trip_line=error.line, state=error.state
             )
-        if direction == "up" and seen == "same" and _only_defines(trial.migration):
-            continue
-        found = snapshot(conn)
-        if found == wanted:
+        if is_still(conn, wanted) or (found := snapshot(conn)) == wanted:
             continue
         if lines := wanted.undone(found):
             return replace(trial, trip=differs, differences=lines)
         seen = "order differs"
     return replace(trial, trip=seen)
-
-
-_DEFINES = ("create", "alter", "drop", "comment", "grant", "revoke")
-
-
-def _only_defines(migration: Migration) -> bool:
-    """Whether what Up makes follows from the schema alone: from the same one it makes the same one a second time."""
-    texts = [statement.sql for statement in migration.up]
-    return all("$" not in text and _first_words(text) <= set(_DEFINES) for text in texts)
-
-
-def _first_words(text: str) -> set[str]:
-    return (
-        {sql.words(span.text, 1)[0] for span in sql.statements(text)}
-        if text.count(";") > 1
-        else set(sql.words(text, 1))
-    )
 
 
 def _said(migration: Migration, error: StatementError) -> str:
@@ -292,6 +285,7 @@ def _rebuild(course: _Course) -> StatementError | None:
             course.applied.remove(migration)
             course.left_out.append(migration.path)
             first = first or error
-    now = lock_probe.tables(conn)
-    course.known = frozenset(oid for oid, table in now.items() if table.name in course.known_names)
+    if course.known is not None:
+        now = lock_probe.tables(conn)
+        course.known = frozenset(oid for oid, table in now.items() if table.name in course.known_names)
     return first

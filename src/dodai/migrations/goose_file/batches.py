@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dodai.migrations import codes, sql
-from dodai.migrations.migration import Batch, FileError, FileProblem, Statement
+from dodai.migrations.migration import BatchDirective, FileError, FileProblem, Statement
 
 _BATCH = re.compile(r"^\s*--\s*dodai:\s*batch\b(?P<rest>[^\n]*)$", re.MULTILINE)
 _NAME = r'(?:\w+|"[^"]+")'
@@ -42,14 +42,14 @@ def in_batches(
 _FORM = "-- dodai: batch TABLE KEY SIZE"
 
 
-def _batches(text: str, path: str) -> Iterator[Batch]:
+def _batches(text: str, path: str) -> Iterator[BatchDirective]:
     for directive in _BATCH.finditer(text):
         line = text.count("\n", 0, directive.start()) + 1
         said = _WORDS.fullmatch(directive["rest"])
         if said is None or not 0 < int(said["size"]) <= LARGEST:
             message = f"a batch is `{_FORM}` with at most {LARGEST} rows"
             raise FileError(FileProblem(codes.DIRECTIVE, message, path, line, directive.group().strip()))
-        yield Batch(said["table"], said["key"], int(said["size"]), line)
+        yield BatchDirective(said["table"], said["key"], int(said["size"]), line)
 
 
 def _unfit(statement: Statement) -> str:

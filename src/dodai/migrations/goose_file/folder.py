@@ -9,12 +9,12 @@ from pathlib import Path
 from dodai.core import proposal
 from dodai.core.suggestion import nearest
 from dodai.migrations import codes
-from dodai.migrations.goose_file.layouts import NESTED, SUFFIXES, sources
+from dodai.migrations.goose_file.layouts import NESTED, SUFFIXES, SqlSource, sources
 from dodai.migrations.goose_file.parse import parse, version_of
 from dodai.migrations.goose_file.plain import again, parse_repeatable, parse_source
 from dodai.migrations.migration import FileError, FileProblem, Migration, MigrationFolder, in_order
 from dodai.migrations.policy import Format
-from dodai.migrations.ports import MigrationTarget, Shadow
+from dodai.migrations.ports import MigrationTarget, Shadow, Worker
 
 
 def read_folder(
@@ -38,6 +38,20 @@ def read_folder(
     go = [name for name in names if name.endswith(".go") and "_" in name and not name.endswith("_test.go")]
     found = read_files(files, repeatable, [f"{prefix}/{name}" for name in go], environment, layout, prefix)
     return replace(found, problems=(*wrong, *found.problems))
+
+
+def uncut(root: Path, folder: str, layout: Format) -> tuple[SqlSource, ...]:
+    """The migrations of a format without annotations of goose's, before their SQL is cut.
+
+    Empty where that is not all there is: a file cannot be read, or some are repeatable.
+    """
+    base = root / folder
+    names, prefix = _names(base, layout), str(base.relative_to(root))
+    wrong: list[FileProblem] = []
+    found = list(sources(layout, dict(_contents(base, prefix, names, wrong)), prefix))
+    sound = [each for each in found if isinstance(each, SqlSource) and each.version]
+    beside = layout not in NESTED and "repeatable" in names
+    return () if wrong or beside or len(sound) < len(found) else tuple(sound)
 
 
 def _names(base: Path, layout: Format) -> list[str]:
@@ -112,9 +126,13 @@ def files_of(target: MigrationTarget) -> MigrationFolder:
     return read_folder(target.root, target.policy.folder, target.environment, target.policy.format)
 
 
-def history_of(target: MigrationTarget) -> MigrationFolder:
-    """All that a run must know of: also what a tool finds outside of the repository, in packages that it uses."""
-    found = target.tool.listed() if target.tool else files_of(target)
+def history_of(target: MigrationTarget, worker: Worker | None = None) -> MigrationFolder:
+    """All that a run must know of: also what a tool finds outside of the repository, in packages that it uses.
+
+    `worker` is the tool where it is at work already.
+    """
+    tool = worker or target.tool
+    found = tool.listed() if tool else files_of(target)
     if found.migrations or found.problems:
         return found
     return replace(found, problems=(nothing_found(target.root, target.policy.folder),))

@@ -20,32 +20,35 @@ from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection, send
 from dodai.migrations.snapshot import own_rows
 
+IN_TRANSACTION = 2
 WRITE_BLOCKING = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 """Lock modes that conflict with INSERT, UPDATE and DELETE (PostgreSQL manual, table 13.2)."""
 STRONGEST = (*WRITE_BLOCKING[::-1], "ShareUpdateExclusiveLock", "RowExclusiveLock", "RowShareLock", "AccessShareLock")
 
 _TABLES = f"""
+WITH held AS MATERIALIZED (
+  SELECT relation, array_agg(DISTINCT mode) AS modes FROM pg_locks
+  WHERE pid = pg_backend_pid() AND granted AND locktype = 'relation' GROUP BY relation)
 SELECT c.oid, n.nspname || '.' || c.relname, pg_relation_filenode(c.oid), pg_stat_get_xact_numscans(c.oid),
-       coalesce((SELECT array_agg(DISTINCT mode) FROM pg_locks l
-                 WHERE l.relation = c.oid AND l.pid = pg_backend_pid() AND l.granted
-                   AND l.locktype = 'relation'), '{{}}'),
-       (SELECT array_agg(indexrelid::pg_catalog.int8) FROM pg_index WHERE indrelid = c.oid),
-       (SELECT jsonb_object_agg(attnum, attname) FROM pg_attribute
-        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
-       (SELECT array_agg(attname::pg_catalog.text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
-          AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''),
-       c.relkind::pg_catalog.text, c.relrowsecurity
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       coalesce(held.modes, '{{}}'), i.indexes, a.columns, a.must_fill, c.relkind::pg_catalog.text, c.relrowsecurity
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN held ON held.relation = c.oid
+LEFT JOIN LATERAL (SELECT array_agg(indexrelid::pg_catalog.int8) AS indexes FROM pg_index
+                   WHERE indrelid = c.oid {{only}}) AS i ON true
+LEFT JOIN LATERAL (SELECT jsonb_object_agg(attnum, attname) AS columns, array_agg(attname::pg_catalog.text)
+                     FILTER (WHERE attnotnull AND NOT atthasdef AND attidentity = '') AS must_fill FROM pg_attribute
+                   WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped {{only}}) AS a ON true
 WHERE c.relkind IN ('r', 'p', 'm', 'v')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')
   AND n.nspname !~ '^pg_(temp|toast)'
 """
+_ALL = _TABLES.replace("{only}", "")
+_TOUCHED = _TABLES.replace("{only}", "AND held.relation IS NOT NULL")
 
 
 AS_JSON = (
     "SELECT coalesce(json_agg(json_build_array(r.a::pg_catalog.int8, r.b, r.c::pg_catalog.int8, r.d, r.e, r.f, r.g,"
     " r.h, r.i, r.j)), '[]')::pg_catalog.text"
-    f" FROM ({_TABLES}) AS r(a, b, c, d, e, f, g, h, i, j)"
+    f" FROM ({_ALL}) AS r(a, b, c, d, e, f, g, h, i, j)"
 )
 """The same as one text, for the session of another tool, whatever its driver makes of arrays."""
 
@@ -108,7 +111,24 @@ class StatementProbe:
 
 def tables(conn: SqlConnection) -> Tables:
     """Every table of the user as the current transaction sees it."""
-    return _of(own_rows(conn, _TABLES))
+    return _of(own_rows(conn, _ALL, keep=True))
+
+
+def tables_since(conn: SqlConnection, before: Tables) -> Tables:
+    """`tables` one statement later: looked at again are those that this transaction has a lock on, and all names.
+
+    Whoever reads, writes or alters a table holds a lock on it to the end of the transaction; only a schema can be
+    renamed beside it. A lock that is gone was rolled back: then all are looked at.
+    """
+    after: dict[int, ProbedTable] = {}
+    rows = own_rows(conn, _TOUCHED, keep=True)
+    touched = _of(row for row in rows if row[4])
+    for oid, name, *_ in rows:
+        seen = touched.get(oid) or before.get(oid)
+        if seen is None or (seen.modes and oid not in touched):
+            return tables(conn)
+        after[oid] = seen if seen.name == name else replace(seen, name=name)
+    return after
 
 
 def from_json(text: str) -> Tables:
@@ -133,13 +153,15 @@ def probe(
     began = time.perf_counter()
     send(conn, statement)
     ms = (time.perf_counter() - began) * 1000
-    after = tables(conn)
+    after = tables_since(conn, before) if conn.info.transaction_status == IN_TRANSACTION else tables(conn)
     return StatementProbe(statement, ms, effects(before, after, known)), after
 
 
 def effects(before: Tables, after: Tables, known: Collection[int]) -> tuple[Effect, ...]:
     """What became of the tables in `known`."""
-    found = (effect(before[oid], after.get(oid)) for oid in known if oid in before)
+    # What was not looked at again is the same object: nothing became of it.
+    changed = (oid for oid in known if oid in before and before[oid] is not after.get(oid))
+    found = (effect(before[oid], after.get(oid)) for oid in changed)
     return tuple(seen for seen in found if seen)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import field
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import sql
-from dodai.migrations.lock_probe import StatementProbe, probe, tables
+from dodai.migrations.lock_probe import StatementProbe, Tables, probe, tables
 from dodai.migrations.migration import Direction, Migration, Statement
 from dodai.migrations.ports import SqlConnection, error_line, is_database_error, send, server_message, sqlstate
 
@@ -22,34 +25,75 @@ class StatementError(Exception):
         self.state = state
 
 
-def run_file(
-    conn: SqlConnection, migration: Migration, direction: Direction, known: frozenset[int] | None = None
-) -> tuple[StatementProbe, ...]:
-    """Run one direction of a file, without a ledger; probed when `known` says which tables are old."""
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """The statements of one file with their effects, and the tables before the first and behind the last.
+
+    Tables are looked at in transactions only: without one that all statements share both are empty.
+    """
+
+    probes: tuple[StatementProbe, ...]
+    before: Tables = field(default_factory=dict)
+    after: Tables = field(default_factory=dict)
+
+
+def run_file(conn: SqlConnection, migration: Migration, direction: Direction) -> None:
+    """Run one direction of a file, without a ledger."""
+    _run(conn, migration, direction, None)
+
+
+def probe_file(conn: SqlConnection, migration: Migration, known: frozenset[int] | None) -> Walked:
+    """Run a file up and measure what it does to the tables in `known`, to all that are there with None."""
+    return _run(conn, migration, "up", (lambda _: known) if known is not None else frozenset)
+
+
+Known = Callable[[Tables], Collection[int]]
+"""Which of the tables count as old."""
+
+
+def _run(conn: SqlConnection, migration: Migration, direction: Direction, known: Known | None) -> Walked:
+    """Run one direction of a file; probed when `known` says which tables are old."""
     conn.execute("RESET ALL; RESET ROLE")
-    probes: list[StatementProbe] = []
     statements = migration.statements(direction)
+    found = Walked(())
     if migration.transactional:
         conn.execute("BEGIN")
-        before = tables(conn) if known is not None else {}
-        for statement in statements if known is None else _apart(statements):
-            with _reported(conn, statement):
-                if known is None:
+        if known is None:
+            for statement in statements:
+                with _reported(conn, statement):
                     send(conn, statement)
-                else:
-                    done, before = probe(conn, statement, before, known)
-                    probes.append(done)
+        else:
+            found = _probed(conn, statements, known, _reported)
         with _reported(conn, Statement("COMMIT", 0)):
             conn.execute("COMMIT")
     else:
+        probes: list[StatementProbe] = []
         for statement in statements:
             with _reported(conn, statement):
                 probes += _probe_statement(conn, statement, known)
         if conn.info.transaction_status:
             conn.execute("ROLLBACK")
             raise StatementError(statements[-1].line, "the file ends with its transaction open: COMMIT is missing")
+        found = Walked(tuple(probes))
     conn.execute("RESET ALL; RESET ROLE")
-    return tuple(probes)
+    return found
+
+
+def _probed(
+    conn: SqlConnection,
+    statements: Iterable[Statement],
+    known: Known,
+    around: Callable[[SqlConnection, Statement], AbstractContextManager[None]],
+) -> Walked:
+    """The statements of the transaction that is open, one by one."""
+    before = after = tables(conn)
+    old = known(before)
+    probes: list[StatementProbe] = []
+    for statement in _apart(statements):
+        with around(conn, statement):
+            done, after = probe(conn, statement, after, old)
+            probes.append(done)
+    return Walked(tuple(probes), before, after)
 
 
 def run_inside(conn: SqlConnection, migration: Migration, direction: Direction) -> None:
@@ -73,20 +117,16 @@ def _apart(statements: Iterable[Statement]) -> Iterator[Statement]:
             yield statement
 
 
-def _probe_statement(conn: SqlConnection, statement: Statement, known: frozenset[int] | None) -> list[StatementProbe]:
+def _probe_statement(conn: SqlConnection, statement: Statement, known: Known | None) -> Sequence[StatementProbe]:
     """In a transaction where that is allowed, so that it can be measured; CONCURRENTLY is harmless by its nature.
 
     Statements of one message are a transaction anyway.
     """
     controls = sql.words(statement.sql, 1)[:1]
     if known is not None and not conn.info.transaction_status and controls[0] not in _NOT_MEASURED:
-        found: list[StatementProbe] = []
         try:
             conn.execute("BEGIN")
-            before = tables(conn)
-            for each in _apart([statement]):
-                done, before = probe(conn, each, before, known)
-                found.append(done)
+            found = _probed(conn, [statement], known, lambda *_: nullcontext()).probes
             conn.execute("COMMIT")
         except Exception as error:
             if sqlstate(error) not in NEEDS_AUTOCOMMIT:

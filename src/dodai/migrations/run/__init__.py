@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
-from dodai.migrations.apply import Applied
-from dodai.migrations.goose_file import history_of
-from dodai.migrations.migration import Migration
-from dodai.migrations.ports import Author, MigrationTarget, Process, SqlConnection
+from dodai.migrations.ports import Author, MigrationTarget, Process, SqlConnection, Worker, url_of
 from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.run.settled import settled
-from dodai.migrations.snapshot import schema_hash
 
 if TYPE_CHECKING:
-    from dodai.migrations.apply import MigrationEntry, Status, status
+    from dodai.migrations.apply import Applied, MigrationEntry, Status, status
     from dodai.migrations.lock_probe.rows import save_rows
+    from dodai.migrations.migration import Migration
     from dodai.migrations.run.adoption import Adopted, adopt
     from dodai.migrations.run.copy_rehearsal import MigrationRehearsal, rehearse
     from dodai.migrations.run.correction import Repaired, repair
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
 
 # `migrate up` is typed all day: what it does not need is loaded when it is asked for.
 _LATER = {
+    "Applied": "dodai.migrations.apply",
     "MigrationEntry": "dodai.migrations.apply",
     "Status": "dodai.migrations.apply",
     "status": "dodai.migrations.apply",
@@ -109,14 +107,19 @@ def up(
     """
     run = new_run()
     conn = target.connect()
+    worker: Worker | None = None
     try:
         opened(conn)
         admit(conn)
         if same := settled(conn, target, run, note):
             return same
+        worker = _begun(target, conn, opened)
+        from dodai.migrations.goose_file import history_of
+        from dodai.migrations.snapshot import schema_hash
+
         return apply.up(
             conn,
-            history_of(target).sound(),
+            history_of(target, worker).sound(),
             target.policy,
             run=run,
             author=target.author,
@@ -129,9 +132,28 @@ def up(
             note=note,
             tool=target.tool,
             opened=opened,
+            worker=worker,
         )
     finally:
+        if worker:
+            worker.close()
         conn.close()
+
+
+def _begun(target: MigrationTarget, conn: SqlConnection, opened: Callable[[Process], None]) -> Worker | None:
+    """The tool of the history, which loads the user's code while its files are read here; None where it cannot start.
+
+    What keeps it from starting is said once it is needed.
+    """
+    if target.tool is None:
+        return None
+    try:
+        worker = target.tool.open(url_of(conn))
+    except DodaiError:
+        return None
+    opened(worker)
+    worker.begin()
+    return worker
 
 
 def down(
@@ -152,6 +174,9 @@ def down(
     if protected and not break_glass.strip():
         message = f"`{target.policy.table}` belongs to a protected environment"
         raise DodaiError(codes.DOWN_REFUSED, message, codes.DOWN_REFUSED.fix.en, exit_code=1)
+
+    from dodai.migrations.goose_file import history_of
+    from dodai.migrations.snapshot import schema_hash
 
     def author() -> Author:
         return replace(target.author(), approval=break_glass)
@@ -192,4 +217,6 @@ def applied_ids(target: MigrationTarget) -> tuple[str, ...]:
 
 def required_ids(target: MigrationTarget) -> tuple[str, ...]:
     """The ids a release of this tree needs before it may serve: all versioned files."""
+    from dodai.migrations.goose_file import history_of
+
     return tuple(m.id for m in history_of(target).sound() if not m.repeatable)

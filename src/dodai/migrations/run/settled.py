@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from dodai.migrations import apply, ledger
-from dodai.migrations.apply import Applied
+from dodai.migrations import ledger
+from dodai.migrations.apply.applied import Applied
+from dodai.migrations.apply.preconditions import check_connection, readable
 from dodai.migrations.ports import MigrationTarget, SqlConnection
 
 
@@ -15,30 +16,43 @@ def settled(conn: SqlConnection, target: MigrationTarget, run: str, note: Callab
 
     Refuses the connections that `up` refuses (DOD067, DOD066, DOD259).
     """
-    files = _hashes(target)
-    if not files:
+    if target.tool or not (target.root / target.policy.folder).is_dir():
         return None
     conn.autocommit = True
-    apply.check_connection(conn, target.policy, target.connect, note)
-    state = apply.readable(lambda: ledger.read(conn, target.policy))
-    if not all(id_ in state.recorded for id_ in state.ids):
+    check_connection(conn, target.policy, target.connect, note)
+    state = readable(lambda: ledger.read(conn, target.policy))
+    if not state.ids or not all(id_ in state.recorded for id_ in state.ids):
         return None
     # What is recorded and not in effect was undone, or is a repeatable file.
     in_effect = [state.recorded[id_] for id_ in state.ids]
+    files = _hashes(target)
     same = len(in_effect) == len(files) and {known.path: known.raw_sha256 for known in in_effect} == files
     return Applied(run, already=len(in_effect)) if same else None
 
 
 def _hashes(target: MigrationTarget) -> dict[str, str]:
-    """Path to sha256 of each file of a folder that holds goose's SQL files and nothing else; empty for all others."""
-    base = target.root / target.policy.folder
-    if target.tool or target.policy.format != "goose" or not base.is_dir():
-        return {}
+    """Path to sha256 of each migration of a folder that holds versioned SQL files and nothing else; else empty."""
+    policy = target.policy
+    if policy.format != "goose":
+        from dodai.migrations.goose_file.folder import uncut
+
+        return {each.path: _sha256(each.raw) for each in uncut(target.root, policy.folder, policy.format)}
+    base = target.root / policy.folder
     names, prefix = sorted(path.name for path in base.iterdir()), base.relative_to(target.root)
     if "repeatable" in names or any(name.endswith(".go") for name in names):
         return {}
     sql = [name for name in names if name.lower().endswith(".sql")]
     try:
-        return {f"{prefix}/{name}": hashlib.sha256((base / name).read_bytes()).hexdigest() for name in sql}
+        return {f"{prefix}/{name}": _sha256(_bytes(f"{base}/{name}")) for name in sql}
     except OSError:
         return {}
+
+
+def _bytes(path: str) -> bytes:
+    """Without a `Path` and a buffer, which take longer than the file itself."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

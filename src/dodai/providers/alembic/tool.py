@@ -160,7 +160,7 @@ class Alembic:
     def open(self, url: str) -> Worker:
         """Alembic at work on the database at `url`."""
         request = {"tool": "alembic", "do": "run", "ini": str(self.ini), "url": url}
-        return AlembicAtWork(self.interpreter.open(request, self.ini.parent), request)
+        return AlembicAtWork(self, self.interpreter.open(request, self.ini.parent), request)
 
     def new(self, name: str) -> str:
         """`alembic revision -m NAME`; its parent is the head, which must be one."""
@@ -188,8 +188,16 @@ class Alembic:
 class AlembicAtWork:
     """`request` is the part that all its requests have."""
 
+    tool: Alembic
     conversation: AgentConversation
     request: Mapping[str, Any]
+
+    def begin(self) -> None:
+        self.conversation.begin({**self.request, "do": "load"})
+
+    def listed(self) -> MigrationFolder:
+        """What the files say: that is all that Alembic knows."""
+        return self.tool.listed()
 
     def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:
         """As `alembic upgrade heads` makes it from the heads that the database is at."""

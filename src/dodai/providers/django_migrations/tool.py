@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -76,11 +76,16 @@ class DjangoMigrations:
 
     def listed(self) -> MigrationFolder:
         """What Django itself knows: also the migrations of installed packages. DOD226 when it does not say."""
+        return self.listed_by(lambda: self._ask("listing"))
+
+    def listed_by(self, ask: Callable[[], Mapping[str, Any]]) -> MigrationFolder:
+        """The same where `ask` gives Django's answer."""
         static = self.read()
         if static.problems or static.heads:
             return static
-        rows = self._ask("listing")["migrations"]
-        found = tuple(self._migration(row, order) for order, row in enumerate(rows, start=1))
+        read = {migration.path: migration for migration in static.migrations}
+        rows = ask()["migrations"]
+        found = tuple(self._migration(row, order, read) for order, row in enumerate(rows, start=1))
         return MigrationFolder(found, graph.problems(found), graph.heads(found))
 
     def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
@@ -107,8 +112,9 @@ class DjangoMigrations:
 
         Rows of apps that are not installed any more, and those that a squash replaced, are Django's past: left out.
         """
-        rows = conn.execute(f"SELECT app, name, applied FROM {table} ORDER BY id", prepare=False).fetchall()
-        there = {f"{row[0]}.{row[1]}": row[2] for row in rows}
+        at = "to_char(applied AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00:00')"
+        rows = conn.execute(f"SELECT app, name, {at} FROM {table} ORDER BY id", prepare=False).fetchall()
+        there = {f"{row[0]}.{row[1]}": datetime.fromisoformat(row[2]) for row in rows}
         replaced = self._replaced
         for squash, parts in replaced.items():
             if squash not in there and parts and all(part in there for part in parts):
@@ -138,7 +144,7 @@ class DjangoMigrations:
         """Django at work on the database at `url`."""
         request = {"tool": "django", "do": "run", "url": url}
         environment = {SETTINGS: self._settings()}
-        return DjangoAtWork(self.interpreter.open(request, self.place, environment), request)
+        return DjangoAtWork(self, self.interpreter.open(request, self.place, environment), request)
 
     def new(self, name: str) -> str:
         """`manage.py makemigrations APP --empty --name NAME`, where `name` is `APP.NAME`."""
@@ -167,11 +173,13 @@ class DjangoMigrations:
         message = f"`{self.folder}/manage.py` does not say which settings are used"
         raise DodaiError(codes.EXTERNAL, message, fix, exit_code=1)
 
-    def _migration(self, row: Mapping[str, Any], order: int) -> Migration:
-        """What the file says, corrected by what Django made of it."""
+    def _migration(self, row: Mapping[str, Any], order: int, read: Mapping[str, Migration]) -> Migration:
+        """What the file says, corrected by what Django made of it; `read` are those that were read, by path."""
         file = Path(row["file"]).resolve()
         path = self._shown(file)
-        found = read_migration(path, file.read_bytes(), row["app"])
+        found = read.get(path)
+        if found is None or found.group != row["app"]:
+            found = read_migration(path, file.read_bytes(), row["app"])
         if found is None:
             message = f"`{path}` has no class `Migration` of its own"
             raise DodaiError(codes.EXTERNAL, message, codes.EXTERNAL.fix.en, exit_code=1)
@@ -196,8 +204,19 @@ class DjangoMigrations:
 class DjangoAtWork:
     """`request` is the part that all its requests have."""
 
+    tool: DjangoMigrations
     conversation: AgentConversation
     request: Mapping[str, Any]
+
+    def begin(self) -> None:
+        self.conversation.begin({**self.request, "do": "listing"})
+
+    def listed(self) -> MigrationFolder:
+        """What was begun is the list; in a process that was not begun it is asked for."""
+        asked = {**self.request, "do": "listing"}
+        return self.tool.listed_by(
+            self.conversation.begun if self.conversation.owed else lambda: self.conversation.ask(asked)
+        )
 
     def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:  # noqa: ARG002 - the port
         """As `manage.py migrate` makes it."""

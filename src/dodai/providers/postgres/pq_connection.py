@@ -105,7 +105,7 @@ class PqConnection:
 
     autocommit = True
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         library = self._library = libpq()
         given = {**KEEPALIVE, "dbname": dsn, "application_name": APPLICATION_NAME, "client_encoding": "UTF8"}
         # Behind `dbname`, which is the whole URL, a word overrules it, before it a word is only a default.
@@ -115,14 +115,14 @@ class PqConnection:
         )
         self._conn = library.PQconnectStartParams(keys, values, 1)
         try:
-            self._connect()
+            self._connect(timeout_s)
         except BaseException:
             self.close()
             raise
         library.PQsetNoticeProcessor(self._conn, _NOBODY_HEARS, None)
 
-    def _connect(self) -> None:
-        deadline, state = time.monotonic() + CONNECT_TIMEOUT_S, _WRITING
+    def _connect(self, timeout_s: float) -> None:
+        deadline, state = time.monotonic() + timeout_s, _WRITING
         while self._conn and state != _CONNECTED:
             left = deadline - time.monotonic()
             if state not in (_READING, _WRITING) or left <= 0:

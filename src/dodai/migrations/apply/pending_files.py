@@ -11,7 +11,7 @@ from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
 from dodai.migrations.graph import ancestors
 from dodai.migrations.ledger import State
-from dodai.migrations.migration import DIRECTIONS, Direction, FileProblem, Migration
+from dodai.migrations.migration import DIRECTIONS, Direction, FileProblem, Migration, Statement
 
 TRANSACTION_WORDS = ("begin", "commit", "rollback", "abort", "end")
 _WORD = re.compile(r"\b(?:begin|commit|rollback|abort|end|start|prepare)\b", re.IGNORECASE)
@@ -149,6 +149,12 @@ def transaction_statements(migration: Migration, direction: Direction) -> list[t
         for span in sql.statements(statement.sql)
         if _controls_transaction(span.text)
     ]
+
+
+def transaction_ended(migration: Migration, statement: Statement) -> DodaiError:
+    code = codes.TRANSACTION_CONTROL
+    message = f"{migration.path}:{statement.line}: the statement ended the transaction of the file"
+    return DodaiError(code, message, code.fix.en, exit_code=4)
 
 
 def _label(id_: str, state: State) -> str:
