@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import socket
 import ssl
+import sys
 import threading
 import warnings
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +20,8 @@ from cryptography.x509.oid import NameOID
 from dodai.core.manifest import Manifest, read
 from dodai.core.rule import evaluate
 from dodai.operations.check import RULES, ClosedPorts, DirectRequests, OriginsSeen
-from dodai.operations.run.network_probe import look_at_origin, look_at_port, look_directly
+from dodai.operations.run import network_probe
+from dodai.operations.run.network_probe import look_at_origin, look_at_port, look_directly, look_through
 from dodai.runtime.manifest_location import reference
 
 MANIFEST = b"""[project]
@@ -219,10 +221,10 @@ def test_plain_http_has_to_lead_to_the_same_host_by_https(authority, status, loc
 def test_request_around_the_edge_has_to_be_refused_also_with_a_forged_key():
     """403, or nobody there; any other answer means that the edge can be left out."""
     with serving(key="the-key") as port:
-        refused = look_directly(f"127.0.0.1:{port}")
-    gone = look_directly(f"127.0.0.1:{port}")
+        refused = look_directly(f"127.0.0.1:{port}", through_edge=200)
+    gone = look_directly(f"127.0.0.1:{port}", through_edge=200)
     with serving(status=302) as port:
-        open_ = look_directly(f"http://127.0.0.1:{port}")
+        open_ = look_directly(f"http://127.0.0.1:{port}", through_edge=200)
     assert (refused.statuses, gone.refused_by, open_.statuses) == ((403, 403), "Connection refused", (302, 302))
     found, _ = findings(DirectRequests("production", (refused, gone)))
     assert found == {}
@@ -234,9 +236,89 @@ def test_port_that_must_be_closed_is_tried_and_a_name_that_nobody_knows_is_not_j
     """Open is an error, closed is fine, unresolved is neither."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        taken = look_at_port(f"127.0.0.1:{port}")
-    closed, typed = look_at_port(f"127.0.0.1:{port}"), look_at_port("no-port")
+        taken = look_at_port(f"127.0.0.1:{port}", reached=False)
+    closed, typed = look_at_port(f"127.0.0.1:{port}", reached=False), look_at_port("no-port", reached=True)
     assert (taken.taken, closed.taken, closed.refused_by) == (True, False, "Connection refused")
     found, unknown = findings(ClosedPorts("production", (taken, closed, typed)))
     assert found == {"DOD515": f"`127.0.0.1:{port}` takes a connection from here"}
     assert unknown == {"`no-port` is not `host:port`"}
+
+
+@contextlib.contextmanager
+def silent(monkeypatch):
+    """A port that answers no connection, as one behind a firewall that drops packets: its queue is full."""
+    monkeypatch.setattr(network_probe, "TIMEOUT_S", 0.3)
+    with socket.socket() as listener, contextlib.ExitStack() as held:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(8):
+            one = held.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(address)
+        yield address[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+def test_silence_is_no_refusal_where_nothing_of_the_environment_was_reached(monkeypatch):
+    """A firewall and a network that is down look alike: only who reaches the edge at that moment knows which it is."""
+    with silent(monkeypatch) as port:
+        address = f"127.0.0.1:{port}"
+        seen = [look_directly(address, through_edge=through) for through in (200, None)]
+        tried = [look_at_port(address, reached=reached) for reached in (True, False)]
+    assert [bool(one.refused_by) for one in (*seen, *tried)] == [True, False, True, False]
+    for fact in (DirectRequests("production", tuple(seen)), ClosedPorts("production", tuple(tried))):
+        found, unknown = findings(fact)
+        assert (found, len(unknown)) == ({}, 1)
+        assert "nor was anything else of the environment from here" in unknown.pop()
+
+
+@pytest.mark.parametrize(
+    ("through", "words"), [(403, "does so through the edge too"), (None, "could not be asked through the edge")]
+)
+def test_page_that_refuses_everybody_proves_no_gate(through, words):
+    """A 403 counts where the same page lets people in through the edge."""
+    with serving(status=403) as port:
+        seen = look_directly(f"127.0.0.1:{port}", through_edge=through)
+        front = look_through(f"http://127.0.0.1:{port}")
+    found, unknown = findings(DirectRequests("production", (seen,)))
+    assert (front, found, len(unknown)) == (403, {}, 1)
+    assert words in unknown.pop()
+
+
+def test_address_that_nobody_could_ask_is_not_judged(monkeypatch):
+    """No such name, no TLS where TLS is asked for, a connection on which nothing comes: none of them is a refusal."""
+    monkeypatch.setattr(network_probe, "TIMEOUT_S", 0.3)
+    with serving() as plain, socket.create_server(("127.0.0.1", 0)) as mute:
+        asked = ("https://127.0.0.256", f"https://127.0.0.1:{plain}", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        seen = tuple(look_directly(address, through_edge=200) for address in asked)
+    found, unknown = findings(DirectRequests("production", seen))
+    assert (found, [one.refused_by for one in seen]) == ({}, ["", "", ""])
+    (said,) = unknown
+    assert all(
+        words in said for words in ("cannot be resolved", "speaks no TLS", "takes a connection and gives no answer")
+    )
+
+
+def test_origin_that_asks_for_a_certificate_refuses(authority):
+    """As an edge and its origin that know each other by certificates do."""
+    context = tls(authority.certificate())
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.folder / "ca.pem")
+    with serving(context) as port:
+        seen = look_directly(f"https://localhost:{port}", through_edge=200)
+    assert (seen.statuses, bool(seen.refused_by), seen.unknown) == ((), True, "")
+
+
+def test_old_tls_that_this_machine_cannot_speak_is_not_judged(authority, monkeypatch):
+    """A build of OpenSSL without it proves nothing about the origin."""
+
+    def without_ciphers(context, _):
+        raise ssl.SSLError("No cipher can be selected.")
+
+    with serving(tls(authority.certificate())) as port:
+        monkeypatch.setattr(ssl.SSLContext, "set_ciphers", without_ciphers)
+        seen = origin(port)
+    found, unknown = findings(OriginsSeen("production", (seen,)))
+    assert (seen.problem, found, len(unknown)) == ("", {}, 1)
+    assert "TLS below 1.2 could not be tried: No cipher" in unknown.pop()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from dodai.cli.output import Output
 from dodai.core import codes
@@ -100,7 +101,9 @@ def define(name: str, *, summary: str, example: str, needs_manifest: bool = True
     def build(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
         def call(*, as_json: bool, quiet: bool, manifest: Path | None = None, **options: Any) -> Any:
-            output = Output(as_json=as_json, quiet=quiet, meant_for=click.get_current_context().obj)
+            context = click.get_current_context()
+            output = Output(as_json=as_json, quiet=quiet, meant_for=context.obj)
+            refuse_empty(context)
             return function(CommandContext(output, manifest), **options)
 
         wrapped: Any = call
@@ -121,6 +124,23 @@ def define(name: str, *, summary: str, example: str, needs_manifest: bool = True
         return made
 
     return build
+
+
+def refuse_empty(context: click.Context) -> None:
+    """A usage error for a word of the command line that is empty: a script's variable without a value, and no choice.
+
+    Taken for absent, `check --target "$ENV"` would be ok of an environment that nobody asked, and `rollback --restore
+    "$POINT"` would restore nothing. The words that `exec` runs are left alone.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if isinstance(parameter, click.Argument) and parameter.nargs == -1:
+            continue
+        value = context.params.get(name)
+        if "" in (value if isinstance(value, tuple) else (value,)):
+            if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+                continue
+            raise click.BadParameter("it is empty", context, parameter)
 
 
 def unknown_command(word: str, known: Iterable[str], context: click.Context) -> click.UsageError:

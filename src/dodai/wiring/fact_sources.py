@@ -46,14 +46,10 @@ from dodai.operations.check import (
 )
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
-from dodai.operations.run.network_probe import look_at_origin, look_at_port, look_directly, own_outer_address
-from dodai.wiring.gathering import Gathering
+from dodai.wiring.gathering import NO_MANIFEST, Gathering
 from dodai.wiring.migration_target import target, tool_of
+from dodai.wiring.network_facts import closed_ports, direct_requests, origins_seen
 from dodai.wiring.shadow_server import shadow_server
-
-NO_MANIFEST = Unknown(
-    "there is no dodai.toml", f"write one: `{proposal.EXPLAIN_MANIFEST()}` prints every key", by_manifest=True
-)
 
 
 def manifest(gathering: Gathering) -> Any:
@@ -223,55 +219,6 @@ def tracked_state(gathering: Gathering) -> Any:
             return Unknown(str(error), "make `git status` work here")
         return NotApplicable("it is not a git repository")
     return TrackedState(tuple(sorted(os.fsdecode(name) for name in listed.split(b"\0") if name)))
-
-
-def origins_seen(gathering: Gathering) -> Any:
-    """How the origins of the target answer."""
-    project = gathering.project
-    if project is None:
-        return NO_MANIFEST
-    origins = [one for one in project.environment(gathering.target).public_origins if one.startswith("https://")]
-    if not origins:
-        return NotApplicable(f"`[env.{gathering.target}]` names no https origin")
-    return OriginsSeen(gathering.target, tuple(look_at_origin(one) for one in origins))
-
-
-def direct_requests(gathering: Gathering) -> Any:
-    """How the public service of the target answers beside its edge."""
-    project = gathering.project
-    if project is None:
-        return NO_MANIFEST
-    addresses = list(project.environment(gathering.target).direct_origins)
-    public, own = project.policy.public_service, _addresses_here(project, gathering.target)
-    if public is not None and (public.app or public.client) and public.name in own:
-        addresses.append(own[public.name])  # without a layer of ours, nothing there could know the edge's key
-    if not addresses:
-        return NotApplicable(f"`[env.{gathering.target}]` names no `direct_origins`")
-    return DirectRequests(gathering.target, tuple(look_directly(one) for one in addresses))
-
-
-def closed_ports(gathering: Gathering) -> Any:
-    """The ports of the target that must be closed; of a local environment those of every service, from outside."""
-    project = gathering.project
-    if project is None:
-        return NO_MANIFEST
-    ports = list(project.environment(gathering.target).closed_ports)
-    outer, own = own_outer_address(), _addresses_here(project, gathering.target)
-    ports += [f"{outer}:{address.rpartition(':')[2]}" for address in own.values()] if outer else []
-    if not ports:
-        return NotApplicable(f"`[env.{gathering.target}]` names no `closed_ports`")
-    return ClosedPorts(gathering.target, tuple(look_at_port(one) for one in ports))
-
-
-def _addresses_here(project: Project, target: str) -> dict[str, str]:
-    """Where the services of a target on this machine listen; empty for one elsewhere, or one that does not run."""
-    from dodai.wiring.environments import open as open_environment
-
-    here = open_environment(project, target)
-    if here.host is None:
-        return {}
-    status = asyncio.run(here.compute.status())
-    return {one.name: one.address for one in status.services if status.running and one.address}
 
 
 def variables(gathering: Gathering) -> Any:

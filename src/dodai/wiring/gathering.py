@@ -8,11 +8,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.extras import missing_extra
 from dodai.core.fact import Unknown
 from dodai.operations.project import Project
+
+NO_MANIFEST = Unknown(
+    "there is no dodai.toml", f"write one: `{proposal.EXPLAIN_MANIFEST()}` prints every key", by_manifest=True
+)
 
 
 @dataclass(frozen=True)

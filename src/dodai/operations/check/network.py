@@ -16,9 +16,8 @@ from dodai.core.rule import declared, rule
 from dodai.operations import codes
 from dodai.operations.check.secrets import place_of
 from dodai.operations.policy import OperationsPolicy
-from dodai.operations.ports import DirectSeen, OriginSeen, PortSeen
+from dodai.operations.ports import REFUSED, DirectSeen, OriginSeen, PortSeen
 
-REFUSED = 403
 DAY_S = 86_400.0
 
 
@@ -33,11 +32,9 @@ class OriginsSeen:
     @property
     def gaps(self) -> tuple[Unknown, ...]:
         fix = "ask from a machine that reaches it, or correct `public_origins`"
-        return tuple(
-            Unknown(f"`{one.origin}` cannot be reached: {one.unreachable}", fix)
-            for one in self.origins
-            if one.unreachable
-        )
+        lost = (f"`{one.origin}` cannot be reached: {one.unreachable}" for one in self.origins if one.unreachable)
+        unsaid = (f"`{one.origin}`: {one.unknown}" for one in self.origins if one.unknown)
+        return tuple(Unknown(reason, fix) for reason in (*lost, *unsaid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +44,11 @@ class DirectRequests:
     cost: ClassVar[Cost] = "live"
     env: str
     asked: tuple[DirectSeen, ...]
+
+    @property
+    def gaps(self) -> tuple[Unknown, ...]:
+        fix = "ask from a machine that the edge lets in, or correct `direct_origins`"
+        return tuple(Unknown(one.unknown, fix) for one in self.asked if one.unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class ClosedPorts:
 
     @property
     def gaps(self) -> tuple[Unknown, ...]:
-        return tuple(Unknown(one.unknown, "correct `closed_ports`") for one in self.tried if one.unknown)
+        fix = "ask from a machine that reaches the environment, or correct `closed_ports`"
+        return tuple(Unknown(one.unknown, fix) for one in self.tried if one.unknown)
 
 
 @rule(codes.CERTIFICATE_REFUSED, needs=(Manifest, OriginsSeen))

@@ -39,10 +39,11 @@ from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, Ke
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
 from dodai.operations.ports.identity import IdentityService, IdentityState
 from dodai.operations.ports.logs import LogLine, Logs
-from dodai.operations.ports.network import DirectSeen, OriginSeen, PortSeen
+from dodai.operations.ports.network import REFUSED, DirectSeen, OriginSeen, PortSeen
 from dodai.operations.ports.secret import SecretStore
 
 __all__ = [
+    "REFUSED",
     "Artifacts",
     "CacheRule",
     "Compute",

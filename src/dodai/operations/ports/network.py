@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dodai.core.dataclass import dataclass
 
+REFUSED = 403
+"""What a service answers to who does not come through its edge."""
+
 
 @dataclass(frozen=True, slots=True)
 class OriginSeen:
     """How an origin answered. `problem` is what is wrong with its TLS, `plain` with its answer to plain http.
 
-    `old_tls` is a version below 1.2 that it accepts. `unreachable`: why nothing was seen.
+    `old_tls` is a version below 1.2 that it accepts. `unreachable`: why nothing was seen. `unknown`: what else was not
+    seen, and why.
     """
 
     origin: str
@@ -19,15 +23,20 @@ class OriginSeen:
     old_tls: str = ""
     plain: str = ""
     unreachable: str = ""
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectSeen:
-    """The statuses of requests beside the edge, without its key and with a forged one; `refused_by`: no connection."""
+    """The statuses of requests beside the edge, without its key and with a forged one; `refused_by`: no connection.
+
+    `unknown`: why neither proves anything.
+    """
 
     address: str
     statuses: tuple[int, ...] = ()
     refused_by: str = ""
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import Compute, Edge, EdgeSpec
+from dodai.operations.ports import REFUSED, Compute, Edge, EdgeSpec
 from dodai.operations.run.rotation import Rotation, as_before, behind, first_alone, in_front, new_alone
 from dodai.operations.run.serving import running
 from dodai.operations.secret import entries
@@ -27,7 +27,10 @@ AskWithKey = Callable[[str, str, str], Awaitable[int]]
 """The status that an address (`host:port`) gives for a path and an edge key; raises `OSError` without an answer."""
 POLL_S = 0.1
 PATIENCE_S = 10.0
-REFUSED = 403
+ASKS = 8
+"""In a row, each on a connection of its own: a service may be several processes, and each reads the keys itself."""
+LIVENESS_PATH, GATED_PATH = "/healthz", "/readyz"
+"""What every edge gate answers without a key, so that it tells nothing about keys; and what is asked for instead."""
 
 
 class EdgeKeyPorts(Protocol):
@@ -119,15 +122,16 @@ async def _until_all(
         return
     end = asyncio.get_running_loop().time() + min(PATIENCE_S, context.remaining_s())
     for service, address in await _addresses(ports.compute, services):
-        ask = partial(ports.ask_with_key, address, service.ready_path)
+        gated = service.ready_path.startswith("/") and service.ready_path != LIVENESS_PATH
+        ask = partial(ports.ask_with_key, address, service.ready_path if gated else GATED_PATH)
         while True:
             try:
-                refuses = await ask(key) == REFUSED
-                open_to_all = not accepted and not refuses and await ask(secrets.token_urlsafe(16)) != REFUSED
-                seen = "refuses it" if refuses else "accepts it"
+                refused = {await ask(key) == REFUSED for _ in range(ASKS)}
+                open_to_all = not accepted and True not in refused and await ask(secrets.token_urlsafe(16)) != REFUSED
+                seen = " and ".join(word for on, word in ((False, "accepts it"), (True, "refuses it")) if on in refused)
             except OSError as error:
-                refuses, open_to_all, seen = accepted, False, f"does not answer ({error})"
-            if refuses != accepted:
+                refused, open_to_all, seen = set(), False, f"does not answer ({error})"
+            if refused == {not accepted}:
                 break
             if open_to_all:
                 context.note(f"{service.name} asks for no edge key: it lets in whoever reaches it")

@@ -5,6 +5,7 @@ A probe is one connection with a deadline and changes nothing. What could not be
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -13,9 +14,10 @@ import warnings
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from dodai.operations.ports import DirectSeen, OriginSeen, PortSeen
+from dodai.operations.ports import REFUSED, DirectSeen, OriginSeen, PortSeen
 
 TIMEOUT_S = 5.0
+_NO_ANSWER = f"no answer within {TIMEOUT_S:g} s"
 _BAD_CERTIFICATE = {
     9: "is not valid yet",
     10: "has expired",
@@ -37,9 +39,14 @@ def look_at_origin(origin: str, *, plain_port: int = 80) -> OriginSeen:
         version, ends_in_s, problem = _handshake(host, port)
     except OSError as error:
         return OriginSeen(origin, unreachable=_reason(error))
-    old = _accepts_old_tls(host, port)
-    plain = _plain_answer(host, plain_port) if parts.port in (None, 443) or plain_port != 80 else ""
-    return OriginSeen(origin, version=version, problem=problem, ends_in_s=ends_in_s, old_tls=old, plain=plain)
+    old, untried = _accepts_old_tls(host, port)
+    plain, unasked = "", ""
+    if parts.port in (None, 443) or plain_port != 80:
+        plain, unasked = _plain_answer(host, plain_port)
+    return OriginSeen(
+        origin, version=version, problem=problem, ends_in_s=ends_in_s, old_tls=old, plain=plain,
+        unknown="; ".join(why for why in (untried, unasked) if why),
+    )  # fmt: skip
 
 
 def _handshake(host: str, port: int) -> tuple[str, float | None, str]:
@@ -61,52 +68,121 @@ def _handshake(host: str, port: int) -> tuple[str, float | None, str]:
             return "", None, "it ends the connection in the TLS handshake"
 
 
-def _accepts_old_tls(host: str, port: int) -> str:
-    """The version below 1.2 that is accepted, whatever certificate comes with it; empty for none."""
+def _accepts_old_tls(host: str, port: int) -> tuple[str, str]:
+    """(the version below 1.2 that is accepted, whatever certificate comes with it; why that could not be tried).
+
+    Both are empty where the other side ended the handshake.
+    """
+    try:
+        context = _old_tls_alone()
+        with socket.create_connection((host, port), TIMEOUT_S) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname=host) as secure:
+                    return secure.version() or "", ""
+            except (ssl.SSLError, ConnectionError):
+                return "", ""
+    except (OSError, ValueError) as error:
+        return "", f"TLS below 1.2 could not be tried: {_reason(error)}"
+
+
+def _old_tls_alone() -> ssl.SSLContext:
+    """Offers TLS 1.0 and 1.1 and nothing else; raises `ssl.SSLError` or `ValueError` where this machine cannot."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # asking for it is the point
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-    try:
-        context.set_ciphers("ALL:@SECLEVEL=0")
-        with (
-            socket.create_connection((host, port), TIMEOUT_S) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
-        ):
-            return secure.version() or ""
-    except (OSError, ssl.SSLError):
-        return ""
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with contextlib.suppress(ssl.SSLWantReadError):  # the first message could be written: it waits for the answer
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO()).do_handshake()
+    return context
 
 
-def _plain_answer(host: str, port: int) -> str:
-    """What is wrong with the answer to plain http; empty for a redirect to https, or when nobody is there."""
-    try:
-        with closing(http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)) as connection:
+def _plain_answer(host: str, port: int) -> tuple[str, str]:
+    """(what is wrong with the answer to plain http, why there was none); both empty for a redirect or nobody there."""
+    with closing(http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)) as connection:
+        try:
+            connection.connect()
+        except OSError:
+            return "", ""  # the same host was reached by TLS just now
+        try:
             connection.request("GET", "/")
             answer = connection.getresponse()
-            there = urlsplit(answer.getheader("location", ""))
-    except (OSError, http.client.HTTPException):
-        return ""
+        except TimeoutError:
+            return "", f"plain http takes a connection and gives {_NO_ANSWER}"
+        except (OSError, http.client.HTTPException):
+            return "", ""  # it ended the connection
+        there = urlsplit(answer.getheader("location", ""))
     if answer.status in (301, 302, 307, 308) and there.scheme == "https" and there.hostname == host:
-        return ""
-    return f"plain http answers {answer.status} instead of a redirect to https"
+        return "", ""
+    return f"plain http answers {answer.status} instead of a redirect to https", ""
 
 
-def look_directly(address: str) -> DirectSeen:
-    """How `address` (a URL, or `host:port`) answers without the edge's key, and with one that is forged."""
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
+def look_through(origin: str) -> int | None:
+    """The status of `/` as people get it; None when it does not answer from here.
+
+    With it, silence and a 403 around the edge prove something: what is meant is there, and lets people in.
+    """
+    try:
+        return _status(origin, {}) if origin else None
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def look_directly(address: str, *, through_edge: int | None) -> DirectSeen:
+    """How `address` (a URL, or `host:port`) answers without the edge's key, and with one that is forged.
+
+    `through_edge` is what `look_through` saw of the same page just before.
+    """
     statuses = []
     for headers in ({}, {"x-edge-key": "a-forged-key"}):
         try:
-            with closing(_connection(host, port, secure=secure)) as connection:
-                connection.request("GET", "/", headers=headers)
-                statuses.append(connection.getresponse().status)
+            statuses.append(_status(address, headers))
         except (OSError, http.client.HTTPException) as error:
-            return DirectSeen(address, refused_by=_reason(error))
-    return DirectSeen(address, tuple(statuses))
+            refused_by, unknown = _silence(address, error, reached=through_edge is not None)
+            return DirectSeen(address, refused_by=refused_by, unknown=unknown)
+    unknown = ""
+    if REFUSED in statuses and through_edge in (None, REFUSED):
+        how = "does so through the edge too" if through_edge else "could not be asked through the edge from here"
+        unknown = f"`{address}` answers {REFUSED} and {how}: nobody can tell whom it refuses"
+    return DirectSeen(address, tuple(statuses), unknown=unknown)
+
+
+def _status(address: str, headers: dict[str, str]) -> int:
+    """Of `/` there. Raises `_NoAnswerError` where a connection was taken and nothing said within the time."""
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    with closing(_connection(parts.hostname or "", port, secure=secure)) as connection:
+        connection.connect()
+        try:
+            connection.request("GET", "/", headers=headers)
+            return connection.getresponse().status
+        except TimeoutError:
+            raise _NoAnswerError from None
+
+
+class _NoAnswerError(OSError):
+    """A connection was taken, and nothing came."""
+
+
+def _silence(address: str, error: Exception, *, reached: bool) -> tuple[str, str]:
+    """(what refused a connection to `address`; why nobody can tell).
+
+    A firewall that drops packets looks like a network that is down: silence proves something where the environment was
+    `reached` from here at the same time.
+    """
+    if isinstance(error, socket.gaierror):
+        return "", f"`{address}` cannot be resolved: {error.strerror}"
+    if isinstance(error, _NoAnswerError):
+        return "", f"`{address}` takes a connection and gives {_NO_ANSWER}"
+    ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or "ALERT" in _reason(error)
+    if isinstance(error, ssl.SSLError) and not ended:
+        return "", f"`{address}` speaks no TLS that is understood here: {_reason(error)}"
+    said = isinstance(error, ConnectionError | ssl.SSLError | http.client.HTTPException)
+    if said or reached:
+        return _reason(error), ""
+    return "", f"`{address}` was not reached ({_reason(error)}), nor was anything else of the environment from here"
 
 
 def _connection(host: str, port: int, *, secure: bool) -> http.client.HTTPConnection:
@@ -117,18 +193,20 @@ def _connection(host: str, port: int, *, secure: bool) -> http.client.HTTPConnec
     return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
-def look_at_port(address: str) -> PortSeen:
-    """Whether `host:port` takes a TCP connection; a name that cannot be resolved is not looked at."""
+def look_at_port(address: str, *, reached: bool) -> PortSeen:
+    """Whether `host:port` takes a TCP connection; a name that cannot be resolved is not looked at.
+
+    `reached`: something of the same environment answered from here just before, so that no answer means a closed port.
+    """
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S):
             return PortSeen(address, taken=True)
-    except socket.gaierror as error:
-        return PortSeen(address, unknown=f"`{host}` cannot be resolved: {error.strerror}")
-    except ValueError:
+    except (ValueError, OverflowError):
         return PortSeen(address, unknown=f"`{address}` is not `host:port`")
     except OSError as error:
-        return PortSeen(address, refused_by=_reason(error))
+        refused_by, unknown = _silence(address, error, reached=reached)
+        return PortSeen(address, refused_by=refused_by, unknown=unknown)
 
 
 def own_outer_address() -> str:
@@ -144,5 +222,6 @@ def own_outer_address() -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT_S:g} s"
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+        return _NO_ANSWER
+    said = getattr(error, "reason", "") or getattr(error, "strerror", "")  # OpenSSL's own words, or the system's
+    return str(said or "") or "".join(map(str, error.args[:1])) or type(error).__name__

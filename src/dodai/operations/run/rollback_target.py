@@ -88,7 +88,8 @@ async def restore_target(environment: Environment, release: str, word: str) -> s
     """The restore point that `word` begins or is the path of; DOD051 for none, DOD367 when `release` does not fit."""
     env = environment.name
     environment.artifacts.path(release)
-    found = [name for name in _points(environment) if name.startswith(PurePath(word).name)]
+    begins = PurePath(word).name
+    found = [name for name in _points(environment) if begins and name.startswith(begins)]
     if len(found) != 1:
         message = f"`{word}` names {len(found)} restore points of `{env}`"
         raise DodaiError(UNKNOWN_WORD, message, f"see `{proposal.RELEASES(env=env)}`", exit_code=2)
