@@ -14,6 +14,7 @@ from tests.end_to_end.hosted_app import HostedApp
 from tests.support.command import dodai
 
 from dodai.core.errors import DodaiError
+from dodai.operations.secret import new_value
 from dodai.operations.secret_document import DocumentStore
 from dodai.providers.secret_command.command_store import CommandDocument
 
@@ -100,7 +101,7 @@ def used(env, *more, **variables):
         empty = dodai("deploy", "staging", "--yes", cwd=env.folder, **variables)
         assert (empty.returncode, "DOD560" in empty.stderr) == (1, True), empty.stderr  # it makes up nothing
         for name in (*RINGS, NAME):
-            value = f"k1:{'A' * 43}" if name in RINGS else CANARY
+            value = new_value(name) if name in RINGS else CANARY
             said.append(stated(env, name, value, **variables))
         words = [("deploy", "staging", "--yes"), *more, ("secrets", "list", "staging")]
         said += [dodai(*line, cwd=env.folder, **variables) for line in words]

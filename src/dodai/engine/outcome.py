@@ -129,7 +129,7 @@ class Outcome:
             case "restored" if self.cause and self.cause.kind == "requested":
                 return f"{name} taken back: {counted(undone, 'step')} undone"
             case "refused":
-                return f"{name} refused; nothing was changed"
+                return f"{name} refused; nothing {'that serves ' if self.ids('done') else ''}was changed"
             case "restored":
                 return f"{name} failed and everything was restored: {counted(undone, 'step')} undone"
             case "interrupted" if self.closed:

@@ -27,6 +27,8 @@ EDGE_REQUEST_S = EdgeSpec(routes=()).response_timeout_s
 """How long a request that the edge sent with a key can be under way: then the edge itself has given it up."""
 PROOF_S = 120.0
 """How long a proof of identity between services can be in use: its lifetime with the skew of both clocks, doubled."""
+MAX_VALUE_BYTES, CARRIED_BYTES = 64 * 1024, 127 * 1024
+"""How long a value may be, and what a store has for one: two while it is rotated. Linux takes 128 KiB, name and all."""
 _OWNER = "dodai"
 _ID_CHARS = 16
 _KEY_BYTES = 32
@@ -80,6 +82,15 @@ def _id_after(taken: set[str]) -> str:
     following = f"{plain}{int(number or 0) + 1:0{len(number)}d}"
     fitting = (name for name in (following, f"{last}1") if name > last and len(name) <= _ID_CHARS)
     return next(fitting, f"z{secrets.token_hex(4)}")
+
+
+def unfit(value: str) -> str:
+    """Why no environment variable can carry `value`; `""` when one can. Never a part of it."""
+    if not value.strip(", \r\n\t"):  # commas part the values of a secret with `overlap`
+        return "it is empty"
+    if len(value.encode()) > CARRIED_BYTES:
+        return f"it is longer than {CARRIED_BYTES} bytes"
+    return "it contains a NUL byte, which ends an environment variable" if "\0" in value else ""
 
 
 def notes_of(name: str) -> str:

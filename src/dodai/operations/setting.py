@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from dodai.core.database_url import with_login
@@ -13,7 +13,7 @@ from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
 from dodai.operations.ports import Login
-from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, new_login, new_value
+from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, new_login, new_value, unfit
 from dodai.operations.service_reference import filled, referred, require_services
 
 _FOR_PEERS = ("csrf", "dependency", "observability")
@@ -27,10 +27,13 @@ class ServiceSettings:
     required: Callable[[str], Awaitable[tuple[str, ...]]]
 
     async def missing(self) -> tuple[str, ...]:
+        """The names of secrets without a value; DOD562 (exit 1) for a value that no variable can carry."""
         known = self.environment.secrets.get()
+        self._refuse_unfit((*KEY_RINGS, *self.environment.project.policy.secrets), known)
         login = (DATABASE_LOGIN,) if self.environment.logins else ()
         names = (*KEY_RINGS, *login, *self.environment.project.policy.secrets)
-        return tuple(name for name in names if name not in (*known, self.environment.config.control_secret))
+        elsewhere = self.environment.config.control_secret
+        return tuple(name for name in names if name != elsewhere and not known.get(name, "").strip())
 
     async def complete(self) -> None:
         """Every missing secret gets a random value where the store is for development; DOD560 elsewhere."""
@@ -46,8 +49,9 @@ class ServiceSettings:
         """What `service` of `release` is told, secrets included; without a release nothing that depends on one."""
         here = self.environment
         policy, known, wanted = here.project.policy, here.secrets.get(), self.secret_names(service)
-        if absent := tuple(name for name in wanted if name not in known):
+        if absent := tuple(name for name in wanted if not known.get(name, "").strip()):
             raise self._without_value(absent)
+        self._refuse_unfit(wanted, known)
         values = {name: known[name] for name in wanted}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.kind == "server" and service.protocol == "http" and not service.app:
@@ -62,6 +66,12 @@ class ServiceSettings:
             if release:
                 values["DODAI_REQUIRED_SCHEMA"] = ",".join(await self.required(release))
         return values
+
+    def _refuse_unfit(self, names: Iterable[str], known: Mapping[str, str]) -> None:
+        for name in names:
+            if reason := known.get(name, "").strip() and unfit(known[name]):
+                said = f"the store of `{self.environment.name}` has a value for `{name}` that is of no use: {reason}"
+                raise DodaiError(codes.SECRET_VALUE_UNUSABLE, said, codes.SECRET_VALUE_UNUSABLE.fix.en, exit_code=1)
 
     def _without_value(self, names: tuple[str, ...]) -> DodaiError:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -25,8 +25,8 @@ def command(context: CommandContext, env: str) -> int:
         context.output.data("dodai.secrets/1", _document(report))
     else:
         _print(context, report)
-    wrong = report.stale or any(one.state in ("missing", "due", "unknown age") for one in report.secrets)
-    return 1 if wrong else 0
+    wrong = any(one.state in ("missing", "unusable", "due", "unknown age") for one in report.secrets)
+    return 1 if wrong or report.stale or report.unknown else 0
 
 
 def _print(context: CommandContext, report: SecretsReport) -> None:

@@ -57,12 +57,15 @@ async def change_secret(
     from dodai.operations.run.rollback_target import last_release, recorded
     from dodai.operations.run.rotation import ROTATE, arguments_of
     from dodai.operations.run.secret_status import refuse_change, secret_of, status_of_secret
+    from dodai.operations.secret import entries
 
     here = context.environment(env)
     secret = secret_of(here, name)
     refuse_change(here, status_of_secret(here, secret, time.time()), change, at_once=at_once)
     if secret.rotation == "overlap" and change in ("replace", "set"):
         context.output.say(f"warning: {COST}")
+        if (parts := len(entries(given))) > 1:
+            context.output.say(f"warning: commas make {parts} values of it: the first one signs, all are recognised")
     release = await (last_release(here) if change == "set" else recorded(here))
     arguments = arguments_of(secret, change, " ".join(["dodai secrets", verb, env, name, *words]))
     if dry_run:

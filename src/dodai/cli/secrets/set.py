@@ -11,8 +11,7 @@ from dodai.cli.command_context import CommandContext, define
 from dodai.cli.secrets.rotate import change_secret
 from dodai.core.errors import DodaiError
 from dodai.operations.codes import SECRET_VALUE_UNUSABLE
-
-MAX_BYTES = 64 * 1024
+from dodai.operations.secret import CSRF_KEYS, KEY_RINGS, MAX_VALUE_BYTES, unfit
 
 
 @define("set", summary="Give a secret a value that somebody else made", example="dodai secrets set staging OIDC_SECRET")
@@ -31,18 +30,13 @@ def _value(name: str) -> str:
     if sys.stdin.isatty():
         raw = str(click.prompt(f"value of {name}", hide_input=True, err=True)).encode("utf-8", "surrogateescape")
     else:
-        raw = sys.stdin.buffer.read(MAX_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
-    reason = ""
-    if not raw:
-        reason = "it is empty"
-    elif len(raw) > MAX_BYTES:
-        reason = f"it is longer than {MAX_BYTES} bytes"
-    elif b"\0" in raw:
-        reason = "it contains a NUL byte, which ends an environment variable"
+        raw = sys.stdin.buffer.read(MAX_VALUE_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
+    text, reason = "", f"it is longer than {MAX_VALUE_BYTES} bytes" if len(raw) > MAX_VALUE_BYTES else ""
     try:
-        text = raw.decode("utf-8")
+        text = "" if reason else raw.decode("utf-8")
+        reason = reason or unfit(text) or _unfit_ring(name, text)
     except UnicodeDecodeError:
-        text, reason = "", reason or "it is not UTF-8"
+        reason = "it is not UTF-8"
     if reason:
         raise DodaiError(
             SECRET_VALUE_UNUSABLE,
@@ -51,3 +45,19 @@ def _value(name: str) -> str:
             exit_code=2,
         )
     return text
+
+
+def _unfit_ring(name: str, text: str) -> str:
+    """Why the services would not take `text` for that key ring of dodai's; `""` for another secret, or when they do."""
+    if name not in KEY_RINGS:
+        return ""
+    from dodai.csrf.token import parse_key_ring
+    from dodai.runtime.identity import ProofKeyRing
+
+    try:
+        (parse_key_ring if name == CSRF_KEYS else ProofKeyRing.parse)(text)
+    except DodaiError as error:
+        return error.message
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -62,7 +62,7 @@ def no_secret_is_older_than_it_may_be(manifest: Manifest, states: SecretStates) 
 @rule(codes.SECRET_WITHOUT_VALUE, needs=(Manifest, SecretStates))
 def every_secret_has_a_value(manifest: Manifest, states: SecretStates) -> Iterator[Finding]:
     for one in states.secrets:
-        if one.state == "missing":
+        if one.state in ("missing", "unusable"):
             yield _finding(codes.SECRET_WITHOUT_VALUE, manifest, one)
 
 

@@ -19,7 +19,7 @@ from dodai.operations.run.description import in_service
 from dodai.operations.run.plans import deploy_ports
 from dodai.operations.run.rotation import store_of
 from dodai.operations.run.service_steps import ServiceSteps
-from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, RotationState, entries, inventory
+from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, RotationState, entries, inventory, unfit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +27,27 @@ class SecretStatus:
     """One secret of one environment. Never a value: `version` is a keyed digest of it, `""` where there is none.
 
     `age_s` None: nobody saw it change here. `old_until_s`: seconds until its old value may be dropped, 0 when it may be
-    now, None when it has none.
+    now, None when it has none. `unusable`: why no service can be given its value. `made`: dodai makes its
+    first value itself.
     """
 
     secret: Secret
     version: str
     age_s: float | None
     old_until_s: float | None = None
+    unusable: str = ""
+    made: bool = False
 
     @property
     def state(self) -> str:
-        """One word: `missing`, `rotating` (the old value is still recognised), `due`, `unknown age` or `ok`."""
+        """`missing`, `not made yet` (by the next deployment), `unusable`, `rotating`, `due`, `unknown age` or `ok`.
+
+        `rotating`: the old value is still recognised.
+        """
         if not self.version:
-            return "missing"
+            return "not made yet" if self.made else "missing"
+        if self.unusable:
+            return "unusable"
         if self.old_until_s is not None:
             return "rotating"
         if not self.secret.every_s:
@@ -53,6 +61,10 @@ class SecretStatus:
         name = f"`{self.secret.name}` of `{env}`"
         if self.state == "missing":
             return f"{name} has no value"
+        if self.state == "not made yet":
+            return f"{name} gets its first value by the next deployment"
+        if self.state == "unusable":
+            return f"{name} has a value that is of no use: {self.unusable}"
         if self.state == "rotating":
             left = f"for {in_words(self.old_until_s)} more" if self.old_until_s else "and can go"
             return f"the old value of {name} is recognised {left}"
@@ -66,7 +78,9 @@ class SecretStatus:
         name, rotated = self.secret.name, self.secret.rotation != "external"
         if self.state == "rotating":
             return "" if self.old_until_s else proposal.SECRETS_FINISH(env=env, name=name)
-        if self.state in ("missing", "due", "unknown age"):
+        if self.state == "not made yet":
+            return proposal.DEPLOY(env=env)
+        if self.state in ("missing", "unusable", "due", "unknown age"):
             wanted = proposal.SECRETS_ROTATE if self.version and rotated else proposal.SECRETS_SET
             return wanted(env=env, name=name)
         return ""
@@ -94,7 +108,7 @@ class SecretsReport:
     def next_commands(self) -> tuple[str, ...]:
         named = [one.next_command(self.env) for one in self.secrets]
         restarts = [proposal.RESTART(env=self.env)] if self.stale else []
-        return tuple(command for command in [*restarts, *named] if command)
+        return tuple(dict.fromkeys(command for command in [*restarts, *named] if command))
 
 
 def known_secrets(here: Environment) -> dict[str, Secret]:
@@ -123,8 +137,12 @@ def status_of_secret(here: Environment, secret: Secret, now_s: float) -> SecretS
     left_s = None
     if secret.rotation == "overlap" and len(entries(values.get(secret.name, ""))) > 1:
         left_s = max(0.0, secret.overlap_s - _signs_for_s(RotationState.read(values, secret.name), at, now_s))
-    version = versions.get(secret.name, "")
-    return SecretStatus(secret=secret, version=version, age_s=age_s, old_until_s=left_s)
+    value = values.get(secret.name, "")
+    version = versions.get(secret.name, "") if value.strip() else ""
+    made = here.secrets.makes_up_values or secret.name in (EDGE_KEY, DATABASE_LOGIN)
+    return SecretStatus(
+        secret=secret, version=version, age_s=age_s, old_until_s=left_s, unusable=unfit(value), made=made
+    )
 
 
 def _signs_for_s(state: RotationState | None, at: float | None, now_s: float) -> float:

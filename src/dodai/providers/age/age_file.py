@@ -55,8 +55,14 @@ class AgeFile:
                 STORE_FAILED, said, "write the public keys that `age-keygen` prints", exit_code=2
             ) from None
         text = json.dumps(dict(values), indent=1, sort_keys=True).encode()
+        sealed = pyrage.encrypt(text, known, armored=True)
         try:
-            write_private(self.path, pyrage.encrypt(text, known, armored=True))
+            pyrage.decrypt(sealed, self._identities())
+        except pyrage.DecryptError:
+            said = f"no key in `secrets_recipients` is that of `{self.identity}`: you could not read what you write"
+            raise DodaiError(STORE_FAILED, said, "add your public key, or let a recipient do it", exit_code=1) from None
+        try:
+            write_private(self.path, sealed)
         except OSError as error:
             fix = "make room, or make the folder writable"
             raise DodaiError(
@@ -91,7 +97,7 @@ def _store(opening: Opening) -> DocumentStore:
     config = opening.config
     identity = Path(opening.variables.get(IDENTITY) or DEFAULT_IDENTITY).expanduser()
     path = opening.project.root / (config.secrets_file or f"secrets/{config.name}.age")
-    return DocumentStore(AgeFile(path, config.secrets_recipients, identity), config.name)
+    return DocumentStore(AgeFile(path, config.secrets_recipients, identity), config.name, opening.folder)
 
 
 PROVIDER = Provider(secrets=_store, keys=("secrets_file", "secrets_recipients"), required=("secrets_recipients",))

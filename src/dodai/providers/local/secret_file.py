@@ -32,7 +32,12 @@ class SecretFile:
         return True
 
     def get(self) -> Mapping[str, str]:
-        return read_json(self.path, dict, "move it away: every secret then gets a new value by the next deploy") or {}
+        """DOD385 (exit 4) for a file that holds anything but names and texts."""
+        instead = "move it away: every secret then gets a new value by the next deploy"
+        found = read_json(self.path, dict, instead) or {}
+        if not all(isinstance(value, str) for value in found.values()):
+            raise damaged(self.path, "a value in it is no text", instead)
+        return found
 
     def put(self, values: Mapping[str, str], /) -> None:
         seen, now = self._seen(), time.time()

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     if os.fork():
         os._exit(0)  # whoever started us waits for this process only, and init will collect the host
     _raise_descriptors()
+    _keep_no_cores()
     folder = StateFolder(options.folder)
     keep_within_bounds(folder.output)
     try:
@@ -111,6 +112,12 @@ def _raise_descriptors() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _keep_no_cores() -> None:
+    """A core file has every secret of its process in it. A service that wants one raises its own soft limit."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _stay() -> None:

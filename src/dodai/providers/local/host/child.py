@@ -14,9 +14,12 @@ from pathlib import Path
 
 from dodai.agent import lifeline
 from dodai.core.dataclass import dataclass
+from dodai.core.errors import DodaiError
+from dodai.providers.local.codes import EXITED_AT_BOOT
 from dodai.providers.local.host.log_file import LogFile
 
 SHIM_MARGIN_S = 3.0
+NEVER_STARTED = 127  # as a shell says it
 OUTPUT_AFTER_EXIT_S = 0.5
 
 
@@ -80,6 +83,7 @@ class Child:
                 start_new_session=True,
             )
         except BaseException:
+            self.exited.set_result(NEVER_STARTED)  # whoever stops it does not wait for the end of nothing
             os.close(ours[1])
             os.close(theirs[0])
             os.close(output[0])
@@ -155,6 +159,12 @@ class Child:
             task.cancel()
         self.log.flush()
         self.exited.set_result(self._reported if self._reported is not None else code if code >= 0 else 128 - code)
+
+
+def not_started(name: str, error: OSError | ValueError) -> DodaiError:
+    """DOD390 for what the system refuses to start: too large an environment, a folder that is gone, a NUL in a word."""
+    said = f"`{name}` cannot be started: {getattr(error, 'strerror', '') or error}"
+    return DodaiError(EXITED_AT_BOOT, said, "correct its command, folder and variables", exit_code=3)
 
 
 @contextlib.asynccontextmanager

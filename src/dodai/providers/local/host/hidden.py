@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
@@ -54,8 +55,9 @@ def _overlap(data: bytes, value: bytes) -> int:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as programs print it: as it is, inside JSON, inside a URL, and line by line."""
+    """A value as programs print it: as it is, inside JSON, inside a URL, in base64, and line by line."""
     yield value
+    yield from (encode(value.encode()).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode))
     yield json.dumps(value)[1:-1]
     yield quote(value, safe="")
     yield from (line for line in map(str.strip, value.splitlines()[1:-1]) if len(line) >= SHORTEST_LINE)

@@ -15,7 +15,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations.ports import Instance, InstanceState, ProcessSpec, ProcessStatus, ServiceProbe, ServiceSpec
 from dodai.providers.local.codes import NO_INSTANCE
 from dodai.providers.local.fault_proxy import FaultProxy
-from dodai.providers.local.host.child import Child, ChildCommand, log_path
+from dodai.providers.local.host.child import Child, ChildCommand, log_path, not_started
 from dodai.providers.local.host.hidden import secret_values
 from dodai.providers.local.host.log_file import LogFile
 from dodai.providers.local.host.probe import accepts, ask_command, ask_grpc, ask_http, ask_tcp
@@ -80,7 +80,10 @@ class RunningInstance:
 
     async def start(self) -> None:
         self.child = Child(self.command(), self.log, self.heard)
-        await self.child.start()
+        try:
+            await self.child.start()
+        except (OSError, ValueError) as error:  # too large an environment, a folder that is gone, a NUL
+            raise not_started(self.name, error) from None
         self.started()
         self._guard = asyncio.get_running_loop().create_task(self._restart_on_crash())
 
