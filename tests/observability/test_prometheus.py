@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,21 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from tests.observability.engines import ask, free_port, real, running
 from tests.observability.receiver import Receiver
-from tests.observability.traffic import Simulation, request, rpc
+from tests.observability.shapes import BASE, DIFFERENTIAL, STEP_S, STEPS, Shape
+from tests.observability.traffic import Simulation, request
 from tests.quiz.stack import QUIZ
 from tests.support.command import dodai
 from tests.support.wait import until
 
 from dodai.core.text import LANGS, Lang
-from dodai.observability.alert import Alert, chosen, defaults, readings
+from dodai.observability.alert import Alert, chosen, defaults
 from dodai.observability.alert.alertmanager import configuration
 from dodai.observability.alert.prometheus import COMPILED, expected, promtool_tests, rules
-from dodai.observability.buckets import INFINITE_US, bounds_us
 from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched, Watcher
@@ -36,18 +33,7 @@ from dodai.observability.run.grafana import dashboard
 from dodai.observability.run.metrics import exposition
 from dodai.observability.run.watch_page import PageServer
 
-BASE = float(1_795_000_000 // 3600 * 3600)
-STEP_S, STEPS = 30, 60
 RUNBOOK = "docs/o.md"
-DIFFERENTIAL = [alert for alert in defaults() if alert.measure in ("error-ratio", "p95-ms", "refusal-ratio")]
-
-
-def real(name: str) -> str:
-    """The program; without it the test is skipped, in CI that is an error."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed (apt install prometheus prometheus-alertmanager victoria-metrics)")
-    return found
 
 
 def promtool(folder: Path, tests: dict[str, Any], alerts: list[Alert]) -> subprocess.CompletedProcess[str]:
@@ -79,73 +65,10 @@ def test_generated_tests_bite(tmp_path: Path):
         assert done.returncode == 1
 
 
-class Shape:
-    """Half an hour of traffic, seeded: quiet, busy, ever worse, in bursts; what lines and what counters make of it."""
-
-    def __init__(self, seed: int, folder: Path) -> None:
-        rng = random.Random(seed)
-        self.world = Simulation(folder, now=BASE)
-        self.bounds = bounds_us((500.0, 1000.0))
-        self.counters: dict[tuple[str, str, str, str], list[int]] = {}
-        self.service = f"s{seed}"
-        volume, share, slow = (
-            rng.choice((1, 3, 10)),
-            rng.choice((0.0, 0.02, 0.06, 0.3)),
-            rng.choice((50, 400, 900, 1500)),
-        )
-        for step in range(1, STEPS + 1):
-            burst = rng.random() < 0.1
-            for _ in range(rng.randrange(2 * volume + 1)):
-                bad = rng.random() < (0.8 if burst else share)
-                self.line(rng, step, bad=bad, slow=slow)
-        self.world.watcher.store.keep(self.world.watcher.tally.take(), {}, self.now)
-
-    @property
-    def now(self) -> float:
-        return BASE + STEP_S * STEPS
-
-    def line(self, rng: random.Random, step: int, *, bad: bool, slow: float) -> None:
-        at = BASE + STEP_S * (step - 1) + rng.uniform(0.1, STEP_S - 0.1)
-        latency = rng.lognormvariate(0.0, 0.6) * slow
-        fields: dict[str, Any] = {
-            "latencyMs": latency,
-            "service": self.service,
-            "outcome": "server_error" if bad else "ok",
-        }
-        refused = not bad and rng.random() < 0.03
-        if refused:
-            fields["code"] = "DOD150"
-        if rng.random() < 0.5:
-            kind, name, line = "rpc", "quiz.Quiz/Get", rpc(at, **fields)
-        else:
-            name, kind = rng.choice(("GET /", "GET /next")), "http"
-            line = request(at, route=name[4:], **fields)
-        self.world.watcher.tally.add(dump(line), at, live=False)
-        self.count("dodai_requests_total", kind, name, step)
-        if bad:
-            self.count("dodai_request_errors_total", kind, name, step)
-        if refused:
-            self.count("dodai_requests_refused_total", kind, name, step)
-        for bound in self.bounds:
-            if round(latency, 3) * 1000 <= bound:
-                le = "+Inf" if bound == INFINITE_US else f"{bound / 1e6:.9g}"
-                self.count("dodai_request_duration_seconds_bucket", kind, name, step, le)
-
-    def count(self, metric: str, kind: str, name: str, step: int, le: str = "") -> None:
-        self.counters.setdefault((metric, kind, name, le), [0] * (STEPS + 1))[step] += 1
-
-    def series(self) -> Iterator[dict[str, str]]:
-        for (metric, kind, name, le), added in self.counters.items():
-            labels = f'kind="{kind}",service="{self.service}",name="{name}"' + (f',le="{le}"' if le else "")
-            seen, values = 0, []
-            for more in added:
-                seen += more
-                values.append(str(seen))
-            yield {"series": f"{metric}{{{labels}}}", "values": " ".join(values)}
-
-    def firing(self, alert: Alert) -> list[dict[str, Any]]:
-        found = readings(alert, self.world.watcher.store, self.now)
-        return [expected(alert, one.service, one.name, RUNBOOK) for one in found if one.breached]
+def series(shape: Shape) -> Iterator[dict[str, str]]:
+    """Its counters as promtool reads them."""
+    for labelled, values in shape.totals():
+        yield {"series": labelled, "values": " ".join(map(str, values))}
 
 
 def test_evaluator_and_prometheus_agree_on_what_fires(tmp_path: Path):
@@ -155,10 +78,10 @@ def test_evaluator_and_prometheus_agree_on_what_fires(tmp_path: Path):
         shape = Shape(seed, tmp_path / str(seed))
         asked = []
         for alert in DIFFERENTIAL:
-            firing = shape.firing(alert)
+            firing = [expected(alert, *about, RUNBOOK) for about in shape.breached(alert)]
             fired |= {(alert.name, bool(firing))}
             asked.append({"eval_time": f"{STEP_S * STEPS}s", "alertname": alert.name, "exp_alerts": firing})
-        tests.append({"interval": f"{STEP_S}s", "input_series": list(shape.series()), "alert_rule_test": asked})
+        tests.append({"interval": f"{STEP_S}s", "input_series": list(series(shape)), "alert_rule_test": asked})
     file = {"rule_files": ["rules.yml"], "evaluation_interval": f"{STEP_S * STEPS}s", "tests": tests}
     done = promtool(tmp_path, file, list(DIFFERENTIAL))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -176,22 +99,6 @@ def test_export_prints_what_prometheus_loads(tmp_path: Path):
         (tmp_path / ("dodai-rules.yml" if form == "prometheus" else "tests.yml")).write_text(done.stdout)
     argv = [real("promtool"), "test", "rules", "tests.yml"]
     assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def running(folder: Path, name: str, *words: str) -> Iterator[None]:
-    with (folder / f"{Path(name).name}.log").open("wb") as log:
-        process = subprocess.Popen([real(name), *words], cwd=folder, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
@@ -214,14 +121,6 @@ def prometheus(folder: Path, target: str, alerts: list[Alert], webhook: str) -> 
         yield f"http://127.0.0.1:{port}"
 
 
-def ask(url: str, path: str, **query: str) -> Any:
-    """What Prometheus answers; None while it does not."""
-    try:
-        return httpx2.get(f"{url}/api/v1/{path}", params=query, timeout=5).json()
-    except (httpx2.HTTPError, ValueError):
-        return None
-
-
 def test_fault_reaches_a_webhook_once_through_the_real_prometheus_and_alertmanager(tmp_path: Path):
     """On their own clocks, as the embedded evaluator fires it; and every panel of Grafana's dashboard is answered."""
     journeys = {"Front page": ("GET /",)}
@@ -233,7 +132,7 @@ def test_fault_reaches_a_webhook_once_through_the_real_prometheus_and_alertmanag
     folder.mkdir(parents=True)
     file = (folder / "web.jsonl").open("ab", buffering=0)
     with (
-        PageServer(watched, ("127.0.0.1", 0), "", lambda: "") as page,
+        PageServer(watched, ("127.0.0.1", 0), "", tuple) as page,
         prometheus(tmp_path, f"127.0.0.1:{page.port}", list(watched.alerts), receiver.url) as url,
         file,
     ):
