@@ -12,7 +12,7 @@ from dodai.core.page import Text
 from dodai.observability.alert.response import RESPONSES
 from dodai.rehearsal import drills
 from dodai.rehearsal.drill import Drill, DrillResult, choose_drills, drill_files, known_drills
-from dodai.rehearsal.drills.respond import KINDS, PREFIX, median_s
+from dodai.rehearsal.drills.respond import KINDS, PREFIX, median_s, responses
 from dodai.wiring.find_project import find_project
 from dodai.wiring.stage import subject_of
 
@@ -81,12 +81,19 @@ def test_short_rehearsal_has_one_drill_of_each_area(subject):
 
 
 def test_first_responses_are_carried_out_when_they_are_asked_for_and_never_by_all(subject):
-    """A minute for each frozen service is more than every rehearsal has."""
+    """Half a minute for each fault is more than every rehearsal has."""
     known = known_drills(subject)
-    responses = [one.id for one in known if one.id.startswith(PREFIX)]
-    assert responses == ["respond-to-frozen-web", "respond-to-frozen-backend"]
-    assert not set(responses) & {one.id for one in choose_drills(known, everything=True)}
-    assert [one.id for one in choose_drills(known, only=",".join(responses))] == responses
+    found = [one.id for one in known if one.id.startswith(PREFIX)]
+    faults = ("frozen-web", "frozen-backend", "hung-web", "crashing-web")
+    assert found == [f"respond-to-{one}" for one in faults]
+    assert not set(found) & {one.id for one in choose_drills(known, everything=True)}
+    assert [one.id for one in choose_drills(known, only=",".join(found))] == found
+
+
+def test_first_response_of_each_alert_with_a_command_is_carried_out(subject):
+    """None is left out, and none is for an alert that has no command."""
+    with_command = sorted(name for name, one in RESPONSES.items() if one.responds)
+    assert sorted(one.alert for one in responses(subject.policy)) == with_command
 
 
 def test_every_command_that_a_first_response_has_can_be_carried_out_on_a_stage():

@@ -8,21 +8,22 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dodai.core import proposal
-from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.observability.alert import Firing
 from dodai.observability.alert.response import RESPONSES
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched, Watcher
 from dodai.operations.policy import OperationsPolicy
+from dodai.rehearsal.crowd import Crowd, crowd
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.ports import Stage, Subject
+from dodai.rehearsal.service_fault import Fault, crashing, freezing, hanging, live
 
 PREFIX = "respond-"
 HEALTHY_S = 15.0
@@ -32,32 +33,81 @@ nothing else to do. It is reported and nothing fails by it: how fast a machine i
 NOTICED_WITHIN_S = 90.0
 _CALM_S = 6.0
 _TICK_S = 0.25
-_ASK_EVERY_S = 0.1
 _GOOD_ANSWERS = 3
 KINDS = {proposal.RESTART(env="ENV"): "restart", proposal.ROLLBACK(env="ENV"): "rollback"}
 """The plans that the commands of first responses carry out: on a stage without the command line."""
 
 
-def drills(policy: OperationsPolicy, observability: ObservabilityPolicy) -> tuple[Drill, ...]:
-    """One for each service that serves people, directly or not: it freezes, and somebody follows the runbook."""
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A fault of `service`, and the alert whose first response has to end it."""
+
+    id: str
+    title: Text
+    service: str
+    alert: str
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What the drills look through: the fast profile, over what the manifest says."""
+
+    public: str
+    probes: frozenset[str]
+    policy: ObservabilityPolicy
+
+    def over(self, stage: Stage) -> Watcher:
+        state = Path(stage.state)
+        return Watcher(
+            Watched("rehearsal", stage.env, state, self.policy, self.probes, public=self.public, fast=True), {}
+        )
+
+
+def responses(policy: OperationsPolicy) -> tuple[Response, ...]:
+    """One for each alert with a command, in a service that serves people: the public one, and each that it needs."""
     public = policy.public_service
     if public is None:
         return ()
-    probes = _watched_paths(policy)
-    names = (public.name, *(need for need in public.needs if not policy.services[need].local_only))
+    needs = [need for need in public.needs if not policy.services[need].local_only]
+    found = [_frozen(public.name, "process-silent"), *(_frozen(need, "dependency-down") for need in needs)]
+    if public.app:
+        title = Text(
+            f"The event loop of `{public.name}` hangs: the alert's first response ends it",
+            f"`{public.name}` のイベントループが止まったとき、アラートの一次対応で復旧する",
+        )
+        hung = partial(hanging, public.name, public.cwd, public.app)
+        found.append(Response(f"{PREFIX}to-hung-{public.name}", title, public.name, "process-hung", hung))
+    title = Text(
+        f"A release of `{public.name}` crashes again and again: the alert's first response ends it",
+        f"`{public.name}` のリリースが繰り返し落ちるとき、アラートの一次対応で復旧する",
+    )
+    crash = partial(crashing, public.name)
+    return (*found, Response(f"{PREFIX}to-crashing-{public.name}", title, public.name, "crash-loop", crash))
+
+
+def _frozen(name: str, alert: str) -> Response:
+    title = Text(
+        f"`{name}` freezes: the alert's first response ends it",
+        f"`{name}` が固まったとき、アラートの一次対応で復旧する",
+    )
+    return Response(f"{PREFIX}to-frozen-{name}", title, name, alert, partial(freezing, name))
+
+
+def drills(policy: OperationsPolicy, observability: ObservabilityPolicy) -> tuple[Drill, ...]:
+    """Each response, as somebody follows it."""
+    public = policy.public_service
+    watch = _Watch(public.name if public else "", _watched_paths(policy), observability)
     return tuple(
         Drill(
-            f"{PREFIX}to-frozen-{name}",
+            one.id,
             "observability",
-            Text(
-                f"`{name}` freezes: the alert's first response ends it",
-                f"`{name}` が固まったとき、アラートの一次対応で復旧する",
-            ),
-            "an alert whose first response is a command; after it people are served, and the report says how soon",
-            partial(_respond, public.name, probes, observability, partial(_freeze, name)),
+            one.title,
+            f"{one.alert}, and after `{RESPONSES[one.alert].responds}` people are served; the report says how soon",
+            partial(_respond, one, watch),
             apart=True,
         )
-        for name in names
+        for one in responses(policy)
     )
 
 
@@ -65,78 +115,29 @@ def _watched_paths(policy: OperationsPolicy) -> frozenset[str]:
     return frozenset({"/healthz", *(service.ready_path for service in policy.services.values() if service.ready_path)})
 
 
-async def _freeze(name: str, stage: Stage) -> None:
-    await stage.host.signal(name, "STOP")
-
-
-@dataclass(slots=True)
-class Crowd:
-    """People who ask for the front page without waiting for each other. `good` counts answers in a row."""
-
-    good: int = 0
-    since_s: float = 0.0
-
-    def answered(self, *, well: bool, began_s: float) -> None:
-        """Only what was asked after `since_s` says something about now."""
-        if began_s >= self.since_s:
-            self.good = self.good + 1 if well else 0
-
-
-@asynccontextmanager
-async def crowd(stage: Stage) -> AsyncIterator[Crowd]:
-    """They come until the block ends."""
-    people, asking = Crowd(), set[asyncio.Task[None]]()
-
-    async def ask() -> None:
-        began, well = time.monotonic(), False
-        with suppress(OSError):
-            well = (await stage.request("GET", "/")).status_code < 500
-        people.answered(well=well, began_s=began)
-
-    async def come() -> None:
-        while True:
-            task = asyncio.create_task(ask())
-            asking.add(task)
-            task.add_done_callback(asking.discard)
-            await asyncio.sleep(_ASK_EVERY_S)
-
-    coming = asyncio.create_task(come())
-    try:
-        yield people
-    finally:
-        for task in (coming, *asking):
-            task.cancel()
-        await asyncio.gather(coming, *asking, return_exceptions=True)
-
-
-async def _respond(
-    public: str,
-    probes: frozenset[str],
-    policy: ObservabilityPolicy,
-    fail: Callable[[Stage], Awaitable[None]],
-    stage: Stage,
-) -> DrillResult:
-    watched = Watched("rehearsal", stage.env, Path(stage.state), policy, probes, public=public, fast=True)
-    watcher = Watcher(watched, {})
-    try:
-        async with crowd(stage) as people:
+async def _respond(response: Response, watch: _Watch, stage: Stage) -> DrillResult:
+    async with crowd(stage) as people, response.fault(stage, people) as ready:
+        if ready.problem:
+            return DrillResult(ready.problem, ok=False)
+        watcher = watch.over(stage)
+        try:
             if not await _calm(watcher):
                 return DrillResult("alerts fire already before the fault", ok=False)
             wall, began = time.time(), time.monotonic()
-            await fail(stage)
-            firing = await _noticed(watcher, wall)
-            if firing is None:
-                return DrillResult(f"no alert with a command within {NOTICED_WITHIN_S:g} s", ok=False)
-            noticed_s = time.monotonic() - began
-            command = RESPONSES[firing.name].responds
-            release = await _live(stage, public)
-            people.since_s, people.good = time.monotonic(), 0
-            carrying_out = asyncio.create_task(stage.deploy(release, kind=KINDS[command]))
-            healthy = await _until(lambda: people.good >= _GOOD_ANSWERS, NOTICED_WITHIN_S)
-            healthy_s = time.monotonic() - began
-            outcome = await carrying_out  # people are served before the old process is stopped and the plan ends
-    finally:
-        watcher.store.close()
+            await ready.begin()
+            firing = await _noticed(watcher, response.alert, wall)
+        finally:
+            watcher.store.close()
+        if firing is None:
+            return DrillResult(f"`{response.alert}` did not fire within {NOTICED_WITHIN_S:g} s", ok=False)
+        noticed_s = time.monotonic() - began
+        command = RESPONSES[firing.name].responds
+        people.ask_anew()
+        carrying_out = asyncio.create_task(stage.deploy(ready.release, kind=KINDS[command]))
+        # people are served before the old process is stopped and the plan ends
+        healthy = await _served(stage, people, response.service, ready.release)
+        healthy_s = time.monotonic() - began
+        outcome = await carrying_out
     after = f"{healthy_s:.1f} s after the fault" if healthy else "people are not served again"
     said = (
         f"{firing.name} ({firing.about}) after {noticed_s:.1f} s, `{command}` exits with {outcome.exit_code}, {after}"
@@ -151,9 +152,15 @@ async def _respond(
     return DrillResult(said, ok, firing.samples[:3], {**details, "alert": firing.name})
 
 
-async def _live(stage: Stage, public: str) -> str:
-    service = (await stage.host.status()).service(public)
-    return service.release if service else ""
+async def _served(stage: Stage, people: Crowd, service: str, release: str) -> bool:
+    """Whether `release` serves, and after that people, several in a row."""
+    end = time.monotonic() + NOTICED_WITHIN_S
+    while await live(stage, service) != release:
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(_TICK_S)
+        people.ask_anew()
+    return await _until(lambda: people.good >= _GOOD_ANSWERS, NOTICED_WITHIN_S)
 
 
 async def _calm(watcher: Watcher) -> bool:
@@ -168,15 +175,13 @@ async def _calm(watcher: Watcher) -> bool:
     return await _until(calm, NOTICED_WITHIN_S)
 
 
-async def _noticed(watcher: Watcher, since_s: float) -> Firing | None:
-    """The first alert that began to fire since and whose first response is a command."""
+async def _noticed(watcher: Watcher, alert: str, since_s: float) -> Firing | None:
+    """The alert, once it fires."""
     found: list[Firing] = []
 
     def look() -> bool:
         watcher.tick()
-        found.extend(
-            one for one in watcher.history.open() if one.fired_s >= since_s and RESPONSES[one.name].responds in KINDS
-        )
+        found.extend(one for one in watcher.history.open() if one.name == alert and one.fired_s >= since_s)
         return bool(found)
 
     return found[0] if await _until(look, NOTICED_WITHIN_S) else None

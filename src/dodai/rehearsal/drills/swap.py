@@ -13,8 +13,8 @@ from dodai.operations.policy import OperationsPolicy
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.load import Met, Person, difference, load, people, repeatable
 from dodai.rehearsal.ports import Stage, Subject, Visit
+from dodai.rehearsal.service_fault import NOTE
 
-NOTE = "written-by-a-rehearsal.txt"
 QUICK, SLOW, UPLOAD_S, PAUSE_S = 4, 2, 2.0, 0.05
 POST_SHARE = 0.3
 CountRows = Callable[[], Awaitable[Mapping[str, int]]]
