@@ -1,6 +1,7 @@
 """Alerts of real faults: a whole rehearsal judged by the fast profile, and ten minutes of healthy load with deploys.
 
-Usage: python benchmarks/detection_benchmark.py drills|healthy [MINUTES]; without a word nothing runs.
+Usage: python benchmarks/detection_benchmark.py drills [FOLDER] | healthy [MINUTES]; without a word nothing runs. FOLDER
+is that of a `dodai rehearse --all` of the quiz that has been; without one a rehearsal is carried out.
 """
 
 # The repository has to be on the path before its tests can be imported.
@@ -11,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,6 +27,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import httpx2
 from results import record
 from tests.quiz.copies import copy_quiz
+from tests.quiz.stack import QUIZ
 from tests.support.command import commit, dodai, start_dodai
 from tests.support.wait import until
 
@@ -40,14 +43,20 @@ DEPLOY_EACH_S = 40.0
 VISIT_EACH_S = 0.05
 
 
-def drills(folder: Path) -> None:
-    """Each line of a rehearsal is judged at the time at which it was written, as by a `watch --fast` beside it."""
+def rehearsed(folder: Path) -> Path:
+    """The folder of a rehearsal of the quiz, carried out now."""
     place = copy_quiz(folder / "quiz")
     commit(place)
-    said = dodai("rehearse", "--all", "--json", "--quiet", cwd=place, timeout_s=900)
-    report = json.loads(said.stdout)
-    env = Path(report["folder"]) / "env"
-    fired = replay(env, place)
+    said = dodai("rehearse", "--all", "--json", "--quiet", cwd=place, timeout_s=3600)
+    return Path(json.loads(said.stdout)["folder"])
+
+
+def drills(rehearsal: Path, scratch: Path) -> None:
+    """Each line of a rehearsal is judged at the time at which it was written, as by a `watch --fast` beside it."""
+    report = json.loads((rehearsal / "report.json").read_text())
+    state = scratch / "judged"
+    shutil.copytree(rehearsal / "env" / "lines", state / "lines")  # what was there is left as it was
+    fired = replay(state)
     start_s = datetime.fromisoformat(report["startedAt"]).timestamp()
     rows = []
     for drill in report["drills"]:
@@ -60,10 +69,10 @@ def drills(folder: Path) -> None:
     record("detection-drills", "Alerts of a rehearsal, fast profile", head, rows, f"{notes} {_load()}")
 
 
-def replay(env: Path, place: Path) -> list[tuple[str, str, float]]:
-    """(alert, what about, when) of everything that fires over the lines below `env`."""
-    there = watched(find_project(place / "dodai.toml"), "local", fast=True, state=env)
-    rows = [raw for file in (env / "lines").glob("*.jsonl") for raw in file.read_bytes().splitlines()]
+def replay(state: Path) -> list[tuple[str, str, float]]:
+    """(alert, what about, when) of everything that fires over the lines below `state`."""
+    there = watched(find_project(QUIZ / "dodai.toml"), "local", fast=True, state=state)
+    rows = [raw for file in (state / "lines").glob("*.jsonl") for raw in file.read_bytes().splitlines()]
     dated = sorted((json.loads(raw)["ts"], raw) for raw in rows if raw.startswith(b'{"ts":'))
     now, fired = [dated[0][0]], list[tuple[str, str, float]]()
     watcher = Watcher(there, {}, clock=lambda: now[0], steady=lambda: now[0])
@@ -163,7 +172,8 @@ def main() -> None:
     words = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="dodai-bench-") as folder:
         if "drills" in words:
-            drills(Path(folder))
+            given = [Path(word) for word in words if Path(word, "report.json").exists()]
+            drills(given[0] if given else rehearsed(Path(folder)), Path(folder))
         if "healthy" in words:
             numbers = [float(word) for word in words if re.fullmatch(r"[\d.]+", word)]
             healthy(Path(folder), numbers[0] if numbers else 10.0)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from dodai.observability.buckets import packed
 from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.rollup import Store
+from dodai.observability.rollup.cell import whole
 from dodai.observability.run import Watched, Watcher
 from dodai.observability.run.watch_page import PageServer
 
 ROUNDS = 5
 LINES = 400_000
 SERIES = 60
+KINDS = (("http", "edge"), ("http", "web"), ("http", "web"), ("rpc", "backend"), ("dependency", "web"))
 DAY_S = 86400
 QUIZ = Path(__file__).parents[1] / "examples" / "quiz" / "dodai.toml"
 RATE = 100
@@ -106,7 +109,7 @@ def page(folder: Path) -> None:
     journeys = {f"Journey {number}": (f"GET /r{number}", f"POST /r{number}") for number in range(6)}
     watched = Watched("bench", "bench", folder, ObservabilityPolicy(), journeys=journeys, public="web")
     count = thirty_days(watched)
-    server = PageServer(watched, ("127.0.0.1", 0), "", lambda: "")
+    server = PageServer(watched, ("127.0.0.1", 0), "", tuple)
     walls, cpus, sizes = [], [], []
     with server:
         for _ in range(4 * ROUNDS):
@@ -135,13 +138,32 @@ def thirty_days(watched: Watched) -> int:
 
 
 def cells(end_s: int, width: int, days: int) -> Iterator[tuple[Any, ...]]:
-    histogram = packed({15_625: 40, 22_097: 12, 31_250: 6, 62_500: 2})
+    """The cells of every series, and those of the sums of each service, as `Store.keep` leaves them."""
+    histogram = {15_625: 40, 22_097: 12, 31_250: 6, 62_500: 2}
+    data, places = packed(histogram), Counter(KINDS[number % 5] for number in range(SERIES))
+    sums = {place: packed({bound: count * one for bound, count in histogram.items()}) for place, one in places.items()}
     for at in range(end_s - days * DAY_S, end_s, width):
         for number in range(SERIES):
-            kind = ("http", "http", "http", "rpc", "dependency")[number % 5]
-            service = ("edge", "web", "web", "backend", "web")[number % 5]
+            kind, service = KINDS[number % 5]
             name = f"{'GET ' if kind == 'http' else ''}/r{number}"
-            yield width, at, kind, service, name, 60, 0, 0, 1200.0, 0.0, histogram, "", "a" * 32, 62.5
+            yield width, at, kind, service, name, 60, 0, 0, 1200.0, 0.0, data, "", "a" * 32, 62.5
+        for (kind, service), one in places.items():
+            yield (
+                width,
+                at,
+                whole(kind),
+                service,
+                "",
+                60 * one,
+                0,
+                0,
+                1200.0 * one,
+                0.0,
+                sums[kind, service],
+                "",
+                "",
+                0.0,
+            )
 
 
 def idle(folder: Path) -> None:

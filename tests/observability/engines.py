@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +19,6 @@ def real(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed (apt install prometheus prometheus-alertmanager victoria-metrics)")
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -16,12 +16,16 @@ from typing import Any
 
 from tests.observability.traffic import Simulation, beat, both, request, rpc, steady
 
+from dodai.core.text import Text
 from dodai.observability.policy import NotifierSection, ObservabilityPolicy
 from dodai.observability.ports import Standing
 from dodai.observability.run.watch_page import PageServer
 
 TOLD = ObservabilityPolicy(notifiers={"team": NotifierSection("webhook", "team", url="http://127.0.0.1:9/hook")})
-FULL = "the rollups cannot be written since 03:12:09Z (database or disk is full): alerts are judged in memory"
+FULL = Text(
+    "the rollups cannot be written since 03:12:09Z (database or disk is full): alerts are judged in memory",
+    "03:12:09Z から集計ファイルに書き込めません(database or disk is full)。アラートはメモリー上で評価しています",
+)
 DESKTOP = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", "locale": "en-US"}
 PHONE = {"viewport": {"width": 375, "height": 800}, "color_scheme": "dark", "locale": "ja-JP"}
 
@@ -66,7 +70,13 @@ def _troubled(folder: Path) -> Simulation:
     world = _lived(folder, *HEALTHY, seconds=300.0)
     world.now += 90.0
     world.states = Standing(
-        {"disk-free": (("disk", 0.01),)}, ("the certificate of `https://quiz.example` cannot be read",)
+        {"disk-free": (("disk", 0.01),)},
+        (
+            Text(
+                "the certificate of `https://quiz.example` cannot be read",
+                "`https://quiz.example` の証明書を読み取れません",
+            ),
+        ),
     )
     world.now -= 90.0
     world.live(20.0, both(*HEALTHY), 10.0)
@@ -87,8 +97,8 @@ STATES: Mapping[str, Callable[[Path], Simulation]] = {
 def served(name: str, folder: Path) -> Iterator[str]:
     """The address of the page in that state."""
     world = STATES[name](folder)
-    problem = FULL if name == "troubled" else ""
-    with PageServer(world.watched, ("127.0.0.1", 0), "", lambda: problem) as page:
+    problems = (FULL,) if name == "troubled" else ()
+    with PageServer(world.watched, ("127.0.0.1", 0), "", lambda: problems) as page:
         yield page.url
 
 

@@ -144,11 +144,13 @@ def test_alerts_are_judged_and_told_while_the_disk_is_full_and_nothing_is_lost_a
         write("server_error", 100)  # before the disk is full, so that the test itself has to write nothing
         with full_disk(file):
             await _until(lambda: receiver.bodies and watcher.store.disk is not None)
-            assert "cannot be written" in watcher.trouble
+            (told,) = watcher.troubles
+            assert "cannot be written" in told.en
+            assert "書き込めません" in told.ja
             assert ("http-error-surge", "firing") in heard
             assert counted(watcher.store) == wrote[0]
         await _until(lambda: watcher.store.disk is None)
-        assert watcher.trouble == ""
+        assert watcher.troubles == ()
         stop.set()
         await watching
 

@@ -25,7 +25,7 @@ TOKEN = "a-token-of-some-length"
 
 @contextmanager
 def served(watched: Watched, token: str = "") -> Iterator[httpx2.Client]:
-    page = PageServer(watched, ("127.0.0.1", 0), token, lambda: "")
+    page = PageServer(watched, ("127.0.0.1", 0), token, tuple)
     with page, httpx2.Client(base_url=page.url, headers={"accept-language": "en"}) as client:
         yield client
 
@@ -133,9 +133,9 @@ def test_addresses_that_are_fine():
 def test_port_in_use_is_told(tmp_path: Path):
     """With what to do."""
     watched = Watcher(Watched("quiz", "test", tmp_path, ObservabilityPolicy()), {}).watched
-    first = PageServer(watched, ("127.0.0.1", 0), "", lambda: "")
+    first = PageServer(watched, ("127.0.0.1", 0), "", tuple)
     with first, pytest.raises(DodaiError, match="DOD486"):
-        PageServer(watched, ("127.0.0.1", first.port), "", lambda: "")
+        PageServer(watched, ("127.0.0.1", first.port), "", tuple)
 
 
 @pytest.mark.optional_part("chromium")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from tests.observability.engines import ask, free_port, real, running
+from tests.observability.engines import ask, real, running
 from tests.observability.receiver import Receiver
 from tests.observability.shapes import BASE, DIFFERENTIAL, STEP_S, STEPS, Shape
 from tests.observability.traffic import Simulation, request
@@ -23,6 +23,7 @@ from tests.support.command import dodai
 from tests.support.wait import until
 
 from dodai.core.text import LANGS, Lang
+from dodai.engine.loopback_port import loopback_port
 from dodai.observability.alert import Alert, chosen, defaults
 from dodai.observability.alert.alertmanager import configuration
 from dodai.observability.alert.prometheus import COMPILED, expected, promtool_tests, rules
@@ -104,7 +105,7 @@ def test_export_prints_what_prometheus_loads(tmp_path: Path):
 @contextmanager
 def prometheus(folder: Path, target: str, alerts: list[Alert], webhook: str) -> Iterator[str]:
     """The real one, scraping `target` every half second, and the real Alertmanager, which tells `webhook`."""
-    port, manager = free_port(), free_port()
+    port, manager = loopback_port(), loopback_port()
     (folder / "rules.yml").write_text(json.dumps(rules(alerts, RUNBOOK)))
     (folder / "alertmanager.yml").write_text(json.dumps(configuration(alerts, [webhook])))
     scrape = {"job_name": "dodai", "static_configs": [{"targets": [target]}]}

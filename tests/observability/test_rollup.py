@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.observability.traffic import T0, beat, request
 
 from dodai.core.errors import DodaiError
-from dodai.observability.buckets import bound_of, bounds_us, merged, packed, quantile_ms, unpacked
+from dodai.observability.buckets import bounds_us, merged, packed, quantile_ms, unpacked
 from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.rollup import Store, Tally
@@ -168,10 +168,11 @@ def test_p95_of_the_buckets_is_within_seven_percent(seed: int, mu: float, sigma:
     exact = sample[int(0.95 * len(sample))]
     if not 2.0 < exact < 60_000:
         return
-    histogram: dict[int, int] = {}
+    tally = Tally(10, thresholds_ms=(1000.0,))
     for value in sample:
-        histogram[bound] = histogram.get(bound := bound_of(value, bounds), 0) + 1
-    assert quantile_ms(histogram, 0.95, bounds) == pytest.approx(exact, rel=0.07)
+        tally.add(dump(request(T0, latencyMs=value)), T0, live=False)
+    (cell,) = tally.batch.cells.values()
+    assert quantile_ms(cell.histogram, 0.95, bounds) == pytest.approx(exact, rel=0.07)
 
 
 @given(st.lists(st.dictionaries(st.integers(0, 2**32 - 1), st.integers(1, 10**6), max_size=8), max_size=5))
@@ -191,7 +192,7 @@ def test_broken_store_is_put_aside_and_said(tmp_path: Path):
     found = watcher(tmp_path)
     found.read()
     assert counted(found) == (3, 0)
-    assert "put aside" in overview(found.watched, found.store, time.time(), problem=found.problem).problems[0].en
+    assert "put aside" in overview(found.watched, found.store, time.time(), problems=found.troubles).problems[0].en
     assert len(list(path.parent.glob("*.broken-*"))) == 1
 
 
@@ -204,10 +205,10 @@ def test_store_that_cannot_be_written_is_a_problem_and_nothing_is_lost(tmp_path:
     for number in range(200):
         found.tally.add(dump(request(time.time(), route=f"/{number}")), time.time(), live=True)
     assert found.tick() == []
-    assert "cannot be written" in found.problem
+    assert "cannot be written" in found.problem.en
     found.store.database.execute("PRAGMA max_page_count = 1000000")
     found.tick()
-    assert found.problem == ""
+    assert found.problem is None
     assert counted(found) == (207, 0)
 
 
@@ -227,8 +228,28 @@ def test_old_rollups_are_removed_and_the_rest_stays(tmp_path: Path):
         tally.add(dump(request(T0 - days * 86400)), T0, live=False)
     store.keep(tally.take(), {}, T0)
     store.prune(T0)
-    rows = store.database.execute("SELECT width, at FROM cell WHERE width > 0 ORDER BY at").fetchall()
+    rows = store.database.execute("SELECT DISTINCT width, at FROM cell WHERE width > 0 ORDER BY at").fetchall()
     assert [(width, round((T0 - at) / 86400)) for width, at in sorted(rows)] == [(10, 0), (60, 3), (60, 0)]
+
+
+def test_sum_of_a_service_is_that_of_its_routes_also_in_a_file_of_before(tmp_path: Path):
+    """Alerts read one row for a service; a file that has none of those for its past is summed up by its routes."""
+    path, tally = tmp_path / "r.sqlite", Tally(10)
+    store = Store(path)
+    for number in range(90):
+        route, outcome = f"/r{number % 7}", "server_error" if number % 9 == 0 else "ok"
+        tally.add(dump(request(T0 + number, route=route, outcome=outcome, latencyMs=number)), T0 + number, live=True)
+    store.keep(tally.take(), {}, T0 + 90)
+    asked = ("http", T0 - 60, T0 + 90)
+    summed = store.totals(*asked, by_name=False)["web", ""]
+    assert (summed.count, summed.errors, summed.sum_ms) == (90, 10, sum(range(90)))
+    assert summed.histogram == merged(one.histogram for one in store.totals(*asked, by_name=True).values())
+    with store.transaction() as database:  # as a file of before has it
+        database.execute("DELETE FROM cell WHERE kind = 'http whole'")
+        database.execute("DELETE FROM fact WHERE name = 'whole_s'")
+    store.close()
+    store = Store(path)
+    assert store.totals(*asked, by_name=False) == {("web", ""): summed}
 
 
 def test_page_reads_while_the_watcher_writes(tmp_path: Path):

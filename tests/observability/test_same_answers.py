@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.observability.engines import ask, free_port, real, running
+from tests.observability.engines import ask, real, running
 from tests.observability.shapes import DIFFERENTIAL, STEP_S, Shape
 from tests.support.wait import until
 
+from dodai.engine.loopback_port import loopback_port
 from dodai.observability.alert import Alert
 from dodai.observability.alert.prometheus import expression
 from dodai.observability.policy import ObservabilityPolicy
@@ -38,7 +39,7 @@ def samples(shapes: Sequence[Shape], unit: int) -> Iterator[str]:
 @contextmanager
 def prometheus(folder: Path, shapes: Sequence[Shape]) -> Iterator[str]:
     """With that past as blocks of its store, and nothing to scrape."""
-    port, text = free_port(), "\n".join([*samples(shapes, 1), "# EOF\n"])
+    port, text = loopback_port(), "\n".join([*samples(shapes, 1), "# EOF\n"])
     (folder / "past.txt").write_text(text)
     (folder / "prometheus.yml").write_text("{}")
     argv = [real("promtool"), "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
@@ -52,7 +53,7 @@ def prometheus(folder: Path, shapes: Sequence[Shape]) -> Iterator[str]:
 @contextmanager
 def victoria(folder: Path, shapes: Sequence[Shape]) -> Iterator[str]:
     """With that past sent to it."""
-    port = free_port()
+    port = loopback_port()
     url = f"http://127.0.0.1:{port}"
     words = ("-storageDataPath=victoria", f"-httpListenAddr=127.0.0.1:{port}", f"-retentionPeriod={FOREVER}")
     with running(folder, "victoria-metrics", *words, "-search.latencyOffset=0s", "-search.disableCache"):

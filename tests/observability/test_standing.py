@@ -19,6 +19,7 @@ from tests.engine.world import Spec, World, make_plan
 from tests.observability.traffic import Simulation, request, steady
 from tests.support.command import dodai
 
+from dodai.core.text import Text
 from dodai.observability.alert import Alert, Change, Firing
 from dodai.observability.ports import Standing
 from dodai.observability.run import Watched, Watcher
@@ -148,7 +149,7 @@ def test_what_cannot_be_asked_is_a_problem_that_is_shown_and_no_all_clear(projec
     (project / "dodai.toml").write_text(manifest)
     seen = standings(find_project(project / "dodai.toml"), "staging").look()
     assert "certificate-days" not in seen.stated
-    assert "the certificate of `https://localhost:9` cannot be read" in seen.unknown[0]
+    assert "the certificate of `https://localhost:9` cannot be read" in seen.unknown[0].en
     said = dodai("watch", "staging", "--once", "--json", cwd=project)
     assert any("https://localhost:9" in problem for problem in json.loads(said.stdout)["problems"])
 
@@ -179,7 +180,8 @@ def test_secret_whose_age_nobody_knows_is_said_to_be_not_judged(project: Path):
     (project / "dodai.toml").write_text(MANIFEST + secrets)
     seen = standings(find_project(project / "dodai.toml"), "staging").look()
     assert seen.stated["overdue-days"] == ()
-    assert seen.unknown == ("`API_TOKEN` of `staging` has no value",)
+    (unknown,) = seen.unknown
+    assert unknown == Text("`API_TOKEN` of `staging` has no value", "`staging` の `API_TOKEN` に値がありません")
 
 
 def rehearsed(project: Path, days_ago: float, *, restored: bool) -> None:

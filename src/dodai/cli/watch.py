@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,13 @@ import click
 from dodai.cli.command_context import CommandContext, define
 from dodai.cli.output import Output
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.engine.moment import utc
 
 if TYPE_CHECKING:
-    from dodai.observability.run import Overview, Row, Watched
+    from dodai.core.text import Text
+    from dodai.observability.run import Overview, Row, Watched, Watcher
+    from dodai.observability.run.export import Export
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
@@ -51,7 +56,7 @@ def _once(context: CommandContext, there: Watched) -> int:
         with locked(there):
             watcher = Watcher(there, {}, standings=standings(context.project, there.env))
             watcher.once()
-            seen = overview(there, watcher.store, time.time(), problem=watcher.trouble)
+            seen = overview(there, watcher.store, time.time(), problems=watcher.troubles)
             watcher.store.close()
     except DodaiError as error:
         if error.exit_code != 75:
@@ -129,21 +134,61 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
 
 
 async def _serve(context: CommandContext, there: Watched, listen: str) -> int:
-    from dodai.observability.run import Watcher, locked
     from dodai.observability.run.watch_page import PageServer, address_of
-    from dodai.wiring.watch import channels, standings, switches
 
-    token = os.environ.get("DODAI_WATCH_TOKEN", "")
-    address = address_of(listen, token)
+    address = address_of(listen, os.environ.get("DODAI_WATCH_TOKEN", ""))
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    with locked(there):
-        watcher = Watcher(there, channels(there), switches(there), standings(context.project, there.env))
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(signum, ended.set)
-        with PageServer(there, address, token, lambda: watcher.trouble) as page:
-            context.output.line(f"{page.url}  shows {there.project}/{there.env}; Ctrl-C ends it")
-            await watcher.run(
-                ended, lambda one, alert, change: context.output.say(f"{change:9} {alert.name}: {one.about}")
-            )
-        watcher.store.close()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(signum, ended.set)
+    seat = _Seat(context, there)
+    with contextlib.ExitStack() as stack:
+        mine = seat.take(stack)
+        page = stack.enter_context(PageServer(there, address, os.environ.get("DODAI_WATCH_TOKEN", ""), seat.troubles))
+        context.output.line(f"{page.url}  shows {there.project}/{there.env}; Ctrl-C ends it")
+        while not mine and not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), there.tick_s)
+            mine = seat.take(stack)
+        if seat.watcher is not None and not ended.is_set():
+            said = context.output.say
+            watching = seat.watcher.run(ended, lambda one, alert, change: said(f"{change:9} {alert.name}: {one.about}"))
+            await asyncio.gather(watching, *(one.run(ended) for one in seat.exports))
     return 0
+
+
+@dataclass(slots=True)
+class _Seat:
+    """Who evaluates on this machine: one process; the next one serves its own page until that is free."""
+
+    context: CommandContext
+    there: Watched
+    watcher: Watcher | None = None
+    exports: list[Export] = field(default_factory=list)
+    waiting: str = ""
+
+    def take(self, stack: contextlib.ExitStack) -> bool:
+        """Whether we have it now; until `stack` ends."""
+        from dodai.core.errors import DodaiError
+        from dodai.observability.run import Watcher, locked
+        from dodai.wiring.watch import channels, exports, standings, switches, turn
+
+        project, there = self.context.project, self.there
+        try:
+            stack.enter_context(locked(there))
+        except DodaiError as error:
+            if error.exit_code != 75:
+                raise
+            if self.waiting != error.message:
+                self.context.output.say(f"{error.message}; this one shows what it counts, and goes on when it ends")
+            self.waiting = error.message
+            return False
+        self.watcher = Watcher(
+            there, channels(there), switches(there), standings(project, there.env), turn(project, there.env)
+        )
+        stack.callback(self.watcher.store.close)
+        self.exports = exports(there)
+        return True
+
+    def troubles(self) -> tuple[Text, ...]:
+        known = self.watcher.troubles if self.watcher else ()
+        return (*known, *(one.problem for one in self.exports if one.problem))

@@ -21,11 +21,6 @@ def bounds_us(thresholds_ms: Iterable[float] = ()) -> tuple[int, ...]:
     return tuple(sorted({round(ms * 1000) for ms in (*_BASE_MS, *thresholds_ms)} | {INFINITE_US}))
 
 
-def bound_of(latency_ms: float, bounds: tuple[int, ...]) -> int:
-    """The upper bound of the bucket that `latency_ms` belongs to."""
-    return bounds[bisect_left(bounds, latency_ms * 1000, hi=len(bounds) - 1)]
-
-
 def merged(histograms: Iterable[Histogram]) -> dict[int, int]:
     """The sum; layouts may differ, as they do after a threshold was changed."""
     total: dict[int, int] = {}
@@ -44,7 +39,8 @@ def quantile_ms(histogram: Histogram, share: float, bounds: tuple[int, ...]) -> 
     if not total:
         return None
     rank, seen, below = share * total, 0, 0
-    for bound, count in sorted(histogram.items()):
+    for bound in sorted(histogram):
+        count = histogram[bound]
         if count and seen + count >= rank:
             at = bisect_left(bounds, bound)
             low = max(below, bounds[at - 1] if at else 0)

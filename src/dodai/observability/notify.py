@@ -21,6 +21,8 @@ RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 LONGEST_S = 600.0
 """A receiver that asks for more patience than this is tried all the same."""
 _REMEMBER_S = 86400.0
+TAKEN_OVER_S = 60.0
+"""Longer than it takes to notice that somebody else tells nobody any more."""
 FRESH_TICKS = 6
 CALLS_S = 60.0
 """How far back a message looks for dependencies that fail."""
@@ -52,6 +54,12 @@ class Outbox:
         with self.store.transaction() as database:
             row = (self.section.name, now_s)
             database.execute("INSERT OR IGNORE INTO notifier VALUES (?, ?, '', 0)", row)
+
+    def take_over(self, now_s: float) -> None:
+        """What is over was told by whoever told people until now; they may have ended a moment ago."""
+        with self.store.transaction() as database:
+            row = (now_s - TAKEN_OVER_S, self.section.name)
+            database.execute("UPDATE notifier SET since_s = max(since_s, ?) WHERE name = ?", row)
 
     def due(self, now_s: float) -> list[tuple[Message, tuple[int, ...]]]:
         """The messages to deliver now, one for each alert and state, with the rows that they tell."""

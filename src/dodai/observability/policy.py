@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from dodai.core.dataclass import dataclass
@@ -12,6 +13,21 @@ UserIdMode = Literal["raw", "hmac"]
 ClientIpMode = Literal["network", "none"]
 Severity = Literal["", "page", "ticket"]
 NotifierKind = Literal["webhook", "slack", "pagerduty", "command", "email", "deadman"]
+
+
+def address_of(text: str) -> tuple[str, int] | None:
+    """Host and port of `host:port`; None for anything else."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    return (host, int(port)) if host and port.isdigit() and 0 < int(port) < 65536 else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches an address; a name is not one."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def loop_patience_s(heartbeat_s: float) -> float:
@@ -55,6 +71,21 @@ class NotifierSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportSection:
+    """`[observability.export.NAME]`: an OTLP receiver at `url`; `variable` has the `Authorization` of requests to it.
+
+    `logs`, `traces` and `metrics` are its paths; "" for what is not sent there.
+    """
+
+    url: str
+    name: str = unwritten("")
+    variable: str = ""
+    logs: str = "/v1/logs"
+    traces: str = "/v1/traces"
+    metrics: str = "/v1/metrics"
+
+
+@dataclass(frozen=True, slots=True)
 class ObservabilityPolicy:
     """The `[observability]` section. Seconds and bytes; `sample` is the share of requests whose calls get lines."""
 
@@ -68,6 +99,7 @@ class ObservabilityPolicy:
     slow_call_s: float = seconds("500ms")
     sample: float = 0.01
     heartbeat_s: float = seconds("5s")
+    metrics: str = ""
     longest_request_s: float = seconds("60s")
     cell_s: float = seconds("10s")
     slo: float = 0.995
@@ -75,6 +107,7 @@ class ObservabilityPolicy:
     incidents: str = "docs/incidents"
     alerts: Mapping[str, AlertSection] = tables(AlertSection, name="alert")
     notifiers: Mapping[str, NotifierSection] = tables(NotifierSection, name="notifier")
+    exports: Mapping[str, ExportSection] = tables(ExportSection, name="export")
 
     @classmethod
     def from_manifest(cls, section: Mapping[str, Any]) -> ObservabilityPolicy:

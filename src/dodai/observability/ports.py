@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
+from dodai.core.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Standing:
     """
 
     stated: Mapping[str, tuple[tuple[str, float], ...]]
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[Text, ...] = ()
 
 
 class Standings(Protocol):
@@ -134,6 +135,26 @@ class DeadMansSwitch(Protocol):
 
     def ping(self) -> None:
         """Say that alerts are evaluated, or raise `OSError` or `ValueError`. Called in a thread."""
+
+
+class Turn(Protocol):
+    """Whose turn it is to tell people, where several watch one environment."""
+
+    async def taken_by(self) -> str:
+        """Who else tells people now, in words; empty when it is ours. Raises `DodaiError` when nobody can say."""
+
+    async def end(self) -> None:
+        """Let somebody else tell them."""
+
+
+class Destination(Protocol):
+    """Somewhere that lines and counters leave to. Its methods raise `OSError` or `ValueError`; called in a thread."""
+
+    def send(self, lines: Sequence[tuple[Mapping[str, Any], bytes]]) -> None:
+        """Deliver lines, each parsed and as it was written."""
+
+    def measure(self, counters: Sequence[tuple[str, str, str, Any]], since_s: float, now_s: float) -> None:
+        """Deliver what every series came to since `since_s`: (kind, service, name, totals)."""
 
 
 class Channel(Protocol):

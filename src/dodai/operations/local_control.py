@@ -54,6 +54,9 @@ class FileControl:
     ) -> Lease:
         return self._lease(request.actor, request.command, least)
 
+    def watch_lease(self, actor: str, /) -> Lease | None:  # noqa: ARG002 - nobody else reaches these files
+        return None
+
     async def place(self) -> StatePlace | None:
         return None
 

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
+from dodai.core.dataclass import dataclass
 from dodai.rehearsal.ports import Stage
 
 _ASK_EVERY_S = 0.1

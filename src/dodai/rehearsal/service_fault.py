@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.rehearsal.crowd import Crowd
 from dodai.rehearsal.ports import Stage

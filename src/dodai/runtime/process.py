@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
@@ -32,6 +32,9 @@ from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.limits import CircuitBreaker
 from dodai.runtime.line_fields import SELDOM_TOLD, describe
 from dodai.runtime.line_output import LineOutput
+
+if TYPE_CHECKING:
+    from dodai.runtime.process_metrics import Metrics
 
 _MAX_ATTEMPT = 99
 _DRAWN = 256
@@ -55,6 +58,7 @@ class Runtime:
     """HTTP requests being served; what a heartbeat says is a reading, so that no lock guards it."""
     heartbeat: threading.Thread | None = field(init=False, default=None)
     beats: bool = field(init=False, default=False)
+    metrics: Metrics | None = field(init=False, default=None)
     development_key: str = field(init=False, default="", repr=False)
     """The CSRF key ring that this process made for itself, where nothing says that it is deployed."""
     _random: random.Random = field(init=False)
@@ -263,6 +267,9 @@ class Runtime:
                 fields["clientNetwork"] = context.client_network
             if context.parent_span_id is not None:
                 fields["parentSpanId"] = context.parent_span_id
+        if self.metrics is not None:
+            kind, outcome, _, place, method = shape
+            self.metrics.count(kind, outcome, place, method, latency_s, fields)
         now_us = time.time_ns() // 1000
         head = (self._heads.get(shape) or self._head(shape)) % (
             now_us // 1_000_000,
@@ -287,6 +294,8 @@ class Runtime:
 
     def write_request(self, line: dict[str, Any], context: RequestContext) -> None:
         """Write the line of a request, and before it the lines of its slow, failed or sampled calls."""
+        if self.metrics is not None:
+            self.metrics.count_line(line)
         self._write_sub_lines(context)
         self.write(line)
 
@@ -348,11 +357,20 @@ class Runtime:
         self._templates = {kind: {"ts": 0.0, "v": LINE_VERSION, "type": kind, **self.base} for kind in LINE_TYPES}
         self._heads = {}
         self.output = LineOutput(config, instance, self._lost)
+        self.metrics = _metrics(config, self.event) if policy.metrics else None
 
     def _forked(self) -> None:
+        if self.metrics is not None:
+            self.metrics.forget()
         if self.output.segment:
             self.output.segment.close()  # the descriptor carries the parent's lock
         self._fresh()
+
+
+def _metrics(config: RuntimeConfig, event: Callable[..., None]) -> Metrics:
+    from dodai.runtime.process_metrics import Metrics  # a server, which nobody needs who is not scraped
+
+    return Metrics(config, event)
 
 
 def _constant(shape: Shape) -> dict[str, Any]:

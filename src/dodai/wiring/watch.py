@@ -7,14 +7,22 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.core.text import Text
+from dodai.engine.actor import actor
+from dodai.engine.lease import Lease
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings
+from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings, Turn
 from dodai.observability.run import Watched
 from dodai.operations.next_command import State
 from dodai.operations.project import Project
+
+if TYPE_CHECKING:
+    from dodai.observability.run.export import Export
+    from dodai.operations.run.secret_status import SecretStatus
 
 _PROBES = ("/healthz", "/readyz")
 
@@ -48,6 +56,16 @@ def channels(watched_: Watched) -> Mapping[str, Channel]:
     return {name: channel(section, os.environ) for name, section in told.items()}
 
 
+def exports(watched_: Watched) -> list[Export]:
+    """Where lines, spans and metrics leave to."""
+    if not watched_.policy.exports:
+        return []
+    from dodai.observability.run.export import Export
+    from dodai.providers.otlp import Otlp  # an HTTP client, which nobody needs but who sends
+
+    return [Export(watched_, section, Otlp(section)) for section in watched_.policy.exports.values()]
+
+
 def switches(watched_: Watched) -> Mapping[str, DeadMansSwitch]:
     """How each dead man's switch of the manifest is asked for."""
     from dodai.providers.notify import DeadMan
@@ -61,13 +79,55 @@ def standings(project: Project, env: str) -> Standings:
     return EnvironmentStandings(project, env)
 
 
+def turn(project: Project, env: str) -> Turn | None:
+    """Whose turn it is to tell people, by the control database of `env`; None for an environment without one."""
+    if not project.environment(env).control_url:
+        return None
+    return LeasedTurn(project, env)
+
+
+@dataclass(slots=True)
+class LeasedTurn:
+    """It is ours while we hold a lease of the control database."""
+
+    project: Project
+    env: str
+    lease: Lease | None = None
+
+    async def taken_by(self) -> str:
+        lease = self.lease = self.lease or await asyncio.to_thread(self._opened)
+        if lease is None:
+            return ""
+        if lease.token:
+            await lease.heartbeat()
+            if await lease.held():
+                return ""
+            await lease.release()
+        try:
+            await lease.acquire()
+        except DodaiError as error:
+            if error.exit_code != 75:
+                raise
+            return error.message
+        return ""
+
+    async def end(self) -> None:
+        if self.lease is not None:
+            await self.lease.release()
+
+    def _opened(self) -> Lease | None:
+        from dodai.wiring import environments
+
+        return environments.open(self.project, self.env).control.watch_lease(actor())
+
+
 UNHEALTHY: frozenset[State] = frozenset(
     {"problem", "interrupted", "remainder", "unknown", "partly serving", "migrations pending", "not ready"}
 )
 """The states that nobody wants for long. An environment that was stopped, or never served, is as somebody left it."""
 
 
-Asked = tuple[tuple[tuple[str, float], ...], tuple[str, ...]]
+Asked = tuple[tuple[tuple[str, float], ...], tuple[Text, ...]]
 """(what about, value) of a measure, and sentences about what could not be judged."""
 
 
@@ -82,20 +142,26 @@ class EnvironmentStandings:
         from dodai.providers.certificate import days_left  # TLS, which nobody needs but who looks
 
         stated: dict[str, tuple[tuple[str, float], ...]] = {}
-        unknown: list[str] = []
+        unknown: list[Text] = []
         asked = (("unhealthy", self._health), ("overdue-days", self._secrets), ("restore-days", self._restores))
         for measure, ask in asked:
             try:
                 stated[measure], unjudged = ask()
                 unknown += unjudged
             except (DodaiError, OSError) as error:
-                unknown.append(f"`{self.env}` cannot be asked for `{measure}`: {error}")
+                unknown.append(
+                    Text(
+                        f"`{self.env}` cannot be asked for `{measure}`: {error}",
+                        f"`{self.env}` の `{measure}` を確認できません: {error}",
+                    )
+                )
         certificates: list[tuple[str, float]] = []
         for origin in self.project.environment(self.env).public_origins:
             try:
                 certificates += [(origin, days)] if (days := days_left(origin, time.time())) is not None else []
             except OSError as error:
-                unknown.append(f"the certificate of `{origin}` cannot be read: {error}")
+                said = f"the certificate of `{origin}` cannot be read: {error}"
+                unknown.append(Text(said, f"`{origin}` の証明書を読み取れません: {error}"))
         if certificates:
             stated["certificate-days"] = tuple(certificates)
         return Standing(stated, tuple(unknown))
@@ -118,7 +184,12 @@ class EnvironmentStandings:
         seen = [status_of_secret(here, secret, now_s) for secret in known_secrets(here).values() if secret.every_s]
         aged = [one for one in seen if one.age_s is not None and one.version]
         overdue = tuple((one.secret.name, ((one.age_s or 0.0) - one.secret.every_s) / 86400.0) for one in aged)
-        return overdue, tuple(one.in_words(self.env) for one in seen if one not in aged)
+        return overdue, tuple(self._unaged(one) for one in seen if one not in aged)
+
+    def _unaged(self, one: SecretStatus) -> Text:
+        name = f"`{self.env}` の `{one.secret.name}`"
+        ja = f"{name} がいつ設定されたか記録がありません" if one.version else f"{name} に値がありません"
+        return Text(one.in_words(self.env), ja)
 
     def _restores(self) -> Asked:
         """How long ago a restore was rehearsed, of a protected environment; if never, since its first release."""

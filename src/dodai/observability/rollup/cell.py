@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from dodai.core.dataclass import dataclass
-from dodai.observability.buckets import bound_of, bounds_us
+from dodai.observability.buckets import bounds_us
 
 Kind = Literal["http", "rpc", "ws", "task", "dependency"]
 Key = tuple[int, str, str, str]
@@ -39,6 +40,21 @@ class Cell:
     bad: str = ""
     slow: str = ""
     slow_ms: float = 0.0
+
+    def add(self, other: Cell) -> None:
+        """Sum up `other`; ids stay with the cells that they are of."""
+        self.count += other.count
+        self.errors += other.errors
+        self.refused += other.refused
+        self.sum_ms += other.sum_ms
+        self.pool_ms += other.pool_ms
+        for bound, number in other.histogram.items():
+            self.histogram[bound] = self.histogram.get(bound, 0) + number
+
+
+def whole(kind: str) -> str:
+    """The kind of the cells that hold the sums of services: one row where there are as many as routes."""
+    return f"{kind} whole"
 
 
 @dataclass(slots=True)
@@ -70,6 +86,13 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.lines or self.torn)
+
+    def by_service(self) -> dict[Key, Cell]:
+        """The sums of the cells of each service, under the kind of `whole` and without a name."""
+        found: dict[Key, Cell] = {}
+        for (at, kind, service, _), cell in self.cells.items():
+            found.setdefault((at, whole(kind), service, ""), Cell()).add(cell)
+        return found
 
 
 @dataclass(slots=True)
@@ -104,13 +127,15 @@ class Tally:
             self.batch.torn += 1
 
     def _add(self, line: Mapping[str, Any], at: float, now_s: float, *, live: bool) -> None:
-        kind, service = line["type"], str(line["service"])
-        self.batch.lines += 1
+        kind, service, batch = line["type"], line["service"], self.batch
+        if service.__class__ is not str:  # of a writer that is not ours
+            service = str(service)
+        batch.lines += 1
         if at > now_s + SKEW_S or (live and at < now_s - SKEW_S):
-            self.batch.skewed += 1
+            batch.skewed += 1
             at = now_s
         elif live and at < now_s - 2 * self.cell_s:
-            self.batch.late += 1
+            batch.late += 1
         self._hear(line, kind, service, at, now_s)
         start = int(at) // self.cell_s * self.cell_s
         if kind in _SERIES:
@@ -147,22 +172,22 @@ class Tally:
         return self.batch.cells.setdefault(key, Cell())
 
     def _count(self, line: Mapping[str, Any], key: Key) -> None:
-        cell = self._cell(key)
-        milliseconds = float(line.get("latencyMs", 0.0))
+        cell = self.batch.cells.get(key) or self._cell(key)
         # a stream lasts as long as somebody listens: what its user waited for is the first byte
-        waited = float(line.get("ttfbMs", milliseconds))
+        first_byte = line.get("ttfbMs")
+        waited = float(line.get("latencyMs", 0.0) if first_byte is None else first_byte)
         cell.count += 1
         cell.sum_ms += waited
-        bound = bound_of(waited, self._bounds)
-        cell.histogram[bound] = cell.histogram.get(bound, 0) + 1
+        bounds, histogram = self._bounds, cell.histogram
+        bound = bounds[bisect_left(bounds, waited * 1000, hi=len(bounds) - 1)]
+        histogram[bound] = histogram.get(bound, 0) + 1
         request_id = str(line.get("requestId", ""))
         code = line.get("code")
-        refused = code is not None and str(code).startswith("DOD1")
-        cell.refused += refused
+        if code is not None and str(code).startswith("DOD1"):
+            cell.refused += 1
+            cell.bad = cell.bad if cell.errors else request_id
         if line["outcome"] in FAILED:
             cell.errors += 1
-            cell.bad = request_id
-        elif refused and not cell.errors:
             cell.bad = request_id
         if pool_ms := line.get("poolWaitMs"):
             cell.pool_ms += float(pool_ms)
@@ -183,11 +208,15 @@ class Tally:
         name = line.get("instance")
         if name is None:
             return
-        key = (service, str(name))
+        if name.__class__ is not str:
+            name = str(name)
+        key = (service, name)
         known = self.batch.instances.get(key)
         if known is None:
             known = self.batch.instances[key] = InstanceCell(str(line.get("version", "")), at, at, now_s)
-        known.last_s, known.heard_s = max(known.last_s, at), now_s
+        known.heard_s = now_s
+        if at > known.last_s:  # noqa: PLR1730 - a call for every line
+            known.last_s = at
         if kind == "event" and line["name"] == "heartbeat":
             known.beating = True
             known.in_flight = int(line.get("inFlight", 0))

@@ -21,6 +21,7 @@ _MOVES = (
     "UPDATE alert SET since_s = since_s + :by, breached_s = breached_s + :by",
     "UPDATE alert SET fired_s = fired_s + :by WHERE fired_s > 0",
     "UPDATE alert SET resolved_s = resolved_s + :by WHERE resolved_s > 0",
+    "UPDATE fact SET value = value + :by WHERE name = 'whole_s' AND value > 0",
     "UPDATE notifier SET since_s = since_s + :by",
     "UPDATE notifier SET tried_s = tried_s + :by WHERE tried_s > 0",
 )

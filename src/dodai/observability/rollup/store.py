@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from dodai.core.dataclass import dataclass
+from dodai.core.text import Text
 from dodai.engine.state_folder import make_folder
 from dodai.observability.buckets import PAIR, merged, packed, unpacked
-from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Key, Kind
+from dodai.observability.rollup.cell import Batch, Cell, InstanceCell, Key, Kind, whole
 from dodai.observability.rollup.tail import TailPosition
 
 MINUTE_S = 60
@@ -50,10 +51,13 @@ _WINDOW = "FROM cell WHERE width = ? AND kind = ? AND at > ? AND at < ?"
 _SUMMED = "sum(count), sum(errors), sum(refused), sum(sum_ms), sum(pool_ms)"
 _SUMS = f"SELECT service, '', {_SUMMED} {_WINDOW} GROUP BY service"
 _SUMS_BY_NAME = f"SELECT service, name, {_SUMMED} {_WINDOW} GROUP BY service, name"
+_SINCE = "whole_s"
+"""The fact that says since when there are cells of whole services; 0 when there always were."""
 _HISTOGRAMS = f"SELECT service, name, histogram {_WINDOW}"
-_CELLS = (
-    "SELECT at, service, name, count, errors, histogram, bad, slow FROM cell"
-    " WHERE width = ? AND kind = ? AND at >= ? AND at < ? ORDER BY at"
+_POINTS = (
+    "SELECT service, name, (at - :start) / :step AS point, sum(count), sum(errors), group_concat(hex(histogram), ''),"
+    " group_concat(nullif(bad, ''), ' '), group_concat(nullif(slow, ''), ' ') FROM cell"
+    " WHERE width = :width AND kind = :kind AND at >= :start AND at < :end GROUP BY point, service, name ORDER BY point"
 )
 _SAMPLED = f"{_WINDOW} AND service = ? AND (? = '' OR name = ?)"
 _FAILED_SAMPLES = f"SELECT bad {_SAMPLED} AND bad != '' GROUP BY bad ORDER BY max(at) DESC LIMIT 5"
@@ -79,7 +83,8 @@ class Store:
     """
 
     def __init__(self, path: Path | None, *, cell_s: int = 10, writable: bool = True) -> None:
-        self.path, self.cell_s, self.problem = path, cell_s, ""
+        self.path, self.cell_s = path, cell_s
+        self.problem: Text | None = None
         self.disk: sqlite3.Connection | None = None
         if path is None:
             self.database = opened(":memory:", writable=True)
@@ -95,7 +100,10 @@ class Store:
             path.rename(aside)
             for tail in ("-wal", "-shm"):
                 path.with_name(path.name + tail).unlink(missing_ok=True)
-            self.problem = f"the rollups could not be read ({error}) and were put aside as `{aside.name}`"
+            self.problem = Text(
+                f"the rollups could not be read ({error}) and were put aside as `{aside.name}`",
+                f"集計ファイルを読み取れないため({error})、`{aside.name}` として退避しました",
+            )
             self.database = opened(str(path), writable=True)
 
     def close(self) -> None:
@@ -110,6 +118,9 @@ class Store:
         with self.transaction() as database:
             for key, cell in batch.cells.items():
                 for width in {self.cell_s, MINUTE_S, EVER}:
+                    self._add(width, key, cell)
+            for key, cell in batch.by_service().items():
+                for width in {self.cell_s, MINUTE_S}:
                     self._add(width, key, cell)
             for (service, name), instance in batch.instances.items():
                 self._hear(service, name, instance)
@@ -196,7 +207,8 @@ class Store:
         The name is empty when it is not asked for. Without `histograms` those are empty, which takes less time.
         """
         width = self._width(since_s, until_s)
-        window = (width, kind, since_s - width, until_s)
+        summed = not by_name and since_s - width >= self._whole_since()
+        window = (width, whole(kind) if summed else kind, since_s - width, until_s)
         found: dict[tuple[str, str], Totals] = {}
         for service, name, *sums in self.database.execute(_SUMS_BY_NAME if by_name else _SUMS, window):
             found[service, name] = Totals(*sums)
@@ -206,11 +218,13 @@ class Store:
                 total[bound] = total.get(bound, 0) + number
         return found
 
-    def cells(self, kind: Kind, since_s: float, until_s: float) -> Iterator[tuple[Any, ...]]:
-        """(start, service, name, count, errors, histogram, failed or refused id, slowest id) of each short cell that
-        begins in between, the oldest first.
+    def points(self, kind: Kind, start_s: int, step_s: int, count: int) -> Iterator[tuple[Any, ...]]:
+        """(service, name, point, count, errors, histogram, failed or refused ids, slowest ids) of every series in each
+        of `count` parts of `step_s` from `start_s` on, the oldest first; ids are a text with blanks, or None.
         """
-        return self.database.execute(_CELLS, (self.cell_s, kind, since_s, until_s))
+        asked = {"width": self.cell_s, "kind": kind, "start": start_s, "step": step_s, "end": start_s + step_s * count}
+        for service, name, point, number, errors, histogram, bad, slow in self.database.execute(_POINTS, asked):
+            yield service, name, point, number, errors, bytes.fromhex(histogram), bad, slow
 
     def samples(
         self, kind: Kind, service: str, name: str, since_s: float, until_s: float, *, failed: bool
@@ -285,6 +299,10 @@ class Store:
         rows = self.database.execute("SELECT inode, offset, mark FROM place")
         return {inode: TailPosition(offset, mark) for inode, offset, mark in rows}
 
+    def _whole_since(self) -> float:
+        found = self.database.execute("SELECT value FROM fact WHERE name = ?", (_SINCE,)).fetchone()
+        return float(found[0]) if found else float("inf")
+
     def facts(self) -> dict[str, float]:
         """What is counted: `lines torn late skewed overflowed`, and when the store was last written (`read_s`)."""
         return dict(self.database.execute("SELECT name, value FROM fact"))
@@ -306,6 +324,11 @@ def opened(path: str, *, writable: bool) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_SCHEMA)
+        # a file of before there were sums of services has them from its next whole minute on
+        database.execute(
+            "INSERT OR IGNORE INTO fact SELECT ?, CASE WHEN EXISTS (SELECT 1 FROM cell) THEN ? ELSE 0 END",
+            (_SINCE, time.time() + 2 * MINUTE_S),
+        )
         columns = {row[1] for row in database.execute("PRAGMA table_info(alert)")}
         if "outage" not in columns:  # a file of before outages were known
             database.execute("ALTER TABLE alert ADD COLUMN outage INTEGER DEFAULT 0")

@@ -19,7 +19,7 @@ _LEAVE = (
     "INSERT OR IGNORE INTO cell SELECT * FROM disk.cell WHERE width = 60 AND at > :minutes_s",
     "INSERT INTO instance SELECT * FROM disk.instance",
     "INSERT INTO place SELECT * FROM disk.place",
-    "INSERT INTO fact SELECT * FROM disk.fact",
+    "INSERT OR REPLACE INTO fact SELECT * FROM disk.fact",
     "INSERT INTO alert SELECT * FROM disk.alert",
     "INSERT INTO told SELECT * FROM disk.told",
     "INSERT INTO notifier SELECT * FROM disk.notifier",

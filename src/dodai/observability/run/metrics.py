@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from dodai.observability.alert import History
-from dodai.observability.buckets import INFINITE_US, bounds_us
+from dodai.observability.buckets import bounds_us
+from dodai.observability.openmetrics import END, head, histogram, sample
 from dodai.observability.rollup import InstanceCell, Store
-
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0"
-Labels = dict[str, str]
 
 
 def exposition(store: Store, thresholds_ms: Iterable[float] = ()) -> str:
     """Every counter since the rollups began, and what processes and alerts are now; ends with `# EOF`."""
     lines = [*_counters(store), *_histograms(store, bounds_us(thresholds_ms)), *_processes(store)]
     lines += [*_releases(store), *_events(store)]
-    return "\n".join([*lines, *_watch(store), *_alerts(store), "# EOF"]) + "\n"
+    return "\n".join([*lines, *_watch(store), *_alerts(store), END]) + "\n"
 
 
 _COUNTERS = (
@@ -30,27 +28,23 @@ _COUNTERS = (
 def _counters(store: Store) -> Iterator[str]:
     rows = store.counters()
     for name, column, words in _COUNTERS:
-        yield from _head(name, "counter", words)
+        yield from head(name, "counter", words)
         for kind, service, series, total in rows:
             value = getattr(total, column)
             shown = value / 1000 if column == "pool_ms" else value
-            yield _sample(f"{name}_total", {"kind": kind, "service": service, "name": series}, shown)
+            yield sample(f"{name}_total", {"kind": kind, "service": service, "name": series}, shown)
 
 
 def _histograms(store: Store, bounds: tuple[int, ...]) -> Iterator[str]:
     """Dependencies have totals only."""
     name = "dodai_request_duration_seconds"
-    yield from _head(name, "histogram", "What users waited for, the first byte of a stream")
+    yield from head(name, "histogram", "What users waited for, the first byte of a stream")
     for kind, service, series, total in store.counters():
         if kind == "dependency":
             continue
-        labels, seen = {"kind": kind, "service": service, "name": series}, 0
-        for bound in sorted({*bounds, *total.histogram}):
-            seen += total.histogram.get(bound, 0)
-            le = "+Inf" if bound == INFINITE_US else f"{bound / 1_000_000:.9g}"
-            yield _sample(f"{name}_bucket", {**labels, "le": le}, seen)
-        yield _sample(f"{name}_count", labels, total.count)
-        yield _sample(f"{name}_sum", labels, total.sum_ms / 1000)
+        labels = {"kind": kind, "service": service, "name": series}
+        buckets = [(bound, total.histogram.get(bound, 0)) for bound in sorted({*bounds, *total.histogram})]
+        yield from histogram(name, labels, buckets, total.sum_ms / 1000)
 
 
 _PROCESSES: tuple[tuple[str, str, Callable[[InstanceCell], float]], ...] = (
@@ -63,49 +57,36 @@ _PROCESSES: tuple[tuple[str, str, Callable[[InstanceCell], float]], ...] = (
 def _processes(store: Store) -> Iterator[str]:
     beating = [(key, one) for key, one in store.instances().items() if one.beating]
     for name, words, value in _PROCESSES:
-        yield from _head(name, "gauge", words)
+        yield from head(name, "gauge", words)
         for (service, instance), one in beating:
-            yield _sample(name, {"service": service, "instance": instance}, value(one))
+            yield sample(name, {"service": service, "instance": instance}, value(one))
 
 
 def _releases(store: Store) -> Iterator[str]:
     name, first = "dodai_release_heard_timestamp_seconds", dict[tuple[str, str], float]()
-    yield from _head(name, "gauge", "When a release was heard for the first time, of those of the last day")
+    yield from head(name, "gauge", "When a release was heard for the first time, of those of the last day")
     for (service, _), one in store.instances().items():
         if one.version:
             first[service, one.version] = min(one.first_s, first.get((service, one.version), one.first_s))
     for (service, version), at_s in sorted(first.items()):
-        yield _sample(name, {"service": service, "version": version}, at_s)
+        yield sample(name, {"service": service, "version": version}, at_s)
 
 
 def _events(store: Store) -> Iterator[str]:
-    yield from _head("dodai_events", "counter", "Events of processes, such as lines_dropped and breaker_open")
+    yield from head("dodai_events", "counter", "Events of processes, such as lines_dropped and breaker_open")
     rows = store.database.execute("SELECT service, name, count(*) FROM event GROUP BY service, name")
     for service, event, count in rows:
-        yield _sample("dodai_events_total", {"service": service, "event": event}, count)
+        yield sample("dodai_events_total", {"service": service, "event": event}, count)
 
 
 def _watch(store: Store) -> Iterator[str]:
     facts = store.facts()
-    yield from _head("dodai_judged_timestamp_seconds", "gauge", "When alerts were evaluated last")
-    yield _sample("dodai_judged_timestamp_seconds", {}, facts.get("judged_s", 0.0))
+    yield from head("dodai_judged_timestamp_seconds", "gauge", "When alerts were evaluated last")
+    yield sample("dodai_judged_timestamp_seconds", {}, facts.get("judged_s", 0.0))
 
 
 def _alerts(store: Store) -> Iterator[str]:
-    yield from _head("dodai_alert_firing", "gauge", "Alerts that the embedded evaluator says fire")
+    yield from head("dodai_alert_firing", "gauge", "Alerts that the embedded evaluator says fire")
     for one in History(store).open():
         if one.fired_s:
-            yield _sample("dodai_alert_firing", {"alert": one.name, "about": one.about}, 1)
-
-
-def _head(name: str, kind: str, words: str) -> tuple[str, str]:
-    return f"# TYPE {name} {kind}", f"# HELP {name} {words}"
-
-
-def _sample(name: str, labels: Labels, value: float) -> str:
-    said = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    return f"{name}{{{said}}} {value:.13g}" if said else f"{name} {value:.13g}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+            yield sample("dodai_alert_firing", {"alert": one.name, "about": one.about}, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from typing import Any, Literal
@@ -118,7 +118,9 @@ class Overview:
         }
 
 
-def overview(watched: Watched, store: Store, now_s: float, *, window_s: float = 900.0, problem: str = "") -> Overview:
+def overview(
+    watched: Watched, store: Store, now_s: float, *, window_s: float = 900.0, problems: tuple[Text, ...] = ()
+) -> Overview:
     """Everything at `now_s`, over the last `window_s`."""
     facts, history = store.facts(), History(store)
     thresholds = tuple(alert.threshold for alert in watched.alerts if alert.measure == "p95-ms")
@@ -146,7 +148,7 @@ def overview(watched: Watched, store: Store, now_s: float, *, window_s: float = 
         pending=tuple(one for one in open_ if not one.fired_s),
         recent=tuple(history.recent(now_s - 86400.0)[:50]),
         silenced=tuple(f"{one.kind} {one.name}: {one.reason} ({one.actor})" for one in history.silences(now_s)),
-        problems=_problems(store, watched, problem, now_s),
+        problems=_problems(store, watched, problems, now_s),
         counted={name: int(facts.get(name, 0)) for name in ("lines", "torn", "late", "skewed", "overflowed")},
         left_out=max(0, len(routes) - _LISTED) + max(0, len(rpcs) - _LISTED),
     )
@@ -158,7 +160,7 @@ class _Curve:
 
     counts: list[int] = field(default_factory=lambda: [0] * POINTS)
     errors: list[int] = field(default_factory=lambda: [0] * POINTS)
-    histograms: list[defaultdict[int, int]] = field(default_factory=lambda: [defaultdict(int) for _ in range(POINTS)])
+    histograms: list[dict[int, int]] = field(default_factory=lambda: [{} for _ in range(POINTS)])
     failed: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
 
@@ -167,7 +169,7 @@ class _Curve:
         self.errors[point] += errors
         into = self.histograms[point]
         for bound, number in histogram:
-            into[bound] += number
+            into[bound] = into.get(bound, 0) + number
 
     def row(self, service: str, name: str, bounds: tuple[int, ...]) -> Row:
         """What people are shown of it; ids of failed requests, where there are any, the newest first."""
@@ -201,13 +203,13 @@ class _Reader:
         end = int(self.now_s // width * width + width)
         start = end - step * POINTS
         found: dict[tuple[str, str], _Curve] = {}
-        for at, service, name, count, errors, histogram, bad, slow in self.store.cells(kind, start, end):
+        for service, name, point, count, errors, histogram, bad, slow in self.store.points(kind, start, step, POINTS):
             course = found.get((service, name)) or found.setdefault((service, name), _Curve())
-            course.add((at - start) // step, count, errors, PAIR.iter_unpack(histogram))
+            course.add(point, count, errors, PAIR.iter_unpack(histogram))
             if bad:
-                course.failed.append(bad)
+                course.failed += bad.split(" ")
             if slow:
-                course.slow.append(slow)
+                course.slow += slow.split(" ")
         return found
 
     def rows(self, courses: Mapping[tuple[str, str], _Curve]) -> tuple[Row, ...]:
@@ -265,8 +267,8 @@ def _releases(store: Store, since_s: float) -> tuple[tuple[float, str, str], ...
     return tuple(sorted((at, service, version) for (service, version), at in first.items() if at >= since_s))
 
 
-def _problems(store: Store, watched: Watched, problem: str, now_s: float) -> tuple[Text, ...]:
-    said = [Text(problem, problem)] if problem else []
+def _problems(store: Store, watched: Watched, known: tuple[Text, ...], now_s: float) -> tuple[Text, ...]:
+    said = list(known)
     said += [_clock_set(at, by) for at, _, name, by in store.events(now_s - _TOLD_S) if name == CLOCK_SET]
     failing = "SELECT name, problem, tried_s FROM notifier WHERE problem != '' ORDER BY name"
     for name, why, tried_s in store.database.execute(failing):

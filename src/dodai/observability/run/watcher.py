@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.core.text import Text
 from dodai.engine.moment import utc
 from dodai.engine.state_folder import make_folder
 from dodai.observability import codes
@@ -25,7 +26,7 @@ from dodai.observability.alert.form import ASK_EVERY_S, FAST_FACTOR
 from dodai.observability.alert.join import JOIN_S, Topology
 from dodai.observability.notify import Facing, Outbox, Pulse
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings
+from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings, Turn
 from dodai.observability.rollup import Store, Tail, Tally
 from dodai.observability.rollup.clock_step import StepDetector, move
 from dodai.observability.rollup.without_disk import back_on_disk, leave_disk, trim
@@ -36,6 +37,8 @@ BACKFILL_S = 3600.0
 STANDS_S = 3600.0
 CALLED_S = 3600.0
 """For how long a dependency that nobody calls any more still explains an outage."""
+TURN_S = 5.0
+"""How often it is asked whose turn it is to tell people."""
 _READ_S = 5.0
 _PRUNE_EVERY_S = 600.0
 FAST_CELL_S = 1
@@ -91,6 +94,7 @@ class Watcher:
         channels: Mapping[str, Channel],
         switches: Mapping[str, DeadMansSwitch] | None = None,
         standings: Standings | None = None,
+        turn: Turn | None = None,
         *,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
@@ -108,6 +112,7 @@ class Watcher:
         self.outboxes = {name: Outbox(sections[name], self.store, watched.facing, by_name) for name in channels}
         self.problem = self.store.problem
         self._standings, self._standing = standings, Standing({})
+        self._turn, self.tells, self._told_elsewhere = turn, turn is None, Text("", "")
         self._stood_s: dict[str, float] = {}
         self._watched_s = 0.0
         self._pruned_s = 0.0
@@ -156,9 +161,10 @@ class Watcher:
         self._stood_s |= dict.fromkeys(seen.stated, self.clock())
 
     @property
-    def trouble(self) -> str:
+    def troubles(self) -> tuple[Text, ...]:
         """What it could not do the last time, and what the environment could not be asked."""
-        return "; ".join(one for one in (self.problem, *self._standing.unknown) if one)
+        known = (self.problem, self._told_elsewhere)
+        return (*(one for one in known if one and one.en), *self._standing.unknown)
 
     def once(self) -> None:
         """Everything that was written until now, judged once; for whoever does not go on watching."""
@@ -212,7 +218,10 @@ class Watcher:
                 raise
             leave_disk(self.store, self.clock())
             since = utc(self.clock())
-            self.problem = f"the rollups cannot be written since {since} ({error}): alerts are judged in memory"
+            self.problem = Text(
+                f"the rollups cannot be written since {since} ({error}): alerts are judged in memory",
+                f"{since} から集計ファイルに書き込めません({error})。アラートはメモリー上で評価しています",
+            )
             return write()
 
     async def run(self, stop: asyncio.Event, heard: Callable[[Firing, Alert, Change], None]) -> None:
@@ -226,6 +235,8 @@ class Watcher:
             if self._standings is not None:
                 telling.append(group.create_task(self._look(stop)))
             telling += [group.create_task(self._ping(name, stop)) for name in self.switches]
+            if self._turn is not None:
+                telling.append(group.create_task(self._take_turns(self._turn, stop)))
             while not stop.is_set():
                 for change in self.tick():
                     heard(*change)
@@ -233,11 +244,13 @@ class Watcher:
                     await asyncio.wait_for(stop.wait(), self.watched.tick_s)
             for task in telling:
                 task.cancel()
+        if self._turn is not None:
+            await self._turn.end()
 
     async def _tell(self, name: str, stop: asyncio.Event) -> None:
         box, channel = self.outboxes[name], self.channels[name]
         while not stop.is_set():
-            for message, ids in box.due(self.clock()):
+            for message, ids in box.due(self.clock()) if self.tells else ():
                 try:
                     await asyncio.to_thread(channel.send, message)
                 except (OSError, ValueError) as error:
@@ -245,6 +258,30 @@ class Watcher:
                     break
                 self._written(partial(box.delivered, ids, message.status))
             await asyncio.sleep(min(0.5, self.watched.tick_s))
+
+    async def _take_turns(self, turn: Turn, stop: asyncio.Event) -> None:
+        """Where nobody can say whose turn it is, people are told: twice is better than not at all."""
+        while not stop.is_set():
+            try:
+                other = await turn.taken_by()
+            except DodaiError as error:
+                other, said = (
+                    "",
+                    Text(
+                        f"who tells people cannot be asked, so this `watch` does: {error.message}",
+                        f"通知の担当を確認できないため、この `watch` が通知します: {error.message}",
+                    ),
+                )
+            else:
+                said = Text(
+                    f"people are told by another `watch`: {other}" if other else "",
+                    f"通知は別の `watch` が担当しています: {other}" if other else "",
+                )
+            if not other and not self.tells:
+                for box in self.outboxes.values():
+                    self._written(partial(box.take_over, self.clock()))
+            self.tells, self._told_elsewhere = not other, said
+            await asyncio.sleep(TURN_S / FAST_FACTOR if self.watched.fast else TURN_S)
 
     async def _look(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -254,7 +291,7 @@ class Watcher:
     async def _ping(self, name: str, stop: asyncio.Event) -> None:
         pulse = self.pulses[name]
         while not stop.is_set():
-            if pulse.due(self.clock(), self.watched.tick_s):
+            if self.tells and pulse.due(self.clock(), self.watched.tick_s):
                 problem = ""
                 try:
                     await asyncio.to_thread(self.switches[name].ping)

@@ -77,6 +77,10 @@ class Control(Protocol):
         """
         ...
 
+    def watch_lease(self, actor: str, /) -> Lease | None:
+        """Whose turn it is to tell people of alerts, apart from the lock for changes; None where it is always ours."""
+        ...
+
     async def place(self) -> StatePlace | None:
         """Where its processes are, by the control database; None while nobody said, or where nobody else can come."""
         ...

@@ -9,11 +9,11 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dodai.core import proposal
+from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.observability.alert import Firing
 from dodai.observability.alert.response import RESPONSES
@@ -39,7 +39,7 @@ KINDS = {proposal.RESTART(env="ENV"): "restart", proposal.ROLLBACK(env="ENV"): "
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Exercise:
     """A fault of `service`, and the alert whose first response has to end it."""
 
     id: str
@@ -64,7 +64,7 @@ class _Watch:
         )
 
 
-def responses(policy: OperationsPolicy) -> tuple[Response, ...]:
+def responses(policy: OperationsPolicy) -> tuple[Exercise, ...]:
     """One for each alert with a command, in a service that serves people: the public one, and each that it needs."""
     public = policy.public_service
     if public is None:
@@ -77,21 +77,21 @@ def responses(policy: OperationsPolicy) -> tuple[Response, ...]:
             f"`{public.name}` のイベントループが止まったとき、アラートの一次対応で復旧する",
         )
         hung = partial(hanging, public.name, public.cwd, public.app)
-        found.append(Response(f"{PREFIX}to-hung-{public.name}", title, public.name, "process-hung", hung))
+        found.append(Exercise(f"{PREFIX}to-hung-{public.name}", title, public.name, "process-hung", hung))
     title = Text(
         f"A release of `{public.name}` crashes again and again: the alert's first response ends it",
         f"`{public.name}` のリリースが繰り返し落ちるとき、アラートの一次対応で復旧する",
     )
     crash = partial(crashing, public.name)
-    return (*found, Response(f"{PREFIX}to-crashing-{public.name}", title, public.name, "crash-loop", crash))
+    return (*found, Exercise(f"{PREFIX}to-crashing-{public.name}", title, public.name, "crash-loop", crash))
 
 
-def _frozen(name: str, alert: str) -> Response:
+def _frozen(name: str, alert: str) -> Exercise:
     title = Text(
         f"`{name}` freezes: the alert's first response ends it",
         f"`{name}` が固まったとき、アラートの一次対応で復旧する",
     )
-    return Response(f"{PREFIX}to-frozen-{name}", title, name, alert, partial(freezing, name))
+    return Exercise(f"{PREFIX}to-frozen-{name}", title, name, alert, partial(freezing, name))
 
 
 def drills(policy: OperationsPolicy, observability: ObservabilityPolicy) -> tuple[Drill, ...]:
@@ -115,7 +115,7 @@ def _watched_paths(policy: OperationsPolicy) -> frozenset[str]:
     return frozenset({"/healthz", *(service.ready_path for service in policy.services.values() if service.ready_path)})
 
 
-async def _respond(response: Response, watch: _Watch, stage: Stage) -> DrillResult:
+async def _respond(response: Exercise, watch: _Watch, stage: Stage) -> DrillResult:
     async with crowd(stage) as people, response.fault(stage, people) as ready:
         if ready.problem:
             return DrillResult(ready.problem, ok=False)

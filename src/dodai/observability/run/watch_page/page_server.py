@@ -19,10 +19,11 @@ import orjson
 
 from dodai.core.errors import DodaiError
 from dodai.core.request import is_request_id
-from dodai.core.text import LANGS, Lang
+from dodai.core.text import LANGS, Lang, Text
 from dodai.observability import codes
+from dodai.observability.openmetrics import CONTENT_TYPE
 from dodai.observability.rollup import Kind, Store
-from dodai.observability.run.metrics import CONTENT_TYPE, exposition
+from dodai.observability.run.metrics import exposition
 from dodai.observability.run.overview import Overview, overview
 from dodai.observability.run.watch_page.page_html import Renderer
 from dodai.observability.run.watcher import Watched
@@ -69,10 +70,12 @@ def _refused(message: str) -> DodaiError:
 
 
 class PageServer:
-    """Serves from threads of its own. `problem` is what the watcher could not do last."""
+    """Serves from threads of its own. `problems` are what the watcher could not do last."""
 
-    def __init__(self, watched: Watched, address: tuple[str, int], token: str, problem: Callable[[], str]) -> None:
-        self.watched, self.token, self.problem = watched, token, problem
+    def __init__(
+        self, watched: Watched, address: tuple[str, int], token: str, problems: Callable[[], tuple[Text, ...]]
+    ) -> None:
+        self.watched, self.token, self.problems = watched, token, problems
         self._seen: Overview | None = None
         self._lock = threading.Lock()
         outer = self
@@ -109,7 +112,7 @@ class PageServer:
                 store = Store(self.watched.path, cell_s=self.watched.cell_s, writable=False)
                 try:
                     window_s = 60.0 if self.watched.fast else 900.0
-                    self._seen = overview(self.watched, store, now, window_s=window_s, problem=self.problem())
+                    self._seen = overview(self.watched, store, now, window_s=window_s, problems=self.problems())
                 finally:
                     store.close()
             return self._seen

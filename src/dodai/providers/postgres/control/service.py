@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import field
 from pathlib import Path
 
+from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.codes import CONTROL_UNAVAILABLE, JOURNAL_BROKEN
@@ -22,6 +23,9 @@ from dodai.providers.postgres.control.control_connection import ControlConnectio
 from dodai.providers.postgres.control.inspect import look
 from dodai.providers.postgres.control.journal_table import PostgresJournal
 from dodai.providers.postgres.control.lease_table import PostgresLease
+
+WATCH_TTL_S = 15.0
+"""For how long nobody is told of alerts after whoever told them fell silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,12 @@ class PostgresControl:
 
     def lease(self, request: PlanRequest, /, *, least: int, fence: Fence, claim: Claim | None = None) -> Lease:
         return PostgresLease(self._session(), request.actor, request.command, fence=fence, least=least, claim=claim)
+
+    def watch_lease(self, actor: str, /) -> Lease | None:
+        session = ControlConnection(self.url, f"{self.env}/watch")
+        return PostgresLease(
+            session, actor, proposal.WATCH(env=self.env), ttl_s=WATCH_TTL_S, interval_s=WATCH_TTL_S / 3
+        )
 
     async def place(self) -> StatePlace | None:
         lease = PostgresLease(self._session(), "", "")
