@@ -55,6 +55,8 @@ ALLOWED = {
     "observability/incident/written.py": "the first text of a file",
     "observability/run/grafana.py": "the title of a dashboard",
     "operations/run/beside.py": "what was given, on record",
+    "cli/install.py": "what was given, on record",
+    "operations/run/boot.py": "the text of a unit of systemd",
     "cli/restart.py": "what was given, which is given again after a failure",
     "providers/fly/fleet.py": "a mark of a machine",
     "cli/secrets/rotate.py": "what was given, which is given again after a failure",

@@ -79,5 +79,5 @@ class HostedApp(SmallApp):
 
     def killed(self, at, *words):
         """The command, killed at one of its own records."""
-        done = dodai(*words, cwd=self.folder, driver=COMMAND_KILLER, KILL_AT=at, PYTHONPATH=str(HOST_KILLER.parents[2]))
+        done = dodai(*words, cwd=self.folder, driver=COMMAND_KILLER, KILL_AT=at)
         assert done.returncode == -signal.SIGKILL, done.stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.command import dodai, start_dodai
+from tests.support.wait import until
 
 SERVER = """
 import http.server, json, os, sys
@@ -94,11 +96,17 @@ class SmallApp:
         return found
 
     def clear(self):
-        """Leave nothing running, whatever the test did."""
+        """Leave nothing running, whatever the test did: `down` may be refused, and a launcher starts another Host."""
         for env in ("local", "staging"):
             self.run("down", env)
-        for pid in self.processes():
-            try:
+        for kept in self.folder.glob(".dodai/env/*/serving.json"):
+            kept.unlink(missing_ok=True)  # first: from now on no launcher brings anything back
+        until(lambda: not self.killed_all())
+
+    def killed_all(self):
+        """Who still ran for this folder, and got SIGKILL."""
+        left = self.processes()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        return left

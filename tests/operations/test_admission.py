@@ -22,7 +22,7 @@ from dodai.wiring.find_project import load_project
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 ALWAYS = ("Mon-Sun 00:00-24:00 UTC",)
 STRICT = Gates(evidence="source", approvals=1, signers="keys", freeze=ALWAYS)
-CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart", "exec"}
+CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart", "exec", "install"}
 READING = {"check", "completion", "routes", "rehearse", "approve", "releases", "replaced", "status", "trace", "history", "explain", "docs", "doctor", "watch", "alerts", "checklist", "logs"}  # fmt: skip
 SECRETS = {"list", "rotate", "set"}
 MIGRATING = {"up", "down", "adopt", "repair"}
@@ -73,7 +73,7 @@ def test_no_command_brings_new_code_past_a_gate(gates, change, reason):
     elif change == "restore":
         assert (left.approvals, RULES[change].known_release) == (gates.approvals, True)
     else:
-        assert RULES[change].known_release or RULES[change].reason or change in ("down", "resume", "undo")
+        assert RULES[change].known_release or RULES[change].reason or change in ("down", "resume", "undo", "install")
         assert not RULES[change].reason or reason
 
 

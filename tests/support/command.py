@@ -35,9 +35,9 @@ def dodai(
     stdin: Any = subprocess.DEVNULL,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """What the command said and how it ended; `driver` is a script that stands for `-m dodai`."""
-    if driver is None and not any(name.startswith(prefork.AT_START) for name in environment):
-        return prefork.run(words, cwd, clean_environment(environment), stdin, timeout_s)
+    """What the command said and how it ended; `driver` is a script that stands for `-m dodai` and finds the tests."""
+    if not any(name.startswith(prefork.AT_START) for name in environment):
+        return prefork.run(words, cwd, clean_environment(environment), stdin, timeout_s, driver)
     return subprocess.run(
         [sys.executable, str(driver), *words] if driver else argv(*words), cwd=cwd, env=clean_environment(environment),
         capture_output=True, text=True, timeout=timeout_s, stdin=stdin, check=False,

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import subprocess
@@ -42,13 +43,19 @@ class Forks:
         atexit.register(self.close)
 
     def run(
-        self, words: tuple[str, ...], cwd: Path | str | None, env: Mapping[str, str], stdin: Any, timeout_s: float
+        self,
+        words: tuple[str, ...],
+        cwd: Path | str | None,
+        env: Mapping[str, str],
+        stdin: Any,
+        timeout_s: float,
+        driver: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run` of `python -m dodai WORDS` with both outputs captured."""
-        argv = [sys.executable, "-m", "dodai", *words]
+        """As `subprocess.run` of `python -m dodai WORDS`, or of `python DRIVER WORDS`, with both outputs captured."""
+        argv = [sys.executable, *([str(driver)] if driver else ["-m", "dodai"]), *words]
         with _output() as out, _output() as err, Path(os.devnull).open("rb") as nothing:
             given: IO[bytes] | Any = nothing if stdin == subprocess.DEVNULL else stdin
-            asked = {"argv": argv, "cwd": str(cwd or Path.cwd()), "env": dict(env)}
+            asked = {"argv": argv, "cwd": str(cwd or Path.cwd()), "env": dict(env), "driver": str(driver or "")}
             request = json.dumps(asked).encode(errors="surrogateescape")
             descriptors = [given if isinstance(given, int) else given.fileno(), out.fileno(), err.fileno()]
             socket.send_fds(self.socket, [len(request).to_bytes(8, "big")], descriptors)
@@ -76,11 +83,16 @@ forks: dict[int, Forks] = {}
 
 
 def run(
-    words: tuple[str, ...], cwd: Path | str | None, env: Mapping[str, str], stdin: Any, timeout_s: float
+    words: tuple[str, ...],
+    cwd: Path | str | None,
+    env: Mapping[str, str],
+    stdin: Any,
+    timeout_s: float,
+    driver: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """See `Forks.run`; by the loaded process of whoever asks (a test may have forked itself)."""
     mine = forks.get(os.getpid()) or forks.setdefault(os.getpid(), Forks())
-    return mine.run(words, cwd, env, stdin, timeout_s)
+    return mine.run(words, cwd, env, stdin, timeout_s, driver)
 
 
 def _output() -> IO[str]:
@@ -113,26 +125,33 @@ def _serve(connection: socket.socket) -> Callable[[], None] | None:
         pid = os.fork()
         if pid == 0:
             connection.close()
-            return _become(asked["argv"], asked["cwd"], asked["env"], descriptors)
+            return _become(asked["argv"], asked["cwd"], asked["env"], descriptors, asked["driver"])
         for descriptor in descriptors:
             os.close(descriptor)
         connection.sendall(f"{pid}\n".encode())
         connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
 
 
-def _become(argv: list[str], cwd: str, env: dict[str, str], descriptors: list[int]) -> Callable[[], None]:
-    """Make this process what `python -m dodai` starts with; returns what it runs then."""
+def _become(argv: list[str], cwd: str, env: dict[str, str], descriptors: list[int], driver: str) -> Callable[[], None]:
+    """Make this process what `python -m dodai`, or a script that drives it, starts with; returns what it runs then."""
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv, sys.orig_argv = ["dodai", *argv[3:]], argv
+    sys.argv, sys.orig_argv = [driver or "dodai", *argv[2 if driver else 3 :]], argv
+    if driver:
+        sys.path[:0] = [os.path.dirname(driver), str(Path(__file__).parents[2])]  # noqa: PTH120 - as python does
+        return lambda: _run_script(driver)
     sys.path.insert(0, cwd)
     from dodai.__main__ import main
 
     return main
+
+
+def _run_script(driver: str) -> None:
+    runpy.run_path(driver, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--grace", type=float, default=5.0, help="seconds between signals")
     parser.add_argument("--uid", type=int, default=-1)
     parser.add_argument("--gid", type=int, default=-1)
+    parser.add_argument("--limit", action="append", default=[], help="NAME=NUMBER, an rlimit such as data; repeatable")
+    parser.add_argument("--cpus", type=int, default=0, help="processors that it may use; 0 for all")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
 
@@ -51,12 +53,13 @@ def main(argv: list[str]) -> int:
     for number in (*FORWARDED, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+    limits = find_limits(options.limit)
     os.get_exec_path()  # imports what execvp needs while we may still read it
     started, starting = os.pipe()  # closed by exec: from then on the command's own signal handling counts
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        become(options, parent, prctl)
+        become(options, parent, prctl, limits)
     os.close(starting)
     os.read(started, 1)
     report(options.report, f"pid {child}")
@@ -77,17 +80,45 @@ def load_prctl() -> Callable[[int, int], int]:
     return prctl
 
 
+def find_limits(words: list[str]) -> Callable[[], None]:
+    """What sets the limits of this process; loaded before the fork as well."""
+    if not words:
+        return lambda: None
+    import resource
+
+    pairs = [word.split("=") for word in words]
+    wanted = [(getattr(resource, f"RLIMIT_{name.upper()}"), int(number)) for name, number in pairs]
+
+    def limit() -> None:
+        for which, number in wanted:
+            resource.setrlimit(which, (number, number))
+
+    return limit
+
+
+def use_some(cpus: int) -> None:
+    """Keep to so many processors; another choice for each process, so that not all of them share the first ones."""
+    if cpus and hasattr(os, "sched_setaffinity"):
+        every = sorted(os.sched_getaffinity(0))
+        first = os.getpid() % len(every)
+        os.sched_setaffinity(0, (every + every)[first : first + min(cpus, len(every))])
+
+
 def signal_number(name: str) -> int:
     return int(signal.Signals["SIG" + name.removeprefix("SIG")])
 
 
-def become(options: argparse.Namespace, parent: int, prctl: Callable[[int, int], int]) -> None:
-    """In the child: a session of its own, the right uid, dead with its parent, then the command."""
+def become(
+    options: argparse.Namespace, parent: int, prctl: Callable[[int, int], int], limits: Callable[[], None]
+) -> None:
+    """In the child: a session of its own, its limits, the right uid, dead with its parent, then the command."""
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (*FORWARDED, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        use_some(options.cpus)
+        limits()
         if options.gid >= 0:
             os.setgroups([])
             os.setgid(options.gid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,13 @@ from dodai.cli.command_context import CommandContext, define, with_break_glass
 from dodai.cli.output import heard_or_not
 from dodai.cli.progress import Elapsed, confirm, finish, show, tell
 from dodai.core import proposal
+from dodai.core.errors import DodaiError
 from dodai.operations.run.gate import BREAK_GLASS
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
+
+LOOK_S = 0.5
 
 
 @define("deploy", summary="Bring a release into service", example="dodai deploy staging --dry-run")
@@ -25,6 +29,14 @@ if TYPE_CHECKING:
 @click.option("--image", "images", multiple=True, help="SERVICE=NAME@sha256:… where images are run; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask. Never opens a gate.")
+@click.option(
+    "--wait",
+    "wait_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.0),
+    default=0.0,
+    help="Where somebody else holds the lock: wait for it so long at most.",
+)
 @with_break_glass
 def command(
     context: CommandContext,
@@ -33,12 +45,15 @@ def command(
     images: tuple[str, ...],
     dry_run: bool,
     yes: bool,
+    wait_s: float,
     break_glass: str,
 ) -> int:
     arguments = {BREAK_GLASS: break_glass} if break_glass else {}
     if not release and not images:  # given again, it brings what was corrected meanwhile, not the release that failed
         arguments["command"] = proposal.DEPLOY(env=env)
-    return asyncio.run(_deploy(context, env, release, arguments, images=images, dry_run=dry_run, yes=yes))
+    return asyncio.run(
+        _deploy(context, env, release, arguments, images=images, dry_run=dry_run, yes=yes, wait_s=wait_s)
+    )
 
 
 async def _deploy(
@@ -50,6 +65,7 @@ async def _deploy(
     images: tuple[str, ...],
     dry_run: bool,
     yes: bool,
+    wait_s: float,
 ) -> int:
     from dodai.operations.run.build import publish
     from dodai.operations.run.rollback_target import find_release
@@ -65,7 +81,7 @@ async def _deploy(
     environment.artifacts.path(release)  # a release that is not there is told before anything is asked
     if dry_run:
         return await rehearsed(context, environment, "deploy", release, arguments)
-    return await carry_out(context, environment, "deploy", release, arguments, yes=yes)
+    return await carry_out(context, environment, "deploy", release, arguments, yes=yes, wait_s=wait_s)
 
 
 def _image(text: str) -> tuple[str, str]:
@@ -100,6 +116,47 @@ async def carry_out(
     *,
     yes: bool,
     given: str = "",
+    wait_s: float = 0.0,
+) -> int:
+    """How `_carry_out_now` ended, tried again for `wait_s` while somebody else holds the lock.
+
+    Each try is a plan of its own: what the holder brought into service meanwhile is what it starts from. So only a
+    release that was chosen whatever serves may wait.
+    """
+    from dodai.engine.codes import LEASE_HELD
+
+    end, said = time.monotonic() + wait_s, ""
+    while True:
+        try:
+            return await _carry_out_now(context, environment, kind, release, arguments, yes=yes, given=given)
+        except DodaiError as error:
+            if error.code is not LEASE_HELD or time.monotonic() >= end:
+                raise
+            holder = str(error.data.get("pid", ""))
+            if holder != said:
+                context.output.say(f"waits: {error.message}")
+            said = holder
+        await asyncio.sleep(LOOK_S)
+
+
+async def _with_its_packages(context: CommandContext, environment: Environment, release: str) -> None:
+    """An earlier release runs with its own: installed anew where they were removed since."""
+    from dodai.operations.run.dependencies import packages_of
+
+    if packages := packages_of(environment):
+        with Elapsed(context.output).around_lines() as note:
+            await asyncio.to_thread(packages.provide, release, note)
+
+
+async def _carry_out_now(
+    context: CommandContext,
+    environment: Environment,
+    kind: str,
+    release: str,
+    arguments: Mapping[str, str] | None,
+    *,
+    yes: bool,
+    given: str,
 ) -> int:
     """The exit code of bringing `release` into service: asked about, then done under the lock and written down.
 
@@ -119,6 +176,7 @@ async def carry_out(
     await record_what_was_not(environment)
     with environment.journal() as journal:  # first: nothing is started where nothing could be written down
         if release:
+            await _with_its_packages(context, environment, release)
             await environment.compute.prepare()
         request = await request_for(environment, kind, release, arguments)
         refuse_stale(shown, request)

@@ -22,13 +22,14 @@ def command(context: CommandContext, env: str, service: str, words: tuple[str, .
     """`python` and `node` alone are those of the release; the exit code is that of the command."""
     from dodai.operations.programs import find_programs
     from dodai.operations.run import beside
+    from dodai.operations.run.dependencies import Packages
 
     environment = context.environment(env)
     place = asyncio.run(beside.place_of(environment, service))
     asyncio.run(beside.begin(place, words, break_glass))
     if place.stale:
         context.output.say(f"{service} was started with other settings than those of now, which this command gets")
-    programs = find_programs(place.here.project.python)
+    programs = find_programs(Packages(place.here).python(place.given.release))
     first = {"python": "{python}", "node": "{node}", "npm": "{npm}"}.get(words[0], words[0])
     code, took_s = beside.carry_out(place, programs.fill((first, *words[1:])))
     if error := asyncio.run(beside.end(place, words, code, took_s)):

@@ -54,6 +54,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "history": CommandEntry("Incident", "Show who changed what, and when"),
     "explain": CommandEntry("Setup", "Explain a code, or the manifest"),
     "docs": CommandEntry("Setup", "Write the documents, or check that they are fresh"),
+    "install": CommandEntry("Setup", "Let an environment come back after a reboot"),
     "doctor": CommandEntry("Setup", "Show what this machine can do"),
     "completion": CommandEntry("Setup", "Print the script for a shell's completion"),
 }

@@ -137,6 +137,15 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """`[service.NAME.limits]`, for each of its processes; 0 for none."""
+
+    memory_bytes: int = size("0B")
+    cpus: int = 0
+    open_files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """`[service.NAME]`."""
 
@@ -153,10 +162,13 @@ class Service:
     needs: tuple[str, ...] = ()
     env: Mapping[str, str] = key(dict)
     drain_s: float = seconds("10s")
+    instances: int = 1
+    user: str = ""
     local_only: bool = False
     csrf: Literal["on", "off"] = "on"
     csrf_reason: str = ""
     health: Health = table(Health)
+    limits: ServiceLimits = table(ServiceLimits)
 
     @property
     def ready_kind(self) -> Literal["http", "grpc", "tcp", "command", "heartbeat"]:
@@ -216,6 +228,7 @@ class Database:
 
     variable: str = "DATABASE_URL"
     name: str = "app"
+    role: str = ""
     major: int = 0
     used_by: tuple[str, ...] = ()
 

@@ -80,6 +80,11 @@ class Project:
         return str(self.root / named) if named else sys.executable
 
     @property
+    def install(self) -> tuple[str, ...]:
+        """The lines that install the packages of a release, `[project].install`."""
+        return tuple(self.manifest.data["project"]["install"])
+
+    @property
     def environments(self) -> dict[str, EnvironmentPolicy]:
         """`local` is always there, whether or not the manifest describes it."""
         from dodai.operations.policy import EnvironmentPolicy

@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import sys
+from collections import deque
 
 from tests.support.wait import until_async
 
 from dodai.operations.ports import ProcessSpec
-from dodai.providers.local.host import kept, open_host, state
+from dodai.providers.local.host import kept, launcher, open_host, state
 from dodai.providers.local.host.comeback import come_back
 from dodai.providers.local.host.kept import Serving
 from dodai.providers.local.host.state import StateFolder
@@ -64,3 +65,14 @@ async def test_host_is_back_once_somebody_started_a_process_with_other_settings(
         assert (status.returning, status.trouble, status.processes[0].listens) == (False, "", second.listens)
     finally:
         await supervisor.down()
+
+
+def test_launcher_waits_for_nothing_to_speak_of_until_its_budget_is_spent():
+    """Whoever kills the Host a few times within a minute waits no longer for the last one; then it is a crash loop."""
+    starts: deque[float] = deque(maxlen=launcher.BUDGET)
+    pauses = []
+    for at in range(launcher.BUDGET + 2):
+        pauses.append(launcher.pause_s(starts, float(at)))
+        starts.append(float(at))
+    assert max(pauses[: launcher.BUDGET]) < 2.0
+    assert pauses[launcher.BUDGET :] == [launcher.LONGEST_S] * 2

@@ -28,7 +28,7 @@ async def proxy():
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     await made.listen()
-    made.point(("127.0.0.1", server.sockets[0].getsockname()[1]), "one")
+    made.point(("127.0.0.1", server.sockets[0].getsockname()[1]), label="one")
     made.ended = ended
     yield made
     await made.close()
@@ -145,7 +145,7 @@ async def test_a_switch_leaves_open_connections_where_they_are(proxy):
         writer.close()
 
     server = await asyncio.start_server(shout, "127.0.0.1", 0)
-    proxy.point(("127.0.0.1", server.sockets[0].getsockname()[1]), "two")
+    proxy.point(("127.0.0.1", server.sockets[0].getsockname()[1]), label="two")
     new = await connect(proxy)
     assert await say(new) == b"HELLO\n"
     assert await say(old) == b"hello\n"
@@ -159,7 +159,7 @@ async def test_a_switch_leaves_open_connections_where_they_are(proxy):
 
 async def test_without_a_target_a_connection_is_reset(proxy):
     """Nobody waits for a service that was never switched to."""
-    proxy.point(None)
+    proxy.point()
     reader, writer = await connect(proxy)
     with contextlib.suppress(ConnectionError):
         assert await asyncio.wait_for(reader.read(), 5) == b""

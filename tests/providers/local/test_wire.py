@@ -54,9 +54,9 @@ def test_an_error_keeps_its_code_its_words_and_its_exit_code(code, words, exit_c
     assert [getattr(again, name) for name in kept] == [getattr(error, name) for name in kept]
 
 
-@pytest.mark.parametrize(("heard", "reply"), [(True, "ambiguous"), (False, "unavailable")])
+@pytest.mark.parametrize(("heard", "reply"), [(True, "ambiguous"), (False, "rejected")])
 async def test_call_without_an_answer_is_ambiguous_only_when_somebody_heard_it(heard, reply, tmp_path):
-    """A host that dies over a call may have done it; one that is not there has not."""
+    """A host that dies over a call may have done it; one that is not there and not coming back will not."""
     host = client(tmp_path, "staging")
 
     async def die(reader, writer):

@@ -19,7 +19,7 @@ from dodai.providers.postgres.binaries import find_binaries
 from dodai.providers.postgres.cluster import discard, prepare_throw_away
 from dodai.providers.postgres.connection import connect
 from dodai.providers.postgres.durable import durable, prepare, process_spec
-from dodai.providers.postgres.server_user import server_identity
+from dodai.providers.postgres.server_user import run_as, server_identity
 from dodai.providers.postgres.temp_directories import process_started, wait_until
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another identity")
@@ -240,3 +240,16 @@ def test_host_can_run_it_through_its_own_lifeline(folder, kept):
     if not kept:
         discard(cluster)
         assert not cluster.directory.exists()
+
+
+@ROOT_ONLY
+def test_account_of_the_server_is_not_its_superuser(folder):
+    """Root hands the server to `nobody`, and what else runs as that is not who runs dodai."""
+    with durable(folder) as cluster:
+        where = ["-h", str(cluster.socket_dir), "-p", str(cluster.port), "-d", "postgres"]
+        for user in (cluster.user, "nobody"):
+            argv = [str(cluster.binaries.tool("psql")), *where, "-U", user, "--no-password", "-c", "SELECT 1"]
+            asked = run_as(server_identity(), argv, timeout_s=60)
+            assert asked.returncode, asked.stdout
+        with connect(cluster.dsn(), autocommit=True) as session:
+            assert session.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (True,)

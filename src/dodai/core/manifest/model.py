@@ -18,6 +18,7 @@ class ProjectSection:
 
     name: str
     python: str = ""
+    install: tuple[str, ...] = ()
     docs: str = "docs"
     langs: tuple[str, ...] = ("ja", "en")
 

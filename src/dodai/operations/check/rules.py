@@ -17,6 +17,7 @@ from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import FIT_NAME, OperationsPolicy
+from dodai.operations.service_limits import install_problems, limit_problems
 from dodai.operations.service_reference import referred, unknown_reference
 from dodai.operations.worker import worker_problems
 
@@ -137,6 +138,18 @@ def every_reference_has_its_service(manifest: Manifest) -> Iterator[Finding]:
 def every_worker_can_work(manifest: Manifest) -> Iterator[Finding]:
     for said, fix in worker_problems(OperationsPolicy.from_manifest(manifest)):
         yield Finding(codes.IMPOSSIBLE_WORKER, said, Place(manifest.path), fix=fix)
+
+
+@rule(codes.IMPOSSIBLE_LIMITS, needs=(Manifest,))
+def every_limit_can_be_kept(manifest: Manifest) -> Iterator[Finding]:
+    for said, fix in limit_problems(OperationsPolicy.from_manifest(manifest)):
+        yield Finding(codes.IMPOSSIBLE_LIMITS, said, Place(manifest.path), fix=fix)
+
+
+@rule(codes.DEPENDENCIES_UNFIT, needs=(Manifest,))
+def what_is_installed_can_be_kept(manifest: Manifest) -> Iterator[Finding]:
+    for said, fix in install_problems(manifest.data["project"]["install"]):
+        yield Finding(codes.DEPENDENCIES_UNFIT, said, Place(manifest.path), fix=fix)
 
 
 @rule(codes.STATE_TRACKED, needs=(TrackedState,))

@@ -51,6 +51,15 @@ class Liveness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one process may use at most; 0: as much as there is. `memory_bytes` is its private memory."""
+
+    memory_bytes: int = 0
+    cpus: int = 0
+    open_files: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
     """One service of the manifest, as it has to be run.
 
@@ -58,7 +67,8 @@ class ServiceSpec:
     and `DODAI_EDGE_KEY_FILE` from the provider, and otherwise only `env`, what `Compute.start` is given, and PATH,
     HOME, LANG and their like. `cwd` is relative to the release's tree. `port` is the *stable* loopback port, 0 for one
     that the provider picks once and keeps. `secrets` names the variables whose values must not be in its log.
-    `listens` False: it is a worker, has no address and gets no `PORT`.
+    `listens` False: it is a worker, has no address and gets no `PORT`. `instances` of it run side by side, each as the
+    account `user` ("" the one that runs everything), within `limits`.
     """
 
     name: str
@@ -74,6 +84,9 @@ class ServiceSpec:
     needs: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     listens: bool = True
+    instances: int = 1
+    user: str = ""
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

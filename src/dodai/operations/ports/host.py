@@ -136,6 +136,10 @@ class Host(Protocol):
         """`words` as they may be written down: what a service is given and nobody may read is replaced."""
         ...
 
+    def brought_back_by(self) -> tuple[str, ...]:
+        """The command that a service manager runs, and that starts the Host again with what served before it ended."""
+        ...
+
     async def status(self) -> HostStatus:
         """What runs now; never raises when the Host is gone."""
         ...

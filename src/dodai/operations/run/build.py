@@ -22,17 +22,10 @@ from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
+from dodai.operations.run.dependencies import LOCKS, OUTPUT_LINES, packages_of
 
-OUTPUT_LINES = 40
 INSTALLS = frozenset({"ci", "install", "sync"})
 """The word of a line that installs what a lock file names: `npm ci`, `pnpm install`, `uv sync`."""
-LOCKS = frozenset(
-    (
-        *("package.json", "package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "pnpm-workspace.yaml"),
-        *("yarn.lock", "bun.lock", "bun.lockb", ".npmrc", "pyproject.toml", "uv.lock", "poetry.lock"),
-        *("requirements.txt", "go.mod", "go.sum", "Cargo.toml", "Cargo.lock", "Gemfile", "Gemfile.lock"),
-    )
-)
 
 
 def publish(
@@ -40,7 +33,7 @@ def publish(
     note: Callable[[str], None] = lambda _: None,
     images: Callable[[str], Mapping[str, str]] = lambda _: {},
 ) -> str:
-    """The release that the working tree is now; what has to be built for it is built first, unless it is already.
+    """The release that the working tree is now, its packages installed; what has to be built is built before that.
 
     A line that fails is DOD378, and something that belongs to the release and is not there DOD379; nothing is published
     then. `note` hears what takes its time. `images` gives those of services, by digest, for the files of a
@@ -58,7 +51,10 @@ def publish(
     name = Path(project.manifest.path).name
     if (project.root / name).read_bytes() != project.manifest.text:
         release = here.artifacts.derive(release, {name: project.manifest.text})  # another web tier was chosen
-    return here.artifacts.with_images(release, images(release))
+    release = here.artifacts.with_images(release, images(release))
+    if packages := packages_of(here):
+        packages.provide(release, note)
+    return release
 
 
 def _included(services: Sequence[Service]) -> tuple[str, ...]:

@@ -26,9 +26,10 @@ from dodai.operations.run.preflight import PreflightReader, preflight
 from dodai.operations.run.restore import RESTORE, restore_steps
 from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
 from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point
-from dodai.operations.run.service_steps import CALLS, ONLY, ServiceSteps, Settings
+from dodai.operations.run.service_steps import CALLS, ONLY, ReleasePackages, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
 from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, new_login
+from dodai.operations.service_limits import refuse_impossible_limits
 from dodai.operations.service_reference import require_services
 from dodai.operations.worker import refuse_impossible_workers
 
@@ -58,7 +59,8 @@ class DeployPorts:
     path and a key. `logins` None: services sign in at the database as the role that migrates; else as one of
     `login_roles`. `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
     once it runs. `probe` None: the application carries no layer of ours. `given` is the value of a secret that a person
-    gave to the command that runs. `edge_spec_before` is what the edge served before, None for nothing.
+    gave to the command that runs. `edge_spec_before` is what the edge served before, None for nothing. `packages` None:
+    what a release runs with is in its image.
     """
 
     compute: Compute
@@ -84,6 +86,7 @@ class DeployPorts:
     ask_with_key: AskWithKey | None = None
     given: str = field(default="", repr=False)
     edge_spec_before: EdgeSpec | None = None
+    packages: ReleasePackages | None = None
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -102,6 +105,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     for service in services:
         require_services(service, tuple(policy.services))
     refuse_impossible_workers(policy)
+    refuse_impossible_limits(policy)
     looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)

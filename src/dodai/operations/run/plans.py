@@ -28,6 +28,7 @@ from dodai.operations.ports import CacheRule, EdgeSpec, KeptEdge
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
+from dodai.operations.run.dependencies import packages_of
 from dodai.operations.run.deploy import DeployPorts, deploy
 from dodai.operations.run.description import as_let_in, description_of
 from dodai.operations.run.down import DOWN, down
@@ -144,6 +145,7 @@ def deploy_ports(here: Environment, tree: Path, command: str = "") -> DeployPort
         edge=here.edge,
         edge_spec=edge_spec(here),
         programs=find_programs(here.project.python),
+        packages=packages_of(here),
         browser=here.visit,
         surroundings=ReleaseSurroundings(here, here.project.at_root(tree)),
         book=ReleaseLog(here),

@@ -15,6 +15,7 @@ from dodai.migrations import run
 from dodai.operations.environment import Environment
 from dodai.operations.gates import Kept, afterwards
 from dodai.operations.release import ReleaseRecord, RollbackTrial, find
+from dodai.operations.run.dependencies import packages_of
 from dodai.operations.run.gate_sources import keep
 from dodai.operations.run.schema import ReleaseSchema
 from dodai.operations.secret import KEY_RINGS
@@ -73,7 +74,11 @@ class ReleaseLog:
         recorded = list(dict.fromkeys(record.release for record in await self.records()))[:KEPT]
         with self.environment.journal() as journal:
             asked = [entry.request.release for entry in await journal.history(self.environment.name, KEPT)]
-        return await asyncio.to_thread(self.environment.artifacts.prune, KEPT, (*running, *live, *recorded, *asked))
+        in_use = (*running, *live, *recorded, *asked)
+        gone = await asyncio.to_thread(self.environment.artifacts.prune, KEPT, in_use)
+        if packages := packages_of(self.environment):
+            await asyncio.to_thread(packages.prune)
+        return gone
 
     async def _plain(self) -> dict[str, dict[str, str]]:
         """Every setting that is not a secret, by service."""

@@ -301,7 +301,8 @@ class Rotation:
         """The steps of services that are told `value`, whatever the store holds by then."""
         settings = ToldSettings(self.ports.settings, self.name, self.state, value, self.in_url)
         ports = self.ports
-        return ServiceSteps(self.request, RoundPorts(ports.compute, ports.artifacts, settings, ports.programs))
+        told = RoundPorts(ports.compute, ports.artifacts, settings, ports.programs, ports.packages)
+        return ServiceSteps(self.request, told)
 
 
 def _unless(passed: Look, look: Look) -> Look:

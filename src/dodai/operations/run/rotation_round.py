@@ -9,7 +9,7 @@ from dodai.core.dataclass import dataclass
 from dodai.operations.policy import Service
 from dodai.operations.ports import Artifacts, Compute, Login
 from dodai.operations.programs import Programs
-from dodai.operations.run.service_steps import Settings
+from dodai.operations.run.service_steps import ReleasePackages, Settings
 from dodai.operations.secret import RotationState
 
 Target = Callable[[RotationState], str]
@@ -24,6 +24,7 @@ class RoundPorts:
     artifacts: Artifacts
     settings: Settings
     programs: Programs
+    packages: ReleasePackages | None
 
 
 @dataclass(frozen=True, slots=True)

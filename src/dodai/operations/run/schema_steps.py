@@ -11,6 +11,7 @@ from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.ports import RestorePoints
 from dodai.operations.release import Book, ReleaseRecord, Schema, Verdict, evaluate_rollback, find
+from dodai.operations.run.service_steps import CALLS
 
 Probe = Callable[[str], Awaitable[str]]
 """Sends a valid form through the edge at that URL; its request id. Raises when it is refused."""
@@ -143,5 +144,6 @@ def record(request: PlanRequest, book: Book) -> Step:
         verify=observe,
         on_failure="fix_forward",
         timeout_s=60.0,
+        retry=CALLS,  # a database that died under it is back in a moment
         inputs={"release": request.release},
     )

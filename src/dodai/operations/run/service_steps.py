@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, canonical
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import Artifacts, Compute, Instance, Liveness, Readiness, ServiceProbe, ServiceSpec
+from dodai.operations.ports import Artifacts, Compute, Instance, Limits, Liveness, Readiness, ServiceProbe, ServiceSpec
 from dodai.operations.programs import Programs
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.serving import running
@@ -49,6 +49,16 @@ class Settings(Protocol):
         """Equal for equal values in this environment, and nothing about them: made with a key of its own."""
 
 
+class ReleasePackages(Protocol):
+    """The packages that releases are installed with, each release its own."""
+
+    def python(self, release: str, /) -> str:
+        """The interpreter that has them."""
+
+    def proven(self, release: str, /) -> None:
+        """DOD317 unless they are there, as they were installed."""
+
+
 class ServicePorts(Protocol):
     """What these steps act through."""
 
@@ -60,6 +70,8 @@ class ServicePorts(Protocol):
     def settings(self) -> Settings: ...
     @property
     def programs(self) -> Programs: ...
+    @property
+    def packages(self) -> ReleasePackages | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,10 @@ class ServiceSteps:
         told = await self.ports.settings.of_service(service, release)
         if artifact == self.ports.artifacts.path(release):  # an image has its manifest where it works
             told = {"DODAI_MANIFEST": f"{artifact}/dodai.toml", **told}
-        spec = await service_spec(service, self.ports.programs, self.ports.settings)
+        programs = self.ports.programs
+        if packages := self.ports.packages:
+            programs = replace(programs, python=await asyncio.to_thread(packages.python, release))
+        spec = await service_spec(service, programs, self.ports.settings)
         name = self.ports.settings.digest({"spec": canonical(asdict(spec)).decode(), "tree": artifact, **told})
         nonce = self.request.arguments.get(RESTART, "") if release == self.request.release else ""
         return Given(spec, release, artifact, told, f"{name}-{nonce}" if nonce else name)
@@ -116,6 +131,8 @@ class ServiceSteps:
     async def _start(self, service: Service, context: StepContext, release: str = "") -> Given:
         given = await self.given(service, release)
         await asyncio.to_thread(self.ports.artifacts.proven, given.release)  # as approved, whatever happened since
+        if packages := self.ports.packages:
+            await asyncio.to_thread(packages.proven, given.release)
         compute = self._compute(context)
         await compute.start(given.spec, given.release, given.artifact, given.environment, settings=given.settings)
         return given
@@ -158,9 +175,9 @@ class ServiceSteps:
     async def _stop_mine(self, service: Service, context: StepContext) -> None:
         """Whatever runs of this release, but for what served before: that may be the same with other settings."""
         before = (previous_releases(self.request.arguments).get(service.name, ""), self._settings_before(service))
-        for one in await self._instances(service):
-            if one.release == self.request.release and (one.release, one.settings) != before:
-                await self._compute(context).stop(service.name, one.release, settings=one.settings)
+        for release, settings in _each_once(await self._instances(service)):
+            if release == self.request.release and (release, settings) != before:
+                await self._compute(context).stop(service.name, release, settings=settings)
 
     async def stop_given(self, service: Service, context: StepContext) -> None:
         """Stop what was started with the settings of now; whatever else runs stays."""
@@ -232,8 +249,8 @@ class ServiceSteps:
         return Observed("needed", f"still runs {', '.join(one.release for one in old)}") if old else Observed("done")
 
     async def _retire(self, service: Service, context: StepContext) -> None:
-        for one in await self._old(service):
-            await self._compute(context).stop(service.name, one.release, service.drain_s, settings=one.settings)
+        for release, settings in _each_once(await self._old(service)):
+            await self._compute(context).stop(service.name, release, service.drain_s, settings=settings)
 
     def keep(self, services: tuple[Service, ...]) -> Step:
         """From here on this is what comes back after a crash; what runs is once more compared with what it should."""
@@ -283,6 +300,14 @@ class Given:
         return release == self.release and same
 
 
+def _each_once(instances: Iterable[Instance]) -> tuple[tuple[str, str], ...]:
+    """What the instances are of: a release with its settings is stopped once, with all of its instances.
+
+    Once it is gone, its name would also be that of what a restart started anew.
+    """
+    return tuple(dict.fromkeys((one.release, one.settings) for one in instances))
+
+
 def _unhealthy(probe: ServiceProbe) -> str:
     if probe.state == "exited":
         return probe.detail
@@ -328,4 +353,7 @@ async def service_spec(service: Service, programs: Programs, settings: Settings)
         else None,
         drain_s=service.drain_s,
         needs=service.needs,
+        instances=service.instances,
+        user=service.user,
+        limits=Limits(**asdict(service.limits)),
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
-from dodai.core.errors import DodaiError
+from dodai.core.errors import DodaiError, Reply
 from dodai.engine.plan import EndState, Meant, PlanRequest
 from dodai.operations import codes
 from dodai.operations.ports import Compute, ComputeStatus, Instance
@@ -19,13 +19,17 @@ READY_S = 20.0
 
 
 async def running(compute: Compute) -> ComputeStatus:
-    """What runs now; DOD380 when nothing answers: what was last known is not what is."""
+    """What runs now; DOD380 when nothing answers: what was last known is not what is.
+
+    What comes back, or may be there, is worth another look; what ended and is not coming back is not.
+    """
     status = await compute.status()
     if not status.running:
         why = ", it is coming back" if status.returning else f": {status.unknown}" if status.unknown else ""
         said = f"nothing of `{status.env}` answers{why}"
         fix = f"look at `{proposal.STATUS(env=status.env)}`"
-        raise DodaiError(codes.NOTHING_ANSWERS, said, fix, "provider", reply="unavailable")
+        reply: Reply = "unavailable" if status.returning or status.unknown else "rejected"
+        raise DodaiError(codes.NOTHING_ANSWERS, said, fix, "provider", reply=reply)
     return status
 
 

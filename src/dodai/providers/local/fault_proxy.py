@@ -17,13 +17,14 @@ from dodai.providers.local.loopback import listening_socket
 RST = struct.pack("ii", 1, 0)
 HIGH_WATER_BYTES = 256 * 1024
 FROZEN = ("blackhole", "half_open")
+Target = tuple[str, int] | str
 
 
 class FaultProxy:
     """A listener on 127.0.0.1 that passes bytes to wherever it points when a connection arrives.
 
     Connections keep the target they began with, so pointing elsewhere is a switch without a loss. `label` names the
-    target, and `open_connections(label)` counts what is still under way to it.
+    target, or the several that take turns, and `open_connections(label)` counts what is still under way to it.
     """
 
     def __init__(self, name: str, *, http2: bool = False) -> None:
@@ -32,8 +33,9 @@ class FaultProxy:
         self.port = 0
         self.fault = Fault()
         self.fault_changed = asyncio.Event()
-        self.target: tuple[str, int] | str | None = None
+        self.targets: tuple[Target, ...] = ()
         self.label = ""
+        self._turn = 0
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._deaf: list[socket.socket] = []
@@ -48,9 +50,15 @@ class FaultProxy:
             self.port = await self._serve(port)
         return self.port
 
-    def point(self, target: tuple[str, int] | str | None, label: str = "") -> None:
-        """Send new connections to `target`: (host, port), the path of a unix socket, or None to refuse them."""
-        self.target, self.label = target, label
+    def point(self, *targets: Target, label: str = "") -> None:
+        """Send new connections to `targets` in turn: (host, port), the path of a unix socket; none refuses them."""
+        self.targets, self.label = targets, label
+
+    def in_turn(self) -> tuple[Target, ...]:
+        """All targets, the next one first: whoever does not take a connection leaves it to the one after it."""
+        self._turn += 1
+        first = self._turn % max(1, len(self.targets))
+        return self.targets[first:] + self.targets[:first]
 
     async def stand(self, fault: Fault) -> None:
         """Make `fault` what happens from now on, to open connections too."""
@@ -142,17 +150,18 @@ class _Link:
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
+        for target in self.proxy.in_turn():
+            with contextlib.suppress(OSError):
+                await self._connect_to(target)
+                return
+        self.reset()
+
+    async def _connect_to(self, target: Target) -> None:
         loop = asyncio.get_running_loop()
-        target = self.proxy.target
-        try:
-            if target is None:
-                raise ConnectionRefusedError
-            if isinstance(target, str):
-                await loop.create_unix_connection(lambda: self.target, target)
-            else:
-                await loop.create_connection(lambda: self.target, *target)
-        except OSError:
-            self.reset()
+        if isinstance(target, str):
+            await loop.create_unix_connection(lambda: self.target, target)
+        else:
+            await loop.create_connection(lambda: self.target, *target)
 
     def reset(self) -> None:
         """End both sides the hard way, as a crashed peer would."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
@@ -25,6 +26,7 @@ from dodai.providers.postgres.server_process import (
     ServerCommand,
     droppable,
     hba_text,
+    ident_text,
     is_port_taken,
     launch,
     not_started,
@@ -37,6 +39,7 @@ from dodai.providers.postgres.server_user import (
     clean_environment,
     give,
     server_identity,
+    user_name,
 )
 from dodai.providers.postgres.temp_directories import (
     open_place,
@@ -246,8 +249,12 @@ def assemble(
     settings: Mapping[str, str],
     user: str = SUPERUSER,
     grace_s: float = STOP_GRACE_S,
+    trusting: bool = True,
 ) -> Cluster:
-    """The cluster whose configuration is now in `directory`, outside the data: a copy brings none of its own."""
+    """The cluster whose configuration is now in `directory`, outside the data: a copy brings none of its own.
+
+    `trusting`: whoever may enter the socket's directory is anybody there.
+    """
     files = {"hba_file": directory / "pg_hba.conf", "ident_file": directory / "pg_ident.conf"}
     addresses = {
         "listen_addresses": LOOPBACK if tcp else "",
@@ -258,8 +265,8 @@ def assemble(
     configuration = directory / "postgresql.conf"
     with writing(directory):
         write(configuration, settings_text({**BASE_SETTINGS, **settings, **addresses}))
-        write(files["hba_file"], hba_text())
-        write(files["ident_file"], "")
+        write(files["hba_file"], hba_text("" if trusting else user))
+        write(files["ident_file"], "" if trusting else ident_text(user, user_name(os.geteuid())))
     uid, gid = droppable(identity)
     told = ("-c", f"config_file={configuration}", "-c", f"port={port}")  # the file may be written anew for another one
     command = ServerCommand(

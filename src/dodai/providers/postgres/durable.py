@@ -83,7 +83,7 @@ def prepared(
     sockets = sockets_path(home, place)
     return assemble(
         found, identity, home, data_dir, socket_directory(sockets, identity),
-        port=chosen, tcp=True, password=kept_password(home), settings=settings,
+        port=chosen, tcp=True, password=kept_password(home), settings=settings, trusting=False,
     )  # fmt: skip
 
 

@@ -111,17 +111,24 @@ def quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
-def hba_text() -> str:
-    """Who may connect: on the socket whoever may enter its directory (0700), on loopback whoever has the password.
+OWNER_MAP = "dodai"
 
-    A member of that directory can read the data files too, so a password on the socket would protect nothing.
+
+def hba_text(superuser: str = "") -> str:
+    """Who may connect: on loopback whoever has the password; on the socket whoever may enter its directory (0700).
+
+    With `superuser`, only who runs dodai is that one on the socket, by the word of the kernel: the server's own account
+    may be anybody's (root hands it to `nobody`). Everybody else needs a password there too.
     """
-    rows = [("local", ""), ("host", f"{LOOPBACK}/32"), ("host", "::1/128")]
-    return "".join(
-        f"{kind} {database} all {address} {'trust' if kind == 'local' else 'scram-sha-256'}\n"
-        for database in ("all", "replication")
-        for kind, address in rows
-    )
+    socket = [f"all {superuser} peer map={OWNER_MAP}", "all all scram-sha-256"] if superuser else ["all all trust"]
+    rows = [f"local {row}" for row in socket]
+    rows += [f"host all all {address} scram-sha-256" for address in (f"{LOOPBACK}/32", "::1/128")]
+    return "".join(f"{row}\n" for row in (*rows, *(row.replace(" all ", " replication ", 1) for row in rows)))
+
+
+def ident_text(superuser: str, account: str) -> str:
+    """`account` of this machine is the `superuser` of the server."""
+    return f"{OWNER_MAP} {account} {superuser}\n"
 
 
 def lifeline_argv(fd: int, stop: Sequence[str], grace_s: float) -> list[str]:

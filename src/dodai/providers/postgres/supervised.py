@@ -62,16 +62,26 @@ class SupervisedPostgres:
         cluster = await asyncio.to_thread(prepare, self.cluster, major=self.policy.major)
         status = await self.host.under(token).run(process_spec(cluster, PROCESS, forward=True))
         await asyncio.to_thread(cluster.ensure_database, self.policy.name)
-        self._remember(direct=cluster.dsn(self.policy.name, tcp=True), stable=status.address)
+        direct = cluster.dsn(self.policy.name, tcp=True)
+        login = await asyncio.to_thread(self._service_login, direct) if self.policy.role else urlsplit(direct).netloc
+        self._remember(direct=direct, login=login.rpartition("@")[0], stable=status.address)
+
+    def _service_login(self, direct: str) -> str:
+        """`role:password@` of services; the password of last time, for processes that run may be started anew."""
+        from dodai.providers.postgres.service_role import ensure_service_role, new_password
+
+        known = urlsplit(self.url(direct=False))
+        password = known.password if known.username == self.policy.role else None
+        password = password or new_password()
+        ensure_service_role(direct, self.policy.role, password)
+        return f"{self.policy.role}:{password}@"
 
     async def end(self, token: int) -> None:
         """Stop it; its data stays."""
         await self.host.under(token).end(PROCESS)
 
-    def _remember(self, *, direct: str, stable: str) -> None:
-        parts = urlsplit(direct)
-        user = parts.netloc.rpartition("@")[0]
-        through = urlunsplit(parts._replace(netloc=f"{user}@{stable}"))
+    def _remember(self, *, direct: str, login: str, stable: str) -> None:
+        through = urlunsplit(urlsplit(direct)._replace(netloc=f"{login}@{stable}"))
         write_private(self._file, json.dumps({"direct": direct, "stable": through}).encode())
 
     @property

@@ -25,7 +25,10 @@ OUTPUT_AFTER_EXIT_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildCommand:
-    """What to execute. `stop` are the signals of the lifeline, `grace_s` apart, before SIGKILL."""
+    """What to execute. `stop` are the signals of the lifeline, `grace_s` apart, before SIGKILL.
+
+    `limits` are rlimits by name (`data` in bytes, `nofile`), `cpus` the processors that it may use, 0 for all.
+    """
 
     argv: tuple[str, ...]
     cwd: str
@@ -34,6 +37,17 @@ class ChildCommand:
     gid: int | None = None
     stop: tuple[str, ...] = ("TERM",)
     grace_s: float = 5.0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    cpus: int = 0
+
+    def options(self) -> list[str]:
+        """What the lifeline is told of it."""
+        told = ["--grace", str(self.grace_s), "--stop", self.stop[0]]
+        told += [word for name in self.stop[1:] for word in ("--then", name)]
+        told += [word for name, number in self.limits.items() for word in ("--limit", f"{name}={number}")]
+        told += ["--cpus", str(self.cpus)] if self.cpus else []
+        told += ["--uid", str(self.uid)] if self.uid is not None else []
+        return told + (["--gid", str(self.gid)] if self.gid is not None else [])
 
 
 class Child:
@@ -65,12 +79,7 @@ class Child:
         # Pipes of our own, for asyncio waits for the end of its pipes, which a stray grandchild may hold.
         ours, theirs, output = os.pipe(), os.pipe(), os.pipe()
         command = self.command
-        options = ["--fd", str(ours[0]), "--report", str(theirs[1]), "--grace", str(command.grace_s)]
-        options += ["--stop", command.stop[0], *(word for name in command.stop[1:] for word in ("--then", name))]
-        if command.uid is not None:
-            options += ["--uid", str(command.uid)]
-        if command.gid is not None:
-            options += ["--gid", str(command.gid)]
+        options = ["--fd", str(ours[0]), "--report", str(theirs[1]), *command.options()]
         try:
             self._shim = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", lifeline.__file__, *options, "--", *command.argv),

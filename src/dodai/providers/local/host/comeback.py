@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.engine.moment import utc
+from dodai.operations.installed import PACKAGES, refuse_changed
 from dodai.providers.local.codes import OTHER_SETTINGS
 from dodai.providers.local.host import kept, launcher, state
 from dodai.providers.local.host.kept import KeptRelease, Serving
@@ -62,9 +63,14 @@ async def _serve(supervisor: Supervisor, serving: Serving) -> None:
 async def _start(supervisor: Supervisor, one: KeptRelease) -> None:
     """Traffic goes there even when it is not ready in time: from then on it is started again whenever it crashes."""
     name = one.spec.name
+    if supervisor.live_release(name):
+        return  # a person has brought it into service meanwhile
     tree = Path(one.tree)
     if tree.name == "tree":  # as it was approved when it came into service, whatever happened since
         await asyncio.to_thread(ReleaseTrees(tree.parents[1]).proven, tree.parent.name)
+    home = Path(one.spec.command[0]).parent.parent
+    if home.parent == supervisor.folder.path / PACKAGES:
+        await asyncio.to_thread(refuse_changed, home)
     await supervisor.start(one.spec, one.release, one.tree, one.env, settings=one.settings)
     probe = await supervisor.probe(name, one.release, settings=one.settings, wait_s=one.spec.ready_timeout_s)
     if not probe.ready:

@@ -33,7 +33,7 @@ from dodai.operations.ports import (
     ServiceStatus,
 )
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE, HOST_HELD
-from dodai.providers.local.host import kept, state, wire
+from dodai.providers.local.host import kept, launcher, state, wire
 from dodai.providers.local.host.hidden import Mask, secret_values
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.terminal import run_on_terminal
@@ -124,6 +124,10 @@ class HostClient:
         mask = Mask(secret_values({**spec.env, **env}, spec.secrets))
         return tuple(mask.of(word.encode(errors="surrogateescape")).decode(errors="replace") for word in words)
 
+    def brought_back_by(self) -> tuple[str, ...]:
+        python = sys.executable
+        return (python, "-I", "-S", launcher.__file__, str(self.folder.path), self.env, python, launcher.STAY)
+
     async def edge(self, spec: EdgeSpec) -> str:
         return str(await self._call("edge", spec=spec))
 
@@ -212,10 +216,14 @@ class HostClient:
                 await writer.wait_closed()
 
     def gone(self, name: str, reply: Reply = "unavailable") -> DodaiError:
-        """The error of a call that nobody answered."""
+        """The error of a call that nobody answered; a call that never came to it is not worth repeating when nothing
+        brings a Host back.
+        """
         try:
             pid = state.any_host(self.folder) if self._lives() else 0
             how = f"it runs, pid {pid}" if pid else "its processes have ended with it"
+            if not pid and reply == "unavailable" and not state.is_held(self.folder):
+                reply = "unavailable" if state.is_watched(self.folder) else "rejected"
         except OSError:  # of another user: last_known says whose it is
             how = "whether it runs cannot be asked"
         message = f"no host of `{self.env}` answered `{name}`; {how}"
@@ -294,8 +302,8 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
     """The Host of `env`, started when none runs.
 
     Detached it outlives this process; else it is bound to it and ends, with everything it runs, when this process
-    does, however that happens. One that comes back with what served before is waited for. A bound one needs the
-    environment for itself: DOD397 (exit 75) when somebody has it.
+    does, however that happens. One that comes back with what served before is waited for, unless it says that it
+    cannot. A bound one needs the environment for itself: DOD397 (exit 75) when somebody has it.
     """
     found = client(folder, env)
     make_folder(found.folder.path)
@@ -303,7 +311,7 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
     while True:
         if detached and state.is_held(found.folder):
             status = await found.status()
-            if status.running and (not status.returning or time.monotonic() > end):
+            if status.running and (not status.returning or status.trouble or time.monotonic() > end):
                 return found
             if time.monotonic() > end:
                 raise found.gone("status")

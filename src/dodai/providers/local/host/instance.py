@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import Instance, InstanceState, ProcessSpec, ProcessStatus, ServiceProbe, ServiceSpec
-from dodai.providers.local.codes import NO_INSTANCE
-from dodai.providers.local.fault_proxy import FaultProxy
+from dodai.providers.local.host import account
 from dodai.providers.local.host.child import Child, ChildCommand, log_path, not_started
 from dodai.providers.local.host.hidden import secret_values
 from dodai.providers.local.host.log_file import LogFile
@@ -139,12 +138,13 @@ class RunningInstance:
     async def _next(self) -> Child:
         """The next process; what cannot even be started (no more processes, a file that is gone) is tried again."""
         while True:
-            child = Child(self.command(), self.log, self.heard)
             try:
+                child = Child(self.command(), self.log, self.heard)
                 await child.start()
-            except OSError as error:
+            except (OSError, DodaiError) as error:
                 pause_s = self._backoff.pause_s(0.0)
-                self.trouble = f"it cannot be started: {error.strerror}"
+                why = error.message if isinstance(error, DodaiError) else error.strerror
+                self.trouble = f"it cannot be started: {why}"
                 self.tell(self.trouble)
                 await asyncio.sleep(pause_s)
             else:
@@ -204,7 +204,7 @@ class SimpleProcess(RunningInstance):
 
 
 class ServiceProcess(RunningInstance):
-    """A service of one release on a private port; wanted once traffic goes to it."""
+    """One instance of a service of one release, on a private port; wanted once traffic goes to it."""
 
     def __init__(
         self,
@@ -213,56 +213,50 @@ class ServiceProcess(RunningInstance):
         tree: str,
         given: Mapping[str, str],
         folder: Path,
-        proxy: FaultProxy,
         settings: str = "",
+        number: int = 1,
     ) -> None:
-        log = LogFile(log_path(folder, f"{spec.name}-{release}"), secret_values({**spec.env, **given}, spec.secrets))
+        name = f"{spec.name}-{release}" + (f".{number}" if number > 1 else "")
+        log = LogFile(log_path(folder, name), secret_values({**spec.env, **given}, spec.secrets))
         super().__init__(spec.name, log)
         self.spec = spec
         self.release = release
         self.settings = settings
         self.tree = tree
         self.given = dict(given)
-        self.proxy = proxy
         self.base: Mapping[str, str] = {}
         self.port = 0
         self.live = False
+        self.moved: Callable[[], None] = lambda: None  # another process is there: who sends it traffic hears of it
         self.edge_key: Callable[[], Mapping[str, str]] = dict
         self.heartbeat = Heartbeat(spec.ready.line)
-
-    @property
-    def label(self) -> str:
-        return f"{self.release}@{self.settings}"
-
-    def has(self, settings: str) -> bool:
-        """Whether it was started with these settings, once or anew; `""` for whatever it was started with."""
-        return settings in ("", self.settings) or self.settings.startswith(f"{settings}-")
-
-    def same(self, spec: ServiceSpec, tree: str, given: Mapping[str, str]) -> bool:
-        return (self.spec, self.tree, self.given) == (spec, tree, dict(given))
 
     def command(self) -> ChildCommand:
         self.heartbeat.begin()
         self.port = free_port() if self.spec.listens else 0
         argv, cwd, env = self._to_run(self.spec.command)
-        return ChildCommand(argv=argv, cwd=cwd, env=env, grace_s=min(self.spec.drain_s, LIFELINE_GRACE_S))
+        grace_s, limits = min(self.spec.drain_s, LIFELINE_GRACE_S), self.spec.limits
+        known, user = {"data": limits.memory_bytes, "nofile": limits.open_files}, account.other(self.spec.user)
+        return ChildCommand(
+            argv=argv, cwd=cwd, env=env, grace_s=grace_s, cpus=limits.cpus,
+            limits={name: number for name, number in known.items() if number},
+            uid=user.pw_uid if user else None, gid=user.pw_gid if user else None,
+        )  # fmt: skip
 
     def _to_run(self, command: tuple[str, ...]) -> tuple[tuple[str, ...], str, dict[str, str]]:
         """What runs `command` beside this process: program and arguments, folder, environment."""
         cwd = os.path.join(self.tree, self.spec.cwd)  # noqa: PTH118 - stays as written, links included
         own = {name: value.replace("{port}", str(self.port)) for name, value in self.spec.env.items()}
-        env = {**self.base, **own, **self.given, **({"PORT": str(self.port)} if self.port else {})}
+        home = account.variables(self.spec.user)
+        env = {**self.base, **home, **own, **self.given, **({"PORT": str(self.port)} if self.port else {})}
         return tuple(word.replace("{port}", str(self.port)) for word in command), cwd, env
 
     def started(self) -> None:
         if self.live:
-            self.go_live()
+            self.moved()
 
     def go_live(self) -> None:
         self.live = self.wanted = True
-        if self.spec.listens:
-            self.proxy.point(("127.0.0.1", self.port), self.label)
-        self.proxy.move_on(self.label, but=True)
 
     def heard(self, data: bytes) -> None:
         self.heartbeat.hear(data)
@@ -284,20 +278,6 @@ class ServiceProcess(RunningInstance):
         if self.spec.protocol == "grpc":
             return await ask_grpc(self.name, self.port, replace(ready, path=liveness.path.strip("/")))
         return await ask_http(self.name, self.port, ready, self.edge_key())
-
-    async def stop(self, drain_s: float | None) -> None:
-        """Let what is under way finish, then SIGTERM, then SIGKILL, all within `drain_s`."""
-        began = time.monotonic()
-        drain_s = self.spec.drain_s if drain_s is None else drain_s
-        self.stopping = True
-        if self.live:
-            self.live = False
-            self.proxy.point(None)
-        self.proxy.move_on(self.label)
-        if self.child is not None and self.child.running:
-            # Servers differ in what they do to requests that arrive while they end; so none should be on its way.
-            await self.proxy.drained(self.label, drain_s / 2)
-        await self.end(max(0.0, drain_s - (time.monotonic() - began)))
 
     async def probe(self, headers: Mapping[str, str], *, wait_s: float, consecutive: int) -> ServiceProbe:
         end = time.monotonic() + wait_s
@@ -367,19 +347,6 @@ class ServiceProcess(RunningInstance):
         )
 
 
-def stop_order(started: Iterable[str], services: Iterable[ServiceProcess]) -> list[str]:
-    """Started last is stopped first; who is needed by somebody is stopped after them."""
-    needs = {one.spec.name: set(one.spec.needs) for one in services}
-    order, left = list[str](), list(reversed(list(started)))
-    while left:
-        free = next(
-            (one for one in left if not any(one in needs.get(other, ()) for other in left if other != one)), left[0]
-        )
-        order.append(free)
-        left.remove(free)
-    return order
-
-
 def _with_output(probe: ServiceProbe, output: tuple[str, ...]) -> ServiceProbe:
     """An answer that did not suffice; one that was ready came too seldom in a row, so it is not."""
     return ServiceProbe(
@@ -390,11 +357,3 @@ def _with_output(probe: ServiceProbe, output: tuple[str, ...]) -> ServiceProbe:
         dependencies=probe.dependencies,
         output=output,
     )
-
-
-def not_running(service: str, release: str, found: ServiceProcess | None) -> DodaiError:
-    """DOD393; where no process is known any more, all there is to do is to carry out the plan again."""
-    if found is None:
-        return DodaiError(NO_INSTANCE, f"`{service}` `{release}` ended with the Host that started it", "", "provider")
-    said, fix = f"`{service}` `{release}` exited with code `{found.exit_code}`", "read the last lines of its log above"
-    return DodaiError(NO_INSTANCE, said, fix, details=found.tail(OUTPUT_LINES))

@@ -1,7 +1,9 @@
-"""`python launcher.py FOLDER ENV PYTHON`: brings the Host of an environment back when it died, within a budget.
+"""`python launcher.py FOLDER ENV PYTHON [--stay]`: brings the Host of an environment back, within a budget.
 
 It waits for the lock that a Host holds for as long as it lives, so it needs to be nobody's parent; the Host in turn
-starts a launcher when there is none. After `down` nothing is kept and it ends. Run by path: standard library only.
+starts a launcher when there is none. After `down` nothing is kept and it ends. With `--stay` it is run by a service
+manager: it stays in front, waits for its turn where there is another launcher, and for something to be kept where
+nothing is. Run by path: standard library only.
 """
 
 from __future__ import annotations
@@ -20,27 +22,47 @@ FIRST_S, LONGEST_S, SLICE_S = 0.1, 30.0, 0.1
 BUDGET, WINDOW_S = 5, 60.0
 """So many starts within the window follow each other quickly; from then on one each `LONGEST_S`, without giving up."""
 START_S = 30.0
+LOOK_S = 1.0
+STAY = "--stay"
 
 
 def main(argv: list[str]) -> int:
-    folder, env, python = argv
+    folder, env, python = argv[:3]
+    if STAY in argv:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        while True:
+            wait_until_kept(folder)
+            watch(folder, env, python, turn=fcntl.LOCK_EX)
     if os.fork():
         os._exit(0)
     os.setsid()
-    mine = os.open(os.path.join(folder, LAUNCHER_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # noqa: PTH118
-    try:
-        fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return 0  # there is one
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    starts: deque[float] = deque(maxlen=BUDGET)
-    while True:
-        wait_until_gone(folder)
-        if not still_wanted(folder, pause_s(starts, time.monotonic())):
-            return 0
-        starts.append(time.monotonic())
-        start(folder, env, python)
+    with contextlib.suppress(BlockingIOError):  # there is one
+        watch(folder, env, python, turn=fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return 0
+
+
+def watch(folder: str, env: str, python: str, *, turn: int) -> None:
+    """Bring it back again and again; return once nothing is kept any more."""
+    mine = os.open(os.path.join(folder, LAUNCHER_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # noqa: PTH118
+    try:
+        fcntl.flock(mine, turn)
+        starts: deque[float] = deque(maxlen=BUDGET)
+        while True:
+            wait_until_gone(folder)
+            if not still_wanted(folder, pause_s(starts, time.monotonic())):
+                return
+            starts.append(time.monotonic())
+            start(folder, env, python)
+    finally:
+        os.close(mine)
+
+
+def wait_until_kept(folder: str) -> None:
+    """Return once something is to come back: it was stopped on purpose, or nothing was deployed yet."""
+    while not os.path.exists(os.path.join(folder, KEPT)):  # noqa: PTH110, PTH118 - starts fast
+        time.sleep(LOOK_S)
 
 
 def wait_until_gone(folder: str) -> None:
@@ -68,7 +90,7 @@ def pause_s(starts: deque[float], now: float) -> float:
     recent = [at for at in starts if now - at < WINDOW_S]
     if len(recent) >= BUDGET:
         return LONGEST_S
-    return FIRST_S * float(4 ** len(recent) - 1)
+    return FIRST_S * float(2 ** len(recent) - 1)
 
 
 def start(folder: str, env: str, python: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from dodai.core.dataclass import dataclass
@@ -53,5 +54,9 @@ class EdgeKeyFile(SecretFile):
     def put(self, values: Mapping[str, str], /) -> None:
         if values.get(EDGE_KEY, "") != self.get().get(EDGE_KEY, ""):
             lines = "".join(f"{key}\n" for key in entries(values[EDGE_KEY]))
+            readers = self.keys.edge_key.stat() if self.keys.edge_key.exists() else None
             write_private(self.keys.edge_key, lines.encode())
+            if readers and readers.st_gid != os.getegid():  # of services with an account of their own
+                os.chown(self.keys.edge_key, -1, readers.st_gid)
+                self.keys.edge_key.chmod(0o640)
         SecretFile.put(self, values)

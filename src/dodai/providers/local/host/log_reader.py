@@ -17,7 +17,7 @@ from dodai.operations.ports.logs import LogLine
 from dodai.providers.local.host.child import log_path
 from dodai.providers.local.host.log_file import times_of
 
-_RELEASE = re.compile(r"(.+)-([0-9a-f]{16})")
+_RELEASE = re.compile(r"(.+)-([0-9a-f]{16})(?:\.\d+)?")
 PIECE_BYTES = 1024 * 1024
 
 
@@ -61,7 +61,7 @@ class LogFolder:
         for service in sorted(self.services, key=len, reverse=True):
             start = log_path(self.folder, f"{service}-").name.removesuffix(".log")
             if name.startswith(start):
-                return service, name.removeprefix(start)
+                return service, name.removeprefix(start).partition(".")[0]  # the number of an instance
         found = _RELEASE.fullmatch(name)  # of a service that the manifest does not name any more
         return (found[1], found[2]) if found else (name, "")
 

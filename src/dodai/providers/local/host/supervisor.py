@@ -32,15 +32,9 @@ from dodai.providers.local.codes import (
 )
 from dodai.providers.local.edge import EdgeServer
 from dodai.providers.local.fault_proxy import FaultProxy
-from dodai.providers.local.host import kept, state
-from dodai.providers.local.host.instance import (
-    OUTPUT_LINES,
-    RunningInstance,
-    ServiceProcess,
-    SimpleProcess,
-    not_running,
-    stop_order,
-)
+from dodai.providers.local.host import account, kept, state
+from dodai.providers.local.host.instance import OUTPUT_LINES, SimpleProcess
+from dodai.providers.local.host.instance_group import InstanceGroup, not_running, stop_order
 from dodai.providers.local.host.kept import KeptRelease, Serving
 from dodai.providers.local.host.state import Known, StateFolder
 from dodai.providers.local.host.upkeep import Events
@@ -62,7 +56,7 @@ class Supervisor:
         self._token = self._before.fencing_token
         self._ports: dict[str, int] = dict(self._before.ports)
         self._proxies: dict[str, FaultProxy] = {}
-        self._services: dict[tuple[str, str, str], ServiceProcess] = {}  # by service, release and settings
+        self._services: dict[tuple[str, str, str], InstanceGroup] = {}  # by service, release and settings
         self._kept: dict[str, str] = {}
         self._order: list[str] = []
         self._processes: dict[str, SimpleProcess] = {}
@@ -139,7 +133,7 @@ class Supervisor:
             kept.follow(self.folder.path, spec)
             if spec.forward:
                 proxy = await self._proxy(spec.name, spec.port)
-                proxy.point(process.target, spec.name)
+                proxy.point(process.target, label=spec.name)
             return self._process_status(spec.name)
 
     async def _until_listening(self, process: SimpleProcess) -> None:
@@ -161,7 +155,7 @@ class Supervisor:
             if (found := self._processes.pop(process, None)) is not None:
                 await found.stop()
             if process in self._proxies:
-                self._proxies[process].point(None)
+                self._proxies[process].point()
 
     # -- services ----------------------------------------------------------------------------------------------
 
@@ -173,20 +167,20 @@ class Supervisor:
             if known is not None and known.alive:
                 if not known.same(spec, tree, env):
                     raise self._other_settings(f"{spec.name} {release}")
-                return self._instance(known)
+                return known.describe()[0]
             proxy = await self._proxy(spec.name, spec.port) if spec.listens else self._nowhere(spec.name)
             proxy.http2 = spec.protocol == "grpc"
+            base = state.service_environment(self.folder, self.env, spec.name, release)
+            account.open_to(spec.user, self.folder.edge_key, self.folder.path / "lines")
             if known is not None:
                 await known.stop(0.0)
-            service = ServiceProcess(spec, release, tree, env, self.folder.path, proxy, settings)
-            service.tell = partial(self.events.tell, "service_restarted", service=spec.name, release=release)
-            service.edge_key = lambda: {"x-edge-key": state.edge_key(self.folder)}
-            service.base = state.service_environment(self.folder, self.env, spec.name, release)
-            self._services[spec.name, release, settings] = service  # before it exists: a deadline must not lose it
+            group = InstanceGroup(spec, release, tree, env, self.folder.path, proxy, settings)
+            self._services[spec.name, release, settings] = group  # before it exists: a deadline must not lose it
             if spec.name not in self._order:
                 self._order.append(spec.name)
-            await service.start()
-            return self._instance(service)
+            tell = partial(self.events.tell, "service_restarted", service=spec.name, release=release)
+            await group.start(base, lambda: {"x-edge-key": state.edge_key(self.folder)}, tell)
+            return group.describe()[0]
 
     async def probe(
         self, service: str, release: str, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
@@ -204,7 +198,7 @@ class Supervisor:
                 raise not_running(service, release, found)
             for other in self._of(service):
                 if other is not found:
-                    other.live = False
+                    other.leave()
             found.go_live()
             self.remember()
 
@@ -217,10 +211,10 @@ class Supervisor:
             del self._services[service, release, found.settings]
             self.remember()
 
-    def _of(self, service: str) -> list[ServiceProcess]:
+    def _of(self, service: str) -> list[InstanceGroup]:
         return [one for (name, _, _), one in self._services.items() if name == service]
 
-    def _one(self, service: str, release: str, settings: str) -> ServiceProcess | None:
+    def _one(self, service: str, release: str, settings: str) -> InstanceGroup | None:
         """The newest of that release; with `settings` only one that was started with them, at best under that name."""
         exact = self._services.get((service, release, settings)) if settings else None
         found = [one for one in self._of(service) if one.release == release and one.has(settings)]
@@ -282,7 +276,7 @@ class Supervisor:
             raise DodaiError(NO_INSTANCE, f"`{name}` does not run", NO_INSTANCE.fix.en)
         found.signal(signal)
 
-    def _find(self, name: str, release: str) -> RunningInstance | None:
+    def _find(self, name: str, release: str) -> InstanceGroup | SimpleProcess | None:
         if release:
             return self._one(name, release, "")
         return next((one for one in self._of(name) if one.live), None) or self._processes.get(name)
@@ -380,19 +374,15 @@ class Supervisor:
             f"`{proposal.DOWN(env=self.env)}` first, then start with the new port",
         )
 
-    def _instance(self, service: ServiceProcess) -> Instance:
-        proxy = self._proxies[service.spec.name]
-        return service.describe(connections=proxy.open_connections(service.label))
-
     def _service_status(self, name: str) -> ServiceStatus:
         proxy = self._proxies[name]
-        instances = self._of(name)
+        groups = self._of(name)
         return ServiceStatus(
             name=name,
             address=proxy.address,
-            release=next((one.release for one in instances if one.live), ""),
+            release=next((one.release for one in groups if one.live), ""),
             fault=proxy.fault.mode,
-            instances=tuple(self._instance(one) for one in instances),
+            instances=tuple(one for group in groups for one in group.describe()),
         )
 
     def _process_status(self, name: str) -> ProcessStatus:

@@ -1,0 +1,43 @@
+"""How services are installed, how many run, and what each may use: what no machine could follow."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+
+from dodai.core.errors import DodaiError
+from dodai.operations import codes
+from dodai.operations.policy import OperationsPolicy
+
+LEAST_MEMORY_BYTES = 8 * 1024**2
+"""No interpreter starts with less: a smaller number is a unit that was forgotten."""
+LEAST_FILES = 16
+
+
+def install_problems(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Lines of `[project] install` that install a link to files instead of what they are: no release could keep it."""
+    for line in lines:
+        if {"-e", "--editable"}.intersection(shlex.split(line)):
+            said = f"`{line}` of `[project] install` installs a link to a folder, which no release could keep"
+            yield said, "install it without `-e`"
+
+
+def refuse_impossible_limits(policy: OperationsPolicy) -> None:
+    """DOD316 (exit 2) for the first number that cannot be meant."""
+    for said, fix in limit_problems(policy):
+        raise DodaiError(codes.IMPOSSIBLE_LIMITS, said, fix, exit_code=2)
+
+
+def limit_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:
+    """What is wrong with the numbers of services, each with what to write instead."""
+    for service in policy.services.values():
+        where, limits = f"[service.{service.name}]", service.limits
+        within = f"`[service.{service.name}.limits]`"
+        if service.instances < 1:
+            yield f"`instances` of `{where}` is `{service.instances}`", "1 or more"
+        if 0 < limits.memory_bytes < LEAST_MEMORY_BYTES or limits.memory_bytes < 0:
+            yield f"`memory` of {within} is `{limits.memory_bytes}` bytes: nothing starts", "8MiB or more, 0B for none"
+        if limits.cpus < 0:
+            yield f"`cpus` of {within} is `{limits.cpus}`", "1 or more, 0 for all"
+        if limits.open_files and limits.open_files < LEAST_FILES:
+            yield f"`open_files` of {within} is `{limits.open_files}`: nothing starts", "16 or more, 0 for no limit"
