@@ -88,7 +88,7 @@ def kill(cell: Cell) -> dict[str, Any]:
     matrix.bad, matrix.back_s, matrix.lost, matrix.sentences, matrix.killed = [], [], 0, 0, 0
     try:
         matrix.kill(story, at, part)
-    except (AssertionError, OSError, ValueError, psycopg.Error) as error:
+    except (AssertionError, LookupError, OSError, ValueError, psycopg.Error) as error:
         matrix.bad.append(f"{story}, {part} killed at {at}: {type(error).__name__}: {error}")
         close_world()
         open_world()

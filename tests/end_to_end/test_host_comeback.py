@@ -16,7 +16,7 @@ from tests.end_to_end.hosted_app import HostedApp
 from tests.support.command import argv, clean_environment
 from tests.support.wait import until
 
-from dodai.providers.local.host.state import StateFolder
+from dodai.providers.local.host.state import StateFolder, is_watched
 
 BACK_S = 15.0
 """5 s on a machine with time to spare; the tests of many share this one."""
@@ -268,3 +268,13 @@ def test_silent_connections_keep_neither_visitors_nor_commands_out(env):
             silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
         assert env.serves() == release != ""
         assert env.status(0)["state"] == "serving"
+
+
+def test_host_killed_before_the_edge_is_looked_at_leaves_no_plan_that_cannot_end(env):
+    """The edge had to be opened again with what it had: taking a bad release back does not ask for it to be gone."""
+    old = env.deployed()
+    until(lambda: is_watched(StateFolder(env.state)))
+    env.write(spoil="sys.exit(3)")
+    done = env.driven("already:secrets", "deploy", "staging", "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (3, "restored"), done.stdout
+    until(lambda: env.serves() == old)

@@ -251,6 +251,8 @@ def _database(database: RunDatabase, announce: Callable[[int], None] | None) -> 
 
 def _edge(ports: DeployPorts) -> Step:
     kept, before = ports.edge if isinstance(ports.edge, KeptEdge) else None, ports.edge_spec_before
+    if before == ports.edge_spec:
+        before = None  # it may only have to be opened again, which nothing takes back
 
     async def observe(context: StepContext) -> Observed:
         state = await ports.edge.observe()

@@ -22,7 +22,7 @@ from dodai.providers.local.host.supervisor import Supervisor
 from dodai.providers.local.release_tree import ReleaseTrees
 
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-LOOK_S = 1.0
+LOOK_S = 0.25
 
 
 async def come_back(supervisor: Supervisor) -> None:
