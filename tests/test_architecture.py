@@ -241,7 +241,7 @@ def test_no_two_modules_have_one_name_outside_the_grid():
         for name, path in names
         if name not in (*GRID, "main") and not path.relative_to(SRC).as_posix().startswith(NAMED_AFTER)
     )
-    assert repeated(outside) == {}
+    assert repeated(outside) == {}, "rename the new one: put a word before it that says whose it is (`fly_compute`)"
 
 
 def test_no_two_classes_have_one_name():
@@ -252,7 +252,7 @@ def test_no_two_classes_have_one_name():
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.ClassDef)
     )
-    assert repeated(classes) == {}
+    assert repeated(classes) == {}, "rename the new one"
 
 
 def test_every_moment_that_people_read_has_one_form():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dodai.core.code_page import parse
+from dodai.core.code_page import page_of, parse
 from dodai.core.errors import Code
 from dodai.wiring.registry import codes
 
@@ -43,6 +43,7 @@ def test_a_page_says_what_why_and_fix_in_both_languages(code: Code):
         ("# DOD212 table-rewrite", "# table-rewrite", "begins with"),
         ("- level: error", "- level: fatal", "`level`"),
         ("- level: error", "", "`level`"),
+        ("- level: error", "- level: error\n- sauce: RFC 1", "not `sauce`"),
         ("## ja", "## fr", "`## ja`"),
         ("why: ", "because ", "three paragraphs"),
     ],
@@ -68,6 +69,24 @@ def test_a_code_whose_page_has_another_name_is_refused():
     """The line and the page cannot drift apart."""
     with pytest.raises(ValueError, match="table-rewrite"):
         _ = Code("DOD212", "another-name", "dodai.migrations.codes").what
+
+
+def test_a_code_without_a_page_names_the_file_to_write_and_the_page_that_says_how():
+    """Whoever adds the line first is told the next step, where any command meets it."""
+    with pytest.raises(ValueError, match=r"`src/dodai/migrations/codes/DOD999\.md` does not exist") as caught:
+        page_of("dodai.migrations.codes", "DOD999")
+    named = re.findall(r"docs/\S+\.md", str(caught.value))
+    assert [(SRC.parents[1] / page).is_file() for page in named] == [True]
+
+
+def test_a_malformed_page_is_named_with_its_file(tmp_path, monkeypatch):
+    """There are hundreds of them."""
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "__init__.py").touch()
+    (tmp_path / "torn" / "DOD999.md").write_text("DOD999 torn\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"`src/torn/DOD999\.md`: a page of a code begins with"):
+        page_of("torn", "DOD999")
 
 
 OPENED = """

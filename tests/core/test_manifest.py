@@ -124,7 +124,7 @@ def test_a_key_is_declared_once():
     assert made.json_schema()["properties"]["x"]["properties"]["key"]["default"] == 3
     with pytest.raises(ValueError, match=r"no field declares `x\.other`"):
         assemble({"x": FRAGMENT.replace("key =", "other =")}, {"x": Section})
-    with pytest.raises(ValueError, match=r"no fragment describes x\.key"):
+    with pytest.raises(ValueError, match=r"no `manifest\.toml` has lines for `x\.key`"):
         assemble({"x": "# A table.\n[x]\n"}, {"x": Section})
     with pytest.raises(ValueError, match="says what its field declares"):
         assemble({"x": FRAGMENT.replace("integer", "integer; default 4")}, {"x": Section})

@@ -21,8 +21,9 @@ def test_every_key_of_an_environment_is_shared_or_a_providers_own():
     own = {key for make in registered().values() for key in make().keys}
     prefix, keys = "env.NAME.", reference().keys()
     written = {path.removeprefix(prefix).partition(".")[0] for path, _ in keys if path.startswith(prefix)}
-    assert written == SHARED | own
-    assert SHARED & own == set()
+    assert own - written == set(), "a key in `keys` of a provider has to be a key of `[env.NAME]` in the manifest first"
+    assert written - own - SHARED == set(), "a key of `[env.NAME]` belongs into `keys` of a provider, or into `SHARED`"
+    assert (SHARED - written, SHARED & own) == (set(), set())
 
 
 def test_service_for_which_a_map_says_nothing_is_found_before_a_deploy(tmp_path: Path):

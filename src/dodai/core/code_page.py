@@ -59,9 +59,16 @@ class CodePage:
 
 @cache
 def page_of(package: str, code_id: str) -> CodePage:
-    """The page `CODE.md` of a package of codes; raises `ValueError` naming what is malformed in it."""
-    data = pkgutil.get_data(package, f"{code_id}.md")
-    return parse((data or b"").decode("utf-8"))
+    """The page `CODE.md` of a package of codes; raises `ValueError` when there is none, or naming what is malformed."""
+    file = f"src/{package.replace('.', '/')}/{code_id}.md"
+    try:
+        data = pkgutil.get_data(package, f"{code_id}.md")
+    except FileNotFoundError:
+        raise ValueError(f"`{file}` does not exist; docs/contributing/adding-a-rule.md says how to write it") from None
+    try:
+        return parse((data or b"").decode("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{file}`: {error}") from None
 
 
 def parse(text: str) -> CodePage:
@@ -77,6 +84,8 @@ def parse(text: str) -> CodePage:
         raise ValueError("a page of a code begins with `# DODnnn name`")
     facts = dict(re.findall(r"(?m)^- (\w+): (.*)$", head))
     parts = dict(part.partition("\n")[::2] for part in rest)
+    if unknown := sorted(facts.keys() - {"level", "since", "source"}):
+        raise ValueError(f"the list has `level`, `since` and `source`, not `{unknown[0]}`")
     level = facts.pop("level", "")
     if level not in _LEVELS or not {"en", "ja"} <= parts.keys() or not parts.keys() <= set(_HEADINGS):
         raise ValueError(f"{title[1]}: a page has a `level` of {', '.join(_LEVELS)}, and the parts `## en` and `## ja`")

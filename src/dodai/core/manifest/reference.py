@@ -96,7 +96,10 @@ def assemble(fragments: Mapping[str, str], sections: Mapping[str, type]) -> Mani
         _declare(section, (name,) if name else (), declared, shapes)
     texts = [_add_fragment(root, area, text, declared, shapes) for area, text in fragments.items()]
     if declared:
-        raise ValueError(f"no fragment describes {', '.join('.'.join(names) for names in declared)}")
+        keys = ", ".join(f"`{'.'.join(names)}`" for names in declared)
+        raise ValueError(
+            f"no `manifest.toml` has lines for {keys}; docs/contributing/adding-a-manifest-key.md says how"
+        )
     return ManifestReference(root, "\n".join(text.strip() + "\n" for text in texts))
 
 
@@ -123,7 +126,7 @@ def _add_fragment(
             continue
         *above, name = names
         if tuple(names) not in declared:
-            raise ValueError(f"{area} fragment, line {line.number}: no field declares `{'.'.join(names)}`")
+            raise ValueError(f"{area}/manifest.toml, line {line.number}: no field declares `{'.'.join(names)}`")
         key = _key(area, name, doc, spec, _dig(example, line.path), declared.pop(tuple(names)))
         _descend(root, above, area).keys[name] = key
         at = next(n for n in range(line.number - 2, -1, -1) if lines[n].startswith("#:"))
@@ -136,7 +139,7 @@ def _annotation(area: str, line: Line) -> tuple[str, str]:
     specs = [comment.removeprefix("#:").strip() for comment in line.comments if comment.startswith("#:")]
     if not doc or len(specs) > 1 or (not line.header and not specs):
         raise ValueError(
-            f"{area} fragment, line {line.number}: needs a sentence and one `#:` line: {line.text.strip()}"
+            f"{area}/manifest.toml, line {line.number}: needs a sentence and one `#:` line: {line.text.strip()}"
         )
     return doc, specs[0] if specs else ""
 
