@@ -35,7 +35,27 @@ def clean_commit(root: Path, env: str) -> str:
     hidden = [line[2:] for line in _git(root, "ls-files", "-v").splitlines() if line[0].islower() or line[0] == "S"]
     if hidden:
         raise no_evidence(env, f"`{hidden[0]}` is hidden from `git status`")
+    if other := _not_as_committed(root):
+        raise no_evidence(env, f"`{other}` is not what a checkout would write: a filter of git hides that")
     return commit
+
+
+def _not_as_committed(root: Path) -> str:
+    """The first file that is compared with its commit through a filter, and is not what a checkout writes; else `""`.
+
+    `git status` believes what the filter makes of a file; Git LFS is such a filter, and passes.
+    """
+    listed = _run(root, "ls-files", "-z", "--", ".")
+    told = _run(root, "check-attr", "-z", "--stdin", "filter", given=listed).decode("utf-8", "surrogateescape")
+    fields = told.split("\0")
+    filtered = [
+        path for path, value in zip(fields[::3], fields[2::3], strict=False) if value not in ("unspecified", "unset")
+    ]
+    for path in filtered:
+        file = root / path
+        if file.is_file() and file.read_bytes() != _run(root, "cat-file", "--filters", f"HEAD:./{path}"):
+            return path
+    return ""
 
 
 def no_evidence(env: str, why: str) -> DodaiError:
@@ -45,5 +65,10 @@ def no_evidence(env: str, why: str) -> DodaiError:
 
 
 def _git(root: Path, *words: str) -> str:
-    answer = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=True)
-    return answer.stdout.strip()
+    return _run(root, *words).decode("utf-8", "surrogateescape").strip()
+
+
+def _run(root: Path, *words: str, given: bytes | None = None) -> bytes:
+    """What git printed, of the objects that are there: replaced ones are for whoever reads history."""
+    argv = ["git", "--no-replace-objects", *words]
+    return subprocess.run(argv, cwd=root, input=given, capture_output=True, timeout=20, check=True).stdout
