@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import field
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from dodai.core.codes import UNKNOWN_WORD
 from dodai.core.dataclass import dataclass
@@ -75,8 +76,8 @@ class _Files:
     def add(self, row: ReplacedRow) -> None:
         if self.rows and self.replay:
             told = {"table": f"{row.schema}.{row.table}", "change": row.change, "row": row.row}
-            self.rows.write(json.dumps(told, ensure_ascii=False) + "\n")
-            if row.change == "added":
+            self.rows.write(_json(told) + "\n")
+            if row.change == "added" and row.shared:  # else the table is not there any more
                 self.replay.write(_insert(row))
                 counted = {name for name in row.shared if isinstance(row.row[name], int)}
                 self.columns.setdefault((row.schema, row.table), set()).update(counted)
@@ -124,8 +125,13 @@ def _insert(row: ReplacedRow) -> str:
     return f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {record};\n"
 
 
-def _json(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False)
+def _json(value: object) -> str:
+    """As JSON, a `Decimal` with each of its digits: the standard library knows floats alone."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_json(str(name))}: {_json(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_json, value)) + "]"
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
 
 
 def _quoted(name: str) -> str:

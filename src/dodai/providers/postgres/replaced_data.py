@@ -9,11 +9,14 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from psycopg import sql
+from psycopg.types.json import set_json_loads
 
 from dodai.core.dataclass import dataclass
 from dodai.operations.ports import ReplacedData, ReplacedRow, ReplacedTable
@@ -24,16 +27,21 @@ from dodai.providers.postgres.restore_data import REPLACED
 from dodai.providers.postgres.server_user import server_identity
 
 _TABLES = """
-SELECT c.oid, n.nspname, c.relname,
+SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned,
   (SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
   (SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_index i JOIN pg_attribute a
     ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = c.oid AND i.indisprimary) AS key,
   (SELECT array_agg(DISTINCT confrelid) FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f') AS refers
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND NOT c.relispartition
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'dodai') AND n.nspname !~ '^pg_' ORDER BY 2, 3
 """
+
+
+LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
+_ROW = sql.Identifier("dodai: the row")
+"""What a query calls a row: a column of that name would be taken in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class _Table:
     name: tuple[str, str]
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    partitioned: bool
 
 
 def replaced_data(cluster: Path) -> tuple[ReplacedData, ...]:
@@ -63,7 +72,7 @@ def compare(
     Tables of the name of a ledger are left out. Raises DOD783 and DOD780 as the servers do.
     """
     with _opened(point, database) as old, _opened(replaced, database) as new:
-        before, found = _tables(old, ledgers), []
+        before, found = _tables(old, ledgers), _large_objects(old, new, tell)
         for table in _tables(new, ledgers).values():
             counts = Counter[str]()
             for row in _differences(old, new, before.get(table.name), table):
@@ -74,10 +83,23 @@ def compare(
         return tuple(found)
 
 
+def _large_objects(old: Any, new: Any, tell: Callable[[ReplacedRow], None]) -> list[ReplacedTable]:
+    """Those that only one of the two has, by their ids: they stand in no table, and no SQL of ours brings them back."""
+    had, has = (
+        {oid for (oid,) in one.execute("SELECT oid FROM pg_largeobject_metadata").fetchall()} for one in (old, new)
+    )
+    for oid in sorted(has - had):
+        tell(ReplacedRow(*LARGE_OBJECTS, "added", {"oid": oid}, ()))
+    for oid in sorted(had - has):
+        tell(ReplacedRow(*LARGE_OBJECTS, "removed", {"oid": oid}, ()))
+    return [ReplacedTable(*LARGE_OBJECTS, len(has - had), 0, len(had - has))] if has != had else []
+
+
 @contextlib.contextmanager
 def _opened(path: Path, database: str) -> Iterator[Any]:
     with opened_restore_point(restore_point(path)) as cluster, connect(cluster.dsn(database)) as conn:
         conn.execute("SET TimeZone = 'UTC'")
+        set_json_loads(partial(json.loads, parse_float=Decimal), conn)  # a float would round what people own
         yield conn
 
 
@@ -85,8 +107,8 @@ def _tables(conn: Any, ledgers: tuple[str, ...]) -> dict[tuple[str, str], _Table
     """In an order in which their rows can be inserted, as far as there is one."""
     rows = [row for row in conn.execute(_TABLES).fetchall() if row[2] not in ledgers]
     by_oid = {
-        oid: _Table((schema, name), tuple(columns or ()), tuple(key or ()))
-        for oid, schema, name, columns, key, _ in rows
+        oid: _Table((schema, name), tuple(columns or ()), tuple(key or ()), partitioned)
+        for oid, schema, name, partitioned, columns, key, _ in rows
     }
     graph = {oid: [other for other in refers or () if other != oid and other in by_oid] for oid, *_, refers in rows}
     try:
@@ -127,12 +149,14 @@ def _rows(
         return sql.SQL("jsonb_build_array({})::text").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
 
     numbered = sql.SQL("count(*) OVER (PARTITION BY {} ROWS UNBOUNDED PRECEDING)").format(packed(key))
-    query = sql.SQL("SELECT {} || '#' || {}, md5({}), {} FROM {} t").format(
+    query = sql.SQL("SELECT {} || '#' || {}, md5({}), {} FROM {}{} {}").format(
         packed(key),
         numbered if not table.key else sql.SQL("''"),
         packed(shared),
-        sql.SQL("to_jsonb(t)" if with_row else "NULL"),
+        sql.SQL("to_jsonb({})").format(_ROW) if with_row else sql.SQL("NULL"),
+        sql.SQL("" if table.partitioned else "ONLY "),
         sql.Identifier(*table.name),
+        _ROW,
     )
     with conn.transaction(), conn.cursor(name="rows") as cursor:
         cursor.itersize = 1000
