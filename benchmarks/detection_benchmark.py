@@ -65,6 +65,7 @@ def drills(rehearsal: Path, scratch: Path) -> None:
         said_ = ", ".join(f"{name} ({about}) {at:.1f}" for at, name, about in found) or "nothing"
         rows.append((f"`{drill['id']}`", drill["outcome"], f"{drill['seconds']:.0f}", said_))
     notes = "Seconds count from the beginning of the drill, its preparation included, not from its fault."
+    notes += f" The rehearsal took {report['seconds']:.0f} s, at {report['startedAt']}."
     head = ("drill", "outcome", "seconds", "fires, after seconds")
     record("detection-drills", "Alerts of a rehearsal, fast profile", head, rows, f"{notes} {_load()}")
 

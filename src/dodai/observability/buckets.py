@@ -43,7 +43,7 @@ def quantile_ms(histogram: Histogram, share: float, bounds: tuple[int, ...]) -> 
         count = histogram[bound]
         if count and seen + count >= rank:
             at = bisect_left(bounds, bound)
-            low = max(below, bounds[at - 1] if at else 0)
+            low = bounds[at - 1] if at and bounds[at - 1] > below else below
             if bound == INFINITE_US:
                 return low / 1000.0
             return (low + (bound - low) * max(0.0, rank - seen) / count) / 1000.0
@@ -54,6 +54,14 @@ def quantile_ms(histogram: Histogram, share: float, bounds: tuple[int, ...]) -> 
 def packed(histogram: Histogram) -> bytes:
     """Eight bytes for each bucket that has anything in it."""
     return b"".join(PAIR.pack(bound, min(count, INFINITE_US)) for bound, count in sorted(histogram.items()) if count)
+
+
+def unpacked_sum(data: bytes) -> dict[int, int]:
+    """The sum of packed histograms that are one behind the other."""
+    total: dict[int, int] = {}
+    for bound, count in PAIR.iter_unpack(data):
+        total[bound] = total.get(bound, 0) + count
+    return total
 
 
 def unpacked(data: bytes) -> dict[int, int]:

@@ -55,9 +55,8 @@ _SINCE = "whole_s"
 """The fact that says since when there are cells of whole services; 0 when there always were."""
 _HISTOGRAMS = f"SELECT service, name, histogram {_WINDOW}"
 _POINTS = (
-    "SELECT service, name, (at - :start) / :step AS point, sum(count), sum(errors), group_concat(hex(histogram), ''),"
-    " group_concat(nullif(bad, ''), ' '), group_concat(nullif(slow, ''), ' ') FROM cell"
-    " WHERE width = :width AND kind = :kind AND at >= :start AND at < :end GROUP BY point, service, name ORDER BY point"
+    "SELECT (at - :start) / :step, service, name, count, errors, histogram, bad, slow FROM cell"
+    " WHERE width = :width AND kind = :kind AND at >= :start AND at < :end ORDER BY at"
 )
 _SAMPLED = f"{_WINDOW} AND service = ? AND (? = '' OR name = ?)"
 _FAILED_SAMPLES = f"SELECT bad {_SAMPLED} AND bad != '' GROUP BY bad ORDER BY max(at) DESC LIMIT 5"
@@ -219,12 +218,12 @@ class Store:
         return found
 
     def points(self, kind: Kind, start_s: int, step_s: int, count: int) -> Iterator[tuple[Any, ...]]:
-        """(service, name, point, count, errors, histogram, failed or refused ids, slowest ids) of every series in each
-        of `count` parts of `step_s` from `start_s` on, the oldest first; ids are a text with blanks, or None.
+        """(part, service, name, count, errors, histogram, failed or refused id, slowest id) of each short cell.
+
+        There are `count` parts of `step_s` from `start_s` on; the oldest cells come first.
         """
         asked = {"width": self.cell_s, "kind": kind, "start": start_s, "step": step_s, "end": start_s + step_s * count}
-        for service, name, point, number, errors, histogram, bad, slow in self.database.execute(_POINTS, asked):
-            yield service, name, point, number, errors, bytes.fromhex(histogram), bad, slow
+        return self.database.execute(_POINTS, asked)
 
     def samples(
         self, kind: Kind, service: str, name: str, since_s: float, until_s: float, *, failed: bool

@@ -12,7 +12,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.text import Text
 from dodai.engine.moment import utc
 from dodai.observability.alert import Alert, Firing, History
-from dodai.observability.buckets import PAIR, bounds_us, merged, quantile_ms
+from dodai.observability.buckets import bounds_us, merged, quantile_ms, unpacked_sum
 from dodai.observability.rollup import Kind, Store, Totals
 from dodai.observability.rollup.clock_step import EVENT as CLOCK_SET
 from dodai.observability.run.watcher import Watched
@@ -156,26 +156,22 @@ def overview(
 
 @dataclass(slots=True)
 class _Curve:
-    """One series over the window, in `POINTS` equal parts. `failed` and `slow` are request ids, the oldest first."""
+    """One series over the window, in `POINTS` equal parts. `failed` and `slow` are request ids, the oldest first;
+    `packed` are the histograms of the cells of a part, one behind the other.
+    """
 
     counts: list[int] = field(default_factory=lambda: [0] * POINTS)
     errors: list[int] = field(default_factory=lambda: [0] * POINTS)
-    histograms: list[dict[int, int]] = field(default_factory=lambda: [{} for _ in range(POINTS)])
+    packed: list[bytes] = field(default_factory=lambda: [b""] * POINTS)
     failed: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
-
-    def add(self, point: int, count: int, errors: int, histogram: Iterable[tuple[int, int]]) -> None:
-        self.counts[point] += count
-        self.errors[point] += errors
-        into = self.histograms[point]
-        for bound, number in histogram:
-            into[bound] = into.get(bound, 0) + number
 
     def row(self, service: str, name: str, bounds: tuple[int, ...]) -> Row:
         """What people are shown of it; ids of failed requests, where there are any, the newest first."""
         samples = tuple(dict.fromkeys(reversed(self.failed or self.slow)))[:5]
-        whole = quantile_ms(merged(self.histograms), 0.95, bounds)
-        points = tuple(quantile_ms(one, 0.95, bounds) if one else None for one in self.histograms)
+        parts = [unpacked_sum(packed) if packed else {} for packed in self.packed]
+        whole = quantile_ms(merged(parts), 0.95, bounds)
+        points = tuple(quantile_ms(part, 0.95, bounds) if part else None for part in parts)
         sums = (sum(self.counts), sum(self.errors))
         return Row(service, name, *sums, whole, samples, tuple(self.counts), tuple(self.errors), points)
 
@@ -184,7 +180,9 @@ def _summed(courses: Iterable[_Curve]) -> _Curve:
     total = _Curve()
     for one in courses:
         for point in range(POINTS):
-            total.add(point, one.counts[point], one.errors[point], one.histograms[point].items())
+            total.counts[point] += one.counts[point]
+            total.errors[point] += one.errors[point]
+            total.packed[point] += one.packed[point]
         total.failed += one.failed
         total.slow += one.slow
     return total
@@ -203,13 +201,18 @@ class _Reader:
         end = int(self.now_s // width * width + width)
         start = end - step * POINTS
         found: dict[tuple[str, str], _Curve] = {}
-        for service, name, point, count, errors, histogram, bad, slow in self.store.points(kind, start, step, POINTS):
-            course = found.get((service, name)) or found.setdefault((service, name), _Curve())
-            course.add(point, count, errors, PAIR.iter_unpack(histogram))
+        rows = self.store.points(kind, start, step, POINTS)
+        for point, service, name, count, errors, histogram, bad, slow in rows:
+            course = found.get((service, name))
+            if course is None:
+                course = found[service, name] = _Curve()
+            course.counts[point] += count
+            course.errors[point] += errors
+            course.packed[point] += histogram
             if bad:
-                course.failed += bad.split(" ")
+                course.failed.append(bad)
             if slow:
-                course.slow += slow.split(" ")
+                course.slow.append(slow)
         return found
 
     def rows(self, courses: Mapping[tuple[str, str], _Curve]) -> tuple[Row, ...]:
