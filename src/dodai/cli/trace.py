@@ -16,7 +16,7 @@ from dodai.cli.command_context import CommandContext, define
 @click.argument("request_id")
 @click.option("--follow", is_flag=True, help="Keep looking until interrupted.")
 @click.option("--for", "follow_s", metavar="SECONDS", default=None, help="Keep looking for this long.")
-@click.option("--state", multiple=True, metavar="FOLDER", help="Where to look; by default the nearest .dodai.")
+@click.option("--state", multiple=True, metavar="FOLDER", help="A folder or VictoriaLogs' address; by default .dodai.")
 def command(
     context: CommandContext, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]
 ) -> int:

@@ -72,21 +72,41 @@ def _run(asked: _Words) -> int:
     roots = asked.roots or default_roots(dict(os.environ), os.getcwd())  # noqa: PTH109 - no pathlib on this path
     until = time.monotonic() + (asked.follow_s or 0.0)
     longest_s = longest_request_s([os.environ.get("DODAI_MANIFEST", ""), *map(_manifest_beside, roots)])
+    servers = [root for root in roots if root.startswith(("http://", "https://"))]
     shown = 0
     while True:
         started = time.perf_counter()
-        folders = line_folders(roots)
+        folders = line_folders([root for root in roots if root not in servers])
         found = find(asked.request_id, folders, longest_request_s=longest_s)
+        unasked = _ask_servers(servers, asked.request_id, found)
         if len(found.lines) > shown:
             shown = len(found.lines)
             _print(asked, found, time.perf_counter() - started)
         if asked.follow_s is None or time.monotonic() >= until:
             break
         time.sleep(_POLL_S)
+    if unasked:
+        return _fail(_not_asked(unasked), as_json=asked.as_json)
     if not shown:
         return _fail(_not_found(asked.request_id, roots, sorted(found.unread)), as_json=asked.as_json)
     _seal(found)
     return 0
+
+
+def _ask_servers(servers: list[str], request_id: str, found: FoundLines) -> list[str]:
+    """Add what they have to `found`; what is wrong with those that did not say."""
+    if not servers:
+        return []
+    from dodai.observability.trace.remote import lines_at  # a client, which nobody needs who looks in files
+
+    unasked = []
+    for server in servers:
+        try:
+            found.add(lines_at(server, request_id))
+        except (OSError, ValueError) as error:
+            unasked.append(f"`{server}` cannot be asked: {error}")
+    found.lines.sort(key=lambda line: float(line.get("ts", 0.0)))
+    return unasked
 
 
 def longest_request_s(manifests: list[str]) -> float:
@@ -188,6 +208,13 @@ def _usage(message: str) -> DodaiError:
     from dodai.core.errors import DodaiError
 
     return DodaiError(USAGE, message, f"see `{proposal.TRACE_HELP()}`", exit_code=2)
+
+
+def _not_asked(problems: list[str]) -> DodaiError:
+    from dodai.core.errors import DodaiError
+    from dodai.observability.codes import TRACE_NOT_FOUND
+
+    return DodaiError(TRACE_NOT_FOUND, "; ".join(problems), TRACE_NOT_FOUND.fix.en, exit_code=1)
 
 
 def _not_found(request_id: str, roots: list[str], unread: list[str]) -> DodaiError:

@@ -32,7 +32,7 @@ _MAX_RELATED = 20
 _DEPTH = 4
 _NOT_LINES = frozenset({"releases", "trees", "cache", "data", "pgdata", "node_modules", ".git"})
 _COMPRESSED = frozenset({"gz", "bz2", "xz", "zst", "lz4"})
-_MATCHED = ("requestId", "clientRequestId", "traceId")
+MATCHED = ("requestId", "clientRequestId", "traceId")
 
 Line = dict[str, Any]
 
@@ -223,7 +223,7 @@ def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: FoundLines) -> i
         return end
     if not isinstance(line, dict):
         found.torn += 1
-    elif any(isinstance(line.get(name), str) and line[name].encode() in ids for name in _MATCHED):
+    elif any(isinstance(line.get(name), str) and line[name].encode() in ids for name in MATCHED):
         found.lines.append(line)
     return end
 
