@@ -99,12 +99,12 @@ class ObservabilityPolicy:
     slow_call_s: float = seconds("500ms")
     sample: float = 0.01
     heartbeat_s: float = seconds("5s")
-    metrics: str = ""
     longest_request_s: float = seconds("60s")
     cell_s: float = seconds("10s")
     slo: float = 0.995
     runbook: str = ""
     incidents: str = "docs/incidents"
+    metrics: str = ""
     alerts: Mapping[str, AlertSection] = tables(AlertSection, name="alert")
     notifiers: Mapping[str, NotifierSection] = tables(NotifierSection, name="notifier")
     exports: Mapping[str, ExportSection] = tables(ExportSection, name="export")
