@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator
@@ -13,10 +14,16 @@ import httpx2
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import PoolTimeout
+from psycopg_pool.base import AttemptWithBackoff
 from tests.quiz.stack import QUIZ, Stack, running_quiz
+from tests.support.wait import until_async
 
+from backend.__main__ import make_pool
+from backend.settings import Settings
 from dodai.operations.ports import Fault
 from dodai.providers.local.fault_proxy import FaultProxy
+from dodai.runtime import Runtime, RuntimeConfig
 
 # The manifest's own deadlines are longer; a test waits for them in full, so it brings a manifest with short ones.
 DEADLINE_S = 1.5
@@ -70,6 +77,34 @@ async def recovered(client: httpx2.AsyncClient) -> None:
     while (await client.get("/")).status_code != 200:
         assert time.monotonic() < end, "not back in time"
         await asyncio.sleep(0.05)
+
+
+async def test_pool_that_lost_every_connection_connects_for_the_next_who_asks(
+    postgres, database, tmp_path, monkeypatch
+):
+    """However long the database was away: nobody waits for the pause between two attempts to end."""
+    monkeypatch.setenv("DODAI_MANIFEST", str(QUIZ / "dodai.toml"))
+    monkeypatch.setattr(Runtime, "_current", Runtime(RuntimeConfig(state=tmp_path)))
+    monkeypatch.setattr(AttemptWithBackoff, "INITIAL_DELAY", 600.0)  # pauses double: so long after ten minutes
+    direct = conninfo_to_dict(postgres.dsn(conninfo_to_dict(database)["dbname"], tcp=True))
+    async with proxy_to("127.0.0.1", int(direct["port"])) as proxy:
+        url = make_conninfo(**{**direct, "host": "127.0.0.1", "port": str(proxy.port)})
+        async with make_pool(Settings(port=0, database_url=url)) as pool:
+            lent = [await pool.getconn() for _ in range(pool.max_size)]
+            for connection in lent:
+                await pool.putconn(connection)
+            await proxy.stand(Fault(mode="refuse"))
+            await pool.check()
+            await until_async(lambda: pool.get_stats().get("connections_errors", 0) >= pool.max_size)
+            await proxy.stand(Fault())
+
+            async def lends() -> bool:
+                with contextlib.suppress(PoolTimeout):
+                    await pool.putconn(await pool.getconn(1.0))
+                    return True
+                return False
+
+            await until_async(lends, "the pool lends a connection", within_s=30.0)
 
 
 @pytest.mark.parametrize("mode", ["refuse", "half_open"])

@@ -14,14 +14,21 @@ import pytest
 from dodai.providers.local.browser import HttpBrowser
 from dodai.rehearsal.drills.connections import Case, ConnectionsSeen
 from dodai.rehearsal.machine import ENOUGH_NS, MOST, Slowdown, scheduled
-from dodai.rehearsal.outage import OutageRequest, Unrelated
+from dodai.rehearsal.outage import OutageRequest, Recovery, Unrelated, recovery
 from dodai.wiring.find_project import find_project
 
 QUIZ = Path(__file__).resolve().parents[2] / "examples" / "quiz" / "dodai.toml"
 IDS = "0123456789abcdef"
 
 
-def seen(*, calls: int, slowest_s: float = 1.0, slowdown: float = 1.0, requests: int = 20) -> ConnectionsSeen:
+def seen(
+    *,
+    calls: int,
+    slowest_s: float = 1.0,
+    slowdown: float = 1.0,
+    requests: int = 20,
+    back: Recovery = Recovery(0.1),  # noqa: B008 - a frozen value
+) -> ConnectionsSeen:
     """What twenty people met of the database of the quiz, whose every connection is taken."""
     policy = find_project(QUIZ).policy
     case = Case(policy, policy.dependencies["database"], HttpBrowser, lambda _: contextlib.nullcontext())
@@ -29,7 +36,7 @@ def seen(*, calls: int, slowest_s: float = 1.0, slowdown: float = 1.0, requests:
     asked = [
         OutageRequest(503, slowest_s if n == 0 else 1.0, IDS, shown=True, problem="status 503") for n in range(requests)
     ]
-    return ConnectionsSeen(case, asked, Unrelated(asked=9), calls, 0.1, restarted=False, blamed=[], slowdown=slowdown)
+    return ConnectionsSeen(case, asked, Unrelated(asked=9), calls, back, restarted=False, blamed=[], slowdown=slowdown)
 
 
 @pytest.mark.parametrize(("name", "deadline_s"), [("database", 5), ("backend", 5), ("identity", 3)])
@@ -54,6 +61,20 @@ def test_late_answer_is_excused_by_a_busy_machine_as_far_as_it_goes(slowest_s: f
     result = seen(calls=20, slowest_s=slowest_s, slowdown=slowdown).result()
     assert result.ok is ok
     assert result.details["machineSlowdown"] == slowdown
+
+
+async def test_journey_that_does_not_come_back_is_told_with_what_it_met_last():
+    """The report says what to look for: the step, its answer, its request id."""
+    journey = find_project(QUIZ).policy.journeys[0]
+    visitor = HttpBrowser("http://127.0.0.1:1")
+    try:
+        met = await recovery(journey, visitor, 0.2)
+    finally:
+        await visitor.close()
+    assert met.back_s is None
+    assert met.problem.startswith(f"{journey.name}/{journey.steps[0].name}: GET /: no answer: ")
+    result = seen(calls=1, back=met).result()
+    assert (result.ok, f"not back within 5 s ({met.problem})" in result.observed) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ from dodai.runtime import RuntimeConfig
 
 POOL_SIZE = 10
 POOL_WAIT_S = 2.0
+# A pool that lost every connection waits 1, 2, 4, 8 … s between its attempts, for as long as this. Once it gave up, the
+# next request connects at once; with a minute, people were refused for up to 16 s after the database was back.
+RECONNECT_S = 2.0
 LOCK_TIMEOUT_MS = 2000
 # Below the deadline in dodai.toml: the kernel notices a connection that went silent up to half a second late.
 SILENCE_MS = 3000
@@ -47,7 +50,7 @@ def make_pool(settings: Settings) -> Pool:
         max_size=size,
         timeout=POOL_WAIT_S,
         max_waiting=size * 10,
-        reconnect_timeout=60.0,
+        reconnect_timeout=RECONNECT_S,
         check=AsyncConnectionPool.check_connection,
         open=False,
     )

@@ -169,15 +169,24 @@ async def crowd(
     return asked
 
 
-async def recovery(journey: Journey, visitor: Visitor, bound_s: float = RECOVERY_S) -> float | None:
-    """Seconds until the journey is whole again; None when it is not within `bound_s`, longer on a busy machine."""
-    began, slowdown = time.monotonic(), Slowdown()
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Seconds until a journey was whole again, None when it was not in time: then what its last walk met."""
+
+    back_s: float | None
+    problem: str = ""
+    request_id: str = ""
+
+
+async def recovery(journey: Journey, visitor: Visitor, bound_s: float = RECOVERY_S) -> Recovery:
+    """How soon the journey is whole again, if it is within `bound_s`, longer on a busy machine."""
+    began, slowdown, walked = time.monotonic(), Slowdown(), Walk(journey.name, ())
     while (waited := time.monotonic() - began) <= stretched(bound_s, slowdown.factor()):
         walked = await walk(journey, visitor)
         if walked.ok:
-            return waited
+            return Recovery(waited)
         await asyncio.sleep(0.05)
-    return None
+    return Recovery(None, walked.problem, walked.steps[-1].request_id if walked.steps else "")
 
 
 def stretched(bound_s: float, slowdown: float) -> float:
@@ -187,14 +196,27 @@ def stretched(bound_s: float, slowdown: float) -> float:
 
 async def calls_of(stage: Stage, dependency: str, asked: Sequence[OutageRequest]) -> int:
     """How many calls of the dependency failed for these requests, as their lines say."""
-    ids = [one.request_id for one in asked if one.request_id]
+    lines = await _written(stage, [one.request_id for one in asked if one.request_id])
+    return sum(1 for line in lines if _reached(line, dependency))
+
+
+async def failure_of(stage: Stage, request_id: str) -> str:
+    """Which tier the trace of that request names, who saw it, and what its line says; empty where it names nobody."""
+    failure = Tree(await _written(stage, [request_id])).failure if request_id else None
+    if failure is None:
+        return ""
+    return f"its trace names {failure['tier']}, seen by {failure['seenBy']}: {failure['error'] or failure['outcome']}"
+
+
+async def _written(stage: Stage, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of these requests, once a service behind the edge has written its own of each."""
     folders = line_folders([stage.state])
     end = time.monotonic() + LINES_WITHIN_S
     while True:
         lines = await asyncio.to_thread(_lines, ids, folders)
         written = {line["requestId"] for line in lines if line.get("type") == "http" and line.get("service") != "edge"}
         if written >= set(ids) or time.monotonic() > end:
-            return sum(1 for line in lines if _reached(line, dependency))
+            return lines
         await asyncio.sleep(0.1)
 
 

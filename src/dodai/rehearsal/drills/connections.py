@@ -20,11 +20,12 @@ from dodai.rehearsal.outage import (
     RECOVERY_S,
     Affected,
     OutageRequest,
+    Recovery,
     Unrelated,
-    ask,
     blamed_of,
     calls_of,
     crowd,
+    failure_of,
     look,
     recovery,
     stretched,
@@ -188,7 +189,7 @@ class ConnectionsSeen:
     asked: list[OutageRequest]
     unrelated: Unrelated
     calls: int
-    back_s: float | None
+    back: Recovery
     restarted: bool
     blamed: list[str]
     slowdown: float = 1.0
@@ -208,12 +209,14 @@ class ConnectionsSeen:
         slowest = max(one.seconds for one in self.asked)
         failing = not served or not self.case.must_fail
         ok = not wrong and failing and slowest <= self.bound_s and self.calls <= self.calls_allowed
-        ok = ok and self.back_s is not None and self.unrelated.asked > 0 and not self.unrelated.problems
+        ok = ok and self.back.back_s is not None and self.unrelated.asked > 0 and not self.unrelated.problems
         ok = ok and self._traced
         statuses = {
             status: sum(one.status == status for one in self.asked) for status in sorted({a.status for a in self.asked})
         }
-        back = f"back after {self.back_s:.1f} s" if self.back_s is not None else f"not back within {RECOVERY_S:g} s"
+        back_s = self.back.back_s
+        late = f"not back within {RECOVERY_S:g} s ({self.back.problem})"
+        back = late if back_s is None else f"back after {back_s:.1f} s"
         answers = ", ".join(f"{n} × {status}" for status, n in statuses.items())
         named = ", ".join(sorted(set(self.blamed))) or "nobody"
         observed = (
@@ -255,8 +258,8 @@ async def _outage(case: Case, stage: Stage) -> DrillResult:
         if journey is None:
             said = f"no journey needs {case.dependency.name}: nothing could be seen"
             return DrillResult(said, ok=False)
-        if not restarted and await recovery(journey, visitor, 2 * RECOVERY_S) is None:
-            return _never_began(await ask(journey, visitor))
+        if not restarted and (before := await recovery(journey, visitor, 2 * RECOVERY_S)).back_s is None:
+            return await _never_whole(stage, before)
         slowdown = Slowdown()
         async with unrelated_visitors(stage, visitor, affected) as unrelated, case.away(stage):
             asked = await crowd(
@@ -267,18 +270,20 @@ async def _outage(case: Case, stage: Stage) -> DrillResult:
                 patience_s=case.deadline_s + BREAKER_S,
             )
         slower = slowdown.factor()
-        back_s = await recovery(journey, visitor)
+        back = await recovery(journey, visitor)
         calls = await calls_of(stage, case.dependency.name, asked)
         blamed = await blamed_of(stage, asked)
-        return ConnectionsSeen(case, asked, unrelated, calls, back_s, restarted, blamed, slower).result()
+        return ConnectionsSeen(case, asked, unrelated, calls, back, restarted, blamed, slower).result()
     finally:
         await visitor.close()
 
 
-def _never_began(last: OutageRequest) -> DrillResult:
-    said = f"the stage did not recover within {2 * RECOVERY_S:g} s before the drill began: status {last.status}"
-    ids = (last.request_id,) if last.request_id else ()
-    return DrillResult(said, ok=False, request_ids=ids, details={"problem": last.problem})
+async def _never_whole(stage: Stage, before: Recovery) -> DrillResult:
+    """What kept failing although nothing stood in the way any more."""
+    trace = await failure_of(stage, before.request_id)
+    said = f"the stage did not recover within {2 * RECOVERY_S:g} s before the drill began: {before.problem}"
+    ids = (before.request_id,) if before.request_id else ()
+    return DrillResult(f"{said}; {trace}" if trace else said, ok=False, request_ids=ids)
 
 
 async def _find(case: Case, stage: Stage) -> tuple[Affected, bool]:
