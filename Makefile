@@ -7,7 +7,7 @@ WORKERS ?= auto
 REPORT ?= .dodai/reports/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint format docs plan bench fuzz mutate lock clean
+.PHONY: help rehearse test lint format docs plan bench fuzz mutate soak lock clean
 
 help:                ## show the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -56,6 +56,9 @@ fuzz: $(STAMP)       ## a million hostile inputs against the CSRF layer (minutes
 
 mutate: $(STAMP)     ## what check and docs --check say of seeded faults (minutes; writes benchmarks/mutations.md)
 	$(BIN)/python -m tests.mutations.mutate $(ARGS)
+
+soak: $(STAMP)       ## an hour of the example: deploys, rotations, migrations, faults (writes benchmarks/quiz_soak.json)
+	$(BIN)/python benchmarks/quiz_soak.py $(ARGS)
 
 clean:               ## remove the environment and every local state
 	rm -rf $(VENV) .dodai examples/quiz/.dodai plan.md plan.json
