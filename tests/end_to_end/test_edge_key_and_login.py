@@ -53,9 +53,12 @@ used_by = ["web"]
 folder = "db/migrations"
 queries = ["queries/*.sql"]
 """
-POINTS: dict[str, tuple[tuple[str, bool], ...]] = {
-    KEY: (("applied:recognise", False), ("applying:sign", True), ("applied:sign", True)),
-    LOGIN: (
+FINISH, NOW = (KEY, "--finish", "--now"), (KEY, "--now")
+POINTS: dict[tuple[str, ...], tuple[tuple[str, bool], ...]] = {
+    (KEY,): (("applied:recognise", False), ("applying:sign", True), ("applied:sign", True)),
+    FINISH: (("applying:drop", False), ("applied:drop", True)),
+    NOW: (("applied:sign", False), ("applied:drop", True)),
+    (LOGIN,): (
         ("applied:new-login", True),
         ("applied:replace-switch-web", True),
         ("applied:retire-web", True),
@@ -66,15 +69,17 @@ RESTORE_POINTS: tuple[str, ...] = ("applied:put-back",)
 """The telling ones; `DODAI_KILLS=all` tries every point of every step, rotations both ways."""
 if os.environ.get("DODAI_KILLS") == "all":
     STEPS = {
-        KEY: ("prepare", "recognise", "sign", "smoke", "record", "forget"),
-        LOGIN: ("prepare", "new-login", "replace", "replace-start-web", "replace-switch-web", "smoke", "retire-web",
+        (KEY,): ("prepare", "recognise", "sign", "smoke", "record", "forget"),
+        FINISH: ("prepare", "drop", "smoke", "record", "forget"),
+        NOW: ("prepare", "recognise", "sign", "drop", "smoke", "record", "forget"),
+        (LOGIN,): ("prepare", "new-login", "replace", "replace-start-web", "replace-switch-web", "smoke", "retire-web",
                 "keep", "record", "old-login", "forget"),
     }  # fmt: skip
     POINTS = {
-        name: tuple(
+        change: tuple(
             (f"{kind}:{step}", undo) for step in steps for kind in ("applying", "applied") for undo in (False, True)
         )
-        for name, steps in STEPS.items()
+        for change, steps in STEPS.items()
     }
     RESTORE_POINTS = tuple(
         f"{kind}:{step}"
@@ -264,14 +269,19 @@ def test_login_changes_role_by_role_and_nobody_is_refused(env):
     assert [value for value in (old.password, new.password) if value in done.stdout + done.stderr] == []
 
 
-@pytest.mark.parametrize("name", [KEY, LOGIN])
-def test_change_that_is_killed_is_finished_or_taken_back(env, name):
-    """Nobody is refused, at the kill, at its resume or later; what is stored is what serves, and no other role is open."""
-    for at, undo in POINTS[name]:
-        if len(keys(env)) > 1:
-            changed(env, KEY, "--finish", "--now")
+@pytest.mark.parametrize("change", POINTS, ids=" ".join)
+def test_change_that_is_killed_is_finished_or_taken_back(env, change):
+    """Nobody is refused, at the kill, at its resume or later; what is stored is what serves, and no other role is open.
+
+    What dropped an old key and was finished lets nobody in with it.
+    """
+    name, *words = change
+    for at, undo in POINTS[change]:
+        if (len(keys(env)) > 1) is not (change is FINISH):
+            changed(env, KEY, *([] if change is FINISH else ["--finish", "--now"]))
+        old = keys(env)[-1]
         with Visitors(env) as visitors:
-            env.killed(at, "secrets", "rotate", "staging", name, "--yes")
+            env.killed(at, "secrets", "rotate", "staging", name, *words, "--yes")
             done = env.run("resume", "staging", "--yes", "--json", *(["--undo"] if undo else []))
             assert json.loads(done.stdout)["closed"], (at, undo, done.stdout)
             visitors.go_on()
@@ -280,6 +290,7 @@ def test_change_that_is_killed_is_finished_or_taken_back(env, name):
         assert may_sign_in(env) == [login(env).role], (at, undo)
         assert get(edge(env), "/who")[1].startswith(login(env).role), (at, undo)
         assert [around_the_edge(env, key) for key in keys(env)] == [200] * len(keys(env)), (at, undo)
+        assert not words or undo or (len(keys(env)), around_the_edge(env, old)) == (1, 403), (at, undo)
         assert noted(env) == set(), (at, undo)
 
 
