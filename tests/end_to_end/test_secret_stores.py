@@ -136,6 +136,10 @@ def test_age_file_is_encrypted_for_its_recipients_and_no_value_gets_out(env, tmp
         lost = env.run("secrets", "list", "staging", DODAI_AGE_IDENTITY=str(path))
         assert (lost.returncode, "DOD563" in lost.stderr, words in lost.stderr) == (1, True, True), lost.stderr
     assert (env.folder / "secrets" / "staging.age").read_bytes() == sealed
+    for words in (("restart", "staging"), ("rollback", "staging", env.serves())):
+        lost = env.run(*words, "--yes", DODAI_AGE_IDENTITY=str(other))
+        assert (lost.returncode, "DOD563" in lost.stderr) == (1, True), lost.stderr
+        assert "`web` of `staging` goes on with the values it was started with" in lost.stderr
     stopped = env.run("down", "staging")
     assert (stopped.returncode, env.processes()) == (0, []), stopped.stderr
 
@@ -147,6 +151,29 @@ def test_program_gets_values_on_its_standard_input_alone(env, tmp_path_factory):
     lines = (f"secrets_{verb} = {json.dumps([*words, verb])}" for verb in ("read", "write"))
     written(env, "\n".join(['secrets = "command"', *lines]))
     used(env)
+
+
+SOPS_READ = "test -e store.json || exit 0; exec sops decrypt --output-type json store.json"
+SOPS_WRITE = """set -e
+sops encrypt --age {recipient} --input-type json --output-type json --filename-override store.json /dev/stdin > .new
+mv .new store.json
+"""
+
+
+@pytest.mark.optional_part("sops")
+@pytest.mark.skipif(sys.platform != "linux", reason="command lines are read from /proc")
+def test_sops_keeps_the_values_of_an_environment(env, tmp_path_factory):
+    """Its own program, its own format, an age key: set, deployed, rotated, finished, and no value gets out."""
+    key = pyrage.x25519.Identity.generate()
+    identity = tmp_path_factory.mktemp("key") / "keys.txt"
+    identity.write_text(f"{key}\n")
+    lines = {"read": SOPS_READ, "write": SOPS_WRITE.format(recipient=key.to_public())}
+    settings = (f"secrets_{verb} = {json.dumps(['sh', '-c', text])}" for verb, text in lines.items())
+    written(env, "\n".join(['secrets = "command"', *settings]))
+    used(env, *ROTATED, SOPS_AGE_KEY_FILE=str(identity))
+    sealed = json.loads((env.folder / "store.json").read_text())
+    assert sealed[NAME].startswith("ENC[AES256_GCM,")
+    assert sealed["sops"]["age"][0]["recipient"] == str(key.to_public())
 
 
 def program(tmp_path, mode, *, writing="write", deadline_s=20.0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,10 @@ from dodai.migrations import run
 from dodai.migrations.goose_file.folder import nothing_found
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.operations.admission import Change
-from dodai.operations.codes import STALE_PLAN
+from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
-from dodai.operations.ports import CacheRule, EdgeSpec, KeptEdge
+from dodai.operations.ports import CacheRule, EdgeSpec, Instance, KeptEdge
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
@@ -69,9 +69,24 @@ async def request_for(
         actor=actor(),
         manifest=project.manifest.text,
         manifest_hash=project.manifest.hash,
-        secret_versions={} if kind == DOWN else dict(here.secrets.versions()),  # stopping needs no key of a store
+        secret_versions={} if kind == DOWN else _versions(here, live),  # stopping needs no key of a store
         arguments={**previous, **gates, **described, **(arguments or {})},
     )
+
+
+def _versions(here: Environment, live: Sequence[Instance]) -> dict[str, str]:
+    """Of every secret. Where their store does not answer, what serves is told to go on, and why no plan can begin."""
+    try:
+        return dict(here.secrets.versions())
+    except DodaiError as error:
+        if error.code not in (STORE_FAILED, STORE_OF_ANOTHER) or not live:
+            raise
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(one.service for one in live))
+        said = (
+            f"{names} of `{here.name}` goes on with the values it was started with, and comes back with them",
+            "a plan starts processes, whose values come from the store alone: a copy would outlive what was rotated",
+        )
+        raise replace(error, details=(*error.details, *said)) from None
 
 
 def refuse_interpreter(policy: OperationsPolicy, python: str) -> None:
