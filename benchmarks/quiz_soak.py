@@ -45,7 +45,8 @@ from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.load import Person, people, repeatable
 from dodai.rehearsal.machine import Slowdown
 from dodai.rehearsal.outage import RECOVERY_S, stretched
-from dodai.wiring import environments, find_project
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 ENV = "staging"
 MINUTES = 60.0

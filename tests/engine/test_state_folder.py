@@ -21,6 +21,7 @@ SOURCES = Path(dodai.__file__).parent
 ELSEWHERE = {
     "engine/state_folder.py": "the helper itself",
     "migrations/run/new_file.py": "the folder of the migrations",
+    "rehearsal/rehearsed.py": "the folder of the documents",
     "wiring/documents.py": "the folder of the documents",
     "wiring/incident_facts.py": "the folder of the documents",
     "providers/local/release_tree.py": "folders inside a release, below one that was made by the helper",

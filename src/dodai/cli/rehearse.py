@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +18,6 @@ from dodai.rehearsal.drill import Drill, choose_drills, known_drills
 from dodai.rehearsal.report import DrillRow, RehearsalReport
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dodai.operations.environment import Environment
     from dodai.operations.evidence import RehearsalRecord
     from dodai.rehearsal.recording import Recording
@@ -29,10 +28,20 @@ if TYPE_CHECKING:
 @click.option("--only", metavar="ID,…", default="", help="The story and these drills.")
 @click.option("--respond", is_flag=True, help="The story and the first response of each alert that has a command.")
 @click.option("--record", metavar="ENV", default="", help="Write the result into the journal of ENV as evidence.")
+@click.option("--key", type=click.Path(path_type=Path), help="The SSH key of this machine, to sign --record with.")
 @click.option("--env", metavar="ENV", default="", help="With the drivers of ENV, against stand-ins of its vendors.")
+@click.option("--document", is_flag=True, help="Keep what was seen for the documents; needs --all.")
 @with_client
 def command(
-    context: CommandContext, everything: bool, only: str, respond: bool, record: str, env: str, client: str
+    context: CommandContext,
+    everything: bool,
+    only: str,
+    respond: bool,
+    record: str,
+    key: Path | None,
+    env: str,
+    document: bool,
+    client: str,
 ) -> int:
     if env and (record or client or respond):
         raise click.UsageError("what ran against stand-ins is no evidence: give --env alone, or with --only")
@@ -42,6 +51,10 @@ def command(
         raise click.UsageError("a part of a rehearsal is no evidence: give --record or --only, not both")
     if record and client:
         raise click.UsageError("evidence is of what the manifest runs: give --record or --client, not both")
+    if key and not record:
+        raise click.UsageError("a signature is for evidence: give --key with --record")
+    if document and (only or respond or env or client or not everything):
+        raise click.UsageError("the documents tell of whole rehearsals of what the manifest runs: --all --document")
     context = context.of_client(client)
     if env:
         return _with_stand_ins(context, env, only)
@@ -52,11 +65,23 @@ def command(
     known = known_drills(subject_of(project, str))
     only = ",".join(drill.id for drill in known if drill.id.startswith(PREFIX)) if respond else only
     choose_drills(known, only=only)  # a drill that does not exist is told before anything starts
-    recording = asyncio.run(_begin(context.environment(record))) if record else None
+    recording = asyncio.run(_begin(context.environment(record), key and key.expanduser())) if record else None
     rehearsed = rehearsal(project, datetime.now(UTC), Lines(context.output), only=only, everything=everything)
     folder, report = rehearsed.folder, asyncio.run(rehearsed.run())
     evidence = asyncio.run(recording.finish(report, context.output.say)) if recording else None
+    if document:
+        _document(context, report)
     return _tell(context, folder, report, record, evidence, respond=respond)
+
+
+def _document(context: CommandContext, report: RehearsalReport) -> None:
+    """Keep it where the documents are rendered from, a red one too."""
+    from dodai.rehearsal.rehearsed import Rehearsed
+    from dodai.wiring.pages import rehearsed_file
+
+    path = rehearsed_file(context.project)
+    Rehearsed.of(report).write(path)
+    context.output.say(f"wrote {path}; `dodai docs` renders it")
 
 
 def _with_stand_ins(context: CommandContext, env: str, only: str) -> int:
@@ -104,10 +129,10 @@ def _tell(
     return 0 if report.outcome == "ok" and (evidence is None or evidence.outcome == "ok") else 1
 
 
-async def _begin(environment: Environment) -> Recording:
+async def _begin(environment: Environment, key: Path | None) -> Recording:
     from dodai.rehearsal.recording import Recording
 
-    return await Recording.begin(environment)
+    return await Recording.begin(environment, key)
 
 
 class Lines:

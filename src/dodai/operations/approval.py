@@ -19,6 +19,22 @@ NAMESPACE = "plan@dodai"
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """Words with a signature: who is said to have made it, and for which purpose (`ssh-keygen -Y -n`)."""
+
+    principal: str
+    signature: str
+    message: bytes
+    namespace: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a program can be asked about it: one name in one line, a signature in ASCII."""
+        named = self.principal.split() == [self.principal] and self.principal.isprintable()
+        return named and bool(self.signature) and self.signature.isascii()
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """`plan` is the whole hash, so what, where, from and over which release is signed. Times are the journal's own.
 
@@ -47,6 +63,10 @@ class Approval:
         names = [one.name for one in fields(cls) if one.name != "seq"]
         return cls(**{name: one if isinstance(one := data.get(name), str) else "" for name in names}, seq=seq)
 
+    @property
+    def signed(self) -> Signed:
+        return Signed(self.principal, self.signature, self.message, NAMESPACE)
+
     def as_data(self) -> dict[str, Any]:
         """The data of its journal event."""
         return {name: value for name, value in asdict(self).items() if name != "seq"}
@@ -55,8 +75,8 @@ class Approval:
 class Verifier(Protocol):
     """Tells whose signature it is, without a secret."""
 
-    def key(self, approval: Approval, signers: str, now: datetime) -> str:
-        """The fingerprint of the key that signed `approval.message` as its principal; `""` for none of `signers`."""
+    def key(self, signed: Signed, signers: str, now: datetime) -> str:
+        """The fingerprint of the key that signed the message as its principal; `""` for none of `signers`."""
         ...
 
     def names(self, key: str, signers: str) -> tuple[str, ...]:
@@ -67,7 +87,7 @@ class Verifier(Protocol):
 class Signatures(Verifier, Protocol):
     """Judges signatures, and makes them with a key of the person who asks."""
 
-    def sign(self, message: bytes, key: Path) -> str:
+    def sign(self, message: bytes, key: Path, namespace: str = NAMESPACE) -> str:
         """The signature of `message` by `key`, a private key, or a public one whose secret part an agent holds."""
         ...
 
@@ -107,7 +127,7 @@ def count(found: Iterable[Approval], asked: ApprovalRequest, gates: Gates, verif
             continue  # a record of the same words again adds nothing
         seen.add(approval.message)
         reason = _why_not_valid(approval, asked, gates)
-        key = "" if reason else verifier.key(approval, gates.signers, asked.now)
+        key = "" if reason else verifier.key(approval.signed, gates.signers, asked.now)
         if not reason and not key:
             reason = "is no signature of a key that may sign"
         if not reason and any(is_same_person(name, asked.actor) for name in verifier.names(key, gates.signers)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -9,8 +10,12 @@ from typing import Any
 
 from dodai.core.dataclass import dataclass
 from dodai.engine.moment import read_moment
+from dodai.operations.approval import Signed, Verifier
 from dodai.operations.gates import Gates
 from dodai.operations.policy import Level
+
+NAMESPACE = "rehearsal@dodai"
+"""The purpose of a machine's signature: one for a plan, for git or for a file is none for a rehearsal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class RehearsalRecord:
     """One rehearsal on record. `at` is the time of the journal's own clock; `pending` are checksums of migrations.
 
     `source` level: the same git tree and manifest, in local processes on one machine. `commit` is what was checked out,
-    without a change. `restored`: data that a migration had destroyed was restored by it, row by row.
+    without a change. `restored`: data that a migration had destroyed was restored by it, row by row. `signer` and
+    `signature`: the machine that vouches for it, where the environment asks for one.
     """
 
     level: Level
@@ -39,6 +45,8 @@ class RehearsalRecord:
     at: str
     drills: int = 0
     restored: bool = False
+    signer: str = ""
+    signature: str = ""
     id: str = ""
 
     @classmethod
@@ -54,6 +62,12 @@ class RehearsalRecord:
     def as_data(self) -> dict[str, Any]:
         """The data of its journal event, which adds the id itself."""
         return {name: value for name, value in asdict(self).items() if name != "id"}
+
+    def signed(self, env: str) -> Signed:
+        """Everything it says, for the environment `env` and no other, with its signature."""
+        said = {name: value for name, value in self.as_data().items() if name != "signature"}
+        words = json.dumps({"env": env, **said}, sort_keys=True, ensure_ascii=True)
+        return Signed(self.signer, self.signature, f"dodai rehearsal 1\n{words}\n".encode(), NAMESPACE)
 
     def age_s(self, now: datetime) -> float:
         """Below 0 when it is from the future; endless when nobody can read when it was."""
@@ -80,8 +94,26 @@ class RehearsalRecord:
         return ""
 
 
-def that_counts(
-    found: Iterable[RehearsalRecord], source: Source, gates: Gates, now: datetime
-) -> tuple[RehearsalRecord, ...]:
-    """The rehearsals that count for `source`, in the order they came."""
-    return tuple(one for one in found if not one.lacks(source, gates, now))
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a rehearsal has to be of, and signed by, to count for `env` now."""
+
+    env: str
+    source: Source
+    gates: Gates
+    now: datetime
+    verifier: Verifier
+
+    def lacks(self, record: RehearsalRecord) -> str:
+        """Why it does not count; `""` when it does."""
+        why, signers = record.lacks(self.source, self.gates, self.now), self.gates.evidence_signers
+        if why or not signers:
+            return why
+        signed = record.signed(self.env)
+        if not (signed.is_whole and self.verifier.key(signed, signers, self.now)):
+            return "is not signed by a machine of `evidence_signers`"
+        return ""
+
+    def those_that_count(self, found: Iterable[RehearsalRecord]) -> tuple[RehearsalRecord, ...]:
+        """In the order they came."""
+        return tuple(one for one in found if not self.lacks(one))

@@ -16,7 +16,11 @@ IN_FORCE, AFTERWARDS = "gates", "gates_afterwards"
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """The gates of one environment. `signers` is the text of an `allowed_signers` file, `freeze` windows as written."""
+    """The gates of one environment. `freeze` are windows as written.
+
+    `signers` and `evidence_signers` are texts of files in the form of `allowed_signers`: who may sign plans, and which
+    machines may vouch for rehearsals.
+    """
 
     evidence: Level | None = None
     evidence_age_s: float = 86_400.0
@@ -24,9 +28,12 @@ class Gates:
     approval_age_s: float = 86_400.0
     signers: str = ""
     freeze: tuple[str, ...] = ()
+    evidence_signers: str = ""
 
     @classmethod
-    def of(cls, environment: EnvironmentPolicy, evidence_age_s: float, signers: str) -> Gates:
+    def of(
+        cls, environment: EnvironmentPolicy, evidence_age_s: float, signers: str, evidence_signers: str = ""
+    ) -> Gates:
         """What the manifest asks for."""
         if not environment.protected:
             return cls(freeze=environment.freeze)
@@ -37,6 +44,7 @@ class Gates:
             approval_age_s=environment.approval_age_s,
             signers=signers,
             freeze=environment.freeze,
+            evidence_signers=evidence_signers,
         )
 
     @classmethod
@@ -63,6 +71,7 @@ class Gates:
             approval_age_s=min(self.approval_age_s, before.approval_age_s),
             signers=before.signers or self.signers,
             freeze=tuple(dict.fromkeys((*before.freeze, *self.freeze))),
+            evidence_signers=before.evidence_signers or self.evidence_signers,
         )
 
 

@@ -91,6 +91,7 @@ class EnvironmentPolicy:
     database_pooled_url: str = ""
     database_password: str = ""
     database_roles: tuple[str, ...] = ()
+    evidence_signers: str = ""
     neon: NeonPolicy = table(NeonPolicy)
     fly: FlyPolicy = table(FlyPolicy)
     cloudflare: CloudflarePolicy = table(CloudflarePolicy)
@@ -224,13 +225,14 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """`[database]`."""
+    """`[database]`. `restore_within_s` 0: nobody says how long a restore may take."""
 
     variable: str = "DATABASE_URL"
     name: str = "app"
     role: str = ""
     major: int = 0
     used_by: tuple[str, ...] = ()
+    restore_within_s: float = seconds("0s")
 
 
 @dataclass(frozen=True, slots=True)

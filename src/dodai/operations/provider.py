@@ -43,6 +43,7 @@ SHARED = frozenset(
         "certificate_left",
         "protected",
         "evidence",
+        "evidence_signers",
         "approvals",
         "approval_age",
         "allowed_signers",

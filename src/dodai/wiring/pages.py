@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from dodai.core import codes
+from dodai.core.errors import DodaiError
 from dodai.core.page import Page, PageTable, Text, paragraphs
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
@@ -18,10 +22,14 @@ from dodai.operations.document import production_operations
 from dodai.operations.policy import Limitation
 from dodai.operations.project import Project
 from dodai.operations.run.plans import build_for_document
+from dodai.operations.run.secret_status import known_secrets
+from dodai.rehearsal.drill import known_drills
+from dodai.rehearsal.rehearsed import FILE, Rehearsed, rehearsed_failures, said_of
 from dodai.wiring import environments
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
 from dodai.wiring.migration_target import target
+from dodai.wiring.stage import subject_of
 
 
 def pages(project: Project) -> Iterator[tuple[Page, str]]:
@@ -30,8 +38,31 @@ def pages(project: Project) -> Iterator[tuple[Page, str]]:
         yield known_limitations(project.policy.limitations), "known-limitations"
     if project.policy.public_service is None:
         return
+    record = rehearsed(project)
+    for page, region in _runbook(project, record):
+        yield page if region else replace(page, blocks=(*page.blocks, said_of(record))), region
+
+
+def rehearsed_file(project: Project) -> Path:
+    """Where the last rehearsal is kept for the documents."""
+    return project.root / str(project.manifest.data["project"]["docs"]) / FILE
+
+
+def rehearsed(project: Project) -> Rehearsed | None:
+    """The rehearsal that the documents tell of; None for none, DOD008 (exit 2) for a file that cannot be read."""
+    path = rehearsed_file(project)
+    try:
+        return Rehearsed.read(path)
+    except (OSError, ValueError) as error:
+        said = f"`{path.relative_to(project.root)}` is no record of a rehearsal: {error}"
+        fix = "remove it, or let `dodai rehearse --document` write it anew"
+        raise DodaiError(codes.DOCUMENT_MARKERS, said, fix, exit_code=2) from None
+
+
+def _runbook(project: Project, record: Rehearsed | None) -> Iterator[tuple[Page, str]]:
     name = next((name for name in project.policy.environments if name != "local"), "local")
-    plan = build_for_document(environments.open(project, name))
+    here = environments.open(project, name)
+    plan = build_for_document(here)
     yield _csrf(project), ""
     migrations = project.migrations
     if migrations is not None:
@@ -39,7 +70,10 @@ def pages(project: Project) -> Iterator[tuple[Page, str]]:
         yield migration_operations(migrations, plan, files), ""
         yield tool_decision(migrations), "migrations"
     watched = ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {})
-    yield production_operations(project.policy, plan, (alert_links(watched, _file_of(project, "observability")),)), ""
+    failures = rehearsed_failures(known_drills(subject_of(project, str)), record)
+    more = (failures, alert_links(watched, _file_of(project, "observability")))
+    restored = record.restore() if record else None
+    yield production_operations(project.policy, plan, known_secrets(here), more, restored), ""
     yield observability(watched, name), ""
 
 

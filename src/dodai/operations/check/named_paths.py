@@ -18,7 +18,7 @@ from dodai.operations.check.secrets import place_of
 PATTERNS = (("migrations", "queries"), ("csrf", "templates"))
 """Lists of patterns. What makes nothing of a pattern that matches nothing would judge less, and say nothing of it."""
 FOLDERS = (("service", "cwd"), ("client", "folder"))
-FILES = (("env", "allowed_signers"),)
+FILES = (("env", "allowed_signers"), ("env", "evidence_signers"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dodai.core.page import CodeBlock, Page, PageTable, Paragraph, Section, Text, bullets, paragraphs
 from dodai.engine.plan import Plan
 from dodai.engine.render import as_section
 from dodai.operations.document.gate_sections import audit, gates
 from dodai.operations.document.network_section import network
-from dodai.operations.policy import OperationsPolicy, Service
+from dodai.operations.document.secret_sections import restore, settings
+from dodai.operations.policy import OperationsPolicy, Secret, Service
 
 EXIT_CODES = (
     ("0", Text("done, or already done", "完了、または既に完了")),
@@ -20,11 +23,19 @@ EXIT_CODES = (
 )
 
 
-def production_operations(policy: OperationsPolicy, deploy: Plan, more: tuple[Section, ...] = ()) -> Page:
+def production_operations(
+    policy: OperationsPolicy,
+    deploy: Plan,
+    secrets: Mapping[str, Secret],
+    more: tuple[Section, ...] = (),
+    restored: Text | None = None,
+) -> Page:
     """`Phase2/production-operations`: who, how, and what to do when it fails; `deploy` is the plan as it would run.
 
-    `more` are sections of other areas that whoever operates the system needs here.
+    `secrets` are all that there are, `more` sections of other areas that whoever operates the system needs here;
+    `restored` says how a restore was rehearsed last.
     """
+    env = _env(policy)
     return Page(
         "Phase2/production-operations",
         Text("Production operations", "本番運用"),
@@ -39,15 +50,17 @@ def production_operations(policy: OperationsPolicy, deploy: Plan, more: tuple[Se
         (
             _roles(policy),
             _services(policy),
-            network(policy, _env(policy)),
-            gates(policy, _env(policy)),
+            settings(policy, secrets, env),
+            network(policy, env),
+            gates(policy, env),
             _deploy(policy, deploy),
             _health(policy),
-            _rollback(_env(policy), deploy),
-            _resume(_env(policy)),
-            audit(_env(policy)),
+            _rollback(env, deploy),
+            *((restore(policy, env, restored),) if policy.database.used_by else ()),
+            _resume(env),
             _failure(),
             *more,
+            audit(env),
         ),
     )
 

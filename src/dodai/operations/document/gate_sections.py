@@ -55,6 +55,12 @@ def _facts() -> tuple[Text, ...]:
             "証跡は未コミットの変更がないコミットから作り、同じツリーとマニフェストにだけ有効です（DOD257）。",
         ),
         Text(
+            "With `evidence_signers` it counts only with the signature of a machine "
+            "(`dodai rehearse --record ENV --key FILE`).",
+            "`evidence_signers` を設定すると、マシンの署名がある証跡だけが有効です"
+            "（`dodai rehearse --record ENV --key FILE`）。",
+        ),
+        Text(
             "An approval is an SSH signature over the plan hash, by a key in `allowed_signers` and never by who "
             "deploys. A plan that changes needs a new one, and each counts once (DOD369).",
             "承認は計画のハッシュに対する SSH 署名で、`allowed_signers` にある鍵だけが使えます。"

@@ -73,7 +73,7 @@ class Waiting:
         ssh = self.environment.signatures
         signature = await asyncio.to_thread(ssh.sign, unsigned.message, key)
         approval = replace(unsigned, signature=signature, account=f"{actor()} on {platform.node()}")
-        print_ = await asyncio.to_thread(ssh.key, approval, gates.signers, now)
+        print_ = await asyncio.to_thread(ssh.key, approval.signed, gates.signers, now)
         if not print_:
             raise _refused(f"`{key}` may not sign as `{principal}`", "name the key that stands in `allowed_signers`")
         mine = [name for name in ssh.names(print_, gates.signers) if is_same_person(name, entry.request.actor)]

@@ -17,8 +17,8 @@ from dodai.engine.journal import Journal, Kind, PlanEntry
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.migrations.ports import Evidence
 from dodai.operations.admission import let_in
-from dodai.operations.approval import Approval
-from dodai.operations.evidence import RehearsalRecord, Source, that_counts
+from dodai.operations.approval import Approval, Verifier
+from dodai.operations.evidence import Demand, RehearsalRecord, Source
 from dodai.operations.gates import Gates
 from dodai.operations.run.gate import Admitted
 
@@ -117,13 +117,14 @@ class SourceEvidence:
     statements: AuditLog
     source: Callable[[], Source]
     gates: Gates
+    verifier: Verifier
 
-    def rehearsals(self, env: str) -> tuple[Evidence, ...]:  # noqa: ARG002 - one journal is one environment
-        return asyncio.run(self._those_that_count())
+    def rehearsals(self, env: str) -> tuple[Evidence, ...]:
+        return asyncio.run(self._those_that_count(env))
 
-    async def _those_that_count(self) -> tuple[Evidence, ...]:
+    async def _those_that_count(self, env: str) -> tuple[Evidence, ...]:
         now, found = await self.statements.now(), await self.statements.rehearsals()
-        good = that_counts(found, self.source(), self.gates, now)
+        good = Demand(env, self.source(), self.gates, now, self.verifier).those_that_count(found)
         return tuple(Evidence(one.id, one.pending, one.age_s(now), "done") for one in good)
 
 

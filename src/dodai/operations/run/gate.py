@@ -17,7 +17,7 @@ from dodai.migrations.codes import EVIDENCE_NEEDED
 from dodai.operations import codes
 from dodai.operations.admission import RULES, Change, refuse_frozen, refuse_unknown
 from dodai.operations.approval import Approval, ApprovalRequest, Count, Verifier, count
-from dodai.operations.evidence import RehearsalRecord, Source, that_counts
+from dodai.operations.evidence import Demand, RehearsalRecord, Source
 from dodai.operations.gates import Gates, afterwards, in_force
 
 BREAK_GLASS = "break_glass"
@@ -127,9 +127,10 @@ class _Gate:
     async def _evidence(self, now: datetime) -> RehearsalRecord:
         source = await asyncio.to_thread(self.ports.source)
         found = await self.ports.statements.rehearsals()
-        good = that_counts(found, source, self.gates, now)
+        demand = Demand(self.request.env, source, self.gates, now, self.ports.verifier)
+        good = await asyncio.to_thread(demand.those_that_count, found)
         if not good:
-            raise no_evidence(self.request.env, found, source, self.gates, now)
+            raise no_evidence(found, demand)
         return good[0]
 
     async def _approvals(self, context: StepContext, now: datetime) -> Count:
@@ -143,16 +144,15 @@ class _Gate:
         return counted
 
 
-def no_evidence(
-    env: str, found: tuple[RehearsalRecord, ...], source: Source, gates: Gates, now: datetime
-) -> DodaiError:
+def no_evidence(found: tuple[RehearsalRecord, ...], demand: Demand) -> DodaiError:
     """DOD257 (exit 1): which source, and why the newest rehearsals do not count."""
+    env, source = demand.env, demand.source
     return DodaiError(
         EVIDENCE_NEEDED,
         f"`{env}` has no fresh rehearsal of this source (tree `{source.tree[:16]}`, manifest `{source.config[:12]}`)",
         EVIDENCE_NEEDED.fix.en.replace("ENV", env),
         exit_code=1,
-        details=tuple(f"{one.id} of {one.release} {one.lacks(source, gates, now)}" for one in found[:3]),
+        details=tuple(f"{one.id} of {one.release} {demand.lacks(one)}" for one in found[:3]),
     )
 
 

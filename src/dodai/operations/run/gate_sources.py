@@ -40,22 +40,26 @@ def own_gates(project: Project, environment: EnvironmentPolicy, root: Path) -> G
         window(text)
     section = project.manifest.section("migrations") or {}
     age_s = MigrationsPolicy.from_manifest(section).evidence_age_s
-    signers = ""
+    signers = machines = ""
     if environment.protected:
         if environment.lacks:
             raise _incomplete(environment, f"no {environment.lacks}")
-        signers = _signers(environment, root)
-    return Gates.of(environment, age_s, signers)
+        signers = _keys(environment, root, environment.allowed_signers if environment.approvals else "")
+        machines = _keys(environment, root, environment.evidence_signers)
+        if environment.evidence_signers and not machines.strip():  # it would ask for no signature
+            raise _incomplete(environment, f"`{environment.evidence_signers}` is empty")
+    return Gates.of(environment, age_s, signers, machines)
 
 
-def _signers(environment: EnvironmentPolicy, root: Path) -> str:
-    if not environment.approvals:
+def _keys(environment: EnvironmentPolicy, root: Path, path: str) -> str:
+    """The text of a file of keys; `""` where none is named."""
+    if not path:
         return ""
     try:
-        return (root / environment.allowed_signers).read_text("utf-8")
+        return (root / path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _incomplete(environment, f"`{environment.allowed_signers}` cannot be read: {reason}") from None
+        raise _incomplete(environment, f"`{path}` cannot be read: {reason}") from None
 
 
 def _incomplete(environment: EnvironmentPolicy, lacks: str) -> DodaiError:
@@ -165,6 +169,6 @@ def gated(here: Environment, request: PlanRequest, tree: Path, ports: DeployPort
     if not (ports.migrate and gates.protected):
         return ports
     migrations = here.migrations.target(tree)
-    store = SourceEvidence(AuditLog(here.journal), source, gates)
+    store = SourceEvidence(AuditLog(here.journal), source, gates, here.signatures)
     proof = evidence_step(migrations, env=request.env, evidence=store)
     return replace(ports, migrate=(proof, belonging_step(migrations, request.env), *ports.migrate))

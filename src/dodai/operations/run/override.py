@@ -59,7 +59,7 @@ def pass_migration(here: Environment, target: MigrationTarget, command: str, rea
         raise DodaiError(codes.APPROVAL_NEEDED, said, f"`{proposal.DEPLOY(env=env)}` migrates as well", exit_code=1)
     asyncio.run(pass_gates(here, "migrate up", command, reason))
     if gates.protected:
-        store = SourceEvidence(AuditLog(here.journal), lambda: _working(here), gates)
+        store = SourceEvidence(AuditLog(here.journal), lambda: _working(here), gates, here.signatures)
         require_evidence(target, env=env, evidence=store)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
-from dodai.operations.approval import NAMESPACE, Approval
+from dodai.operations.approval import NAMESPACE, Signed
 from dodai.operations.codes import APPROVAL_NEEDED
 
 PERSON_S = 120.0
@@ -30,12 +30,12 @@ class SshKeygen:
 
     program: str = "ssh-keygen"
 
-    def key(self, approval: Approval, signers: str, now: datetime) -> str:
+    def key(self, signed: Signed, signers: str, now: datetime) -> str:
         """The fingerprint of the key (`SHA256:…`); whether the key is valid is asked for `now`, not by our clock."""
-        with _files(signers=signers, signature=approval.signature) as folder:
+        with _files(signers=signers, signature=signed.signature) as folder:
             at = now.astimezone(UTC).strftime("%Y%m%d%H%M%S")
-            words = ("-Y", "verify", "-f", "signers", "-I", approval.principal, "-n", NAMESPACE, "-s", "signature")
-            done = self._run((*words, "-O", f"verify-time={at}"), folder, approval.message)
+            words = ("-Y", "verify", "-f", "signers", "-I", signed.principal, "-n", signed.namespace, "-s", "signature")
+            done = self._run((*words, "-O", f"verify-time={at}"), folder, signed.message)
         found = re.search(r" key (SHA256:\S+)", done.stdout.decode("utf-8", "replace"))
         return found[1] if done.returncode == 0 and found else ""
 
@@ -44,11 +44,11 @@ class SshKeygen:
         lines = [line for line in signers.splitlines() if key in map(_fingerprint, line.split())]
         return tuple(name for line in lines for name in line.split()[0].strip('"').split(","))
 
-    def sign(self, message: bytes, key: Path) -> str:
+    def sign(self, message: bytes, key: Path, namespace: str = NAMESPACE) -> str:
         """The signature of `message` by `key`, a private key, or a public one whose secret part an agent holds."""
         with _files(message=message.decode()) as folder:
             done = self._run(
-                ("-Y", "sign", "-f", str(key.absolute()), "-n", NAMESPACE, "message"), folder, patience_s=PERSON_S
+                ("-Y", "sign", "-f", str(key.absolute()), "-n", namespace, "message"), folder, patience_s=PERSON_S
             )
             if done.returncode != 0:
                 said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]

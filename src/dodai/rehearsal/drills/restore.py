@@ -42,10 +42,17 @@ def drills(
                 "A migration that destroys rows is taken back with its data",
                 "行を失わせたマイグレーションから、データごと復元する",
             ),
-            "exit 0; schema and rows are those of before, the journeys go, what was written since is listed row by row",
+            f"exit 0{_within(policy)}; schema and rows are those of before, the journeys go, what was written since is "
+            "listed row by row",
             partial(_restored, _Restore(policy, visit, target, database)),
         ),
     )
+
+
+def _within(policy: OperationsPolicy) -> str:
+    """The bound of the manifest as words of a sentence; empty without one."""
+    bound_s = policy.database.restore_within_s
+    return f" within {bound_s:g} s" if bound_s else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +128,19 @@ async def _restored(case: _Restore, stage: Stage) -> DrillResult:
     owed = {table: rows for table, rows in owed.items() if rows != (0, 0)}
     listed = {table: rows for table, rows in since.items() if rows != (0, 0)}
     same_schema = schema == await case.schema()
-    ok = back.exit_code == 0 and same_schema and +after == +expected and listed == owed and answered > 0
+    bound_s = case.policy.database.restore_within_s
+    in_time = not bound_s or back.seconds <= bound_s
+    over = "" if in_time else f", {bound_s:g} are allowed"
+    ok = back.exit_code == 0 and in_time and same_schema and +after == +expected and listed == owed and answered > 0
     rescued = sum(added for added, _ in listed.values())
     observed = (
-        f"exit {back.exit_code} after {back.seconds:.1f} s, {before[victim]} destroyed rows of {victim} are back, "
-        f"schema {'as before' if same_schema else 'differs'}, {counted(rescued, 'row')} written since are listed, "
+        f"exit {back.exit_code} after {back.seconds:.1f} s{over}, {before[victim]} destroyed rows of {victim} are back,"
+        f" schema {'as before' if same_schema else 'differs'}, {counted(rescued, 'row')} written since are listed, "
         f"{answered} writes of people among them"
     )
     details = {
         "restoreSeconds": round(back.seconds, 1),
+        "allowedSeconds": bound_s or None,
         "victim": victim,
         "rowsBefore": dict(before),
         "rowsAfter": dict(after),
