@@ -7,10 +7,10 @@ and `async with dodai.psycopg.connection(pool) as connection:` wherever one is n
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, ClassVar, TypeVar
 from zlib import crc32
@@ -26,6 +26,7 @@ from dodai.observability.line_format import error_name
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.calls import record_call
 from dodai.runtime.limits import CircuitBreaker, DependencyUnavailableError
+from dodai.runtime.sql_statement import operation_of, statement_of
 
 __all__ = [
     "AsyncConnection",
@@ -40,25 +41,10 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_STATEMENTS = frozenset(
-    {
-        "_execute_gen",
-        "_executemany_gen_pipeline",
-        "_executemany_gen_no_pipeline",
-        "_declare_gen",
-        "_stream_send_gen",
-        "_start_copy_gen",
-    }
-)
-"""The generators that carry a statement; commit, rollback and fetch are others, whose time counts all the same."""
-_VERB = re.compile(rb"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*([A-Za-z]+)", re.DOTALL)
-_VERBS = frozenset(
-    re.findall(
-        "[A-Z]+",
-        "SELECT INSERT UPDATE DELETE WITH MERGE VALUES COPY CALL DO BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE SET SHOW"
-        " LOCK LISTEN NOTIFY CREATE ALTER DROP TRUNCATE EXPLAIN REFRESH VACUUM ANALYZE",
-    )
-)
+_LENDING: ContextVar[bool] = ContextVar("dodai_lending", default=False)
+"""Whether a pool tries its connections for somebody who asked for one."""
+_PATIENCE_S = 0.1
+"""A pool pauses for a second after its second broken connection: who finds out asks it anew after so long."""
 _MARGIN_S = 0.02
 """A statement ends this long before its request's deadline, so that there is time to say so."""
 _CANCEL_S = 0.25
@@ -79,7 +65,7 @@ class _Watched:
     def _begin(self, operation: str) -> CircuitBreaker:
         """The limits for a statement the breaker lets through; a rollback always is. `DependencyUnavailableError`."""
         guard = Runtime.current().guard(self.dependency)
-        if operation:
+        if operation and not _LENDING.get():
             guard.enter(part=True)
         return guard
 
@@ -94,7 +80,8 @@ class _Watched:
         seconds = perf_counter() - started
         if operation or error is not None:
             down = _is_down(error) if error is not None else False
-            Runtime.current().guard(self.dependency).leave(failed=down)
+            if not _LENDING.get():
+                Runtime.current().guard(self.dependency).leave(failed=down)
         if not operation:
             context.db_ms += seconds * 1000.0
             return
@@ -124,8 +111,8 @@ class AsyncConnection(_Watched, psycopg.AsyncConnection[Any]):
         context = current()
         if context is None:
             return await super().wait(gen, *args, **kwargs)
-        text = _statement(gen)
-        operation = _operation(text)
+        text = statement_of(gen)
+        operation = operation_of(text)
         left_s = _left_s(self._begin(operation), context)
         started = perf_counter()
         error: BaseException | None = None
@@ -149,8 +136,8 @@ class Connection(_Watched, psycopg.Connection[Any]):
         context = current()
         if context is None:
             return super().wait(gen, *args, **kwargs)
-        text = _statement(gen)
-        operation = _operation(text)
+        text = statement_of(gen)
+        operation = operation_of(text)
         self._begin(operation)
         started = perf_counter()
         error: BaseException | None = None
@@ -177,7 +164,7 @@ async def connection(pool: Any, dependency: str = "database") -> AsyncIterator[A
         # little later, so that a pool which had nothing to lend says so itself.
         bound_s = lending.timeout_s + _CANCEL_S
         async with asyncio.timeout(bound_s + _CANCEL_S), asyncio.timeout(bound_s):
-            lent = await pool.getconn(lending.timeout_s)
+            lent = await lending.ask(pool)
         lending.lent()
     except BaseException as error:
         lending.failed(error)
@@ -194,7 +181,7 @@ def connection_sync(pool: Any, dependency: str = "database") -> Iterator[Any]:
     """`connection` for threads; only the limits of `options` end the pool's check of a connection that went silent."""
     lending = _Lending(pool, dependency)
     try:
-        lent = pool.getconn(lending.timeout_s)
+        lent = lending.ask_sync(pool)
         lending.lent()
     except BaseException as error:
         lending.failed(error)
@@ -208,17 +195,50 @@ def connection_sync(pool: Any, dependency: str = "database") -> Iterator[Any]:
 
 class _Lending:
     """One request to a pool; made when it is let through. That the pool had a connection says nothing yet about the
-    database: the statements on it do.
+    database: the statements on it do. `_tries`: the breaker is open, and this is the call that finds out.
     """
 
     def __init__(self, pool: Any, dependency: str) -> None:
         self._runtime = Runtime.current()
         self._guard = self._runtime.guard(dependency)
         self._guard.enter()
+        self._tries = self._guard.is_open
         self._context = current()
         self._started = perf_counter()
         left_s = _left_s(self._guard, self._context)
-        self.timeout_s = pool.timeout if left_s is None else min(left_s, pool.timeout)
+        self.timeout_s: float = pool.timeout if left_s is None else min(left_s, pool.timeout)
+
+    async def ask(self, pool: Any) -> Any:
+        """A connection; what the pool meets on broken ones before says nothing to the breaker."""
+        token = _LENDING.set(True)
+        try:
+            while self._asks_again():
+                with suppress(psycopg.OperationalError):
+                    return await pool.getconn(_PATIENCE_S)
+            return await pool.getconn(self._left_s())
+        finally:
+            _LENDING.reset(token)
+
+    def ask_sync(self, pool: Any) -> Any:
+        """The same for threads."""
+        token = _LENDING.set(True)
+        try:
+            while self._asks_again():
+                with suppress(psycopg.OperationalError):
+                    return pool.getconn(_PATIENCE_S)
+            return pool.getconn(self._left_s())
+        finally:
+            _LENDING.reset(token)
+
+    def _asks_again(self) -> bool:
+        """Whoever finds out asks the pool again and again, the last time with all the patience that is left.
+
+        Of ten connections that broke, a pool would show three and give up, and the next to find out is seconds away.
+        """
+        return self._tries and self._left_s() > 2 * _PATIENCE_S
+
+    def _left_s(self) -> float:
+        return max(_PATIENCE_S, self.timeout_s - (perf_counter() - self._started))
 
     def lent(self) -> None:
         """Note how long the request waited for its connection."""
@@ -320,25 +340,6 @@ def _not_ready(required: frozenset[str], error: Exception) -> SchemaReadiness:
     if getattr(error, "sqlstate", None) in _NO_LEDGER:
         return no_ledger(required)
     return unasked(required, error_name(error))  # the message may name hosts and users, and /readyz is read by anybody
-
-
-def _statement(gen: Generator[Any, Any, Any]) -> bytes | None:
-    """The text of the statement that `gen` will run, empty where it cannot be seen; None for what is no statement."""
-    if getattr(gen, "__name__", "") not in _STATEMENTS:
-        return None
-    frame = getattr(gen, "gi_frame", None)
-    query = frame.f_locals.get("query", frame.f_locals.get("statement")) if frame is not None else None
-    text = query.encode("utf-8", "replace") if isinstance(query, str) else query
-    return text if isinstance(text, bytes) else b""
-
-
-def _operation(text: bytes | None) -> str:
-    """The verb of a statement, OTHER for an unknown one; empty for what is no statement."""
-    if text is None:
-        return ""
-    match = _VERB.match(text[:500])
-    verb = match.group(1).decode("ascii").upper() if match else ""
-    return verb if verb in _VERBS else "OTHER"
 
 
 def _left_s(guard: CircuitBreaker, context: RequestContext | None) -> float | None:

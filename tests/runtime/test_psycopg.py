@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -222,6 +223,43 @@ async def test_database_that_is_down_is_refused_at_once_and_served_again_when_it
                 while await ask() != "1":  # noqa: ASYNC110 - the condition is an answer of the database
                     await asyncio.sleep(0.02)
             assert {await ask() for _ in range(5)} == {"1"}
+
+
+async def test_ten_connections_that_broke_keep_nobody_out_once_the_database_is_back(
+    config: Config,
+    context: RequestContext,
+    database: str,
+):
+    """The one call that finds out goes through all of them; the pool alone would stop at the second for a second."""
+    sections = {"dependency": {"database": {"deadline": 20.0, "breaker_failures": 2, "breaker_reset": 0.1}}}
+    Runtime._current = Runtime(config("backend", sections=sections))
+    async with proxied(database) as (proxy, through):
+        pool = AsyncConnectionPool(
+            through,
+            connection_class=dodai.psycopg.AsyncConnection,
+            min_size=10,
+            check=AsyncConnectionPool.check_connection,
+            reconnect_timeout=0.1,
+            open=False,
+        )
+        async with pool:
+            await pool.wait()
+            guard = Runtime.current().guard("database")
+            for _ in range(2):
+                guard.leave(failed=True)
+            assert guard.is_open
+            await proxy.stand(Fault(mode="refuse"))  # what is open is reset
+            await proxy.stand(Fault())
+            answer = None
+            while answer is None:  # until the breaker lets one call through, which has to be answered
+                with contextlib.suppress(dodai.psycopg.DependencyUnavailableError):
+                    async with dodai.psycopg.connection(pool) as connection:
+                        answer = await (await connection.execute("SELECT 1")).fetchone()
+                await asyncio.sleep(0.01)
+            assert answer == (1,)
+            assert not guard.is_open
+            broken = [line for line in context.sub_lines if line["outcome"] != "ok"]
+            assert len(broken) >= 10
 
 
 async def test_answers_of_the_database_never_open_its_breaker(

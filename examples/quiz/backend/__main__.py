@@ -23,7 +23,7 @@ from dodai.runtime import RuntimeConfig
 POOL_SIZE = 10
 POOL_WAIT_S = 2.0
 # A pool that lost every connection waits 1, 2, 4, 8 … s between its attempts, for as long as this. Once it gave up, the
-# next request connects at once; with a minute, people were refused for up to 16 s after the database was back.
+# next request connects at once.
 RECONNECT_S = 2.0
 LOCK_TIMEOUT_MS = 2000
 # Below the deadline in dodai.toml: the kernel notices a connection that went silent up to half a second late.
