@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -38,29 +39,28 @@ def _run(words: list[str]) -> None:
         from dodai.observability.trace import main as trace
 
         sys.exit(trace(words[1:]))
-    if words == ["migrate", "up"] and _up_to_date():
-        return
+    if words == ["migrate", "up"]:
+        _end_if_up_to_date()
     from dodai.cli.main import run
 
     sys.exit(run(words))
 
 
-def _up_to_date() -> bool:
-    """Whether there was nothing to do, which is then said; whether anybody hears it decides nothing."""
+def _end_if_up_to_date() -> None:
+    """Say that there was nothing to do and end; whether anybody hears it decides nothing."""
     from pathlib import Path
 
     from dodai.wiring.up_to_date import up_to_date
 
     try:
         if not up_to_date(Path.cwd(), os.environ):
-            return False
+            return
     except KeyboardInterrupt:
         sys.exit(130)
-    try:
+    with contextlib.suppress(OSError):
         print("already up to date", flush=True)  # noqa: T201 - data on stdout
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+    # Nothing is open any more, and to take down what was loaded is a fifteenth of the time.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -103,17 +103,16 @@ def test_whatever_is_different_is_left_to_the_whole_of_up(
 
 def test_the_short_way_says_what_the_whole_of_up_says(applied: Path, capsys: pytest.CaptureFixture[str]):
     """In the same words, with the same exit code, and without the command line, the reference or psycopg."""
-    code = "import sys, dodai.__main__ as m; sys.argv = ['dodai', 'migrate', 'up']; m.main(); print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=applied, env=dict(os.environ), capture_output=True, text=True, check=True
-    )
-    said, _, loaded = done.stdout.partition("\n")
-    assert not {"click", "psycopg", "asyncio", "dodai.core.manifest", "dodai.migrations.goose_file"} & set(
-        loaded.split()
-    )
+    command = [sys.executable, "-X", "importtime", "-m", "dodai", "migrate", "up"]
+    done = subprocess.run(command, cwd=applied, env=dict(os.environ), capture_output=True, text=True, check=True)
+    rows = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    loaded = {line.rpartition("|")[2].strip() for line in rows}
+    assert {"dodai.wiring.up_to_date", "dodai.migrations.run.settled"} <= loaded
+    assert not {"click", "psycopg", "asyncio", "dodai.core.manifest", "dodai.migrations.goose_file"} & loaded
     assert run(["migrate", "up"]) == 0
     whole = capsys.readouterr()
-    assert (said, done.stderr) == (whole.out.rstrip("\n"), whole.err)
+    own = [line for line in done.stderr.splitlines() if line not in rows]
+    assert (done.stdout, own) == (whole.out, whole.err.splitlines())
 
 
 def test_an_address_that_is_not_given_or_that_is_refused_is_left_to_the_whole_of_up(applied: Path):

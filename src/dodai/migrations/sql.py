@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 from dodai.core.dataclass import dataclass
 
 Kind = Literal["space", "comment", "word", "string", "quoted", "dollar", "number", "semicolon", "other", "open"]
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+)
+_LEXEMES = r"""(?P<space>\s+)
       | (?P<comment>--[^\n]*)
       | (?P<escape>[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*')
       | (?P<string>(?:[bBxXnN]|[uU]&)?'[^']*(?:''[^']*)*')
@@ -27,9 +27,15 @@ _TOKEN = re.compile(
       | (?P<semicolon>;)
       | (?P<block>/\*)
       | (?P<open>['"]|\$(?:[^\W\d]\w*)?\$)
-      | (?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
+      | (?P<other>.)"""
+
+
+@cache
+def _token() -> re.Pattern[str]:
+    """Compiled when something is read: to compile it takes as long as a tenth of `up` with nothing to do."""
+    return re.compile(_LEXEMES, re.VERBOSE | re.DOTALL)
+
+
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 
 
@@ -60,7 +66,7 @@ class Span:
 def tokens(text: str) -> Iterator[Token]:
     """Every token of `text` in order, white space and comments included; together they are the whole text."""
     position, size = 0, len(text)
-    scan = _TOKEN.match
+    scan = _token().match
     while position < size:
         match = scan(text, position)
         assert match is not None  # noqa: S101 - `other` takes any character
@@ -202,7 +208,7 @@ def checksums(text: str, size: int) -> tuple[str, str]:
                 first += token.end <= size
     else:
         # Without block comments every token is one match, and an open quote reaches to the end of the text.
-        for match in _TOKEN.finditer(text):
+        for match in _token().finditer(text):
             if match.lastgroup == "open":
                 kept.append(text[match.start() :])
                 first += len(text) <= size

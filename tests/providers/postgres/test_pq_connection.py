@@ -126,7 +126,7 @@ def test_an_address_where_nothing_answers_is_left_to_psycopg(url: str):
     with pytest.raises(LibpqError):
         words_of(url) and PqConnection(url)
     with pytest.raises(DodaiError) as caught:
-        _connection(url, MigrationsPolicy(), None)
+        _connection(url, MigrationsPolicy())
     assert caught.value.code.id in ("DOD784", "DOD785")
     assert "a@b" not in caught.value.message
 
@@ -134,7 +134,7 @@ def test_an_address_where_nothing_answers_is_left_to_psycopg(url: str):
 def test_an_address_that_is_unfit_is_refused_before_anything_is_sent():
     """As `connect` refuses it."""
     with pytest.raises(DodaiError) as caught:
-        _connection("postgresql://u:p@db.example/x", MigrationsPolicy(), None)
+        _connection("postgresql://u:p@db.example/x", MigrationsPolicy())
     assert caught.value.code.id == "DOD066"
 
 

@@ -257,16 +257,17 @@ class PqConnection:
 
     def _read(self, result: Any) -> _Result:
         library = self._library
-        columns = range(library.PQnfields(result))
-        types = [_TYPES.get(library.PQftype(result, column), str) for column in columns]
+        value, is_null = library.PQgetvalue, library.PQgetisnull
+        types = [_TYPES.get(library.PQftype(result, column), str) for column in range(library.PQnfields(result))]
+
+        def cell(row: int, column: int, read: Callable[[str], Any]) -> Any:
+            text = value(result, row, column)  # empty for NULL too
+            return read(text.decode()) if text or not is_null(result, row, column) else None
+
         rows = [
-            tuple(
-                None if library.PQgetisnull(result, row, column)
-                else types[column](library.PQgetvalue(result, row, column).decode())
-                for column in columns
-            )
+            tuple(cell(row, column, read) for column, read in enumerate(types))
             for row in range(library.PQntuples(result))
-        ]  # fmt: skip
+        ]
         count = library.PQcmdTuples(result)
         return _Result(library.PQcmdStatus(result).decode(), int(count) if count else -1, rows)
 
