@@ -6,10 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+from dodai.core.codes import USAGE
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import write_private
-from dodai.operations import codes
 from dodai.operations.environment import Environment, host_of
 
 _UNIT = """# Written by `dodai install {env}`; it brings back what served last, never the working tree.
@@ -47,12 +47,12 @@ class Unit:
         return "systemctl --user daemon-reload", f"systemctl --user enable --now {self.name}", "loginctl enable-linger"
 
     def write(self) -> bool:
-        """Whether its file had to be written; DOD320 (exit 1) on a machine without systemd."""
+        """Whether its file had to be written; DOD054 (exit 2) on a machine without systemd."""
         if shutil.which("systemctl") is None:
             said = "this machine has no `systemctl`"
             line = next(line for line in self.text.splitlines() if line.startswith("ExecStart="))
             fix = f"let its service manager run `{line.partition('=')[2]}`"
-            raise DodaiError(codes.NO_SERVICE_MANAGER, said, fix, exit_code=1)
+            raise DodaiError(USAGE, said, fix, exit_code=2)
         if self.path.is_file() and self.path.read_text("utf-8") == self.text:
             return False
         write_private(self.path, self.text.encode())
