@@ -15,6 +15,8 @@ CREATE TABLE odd (t timestamptz, "dodai" text, n numeric, f float8, j jsonb, b b
 CREATE TABLE part (id int, at int) PARTITION BY RANGE (at);
 CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (100);
 CREATE TABLE base (id int);
+CREATE TABLE keyless (a int, b text);
+INSERT INTO keyless VALUES (1, 'alike'), (1, 'alike'), (2, 'gone'), (3, 'stays');
 CREATE TABLE derived (more text) INHERITS (base);
 """
 ROWS = r"""
@@ -23,12 +25,20 @@ INSERT INTO odd VALUES ('infinity', 'it''s "d"\', 1234567890123456789.0123456789
   (now(), NULL, 'NaN', 'NaN', NULL, NULL, '{}');
 INSERT INTO part VALUES (1, 5), (2, 6);
 INSERT INTO base VALUES (1);
+DELETE FROM keyless WHERE a = 2;
+INSERT INTO keyless VALUES (1, 'alike'), (4, 'new');
 INSERT INTO derived VALUES (2, 'two');
 CREATE TABLE made_since (id int);
 INSERT INTO made_since VALUES (1);
 SELECT lo_from_bytea(0, 'large');
 """
-READ = ("SELECT odd::text FROM odd ORDER BY n", "TABLE part ORDER BY id", "SELECT * FROM ONLY base", "TABLE derived")
+READ = (
+    "SELECT odd::text FROM odd ORDER BY n",
+    "TABLE part ORDER BY id",
+    "SELECT * FROM ONLY base",
+    "TABLE derived",
+    "TABLE keyless ORDER BY a, b",
+)
 
 
 def rows(dsn):
@@ -60,12 +70,14 @@ def test_rows_of_every_kind_are_counted_and_come_back_as_they_were(two, database
         "odd": (2, 0, 0),
         "part": (2, 0, 0),
         "base": (1, 0, 0),
+        "keyless": (2, 0, 1),
         "derived": (1, 0, 0),
         "made_since": (1, 0, 0),
         "pg_largeobject": (1, 0, 0),
     }
     assert "1234567890123456789.012345678901" in (two / "rows").read_text()
     with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute("TRUNCATE odd, part, base, derived; DROP TABLE made_since")
+        conn.execute("TRUNCATE odd, part, base, derived, keyless; DROP TABLE made_since")
+        conn.execute("INSERT INTO keyless VALUES (1, 'alike'), (1, 'alike'), (3, 'stays')")
         conn.execute("BEGIN;\n" + (two / "replay").read_text())
     assert rows(database) == written

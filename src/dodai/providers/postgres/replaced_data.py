@@ -121,7 +121,7 @@ def _tables(conn: Any, ledgers: tuple[str, ...]) -> dict[tuple[str, str], _Table
 def _differences(old: Any, new: Any, before: _Table | None, table: _Table) -> Iterator[ReplacedRow]:
     """Rows are compared in the columns that both have."""
     shared = tuple(one for one in table.columns if before and one in before.columns)
-    key = table.key if before and table.key == before.key else shared
+    key = table.key if before and table.key and table.key == before.key else shared
     known = dict(_hashes(old, table, key, shared)) if before else {}
     seen = set[str]()
     for identity, digest, row in _rows(new, table, key, shared):
@@ -151,7 +151,7 @@ def _rows(
     numbered = sql.SQL("count(*) OVER (PARTITION BY {} ROWS UNBOUNDED PRECEDING)").format(packed(key))
     query = sql.SQL("SELECT {} || '#' || {}, md5({}), {} FROM {}{} {}").format(
         packed(key),
-        numbered if not table.key else sql.SQL("''"),
+        numbered if key != table.key else sql.SQL("''"),
         packed(shared),
         sql.SQL("to_jsonb({})").format(_ROW) if with_row else sql.SQL("NULL"),
         sql.SQL("" if table.partitioned else "ONLY "),
