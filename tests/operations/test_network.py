@@ -198,9 +198,10 @@ def test_port_that_must_be_closed_is_tried_and_a_name_that_nobody_knows_is_not_j
         taken = look_at_port(f"127.0.0.1:{port}", reached=False)
     closed, typed = look_at_port(f"127.0.0.1:{port}", reached=False), look_at_port("no-port", reached=True)
     assert (taken.taken, closed.taken, closed.refused_by) == (True, False, "Connection refused")
-    found, unknown = findings(ClosedPorts("production", (taken, closed, typed)))
+    other = look_at_port("127.0.0.1:99999", reached=True)
+    found, unknown = findings(ClosedPorts("production", (taken, closed, typed, other)))
     assert found == {"DOD515": f"`127.0.0.1:{port}` takes a connection from here"}
-    assert unknown == {"`no-port` is not `host:port`"}
+    assert unknown == {"`no-port` is not `host:port`; `127.0.0.1:99999` is not `host:port`"}
 
 
 @contextlib.contextmanager

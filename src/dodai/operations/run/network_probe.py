@@ -199,11 +199,13 @@ def look_at_port(address: str, *, reached: bool) -> PortSeen:
     `reached`: something of the same environment answered from here just before, so that no answer means a closed port.
     """
     host, _, port = address.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65_536:  # the system takes a larger one for another port
+        return PortSeen(address, unknown=f"`{address}` is not `host:port`")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S):
             return PortSeen(address, taken=True)
-    except (ValueError, OverflowError):
-        return PortSeen(address, unknown=f"`{address}` is not `host:port`")
+    except UnicodeError:
+        return PortSeen(address, unknown=f"`{host}` is not the name of a host")
     except OSError as error:
         refused_by, unknown = _silence(address, error, reached=reached)
         return PortSeen(address, refused_by=refused_by, unknown=unknown)
