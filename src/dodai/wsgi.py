@@ -14,7 +14,7 @@ from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, http_outcome
 from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext, bind, current, unbind
 from dodai.csrf.enforce import layer_response as answers
-from dodai.csrf.enforce.entrance import enter
+from dodai.csrf.enforce.entrance import Entrance
 from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, sent_of
 from dodai.csrf.policy import PROBE_PATH, RESERVED_PREFIX, is_reserved
 from dodai.frameworks import match, report_errors, route_label, watch
@@ -43,7 +43,7 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     if gate is not None:
         inner = CsrfWsgi(inner, gate)
     else:
-        watch(app, enter)  # for the label of the line alone
+        watch(app, Entrance("pass"))  # for the label of the line alone
     return WsgiLayer(inner, app, runtime)
 
 
@@ -99,7 +99,7 @@ class WsgiLayer:
         token = bind(context)
         error: BaseException | None = None
         try:
-            if trusted or self._gate.lets_pass(environ.get("PATH_INFO", "")):
+            if trusted or self._gate.lets_pass(environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]):
                 body = self._inner(environ, noting)
             else:
                 body = _refuse(_NO_EDGE, environ, noting, context)

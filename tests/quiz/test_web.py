@@ -60,7 +60,7 @@ def test_every_grpc_status_has_an_http_status():
 def test_readyz_says_who_runs_and_what_it_needs(quiz, visit):
     """The Host compares the version with the one it deployed."""
     answer = visit(quiz).client.get("/readyz")
-    assert answer.json() == {"ready": True, "version": "r1", "dependencies": {"backend": "ok"}}
+    assert answer.json() == {"ready": True, "version": "r1", "dependencies": {"backend": "ok"}, "lostLines": 0}
     assert answer.headers["cache-control"] == "no-store"
 
 

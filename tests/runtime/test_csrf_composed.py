@@ -101,3 +101,21 @@ async def test_line_of_a_refusal_says_where_the_request_came_from(config: Config
         assert (await client.post("/answer/7", headers=sent)).status_code == 403
     (line,) = lines("web", "http")
     assert (line.get("origin"), line.get("fetchSite")) == noted
+
+
+async def test_refused_websocket_carries_the_request_id(config: Config, lines: Lines):
+    """Where the server cannot send a response to a handshake, the reason of the close has it."""
+    app = dodai.asgi.wrap(Starlette(), config=config(csrf_keys=KEYS, origins=("https://app.example.com",), csrf_off=""))
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"app.example.com"), (b"origin", b"https://evil.example")]
+    await app({"type": "websocket", "path": "/ws", "headers": headers, "scheme": "wss"}, receive, send)
+    (line,) = lines("web", "ws")
+    assert sent[0]["type"] == "websocket.close"
+    assert sent[0]["reason"] == f"DOD150 {line['requestId']}"

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from dodai import lost_lines
 from web.pages import at_hand
 
 
@@ -26,6 +27,7 @@ async def readyz(request: Request) -> Response:
         "ready": ready,
         "version": hand.settings.release,
         "dependencies": {"backend": "ok" if serving else "does not serve"},
+        "lostLines": lost_lines(),
     }
     return JSONResponse(body, 200 if ready else 503, {"cache-control": "no-store"})
 

@@ -187,7 +187,12 @@ class HttpExchange:
         method = scope["method"]
         if method not in METHODS:
             method = OTHER_METHOD
-        route = context.route or label(scope, self._router)
+        route = context.route
+        if route is None:
+            # The common case without a search: a route of the outermost router, and no prefix in front of it.
+            path, inner = getattr(scope.get("route"), "path_format", None), scope.get("root_path")
+            plain = path.__class__ is str and inner == scope.get("app_root_path", inner) and "fastapi" not in scope
+            route = path if plain else label(scope, self._router)
         fields: dict[str, Any] = {"bytesOut": self.bytes_out if method != "HEAD" else 0}
         if route is None:
             route = UNMATCHED

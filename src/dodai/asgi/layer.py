@@ -36,7 +36,13 @@ _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 64
 _NOBODY = ("",)
 _CONTEXT = "dodai.context"
+_NO_BROWSER = frozenset({"channel"})
+"""What Django Channels' workers are called with: it comes from its channel layer, never from a client."""
 _NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
+
+
+class UnknownProtocolError(Exception):
+    """A scope of a type that has no check here, such as a protocol that a server learnt since."""
 
 
 class NoResponseError(Exception):
@@ -59,7 +65,7 @@ class Layer:
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
         self._gate = EdgeGate(runtime.config.edge_key_file)
-        self._inner = _protected(reserve(app), app, runtime, subject)
+        self._inner = _protected(app, runtime, subject)
         self.csrf_binding = _binding(self._inner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +88,7 @@ class Layer:
         exchange = HttpExchange(runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
-            if trusted or self._gate.lets_pass(scope["path"]):
+            if trusted or self._gate.lets_pass(scope["path"], scope["method"]):
                 await self._inner(scope, exchange.receive, exchange.send, context)
                 if not exchange.written:
                     await self._settle(scope, exchange, context)
@@ -109,8 +115,11 @@ class Layer:
             await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        else:
+        elif scope["type"] in _NO_BROWSER:
             await self.app(scope, receive, send)
+        else:
+            # As the specification wants it of who does not know a protocol: nobody has judged what comes by this one.
+            raise UnknownProtocolError(f"`dodai.asgi` does not know scopes of the type `{scope['type']}`")
 
     async def _settle(self, scope: Scope, exchange: HttpExchange, context: RequestContext) -> None:
         """After a return without a complete answer: what was held was meant, and no answer at all is a failure."""
@@ -154,7 +163,7 @@ class Layer:
         conversation = WebSocketConversation(self.runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
-            if trusted or self._gate.lets_pass(scope["path"]):
+            if trusted or self._gate.lets_pass(scope["path"], "WEBSOCKET"):
                 await self._inner(scope, conversation.receive, conversation.send, context)
             else:
                 await deny_handshake(scope, conversation.send, context, _NO_EDGE)
@@ -238,10 +247,10 @@ class Layer:
             await watched({"type": "lifespan.shutdown.complete"})
 
 
-def _protected(app: Served, router: App, runtime: Runtime, subject: Callable[..., Any] | None) -> Served:
-    """What serves `app` inside an open context, behind the CSRF layer; `router` is what knows the routes."""
-    gate = csrf_for(runtime, router, subject)
-    return CsrfLayer(app, gate).within if gate is not None else app
+def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -> Served:
+    """What serves `app` and the reserved paths inside an open context, behind the CSRF layer."""
+    gate, reserved = csrf_for(runtime, app, subject), reserve(app)
+    return CsrfLayer(app, gate, reserved).within if gate is not None else reserved
 
 
 def _binding(inner: Served) -> str:

@@ -23,12 +23,6 @@ def label(scope: Scope, router: Any = None) -> str | None:
     Never raises: a label is not worth a request.
     """
     try:
-        # The common case without a search: a route of the outermost router, and no prefix in front of it.
-        path = getattr(scope.get("route"), "path_format", None)
-        if path.__class__ is str and "fastapi" not in scope:
-            inner = scope.get("root_path")
-            if inner == scope.get("app_root_path", inner):
-                return path
         return route_label(scope) or _mount(scope) or _asked(scope, router)
     except Exception:  # noqa: BLE001 - frameworks change under us; an unlabelled line is still a line
         return None

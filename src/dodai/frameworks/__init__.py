@@ -103,8 +103,12 @@ def watch(app: Any, enter: Enter) -> bool:
     """Have `enter` called wherever a handler of `app` is about to run, behind all middleware; once for each app.
 
     False when that place cannot be had: the framework is not known, or too old, or something that is not known stands
-    beside it (a dispatcher's mount, say) and can be reached without passing there.
+    beside it (a dispatcher's mount, say) and can be reached without passing there. One that middleware hides in a
+    closure is watched as well, and false all the same: where its requests may lead is not known from outside.
     """
+    if recognise(app) is None and recognise(hidden := sought(app)) is not None:
+        _watch(hidden, enter)
+        return False
     watched = [_watch(other, enter) for other in (app, *(other for _, other in beside(app)))]
     return all(watched)
 

@@ -62,6 +62,8 @@ def watch(app: Any, enter: Enter) -> bool:
     for handler in _handlers(app):
         if not isinstance(handler.resolve_request, _DjangoEntrance):
             handler.resolve_request = _DjangoEntrance(handler.resolve_request, enter)
+        else:
+            handler.resolve_request.enter = handler.resolve_request.enter.joined(enter)
         if not isinstance(handler.make_view_atomic, _ViewEntrance):
             handler.make_view_atomic = _ViewEntrance(handler.make_view_atomic, enter)
     return True
@@ -84,13 +86,13 @@ def _handlers(app: Any) -> Iterator[Any]:
 class _DjangoEntrance:
     def __init__(self, resolve: Callable[[Any], Any], enter: Enter) -> None:
         self._resolve = resolve
-        self._enter = enter
+        self.enter = enter
 
     def __call__(self, request: Any) -> Any:
         found = self._resolve(request)
         held = getattr(request, "scope", None) or request.META
         held["dodai.route"] = "/" + _clean(found.route)  # Django leaves it nowhere
-        _entered(self._enter, request, found)
+        _entered(self.enter, request, found)
         return found
 
 

@@ -44,6 +44,8 @@ def watch(app: Any, enter: Enter) -> bool:
         dispatch = getattr(app, name)
         if not isinstance(dispatch, _FlaskEntrance):
             setattr(app, name, _FlaskEntrance(dispatch, enter))
+        else:
+            dispatch.enter = dispatch.enter.joined(enter)
     return True
 
 
@@ -58,14 +60,14 @@ _ENTRANCES = ("full_dispatch_request", "dispatch_request")
 class _FlaskEntrance:
     def __init__(self, dispatch: Callable[..., Any], enter: Enter) -> None:
         self._dispatch = dispatch
-        self._enter = enter
+        self.enter = enter
 
     def __call__(self, *arguments: Any) -> Any:
         request = sys.modules["flask"].request._get_current_object()  # noqa: SLF001 - the proxy asks for every attribute
         rule = request.url_rule
         # Flask takes its request out of the environ before the line is written.
         request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
-        self._enter(request.environ, request.method, lambda: Reached(rule))
+        self.enter(request.environ, request.method, lambda: Reached(rule))
         return self._dispatch(*arguments)
 
 

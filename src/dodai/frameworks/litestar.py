@@ -49,25 +49,32 @@ def watch(app: Any, enter: Enter) -> bool:
     """Where an HTTP route has its handler called, behind middleware and guards; WebSockets have no such place."""
     for kind in {type(route) for route in app.routes if hasattr(route, "route_handler_map")}:
         respond = kind._get_response_for_request  # noqa: SLF001 - the one place through which every handler is called
-        if not getattr(respond, "dodai", False):
-            kind._get_response_for_request = _entered(respond, enter)  # noqa: SLF001
+        if getattr(respond, "dodai", None) is None:
+            kind._get_response_for_request = respond = _entered(respond, enter)  # noqa: SLF001
+        known = respond.dodai.get(id(app))
+        respond.dodai[id(app)] = (app, enter if known is None else known[1].joined(enter))
     return True
 
 
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them, for routes that came since, too."""
     kinds = {type(route) for route in app.routes if hasattr(route, "route_handler_map")}
-    return all(getattr(kind._get_response_for_request, "dodai", False) for kind in kinds)  # noqa: SLF001
+    return all(id(app) in getattr(kind._get_response_for_request, "dodai", ()) for kind in kinds)  # noqa: SLF001
 
 
-def _entered(respond: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+def _entered(respond: Callable[..., Any], enter: Enter) -> Any:
+    """One for all applications of the process, because it stands in their class; each has an `Enter` of its own."""
+    enters: dict[int, tuple[Any, Enter]] = {}
+    others: Enter = enter.apart()
+
     def entered(route: Any, scope: Any, request: Any, route_handler: Any, parameter_model: Any) -> Any:
-        enter(scope, scope["method"], lambda: Reached(route_handler))
+        _, chosen = enters.get(id(scope.get("litestar_app")), (None, others))
+        chosen(scope, scope["method"], lambda: Reached(route_handler))
         return respond(
             route, scope=scope, request=request, route_handler=route_handler, parameter_model=parameter_model
         )
 
-    entered.dodai = True  # type: ignore[attr-defined]
+    entered.dodai = enters  # type: ignore[attr-defined]
     return entered
 
 

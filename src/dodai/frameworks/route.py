@@ -8,10 +8,20 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-Enter = Callable[[Any, str, Callable[[], "Reached"]], None]
-"""`enter(scope or environ, method, reached)` is called before a handler runs, and raises to keep it from running."""
+
+class Enter(Protocol):
+    """Is called with (scope or environ, method, reached) before a handler runs, and raises to keep it from running."""
+
+    def __call__(self, held: Any, method: str, reach: Callable[[], Reached], /) -> None: ...
+
+    def joined(self, other: Any, /) -> Any:
+        """What stands there from now on, where another one is to be called as well."""
+
+    def apart(self) -> Any:
+        """The one for applications that nobody watches and that share the place."""
+
 
 Kind = Literal["handler", "any", "websocket", "opaque"]
 """`any`: the framework does not say which methods it answers. `opaque`: something mounted that cannot be listed."""
@@ -134,7 +144,7 @@ def _is_row(value: Any) -> bool:
 def sought(app: Any) -> Any:
     """The application that a layer keeps where no known name leads: in a tuple, in a closure, under a name of its own.
 
-    `app` itself when there is none, or more than one. For the audit: what is enforced goes by known names alone.
+    `app` itself when there is none, or more than one. For the audit and to watch; exemptions go by known names alone.
     """
     seen: dict[int, Any] = {}
     waiting, found = [app], {}
@@ -146,7 +156,8 @@ def sought(app: Any) -> Any:
         if _is_framework(each):
             found[id(each)] = each
             continue
-        values = [*getattr(each, "__dict__", {}).values(), *_cells(each)]
+        # `middleware(app.wsgi_app)` holds the application by its method
+        values = [getattr(each, "__self__", None), *getattr(each, "__dict__", {}).values(), *_cells(each)]
         values += [one for value in values if _is_row(value) for one in value]
         values += [one for value in values if isinstance(value, dict) for one in value.values()]
         waiting += [value for value in values if callable(value) and not isinstance(value, type)]

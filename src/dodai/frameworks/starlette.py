@@ -114,6 +114,8 @@ def _watch_router(router: Any, enter: Enter, seen: set[int]) -> bool:
     holder, name, choose = _choice(router)
     if not isinstance(choose, _StarletteEntrance):
         setattr(holder, name, _StarletteEntrance(router, choose, enter))
+    else:
+        choose.enter = choose.enter.joined(enter)
     for entry in router.routes:
         if hasattr(entry, "endpoint") and hasattr(getattr(entry, "app", None), "app"):
             _watch_route(entry, enter)

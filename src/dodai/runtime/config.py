@@ -55,7 +55,7 @@ class RuntimeConfig:
             edge_key_file=_key_file(environ.get("DODAI_EDGE_KEY_FILE", "")),
             identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
             csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
-            csrf_off=_csrf_off(sections, service),
+            csrf_off=_csrf_off(sections, environ.get("DODAI_SERVICE", "")),
             origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,

@@ -15,6 +15,7 @@ EDGE_KEY_HEADER = b"x-edge-key"
 _LENGTH = len(EDGE_KEY_HEADER)
 LIVENESS_PATH = "/healthz"
 _RELOAD_S = 1.0
+_ASKING = frozenset({"GET", "HEAD"})
 
 
 @dataclass(slots=True)
@@ -59,9 +60,9 @@ class EdgeGate:
         """True when `given`, what one `x-edge-key` said, is one of the keys; for who keeps headers in another form."""
         return given is not None and self.file is not None and self._knows(given, self.file)
 
-    def lets_pass(self, path: str) -> bool:
-        """Whether a request that is not trusted may go on: for liveness, and everywhere when no key is configured."""
-        return self.file is None or path == LIVENESS_PATH
+    def lets_pass(self, path: str, method: str) -> bool:
+        """Whether a request that is not trusted may go on: to ask for liveness, and everywhere without a key file."""
+        return self.file is None or (path == LIVENESS_PATH and method in _ASKING)
 
     def _knows(self, given: bytes, file: Path) -> bool:
         now = time.monotonic()

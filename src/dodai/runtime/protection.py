@@ -48,6 +48,7 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
         subject=subject,
         # A developer's browser speaks plain http, in which a Secure cookie would not come back.
         secure=not development if not origins else None,
+        development=development,
     )
 
 

@@ -87,6 +87,8 @@ def _below(runtime: Runtime, above: RequestContext | None) -> RequestContext:
         context.user_id = above.user_id
         context.user_claimed = above.user_claimed
         context.sampled = above.sampled
+        if (judged := vars(above).get("csrf")) is not None:
+            vars(context)["csrf"] = judged  # what the task leads into the application is that request's
     return context
 
 

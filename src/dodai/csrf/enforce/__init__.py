@@ -10,7 +10,7 @@ from typing import Any
 from dodai.core.asgi_types import App
 from dodai.csrf.enforce.asgi_layer import CsrfLayer
 from dodai.csrf.enforce.csrf_protection import BodyTooLargeError, CsrfProtection, Subject
-from dodai.csrf.enforce.entrance import enter
+from dodai.csrf.enforce.entrance import Entrance
 from dodai.csrf.enforce.rendering import (
     context_processor,
     csrf_field,
@@ -81,14 +81,19 @@ def gate_of(
     origins: Iterable[str] = (),
     subject: Subject | None = None,
     secure: bool | None = None,
+    development: bool = False,
     clock: Callable[[], float] = time.time,
     random: Callable[[int], bytes] = urandom,
 ) -> CsrfProtection:
-    """The decisions of `protect` without ASGI around them; `secure` as in `CsrfProtection.of`."""
+    """The decisions of `protect` without ASGI around them; `secure` as in `CsrfProtection.of`.
+
+    A request that gets to a handler of `router` around the layer is refused (DOD161), under `development` only told.
+    """
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
+    entrance = Entrance("pass" if policy.mode == "report" else "tell" if development else "refuse")
 
     def settle() -> bool:
-        return watch(router, enter)
+        return watch(router, entrance)
 
     def find(scope: Mapping[str, Any]) -> MatchedRoute | None:
         return find_route(router, scope)

@@ -16,17 +16,18 @@ from dodai.csrf.enforce.csrf_protection import PROBE_BYTES, TOO_LARGE, BodyTooLa
 from dodai.csrf.enforce.csrf_session import CsrfSession
 from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
 from dodai.csrf.enforce.layer_response import LayerResponse
-from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
+from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, RESERVED_PREFIX
 
 SCOPE_KEY = "dodai.csrf"
 
 
 class CsrfLayer:
-    """An ASGI application in front of another; `app` is the one inside."""
+    """An ASGI application in front of another; `app` is the one inside, `reserved` serves the reserved paths."""
 
-    def __init__(self, app: App, gate: CsrfProtection) -> None:
+    def __init__(self, app: App, gate: CsrfProtection, reserved: App | None = None) -> None:
         self.app = app
         self.gate = gate
+        self._reserved = reserved or app
         self._unsettled = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,8 +67,9 @@ class CsrfLayer:
         if outer is not None:
             visitor.outer = outer  # judged there as well, and both have to allow what is entered
         scope[SCOPE_KEY] = vars(context)["csrf"] = visitor
+        app = self._reserved if path.startswith(RESERVED_PREFIX) else self.app
         if kind == "websocket":
-            return self._websocket(scope, receive, send, context)
+            return self._websocket(app, scope, receive, send, context)
 
         def amended(message: Message) -> Awaitable[None]:
             # No coroutine of its own: it runs at least twice for every request.
@@ -82,18 +84,20 @@ class CsrfLayer:
             return send(message)
 
         if scope["method"] not in SAFE_METHODS or not OVERRIDES.isdisjoint([name.lower() for name, _ in headers]):
-            return self._unsafe(scope, receive, amended, visitor, context)
+            return self._unsafe(app, scope, receive, amended, visitor, context)
         if path == REFRESH_PATH and self.gate.refreshes:
             return self._refresh(scope, amended, visitor, context)
-        return self.app(scope, receive, amended)
+        return app(scope, receive, amended)
 
     async def _unsafe(
-        self, scope: Scope, receive: Receive, send: Send, visitor: CsrfSession, context: RequestContext
+        self, app: App, scope: Scope, receive: Receive, send: Send, visitor: CsrfSession, context: RequestContext
     ) -> None:
         gate, sent = self.gate, collect(scope["headers"])
         probe = scope["path"].removeprefix(visitor.prefix.rstrip("/")) == PROBE_PATH
         route = None if probe else gate.route(scope, sent)
-        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route.id if route else None)
+        limit = PROBE_BYTES if probe else gate.policy.body_limit_bytes
+        if route is not None:
+            limit = gate.policy.limit_bytes(route.id)
         decision, complete = gate.length(sent, limit), False
         exempt = gate.exemption(route, sent)
         decision = decision or exempt
@@ -117,9 +121,9 @@ class CsrfLayer:
             visitor.allow(gate.passage(exempt, route, scope["method"]))
             if complete:
                 # All of the body has been read and counted: there is nothing left to limit.
-                await self.app(scope, receive, send)
+                await app(scope, receive, send)
             else:
-                await self._pass(scope, receive, send, limit, context)
+                await self._pass(app, scope, receive, send, limit, context)
 
     async def _replace(self, scope: Scope, send: Send, visitor: CsrfSession, context: RequestContext) -> None:
         """LayerResponse in the place of an application that went where it was not allowed to."""
@@ -128,10 +132,12 @@ class CsrfLayer:
         refusal = self.gate.refusal(NOT_JUDGED, scope)
         await _send(scope, send, layer_response.refused(refusal, context, collect(scope["headers"])))
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, limit: int, context: RequestContext) -> None:
+    async def _pass(
+        self, app: App, scope: Scope, receive: Receive, send: Send, limit: int, context: RequestContext
+    ) -> None:
         """Call the application, and answer 413 in its place if it reads more than `limit` bytes."""
         if self.gate.policy.mode == "report":
-            await self.app(scope, receive, send)
+            await app(scope, receive, send)
             return
         read = 0
         started = False
@@ -152,7 +158,7 @@ class CsrfLayer:
             await send(message)
 
         try:
-            await self.app(scope, limited, watched)
+            await app(scope, limited, watched)
         except Exception:
             if read <= limit or started:
                 raise
@@ -161,7 +167,7 @@ class CsrfLayer:
             refusal = self.gate.refusal(TOO_LARGE, scope)
             await _send(scope, send, layer_response.refused(refusal, context, collect(scope["headers"])))
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+    async def _websocket(self, app: App, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         gate = self.gate
         route = gate.route(scope)
         sent = collect(scope["headers"])
@@ -170,7 +176,7 @@ class CsrfLayer:
         gate.note(decision, context, sent)
         if not gate.enforces(decision):
             scope[SCOPE_KEY].allow(gate.passage(exempt, route, "WEBSOCKET"))
-            await self.app(scope, receive, _proven(send, scope[SCOPE_KEY]) if exempt else send)
+            await app(scope, receive, _proven(send, scope[SCOPE_KEY]) if exempt else send)
             return
         await self._deny(decision, scope, send, context)
 
@@ -181,7 +187,7 @@ class CsrfLayer:
             found = layer_response.refused(refusal, context, collect(scope["headers"]))
             await _send(scope, send, found, "websocket.http.response")
         else:
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code.id})
+            await send({"type": "websocket.close", "code": 1008, "reason": f"{refusal.code.id} {context.request_id}"})
 
     async def _refresh(self, scope: Scope, send: Send, visitor: CsrfSession, context: RequestContext) -> None:
         """A fresh token for a page that was open for long, to pages of our own only; the script that asks for it."""

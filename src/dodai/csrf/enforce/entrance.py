@@ -3,17 +3,21 @@
 A request is judged in front of the application. What is between may change it: middleware that rewrites the path, that
 reads `_method`, that sends it to another host's routes. So a request that was let through unchecked, because its method
 is safe or its route exempt, is asked again where the framework is about to run a handler.
+
+One that nobody judged got there around the layer: middleware made a scope and a context of its own, or the application
+inside is served instead of what `wrap` returned.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dodai.core.dataclass import dataclass
 from dodai.core.refusal import Refusal
 from dodai.core.request import current
-from dodai.csrf.codes import HANDLER_NOT_JUDGED
+from dodai.csrf.codes import HANDLER_NOT_JUDGED, NOT_BEHIND_LAYER
 from dodai.csrf.decision import SAFE_METHODS, Decision
 from dodai.csrf.enforce.visitor_page import OF_THE_SITE
 from dodai.frameworks import Reached
@@ -37,17 +41,63 @@ class HandlerNotJudgedError(Exception):
     refusal = Refusal(403, HANDLER_NOT_JUDGED, "handler_not_judged", visitor=OF_THE_SITE)
 
 
-def enter(held: Any, method: str, reach: Callable[[], Reached]) -> None:
-    """What `frameworks.watch` calls with the scope or environ; outside a protected request it does nothing.
+class NotBehindLayerError(HandlerNotJudgedError):
+    """Raised in front of a handler for a request that came around the layer."""
 
-    Middleware may have made a scope of its own, without ours or with that of another request. Whose request this is,
-    its context says too, and whoever judged it has to agree.
+    refusal = Refusal(403, NOT_BEHIND_LAYER, "not_behind_layer", visitor=OF_THE_SITE)
+
+    def __str__(self) -> str:
+        return (
+            f"{NOT_BEHIND_LAYER.id} {NOT_BEHIND_LAYER.name}: {NOT_BEHIND_LAYER.what.en}. fix: {NOT_BEHIND_LAYER.fix.en}"
+        )
+
+
+Stray = Literal["pass", "tell", "refuse"]
+_STRICT: dict[Stray, int] = {"pass": 0, "tell": 1, "refuse": 2}
+
+
+class Entrance:
+    """What `frameworks.watch` calls with the scope or environ in front of each handler of an application.
+
+    `stray` says what becomes of a request that changes something and that nobody judged. While developing it is told
+    once: a test may well call the application inside.
     """
-    visitor, context = held.get("dodai.csrf"), current()
-    if visitor is not None:
-        _admit(visitor, method, reach)
-    if context is not None and (last := context.__dict__.get("csrf")) is not visitor and last is not None:
-        _admit(last, method, reach)
+
+    __slots__ = ("_told", "stray")
+
+    def __init__(self, stray: Stray) -> None:
+        self.stray: Stray = stray
+        self._told = False
+
+    def __call__(self, held: Any, method: str, reach: Callable[[], Reached]) -> None:
+        """Raise for a request that must not enter.
+
+        Middleware may have made a scope of its own, without ours or with that of another request. Whose request this
+        is, its context says too, and whoever judged it has to agree.
+        """
+        visitor, context = held.get("dodai.csrf"), current()
+        if visitor is not None:
+            _admit(visitor, method, reach)
+        elif context is None and method not in SAFE_METHODS and self.stray != "pass":
+            self._strayed()
+        if context is not None and (last := context.__dict__.get("csrf")) is not visitor and last is not None:
+            _admit(last, method, reach)
+
+    def joined(self, other: Entrance) -> Entrance:
+        """The stricter of the two, for an application that is wrapped twice."""
+        return self if _STRICT[self.stray] >= _STRICT[other.stray] else other
+
+    def apart(self) -> Entrance:
+        """The one that lets pass what nobody judged."""
+        return Entrance("pass")
+
+    def _strayed(self) -> None:
+        if self.stray == "refuse":
+            raise NotBehindLayerError
+        if not self._told:
+            self._told = True
+            sys.stderr.write(f"dodai: {NotBehindLayerError()}\n")
+            sys.stderr.flush()
 
 
 def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:

@@ -128,7 +128,9 @@ class CsrfWsgi:
         gate = self.gate
         probe = environ.get("PATH_INFO", "") == PROBE_PATH
         route = None if probe else gate.route(environ, sent)
-        limit = PROBE_BYTES if probe else gate.policy.limit_bytes(route.id if route else None)
+        limit = PROBE_BYTES if probe else gate.policy.body_limit_bytes
+        if route is not None:
+            limit = gate.policy.limit_bytes(route.id)
         stream = LimitedInput(environ, limit if gate.policy.mode != "report" else 1 << 62)
         exempt = gate.exemption(route, sent)
         decision = gate.length(sent, limit) or exempt
