@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+import tracemalloc
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -232,3 +235,40 @@ def test_garbage_is_sealed_without_failing(tmp_path_factory: pytest.TempPathFact
     path.write_bytes(garbage + b"\n" + line(7) + garbage)
     assert seal(str(path)) == str(path)
     assert open_sidecar(str(path), path.stat().st_size).offsets(b"id-00000007")
+
+
+def test_line_may_be_written_while_its_own_thread_is_writing_one(tmp_path: Path):
+    """As a signal handler does, between any two steps of the writer."""
+    writer, done = SegmentWriter(tmp_path, "web", "i1"), []
+
+    def interrupted() -> None:
+        with writer._lock:
+            done.append(writer.write(line(1)))
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert done == [True]
+
+
+def test_room_is_made_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Among thousands of files it takes a tenth of a second, which an event loop has not."""
+    threads: list[int] = []
+    monkeypatch.setattr("dodai.observability.segment.writer.prune", lambda *_, **__: threads.append(get_ident()))
+    writer = SegmentWriter(tmp_path, "web", "i1", keep_age_s=1.0, keep_bytes=1)
+    assert writer.write(line(1))
+    until(lambda: bool(threads), "room was made")
+    assert get_ident() not in threads
+
+
+def test_sealing_takes_memory_by_the_id_and_not_by_the_line(tmp_path: Path):
+    """A foreign file may be as large as the disk."""
+    path = tmp_path / "foreign.jsonl"
+    path.write_bytes(b"".join(line(index, traceId=f"{index:032x}") for index in range(40_000)))
+    tracemalloc.start()
+    try:
+        assert seal(str(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000 * 2 * 40, f"{peak} bytes for 80,000 ids"

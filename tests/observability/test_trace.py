@@ -333,6 +333,7 @@ def test_lookup_loads_the_standard_library_and_little_of_dodai():
                 "dodai.core.request",
                 "dodai.observability",
                 "dodai.observability.segment",
+                "dodai.observability.segment.index",
                 "dodai.observability.segment.seal",
                 "dodai.observability.trace",
                 "dodai.observability.trace.find",

@@ -129,6 +129,10 @@ class Sidecar:
             swapped.byteswap()
             self._ids = swapped
 
+    def checksums(self) -> set[int]:
+        """The crc32 of every id."""
+        return {entry >> 32 for entry in self._ids}
+
     def offsets(self, request_id: bytes) -> list[int]:
         wanted = zlib.crc32(request_id) << 32
         found: list[int] = []

@@ -20,7 +20,7 @@ __all__ = ["Tree", "find", "main", "trace_json"]
 
 _POLL_S = 0.2
 _NAMED = 3
-_SEALER = "import sys; from dodai.observability.segment.seal import seal_all; [seal_all(each) for each in sys.argv[1:]]"
+_SEALER = "import sys; from dodai.observability.segment import seal_all; [seal_all(each) for each in sys.argv[1:]]"
 _LONGEST = re.compile(rb'^[ \t]*longest_request[ \t]*=[ \t]*["\'](\d+(?:\.\d+)?)\s*(ms|s|m|h|d)["\']', re.MULTILINE)
 _UNITS_S = {b"ms": 0.001, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86400.0}
 

@@ -13,6 +13,8 @@ import os
 from typing import Any
 
 from dodai.core.request import time_ms_of
+from dodai.observability.segment.index import FEWEST as _MANY
+from dodai.observability.segment.index import INDEX_SUFFIX, segments_with
 from dodai.observability.segment.seal import (
     CLOSED_SUFFIX,
     OPEN_SUFFIX,
@@ -131,17 +133,23 @@ def _lookup(
     ids: set[bytes], folders: list[str], minted_ms: int | None, longest_s: float, *, skew_s: float = 0.0
 ) -> FoundLines:
     found = FoundLines()
-    paths = [(folder + os.sep, name) for folder in folders for name in _names(folder, found)]
+    listed = [(folder, *_names(folder, found)) for folder in folders]
     if minted_ms is not None:
         at = minted_ms / 1000.0
         window = (at - _BEFORE_S - skew_s, at + longest_s + _AFTER_S + skew_s)
-        for folder, name in paths:
-            times = times_in_name(name)
-            if times is None or (times[1] >= window[0] and times[0] <= window[1]):
-                _search(folder + name, ids, found, window)
+        for folder, names, _ in listed:
+            for name in names:
+                times = times_in_name(name)
+                if times is None or (times[1] >= window[0] and times[0] <= window[1]):
+                    _search(folder + os.sep + name, ids, found, window)
     if not found.lines:
-        for folder, name in paths:
-            _search(folder + name, ids, found, None)
+        for folder, names, indexes in listed:
+            known, likely = segments_with(folder, indexes, ids)
+            asked = [name for name in names if name not in known or name in likely]
+            if len(asked) - len(likely) >= _MANY:
+                found.unsealed.add(folder)  # what seals also makes an index of them
+            for name in asked:
+                _search(folder + os.sep + name, ids, found, None)
     return found
 
 
@@ -228,15 +236,22 @@ def _take(data: mmap.mmap, offset: int, ids: set[bytes], found: FoundLines) -> i
     return end
 
 
-def _names(folder: str, found: FoundLines) -> list[str]:
-    """The files of a folder that may hold lines, rotated ones (`web.jsonl.1`) too; compressed ones are noted."""
+def _names(folder: str, found: FoundLines) -> tuple[list[str], list[str]]:
+    """The files of a folder that may hold lines, rotated ones (`web.jsonl.1`) too, and its indexes.
+
+    Compressed files are noted.
+    """
     names: list[str] = []
+    indexes: list[str] = []
     try:
         listed = os.listdir(folder)
     except OSError:
-        return names
+        return names, indexes
     for name in listed:
         if name.endswith(SIDECAR_SUFFIX):
+            continue
+        if name.endswith(INDEX_SUFFIX):
+            indexes.append(name)
             continue
         if name.endswith((CLOSED_SUFFIX, ".log")):
             names.append(name)
@@ -246,7 +261,7 @@ def _names(folder: str, found: FoundLines) -> list[str]:
             names.append(name)
         elif last in _COMPRESSED and (CLOSED_SUFFIX in bare or ".log" in bare):
             found.unread.add(os.path.join(folder, name))
-    return names
+    return names, indexes
 
 
 def _when(line: Line) -> float:

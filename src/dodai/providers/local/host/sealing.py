@@ -12,7 +12,7 @@ from dodai.providers.local.host.log_file import LogFile
 
 EVERY_S = 2.0
 LONGEST_S = 60.0
-_SEAL = "import sys; from dodai.observability.segment.seal import seal_all; seal_all(sys.argv[1])"
+_SEAL = "import sys; from dodai.observability.segment import seal_all; seal_all(sys.argv[1])"
 
 
 async def keep_sealed(folder: Path, environment: dict[str, str], every_s: float = EVERY_S) -> None:
