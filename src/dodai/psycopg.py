@@ -200,6 +200,7 @@ class _Lending:
 
     def __init__(self, pool: Any, dependency: str) -> None:
         self._runtime = Runtime.current()
+        self._runtime.pools[pool] = dependency
         self._guard = self._runtime.guard(dependency)
         self._guard.enter()
         self._tries = self._guard.is_open

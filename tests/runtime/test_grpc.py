@@ -25,6 +25,13 @@ Lines = Callable[..., list[dict[str, Any]]]
 
 
 arrived = threading.Event()
+WAY = {"watched": False}
+
+
+@pytest.fixture(autouse=True, params=["interceptors", "watched"])
+def _way(request: pytest.FixtureRequest) -> None:
+    """Both ways to the same lines; imported by the other modules about RPCs."""
+    WAY["watched"] = request.param == "watched"
 
 
 class Aio:
@@ -103,14 +110,26 @@ def handlers(of: Any) -> Any:
 
 @asynccontextmanager
 async def serving(server_config: RuntimeConfig, client_config: RuntimeConfig) -> AsyncIterator[aio.Channel]:
-    server = aio.server(interceptors=dodai.grpc.aio_server_interceptors(config=server_config))
+    server = watched_server(server_config)
     server.add_generic_rpc_handlers((handlers(Aio),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    interceptors = dodai.grpc.aio_client_interceptors("backend", config=client_config)
-    async with aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel:
+    async with watched_channel(f"127.0.0.1:{port}", client_config) as channel:
         yield channel
     await server.stop(None)
+
+
+def watched_server(config: RuntimeConfig) -> Any:
+    if WAY["watched"]:
+        return dodai.grpc.watch_server(aio.server(), config=config)
+    return aio.server(interceptors=dodai.grpc.aio_server_interceptors(config=config))
+
+
+def watched_channel(address: str, config: RuntimeConfig, **named: Any) -> Any:
+    if WAY["watched"]:
+        return dodai.grpc.watch_channel(aio.insecure_channel(address), "backend", config=config, **named)
+    given = dodai.grpc.aio_client_interceptors("backend", config=config, **named)
+    return aio.insecure_channel(address, interceptors=given)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +13,13 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from tests.runtime.test_grpc import request, serving
+from tests.runtime.test_grpc import Aio, handlers, request, serving, watched_channel, watched_server
+from tests.runtime.test_grpc import _way as _way  # noqa: PLC0414 - the fixture, for this module too
 from tests.support.wait import until_async
 
 import dodai.grpc
-from dodai.runtime import RuntimeConfig
+from dodai.core.request import bind, unbind
+from dodai.runtime import Runtime, RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
 Lines = Callable[..., list[dict[str, Any]]]
@@ -76,12 +80,11 @@ async def json_channel(server: RuntimeConfig, client: RuntimeConfig, threads: bo
     """A method whose messages are JSON, so that some cannot be read or written."""
     call: Any = (lambda message, _: message) if threads else answer
     handler = grpc.unary_unary_rpc_method_handler(call, json.loads, lambda value: json.dumps(value).encode())
-    serving = aio.server(interceptors=dodai.grpc.aio_server_interceptors(config=server))
+    serving = watched_server(server)
     serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("j.J", {"Echo": handler}),))
     port = serving.add_insecure_port("127.0.0.1:0")
     await serving.start()
-    interceptors = dodai.grpc.aio_client_interceptors("backend", config=client)
-    async with aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel:
+    async with watched_channel(f"127.0.0.1:{port}", client) as channel:
         yield channel
     await serving.stop(None)
 
@@ -154,3 +157,59 @@ def test_answer_of_a_threaded_server_that_cannot_be_written_is_an_error_with_a_l
     assert told[:2] == [("OK", "ok", None), ("INTERNAL", "server_error", "TypeError")]
     assert seen[2:] == ([("NOT_FOUND", "no such quiz")] if method == "Echo" else [])
     assert [line[0] for line in told[2:]] == ["NOT_FOUND"] * len(seen[2:])
+
+
+async def test_watched_call_is_counted_however_its_caller_takes_it(config: Config):
+    """Awaited twice, asked for its status alone, or dropped: one call in the totals each."""
+    backend, web = config("backend"), config("web")
+    server = dodai.grpc.watch_server(aio.server(), config=backend)
+    server.add_generic_rpc_handlers((handlers(Aio),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with dodai.grpc.watch_channel(aio.insecure_channel(f"127.0.0.1:{port}"), config=web) as channel:
+        unary = channel.unary_unary("/quiz.Quiz/Unary")
+        with request(web) as context:
+            call = unary(b"x")
+            assert (await call, await call) == (b"nobody", b"nobody")
+            assert (context.rpc_count, await call.code()) == (1, grpc.StatusCode.OK)
+            asked = unary(b"x", metadata=(("x-own", "1"), ("x-request-id", "forged-00000001")), timeout=20)
+            assert await asked.code() is grpc.StatusCode.OK
+            assert dict(await asked.trailing_metadata())["x-request-id"] == context.request_id
+            await until_async(lambda: context.rpc_count == 2)
+            dropped = unary(b"slow")
+            await asyncio.sleep(0)
+            del dropped
+            gc.collect()
+            assert context.rpc_count == 3
+    await server.stop(None)
+
+
+async def test_proof_is_made_once_for_the_calls_of_a_user_and_checked_once(config: Config, lines: Lines):
+    """Each request keeps its own id; another user gets another proof."""
+    seen: list[tuple[str, str]] = []
+
+    async def unary(_: bytes, context: Any) -> bytes:
+        sent = dict(context.invocation_metadata())
+        seen.append((sent["x-identity-proof"], sent["x-request-id"]))
+        return b""
+
+    backend, web = config("backend"), config("web")
+    server = watched_server(backend)
+    methods = {"Unary": grpc.unary_unary_rpc_method_handler(unary)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("quiz.Quiz", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with watched_channel(f"127.0.0.1:{port}", web) as channel:
+        call = channel.unary_unary("/quiz.Quiz/Unary")
+        runtime = Runtime.of(web)
+        for user in ("u-1", "u-1", "u-2"):
+            context = runtime.open(trusted=False)
+            context.user_id = user
+            token = bind(context)
+            await call(b"")
+            unbind(token)
+    await server.stop(None)
+    proofs, ids = [proof for proof, _ in seen], [request_id for _, request_id in seen]
+    assert [line["userId"] for line in lines("backend", "rpc")] == ["u-1", "u-1", "u-2"]
+    assert [line["requestId"] for line in lines("backend", "rpc")] == ids
+    assert (len(set(ids)), len(set(proofs)), proofs[0][:3]) == (3, 2, "p2.")

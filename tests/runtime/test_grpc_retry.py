@@ -11,8 +11,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
+from tests.runtime.test_grpc import _way as _way  # noqa: PLC0414 - the fixture, for this module too
+from tests.runtime.test_grpc import watched_channel
 
-import dodai.grpc
 from dodai.runtime import RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
@@ -53,8 +54,7 @@ async def calling(config: Config, backend: Failing, **limits: Any) -> AsyncItera
     await server.start()
     section = {"deadline": 30.0, "retry_budget": 0.1, "breaker_failures": 0, "breaker_reset": 60.0, **limits}
     own = config(sections={"dependency": {"backend": section}})
-    interceptors = dodai.grpc.aio_client_interceptors("backend", idempotent=("quiz.Quiz/Get*",), config=own)
-    async with aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel:
+    async with watched_channel(f"127.0.0.1:{port}", own, idempotent=("quiz.Quiz/Get*",)) as channel:
 
         async def call(name: str) -> str:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,3 +51,39 @@ async def test_without_a_period_there_is_no_heartbeat(config: Config, lines: Lin
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
         await client.get("/")
     assert app.runtime.heartbeat is None
+
+
+async def test_heartbeat_tells_open_breakers_and_pools(config: Config, lines: Lines):
+    """Which calls are refused now, and whether requests wait for a connection; nothing where all is well."""
+
+    class Pool:
+        """What `psycopg_pool` tells of itself."""
+
+        def get_stats(self) -> dict[str, int]:
+            return {"pool_min": 1, "pool_max": 10, "pool_size": 4, "pool_available": 1, "requests_waiting": 2}
+
+    limits = {"dependency": {"backend": {"breaker_failures": 1, "breaker_reset": 60.0}}}
+    app = dodai.asgi.wrap(
+        Starlette(routes=[Route("/", lambda _: PlainTextResponse("ok"))]),
+        config=config(policy=BEATING, sections=limits),
+    )
+    pool, runtime = Pool(), app.runtime
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://testserver") as client:
+        await client.get("/")
+        await beaten(lines, lambda line: "pools" not in line and "breakersOpen" not in line)
+        runtime.pools[pool] = "database"
+        runtime.guard("backend").leave(failed=True)
+        await beaten(lines, lambda line: line.get("pools") == "database 3 10 2" and line["breakersOpen"] == "backend")
+        runtime.guard("backend").leave(failed=False)
+        del pool
+        gc.collect()
+        seen = len(lines("web", "event"))
+        await beaten(lines, lambda line: "pools" not in line and "breakersOpen" not in line, behind=seen + 1)
+
+
+async def beaten(lines: Lines, wanted: Callable[[dict[str, Any]], bool], behind: int = 0) -> None:
+    """Wait for a heartbeat behind the first `behind` events."""
+    deadline = time.monotonic() + 30
+    while not any(line["name"] == "heartbeat" and wanted(line) for line in lines("web", "event")[behind:]):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)

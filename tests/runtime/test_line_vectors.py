@@ -90,6 +90,13 @@ def test_fast_line_says_all_at_once_what_the_plain_line_says(tmp_path, shape, fi
     assert fast == plain
 
 
+@pytest.mark.parametrize("noted", [{"csrf": "token"}, {"csrf": 'report:"x'}, {"csrf": "ü"}, {"cfRay": "a1"}, {}])
+def test_fast_line_of_a_form_says_what_the_plain_line_says(tmp_path, noted):
+    """Most lines of forms have one more word, that of the decision; any other text is escaped."""
+    fast, plain = both(tmp_path, SHAPES[0], {"extra": noted}, {"bytesOut": 5})
+    assert (fast, json.loads(fast).get("csrf")) == (plain, noted.get("csrf"))
+
+
 def test_every_attribute_that_lines_tell_has_a_vector():
     """Whoever adds one to the table adds one here, and none is named that a context does not have."""
     assert set(SAID) == SELDOM_TOLD - {"sub_lines"} | {"parent_span_id", "client_network"}

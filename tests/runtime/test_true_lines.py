@@ -269,9 +269,12 @@ def test_lost_lines_are_told_while_they_are_lost(tmp_path: Path):
         "from dodai.observability.policy import ObservabilityPolicy\n"
         "from pathlib import Path\n"
         f"config = RuntimeConfig(state=Path({str(tmp_path / 'state')!r}), policy=ObservabilityPolicy(stdout=False))\n"
-        "runtime = Runtime(config)\n"
+        "runtime = Runtime.of(config)\n"
         "for _ in range(3): runtime.event('x')\n"
         "runtime.output.spare.flush(5)\n"
+        "import dodai, sys\n"
+        "sys.stderr.write(str(dodai.lost_lines()))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count('"name":"lines_dropped"') == 1
+    assert done.stderr == "3"  # for the detail of `/readyz`

@@ -74,6 +74,6 @@ function headersOf(init: RequestInit, target: CallTarget, context: RequestContex
   if (userId !== "") headers.set(USER_HEADER, encodeUser(userId));
   const { identityKeys } = runtime().settings;
   if (identityKeys.length > 0)
-    headers.set(PROOF_HEADER, sign(identityKeys, { audience, requestId: context.requestId, userId }, Date.now() / 1000));
+    headers.set(PROOF_HEADER, sign(identityKeys, { audience, userId }, Date.now() / 1000));
   return headers;
 }

@@ -103,7 +103,7 @@ function* outgoing(context: RequestContext, audience: string, spanId: string): G
   if (userId !== "") yield [USER_HEADER, encodeUser(userId)];
   const { identityKeys } = runtime().settings;
   if (identityKeys.length === 0) return;
-  yield [PROOF_HEADER, sign(identityKeys, { audience, requestId: context.requestId, userId }, Date.now() / 1000)];
+  yield [PROOF_HEADER, sign(identityKeys, { audience, userId }, Date.now() / 1000)];
 }
 
 function deadlineOf(options: CallOptions, context: RequestContext, limitMs: number | null): { deadline?: number } {

@@ -11,13 +11,14 @@ const CLOCK_SKEW_S = 5;
 const MIN_KEY_BYTES = 16;
 const MAX_USER_CHARS = 128;
 const DOMAIN = "dodai identity v1";
+const DOMAINS: Record<string, string> = { "1": DOMAIN, "2": "dodai identity v2" };
 const KEY_ID = /^[A-Za-z0-9_-]{1,16}$/;
-const PROOF = /^p1\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})$/;
+const PROOF = /^p([12])\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})$/;
 
 /** Signing keys by id; the first one signs, all of them verify. */
 export type IdentityKeys = readonly { readonly id: string; readonly key: Buffer }[];
 
-/** What a proof is about. */
+/** What a proof is about. One of version 2 names no request; version 1, which does, is still believed. */
 export interface Claim {
   readonly audience: string;
   readonly requestId: string;
@@ -40,22 +41,24 @@ export function parseIdentityKeys(text: string): IdentityKeys {
   return keys;
 }
 
-/** `p1.<kid>.<hex expiry>.<base64url HMAC-SHA256>`, valid for 60 seconds at the audience only. */
-export function sign(keys: IdentityKeys, claim: Claim, nowS: number): string {
+/** `p2.<kid>.<hex expiry>.<base64url HMAC-SHA256>`, valid for 60 seconds at the audience only. */
+export function sign(keys: IdentityKeys, claim: Omit<Claim, "requestId">, nowS: number): string {
   const expiry = (Math.floor(nowS) + LIFETIME_S).toString(16).padStart(8, "0");
   const { id, key } = keys[0]!;
-  return `p1.${id}.${expiry}.${macOf(key, claim, expiry).toString("base64url")}`;
+  return `p2.${id}.${expiry}.${macOf(key, "2", [claim.audience, claim.userId, expiry]).toString("base64url")}`;
 }
 
 /** True when `proof` was made by a holder of the ring for exactly this claim and has not expired. */
 export function verifyProof(keys: IdentityKeys, proof: string, claim: Claim, nowS: number): boolean {
   const match = PROOF.exec(proof);
   if (match === null) return false;
-  const [, id, expiry, mac] = match as unknown as [string, string, string, string];
+  const [, version, id, expiry, mac] = match as unknown as [string, string, string, string, string];
   const found = keys.find((key) => key.id === id);
   const remaining = Number.parseInt(expiry, 16) - nowS;
   if (found === undefined || remaining < -CLOCK_SKEW_S || remaining > LIFETIME_S + CLOCK_SKEW_S) return false;
-  const expected = macOf(found.key, claim, expiry).toString("base64url");
+  const request = version === "1" ? [claim.requestId] : [];
+  const about = [claim.audience, ...request, claim.userId, expiry];
+  const expected = macOf(found.key, version, about).toString("base64url");
   return timingSafeEqual(Buffer.from(mac), Buffer.from(expected));
 }
 
@@ -82,9 +85,9 @@ export function decodeUser(value: string): string {
   }
 }
 
-function macOf(key: Buffer, claim: Claim, expiry: string): Buffer {
+function macOf(key: Buffer, version: string, about: readonly string[]): Buffer {
   const mac = createHmac("sha256", key);
-  for (const part of [DOMAIN, claim.audience, claim.requestId, claim.userId, expiry]) {
+  for (const part of [DOMAINS[version]!, ...about]) {
     const bytes = Buffer.from(part);
     const size = Buffer.alloc(4);
     size.writeUInt32BE(bytes.length);

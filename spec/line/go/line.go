@@ -43,8 +43,11 @@ var (
 	validID     = regexp.MustCompile(`\A[A-Za-z0-9._:-]{8,64}\z`)
 	hexID       = regexp.MustCompile(`\A[0-9a-f]{32}\z`)
 	traceparent = regexp.MustCompile(`\A00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\z`)
-	proofForm   = regexp.MustCompile(`\Ap1\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})\z`)
+	proofForm   = regexp.MustCompile(`\Ap([12])\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})\z`)
 )
+
+// What a mac begins with, by the version of the proof.
+var domains = map[string]string{"1": domain, "2": "dodai identity v2"}
 
 // Request is what a handler knows about the RPC it serves. UserID is proved or empty; UserClaimed decides nothing.
 type Request struct {
@@ -155,14 +158,15 @@ func (w *Writer) open(ctx context.Context) *Request {
 	return request
 }
 
-// Proved reports whether proof was made by a tier with our keys, for this service, request and user, a minute ago at most.
+// Proved reports whether proof was made by a tier with our keys, for this service and user, a minute ago at most. One of
+// version 1 is about the request as well.
 func (w *Writer) Proved(proof, requestID, user string) bool {
 	found := proofForm.FindStringSubmatch(proof)
 	if found == nil {
 		return false
 	}
-	key, known := w.Keys[found[1]]
-	expiry, err := strconv.ParseInt(found[2], 16, 64)
+	key, known := w.Keys[found[2]]
+	expiry, err := strconv.ParseInt(found[3], 16, 64)
 	if !known || err != nil {
 		return false
 	}
@@ -170,14 +174,18 @@ func (w *Writer) Proved(proof, requestID, user string) bool {
 	if remaining < -clockSkew || remaining > lifetime+clockSkew {
 		return false
 	}
-	return hmac.Equal([]byte(mac(key, w.Service, requestID, user, found[2])), []byte(found[3]))
+	about := []string{w.Service, user, found[3]}
+	if found[1] == "1" {
+		about = []string{w.Service, requestID, user, found[3]}
+	}
+	return hmac.Equal([]byte(mac(key, domains[found[1]], about...)), []byte(found[4]))
 }
 
-func mac(key []byte, audience, requestID, user, expiry string) string {
+func mac(key []byte, of string, about ...string) string {
 	subkey := hmac.New(sha256.New, key)
 	subkey.Write([]byte(domain))
 	hash := hmac.New(sha256.New, subkey.Sum(nil))
-	for _, part := range []string{domain, audience, requestID, user, expiry} {
+	for _, part := range append([]string{of}, about...) {
 		var size [4]byte
 		binary.BigEndian.PutUint32(size[:], uint32(len(part)))
 		hash.Write(size[:])

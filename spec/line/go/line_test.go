@@ -81,7 +81,7 @@ func TestServedRPCsHaveLines(t *testing.T) {
 	client := healthpb.NewHealthClient(connection)
 	requestID := newRequestID(time.Now())
 	expiry := strconv.FormatInt(time.Now().Add(30*time.Second).Unix(), 16)
-	proof := "p1.k1." + expiry + "." + mac([]byte("0123456789abcdef"), "backend", requestID, "花子", expiry)
+	proof := "p2.k1." + expiry + "." + mac([]byte("0123456789abcdef"), domains["2"], "backend", "花子", expiry)
 	proved := metadata.AppendToOutgoingContext(context.Background(), "x-request-id", requestID, "x-user-id", "%E8%8A%B1%E5%AD%90",
 		"x-identity-proof", proof, "traceparent", "00-"+requestID+"-b7ad6b7169203331-01")
 	claimed := metadata.AppendToOutgoingContext(context.Background(), "x-request-id", requestID, "x-user-id", "root")

@@ -248,6 +248,25 @@ FIELDS: tuple[Field, ...] = (
         "integer",
         Text("Lines lost since the process started, in a heartbeat", "プロセス開始以降に失われた行数(ハートビート)"),
     ),
+    Field(
+        "breakersOpen",
+        "string",
+        Text(
+            "Dependencies whose calls are refused now, with commas, in a heartbeat",
+            "呼び出しを遮断中の依存先(コンマ区切り、ハートビート)",
+        ),
+        max_chars=512,
+    ),
+    Field(
+        "pools",
+        "string",
+        Text(
+            "For each pool dependency, connections in use, the most there may be and requests that wait, with"
+            " semicolons, in a heartbeat",
+            "プールごとの依存先、使用中の接続数、最大接続数、待機中のリクエスト数(セミコロン区切り、ハートビート)",
+        ),
+        max_chars=512,
+    ),
     Field("name", "string", Text("Name of a task or an event", "タスクまたはイベントの名前"), ("task", "event")),
     Field("count", "integer", Text("Lines dropped before this event", "このイベントまでに失われた行数")),
     Field(

@@ -2,6 +2,8 @@
 
 `grpc.aio.server(interceptors=dodai.grpc.aio_server_interceptors())` and
 `grpc.aio.insecure_channel(target, interceptors=dodai.grpc.aio_client_interceptors("backend"))` are all there is to it.
+`watch_server(grpc.aio.server())` and `watch_channel(grpc.aio.insecure_channel(target), "backend")` do the same at less
+cost.
 """
 
 from __future__ import annotations
@@ -9,12 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 from dodai.grpc import aio_client, client
-from dodai.grpc.aio_server import AioServerInterceptor
+from dodai.grpc.aio_channel import WatchedChannel
+from dodai.grpc.aio_server import AioServerInterceptor, WatchedServer
 from dodai.grpc.calling import CallTarget
 from dodai.grpc.server import ServerInterceptor
 from dodai.runtime import Runtime, RuntimeConfig
 
-__all__ = ["aio_client_interceptors", "aio_server_interceptors", "client_interceptors", "server_interceptors"]
+__all__ = [
+    "aio_client_interceptors",
+    "aio_server_interceptors",
+    "client_interceptors",
+    "server_interceptors",
+    "watch_channel",
+    "watch_server",
+]
 
 
 def aio_server_interceptors(*, config: RuntimeConfig | None = None) -> list[Any]:
@@ -36,6 +46,27 @@ def aio_client_interceptors(
     tried again when they were not answered, such as `quiz.Quiz/Get*`.
     """
     return aio_client.interceptors(CallTarget(Runtime.of(config), dependency, audience or dependency, idempotent))
+
+
+def watch_server(server: Any, *, config: RuntimeConfig | None = None) -> Any:
+    """`server`, a `grpc.aio.Server`, with context, proved user and one line for every RPC of what is added to it.
+
+    Add services to what comes back. An interceptor of the server's own stands in front: an RPC that it answers by
+    itself has no line.
+    """
+    return WatchedServer(server, Runtime.of(config))
+
+
+def watch_channel(
+    channel: Any,
+    dependency: str = "backend",
+    *,
+    audience: str = "",
+    idempotent: tuple[str, ...] = (),
+    config: RuntimeConfig | None = None,
+) -> Any:
+    """`channel`, a `grpc.aio.Channel`, whose calls are watched; arguments as for `aio_client_interceptors`."""
+    return WatchedChannel(channel, CallTarget(Runtime.of(config), dependency, audience or dependency, idempotent))
 
 
 def server_interceptors(*, config: RuntimeConfig | None = None) -> list[Any]:

@@ -21,7 +21,7 @@ class _Interceptor:
         try:
             return Calling(self._target, details.method, details.timeout)
         except CallRefusedError as refused:
-            raise _as_aio(refused) from None
+            raise as_aio(refused) from None
 
     async def _call_with_retries(self, continuation: Continuation, details: Any, request: Any) -> Any:
         calling = self._begin(details)
@@ -37,7 +37,7 @@ class _Interceptor:
                 try:
                     calling.again()
                 except CallRefusedError as refused:
-                    raise _as_aio(refused) from error
+                    raise as_aio(refused) from error
                 continue
             calling.done("OK")
             return call
@@ -50,11 +50,12 @@ class _Interceptor:
         except BaseException as error:
             calling.done(status_of(error), error)
             raise
-        call.add_done_callback(lambda ended: _count(ended, calling))
+        call.add_done_callback(lambda ended: count_ended(ended, calling))
         return call
 
 
-def _count(ended: Any, calling: Calling) -> None:
+def count_ended(ended: Any, calling: Calling) -> None:
+    """Count a call that is over, by what it tells without waiting."""
     code = _at_once(ended.code())
     calling.done("UNKNOWN" if code is None else code.name, trailing=_at_once(ended.trailing_metadata()))
 
@@ -81,7 +82,8 @@ def _ready(calling: Calling, details: Any) -> Any:
     )
 
 
-def _as_aio(refused: CallRefusedError) -> aio.AioRpcError:
+def as_aio(refused: CallRefusedError) -> aio.AioRpcError:
+    """The refusal as what an asyncio caller catches."""
     return aio.AioRpcError(refused.code(), aio.Metadata(), aio.Metadata(), details=refused.details())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from dataclasses import field
@@ -12,6 +13,9 @@ from typing import Any, Protocol
 from dodai.core.dataclass import dataclass
 from dodai.observability.policy import loop_patience_s
 from dodai.runtime.config import RuntimeConfig
+from dodai.runtime.limits import CircuitBreaker
+
+_MOST_CHARS = 512
 
 
 class Beating(Protocol):
@@ -19,6 +23,8 @@ class Beating(Protocol):
 
     config: RuntimeConfig
     in_flight: int
+    guards: dict[str, CircuitBreaker]
+    pools: weakref.WeakKeyDictionary[Any, str]
 
     @property
     def dropped(self) -> int: ...
@@ -52,8 +58,24 @@ def _beat(alive: weakref.ref[Beating], loop: asyncio.AbstractEventLoop | None, p
         fields: dict[str, Any] = {"inFlight": runtime.in_flight, "dropped": runtime.dropped}
         if lag_s is not None:
             fields["loopLagMs"] = round(lag_s * 1000.0, 1)
+        if refused := [name for name, guard in sorted(runtime.guards.copy().items()) if guard.is_open]:
+            fields["breakersOpen"] = ",".join(refused)[:_MOST_CHARS]
+        if pools := _pools(runtime):
+            fields["pools"] = pools
         runtime.event("heartbeat", **fields)
         del runtime
+
+
+def _pools(runtime: Beating) -> str:
+    """`database 3 10 0`: in use, the most there may be, and requests that wait; of each pool that was ever asked."""
+    told = []
+    for pool, dependency in list(runtime.pools.items()):
+        # A pool of another kind, or one that is being closed: the heartbeat goes on.
+        with contextlib.suppress(Exception):
+            stats = pool.get_stats()
+            used = stats["pool_size"] - stats["pool_available"]
+            told.append(f"{dependency} {used} {stats['pool_max']} {stats.get('requests_waiting', 0)}")
+    return ";".join(sorted(told))[:_MOST_CHARS]
 
 
 @dataclass(slots=True)

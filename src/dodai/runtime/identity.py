@@ -1,4 +1,9 @@
-"""Who is calling: the proof that travels with the request id and the user id between tiers."""
+"""Who is calling: the proof that travels with the request id and the user id between tiers.
+
+A proof of version 2 is about a user and a service and names no request, so that one serves every call for 20 seconds.
+Version 1 names the request id too, and is still believed. What that is worth: whoever reads one off the wire can call
+that service as that user until it expires, with either version; with version 2 also under request ids that they choose.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +22,21 @@ from dodai.core.dataclass import dataclass
 PROOF_HEADER = "x-identity-proof"
 USER_HEADER = "x-user-id"
 LIFETIME_S = 60
+REUSED_S = 20
 _CLOCK_SKEW_S = 5
 _MIN_KEY_BYTES = 16
 _MAX_USER_CHARS = 128
 _AUDIENCES = 64
+_PROOFS = 4096
 _sized = Struct(">I").pack
 _DOMAIN = b"dodai identity v1"
-_SIZED_DOMAIN = len(_DOMAIN).to_bytes(4, "big") + _DOMAIN
+_SIZED_DOMAINS = {
+    version: len(domain).to_bytes(4, "big") + domain
+    for version, domain in (("1", _DOMAIN), ("2", b"dodai identity v2"))
+}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,16}\Z")
-_PROOF = re.compile(r"p1\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})\Z")
+_PROOF = re.compile(r"p([12])\.([A-Za-z0-9_-]{1,16})\.([0-9a-f]{8,10})\.([A-Za-z0-9_-]{43})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class ProofKeyRing:
     oldest: bytes = field(init=False, default=b"", repr=False, compare=False)
     """That of the key whose id sorts first: while keys overlap, in whatever order, it is one for all processes."""
     _prepared: tuple[tuple[Any, Any], ...] = field(init=False, default=(), repr=False, compare=False)
-    _begun: dict[tuple[int, str], Any] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _begun: dict[tuple[int, str, str], Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # HMAC (RFC 2104) with both pads hashed ahead: four times faster than `hmac.digest` for every call of every tier
@@ -52,18 +62,18 @@ class ProofKeyRing:
                 return number
         return None
 
-    def mac(self, index: int, audience: str, rest: bytes) -> bytes:
-        """HMAC-SHA256, under the key at `index`, of the domain, `audience` and `rest`.
+    def mac(self, index: int, version: str, audience: str, rest: bytes) -> bytes:
+        """HMAC-SHA256, under the key at `index`, of the domain of the version, `audience` and `rest`.
 
         What a service signs for its few audiences begins alike, and is hashed ahead as well.
         """
-        begun = self._begun.get((index, audience))
+        begun = self._begun.get((index, version, audience))
         if begun is None:
             to = audience.encode()
             begun = self._prepared[index][0].copy()
-            begun.update(b"%b%b%b" % (_SIZED_DOMAIN, len(to).to_bytes(4, "big"), to))
+            begun.update(b"%b%b%b" % (_SIZED_DOMAINS[version], len(to).to_bytes(4, "big"), to))
             if len(self._begun) < _AUDIENCES:
-                self._begun[index, audience] = begun
+                self._begun[index, version, audience] = begun
         inner, outer = begun.copy(), self._prepared[index][1].copy()
         inner.update(rest)
         outer.update(inner.digest())
@@ -94,10 +104,10 @@ class ProofKeyRing:
         return bool(self.keys)
 
 
-def sign(ring: ProofKeyRing, *, audience: str, request_id: str, user_id: str, now_s: float) -> str:
-    """`p1.<kid>.<hex expiry>.<base64url HMAC-SHA256>`, valid for 60 seconds at the service `audience` only."""
+def sign(ring: ProofKeyRing, *, audience: str, user_id: str, now_s: float) -> str:
+    """`p2.<kid>.<hex expiry>.<base64url HMAC-SHA256>`, valid for 60 seconds at the service `audience` only."""
     expiry = f"{int(now_s) + LIFETIME_S:08x}"
-    return f"p1.{ring.keys[0][0]}.{expiry}.{_mac(ring, 0, audience, request_id, user_id, expiry)}"
+    return f"p2.{ring.keys[0][0]}.{expiry}.{_mac(ring, 0, '2', audience, (user_id, expiry))}"
 
 
 def verify(ring: ProofKeyRing, proof: str, *, audience: str, request_id: str, user_id: str, now_s: float) -> bool:
@@ -105,12 +115,54 @@ def verify(ring: ProofKeyRing, proof: str, *, audience: str, request_id: str, us
     match = _PROOF.match(proof)
     if match is None:
         return False
-    key_id, expiry, mac = match.groups()
+    version, key_id, expiry, mac = match.groups()
     index = ring.index(key_id)
     remaining = int(expiry, 16) - now_s
     if index is None or not -_CLOCK_SKEW_S <= remaining <= LIFETIME_S + _CLOCK_SKEW_S:
         return False
-    return hmac.compare_digest(mac, _mac(ring, index, audience, request_id, user_id, expiry))
+    about = (user_id, expiry) if version == "2" else (request_id, user_id, expiry)
+    return hmac.compare_digest(mac, _mac(ring, index, version, audience, about))
+
+
+class Proofs:
+    """The proofs of one process: those it made, for as long as they are used, and those it was sent and found good.
+
+    Safe from any thread: the worst that two at once do is the same work. Only what was verified is remembered, and no
+    longer than it is valid, so that nobody without a key puts anything in here.
+    """
+
+    __slots__ = ("_good", "_made", "ring")
+
+    def __init__(self, ring: ProofKeyRing) -> None:
+        self.ring = ring
+        self._made: dict[tuple[str, str], tuple[float, tuple[tuple[str, str], ...]]] = {}
+        self._good: dict[tuple[str, str, str], float] = {}
+
+    def headers(self, audience: str, user_id: str, now_s: float) -> tuple[tuple[str, str], ...]:
+        """`x-user-id` and its proof for a call to `audience`; without keys no proof, for nobody no user."""
+        made = self._made.get((audience, user_id))
+        if made is not None and 0.0 <= now_s - made[0] < REUSED_S:
+            return made[1]
+        headers: tuple[tuple[str, str], ...] = ((USER_HEADER, encode_user(user_id)),) if user_id else ()
+        if self.ring:
+            headers += ((PROOF_HEADER, sign(self.ring, audience=audience, user_id=user_id, now_s=now_s)),)
+        if len(self._made) >= _PROOFS:
+            self._made.clear()
+        self._made[audience, user_id] = (now_s, headers)
+        return headers
+
+    def hold(self, proof: str, *, audience: str, request_id: str, user_id: str, now_s: float) -> bool:
+        """What `verify` says, asked once for each proof that is good."""
+        until_s = self._good.get((proof, audience, user_id))
+        if until_s is not None and until_s - LIFETIME_S - 2 * _CLOCK_SKEW_S <= now_s <= until_s:
+            return True
+        if not verify(self.ring, proof, audience=audience, request_id=request_id, user_id=user_id, now_s=now_s):
+            return False
+        if proof.startswith("p2"):  # one of version 1 is for a single request
+            if len(self._good) >= _PROOFS:
+                self._good.clear()
+            self._good[proof, audience, user_id] = int(proof.split(".")[2], 16) + _CLOCK_SKEW_S
+        return True
 
 
 def encode_user(user_id: str) -> str:
@@ -133,10 +185,11 @@ def checked_user(user_id: object) -> str | None:
     return text
 
 
-def _mac(ring: ProofKeyRing, index: int, audience: str, request_id: str, user_id: str, expiry: str) -> str:
-    request, user = request_id.encode(), user_id.encode("utf-8", "surrogatepass")
-    rest = _sized(len(request)) + request + _sized(len(user)) + user + _sized(len(expiry)) + expiry.encode()
-    return binascii.b2a_base64(ring.mac(index, audience, rest), newline=False).translate(_URL_SAFE, b"=").decode()
+def _mac(ring: ProofKeyRing, index: int, version: str, audience: str, about: tuple[str, ...]) -> str:
+    texts = [text.encode("utf-8", "surrogatepass") for text in about]
+    rest = b"".join([_sized(len(text)) + text for text in texts])
+    digest = ring.mac(index, version, audience, rest)
+    return binascii.b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def _pad(key: bytes, value: int) -> bytes:

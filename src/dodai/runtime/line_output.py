@@ -16,7 +16,7 @@ _REPORT_S = 1.0
 class LineOutput:
     """Safe from any thread; never raises and never blocks. `lost(count)` makes the line that says how many are gone."""
 
-    __slots__ = ("_lost", "_reported", "_reported_at", "_told_at", "segment", "spare", "stdout")
+    __slots__ = ("_lost", "_reported_at", "_told_at", "alone", "reported", "segment", "spare", "stdout")
 
     def __init__(self, config: RuntimeConfig, instance: str, lost: Callable[[int], bytes]) -> None:
         policy = config.policy
@@ -32,9 +32,11 @@ class LineOutput:
                 policy.retention_bytes,
             )
         self.stdout = StdoutCopy() if policy.stdout or config.state is None else None
+        self.alone = self.segment if self.stdout is None else None
+        """The segment where it is all there is: the line of a served request goes there without a step in between."""
         self.spare: StdoutCopy | None = None
         self._lost = lost
-        self._reported = 0
+        self.reported = 0
         self._reported_at = self._told_at = 0.0
 
     def put(self, data: bytes) -> None:
@@ -43,10 +45,10 @@ class LineOutput:
         written = segment is None or segment.write(data)
         if stdout is not None:
             stdout.put(data)
-        elif segment is not None and segment.dropped == self._reported:
+        elif segment is not None and segment.dropped == self.reported:
             return
-        if self.dropped != self._reported:
-            self._report(written=written)
+        if self.dropped != self.reported:
+            self.report(written=written)
 
     @property
     def dropped(self) -> int:
@@ -60,11 +62,11 @@ class LineOutput:
         if self.stdout:
             self.stdout.flush(_FLUSH_S)
 
-    def _report(self, *, written: bool) -> None:
+    def report(self, *, written: bool) -> None:
         """Say how many lines were lost: where lines are written or, while they cannot be, on standard output."""
-        now, count = time.monotonic(), self.dropped - self._reported
+        now, count = time.monotonic(), self.dropped - self.reported
         if written and now - self._reported_at >= _REPORT_S:
-            self._reported, self._reported_at = self.dropped, now
+            self.reported, self._reported_at = self.dropped, now
             self.put(self._lost(count))
         if written or now - self._told_at < _REPORT_S:
             return
