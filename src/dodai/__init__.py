@@ -11,10 +11,3 @@ def request_id() -> str | None:
 
     context = current()
     return context.request_id if context is not None else None
-
-
-def lost_lines() -> int:
-    """How many lines this process lost to a full disk or a blocked standard output, for the detail of `/readyz`."""
-    from dodai.runtime.process import Runtime
-
-    return Runtime.current().dropped

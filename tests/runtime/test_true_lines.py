@@ -272,8 +272,8 @@ def test_lost_lines_are_told_while_they_are_lost(tmp_path: Path):
         "runtime = Runtime.of(config)\n"
         "for _ in range(3): runtime.event('x')\n"
         "runtime.output.spare.flush(5)\n"
-        "import dodai, sys\n"
-        "sys.stderr.write(str(dodai.lost_lines()))\n"
+        "import sys; from dodai.runtime import lost_lines\n"
+        "sys.stderr.write(str(lost_lines()))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count('"name":"lines_dropped"') == 1

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dodai import lost_lines
+from dodai.runtime import lost_lines
 from web.pages import at_hand
 
 

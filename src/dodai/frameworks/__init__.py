@@ -109,7 +109,8 @@ def watch(app: Any, enter: Enter) -> bool:
     if recognise(app) is None and recognise(hidden := sought(app)) is not None:
         _watch(hidden, enter)
         return False
-    watched = [_watch(other, enter) for other in (app, *(other for _, other in beside(app)))]
+    # What stands beside `app` may well be served without it; whoever wraps it says what it is.
+    watched = [_watch(app, enter), *(_watch(other, enter.apart()) for _, other in beside(app))]
     return all(watched)
 
 

@@ -384,6 +384,11 @@ def _metrics(config: RuntimeConfig, event: Callable[..., None]) -> Metrics:
     return Metrics(config, event)
 
 
+def lost_lines() -> int:
+    """How many lines this process lost to a full disk or a blocked standard output, for the detail of `/readyz`."""
+    return Runtime.current().dropped
+
+
 def _csrf_alone(extra: dict[str, Any] | None) -> str | None:
     """The word of the CSRF decision where that is all that was noted, empty where nothing was; None for more."""
     if extra is None:
