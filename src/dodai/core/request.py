@@ -202,3 +202,11 @@ def format_deadline(left_s: float) -> str:
 def format_traceparent(trace_id: str, span_id: str, flags: str = "01") -> str:
     """A version 00 `traceparent`."""
     return f"00-{trace_id}-{span_id}-{flags}"
+
+
+def csrf_alone(extra: dict[str, Any] | None) -> str | None:
+    """The word of the CSRF decision where that is all that was noted, empty where nothing was; None for more."""
+    if extra is None:
+        return ""
+    word = extra.get("csrf") if len(extra) == 1 else None
+    return word if word.__class__ is str and word.isidentifier() and word.isascii() else None

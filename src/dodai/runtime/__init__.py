@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
-    from dodai.runtime.failures import RequestIdFilter
-    from dodai.runtime.process import Runtime, lost_lines
+    from dodai.runtime.failures import RequestIdFilter, lost_lines
+    from dodai.runtime.process import Runtime
     from dodai.runtime.tasks import ContextExecutor, ContextThread, spawn
 
 # A command only asks where the manifest is: what it does not need is loaded when it is asked for.
 _LATER = {
     "RuntimeConfig": "dodai.runtime.config",
     "Runtime": "dodai.runtime.process",
-    "lost_lines": "dodai.runtime.process",
+    "lost_lines": "dodai.runtime.failures",
     "ContextExecutor": "dodai.runtime.tasks",
     "ContextThread": "dodai.runtime.tasks",
     "spawn": "dodai.runtime.tasks",

@@ -6,6 +6,7 @@ import logging
 
 from dodai.core.request import RequestContext, current
 from dodai.observability.line_format import error_name, stack_of
+from dodai.runtime.process import Runtime
 
 _LOG = logging.getLogger("dodai")
 
@@ -32,3 +33,8 @@ class RequestIdFilter(logging.Filter):
         context = current()
         record.request_id = context.request_id if context is not None else "-"
         return True
+
+
+def lost_lines() -> int:
+    """How many lines this process lost to a full disk or a blocked standard output, for the detail of `/readyz`."""
+    return Runtime.current().dropped

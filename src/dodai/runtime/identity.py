@@ -124,7 +124,7 @@ def verify(ring: ProofKeyRing, proof: str, *, audience: str, request_id: str, us
     return hmac.compare_digest(mac, _mac(ring, index, version, audience, about))
 
 
-class Proofs:
+class IdentityProofs:
     """The proofs of one process: those it made, for as long as they are used, and those it was sent and found good.
 
     Safe from any thread: the worst that two at once do is the same work. Only what was verified is remembered, and no

@@ -19,6 +19,7 @@ from dodai.core.errors import DodaiError
 from dodai.core.line import LINE_TYPES, LINE_VERSION, MAX_LINE_BYTES, LineType, Outcome
 from dodai.core.request import (
     RequestContext,
+    csrf_alone,
     drawn_ids,
     is_request_id,
     is_trace_id,
@@ -52,7 +53,7 @@ class Runtime:
     config: RuntimeConfig
     base: dict[str, Any] = field(init=False)
     output: LineOutput = field(init=False)
-    proofs: identity.Proofs = field(init=False, repr=False)
+    proofs: identity.IdentityProofs = field(init=False, repr=False)
     guards: dict[str, CircuitBreaker] = field(init=False, default_factory=dict)
     migrated: weakref.WeakSet[Any] = field(init=False, default_factory=weakref.WeakSet)
     """Connections and pools whose database was seen to have every required migration."""
@@ -262,7 +263,7 @@ class Runtime:
             context.span_id.encode(),
             latency_s * 1000.0,
         )
-        size, csrf = fields.get("bytesOut"), _csrf_alone(context.extra)
+        size, csrf = fields.get("bytesOut"), csrf_alone(context.extra)
         plain = csrf is not None and self.metrics is None and len(fields) == (size is not None)
         if plain and _HARDLY_TOLD.isdisjoint(vars(context)):
             # All that most lines say besides: a number and text of our own, in which nothing can need escaping.
@@ -358,7 +359,7 @@ class Runtime:
         config, policy = self.config, self.config.policy
         self._random = random.Random(os.urandom(32))  # noqa: S311 - for sampling and names
         self.in_flight, self.heartbeat, self.beats = 0, None, False  # a child has none of its parent's threads
-        self.proofs = identity.Proofs(config.identity_keys)
+        self.proofs = identity.IdentityProofs(config.identity_keys)
         self._drawn = []  # a child that drew from its parent's would write its parent's ids
         self._sample = round(policy.sample * 65536)
         instance = config.instance or f"{os.getpid()}.{self._random.getrandbits(24):06x}"
@@ -382,19 +383,6 @@ def _metrics(config: RuntimeConfig, event: Callable[..., None]) -> Metrics:
     from dodai.runtime.process_metrics import Metrics  # a server, which nobody needs who is not scraped
 
     return Metrics(config, event)
-
-
-def lost_lines() -> int:
-    """How many lines this process lost to a full disk or a blocked standard output, for the detail of `/readyz`."""
-    return Runtime.current().dropped
-
-
-def _csrf_alone(extra: dict[str, Any] | None) -> str | None:
-    """The word of the CSRF decision where that is all that was noted, empty where nothing was; None for more."""
-    if extra is None:
-        return ""
-    word = extra.get("csrf") if len(extra) == 1 else None
-    return word if word.__class__ is str and word.isidentifier() and word.isascii() else None
 
 
 def _constant(shape: Shape) -> dict[str, Any]:
