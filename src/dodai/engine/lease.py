@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, field
 from datetime import UTC, datetime
@@ -99,7 +100,7 @@ class FileLease:
 
     The kernel drops the lock with the process, so a dead holder is taken over at once. Where a child of a dead holder
     inherited the lock, the record shows that the holder is gone and the lock file is replaced. `least` is the newest
-    token that what is protected has seen.
+    token that what is protected has seen. `fence` tells it the new one, where others could have a lock of their own.
     Raises DOD350 (exit 75) naming the holder, DOD352 when the files cannot be written.
     """
 
@@ -108,6 +109,7 @@ class FileLease:
     command: str = ""
     interval_s: float = 15.0
     least: int = 0
+    fence: Callable[[int], Awaitable[None]] | None = None
     token: int = field(default=0, init=False)
     _fd: int = field(default=-1, init=False)
 
@@ -117,6 +119,12 @@ class FileLease:
                 self._take()
                 self.token = max(floor, self.least, self._last_token()) + 1
                 self._write(Holder.here(self.actor, self.command, self.token))
+            try:
+                if self.fence is not None:
+                    await self.fence(self.token)
+            except BaseException:
+                await self.release()
+                raise
         return self.token
 
     async def heartbeat(self) -> None:
@@ -222,6 +230,13 @@ def boot_id() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
+
+
+def this_process() -> str:
+    """12 hex digits that no other process has, on this machine or elsewhere."""
+    pid = os.getpid()
+    said = f"{platform.node()} {boot_id()} {pid} {process_start(pid)}"
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def process_start(pid: int) -> str:

@@ -18,9 +18,14 @@ JOURNAL = "journal.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class FileControl:
-    """`dodai.operations.ports.Control` in `folder`: the truth for environments of one machine."""
+    """`dodai.operations.ports.Control` in `folder`: the truth for environments of one machine.
+
+    `shared`: what is changed can be reached from other machines too, whose folders know nothing of this one; it is told
+    each new fencing token before anything else.
+    """
 
     folder: Path
+    shared: bool = False
 
     @property
     def _path(self) -> Path:
@@ -49,10 +54,10 @@ class FileControl:
         /,
         *,
         least: int,
-        fence: Fence,  # noqa: ARG002 - told by use
+        fence: Fence,
         claim: Claim | None = None,  # noqa: ARG002 - the folder is the place
     ) -> Lease:
-        return self._lease(request.actor, request.command, least)
+        return self._lease(request.actor, request.command, least, fence if self.shared else None)
 
     def watch_lease(self, actor: str, /) -> Lease | None:  # noqa: ARG002 - nobody else reaches these files
         return None
@@ -60,8 +65,8 @@ class FileControl:
     async def place(self) -> StatePlace | None:
         return None
 
-    def _lease(self, actor: str = "", command: str = "", least: int = 0) -> FileLease:
-        return FileLease(self.folder / "lease", actor=actor, command=command, least=least)
+    def _lease(self, actor: str = "", command: str = "", least: int = 0, fence: Fence | None = None) -> FileLease:
+        return FileLease(self.folder / "lease", actor=actor, command=command, least=least, fence=fence)
 
     async def holder(self) -> LockHolder | None:
         lease = self._lease()

@@ -36,11 +36,17 @@ class ServiceSettings:
         return tuple(name for name in names if name != elsewhere and not known.get(name, "").strip())
 
     async def complete(self) -> None:
-        """Every missing secret gets a random value where the store is for development; DOD560 elsewhere."""
-        store = self.environment.secrets
+        """Every missing secret gets a random value where the store is for development; DOD560 elsewhere.
+
+        DOD560 too for what its issuer makes, where services run at a vendor: nobody would accept a random one.
+        """
+        store, here = self.environment.secrets, self.environment
         missing = await self.missing()
-        if not store.makes_up_values and (lacking := tuple(name for name in missing if name != DATABASE_LOGIN)):
-            raise self._without_value(lacking)
+        theirs = {one.name for one in here.project.policy.secrets.values() if one.rotation == "external"}
+        others = theirs if here.host is None else set[str]()
+        lacking = (name for name in missing if name != DATABASE_LOGIN)
+        if refused := tuple(name for name in lacking if not store.makes_up_values or name in others):
+            raise self._without_value(refused)
         roles = self.environment.config.database_roles
         made = {name: new_login(roles) if name == DATABASE_LOGIN else new_value(name) for name in missing}
         store.put({**store.get(), **made})

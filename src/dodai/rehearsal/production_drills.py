@@ -15,7 +15,11 @@ from dodai.engine.outcome import Outcome
 from dodai.operations.policy import Service
 from dodai.rehearsal.drill import Drill, DrillResult
 from dodai.rehearsal.drills.releases import EXITS_AT_BOOT, MANIFEST, VisitorTally, as_toml, visitors
+from dodai.rehearsal.drills.restore import FILE, SQL_FILES
 from dodai.rehearsal.ports import Stage, Subject
+
+KEPT, KEPT_ROWS = "public.kept_by_a_rehearsal", 1000
+FILLED = "99991231235957_filled_by_a_rehearsal.sql"
 
 
 @dataclass(slots=True)
@@ -43,6 +47,14 @@ class ProductionStage(Stage, Protocol):
 
     def full(self, service: str) -> AbstractContextManager[str]:
         """The region of one instance of `service` takes no new one for the length of the block."""
+        ...
+
+    async def rows(self) -> Mapping[str, int]:
+        """How many rows every table of the application has."""
+        ...
+
+    def set_aside(self) -> tuple[str, ...]:
+        """The names under which the vendor keeps data that a restore replaced."""
         ...
 
 
@@ -95,7 +107,22 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
                 partial(_rotation, rotated),
             )
         )
+    if subject.database and subject.migrations and subject.migrations.policy.format in SQL_FILES:
+        drills.append(_restore_drill(service, subject.migrations.policy.folder))
     return tuple(drills)
+
+
+def _restore_drill(service: Service, folder: str) -> Drill:
+    return Drill(
+        "production-data-is-restored",
+        "operations",
+        Text(
+            "A migration that destroys rows is taken back with its data",
+            "行を失わせたマイグレーションから、データごと復元する",
+        ),
+        "exit 0; the destroyed rows are there again and no table has fewer, the replaced data is kept",
+        partial(_restored, service, folder),
+    )
 
 
 async def _bad_release(service: Service, stage: Any) -> DrillResult:
@@ -181,6 +208,34 @@ async def _rotation(secret: str, stage: Any) -> DrillResult:
     cause = begun.cause or ended.cause
     details = {"cause": cause.message if cause else "", "failures": seen.failures[:5]}
     return DrillResult(observed, ok, tuple(seen.request_ids[:3]), details)
+
+
+async def _restored(service: Service, folder: str, stage: Any) -> DrillResult:
+    """A table of our own is filled by one release and emptied by the next; nobody else's rows may get fewer."""
+    plain = (await stage.serves())[service.name]
+    text = f"-- +goose Up\nCREATE TABLE {KEPT} AS SELECT generate_series(1, {KEPT_ROWS}) AS id;\n"
+    good = await stage.derive(plain, {f"{folder}/{FILLED}": f"{text}-- +goose Down\nDROP TABLE {KEPT};\n".encode()})
+    text = f"-- +goose Up\nDELETE FROM {KEPT};\n-- +goose Down\nSELECT 1;\n"
+    bad = await stage.derive(good, {f"{folder}/{FILE}": text.encode()})
+    filled: Outcome = await stage.deploy(good)
+    before, machines = await stage.rows(), stage.instances()
+    emptied: Outcome = await stage.deploy(bad)
+    damaged = await stage.rows()
+    back: Outcome = await stage.restore(good)
+    after, serves, kept = await stage.rows(), (await stage.serves())[service.name], stage.set_aside()
+    fewer = {table: rows - after.get(table, 0) for table, rows in before.items() if after.get(table, 0) < rows}
+    ended = [outcome.exit_code for outcome in (filled, emptied, back)]
+    ours = (before.get(KEPT), damaged.get(KEPT), after.get(KEPT))
+    ok = (ended, ours, fewer, serves) == ([0, 0, 0], (KEPT_ROWS, 0, KEPT_ROWS), {}, good)
+    observed = (
+        f"exit {back.exit_code} after {back.seconds:.1f} s, rows of {KEPT}: {' -> '.join(map(str, ours))}, "
+        f"{len(fewer)} of {len(before)} tables with fewer rows, "
+        f"the replaced data is in {', '.join(kept) or 'nothing'}, "
+        f"serves {serves} on {_count(stage.instances())}"
+    )
+    cause = filled.cause or emptied.cause or back.cause
+    details = {"cause": cause.message if cause else "", "fewer": fewer, "restoreSeconds": round(back.seconds, 1)}
+    return DrillResult(observed, ok and bool(kept) and stage.instances() == machines, (), details)
 
 
 async def _changed(stage: Any, service: Service, *, command: Sequence[str] = ()) -> str:

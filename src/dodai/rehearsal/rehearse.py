@@ -66,6 +66,7 @@ class Rehearsal:
                 differences = tuple(stage.differences())
                 tree = await stage.publish()
                 steps, drills, problem = await self._story(stage, tree)
+                differences = tuple(stage.differences())  # by now it is known what was asked of it
         except DodaiError as error:
             problem = _told(error)
         report = RehearsalReport(

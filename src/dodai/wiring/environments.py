@@ -158,7 +158,7 @@ def _part(made: T | None, part: Part, config: EnvironmentPolicy) -> T:
 def _control(opening: Opening) -> Control:
     config = opening.config
     if not config.control_url:
-        return FileControl(opening.folder)
+        return FileControl(opening.folder, shared=opening.host is None)
     from dodai.providers.postgres.control.service import PostgresControl  # psycopg is an extra
 
     return PostgresControl(opening.control_address, config.name, opening.folder, secret=config.control_secret)

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import field, replace
@@ -24,9 +25,13 @@ from dodai.operations.project import Project
 from dodai.operations.run.build import publish
 from dodai.operations.secret import KEY_RINGS, new_value
 from dodai.providers.fly.machines_api import HOST, TOKEN
+from dodai.providers.fly.machines_api import fly as fly_vendor
 from dodai.providers.fly.proxy_edge import PUBLIC
 from dodai.providers.fly.registry_api import REGISTRY_HOST
 from dodai.providers.neon import neon_api
+from dodai.providers.neon.neon_api import neon as neon_vendor
+from dodai.providers.neon.neon_database import BEFORE
+from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
 from dodai.rehearsal.ports import Difference
 from dodai.rehearsal.production_drills import FaultsMet, production_drills
@@ -34,6 +39,7 @@ from dodai.rehearsal.rehearse import Rehearsal, RehearsalWatcher, new_folder
 from dodai.standins import ApiFault
 from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
 from dodai.standins.neon_standin import NeonStandIn
+from dodai.vendor_api import ApiToken, api_of
 from dodai.vendor_api.codes import NO_STAND_IN
 from dodai.wiring import environments
 from dodai.wiring.stage import LocalStage, discard_data, subject_of
@@ -51,7 +57,7 @@ HOW: tuple[Mapping[str, Any], ...] = (
     {"kind": "status", "status": 429, "headers": {"retry-after": "1"}},
     {"kind": "status after", "status": 503},
 )
-BEFORE = (
+BY_HAND = (
     "import http.server, os\n"
     "class Page(http.server.BaseHTTPRequestHandler):\n"
     "    def do_GET(self): self.send_response(200); self.send_header('content-length', '0'); self.end_headers()\n"
@@ -67,6 +73,7 @@ class VendorsHere:
     config: EnvironmentPolicy
     registry: RegistryStandIn
     fly: FlyStandIn
+    neon: NeonStandIn | None = None
     variables: dict[str, str] = field(default_factory=dict, repr=False)
     differences: list[Difference] = field(default_factory=list)
 
@@ -127,7 +134,7 @@ def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> Vend
     token = secrets.token_hex(16)
     registry = stack.enter_context(RegistryStandIn(token))
     fly = stack.enter_context(FlyStandIn(registry, {token: ALL}))
-    standing = VendorsHere(here, registry, fly, {TOKEN: token, HOST: fly.url, REGISTRY_HOST: registry.host})
+    standing = VendorsHere(here, registry, fly, variables={TOKEN: token, HOST: fly.url, REGISTRY_HOST: registry.host})
     if project.policy.database.used_by:
         _neon(project, standing, stack)
     _apps(project, standing)
@@ -139,6 +146,7 @@ def _neon(project: Project, standing: VendorsHere, stack: ExitStack) -> None:
     name = wanted.database or project.policy.database.name
     neon = NeonStandIn({token: frozenset({"write"})}, project=wanted.project, database=name, role=wanted.role)
     stack.enter_context(neon)
+    standing.neon = neon
     standing.variables |= {neon_api.TOKEN: token, neon_api.ADDRESS: neon.url}
     here = "the stand-in of the API; a branch is a PostgreSQL of this machine and a copy of another one"
     standing.differences.append(Difference("database", "Neon: storage, autosuspend, its own proxy", here))
@@ -149,7 +157,7 @@ def _apps(project: Project, standing: VendorsHere) -> None:
     apps, fly, registry = standing.config.fly.apps, standing.fly, standing.registry
     public = project.policy.public_service
     local = {name: service for name, service in project.policy.services.items() if service.local_only}
-    before = registry.push("before", MachineImage(str(project.root), (sys.executable, "-c", BEFORE)))
+    before = registry.push("before", MachineImage(str(project.root), (sys.executable, "-c", BY_HAND)))
     for name, app in apps.items():
         service = project.policy.services[name]
         told = {f"{need.upper()}_ADDR": f"{need}.flycast:80" for need in service.needs if need in local}
@@ -204,7 +212,23 @@ class StandInStage(LocalStage):
         return self.standing.fly
 
     def differences(self) -> tuple[Difference, ...]:
-        return tuple(self.standing.differences)
+        return (*self.standing.differences, *self._calls())
+
+    def _calls(self) -> Iterator[Difference]:
+        """How often each vendor was asked, by where its endpoints are described."""
+        here, told = self.standing, self.standing.variables
+        asked = {"Fly": api_of(fly_vendor, here.fly.url, ApiToken(TOKEN, told[TOKEN])).calls}
+        if here.neon:
+            asked["Neon"] = api_of(neon_vendor, here.neon.url, ApiToken(neon_api.TOKEN, told[neon_api.TOKEN])).calls
+        counts = {vendor: Counter[str]() for vendor in asked}
+        for vendor, calls in asked.items():
+            for (source, _), count in calls.items():
+                counts[vendor][source] += count
+        counts["the registry"] = Counter(transcribed=len(here.registry.exchanges))
+        for vendor, by_source in counts.items():
+            if by_source.total():
+                said = ", ".join(f"{count} {source}" for source, count in sorted(by_source.items()))
+                yield Difference(f"calls to {vendor}", "its own API", f"{said}: all to the stand-in")
 
     async def publish(self) -> str:
         release = await asyncio.to_thread(publish, self.environment, lambda _: None, self.images)
@@ -248,6 +272,13 @@ class StandInStage(LocalStage):
     def instances(self) -> Mapping[str, int]:
         return {name: len(self.fly.machines(app)) for name, app in self.standing.config.fly.apps.items()}
 
+    async def rows(self) -> Mapping[str, int]:
+        return await PostgresStageDatabase(lambda: self.database_url, _ledgers(self.project)).rows()
+
+    def set_aside(self) -> tuple[str, ...]:
+        branches = self.standing.neon.branches.values() if self.standing.neon else ()
+        return tuple(branch.name for branch in branches if branch.name.startswith(BEFORE))
+
     @contextlib.contextmanager
     def failing(self) -> Iterator[FaultsMet]:
         wanted = [ApiFault(where=where, **HOW[index % len(HOW)]) for index, where in enumerate(CHANGES)]
@@ -268,6 +299,10 @@ class StandInStage(LocalStage):
             yield region
         finally:
             self.fly.full.discard(region)
+
+
+def _ledgers(project: Project) -> tuple[str, ...]:
+    return (project.migrations.ledger_parts[1],) if project.migrations else ()
 
 
 def _named(fault: ApiFault) -> str:

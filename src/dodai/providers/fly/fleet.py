@@ -23,6 +23,7 @@ from dodai.providers.fly.machines_api import (
     SHOW,
     TAG,
     TAKE_LEASE,
+    UPDATE,
     FlySecrets,
     Machine,
     MachineLease,
@@ -33,21 +34,25 @@ from dodai.vendor_api.codes import UNCLEAR
 LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
 """As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
 PAGE = 1000
-RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, VARIABLES, COUNT = (
+RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT = (
     *("dodai_release", "dodai_settings", "dodai_service", "dodai_image"),
-    *("dodai_token", "dodai_env", "dodai_count"),
+    *("dodai_token", "dodai_holder", "dodai_env", "dodai_count", "dodai_kept"),
 )
-"""Metadata of a machine that dodai made: what it runs, under which fencing token, which of its variables are ours, and
-how many machines were to be made with it."""
+"""Metadata of a machine that dodai made: what it runs, under which fencing token and whose, which of its variables are
+ours, how many machines were to be made with it, and whether it is stopped for good and only kept to be cloned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The machines of `app`. A change with a fencing token older than the newest one seen there is DOD717."""
+    """The machines of `app`. A change with a fencing token older than the newest one seen there is DOD717.
+
+    `holder` tells two operators apart whose locks know nothing of each other and gave them the same token.
+    """
 
     api: Api
     app: str
     token: int | None = None
+    holder: str = ""
     lease_s: int = LEASE_S
     seen: dict[str, tuple[float, tuple[Machine, ...]]] = field(default_factory=dict, repr=False)
 
@@ -82,23 +87,32 @@ class Fleet:
     async def current(self) -> tuple[Machine, ...]:
         """All machines, for somebody who is about to change them: DOD717 when a newer operator was there."""
         machines = await self.machines()
-        newest = newest_token(machines)
-        if self.token is not None and newest > self.token:
-            said = f"`{self.app}` was changed under lock {newest} since, this command has lock {self.token}"
-            raise DodaiError(codes.SUPERSEDED, said, codes.SUPERSEDED.fix.en, exit_code=75)
+        self._refuse_newer(machines)
         return machines
 
     async def announce(self) -> None:
-        """From now on older operators are refused: one machine that stays carries the token, new ones do anyway."""
+        """From now on older operators are refused: every machine carries the token, those to come do anyway."""
         machines = await self.current()
-        if self.token is None or not machines or newest_token(machines) >= self.token:
+        if self.token is None:
             return
-        standing = [one for one in machines if not one.cordoned] or list(machines)
-        await self.tag(standing[0], {TOKEN: str(self.token)})
+        mine = {TOKEN: str(self.token), HOLDER: self.holder}
+        await together(self.tag(one, mine) for one in machines if token_of(one) != self.token)
 
-    async def tag(self, machine: Machine, metadata: Mapping[str, str]) -> None:
-        body = {"metadata": dict(metadata)}
-        await self.change(machine, lambda nonce: self._send(TAG, machine, nonce, body=body))
+    async def standing(self, machine: Machine) -> Machine | None:
+        """The machine as it is now, None when it is gone: DOD717 when a newer operator was there."""
+        found = await self.show(machine)
+        self._refuse_newer([found] if found else [])
+        return found
+
+    def _refuse_newer(self, machines: Iterable[Machine]) -> None:
+        if self.token is None:
+            return
+        for one in machines:
+            theirs, holder = token_of(one), one.metadata.get(HOLDER, "")
+            if theirs > self.token or (theirs == self.token and holder not in ("", self.holder)):
+                said = f"`{self.app}` was changed under lock {theirs} since, this command has lock {self.token}"
+                said += " of another place" if theirs == self.token else ""
+                raise DodaiError(codes.SUPERSEDED, said, codes.SUPERSEDED.fix.en, exit_code=75)
 
     async def create(self, name: str, region: str, config: Mapping[str, Any], min_secrets_version: int) -> Machine:
         """A machine that gets no traffic yet; the one of that name when there is one. DOD715 without capacity."""
@@ -130,9 +144,24 @@ class Fleet:
                 return found
             await asyncio.sleep(LEASE_RETRY_S)
 
-    async def apply(self, operation: Operation[None], machine: Machine, **options: Any) -> None:
+    async def apply(self, operation: Operation[Any], machine: Machine, **options: Any) -> None:
         """One change of one machine, under its lease."""
         await self.change(machine, lambda nonce: self._send(operation, machine, nonce, **options))
+
+    async def tag(self, machine: Machine, metadata: Mapping[str, str]) -> None:
+        """Add to what it says of itself."""
+        await self.apply(TAG, machine, body={"metadata": dict(metadata)})
+
+    async def replace(self, machine: Machine, config: Mapping[str, Any], min_secrets_version: int) -> None:
+        """The same machine with another configuration, started without traffic; 409 where somebody changed it since."""
+        version = {"min_secrets_version": min_secrets_version} if min_secrets_version else {}
+        body = {"config": config, "current_version": machine.instance_id, "skip_service_registration": True, **version}
+
+        def changed() -> Machine | None:
+            now = self.api.call_now(SHOW, path=self._one(machine)).value
+            return now if now.instance_id != machine.instance_id else None
+
+        await self.apply(UPDATE, machine, body=body, effect=changed)
 
     async def destroy(self, machine: Machine) -> None:
         """Remove a stopped machine; gone already: nothing to do."""
@@ -143,15 +172,21 @@ class Fleet:
         await self.change(machine, delete, release=False)
 
     async def change(self, machine: Machine, act: Callable[[str], Awaitable[None]], *, release: bool = True) -> None:
-        """`act` with the nonce of the machine's lease; a machine that is gone needs no change."""
+        """`act` with the nonce of the machine's lease; a machine that is gone needs no change.
+
+        Under the lease it is looked at once more: who was held up before it, while a newer operator came, is refused.
+        """
         lease = await self._lease(machine)
         if lease is None:
             return
+        done = False
         try:
-            await act(lease.nonce)
+            if self.token is None or await self.standing(machine):
+                await act(lease.nonce)
+                done = True
         finally:
             self.seen.pop(self.app, None)
-            if release:
+            if release or not done:
                 await self._release(machine, lease)
 
     async def _lease(self, machine: Machine) -> MachineLease | None:
@@ -182,7 +217,7 @@ class Fleet:
 
     async def _send(
         self,
-        operation: Operation[None],
+        operation: Operation[Any],
         machine: Machine,
         nonce: str,
         *,
@@ -230,7 +265,19 @@ class Fleet:
 
 def newest_token(machines: Iterable[Machine]) -> int:
     """The newest fencing token that any of them carries; 0 for none."""
-    return max((int(one.metadata.get(TOKEN) or 0) for one in machines), default=0)
+    return max(map(token_of, machines), default=0)
+
+
+def token_of(machine: Machine) -> int:
+    """The fencing token that it carries; 0 for none."""
+    return int(machine.metadata.get(TOKEN) or 0)
+
+
+async def together(calls: Iterable[Awaitable[None]]) -> None:
+    """All of them at once, the rates of the API kept; the first failure is raised when the others are over."""
+    failed = [one for one in await asyncio.gather(*calls, return_exceptions=True) if isinstance(one, BaseException)]
+    if failed:
+        raise failed[0]
 
 
 def _says(error: VendorError, word: str) -> bool:

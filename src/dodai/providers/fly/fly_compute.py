@@ -7,18 +7,21 @@ import copy
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.engine.lease import this_process
 from dodai.operations.ports import ComputeStatus, Instance, InstanceState, ServiceProbe, ServiceSpec, ServiceStatus
 from dodai.providers.fly import codes
 from dodai.providers.fly.fleet import (
     COUNT,
+    HOLDER,
     IMAGE,
+    KEPT,
     LEASE_S,
     RELEASE,
     SERVICE,
@@ -27,6 +30,7 @@ from dodai.providers.fly.fleet import (
     VARIABLES,
     Fleet,
     newest_token,
+    together,
 )
 from dodai.providers.fly.machines_api import CORDON, LIST, STOP, UNCORDON, Machine
 from dodai.vendor_api import Api, VendorError
@@ -51,6 +55,7 @@ class FlyCompute:
     secret_names: frozenset[str]
     token: int | None = None
     lease_s: int = LEASE_S
+    holder: str = field(default_factory=this_process)
     addresses: dict[str, str] = field(default_factory=dict, repr=False)
     seen: dict[str, tuple[float, tuple[Machine, ...]]] = field(default_factory=dict, repr=False)
 
@@ -76,7 +81,7 @@ class FlyCompute:
         if service not in self.apps:
             said = f"`[env.{self.env}.fly]` names no app for `{service}`"
             raise DodaiError(codes.NO_APP, said, f'apps = {{ {service} = "NAME" }}', exit_code=2)
-        return Fleet(self.api, self.apps[service], self.token, self.lease_s, self.seen)
+        return Fleet(self.api, self.apps[service], self.token, self.holder, self.lease_s, self.seen)
 
     async def address(self, service: str, /) -> str:
         """`APP.flycast:PORT`: it goes through Fly's proxy, so that cordoned machines get nothing; never `.internal`."""
@@ -93,29 +98,33 @@ class FlyCompute:
     async def start(
         self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /, *, settings: str = ""
     ) -> Instance:
+        told = {"DODAI_SERVICE": spec.name, "DODAI_RELEASE": release, "DODAI_ENV": self.env, **spec.env, **env}
         fleet = self.fleet(spec.name)
         machines = await fleet.current()
         mine = [one for one in machines if _is(one, release, settings)]
+        others = [one for one in machines if one not in mine]
         dead = [one for one in mine if one.state in _ENDED]
-        models = self._models(spec.name, [one for one in machines if one not in mine], mine)
+        models = self._models(spec.name, others, mine)
         wanted = {_name(release, settings, model): model for model in models}
         missing = {name: model for name, model in wanted.items() if name not in {one.name for one in mine}}
-        if not (missing or dead):
-            return Instance(service=spec.name, release=release, settings=settings, state="starting")
-        await _all(fleet.destroy(one) for one in dead)
-        missing |= {one.name: wanted.get(one.name, one) for one in dead}
-        told = {"DODAI_SERVICE": spec.name, "DODAI_RELEASE": release, "DODAI_ENV": self.env, **spec.env, **env}
-        version = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
-        plain = {name: value for name, value in told.items() if name not in self.secret_names}
-        marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact}
-        marks |= {TOKEN: str(self.token or 0), COUNT: str(len(models) or len(mine))}
+        if missing or dead:
+            version = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
+            plain = {name: value for name, value in told.items() if name not in self.secret_names}
+            marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact}
+            marks |= {TOKEN: str(self.token or 0), HOLDER: self.holder, COUNT: str(len(models) or len(mine))}
+            again = [one for one in dead if _is_kept(one)]
+            await together(fleet.destroy(one) for one in dead if one not in again)
+            missing |= {one.name: wanted.get(one.name, one) for one in dead if one not in again}
 
-        async def clone(name: str, model: Machine) -> None:
-            made = await fleet.create(name, model.region, cloned(model, artifact, plain, marks), version)
-            if not made.cordoned:
-                await fleet.apply(CORDON, made)
+            async def clone(name: str, model: Machine) -> None:
+                await fleet.standing(model)
+                made = await fleet.create(name, model.region, cloned(model, artifact, plain, marks), version)
+                if not made.cordoned:
+                    await fleet.apply(CORDON, made)
 
-        await _all(clone(name, model) for name, model in missing.items())
+            await together(clone(name, model) for name, model in missing.items())
+            await together(fleet.replace(one, cloned(one, artifact, plain, marks), version) for one in again)
+        await together(fleet.destroy(one) for one in others if _is_kept(one))
         return Instance(service=spec.name, release=release, settings=settings, state="starting")
 
     def _models(self, service: str, others: Sequence[Machine], mine: Sequence[Machine]) -> Sequence[Machine]:
@@ -165,21 +174,27 @@ class FlyCompute:
         if not any(one.state not in _ENDED for one in group):
             said = f"no machine of `{fleet.app}` runs release `{release}`"
             raise DodaiError(codes.NO_TEMPLATE, said, f"deploy it: `{proposal.DEPLOY(env='ENV')}`")
-        await _all(fleet.apply(UNCORDON, one) for one in group if one.cordoned)
-        await _all(fleet.apply(CORDON, one) for one in machines if one not in group and not one.cordoned)
+        await together(fleet.apply(UNCORDON, one) for one in group if one.cordoned)
+        await together(fleet.apply(CORDON, one) for one in machines if one not in group and not one.cordoned)
 
     async def keep(self) -> None:
         """Fly starts its machines again by itself."""
 
     async def stop(self, service: str, release: str, drain_s: float | None = None, /, *, settings: str = "") -> None:
+        """The last machines of an app are kept, stopped: the next release is made of clones of them."""
         fleet = self.fleet(service)
-        group = [one for one in await fleet.current() if _is(one, release, settings)]
-        await _all(fleet.apply(CORDON, one) for one in group if not one.cordoned)
+        machines = await fleet.current()
+        group = [one for one in machines if _is(one, release, settings)]
+        last = all(one in group or _is_kept(one) for one in machines)
+        await together(fleet.apply(CORDON, one) for one in group if not one.cordoned)
+        if last:
+            await together(fleet.tag(one, {KEPT: "yes"}) for one in group if not _is_marked(one))
         wait_s = 10.0 if drain_s is None else drain_s
         body = {"signal": "SIGTERM", "timeout": f"{max(1, round(wait_s))}s"}
-        await _all(fleet.apply(STOP, one, body=body) for one in group if one.state not in _ENDED)
+        await together(fleet.apply(STOP, one, body=body) for one in group if one.state not in _ENDED)
         await self._stopped(fleet, group, wait_s)
-        await _all(fleet.destroy(one) for one in group)
+        if not last:
+            await together(fleet.destroy(one) for one in group)
 
     async def _stopped(self, fleet: Fleet, group: Sequence[Machine], wait_s: float) -> None:
         """Until all of them have ended; Fly kills what does not within its time."""
@@ -228,7 +243,8 @@ def cloned(model: Machine, image: str, env: Mapping[str, str], marks: Mapping[st
     kept = {name: value for name, value in (config.get("env") or {}).items() if name not in ours}
     config["image"] = image
     config["env"] = {**kept, **env}
-    config["metadata"] = {**(config.get("metadata") or {}), **marks, VARIABLES: ",".join(sorted(env))}
+    metadata = {**(config.get("metadata") or {}), **marks, VARIABLES: ",".join(sorted(env))}
+    config["metadata"] = {name: value for name, value in metadata.items() if name != KEPT}
     return config
 
 
@@ -245,6 +261,15 @@ def _settings_of(machine: Machine) -> str:
 def _is(machine: Machine, release: str, settings: str) -> bool:
     own = _settings_of(machine)
     return release_of(machine) == release and (settings in ("", own) or own.startswith(f"{settings}-"))
+
+
+def _is_marked(machine: Machine) -> bool:
+    return bool(machine.metadata.get(KEPT))
+
+
+def _is_kept(machine: Machine) -> bool:
+    """Whether it is stopped for good, and there only because the next release is made of it."""
+    return _is_marked(machine) and machine.cordoned and machine.state in _ENDED
 
 
 def _name(release: str, settings: str, model: Machine) -> str:
@@ -375,14 +400,7 @@ def _status(name: str, address: str, machines: Sequence[Machine]) -> ServiceStat
 
 def _state(machine: Machine) -> InstanceState:
     if machine.state in _ENDED:
-        if machine.cordoned:
+        if machine.cordoned and not _is_marked(machine):
             return "draining"  # whoever was retiring it did not come to its end: it is still there
         return "running" if _idle(machine) else "exited"
     return _STATES.get(machine.state, "starting")
-
-
-async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """All of them at once, the rates of the API kept; the first failure is raised when the others are over."""
-    failed = [one for one in await asyncio.gather(*calls, return_exceptions=True) if isinstance(one, BaseException)]
-    if failed:
-        raise failed[0]

@@ -145,6 +145,13 @@ CREATE = Operation(
     limited_by=_OF_APP,
     repeatable=True,  # the name of a machine is unique in its app: a second one is 409
 )
+UPDATE = Operation(
+    name="Machines_update",
+    method="POST",
+    path=_MACHINE,
+    reply=one(Machine),
+    limited_by=_OF_MACHINE,
+)
 CORDON = Operation(
     name="Machines_cordon",
     method="POST",
@@ -212,6 +219,6 @@ SHOW_CERTIFICATE = Operation(
     limited_by=_OF_APP,
 )
 OPERATIONS: tuple[Operation[Any], ...] = (
-    *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, CORDON, UNCORDON, STOP, DELETE, TAG, TAKE_LEASE, DROP_LEASE),
+    *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, UPDATE, CORDON, UNCORDON, STOP, DELETE, TAG, TAKE_LEASE, DROP_LEASE),
     *(LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE),
 )

@@ -21,6 +21,8 @@ from dodai.providers.postgres.control.control_connection import ControlConnectio
 
 TTL_S = 60.0
 HEARTBEAT_S = 15.0
+FENCE_S = 30.0
+"""A machine of a provider may be leased to somebody who died a moment ago: that ends within 15 s."""
 Fence = Callable[[int], Awaitable[None]]
 
 
@@ -111,7 +113,7 @@ class PostgresLease:
                 (token, holder, self.ttl_s, env),
             )
             if self.fence is not None:
-                asyncio.run_coroutine_threadsafe(_awaited(self.fence, token), loop).result(timeout=10)
+                asyncio.run_coroutine_threadsafe(_awaited(self.fence, token), loop).result(timeout=FENCE_S)
         return token
 
     def _settle_place(self, connection: psycopg.Connection[Any], claim: Claim) -> None:
