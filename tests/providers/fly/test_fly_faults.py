@@ -113,6 +113,17 @@ async def test_update_whose_reply_is_lost_is_made_once(tmp_path):
         assert world.fly.faults.left == ()
 
 
+async def test_lease_that_ended_before_its_change_arrived_is_taken_once_more(tmp_path):
+    """A pause of the command is no failure of the release, as long as nobody else went on meanwhile."""
+    with light_app(tmp_path) as (world, image, compute):
+        assert (await release(compute, image, "r1")).ready
+        expired = ApiFault(kind="status", status=409, where="POST .*/uncordon$", times=2)
+        world.fly.faults.add(expired)
+        await compute.switch("web", "r1", settings="s")
+        assert world.fly.faults.left == ()
+        assert {one.release for one in (await compute.status()).services[0].instances if one.live} == {"r1"}
+
+
 async def test_machine_that_was_changed_since_it_was_looked_at_is_not_overwritten(tmp_path):
     """Somebody's `fly machine update` in between: `current_version` is another one."""
     with light_app(tmp_path) as (world, _, compute):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.fly import codes
 from dodai.providers.fly.machines_api import (
@@ -175,7 +174,16 @@ class Fleet:
         """`act` with the nonce of the machine's lease; a machine that is gone needs no change.
 
         Under the lease it is looked at once more: who was held up before it, while a newer operator came, is refused.
+        A lease that ended before its change arrived, as after a pause, is taken once more, with another look.
         """
+        try:
+            await self._under_lease(machine, act, release=release)
+        except VendorError as error:
+            if error.status != 409:
+                raise
+            await self._under_lease(machine, act, release=release)
+
+    async def _under_lease(self, machine: Machine, act: Callable[[str], Awaitable[None]], *, release: bool) -> None:
         lease = await self._lease(machine)
         if lease is None:
             return
