@@ -11,6 +11,8 @@ from tests.support.quick_vendor import quick
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ServiceSpec
+from dodai.providers.fly.fleet import AT_ONCE
+from dodai.providers.fly.fleet import TOKEN as FENCE
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.machines_api import fly
 from dodai.standins import ApiFault
@@ -21,13 +23,13 @@ SECRET = {"SESSION_SECRET": "hunter2"}
 
 
 @contextmanager
-def light_app(tmp_path):
+def light_app(tmp_path, machines=2):
     """The app `quiz-web` with light machines in two regions, and the operator of a release."""
     with fly_world(boot_s=0.0) as world:
         image = world.image(tmp_path, light=True)
         config = served(check={"type": "http", "path": "/readyz", "interval": "100ms"})
         config["env"]["DODAI_RELEASE"] = "by-hand"
-        world.fly.launch("quiz-web", image, config, ("nrt", "ams"))
+        world.fly.launch("quiz-web", image, config, ("nrt", "ams") * (machines // 2))
         world.settle("quiz-web")
         with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as client:
             compute = FlyCompute(lambda: client, "production", {"web": "quiz-web"}, frozenset(SECRET)).under(1)
@@ -122,6 +124,19 @@ async def test_lease_that_ended_before_its_change_arrived_is_taken_once_more(tmp
         await compute.switch("web", "r1", settings="s")
         assert world.fly.faults.left == ()
         assert {one.release for one in (await compute.status()).services[0].instances if one.live} == {"r1"}
+
+
+async def test_many_machines_are_not_leased_all_at_once(tmp_path):
+    """A lease taken long before its change would have ended: 100 machines on a busy computer showed it."""
+    with light_app(tmp_path, machines=24) as (world, _, compute):
+        await compute.address("web")
+        held, most = 0, 0
+        for one in world.fly.exchanges:
+            if one.path.endswith("/lease"):
+                held += 1 if one.method == "POST" else -1
+                most = max(most, held)
+        assert 0 < most <= AT_ONCE
+        assert {one.config["metadata"][FENCE] for one in world.fly.machines("quiz-web")} == {"1"}
 
 
 async def test_machine_that_was_changed_since_it_was_looked_at_is_not_overwritten(tmp_path):

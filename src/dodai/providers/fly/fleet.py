@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from dodai.vendor_api.codes import UNCLEAR
 
 LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
 """As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
-PAGE = 1000
+PAGE, AT_ONCE = 1000, 16
 RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT = (
     *("dodai_release", "dodai_settings", "dodai_service", "dodai_image"),
     *("dodai_token", "dodai_holder", "dodai_env", "dodai_count", "dodai_kept"),
@@ -281,9 +282,31 @@ def token_of(machine: Machine) -> int:
     return int(machine.metadata.get(TOKEN) or 0)
 
 
+def cloned(model: Machine, image: str, env: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration of `model` with another image, our variables and our marks; everything else as it is."""
+    config = copy.deepcopy(dict(model.config))
+    ours = set((model.metadata.get(VARIABLES) or "").split(","))
+    kept = {name: value for name, value in (config.get("env") or {}).items() if name not in ours}
+    config["image"] = image
+    config["env"] = {**kept, **env}
+    metadata = {**(config.get("metadata") or {}), **marks, VARIABLES: ",".join(sorted(env))}
+    config["metadata"] = {name: value for name, value in metadata.items() if name != KEPT}
+    return config
+
+
 async def together(calls: Iterable[Awaitable[None]]) -> None:
-    """All of them at once, the rates of the API kept; the first failure is raised when the others are over."""
-    failed = [one for one in await asyncio.gather(*calls, return_exceptions=True) if isinstance(one, BaseException)]
+    """`AT_ONCE` of them at a time, the rates of the API kept; the first failure is raised when the others are over.
+
+    No more than the client sends at once: a lease would end while its change waits behind those of other machines.
+    """
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(call: Awaitable[None]) -> None:
+        async with room:
+            await call
+
+    ended = await asyncio.gather(*map(one, calls), return_exceptions=True)
+    failed = [each for each in ended if isinstance(each, BaseException)]
     if failed:
         raise failed[0]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
-from typing import Any
 
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
@@ -27,8 +25,8 @@ from dodai.providers.fly.fleet import (
     SERVICE,
     SETTINGS,
     TOKEN,
-    VARIABLES,
     Fleet,
+    cloned,
     newest_token,
     together,
 )
@@ -234,18 +232,6 @@ class FlyCompute:
 
 
 # --- one machine ---
-
-
-def cloned(model: Machine, image: str, env: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, Any]:
-    """The configuration of `model` with another image, our variables and our marks; everything else as it is."""
-    config = copy.deepcopy(dict(model.config))
-    ours = set((model.metadata.get(VARIABLES) or "").split(","))
-    kept = {name: value for name, value in (config.get("env") or {}).items() if name not in ours}
-    config["image"] = image
-    config["env"] = {**kept, **env}
-    metadata = {**(config.get("metadata") or {}), **marks, VARIABLES: ",".join(sorted(env))}
-    config["metadata"] = {name: value for name, value in metadata.items() if name != KEPT}
-    return config
 
 
 def release_of(machine: Machine) -> str:
