@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.fly_world import served
 from tests.support.quick_vendor import quick
 
@@ -152,14 +153,17 @@ def instrumented(points: Points) -> Iterator[None]:
         FileLease.acquire, Api.attempt = acquire, attempt
 
 
-def without_waits() -> None:
-    """In this process and its children vendors have no rates, and what is polled is polled often."""
-    fly_provider.fly = lambda: quick(fly())
-    neon_provider.neon = lambda: quick(neon())
-    cloudflare_provider.cloudflare = lambda: quick(cloudflare())
-    ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # nothing here is asked by https
-    fly_compute.POLL_S = 0.05
-    fleet.LEASE_RETRY_S = 0.1
+@contextmanager
+def without_waits() -> Iterator[None]:
+    """For the block, here and in children, vendors have no rates, and what is polled is polled often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fly_provider, "fly", lambda: quick(fly()))
+        patch.setattr(neon_provider, "neon", lambda: quick(neon()))
+        patch.setattr(cloudflare_provider, "cloudflare", lambda: quick(cloudflare()))
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)  # nothing is asked by https
+        patch.setattr(fly_compute, "POLL_S", 0.05)
+        patch.setattr(fleet, "LEASE_RETRY_S", 0.1)
+        yield
 
 
 # --- the account ---
@@ -575,14 +579,14 @@ def _differs(meant: str, before: Any, after: Any, *names: str) -> Iterator[str]:
 @contextmanager
 def production(root: Path) -> Iterator[ProductionMatrix]:
     """An account, a project, and two releases that were deployed."""
-    without_waits()
-    account = Account()
-    try:
-        folder = root / "killed"
-        folder.mkdir()
-        matrix = ProductionMatrix(Operator(folder, account))
-        matrix.begin()
-        yield matrix
-    finally:
-        account.close()
-        shutil.rmtree(root / "killed", ignore_errors=True)
+    with without_waits():
+        account = Account()
+        try:
+            folder = root / "killed"
+            folder.mkdir()
+            matrix = ProductionMatrix(Operator(folder, account))
+            matrix.begin()
+            yield matrix
+        finally:
+            account.close()
+            shutil.rmtree(root / "killed", ignore_errors=True)
