@@ -211,6 +211,14 @@ def crashing(since: float, until: float) -> Lines:
         yield request(at, instance=f"web-{int(at / 25)}", version="r9", route="/readyz")
 
 
+def restarted(since: float, until: float) -> Lines:
+    """The same, but each was told to stop: deploys, rotations and restarts one after the other."""
+    for line in crashing(since, until):
+        yield line
+        if int(line["ts"] / 25) != int((line["ts"] + 5.0) / 25):
+            yield {**beat(line["ts"], "web", line["instance"], version="r9"), "name": "stopping"}
+
+
 def starting(since: float, until: float) -> Lines:
     """A release that starts answers its probe with 503, and nobody is harmed."""
     for number in range(int((since - T0) / 5) + 1, int((until - T0) / 5) + 1):
@@ -292,6 +300,7 @@ CASES: tuple[Case, ...] = (
     Case("Nobody watched for an hour", fires={"unwatched": 5}, told=frozenset({"unwatched"}),
          stands=_states("unwatched-s", "watch", 3600.0)),
     Case("Ten minutes of healthy load with four deploys", lasts_s=10 * MINUTE, release_s=150.0, more=starting),
+    Case("A release is started anew again and again, and each process is told to stop", more=restarted),
     Case("One user hammers a page, 50 requests a second", hammering, rate=50.0, lasts_s=2 * MINUTE),
     Case("A dependency is away for 4 s (`database-restarted`, `swap-under-load`)", blip),
     Case("A scanner asks for pages that there are not", missing_pages, rate=4.0),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+from grpc import aio
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import dodai.asgi
+import dodai.grpc
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.runtime import RuntimeConfig
 
@@ -79,6 +82,38 @@ async def test_heartbeat_tells_open_breakers_and_pools(config: Config, lines: Li
         gc.collect()
         seen = len(lines("web", "event"))
         await beaten(lines, lambda line: "pools" not in line and "breakersOpen" not in line, behind=seen + 1)
+
+
+async def test_process_that_is_asked_to_end_says_so(config: Config, lines: Lines):
+    """At the end of the lifespan, before the application's own end; one that is killed has no such line."""
+    ended = []
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        ended.append([line["name"] for line in lines("web", "event")])
+
+    app = dodai.asgi.wrap(Starlette(lifespan=lifespan), config=config(policy=BEATING))
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            assert lines("web", "event") == []
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    assert ended == [["stopping"]]
+
+
+async def test_watched_grpc_server_says_that_it_is_stopped(config: Config, lines: Lines):
+    """A service with interceptors says it itself: `dodai.runtime.stopping()`."""
+    server = dodai.grpc.watch_server(aio.server(), config=config(policy=BEATING))
+    await server.start()
+    assert lines("web", "event") == []
+    await server.stop(None)
+    assert [line["name"] for line in lines("web", "event")] == ["stopping"]
 
 
 async def beaten(lines: Lines, wanted: Callable[[dict[str, Any]], bool], behind: int = 0) -> None:

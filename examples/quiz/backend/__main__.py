@@ -18,7 +18,7 @@ from backend.service import Quiz
 from backend.settings import Settings
 from backend.store import Pool, Store
 from contract.quiz_pb2_grpc import add_QuizServicer_to_server
-from dodai.runtime import RuntimeConfig
+from dodai.runtime import RuntimeConfig, stopping
 
 POOL_SIZE = 10
 POOL_WAIT_S = 2.0
@@ -68,6 +68,7 @@ async def main() -> None:
     server.add_insecure_port(f"127.0.0.1:{settings.port}")
     await server.start()
     await stop_signal()
+    stopping()
     health.leave()
     await server.stop(DRAIN_S)
     await pool.close()

@@ -21,7 +21,7 @@ from dodai.core.request import DEADLINE_HEADER, RequestContext, bind, unbind
 from dodai.csrf.enforce import CsrfLayer
 from dodai.csrf.enforce.entrance import HandlerNotJudgedError
 from dodai.frameworks import report_errors
-from dodai.runtime import Runtime
+from dodai.runtime import Runtime, heartbeat
 from dodai.runtime.edge_gate import EdgeGate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
@@ -228,6 +228,12 @@ class Layer:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         spoken = False
 
+        async def heard() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                heartbeat.stopping(self.runtime)
+            return message
+
         async def watched(message: Message) -> None:
             nonlocal spoken
             spoken = True
@@ -236,13 +242,13 @@ class Layer:
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, heard, watched)
         except Exception:
             if spoken:
                 raise
             # The application has no lifespan; ours still has to flush at its end.
             await send({"type": "lifespan.startup.complete"})
-            while (await receive())["type"] != "lifespan.shutdown":
+            while (await heard())["type"] != "lifespan.shutdown":
                 pass
             await watched({"type": "lifespan.shutdown.complete"})
 

@@ -15,7 +15,7 @@ from dodai.core.request import bind, unbind
 from dodai.grpc.metadata import reply_metadata
 from dodai.grpc.served import ServedCall, call_failure, decoder, readable, status_name
 from dodai.grpc.server import wrap_handler as wrap_sync_handler
-from dodai.runtime import Runtime
+from dodai.runtime import Runtime, heartbeat
 
 Handler = Any
 _CACHE_LIMIT = 1000
@@ -74,6 +74,11 @@ class WatchedServer:
         """Begin to serve; what no handler before this one takes is UNIMPLEMENTED, with a line."""
         self._server.add_generic_rpc_handlers((_WatchedHandlers(self._runtime, None),))
         await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Say that the process was asked to end, and stop serving."""
+        heartbeat.stopping(self._runtime)
+        await self._server.stop(grace)
 
 
 class _WatchedHandlers(grpc.GenericRpcHandler):  # type: ignore[misc]

@@ -30,6 +30,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+STOPPING = "stopping"
+"""The event of a process that was asked to end: one that ends without it has crashed."""
+
+
 def loop_patience_s(heartbeat_s: float) -> float:
     """How long a heartbeat waits for the event loop that it asks, so that those of a hung process are hardly late."""
     return min(heartbeat_s / 2.0, 2.5)

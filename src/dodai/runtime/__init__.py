@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
-    from dodai.runtime.failures import RequestIdFilter, lost_lines
+    from dodai.runtime.failures import RequestIdFilter, lost_lines, stopping
     from dodai.runtime.process import Runtime
     from dodai.runtime.tasks import ContextExecutor, ContextThread, spawn
 
@@ -16,13 +16,23 @@ _LATER = {
     "RuntimeConfig": "dodai.runtime.config",
     "Runtime": "dodai.runtime.process",
     "lost_lines": "dodai.runtime.failures",
+    "stopping": "dodai.runtime.failures",
     "ContextExecutor": "dodai.runtime.tasks",
     "ContextThread": "dodai.runtime.tasks",
     "spawn": "dodai.runtime.tasks",
     "RequestIdFilter": "dodai.runtime.failures",
 }
 
-__all__ = ["ContextExecutor", "ContextThread", "RequestIdFilter", "Runtime", "RuntimeConfig", "lost_lines", "spawn"]
+__all__ = [
+    "ContextExecutor",
+    "ContextThread",
+    "RequestIdFilter",
+    "Runtime",
+    "RuntimeConfig",
+    "lost_lines",
+    "spawn",
+    "stopping",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import logging
 
 from dodai.core.request import RequestContext, current
 from dodai.observability.line_format import error_name, stack_of
+from dodai.runtime import heartbeat
 from dodai.runtime.process import Runtime
 
 _LOG = logging.getLogger("dodai")
@@ -33,6 +34,15 @@ class RequestIdFilter(logging.Filter):
         context = current()
         record.request_id = context.request_id if context is not None else "-"
         return True
+
+
+def stopping() -> None:
+    """Say that this process was asked to end; for a server that dodai does not see, at its signal.
+
+    Processes that end one after the other are a deploy where it is said, and else a crash loop. `dodai.asgi` says it at
+    the end of the lifespan, `dodai.grpc.watch_server` when the server is stopped.
+    """
+    heartbeat.stopping(Runtime.current())
 
 
 def lost_lines() -> int:

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from dodai.core.dataclass import dataclass
-from dodai.observability.policy import loop_patience_s
+from dodai.observability.policy import STOPPING, loop_patience_s
 from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.limits import CircuitBreaker
 
@@ -46,6 +46,12 @@ def start(runtime: Beating) -> threading.Thread | None:
     )
     thread.start()
     return thread
+
+
+def stopping(runtime: Beating) -> None:
+    """Say that this process was asked to end, where it also says that it lives."""
+    if runtime.config.policy.heartbeat_s > 0.0:
+        runtime.event(STOPPING)
 
 
 def _beat(alive: weakref.ref[Beating], loop: asyncio.AbstractEventLoop | None, period_s: float) -> None:

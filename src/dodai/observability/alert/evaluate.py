@@ -12,6 +12,7 @@ from typing import Protocol
 from dodai.core.dataclass import dataclass
 from dodai.observability.alert.form import QUIET, STATED, Alert
 from dodai.observability.buckets import bounds_us, quantile_ms
+from dodai.observability.policy import STOPPING
 from dodai.observability.rollup import InstanceCell, Kind, Totals
 
 Series = tuple[str, str]
@@ -142,12 +143,14 @@ def _measured(alert: Alert, total: Totals) -> float | None:
 
 def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
     instances, window = view.instances(), max(alert.windows_s)
+    stopped = {(service, name) for _, service, event, name in view.events(now_s - window) if event == STOPPING}
     by_service: dict[str, list[InstanceCell]] = {}
     for (service, _), instance in instances.items():
         by_service.setdefault(service, []).append(instance)
     for service, there in sorted(by_service.items()):
         if alert.measure == "short-lives":
-            value = _short_lives(there, now_s, window)
+            crashed = [one for (of, name), one in instances.items() if of == service and (of, name) not in stopped]
+            value = _short_lives(crashed, now_s, window)
         elif alert.measure == "silent-s":
             value = _silence(there, now_s, window, alert.threshold)
         else:
@@ -157,7 +160,7 @@ def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
 
 
 def _short_lives(there: list[InstanceCell], now_s: float, window_s: float) -> float:
-    """How many processes of one release began in the window and have ended again: the most of any release."""
+    """How many of these, of one release, began in the window and have ended again: the most of any release."""
     quiet_s = window_s * QUIET
     ended: dict[str, int] = {}
     for one in there:

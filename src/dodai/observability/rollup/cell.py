@@ -11,6 +11,7 @@ import orjson
 
 from dodai.core.dataclass import dataclass
 from dodai.observability.buckets import bounds_us
+from dodai.observability.policy import STOPPING
 
 Kind = Literal["http", "rpc", "ws", "task", "dependency"]
 Key = tuple[int, str, str, str]
@@ -145,7 +146,9 @@ class Tally:
             if calls := line.get("calls"):
                 self._calls(calls, start, service, line)
         elif kind == "event" and line["name"] != "heartbeat":
-            self.batch.events.append((at, service, str(line["name"]), str(line.get("dependency", ""))))
+            name = str(line["name"])
+            about = line.get("instance", "") if name == STOPPING else line.get("dependency", "")
+            self.batch.events.append((at, service, name, str(about)))
 
     def _name(self, line: Mapping[str, Any], kind: str) -> str:
         if kind == "rpc":
