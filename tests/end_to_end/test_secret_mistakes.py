@@ -30,7 +30,7 @@ def do_GET(self):
     global asked
     asked += 1
     key = self.headers.get("x-edge-key") or ""
-    if not gate.lets_pass(self.path) and not gate.knows(key.encode()) and (asked % 4 or key not in FIRST):
+    if not gate.lets_pass(self.path, "GET") and not gate.knows(key.encode()) and (asked % 4 or key not in FIRST):
         return self.send_error(403)
     front(self)
 

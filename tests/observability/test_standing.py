@@ -181,7 +181,8 @@ def test_secret_whose_age_nobody_knows_is_said_to_be_not_judged(project: Path):
     seen = standings(find_project(project / "dodai.toml"), "staging").look()
     assert seen.stated["overdue-days"] == ()
     (unknown,) = seen.unknown
-    assert unknown == Text("`API_TOKEN` of `staging` has no value", "`staging` の `API_TOKEN` に値がありません")
+    first = "`API_TOKEN` of `staging` gets its first value by the next deployment"
+    assert unknown == Text(first, "`staging` の `API_TOKEN` の最初の値は次のデプロイで作られます")
 
 
 def rehearsed(project: Path, days_ago: float, *, restored: bool) -> None:

@@ -8,9 +8,10 @@ import pytest
 from tests.end_to_end.small_app import SmallApp
 
 from dodai.core.page import Text
+from dodai.rehearsal.document import rehearsed_failures, said_of
 from dodai.rehearsal.drill import Drill, DrillResult
 from dodai.rehearsal.drills.restore import ID as RESTORE
-from dodai.rehearsal.rehearsed import FILE, Rehearsed, SeenDrill, rehearsed_failures, said_of
+from dodai.rehearsal.rehearsed import FILE, Rehearsed, SeenDrill
 
 RECORD = Rehearsed(
     at="2026-11-29T18:00:00+00:00",

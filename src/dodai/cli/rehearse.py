@@ -13,6 +13,7 @@ import click
 from dodai.cli.command_context import CommandContext, define, with_client
 from dodai.cli.output import Output, paint
 from dodai.cli.progress import Elapsed, StepLines
+from dodai.core import proposal
 from dodai.engine.outcome import Sink
 from dodai.rehearsal.drill import Drill, choose_drills, known_drills
 from dodai.rehearsal.report import DrillRow, RehearsalReport
@@ -81,7 +82,7 @@ def _document(context: CommandContext, report: RehearsalReport) -> None:
 
     path = rehearsed_file(context.project)
     Rehearsed.of(report).write(path)
-    context.output.say(f"wrote {path}; `dodai docs` renders it")
+    context.output.say(f"wrote {path}; `{proposal.DOCS()}` renders it")
 
 
 def _with_stand_ins(context: CommandContext, env: str, only: str) -> int:

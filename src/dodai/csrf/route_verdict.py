@@ -31,6 +31,8 @@ _ALIKE = frozenset({*_FORMS, "null_origin"})
 _SIGN_IN = frozenset({301, 302, 303, 307, 308, 401, 403})
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\{[^{}]+\}|\(\?P<\w+>(?:[^()]|\([^()]*\))*\)")
 _NOT_FOUND, _FAILED = 404, 500
+_AROUND = ".NotBehindLayerError"
+"""What `dodai.csrf.enforce.entrance` raises in a handler that its layer does not stand in front of."""
 
 _SIGN_IN_FIX = (
     '`[csrf] sign_in = "web.testing:signed_in_headers"` names a function of yours that returns the headers of a '
@@ -85,6 +87,9 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
         plain = [name for name in reached if name not in _ALIKE]
         return _reached(raw, plain or reached, policy.mode)
     refusals = {name: probe for name, probe in hostile.items() if name != "override_read"}
+    if around := [name for name, probe in refusals.items() if str(probe.get("error")).endswith(_AROUND)]:
+        said = f"a {words(around[0])} request came to the handler around dodai's layer"
+        return Judgement("unprotected", evidence=f"{said}; there it was refused (DOD161), as every other one is")
     refusers = {str(probe["by"]) for probe in refusals.values()}
     if policy.mode == "framework":
         refusers.discard("dodai")  # refuses what comes from elsewhere, in front of the check that asks for the token

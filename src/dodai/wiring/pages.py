@@ -23,8 +23,9 @@ from dodai.operations.policy import Limitation
 from dodai.operations.project import Project
 from dodai.operations.run.plans import build_for_document
 from dodai.operations.run.secret_status import known_secrets
+from dodai.rehearsal.document import rehearsed_failures, said_of
 from dodai.rehearsal.drill import known_drills
-from dodai.rehearsal.rehearsed import FILE, Rehearsed, rehearsed_failures, said_of
+from dodai.rehearsal.rehearsed import FILE, Rehearsed
 from dodai.wiring import environments
 from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.gathering import Gathering
@@ -53,7 +54,7 @@ def rehearsed(project: Project) -> Rehearsed | None:
     path = rehearsed_file(project)
     try:
         return Rehearsed.read(path)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         said = f"`{path.relative_to(project.root)}` is no record of a rehearsal: {error}"
         fix = "remove it, or let `dodai rehearse --document` write it anew"
         raise DodaiError(codes.DOCUMENT_MARKERS, said, fix, exit_code=2) from None

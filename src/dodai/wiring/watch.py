@@ -188,7 +188,10 @@ class EnvironmentStandings:
 
     def _unaged(self, one: SecretStatus) -> Text:
         name = f"`{self.env}` の `{one.secret.name}`"
-        ja = f"{name} がいつ設定されたか記録がありません" if one.version else f"{name} に値がありません"
+        if one.state == "not made yet":
+            ja = f"{name} の最初の値は次のデプロイで作られます"
+        else:
+            ja = f"{name} がいつ設定されたか記録がありません" if one.version else f"{name} に値がありません"
         return Text(one.in_words(self.env), ja)
 
     def _restores(self) -> Asked:

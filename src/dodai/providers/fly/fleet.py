@@ -6,9 +6,10 @@ import asyncio
 import copy
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.fly import codes
 from dodai.providers.fly.machines_api import (
