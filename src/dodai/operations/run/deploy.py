@@ -13,7 +13,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.core.text import counted
-from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
+from dodai.engine.plan import Look, Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
@@ -126,7 +126,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         steps += _serve(request, deploying, chosen)
     if ports.probe:
         steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
-    steps.append(_smoke(policy.journeys, ports))
+    steps.append(_smoke(policy.journeys, ports, partial(deploying.all_serve, chosen)))
     steps += [deploying.retire(service) for service in reversed(chosen)]
     steps += [deploying.keep(tuple(chosen)), record(request, ports.book)]
     if rotation:
@@ -288,7 +288,9 @@ def _edge(ports: DeployPorts) -> Step:
     )
 
 
-def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
+def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts, all_serve: Look) -> Step:
+    """The last step that is undone: that the journeys met what was deployed is looked at behind them."""
+
     async def observe(_: StepContext) -> Observed:
         return Observed("needed", "asked anew by every deploy")
 
@@ -306,7 +308,8 @@ def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts) -> Step:
                 fix = NAME_ITS_ORIGIN if walked.asks_for_an_origin else traced
                 raise DodaiError(codes.JOURNEY_FAILED, walked.problem, fix)
             context.note(f"{journey.name}: {counted(len(walked.steps), 'request')} as expected")
-        return Observed("done", counted(len(journeys), "journey"))
+        served = await all_serve(context)
+        return Observed("done", counted(len(journeys), "journey")) if served.state == "done" else served
 
     return Step(
         id="smoke",

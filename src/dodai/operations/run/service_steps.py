@@ -218,6 +218,14 @@ class ServiceSteps:
         other = " with other settings" if live and live.release == given.release else ""
         return Observed("needed", f"serves {live.release if live else 'nothing'}{other}")
 
+    async def all_serve(self, services: Iterable[Service], context: StepContext) -> Observed:
+        """Whether traffic goes to this release of each, as it would be started today."""
+        for service in services:
+            seen = await self._switched(service, context)
+            if seen.state != "done":
+                return Observed("needed", f"`{service.name}` {seen.detail}, not `{self.request.release}`")
+        return Observed("done")
+
     async def _switch(self, service: Service, context: StepContext) -> None:
         given = await self.given(service)
         await self._compute(context).switch(service.name, given.release, settings=given.settings)
@@ -234,7 +242,7 @@ class ServiceSteps:
             apply=partial(self._retire, service),
             verify=partial(self._retired, service),
             on_failure="fix_forward",
-            timeout_s=service.drain_s + 15.0,
+            timeout_s=service.drain_s + service.health.timeout_s + 15.0,
             retry=CALLS,
             inputs={"release": self.request.release},
             point_of_no_return=True,
@@ -249,8 +257,19 @@ class ServiceSteps:
         return Observed("needed", f"still runs {', '.join(one.release for one in old)}") if old else Observed("done")
 
     async def _retire(self, service: Service, context: StepContext) -> None:
+        await self._still_serves(service, context)
         for release, settings in _each_once(await self._old(service)):
             await self._compute(context).stop(service.name, release, service.drain_s, settings=settings)
+
+    async def _still_serves(self, service: Service, context: StepContext) -> None:
+        """Traffic goes to what was proven: what runs it may have died since and come back with what it kept, the old.
+
+        To stop the old then would be to stop what serves.
+        """
+        if (await self._switched(service, context)).state != "done":
+            await self._begin(service, context)
+            await self._healthy(service, context)
+            await self._switch(service, context)
 
     def keep(self, services: tuple[Service, ...]) -> Step:
         """From here on this is what comes back after a crash; what runs is once more compared with what it should."""
@@ -265,6 +284,8 @@ class ServiceSteps:
             return Observed("done", "it is what comes back")
 
         async def apply(context: StepContext) -> None:
+            for service in services:
+                await self._still_serves(service, context)
             await self._compute(context).keep()
 
         return Step(
@@ -275,7 +296,7 @@ class ServiceSteps:
             apply=apply,
             verify=observe,
             on_failure="fix_forward",
-            timeout_s=20.0,
+            timeout_s=20.0 + sum(service.health.timeout_s for service in services),
             retry=CALLS,
         )
 

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from dodai.core.dataclass import dataclass
+from dodai.core.errors import DodaiError
 from dodai.engine.private_file import damaged, read_json, write_private
 from dodai.operations.policy import Database
 from dodai.operations.ports import DatabaseSeen, Host, ReplacedData, ReplacedRow, ReplacedTable, RestorePoint
@@ -20,6 +22,7 @@ from dodai.operations.ports import DatabaseSeen, Host, ReplacedData, ReplacedRow
 PROCESS = "database"
 CLUSTER = "postgres"
 KEPT_COPIES = 3
+COMES_BACK_S, ASKS_S = 20.0, 0.1  # a recovery of a server that was killed takes 1 to 5 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,27 @@ class SupervisedPostgres:
     async def start(self, token: int, /) -> None:
         from dodai.providers.postgres.durable import prepare, process_spec
 
+        if await self._comes_back():
+            return
         cluster = await asyncio.to_thread(prepare, self.cluster, major=self.policy.major)
         status = await self.host.under(token).run(process_spec(cluster, PROCESS, forward=True))
         await asyncio.to_thread(cluster.ensure_database, self.policy.name)
         direct = cluster.dsn(self.policy.name, tcp=True)
         login = await asyncio.to_thread(self._service_login, direct) if self.policy.role else urlsplit(direct).netloc
         self._remember(direct=direct, login=login.rpartition("@")[0], stable=status.address)
+
+    async def _comes_back(self) -> bool:
+        """Whether it answers again by what the Host does anyway, where it ran before: it crashed, or the Host did."""
+        end = time.monotonic() + COMES_BACK_S
+        while (url := self.url()) and time.monotonic() < end:
+            status = await self.host.status()
+            state = next((one.state for one in status.processes if one.name == PROCESS), "exited")
+            if state == "running" and await asyncio.to_thread(_answers, url):
+                return True
+            if state in ("exited", "crash_loop") and not status.returning:
+                return False
+            await asyncio.sleep(ASKS_S)
+        return False
 
     def _service_login(self, direct: str) -> str:
         """`role:password@` of services; the password of last time, for processes that run may be started anew."""
@@ -110,6 +128,15 @@ class SupervisedPostgres:
 
         url = self.url()
         return DatabaseSeen(server_version(url), size_bytes(url), shutil.disk_usage(self.folder).free)
+
+
+def _answers(url: str) -> bool:
+    from dodai.providers.postgres.control.inspect import server_version
+
+    try:
+        return bool(server_version(url))
+    except (DodaiError, OSError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
