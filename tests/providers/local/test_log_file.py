@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -48,6 +49,23 @@ def test_declared_secret_is_hidden_whatever_it_is_called_and_however_it_is_writt
         assert said.encode() not in mask.of(f"here: {said}; plain words".encode())
     assert mask.of(b"plain words") == b"plain words"
     assert b"when" in Mask(secret_values(told)).of(b'say "when"')
+
+
+def test_every_value_is_hidden_where_it_begins_first_and_the_longest_of_those_that_begin_together():
+    """Values that begin alike, lie in each other or overlap; what stands in the place of one is never taken for one."""
+    mask = Mask(["passwd", "passwd-and-more", "more-and-other", "secret"])
+    said = b"passwd passwd-and-more-and-other passwdpasswd [secret]"
+    assert mask.of(said) == b"[secret] [secret]-and-other [secret][secret] [[secret]]"
+
+
+def test_secrets_of_a_process_that_is_gone_are_not_kept_in_memory():
+    """The host lives for months, and its processes have other secrets after each rotation."""
+    value = f"of{time.time_ns()}"
+    mask = Mask([value])
+    assert mask.of(value.encode()) == b"[secret]"
+    del mask
+    kept = (one for one in gc.get_objects() if isinstance(one, dict))
+    assert not [one for one in kept for word in list(one) if value in str(word)]
 
 
 def test_secret_across_the_cut_of_an_overlong_line_is_not_written(tmp_path, opened):

@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import heapify, heappop, heapreplace
 from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = b"[secret]"
@@ -21,9 +22,9 @@ class Mask:
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        forms = {form.encode() for value in values for form in _forms(value)}
-        self._values = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile(b"|".join(re.escape(form) for form in self._values)) if forms else None
+        # Not one regular expression of them all: `re` keeps up to 512 for as long as the process lives, with the
+        # secrets of every release that ever was in them.
+        self._values = {form.encode() for value in values for form in _forms(value)}
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -38,14 +39,32 @@ class Mask:
 
     def of(self, data: bytes) -> bytes:
         """`data`, which is whole, without the values."""
-        return self._pattern.sub(HIDDEN, data) if self._pattern else data
+        kept, position = [], 0
+        for start, end in self._found(data):
+            kept += [data[position:start], HIDDEN]
+            position = end
+        return b"".join([*kept, data[position:]]) if kept else data
+
+    def _found(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Where values stand in `data`, none over another: of those that begin first the longest."""
+        found = [(start, -len(value), value) for value in self._values if (start := data.find(value)) >= 0]
+        heapify(found)
+        position = 0
+        while found:
+            start, negative, value = found[0]
+            if start >= position:
+                position = start - negative
+                yield start, position
+            following = data.find(value, position)
+            if following < 0:
+                heappop(found)
+            else:
+                heapreplace(found, (following, negative, value))
 
     def _begins(self, data: bytes) -> int:
         """Where the first value begins that `data` may have only the beginning of; its length for nowhere."""
-        if self._pattern is None:
-            return len(data)
         cut = len(data) - max((_overlap(data, value) for value in self._values), default=0)
-        crossing = (found.start() for found in self._pattern.finditer(data) if found.start() < cut < found.end())
+        crossing = (start for start, end in self._found(data) if start < cut < end)
         return min(crossing, default=cut)
 
 
