@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
+from dodai.core.heap import give_back, keep_large_buffers_apart
 from dodai.providers.local.host import state
 from dodai.providers.local.host.comeback import come_back, keep_watched
 from dodai.providers.local.host.host_log import keep_within_bounds
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> int:
         os._exit(0)  # whoever started us waits for this process only, and init will collect the host
     _raise_descriptors()
     _keep_no_cores()
+    keep_large_buffers_apart()
     folder = StateFolder(options.folder)
     keep_within_bounds(folder.output)
     try:
@@ -70,7 +72,7 @@ async def _host(folder: StateFolder, options: argparse.Namespace) -> None:
         loop.add_reader(options.lifeline, _on_lifeline, options.lifeline, ending)
     _report(options.report, {})
     sealing = loop.create_task(keep_sealed(folder.path, supervisor.base_environment()))
-    beside = [sealing, loop.create_task(come_back(supervisor))]
+    beside = [sealing, loop.create_task(come_back(supervisor)), loop.create_task(give_back())]
     if not supervisor.bound:
         beside.append(loop.create_task(keep_watched(folder, options.env)))
     beside.append(loop.create_task(_keep_reachable(supervisor, folder)))
