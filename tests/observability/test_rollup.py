@@ -261,3 +261,12 @@ def test_page_reads_while_the_watcher_writes(tmp_path: Path):
     assert sum(one.count for one in reader.totals("http", 0, time.time() + 60, by_name=True).values()) == 3
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader.database.execute("DELETE FROM cell")
+
+
+def test_pages_that_a_store_keeps_in_memory_have_a_bound(tmp_path: Path):
+    """A `watch` runs for months; its file grows to what three days hold, and its memory does not follow it."""
+    store = Store(tmp_path / "rollups.sqlite", cell_s=10)
+    try:
+        assert store.database.execute("PRAGMA cache_size").fetchone() == (-1024,)
+    finally:
+        store.close()

@@ -134,14 +134,17 @@ def _alerts(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
 
 
 async def _serve(context: CommandContext, there: Watched, listen: str) -> int:
+    from dodai.engine.heap import give_back, keep_large_buffers_apart
     from dodai.observability.run.watch_page import PageServer, address_of
 
+    keep_large_buffers_apart()
     address = address_of(listen, os.environ.get("DODAI_WATCH_TOKEN", ""))
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(signum, ended.set)
     seat = _Seat(context, there)
     with contextlib.ExitStack() as stack:
+        stack.callback(loop.create_task(give_back()).cancel)
         mine = seat.take(stack)
         page = stack.enter_context(PageServer(there, address, os.environ.get("DODAI_WATCH_TOKEN", ""), seat.troubles))
         context.output.line(f"{page.url}  shows {there.project}/{there.env}; Ctrl-C ends it")

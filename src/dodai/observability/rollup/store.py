@@ -322,6 +322,7 @@ def opened(path: str, *, writable: bool) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA cache_size = -1024")  # each look reads all of its windows: a larger one only fills up
         database.executescript(_SCHEMA)
         # a file of before there were sums of services has them from its next whole minute on
         database.execute(

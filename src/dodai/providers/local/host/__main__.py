@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
-from dodai.core.heap import give_back, keep_large_buffers_apart
+from dodai.engine.heap import give_back, keep_large_buffers_apart
 from dodai.providers.local.host import state
 from dodai.providers.local.host.comeback import come_back, keep_watched
 from dodai.providers.local.host.host_log import keep_within_bounds

@@ -24,9 +24,7 @@ def keep_large_buffers_apart() -> bool:
     connections that live for hours, lies behind them. A read costs no more so: 15 us with 1 KB in it, 17 before.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
-        return sys.platform.startswith("linux") and bool(
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, THRESHOLD_BYTES)
-        )
+        return sys.platform.startswith("linux") and bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, THRESHOLD_BYTES))
     return False
 
 

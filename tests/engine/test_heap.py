@@ -9,7 +9,7 @@ import pytest
 
 LOOK = """
 import ctypes, sys
-from dodai.core.heap import keep_large_buffers_apart
+from dodai.engine.heap import keep_large_buffers_apart
 
 class Info(ctypes.Structure):
     names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
@@ -44,7 +44,7 @@ def test_buffer_as_large_as_those_of_asyncio_is_not_taken_out_of_the_heap():
 
 GIVEN_BACK = """
 import asyncio, os, sys
-from dodai.core.heap import give_back
+from dodai.engine.heap import give_back
 
 def resident_mib():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
