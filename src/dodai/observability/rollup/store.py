@@ -54,9 +54,13 @@ _SUMS_BY_NAME = f"SELECT service, name, {_SUMMED} {_WINDOW} GROUP BY service, na
 _SINCE = "whole_s"
 """The fact that says since when there are cells of whole services; 0 when there always were."""
 _HISTOGRAMS = f"SELECT service, name, histogram {_WINDOW}"
-_POINTS = (
-    "SELECT (at - :start) / :step, service, name, count, errors, histogram, bad, slow FROM cell"
-    " WHERE width = :width AND kind = :kind AND at >= :start AND at < :end ORDER BY at"
+_STAMPS = (
+    "SELECT at, count(*), sum(count), sum(sum_ms) FROM cell WHERE width = ? AND kind = ? AND at >= ? AND at < ?"
+    " GROUP BY at ORDER BY at"
+)
+_CELLS = (
+    "SELECT at, service, name, count, errors, histogram, bad, slow FROM cell"
+    " WHERE width = ? AND kind = ? AND at >= ? AND at <= ? ORDER BY at, service, name"
 )
 _SAMPLED = f"{_WINDOW} AND service = ? AND (? = '' OR name = ?)"
 _FAILED_SAMPLES = f"SELECT bad {_SAMPLED} AND bad != '' GROUP BY bad ORDER BY max(at) DESC LIMIT 5"
@@ -217,13 +221,14 @@ class Store:
                 total[bound] = total.get(bound, 0) + number
         return found
 
-    def points(self, kind: Kind, start_s: int, step_s: int, count: int) -> Iterator[tuple[Any, ...]]:
-        """(part, service, name, count, errors, histogram, failed or refused id, slowest id) of each short cell.
+    def stamps(self, kind: Kind, start_s: int, end_s: int) -> dict[int, tuple[Any, ...]]:
+        """What every short cell of the kind sums up to, by its start, the oldest first: another sum, another cell."""
+        found = self.database.execute(_STAMPS, (self.cell_s, kind, start_s, end_s))
+        return {at: tuple(sums) for at, *sums in found}
 
-        There are `count` parts of `step_s` from `start_s` on; the oldest cells come first.
-        """
-        asked = {"width": self.cell_s, "kind": kind, "start": start_s, "step": step_s, "end": start_s + step_s * count}
-        return self.database.execute(_POINTS, asked)
+    def cells(self, kind: Kind, first_s: int, last_s: int) -> sqlite3.Cursor:
+        """(start, service, name, count, errors, histogram, failed or refused id, slowest id), the oldest first."""
+        return self.database.execute(_CELLS, (self.cell_s, kind, first_s, last_s))
 
     def samples(
         self, kind: Kind, service: str, name: str, since_s: float, until_s: float, *, failed: bool

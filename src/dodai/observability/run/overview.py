@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any, Literal
 
@@ -12,41 +12,19 @@ from dodai.core.dataclass import dataclass
 from dodai.core.text import Text
 from dodai.engine.moment import utc
 from dodai.observability.alert import Alert, Firing, History
-from dodai.observability.buckets import bounds_us, merged, quantile_ms, unpacked_sum
-from dodai.observability.rollup import Kind, Store, Totals
+from dodai.observability.buckets import bounds_us
+from dodai.observability.rollup import Store, Totals
 from dodai.observability.rollup.clock_step import EVENT as CLOCK_SET
+from dodai.observability.run.curves import Curve, Curves, Row, Seen, summed
 from dodai.observability.run.watcher import Watched
 
 LampState = Literal["up", "failing", "down", "unknown"]
-POINTS = 30
 _LISTED = 200
 _PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|:[^/]+|\$[^/]+")
 _TOLD_S = 3600.0
 """For how long it is shown that the clock was set."""
 STALE_TICKS = 6
 """After how many evaluations that did not happen what is shown is called old."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One journey, route or RPC over the window. Rates from 0 to 1; `p95_ms` None without a histogram.
-
-    `counts` and `error_counts` are `POINTS` equal parts of the window, the oldest first.
-    """
-
-    service: str
-    name: str
-    count: int
-    errors: int
-    p95_ms: float | None
-    samples: tuple[str, ...]
-    counts: tuple[int, ...]
-    error_counts: tuple[int, ...]
-    p95s_ms: tuple[float | None, ...]
-
-    @property
-    def error_rate(self) -> float:
-        return self.errors / self.count if self.count else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +97,22 @@ class Overview:
 
 
 def overview(
-    watched: Watched, store: Store, now_s: float, *, window_s: float = 900.0, problems: tuple[Text, ...] = ()
+    watched: Watched,
+    store: Store,
+    now_s: float,
+    *,
+    window_s: float = 900.0,
+    problems: tuple[Text, ...] = (),
+    seen: Seen | None = None,
 ) -> Overview:
-    """Everything at `now_s`, over the last `window_s`."""
+    """Everything at `now_s`, over the last `window_s`. With what was `seen` before, only what changed is read."""
     facts, history = store.facts(), History(store)
     thresholds = tuple(alert.threshold for alert in watched.alerts if alert.measure == "p95-ms")
     judged_s = facts.get("judged_s", 0.0)
     stale = now_s - judged_s > STALE_TICKS * watched.tick_s
     until_s = judged_s if stale and judged_s else now_s
-    read = _Reader(store, until_s, window_s, bounds_us(thresholds))
-    visited = read.courses("http")
-    routes, rpcs = read.rows(visited), read.rows(read.courses("rpc"))
+    curves = Curves(store, until_s, window_s, bounds_us(thresholds), seen or Seen())
+    visited, called, worked = curves.read("http"), curves.read("rpc"), curves.read("task")
     open_ = history.open()
     return Overview(
         at_s=now_s,
@@ -138,10 +121,10 @@ def overview(
         read_s=facts.get("read_s", 0.0),
         judged_s=judged_s,
         stale=stale,
-        journeys=read.journeys(watched, visited),
-        routes=routes[:_LISTED],
-        rpcs=rpcs[:_LISTED],
-        tasks=read.rows(read.courses("task"))[:_LISTED],
+        journeys=_journeys(curves, watched, visited),
+        routes=curves.rows(visited, _LISTED),
+        rpcs=curves.rows(called, _LISTED),
+        tasks=curves.rows(worked, _LISTED),
         dependencies=_lamps(store, until_s, watched),
         releases=_releases(store, until_s - window_s),
         firing=tuple(one for one in open_ if one.fired_s),
@@ -150,84 +133,18 @@ def overview(
         silenced=tuple(f"{one.kind} {one.name}: {one.reason} ({one.actor})" for one in history.silences(now_s)),
         problems=_problems(store, watched, problems, now_s),
         counted={name: int(facts.get(name, 0)) for name in ("lines", "torn", "late", "skewed", "overflowed")},
-        left_out=max(0, len(routes) - _LISTED) + max(0, len(rpcs) - _LISTED),
+        left_out=sum(max(0, len(one) - _LISTED) for one in (visited, called, worked)),
     )
 
 
-@dataclass(slots=True)
-class _Curve:
-    """One series over the window, in `POINTS` equal parts. `failed` and `slow` are request ids, the oldest first;
-    `packed` are the histograms of the cells of a part, one behind the other.
-    """
-
-    counts: list[int] = field(default_factory=lambda: [0] * POINTS)
-    errors: list[int] = field(default_factory=lambda: [0] * POINTS)
-    packed: list[bytes] = field(default_factory=lambda: [b""] * POINTS)
-    failed: list[str] = field(default_factory=list)
-    slow: list[str] = field(default_factory=list)
-
-    def row(self, service: str, name: str, bounds: tuple[int, ...]) -> Row:
-        """What people are shown of it; ids of failed requests, where there are any, the newest first."""
-        samples = tuple(dict.fromkeys(reversed(self.failed or self.slow)))[:5]
-        parts = [unpacked_sum(packed) if packed else {} for packed in self.packed]
-        whole = quantile_ms(merged(parts), 0.95, bounds)
-        points = tuple(quantile_ms(part, 0.95, bounds) if part else None for part in parts)
-        sums = (sum(self.counts), sum(self.errors))
-        return Row(service, name, *sums, whole, samples, tuple(self.counts), tuple(self.errors), points)
-
-
-def _summed(courses: Iterable[_Curve]) -> _Curve:
-    total = _Curve()
-    for one in courses:
-        for point in range(POINTS):
-            total.counts[point] += one.counts[point]
-            total.errors[point] += one.errors[point]
-            total.packed[point] += one.packed[point]
-        total.failed += one.failed
-        total.slow += one.slow
-    return total
-
-
-@dataclass(slots=True)
-class _Reader:
-    store: Store
-    now_s: float
-    window_s: float
-    bounds: tuple[int, ...]
-
-    def courses(self, kind: Kind) -> dict[tuple[str, str], _Curve]:
-        width = self.store.cell_s
-        step = max(width, int(self.window_s / POINTS // width * width))
-        end = int(self.now_s // width * width + width)
-        start = end - step * POINTS
-        found: dict[tuple[str, str], _Curve] = {}
-        rows = self.store.points(kind, start, step, POINTS)
-        for point, service, name, count, errors, histogram, bad, slow in rows:
-            course = found.get((service, name))
-            if course is None:
-                course = found[service, name] = _Curve()
-            course.counts[point] += count
-            course.errors[point] += errors
-            course.packed[point] += histogram
-            if bad:
-                course.failed.append(bad)
-            if slow:
-                course.slow.append(slow)
-        return found
-
-    def rows(self, courses: Mapping[tuple[str, str], _Curve]) -> tuple[Row, ...]:
-        """Every series of a kind: what fails most comes first, then what is asked for most."""
-        rows = [course.row(*series, self.bounds) for series, course in courses.items()]
-        return tuple(sorted(rows, key=lambda row: (-row.errors, -row.count, row.service, row.name)))
-
-    def journeys(self, watched: Watched, courses: Mapping[tuple[str, str], _Curve]) -> tuple[Row, ...]:
-        """A journey is the sum of the routes of its steps, as the public service saw them."""
-        own = {name: course for (service, name), course in courses.items() if service == watched.public}
-        rows = []
-        for title, wanted in journey_shapes(watched).items():
-            steps = (course for name, course in own.items() if shape(name) in wanted)
-            rows.append(_summed(steps).row("", title, self.bounds))
-        return tuple(rows)
+def _journeys(curves: Curves, watched: Watched, read: Mapping[tuple[str, str], Curve]) -> tuple[Row, ...]:
+    """A journey is the sum of the routes of its steps, as the public service saw them."""
+    own = {name: curve for (service, name), curve in read.items() if service == watched.public}
+    rows = []
+    for title, wanted in journey_shapes(watched).items():
+        steps = (curve for name, curve in own.items() if shape(name) in wanted)
+        rows.append(curves.row("", title, summed(steps)))
+    return tuple(rows)
 
 
 def journey_shapes(watched: Watched) -> dict[str, set[str]]:

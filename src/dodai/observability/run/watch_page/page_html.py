@@ -11,7 +11,8 @@ from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.text import Lang, say
 from dodai.observability.alert import Firing
-from dodai.observability.run.overview import POINTS, Lamp, Overview, Row, alert_of
+from dodai.observability.run.curves import POINTS, Row
+from dodai.observability.run.overview import Lamp, Overview, alert_of
 from dodai.observability.run.watch_page.chart import bars, course
 from dodai.observability.run.watch_page.words import WORDS
 from dodai.observability.run.watcher import Watched

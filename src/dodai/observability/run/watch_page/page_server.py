@@ -23,6 +23,7 @@ from dodai.core.text import LANGS, Lang, Text
 from dodai.observability import codes
 from dodai.observability.openmetrics import CONTENT_TYPE
 from dodai.observability.rollup import Kind, Store
+from dodai.observability.run.curves import Seen
 from dodai.observability.run.metrics import exposition
 from dodai.observability.run.overview import Overview, overview
 from dodai.observability.run.watch_page.page_html import Renderer
@@ -77,6 +78,7 @@ class PageServer:
     ) -> None:
         self.watched, self.token, self.problems = watched, token, problems
         self._seen: Overview | None = None
+        self._read = Seen()
         self._lock = threading.Lock()
         outer = self
 
@@ -112,7 +114,9 @@ class PageServer:
                 store = Store(self.watched.path, cell_s=self.watched.cell_s, writable=False)
                 try:
                     window_s = 60.0 if self.watched.fast else 900.0
-                    self._seen = overview(self.watched, store, now, window_s=window_s, problems=self.problems())
+                    self._seen = overview(
+                        self.watched, store, now, window_s=window_s, problems=self.problems(), seen=self._read
+                    )
                 finally:
                     store.close()
             return self._seen
