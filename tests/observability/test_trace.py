@@ -20,6 +20,7 @@ from dodai.observability.line_format import dump
 from dodai.observability.segment import SegmentWriter, seal_all
 from dodai.observability.trace import Tree, find, main
 from dodai.observability.trace.show import render
+from dodai.wiring.telemetry import lines_at
 
 T0 = 1_795_000_000.0
 
@@ -112,7 +113,7 @@ def test_command_looks_as_long_as_the_manifest_says(tmp_path: Path, capsys: Any,
     lines = sorted([*own, *traffic(2000, 0.15)], key=lambda line: line["ts"])
     write(tmp_path / ".dodai" / "env" / "local" / "lines", lines)
     (tmp_path / "dodai.toml").write_text(f'[project]\nname = "x"\n\n[observability]\n{said}\n')
-    assert main([wanted, "--json", "--state", str(tmp_path / ".dodai")]) == 0
+    assert main([wanted, "--json", "--state", str(tmp_path / ".dodai")], lines_at) == 0
     assert len(json.loads(capsys.readouterr().out)["lines"]) == found
 
 
@@ -276,7 +277,7 @@ def test_state_is_found_from_a_folder_below_the_project(tmp_path: Path, monkeypa
     (tmp_path / "web").mkdir()
     monkeypatch.chdir(tmp_path / "web")
     monkeypatch.delenv("DODAI_STATE", raising=False)
-    assert main([request_id]) == 0
+    assert main([request_id], lines_at) == 0
     assert "edge" in capsys.readouterr().out
 
 
@@ -295,11 +296,12 @@ def test_state_is_found_from_a_folder_below_the_project(tmp_path: Path, monkeypa
 )
 def test_bad_input_gets_a_coded_error(tmp_path: Path, capsys: Any, words: list[str], code: int, said: str):
     """What is wrong, what to do; as the error envelope with --json."""
-    assert main([*words, f"--state={tmp_path}"] if words[-1:] != ["--state"] else words) == code
+    assert main([*words, f"--state={tmp_path}"] if words[-1:] != ["--state"] else words, lines_at) == code
     error = capsys.readouterr().err
     assert said in error
     assert "fix: " in error
-    assert main([*words, "--json", f"--state={tmp_path}"] if words[-1:] != ["--state"] else ["--json", *words]) == code
+    as_json = [*words, "--json", f"--state={tmp_path}"] if words[-1:] != ["--state"] else ["--json", *words]
+    assert main(as_json, lines_at) == code
     assert json.loads(capsys.readouterr().out)["exitCode"] == code
 
 
@@ -396,11 +398,11 @@ def test_rotated_files_are_read_and_compressed_ones_named(tmp_path: Path, capsys
     (folder / "web.jsonl.1").write_bytes(dump(entry(request_id, "web", 0.05)))
     for name in ("web.jsonl.2.gz", "web.log.gz", "notes.gz"):
         (folder / name).write_bytes(b"\x1f\x8b")
-    assert main([request_id, "--state", str(tmp_path)]) == 0
+    assert main([request_id, "--state", str(tmp_path)], lines_at) == 0
     said = capsys.readouterr().out
     assert "web  GET /quiz" in said
     assert f"not read, because compressed: {folder}/web.jsonl.2.gz, {folder}/web.log.gz\n" in said
-    assert main([minted(5), "--state", str(tmp_path)]) == 1
+    assert main([minted(5), "--state", str(tmp_path)], lines_at) == 1
     assert f"not read, because compressed: `{folder}/web.jsonl.2.gz`" in capsys.readouterr().err
 
 

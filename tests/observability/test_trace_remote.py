@@ -22,6 +22,7 @@ class Logs:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.status = 200
+        self.wanted, self.leads_to, self.heard = "", "", list[str]()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,8 +30,14 @@ class Logs:
                 target = urlsplit(self.path)
                 asked = {name: values[0] for name, values in parse_qs(target.query).items()}
                 assert target.path == "/select/logsql/query"
-                self.send_response(outer.status)
+                outer.heard.append(self.headers.get("authorization", ""))
+                status = outer.status if outer.heard[-1] == outer.wanted or not outer.wanted else 401
+                self.send_response(307 if outer.leads_to else status)
+                if outer.leads_to:
+                    self.send_header("Location", outer.leads_to + self.path)
                 self.end_headers()
+                if status != 200 or outer.leads_to:
+                    return
                 for message in outer.messages:
                     at = float(json.loads(message).get("ts", time.time()))
                     within = float(asked["start"]) <= at <= float(asked.get("end", at))
@@ -71,8 +78,32 @@ def test_server_that_does_not_answer_is_told_and_no_trace_is_called_whole(logs: 
     logs.status = 503
     seen = dodai("trace", "01a20a288b427b969a28243b7e75d12c", "--state", logs.url)
     assert seen.returncode == 1
-    assert f"`{logs.url}` cannot be asked: HTTP Error 503" in seen.stderr
+    assert f"`{logs.url}` cannot be asked: answered 503" in seen.stderr
     logs.status = 200
     nothing = dodai("trace", "01a20a288b427b969a28243b7e75d12c", "--state", logs.url)
     assert nothing.returncode == 1
     assert f"no line has the id `01a20a288b427b969a28243b7e75d12c`, looked in `{logs.url}`" in nothing.stderr
+
+
+def test_authorization_is_sent_and_never_followed_to_somebody_else(logs: Logs):
+    """Without it the refusal names the variable; a redirect is told and not gone after."""
+    line = request(time.time())
+    logs.messages, logs.wanted = [dump(line).decode()], "Bearer abc"
+    without = dodai("trace", line["requestId"], "--state", logs.url)
+    assert "cannot be asked: answered 401, set DODAI_TELEMETRY_AUTHORIZATION" in without.stderr
+    known = {"DODAI_TELEMETRY_AUTHORIZATION": "Bearer abc"}
+    assert dodai("trace", line["requestId"], "--state", logs.url, **known).returncode == 0
+    elsewhere = Logs()
+    logs.leads_to = elsewhere.url
+    sent_on = dodai("trace", line["requestId"], "--state", logs.url, **known)
+    elsewhere.server.shutdown()
+    elsewhere.server.server_close()
+    assert "cannot be asked: answered 307" in sent_on.stderr
+    assert elsewhere.heard == []
+
+
+def test_authorization_is_not_sent_in_the_clear():
+    """Plain http to another machine is refused before anything is sent."""
+    known = {"DODAI_TELEMETRY_AUTHORIZATION": "Bearer abc"}
+    seen = dodai("trace", "01a20a288b427b969a28243b7e75d12c", "--state", "http://192.0.2.1:9428", **known)
+    assert "DODAI_TELEMETRY_AUTHORIZATION is set and would be readable on the way: use https" in seen.stderr

@@ -20,6 +20,7 @@ from tests.quiz.stack import Stack, running_quiz
 from tests.remix import tiers
 
 from dodai.observability.trace import main as trace
+from dodai.wiring.telemetry import lines_at
 
 ROUTES = tiers.REMIX2 / "app" / "routes"
 EXEMPT = "webhooks.review.ts"
@@ -232,7 +233,7 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     visitor.sign_in("hanako")
     request_id = visitor.go("/me").headers["x-request-id"]
     tiers.line_of(served, request_id)
-    assert trace([request_id, "--state", str(served.folder)]) == 0
+    assert trace([request_id, "--state", str(served.folder)], lines_at) == 0
     told = capsys.readouterr().out
     assert "web" in told
     assert "quiz.v1.Quiz/GetMyPage" in told

@@ -21,7 +21,8 @@ def command(
     context: CommandContext, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]
 ) -> int:
     from dodai.observability.trace import main
+    from dodai.wiring.telemetry import lines_at
 
     words = [request_id, *(["--follow"] if follow else []), *(["--for", follow_s] if follow_s else [])]
     words += [word for folder in state for word in ("--state", folder)]
-    return main(words + (["--json"] if context.output.as_json else []))
+    return main(words + (["--json"] if context.output.as_json else []), lines_at)

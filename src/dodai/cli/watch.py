@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +33,16 @@ _COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
 @click.argument("env", default="local")
 @click.option("--once", is_flag=True, help="Print what there is now, and end.")
 @click.option("--fast", is_flag=True, help="Seconds instead of minutes, for rehearsals.")
-@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Where the lines are, if elsewhere.")
+@click.option("--state", metavar="FOLDER", help="Where the lines are, if elsewhere; or Prometheus' address.")
 @click.option("--listen", default="127.0.0.1:9464", show_default=True, help="Address of the page; port 0 picks one.")
-def command(context: CommandContext, env: str, once: bool, fast: bool, state: Path | None, listen: str) -> int:
+def command(context: CommandContext, env: str, once: bool, fast: bool, state: str | None, listen: str) -> int:
     from dodai.wiring.watch import watched
 
-    there = watched(context.project, env, fast=fast, state=state)
+    if state and state.startswith(("http://", "https://")):
+        if not once:
+            raise click.UsageError(f"`--state {state}` is read once: add --once")
+        return _read_back(context, watched(context.project, env), state)
+    there = watched(context.project, env, fast=fast, state=Path(state) if state else None)
     if once:
         return _once(context, there)
     return asyncio.run(_serve(context, there, listen))
@@ -67,17 +71,63 @@ def _once(context: CommandContext, there: Watched) -> int:
     if out.as_json:
         out.data("dodai.watch/1", {"environment": there.env, **seen.as_json()})
     else:
-        for line in _table(out, there, seen):
+        out.line(f"{_head(there, seen)}, {seen.counted['lines']} lines counted")
+        if not seen.counted["lines"]:
+            said = "nothing was measured, which does not mean that all is well"
+            out.line(f"no line was found below `{there.state}`: {said}")
+        for line in (*_table(out, seen), *_alerts(out, there, seen)):
             out.line(line)
     if not seen.counted["lines"]:
         return 1
     return 1 if seen.firing else 0
 
 
-def _table(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
-    yield f"{there.project}/{there.env}: the last {seen.window_s / 60:g} minutes, {seen.counted['lines']} lines counted"
-    if not seen.counted["lines"]:
-        yield f"no line was found below `{there.state}`: nothing was measured, which does not mean that all is well"
+def _read_back(context: CommandContext, there: Watched, address: str) -> int:
+    """What another `watch` counted and an engine keeps. 1 while an alert fires, and where nobody can say."""
+    from dodai.core.errors import DodaiError
+    from dodai.observability.codes import NOT_READ_BACK
+    from dodai.observability.run import overview
+    from dodai.observability.run.read_back import read_back
+    from dodai.wiring.telemetry import counters_at
+
+    out, now_s, kept = context.output, time.time(), counters_at(address)
+    try:
+        store, firing = read_back(kept, there, now_s), kept.firing(now_s)
+    except (OSError, ValueError) as error:
+        message = f"`{address}` cannot be asked: {error}"
+        raise DodaiError(NOT_READ_BACK, message, NOT_READ_BACK.fix.en, exit_code=1) from error
+    seen = overview(there, store, now_s)
+    store.close()
+    measured = any((seen.routes, seen.rpcs, seen.tasks, seen.dependencies))
+    alerts = [{"name": name, "about": about, "state": "firing"} for name, about in firing]
+    if out.as_json:
+        body = {"environment": there.env, "readFrom": address, **seen.as_json(), "firing": alerts, "counted": None}
+        out.data("dodai.watch/1", body)
+    else:
+        out.line(f"{_head(there, seen)}, as `{address}` keeps it")
+        if not measured:
+            out.line("no counter of dodai was found there: nothing was measured, which does not mean that all is well")
+        for line in (*_table(out, seen), *_kept_alerts(out, there, seen, firing)):
+            out.line(line)
+    return 0 if measured and not firing and not seen.stale else 1
+
+
+def _kept_alerts(out: Output, there: Watched, seen: Overview, firing: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, about in firing:
+        yield out.paint(f"FIRING {name}: {about}", "red")
+        yield f"  runbook: {there.facing.runbook}#{name}"
+    if seen.stale:
+        last = f"not since {utc(seen.judged_s)}" if seen.judged_s else "by nobody that is known there"
+        yield out.paint(f"problem: alerts are evaluated {last}: whether one fires is unknown", "yellow")
+    elif not firing:
+        yield f"alerts: evaluated {utc(seen.judged_s)}, none fires"
+
+
+def _head(there: Watched, seen: Overview) -> str:
+    return f"{there.project}/{there.env}: the last {seen.window_s / 60:g} minutes"
+
+
+def _table(out: Output, seen: Overview) -> Iterator[str]:
     for title, rows in (("journey", seen.journeys), ("route", seen.routes), ("rpc", seen.rpcs), ("task", seen.tasks)):
         if rows:
             yield ""
@@ -93,7 +143,6 @@ def _table(out: Output, there: Watched, seen: Overview) -> Iterator[str]:
         state = out.paint(lamp.state, _COLOURS[lamp.state])
         yield f"{f'{lamp.service} → {lamp.name}':44.44} {lamp.count:>8} {lamp.errors:>8} {mean:>9}  {state}"
     yield ""
-    yield from _alerts(out, there, seen)
 
 
 def _row(out: Output, row: Row) -> str:

@@ -157,6 +157,48 @@ class Destination(Protocol):
         """Deliver what every series came to since `since_s`: (kind, service, name, totals)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What was added to one counter in the `step_s` before `at_s`. `bound_us` is the bucket of a histogram, else 0."""
+
+    at_s: int
+    service: str
+    name: str
+    value: float
+    bound_us: int = 0
+
+
+Counter = Literal["requests", "errors", "refused", "duration", "duration_sum"]
+"""How many requests of a series ended, failed, were refused; their buckets by latency, and its sum in seconds."""
+
+
+class KeptLines(Protocol):
+    """An engine that lines were sent to."""
+
+    def lines(self, ids: Sequence[str], since_s: float, until_s: float | None) -> tuple[list[dict[str, Any]], int]:
+        """Every line between the times that mentions one of the ids, and how many of them could not be read.
+
+        May block. Raises `OSError` or `ValueError` with what was answered instead.
+        """
+
+
+class KeptCounters(Protocol):
+    """An engine that counters were sent to. May block; raises `OSError` or `ValueError` with what was answered."""
+
+    def added(self, counter: Counter, kind: str, start_s: int, step_s: int, count: int) -> Sequence[Added]:
+        """What each series of the kind added in each of `count` steps from `start_s` on; only steps that were seen."""
+
+    def judged_s(self, now_s: float) -> float | None:
+        """When alerts were evaluated last; None where nobody said so."""
+
+    def firing(self, now_s: float) -> Sequence[tuple[str, str]]:
+        """(alert, what it is about) of every alert that fires."""
+
+
+class Telemetry(KeptLines, KeptCounters, Protocol):
+    """What was sent away, read back: an engine or a vendor that keeps both."""
+
+
 class Channel(Protocol):
     """A way to tell somebody."""
 

@@ -49,5 +49,6 @@ INCIDENT_NOT_SEEN = _code("DOD483", "incident-not-seen")
 WATCHED_ALREADY = _code("DOD484", "watched-already")
 PAGE_NOT_PUBLIC = _code("DOD485", "page-not-public")
 PAGE_ADDRESS = _code("DOD486", "page-address")
+NOT_READ_BACK = _code("DOD487", "not-read-back")
 
 CODES = declared(globals())

@@ -14,7 +14,10 @@ from dodai.observability.trace.find import FoundLines, default_roots, find, line
 from dodai.observability.trace.tree import Tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dodai.core.errors import DodaiError
+    from dodai.observability.ports import KeptLines
 
 __all__ = ["Tree", "find", "main", "trace_json"]
 
@@ -28,19 +31,24 @@ _UNITS_S = {b"ms": 0.001, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86400.0}
 class _Words:
     """The command line, understood."""
 
-    __slots__ = ("as_json", "follow_s", "request_id", "roots")
+    __slots__ = ("as_json", "follow_s", "lines_at", "request_id", "roots")
 
-    def __init__(self) -> None:
+    def __init__(self, lines_at: Callable[[str], KeptLines]) -> None:
+        self.lines_at = lines_at
         self.request_id = ""
         self.as_json = False
         self.follow_s: float | None = None
         self.roots: list[str] = []
 
 
-def main(words: list[str]) -> int:
-    """The exit code of `dodai trace`: 0 found, 1 nothing found (DOD481), 2 usage, 130 interrupted."""
+def main(words: list[str], lines_at: Callable[[str], KeptLines]) -> int:
+    """The exit code of `dodai trace`: 0 found, 1 nothing found (DOD481), 2 usage, 130 interrupted.
+
+    `lines_at` says who keeps lines at an address.
+    """
+    asked = _Words(lines_at)
     try:
-        asked = _parse(words)
+        _parse(words, asked)
     except ValueError as error:
         return _fail(_usage(str(error)), as_json="--json" in words)
     try:
@@ -78,7 +86,7 @@ def _run(asked: _Words) -> int:
         started = time.perf_counter()
         folders = line_folders([root for root in roots if root not in servers])
         found = find(asked.request_id, folders, longest_request_s=longest_s)
-        unasked = _ask_servers(servers, asked.request_id, found)
+        unasked = _ask_servers(asked, servers, found)
         if len(found.lines) > shown:
             shown = len(found.lines)
             _print(asked, found, time.perf_counter() - started)
@@ -93,16 +101,16 @@ def _run(asked: _Words) -> int:
     return 0
 
 
-def _ask_servers(servers: list[str], request_id: str, found: FoundLines) -> list[str]:
+def _ask_servers(asked: _Words, servers: list[str], found: FoundLines) -> list[str]:
     """Add what they have to `found`; what is wrong with those that did not say."""
     if not servers:
         return []
-    from dodai.observability.trace.remote import lines_at  # a client, which nobody needs who looks in files
+    from dodai.observability.trace.remote import read_back  # nobody needs it who looks in files
 
     unasked = []
     for server in servers:
         try:
-            found.add(lines_at(server, request_id))
+            found.add(read_back(asked.lines_at(server), asked.request_id))
         except (OSError, ValueError) as error:
             unasked.append(f"`{server}` cannot be asked: {error}")
     found.lines.sort(key=lambda line: float(line.get("ts", 0.0)))
@@ -163,8 +171,7 @@ def _seal(found: FoundLines) -> None:
         os.posix_spawn(sys.executable, words, dict(os.environ), file_actions=nowhere, setsid=True)
 
 
-def _parse(words: list[str]) -> _Words:
-    asked = _Words()
+def _parse(words: list[str], asked: _Words) -> None:
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -189,7 +196,6 @@ def _parse(words: list[str]) -> _Words:
             asked.request_id = word.strip()
     if not is_request_id(asked.request_id.encode("utf-8", "replace")):
         raise ValueError(f"`{asked.request_id}` is no request id (8 to 64 letters, digits and `._:-`)")
-    return asked
 
 
 def _seconds(value: str) -> float:
