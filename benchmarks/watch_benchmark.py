@@ -33,7 +33,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.rollup import Store
 from dodai.observability.rollup.cell import whole
 from dodai.observability.run import Watched, Watcher
-from dodai.observability.run.curves import Seen
+from dodai.observability.run.curves import SeenCells
 from dodai.observability.run.watch_page import PageServer
 
 ROUNDS = 5
@@ -117,7 +117,7 @@ def page(folder: Path) -> None:
             walls, cpus, sizes = [], [], []
             for _ in range(4 * ROUNDS):
                 server._seen = None
-                server._read = Seen() if first else server._read
+                server._read = SeenCells() if first else server._read
                 began, used = time.perf_counter(), time.process_time()
                 page.request("GET", "/data.json")
                 body = page.getresponse().read()

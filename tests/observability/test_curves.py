@@ -13,7 +13,7 @@ from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.rollup.clock_step import move
 from dodai.observability.run import Watched, Watcher, overview
-from dodai.observability.run.curves import Seen
+from dodai.observability.run.curves import SeenCells
 
 _LINE = st.tuples(
     st.integers(0, 1000),  # seconds before now: of the open cell, of one long closed, of one out of the window
@@ -34,7 +34,7 @@ def test_page_that_renews_itself_shows_what_a_first_look_shows(steps: list[tuple
         )
         now = T0
         watcher = Watcher(watched, {}, clock=lambda: T0)
-        seen = Seen()
+        seen = SeenCells()
         for lines, later_s, set_s in steps:
             for ago, route, outcome, latency_ms in lines:
                 fields = {"outcome": outcome, "latencyMs": latency_ms}
@@ -52,7 +52,7 @@ def test_page_that_renews_itself_shows_what_a_first_look_shows(steps: list[tuple
 def test_what_is_remembered_is_no_more_than_the_window_holds(tmp_path: Path):
     """Hours of renewed pages."""
     watched = Watched("quiz", "test", tmp_path, ObservabilityPolicy())
-    watcher, seen = Watcher(watched, {}, clock=lambda: T0), Seen()
+    watcher, seen = Watcher(watched, {}, clock=lambda: T0), SeenCells()
     for number in range(60):
         now = T0 + 300.0 * number
         for second in range(0, 300, 10):

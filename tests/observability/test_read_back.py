@@ -18,7 +18,7 @@ from tests.support.wait import until
 
 from dodai.observability.run import Row, overview
 from dodai.observability.run.read_back import read_back
-from dodai.providers.telemetry.prometheus import Prometheus
+from dodai.providers.telemetry.prometheus_api import Prometheus
 
 ENGINES = {"prometheus": prometheus, "victoria-metrics": victoria}
 

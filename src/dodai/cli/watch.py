@@ -88,7 +88,7 @@ def _read_back(context: CommandContext, there: Watched, address: str) -> int:
     from dodai.observability.codes import NOT_READ_BACK
     from dodai.observability.run import overview
     from dodai.observability.run.read_back import read_back
-    from dodai.wiring.telemetry import counters_at
+    from dodai.wiring.telemetry_engines import counters_at
 
     out, now_s, kept = context.output, time.time(), counters_at(address)
     try:

@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenCells:
     """What was read and worked out for the look before, so that a page that renews itself pays for what changed.
 
     `cells` and `stamps` are by kind and start of the cell; `parts` are histograms and their p95 by their packed form.
@@ -77,7 +77,7 @@ def summed(curves: Iterable[Curve]) -> Curve:
 class Curves:
     """The curves of a window that ends at `now_s`. `seen` is changed: it is what the next look may go by."""
 
-    def __init__(self, store: Store, now_s: float, window_s: float, bounds: tuple[int, ...], seen: Seen) -> None:
+    def __init__(self, store: Store, now_s: float, window_s: float, bounds: tuple[int, ...], seen: SeenCells) -> None:
         width = store.cell_s
         self.store, self.bounds, self.seen = store, bounds, seen
         self.step_s = max(width, int(window_s / POINTS // width * width))

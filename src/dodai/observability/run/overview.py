@@ -15,7 +15,7 @@ from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.buckets import bounds_us
 from dodai.observability.rollup import Store, Totals
 from dodai.observability.rollup.clock_step import EVENT as CLOCK_SET
-from dodai.observability.run.curves import Curve, Curves, Row, Seen, summed
+from dodai.observability.run.curves import Curve, Curves, Row, SeenCells, summed
 from dodai.observability.run.watcher import Watched
 
 LampState = Literal["up", "failing", "down", "unknown"]
@@ -103,7 +103,7 @@ def overview(
     *,
     window_s: float = 900.0,
     problems: tuple[Text, ...] = (),
-    seen: Seen | None = None,
+    seen: SeenCells | None = None,
 ) -> Overview:
     """Everything at `now_s`, over the last `window_s`. With what was `seen` before, only what changed is read."""
     facts, history = store.facts(), History(store)
@@ -111,7 +111,7 @@ def overview(
     judged_s = facts.get("judged_s", 0.0)
     stale = now_s - judged_s > STALE_TICKS * watched.tick_s
     until_s = judged_s if stale and judged_s else now_s
-    curves = Curves(store, until_s, window_s, bounds_us(thresholds), seen or Seen())
+    curves = Curves(store, until_s, window_s, bounds_us(thresholds), seen or SeenCells())
     visited, called, worked = curves.read("http"), curves.read("rpc"), curves.read("task")
     open_ = history.open()
     return Overview(

@@ -23,7 +23,7 @@ from dodai.core.text import LANGS, Lang, Text
 from dodai.observability import codes
 from dodai.observability.openmetrics import CONTENT_TYPE
 from dodai.observability.rollup import Kind, Store
-from dodai.observability.run.curves import Seen
+from dodai.observability.run.curves import SeenCells
 from dodai.observability.run.metrics import exposition
 from dodai.observability.run.overview import Overview, overview
 from dodai.observability.run.watch_page.page_html import Renderer
@@ -78,7 +78,7 @@ class PageServer:
     ) -> None:
         self.watched, self.token, self.problems = watched, token, problems
         self._seen: Overview | None = None
-        self._read = Seen()
+        self._read = SeenCells()
         self._lock = threading.Lock()
         outer = self
 

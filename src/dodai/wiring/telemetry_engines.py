@@ -14,6 +14,6 @@ def lines_at(address: str) -> KeptLines:
 
 def counters_at(address: str) -> KeptCounters:
     """Who keeps counters there."""
-    from dodai.providers.telemetry.prometheus import Prometheus
+    from dodai.providers.telemetry.prometheus_api import Prometheus
 
     return Prometheus(address)
