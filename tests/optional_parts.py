@@ -97,6 +97,8 @@ FINDERS: Mapping[str, Callable[[], str]] = {
     "chromium": _chromium,
     "debian-postgres": _debian_postgres,
     "vendor-specs": _vendor_specs,
+    "cloudflare-sdk": _module("cloudflare"),
+    "authentik-sdk": _module("authentik_client"),
 }
 
 

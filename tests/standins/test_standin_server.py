@@ -19,7 +19,7 @@ def counter():
         return Reply(200, dict(state))
 
     standin.routes = (
-        route("GET", "/count", lambda _: Reply(200, dict(state)), "read"),
+        route("GET", "/count", lambda _: Reply(200, dict(state)), "read", rate=(1.0, 1)),
         route("POST", "/count", increase, "write", rate=(1.0, 1)),
     )
     with standin:
@@ -59,7 +59,7 @@ def test_a_read_that_lags_shows_what_was_before_the_last_change(counter):
 
 
 def test_documented_rates_are_kept_when_they_are_switched_on(counter):
-    """The second write within a second is refused and says when to come again."""
+    """The second write within a second is refused and says when to come again; reading has a rate of its own."""
     counter.limited = True
     assert ask(counter, "POST").status_code == 200
     refused = ask(counter, "POST")

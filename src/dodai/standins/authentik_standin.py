@@ -94,6 +94,7 @@ class AuthentikStandIn(StandIn):
             return self.error(404, "No Application matches the given query.")
         body: dict[str, Any] = {
             "pk": str(uuid.uuid5(uuid.NAMESPACE_DNS, self.slug)),
+            "pbm_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, self.slug)),
             "name": self.slug.title(),
             "slug": self.slug,
             "provider_obj": None,

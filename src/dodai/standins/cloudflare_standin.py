@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -155,7 +155,7 @@ class CloudflareStandIn(StandIn):
     def _list_records(self, asked: Asked) -> Reply:
         self._in_zone(asked)
         name = asked.query.get("name", "")
-        return _ok([record for record in self.records if not name or record["name"] == name])
+        return _page(asked, [record for record in self.records if not name or record["name"] == name])
 
     def _make_record(self, asked: Asked) -> Reply:
         self._in_zone(asked)
@@ -250,5 +250,13 @@ class CloudflareStandIn(StandIn):
         return self._changed(ruleset)
 
 
-def _ok(result: Any) -> Reply:
-    return Reply(200, {"success": True, "errors": [], "messages": [], "result": deepcopy(result)})
+def _page(asked: Asked, found: Sequence[Any]) -> Reply:
+    """One page; clients ask for the next until they get an empty one."""
+    size, number = asked.number("per_page", 100, 1), asked.number("page", 1, 1)
+    shown = found[(number - 1) * size : number * size]
+    counts = {"count": len(shown), "total_count": len(found), "total_pages": -(-len(found) // size)}
+    return _ok(list(shown), result_info={"page": number, "per_page": size, **counts})
+
+
+def _ok(result: Any, **more: Any) -> Reply:
+    return Reply(200, {"success": True, "errors": [], "messages": [], "result": deepcopy(result), **more})

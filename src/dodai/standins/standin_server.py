@@ -91,7 +91,7 @@ Handler = Callable[[Asked], Reply]
 
 @dataclass(frozen=True, slots=True)
 class StandInRoute:
-    """`method` and `path` (`/v1/apps/{app}`), the scope a token needs ("" none), and the rate of `action`.
+    """`method` and `path` (`/v1/apps/{app}`), the scope a token needs ("" none), and its rate.
 
     The rate is (requests per second, burst), one queue for each value of the parameters `limited_by`.
     """
@@ -100,7 +100,6 @@ class StandInRoute:
     path: str
     handler: Handler
     scope: str = ""
-    action: str = ""
     rate: tuple[float, int] | None = None
     limited_by: tuple[str, ...] = ()
 
@@ -112,7 +111,7 @@ class StandInRoute:
 
 
 def route(method: str, path: str, handler: Handler, scope: str = "", **limits: Any) -> StandInRoute:
-    """A route; `limits` are `action`, `rate` and `limited_by`."""
+    """A route; `limits` are `rate` and `limited_by`."""
     return StandInRoute(method, path, handler, scope, **limits)
 
 
@@ -213,7 +212,7 @@ class StandIn:
         if chosen.rate is None:
             return 0.0
         per_s, burst = chosen.rate
-        key = "/".join((chosen.action or chosen.path, *(params[name] for name in chosen.limited_by)))
+        key = "/".join((chosen.method, chosen.path, *(params[name] for name in chosen.limited_by)))
         with self._guard:
             now, interval = time.monotonic(), 1 / per_s
             due = max(self._due.get(key, now), now)

@@ -17,7 +17,11 @@ class Rate:
 
 
 class Limiter:
-    """One queue per key, shared by threads (generic cell rate algorithm)."""
+    """One queue per key, shared by threads (generic cell rate algorithm).
+
+    One request of a burst is kept back: the vendor counts when requests arrive, and one that was late on its way comes
+    close before the next.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -29,7 +33,7 @@ class Limiter:
         with self._lock:
             now, interval = self._clock(), 1 / rate.per_s
             due = max(self._due.get(key, now), now)
-            wait = max(0.0, due - (rate.burst - 1) * interval - now)
+            wait = max(0.0, due - _ahead(rate) - now)
             if wait > most_s:
                 return None
             self._due[key] = due + interval
@@ -38,5 +42,10 @@ class Limiter:
     def hold(self, key: str, rate: Rate, for_s: float) -> None:
         """Nobody sends under this key for `for_s`: the vendor said so."""
         with self._lock:
-            until = self._clock() + for_s + (rate.burst - 1) / rate.per_s
+            until = self._clock() + for_s + _ahead(rate)
             self._due[key] = max(self._due.get(key, until), until)
+
+
+def _ahead(rate: Rate) -> float:
+    """How many seconds' worth of requests may be sent at once."""
+    return max(0, rate.burst - 2) / rate.per_s

@@ -119,9 +119,7 @@ class FlyStandIn(StandIn):
         def of_one(
             method: str, path: str, handler: Handler, scope: str, rate: tuple[float, int] = RATE
         ) -> StandInRoute:
-            return route(
-                method, path, handler, scope, action=f"{method} {path}", rate=rate, limited_by=("app", "machine")
-            )
+            return route(method, path, handler, scope, rate=rate, limited_by=("app", "machine"))
 
         return [
             route("GET", "/v1/tokens/current", self._token),
