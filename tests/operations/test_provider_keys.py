@@ -27,18 +27,21 @@ def test_every_key_of_an_environment_is_shared_or_a_providers_own():
 
 
 def test_service_for_which_a_map_says_nothing_is_found_before_a_deploy(tmp_path: Path):
-    """Those that run on this machine only are left out; and it takes two roles to take turns."""
+    """Those that run on this machine only are left out; it takes two roles to take turns, and a share is no percentage."""
     (tmp_path / "dodai.toml").write_text(
         '[project]\nname = "small"\n[env.production]\ncompute = "fly"\nedge = "fly"\n'
         'public_origins = ["https://small.example.com"]\ndatabase_roles = ["a", "a"]\n'
-        '[env.production.fly]\napps = { web = "small-web" }\n'
+        '[env.production.fly]\napps = { web = "small-web" }\nmax_unavailable = 33\n'
         '[service.web]\ncommand = ["x"]\npublic = true\n[service.queue]\ncommand = ["x"]\n'
         '[service.identity]\ncommand = ["x"]\nlocal_only = true\n'
     )
     done = dodai("check", "operations", "--fast", "--output-format", "json", cwd=tmp_path)
-    told = {one["code"]: one["message"] for one in json.loads(done.stdout)["findings"]}
-    assert told["DOD010"] == "the provider `fly` needs `fly.apps.queue` in `[env.production]`"
-    assert told["DOD569"] == "`env.production.database_roles` has 1 role, not two"
+    told = {(one["code"], one["message"]) for one in json.loads(done.stdout)["findings"]}
+    assert told >= {
+        ("DOD010", "the provider `fly` needs `fly.apps.queue` in `[env.production]`"),
+        ("DOD010", "`fly.max_unavailable` of `[env.production]` is `33`, not a share of the machines"),
+        ("DOD569", "`env.production.database_roles` has 1 role, not two"),
+    }
 
 
 def test_status_of_an_environment_on_this_machine_loads_no_driver_of_a_vendor(tmp_path: Path):

@@ -35,9 +35,11 @@ class NeonPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FlyPolicy:
-    """`[env.NAME.fly]`: the Fly app of each service."""
+    """`[env.NAME.fly]`: the Fly app of each service, and which are replaced some machines at a time."""
 
     apps: Mapping[str, str] = key(dict)
+    rolling: tuple[str, ...] = ()
+    max_unavailable: float = 0.33
 
 
 @dataclass(frozen=True, slots=True)

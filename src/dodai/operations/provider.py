@@ -149,6 +149,11 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
     if config.database_roles and len(set(config.database_roles)) != 2:
         said = f"`env.{name}.database_roles` has {counted(len(set(config.database_roles)), 'role')}, not two"
         yield _problem(project, name, "database_roles", LOGIN_ROLE_UNFIT, said, LOGIN_ROLE_UNFIT.fix.en)
+    if not 0 < config.fly.max_unavailable <= 1:
+        wrong = (
+            f"`fly.max_unavailable` of `[env.{name}]` is `{config.fly.max_unavailable:g}`, not a share of the machines"
+        )
+        yield _problem(project, name, "fly", core.PROVIDERS_DO_NOT_FIT, wrong, "write a number above 0 and up to 1")
     foreign = [key for key in written if key not in SHARED and key not in mine and is_written(project, name, key)]
     for other in sorted(set(known) - set(providers)) if foreign else ():
         for key in known[other]().keys:

@@ -14,6 +14,7 @@ from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
 from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
 from dodai.providers.fly.registry_api import DEFAULT_HOST, REGISTRY_HOST, Registry
+from dodai.providers.fly.rolling import Rolling
 from dodai.providers.local.release_tree import ReleaseTrees
 from dodai.vendor_api import Api, ApiToken, api_of, token_from
 
@@ -29,7 +30,15 @@ def _api(opening: Opening) -> Api:
 def _compute(opening: Opening) -> FlyCompute:
     policy = opening.project.policy
     secret = {*KEY_RINGS, *policy.secrets, policy.database.variable}
-    return FlyCompute(partial(_api, opening), opening.config.name, opening.config.fly.apps, frozenset(secret))
+    rolled = [one for one in policy.services.values() if one.name in opening.config.fly.rolling]
+    share = opening.config.fly.max_unavailable
+    return FlyCompute(
+        partial(_api, opening),
+        opening.config.name,
+        opening.config.fly.apps,
+        frozenset(secret),
+        rolling={one.name: Rolling(share, one.health.timeout_s, one.drain_s) for one in rolled},
+    )
 
 
 def _artifacts(opening: Opening) -> ImageReleases:

@@ -19,6 +19,7 @@ from dodai.operations.ports.compute import (
     ServiceProbe,
     ServiceSpec,
     ServiceStatus,
+    StagedCompute,
     Wire,
 )
 from dodai.operations.ports.control import Control, ControlSeen, Fence, LockHolder
@@ -94,5 +95,6 @@ __all__ = [
     "ServiceProbe",
     "ServiceSpec",
     "ServiceStatus",
+    "StagedCompute",
     "Wire",
 ]

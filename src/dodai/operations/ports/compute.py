@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from dodai.core.dataclass import dataclass
 
@@ -238,4 +238,13 @@ class Compute(Protocol):
 
     async def status(self) -> ComputeStatus:
         """What runs now; never raises when the provider is gone: `running` is False then."""
+        ...
+
+
+@runtime_checkable
+class StagedCompute(Compute, Protocol):
+    """Compute that moves the traffic of some services in stages, waiting in each until machines are healthy."""
+
+    def stages(self, service: str, /) -> int:
+        """How many stages a switch of this service has at most; 0 where it moves the traffic at once."""
         ...

@@ -14,7 +14,17 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Retry, Step, StepContext, canonical
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import Artifacts, Compute, Instance, Limits, Liveness, Readiness, ServiceProbe, ServiceSpec
+from dodai.operations.ports import (
+    Artifacts,
+    Compute,
+    Instance,
+    Limits,
+    Liveness,
+    Readiness,
+    ServiceProbe,
+    ServiceSpec,
+    StagedCompute,
+)
 from dodai.operations.programs import Programs
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.serving import running
@@ -196,16 +206,22 @@ class ServiceSteps:
         return status.instances if status else ()
 
     def switch(self, service: Service, previous: str) -> Step:
+        stages = self.ports.compute.stages(service.name) if isinstance(self.ports.compute, StagedCompute) else 0
+        title = Text(f"new traffic goes to the new {service.name}", f"新しい通信を新しい {service.name} へ向ける")
+        if stages:
+            title = Text(
+                f"{service.name} is replaced some machines at a time", f"{service.name} のマシンを数台ずつ入れ替える"
+            )
         return Step(
             id=f"switch-{service.name}",
-            title=Text(f"new traffic goes to the new {service.name}", f"新しい通信を新しい {service.name} へ向ける"),
+            title=title,
             area="operations",
             observe=partial(self._switched, service),
             apply=partial(self._switch, service),
             verify=partial(self._switched, service),
             undo=partial(self._switch_back, service, previous) if previous else None,
             undo_title=Text(f"traffic goes back to {previous}", f"通信を {previous} へ戻す") if previous else None,
-            timeout_s=15.0,
+            timeout_s=15.0 + stages * (service.health.timeout_s + service.drain_s + 10.0),
             retry=CALLS,
             inputs={"release": self.request.release, "previous": previous},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -22,9 +22,11 @@ from dodai.providers.fly.machines_api import (
     NONCE,
     SET_SECRETS,
     SHOW,
+    STOP,
     TAG,
     TAKE_LEASE,
     UPDATE,
+    WAITS,
     FlySecrets,
     Machine,
     MachineLease,
@@ -34,7 +36,7 @@ from dodai.vendor_api.codes import UNCLEAR
 
 LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
 """As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
-PAGE, AT_ONCE = 1000, 16
+PAGE, AT_ONCE, FEW, LOOK_S = 1000, 16, 4, 0.5
 RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT = (
     *("dodai_release", "dodai_settings", "dodai_service", "dodai_image"),
     *("dodai_token", "dodai_holder", "dodai_env", "dodai_count", "dodai_kept"),
@@ -115,13 +117,16 @@ class Fleet:
                 said += " of another place" if theirs == self.token else ""
                 raise DodaiError(codes.SUPERSEDED, said, codes.SUPERSEDED.fix.en, exit_code=75)
 
-    async def create(self, name: str, region: str, config: Mapping[str, Any], min_secrets_version: int) -> Machine:
+    async def create(
+        self, name: str, region: str, config: Mapping[str, Any], min_secrets_version: int, *, launch: bool = True
+    ) -> Machine:
         """A machine that gets no traffic yet; the one of that name when there is one. DOD715 without capacity."""
         body = {
             "name": name,
             "region": region,
             "config": config,
             "skip_service_registration": True,
+            **({} if launch else {"skip_launch": True}),
             **({"min_secrets_version": min_secrets_version} if min_secrets_version else {}),
         }
         self.seen.pop(self.app, None)
@@ -163,6 +168,21 @@ class Fleet:
             return now if now.instance_id != machine.instance_id else None
 
         await self.apply(UPDATE, machine, body=body, effect=changed)
+
+    async def stop(self, group: Sequence[Machine], wait_s: float) -> None:
+        """SIGTERM, and whatever has not ended after `wait_s` is killed by Fly; back when all have ended."""
+        body = {"signal": "SIGTERM", "timeout": f"{max(1, round(wait_s))}s"}
+        await together(self.apply(STOP, one, body=body) for one in group if one.runs)
+        end, ids = time.monotonic() + wait_s + 10, {one.id for one in group}
+        while True:
+            few = len(group) <= FEW  # one by one they may be asked more often than all together
+            looks = [await self.show(one) for one in group] if few else await self.machines()
+            if not any(one and one.id in ids and one.runs for one in looks):
+                return
+            if time.monotonic() >= end:
+                said = f"a machine of `{self.app}` does not stop within {wait_s + 10:g} s"
+                raise self.api.error(codes.LEASED, said, "unavailable")
+            await asyncio.sleep(LOOK_S)
 
     async def destroy(self, machine: Machine) -> None:
         """Remove a stopped machine; gone already: nothing to do."""
@@ -290,8 +310,8 @@ def cloned(model: Machine, image: str, env: Mapping[str, str], marks: Mapping[st
     kept = {name: value for name, value in (config.get("env") or {}).items() if name not in ours}
     config["image"] = image
     config["env"] = {**kept, **env}
-    metadata = {**(config.get("metadata") or {}), **marks, VARIABLES: ",".join(sorted(env))}
-    config["metadata"] = {name: value for name, value in metadata.items() if name != KEPT}
+    there = {name: value for name, value in (config.get("metadata") or {}).items() if name not in (KEPT, WAITS)}
+    config["metadata"] = {**there, **marks, VARIABLES: ",".join(sorted(env))}
     return config
 
 

@@ -9,7 +9,7 @@ from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.text import counted
 from dodai.operations.ports import DoctorRow
-from dodai.providers.fly.fly_compute import has_checks, release_of
+from dodai.providers.fly.machine_state import has_checks, release_of
 from dodai.providers.fly.machines_api import LIST, LIST_SECRETS, SHOW_APP, SHOW_TOKEN, Machine
 from dodai.vendor_api import Api, VendorError
 

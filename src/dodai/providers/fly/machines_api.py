@@ -17,6 +17,9 @@ ADDRESS = "https://api.machines.dev"
 TOKEN, HOST = "FLY_API_TOKEN", "FLY_API_HOSTNAME"
 """The environment variables that Fly's own tools read; tokens themselves are secrets, these are their names."""
 NONCE, CURSOR = "fly-machine-lease-nonce", "fly-next-cursor"
+WAITS = "dodai_waits"
+"""Metadata of a machine that is made stopped, to be started when its turn comes."""
+_ENDED = frozenset({"stopped", "failed", "suspended"})
 _APP, _MACHINE = "/v1/apps/{app}", "/v1/apps/{app}/machines/{machine}"
 _OF_APP, _OF_MACHINE = ("app",), ("app", "machine")
 
@@ -75,6 +78,21 @@ class Machine:
     def metadata(self) -> Mapping[str, str]:
         found: Mapping[str, str] = self.config.get("metadata") or {}
         return found
+
+    @property
+    def ended(self) -> bool:
+        return self.state in _ENDED
+
+    @property
+    def waits(self) -> bool:
+        """Made to be started later, and never started yet."""
+        began = any(event.type in ("start", "exit") for event in self.events)
+        return WAITS in self.metadata and self.state in ("created", "stopped") and not began
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has a process, or is about to."""
+        return not self.ended and not self.waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +186,14 @@ UNCORDON = Operation(
     limited_by=_OF_MACHINE,
     repeatable=True,
 )
+START = Operation(
+    name="Machines_start",
+    method="POST",
+    path=f"{_MACHINE}/start",
+    reply=nothing,
+    limited_by=_OF_MACHINE,
+    repeatable=True,
+)
 STOP = Operation(
     name="Machines_stop",
     method="POST",
@@ -219,6 +245,6 @@ SHOW_CERTIFICATE = Operation(
     limited_by=_OF_APP,
 )
 OPERATIONS: tuple[Operation[Any], ...] = (
-    *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, UPDATE, CORDON, UNCORDON, STOP, DELETE, TAG, TAKE_LEASE, DROP_LEASE),
-    *(LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE),
+    *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, UPDATE, CORDON, UNCORDON, START, STOP, DELETE, TAG),
+    *(TAKE_LEASE, DROP_LEASE, LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE),
 )

@@ -211,12 +211,19 @@ class FlyStandIn(StandIn):
             if taken:
                 said = f"unique machine name violation, machine ID {taken.id} already exists with name {name!r}"
                 raise self._refuse(409, f"already_exists: {said}")
-            cordoned = wanted.skip_service_registration
-            machine = self._create(state, name, region, wanted.config, cordoned=cordoned)
+            ways = {"cordoned": wanted.skip_service_registration, "launch": not wanted.skip_launch}
+            machine = self._create(state, name, region, wanted.config, **ways)
         return Reply(200, machine.shown())
 
     def _create(
-        self, state: FlyAppState, name: str, region: str, config: Mapping[str, Any], *, cordoned: bool
+        self,
+        state: FlyAppState,
+        name: str,
+        region: str,
+        config: Mapping[str, Any],
+        *,
+        cordoned: bool,
+        launch: bool = True,
     ) -> FlyMachine:
         machine = FlyMachine(
             id=secrets.token_hex(7),
@@ -231,11 +238,13 @@ class FlyStandIn(StandIn):
             updated_at=now(),
         )
         state.machines[machine.id] = machine
-        self._boot(state, machine)
+        machine.digest = _digest(machine)
+        if launch:
+            self._boot(state, machine)
         return machine
 
     def _boot(self, state: FlyAppState, machine: FlyMachine) -> None:
-        machine.digest = str(machine.config["image"]).partition("@")[2]
+        machine.digest = _digest(machine)
         image: MachineImage | None = self.registry.images.get(machine.digest)
         env = {**(machine.config.get("env") or {}), **state.secrets}
         known = {"FLY_APP_NAME": state.name, "FLY_MACHINE_ID": machine.id, "FLY_REGION": machine.region}
@@ -385,3 +394,7 @@ def _standing(machine: FlyMachine) -> dict[str, Any] | None:
 def _version() -> str:
     """Machine versions look like ULIDs: they sort by time."""
     return f"{int(time.time() * 1000):012X}{secrets.token_hex(7).upper()}"
+
+
+def _digest(machine: FlyMachine) -> str:
+    return str(machine.config["image"]).partition("@")[2]

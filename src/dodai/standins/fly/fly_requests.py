@@ -58,6 +58,7 @@ class MachineRequest:
     current_version: str = ""
     min_secrets_version: int = 0
     skip_service_registration: bool = False
+    skip_launch: bool = False
 
     def __post_init__(self) -> None:
         if self.config:

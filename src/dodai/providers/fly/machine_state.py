@@ -1,0 +1,183 @@
+"""Machines of one service as they are seen: what they run, whether they are well, which of them serve."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from dodai.operations.ports import Instance, InstanceState, ServiceProbe, ServiceStatus
+from dodai.providers.fly.fleet import COUNT, IMAGE, KEPT, RELEASE, SETTINGS
+from dodai.providers.fly.machines_api import Machine
+
+UNMANAGED = "unmanaged-"
+"""What a release is called that dodai did not deploy: this and the start of its image's digest."""
+_STATES: Mapping[str, InstanceState] = {"started": "running", "stopping": "draining", "replacing": "restarting"}
+
+
+def release_of(machine: Machine) -> str:
+    """The release that it runs; what dodai did not deploy is named after its image."""
+    digest = machine.image_ref.digest.removeprefix("sha256:")[:12] or machine.id
+    return machine.metadata.get(RELEASE) or f"{UNMANAGED}{digest}"
+
+
+def settings_of(machine: Machine) -> str:
+    return machine.metadata.get(SETTINGS, "")
+
+
+def is_of(machine: Machine, release: str, settings: str) -> bool:
+    own = settings_of(machine)
+    return release_of(machine) == release and (settings in ("", own) or own.startswith(f"{settings}-"))
+
+
+def is_marked(machine: Machine) -> bool:
+    return bool(machine.metadata.get(KEPT))
+
+
+def is_kept(machine: Machine) -> bool:
+    """Whether it is stopped for good, and there only because the next release is made of it."""
+    return is_marked(machine) and machine.cordoned and machine.ended
+
+
+def clone_name(release: str, settings: str, model: Machine) -> str:
+    """Unique in an app and the same at every try: what is cloned, and what for."""
+    return f"d-{release[:12]}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}-{model.id}"
+
+
+def standing(machines: Iterable[Machine]) -> list[Machine]:
+    """The group that serves: those of one release and settings that are not cordoned, the oldest such group while
+    traffic is being moved; the newest group of all where every machine is cordoned.
+    """
+    everyone = list(machines)
+    serving = [one for one in everyone if not one.cordoned]
+    chosen = serving[0] if serving else everyone[-1] if everyone else None
+    return [one for one in serving or everyone if chosen and _group(one) == _group(chosen)]
+
+
+def _group(machine: Machine) -> tuple[str, str]:
+    return release_of(machine), settings_of(machine)
+
+
+def port_of(machine: Machine) -> int:
+    services = machine.config.get("services") or []
+    ports = [port.get("port", 0) for service in services for port in service.get("ports") or []]
+    return int(next((port for port in ports if port), 0))
+
+
+def has_checks(machine: Machine) -> bool:
+    """Whether Fly asks it anything."""
+    services = machine.config.get("services") or []
+    return bool(machine.config.get("checks")) or any(service.get("checks") for service in services)
+
+
+def answer_of(group: Sequence[Machine], release: str) -> ServiceProbe:
+    """As ready as the least ready machine, once all of them are there."""
+    if not group:
+        return ServiceProbe(state="absent", detail=f"no machine of release {release}")
+    count = max(int(one.metadata.get(COUNT) or 0) for one in group)
+    if len(group) < count and any(one.cordoned for one in group):  # once it serves, people may scale it
+        said = f"{len(group)} of {count} machines exist"
+        return ServiceProbe(state="not_ready", detail=said, output=tuple(said_of(group))[-20:])
+    return health_of(group, release)
+
+
+def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:
+    """As ready as the least ready of these machines; those whose turn has not come are not judged."""
+    output = tuple(said_of(group))[-20:]
+    waiting, group = sum(one.waits for one in group), [one for one in group if not one.waits]
+    if not group:
+        return ServiceProbe(state="not_ready", detail=f"{waiting} machines wait to be started", output=output)
+    for one in group:
+        if one.ended and not _idle(one):
+            code = _exit_code(one)
+            said = f"machine {one.id} in {one.region} is {one.state}" + ("" if code is None else f", exit code {code}")
+            return ServiceProbe(state="exited", detail=said, exit_code=code, output=output)
+        meant = one.metadata.get(IMAGE, "").rpartition("@")[2]
+        if meant and one.image_ref.digest and one.image_ref.digest != meant:
+            said = f"machine {one.id} runs the image {one.image_ref.digest}, deployed was {meant}"
+            return ServiceProbe(state="not_served", detail=said, output=output)
+    unwell = [one for one in group if not is_well(one)]
+    if unwell:
+        first = unwell[0]
+        said = f"{len(group) - len(unwell)} of {len(group)} machines pass their checks; {first.id} in {first.region}: "
+        said += ", ".join(f"{check.name} {check.status}" for check in first.checks) or first.state
+        return ServiceProbe(state="not_ready", detail=said, output=output)
+    versions = {version for one in group if not _idle(one) if (version := _version(one))}
+    odd = sorted(versions - {release})
+    version = odd[0] if odd else next(iter(versions), "")
+    said = f"{len(group)} machines pass their checks"
+    said += f", {waiting} are started in their turn" if waiting else ""
+    return ServiceProbe(state="ready", version=version, detail=said, output=output)
+
+
+def is_well(machine: Machine) -> bool:
+    """Whether it runs and every check passes; without a check nothing was judged, so it is not well."""
+    if _idle(machine):
+        return True
+    passing = all(check.status == "passing" for check in machine.checks)
+    return machine.state == "started" and bool(machine.checks) and passing
+
+
+def _idle(machine: Machine) -> bool:
+    """Stopped by Fly because nobody asked; the next request starts it."""
+    services = machine.config.get("services") or []
+    stops = any(service.get("autostop") in ("stop", "suspend", True) for service in services)
+    return (
+        machine.state in ("stopped", "suspended")
+        and not machine.cordoned
+        and stops
+        and _exit_code(machine) in (0, None)
+    )
+
+
+def _version(machine: Machine) -> str:
+    """The version that the service said of itself in the answer to a check; Fly keeps the start of it."""
+    said = (re.search(r'"version"\s*:\s*"([^"]+)"', check.output) for check in machine.checks)
+    return next((found[1] for found in said if found), "")
+
+
+def _exit_code(machine: Machine) -> int | None:
+    for event in machine.events:
+        if event.type == "exit":
+            code = (event.request.get("exit_event") or {}).get("exit_code")
+            return code if isinstance(code, int) else None
+    return None
+
+
+def said_of(group: Iterable[Machine]) -> Iterable[str]:
+    for one in group:
+        for event in reversed(one.events):
+            code = f" exit code {_exit_code(one)}" if event.type == "exit" else ""
+            yield f"{one.id} {one.region} {event.type} {event.status}{code}"
+        for check in one.checks:
+            yield f"{one.id} {one.region} check {check.name} {check.status}: {check.output[:200]}"
+
+
+def status_of(name: str, address: str, machines: Sequence[Machine]) -> ServiceStatus:
+    serving = [one for one in standing(machines) if not one.cordoned]
+    instances = tuple(
+        Instance(
+            service=name,
+            release=release_of(one),
+            settings=settings_of(one),
+            state=_state(one),
+            address=one.id,
+            live=one in serving,
+            region=one.region,
+            exit_code=_exit_code(one),
+            trouble="stopped by Fly while nobody asks; the next request starts it" if _idle(one) else "",
+        )
+        for one in machines
+    )
+    release = release_of(serving[0]) if serving else ""
+    return ServiceStatus(name=name, address=address, release=release, instances=instances)
+
+
+def _state(machine: Machine) -> InstanceState:
+    if machine.waits:
+        return "starting"
+    if machine.ended:
+        if machine.cordoned and not is_marked(machine):
+            return "draining"  # whoever was retiring it did not come to its end: it is still there
+        return "running" if _idle(machine) else "exited"
+    return _STATES.get(machine.state, "starting")
