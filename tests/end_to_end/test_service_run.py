@@ -86,6 +86,9 @@ def test_service_runs_as_an_account_of_its_own_and_signs_in_as_a_role_that_owns_
     assert {(one["uid"], one["key"], one["role"]) for one in told} == {(1, True, "small_app")}
     assert len({one["pid"] for one in told}) == 2
     assert (env.state / "edge.key").stat().st_mode & 0o077 == 0o040
+    asked = "import os, resource; print(os.getuid(), os.getgroups(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    beside = env.run("exec", "staging", "web", "--", python, "-c", asked)
+    assert beside.stdout == f"1 {told[0]['groups']} 256\n", beside.stderr
     with psycopg.connect(told[0]["url"], autocommit=True) as session:
         session.execute("INSERT INTO note VALUES (1)")
         for refused in ("DROP TABLE note", "CREATE TABLE mine (id int)", "COPY note TO PROGRAM 'id'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import signal
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from tests.support.wait import until_async
 
 from dodai.core.errors import DodaiError
-from dodai.operations.ports import Limits, ServiceSpec
+from dodai.operations.ports import Limits, ProcessSpec, Readiness, ServiceSpec
 from dodai.providers.local.host.log_reader import LogFolder
 
 from .conftest import spec, text_of
@@ -92,9 +93,33 @@ async def test_process_gets_no_more_than_its_limits(host, tree):
     assert probe.output == ("(99, 99) 1", "no more memory")
 
 
-async def test_account_that_is_not_there_is_refused_and_nothing_is_started(host, tree):
-    """It would run as somebody with more rights."""
+@pytest.mark.parametrize("user", ["no-such-account", "root", "nobody"])
+async def test_account_that_is_not_there_or_has_too_many_rights_is_refused_and_nothing_is_started(host, tree, user):
+    """Of an account that has every right, or those of the databases of this machine, nothing is kept away."""
     with pytest.raises(DodaiError) as caught:
-        await host.start(replace(spec(), user="no-such-account"), "r1", str(tree), {})
+        await host.start(replace(spec(), user=user), "r1", str(tree), {})
     assert (caught.value.code.id, caught.value.exit_code) == ("DOD386", 1)
     assert (await host.probe("web", "r1")).state == "absent"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts services as somebody else")
+async def test_account_of_a_server_beside_it_is_refused(host, tree):
+    """Whose data it could read, and which it could end."""
+    beside = ProcessSpec(name="database", command=("/bin/sleep", "1000"), uid=1, gid=1)
+    await host.run(beside)
+    with pytest.raises(DodaiError) as caught:
+        await host.start(replace(spec(), user=pwd.getpwuid(1).pw_name), "r1", str(tree), {})
+    assert caught.value.code.id == "DOD386"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts services as somebody else")
+async def test_command_that_asks_a_service_runs_as_its_account(host, tree):
+    """It is code of the release like the service itself."""
+    for folder in (tree, *tree.parents[:4]):
+        folder.chmod(0o755)
+    account = pwd.getpwuid(1)
+    asks = Readiness(kind="command", command=("/bin/sh", "-c", 'echo "$(id -u) $(id -G) $HOME"; false'))
+    said = ServiceSpec(name="web", command=("/bin/sleep", "1000"), listens=False, user=account.pw_name, ready=asks)
+    await host.start(said, "r1", str(tree), {})
+    probe = await host.probe("web", "r1")
+    assert probe.detail == f"`/bin/sh` ended with 1: 1 {account.pw_gid} {account.pw_dir}"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
+from dodai.operations.ports import ServiceSpec
 from dodai.providers.local.codes import NO_ACCOUNT
+from dodai.providers.local.host.child import ChildCommand
+
+LIFELINE_GRACE_S = 5.0  # the host died: in-flight requests get this long
+
+SHARED = "nobody"
+"""Whom root hands the servers of databases to, and who runs what nobody else should."""
 
 
 def find(user: str) -> pwd.struct_passwd:
-    """DOD386 (exit 1) for an account that is not there, or that this process may not become."""
+    """DOD386 (exit 1) for an account that is not there, that this process may not become, or that is no restriction."""
     try:
         found = pwd.getpwnam(user)
     except KeyError:
@@ -20,7 +28,20 @@ def find(user: str) -> pwd.struct_passwd:
     if os.geteuid() not in (0, found.pw_uid):
         said = f"only root can start a service as `{user}`"
         raise DodaiError(NO_ACCOUNT, said, f"run dodai as root or as `{user}`, or leave `user` out", exit_code=1)
+    if found.pw_uid == 0:
+        raise _unfit(f"`{user}` has every right of root")
     return found
+
+
+def refuse_others(user: str, taken: Collection[int | None]) -> None:
+    """DOD386 (exit 1) for an account that a server of this environment, or of another one, runs as."""
+    found = other(user)
+    if found is not None and (found.pw_uid in taken or found.pw_name == SHARED):
+        raise _unfit(f"`{user}` is the account that servers of databases run as, whose data it could read")
+
+
+def _unfit(said: str) -> DodaiError:
+    return DodaiError(NO_ACCOUNT, said, "an account of the service's own, made with `useradd --system`", exit_code=1)
 
 
 def other(user: str) -> pwd.struct_passwd | None:
@@ -52,3 +73,14 @@ def open_to(user: str, edge_key: Path, lines: Path) -> None:
     lines.mkdir(exist_ok=True)
     os.chown(lines, -1, gid)
     lines.chmod(0o1770)  # what one account wrote no other one removes
+
+
+def bounded(spec: ServiceSpec, argv: tuple[str, ...], cwd: str, env: Mapping[str, str]) -> ChildCommand:
+    """`argv` as the account of the service and within its limits, as whatever runs in its place."""
+    limits, user = spec.limits, other(spec.user)
+    known = {"data": limits.memory_bytes, "nofile": limits.open_files}
+    return ChildCommand(
+        argv=argv, cwd=cwd, env=env, grace_s=min(spec.drain_s, LIFELINE_GRACE_S), cpus=limits.cpus,
+        limits={name: number for name, number in known.items() if number},
+        uid=user.pw_uid if user else None, gid=user.pw_gid if user else None,
+    )  # fmt: skip

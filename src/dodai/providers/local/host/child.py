@@ -44,7 +44,11 @@ class ChildCommand:
         """What the lifeline is told of it."""
         told = ["--grace", str(self.grace_s), "--stop", self.stop[0]]
         told += [word for name in self.stop[1:] for word in ("--then", name)]
-        told += [word for name, number in self.limits.items() for word in ("--limit", f"{name}={number}")]
+        return told + self.bounds()
+
+    def bounds(self) -> list[str]:
+        """What the lifeline is told of what it may be and use."""
+        told = [word for name, number in self.limits.items() for word in ("--limit", f"{name}={number}")]
         told += ["--cpus", str(self.cpus)] if self.cpus else []
         told += ["--uid", str(self.uid)] if self.uid is not None else []
         return told + (["--gid", str(self.gid)] if self.gid is not None else [])

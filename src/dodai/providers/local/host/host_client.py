@@ -33,7 +33,7 @@ from dodai.operations.ports import (
     ServiceStatus,
 )
 from dodai.providers.local.codes import DEADLINE_PASSED, HOST_GONE, HOST_HELD
-from dodai.providers.local.host import kept, launcher, state, wire
+from dodai.providers.local.host import account, kept, launcher, state, wire
 from dodai.providers.local.host.hidden import Mask, secret_values
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.terminal import run_on_terminal
@@ -113,12 +113,14 @@ class HostClient:
         self, spec: ServiceSpec, release: str, tree: str, env: Mapping[str, str], command: Sequence[str]
     ) -> int:
         own = {name: value for name, value in spec.env.items() if "{port}" not in value}
-        environment = {**state.service_environment(self.folder, self.env, spec.name, release), **own, **env}
+        told = state.service_environment(self.folder, self.env, spec.name, release)
+        environment = {**told, **account.variables(spec.user), **own, **env}
         environment.pop(state.MARK)  # it belongs to who asked for it, no Host looks after it
         for name in ("TERM", "COLUMNS", "LINES"):
             environment |= {name: os.environ[name]} if name in os.environ else {}
         hidden = secret_values({**own, **env}, spec.secrets)
-        return run_on_terminal(command, Path(tree) / spec.cwd, environment, hidden)
+        run = account.bounded(spec, tuple(command), str(Path(tree) / spec.cwd), environment)
+        return run_on_terminal(run.argv, Path(run.cwd), run.env, hidden, run.bounds())
 
     def without_secrets(self, words: Sequence[str], spec: ServiceSpec, env: Mapping[str, str]) -> tuple[str, ...]:
         mask = Mask(secret_values({**spec.env, **env}, spec.secrets))

@@ -26,7 +26,6 @@ POLL_S = 0.05
 COMMAND_POLL_S = 0.5
 MISASKED_S = 0.6  # in a row; a server that is still loading its routes may answer 404 for a moment
 HUNG_GRACE_S = 2.0  # what does not answer seldom ends in order
-LIFELINE_GRACE_S = 5.0  # the host died: in-flight requests get this long
 OUTPUT_LINES = 40
 
 
@@ -235,13 +234,7 @@ class ServiceProcess(RunningInstance):
         self.heartbeat.begin()
         self.port = free_port() if self.spec.listens else 0
         argv, cwd, env = self._to_run(self.spec.command)
-        grace_s, limits = min(self.spec.drain_s, LIFELINE_GRACE_S), self.spec.limits
-        known, user = {"data": limits.memory_bytes, "nofile": limits.open_files}, account.other(self.spec.user)
-        return ChildCommand(
-            argv=argv, cwd=cwd, env=env, grace_s=grace_s, cpus=limits.cpus,
-            limits={name: number for name, number in known.items() if number},
-            uid=user.pw_uid if user else None, gid=user.pw_gid if user else None,
-        )  # fmt: skip
+        return account.bounded(self.spec, argv, cwd, env)
 
     def _to_run(self, command: tuple[str, ...]) -> tuple[tuple[str, ...], str, dict[str, str]]:
         """What runs `command` beside this process: program and arguments, folder, environment."""
@@ -321,7 +314,7 @@ class ServiceProcess(RunningInstance):
         if ready.kind == "heartbeat":
             return self.heartbeat.probe(ready.age_s)
         if ready.kind == "command":
-            return await ask_command(*self._to_run(ready.command))
+            return await ask_command(account.bounded(self.spec, *self._to_run(ready.command)))
         return await ask_http(self.name, self.port, ready, headers)
 
     def _exited(self) -> ServiceProbe:

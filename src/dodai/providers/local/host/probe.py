@@ -8,12 +8,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import h11
 
 from dodai.operations.ports import Readiness, ServiceProbe
+from dodai.providers.local.host.child import ChildCommand
 from dodai.providers.local.host.misasked import misasked_grpc, misasked_http
 
 ONE_PROBE_S = 2.0
@@ -125,16 +126,18 @@ async def accepts(target: tuple[str, int] | str) -> bool:
     return True
 
 
-async def ask_command(
-    argv: Sequence[str], cwd: str, env: Mapping[str, str], timeout_s: float = ONE_COMMAND_S
-) -> ServiceProbe:
-    """Ready iff the command ends with 0 in time; the last line that it wrote is its reason."""
+async def ask_command(command: ChildCommand, timeout_s: float = ONE_COMMAND_S) -> ServiceProbe:
+    """Ready iff the command ends with 0 in time, as its account; the last line that it wrote is its reason."""
+    argv = command.argv
+    account: dict[str, Any] = {}
+    if command.uid is not None:
+        account = {"user": command.uid, "group": command.gid, "extra_groups": ()}
     began = time.perf_counter()
     pipe = asyncio.subprocess.PIPE
     try:
         asked = await asyncio.create_subprocess_exec(
-            *argv, cwd=cwd, env=dict(env), stdin=asyncio.subprocess.DEVNULL, stdout=pipe,
-            stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+            *argv, cwd=command.cwd, env=dict(command.env), stdin=asyncio.subprocess.DEVNULL, stdout=pipe,
+            stderr=asyncio.subprocess.STDOUT, start_new_session=True, **account,
         )  # fmt: skip
     except OSError as error:
         fix = "correct `command` of its `health`: a program and its arguments, found from `cwd` or the PATH"

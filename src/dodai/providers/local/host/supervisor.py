@@ -171,6 +171,7 @@ class Supervisor:
             proxy = await self._proxy(spec.name, spec.port) if spec.listens else self._nowhere(spec.name)
             proxy.http2 = spec.protocol == "grpc"
             base = state.service_environment(self.folder, self.env, spec.name, release)
+            account.refuse_others(spec.user, {one.spec.uid for one in self._processes.values()})
             account.open_to(spec.user, self.folder.edge_key, self.folder.path / "lines")
             if known is not None:
                 await known.stop(0.0)

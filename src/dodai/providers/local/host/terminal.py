@@ -18,15 +18,15 @@ GRACE_S = 5.0
 
 
 def run_on_terminal(
-    command: Sequence[str], cwd: Path, environment: Mapping[str, str], hidden: set[str], identity: Sequence[str] = ()
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], hidden: set[str], bounds: Sequence[str] = ()
 ) -> int:
     """The exit code of `command` (128 + N for signal N, 127 when it cannot be started).
 
     It reads our standard input and writes to ours, without the values of `hidden`. Ctrl-C goes to it; when this process
-    dies, it is stopped. `identity` are words for the lifeline: the user to become.
+    dies, it is stopped. `bounds` are words for the lifeline: the user to become, and limits.
     """
     ours, theirs = os.pipe()
-    words = ["--fd", str(ours), "--stop", "INT", "--then", "TERM", "--grace", str(GRACE_S), *identity]
+    words = ["--fd", str(ours), "--stop", "INT", "--then", "TERM", "--grace", str(GRACE_S), *bounds]
     shim = subprocess.Popen(
         [sys.executable, "-I", "-S", lifeline.__file__, *words, "--", *command],
         cwd=cwd,
