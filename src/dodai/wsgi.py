@@ -23,6 +23,7 @@ from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.edge_gate import EdgeGate
 from dodai.runtime.failures import log_failure, note_error
+from dodai.runtime.heartbeat import end_is_told
 from dodai.runtime.process import Shape
 from dodai.runtime.protection import csrf_for, is_development
 
@@ -84,6 +85,7 @@ class WsgiLayer:
             return self._inner(environ, start_response)  # inside another of ours: one request, one id, one line
         if not self.runtime.beats:
             self.runtime.beat()
+            end_is_told(self.runtime)
         self.runtime.in_flight += 1
         started = perf_counter()
         trusted = self._gate.knows(_latin(environ.pop(_EDGE_KEY, None)))

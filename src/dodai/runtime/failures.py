@@ -40,7 +40,8 @@ def stopping() -> None:
     """Say that this process was asked to end; for a server that dodai does not see, at its signal.
 
     Processes that end one after the other are a deploy where it is said, and else a crash loop. `dodai.asgi` says it at
-    the end of the lifespan, `dodai.grpc.watch_server` when the server is stopped.
+    the end of the lifespan, `dodai.grpc.watch_server` when the server is stopped, `dodai.wsgi` at the exit of a worker
+    that has served and is not in the middle of a request.
     """
     heartbeat.stopping(Runtime.current())
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import os
+import sys
 import threading
 import weakref
 from dataclasses import field
@@ -52,6 +55,20 @@ def stopping(runtime: Beating) -> None:
     """Say that this process was asked to end, where it also says that it lives."""
     if runtime.config.policy.heartbeat_s > 0.0:
         runtime.event(STOPPING)
+
+
+def end_is_told(runtime: Beating) -> None:
+    """At the exit of this process say that it was asked to end, for a server without an end of its own, such as a WSGI
+    worker. One that is killed, ends by an error, or in the middle of a request (as a worker that hung is) was not.
+    """
+    atexit.register(_ended, weakref.ref(runtime), os.getpid())
+
+
+def _ended(alive: weakref.ref[Beating], pid: int) -> None:
+    runtime = alive()
+    failed = getattr(sys, "last_type", None) is not None  # set by what ended the main thread, not by `SystemExit`
+    if runtime is not None and os.getpid() == pid and not failed and not runtime.in_flight:
+        stopping(runtime)
 
 
 def _beat(alive: weakref.ref[Beating], loop: asyncio.AbstractEventLoop | None, period_s: float) -> None:
