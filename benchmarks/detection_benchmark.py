@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -52,29 +51,34 @@ def rehearsed(folder: Path) -> Path:
 
 
 def drills(rehearsal: Path, scratch: Path) -> None:
-    """Each line of a rehearsal is judged at the time at which it was written, as by a `watch --fast` beside it."""
+    """Each drill is judged by its own lines, at the time at which they were written, as by a `watch --fast` that began
+    with it: what still fires from the drill before would hide that this one fires it too.
+    """
     report = json.loads((rehearsal / "report.json").read_text())
-    state = scratch / "judged"
-    shutil.copytree(rehearsal / "env" / "lines", state / "lines")  # what was there is left as it was
-    fired = replay(state)
     start_s = datetime.fromisoformat(report["startedAt"]).timestamp()
+    files = (rehearsal / "env" / "lines").glob("*.jsonl")
+    found = (raw for file in files for raw in file.read_bytes().splitlines() if raw.startswith(b'{"ts":'))
+    dated = sorted((json.loads(raw)["ts"], raw) for raw in found)
     rows = []
     for drill in report["drills"]:
         began = start_s + drill["beganSeconds"]
-        found = sorted((at - began, name, about) for name, about, at in fired if began <= at < began + drill["seconds"])
-        said_ = ", ".join(f"{name} ({about}) {at:.1f}" for at, name, about in found) or "nothing"
-        rows.append((f"`{drill['id']}`", drill["outcome"], f"{drill['seconds']:.0f}", said_))
-    notes = "Seconds count from the beginning of the drill, its preparation included, not from its fault."
-    notes += f" The rehearsal took {report['seconds']:.0f} s, at {report['startedAt']}."
+        own = [(at, raw) for at, raw in dated if began <= at < began + drill["seconds"]]
+        fired = sorted((at - began, name, about) for name, about, at in replay(scratch / drill["id"], own))
+        said = ", ".join(f"{name} ({about}) {at:.1f}" for at, name, about in fired) or "nothing"
+        rows.append((f"`{drill['id']}`", drill["outcome"], f"{drill['seconds']:.0f}", said))
+    notes = (
+        "Each drill judged by its own lines; seconds count from its beginning, its preparation included, not from its"
+    )
+    notes += f" fault. The rehearsal took {report['seconds']:.0f} s, at {report['startedAt']}."
     head = ("drill", "outcome", "seconds", "fires, after seconds")
     record("detection-drills", "Alerts of a rehearsal, fast profile", head, rows, f"{notes} {_load()}")
 
 
-def replay(state: Path) -> list[tuple[str, str, float]]:
-    """(alert, what about, when) of everything that fires over the lines below `state`."""
+def replay(state: Path, dated: list[tuple[float, bytes]]) -> list[tuple[str, str, float]]:
+    """(alert, what about, when) of everything that fires over these lines."""
+    if not dated:
+        return []
     there = watched(find_project(QUIZ / "dodai.toml"), "local", fast=True, state=state)
-    rows = [raw for file in (state / "lines").glob("*.jsonl") for raw in file.read_bytes().splitlines()]
-    dated = sorted((json.loads(raw)["ts"], raw) for raw in rows if raw.startswith(b'{"ts":'))
     now, fired = [dated[0][0]], list[tuple[str, str, float]]()
     watcher = Watcher(there, {}, clock=lambda: now[0], steady=lambda: now[0])
     waiting = iter(dated)

@@ -134,6 +134,25 @@ def database_swallows(_number: int, _since: float) -> Person:
     return Person(TIMED_OUT, TIMED_OUT, late, calls="backend 1 1 1000.0", queries="database 1 1 1000.0")
 
 
+def pool_taken(_number: int, _since: float) -> Person:
+    """Every connection is held by somebody who waits: no query is even sent."""
+    late = {"outcome": "timeout", "status": "DEADLINE_EXCEEDED", "latencyMs": 1000.0, "poolWaitMs": 1000.0}
+    return Person(TIMED_OUT, TIMED_OUT, late, calls="backend 1 1 1000.0", queries="database 1 1 1000.0")
+
+
+def sign_in_refused(number: int, _since: float) -> Person:
+    return _sign_in(FAILED, "identity 1 1 1.0") if number % 5 == 0 else HEALTHY
+
+
+def sign_in_swallowed(number: int, _since: float) -> Person:
+    return _sign_in(TIMED_OUT, "identity 1 1 1000.0") if number % 5 == 0 else HEALTHY
+
+
+def _sign_in(failed: Mapping[str, Any], calls: str) -> Person:
+    form = {"method": "POST", "route": "/sign-in", **failed}
+    return Person(form, form, None, calls=calls)
+
+
 def blip(number: int, since_s: float) -> Person:
     return database_refuses(number, since_s) if since_s < 4.0 else HEALTHY
 
@@ -249,6 +268,14 @@ def _states(measure: str, about: str, value: float) -> Standing:
 BURNT = {"slo-fast-burn": 50, "slo-slow-burn": 20, "sustained-errors": 70, "route-errors": 35}
 """What a total outage fires besides, as longer memories of the same errors."""
 SURGE = {"http-error-surge": 10, **BURNT}
+SIGN_IN = {
+    "dependency-down": 10,
+    "http-error-surge": 35,
+    "route-errors": 55,
+    "slo-slow-burn": 110,
+    "slo-fast-burn": 340,
+}
+"""What failing sign-ins fire while the other four visits in five are well."""
 CASES: tuple[Case, ...] = (
     Case("The backend refuses connections (`backend-refused`)", backend_refuses,
          {**SURGE, "dependency-down": 35}, told=frozenset({"http-error-surge"})),
@@ -261,6 +288,13 @@ CASES: tuple[Case, ...] = (
     Case("The database swallows packets, is locked or too slow (`database-blackholed`, `database-half-open`, "
          "`database-slow`, `database-locked`)", database_swallows,
          {**SURGE, "rpc-error-surge": 20, "dependency-down": 35, "rpc-latency": 35}, frozenset({"http-error-surge"})),
+    Case("The identity provider refuses connections, one visit in five signs in (`identity-refused`)", sign_in_refused,
+         SIGN_IN, frozenset({"dependency-down"})),
+    Case("The identity provider swallows packets, never answers or answers too late (`identity-blackholed`, "
+         "`identity-half-open`, `identity-slow`)", sign_in_swallowed, SIGN_IN, frozenset({"dependency-down"})),
+    Case("Every connection of the database's pool is taken (`database-pool-exhausted`)", pool_taken,
+         {**SURGE, "rpc-error-surge": 20, "dependency-down": 35, "rpc-latency": 35, "pool-wait": 80},
+         frozenset({"http-error-surge"})),
     Case("The event loop of the web process hangs", web_hangs, {**SURGE, "process-hung": 10, "no-traffic": 310},
          frozenset({"process-hung"}), beats=hung),
     Case("The web process is frozen (`respond-to-frozen-web`)", web_hangs,

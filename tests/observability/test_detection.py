@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.observability.detection_cases import CASES, HEALTHY, HOUR, MINUTE, Case, beats_of, visits
 from tests.observability.traffic import T0, Simulation, both
+from tests.quiz.stack import QUIZ
 
 from dodai.observability.alert import defaults
 from dodai.observability.ports import Standing
+from dodai.rehearsal.drills import connections
+from dodai.wiring.find_project import find_project
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "detection.md"
 WELL = {
@@ -82,6 +86,15 @@ def rows() -> Iterator[str]:
             for name in order
         ]
         yield f"| {case.what} | {', '.join(shown) or 'nothing'} |"
+
+
+def test_every_way_a_dependency_goes_away_is_a_row():
+    """Each drill of a connection of the example has one: `identity-blackholed` as much as `backend-refused`."""
+    project = find_project(QUIZ / "dodai.toml")
+    drills = connections.drills(project.policy, cast("Any", None), cast("Any", object()))
+    assert len(drills) >= 14
+    missing = {drill.id for drill in drills if not any(f"`{drill.id}`" in case.what for case in CASES)}
+    assert not missing
 
 
 def test_page_says_what_the_matrix_shows():
