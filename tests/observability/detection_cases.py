@@ -238,6 +238,13 @@ def restarted(since: float, until: float) -> Lines:
             yield {**beat(line["ts"], "web", line["instance"], version="r9"), "name": "stopping"}
 
 
+def quiet_without_beats(since: float, until: float) -> Lines:
+    """A tier in another language that writes no heartbeats: each of its processes serves once, and lives on unasked."""
+    for number in range(int((since - T0) / 20) + 1, int((until - T0) / 20) + 1):
+        at = T0 + number * 20.0
+        yield request(at, service="mail", instance=f"mail-{number % 12}", route="/send")
+
+
 def starting(since: float, until: float) -> Lines:
     """A release that starts answers its probe with 503, and nobody is harmed."""
     for number in range(int((since - T0) / 5) + 1, int((until - T0) / 5) + 1):
@@ -335,6 +342,7 @@ CASES: tuple[Case, ...] = (
          stands=_states("unwatched-s", "watch", 3600.0)),
     Case("Ten minutes of healthy load with four deploys", lasts_s=10 * MINUTE, release_s=150.0, more=starting),
     Case("A release is started anew again and again, and each process is told to stop", more=restarted),
+    Case("Processes of a tier without heartbeats are quiet", more=quiet_without_beats),
     Case("One user hammers a page, 50 requests a second", hammering, rate=50.0, lasts_s=2 * MINUTE),
     Case("A dependency is away for 4 s (`database-restarted`, `swap-under-load`)", blip),
     Case("A scanner asks for pages that there are not", missing_pages, rate=4.0),

@@ -6,14 +6,18 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent import futures
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import httpx2
+import pytest
 from grpc import aio
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from tests.support.wait import until_async
 
 import dodai.asgi
 import dodai.grpc
@@ -114,6 +118,29 @@ async def test_watched_grpc_server_says_that_it_is_stopped(config: Config, lines
     assert lines("web", "event") == []
     await server.stop(None)
     assert [line["name"] for line in lines("web", "event")] == ["stopping"]
+
+
+async def test_grpc_services_beat_from_their_first_call_on(config: Config, lines: Lines):
+    """By interceptors and watched; in an event loop the beat says how late that is, with threads it says nothing."""
+    with futures.ThreadPoolExecutor(1) as pool:
+        ways = {
+            "intercepted": lambda ours: aio.server(interceptors=dodai.grpc.aio_server_interceptors(config=ours)),
+            "watched": lambda ours: dodai.grpc.watch_server(aio.server(), config=ours),
+            "threads": lambda ours: grpc.server(pool, interceptors=dodai.grpc.server_interceptors(config=ours)),
+        }
+        for service, make in ways.items():
+            server = make(config(policy=BEATING, service=service))
+            port, started = server.add_insecure_port("127.0.0.1:0"), server.start()
+            if started is not None:
+                await started
+            async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                with pytest.raises(grpc.RpcError):
+                    await channel.unary_unary("/a.B/Missing")(b"")
+            await until_async(lambda service=service: lines(service, "event"))
+            assert ("loopLagMs" in lines(service, "event")[0]) is (service != "threads")
+            ended = server.stop(None)
+            if started is not None:
+                await ended
 
 
 async def beaten(lines: Lines, wanted: Callable[[dict[str, Any]], bool], behind: int = 0) -> None:

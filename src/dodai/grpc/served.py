@@ -54,6 +54,8 @@ class ServedCall:
 
     def __init__(self, runtime: Runtime, method: str, servicer_context: Any, *, known: bool = True) -> None:
         self.started = perf_counter()
+        if not runtime.beats:
+            runtime.beat()
         self.runtime = runtime
         self.method = method
         self.known = known

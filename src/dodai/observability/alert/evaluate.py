@@ -149,6 +149,8 @@ def _of_instances(alert: Alert, view: View, now_s: float) -> Iterator[Reading]:
         by_service.setdefault(service, []).append(instance)
     for service, there in sorted(by_service.items()):
         if alert.measure == "short-lives":
+            if not any(one.beating for one in there):
+                continue  # of a service without heartbeats nobody knows whether a quiet process ended
             crashed = [one for (of, name), one in instances.items() if of == service and (of, name) not in stopped]
             value = _short_lives(crashed, now_s, window)
         elif alert.measure == "silent-s":
