@@ -43,6 +43,18 @@ def failing_next(at: float) -> dict[str, Any]:
     return request(at, route="/next", outcome="server_error", calls="backend 1 1 3.0")
 
 
+def test_page_leads_to_the_runbook_and_says_when_lamps_are_old(tmp_path: Path):
+    """A runbook that is somewhere on the web is a link; what was seen an hour ago is not what is now."""
+    policy = ObservabilityPolicy(runbook="https://example.com/runbook")
+    world = Simulation(tmp_path, policy, now=float(int(time.time() - 4000)))
+    world.live(240.0, both(steady(2.0, failing_next)), 20.0)
+    with served(world.watched) as client:
+        text = client.get("/").text
+    assert '<a href="https://example.com/runbook#dependency-down" rel="noreferrer">' in text
+    assert "As callers saw them until" in text
+    assert "As callers see them now" not in text
+
+
 def test_page_shows_routes_lamps_alerts_and_the_way_to_a_request(tmp_path: Path):
     """With error rate and p95; the example leads to its trace, a bar to what it stands for."""
     traffic = (steady(2.0, failing_next), steady(1.0, rpc))

@@ -53,7 +53,7 @@ class Renderer:
         parts += [self._rows(name, getattr(seen, name), seen) for name in ("journeys", "routes", "rpcs", "tasks")]
         if seen.left_out:
             parts.append(f"<p>{self.word('left_out', n=seen.left_out)}</p>")
-        parts += [self._dependencies(seen.dependencies), self._recent(seen.recent), self._counted(seen)]
+        parts += [self._dependencies(seen), self._recent(seen.recent), self._counted(seen)]
         return "".join(parts)
 
     def _state(self, seen: Overview) -> str:
@@ -77,7 +77,9 @@ class Renderer:
         value = escape(alert.shown(one.value)) if alert else ""
         what = escape(say(alert.code.page.what, self.lang)) if alert else ""
         at = _clock(one.fired_s or one.since_s)
-        runbook = f"{escape(self.watched.facing.runbook)}#{escape(one.name)}"
+        runbook = escape(f"{self.watched.facing.runbook}#{one.name}")
+        if runbook.startswith("https://"):
+            runbook = f'<a href="{runbook}" rel="noreferrer">{runbook}</a>'
         return (
             f'<li class="{state}"><strong>{escape(one.name)}</strong> <span class="about">{escape(one.about)}</span> '
             f"<b>{value}</b> <span>{self.word(state)} · {self.word('since')} {at}</span><br>{what}<br>"
@@ -149,13 +151,14 @@ class Renderer:
         ]
         return f"<tr>{''.join(cells)}</tr>"
 
-    def _dependencies(self, lamps: Sequence[Lamp]) -> str:
-        if not lamps:
+    def _dependencies(self, seen: Overview) -> str:
+        if not seen.dependencies:
             return ""
         heads = self._heads("name", "state", "calls", "failed", "mean")
-        body = "".join(self._lamp(lamp) for lamp in lamps)
+        body = "".join(self._lamp(lamp) for lamp in seen.dependencies)
         table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-        return f"<section><h2>{self.word('dependencies')}</h2>{table}</section>"
+        of = self.word("lamps_until", until=_clock(seen.until_s)) if seen.stale else self.word("lamps")
+        return f"<section><h2>{self.word('dependencies')} <small>{of}</small></h2>{table}</section>"
 
     def _span(self, seconds: float) -> str:
         for name, size in (("hours", 3600), ("minutes", 60)):

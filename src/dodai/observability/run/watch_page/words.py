@@ -38,7 +38,7 @@ WORDS: Mapping[str, Text] = {
     "fires": Text("{n} firing, outages: {m}", "{n} 件が発火中、障害 {m} 件"),
     "stale": Text(
         "Old: the last evaluation was {n} ago. Nothing below is about now",
-        "古い情報です。最後の評価は {n} 前で、以下は現在の状態ではありません",
+        "古い情報です。最後の評価は {n}前で、以下は現在の状態ではありません",
     ),
     "never": Text("Nothing was evaluated yet", "まだ一度も評価されていません"),
     "empty": Text(
@@ -52,6 +52,8 @@ WORDS: Mapping[str, Text] = {
     "no_rows": Text("None in this time", "この期間にはありません"),
     "window_until": Text("The {n} minutes until {until}", "{until} までの {n} 分"),
     "window": Text("The last {n} minutes", "直近 {n} 分"),
+    "lamps": Text("As callers see them now", "呼び出し元から見た現在の状態"),
+    "lamps_until": Text("As callers saw them until {until}", "{until} までの状態"),
     "left_out": Text("and {n} more, see data.json", "ほか {n} 件は data.json にあります"),
     "runbook": Text("First response", "一次対応"),
     "counted": Text("{n} lines counted", "{n} 行を集計"),
