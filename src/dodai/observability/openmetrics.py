@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from dodai.observability.buckets import INFINITE_US
@@ -9,6 +10,8 @@ from dodai.observability.buckets import INFINITE_US
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0"
 END = "# EOF"
 Labels = Mapping[str, str]
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 def head(name: str, kind: str, words: str) -> tuple[str, str]:
@@ -35,3 +38,18 @@ def histogram(name: str, labels: Labels, buckets: Iterable[tuple[int, int]], sum
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def samples(exposition: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """(name, labels, value) of every line that `sample` wrote."""
+    for line in exposition.split("\n"):
+        if line.startswith("#") or not line:
+            continue
+        named, _, value = line.rpartition(" ")
+        name, _, said = named.partition("{")
+        labels = {key: _ESCAPED.sub(_meant, text) for key, text in _LABEL.findall(said)}
+        yield name, labels, float(value)
+
+
+def _meant(escape: re.Match[str]) -> str:
+    return "\n" if escape[1] == "n" else escape[1]

@@ -78,7 +78,8 @@ class NotifierSection:
 class ExportSection:
     """`[observability.export.NAME]`: an OTLP receiver at `url`; `variable` has the `Authorization` of requests to it.
 
-    `logs`, `traces` and `metrics` are its paths; "" for what is not sent there.
+    `logs`, `traces` and `metrics` are its paths, `remote_write` that of Prometheus' own protocol; "" for what is not
+    sent there.
     """
 
     url: str
@@ -87,6 +88,7 @@ class ExportSection:
     logs: str = "/v1/logs"
     traces: str = "/v1/traces"
     metrics: str = "/v1/metrics"
+    remote_write: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,9 @@ class Destination(Protocol):
     def measure(self, counters: Sequence[tuple[str, str, str, Any]], since_s: float, now_s: float) -> None:
         """Deliver what every series came to since `since_s`: (kind, service, name, totals)."""
 
+    def write(self, exposition: str, now_s: float, instance: str) -> None:
+        """Deliver all that a scrape would find now; `instance` says whose it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Added:

@@ -22,6 +22,7 @@ from dodai.observability.notify import LONGEST_S, RETRY_S
 from dodai.observability.policy import ExportSection
 from dodai.observability.ports import Destination, RetryLaterError
 from dodai.observability.rollup import Store, Tail, TailPosition
+from dodai.observability.run.metrics import exposition
 from dodai.observability.run.watcher import BACKFILL_S, Watched
 from dodai.observability.trace.find import line_folders
 
@@ -88,9 +89,13 @@ class Export:
         try:
             counters: Sequence[Any] = store.counters()
             since_s = store.oldest_s() or now_s
+            thresholds = [alert.threshold for alert in self.watched.alerts if alert.measure == "p95-ms"]
+            scraped = exposition(store, thresholds) if self.section.remote_write else ""
         finally:
             store.close()
         self.destination.measure(counters, since_s, now_s)
+        if scraped:
+            self.destination.write(scraped, now_s, f"{self.watched.project}/{self.watched.env}")
         self._measured_s = now_s
 
     def _kept(self) -> dict[int, TailPosition]:

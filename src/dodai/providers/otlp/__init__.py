@@ -1,4 +1,4 @@
-"""OTLP over HTTP, protobuf: where lines, spans and metrics leave to. https://opentelemetry.io/docs/specs/otlp/"""
+"""OTLP over HTTP, protobuf, and remote write: where lines, spans and metrics leave to. https://opentelemetry.io/docs/specs/otlp/"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dodai.observability.policy import ExportSection
 from dodai.observability.ports import RetryLaterError
 from dodai.providers.otlp.counters import Series, metrics
 from dodai.providers.otlp.records import Line, logs, spans
+from dodai.providers.otlp.remote_write import HEADERS, snappy, write_request
 
 TIMEOUT_S = 10.0
 
@@ -36,12 +37,20 @@ class Otlp:
         if self.section.metrics and counters:
             self._post(self.section.metrics, metrics(counters, since_s, now_s))
 
+    def write(self, exposition: str, now_s: float, instance: str) -> None:
+        packed = snappy(write_request(exposition, now_s, instance))
+        self._send(self.section.remote_write, packed, HEADERS)
+
     def _post(self, path: str, body: bytes) -> None:
         headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip"}
+        self._send(path, gzip.compress(body, 1), headers)
+
+    def _send(self, path: str, packed: bytes, known: Mapping[str, str]) -> None:
+        headers = dict(known)
         if self.section.variable:
             headers["authorization"] = self.environ.get(self.section.variable, "")
         try:
-            url, packed = self.section.url.rstrip("/") + path, gzip.compress(body, 1)
+            url = self.section.url.rstrip("/") + path
             answer = httpx2.post(url, content=packed, headers=headers, timeout=TIMEOUT_S)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise OSError(f"no answer ({type(error).__name__})") from error
