@@ -15,6 +15,7 @@ from dodai.core.rule import evaluate
 from dodai.csrf import codes
 from dodai.csrf.check import RULES
 from dodai.csrf.form_table import FormTable
+from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
 from dodai.csrf.route_verdict import judge_route
@@ -194,6 +195,24 @@ def test_origin_rules(given, expected):
 def test_form_rules(template, expected):
     """A field removed from any one form is found."""
     assert found(manifest(), table(raw()), scan_templates({"a.html": template}, CsrfPolicy())) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "action", "said", "fix"),
+    [
+        ("a.html", "form", "/x", "form `POST /x`", "{{ csrf_field() }}"),
+        ("new.tsx", "form", "", "form `POST`", "{...csrf}"),
+        ("new.tsx", "fetch", "/x", "fetch `POST /x`", "`x-csrf-token`"),
+        ("a.html", "fetch", "", "fetch `POST`", "`x-csrf-token`"),
+    ],
+)
+def test_fix_of_a_form_is_one_for_its_language(path, kind, action, said, fix):
+    """A Jinja field in a TSX file would be text on the page."""
+    row = FormRow(path, 3, kind, "POST", action, "unprotected", "no field `csrf_token`")
+    facts = {Manifest: manifest(), RouteTable: table(raw()), FormTable: FormTable((row,)), TierFlaws: TierFlaws()}
+    (finding,) = evaluate(RULES, facts, today=date(2026, 11, 23)).findings
+    assert finding.message == f"{said}: no field `csrf_token`"
+    assert fix in finding.advice
 
 
 def test_routes_that_could_not_be_gathered_are_never_a_pass():

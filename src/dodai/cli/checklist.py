@@ -100,7 +100,7 @@ def _routes(found: Touched) -> Iterator[Point]:
 def _forms(found: Touched) -> Iterator[Point]:
     for row in found.forms:
         proven = row.verdict in ("protected", "exempt")
-        said = f"{row.kind} `{row.method} {row.action}` (`{row.path}:{row.line}`): {row.verdict}, {row.evidence}"
+        said = f"{row.kind} {row.sends} (`{row.path}:{row.line}`): {row.verdict}, {row.evidence}"
         yield Point(proven, said, "" if proven else f"`{proposal.CHECK(area='csrf')}`")
 
 

@@ -173,7 +173,7 @@ def _forms(forms: FormTable | None) -> Section:
         (
             f"`{row.path}`",
             row.kind,
-            f"`{row.method} {row.action}`" if row.action else f"`{row.method}`",
+            row.sends,
             _VERDICTS[row.verdict],
         )
         for row in forms.rows

@@ -99,7 +99,7 @@ async def crawl(get: Callable[[str], Awaitable[Any]], policy: CsrfPolicy, start:
             continue
         rows = scan_page(path, answer.text, policy)
         forms += len(rows)
-        bad = [f"{r.kind} {r.method} {r.action} on {path}: {r.evidence}" for r in rows if r.verdict in _UNCOVERED]
+        bad = [f"{r.kind} {r.sends} on {path}: {r.evidence}" for r in rows if r.verdict in _UNCOVERED]
         if TOKEN.search(answer.text) and not _PRIVATE.search(answer.headers.get("cache-control", "")):
             bad.append(f"{path} has a token and may be kept by shared caches")
         wrong += bad

@@ -39,6 +39,11 @@ class FormRow:
     evidence: str
     quote: str = ""
 
+    @property
+    def sends(self) -> str:
+        """`POST /answer` for people; without an address it is sent to that of its page, or to one known at run time."""
+        return f"`{self.method} {self.action}`" if self.action else f"`{self.method}`"
+
     def as_json(self) -> dict[str, Any]:
         return {
             "path": self.path,

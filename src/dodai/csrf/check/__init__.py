@@ -14,6 +14,7 @@ from dodai.core.rule import declared, rule
 from dodai.csrf import codes
 from dodai.csrf.decision import SAFE_METHODS, configure_origins, parse_origin
 from dodai.csrf.form_table import FormTable
+from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
 from dodai.csrf.route_verdict import RouteVerdict
@@ -97,15 +98,24 @@ def no_secret_stands_in_the_source(found: TierFlaws) -> Iterator[Finding]:
 def every_form_carries_a_token(table: FormTable) -> Iterator[Finding]:
     for row in table.rows:
         if row.verdict == "unprotected":
-            said = f"{row.kind} `{row.method} {row.action}`: {row.evidence}"
-            yield Finding(codes.UNPROTECTED_FORM, said, Place(row.path, row.line), row.quote)
+            said = f"{row.kind} {row.sends}: {row.evidence}"
+            yield Finding(codes.UNPROTECTED_FORM, said, Place(row.path, row.line), row.quote, _way_to_send_it(row))
+
+
+def _way_to_send_it(row: FormRow) -> str:
+    """What carries the token there; empty for a form of a template, which the code's page tells."""
+    if row.kind not in ("form", "htmx", "turbo"):
+        return "send the token in the header that `[csrf] header` names (`x-csrf-token`)"
+    if row.path.endswith((".tsx", ".jsx")):
+        return 'put `<input type="hidden" {...csrf} />` inside it, with the `csrf.field(request)` of the root loader'
+    return ""
 
 
 @rule(codes.UNKNOWN_FORM, needs=(FormTable,))
 def every_form_is_judged(table: FormTable) -> Iterator[Finding]:
     for row in table.rows:
         if row.verdict == "unknown":
-            said = f"{row.kind} `{row.method} {row.action}`: {row.evidence}"
+            said = f"{row.kind} {row.sends}: {row.evidence}"
             yield Finding(codes.UNKNOWN_FORM, said, Place(row.path, row.line), row.quote)
 
 
