@@ -19,7 +19,6 @@ from dodai.rehearsal.drills.restore import FILE, SQL_FILES
 from dodai.rehearsal.ports import Stage, Subject
 
 KEPT, KEPT_ROWS = "public.kept_by_a_rehearsal", 1000
-FILLED = "99991231235957_filled_by_a_rehearsal.sql"
 
 
 @dataclass(slots=True)
@@ -49,8 +48,16 @@ class ProductionStage(Stage, Protocol):
         """The region of one instance of `service` takes no new one for the length of the block."""
         ...
 
+    async def earlier(self) -> str:
+        """The release that was in service before what serves, "" when there was none."""
+        ...
+
     async def rows(self) -> Mapping[str, int]:
         """How many rows every table of the application has."""
+        ...
+
+    async def fill(self, table: str, rows: int) -> None:
+        """A table of our own with so many rows, beside those of the application."""
         ...
 
     def set_aside(self) -> tuple[str, ...]:
@@ -92,7 +99,7 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
             "production-going-back",
             "operations",
             Text("Going back to the release before loses no request", "直前のリリースへ戻しても要求は失われない"),
-            "a newer release serves, then the one before serves again; every request is answered meanwhile",
+            "the release before what serves is served again; every request is answered meanwhile",
             partial(_going_back, service),
         ),
     ]
@@ -179,19 +186,21 @@ async def _vendor_fails(service: Service, stage: Any) -> DrillResult:
 
 
 async def _going_back(service: Service, stage: Any) -> DrillResult:
-    first = (await stage.serves())[service.name]
-    newer = await _changed(stage, service)
+    """From what serves to the release before it; where there was none, a newer one is deployed first."""
+    newer, outcomes = (await stage.serves())[service.name], list[Outcome]()
     async with visitors(stage) as seen:
-        there: Outcome = await stage.deploy(newer)
+        if not (first := await stage.earlier()):
+            first, newer = newer, await _changed(stage, service)
+            outcomes.append(await stage.deploy(newer))
         between = (await stage.serves())[service.name]
-        back: Outcome = await stage.deploy(first, kind="rollback")
-    last = (await stage.serves())[service.name]
-    ok = (between, last, there.exit_code, back.exit_code) == (newer, first, 0, 0) and not seen.failed
+        outcomes.append(await stage.deploy(first, kind="rollback"))
+    last, exits = (await stage.serves())[service.name], [outcome.exit_code for outcome in outcomes]
+    ok = (between, last) == (newer, first) and newer != first and not any(exits) and not seen.failed
     observed = (
-        f"{first} -> {between} -> {last}, exit {there.exit_code} and {back.exit_code}, "
+        f"{between} -> {last}, exit {exits[-1]}, "
         f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile"
     )
-    cause = there.cause or back.cause
+    cause = next((outcome.cause for outcome in outcomes if outcome.cause), None)
     details = {"cause": cause.message if cause else "", "failures": seen.failures[:5]}
     return DrillResult(observed, ok and seen.answered > 0, tuple(seen.request_ids[:3]), details)
 
@@ -211,29 +220,27 @@ async def _rotation(secret: str, stage: Any) -> DrillResult:
 
 
 async def _restored(service: Service, folder: str, stage: Any) -> DrillResult:
-    """A table of our own is filled by one release and emptied by the next; nobody else's rows may get fewer."""
-    plain = (await stage.serves())[service.name]
-    text = f"-- +goose Up\nCREATE TABLE {KEPT} AS SELECT generate_series(1, {KEPT_ROWS}) AS id;\n"
-    good = await stage.derive(plain, {f"{folder}/{FILLED}": f"{text}-- +goose Down\nDROP TABLE {KEPT};\n".encode()})
+    """A table of our own is emptied by a migration; nobody else's rows may get fewer."""
+    good = (await stage.serves())[service.name]
+    await stage.fill(KEPT, KEPT_ROWS)
     text = f"-- +goose Up\nDELETE FROM {KEPT};\n-- +goose Down\nSELECT 1;\n"
     bad = await stage.derive(good, {f"{folder}/{FILE}": text.encode()})
-    filled: Outcome = await stage.deploy(good)
     before, machines = await stage.rows(), stage.instances()
     emptied: Outcome = await stage.deploy(bad)
     damaged = await stage.rows()
     back: Outcome = await stage.restore(good)
     after, serves, kept = await stage.rows(), (await stage.serves())[service.name], stage.set_aside()
     fewer = {table: rows - after.get(table, 0) for table, rows in before.items() if after.get(table, 0) < rows}
-    ended = [outcome.exit_code for outcome in (filled, emptied, back)]
+    ended = [outcome.exit_code for outcome in (emptied, back)]
     ours = (before.get(KEPT), damaged.get(KEPT), after.get(KEPT))
-    ok = (ended, ours, fewer, serves) == ([0, 0, 0], (KEPT_ROWS, 0, KEPT_ROWS), {}, good)
+    ok = (ended, ours, fewer, serves) == ([0, 0], (KEPT_ROWS, 0, KEPT_ROWS), {}, good)
     observed = (
         f"exit {back.exit_code} after {back.seconds:.1f} s, rows of {KEPT}: {' -> '.join(map(str, ours))}, "
         f"{len(fewer)} of {len(before)} tables with fewer rows, "
         f"the replaced data is in {', '.join(kept) or 'nothing'}, "
         f"serves {serves} on {_count(stage.instances())}"
     )
-    cause = filled.cause or emptied.cause or back.cause
+    cause = emptied.cause or back.cause
     details = {"cause": cause.message if cause else "", "fewer": fewer, "restoreSeconds": round(back.seconds, 1)}
     return DrillResult(observed, ok and bool(kept) and stage.instances() == machines, (), details)
 

@@ -22,7 +22,9 @@ from dodai.core.errors import DodaiError
 from dodai.operations.policy import EnvironmentPolicy, Part, Service
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
+from dodai.operations.release import before
 from dodai.operations.run.build import publish
+from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.secret import KEY_RINGS, new_value
 from dodai.providers.fly.machines_api import HOST, TOKEN
 from dodai.providers.fly.machines_api import fly as fly_vendor
@@ -271,6 +273,13 @@ class StandInStage(LocalStage):
 
     def instances(self) -> Mapping[str, int]:
         return {name: len(self.fly.machines(app)) for name, app in self.standing.config.fly.apps.items()}
+
+    async def earlier(self) -> str:
+        live = next(iter((await self.serves()).values()), "")
+        return before(await ReleaseLog(self.environment).records(), live)
+
+    async def fill(self, table: str, rows: int) -> None:
+        await PostgresStageDatabase(lambda: self.database_url).fill(table, rows)
 
     async def rows(self) -> Mapping[str, int]:
         return await PostgresStageDatabase(lambda: self.database_url, _ledgers(self.project)).rows()

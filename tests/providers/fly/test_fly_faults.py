@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import time
 from contextlib import closing, contextmanager
 
 import pytest
@@ -16,6 +19,7 @@ from dodai.providers.fly.fleet import TOKEN as FENCE
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.machines_api import fly
 from dodai.standins import ApiFault
+from dodai.standins.fly.machine_process import FlyMachine
 from dodai.vendor_api import Api, ApiToken, api
 
 SPEC = ServiceSpec(name="web", command=())
@@ -147,3 +151,49 @@ async def test_machine_that_was_changed_since_it_was_looked_at_is_not_overwritte
         world.fly.apps["quiz-web"].machines[machine.id].version = "01SOMEBODYELSE"
         with pytest.raises(DodaiError, match="current_version"):
             await fleet.replace(machine, machine.config, 0)
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}], ids=["no word when", "Retry-After"])
+async def test_deploy_that_is_throttled_again_and_again_serves_in_the_end_and_says_so(tmp_path, headers):
+    """`flyctl deploy` exited 1 while the app was healthy, and nothing after it was verified (adcp #4780)."""
+    with light_app(tmp_path) as (world, image, compute):
+        before = (await compute.status()).services[0].release
+        for where in ("POST .*/machines$", "POST .*/uncordon$", "POST .*/stop$", "GET .*/machines"):
+            world.fly.faults.add(ApiFault(kind="status", status=429, headers=headers, where=where, times=2))
+        assert (await release(compute, image, "r1")).ready
+        await compute.switch("web", "r1", settings="s")
+        await compute.stop("web", before, 1.0)
+        assert world.fly.faults.left == ()
+        seen = (await compute.status()).services[0].instances
+        assert [(one.release, one.live) for one in seen] == [("r1", True)] * 2
+
+
+async def test_release_that_is_not_healthy_says_what_its_check_was_answered(tmp_path, monkeypatch):
+    """`target failed to become healthy` and no word why (kamal #1041, #1139, kamal-proxy #71)."""
+    answered = ("critical", '503 Output: "no connection to the database"')
+    with light_app(tmp_path) as (world, image, compute):
+        monkeypatch.setattr(FlyMachine, "_asked", lambda one, _: answered if one.cordoned else ("passing", "200 OK"))
+        await compute.start(SPEC, "r1", image, {"DODAI_RELEASE": "r1", **SECRET}, settings="s")
+        deadline = time.monotonic() + 20
+        while not all(one.checks for one in world.fly.machines("quiz-web")):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        probe = await compute.probe("web", "r1", settings="s")
+        assert (probe.state, probe.detail[:34]) == ("not_ready", "0 of 2 machines pass their checks;")
+        assert sum('503 Output: "no connection to the database"' in line for line in probe.output) == 2
+
+
+async def test_release_that_is_healthy_only_now_and_then_is_not_ready(tmp_path, monkeypatch):
+    """One answer in two through the same proxy (community 28121): three good ones one after another are asked for."""
+    with light_app(tmp_path) as (_, image, compute):
+        assert (await release(compute, image, "r1")).ready
+        shown, looks = FlyMachine.shown, itertools.count()
+
+        def in_turns(machine):
+            look = next(looks)
+            check = {"name": "ready", "status": ("passing", "critical")[look // 4 % 2], "output": ""}
+            return {**shown(machine), "checks": [{**check, "updated_at": f"{look}"}]}
+
+        monkeypatch.setattr(FlyMachine, "shown", in_turns)  # four machines: every second list is a good one
+        probe = await compute.probe("web", "r1", settings="s", wait_s=3, consecutive=3)
+        assert probe.state == "not_ready"

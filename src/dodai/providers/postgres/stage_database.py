@@ -33,6 +33,20 @@ class PostgresStageDatabase:
             tables = [name for (name,) in conn.execute(TABLES, (list(self.ledgers),)).fetchall()]
             return {name: conn.execute(_count(name)).fetchall()[0][0] for name in tables}
 
+    async def fill(self, table: str, rows: int) -> None:
+        """A table `schema.name` of our own with so many rows, beside those of the application."""
+        await asyncio.to_thread(self._fill, table, rows)
+
+    def _fill(self, table: str, rows: int) -> None:
+        from psycopg.sql import SQL, Identifier
+
+        from dodai.providers.postgres.connection import connect
+
+        made = SQL("CREATE TABLE {} AS SELECT generate_series(1, {}) AS id")
+        with connect(self.url()) as conn:
+            conn.execute(made.format(Identifier(*table.split(".")), rows))
+            conn.commit()
+
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Every table of the application is locked against everybody for the length of the block."""
