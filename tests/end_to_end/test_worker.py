@@ -75,6 +75,23 @@ def test_worker_is_released_finished_and_started_again_without_a_port(env):
     assert (env.worker()[1]["release"], env.serves()) == (new, new)
 
 
+def test_service_that_a_release_has_no_more_is_stopped_with_the_old_release_and_comes_back_with_it(env):
+    """Nobody else would ever end it: it would work on with the code and the secrets of back then."""
+    old = env.deployed()
+    env.write(more="")
+    (env.folder / "web.py").write_text("raise SystemExit(1)")
+    undone = env.run("deploy", "staging", "--yes")
+    assert (undone.returncode, f"web, mailer serves {old}" in undone.stderr) == (3, True), undone.stderr
+    assert env.worker()[1]["release"] == old
+    env.write(more="")
+    done = env.run("deploy", "staging", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert (env.state / "jobs").read_text() == f"finished by {old}\n"
+    assert [one["name"] for one in env.status(code=0)["host"]["services"]] == ["web"]
+    back = env.run("rollback", "staging", "--yes")
+    assert (back.returncode, env.worker()[1]["release"]) == (0, old), back.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -21,8 +21,9 @@ from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, KeptEdge,
 from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.edge_key import AskWithKey, edge_key_steps
+from dodai.operations.run.gone import retire_gone
 from dodai.operations.run.login import login_steps, new_login_step, old_login
-from dodai.operations.run.preflight import PreflightReader, preflight
+from dodai.operations.run.preflight import PreflightReader, preflight, previous_releases
 from dodai.operations.run.restore import RESTORE, restore_steps
 from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
 from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point
@@ -128,11 +129,13 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
     steps.append(_smoke(policy.journeys, ports, partial(deploying.all_serve, chosen)))
     steps += [deploying.retire(service) for service in reversed(chosen)]
+    gone = sorted(set(previous_releases(request.arguments)) - set(policy.services))
+    steps += [retire_gone(ports.compute, name, request.release) for name in gone]
     steps += [deploying.keep(tuple(chosen)), record(request, ports.book)]
     if rotation:
         steps += [old_login(rotation, ports.logins)] if rotation.name == DATABASE_LOGIN and ports.logins else []
         steps.append(rotation.last())
-    look = partial(stands, request, {one.name: one.health.timeout_s for one in services}, ports.compute)
+    look = partial(stands, request, {one.name: one.health.timeout_s for one in services}, ports.compute, gone)
     return Plan(request=request, title=_title(request), steps=_in_order(steps), afterwards=look)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
@@ -46,18 +46,22 @@ class Seen:
         return "" if self.trouble else self.release
 
 
-async def stands(request: PlanRequest, services: Mapping[str, float], compute: Compute, meant: Meant) -> EndState:
+async def stands(
+    request: PlanRequest, services: Mapping[str, float], compute: Compute, gone: Sequence[str], meant: Meant
+) -> EndState:
     """How the environment stands after a plan: every service serves the release of the plan, or that of before it.
+
+    `gone` are services of before that the release of the plan has no more.
 
     A process that runs does not serve yet: it is asked. What comes back by itself is waited for, as long as the engine
     lets a look take; what is the right release and not ready, for the seconds that `services` has for it.
     """
     before = previous_releases(request.arguments)
-    wanted = dict.fromkeys(services, request.release) if meant == "after" else before
+    wanted = dict.fromkeys(services, request.release) | dict.fromkeys(gone, "") if meant == "after" else before
     began = asyncio.get_running_loop().time()
     while True:
         status = await compute.status()
-        found = {name: await _seen(compute, status, name) for name in services}
+        found = {name: await _seen(compute, status, name) for name in (*services, *gone)}
         wrong = {name for name, release in wanted.items() if found.get(name, Seen()).serves != release}
         unready = [name for name in wrong if wanted[name] and found.get(name, Seen()).release == wanted[name]]
         patience_s = min(READY_S, max((services.get(name, 0.0) for name in unready), default=0.0))

@@ -229,6 +229,9 @@ class Supervisor:
         """What serves now is what comes back after a crash; nothing comes back after a host that is somebody's own."""
         live = [one for name in self._order for one in self._of(name) if one.live]
         self._kept = {one.spec.name: f"{one.release}@{one.settings}" for one in live}
+        for name in [name for name in self._proxies if name not in self._processes and not self._of(name)]:
+            await self._proxies.pop(name).close()  # of a service that is no more; its port is remembered
+            self._order.remove(name)
         if self.bound:
             return
         served = [
