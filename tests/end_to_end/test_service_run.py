@@ -78,9 +78,11 @@ def test_service_runs_as_an_account_of_its_own_and_signs_in_as_a_role_that_owns_
         folder.chmod(0o755)
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     env.migration(1, "CREATE TABLE note (id int PRIMARY KEY);", "DROP TABLE note;", "SELECT id FROM note;")
-    env.write(spoil=TELLS + SPEAKS, more=LEAST)
+    env.write(spoil=TELLS + SPEAKS, more=LEAST.replace('role = "small_app"\n', ""))
     env.manifest(lambda text: text.replace("{python}", python))
-    done = env.run("deploy", "staging", "--yes")
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    env.manifest(lambda text: text.replace('used_by = ["web"]\n', 'used_by = ["web"]\nrole = "small_app"\n'))
+    done = env.run("deploy", "staging", "--yes")  # while the database runs, and the ledger is there
     assert done.returncode == 0, done.stderr
     told = [json.loads(env.page("/told")) for _ in range(4)]
     assert {(one["uid"], one["key"], one["role"]) for one in told} == {(1, True, "small_app")}
@@ -92,7 +94,7 @@ def test_service_runs_as_an_account_of_its_own_and_signs_in_as_a_role_that_owns_
     with psycopg.connect(told[0]["url"], autocommit=True) as session:
         session.execute("INSERT INTO note VALUES (1)")
         for refused in ("DROP TABLE note", "CREATE TABLE mine (id int)", "COPY note TO PROGRAM 'id'",
-                        "DELETE FROM dodai.migration_log", "ALTER ROLE small_app SUPERUSER"):  # fmt: skip
+                        "DELETE FROM dodai.migration_log", "DELETE FROM goose_db_version", "ALTER ROLE small_app SUPERUSER"):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 session.execute(refused)
     restarted = env.run("restart", "staging", "--yes")

@@ -18,7 +18,9 @@ def _host(opening: Opening) -> HostClient:
 
 
 def _database(opening: Opening) -> DatabaseService:
-    return SupervisedPostgres(opening.project.policy.database, opening.host or _host(opening), opening.folder)
+    migrations, host = opening.project.migrations, opening.host or _host(opening)
+    ledger = migrations.table if migrations else ""
+    return SupervisedPostgres(opening.project.policy.database, host, opening.folder, ledger)
 
 
 PROVIDER = Provider(

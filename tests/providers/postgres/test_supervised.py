@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from dodai.core.errors import DodaiError
@@ -56,3 +58,30 @@ def test_server_that_nobody_brings_back_is_told(folder):
     with pytest.raises(DodaiError, match="runs PostgreSQL in") as told:
         asyncio.run(SupervisedPostgres(Database(), ComingBack(status("exited")), folder).start(1))
     assert told.value.code.id == "DOD783"
+
+
+def test_role_of_services_is_made_as_the_manifest_says_whatever_it_was(folder):
+    """Also beside a server that runs: a password, a right or a membership of its own making does not stay."""
+    database = SupervisedPostgres(
+        Database(name="postgres", role="small"), ComingBack(status("running")), folder, "done"
+    )
+    with psycopg.connect(database.url(), autocommit=True) as session:
+        session.execute("CREATE TABLE done (id int)")
+        assert "services sign in as" in database.role_differs()
+        database.make_role()
+        password = urlsplit(database.url(direct=False)).password
+        for spoilt, said in (
+            ("ALTER ROLE small PASSWORD 'of its own'", "cannot sign in"),
+            ("ALTER ROLE small SUPERUSER", "may do more"),
+            (f"GRANT {urlsplit(database.url()).username} TO small", "may do more"),
+            ("GRANT DELETE ON done TO small", "may write what is applied"),
+        ):
+            assert database.role_differs() == ""
+            session.execute(spoilt)
+            assert said in database.role_differs()
+            database.make_role()
+        assert database.role_differs() == ""
+    services = urlsplit(database.url(direct=False))
+    assert (services.username, services.password) == ("small", password)
+    without = SupervisedPostgres(Database(name="postgres"), database.host, folder)
+    assert urlsplit(without.url(direct=False)).username == urlsplit(without.url()).username

@@ -35,6 +35,7 @@ from dodai.operations.ports.database import (
     ReplacedTable,
     RestorePoint,
     RestorePoints,
+    ServiceRole,
 )
 from dodai.operations.ports.doctor_row import DoctorRow, RowState
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge
@@ -93,6 +94,7 @@ __all__ = [
     "RowState",
     "SecretStore",
     "ServiceProbe",
+    "ServiceRole",
     "ServiceSpec",
     "ServiceStatus",
     "StagedCompute",

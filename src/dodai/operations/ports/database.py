@@ -154,6 +154,19 @@ class DatabaseService(Protocol):
         ...
 
 
+@runtime_checkable
+class ServiceRole(Protocol):
+    """A database that makes the role which services sign in as."""
+
+    def role_differs(self) -> str:
+        """What services sign in as has too much or lacks; `""` when it is what `[database] role` says."""
+        ...
+
+    def make_role(self) -> None:
+        """Make it so; processes that are started from now on sign in as it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A role of the database and its password."""

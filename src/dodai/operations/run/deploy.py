@@ -17,7 +17,17 @@ from dodai.engine.plan import Look, Observed, Plan, PlanRequest, Step, StepConte
 from dodai.operations import codes
 from dodai.operations.journey import Browser, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import Artifacts, Compute, Edge, EdgeSpec, KeptEdge, Logins, RestorePoints, SecretStore
+from dodai.operations.ports import (
+    Artifacts,
+    Compute,
+    Edge,
+    EdgeSpec,
+    KeptEdge,
+    Logins,
+    RestorePoints,
+    SecretStore,
+    ServiceRole,
+)
 from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.edge_key import AskWithKey, edge_key_steps
@@ -116,6 +126,9 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         steps.append(_database(ports.database, ports.announce))
     steps += login_steps(ports, alone=request.kind == RESTORE)
     steps += _schema(request, ports)
+    database: object = ports.database
+    if policy.database.role and isinstance(database, ServiceRole):
+        steps.append(_role(database, policy.database.role))  # after the ledger is there, which it may only read
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
     only = request.arguments.get(ONLY, "")
@@ -248,6 +261,26 @@ def _database(database: RunDatabase, announce: Callable[[int], None] | None) -> 
         apply=apply,
         verify=observe,
         timeout_s=60.0,
+        retry=CALLS,
+    )
+
+
+def _role(database: ServiceRole, name: str) -> Step:
+    async def observe(_: StepContext) -> Observed:
+        differs = await asyncio.to_thread(database.role_differs)
+        return Observed("needed", differs) if differs else Observed("done")
+
+    async def apply(_: StepContext) -> None:
+        await asyncio.to_thread(database.make_role)
+
+    return Step(
+        id="role",
+        title=Text(f"services sign in at the database as {name}", f"サービスが {name} としてデータベースに接続する"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=observe,
+        timeout_s=30.0,
         retry=CALLS,
     )
 

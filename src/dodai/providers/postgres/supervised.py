@@ -32,6 +32,7 @@ class SupervisedPostgres:
     policy: Database
     host: Host
     folder: Path
+    ledger: str = ""  # the table of applied versions
 
     @property
     def restore_points(self) -> BaseBackups:
@@ -91,8 +92,20 @@ class SupervisedPostgres:
         known = urlsplit(self.url(direct=False))
         password = known.password if known.username == self.policy.role else None
         password = password or new_password()
-        ensure_service_role(direct, self.policy.role, password)
+        ensure_service_role(direct, self.policy.role, password, self.ledger)
         return f"{self.policy.role}:{password}@"
+
+    def role_differs(self) -> str:
+        from dodai.providers.postgres.service_role import role_differs
+
+        known = urlsplit(self.url(direct=False))
+        if known.username != self.policy.role:
+            return f"services sign in as `{known.username}`"
+        return role_differs(self.url(), self.policy.role, known.password or "", self.ledger)
+
+    def make_role(self) -> None:
+        direct, stable = self.url(), urlsplit(self.url(direct=False)).netloc.rpartition("@")[2]
+        self._remember(direct=direct, login=self._service_login(direct).rpartition("@")[0], stable=stable)
 
     async def end(self, token: int) -> None:
         """Stop it; its data stays."""
@@ -111,9 +124,10 @@ class SupervisedPostgres:
         if urls is None:
             return ""
         try:
-            return str(urls["direct" if direct else "stable"])
+            owner, services = str(urls["direct"]), str(urls["stable"])
         except KeyError as missing:
             raise damaged(self._file, f"it has no {missing}", "move it away: the next deploy writes it anew") from None
+        return owner if direct else services if self.policy.role else _signed_in(services, as_in=owner)
 
     async def clock_offset_s(self) -> float | None:
         url = self.url()
@@ -128,6 +142,13 @@ class SupervisedPostgres:
 
         url = self.url()
         return DatabaseSeen(server_version(url), size_bytes(url), shutil.disk_usage(self.folder).free)
+
+
+def _signed_in(url: str, *, as_in: str) -> str:
+    """`url` with the user and password of another one: a release without a role signs in as the owner again."""
+    login = urlsplit(as_in).netloc.rpartition("@")[0]
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def _answers(url: str) -> bool:
