@@ -186,3 +186,16 @@ def test_unit_of_systemd_is_valid_and_its_command_brings_back_what_served(env, t
         manager.terminate()
         manager.wait(60)
     assert manager.returncode == 0
+
+
+def test_name_that_something_else_has_is_refused_before_anything_is_started(env):
+    """A service beside the database under its name could be neither released nor taken back."""
+    for more, said in (
+        ('[service.database]\ncommand = ["x"]\n', "`[service.database]` has the name of a part"),
+        ('[secret.PORT]\nused_by = ["web"]\n', "`[secret.PORT]` has the name of a variable"),
+        ('[database]\nused_by = ["web"]\nrole = "postgres"\n', "which PostgreSQL keeps for itself"),
+    ):
+        env.write(more=more)
+        done = env.run("deploy", "staging", "--yes")
+        assert (done.returncode, "DOD330" in done.stderr, said in done.stderr) == (2, True, True), done.stderr
+    assert not (env.state / "host.json").exists()

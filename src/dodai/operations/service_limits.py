@@ -1,4 +1,4 @@
-"""How services are installed, how many run, and what each may use: what no machine could follow."""
+"""How services are named and installed, how many run, what each may use: what no machine could follow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from dodai.operations.policy import OperationsPolicy
 LEAST_MEMORY_BYTES = 8 * 1024**2
 """No interpreter starts with less: a smaller number is a unit that was forgotten."""
 LEAST_FILES = 16
+PARTS = frozenset(("database", "edge"))
+"""What an environment runs beside its services, under these names."""
+TOLD = frozenset(("PORT", "DODAI_ENV", "DODAI_MANIFEST", "DODAI_RELEASE", "DODAI_SERVICE", "DODAI_STATE"))
+"""Variables whose value dodai knows itself."""
+ROLES = frozenset(("postgres", "public"))
 
 
 def install_problems(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -26,6 +31,24 @@ def refuse_impossible_limits(policy: OperationsPolicy) -> None:
     """DOD316 (exit 2) for the first number that cannot be meant."""
     for said, fix in limit_problems(policy):
         raise DodaiError(codes.IMPOSSIBLE_LIMITS, said, fix, exit_code=2)
+
+
+def refuse_taken_names(policy: OperationsPolicy) -> None:
+    """DOD330 (exit 2) for the first name that something else has."""
+    for said, fix in name_problems(policy):
+        raise DodaiError(codes.NAME_TAKEN, said, fix, exit_code=2)
+
+
+def name_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:
+    """Names of the manifest under which something else runs, or is told; each with what to do."""
+    for name in sorted(PARTS.intersection(policy.services)):
+        yield f"`[service.{name}]` has the name of a part that every environment has", "give it another name"
+    for name in sorted(TOLD.intersection(policy.secrets)):
+        yield f"`[secret.{name}]` has the name of a variable that dodai sets itself", "give it another name"
+    role = policy.database.role
+    if role in ROLES or role.startswith("pg_"):
+        said = f"`role` of `[database]` is `{role}`, which PostgreSQL keeps for itself"
+        yield said, "a name of its own, which dodai makes"
 
 
 def limit_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import FIT_NAME, OperationsPolicy
-from dodai.operations.service_limits import install_problems, limit_problems
+from dodai.operations.service_limits import install_problems, limit_problems, name_problems
 from dodai.operations.service_reference import referred, unknown_reference
 from dodai.operations.worker import worker_problems
 
@@ -144,6 +144,12 @@ def every_worker_can_work(manifest: Manifest) -> Iterator[Finding]:
 def every_limit_can_be_kept(manifest: Manifest) -> Iterator[Finding]:
     for said, fix in limit_problems(OperationsPolicy.from_manifest(manifest)):
         yield Finding(codes.IMPOSSIBLE_LIMITS, said, Place(manifest.path), fix=fix)
+
+
+@rule(codes.NAME_TAKEN, needs=(Manifest,))
+def every_name_is_free(manifest: Manifest) -> Iterator[Finding]:
+    for said, fix in name_problems(OperationsPolicy.from_manifest(manifest)):
+        yield Finding(codes.NAME_TAKEN, said, Place(manifest.path), fix=fix)
 
 
 @rule(codes.DEPENDENCIES_UNFIT, needs=(Manifest,))

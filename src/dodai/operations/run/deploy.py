@@ -40,7 +40,7 @@ from dodai.operations.run.schema_steps import Probe, compatible, probe, record, 
 from dodai.operations.run.service_steps import CALLS, ONLY, ReleasePackages, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
 from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, new_login
-from dodai.operations.service_limits import refuse_impossible_limits
+from dodai.operations.service_limits import refuse_impossible_limits, refuse_taken_names
 from dodai.operations.service_reference import require_services
 from dodai.operations.worker import refuse_impossible_workers
 
@@ -117,6 +117,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         require_services(service, tuple(policy.services))
     refuse_impossible_workers(policy)
     refuse_impossible_limits(policy)
+    refuse_taken_names(policy)
     looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)
