@@ -104,7 +104,7 @@ def test_service_runs_as_an_account_of_its_own_and_signs_in_as_a_role_that_owns_
 
 PUTS = """
 import pathlib, sysconfig
-shade = pathlib.Path("requirements.txt").read_text().strip()
+shade = pathlib.Path("shades.txt").read_text().strip()
 pathlib.Path(sysconfig.get_path("purelib"), "shade.py").write_text(f"SHADE = {shade!r}")
 """
 
@@ -114,9 +114,10 @@ def test_rollback_brings_back_the_packages_of_the_release_too(env):
     (env.folder / "put.py").write_text(PUTS)
 
     def deployed(shade):
-        (env.folder / "requirements.txt").write_text(shade)
+        (env.folder / "requirements.txt").write_text("-r shades.txt\n")
+        (env.folder / "shades.txt").write_text(shade)
         env.write(spoil=f"import shade\ndef told(): return shade.SHADE\n{SPEAKS}")
-        env.manifest(lambda text: text.replace("[env", 'install = ["{python} put.py"]\n[env', 1))
+        env.manifest(lambda text: text.replace("[env", 'install = ["{python} put.py -r requirements.txt"]\n[env', 1))
         done = env.run("deploy", "staging", "--yes")
         assert done.returncode == 0, done.stderr
         return env.page("/told")

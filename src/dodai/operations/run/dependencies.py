@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dodai.core.dataclass import dataclass
@@ -39,6 +39,10 @@ LOCKS = frozenset(
 WHOLE = (".", "./")
 """What names the project itself: then everything of it has a part in what is installed."""
 KEPT_S = 3600.0
+LISTS = frozenset(("", ".txt", ".in", ".sh", ".py"))
+"""Files in which others are named that have a part in it too."""
+ATTACHED = frozenset(("-r", "-c", "-f"))
+"""Options of pip whose value may follow without a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,8 @@ def _key(project: Project, python: str) -> str:
     digest = hashlib.sha256(b"dodai dependencies 1\n")
     base = Path(python).resolve()
     words = [word for line in project.install for word in shlex.split(line)]
-    named = {word.rpartition("=")[2] for word in words}
-    names = sorted(name for name in {*LOCKS, *named} if name and (project.root / name).is_file())
     parts = [str(base), f"{base.stat().st_mtime_ns if base.exists() else 0}", *project.install]
+    names = sorted(_named(project.root, words))
     parts += [part for name in names for part in (name, content_of(project.root / name))]
     if any(word in WHOLE or word.startswith((".[", "./")) for word in words):
         every = ((path.relative_to(project.root).as_posix(), path) for path in files_below(project.root))
@@ -127,6 +130,36 @@ def _key(project: Project, python: str) -> str:
     for part in parts:
         digest.update(b"%d:" % len(part.encode()) + part.encode())
     return digest.hexdigest()[:16]
+
+
+def _named(root: Path, words: Iterable[str]) -> set[str]:
+    """The files of a release that have a part in what is installed: locks, and what install lines name.
+
+    So do the files in a folder that is named, and what a list of requirements or a script names in its turn
+    (`-r base.txt`, `-c constraints.txt`, `./vendor/one.whl`).
+    """
+    found = set[str]()
+    pending = [(root, name) for name in (*LOCKS, *(name for word in words for name in _names_in(word)))]
+    while pending:
+        folder, name = pending.pop()
+        path = Path(os.path.normpath(folder / name))
+        if not path.is_relative_to(root) or path == root:
+            continue
+        below = files_below(path) if path.is_dir() else (path,) if path.is_file() else ()
+        fresh = {file.relative_to(root).as_posix() for file in below} - found
+        found |= fresh
+        if fresh and path.suffix in LISTS and path.is_file():
+            told = [one for word in path.read_text("utf-8", "replace").split() for one in _names_in(word)]
+            pending += [(place, one) for one in told for place in (path.parent, root)]
+    return found
+
+
+def _names_in(word: str) -> Iterator[str]:
+    """What may be the name of a file in a word of a command line, also in one that a shell would take apart."""
+    for part in word.split():
+        bare = part.strip("'\"").rpartition("=")[2].partition("[")[0].removeprefix("file:")
+        attached = bare[2:] if bare[:2] in ATTACHED else ""
+        yield from (name for name in (bare, attached) if name and name not in (".", "..") and not name.startswith("/"))
 
 
 def _run(words: tuple[str, ...], python: str, sources: Path, home: Path, note: Callable[[str], None]) -> None:
