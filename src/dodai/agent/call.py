@@ -60,7 +60,11 @@ class Agent:
             raise AgentError(f"cannot start `{python}`: {error.strerror}") from None
         finally:
             os.close(self._writer)
+        assert self._process.stderr is not None  # noqa: S101 - for the type checker: stderr is a pipe
         self._answers, self._noise = bytearray(), bytearray()
+        self._selector = selectors.PollSelector()
+        self._selector.register(self._reader, selectors.EVENT_READ, self._answers)
+        self._selector.register(self._process.stderr.fileno(), selectors.EVENT_READ, self._noise)
 
     def __enter__(self) -> Self:
         return self
@@ -116,28 +120,24 @@ class Agent:
 
     def _line(self, deadline: float, timeout_s: float) -> bytes:
         """What it answers up to the end of a line; it and stderr are read at once so that neither pipe fills up."""
-        assert self._process.stderr is not None  # noqa: S101 - for the type checker: stderr is a pipe
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._reader, selectors.EVENT_READ, self._answers)
-            selector.register(self._process.stderr.fileno(), selectors.EVENT_READ, self._noise)
-            while b"\n" not in self._answers:
-                left = deadline - time.monotonic()
-                ready = selector.select(left) if left > 0 else []
-                if not ready:
-                    raise AgentError(f"no answer within {timeout_s:g} s", self._tail())
-                for key, _ in ready:
-                    data = os.read(key.fd, 65536)
-                    if not data:
-                        selector.unregister(key.fd)
-                        if key.fd == self._reader:
-                            return b""
-                    key.data.extend(data)
-                    if key.data is self._noise:
-                        del self._noise[:-_TAIL_BYTES]
-                    elif len(self._answers) > _ANSWER_BYTES:
-                        raise AgentError("the answer is larger than 64 MiB", self._tail())
+        while b"\n" not in self._answers:
+            left = deadline - time.monotonic()
+            ready = self._selector.select(left) if left > 0 else []
+            if not ready:
+                raise AgentError(f"no answer within {timeout_s:g} s", self._tail())
+            for key, _ in ready:
+                data = os.read(key.fd, 65536)
+                if not data:
+                    self._selector.unregister(key.fd)
+                    if key.fd == self._reader:
+                        return b""
+                key.data.extend(data)
+                if key.data is self._noise:
+                    del self._noise[:-_TAIL_BYTES]
+                elif len(self._answers) > _ANSWER_BYTES:
+                    raise AgentError("the answer is larger than 64 MiB", self._tail())
         line, _, rest = bytes(self._answers).partition(b"\n")
-        self._answers = bytearray(rest)
+        self._answers[:] = rest
         return line
 
     def _tail(self) -> str:

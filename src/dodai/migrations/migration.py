@@ -73,10 +73,10 @@ class Migration:
     over the bytes of the file, `token_sha256` over its tokens without comments and white space, both before variables
     are expanded. `irreversible` is the reason given when there is no way down. A history that is a graph has `parents`,
     a `group` (Django's app; each has one end) and a `line` where the file says who it is; statements may be unknown,
-    then `undoable` says that there is a way down and `touches` names tables that it may be about. `depends_on` are the
-    parents that it needs without being of their branch, `labels` the names of the branch that begins with it. `advice`
-    is what would be written otherwise today, and is carried out as it stands. `down_path` and `down_text` are
-    the file of the way down where it is another.
+    then `undoable` says that there is a way down, `touches` names tables that it may be about, and `steps` are the
+    lines of its operations. `depends_on` are the parents that it needs without being of their branch, `labels` the
+    names of the branch that begins with it. `advice` is what would be written otherwise today, and is carried out as it
+    stands. `down_path` and `down_text` are the file of the way down where it is another.
     """
 
     id: str
@@ -103,6 +103,7 @@ class Migration:
     down_path: str = ""
     down_text: str = ""
     up_sha256: str = ""
+    steps: tuple[int, ...] = ()
 
     @property
     def applied_sha256(self) -> str:

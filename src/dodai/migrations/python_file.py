@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import cast
 
+from dodai.core.dataclass import dataclass
 from dodai.migrations import codes
 from dodai.migrations.migration import FileError, FileProblem
 
@@ -40,24 +42,78 @@ def constant(value: ast.expr) -> object:
         return None
 
 
-def checksum(tree: ast.AST) -> str:
-    """sha256 over the meaning of a module: comments, white space and the version of Python that reads it do not count.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one walk over a module finds.
 
-    `ast.dump` would not do: what it prints of an empty field differs between Python 3.12 and 3.13.
+    `sha256` is over its meaning: comments, white space and the version of Python that reads it do not count.
+    `rest_sha256` is the same without one of its statements. `words` are all words in its strings, in lower case: names
+    of tables are among them.
     """
-    return hashlib.sha256(repr(_canonical(tree)).encode()).hexdigest()
+
+    sha256: str
+    rest_sha256: str
+    words: frozenset[str]
+    attributes: frozenset[str]
+    calls: tuple[ast.Call, ...]
 
 
-def _canonical(node: object) -> object:
-    if isinstance(node, ast.AST):
-        fields = ((name, _canonical(value)) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind"))
-        return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))
-    if isinstance(node, list):
-        return tuple(_canonical(each) for each in node)
-    return None if node is None else (type(node).__name__, repr(node))
+def survey(tree: ast.Module, apart: ast.stmt | None = None) -> Survey:
+    """The one walk, which is most of what reading a long history takes; `apart` is not in the hash of the rest.
+
+    `ast.dump` would not do for the hashes: what it prints of an empty field differs between Python 3.12 and 3.13. The
+    log keeps them of every migration that was applied, so they must stay what they are.
+    """
+    seen = _Seen([], set(), [])
+    body = [(node, _canonical(node, seen)) for node in tree.body]
+    words = set(_WORD.findall("\n".join(seen.texts)))  # no word goes over the end of a line
+    return Survey(
+        _module_hash(text for _, text in body),
+        _module_hash(text for node, text in body if node is not apart),
+        frozenset(word.lower() for word in words),
+        frozenset(seen.attributes),
+        tuple(seen.calls),
+    )
 
 
-def words(tree: ast.AST) -> frozenset[str]:
-    """Every word in its strings, in lower case: names of tables are among them."""
-    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return frozenset(w.lower() for text in constants if isinstance(text, str) for w in re.findall(r"[^\W\d]\w*", text))
+_WORD = re.compile(r"[^\W\d]\w*")
+_LEFT_OUT = ("ctx", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    texts: list[str]
+    attributes: set[str]
+    calls: list[ast.Call]
+
+
+def _module_hash(body: Iterable[str]) -> str:
+    shown = _tuple([*body])
+    return hashlib.sha256((f"('Module', ('body', {shown}))" if shown != "()" else "('Module',)").encode()).hexdigest()
+
+
+def _canonical(node: object, seen: _Seen) -> str:
+    """As `repr` shows a tuple of the node's class and of those of its fields that are not empty."""
+    kind = type(node)
+    if kind is list:
+        return _tuple([_canonical(each, seen) for each in cast("list[object]", node)])
+    if not isinstance(node, ast.AST):
+        return "None" if node is None else f"('{kind.__name__}', {repr(node)!r})"
+    if kind is ast.Constant:
+        value = cast("ast.Constant", node).value
+        if type(value) is str:
+            seen.texts.append(value)
+    elif kind is ast.Attribute:
+        seen.attributes.add(cast("ast.Attribute", node).attr)
+    elif kind is ast.Call:
+        seen.calls.append(cast("ast.Call", node))
+    fields = [
+        f"('{name}', {_canonical(value, seen)})"
+        for name in node._fields
+        if (value := getattr(node, name, None)) is not None and value != [] and name not in _LEFT_OUT
+    ]
+    return _tuple([f"'{kind.__name__}'", *fields])
+
+
+def _tuple(shown: list[str]) -> str:
+    return f"({shown[0]},)" if len(shown) == 1 else f"({', '.join(shown)})"

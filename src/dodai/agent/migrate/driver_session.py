@@ -13,6 +13,23 @@ Ask = Callable[[str], list[Any]]
 """Runs a statement in the tool's own session and gives its rows; commits where the driver began a transaction."""
 
 
+_HELD = """
+(SELECT pid, (classid::bigint << 32 | objid::bigint) AS id FROM pg_locks WHERE locktype = 'advisory' AND granted
+ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS held
+"""
+_LOCKS = f"""
+SELECT count(*) FILTER (WHERE id = {{agents}} AND pid = pg_backend_pid()),
+       count(*) FILTER (WHERE id = {{ours}} AND pid = {{holder}}),
+       count(*) FILTER (WHERE id = {{agents}} AND pid <> pg_backend_pid()) FROM {_HELD}
+"""
+"""How often this session holds the lock of agents, our runner its own, and other sessions that of agents."""
+_OTHERS = f"""
+SELECT count(*) FROM {_HELD} JOIN pg_stat_activity USING (pid) WHERE id = {{agents}}
+ AND pid <> pg_backend_pid() AND application_name <> '{{name}}'
+"""
+"""How many sessions of another process hold that of agents: the tool may open several."""
+
+
 class RunRefusedError(Exception):
     """Not to be run here; `refused` says why: `elsewhere`, `busy`."""
 
@@ -30,7 +47,7 @@ class DriverSession:
         self.before = ""
         self.statements: list[dict[str, Any]] = []
         self.operation = 0
-        self.token = os.urandom(4).hex()
+        self.name = f"dodai-agent-{os.urandom(4).hex()}"
 
     def begin(self, request: Mapping[str, Any]) -> None:
         """Another migration on the same connections."""
@@ -41,7 +58,7 @@ class DriverSession:
 
     def settle(self, ask: Ask, driver: str) -> None:
         """Set the limits in a new session and ask it whether they hold; refuse a database without our lock."""
-        ask(f"SET application_name = 'dodai-agent-{self.token}'")
+        ask(f"SET application_name = '{self.name}'")
         ask(f"SET lock_timeout = '{self.request['lockTimeout']}'")
         ask(f"SET statement_timeout = '{self.request['statementTimeout']}'")
         self.limits = {
@@ -58,33 +75,26 @@ class DriverSession:
             self.before = str(ask(self.request["probe"])[0][0])
 
     def _be_where_the_lock_is(self, ask: Ask) -> None:
-        ours, agents = self.request["locks"]
-        holder = self.request["holder"]
-        if holder:
-            found = ask(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-                f" AND (classid::bigint << 32 | objid::bigint) = {int(ours)} AND pid = {int(holder)}"
-            )
-            if not found[0][0]:
-                name = ask("SELECT current_database()")[0][0]
-                raise RunRefusedError("elsewhere", f"the tool is connected to another database (`{name}`) than dodai")
+        """Hold the lock of agents, which a migration may have given up (`DISCARD ALL`), where our runner has its own.
+
+        A session of another process that holds it is of a runner that was killed, and its statement goes on.
+        """
+        ours, agents = (int(each) for each in self.request["locks"])
+        holder = int(self.request["holder"])
+        look = _LOCKS.format(ours=ours, agents=agents, holder=holder)
+        mine, beside, others = ask(look)[0]
+        if holder and not beside:
+            name = ask("SELECT current_database()")[0][0]
+            raise RunRefusedError("elsewhere", f"the tool is connected to another database (`{name}`) than dodai")
+        if not mine:  # taken before anybody looks for others: of two that begin at once, at least one sees the other
+            ask(f"SELECT pg_try_advisory_lock_shared({agents})")
+            mine, beside, others = ask(look)[0]
         deadline = time.monotonic() + float(self.request["patienceS"])
-        ask(f"SELECT pg_try_advisory_lock_shared({int(agents)})")
-        while holder and self._left_over(ask, agents):
+        left_over = _OTHERS.format(agents=agents, name=self.name)
+        while holder and others and ask(left_over)[0][0]:
             if time.monotonic() > deadline:
                 raise RunRefusedError("busy", "the session of a runner that was killed still works in this database")
             time.sleep(0.1)
-
-    def _left_over(self, ask: Ask, agents: int) -> bool:
-        """Whether another run's session holds the lock of agents: a runner was killed and its statement goes on."""
-        rows = ask(
-            "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
-            " AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            f" AND (l.classid::bigint << 32 | l.objid::bigint) = {int(agents)}"
-            f" AND a.application_name <> 'dodai-agent-{self.token}'"
-        )
-        return bool(rows[0][0])
 
     def sent(self, sql: str, began: float, ask: Ask) -> None:
         """One statement of the migration that ended well; where it is wanted, the session is probed behind it."""

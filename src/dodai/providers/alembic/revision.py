@@ -10,7 +10,7 @@ from dataclasses import replace
 from dodai.migrations import codes
 from dodai.migrations.goose_file import directives
 from dodai.migrations.migration import FileError, FileProblem, Migration
-from dodai.migrations.python_file import assignments, checksum, constant, parsed, words
+from dodai.migrations.python_file import assignments, constant, parsed, survey
 
 
 def read_revisions(files: Mapping[str, bytes]) -> tuple[tuple[Migration, ...], tuple[FileProblem, ...]]:
@@ -53,6 +53,7 @@ def read_revision(path: str, data: bytes) -> Migration | None:
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
     down = functions.get("downgrade")
     irreversible, accepted = directives(text, path)
+    seen = survey(tree, apart=down)
     follows, needs = _names(values.get("down_revision"), path), _names(values.get("depends_on"), path)
     return Migration(
         id=id_,
@@ -61,10 +62,10 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         path=path,
         up=(),
         down=(),
-        transactional="autocommit_block" not in {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)},
+        transactional="autocommit_block" not in seen.attributes,
         raw_sha256=hashlib.sha256(data).hexdigest(),
-        token_sha256=checksum(tree),
-        up_sha256=checksum(ast.Module([node for node in tree.body if node is not down], [])),
+        token_sha256=seen.sha256,
+        up_sha256=seen.rest_sha256,
         text=text,
         irreversible=irreversible,
         accepted=accepted,
@@ -73,7 +74,7 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         labels=_names(values.get("branch_labels"), path),
         line=node.lineno,
         undoable=down is not None and not _does_nothing(down),
-        touches=words(tree),
+        touches=seen.words,
     )
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, graph, sql
-from dodai.migrations.check.git import files_at
 from dodai.migrations.interpreter import AgentConversation, Interpreter
 from dodai.migrations.migration import Direction, Migration, MigrationFolder, Statement
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
@@ -62,6 +61,8 @@ class Alembic:
 
     def at(self, ref: str) -> MigrationFolder:
         """The revisions at a commit."""
+        from dodai.migrations.check.git import files_at  # the rules come with it, and `up` needs none
+
         return _folder(files_at(self.root, ref, self.folder, ".py"))
 
     def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:

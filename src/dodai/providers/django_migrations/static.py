@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 from dodai.migrations import graph
 from dodai.migrations.goose_file import directives
 from dodai.migrations.migration import FileError, FileProblem, Migration, MigrationFolder
-from dodai.migrations.python_file import assignments, checksum, constant, parsed, words
+from dodai.migrations.python_file import assignments, constant, parsed, survey
 
 SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 
 
 def is_migration(path: str) -> bool:
     """A module in a package called `migrations`; Django leaves those out that begin with `_` or `~`."""
-    parts = PurePosixPath(path).parts
+    parts = path.split("/")
     if len(parts) < 2 or parts[-2] != "migrations" or not parts[-1].endswith(".py") or parts[-1][0] in "_~":
         return False
     return not any(part in SKIPPED or part.startswith(".") for part in parts)
@@ -27,7 +27,7 @@ def is_migration(path: str) -> bool:
 
 def is_configuration(path: str) -> bool:
     """`apps.py` may call an app by another label than its folder."""
-    return PurePosixPath(path).name == "apps.py"
+    return path.rpartition("/")[2] == "apps.py"
 
 
 def read_tree(files: Mapping[str, bytes]) -> MigrationFolder:
@@ -50,14 +50,17 @@ def read_tree(files: Mapping[str, bytes]) -> MigrationFolder:
 def assembled(found: list[Migration], wrong: list[FileProblem]) -> MigrationFolder:
     """The history of the repository; what its apps take from others' packages is not known here."""
     squashes = {part: squash for squash, parts in replacements(found).items() for part in parts}
-    kept = [
-        replace(m, parents=tuple(dict.fromkeys(squashes.get(p, p) for p in m.parents if squashes.get(p, p) != m.id)))
-        for m in found
-        if m.id not in squashes
-    ]
+    kept = [_past(squashes, m) for m in found if m.id not in squashes]
     ours = {migration.group for migration in kept}
     outside = [p for m in kept for p in m.parents if p.partition(".")[0] not in ours]
     return graph.folder(kept, wrong, outside)
+
+
+def _past(squashes: Mapping[str, str], migration: Migration) -> Migration:
+    """The migration, which follows a squash where it followed a part of it."""
+    followed = (squashes.get(parent, parent) for parent in migration.parents)
+    parents = tuple(dict.fromkeys(parent for parent in followed if parent != migration.id))
+    return migration if parents == migration.parents else replace(migration, parents=parents)
 
 
 def replacements(migrations: Iterable[Migration]) -> dict[str, tuple[str, ...]]:
@@ -78,7 +81,8 @@ def read_migration(path: str, data: bytes, app: str) -> Migration | None:
     if not values:
         return None
     irreversible, accepted = directives(text, path)
-    name = PurePosixPath(path).stem
+    name = path.rpartition("/")[2].removesuffix(".py")
+    seen = survey(tree)
     return Migration(
         id=f"{app}.{name}",
         order=0,
@@ -88,21 +92,21 @@ def read_migration(path: str, data: bytes, app: str) -> Migration | None:
         down=(),
         transactional=not ("atomic" in values and constant(values["atomic"]) is False),
         raw_sha256=hashlib.sha256(data).hexdigest(),
-        token_sha256=checksum(tree),
+        token_sha256=seen.sha256,
         text=text,
         irreversible=irreversible,
         accepted=accepted,
         parents=tuple(_dependencies(values.get("dependencies"))),
         line=next(n.lineno for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Migration"),
         group=app,
-        undoable=not any(_only_forward(node) for node in ast.walk(tree)),
-        touches=words(tree),
+        undoable=not any(_only_forward(call) for call in seen.calls),
+        touches=seen.words,
+        steps=_operation_lines(values.get("operations")),
     )
 
 
-def operation_lines(text: str) -> tuple[int, ...]:
-    """The line of each operation of a file, in order; empty when they are not one plain list."""
-    operations = _attributes(ast.parse(text)).get("operations")
+def _operation_lines(operations: ast.expr | None) -> tuple[int, ...]:
+    """The line of each operation, in order; empty when they are not one plain list."""
     return tuple(each.lineno for each in operations.elts) if isinstance(operations, ast.List) else ()
 
 
@@ -120,13 +124,11 @@ def _dependencies(value: ast.expr | None) -> Iterator[str]:
             yield f"{pair[0]}.{pair[1]}"
 
 
-def _only_forward(node: ast.AST) -> bool:
+def _only_forward(call: ast.Call) -> bool:
     """`RunPython` and `RunSQL` go back only when they were told how."""
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     way_back = {"RunPython": "reverse_code", "RunSQL": "reverse_sql"}.get(name)
-    return way_back is not None and len(node.args) < 2 and way_back not in {k.arg for k in node.keywords}
+    return way_back is not None and len(call.args) < 2 and way_back not in {k.arg for k in call.keywords}
 
 
 def _labels(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:

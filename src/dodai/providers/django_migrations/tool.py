@@ -17,7 +17,6 @@ from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, graph, sql
-from dodai.migrations.check.git import files_at
 from dodai.migrations.interpreter import AgentConversation, Interpreter
 from dodai.migrations.migration import Direction, Migration, MigrationFolder, Statement
 from dodai.migrations.ports import Shadow, SqlConnection, Worker, url_of
@@ -26,7 +25,6 @@ from dodai.providers.django_migrations.static import (
     SKIPPED,
     is_configuration,
     is_migration,
-    operation_lines,
     read_migration,
     read_tree,
     replacements,
@@ -53,12 +51,15 @@ class DjangoMigrations:
     @cached_property
     def _tree(self) -> MigrationFolder:
         """Read once: a run asks for it after every migration."""
-        files: dict[str, bytes] = {}
-        for folder, below, names in os.walk(self.place):
+        top, files = str(self.place), dict[str, bytes]()
+        shown = self.place.relative_to(self.root).as_posix()
+        for folder, below, names in os.walk(top):
             below[:] = sorted(name for name in below if name not in SKIPPED and not name.startswith("."))
-            for path in (Path(folder, name) for name in names if name.endswith(".py")):
-                if _wanted(path.relative_to(self.place).as_posix()):
-                    files[path.relative_to(self.root).as_posix()] = path.read_bytes()
+            inside = folder[len(top) :].strip("/")
+            for name in names:
+                path = f"{inside}/{name}" if inside else name
+                if name.endswith(".py") and _wanted(path):
+                    files[path if shown == "." else f"{shown}/{path}"] = Path(folder, name).read_bytes()
         return read_tree(files)
 
     @cached_property
@@ -71,6 +72,8 @@ class DjangoMigrations:
 
     def at(self, ref: str) -> MigrationFolder:
         """The same at a commit."""
+        from dodai.migrations.check.git import files_at  # the rules come with it, and `up` needs none
+
         found = files_at(self.root, ref, self.folder, ".py", below=True)
         return read_tree({path: data for path, data in found.items() if _wanted(path)})
 
@@ -175,11 +178,11 @@ class DjangoMigrations:
 
     def _migration(self, row: Mapping[str, Any], order: int, read: Mapping[str, Migration]) -> Migration:
         """What the file says, corrected by what Django made of it; `read` are those that were read, by path."""
-        file = Path(row["file"]).resolve()
+        file = os.path.realpath(row["file"])
         path = self._shown(file)
         found = read.get(path)
         if found is None or found.group != row["app"]:
-            found = read_migration(path, file.read_bytes(), row["app"])
+            found = read_migration(path, Path(file).read_bytes(), row["app"])
         if found is None:
             message = f"`{path}` has no class `Migration` of its own"
             raise DodaiError(codes.EXTERNAL, message, codes.EXTERNAL.fix.en, exit_code=1)
@@ -192,12 +195,14 @@ class DjangoMigrations:
             touches=found.touches | frozenset(row["tables"]),
         )
 
-    def _shown(self, file: Path) -> str:
+    def _shown(self, file: str) -> str:
         """The path below the root, or for an installed package below the folder that it is installed in."""
-        if "site-packages" in file.parts:
-            return "/".join(file.parts[file.parts.index("site-packages") + 1 :])
-        root = self.root.resolve()
-        return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+        _, installed, inside = file.partition("/site-packages/")
+        return inside if installed else file.removeprefix(self._real_root)
+
+    @cached_property
+    def _real_root(self) -> str:
+        return f"{self.root.resolve()}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +234,8 @@ class DjangoAtWork:
     def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
         """Run one migration in one direction; see `dodai.agent.migrate`."""
         answer = self.conversation.ask({**self.request, **request, "id": migration.id, "direction": direction})
-        lines = operation_lines(migration.text)
         own = [each for each in answer["statements"] if _is_own(each["sql"])]
-        return {**answer, "statements": [each | {"line": _line(migration, lines, each)} for each in own]}
+        return {**answer, "statements": [each | {"line": _line(migration, each)} for each in own]}
 
     def cancel(self) -> None:
         self.conversation.cancel()
@@ -258,15 +262,15 @@ def _wanted(path: str) -> bool:
 def _with_statements(migration: Migration, row: Mapping[str, Any] | None) -> Migration:
     if row is None:
         return migration
-    lines = operation_lines(migration.text)
     up, down = (
-        tuple(Statement(each["sql"], _line(migration, lines, each)) for each in row[direction] if _is_own(each["sql"]))
+        tuple(Statement(each["sql"], _line(migration, each)) for each in row[direction] if _is_own(each["sql"]))
         for direction in ("up", "down")
     )
     return replace(migration, up=up, down=down)
 
 
-def _line(migration: Migration, lines: Sequence[int], statement: Mapping[str, Any]) -> int:
+def _line(migration: Migration, statement: Mapping[str, Any]) -> int:
+    lines = migration.steps
     number = int(statement.get("operation") or 0)
     return lines[min(number, len(lines) - 1)] if lines else migration.line
 
