@@ -233,6 +233,7 @@ class Database:
     name: str = "app"
     role: str = ""
     major: int = 0
+    shadow_url: str = ""
     used_by: tuple[str, ...] = ()
     restore_within_s: float = seconds("0s")
 

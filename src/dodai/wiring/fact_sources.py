@@ -49,7 +49,7 @@ from dodai.operations.project import Project
 from dodai.wiring.gathering import NO_MANIFEST, Gathering
 from dodai.wiring.migration_target import target, tool_of
 from dodai.wiring.network_facts import closed_ports, direct_requests, origins_seen
-from dodai.wiring.shadow_server import shadow_server
+from dodai.wiring.shadow_server import shadow_of
 
 
 def manifest(gathering: Gathering) -> Any:
@@ -100,7 +100,7 @@ def shadow_run(gathering: Gathering) -> Any:
         _migrations_policy(gathering),
         gathering.fact(migrations.MigrationHistory),
         gathering.fact(migrations.Base),
-        lambda: shadow_server(gathering.project.policy.database.major if gathering.project else 0),
+        shadow_of(gathering.project),
         everything=gathering.everything,
         reader=_reader(gathering),
         assume_extensions=gathering.project.manifest.data["check"]["assume_extensions"] if gathering.project else (),
@@ -129,7 +129,7 @@ def live_schema(gathering: Gathering) -> Any:
         return migrations.live_schema(
             gathering.target,
             target(project, project.root, lambda: url),
-            lambda: shadow_server(project.policy.database.major),
+            shadow_of(project),
         )
 
 

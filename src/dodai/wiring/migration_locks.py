@@ -11,7 +11,7 @@ from dodai.migrations.check.shadow import shadow_run
 from dodai.migrations.goose_file import history_of
 from dodai.operations.project import Project
 from dodai.wiring.migration_target import target
-from dodai.wiring.shadow_server import shadow_server
+from dodai.wiring.shadow_server import shadow_of
 
 
 def locks(project: Project, pending: Collection[str] | None) -> Iterator[str]:
@@ -24,7 +24,7 @@ def locks(project: Project, pending: Collection[str] | None) -> Iterator[str]:
     try:
         folder = history_of(target(project, project.root, str))
         history = MigrationHistory(folder.migrations, folder.problems, judged, judged)
-        tried = shadow_run(history, lambda: shadow_server(project.policy.database.major), everything=False)
+        tried = shadow_run(history, shadow_of(project), everything=False)
     except DodaiError as error:
         yield f"unknown: {error.message}"
         return

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from dodai.migrations.ports import Connect
+from dodai.core.database_url import refuse_unfit
+from dodai.migrations.ports import Connect, Shadow
+from dodai.operations.project import Project
+
+
+def shadow_of(project: Project | None) -> Shadow:
+    """Where the migrations of a project are tried: on the server that `[database] shadow_url` names, else on our own.
+
+    Raises DOD785 for a URL that cannot be read, and DOD066 or DOD067 for one that is unfit.
+    """
+    if project is None:
+        return partial(shadow_server, 0)
+    database = project.policy.database
+    if not database.shadow_url:
+        return partial(shadow_server, database.major)
+    from dodai.providers.postgres.borrowed_server import BorrowedServer
+    from dodai.providers.postgres.connection import parameters
+
+    plain = project.migrations.plain_hosts if project.migrations else ()
+    refuse_unfit(parameters(database.shadow_url), os.environ, plain)
+    return BorrowedServer(database.shadow_url)
 
 
 @contextlib.contextmanager

@@ -19,15 +19,14 @@ from dodai.cli.migrate.target import pass_protected_gates, place, say_json, with
 def adopt(context: CommandContext, env: str, at: str, baseline: str, break_glass: str, yes: bool) -> None:
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
-    from dodai.wiring.shadow_server import shadow_server
+    from dodai.wiring.shadow_server import shadow_of
 
-    major = context.project.policy.database.major
     what = "record as applied the files whose schema is proven to be the database's"
     consent(f"to {what} changes its ledger", f"{what}?", yes=yes)
     with place(context, env) as target:
         pass_protected_gates(context, env, "migrate adopt", "dodai migrate adopt", break_glass)
         admit = partial(refuse_other, env=env)
-        adopted = run.adopt(target, lambda: shadow_server(major), at=at, baseline=baseline, admit=admit)
+        adopted = run.adopt(target, shadow_of(context.project), at=at, baseline=baseline, admit=admit)
     if context.output.as_json:
         say_json(context, adopted.as_json())
         return

@@ -142,7 +142,8 @@ def _excused(trial: ShadowTrial, left_out: Sequence[str], server: str, assumed: 
     if found := _NO_EXTENSION.search(trial.failure):
         said = f"`{path}` needs the extension `{found[1] or found[2]}`, which PostgreSQL {server} here does not have"
         fix = (
-            "install it for a PostgreSQL of this machine, and name that with `[database] major`; or name it in"
+            "install it for a PostgreSQL of this machine, and name that with `[database] major`; or name a server that"
+            " has it and that nobody uses, such as a container, with `[database] shadow_url`; or name it in"
             " `[check] assume_extensions`: what needs it is then not judged"
         )
         return replace(trial, excuse=Unknown(said, fix))
