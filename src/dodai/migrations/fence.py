@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 
 from dodai.core.errors import Code, DodaiError
+from dodai.migrations.ledger import MAKE_SCHEMA
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection, is_database_error, sqlstate
 from dodai.migrations.sql import literal
@@ -26,7 +27,7 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 _CREATE = f"""
 BEGIN;
 SELECT pg_advisory_xact_lock(hashtext('{TABLE}'));
-CREATE SCHEMA IF NOT EXISTS {SIDE_SCHEMA};
+{MAKE_SCHEMA}
 CREATE TABLE IF NOT EXISTS {TABLE} (
   ledger text PRIMARY KEY,
   token bigint NOT NULL,

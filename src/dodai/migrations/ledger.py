@@ -26,8 +26,13 @@ Event = Literal[
 """`started`, `done` and `batch` are about one statement of a NO TRANSACTION file, a `batch` has the key it came to as
 its note; `recorded` is a file goose had applied."""
 
+MAKE_SCHEMA = f"""
+DO $dodai$BEGIN IF pg_catalog.to_regnamespace('{SIDE_SCHEMA}') IS NULL THEN CREATE SCHEMA IF NOT EXISTS {SIDE_SCHEMA};
+END IF; END$dodai$;
+"""
+"""The schema of our tables, where nobody made it: PostgreSQL wants the right to make one also where it is there."""
 SIDE_TABLES = f"""
-CREATE SCHEMA IF NOT EXISTS {SIDE_SCHEMA};
+{MAKE_SCHEMA}
 CREATE TABLE IF NOT EXISTS {SIDE_SCHEMA}.migration_run (
   id text PRIMARY KEY,
   command text NOT NULL,
@@ -181,7 +186,7 @@ CREATE TABLE {ledger.name} (
 );
 INSERT INTO {ledger.name} (version_id, is_applied) VALUES (0, true);
 """
-    conn.execute(script + SIDE_TABLES + "COMMIT;")
+    conn.execute(script + ("" if ledger.side_present else SIDE_TABLES) + "COMMIT;")
     return replace(ledger, present=ledger.present or ledger.tool is None, side_present=True)
 
 

@@ -6,6 +6,7 @@ import contextlib
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
+from dodai.migrations.ledger import MAKE_SCHEMA
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import MigrationTarget, SqlConnection
 
@@ -52,7 +53,7 @@ def mark(target: MigrationTarget, env: str) -> None:
     conn = target.connect()
     try:
         conn.autocommit = True
-        conn.execute(f"CREATE SCHEMA IF NOT EXISTS {SIDE_SCHEMA}")
+        conn.execute(MAKE_SCHEMA)
         words = conn.execute("SELECT quote_literal(%s)", (_WORDS + env,)).fetchone()[0]
         conn.execute(f"COMMENT ON SCHEMA {SIDE_SCHEMA} IS {words}")
     finally:
