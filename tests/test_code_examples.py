@@ -98,7 +98,7 @@ def shadow(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     names: list[str] = []
 
     @contextmanager
-    def start(_: int) -> Iterator[Callable[[], Connect]]:
+    def start() -> Iterator[Callable[[], Connect]]:
         def database() -> Connect:
             names.append(f"example_{len(names)}_{id(names)}")
             url = postgres.create_database(names[-1])
@@ -106,7 +106,7 @@ def shadow(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
         yield database
 
-    monkeypatch.setattr(fact_sources, "shadow_server", start)
+    monkeypatch.setattr(fact_sources, "shadow_of", lambda _: start)
     yield
     for name in names:
         postgres.drop_database(name)

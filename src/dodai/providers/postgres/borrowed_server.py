@@ -27,7 +27,7 @@ from dodai.providers.postgres.connection import address, connect
 
 PREFIX = "dodai_shadow_"
 ASIDE = "dodai_aside_"
-MARK = "made by `dodai check`, which drops it; roles and tablespaces before it: "
+MARK = "made for a check of migrations, which drops it; roles and tablespaces before it: "
 _LOCK_ID = 4_013_268_268
 _PATIENCE = "300s"
 _DATABASES = """
