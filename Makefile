@@ -7,7 +7,7 @@ WORKERS ?= auto
 REPORT ?= .dodai/reports/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint format docs plan bench fuzz mutate soak lock clean
+.PHONY: help rehearse test lint format docs plan bench fuzz interop mutate soak lock clean
 
 help:                ## show the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -59,6 +59,9 @@ mutate: $(STAMP)     ## what check and docs --check say of seeded faults (minute
 
 soak: $(STAMP)       ## an hour of the example: deploys, rotations, migrations, faults (writes benchmarks/quiz_soak.json)
 	$(BIN)/python benchmarks/quiz_soak.py $(ARGS)
+
+interop: $(STAMP)    ## the newest Prometheus and VictoriaLogs, built with go in .dodai/interop (many minutes, once)
+	$(BIN)/python benchmarks/interop.py .dodai/interop
 
 clean:               ## remove the environment and every local state
 	rm -rf $(VENV) .dodai examples/quiz/.dodai plan.md plan.json

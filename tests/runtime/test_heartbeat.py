@@ -143,6 +143,29 @@ async def test_grpc_services_beat_from_their_first_call_on(config: Config, lines
                 await ended
 
 
+async def test_grpc_service_tells_how_many_calls_it_serves(config: Config, lines: Lines):
+    """One that waits is in flight, and no longer once it is answered."""
+    answered = asyncio.Event()
+
+    async def wait(_: bytes, __: Any) -> bytes:
+        await answered.wait()
+        return b"ok"
+
+    server = dodai.grpc.watch_server(aio.server(), config=config(policy=BEATING))
+    methods = {"Wait": grpc.unary_unary_rpc_method_handler(wait)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/a.B/Wait")(b"")
+        await beaten(lines, lambda line: line["inFlight"] == 1)
+        behind = len(lines("web", "event"))
+        answered.set()
+        assert await call == b"ok"
+        await beaten(lines, lambda line: line["inFlight"] == 0, behind)
+    await server.stop(None)
+
+
 async def beaten(lines: Lines, wanted: Callable[[dict[str, Any]], bool], behind: int = 0) -> None:
     """Wait for a heartbeat behind the first `behind` events."""
     deadline = time.monotonic() + 30

@@ -63,6 +63,7 @@ class ServedCall:
         self.written = False
         metadata = servicer_context.invocation_metadata()
         self.context: RequestContext = incoming(runtime, metadata, servicer_context.time_remaining())
+        runtime.in_flight += 1
 
     def note(self, error: BaseException) -> None:
         """Remember what went wrong inside the handler."""
@@ -78,6 +79,7 @@ class ServedCall:
         if self.written:
             return
         self.written = True
+        self.runtime.in_flight -= 1
         # A method that nobody has is the caller's mistake, like a 404; one that is there and not written is ours.
         outcome: Outcome = rpc_outcome(status) if self.known else "client_error"
         seconds = perf_counter() - self.started

@@ -60,7 +60,7 @@ class Runtime:
     pools: weakref.WeakKeyDictionary[Any, str] = field(init=False, default_factory=weakref.WeakKeyDictionary)
     """Connection pools that requests have asked, and the dependency that each is for."""
     in_flight: int = field(init=False, default=0)
-    """HTTP requests being served; what a heartbeat says is a reading, so that no lock guards it."""
+    """HTTP requests and RPCs being served; what a heartbeat says is a reading, so that no lock guards it."""
     heartbeat: threading.Thread | None = field(init=False, default=None)
     beats: bool = field(init=False, default=False)
     metrics: Metrics | None = field(init=False, default=None)
