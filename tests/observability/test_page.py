@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,6 +183,20 @@ def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
 
 
 @pytest.mark.optional_part("chromium")
+def test_visitor_who_leaves_in_the_middle_is_no_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """The page is large and the connection reset while it is sent; the next visitor is served."""
+    with state_served("huge", tmp_path) as url:
+        port = int(url.rstrip("/").rpartition(":")[2])
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as leaving:
+                leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                leaving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                leaving.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                assert leaving.recv(100).startswith(b"HTTP/1.1 200")
+        assert httpx2.get(url).status_code == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
     """Empty, healthy, firing, old, five hundred routes, troubled: wide, light and English, and as on a phone at night."""
     from axe_playwright_python.base import AXE_FILE_PATH
@@ -189,6 +205,9 @@ def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
     axe = Path(AXE_FILE_PATH).read_text("utf-8")
     rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
     rows = "{include: [['html']], exclude: [['tr:nth-child(n+6)']]}"  # the two hundredth row is like the first ones
+    watched = "l => moved.push(...l.getEntries().map(one => one.value))"
+    shifts = f"window.moved = []; new PerformanceObserver({watched}).observe({{type: 'layout-shift', buffered: true}})"
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     short = "r => [r.passes.length, r.violations.map(one => [one.id, one.nodes[0].html])]"
     found = []
     with sync_playwright() as playwright:
@@ -198,11 +217,20 @@ def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
                 for settings in (DESKTOP, PHONE):
                     context = browser.new_context(**settings, bypass_csp=True)
                     page = context.new_page()
+                    page.add_init_script(shifts)
                     page.goto(url)
+                    page.evaluate(f"renew().then(() => {drawn})")
+                    assert page.evaluate("moved") == []  # the page stays where it is while it renews itself
                     assert page.evaluate("document.documentElement.scrollWidth") <= settings["viewport"]["width"]
                     passed, wrong = page.evaluate(f"{axe};axe.run({rows}, {rules}).then({short})")
                     assert passed > 15
                     found += [(name, *one) for one in wrong]
                     context.close()
+        page = browser.new_page(bypass_csp=True)
+        with state_served("healthy", tmp_path / "moved") as url:
+            page.add_init_script(shifts)
+            page.goto(url)
+            page.evaluate("live.insertAdjacentHTML('afterbegin', '<p style=height:300px>')")
+            page.wait_for_function("moved.length > 0")  # what would have been seen
         browser.close()
     assert found == []

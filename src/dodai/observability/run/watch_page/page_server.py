@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import re
 import sqlite3
@@ -179,6 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
     wbufsize = 65536
     """Head and body in one packet: in two of them the second waits 40 ms for the first to be acknowledged."""
+
+    def handle(self) -> None:
+        """Somebody who closes the page while it is sent is no error, and a traceback would look like one."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         target = urlsplit(self.path)
