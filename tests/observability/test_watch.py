@@ -22,6 +22,7 @@ from tests.support.proposed import carry_out
 from tests.support.wait import until
 
 from dodai.core import proposal
+from dodai.engine.moment import utc
 from dodai.observability.alert import History
 from dodai.observability.line_format import dump
 from dodai.observability.rollup import Store
@@ -173,6 +174,16 @@ def test_alerts_are_tested_on_past_traffic_and_without_any_nothing_is_said_to_be
     assert seen.returncode == 0
     assert "http-error-surge: web at 100 %, fires still" in seen.stdout
     assert "not judged" in seen.stdout
+    now = time.time()
+    then = f"{utc(now - 600)}..{utc(now + 600)}"
+    assert "http-error-surge: web" in dodai("alerts", "test", "--replay", then, "--manifest", str(file)).stdout
+    before = dodai("alerts", "test", "--replay", f"{utc(now - 9000)}..{utc(now - 8000)}", "--manifest", str(file))
+    assert before.returncode == 1
+    assert f"no rollups from {utc(now - 9000)} to {utc(now - 8000)} of `local`" in before.stderr
+    for wrong in ("yesterday", f"{utc(now)}..{utc(now - 60)}", "2026-11-29T03:00..2026-11-29T04:00"):
+        refused = dodai("alerts", "test", "--replay", wrong, "--manifest", str(file))
+        assert refused.returncode == 2
+        assert f"`{wrong}` is not FROM..TO in the past" in refused.stderr
 
 
 def test_status_says_what_fires_and_gives_no_all_clear_from_a_watch_that_ended(tmp_path: Path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodai.cli.command_context import CONTEXT, CommandContext, define
-from dodai.engine.moment import utc
+from dodai.engine.moment import read_moment, utc
 
 if TYPE_CHECKING:
     from dodai.core.text import Lang
@@ -116,9 +116,10 @@ ack = _muting("ack", "Say that somebody is on it", "dodai alerts ack http-error-
 
 @define("test", summary="Show what would have fired on past traffic", example="dodai alerts test --last 6h")
 @click.option("--last", "span", default="1h", show_default=True, help="How far back, at most 2d.")
+@click.option("--replay", "between", metavar="FROM..TO", help="Of that time instead, such as of an incident.")
 @with_env
 @with_fast
-def test(context: CommandContext, span: str, env: str, fast: bool) -> int:
+def test(context: CommandContext, span: str, between: str | None, env: str, fast: bool) -> int:
     """With the thresholds that the manifest has now: change one, and see what it would have done."""
     from dodai.core.errors import DodaiError
     from dodai.observability.codes import ROLLUPS_UNAVAILABLE
@@ -127,14 +128,15 @@ def test(context: CommandContext, span: str, env: str, fast: bool) -> int:
     from dodai.wiring.watch import watched
 
     there, now = watched(context.project, env, fast=fast), time.time()
-    seconds = _seconds(span)
+    since_s, until_s = _between(between, now) if between else (now - _seconds(span), now)
     seen = None
     if there.path.exists():
         store = Store(there.path, cell_s=there.cell_s, writable=False)
-        seen = replay(there.alerts, store, now - seconds, now)
+        seen = replay(there.alerts, store, since_s, until_s)
         store.close()
     if seen is None:
-        message = f"no rollups of the last {span} of `{env}` are in `{there.path}`"
+        when = f"from {utc(since_s)} to {utc(until_s)}" if between else f"of the last {span}"
+        message = f"no rollups {when} of `{env}` are in `{there.path}`"
         raise DodaiError(ROLLUPS_UNAVAILABLE, message, ROLLUPS_UNAVAILABLE.fix.en.replace("ENV", env), exit_code=1)
     if context.output.as_json:
         context.output.data("dodai.replay/1", {"environment": env, **dataclasses.asdict(seen)})
@@ -148,6 +150,16 @@ def test(context: CommandContext, span: str, env: str, fast: bool) -> int:
         )
     context.output.line(f"not judged, because rollups do not keep it: {', '.join(seen.not_judged)}")
     return 0
+
+
+def _between(text: str, now: float) -> tuple[float, float]:
+    """The two moments of `FROM..TO`, with their offset from UTC; what is still to come was not traffic."""
+    first, _, last = text.partition("..")
+    since, until = read_moment(first), read_moment(last)
+    if since is None or until is None or since >= until or since.timestamp() >= now:
+        wanted = "FROM..TO in the past, such as 2026-11-29T03:00Z..2026-11-29T04:00Z"
+        raise click.BadParameter(f"`{text}` is not {wanted}", param_hint="'--replay'")
+    return since.timestamp(), min(now, until.timestamp())
 
 
 def _seconds(span: str) -> float:
