@@ -227,38 +227,40 @@ class EdgeExchange:
         self.wire.receive_data(data)
 
     async def _return(self, request: h11.Request, upstream: Stream, wire: h11.Connection) -> bool:
-        """Pass the answer on as it comes; True when the connection has switched protocols."""
+        """Pass the answer on as it comes, what came together in one piece; True when the protocol was switched."""
+        ready = bytearray()
         while True:
-            event = await self._upstream_event(upstream, wire)
-            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+            try:
+                event = wire.next_event()
+            except h11.RemoteProtocolError:
+                await self._to_client(bytes(ready))
+                raise self._broken(EDGE_NO_ANSWER, "upstream_ended") from None
+            if event is h11.NEED_DATA:
+                await self._to_client(bytes(ready))
+                ready.clear()
+                await self._hear(upstream, wire)
+            elif isinstance(event, h11.InformationalResponse) and event.status_code == 101:
                 fields = [*event.headers, *self._ours()]
                 self.record.status = 101
                 switch = h11.InformationalResponse(status_code=101, headers=fields, reason=b"Switching Protocols")
                 await self._to_client(self.wire.send(switch))
                 return True
-            if isinstance(event, h11.Response):
-                await self._start_answer(request, event)
+            elif isinstance(event, h11.Response):
+                ready += self._answer_head(request, event)
             elif isinstance(event, h11.Data):
                 self.record.bytes_out += len(event.data)
-                await self._to_client(self.wire.send(h11.Data(data=bytes(event.data))))
+                ready += self.wire.send(h11.Data(data=bytes(event.data))) or b""
             elif isinstance(event, h11.EndOfMessage):
-                await self._to_client(self.wire.send(h11.EndOfMessage()))
+                await self._to_client(bytes(ready) + (self.wire.send(h11.EndOfMessage()) or b""))
                 self.record.outcome = http_outcome(self.record.status)
                 return False
 
-    async def _upstream_event(self, upstream: Stream, wire: h11.Connection) -> Any:
-        while True:
-            try:
-                event = wire.next_event()
-            except h11.RemoteProtocolError:
-                raise self._broken(EDGE_NO_ANSWER, "upstream_ended") from None
-            if event is not h11.NEED_DATA:
-                return event
-            try:
-                async with asyncio.timeout(self.spec.response_timeout_s):
-                    wire.receive_data(await upstream.read())
-            except TimeoutError:
-                raise self._broken(EDGE_SLOW, "upstream_timeout", 504) from None
+    async def _hear(self, upstream: Stream, wire: h11.Connection) -> None:
+        try:
+            async with asyncio.timeout(self.spec.response_timeout_s):
+                wire.receive_data(await upstream.read())
+        except TimeoutError:
+            raise self._broken(EDGE_SLOW, "upstream_timeout", 504) from None
 
     def _broken(self, code: Code, reason: str, status: int = 502) -> Exception:
         """The service failed: a page while that is possible, else a connection that visibly breaks off."""
@@ -267,7 +269,7 @@ class EdgeExchange:
         self.record.outcome, self.record.reason, self.record.code = "aborted", reason, code.id
         return BrokenOffError()
 
-    async def _start_answer(self, request: h11.Request, response: h11.Response) -> None:
+    def _answer_head(self, request: h11.Request, response: h11.Response) -> bytes:
         record, fields = self.record, list(response.headers)
         if any(name == b"transfer-encoding" for name, _ in fields):
             fields = [pair for pair in fields if pair[0] != b"content-length"]  # RFC 9112 section 6.3
@@ -277,7 +279,7 @@ class EdgeExchange:
         unread = [] if self.body_read else _CLOSE  # the rest of the request would be taken for the next one
         fields = request_checks.returned(fields, [*self._ours(), *cache, *unread])
         answer = h11.Response(status_code=response.status_code, headers=fields, reason=response.reason)
-        await self._to_client(self.wire.send(answer))
+        return self.wire.send(answer) or b""
 
     def _ours(self) -> Headers:
         return [(b"x-request-id", self.record.request_id.encode()), (b"x-edge-ray", self.record.ray.encode())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import resource
 import secrets
@@ -167,6 +168,7 @@ def most_connections() -> int:
     return max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, (descriptors - min(256, descriptors // 4)) // 4))
 
 
+@functools.lru_cache(4096)
 def _network(address: str) -> str:
     """The client's network, not the client: /24 or /48."""
     with contextlib.suppress(ValueError):

@@ -47,6 +47,8 @@ would become `HTTP_PROXY`, by which some libraries choose whom they call (CVE-20
 """
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 _TARGET = re.compile(rb"/[\x21\x24-\x7e\x80-\xff]*(?:\?[\x21\x24-\x7e\x80-\xff\x22]*)?\Z")
+_DETOUR = re.compile(rb"[%\\;]|//|/\.")
+"""Without any of these a path can be read in one way only, but for the slash at its end."""
 _LENGTH = re.compile(rb"[0-9]{1,18}\Z")
 
 
@@ -122,6 +124,8 @@ def is_blocked(target: bytes) -> bool:
 
 def _readings(path: bytes) -> list[bytes]:
     """What servers may take the path for: decoded up to three times, each as it stands and with detours resolved."""
+    if not _DETOUR.search(path):
+        return [path, path.rstrip(b"/") or b"/"]
     decoded = [path]
     for _ in range(3):
         decoded.append(unquote_to_bytes(decoded[-1]))

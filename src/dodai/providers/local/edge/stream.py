@@ -38,6 +38,8 @@ class Stream:
         del self.kept[: len(self.kept) - len(self.kept.lstrip(b"\r\n"))]
         if not self.kept:
             return b""
+        if b"\r\n\r\n" in self.kept:
+            return await self._until_empty_line(limit)
         try:
             async with asyncio.timeout(head_s):
                 return await self._until_empty_line(limit)
@@ -91,6 +93,9 @@ class Stream:
             return
         try:
             self.writer.write(data)
+            transport = self.writer.transport
+            if not transport.get_write_buffer_size() and not transport.is_closing():
+                return  # the kernel has it
             async with asyncio.timeout(within_s):
                 await self.writer.drain()
         except (OSError, TimeoutError) as error:
