@@ -115,7 +115,9 @@ def test_a_release_is_deployed_a_bad_one_undone_and_gone_back_from_through_the_u
 def test_without_a_token_and_without_fly_nothing_is_said_that_was_not_seen(app):
     """DOD700 names the variable; a Fly that does not answer is unknown, which is not `not running`."""
     assert app.run("check", "--fast", FLY_API_TOKEN="").returncode == 0  # nothing of Fly is needed
+    (app.folder / "fly.toml").write_text('app = "small-web"\n')
     doctor = app.run("doctor", "staging", "--live")
+    assert "fly web fly.toml   `fly.toml`: no health check" in doctor.stdout
     assert "fly token          accepted, of small-web; that it may change them is seen at the first" in doctor.stdout
     assert "on 1 in ams, 1 in nrt" in doctor.stdout
     assert "fly web secrets    0 set; the next deploy sets DODAI_CSRF_KEYS, DODAI_IDENTITY_KEYS" in doctor.stdout

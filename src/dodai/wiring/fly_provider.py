@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from urllib.parse import urlsplit
 
+from dodai.operations.policy import Service
 from dodai.operations.ports import DoctorRow, Edge
 from dodai.operations.provider import Opening, Provider
 from dodai.operations.secret import KEY_RINGS
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.fly_examine import examine
+from dodai.providers.fly.fly_toml import ToldService, toml_rows
 from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
 from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
@@ -56,10 +59,25 @@ def _examine(opening: Opening) -> Iterator[DoctorRow]:
     policy = opening.project.policy
     given: dict[str, list[str]] = {}
     for name in opening.config.fly.apps:
-        own = [secret.name for secret in policy.secrets.values() if name in secret.used_by]
+        told = [secret.name for secret in policy.secrets.values() if name in secret.used_by]
         stored = [policy.database.variable] if name in policy.database.used_by else []
-        given[name] = [*KEY_RINGS, *own, *stored]
-    return examine(partial(_api, opening), opening.config.fly.apps, given)
+        given[name] = [*KEY_RINGS, *told, *stored]
+    public, config = policy.public_service, opening.config
+    names = [host for origin in config.public_origins if (host := urlsplit(origin).hostname)]
+    own = {public.name: [host for host in names if not host.endswith(".fly.dev")]} if public else {}
+    yield from examine(partial(_api, opening), config.fly.apps, given, own, config.certificate_left_s)
+    yield from toml_rows(
+        opening.project.root, {name: _told(policy.services[name], app) for name, app in _apps(opening)}
+    )
+
+
+def _apps(opening: Opening) -> Iterator[tuple[str, str]]:
+    known = opening.project.policy.services
+    yield from ((name, app) for name, app in opening.config.fly.apps.items() if name in known)
+
+
+def _told(service: Service, app: str) -> ToldService:
+    return ToldService(app, service.ready_path if service.ready_kind == "http" else "", service.env)
 
 
 PROVIDER = Provider(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.text import counted
 from dodai.operations.ports import DoctorRow
+from dodai.providers.fly.fly_certificates import certificate_rows
 from dodai.providers.fly.machine_state import has_checks, release_of
 from dodai.providers.fly.machines_api import LIST, LIST_SECRETS, SHOW_APP, SHOW_TOKEN, Machine
 from dodai.vendor_api import Api, VendorError
@@ -17,9 +19,15 @@ DEADLINE_S = 10.0
 
 
 def examine(
-    connect: Callable[[], Api], apps: Mapping[str, str], secrets: Mapping[str, Sequence[str]]
+    connect: Callable[[], Api],
+    apps: Mapping[str, str],
+    secrets: Mapping[str, Sequence[str]],
+    hosts: Mapping[str, Sequence[str]],
+    certificate_left_s: float,
 ) -> Iterator[DoctorRow]:
-    """The token, then each app with its machines and secrets. `secrets` are the names that each service is given.
+    """The token, then each app with its machines, secrets and certificates.
+
+    `secrets` are the names that each service is given, `hosts` the names by which people come to it.
 
     Nothing is changed, so whether the token may change anything is not judged.
     """
@@ -33,6 +41,8 @@ def examine(
     yield DoctorRow("fly token", "ok", f"accepted, {named}; that it may change them is seen at the first change")
     for service, app in apps.items():
         yield from _app(api, service, app, secrets.get(service, ()))
+        names = hosts.get(service, ())
+        yield from certificate_rows(api, service, app, names, certificate_left_s, datetime.now(UTC))
 
 
 def _app(api: Api, service: str, app: str, secrets: Sequence[str]) -> Iterator[DoctorRow]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import UTC, datetime
 from typing import Any
 
 from dodai.core.dataclass import dataclass
@@ -143,12 +144,60 @@ class FlyTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class FlyIssued:
+    """A certificate of a name; `status` is `active`, `pending_ownership` or `pending_validation`."""
+
+    status: str = ""
+    expires_at: str = ""
+
+    @property
+    def ends(self) -> datetime | None:
+        try:
+            return datetime.fromisoformat(self.expires_at).astimezone(UTC)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class FlyValidation:
+    """What Fly found of what proves whose name it is."""
+
+    ownership_txt_configured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlyProblem:
+    """Why a name is not validated."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlyOwnership:
+    """The TXT record that proves whose name it is where a proxy stands before Fly."""
+
+    name: str = ""
+    app_value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlyRequirements:
+    """The DNS records that Fly wants."""
+
+    ownership: FlyOwnership = field(default_factory=FlyOwnership)
+
+
+@dataclass(frozen=True, slots=True)
 class FlyCertificate:
-    """A certificate for a name of one's own; `configured` is whether visitors get it."""
+    """What there is for a name of one's own; `configured` is whether visitors get a certificate for it."""
 
     hostname: str
     status: str = ""
     configured: bool = False
+    certificates: tuple[FlyIssued, ...] = ()
+    validation: FlyValidation = field(default_factory=FlyValidation)
+    validation_errors: tuple[FlyProblem, ...] = ()
+    dns_requirements: FlyRequirements = field(default_factory=FlyRequirements)
 
 
 SHOW_TOKEN = Operation(name="CurrentToken_show", method="GET", path="/v1/tokens/current", reply=one(FlyTokens))

@@ -1,0 +1,81 @@
+"""Files of Fly's own tools in a project: they and the manifest describe the same apps, and may say different things."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dodai.core.dataclass import dataclass
+from dodai.operations.ports import DoctorRow
+
+SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class ToldService:
+    """What the manifest says of a service: the path of its HTTP check ("" it has none), and its variables."""
+
+    app: str
+    check_path: str
+    env: Mapping[str, str]
+
+
+def toml_rows(root: Path, services: Mapping[str, ToldService]) -> Iterator[DoctorRow]:
+    """One for each file of `services`' apps below `root`; those of other apps are of other environments."""
+    of_app = {told.app: (name, told) for name, told in services.items()}
+    for path in sorted(_files(root)):
+        where = path.relative_to(root).as_posix()
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            yield DoctorRow("fly.toml", "warning", f"`{where}` cannot be read: {error}", fix="mend it, or remove it")
+            continue
+        app = data.get("app")
+        if not isinstance(app, str) or app not in of_app:
+            continue
+        name, told = of_app[app]
+        if found := list(_differences(data, told)):
+            fix = "make both say the same: `fly deploy` goes by the file, dodai by the manifest"
+            yield DoctorRow(f"fly {name} fly.toml", "warning", f"`{where}`: {'; '.join(found)}", fix=fix)
+        else:
+            yield DoctorRow(f"fly {name} fly.toml", "ok", f"`{where}` says nothing else than the manifest")
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in SKIPPED and not name.startswith(".")]
+        for name in names:
+            if name.endswith(".toml") and (name.startswith("fly") or ".fly." in name):
+                yield Path(folder, name)
+
+
+def _differences(data: Mapping[str, Any], told: ToldService) -> Iterator[str]:
+    checks = list(_checks(data))
+    if not checks:
+        yield "no health check, and without one no release is deployed"
+    paths = {str(check["path"]) for check in checks if "path" in check}
+    if told.check_path and paths and told.check_path not in paths:
+        yield f"asks `{', '.join(sorted(paths))}` for health, the manifest `{told.check_path}`"
+    if release := _table(data, "deploy").get("release_command"):
+        yield f"`release_command` is `{release}`, and dodai does not run it: it migrates by the manifest"
+    env = _table(data, "env")
+    if other := sorted(name for name, value in told.env.items() if name in env and str(env[name]) != value):
+        yield f"other values than the manifest's for {', '.join(f'`{name}`' for name in other)}"
+
+
+def _checks(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every health check: of the service for HTTP, of the others, and of the machines."""
+    yield from (check for check in _table(data, "checks").values() if isinstance(check, Mapping))
+    services = data.get("services")
+    for service in (_table(data, "http_service"), *(services if isinstance(services, list) else ())):
+        for key in ("checks", "http_checks", "tcp_checks"):
+            found = service.get(key) if isinstance(service, Mapping) else None
+            yield from (check for check in found or () if isinstance(check, Mapping))
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = data.get(key)
+    return found if isinstance(found, Mapping) else {}
