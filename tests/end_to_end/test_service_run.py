@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -134,6 +135,11 @@ def test_rollback_brings_back_the_packages_of_the_release_too(env):
     refused = env.run("restart", "staging", "--yes")
     assert (refused.returncode, "DOD317" in refused.stderr) == (3, True), refused.stderr
     assert env.page("/told") == "blue"
+    beside = env.run("exec", "staging", "web", "--", "python", "-c", "print('runs')")
+    assert (beside.returncode, "DOD317" in beside.stderr, beside.stdout) == (1, True, ""), beside.stderr
+    ((served,),) = [one["instances"] for one in env.status()["host"]["services"]]
+    os.kill(served["pid"], signal.SIGKILL)  # nor is it started again by the Host, which comes back no more either
+    until(lambda: "not what was installed" in env.status()["host"]["services"][0]["instances"][0]["trouble"])
     env.kill_host()
     until(lambda: "not what was installed" in env.status()["host"]["trouble"])
     assert env.serves() == ""

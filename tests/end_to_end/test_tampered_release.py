@@ -93,6 +93,9 @@ def test_host_does_not_come_back_with_a_tampered_release_and_says_why(env):
     env.kill_host()
     told = until(lambda: json.loads(env.run("status", "staging", "--json").stdout)["host"]["trouble"])
     assert "web.py` was changed" in told
+    status = env.run("status", "staging", "--wait")
+    assert (status.returncode, "by itself" in status.stdout) == (4, False), status.stdout
+    assert "deploy from its commit again" in status.stdout
     assert env.serves() == ""
     env.write(spoil="# the next")
     assert env.run("deploy", "staging", "--yes").returncode == 0

@@ -19,6 +19,7 @@ FOUND = {
     "remainder": replace(WELL, interrupted=True, remainder=True),
     "unknown": Facts(recorded="r1", unknown="pid 7 holds the lock and does not answer"),
     "returning": Facts(recorded="r1", returning=True, trouble="`database` does not come back"),
+    "stuck": Facts(recorded="r1", returning=True, stuck=True, trouble="`web` does not come back: a file was changed"),
     "stopped": Facts(recorded="r1"),
     "empty": Facts(),
     "partly serving": replace(WELL, silent=("backend",), pending=1),

@@ -19,6 +19,7 @@ State = Literal[
     "interrupted",
     "remainder",
     "unknown",
+    "stuck",
     "returning",
     "stopped",
     "empty",
@@ -50,6 +51,7 @@ TABLE: Mapping[State, Next] = {
     "interrupted": Next(4, RESUME, "`{command}`, or `{undo}` to take it back", {"undo": RESUME_UNDO}),
     "remainder": Next(4, RESUME, "`{command}`, or `{deploy}` with a fixed release", {"deploy": DEPLOY}),
     "unknown": Next(4, words="{unknown}"),
+    "stuck": Next(4, words="{said}"),
     "returning": Next(1, STATUS_WAIT, "`{command}`: it comes back by itself{trouble}"),
     "stopped": Next(4, RESTART, "`{command}` serves {recorded} again"),
     "empty": Next(4, DEPLOY),
@@ -67,8 +69,8 @@ class Facts:
     `problem` and `remedy`: what could not be asked, and what fixes it. `holder`: who changes it now. `elsewhere`: the
     other place where its processes are, about which nothing can be said from here. `interrupted`: a
     plan that has not ended, `remainder` when only what cannot be undone is left of it. `unknown`: why nobody can say
-    whether it runs. `returning`, `trouble`: as compute says. `recorded`: the release on record. `serving`: the services
-    with a process that people reach, `silent` those without, `unwell` those that say they are not ready.
+    whether it runs. `returning`, `trouble`, `stuck`: as compute says. `recorded`: the release on record. `serving`: the
+    services with a process that people reach, `silent` those without, `unwell` those that say they are not ready.
     `earlier`: a release on record that could be gone back to.
     """
 
@@ -81,6 +83,7 @@ class Facts:
     unknown: str = ""
     returning: bool = False
     trouble: str = ""
+    stuck: bool = False
     recorded: str = ""
     serving: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
@@ -98,6 +101,7 @@ def find(facts: Facts) -> State:
         ("remainder", facts.interrupted and facts.remainder),
         ("interrupted", facts.interrupted),
         ("unknown", bool(facts.unknown)),
+        ("stuck", facts.returning and facts.stuck),
         ("returning", facts.returning),
         ("empty", not facts.serving and not facts.recorded),
         ("stopped", not facts.serving),
@@ -128,6 +132,7 @@ def words(state: State, env: str, facts: Facts) -> str:
         elsewhere=facts.elsewhere,
         recorded=facts.recorded,
         unwell=first[0] if first else "",
+        said=facts.trouble,
         trouble=f"; {facts.trouble}" if facts.trouble else "",
         back=f"; `{ROLLBACK(env=env)}` brings {facts.earlier} back" if facts.earlier else "",
     )

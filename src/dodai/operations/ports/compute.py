@@ -155,7 +155,8 @@ class ComputeStatus:
     `unknown` says why nobody can tell whether anything runs: that is not the same as nothing.
 
     `kept`: what comes back by itself after a crash: the release, `@` and its settings, by service. `returning`: what
-    served before is being started again by itself; `trouble` says why that takes so long.
+    served before is being started again by itself; `trouble` says why that takes so long, `stuck` that trying again
+    changes nothing.
     """
 
     env: str
@@ -163,6 +164,7 @@ class ComputeStatus:
     unknown: str = ""
     returning: bool = False
     trouble: str = ""
+    stuck: bool = False
     kept: Mapping[str, str] = field(default_factory=dict)
     since: float = 0.0
     services: tuple[ServiceStatus, ...] = ()

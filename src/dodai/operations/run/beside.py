@@ -13,6 +13,7 @@ from dodai.core.errors import DodaiError
 from dodai.engine.plan import PlanRequest
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import Service
+from dodai.operations.run.dependencies import packages_of
 from dodai.operations.run.description import in_service
 from dodai.operations.run.override import pass_gates, state
 from dodai.operations.run.plans import deploy_ports
@@ -39,7 +40,8 @@ class ServicePlace:
 async def place_of(here: Environment, name: str) -> ServicePlace:
     """The place of the service `name` of the release that serves, or last did.
 
-    DOD368 when there was none, DOD051 for no such service, DOD366 when its files are not what was published.
+    DOD368 when there was none, DOD051 for no such service, DOD366 or DOD317 when its files or its packages are
+    not what was published.
     """
     await here.refuse_elsewhere()
     host_of(here)
@@ -49,6 +51,8 @@ async def place_of(here: Environment, name: str) -> ServicePlace:
     release = live.release if live else await recorded(here, name)
     there = await in_service(here, here.released(release))
     await asyncio.to_thread(here.artifacts.proven, release)
+    if packages := packages_of(here):
+        await asyncio.to_thread(packages.proven, release)
     service = there.project.policy.services[name]
     ports = deploy_ports(there, Path(here.artifacts.path(release)))
     given = await ServiceSteps(PlanRequest("exec", here.name, release), ports).given(service)

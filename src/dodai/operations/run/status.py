@@ -62,6 +62,7 @@ class EnvironmentStatus:
             unknown=self.unknown,
             returning=self.compute.returning,
             trouble=self.compute.trouble,
+            stuck=self.compute.stuck,
             recorded=self.recorded,
             earlier=self.earlier,
             serving=serving,

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.engine.moment import utc
-from dodai.operations.installed import PACKAGES, refuse_changed
-from dodai.providers.local.codes import OTHER_SETTINGS
+from dodai.operations.codes import DEPENDENCIES_UNFIT
+from dodai.providers.local.codes import OTHER_SETTINGS, UNSAFE_TREE
 from dodai.providers.local.host import kept, launcher, state
 from dodai.providers.local.host.kept import KeptRelease, Serving
+from dodai.providers.local.host.proof import proven
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.supervisor import Supervisor
-from dodai.providers.local.release_tree import ReleaseTrees
 
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 LOOK_S = 0.25
@@ -65,12 +65,7 @@ async def _start(supervisor: Supervisor, one: KeptRelease) -> None:
     name = one.spec.name
     if supervisor.live_release(name):
         return  # a person has brought it into service meanwhile
-    tree = Path(one.tree)
-    if tree.name == "tree":  # as it was approved when it came into service, whatever happened since
-        await asyncio.to_thread(ReleaseTrees(tree.parents[1]).proven, tree.parent.name)
-    home = Path(one.spec.command[0]).parent.parent
-    if home.parent == supervisor.folder.path / PACKAGES:
-        await asyncio.to_thread(refuse_changed, home)
+    await proven(supervisor.folder.path, one.tree, one.spec)
     await supervisor.start(one.spec, one.release, one.tree, one.env, settings=one.settings)
     probe = await supervisor.probe(name, one.release, settings=one.settings, wait_s=one.spec.ready_timeout_s)
     if not probe.ready:
@@ -85,14 +80,17 @@ async def _until_done(supervisor: Supervisor, name: str, act: Callable[[], Await
             await act()
         except DodaiError as error:
             if error.code is OTHER_SETTINGS:  # a person has started it anew meanwhile
-                supervisor.trouble = ""
+                supervisor.trouble, supervisor.stuck = "", False
                 return
             wait_s = AGAIN_S[min(attempt, len(AGAIN_S) - 1)]
             supervisor.trouble = f"`{name}` does not come back: {error.message}"
+            supervisor.stuck = error.code in (UNSAFE_TREE, DEPENDENCIES_UNFIT)  # nothing by itself makes it whole
+            if supervisor.stuck:
+                supervisor.trouble += f"; {error.fix}"
             _say(f"{supervisor.trouble}; again in {wait_s:g} s")
             await asyncio.sleep(wait_s)
         else:
-            supervisor.trouble = ""
+            supervisor.trouble, supervisor.stuck = "", False
             return
 
 

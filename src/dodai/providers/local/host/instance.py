@@ -18,6 +18,7 @@ from dodai.providers.local.host.child import Child, ChildCommand, log_path, not_
 from dodai.providers.local.host.hidden import secret_values
 from dodai.providers.local.host.log_file import LogFile
 from dodai.providers.local.host.probe import accepts, ask_command, ask_grpc, ask_http, ask_tcp
+from dodai.providers.local.host.proof import proven
 from dodai.providers.local.host.sign_of_life import Heartbeat
 from dodai.providers.local.host.upkeep import Backoff, until_hung
 from dodai.providers.local.loopback import free_port
@@ -134,10 +135,14 @@ class RunningInstance:
         await asyncio.get_running_loop().create_future()
         return ""
 
+    async def proven(self) -> None:
+        """Raises `DodaiError` when what is to be started again is not what was started."""
+
     async def _next(self) -> Child:
         """The next process; what cannot even be started (no more processes, a file that is gone) is tried again."""
         while True:
             try:
+                await self.proven()
                 child = Child(self.command(), self.log, self.heard)
                 await child.start()
             except (OSError, DodaiError) as error:
@@ -219,6 +224,7 @@ class ServiceProcess(RunningInstance):
         log = LogFile(log_path(folder, name), secret_values({**spec.env, **given}, spec.secrets))
         super().__init__(spec.name, log)
         self.spec = spec
+        self.folder = folder
         self.release = release
         self.settings = settings
         self.tree = tree
@@ -243,6 +249,9 @@ class ServiceProcess(RunningInstance):
         home = account.variables(self.spec.user)
         env = {**self.base, **home, **own, **self.given, **({"PORT": str(self.port)} if self.port else {})}
         return tuple(word.replace("{port}", str(self.port)) for word in command), cwd, env
+
+    async def proven(self) -> None:
+        await proven(self.folder, self.tree, self.spec)
 
     def started(self) -> None:
         if self.live:

@@ -65,7 +65,7 @@ class Supervisor:
         self._edge_spec: EdgeSpec | None = None
         self._ending = False
         self.returning = not bound and kept.is_kept(folder.path)
-        self.trouble = ""
+        self.trouble, self.stuck = "", False
         self.events = Events(folder.path, env)
         self.remember()
 
@@ -302,6 +302,7 @@ class Supervisor:
             edge_key=state.edge_key_version(self._edge.key) if self._edge and self._edge.key else "",
             returning=self.returning,
             trouble=self.trouble,
+            stuck=self.stuck,
             kept=dict(self._kept),
             services=tuple(self._service_status(name) for name in names),
             processes=tuple(self._process_status(name) for name in self._processes),
