@@ -100,7 +100,13 @@ def test_service_runs_as_an_account_of_its_own_and_signs_in_as_a_role_that_owns_
                 session.execute(refused)
     restarted = env.run("restart", "staging", "--yes")
     assert restarted.returncode == 0, restarted.stderr
-    assert json.loads(env.page("/told"))["role"] == "small_app"
+    hung = json.loads(env.page("/told"))
+    assert hung["role"] == "small_app"
+    os.kill(hung["pid"], signal.SIGSTOP)
+    lines = [line for line in env.run("status", "staging").stdout.splitlines() if " live " in line]
+    os.kill(hung["pid"], signal.SIGCONT)
+    told = {f" pid {hung['pid']} " in line: "no answer" in line for line in lines}
+    assert (len(lines), told) == (2, {True: True, False: False}), lines
 
 
 PUTS = """

@@ -91,7 +91,8 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
         out.line(f"  {service.name:9} {service.release or 'nothing'}  {service.address}")
         for one in service.instances:
             live = "live" if one.live else "    "
-            answer = f", {status.answers[service.name]}" if one.live and service.name in status.answers else ""
+            own = status.answered.get(service.name, 0) in (0, one.pid)  # the others were not what was least ready
+            answer = f", {status.answers[service.name]}" if own and one.live and service.name in status.answers else ""
             where = f" in {one.region}" if one.region else f" pid {one.pid}"
             out.line(f"            {live} {one.release} {one.state}{where} restarts {one.restarts}{answer}")
             if one.trouble:

@@ -120,7 +120,7 @@ class ServiceProbe:
     `version` is the release it says it runs, "" when it says none. `not_served` (it answers, but not to the question
     that it is asked), `exited` and `absent` are final: waiting longer cannot help. `fix` says what would help, where
     that is known. `output` is the end of its log where that may say why. `dependencies` maps names to what the service
-    said about them ("ok", or the reason).
+    said about them ("ok", or the reason). `pid` is that of the instance whose answer it is, 0 where nobody says.
     """
 
     state: ProbeState
@@ -131,6 +131,7 @@ class ServiceProbe:
     exit_code: int | None = None
     dependencies: Mapping[str, str] = field(default_factory=dict)
     output: tuple[str, ...] = ()
+    pid: int = 0
 
     @property
     def ready(self) -> bool:

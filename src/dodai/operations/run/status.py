@@ -11,7 +11,7 @@ from dodai.engine.journal import Journal, PlanEntry
 from dodai.engine.place import StatePlace
 from dodai.operations.environment import Environment
 from dodai.operations.next_command import TABLE, Facts, State, command, find, words
-from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder
+from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder, ServiceProbe
 from dodai.operations.run.schema import ReleaseSchema
 
 LOOKED_BACK = 20
@@ -24,7 +24,7 @@ class EnvironmentStatus:
 
     `problem` says what could not be asked, and so nobody knows the holder; `remedy` what fixes it.
     `pending` is None where nobody knows. `answers` are what live services say to their readiness check, `ready` or why
-    not.
+    not; `answered` is the pid of the instance that said it, where there are several.
     """
 
     env: str
@@ -40,6 +40,7 @@ class EnvironmentStatus:
     earlier: str = ""
     elsewhere: StatePlace | None = None
     answers: Mapping[str, str] = field(default_factory=dict)
+    answered: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unknown(self) -> str:
@@ -98,8 +99,10 @@ async def status_of(environment: Environment) -> EnvironmentStatus:
     env, status = environment.name, await environment.compute.status()
     # A local edge ends with its Host, and the status of both is one call.
     edge = status.edge if isinstance(status, HostStatus) else (await environment.edge.observe()).url
-    pending, answers = await _pending(environment), await _answers(environment, status)
-    seen = EnvironmentStatus(env, status, edge, pending=pending, answers=answers)
+    pending, probes = await _pending(environment), await _answers(environment, status)
+    answers = {name: "ready" if one.ready else one.detail or one.state for name, one in probes.items()}
+    answered = {name: one.pid for name, one in probes.items() if not one.ready}
+    seen = EnvironmentStatus(env, status, edge, pending=pending, answers=answers, answered=answered)
     if not environment.control.exists:
         return seen
     try:
@@ -125,13 +128,12 @@ async def status_of(environment: Environment) -> EnvironmentStatus:
     return replace(seen, last=last, unfinished=unfinished, problem=said)
 
 
-async def _answers(environment: Environment, status: ComputeStatus) -> dict[str, str]:
+async def _answers(environment: Environment, status: ComputeStatus) -> dict[str, ServiceProbe]:
     """What each live service answers now: a process that runs may still fail everybody."""
-    found = dict[str, str]()
+    found = dict[str, ServiceProbe]()
     for service in status.services if status.running else ():
         if live := next((one for one in service.instances if one.live), None):
-            probe = await environment.compute.probe(service.name, live.release, settings=live.settings)
-            found[service.name] = "ready" if probe.ready else probe.detail or probe.state
+            found[service.name] = await environment.compute.probe(service.name, live.release, settings=live.settings)
     return found
 
 

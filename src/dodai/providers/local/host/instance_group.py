@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dodai.core.errors import DodaiError
@@ -74,7 +75,9 @@ class InstanceGroup:
     async def probe(self, headers: Mapping[str, str], *, wait_s: float, consecutive: int) -> ServiceProbe:
         """The answer of the least ready one; of several ready ones that of a release that is not this."""
         every = (one.probe(headers, wait_s=wait_s, consecutive=consecutive) for one in self.members)
-        return min(await asyncio.gather(*every), key=self._worth)
+        answers = zip(self.members, await asyncio.gather(*every), strict=True)
+        told = [replace(probe, pid=one.child.pid if one.child else 0) for one, probe in answers]
+        return min(told, key=self._worth)
 
     def _worth(self, probe: ServiceProbe) -> tuple[int, bool]:
         return WORST.index(probe.state), probe.version in ("", self.release)
