@@ -89,6 +89,14 @@ def test_any_difference_is_looked_at(applied: MigrationTarget, name: str, text: 
     assert outcome(applied) == expected
 
 
+def test_a_version_that_nobody_knows_is_not_up_to_date(applied: MigrationTarget):
+    """Everything is applied, but what was asked for is not: a typing error."""
+    with pytest.raises(DodaiError) as caught:
+        run.up(applied, to="999")
+    assert caught.value.code.id == "DOD266"
+    assert run.up(applied, to="1").ran == ()
+
+
 def test_what_was_undone_is_applied_again(applied: MigrationTarget):
     """The log still knows the file; the ledger decides."""
     run.down(applied)

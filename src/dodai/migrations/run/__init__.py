@@ -111,7 +111,7 @@ def up(
     try:
         opened(conn)
         admit(conn)
-        if same := settled(conn, target, run, note):
+        if same := settled(conn, target, run, note, to):
             return same
         worker = _begun(target, conn, opened)
         from dodai.migrations.goose_file import history_of

@@ -11,17 +11,20 @@ from dodai.migrations.apply.preconditions import check_connection, readable
 from dodai.migrations.ports import MigrationTarget, SqlConnection
 
 
-def settled(conn: SqlConnection, target: MigrationTarget, run: str, note: Callable[[str], None]) -> Applied | None:
+def settled(
+    conn: SqlConnection, target: MigrationTarget, run: str, note: Callable[[str], None], to: str = ""
+) -> Applied | None:
     """What `up` says when every file was applied byte for byte, and nothing else was; None when it has to look closer.
 
-    Refuses the connections that `up` refuses (DOD067, DOD066, DOD259).
+    A version `to` that is not among them is one that nobody knows. Refuses the connections that `up` refuses (DOD067,
+    DOD066, DOD259).
     """
     if target.tool or not (target.root / target.policy.folder).is_dir():
         return None
     conn.autocommit = True
     check_connection(conn, target.policy, target.connect, note)
     state = readable(lambda: ledger.read(conn, target.policy))
-    if not state.ids or not all(id_ in state.recorded for id_ in state.ids):
+    if not state.ids or (to and to not in state.ids) or not all(id_ in state.recorded for id_ in state.ids):
         return None
     # What is recorded and not in effect was undone, or is a repeatable file.
     in_effect = [state.recorded[id_] for id_ in state.ids]
