@@ -16,6 +16,7 @@ from dodai.core.manifest import ManifestProblems, assemble, read
 from dodai.core.manifest.scan import find, scan
 from dodai.csrf.policy import CsrfPolicy
 from dodai.operations.policy import Health, OperationsPolicy
+from dodai.runtime.manifest_location import parts
 from dodai.wiring.registry import reference, reference_in_japanese
 
 PROJECT = "[project]\nname = 'quiz'\n"
@@ -113,6 +114,12 @@ def test_fragment_without_type_or_sentence_is_refused():
         assemble({"x": "# A table.\n[x]\nkey = 1\n"}, {"x": Section})
     with pytest.raises(ValueError, match="is no kind of value"):
         assemble({"x": FRAGMENT.replace("integer", "colour")}, {"x": Section})
+
+
+def test_every_example_and_default_of_the_reference_is_of_its_kind():
+    """No command looks at this again: what it works with is the same."""
+    looked_at = assemble(*parts())
+    assert (looked_at.text, looked_at.json_schema()) == (reference().text, reference().json_schema())
 
 
 def test_a_key_is_declared_once():

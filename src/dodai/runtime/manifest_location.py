@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,14 @@ FRAGMENTS = ("core", "operations", "csrf", "migrations", "observability")
 
 def reference() -> ManifestReference:
     """The annotated reference of `dodai.toml`: the fragments of the areas and the sections their policies declare."""
-    from dodai.core.manifest import CheckSection, ProjectSection, assemble
+    from dodai.core.manifest import assemble
+
+    return assemble(*parts(), proven=True)
+
+
+def parts() -> tuple[Mapping[str, str], Mapping[str, type]]:
+    """The text of each fragment, and the dataclass of each section."""
+    from dodai.core.manifest import CheckSection, ProjectSection
     from dodai.csrf.policy import CsrfPolicy
     from dodai.migrations.policy import MigrationsPolicy
     from dodai.observability.policy import ObservabilityPolicy
@@ -30,7 +38,7 @@ def reference() -> ManifestReference:
         "migrations": MigrationsPolicy,
         "observability": ObservabilityPolicy,
     }
-    return assemble(fragments, sections)
+    return fragments, sections
 
 
 def nearest_manifest(folder: Path) -> Path | None:

@@ -31,7 +31,6 @@ class ManifestKey:
     doc: str
     required: bool = False
     default: Any = None
-    example: Any = None
     default_toml: str = ""
 
 
@@ -85,16 +84,18 @@ class ManifestReference:
         return list(_walk(self.root, ""))
 
 
-def assemble(fragments: Mapping[str, str], sections: Mapping[str, type]) -> ManifestReference:
+def assemble(fragments: Mapping[str, str], sections: Mapping[str, type], *, proven: bool = False) -> ManifestReference:
     """The reference from each area's fragment, in order, and the dataclass of each section (of the root under "").
 
     The fragment has the words, the kind and an example of a key; the field of the dataclass whether it is required, and
-    its default. Raises `ValueError` when a fragment is malformed, or when a key is in only one of the two.
+    its default. Raises `ValueError` when a fragment is malformed, or when a key is in only one of the two. That each
+    example and default is of its kind is a fact about the package, which a test looks at once; `proven` leaves it out,
+    since every command would begin with it.
     """
     root, declared, shapes = ManifestTable(""), dict[_Names, _Declared](), dict[_Names, Shape]()
     for name, section in sections.items():
         _declare(section, (name,) if name else (), declared, shapes)
-    texts = [_add_fragment(root, area, text, declared, shapes) for area, text in fragments.items()]
+    texts = [_add_fragment(root, area, text, declared, shapes, proven=proven) for area, text in fragments.items()]
     if declared:
         keys = ", ".join(f"`{'.'.join(names)}`" for names in declared)
         raise ValueError(
@@ -114,10 +115,16 @@ def _declare(section: type, at: _Names, declared: dict[_Names, _Declared], shape
 
 
 def _add_fragment(
-    root: ManifestTable, area: str, text: str, declared: dict[_Names, _Declared], shapes: Mapping[_Names, Shape]
+    root: ManifestTable,
+    area: str,
+    text: str,
+    declared: dict[_Names, _Declared],
+    shapes: Mapping[_Names, Shape],
+    *,
+    proven: bool,
 ) -> str:
     """The fragment with what the fields declare written behind each kind; its tables and keys are added to `root`."""
-    example, lines = tomllib.loads(text), text.splitlines()
+    example, lines = {} if proven else tomllib.loads(text), text.splitlines()
     for line in scan(text):
         doc, spec = _annotation(area, line)
         names = _without_instances(root, [part for part in line.path if isinstance(part, str)])
@@ -127,7 +134,9 @@ def _add_fragment(
         *above, name = names
         if tuple(names) not in declared:
             raise ValueError(f"{area}/manifest.toml, line {line.number}: no field declares `{'.'.join(names)}`")
-        key = _key(area, name, doc, spec, _dig(example, line.path), declared.pop(tuple(names)))
+        key = _key(area, name, doc, spec, declared.pop(tuple(names)))
+        if not proven:
+            _prove(area, key, _dig(example, line.path))
         _descend(root, above, area).keys[name] = key
         at = next(n for n in range(line.number - 2, -1, -1) if lines[n].startswith("#:"))
         lines[at] += "; required" if key.required else f"; default {key.default_toml}"
@@ -185,19 +194,25 @@ def _descend(root: ManifestTable, names: list[str], area: str) -> ManifestTable:
     return table
 
 
-def _key(area: str, name: str, doc: str, spec: str, example: Any, declared: _Declared) -> ManifestKey:
+def _key(area: str, name: str, doc: str, spec: str, declared: _Declared) -> ManifestKey:
     if ";" in spec:
         raise ValueError(f"{area} fragment: `{name}` says what its field declares: `{spec}`")
     kind = parse_kind(spec)
-    kind.read(example)
     field_, how = declared
     default = field_.default if field_.default_factory is MISSING else field_.default_factory()
     if default is MISSING:
-        return ManifestKey(name, kind, doc, required=True, example=example)
+        return ManifestKey(name, kind, doc, required=True)
     default_toml = f'"{how.text}"' if how.text else _toml(default)
-    if default != "" and kind.read(tomllib.loads(f"x = {default_toml}")["x"]) != default:
-        raise ValueError(f"{area} fragment: the default of `{name}` is not {kind.name}")
-    return ManifestKey(name, kind, doc, default=default, example=example, default_toml=default_toml)
+    return ManifestKey(name, kind, doc, default=default, default_toml=default_toml)
+
+
+def _prove(area: str, key: ManifestKey, example: Any) -> None:
+    """Example and default are of the kind; the default as it is shown is the one that counts."""
+    key.kind.read(example)
+    if key.required or key.default == "":
+        return
+    if key.kind.read(tomllib.loads(f"x = {key.default_toml}")["x"]) != key.default:
+        raise ValueError(f"{area} fragment: the default of `{key.name}` is not {key.kind.name}")
 
 
 def _toml(value: Any) -> str:
