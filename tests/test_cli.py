@@ -50,6 +50,14 @@ def test_unknown_command_is_a_usage_error_on_stderr():
     assert "DOD054 usage: No such command 'chek'. Did you mean 'check'?" in answer.stderr
 
 
+@pytest.mark.parametrize("words", [["status", "--wait", "--timeout"], ["deploy", "staging", "--dry-run", "--wait"]])
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+def test_time_that_is_never_over_is_a_usage_error(words, seconds, tmp_path):
+    """A command that waits for it would wait for ever."""
+    answer = dodai(*words, seconds, cwd=tmp_path)
+    assert (answer.returncode, "DOD054 usage: Invalid value for '--" in answer.stderr) == (2, True), answer.stderr
+
+
 @pytest.mark.parametrize("words", [["chek"], ["migrate", "upp"], ["secrets", "lst"]])
 def test_unknown_command_is_a_usage_error_with_click_8_1_as_well(words, tmp_path):
     """The oldest click that dodai is installed beside has no `NoSuchCommand`."""

@@ -84,6 +84,8 @@ def test_service_that_a_release_has_no_more_is_stopped_with_the_old_release_and_
     assert (undone.returncode, f"web, mailer serves {old}" in undone.stderr) == (3, True), undone.stderr
     assert env.worker()[1]["release"] == old
     env.write(more="")
+    said = env.run("deploy", "staging", "--dry-run").stdout
+    assert f"mailer: {old} -> stopped" in said, said
     done = env.run("deploy", "staging", "--yes")
     assert done.returncode == 0, done.stderr
     assert (env.state / "jobs").read_text() == f"finished by {old}\n"

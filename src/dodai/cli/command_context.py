@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -60,6 +61,19 @@ class CommandContext:
         from dodai.wiring import environments
 
         return environments.open(self.project, name)
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds, 0 or more; what is no number is never over."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0.0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = float(super().convert(value, param, ctx))
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return found
 
 
 def consent(what: str, question: str, *, yes: bool) -> None:

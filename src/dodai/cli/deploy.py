@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodai.cli.command_context import CommandContext, define, with_break_glass
+from dodai.cli.command_context import CommandContext, Seconds, define, with_break_glass
 from dodai.cli.output import heard_or_not
 from dodai.cli.progress import Elapsed, confirm, finish, show, tell
 from dodai.core import proposal
@@ -33,7 +33,7 @@ LOOK_S = 0.5
     "--wait",
     "wait_s",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.0),
+    type=Seconds(),
     default=0.0,
     help="Where somebody else holds the lock: wait for it so long at most.",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodai.cli.command_context import CommandContext, define
+from dodai.cli.command_context import CommandContext, Seconds, define
 from dodai.cli.output import Output
 from dodai.core import proposal
 from dodai.engine.moment import utc
@@ -27,7 +27,9 @@ POLL_S = 0.2
 @define("status", summary="Show what runs, what is locked and what is unfinished", example="dodai status staging")
 @click.argument("env", default="local")
 @click.option("--wait", is_flag=True, help="Until it serves, or a person must act.")
-@click.option("--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds to wait at most.")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(), default=60.0, show_default=True, help="Seconds to wait at most."
+)
 def command(context: CommandContext, env: str, wait: bool, timeout_s: float) -> int:
     status = asyncio.run(_look(context.environment(env), timeout_s if wait else 0.0))
     if context.output.as_json:

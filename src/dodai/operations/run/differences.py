@@ -41,10 +41,11 @@ def _releases(environment: Environment, request: PlanRequest) -> str:
     left: dict[str, list[str]] = {}
     for name in environment.project.policy.services:
         left.setdefault(before.get(name, ""), []).append(name)
-    if list(left) == [request.release]:
-        return ""
+    gone = [
+        f"{name}: {old} -> stopped" for name, old in before.items() if name not in environment.project.policy.services
+    ]
     moves = [f"{', '.join(names)}: {old or 'nothing'}" for old, names in left.items() if old != request.release]
-    return f"{'; '.join(moves)} -> {request.release}"
+    return "; ".join(([f"{'; '.join(moves)} -> {request.release}"] if moves else []) + gone)
 
 
 def _files(environment: Environment, request: PlanRequest) -> str:
