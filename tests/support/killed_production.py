@@ -518,7 +518,8 @@ class ProductionMatrix:
         self.kills += len(kills)
         after, last = account.ask("state"), operator.last()
         wrong = list(self._wrong(story, target, before, after, code, last, killed=bool(kills)))
-        if twice := account.ask("twice"):
+        # A machine that ended at its start is removed and made anew by whoever resumes: of a bad release all of them do.
+        if not story.bad and (twice := account.ask("twice")):
             wrong.append(f"made twice: {twice}")
         if wrong:
             self.bad.append(f"{story.name} killed at {kills}: exit {code}, {operator.said}: {'; '.join(wrong)}")

@@ -165,9 +165,8 @@ class FlyCompute:
         """`consecutive` are answers that Fly's checks got one after another, not looks at the same answer."""
         end, asked = time.monotonic() + wait_s, list[str]()
         while True:
-            group = [
-                one for one in await self.fleet(service).machines(recent=not asked) if is_of(one, release, settings)
-            ]
+            there = await self.fleet(service).machines(recent=not asked)
+            group = [one for one in there if is_of(one, release, settings) and not is_kept(one)]
             found = answer_of(group, release)
             stamp = "|".join(sorted(check.updated_at for one in group for check in one.checks))
             asked = [*asked, stamp] if found.ready and stamp not in asked else asked if found.ready else []
