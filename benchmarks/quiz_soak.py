@@ -130,6 +130,8 @@ class Soak:
     answered: int = 0
     memory_mib: list[tuple[float, str, float]] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
+    watch_ended: str = ""
+    """How, and its last words, where it did not watch to the end: what it would have told nobody knows."""
 
     @property
     def now_s(self) -> float:
@@ -390,7 +392,7 @@ def watching(place: Path) -> Any:
         process = start_dodai("watch", ENV, "--listen", "127.0.0.1:0", cwd=place, output=output)
     try:
         until(lambda: b"shows" in log.read_bytes(), process=process)
-        yield process.pid
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -405,15 +407,17 @@ async def run(place: Path, minutes: float) -> Soak:
     url = (await here.edge.observe()).url
     persons, _ = await repeatable(url, HttpBrowser, people(project.policy.journeys))
     at = Place(here.host, PostgresStageDatabase(here.database.url, ledgers), url, persons[0].journeys[0])
-    with watching(place) as watch_pid:
+    with watching(place) as watch:
         soak = Soak(place, minutes)
         async with visitors(soak, url, persons):
-            sampling = asyncio.create_task(sample(soak, here.host, watch_pid))
+            sampling = asyncio.create_task(sample(soak, here.host, watch.pid))
             try:
                 await operate(soak, at)
             finally:
                 sampling.cancel()
         await asyncio.sleep(2)  # the watch reads the last lines
+        if watch.poll() is not None:
+            soak.watch_ended = f"exit {watch.returncode}: {(place / 'watch.log').read_text()[-3000:]}"
     return soak
 
 
@@ -442,7 +446,8 @@ def report(soak: Soak, source: str) -> bool:
     counts = {kind: soak.done(kind) for kind in ("releases", "rotations", "faults")} | {"migrations": migrations}
     reached = all(count >= WANTED[kind] * soak.cycles for kind, count in counts.items())
     small = all(grown[name][2] <= MOST_GROWTH for name in ("host", "watch"))
-    good = reached and small and not outside and not false and all(one.ok for one in soak.did)
+    watched = not soak.watch_ended
+    good = reached and small and watched and not outside and not false and all(one.ok for one in soak.did)
     inside = sum(window.failed for window in soak.windows)
     row = (
         f"{soak.minutes:g}", str(soak.done("releases")), str(soak.done("rotations")), str(migrations),
@@ -453,6 +458,7 @@ def report(soak: Soak, source: str) -> bool:
     )  # fmt: skip
     data = {
         "outcome": "ok" if good else "failed", "commit": source, "minutes": soak.minutes, "cycles": soak.cycles,
+        "watchEnded": soak.watch_ended,
         "requests": soak.answered, "failedOutsideOfFaults": [asdict(one) for one in outside], "alerts": fired,
         "memoryMiB": {name: [round(n, 3) for n in values] for name, values in grown.items()},
         "windows": [asdict(one) for one in soak.windows], "did": [asdict(one) for one in soak.did],
