@@ -22,7 +22,7 @@ from dodai.wiring.find_project import load_project
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 ALWAYS = ("Mon-Sun 00:00-24:00 UTC",)
 STRICT = Gates(evidence="source", approvals=1, signers="keys", freeze=ALWAYS)
-CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart", "exec", "install"}
+CHANGING = {"up", "down", "deploy", "resume", "rollback", "restart", "exec", "install", "relieve"}
 READING = {"check", "completion", "routes", "rehearse", "approve", "releases", "replaced", "status", "trace", "history", "explain", "docs", "doctor", "watch", "alerts", "checklist", "logs"}  # fmt: skip
 SECRETS = {"list", "rotate", "set"}
 MIGRATING = {"up", "down", "adopt", "repair"}

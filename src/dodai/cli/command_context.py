@@ -89,7 +89,7 @@ def consent(what: str, question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _reason(context: click.Context, option: click.Parameter, value: str | None) -> str:
+def reason_given(context: click.Context, option: click.Parameter, value: str | None) -> str:
     del context, option
     if value is not None and not value.strip():
         raise click.BadParameter("say why, in words that the audit log can keep")
@@ -99,7 +99,7 @@ def _reason(context: click.Context, option: click.Parameter, value: str | None) 
 with_break_glass: Callable[[Any], Any] = click.option(
     "--break-glass",
     metavar="REASON",
-    callback=_reason,
+    callback=reason_given,
     help="Why it cannot wait, or is needed where protected. Recorded.",
 )
 

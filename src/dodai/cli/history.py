@@ -11,10 +11,12 @@ import click
 
 from dodai.cli.command_context import CommandContext, define
 from dodai.engine.journal import Head, PlanEntry
+from dodai.engine.moment import utc
 from dodai.operations.approval import Approval
 from dodai.operations.evidence import RehearsalRecord
 from dodai.operations.run.audit_log import STATEMENT, AuditLog
 from dodai.operations.run.gate import BREAK_GLASS
+from dodai.operations.run.relief import LIMIT, REASON, UNTIL
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
@@ -70,6 +72,9 @@ def _details(entry: PlanEntry, admissions: Admissions) -> Iterator[str]:
             yield f"{said['service']} of {said['release']}: {said['command']}"
         case "exec-ended":
             yield f"{said['service']}: {said['command']} ended with {said['exitCode']} after {said['tookS']} s"
+        case "relieve":
+            told = entry.request.arguments
+            yield f"limit `{told[LIMIT]}` until {utc(float(told[UNTIL]))}: {told[REASON]}"
         case _:
             asked = entry.request.arguments.get(BREAK_GLASS)
             yield from admissions.get(entry.plan_id, {"asked": f"break-glass: {asked}"} if asked else {}).values()
@@ -94,4 +99,5 @@ def _as_json(entry: PlanEntry, admissions: Admissions) -> dict[str, object]:
         "admittedBy": dict(admissions.get(entry.plan_id, {})),
         "breakGlass": request.arguments.get(BREAK_GLASS),
         "statement": _statement(entry) or None,
+        "reason": request.arguments.get(REASON),
     }

@@ -43,6 +43,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "restart": CommandEntry("Release", "Start what serves anew, without a gap"),
     "secrets": CommandEntry("Release", "Show the secrets of an environment and change them"),
     "replaced": CommandEntry("Incident", "Show the rows that a restore replaced"),
+    "relieve": CommandEntry("Incident", "Let people past a rate limit for a while"),
     "releases": CommandEntry("Release", "List the releases of an environment"),
     "status": CommandEntry("Incident", "Show what runs, what is locked and what is unfinished"),
     "watch": CommandEntry("Incident", "Show metrics and alerts, and tell people"),

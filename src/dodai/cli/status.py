@@ -66,6 +66,7 @@ def _as_json(status: EnvironmentStatus) -> dict[str, Any]:
         "problem": status.problem or None,
         "remedy": status.remedy or None,
         "answers": dict(status.answers),
+        "reliefs": {limit: utc(until_s) for limit, until_s in status.reliefs.items()},
         "state": status.state,
         "exitCode": status.exit_code,
         "recorded": status.recorded or None,
@@ -87,6 +88,8 @@ def _services(out: Output, status: EnvironmentStatus) -> None:
         out.line(f"  unknown   {status.unknown}")
     if status.edge:
         out.line(f"  edge      {status.edge}")
+    for limit, until_s in status.reliefs.items():
+        out.line(f"            limit `{limit}` holds nobody back until {utc(until_s)}")
     for process in compute.processes if isinstance(compute, HostStatus) else ():
         out.line(f"  {process.name:9} {process.state}  {process.address or process.listens}")
     for service in compute.services:

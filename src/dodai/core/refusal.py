@@ -13,6 +13,7 @@ _TITLES: dict[int, Text] = {
     403: Text("Refused", "拒否されました"),
     404: Text("Not found", "見つかりません"),
     413: Text("Too large", "サイズが大きすぎます"),
+    429: Text("Too many requests", "リクエストが多すぎます"),
     500: Text("Something went wrong", "エラーが発生しました"),
     503: Text("Temporarily unavailable", "一時的に利用できません"),
     504: Text("No answer in time", "時間内に応答がありませんでした"),

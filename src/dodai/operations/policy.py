@@ -70,6 +70,7 @@ class EnvironmentPolicy:
     public_origins: tuple[str, ...] = ()
     control_url: str = ""
     port: int = 0
+    client_header: str = ""
     protected: bool = False
     evidence: Level = "source"
     approvals: int = 1
@@ -239,11 +240,23 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeLimit:
+    """`[edge.limit.NAME]`: what one client may send."""
+
+    path: str
+    name: str = unwritten("")
+    methods: tuple[str, ...] = ("POST",)
+    requests: int = 10
+    window_s: float = seconds("1m")
+
+
+@dataclass(frozen=True, slots=True)
 class EdgePolicy:
     """`[edge]`."""
 
     static: tuple[str, ...] = ()
     max_body_bytes: int = size("10MiB")
+    limits: Mapping[str, EdgeLimit] = tables(EdgeLimit, name="limit")
 
 
 Rotation = Literal["overlap", "replace", "external", "dual-role"]

@@ -1,4 +1,4 @@
-"""How services are named and installed, how many run, what each may use: what no machine could follow."""
+"""How services are named, installed and bounded, and what the edge lets in: what no machine could follow."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def name_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:
 
 def limit_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:
     """What is wrong with the numbers of services, each with what to write instead."""
+    yield from _edge_limit_problems(policy)
     for service in policy.services.values():
         where, limits = f"[service.{service.name}]", service.limits
         within = f"`[service.{service.name}.limits]`"
@@ -64,3 +65,19 @@ def limit_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:
             yield f"`cpus` of {within} is `{limits.cpus}`", "1 or more, 0 for all"
         if limits.open_files and limits.open_files < LEAST_FILES:
             yield f"`open_files` of {within} is `{limits.open_files}`: nothing starts", "16 or more, 0 for no limit"
+
+
+def _edge_limit_problems(policy: OperationsPolicy) -> Iterator[tuple[str, str]]:
+    for limit in policy.edge.limits.values():
+        where = f"`[edge.limit.{limit.name}]`"
+        if limit.requests < 1:
+            yield f"`requests` of {where} is `{limit.requests}`: it lets nobody in", "1 or more"
+        if limit.window_s < 1:
+            yield f"`window` of {where} is `{limit.window_s:g}s`", "1s or more"
+        if not limit.methods:
+            yield f"`methods` of {where} is empty: it counts nothing", 'such as `["POST"]`'
+        if not limit.path.startswith("/") or "*" in limit.path[:-1]:
+            yield (
+                f"`path` of {where} is `{limit.path}`: no request has it",
+                "from `/` on, with a `*` only at its end",
+            )

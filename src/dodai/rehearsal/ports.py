@@ -17,7 +17,11 @@ from dodai.operations.journey import Visit, Visitor
 from dodai.operations.policy import OperationsPolicy, Secret
 from dodai.operations.ports import Host, ReplacedTable
 
-__all__ = ["Difference", "OpenStage", "Response", "Stage", "StageDatabase", "Subject", "Visit", "Visitor"]
+__all__ = ["Difference", "OpenStage", "Response", "Stage", "StageDatabase", "Subject", "Visit", "VisitFrom", "Visitor"]
+
+
+VisitFrom = Callable[[str, str], Visitor]
+"""A new visitor at a base URL who comes from an address of this machine."""
 
 
 class Stage(Protocol):
@@ -77,6 +81,10 @@ class Stage(Protocol):
         """
         ...
 
+    async def relieve(self, limit: str, for_s: float) -> Outcome:
+        """Let everybody past a rate limit for a while, as an operator would."""
+        ...
+
     async def restore(self, release: str) -> Outcome:
         """Go back to `release` and the data of the newest restore point, as an operator would."""
         ...
@@ -130,6 +138,7 @@ class Subject:
     policy: OperationsPolicy
     csrf: CsrfPolicy
     visit: Visit
+    visit_from: VisitFrom | None = None
     observability: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     migrations: MigrationTarget | None = None
     database: StageDatabase | None = None

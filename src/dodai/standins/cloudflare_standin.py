@@ -17,8 +17,15 @@ _AT = "2026-11-29T00:00:00.000000Z"
 _CODES = {400: 10001, 401: 10000, 403: 10000, 404: 10003, 405: 10405, 409: 20120, 429: 10429}
 
 
-PHASES = ("http_request_cache_settings", "http_request_dynamic_redirect", "http_request_firewall_custom")
+LIMITS = "http_ratelimit"
+PHASES = (
+    *("http_request_cache_settings", "http_request_dynamic_redirect", "http_request_firewall_custom"),
+    LIMITS,
+)
 """Those of a zone that this stand-in keeps rules for; Cloudflare has more."""
+
+
+PERIODS_S = (10, 60, 120, 300, 600, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,20 @@ class _AskedRuleset:
 
 
 @dataclass(frozen=True, slots=True)
+class _AskedLimit:
+    characteristics: tuple[str, ...]
+    period: int
+    requests_per_period: int
+    mitigation_timeout: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _AskedRule:
     action: str
     expression: str
     ref: str
     action_parameters: Mapping[str, Any] | None = None
+    ratelimit: _AskedLimit | None = None
 
 
 class CloudflareStandIn(StandIn):
@@ -223,6 +239,8 @@ class CloudflareStandIn(StandIn):
 
     def _make_rule(self, asked: Asked) -> Reply:
         ruleset, wanted = self._ruleset(asked), asked.read(_AskedRule)
+        if refused := self._odd_limit(ruleset, wanted):
+            return refused
         with self._alone:
             if any(rule["ref"] == wanted.ref for rule in ruleset["rules"]):
                 return self.error(400, "the ref is used by another rule")
@@ -230,6 +248,17 @@ class CloudflareStandIn(StandIn):
                 return self.error(400, f"exceeded the maximum number of rules in the phase: {self.most_rules}")
             ruleset["rules"].append(self._rule(asked.body))
         return self._changed(ruleset)
+
+    def _odd_limit(self, ruleset: dict[str, Any], wanted: _AskedRule) -> Reply | None:
+        """What Cloudflare refuses of rate limits: one elsewhere, none here, no data centre, a period of its own."""
+        limit = wanted.ratelimit
+        if (limit is not None) != (ruleset["phase"] == LIMITS):
+            return self.error(400, "rules of http_ratelimit, and no others, have ratelimit")
+        if limit is not None and "cf.colo.id" not in limit.characteristics:
+            return self.error(400, "characteristics must include cf.colo.id")
+        if limit is not None and limit.period not in PERIODS_S:
+            return self.error(400, f"period must be one of {PERIODS_S}")
+        return None
 
     def _place(self, asked: Asked, ruleset: dict[str, Any]) -> int:
         for index, rule in enumerate(ruleset["rules"]):
@@ -239,7 +268,8 @@ class CloudflareStandIn(StandIn):
 
     def _set_rule(self, asked: Asked) -> Reply:
         ruleset = self._ruleset(asked)
-        asked.read(_AskedRule)
+        if refused := self._odd_limit(ruleset, asked.read(_AskedRule)):
+            return refused
         place = self._place(asked, ruleset)
         ruleset["rules"][place] = self._rule(asked.body, ruleset["rules"][place]["id"])
         return self._changed(ruleset)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from dodai.operations.ports import Edge
 from dodai.operations.provider import Opening, Provider
 from dodai.operations.run.plans import edge_spec_of
+from dodai.operations.run.relief import standing_reliefs
 from dodai.providers.cloudflare.cloudflare_api import ADDRESS, BASE_URL, TOKEN, cloudflare
 from dodai.providers.cloudflare.zone_edge import ZoneEdge
 from dodai.vendor_api import api_of, token_from
@@ -22,7 +23,7 @@ def _edge(opening: Opening) -> Edge:
         host=urlsplit(url).hostname or "",
         origin=policy.origin,
         folder=opening.folder,
-        spec=edge_spec_of(opening.project.policy, opening.config),
+        spec=edge_spec_of(opening.project.policy, opening.config, standing_reliefs(opening.folder)),
     )
 
 

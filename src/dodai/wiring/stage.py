@@ -24,6 +24,7 @@ from dodai.operations.ports import Fault, Host, ReplacedTable
 from dodai.operations.project import Project
 from dodai.operations.run.build import publish
 from dodai.operations.run.plans import build, request_for
+from dodai.operations.run.relief import RELIEVE, relief_arguments
 from dodai.operations.run.replaced import replaced_report
 from dodai.operations.run.restore import RESTORE
 from dodai.operations.run.rollback_target import recorded
@@ -49,6 +50,7 @@ def subject_of(project: Project, database_url: Callable[[], str]) -> Subject:
         policy=project.policy,
         csrf=CsrfPolicy.from_manifest(project.manifest.section("csrf") or {}),
         visit=HttpBrowser,
+        visit_from=lambda url, address: HttpBrowser(url, address=address),
         observability=ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {}),
         migrations=target(project, Path(project.root), database_url) if migrations else None,
         database=PostgresStageDatabase(database_url, ledgers) if project.policy.database.used_by else None,
@@ -158,6 +160,11 @@ class LocalStage:
         kind = options.get("kind", "deploy")
         told = {"command": proposal.REHEARSE(), **({RESTART: secrets.token_hex(4)} if kind == "restart" else {})}
         return await self._carry_out(kind, release, told, options.get("sink"))
+
+    async def relieve(self, limit: str, for_s: float) -> Outcome:
+        release = await recorded(self.environment)
+        told = await relief_arguments(self.environment, release, limit, for_s, "a rehearsal")
+        return await self._carry_out(RELIEVE, release, {**told, "command": proposal.REHEARSE()})
 
     async def restore(self, release: str) -> Outcome:
         point = self.environment.database.restore_points.all()[0].name

@@ -12,10 +12,10 @@ from tests.support.quick_vendor import quick
 from tests.support.vendor_spec import Allowed, Spec
 
 from dodai.core.errors import DodaiError
-from dodai.operations.ports import CacheRule, EdgeSpec
+from dodai.operations.ports import CacheRule, EdgeSpec, RateLimit
 from dodai.providers.cloudflare.cloudflare_api import cloudflare
 from dodai.providers.cloudflare.zone_edge import ZoneEdge
-from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL, PINNED
+from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL, LIMITS, PINNED
 from dodai.standins import ApiFault
 from dodai.standins.cloudflare_standin import CloudflareStandIn
 from dodai.vendor_api import Api, ApiToken
@@ -317,3 +317,40 @@ def test_driver_and_stand_in_keep_to_the_published_specification(zone, edge):
     assert verdict.problems == ()
     assert verdict.official > 25
     assert verdict.official + verdict.allowed == len(zone.exchanges)
+
+
+LIMIT = RateLimit(name="answers", path="/questions/*", methods=("POST",), requests=10, window_s=60.0)
+
+
+def limited(*limits):
+    return dataclasses.replace(SPEC, limits=limits)
+
+
+def test_rate_limit_of_the_manifest_is_a_rule_of_the_zone_and_its_relief_ends_by_cloudflares_clock(zone, edge):
+    """One definition for the local edge and the zone; a relief is a part of the rule, and gone with the next plan."""
+    relieved = dataclasses.replace(LIMIT, relieved_until_s=1_800_000_000.0)
+    seen = []
+    for limit in (LIMIT, relieved, LIMIT):
+        assert asyncio.run(edge.apply(limited(limit))).differs == ()
+        (rule,) = zone.rulesets[LIMITS]["rules"]
+        seen.append(rule["expression"])
+    plain = (
+        '(http.host eq "quiz.example.com" and http.request.method in {"POST"}'
+        ' and (starts_with(http.request.uri.path, "/questions/"))'
+    )
+    assert seen == [f"{plain})", f"{plain} and http.request.timestamp.sec ge 1800000000)", f"{plain})"]
+    assert (rule["ref"], rule["action"]) == ("dodai_limit_answers", "block")
+    counted = {"period": 60, "requests_per_period": 10, "mitigation_timeout": 60}
+    assert rule["ratelimit"] == {"characteristics": ["cf.colo.id", "ip.src"], **counted}
+    asyncio.run(edge.apply(SPEC))
+    assert zone.rulesets[LIMITS]["rules"] == []
+
+
+def test_period_that_cloudflare_does_not_have_is_said_and_the_zone_goes_back(zone, edge):
+    """What it refuses is no limit: the step fails with its words, and what had changed is taken back."""
+    asyncio.run(edge.apply(SPEC))
+    before, plan = state(zone)["rules"], edge.of_plan("p1")
+    with pytest.raises(DodaiError, match="period must be one of"):
+        asyncio.run(plan.apply(limited(dataclasses.replace(LIMIT, window_s=7.0))))
+    asyncio.run(plan.back())
+    assert {**state(zone)["rules"], LIMITS: []} == {**before, LIMITS: []}

@@ -62,5 +62,6 @@ STORE_FAILED = _code("DOD563", "secret-store-failed")
 STORE_OF_ANOTHER = _code("DOD564", "store-of-another-environment")
 EDGE_KEY_NOT_TAKEN = _code("DOD568", "edge-key-not-taken")
 LOGIN_ROLE_UNFIT = _code("DOD569", "login-role-unfit")
+NO_RATE_LIMITS = _code("DOD570", "edge-without-rate-limits")
 
 CODES = declared(globals())

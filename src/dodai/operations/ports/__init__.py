@@ -38,7 +38,7 @@ from dodai.operations.ports.database import (
     ServiceRole,
 )
 from dodai.operations.ports.doctor_row import DoctorRow, RowState
-from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge
+from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge, RateLimit
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
 from dodai.operations.ports.identity import IdentityService, IdentityState
 from dodai.operations.ports.logs import LogLine, Logs
@@ -84,6 +84,7 @@ __all__ = [
     "ProbeState",
     "ProcessSpec",
     "ProcessStatus",
+    "RateLimit",
     "Readiness",
     "ReleaseFile",
     "ReplacedData",

@@ -16,17 +16,34 @@ class CacheRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """At most `requests` of one client within `window_s`, of `methods` to `path` (`/sign-in`, or `/questions/*`).
+
+    Until `relieved_until_s`, a Unix time, it holds nobody back; it holds again afterwards without anybody's doing.
+    """
+
+    name: str
+    path: str
+    methods: tuple[str, ...]
+    requests: int
+    window_s: float
+    relieved_until_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeSpec:
     """What the edge serves. `routes` are (path prefix, service name), the longest prefix wins.
 
     `port` is for a local edge, 0: it picks one and keeps it. `scheme` is what the outside uses and becomes
-    `x-forwarded-proto`.
+    `x-forwarded-proto`. `client_header` is for a local edge behind a proxy: the header in which that one says who asks.
     """
 
     routes: tuple[tuple[str, str], ...]
     port: int = 0
     scheme: Literal["http", "https"] = "http"
     cache: tuple[CacheRule, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
+    client_header: str = ""
     header_bytes: int = 32 * 1024
     body_bytes: int = 16 * 1024 * 1024
     head_timeout_s: float = 10.0
@@ -40,11 +57,13 @@ class EdgeState:
     """What the edge serves now. `url` is where visitors arrive, "" while it serves nothing.
 
     `differs`: what is not as the manifest says, in words. `serves`: what it was given, where that can be asked.
+    `limits`: whether it is one that can hold to rate limits.
     """
 
     url: str = ""
     serves: EdgeSpec | None = None
     differs: tuple[str, ...] = ()
+    limits: bool = True
 
 
 class Edge(Protocol):

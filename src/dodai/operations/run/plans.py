@@ -23,8 +23,8 @@ from dodai.migrations.policy import MigrationsPolicy
 from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
-from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
-from dodai.operations.ports import CacheRule, EdgeSpec, Instance, KeptEdge
+from dodai.operations.policy import EdgeLimit, EnvironmentPolicy, OperationsPolicy
+from dodai.operations.ports import CacheRule, EdgeSpec, Instance, KeptEdge, RateLimit
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
@@ -36,6 +36,7 @@ from dodai.operations.run.gate import BREAK_GLASS
 from dodai.operations.run.gate_sources import gate_arguments, gated
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.release_log import ReleaseLog
+from dodai.operations.run.relief import RELIEVE, relieve, relieved, standing_reliefs
 from dodai.operations.run.rotation import ROTATE, stored_only
 from dodai.operations.run.schema import ReleaseSchema
 from dodai.operations.run.service_steps import PREVIOUS_SETTINGS
@@ -120,6 +121,9 @@ def build(here: Environment, request: PlanRequest, given: str = "") -> Plan:
     if request.kind == DOWN:
         return down(request, host_of(here))
     there = as_let_in(here, request)
+    if request.kind == RELIEVE:
+        reliefs = relieved(request, here.folder)
+        return relieve(request, here.folder, there.edge, edge_spec_of(there.project.policy, there.config, reliefs))
     if request.kind == ROTATE and not request.release:
         return stored_only(request, deploy_ports(there, here.project.root), given)
     tree = Path(here.artifacts.path(request.release))
@@ -177,18 +181,21 @@ def _edge_spec_before(here: Environment, request: PlanRequest) -> EdgeSpec | Non
         return None
     try:
         project = here.released(before.pop())
-        return edge_spec_of(project.policy, project.environment(here.name))
+        return edge_spec_of(project.policy, project.environment(here.name), standing_reliefs(here.folder))
     except DodaiError:  # its files are gone, or it knew no such environment
         return None
 
 
 def edge_spec(here: Environment) -> EdgeSpec:
     """What the edge of the environment serves, by its manifest."""
-    return edge_spec_of(here.project.policy, here.config)
+    return edge_spec_of(here.project.policy, here.config, standing_reliefs(here.folder))
 
 
-def edge_spec_of(policy: OperationsPolicy, config: EnvironmentPolicy) -> EdgeSpec:
-    """The same, of the values of a manifest."""
+def edge_spec_of(
+    policy: OperationsPolicy, config: EnvironmentPolicy, reliefs: Mapping[str, float] | None = None
+) -> EdgeSpec:
+    """The same, of the values of a manifest; `reliefs` are the moments until which limits hold nobody back."""
+    reliefs = reliefs or {}
     public = policy.public_service
     return EdgeSpec(
         routes=(("/", public.name),) if public else (),
@@ -196,6 +203,19 @@ def edge_spec_of(policy: OperationsPolicy, config: EnvironmentPolicy) -> EdgeSpe
         scheme="https" if config.public_origins and config.public_origins[0].startswith("https:") else "http",
         cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
         body_bytes=policy.edge.max_body_bytes,
+        limits=tuple(_limit(one, reliefs.get(one.name, 0.0)) for one in policy.edge.limits.values()),
+        client_header=config.client_header,
+    )
+
+
+def _limit(one: EdgeLimit, relieved_until_s: float) -> RateLimit:
+    return RateLimit(
+        name=one.name,
+        path=one.path,
+        methods=tuple(method.upper() for method in one.methods),
+        requests=one.requests,
+        window_s=one.window_s,
+        relieved_until_s=relieved_until_s,
     )
 
 

@@ -12,6 +12,7 @@ from dodai.engine.place import StatePlace
 from dodai.operations.environment import Environment
 from dodai.operations.next_command import TABLE, Facts, State, command, find, words
 from dodai.operations.ports import ComputeStatus, HostStatus, LockHolder, ServiceProbe
+from dodai.operations.run.relief import standing_reliefs
 from dodai.operations.run.schema import ReleaseSchema
 
 LOOKED_BACK = 20
@@ -24,7 +25,8 @@ class EnvironmentStatus:
 
     `problem` says what could not be asked, and so nobody knows the holder; `remedy` what fixes it.
     `pending` is None where nobody knows. `answers` are what live services say to their readiness check, `ready` or why
-    not; `answered` is the pid of the instance that said it, where there are several.
+    not; `answered` is the pid of the instance that said it, where there are several. `reliefs` are rate limits that hold
+    nobody back, each with the moment until which.
     """
 
     env: str
@@ -41,6 +43,7 @@ class EnvironmentStatus:
     elsewhere: StatePlace | None = None
     answers: Mapping[str, str] = field(default_factory=dict)
     answered: Mapping[str, int] = field(default_factory=dict)
+    reliefs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unknown(self) -> str:
@@ -103,6 +106,7 @@ async def status_of(environment: Environment) -> EnvironmentStatus:
     answers = {name: "ready" if one.ready else one.detail or one.state for name, one in probes.items()}
     answered = {name: one.pid for name, one in probes.items() if not one.ready}
     seen = EnvironmentStatus(env, status, edge, pending=pending, answers=answers, answered=answered)
+    seen = replace(seen, reliefs=standing_reliefs(environment.folder))
     if not environment.control.exists:
         return seen
     try:

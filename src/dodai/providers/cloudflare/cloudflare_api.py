@@ -57,6 +57,7 @@ class CloudflareRule:
     enabled: bool = True
     description: str = ""
     action_parameters: Any = None
+    ratelimit: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ class ZoneEdge:
     def _merge(self, phase: str, rules: tuple[OwnRule, ...], seen: ZoneSeen) -> None:
         """Our rules one by one, behind all others; nobody else's is sent anywhere."""
         there = {rule.ref: rule for rule in seen.rules.get(phase, ())}
-        ruleset = seen.rulesets.get(phase, "") or self._make_ruleset(phase)
+        ruleset = seen.rulesets.get(phase, "") or (self._make_ruleset(phase) if rules else "")
         for ref, rule in there.items():
             if ref not in {one.ref for one in rules}:
                 self._call(DELETE_RULE, ruleset=ruleset, rule=rule.id)
@@ -250,7 +250,10 @@ class ZoneEdge:
         self._put_record(body, seen.records)
         for phase, bodies in {**dict.fromkeys(PHASES, ()), **kept["rules"]}.items():
             rules = tuple(
-                OwnRule(one["ref"], one["action"], one["expression"], one["description"], one.get("action_parameters"))
+                OwnRule(
+                    *(one["ref"], one["action"], one["expression"], one["description"]),
+                    *(one.get("action_parameters"), one.get("ratelimit")),
+                )
                 for one in bodies
             )
             if rules or seen.rules.get(phase):

@@ -7,13 +7,13 @@ from dataclasses import field
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.operations.ports import EdgeSpec
+from dodai.operations.ports import EdgeSpec, RateLimit
 from dodai.providers.cloudflare.cloudflare_api import AddressRanges, CloudflareRecord, CloudflareRule
 
 REF = "dodai_"
 """Rules whose ref begins so are ours; no other is ever changed."""
-CACHE, FIREWALL = "http_request_cache_settings", "http_request_firewall_custom"
-PHASES = (CACHE, FIREWALL)
+CACHE, FIREWALL, LIMITS = "http_request_cache_settings", "http_request_firewall_custom", "http_ratelimit"
+PHASES = (CACHE, FIREWALL, LIMITS)
 SETTINGS: Mapping[str, str] = {"ssl": "strict", "always_use_https": "on", "min_tls_version": "1.2"}
 """What a zone has to say; a stricter TLS version is as good."""
 PINNED_ON = "2023-09-28"
@@ -40,16 +40,25 @@ class OwnRule:
     expression: str
     description: str
     parameters: Any = None
+    ratelimit: Any = None
 
     @property
     def body(self) -> dict[str, Any]:
         told = {"ref": self.ref, "action": self.action, "expression": self.expression, "enabled": True}
-        more = {} if self.parameters is None else {"action_parameters": self.parameters}
-        return {**told, "description": self.description, **more}
+        more = {"action_parameters": self.parameters, "ratelimit": self.ratelimit}
+        return {**told, "description": self.description, **{name: one for name, one in more.items() if one is not None}}
 
     def is_there(self, rule: CloudflareRule) -> bool:
         same = (rule.action, rule.expression, rule.enabled) == (self.action, self.expression, True)
-        return same and (rule.action_parameters or None) == self.parameters
+        return same and (rule.action_parameters or None) == self.parameters and self._counts_as(rule.ratelimit or None)
+
+    def _counts_as(self, there: Any) -> bool:
+        """What Cloudflare adds of its own to what it was told does not make it another rule."""
+        if self.ratelimit is None or there is None:
+            return there is self.ratelimit
+        same = {name: there.get(name) for name in self.ratelimit}
+        characteristics = sorted(same.get("characteristics") or ())
+        return bool({**same, "characteristics": characteristics} == self.ratelimit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,10 @@ class ZoneSeen:
 
 def _by_ref(rules: Iterable[CloudflareRule]) -> list[OwnRule]:
     """Rules that are there, as they would be sent. Ours exclude each other, so that their order says nothing."""
-    kept = [OwnRule(one.ref, one.action, one.expression, one.description, one.action_parameters) for one in rules]
+    kept = [
+        OwnRule(one.ref, one.action, one.expression, one.description, one.action_parameters, one.ratelimit)
+        for one in rules
+    ]
     return sorted(kept, key=lambda one: one.ref)
 
 
@@ -111,7 +123,30 @@ def wish(spec: EdgeSpec, host: str, origin: str) -> ZoneWish:
         f'({here} and starts_with(http.request.uri.path, "/-/dodai/") and http.request.uri.path ne "/-/dodai/csrf")'
     )
     reserved = OwnRule(f"{REF}reserved", "block", closed, "dodai: paths for operators are closed from outside")
-    return ZoneWish(host, origin, {CACHE: tuple(cache), FIREWALL: (reserved,)})
+    limits = tuple(_limit_rule(one, here) for one in spec.limits)
+    return ZoneWish(host, origin, {CACHE: tuple(cache), FIREWALL: (reserved,), LIMITS: limits})
+
+
+def _limit_rule(limit: RateLimit, here: str) -> OwnRule:
+    """Who is over the limit is answered 429 for as long as the window is; each data centre counts by itself.
+
+    A relief ends by the clock of Cloudflare: `http.request.timestamp.sec` is when it received the request.
+    """
+    methods = " ".join(_quoted(method) for method in limit.methods)
+    way = _any_of([limit.path.rstrip("*")]) if limit.path.endswith("*") else _is_path(limit.path)
+    later = f" and http.request.timestamp.sec ge {int(limit.relieved_until_s)}" if limit.relieved_until_s else ""
+    counted = {
+        "characteristics": ["cf.colo.id", "ip.src"],
+        "period": int(limit.window_s),
+        "requests_per_period": limit.requests,
+        "mitigation_timeout": int(limit.window_s),
+    }
+    said = f"({here} and http.request.method in {{{methods}}} and {way}{later})"
+    return OwnRule(f"{REF}limit_{limit.name}", "block", said, "dodai: how much one client may send", None, counted)
+
+
+def _is_path(path: str) -> str:
+    return f"http.request.uri.path eq {_quoted(path)}"
 
 
 def _any_of(prefixes: Iterable[str]) -> str:

@@ -32,15 +32,15 @@ class FlyProxyEdge:
     async def observe(self) -> EdgeState:
         """Serves while the app is there; an app is not asked for twice within `RECENT_S`."""
         if time.monotonic() - self.seen.get(self.app, -RECENT_S) < RECENT_S:
-            return EdgeState(url=self.url)
+            return EdgeState(url=self.url, limits=False)
         try:
             await self.connect().call(SHOW_APP, path={"app": self.app}, deadline_s=10.0)
         except VendorError:
-            return EdgeState()
+            return EdgeState(limits=False)
         self.seen[self.app] = time.monotonic()
-        return EdgeState(url=self.url)
+        return EdgeState(url=self.url, limits=False)
 
     async def apply(self, spec: EdgeSpec, /) -> EdgeState:
         del spec
         await self.connect().call(SHOW_APP, path={"app": self.app})
-        return EdgeState(url=self.url)
+        return EdgeState(url=self.url, limits=False)

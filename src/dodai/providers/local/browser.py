@@ -20,7 +20,8 @@ class HttpBrowser:
 
     It sends what a browser sends with a form of the same origin (`Origin`, `Sec-Fetch-Site`), so that a journey meets
     the protection people meet; a drill that plays a hostile page overrides those headers. `origin` is what stands in
-    the address bar of people where that is another address than `base_url`: a proxy leads from there to here.
+    the address bar of people where that is another address than `base_url`: a proxy leads from there to here. `address`
+    is the one of this machine that it comes from.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class HttpBrowser:
         timeout_s: float = 10.0,
         headers: Mapping[str, str] | None = None,
         origin: str = "",
+        address: str = "",
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._origin = origin or self._base_url
@@ -37,6 +39,7 @@ class HttpBrowser:
         self._client = httpx2.AsyncClient(
             timeout=timeout_s,
             limits=limits,
+            transport=httpx2.AsyncHTTPTransport(limits=limits, local_address=address) if address else None,
             headers=dict(headers or {}),
             cookies=cookies(base_url),
             follow_redirects=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import Any
 
@@ -14,9 +15,17 @@ from dodai.core.errors import Code
 from dodai.core.line import Outcome, http_outcome
 from dodai.core.refusal import Refusal, render
 from dodai.operations.ports import EdgeSpec
-from dodai.providers.local.codes import EDGE_BLOCKED, EDGE_NO_ANSWER, EDGE_SLOW, EDGE_TIMEOUT, EDGE_TOO_LARGE
+from dodai.providers.local.codes import (
+    EDGE_BLOCKED,
+    EDGE_LIMITED,
+    EDGE_NO_ANSWER,
+    EDGE_SLOW,
+    EDGE_TIMEOUT,
+    EDGE_TOO_LARGE,
+)
 from dodai.providers.local.edge import request_checks
 from dodai.providers.local.edge.edge_page import VISITOR_WORDS
+from dodai.providers.local.edge.rate_limit import RateLimiter, client_of
 from dodai.providers.local.edge.request_checks import EdgeRefusedError, Headers
 from dodai.providers.local.edge.stream import ClientGoneError, Stream, relay
 
@@ -56,12 +65,13 @@ class Record:
 class EdgeExchange:
     """Serves one request whose head has been read. `run` says whether the client's connection can be used again."""
 
-    def __init__(self, client: Stream, setting: Setting, record: Record, client_ip: str) -> None:
+    def __init__(self, client: Stream, setting: Setting, record: Record, client_ip: str, limiter: RateLimiter) -> None:
         self.client = client
         self.setting = setting
         self.spec = setting.spec
         self.record = record
         self.client_ip = client_ip
+        self.limiter = limiter
         self.wire = h11.Connection(h11.SERVER, max_incomplete_event_size=self.spec.header_bytes + 1024)
         self.request: h11.Request | None = None
         self.body_read = False
@@ -114,7 +124,16 @@ class EdgeExchange:
         if route is None:
             raise EdgeRefusedError(404, EDGE_NO_ANSWER, "no_route")
         self.record.route = route[0]
+        self._within_limits(request)
         return route
+
+    def _within_limits(self, request: h11.Request) -> None:
+        """Counted once it is known that a service would get it, before anybody is connected to."""
+        self.client_ip = client_of(self.client_ip, self.spec.client_header, list(request.headers))
+        limits, method = self.spec.limits, self.record.method
+        name, wait_s = self.limiter.refused(limits, method, request.target, self.client_ip)
+        if name:
+            raise EdgeRefusedError(429, EDGE_LIMITED, f"limit:{name}", retry_after_s=max(1, math.ceil(wait_s)))
 
     async def _connect(self, request: h11.Request, port: int) -> Stream:
         """A fresh connection; a GET or HEAD tries twice, because nothing has been sent yet."""
@@ -311,7 +330,8 @@ class EdgeExchange:
             accept=_header(headers, b"accept"),
             accept_language=_header(headers, b"accept-language"),
         )
-        fields = [*page.headers, (b"x-edge-ray", record.ray.encode()), (b"x-edge-cache", b"BYPASS"), *_CLOSE]
+        later = [(b"retry-after", str(refused.retry_after_s).encode())] if refused.retry_after_s else []
+        fields = [*page.headers, *later, (b"x-edge-ray", record.ray.encode()), (b"x-edge-cache", b"BYPASS"), *_CLOSE]
         body = b"" if record.method == "HEAD" else page.body
         record.bytes_out = len(body)
         record.latency_ms = (time.perf_counter() - record.began) * 1000

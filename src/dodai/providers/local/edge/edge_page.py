@@ -26,6 +26,10 @@ VISITOR_WORDS: Mapping[str, VisitorWords] = {
         Text("Check the address", "アドレスを確認してください"),
     ),
     "DOD554": VisitorWords(Text("This site does not answer just now", "現在このサイトは応答していません"), _LATER),
+    "DOD557": VisitorWords(
+        Text("Too much was sent from your address in a short time", "短時間に送信が多すぎました"),
+        Text("Wait a minute, then try again", "1 分ほど待ってから、もう一度お試しください"),
+    ),
     "DOD555": VisitorWords(
         Text("This site did not answer in time", "時間内にこのサイトから応答がありませんでした"), _LATER
     ),

@@ -17,6 +17,7 @@ from dodai.observability.line_format import dump
 from dodai.observability.segment import SegmentWriter
 from dodai.operations.ports import EdgeSpec
 from dodai.providers.local.edge.edge_exchange import EdgeExchange, Record, Setting
+from dodai.providers.local.edge.rate_limit import RateLimiter
 from dodai.providers.local.edge.request_checks import EdgeRefusedError
 from dodai.providers.local.edge.stream import ClientGoneError, Stream
 from dodai.providers.local.loopback import listening_socket
@@ -36,6 +37,7 @@ class EdgeServer:
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self._idle: dict[Stream, None] = {}  # the longest idle first
+        self._limiter = RateLimiter()  # what it counted outlives a change of what it serves
         self.most = most_connections()
 
     @property
@@ -120,11 +122,11 @@ class EdgeServer:
             ray=secrets.token_hex(8),
             began=time.perf_counter(),
         )
-        exchange = EdgeExchange(client, self._setting or setting, record, client_ip)
+        exchange = EdgeExchange(client, self._setting or setting, record, client_ip, self._limiter)
         try:
             return await (exchange.run(raw) if refused is None else exchange.refuse(refused))
         finally:
-            self._write_line(record, client_ip)
+            self._write_line(record, exchange.client_ip)
 
     def _write_line(self, record: Record, client_ip: str) -> None:
         line = {

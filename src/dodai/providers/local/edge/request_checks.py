@@ -60,6 +60,7 @@ class EdgeRefusedError(Exception):
     code: Code
     reason: str
     message: Text | None = None
+    retry_after_s: int = 0
 
 
 def malformed(reason: str, en: str, ja: str, status: int = 400) -> EdgeRefusedError:
@@ -119,10 +120,10 @@ def is_blocked(target: bytes) -> bool:
     Servers differ in whether they decode, collapse slashes or resolve dots before routing, so every reading counts.
     """
     path = target.partition(b"?")[0]
-    return path not in OPEN_RESERVED and any(_is_reserved(reading) for reading in _readings(path))
+    return path not in OPEN_RESERVED and any(_is_reserved(reading) for reading in readings(path))
 
 
-def _readings(path: bytes) -> list[bytes]:
+def readings(path: bytes) -> list[bytes]:
     """What servers may take the path for: decoded up to three times, each as it stands and with detours resolved."""
     if not _DETOUR.search(path):
         return [path, path.rstrip(b"/") or b"/"]
@@ -194,8 +195,8 @@ def caching(
     Everything else is private to the person who asked, whatever the application forgot to say.
     """
     said = b", ".join(value for name, value in headers if name == b"cache-control").lower()
-    readings = _readings(target.partition(b"?")[0])  # all of them: a detour could store a private page under /static/
-    rule = next((rule for rule in rules if all(one.startswith(_prefix(rule)) for one in readings)), None)
+    every = readings(target.partition(b"?")[0])  # all of them: a detour could store a private page under /static/
+    rule = next((rule for rule in rules if all(one.startswith(_prefix(rule)) for one in every)), None)
     cookies = any(name == b"set-cookie" for name, _ in headers)
     refused = b"private" in said or b"no-store" in said
     if rule is not None and method in (b"GET", b"HEAD") and status in (200, 304) and not cookies and not refused:
