@@ -64,7 +64,6 @@ _ID_LENGTH = len("x-request-id")
 _ROUTED = "dodai.route"
 """Where the entrance of a framework notes the route it came to, empty for none."""
 _CONTEXT = "dodai.context"
-_NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
 _RESERVED = Refusal(404, RESERVED_PATH, "reserved_path")
 
 
@@ -104,7 +103,7 @@ class WsgiLayer:
             if trusted or self._gate.lets_pass(environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]):
                 body = self._inner(environ, noting)
             else:
-                body = _refuse(_NO_EDGE, environ, noting, context)
+                body = _refuse(Refusal(403, EDGE_KEY_MISSING, self._gate.reason), environ, noting, context)
         except Exception as raised:
             if seen["status"]:
                 raise

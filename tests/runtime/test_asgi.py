@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -356,6 +357,61 @@ async def test_edge_key_rotates_without_restart(config: Config, edge_key: Path):
         await asyncio.to_thread(edge_key.write_text, f"{new}\n")
         await until_async(lambda: refused(KEY))
         assert await status(new) == 200
+
+
+@pytest.mark.parametrize("lost", ["emptied", "removed", "a folder"])
+async def test_key_file_that_lost_its_keys_closes_the_gate_and_says_so(
+    config: Config, lines: Lines, edge_key: Path, capfd: pytest.CaptureFixture[str], lost: str
+):
+    """The key of before counts no more; the file is whole again: so is the service, without a restart."""
+
+    def lose() -> None:
+        if lost == "emptied":
+            edge_key.write_text("\n")
+            return
+        edge_key.unlink()
+        if lost == "a folder":
+            edge_key.mkdir()
+
+    def give_back() -> None:
+        if lost == "a folder":
+            edge_key.rmdir()
+        edge_key.write_text(f"{KEY}\n")
+
+    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
+
+        async def served() -> bool:
+            return (await client.get("/hello/x", headers={"x-edge-key": KEY})).status_code == 200
+
+        async def refused() -> bool:
+            return not await served()
+
+        assert await served()
+        await asyncio.to_thread(lose)
+        await until_async(refused)
+        assert (await client.get("/healthz")).status_code == 200
+        await asyncio.to_thread(give_back)
+        assert await served()
+    said = [
+        line for line in capfd.readouterr().err.splitlines() if line.startswith("dodai: the file of the edge's key")
+    ]
+    assert ["no key any more" in line for line in said] == [True, False]
+    assert {line["reason"] for line in lines() if line.get("code") == "DOD556"} == {"edge_keys_lost"}
+
+
+async def test_key_file_that_a_machine_in_need_cannot_read_does_not_close_the_gate(
+    config: Config, edge_key: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Descriptors that ran out say nothing about keys: those that were read go on counting."""
+
+    def no_more_files(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
+        monkeypatch.setattr(Path, "read_bytes", no_more_files)
+        await asyncio.to_thread(edge_key.write_text, "another-key-0123456789\n")
+        statuses = [(await client.get("/hello/x", headers={"x-edge-key": key})).status_code for key in (KEY, "forged")]
+    assert statuses == [200, 403]
 
 
 async def test_probe_answers_204_without_the_app_and_bounds_its_body(config: Config, lines: Lines):

@@ -51,7 +51,7 @@ function serve(request: IncomingMessage, response: ServerResponse, next: () => b
   const path = (request.url ?? "/").split("?", 1)[0]!;
   return within(context, () => {
     if (runtime().settings.edgeKeyFile !== "" && !trusted && path !== LIVENESS_PATH)
-      return refuse(request, response, context, { status: 403, code: "DOD556", reason: "edge_key_missing" });
+      return refuse(request, response, context, { status: 403, code: "DOD556", reason: keysLost ? "edge_keys_lost" : "edge_key_missing" });
     if (!path.startsWith(RESERVED)) return next();
     context.route = path;
     void answerReserved(request, response, context, path);
@@ -189,6 +189,9 @@ function asRequest(request: IncomingMessage, body: Buffer): Request {
 
 let edgeKeys: { readonly stamp: string; readonly keys: readonly Buffer[] } = { stamp: "", keys: [] };
 let checkedAtMs = -Infinity;
+let keysLost = false;
+/** Errors of a machine in need, in which the keys that were read before still count. */
+const WANT = new Set(["EMFILE", "ENFILE", "ENOMEM", "EINTR", "EAGAIN", "EIO"]);
 
 /** Whether the request brings one valid edge key; the key is removed either way. */
 function isTrusted(request: IncomingMessage): boolean {
@@ -214,19 +217,31 @@ function isKnown(key: Buffer): boolean {
   return found;
 }
 
-/** True when the keys changed; a file that cannot be read leaves them as they are. */
+/** True when there are other keys now; want of descriptors or memory says nothing about them. */
 function loadKeys(file: string): boolean {
+  let [stamp, lines, why] = ["", [] as string[], ""];
   try {
-    const { mtimeMs, ino, size } = statSync(file);
-    const stamp = `${mtimeMs} ${ino} ${size}`;
+    const { mtimeMs, ctimeMs, ino, size } = statSync(file);
+    stamp = `${mtimeMs} ${ctimeMs} ${ino} ${size}`;
     if (stamp === edgeKeys.stamp) return false;
-    const lines = readFileSync(file, "latin1").split("\n").map((line) => line.trim()).filter(Boolean);
-    if (lines.length === 0) return false;
-    edgeKeys = { stamp, keys: lines.map((line) => Buffer.from(line, "latin1")) };
-    return true;
-  } catch {
-    return false;
+    lines = readFileSync(file, "latin1").split("\n").map((line) => line.trim()).filter(Boolean);
+    if (lines.length === 0) why = "it is empty";
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== undefined && WANT.has(code)) return false;
+    [stamp, lines, why] = ["", [], code ?? String(error)];
   }
+  edgeKeys = { stamp, keys: lines.map((line) => Buffer.from(line, "latin1")) };
+  tellKeys(file, why);
+  return lines.length > 0;
+}
+
+/** Say once that the gate is closed for everybody, and once that it is not any more. */
+function tellKeys(file: string, why: string): void {
+  if (keysLost === (why !== "")) return;
+  keysLost = why !== "";
+  const closed = `has no key any more (${why}): every request is refused until it has one`;
+  process.stderr.write(`dodai: the file of the edge's key \`${file}\` ${keysLost ? closed : "has a key again"}\n`);
 }
 
 /** The client's network, truncated to /24 or /48; null when it is not wanted or not known. */

@@ -1,7 +1,7 @@
 // `observe()` around a real node server, and the interceptor between two real gRPC peers.
 
 import { execFileSync } from "node:child_process";
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request as httpRequest, type Server } from "node:http";
 import { createServer as createTlsServer, request as tlsRequest } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import * as grpc from "@grpc/grpc-js";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 
 import { createCsrf } from "../src/csrf.server.js";
 import { parseIdentityKeys, verifyProof } from "../src/identity.js";
@@ -118,6 +118,24 @@ test("a new edge key counts from its first use, and a removed one stops counting
   writeFileSync(file, "the-new-key\n");
   await until(async () => (await status("the-old-key")) === 403);
   expect(await status("the-new-key")).toBe(200);
+}, 60_000);
+
+test("a key file that lost its keys closes the gate, and one that has them again opens it", async () => {
+  const file = join(mkdtempSync(join(tmpdir(), "edge-")), "key");
+  writeFileSync(file, "the-key\n");
+  const { url } = await serve((_, response) => response.end(), { DODAI_EDGE_KEY_FILE: file });
+  const status = async () => (await fetch(url, { headers: { "x-edge-key": "the-key" } })).status;
+  const told: string[] = [];
+  const said = vi.spyOn(process.stderr, "write").mockImplementation((text) => told.push(String(text)) > 0);
+  for (const lose of [() => writeFileSync(file, ""), () => rmSync(file)]) {
+    expect(await status()).toBe(200);
+    lose();
+    await until(async () => (await status()) === 403);
+    writeFileSync(file, "the-key\n");
+  }
+  expect(await status()).toBe(200);
+  said.mockRestore();
+  expect(told.map((text) => text.includes("no key any more"))).toEqual([true, false, true, false]);
 }, 60_000);
 
 test("the reserved paths are answered without the application", async () => {

@@ -38,7 +38,6 @@ _NOBODY = ("",)
 _CONTEXT = "dodai.context"
 _NO_BROWSER = frozenset({"channel"})
 """What Django Channels' workers are called with: it comes from its channel layer, never from a client."""
-_NO_EDGE = Refusal(403, EDGE_KEY_MISSING, "edge_key_missing")
 
 
 class UnknownProtocolError(Exception):
@@ -68,6 +67,9 @@ class Layer:
         self._inner = _protected(app, runtime, subject)
         self.csrf_binding = _binding(self._inner)
 
+    def _no_edge(self) -> Refusal:
+        return Refusal(403, EDGE_KEY_MISSING, self._gate.reason)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A server asks whether this is a coroutine function, so HTTP is served here and not in one more of them.
         if scope["type"] != "http":
@@ -93,7 +95,7 @@ class Layer:
                 if not exchange.written:
                     await self._settle(scope, exchange, context)
             else:
-                await send_refusal(scope, exchange.send, context, _NO_EDGE)
+                await send_refusal(scope, exchange.send, context, self._no_edge())
         except Exception as error:  # noqa: BLE001 - the outermost layer answers for everything inside it
             await self._failed(error, scope, exchange, context)
         except asyncio.CancelledError as error:
@@ -166,7 +168,7 @@ class Layer:
             if trusted or self._gate.lets_pass(scope["path"], "WEBSOCKET"):
                 await self._inner(scope, conversation.receive, conversation.send, context)
             else:
-                await deny_handshake(scope, conversation.send, context, _NO_EDGE)
+                await deny_handshake(scope, conversation.send, context, self._no_edge())
         except Exception as error:  # noqa: BLE001 - as for HTTP: the exception ends here, its type is in the line
             with contextlib.suppress(OSError):
                 if conversation.status == 0:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hmac
+import sys
 import time
 from collections.abc import MutableMapping
 from dataclasses import field
@@ -15,6 +18,8 @@ EDGE_KEY_HEADER = b"x-edge-key"
 _LENGTH = len(EDGE_KEY_HEADER)
 LIVENESS_PATH = "/healthz"
 _RELOAD_S = 1.0
+_WANT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.EIO})
+"""Errors of a machine in need, in which the keys that were read before still count."""
 _ASKING = frozenset({"GET", "HEAD"})
 
 
@@ -24,12 +29,15 @@ class EdgeGate:
 
     A rotation needs no restart: a key that does not match makes it read the file again if that changed, so that a new
     key counts from its first use; and once a second it looks anyway, so that a key that was removed stops counting.
+    A file that lost its keys, or cannot be read any more, closes it, loudly: a key that somebody took away on purpose
+    must not go on counting. Who replaces a file renames a whole one over it, so nobody sees one that is half written.
     """
 
     file: Path | None
     _keys: tuple[bytes, ...] = ()
-    _stamp: tuple[int, int, int] = (0, 0, 0)
+    _stamp: tuple[int, ...] = ()
     _checked_at: float = field(default=0.0)
+    _lost: bool = False
 
     def __post_init__(self) -> None:
         if self.file is not None:
@@ -64,6 +72,11 @@ class EdgeGate:
         """Whether a request that is not trusted may go on: to ask for liveness, and everywhere without a key file."""
         return self.file is None or (path == LIVENESS_PATH and method in _ASKING)
 
+    @property
+    def reason(self) -> str:
+        """Why a request is not trusted, as its line says it."""
+        return "edge_keys_lost" if self._lost else "edge_key_missing"
+
     def _knows(self, given: bytes, file: Path) -> bool:
         now = time.monotonic()
         if now - self._checked_at >= _RELOAD_S:
@@ -78,15 +91,30 @@ class EdgeGate:
         return found
 
     def _load(self, file: Path) -> bool:
-        """True when the keys changed; a file that cannot be read leaves the keys as they are."""
+        """True when there are other keys now; want of descriptors or memory says nothing about them."""
         try:
             status = file.stat()
-            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            # the change time as well: what may be read is taken away without a new modification time
+            stamp: tuple[int, ...] = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
             if stamp == self._stamp:
                 return False
             keys = tuple(line.strip() for line in file.read_bytes().splitlines() if line.strip())
-        except OSError:
-            return False
-        if keys:
-            self._keys, self._stamp = keys, stamp
-        return bool(keys)
+            why = "" if keys else "it is empty"
+        except OSError as error:
+            if error.errno in _WANT:
+                return False
+            keys, stamp, why = (), (), error.strerror or type(error).__name__
+        changed = keys != self._keys
+        self._keys, self._stamp = keys, stamp
+        self._tell(file, why)
+        return changed and bool(keys)
+
+    def _tell(self, file: Path, why: str) -> None:
+        """Say once that the gate is closed for everybody, and once that it is not any more."""
+        if self._lost == bool(why):
+            return
+        self._lost = bool(why)
+        said = f"has no key any more ({why}): every request is refused until it has one" if why else "has a key again"
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"dodai: the file of the edge's key `{file}` {said}\n")
+            sys.stderr.flush()
