@@ -67,6 +67,11 @@ def test_value_of_no_use_is_refused_and_a_compromised_one_that_stays_is_told(env
             done = dodai("secrets", "set", "staging", name, "--yes", cwd=env.folder, stdin=stream)
         assert (done.returncode, "DOD562" in done.stderr, said in done.stderr) == (2, True, True), done.stderr
     assert stored(env) == before
+    (env.state / "secrets.json").chmod(0o644)
+    for told in (env.run("status", "staging").stderr, env.run("doctor", "staging").stdout):
+        assert f"`{env.state / 'secrets.json'}` has the mode `0644`: every account of this machine may read it" in told
+    (env.state / "secrets.json").chmod(0o600)
+    assert "DOD571" not in env.run("status", "staging").stderr
     only.write_text(before[NAME])
     token = get(env, "/sign")[1]
     failed = env.run("secrets", "rotate", "staging", NAME, "--now", "--yes")

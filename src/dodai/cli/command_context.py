@@ -57,10 +57,19 @@ class CommandContext:
         return replace(self, client=name)
 
     def environment(self, name: str) -> Environment:
-        """The environment of that name, nothing started; DOD051 when there is none, DOD009-DOD011 when unfit."""
+        """The environment of that name, nothing started; DOD051 when there is none, DOD009-DOD011 when unfit.
+
+        Files of it with secrets that others may read are told by every command that comes here.
+        """
+        from dodai.engine.codes import STATE_FILE_EXPOSED
+        from dodai.engine.private_file import exposed
         from dodai.wiring import environments
 
-        return environments.open(self.project, name)
+        found = environments.open(self.project, name)
+        for one in exposed(found.folder):
+            self.output.say(f"warning: {STATE_FILE_EXPOSED.id} {STATE_FILE_EXPOSED.name}: {one.message}")
+            self.output.say(f"  fix: {one.fix}")
+        return found
 
 
 class Seconds(click.FloatRange):

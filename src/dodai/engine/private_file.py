@@ -6,14 +6,21 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 from pathlib import Path
 from typing import TypeVar
 
+from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.codes import STATE_FILE_DAMAGED
 from dodai.engine.state_folder import make_folder
 
 T = TypeVar("T")
+ALLOWED = {
+    **dict.fromkeys(("secrets.json", "digest.key", "database.json", "serving.json"), 0o600),
+    "edge.key": 0o640,
+}
+"""Files of an environment that hold secrets. The group of the edge's key is that of the accounts of services."""
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -66,6 +73,35 @@ def read_json(path: Path, shape: type[T], instead: str) -> T | None:
     if not isinstance(found, shape):
         raise damaged(path, f"it is not a JSON {'object' if shape is dict else 'array'}", instead)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """A file with secrets whose `mode` lets somebody read it that must not."""
+
+    path: Path
+    mode: int
+
+    @property
+    def message(self) -> str:
+        who = "every account of this machine" if self.mode & 0o007 else "its group"
+        return f"`{self.path}` has the mode `{self.mode:04o}`: {who} may read it"
+
+    @property
+    def fix(self) -> str:
+        return (
+            f"`chmod {ALLOWED[self.path.name]:o} {shlex.quote(str(self.path))}`, then change the secrets that are in it"
+        )
+
+
+def exposed(folder: Path) -> tuple[Exposed, ...]:
+    """The files with secrets in `folder` that others may read than those for whom they were written."""
+    found = []
+    for path in (*(folder / name for name in ALLOWED), *(folder / "edge-keys" / name for name in ALLOWED)):
+        with contextlib.suppress(OSError):
+            mode = path.stat().st_mode & 0o777
+            found += [Exposed(path, mode)] if mode & ~ALLOWED[path.name] & 0o077 else []
+    return tuple(found)
 
 
 def damaged(path: Path, why: str, instead: str) -> DodaiError:

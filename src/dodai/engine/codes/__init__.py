@@ -26,6 +26,7 @@ PLAN_INTERRUPTED = _code("DOD373", "plan-interrupted")
 STEP_DECLINED = _code("DOD374", "manual-step-declined")
 JOURNALS_DIFFER = _code("DOD375", "journals-differ")
 STATE_FILE_DAMAGED = _code("DOD385", "state-file-damaged")
+STATE_FILE_EXPOSED = _code("DOD571", "state-file-exposed")
 CONTROL_UNAVAILABLE = _code("DOD376", "control-database-unavailable")
 
 CODES = declared(globals())

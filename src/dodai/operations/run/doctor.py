@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import Head
+from dodai.engine.private_file import exposed
 from dodai.operations.environment import Environment
 from dodai.operations.ports import DoctorRow, KeptEdge, LockHolder, RowState
 from dodai.operations.run.gate_sources import own_gates
@@ -19,7 +20,12 @@ MIB = 2**20
 
 def examine_environment(here: Environment) -> list[DoctorRow]:
     """A row for each thing a deploy would ask for: control database, lock, clock, copy, server, room, signers."""
-    return [*_control(here), *_database(here), *_edge(here), *_identity(here), *_gates(here)]
+    return [*_files(here), *_control(here), *_database(here), *_edge(here), *_identity(here), *_gates(here)]
+
+
+def _files(here: Environment) -> Iterator[DoctorRow]:
+    for one in exposed(here.folder):
+        yield DoctorRow("secrets", "warning", one.message, fix=one.fix)
 
 
 def _control(here: Environment) -> Iterator[DoctorRow]:
