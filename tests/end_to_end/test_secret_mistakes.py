@@ -85,6 +85,25 @@ def test_value_of_no_use_is_refused_and_a_compromised_one_that_stays_is_told(env
     assert (done.returncode, "still works" in done.stderr, get(env, f"/check?{token}")[0]) == (0, False, 403)
 
 
+def test_rotation_is_not_changed_while_both_values_are_recognised(env):
+    """A service told of one value would get both with a comma; what serves goes on, and the way out is the one told."""
+    env.write(spoil=SIGNS, more=SECRET.format(rotation="overlap", overlap="0s"))
+    assert env.run("deploy", "staging", "--yes").returncode == 0
+    assert env.run("secrets", "rotate", "staging", NAME, "--yes").returncode == 0
+    both, release = stored(env)[NAME], env.serves()
+    env.write(spoil=SIGNS, more=SECRET.format(rotation="replace", overlap="0s"))
+    refused = env.run("deploy", "staging", "--yes")
+    assert ("DOD572" in refused.stderr, refused.returncode != 0) == (True, True), refused.stderr
+    assert "and its `rotation` is `replace` now" in refused.stderr
+    assert (stored(env)[NAME], env.serves()) == (both, release)
+    env.write(spoil=SIGNS, more=SECRET.format(rotation="overlap", overlap="0s"))
+    finished = env.run("secrets", "rotate", "staging", NAME, "--finish", "--yes")
+    assert finished.returncode == 0, finished.stderr
+    env.write(spoil=SIGNS, more=SECRET.format(rotation="replace", overlap="0s"))
+    done = env.run("deploy", "staging", "--yes")
+    assert (done.returncode, stored(env)[NAME]) == (0, both.partition(",")[0]), done.stderr
+
+
 def test_edge_key_is_asked_for_where_the_gate_wants_one(env):
     """Elsewhere than on the path that every gate answers, and often enough to meet one of four processes that is behind."""
     env.write(spoil=HALF_GATED)

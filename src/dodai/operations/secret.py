@@ -109,6 +109,7 @@ class RotationState:
 
     `signed`: something may have been made with the new value. `back`: it is taken back after that, so that both stay
     recognised. `since_s`: when the value in front took its place, in seconds since the epoch; 0 when nobody saw it.
+    `overlaps`: it left both values beside each other, until a later change drops the old one.
     """
 
     nonce: str
@@ -118,6 +119,7 @@ class RotationState:
     signed: bool = False
     back: bool = False
     since_s: float = 0.0
+    overlaps: bool = False
 
     @classmethod
     def read(cls, values: Mapping[str, str], name: str) -> RotationState | None:
@@ -125,9 +127,10 @@ class RotationState:
         found = values.get(notes_of(name))
         return cls(**json.loads(found)) if found else None
 
-    def ended(self, since_s: float = 0.0, nonce: str = "") -> RotationState:
-        """What is left to know of it: no value, and since when the one in front is there."""
-        return RotationState(nonce, over=True, since_s=since_s or self.since_s)
+    def ended(self, since_s: float = 0.0, nonce: str = "", *, overlaps: bool | None = None) -> RotationState:
+        """What is left to know of it: no value, since when the one in front is there, and whether another one is."""
+        both = self.overlaps if overlaps is None else overlaps
+        return RotationState(nonce, over=True, since_s=since_s or self.since_s, overlaps=both)
 
     def written(self, values: Mapping[str, str], name: str) -> dict[str, str]:
         """`values` with this as the newest rotation of `name`."""

@@ -13,7 +13,7 @@ from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
 from dodai.operations.ports import Login
-from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, new_login, new_value, unfit
+from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, RotationState, entries, new_login, new_value, unfit
 from dodai.operations.service_reference import filled, referred, require_services
 
 _FOR_PEERS = ("csrf", "dependency", "observability")
@@ -29,6 +29,7 @@ class ServiceSettings:
     async def missing(self) -> tuple[str, ...]:
         """The names of secrets without a value; DOD562 (exit 1) for a value that no variable can carry."""
         known = self.environment.secrets.get()
+        self._refuse_two_values(known)
         self._refuse_unfit((*KEY_RINGS, *self.environment.project.policy.secrets), known)
         login = (DATABASE_LOGIN,) if self.environment.logins else ()
         names = (*KEY_RINGS, *login, *self.environment.project.policy.secrets)
@@ -58,6 +59,7 @@ class ServiceSettings:
         if absent := tuple(name for name in wanted if not known.get(name, "").strip()):
             raise self._without_value(absent)
         self._refuse_unfit(wanted, known)
+        self._refuse_two_values(known)
         values = {name: known[name] for name in wanted}
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.kind == "server" and service.protocol == "http" and not service.app:
@@ -78,6 +80,18 @@ class ServiceSettings:
             if reason := known.get(name, "").strip() and unfit(known[name]):
                 said = f"the store of `{self.environment.name}` has a value for `{name}` that is of no use: {reason}"
                 raise DodaiError(codes.SECRET_VALUE_UNUSABLE, said, codes.SECRET_VALUE_UNUSABLE.fix.en, exit_code=1)
+
+    def _refuse_two_values(self, known: Mapping[str, str]) -> None:
+        """DOD572 (exit 1) for a secret in the middle of its overlap that the manifest does not let overlap any more."""
+        for secret in self.environment.project.policy.secrets.values():
+            state = RotationState.read(known, secret.name)
+            both = state is not None and state.overlaps and len(entries(known.get(secret.name, ""))) > 1
+            if both and secret.rotation != "overlap":
+                said = (
+                    f"`{secret.name}` of `{self.environment.name}` has its old value beside the new one, and its "
+                    f"`rotation` is `{secret.rotation}` now: its services would take both for one value"
+                )
+                raise DodaiError(codes.ROTATION_CHANGED, said, codes.ROTATION_CHANGED.fix.en, exit_code=1)
 
     def _without_value(self, names: tuple[str, ...]) -> DodaiError:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

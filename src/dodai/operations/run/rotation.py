@@ -94,7 +94,7 @@ class Rotation:
 
         async def apply(_: StepContext) -> None:
             state = RotationState.read(self.store.get(), self.name) or RotationState("")
-            self._write(state.ended(time.time(), self._nonce))
+            self._write(state.ended(time.time(), self._nonce, overlaps=self.change == "overlap"))
 
         return Step(
             id="forget",
@@ -166,7 +166,8 @@ class Rotation:
             values = self.store.get()
             old, before = values.get(self.name, ""), RotationState.read(values, self.name)
             new = self.given or ("" if self.change == "finish" else self.fresh(self.name, old))
-            self._write(RotationState(self._nonce, old, new, since_s=before.since_s if before else 0.0))
+            since_s, overlaps = (before.since_s, before.overlaps) if before else (0.0, False)
+            self._write(RotationState(self._nonce, old, new, since_s=since_s, overlaps=overlaps))
 
         async def undo(context: StepContext) -> None:
             state = self.state()
@@ -176,7 +177,7 @@ class Rotation:
                 self._write(state.ended())
                 return
             await self._leave_both(consumers, context)
-            self._write(state.ended(time.time()))
+            self._write(state.ended(time.time(), overlaps=True))
             context.note(
                 f"what the new value signed stays recognised; "
                 f"`{proposal.SECRETS_LIST(env=self.request.env)}` says until when"
