@@ -63,7 +63,10 @@ class AuthentikPolicy:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentPolicy:
-    """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written."""
+    """`[env.NAME]`. `port` 0 means the Host picks one and keeps it; `freeze` are windows as written.
+
+    `manual_steps` -1: nobody says how many there may be.
+    """
 
     name: str = unwritten()
     provider: str = "local"
@@ -71,6 +74,7 @@ class EnvironmentPolicy:
     control_url: str = ""
     port: int = 0
     client_header: str = ""
+    manual_steps: int = -1
     protected: bool = False
     evidence: Level = "source"
     approvals: int = 1
@@ -356,6 +360,12 @@ class OperationsPolicy:
             name: replace(one, needs=tuple(need for need in one.needs if need in kept)) for name, one in kept.items()
         }
         return replace(self, services=services)
+
+    def manual_steps_of(self, environment: EnvironmentPolicy) -> tuple[str, ...]:
+        """Secrets that a person has to get from their issuer; none here, where dodai makes up every value."""
+        if environment.provider_of("compute") == "local":
+            return ()
+        return tuple(secret.name for secret in self.secrets.values() if secret.rotation == "external")
 
     @property
     def public_service(self) -> Service | None:

@@ -146,6 +146,17 @@ def every_limit_can_be_kept(manifest: Manifest) -> Iterator[Finding]:
         yield Finding(codes.IMPOSSIBLE_LIMITS, said, Place(manifest.path), fix=fix)
 
 
+@rule(codes.TOO_MANY_MANUAL_STEPS, needs=(Manifest,))
+def manual_steps_are_no_more_than_allowed(manifest: Manifest) -> Iterator[Finding]:
+    policy = OperationsPolicy.from_manifest(manifest)
+    for name, environment in policy.environments.items():
+        by_hand = policy.manual_steps_of(environment)
+        if 0 <= environment.manual_steps < len(by_hand):
+            listed = ", ".join(f"`{one}`" for one in by_hand)
+            said = f"`{name}` may have {environment.manual_steps} manual steps and has {len(by_hand)}: {listed}"
+            yield Finding(codes.TOO_MANY_MANUAL_STEPS, said, Place(manifest.path))
+
+
 @rule(codes.NAME_TAKEN, needs=(Manifest,))
 def every_name_is_free(manifest: Manifest) -> Iterator[Finding]:
     for said, fix in name_problems(OperationsPolicy.from_manifest(manifest)):

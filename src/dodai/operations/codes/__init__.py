@@ -63,6 +63,7 @@ STORE_OF_ANOTHER = _code("DOD564", "store-of-another-environment")
 EDGE_KEY_NOT_TAKEN = _code("DOD568", "edge-key-not-taken")
 LOGIN_ROLE_UNFIT = _code("DOD569", "login-role-unfit")
 NO_RATE_LIMITS = _code("DOD570", "edge-without-rate-limits")
+TOO_MANY_MANUAL_STEPS = _code("DOD573", "too-many-manual-steps")
 ROTATION_CHANGED = _code("DOD572", "rotation-changed-in-overlap")
 
 CODES = declared(globals())

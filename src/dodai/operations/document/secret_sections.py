@@ -33,11 +33,14 @@ def settings(policy: OperationsPolicy, secrets: Mapping[str, Secret], env: str) 
         Text("At the latest every", "更新の間隔"),
     )
     count = manual_steps(secrets.values())
+    most = {name: one.manual_steps for name, one in policy.environments.items() if one.manual_steps >= 0}
+    allowed = ", ".join(f"`{name}` {number}" for name, number in most.items())
+    bound = Text(f" At most: {allowed}.", f"上限: {allowed}。") if allowed else Text("", "")
     words = Text(
         "No value stands here, in the manifest, in the journal or in a log. Each command is a plan: it can be resumed "
-        f"and taken back like a deploy. Steps that a person has to do elsewhere (`manual`): {count}.",
+        f"and taken back like a deploy. Steps that a person has to do elsewhere (`manual`): {count}.{bound.en}",
         "値はここにも、マニフェスト、ジャーナル、ログにも現れません。どのコマンドも計画として実行され、デプロイと同じように"
-        f"再開や取り消しができます。人が別の場所で行う手順（`manual`）は {count} 件です。",
+        f"再開や取り消しができます。人が別の場所で行う手順（`manual`）は {count} 件です。{bound.ja}",
     )
     blocks = (
         Paragraph(words),
