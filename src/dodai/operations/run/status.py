@@ -25,8 +25,8 @@ class EnvironmentStatus:
 
     `problem` says what could not be asked, and so nobody knows the holder; `remedy` what fixes it.
     `pending` is None where nobody knows. `answers` are what live services say to their readiness check, `ready` or why
-    not; `answered` is the pid of the instance that said it, where there are several. `reliefs` are rate limits that hold
-    nobody back, each with the moment until which.
+    not; `answered` is the pid of the instance that said it, where there are several. `reliefs` are rate limits
+    that hold nobody back, each with the moment until which.
     """
 
     env: str
