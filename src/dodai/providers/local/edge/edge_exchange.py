@@ -1,4 +1,4 @@
-"""One request through the edge and its answer, streamed both ways, on an upstream connection of its own."""
+"""One request through the edge and its answer, streamed both ways; one with effects on a connection of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ from dodai.providers.local.codes import (
     EDGE_TOO_LARGE,
 )
 from dodai.providers.local.edge import request_checks
-from dodai.providers.local.edge.edge_page import VISITOR_WORDS
+from dodai.providers.local.edge.edge_page import VISITOR_WORDS, response_bytes
+from dodai.providers.local.edge.kept_connections import (
+    KeptConnections,
+    StaleConnectionError,
+    is_left_whole,
+    may_be_sent_again,
+)
 from dodai.providers.local.edge.rate_limit import RateLimiter, client_of
 from dodai.providers.local.edge.request_checks import EdgeRefusedError, Headers
 from dodai.providers.local.edge.stream import ClientGoneError, Stream, relay
@@ -65,15 +71,27 @@ class Record:
 class EdgeExchange:
     """Serves one request whose head has been read. `run` says whether the client's connection can be used again."""
 
-    def __init__(self, client: Stream, setting: Setting, record: Record, client_ip: str, limiter: RateLimiter) -> None:
+    def __init__(
+        self,
+        client: Stream,
+        setting: Setting,
+        record: Record,
+        client_ip: str,
+        limiter: RateLimiter,
+        kept: KeptConnections,
+    ) -> None:
         self.client = client
         self.setting = setting
         self.spec = setting.spec
         self.record = record
         self.client_ip = client_ip
         self.limiter = limiter
+        self.kept = kept
+        self.on_kept = False  # on a kept connection that has not answered yet
+        self.left_whole = False
         self.wire = h11.Connection(h11.SERVER, max_incomplete_event_size=self.spec.header_bytes + 1024)
-        self.request: h11.Request | None = None
+        self.headers: Headers = []
+        self.twice = False  # nothing is lost by sending it twice
         self.body_read = False
 
     async def run(self, raw: bytes) -> bool:
@@ -82,7 +100,15 @@ class EdgeExchange:
         try:
             request = self._read_head(raw)
             route = self._allowed(request)
-            upstream = await self._connect(request, self.setting.upstreams[route[1]])
+            port, since = self.setting.upstreams[route[1]], self.kept.round
+            upstream = self.kept.take(port) if self.twice else None
+            if upstream is not None:
+                self.on_kept = True
+                with contextlib.suppress(StaleConnectionError):
+                    return await self._relay(request, upstream)
+                upstream.writer.close()
+                self.on_kept = False
+            upstream = await self._connect(request, port)
             return await self._relay(request, upstream)
         except EdgeRefusedError as refused:
             return await self.refuse(refused)
@@ -92,7 +118,9 @@ class EdgeExchange:
             return False
         finally:
             record.latency_ms = record.latency_ms or (time.perf_counter() - record.began) * 1000
-            if upstream is not None:
+            if upstream is not None and self.left_whole:
+                self.kept.keep(port, upstream, since)
+            elif upstream is not None:
                 upstream.writer.close() if record.outcome in _COMPLETE else upstream.abort()
 
     # -- before a byte goes upstream ---------------------------------------------------------------------------
@@ -108,17 +136,18 @@ class EdgeExchange:
             ) from None
         if not isinstance(request, h11.Request):
             raise request_checks.malformed("protocol", "The request is malformed", "リクエストの形式が不正です")
-        self.request = request
+        self.headers = headers = list(request.headers)
+        self.twice = may_be_sent_again(request.method, headers)
         self.record.method = request.method.decode("latin-1")
         self.record.path = request.target.partition(b"?")[0].decode("latin-1")
-        self.record.client_request_id = _header(request.headers, b"x-request-id")
-        request_checks.check_request(request.method, request.target, request.http_version, list(request.headers))
+        self.record.client_request_id = _header(headers, b"x-request-id")
+        request_checks.check_request(request.method, request.target, request.http_version, headers)
         return request
 
     def _allowed(self, request: h11.Request) -> tuple[str, str]:
         if request_checks.is_blocked(request.target):
             raise EdgeRefusedError(404, EDGE_BLOCKED, "reserved_path")
-        if request_checks.content_length(list(request.headers)) > self.spec.body_bytes:
+        if request_checks.content_length(self.headers) > self.spec.body_bytes:
             raise EdgeRefusedError(413, EDGE_TOO_LARGE, "body_too_large")
         route = request_checks.route_of(request.target, self.spec.routes)
         if route is None:
@@ -129,7 +158,7 @@ class EdgeExchange:
 
     def _within_limits(self, request: h11.Request) -> None:
         """Counted once it is known that a service would get it, before anybody is connected to."""
-        self.client_ip = client_of(self.client_ip, self.spec.client_header, list(request.headers))
+        self.client_ip = client_of(self.client_ip, self.spec.client_header, self.headers)
         limits, method = self.spec.limits, self.record.method
         name, wait_s = self.limiter.refused(limits, method, request.target, self.client_ip)
         if name:
@@ -153,8 +182,8 @@ class EdgeExchange:
 
     async def _relay(self, request: h11.Request, upstream: Stream) -> bool:
         wire = h11.Connection(h11.CLIENT)
-        upgrade = request_checks.wants_websocket(request.method, list(request.headers))
-        fields = request_checks.forwarded(list(request.headers), self._added(request, upgrade=upgrade))
+        upgrade = request_checks.wants_websocket(request.method, self.headers)
+        fields = request_checks.forwarded(self.headers, self._added(upgrade=upgrade))
         outgoing = h11.Request(method=request.method, target=request.target, headers=fields)
         await self._send(upstream, wire.send(outgoing))
         pump = asyncio.ensure_future(self._pump(upstream, wire))
@@ -177,11 +206,12 @@ class EdgeExchange:
             upstream.kept[:0] = wire.trailing_data[0]
             await relay(self.client, upstream, self.spec.response_timeout_s)
             return False
-        return self.body_read and self.wire.our_state is h11.DONE and not _says_close(request)
+        self.left_whole = self.twice and is_left_whole(wire)
+        return self.body_read and self.wire.our_state is h11.DONE and not self._says_close(request)
 
-    def _added(self, request: h11.Request, *, upgrade: bool) -> Headers:
+    def _added(self, *, upgrade: bool) -> Headers:
         """What this hop vouches for."""
-        record, host = self.record, _header(request.headers, b"host")
+        record, host = self.record, _header(self.headers, b"host")
         added = [
             (b"x-forwarded-for", self.client_ip.encode()),
             (b"x-forwarded-proto", self.spec.scheme.encode()),
@@ -191,9 +221,11 @@ class EdgeExchange:
             (b"x-request-id", record.request_id.encode()),
             (b"traceparent", f"00-{record.request_id}-{record.span_id}-01".encode()),
         ]
-        if any(name == b"transfer-encoding" for name, _ in request.headers):
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
             added.append((b"transfer-encoding", b"chunked"))
-        return [*added, *([(b"connection", b"Upgrade"), (b"upgrade", b"websocket")] if upgrade else _CLOSE)]
+        if upgrade:
+            return [*added, (b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+        return added if self.twice else [*added, *_CLOSE]
 
     async def _send(self, upstream: Stream, data: bytes | None) -> bool:
         """Whether the service took it; one that has stopped reading may still answer."""
@@ -204,6 +236,10 @@ class EdgeExchange:
 
     async def _pump(self, upstream: Stream, wire: h11.Connection) -> None:
         """Pass the request's body on as it comes, then watch for the client leaving."""
+        if self.body_read:  # sent again
+            await self._send(upstream, wire.send(h11.EndOfMessage()))
+            await self.client.gone()
+            raise ClientGoneError
         length = 0
         if self.wire.they_are_waiting_for_100_continue:
             await self._to_client(
@@ -252,6 +288,8 @@ class EdgeExchange:
             try:
                 event = wire.next_event()
             except h11.RemoteProtocolError:
+                if self.on_kept:
+                    raise StaleConnectionError from None
                 await self._to_client(bytes(ready))
                 raise self._broken(EDGE_NO_ANSWER, "upstream_ended") from None
             if event is h11.NEED_DATA:
@@ -277,9 +315,10 @@ class EdgeExchange:
     async def _hear(self, upstream: Stream, wire: h11.Connection) -> None:
         try:
             async with asyncio.timeout(self.spec.response_timeout_s):
-                wire.receive_data(await upstream.read())
+                wire.receive_data(data := await upstream.read())
         except TimeoutError:
             raise self._broken(EDGE_SLOW, "upstream_timeout", 504) from None
+        self.on_kept = self.on_kept and not data
 
     def _broken(self, code: Code, reason: str, status: int = 502) -> Exception:
         """The service failed: a page while that is possible, else a connection that visibly breaks off."""
@@ -306,6 +345,9 @@ class EdgeExchange:
     async def _to_client(self, data: bytes | None) -> None:
         await self.client.write(data, self.spec.idle_timeout_s)
 
+    def _says_close(self, request: h11.Request) -> bool:
+        return request.http_version != b"1.1" or "close" in _header(self.headers, b"connection").lower()
+
     # -- our own pages -----------------------------------------------------------------------------------------
 
     async def refuse(self, refused: EdgeRefusedError) -> bool:
@@ -317,7 +359,6 @@ class EdgeExchange:
             return False
         record.status, record.code, record.reason = refused.status, refused.code.id, refused.reason
         record.outcome = http_outcome(refused.status)
-        headers = self.request.headers if self.request is not None else ()
         page = render(
             Refusal(
                 refused.status,
@@ -327,8 +368,8 @@ class EdgeExchange:
                 visitor=VISITOR_WORDS.get(refused.code.id),
             ),
             record.request_id,
-            accept=_header(headers, b"accept"),
-            accept_language=_header(headers, b"accept-language"),
+            accept=_header(self.headers, b"accept"),
+            accept_language=_header(self.headers, b"accept-language"),
         )
         later = [(b"retry-after", str(refused.retry_after_s).encode())] if refused.retry_after_s else []
         fields = [*page.headers, *later, (b"x-edge-ray", record.ray.encode()), (b"x-edge-cache", b"BYPASS"), *_CLOSE]
@@ -336,7 +377,7 @@ class EdgeExchange:
         record.bytes_out = len(body)
         record.latency_ms = (time.perf_counter() - record.began) * 1000
         with contextlib.suppress(ClientGoneError):
-            await self._to_client(_response_bytes(refused.status, fields, body))
+            await self._to_client(response_bytes(refused.status, fields, body))
             await self._linger()
         return False
 
@@ -358,28 +399,5 @@ _COMPLETE = ("ok", "client_error", "server_error", "timeout")
 _CLOSE: Headers = [(b"connection", b"close")]
 
 
-def _response_bytes(status: int, fields: Headers, body: bytes) -> bytes:
-    phrase = _PHRASES.get(status, "Error").encode()
-    lines = [b"HTTP/1.1 %d %s" % (status, phrase), *(name + b": " + value for name, value in fields)]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-_PHRASES = {
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    413: "Content Too Large",
-    431: "Request Header Fields Too Large",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    504: "Gateway Timeout",
-}
-
-
 def _header(headers: Any, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
-
-
-def _says_close(request: h11.Request) -> bool:
-    return request.http_version != b"1.1" or "close" in _header(request.headers, b"connection").lower()

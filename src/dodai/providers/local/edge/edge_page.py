@@ -1,4 +1,4 @@
-"""Pages of the edge in words for visitors: the words of its codes are for who runs the site."""
+"""Answers of the edge's own, and its words for visitors: those of its codes are for who runs the site."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dodai.core.refusal import VisitorWords
 from dodai.core.text import Text
+from dodai.providers.local.edge.request_checks import Headers
 
 _LATER = Text(
     "Try again in a minute. If it goes on, tell whoever runs this site the request id below",
@@ -33,4 +34,24 @@ VISITOR_WORDS: Mapping[str, VisitorWords] = {
     "DOD555": VisitorWords(
         Text("This site did not answer in time", "時間内にこのサイトから応答がありませんでした"), _LATER
     ),
+}
+
+
+def response_bytes(status: int, fields: Headers, body: bytes) -> bytes:
+    """An answer of the edge's own, head and body."""
+    phrase = _PHRASES.get(status, "Error").encode()
+    lines = [b"HTTP/1.1 %d %s" % (status, phrase), *(name + b": " + value for name, value in fields)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+_PHRASES = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    504: "Gateway Timeout",
 }

@@ -17,6 +17,7 @@ from dodai.observability.line_format import dump
 from dodai.observability.segment import SegmentWriter
 from dodai.operations.ports import EdgeSpec
 from dodai.providers.local.edge.edge_exchange import EdgeExchange, Record, Setting
+from dodai.providers.local.edge.kept_connections import KeptConnections
 from dodai.providers.local.edge.rate_limit import RateLimiter
 from dodai.providers.local.edge.request_checks import EdgeRefusedError
 from dodai.providers.local.edge.stream import ClientGoneError, Stream
@@ -34,6 +35,7 @@ class EdgeServer:
         self.port = 0
         self._lines = SegmentWriter(folder / "lines", "edge", secrets.token_hex(4))
         self._setting: Setting | None = None
+        self.kept = KeptConnections()
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self._idle: dict[Stream, None] = {}  # the longest idle first
@@ -59,12 +61,14 @@ class EdgeServer:
     def serve(self, spec: EdgeSpec, key: str, upstreams: dict[str, int]) -> None:
         """From the next request on: `spec`, with `upstreams` the loopback port of each service it names."""
         self._setting = Setting(spec=spec, key=key, upstreams=upstreams)
+        self.kept.forget()
 
     async def close(self, drain_s: float = DRAIN_S) -> None:
         """Take no new connection, let open requests finish within `drain_s`, then end them."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.kept.forget()
         for stream in self._idle:
             stream.writer.close()
         if self._busy:
@@ -122,7 +126,7 @@ class EdgeServer:
             ray=secrets.token_hex(8),
             began=time.perf_counter(),
         )
-        exchange = EdgeExchange(client, self._setting or setting, record, client_ip, self._limiter)
+        exchange = EdgeExchange(client, self._setting or setting, record, client_ip, self._limiter, self.kept)
         try:
             return await (exchange.run(raw) if refused is None else exchange.refuse(refused))
         finally:

@@ -28,6 +28,13 @@ class Stream:
         self.reader = reader
         self.writer = writer
         self.kept = bytearray()
+        self.uses = 0  # of a kept connection
+
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has closed it, or said what nobody asked for."""
+        unread = self.kept or self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+        return bool(unread) or self.reader.at_eof() or self.reader.exception() is not None or self.writer.is_closing()
 
     async def head(self, limit: int, idle_s: float, head_s: float) -> bytes:
         """The bytes up to and with the empty line; b"" when the client closes, or stays silent, between requests."""

@@ -201,6 +201,7 @@ class Supervisor:
                 if other is not found:
                     other.leave()
             found.go_live()
+            self._let_go()
             self.remember()
 
     async def stop(self, service: str, release: str, drain_s: float | None = None, *, settings: str = "") -> None:
@@ -208,6 +209,7 @@ class Supervisor:
             found = self._one(service, release, settings)
             if found is None:
                 return
+            self._let_go()
             await found.stop(drain_s)
             del self._services[service, release, found.settings]
             self.remember()
@@ -273,6 +275,12 @@ class Supervisor:
         if proxy is None:
             raise DodaiError(NO_INSTANCE, f"nothing has the stable address `{name}`", NO_INSTANCE.fix.en)
         await proxy.stand(fault)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The edge's next request goes where traffic goes now."""
+        if self._edge is not None:
+            self._edge.kept.forget()
 
     async def signal(self, name: str, signal: str, release: str = "") -> None:
         found = self._find(name, release)
