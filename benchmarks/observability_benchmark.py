@@ -445,11 +445,7 @@ async def rpcs(folder: Path) -> None:
 
 
 def lookups(folder: Path, count: int) -> None:
-    dodai = [
-        sys.executable,
-        "-c",
-        "import sys; from dodai.observability.trace import main; sys.exit(main(sys.argv[1:]))",
-    ]
+    dodai = [sys.executable, "-m", "dodai", "trace"]
     rows, notes = [], ""
     for segments in SEGMENTS:
         state = folder / str(segments)

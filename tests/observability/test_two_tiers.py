@@ -28,6 +28,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.trace import Tree, find, main
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.identity import ProofKeyRing
+from dodai.wiring.telemetry_engines import lines_at
 
 KEYS = ProofKeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
 CHECK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "spec" / "check_line.py"))
@@ -146,7 +147,7 @@ async def test_id_on_the_error_page_leads_to_the_tier_that_failed(
         async with asyncio.timeout(5):
             while len(find(request_id, [lines_folder]).lines) < 4:  # noqa: ASYNC110 - lines appear in files
                 await asyncio.sleep(0.02)
-    assert main([request_id, "--state", str(stack.state)]) == 0
+    assert main([request_id, "--state", str(stack.state)], lines_at) == 0
     out = capsys.readouterr().out
     assert f"failed: {tier}" in out
     assert "canary" not in out

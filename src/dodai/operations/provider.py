@@ -48,6 +48,7 @@ SHARED = frozenset(
         "approval_age",
         "allowed_signers",
         "freeze",
+        "manual_steps",
     }
 )
 """The keys of `[env.NAME]` that are nobody's own. With these alone no other provider has to be loaded."""

@@ -33,7 +33,7 @@ PROVIDER = Provider(
     host=_host,
     edge_keys=lambda opening: EdgeKeyFile(opening.folder / "edge-keys", StateFolder(opening.folder.absolute())),
     logs=lambda opening: LogFolder(opening.folder, tuple(opening.project.policy.services)),
-    keys=("port",),
+    keys=("port", "client_header"),
     production=False,
     together={"edge": "compute", "database": "compute"},
 )
