@@ -16,6 +16,7 @@ from typing import Any, Self
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
 _TAIL_BYTES = 4000
 _ANSWER_BYTES = 64 * 1024 * 1024
+_LAST_WORDS_S = 0.5
 
 
 class AgentError(Exception):
@@ -130,6 +131,7 @@ class Agent:
                 if not data:
                     self._selector.unregister(key.fd)
                     if key.fd == self._reader:
+                        self._hear_out()
                         return b""
                 key.data.extend(data)
                 if key.data is self._noise:
@@ -139,6 +141,18 @@ class Agent:
         line, _, rest = bytes(self._answers).partition(b"\n")
         self._answers[:] = rest
         return line
+
+    def _hear_out(self) -> None:
+        """What is left on stderr once there will be no answer: both pipes end together, in either order."""
+        end = time.monotonic() + _LAST_WORDS_S
+        while self._selector.get_map() and self._selector.select(max(0.0, end - time.monotonic())):
+            data = os.read(self._process.stderr.fileno(), 65536)  # type: ignore[union-attr] # a pipe
+            if not data:
+                return
+            self._noise.extend(data)
+            del self._noise[:-_TAIL_BYTES]
+            if time.monotonic() > end:
+                return
 
     def _tail(self) -> str:
         return bytes(self._noise[-_TAIL_BYTES:]).decode("utf-8", "replace").strip()

@@ -45,6 +45,7 @@ class Setting:
     spec: EdgeSpec
     key: str
     upstreams: dict[str, int]
+    kept: KeptConnections
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,22 +72,14 @@ class Record:
 class EdgeExchange:
     """Serves one request whose head has been read. `run` says whether the client's connection can be used again."""
 
-    def __init__(
-        self,
-        client: Stream,
-        setting: Setting,
-        record: Record,
-        client_ip: str,
-        limiter: RateLimiter,
-        kept: KeptConnections,
-    ) -> None:
+    def __init__(self, client: Stream, setting: Setting, record: Record, client_ip: str, limiter: RateLimiter) -> None:
         self.client = client
         self.setting = setting
         self.spec = setting.spec
         self.record = record
         self.client_ip = client_ip
         self.limiter = limiter
-        self.kept = kept
+        self.kept = setting.kept
         self.on_kept = False  # on a kept connection that has not answered yet
         self.left_whole = False
         self.wire = h11.Connection(h11.SERVER, max_incomplete_event_size=self.spec.header_bytes + 1024)

@@ -60,7 +60,7 @@ class EdgeServer:
 
     def serve(self, spec: EdgeSpec, key: str, upstreams: dict[str, int]) -> None:
         """From the next request on: `spec`, with `upstreams` the loopback port of each service it names."""
-        self._setting = Setting(spec=spec, key=key, upstreams=upstreams)
+        self._setting = Setting(spec=spec, key=key, upstreams=upstreams, kept=self.kept)
         self.kept.forget()
 
     async def close(self, drain_s: float = DRAIN_S) -> None:
@@ -126,7 +126,7 @@ class EdgeServer:
             ray=secrets.token_hex(8),
             began=time.perf_counter(),
         )
-        exchange = EdgeExchange(client, self._setting or setting, record, client_ip, self._limiter, self.kept)
+        exchange = EdgeExchange(client, self._setting or setting, record, client_ip, self._limiter)
         try:
             return await (exchange.run(raw) if refused is None else exchange.refuse(refused))
         finally:

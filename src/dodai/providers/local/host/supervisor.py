@@ -201,7 +201,8 @@ class Supervisor:
                 if other is not found:
                     other.leave()
             found.go_live()
-            self._let_go()
+            if self._edge is not None:
+                self._edge.kept.forget()  # they lead to where traffic went before
             self.remember()
 
     async def stop(self, service: str, release: str, drain_s: float | None = None, *, settings: str = "") -> None:
@@ -209,7 +210,6 @@ class Supervisor:
             found = self._one(service, release, settings)
             if found is None:
                 return
-            self._let_go()
             await found.stop(drain_s)
             del self._services[service, release, found.settings]
             self.remember()
@@ -275,10 +275,6 @@ class Supervisor:
         if proxy is None:
             raise DodaiError(NO_INSTANCE, f"nothing has the stable address `{name}`", NO_INSTANCE.fix.en)
         await proxy.stand(fault)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """The edge's next request goes where traffic goes now."""
         if self._edge is not None:
             self._edge.kept.forget()
 
