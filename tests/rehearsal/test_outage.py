@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_page_may_wait_for_the_longest_deadline_on_the_way(name: str, deadline_s
     policy = find_project(QUIZ).policy
     case = Case(policy, policy.dependencies[name], HttpBrowser, lambda _: contextlib.nullcontext())
     assert case.deadline_s == deadline_s
+
+
+def test_services_that_need_each_other_do_not_go_round_for_ever():
+    """DOD304 says so; the drills are made before anybody looks at it."""
+    policy = find_project(QUIZ).policy
+    backend = replace(policy.services["backend"], needs=("web",))
+    policy = replace(policy, services={**policy.services, "backend": backend})
+    case = Case(policy, policy.dependencies["database"], HttpBrowser, lambda _: contextlib.nullcontext())
+    assert case.deadline_s == 5
 
 
 @pytest.mark.parametrize(("calls", "ok"), [(20, True), (32, True), (33, False), (40, False)])

@@ -142,11 +142,16 @@ def _reached(policy: OperationsPolicy, *, with_database: bool) -> tuple[Dependen
     return tuple(found)
 
 
-def _on_the_way(policy: OperationsPolicy, service: str, dependency: Dependency) -> tuple[Dependency, ...]:
-    """The services called between this one and the dependency, as far as their calls have a deadline of their own."""
+def _on_the_way(
+    policy: OperationsPolicy, service: str, dependency: Dependency, met: tuple[str, ...] = ()
+) -> tuple[Dependency, ...]:
+    """The services called between this one and the dependency, as far as their calls have a deadline of their own.
+
+    Services that need each other are a finding (DOD304), not a reason to go round for ever: `met` are not asked again.
+    """
     found: list[Dependency] = []
-    for need in policy.services[service].needs:
-        behind = _on_the_way(policy, need, dependency)
+    for need in (one for one in policy.services[service].needs if one not in met):
+        behind = _on_the_way(policy, need, dependency, (*met, service))
         asks_itself = dependency.name in policy.services[need].needs
         if behind or asks_itself or (dependency.kind == "postgres" and need in policy.database.used_by):
             found += [policy.dependencies[need]] if need in policy.dependencies else []
