@@ -572,6 +572,23 @@ async def test_faults_stand_between_the_stable_address_and_the_service(host, ser
     assert (await get(address)).status_code == 200
 
 
+async def test_edge_sends_nothing_more_to_where_traffic_went_before(host, tree, serving):
+    """Neither a switch nor a fault leaves it a connection of before; the service would have kept it."""
+    await serving("r1")
+    url = await host.edge(EdgeSpec(routes=(("/", "web"),), connect_timeout_s=0.3, response_timeout_s=30.0))
+    async with httpx2.AsyncClient(timeout=60) as http:
+        assert (await http.get(url + "/")).json()["release"] == "r1"
+        await host.start(spec(), "r2", str(tree), {})
+        assert (await host.probe("web", "r2", wait_s=20)).ready
+        assert (await http.get(url + "/")).json()["release"] == "r1"
+        await host.switch("web", "r2")
+        assert (await http.get(url + "/")).json()["release"] == "r2"
+        await host.fault("web", Fault(mode="blackhole"))
+        assert (await http.get(url + "/")).status_code == 504
+    lines, reason = host.folder.path / "lines", '"reason":"connect_timeout"'  # of before: `upstream_timeout`
+    await until_async(lambda: any(reason in file.read_text() for file in lines.glob("edge-*")))
+
+
 async def test_down_within_a_bound_although_a_client_stays_connected(host, serving):
     """An idle connection does not hold the environment up."""
     await serving("r1", drain_s=0.5)
