@@ -49,6 +49,10 @@ WITHOUT = {
         ("DOD510", "DOD511", "DOD513", "DOD514", "DOD515"),
         "the network of an environment; tests/operations/test_network.py",
     ),
+    **dict.fromkeys(
+        (f"DOD{number}" for number in range(520, 527)),
+        "accounts at vendors of a live environment; tests/operations/test_accounts.py",
+    ),
     "DOD222": "a branch in a history of Alembic or Django; tests/providers/alembic/test_check.py",
 }
 """Codes of `check` that no files of a repository can show, why, and where they are shown instead."""

@@ -120,7 +120,7 @@ def test_without_a_token_and_without_fly_nothing_is_said_that_was_not_seen(app):
     assert "fly web fly.toml   `fly.toml`: no health check" in doctor.stdout
     assert "fly token          accepted, of small-web; that it may change them is seen at the first" in doctor.stdout
     assert "on 1 in ams, 1 in nrt" in doctor.stdout
-    assert "fly web secrets    0 set; the next deploy sets DODAI_CSRF_KEYS, DODAI_IDENTITY_KEYS" in doctor.stdout
+    assert "fly web secrets    `small-web` has no `DODAI_CSRF_KEYS`, `DODAI_IDENTITY_KEYS`" in doctor.stdout
     old = app.run("doctor", "staging", "--live", FLY_API_TOKEN="expired")
     assert (old.returncode, "Fly does not accept `FLY_API_TOKEN`" in old.stdout) == (1, True)
     unset = app.run("status", "staging", FLY_API_TOKEN="")

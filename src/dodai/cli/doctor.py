@@ -40,12 +40,13 @@ def command(context: CommandContext, env: str, live: bool) -> int:
     lacking = [row for row in rows if row.verdict == "missing"]
     if context.output.as_json:
         fields = ("name", "verdict", "seen", "needed_for", "fix")
-        body = [{field: getattr(row, field) for field in fields} for row in rows]
+        body = [{**{field: getattr(row, field) for field in fields}, "code": row.code and row.code.id} for row in rows]
         context.output.data("dodai.doctor/1", {"ok": not lacking, "rows": body})
         return 1 if lacking else 0
     for row in rows:
         word, colour = _MARKS[row.verdict]
         wanted = f"  ({row.needed_for})" if row.needed_for else ""
+        wanted += f"  {row.code.id}" if row.code else ""
         context.output.line(f"{context.output.paint(word, colour)}  {row.name:18} {row.seen}{wanted}")
         if row.fix:
             context.output.line(f"         {'':18} fix: {row.fix}")

@@ -25,12 +25,13 @@ FIT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class NeonPolicy:
-    """`[env.NAME.neon]`. `database` "" is the name in `[database]`."""
+    """`[env.NAME.neon]`. `database` "" is the name in `[database]`; empty `allowed_ips` are not compared."""
 
     project: str = ""
     branch: str = "main"
     role: str = ""
     database: str = ""
+    allowed_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ from dodai.observability.check.sources import PythonSources, gather_sources
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.check import (
     ClosedPorts,
+    ComputeAccount,
+    DatabaseAccount,
     DirectRequests,
+    EdgeAccount,
     NamedPaths,
     OriginsSeen,
     Proofs,
@@ -39,6 +42,7 @@ from dodai.operations.check import (
     SecretState,
     SecretStates,
     ServedValues,
+    SignInAccount,
     TrackedState,
     Variables,
     gather_named_paths,
@@ -46,6 +50,7 @@ from dodai.operations.check import (
 )
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
+from dodai.wiring.account_facts import compute_account, database_account, edge_account, sign_in_account
 from dodai.wiring.gathering import NO_MANIFEST, Gathering
 from dodai.wiring.migration_target import target, tool_of
 from dodai.wiring.network_facts import closed_ports, direct_requests, origins_seen
@@ -342,4 +347,8 @@ GATHERERS: dict[type, Callable[[Gathering], Any]] = {
     OriginsSeen: origins_seen,
     DirectRequests: direct_requests,
     ClosedPorts: closed_ports,
+    ComputeAccount: compute_account,
+    DatabaseAccount: database_account,
+    EdgeAccount: edge_account,
+    SignInAccount: sign_in_account,
 }

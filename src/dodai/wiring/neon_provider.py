@@ -52,7 +52,7 @@ def _neon(opening: Opening) -> NeonDatabase:
     address = opening.variables.get(ADDRESS, "") or BASE_URL
     branches = NeonBranches(lambda: api_of(neon, address, token_from(opening.variables, TOKEN, "Neon")), policy.project)
     name = policy.database or opening.project.policy.database.name
-    return NeonDatabase(branches, policy.branch, name, policy.role, PostgresBehind())
+    return NeonDatabase(branches, policy.branch, name, policy.role, PostgresBehind(), policy.allowed_ips)
 
 
 def _database(opening: Opening) -> DatabaseService:

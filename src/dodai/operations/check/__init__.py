@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dodai.operations.check.accounts import RULES as OF_ACCOUNTS
+from dodai.operations.check.accounts import ComputeAccount, DatabaseAccount, EdgeAccount, SignInAccount
 from dodai.operations.check.named_paths import RULES as OF_PATHS
 from dodai.operations.check.named_paths import NamedPaths, gather_named_paths
 from dodai.operations.check.network import RULES as OF_THE_NETWORK
@@ -16,7 +18,10 @@ from dodai.operations.check.variables import Variables, gather_variables
 __all__ = [
     "RULES",
     "ClosedPorts",
+    "ComputeAccount",
+    "DatabaseAccount",
     "DirectRequests",
+    "EdgeAccount",
     "NamedPaths",
     "OriginsSeen",
     "Proofs",
@@ -25,10 +30,11 @@ __all__ = [
     "SecretState",
     "SecretStates",
     "ServedValues",
+    "SignInAccount",
     "TrackedState",
     "Variables",
     "gather_named_paths",
     "gather_variables",
 ]
 
-RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES, *OF_PATHS, *OF_THE_NETWORK)
+RULES = (*OF_THE_MANIFEST, *OF_SECRETS, *OF_VARIABLES, *OF_PATHS, *OF_THE_NETWORK, *OF_ACCOUNTS)

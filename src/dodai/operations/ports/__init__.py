@@ -37,7 +37,7 @@ from dodai.operations.ports.database import (
     RestorePoints,
     ServiceRole,
 )
-from dodai.operations.ports.doctor_row import DoctorRow, RowState
+from dodai.operations.ports.doctor_row import DoctorRow, RowState, row_of_error
 from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge, RateLimit
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
 from dodai.operations.ports.identity import IdentityService, IdentityState
@@ -100,4 +100,5 @@ __all__ = [
     "ServiceStatus",
     "StagedCompute",
     "Wire",
+    "row_of_error",
 ]

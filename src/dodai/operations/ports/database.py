@@ -27,12 +27,14 @@ class RestorePoint:
 class DatabaseSeen:
     """`major` is the version of the server, `size_bytes` what a restore point takes, `free_bytes` what is free for one.
 
-    `free_bytes` is None where nobody has to make room. `remarks` are what the provider says that a person should know.
+    `free_bytes` is None where nobody has to make room. `differs`: what is not as the manifest says, `remarks`: what
+    the provider says that a person should know.
     """
 
     major: int
     size_bytes: int
     free_bytes: int | None = None
+    differs: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 

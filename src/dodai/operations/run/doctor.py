@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 
@@ -11,16 +10,16 @@ from dodai.core.errors import DodaiError
 from dodai.engine.journal import Head
 from dodai.engine.private_file import exposed
 from dodai.operations.environment import Environment
-from dodai.operations.ports import DoctorRow, KeptEdge, LockHolder, RowState
+from dodai.operations.ports import DoctorRow, LockHolder, RowState
+from dodai.operations.run.account_rows import database_rows, edge_rows, sign_in_rows
 from dodai.operations.run.gate_sources import own_gates
-from dodai.operations.run.preflight import FREE_BYTES, SKEW_NOTE_S, SKEW_STOP_S
-
-MIB = 2**20
+from dodai.operations.run.preflight import SKEW_NOTE_S, SKEW_STOP_S
 
 
 def examine_environment(here: Environment) -> list[DoctorRow]:
     """A row for each thing a deploy would ask for: control database, lock, clock, copy, server, room, signers."""
-    return [*_files(here), *_control(here), *_database(here), *_edge(here), *_identity(here), *_gates(here)]
+    accounts = (*database_rows(here), *edge_rows(here), *sign_in_rows(here))
+    return [*_files(here), *_control(here), *accounts, *_gates(here)]
 
 
 def _files(here: Environment) -> Iterator[DoctorRow]:
@@ -85,65 +84,6 @@ def _copy(env: str, copy: Head, database: Head, there: str) -> DoctorRow:
     return DoctorRow(
         "journal copy", "ok", f"{behind} records behind, made good with the next change" if behind else "the same"
     )
-
-
-def _database(here: Environment) -> Iterator[DoctorRow]:
-    if not here.project.policy.database.used_by:
-        return
-    wanted = here.project.policy.database.major
-    try:
-        if not asyncio.run(here.database.running()):
-            yield DoctorRow("database", "warning", "does not run", fix=f"`{proposal.DEPLOY(env=here.name)}` starts it")
-            return
-        seen = here.database.inspect()
-    except DodaiError as error:
-        yield DoctorRow("database", "missing", error.message, "every deploy", error.fix)
-        return
-    fits = wanted in (0, seen.major)
-    fix = "" if fits else f"run PostgreSQL {wanted} here, or correct `[database].major`"
-    yield DoctorRow("database", "ok" if fits else "warning", f"PostgreSQL {seen.major}", fix=fix)
-    for remark in seen.remarks:
-        yield DoctorRow("database", "warning", remark)
-    if seen.free_bytes is None:
-        return
-    lacking = seen.size_bytes + FREE_BYTES - seen.free_bytes
-    said = f"{seen.free_bytes // MIB} MiB free, a copy takes about {seen.size_bytes // MIB} MiB"
-    fix = f"free {lacking // MIB} MiB below {here.folder}" if lacking > 0 else ""
-    needed_for = "a deploy with migrations" if fix else ""
-    yield DoctorRow("restore point", "missing" if fix else "ok", said, needed_for, fix)
-
-
-def _edge(here: Environment) -> Iterator[DoctorRow]:
-    """How an edge that somebody else runs stands to the manifest."""
-    edge = here.edge
-    if not isinstance(edge, KeptEdge):
-        return
-    try:
-        differs, remarks = asyncio.run(edge.observe()).differs, edge.remarks()
-    except DodaiError as error:
-        yield DoctorRow("edge", "missing", error.message, "every deploy", error.fix)
-        return
-    for said in differs:
-        yield DoctorRow("edge", "warning", said, fix=f"`{proposal.DEPLOY(env=here.name)}` changes it")
-    if not differs:
-        yield DoctorRow("edge", "ok", "the zone is as the manifest says")
-    for said in remarks:
-        yield DoctorRow("edge", "warning", said)
-
-
-def _identity(here: Environment) -> Iterator[DoctorRow]:
-    """How sign-in stands to the manifest, where a provider looks at it."""
-    if here.identity is None:
-        return
-    try:
-        seen = asyncio.run(here.identity.observe())
-    except DodaiError as error:
-        yield DoctorRow("sign-in", "missing", error.message, "people who sign in", error.fix)
-        return
-    for said in (*seen.differs, *seen.remarks):
-        yield DoctorRow("sign-in", "warning", said)
-    if not seen.differs:
-        yield DoctorRow("sign-in", "ok", f"{seen.issuer} is as the manifest says")
 
 
 def _gates(here: Environment) -> Iterator[DoctorRow]:

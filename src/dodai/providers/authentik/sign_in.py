@@ -62,7 +62,7 @@ class AuthentikSignIn:
         application = self._found(GET_APPLICATION, f"no application `{self.slug}`", slug=self.slug)
         if application.provider is None:
             said = f"the application `{self.slug}` has no provider: nobody can sign in to it"
-            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2)
+            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data={"absent": True})
         lacks = f"no OAuth2 provider for the application `{self.slug}`"
         client: AuthentikClient = self._found(GET_CLIENT, lacks, client=str(application.provider))
         return client

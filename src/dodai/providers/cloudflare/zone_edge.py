@@ -115,7 +115,7 @@ class ZoneEdge:
         zone = self._zone()
         if self.host != zone and not self.host.endswith(f".{zone}"):
             said = f"`{self.host}` is not in the zone `{zone}`"
-            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2)
+            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data={"absent": True})
         records = self._call(LIST_RECORDS, query={"name": self.host})
         phases = {phase: found for phase in PHASES if (found := self._phase(phase)) is not None}
         return ZoneSeen(

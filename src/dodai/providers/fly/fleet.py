@@ -37,12 +37,14 @@ from dodai.vendor_api.codes import UNCLEAR
 LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
 """As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
 PAGE, AT_ONCE, FEW, LOOK_S = 1000, 16, 4, 0.5
-RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT = (
+RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT, SECRETS = (
     *("dodai_release", "dodai_settings", "dodai_service", "dodai_image"),
-    *("dodai_token", "dodai_holder", "dodai_env", "dodai_count", "dodai_kept"),
+    *("dodai_token", "dodai_holder", "dodai_env", "dodai_count", "dodai_kept", "dodai_secrets"),
 )
 """Metadata of a machine that dodai made: what it runs, under which fencing token and whose, which of its variables are
-ours, how many machines were to be made with it, and whether it is stopped for good and only kept to be cloned."""
+ours, how many machines were to be made with it, whether it is stopped for good and only kept to be cloned, and the
+start of Fly's digest of each secret that it was made with."""
+DIGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +274,10 @@ class Fleet:
                 raise
             return None
 
-    async def set_secrets(self, values: Mapping[str, str]) -> int:
-        """The version from which on machines see `values`; DOD716 when Fly then lists other ones."""
+    async def set_secrets(self, values: Mapping[str, str]) -> tuple[int, str]:
+        """The version from which on machines see `values`, and their digests; DOD716 when Fly then lists other ones."""
         if not values:
-            return 0
+            return 0, ""
         told = (await self.api.call(SET_SECRETS, path=self._here, body={"values": dict(values)})).value
         wanted = {one.name: one.digest for one in told.secrets if one.name in values}
         end = time.monotonic() + self.api.vendor.lag_s
@@ -283,7 +285,7 @@ class Fleet:
             listed = {one.name: one.digest for one in (await self.secrets()).secrets}
             wrong = sorted(name for name in values if listed.get(name) is None or listed[name] != wanted.get(name))
             if not wrong:
-                return told.version
+                return told.version, ",".join(f"{name}:{wanted[name][:DIGEST]}" for name in sorted(values))
             if time.monotonic() >= end:
                 said = f"`{self.app}`: {len(wrong)} of {len(values)} secrets are not as set, `{wrong[0]}` first"
                 raise self.api.error(codes.SECRETS_PARTLY, said, "ambiguous")

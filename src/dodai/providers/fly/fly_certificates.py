@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from dodai.operations.codes import ACCOUNT_CERTIFICATE
 from dodai.operations.ports import DoctorRow
 from dodai.providers.fly.machines_api import SHOW_CERTIFICATE, FlyCertificate
 from dodai.vendor_api import Api, VendorError
@@ -23,10 +24,11 @@ def certificate_rows(
             found = api.call_now(SHOW_CERTIFICATE, path=path, deadline_s=DEADLINE_S).value
         except VendorError as error:
             if error.status != 404:
-                yield DoctorRow(name, "missing", error.message, VISITORS, error.fix)
+                yield DoctorRow(name, "missing", error.message, VISITORS, error.fix, unseen=True)
                 continue
             said = f"Fly has none for `{host}`: visitors are refused, behind Cloudflare with 525 or 526"
-            yield DoctorRow(name, "missing", said, VISITORS, f"fly certs add {host} -a {app}")
+            fix = f"fly certs add {host} -a {app}"
+            yield DoctorRow(name, "missing", said, VISITORS, fix, code=ACCOUNT_CERTIFICATE)
             continue
         yield _row(name, host, app, found, least_s, now)
 
@@ -36,12 +38,14 @@ def _row(name: str, host: str, app: str, found: FlyCertificate, least_s: float, 
     if not found.configured or ends is None:
         errors = "; ".join(one.message for one in found.validation_errors if one.message)
         said = f"`{host}` is {found.status or 'not configured'}" + (f": {errors}" if errors else "")
-        return DoctorRow(name, "missing", said, VISITORS, _fix(found) or f"fly certs check {host} -a {app}")
+        fix = _fix(found) or f"fly certs check {host} -a {app}"
+        return DoctorRow(name, "missing", said, VISITORS, fix, code=ACCOUNT_CERTIFICATE)
     left_s = (ends - now).total_seconds()
     until = f"`{host}` until {ends.astimezone(UTC):%Y-%m-%d}"
     if left_s < least_s:
         said = f"{until}, in {left_s / DAY_S:.0f} days: Fly has not renewed it"
-        return DoctorRow(name, "warning", said, VISITORS, _fix(found) or f"fly certs check {host} -a {app}")
+        fix = _fix(found) or f"fly certs check {host} -a {app}"
+        return DoctorRow(name, "warning", said, VISITORS, fix, code=ACCOUNT_CERTIFICATE)
     return DoctorRow(name, "ok", until)
 
 

@@ -20,6 +20,7 @@ from dodai.providers.fly.fleet import (
     KEPT,
     LEASE_S,
     RELEASE,
+    SECRETS,
     SERVICE,
     SETTINGS,
     TOKEN,
@@ -116,11 +117,12 @@ class FlyCompute:
         wanted = {clone_name(release, settings, model): model for model in models}
         missing = {name: model for name, model in wanted.items() if name not in {one.name for one in mine}}
         if missing or dead:
-            version = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
+            version, digests = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
             plain = {name: value for name, value in told.items() if name not in self.secret_names}
             marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact}
             marks |= {TOKEN: str(self.token or 0), HOLDER: self.holder, COUNT: str(len(models) or len(mine))}
             marks |= {WAITS: "yes"} if rolled else {}
+            marks |= {SECRETS: digests} if digests else {}
             again = [one for one in dead if is_kept(one)]
             await together(fleet.destroy(one) for one in dead if one not in again)
             missing |= {one.name: wanted.get(one.name, one) for one in dead if one not in again}

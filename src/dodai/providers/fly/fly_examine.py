@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.text import counted
+from dodai.operations.codes import ACCOUNT_MACHINES, ACCOUNT_SECRETS
 from dodai.operations.ports import DoctorRow
+from dodai.providers.fly.fleet import SECRETS
 from dodai.providers.fly.fly_certificates import certificate_rows
-from dodai.providers.fly.machine_state import has_checks, release_of
+from dodai.providers.fly.machine_state import has_checks, release_of, standing
 from dodai.providers.fly.machines_api import LIST, LIST_SECRETS, SHOW_APP, SHOW_TOKEN, Machine
 from dodai.vendor_api import Api, VendorError
 
@@ -35,7 +37,7 @@ def examine(
         api = connect()
         reach = {app for part in api.call_now(SHOW_TOKEN, deadline_s=DEADLINE_S).value.tokens for app in part.apps}
     except DodaiError as error:
-        yield DoctorRow("fly token", "missing", error.message, "every change", error.fix)
+        yield DoctorRow("fly token", "missing", error.message, "every change", error.fix, unseen=True)
         return
     named = f"of {', '.join(sorted(reach))}" if reach else "of a whole organisation: one app each is enough"
     yield DoctorRow("fly token", "ok", f"accepted, {named}; that it may change them is seen at the first change")
@@ -50,25 +52,53 @@ def _app(api: Api, service: str, app: str, secrets: Sequence[str]) -> Iterator[D
     try:
         status = api.call_now(SHOW_APP, path={"app": app}, deadline_s=DEADLINE_S).value.status
         machines = api.call_now(LIST, path={"app": app}, query={"limit": 1000}, deadline_s=DEADLINE_S).value
-        known = {one.name for one in api.call_now(LIST_SECRETS, path={"app": app}, deadline_s=DEADLINE_S).value.secrets}
+        listed = api.call_now(LIST_SECRETS, path={"app": app}, deadline_s=DEADLINE_S).value.secrets
+        known = {one.name: one.digest for one in listed}
     except VendorError as error:
-        fix = f"fly apps create {app}, or correct `apps`" if error.status == 404 else error.fix
-        yield DoctorRow(name, "missing", error.message, "every deploy", fix)
+        absent = error.status == 404
+        fix = f"fly apps create {app}, or correct `apps`" if absent else error.fix
+        code = ACCOUNT_MACHINES if absent else None
+        yield DoctorRow(name, "missing", error.message, "every deploy", fix, code=code, unseen=not absent)
         return
     if not machines:
-        fix = "make the first one: fly deploy"
-        yield DoctorRow(name, "missing", f"`{app}` ({status}) has no machine to clone", "every deploy", fix)
+        said, fix = f"`{app}` ({status}) has no machine to clone", "make the first one: fly deploy"
+        yield DoctorRow(name, "missing", said, "every deploy", fix, code=ACCOUNT_MACHINES)
         return
     yield _machines(name, app, machines)
     if unfit := _unfit(machines):
-        yield DoctorRow(f"{name} machines", "missing", unfit[0], "every deploy", unfit[1])
+        yield DoctorRow(f"{name} machines", "missing", unfit[0], "every deploy", unfit[1], code=ACCOUNT_MACHINES)
     if idle := [one for one in machines if one.cordoned and one.state == "started"]:
         said = f"{counted(len(idle), 'machine')} of `{app}` without traffic: {', '.join(one.id for one in idle[:3])}"
-        yield DoctorRow(f"{name} left over", "warning", said, fix="the next deploy removes them")
-    unset, foreign = sorted(set(secrets) - known), sorted(known - set(secrets))
-    said = f"{len(known)} set" + (f"; the next deploy sets {', '.join(unset)}" if unset else "")
-    said += f"; not of the manifest: {', '.join(foreign)}" if foreign else ""
-    yield DoctorRow(f"{name} secrets", "ok", said)
+        fix = "the next deploy removes them"
+        yield DoctorRow(f"{name} left over", "warning", said, fix=fix, code=ACCOUNT_MACHINES, remark=True)
+    yield from _secrets(f"{name} secrets", app, machines, known, secrets)
+
+
+def _secrets(
+    name: str, app: str, machines: Sequence[Machine], there: Mapping[str, str], wanted: Sequence[str]
+) -> Iterator[DoctorRow]:
+    """The names that are set beside those of the manifest, and Fly's digests beside those of the last deploy."""
+    code, alike = ACCOUNT_SECRETS, len(there)
+    if unset := sorted(set(wanted) - there.keys()):
+        said, fix = f"`{app}` has no {_listed(unset)}", "the next deploy sets what the store has"
+        yield DoctorRow(name, "warning", said, fix=fix, code=code)
+    if foreign := sorted(there.keys() - set(wanted)):
+        fix = f"declare it as `[secret.{foreign[0]}]`, or: fly secrets unset {' '.join(foreign)} -a {app}"
+        said = f"`{app}` has {_listed(foreign)}, not of the manifest"
+        yield DoctorRow(name, "warning", said, fix=fix, code=code, remark=True)
+    told = {digest for one in standing(machines) for digest in one.metadata.get(SECRETS, "").split(",") if digest}
+    held = dict(one.split(":", 1) for one in told if ":" in one)
+    if changed := sorted(one for one, digest in held.items() if not there.get(one, digest).startswith(digest)):
+        said = f"{_listed(changed)} of `{app}` was set since the release that serves: a machine that starts gets it"
+        fix = f"`{proposal.RESTART(env='ENV')}` brings the values of the store to all"
+        yield DoctorRow(name, "warning", said, fix=fix, code=code)
+    if not (unset or changed):
+        as_deployed = f", {len(held)} as they were deployed" if held else ""
+        yield DoctorRow(name, "ok", f"{alike} set{as_deployed}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{one}`" for one in names)
 
 
 def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
@@ -80,7 +110,7 @@ def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
     if len(releases) > 1 or away:
         said += f"; the host of {', '.join(away)} is away" if away else ""
         fix = f"`{proposal.DEPLOY(env='ENV')}` brings one release" if len(releases) > 1 else "see Fly's status page"
-        return DoctorRow(name, "warning", said, fix=fix)
+        return DoctorRow(name, "warning", said, fix=fix, code=ACCOUNT_MACHINES, remark=len(releases) < 2)
     return DoctorRow(name, "ok", said)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dodai.core.dataclass import dataclass
+from dodai.operations.codes import OTHER_TOOLS_FILE
 from dodai.operations.ports import DoctorRow
 
 SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__"})
@@ -31,7 +32,8 @@ def toml_rows(root: Path, services: Mapping[str, ToldService]) -> Iterator[Docto
         try:
             data = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            yield DoctorRow("fly.toml", "warning", f"`{where}` cannot be read: {error}", fix="mend it, or remove it")
+            said = f"`{where}` cannot be read: {error}"
+            yield DoctorRow("fly.toml", "warning", said, fix="mend it, or remove it", unseen=True)
             continue
         app = data.get("app")
         if not isinstance(app, str) or app not in of_app:
@@ -39,7 +41,8 @@ def toml_rows(root: Path, services: Mapping[str, ToldService]) -> Iterator[Docto
         name, told = of_app[app]
         if found := list(_differences(data, told)):
             fix = "make both say the same: `fly deploy` goes by the file, dodai by the manifest"
-            yield DoctorRow(f"fly {name} fly.toml", "warning", f"`{where}`: {'; '.join(found)}", fix=fix)
+            said = f"`{where}`: {'; '.join(found)}"
+            yield DoctorRow(f"fly {name} fly.toml", "warning", said, fix=fix, code=OTHER_TOOLS_FILE)
         else:
             yield DoctorRow(f"fly {name} fly.toml", "ok", f"`{where}` says nothing else than the manifest")
 

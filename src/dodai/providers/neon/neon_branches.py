@@ -32,6 +32,8 @@ POLL_S, SETTLE_S = 0.5, 600.0
 _ENDED = frozenset({"finished", "skipped"})
 _FAILED = frozenset({"failed", "error", "cancelled"})
 _LIMIT_STATUSES = frozenset({402, 412, 422})
+ABSENT = {"absent": True}
+"""With an error: the project could be seen, and this is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class NeonBranches:
         if found is None:
             known = ", ".join(f"`{branch.name}`" for branch in branches[:8])
             said = f"the project `{self.project}` has no branch `{name}`"
-            raise DodaiError(codes.MISSING, said, f"name one of {known}", exit_code=2)
+            raise DodaiError(codes.MISSING, said, f"name one of {known}", exit_code=2, data=ABSENT)
         return found
 
     def endpoint(self, branch: NeonBranch) -> NeonEndpoint:
@@ -92,7 +94,8 @@ class NeonBranches:
         if found is None or found.disabled:
             lacks = "is disabled" if found else "does not exist"
             said = f"the read-write compute of the branch `{branch.name}` {lacks}"
-            raise DodaiError(codes.NO_COMPUTE, said, codes.NO_COMPUTE.fix.en, fault="provider", reply="rejected")
+            fix = codes.NO_COMPUTE.fix.en
+            raise DodaiError(codes.NO_COMPUTE, said, fix, fault="provider", reply="rejected", data=ABSENT)
         return found
 
     def make(self, name: str, parent: NeonBranch, *, compute: bool) -> NeonBranch:

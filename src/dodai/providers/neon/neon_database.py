@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -16,8 +17,8 @@ from dodai.core.errors import DodaiError
 from dodai.migrations.ports import Copy
 from dodai.operations.ports import DatabaseSeen, RestorePoint
 from dodai.providers.neon import codes
-from dodai.providers.neon.neon_api import GET_URI, NeonBranch
-from dodai.providers.neon.neon_branches import NeonBranches
+from dodai.providers.neon.neon_api import GET_URI, AllowedIps, NeonBranch
+from dodai.providers.neon.neon_branches import ABSENT, NeonBranches
 from dodai.vendor_api import VendorError
 
 POINT, BEFORE, REHEARSAL = "dodai-point-", "dodai-before-", "dodai-rehearsal-"
@@ -52,6 +53,7 @@ class NeonDatabase:
     name: str
     role: str
     server: ServerBehind = field(repr=False)
+    allowed_ips: tuple[str, ...] = ()
     _known: dict[tuple[str, bool], str] = field(default_factory=dict, repr=False)
 
     @property
@@ -76,7 +78,7 @@ class NeonDatabase:
                 if error.status != 404:
                     raise
                 said = f"the branch `{branch.name}` has no database `{self.name}` of a role `{self.role}`"
-                raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2) from None
+                raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data=ABSENT) from None
             self._known[branch.id, direct] = verified(answer.uri)
         found = self._known[branch.id, direct]
         host = urlsplit(found).hostname or ""
@@ -111,13 +113,19 @@ class NeonDatabase:
     def inspect(self) -> DatabaseSeen:
         branch, project = self.branches.named(self.branch), self.branches.about()
         settings = project.settings
-        allowed = settings.allowed_ips if settings else None
-        remarks = []
+        allowed = (settings.allowed_ips if settings else None) or AllowedIps()
+        holds = bool(allowed.ips) and (branch.protected or not allowed.protected_branches_only)
+        closed, remarks, differs = bool(settings and settings.block_public_connections), list[str](), list[str]()
         if not branch.protected:
             remarks.append(f"the branch `{branch.name}` is not protected: whoever has the key may delete it")
-        if not (allowed and allowed.ips) and not (settings and settings.block_public_connections):
+        if allowed.ips and not holds:
+            differs.append(f"the IP allow list holds for protected branches only, and `{branch.name}` is not protected")
+        elif not allowed.ips and not closed and not self.allowed_ips:
             remarks.append("the project has no IP allow list: anybody who has the password may connect from anywhere")
-        return DatabaseSeen(self.server.major(self.uri(branch)), branch.logical_size, remarks=tuple(remarks))
+        if self.allowed_ips:
+            differs += differences(self.allowed_ips, allowed.ips)
+        major, size = self.server.major(self.uri(branch)), branch.logical_size
+        return DatabaseSeen(major, size, differs=tuple(differs), remarks=tuple(remarks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,26 @@ def _hours(age: timedelta) -> str:
 def _where(branch: NeonBranch) -> str:
     """The last part is the name that `--restore` takes."""
     return f"Neon {branch.id}/{branch.name.removeprefix(POINT)}"
+
+
+def differences(wanted: Iterable[str], there: Iterable[str]) -> Iterator[str]:
+    """How the IP allow list `there` differs from the one that is wanted; `10.0.0.1` and `10.0.0.1/32` are the same."""
+    said, found = ({_network(one): one for one in addresses} for addresses in (wanted, there))
+    if missing := [said[one] for one in said.keys() - found.keys()]:
+        yield f"the IP allow list lacks {_listed(missing)}"
+    if foreign := [found[one] for one in found.keys() - said.keys()]:
+        yield f"the IP allow list lets in {_listed(foreign)} too, which the manifest does not name"
+
+
+def _network(address: str) -> str:
+    try:
+        return str(ipaddress.ip_network(address.strip(), strict=False))
+    except ValueError:
+        return address.replace(" ", "")  # a range (`10.0.0.1-10.0.0.9`) is compared as it is written
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{one}`" for one in sorted(names))
 
 
 def verified(uri: str) -> str:
