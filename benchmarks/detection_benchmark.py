@@ -32,8 +32,8 @@ from tests.support.wait import until
 
 from dodai.observability.rollup import Store
 from dodai.observability.run import Watcher
+from dodai.operations.run.watched_environment import watched
 from dodai.wiring.find_project import find_project
-from dodai.wiring.watch import watched
 
 TICK_S = 0.5
 AFTER_S = 20.0

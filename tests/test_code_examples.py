@@ -21,10 +21,9 @@ from dodai.core.rule import evaluate
 from dodai.migrations.ports import Connect
 from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
-from dodai.wiring import fact_sources
-from dodai.wiring.checks import check
+from dodai.wiring import checks
+from dodai.wiring.checks import check, facts
 from dodai.wiring.find_project import find_project
-from dodai.wiring.gathering import Gathering
 from dodai.wiring.registry import codes, rules
 
 TODAY = date(2026, 11, 23)
@@ -110,7 +109,7 @@ def shadow(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
         yield database
 
-    monkeypatch.setattr(fact_sources, "shadow_of", lambda _: start)
+    monkeypatch.setattr(checks, "shadow_of", lambda _: start)
     yield
     for name in names:
         postgres.drop_database(name)
@@ -125,7 +124,7 @@ def judged(root: Path, code: Code) -> tuple[Finding, ...]:
             manifest, areas=("observability",), cost="static", base="", everything=False, today=TODAY
         ).findings
     else:
-        gathering = Gathering(root, find_project(manifest), TODAY, fact_sources.GATHERERS)
+        gathering = facts(find_project(manifest), TODAY)
         report = evaluate(chosen, {need: gathering.fact(need) for rule in chosen for need in rule.needs}, today=TODAY)
         assert not report.unknown, report.unknown[0].reason
         assert report.judged

@@ -51,7 +51,7 @@ def _run(words: list[str]) -> None:
 
 
 def _lines_at(address: str) -> KeptLines:
-    from dodai.wiring.telemetry_engines import lines_at  # a client, which nobody needs who looks in files
+    from dodai.wiring.watch import lines_at  # a client, which nobody needs who looks in files
 
     return lines_at(address)
 

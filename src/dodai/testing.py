@@ -142,13 +142,12 @@ def _audit(config: pytest.Config) -> Any:
 
     from dodai.core.fact import NotApplicable, Unknown
     from dodai.csrf.route_table import RouteTable
-    from dodai.wiring.fact_sources import GATHERERS
+    from dodai.wiring.checks import facts
     from dodai.wiring.find_project import find_project
-    from dodai.wiring.gathering import Gathering
 
     named = str(config.getoption("--dodai-manifest"))
     project = find_project(Path(named) if named else None)
     lifespan = not config.getoption("--dodai-no-lifespan")
     today = datetime.now(UTC).date()
-    table = Gathering(project.root, project, today, GATHERERS, lifespan=lifespan).fact(RouteTable)
+    table = facts(project, today, lifespan=lifespan).fact(RouteTable)
     return CsrfError(table.reason) if isinstance(table, (Unknown, NotApplicable)) else table

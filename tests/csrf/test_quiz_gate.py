@@ -18,7 +18,7 @@ from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
 from dodai.runtime.manifest_location import reference
-from dodai.wiring.fact_sources import route_source
+from dodai.wiring.checks import ProviderFacts
 
 QUIZ = Path(__file__).parents[2] / "examples" / "quiz"
 TODAY = "2026-11-23"
@@ -40,13 +40,17 @@ def manifest_of(root: Path) -> Manifest:
 
 
 def routes_of(root: Path) -> RouteTable:
-    table = gather_routes(manifest_of(root).data, root=root, python=sys.executable, today=TODAY, source=route_source())
+    table = gather_routes(
+        manifest_of(root).data, root=root, python=sys.executable, today=TODAY, source=ProviderFacts().route_source()
+    )
     assert isinstance(table, RouteTable), table
     return table
 
 
 def gate(root: Path, *, routes: RouteTable | None = None) -> Report:
-    forms = gather_forms(manifest_of(root).data, root=root, python=sys.executable, source=route_source())
+    forms = gather_forms(
+        manifest_of(root).data, root=root, python=sys.executable, source=ProviderFacts().route_source()
+    )
     table = routes or routes_of(root)
     facts = {Manifest: manifest_of(root), RouteTable: table, TierFlaws: table.flaws or TierFlaws(), FormTable: forms}
     return evaluate(RULES, facts, today=date.fromisoformat(TODAY))
@@ -63,7 +67,9 @@ def test_quiz_is_covered_whole():
     """Coverage 1.0, nothing unknown, no error; forms too."""
     table = routes_of(QUIZ)
     assert (table.summary.coverage, table.summary.unknown) == (1.0, 0)
-    forms = gather_forms(manifest_of(QUIZ).data, root=QUIZ, python=sys.executable, source=route_source())
+    forms = gather_forms(
+        manifest_of(QUIZ).data, root=QUIZ, python=sys.executable, source=ProviderFacts().route_source()
+    )
     assert (forms.summary.coverage, forms.summary.unknown) == (1.0, 0)
     assert gate(QUIZ, routes=table).ok
 

@@ -22,8 +22,8 @@ ELSEWHERE = {
     "engine/state_folder.py": "the helper itself",
     "migrations/run/new_file.py": "the folder of the migrations",
     "rehearsal/rehearsed.py": "the folder of the documents",
-    "wiring/documents.py": "the folder of the documents",
-    "wiring/incident_facts.py": "the folder of the documents",
+    "operations/document/documents.py": "the folder of the documents",
+    "operations/run/incident_facts.py": "the folder of the documents",
     "providers/local/release_tree.py": "folders inside a release, below one that was made by the helper",
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -20,10 +21,11 @@ from tests.support.wait import until, until_async
 from dodai.observability.line_format import dump
 from dodai.observability.policy import NotifierSection, ObservabilityPolicy
 from dodai.observability.run import Watched, Watcher
+from dodai.operations.run.watched_environment import LeasedTurn
 from dodai.providers.notify import channel
 from dodai.providers.postgres.control.service import PostgresControl
+from dodai.wiring import environments
 from dodai.wiring.find_project import find_project
-from dodai.wiring.watch import LeasedTurn
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def replica(folder: Path, receiver: Receiver, dsn: str) -> Watcher:
     section = NotifierSection("webhook", "team", url=receiver.url)
     watched = Watched("quiz", "staging", folder, ObservabilityPolicy(notifiers={"team": section}), fast=True)
     lease = PostgresControl(dsn, "staging", folder).watch_lease("hana")
-    turn = LeasedTurn(find_project(QUIZ / "dodai.toml"), "staging", lease)
+    turn = LeasedTurn(partial(environments.open, find_project(QUIZ / "dodai.toml"), "staging"), lease)
     return Watcher(watched, {"team": channel(section, {})}, turn=turn)
 
 

@@ -20,7 +20,7 @@ from dodai.observability.line_format import dump
 from dodai.observability.segment import SegmentWriter, seal_all
 from dodai.observability.trace import Tree, find, main
 from dodai.observability.trace.show import render
-from dodai.wiring.telemetry_engines import lines_at
+from dodai.wiring.watch import lines_at
 
 T0 = 1_795_000_000.0
 

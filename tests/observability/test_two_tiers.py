@@ -28,7 +28,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.trace import Tree, find, main
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.identity import ProofKeyRing
-from dodai.wiring.telemetry_engines import lines_at
+from dodai.wiring.watch import lines_at
 
 KEYS = ProofKeyRing.parse("k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
 CHECK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "spec" / "check_line.py"))

@@ -15,6 +15,7 @@ from tests.support.quick_vendor import quick
 from dodai.core.rule import evaluate
 from dodai.operations.check import OriginsSeen, SecretStates
 from dodai.operations.check.accounts import RULES
+from dodai.operations.collector import facts_for
 from dodai.providers.cloudflare.zone_state import PINNED
 from dodai.providers.fly.machines_api import fly
 from dodai.standins import ApiFault
@@ -22,9 +23,8 @@ from dodai.standins.authentik_standin import AuthentikStandIn
 from dodai.standins.cloudflare_standin import CloudflareStandIn
 from dodai.standins.neon_standin import NeonStandIn
 from dodai.wiring import environments, fly_provider
-from dodai.wiring.fact_sources import GATHERERS
+from dodai.wiring.checks import facts
 from dodai.wiring.find_project import find_project
-from dodai.wiring.gathering import Gathering
 
 BACK = "https://quiz.example.com/auth/callback"
 MANIFEST = """[project]
@@ -84,11 +84,11 @@ class Accounts:
         self.world.fly.certificates["quiz.example.com"] = dict(CERTIFICATE)
 
     def report(self, target="production"):
-        gathering = Gathering(self.folder, self.project, TODAY, GATHERERS, target=target)
-        facts = {need: gathering.fact(need) for rule in RULES for need in rule.needs}
+        gathering = facts(self.project, TODAY, target=target)
+        seen = facts_for(RULES, gathering)
         assert OriginsSeen not in gathering.known
         assert SecretStates not in gathering.known
-        return evaluate(RULES, facts, today=TODAY)
+        return evaluate(RULES, seen, today=TODAY)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.quiz.stack import Stack, running_quiz
 from tests.remix import tiers
 
 from dodai.observability.trace import main as trace
-from dodai.wiring.telemetry_engines import lines_at
+from dodai.wiring.watch import lines_at
 
 ROUTES = tiers.ROUTER / "app" / "routes"
 ACTIONS = sorted(path.name for path in ROUTES.iterdir() if "function action" in path.read_text("utf-8"))

@@ -20,7 +20,7 @@ from tests.quiz.stack import Stack, running_quiz
 from tests.remix import tiers
 
 from dodai.observability.trace import main as trace
-from dodai.wiring.telemetry_engines import lines_at
+from dodai.wiring.watch import lines_at
 
 ROUTES = tiers.REMIX2 / "app" / "routes"
 EXEMPT = "webhooks.review.ts"

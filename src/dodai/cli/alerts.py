@@ -36,7 +36,7 @@ def command() -> None:
 @with_env
 @with_fast
 def list_(context: CommandContext, env: str, fast: bool) -> int:
-    from dodai.wiring.watch import watched
+    from dodai.operations.run.watched_environment import watched
 
     there = watched(context.project, env, fast=fast)
     if context.output.as_json:
@@ -91,7 +91,7 @@ def _mute(context: CommandContext, kind: str, name: str, span: str, reason: str,
     from dodai.observability.alert import History
     from dodai.observability.alert.history import Silence
     from dodai.observability.rollup import Store
-    from dodai.wiring.watch import watched
+    from dodai.operations.run.watched_environment import watched
 
     there = watched(context.project, env, fast=fast)
     known = [alert.name for alert in there.alerts]
@@ -125,7 +125,7 @@ def test(context: CommandContext, span: str, between: str | None, env: str, fast
     from dodai.observability.codes import ROLLUPS_UNAVAILABLE
     from dodai.observability.rollup import Store
     from dodai.observability.run.replay import replay
-    from dodai.wiring.watch import watched
+    from dodai.operations.run.watched_environment import watched
 
     there, now = watched(context.project, env, fast=fast), time.time()
     since_s, until_s = _between(between, now) if between else (now - _seconds(span), now)
@@ -188,7 +188,7 @@ def export(context: CommandContext, form: str, env: str, fast: bool) -> int:
     """
     import orjson
 
-    from dodai.wiring.watch import watched
+    from dodai.operations.run.watched_environment import watched
 
     there = watched(context.project, env, fast=fast)
     made = _exported(there, form, context.project.manifest.data["project"]["langs"][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import click
@@ -29,9 +30,11 @@ def command(context: CommandContext, plan: str, env: str, key: Path, name: str, 
 
 
 async def _approve(context: CommandContext, word: str, env: str, key: Path, name: str, *, yes: bool) -> int:
+    from dodai.migrations.check.shadow import locks
     from dodai.operations.run.approve import Waiting
     from dodai.wiring import environments
-    from dodai.wiring.migration_locks import locks
+    from dodai.wiring.migration_target import target
+    from dodai.wiring.shadow_server import shadow_of
 
     asked = [context.environment(env)] if env else environments.open_all(context.project)
     waiting = await Waiting.find(asked, word)
@@ -41,7 +44,9 @@ async def _approve(context: CommandContext, word: str, env: str, key: Path, name
     context.output.say("what is signed, beside what serves now:")
     for one in await waiting.shown():
         context.output.say(f"  {one.what:10}  {one.change}")
-    for line in await asyncio.to_thread(list, locks(*await waiting.pending())):
+    project, pending = await waiting.pending()
+    there, shadow = target(project, project.root, str), partial(shadow_of, project)
+    for line in await asyncio.to_thread(list, locks(there, shadow, pending)):
         context.output.say(f"  {'locks':10}  {line}")
     waiting.refuse_pointless()
     consent(f"`{proposal.APPROVE(plan=waiting.entry.plan_id)}` signs a plan", "sign it?", yes=yes)

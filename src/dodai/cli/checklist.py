@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dodai.csrf.policy import Exemption
     from dodai.migrations.check.facts import ShadowTrial
     from dodai.migrations.migration import Migration
-    from dodai.wiring.branch_diff import Touched
+    from dodai.operations.collector.branch_diff import Touched
 
 MARKER = "<!-- dodai checklist -->"
 """The first line, by which a workflow finds the comment that it wrote before."""
@@ -37,9 +37,13 @@ class Point:
 @define("checklist", summary="List what a branch touches, for its pull request", example="dodai checklist --base main")
 @click.option("--base", metavar="REF", required=True, help="The branch that the pull request goes to.")
 def command(context: CommandContext, base: str) -> int:
-    from dodai.wiring.branch_diff import touched
+    from dodai.operations.collector.branch_diff import touched
+    from dodai.rehearsal.commit import commit_of
+    from dodai.wiring.checks import facts
+    from dodai.wiring.registry import rules
 
-    found = touched(context.project, base, datetime.now(UTC).date())
+    project, today = context.project, datetime.now(UTC).date()
+    found = touched(project, facts(project, today, base=base), rules(), commit_of(project.root))
     sections = tuple((title, tuple(items)) for title, items in _sections(found))
     if context.output.as_json:
         rows = [

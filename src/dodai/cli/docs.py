@@ -22,9 +22,11 @@ _SAID = {
 @click.option("--lang", type=click.Choice(LANGS), default=None, help="Only the documents in this language.")
 @click.option("--force", is_flag=True, help="Write over text outside of keep regions.")
 def command(context: CommandContext, only_check: bool, lang: str | None, force: bool) -> int:
-    from dodai.wiring.documents import documents
+    from dodai.operations.document.documents import documents
+    from dodai.wiring.pages import pages
 
-    found = [document for document in documents(context.project) if lang in (None, document.lang)]
+    project = context.project
+    found = [document for document in documents(project, pages(project)) if lang in (None, document.lang)]
     if only_check:
         findings = [finding for document in found if (finding := document.finding())]
         if context.output.as_json:

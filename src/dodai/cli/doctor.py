@@ -27,7 +27,8 @@ _MARKS = {
 def command(context: CommandContext, env: str, live: bool) -> int:
     if live and not env:
         raise click.UsageError("--live asks the vendors of an environment: name it")
-    from dodai.wiring.machine_checks import Needed, examine, needed
+    from dodai.operations.run.machine_checks import Needed, examine, needed
+    from dodai.wiring.shadow_server import installed
 
     there = _environment(context, env, live=live) if env else []
     try:
@@ -36,7 +37,7 @@ def command(context: CommandContext, env: str, live: bool) -> int:
         if error.code is not MANIFEST_NOT_FOUND or context.manifest_path:
             raise
         asked = Needed()
-    rows = [*examine(asked), *there]
+    rows = [*examine(asked, *installed()), *there]
     lacking = [row for row in rows if row.verdict == "missing"]
     if context.output.as_json:
         fields = ("name", "verdict", "seen", "needed_for", "fix")

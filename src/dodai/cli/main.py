@@ -157,7 +157,7 @@ def _absent(error: ModuleNotFoundError, output: Output) -> int:
 
 def _unusable(error: OSError, output: Output) -> int:
     """A file or folder that the system refuses is the user's to give back; any other failure is ours."""
-    from dodai.wiring.file_refusals import FILE_ERRORS, give_back
+    from dodai.engine.file_refusals import FILE_ERRORS, give_back
 
     if not error.filename or error.errno not in FILE_ERRORS:
         return _internal(error, output)

@@ -32,12 +32,11 @@ _COLOURS = {"protected": "green", "exempt": "cyan", "unprotected": "red", "unkno
 def command(context: CommandContext, everything: bool, live: str, no_lifespan: bool) -> int:
     from dodai.csrf.form_table import FormTable
     from dodai.csrf.route_table import RouteTable
-    from dodai.wiring.fact_sources import GATHERERS
-    from dodai.wiring.gathering import Gathering
+    from dodai.wiring.checks import facts
 
     project = context.project
     today = datetime.now(UTC).date()
-    gathering = Gathering(project.root, project, today, GATHERERS, lifespan=not no_lifespan)
+    gathering = facts(project, today, lifespan=not no_lifespan)
     table, forms = gathering.fact(RouteTable), gathering.fact(FormTable)
     if not isinstance(table, RouteTable):
         raise _no_table(table)

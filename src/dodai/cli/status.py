@@ -142,7 +142,7 @@ def _seen(context: CommandContext, env: str) -> tuple[Watched, Overview] | None:
     """What `dodai watch` saw, from its rollups; None where it never ran."""
     from dodai.observability.rollup import Store
     from dodai.observability.run import overview
-    from dodai.wiring.watch import watched
+    from dodai.operations.run.watched_environment import watched
 
     there = watched(context.project, env)
     if not there.path.exists():

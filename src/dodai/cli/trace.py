@@ -21,7 +21,7 @@ def command(
     context: CommandContext, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]
 ) -> int:
     from dodai.observability.trace import main
-    from dodai.wiring.telemetry_engines import lines_at
+    from dodai.wiring.watch import lines_at
 
     words = [request_id, *(["--follow"] if follow else []), *(["--for", follow_s] if follow_s else [])]
     words += [word for folder in state for word in ("--state", folder)]

@@ -36,7 +36,7 @@ _COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
 @click.option("--state", metavar="FOLDER", help="Where the lines are, if elsewhere; or Prometheus' address.")
 @click.option("--listen", default="127.0.0.1:9464", show_default=True, help="Address of the page; port 0 picks one.")
 def command(context: CommandContext, env: str, once: bool, fast: bool, state: str | None, listen: str) -> int:
-    from dodai.wiring.watch import watched
+    from dodai.operations.run.watched_environment import watched
 
     if state and state.startswith(("http://", "https://")):
         if not once:
@@ -88,7 +88,7 @@ def _read_back(context: CommandContext, there: Watched, address: str) -> int:
     from dodai.observability.codes import NOT_READ_BACK
     from dodai.observability.run import overview
     from dodai.observability.run.read_back import read_back
-    from dodai.wiring.telemetry_engines import counters_at
+    from dodai.wiring.watch import counters_at
 
     out, now_s, kept = context.output, time.time(), counters_at(address)
     try:

@@ -1,29 +1,85 @@
-"""`dodai check`: the rules that were asked for, over the facts they need."""
+"""`dodai check`: the ports that facts are gathered through, over the providers of a project."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import importlib.util
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dodai.core import codes
+from dodai.core.dataclass import dataclass
 from dodai.core.fact import Cost, Unknown
-from dodai.core.finding import Finding, Place
+from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
-from dodai.core.rule import Acceptance, Report, Undecided, evaluate
+from dodai.core.rule import Report, Undecided
+from dodai.csrf.check.web_tier import RouteSource
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import MigrationTarget, SqlConnection
+from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection, Tool
+from dodai.operations.collector import report_of
+from dodai.operations.collector.fact_sources import GATHERERS
+from dodai.operations.collector.gathering import Gathering
+from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.runtime.manifest_location import nearest_manifest
-from dodai.wiring.fact_sources import GATHERERS
 from dodai.wiring.find_project import find_project
-from dodai.wiring.gathering import Gathering
+from dodai.wiring.migration_target import target, tool_of
 from dodai.wiring.registry import AREAS, rules
+from dodai.wiring.shadow_server import shadow_of
 
-_DEARNESS: Mapping[Cost, int] = {"static": 0, "local": 1, "live": 2}
-_LEFT_OUT: Mapping[Cost, str] = {"local": "left out by `--fast`", "live": "asked with `--target ENV` only"}
+if TYPE_CHECKING:
+    from dodai.operations.environment import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFacts:
+    """`dodai.operations.collector.gathering.FactPorts`; what an environment acts through is heavy, and loaded late."""
+
+    def open(self, project: Project, name: str, /) -> Environment:
+        from dodai.wiring import environments
+
+        return environments.open(project, name)
+
+    def problems_of(self, project: Project, name: str, /) -> tuple[Finding, ...]:
+        from dodai.wiring import environments
+
+        return environments.problems_of(project, name)
+
+    def target(self, project: Project, root: Path, url: Callable[[], str], /) -> MigrationTarget:
+        return target(project, root, url)
+
+    def tool_of(self, project: Project, policy: MigrationsPolicy, root: Path, /) -> Tool | None:
+        return tool_of(project, policy, root)
+
+    def shadow_of(self, project: Project | None, /) -> Shadow:
+        return shadow_of(project)
+
+    def database_to_migrate(self, project: Project, env: str, /) -> AbstractContextManager[str]:
+        from dodai.wiring.migration_database import database_to_migrate
+
+        return database_to_migrate(project, env)
+
+    def route_source(self) -> RouteSource | None:
+        if importlib.util.find_spec("tree_sitter_typescript") is None:
+            return None
+        from dodai.providers.remix import RemixTier
+
+        return RemixTier(find_programs(sys.executable).node)
+
+    def proofs(self, project: Project, /) -> frozenset[str]:
+        from dodai.rehearsal.drill import known_drills
+        from dodai.wiring.stage import subject_of
+
+        drills = known_drills(subject_of(project, str))
+        return frozenset({rule.code.id for rule in rules()} | {drill.id for drill in drills})
+
+
+def facts(project: Project, today: date, **options: Any) -> Gathering:
+    """What is known of a project, gathered as it is asked for; `options` are those of `Gathering`."""
+    return Gathering(project.root, project, today, GATHERERS, ProviderFacts(), **options)
 
 
 def check(
@@ -43,53 +99,34 @@ def check(
     applications are listed as they are when they have been imported.
     Where there is no manifest, or one that is not sound, the rules that need it are unknown.
     """
-    file = manifest if manifest is not None else nearest_manifest(Path.cwd())
+    wanted = rules(areas or AREAS)
     try:
-        project = find_project(file) if file is not None else None
+        project, root = _here(manifest)
     except ManifestProblems as problems:
         lack = Unknown("the manifest is not sound", "put right what is found in it first", by_manifest=True)
-        unread = tuple(Undecided(rule, lack.reason, lack.fix, by_manifest=True) for rule in rules(areas or AREAS))
+        unread = tuple(Undecided(rule, lack.reason, lack.fix, by_manifest=True) for rule in wanted)
         return Report(findings=problems.findings, unknown=unread)
     if project and target:
         project.environment(target)
-    root = project.root if project else Path.cwd()
-    gathering = Gathering(root, project, today, GATHERERS, base, everything, target, lifespan)
-    wanted = rules(areas or AREAS)
-    chosen = [rule for rule in wanted if _DEARNESS[rule.cost] <= _DEARNESS[cost]]
-    facts = {need: gathering.fact(need) for rule in chosen for need in rule.needs}
-    accepted, expired = _acceptances(project, today)
-    report = evaluate(chosen, facts, accepted=accepted, today=today)
-    seen = tuple(str(fact.seen) for fact in gathering.known.values() if hasattr(fact, "seen"))
-    left = tuple(Undecided(rule, _LEFT_OUT[rule.cost]) for rule in wanted if rule not in chosen)
-    return replace(report, findings=(*expired, *report.findings), left_out=left, seen=seen).insisting_on(areas)
+    gathering = Gathering(root, project, today, GATHERERS, ProviderFacts(), base, everything, target, lifespan)
+    return report_of(gathering, wanted, areas, cost)
 
 
 def fix(manifest: Path | None) -> tuple[str, ...]:
     """The files that were rewritten because a rule knows how: today goose files that would be cut in the middle."""
-    file = manifest if manifest is not None else nearest_manifest(Path.cwd())
-    project = find_project(file) if file is not None else None
+    project, root = _here(manifest)
     policy = project.migrations if project else MigrationsPolicy()
-    root = project.root if project else Path.cwd()
     if policy is None or policy.format != "goose" or not (root / policy.folder).is_dir():
         return ()
     return run.fix(MigrationTarget(root, policy, connect=_nowhere))
 
 
+def _here(manifest: Path | None) -> tuple[Project | None, Path]:
+    """The project, and its root; without a manifest the current folder."""
+    file = manifest if manifest is not None else nearest_manifest(Path.cwd())
+    project = find_project(file) if file is not None else None
+    return project, project.root if project else Path.cwd()
+
+
 def _nowhere() -> SqlConnection:
     raise AssertionError("fixing reads and writes files only")
-
-
-def _acceptances(project: Project | None, today: date) -> tuple[tuple[Acceptance, ...], tuple[Finding, ...]]:
-    if project is None:
-        return (), ()
-    rows = tuple(Acceptance(**raw) for raw in project.manifest.data["check"]["accept"])
-    expired = tuple(
-        Finding(
-            codes.ACCEPTANCE_EXPIRED,
-            f"`{row.code}` was accepted until {row.expires.isoformat()}: {row.reason}",
-            Place(project.manifest.path),
-        )
-        for row in rows
-        if row.expires < today
-    )
-    return rows, expired

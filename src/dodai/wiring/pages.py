@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dodai.core import codes
 from dodai.core.errors import DodaiError
-from dodai.core.page import Page, PageTable, Text, paragraphs
+from dodai.core.page import Page, Text
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.policy import CsrfPolicy
@@ -18,8 +18,7 @@ from dodai.migrations.document import migration_operations, tool_decision
 from dodai.migrations.goose_file import files_of
 from dodai.observability.document import alert_links, observability
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.operations.document import production_operations
-from dodai.operations.policy import Limitation
+from dodai.operations.document import known_limitations, production_operations
 from dodai.operations.project import Project
 from dodai.operations.run.plans import build_for_document
 from dodai.operations.run.secret_status import known_secrets
@@ -27,8 +26,7 @@ from dodai.rehearsal.document import rehearsed_failures, said_of
 from dodai.rehearsal.drill import known_drills
 from dodai.rehearsal.rehearsed import FILE, Rehearsed
 from dodai.wiring import environments
-from dodai.wiring.fact_sources import GATHERERS
-from dodai.wiring.gathering import Gathering
+from dodai.wiring.checks import facts
 from dodai.wiring.migration_target import target
 from dodai.wiring.stage import subject_of
 
@@ -85,27 +83,10 @@ def _file_of(project: Project, name: str) -> Text:
 
 
 def _csrf(project: Project) -> Page:
-    gathering = Gathering(project.root, project, datetime.now(UTC).date(), GATHERERS)
+    gathering = facts(project, datetime.now(UTC).date())
     routes, forms = gathering.fact(RouteTable), gathering.fact(FormTable)
     return csrf_rollout(
         CsrfPolicy.from_manifest(project.manifest.section("csrf") or {}),
         routes if isinstance(routes, RouteTable) else None,
         forms if isinstance(forms, FormTable) else None,
     )
-
-
-def known_limitations(limitations: tuple[Limitation, ...]) -> Page:
-    """`tech`: what is limited, and what shows that it no longer is; `dodai check` holds that the proof exists."""
-    head = (Text("id", "id"), Text("limitation", "内容"), Text("shown to be resolved by", "解消を示すもの"))
-    stands = Text("still stands", "残っている")
-    rows = tuple(
-        (f"`{row.id}`", Text(row.text_en or row.text, row.text), f"`{row.resolved_by}`" if row.resolved_by else stands)
-        for row in limitations
-    )
-    said = Text(
-        "The rows are the `[[limitation]]` tables of `dodai.toml`. What resolves one is a rule of `dodai check`, "
-        "a drill of `dodai rehearse` or a test, and would turn red if the limitation came back.",
-        "行は `dodai.toml` の `[[limitation]]` です。解消を示すものは `dodai check` の規則、`dodai rehearse` の訓練、"
-        "またはテストで、制約が再び生じれば失敗します。",
-    )
-    return Page("tech", Text("Known Limitations", "Known Limitations"), (*paragraphs(said), PageTable(head, rows)))

@@ -1,4 +1,4 @@
-"""An empty PostgreSQL of our own, for what must be tried before it may be believed."""
+"""PostgreSQL of this machine: the installations, and empty servers for what must be tried before it is believed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from dodai.core.database_url import refuse_unfit
 from dodai.migrations.ports import Connect, Shadow
 from dodai.operations.project import Project
+
+if TYPE_CHECKING:
+    from dodai.core.errors import DodaiError
+    from dodai.providers.postgres.binaries import Binaries
+
+
+def installed() -> tuple[list[Binaries], list[DodaiError]]:
+    """Every installation that works, best first, and why the others do not."""
+    from dodai.providers.postgres.binaries import search
+
+    return search()
 
 
 def shadow_of(project: Project | None) -> Shadow:

@@ -1,51 +1,31 @@
-"""What `dodai watch` watches: an environment of the manifest, its lines, how it stands, and the notifiers it tells."""
+"""What `dodai watch` and `dodai trace` act through: notifiers, exports, engines that keep lines, the environment."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from dodai.core.dataclass import dataclass
-from dodai.core.errors import DodaiError
-from dodai.core.text import Text
-from dodai.engine.actor import actor
-from dodai.engine.lease import Lease
-from dodai.observability.policy import ObservabilityPolicy
-from dodai.observability.ports import Channel, DeadMansSwitch, Standing, Standings, Turn
-from dodai.observability.run import Watched
-from dodai.operations.next_command import State
-from dodai.operations.project import Project
-
 if TYPE_CHECKING:
+    from dodai.observability.ports import Channel, DeadMansSwitch, KeptCounters, KeptLines, Standings, Turn
+    from dodai.observability.run import Watched
     from dodai.observability.run.export import Export
-    from dodai.operations.run.secret_status import SecretStatus
+    from dodai.operations.environment import Environment
+    from dodai.operations.project import Project
 
-_PROBES = ("/healthz", "/readyz")
+
+def lines_at(address: str) -> KeptLines:
+    """Who keeps lines there."""
+    from dodai.providers.telemetry.victorialogs import VictoriaLogs
+
+    return VictoriaLogs(address)
 
 
-def watched(project: Project, env: str, *, fast: bool = False, state: Path | None = None) -> Watched:
-    """The environment `env`, its lines below `state` (by default where dodai keeps them); DOD051 for another name."""
-    config, policy = project.environment(env), project.policy
-    public = policy.public_service
-    steps = {
-        journey.title or journey.name: tuple(f"{step.method} {step.path}" for step in journey.steps)
-        for journey in policy.journeys
-    }
-    return Watched(
-        project=project.manifest.name,
-        env=config.name,
-        state=state or project.state / "env" / config.name,
-        policy=ObservabilityPolicy.from_manifest(project.manifest.section("observability") or {}),
-        probes=frozenset({*_PROBES, *(service.health.path for service in policy.services.values())}),
-        journeys=steps,
-        public=public.name if public else "",
-        fast=fast,
-        runbook=f"{project.manifest.data['project']['docs']}/Phase2/observability.md",
-    )
+def counters_at(address: str) -> KeptCounters:
+    """Who keeps counters there."""
+    from dodai.providers.telemetry.prometheus_api import Prometheus
+
+    return Prometheus(address)
 
 
 def channels(watched_: Watched) -> Mapping[str, Channel]:
@@ -76,132 +56,25 @@ def switches(watched_: Watched) -> Mapping[str, DeadMansSwitch]:
 
 def standings(project: Project, env: str) -> Standings:
     """Who can be asked how `env` stands."""
-    return EnvironmentStandings(project, env)
+    from dodai.operations.run.watched_environment import EnvironmentStandings
+    from dodai.providers.certificate import days_left  # TLS, which nobody needs but who looks
+
+    return EnvironmentStandings(project, env, _opened(project, env), days_left)
 
 
 def turn(project: Project, env: str) -> Turn | None:
     """Whose turn it is to tell people, by the control database of `env`; None for an environment without one."""
     if not project.environment(env).control_url:
         return None
-    return LeasedTurn(project, env)
+    from dodai.operations.run.watched_environment import LeasedTurn
+
+    return LeasedTurn(_opened(project, env))
 
 
-@dataclass(slots=True)
-class LeasedTurn:
-    """It is ours while we hold a lease of the control database."""
+def _opened(project: Project, env: str) -> Callable[[], Environment]:
+    def open_it() -> Environment:
+        from dodai.wiring import environments  # what a provider acts through is heavy
 
-    project: Project
-    env: str
-    lease: Lease | None = None
+        return environments.open(project, env)
 
-    async def taken_by(self) -> str:
-        lease = self.lease = self.lease or await asyncio.to_thread(self._opened)
-        if lease is None:
-            return ""
-        if lease.token:
-            await lease.heartbeat()
-            if await lease.held():
-                return ""
-            await lease.release()
-        try:
-            await lease.acquire()
-        except DodaiError as error:
-            if error.exit_code != 75:
-                raise
-            return error.message
-        return ""
-
-    async def end(self) -> None:
-        if self.lease is not None:
-            await self.lease.release()
-
-    def _opened(self) -> Lease | None:
-        from dodai.wiring import environments
-
-        return environments.open(self.project, self.env).control.watch_lease(actor())
-
-
-UNHEALTHY: frozenset[State] = frozenset(
-    {"problem", "interrupted", "remainder", "unknown", "partly serving", "migrations pending", "not ready"}
-)
-"""The states that nobody wants for long. An environment that was stopped, or never served, is as somebody left it."""
-
-
-Asked = tuple[tuple[tuple[str, float], ...], tuple[Text, ...]]
-"""(what about, value) of a measure, and sentences about what could not be judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentStandings:
-    """Asks the environment itself: its status, its secrets, the certificates of its public origins."""
-
-    project: Project
-    env: str
-
-    def look(self) -> Standing:
-        from dodai.providers.certificate import days_left  # TLS, which nobody needs but who looks
-
-        stated: dict[str, tuple[tuple[str, float], ...]] = {}
-        unknown: list[Text] = []
-        asked = (("unhealthy", self._health), ("overdue-days", self._secrets), ("restore-days", self._restores))
-        for measure, ask in asked:
-            try:
-                stated[measure], unjudged = ask()
-                unknown += unjudged
-            except (DodaiError, OSError) as error:
-                unknown.append(
-                    Text(
-                        f"`{self.env}` cannot be asked for `{measure}`: {error}",
-                        f"`{self.env}` の `{measure}` を確認できません: {error}",
-                    )
-                )
-        certificates: list[tuple[str, float]] = []
-        for origin in self.project.environment(self.env).public_origins:
-            try:
-                certificates += [(origin, days)] if (days := days_left(origin, time.time())) is not None else []
-            except OSError as error:
-                said = f"the certificate of `{origin}` cannot be read: {error}"
-                unknown.append(Text(said, f"`{origin}` の証明書を読み取れません: {error}"))
-        if certificates:
-            stated["certificate-days"] = tuple(certificates)
-        return Standing(stated, tuple(unknown))
-
-    def _health(self) -> Asked:
-        from dodai.operations.run.status import status_of  # what a provider acts through is heavy
-        from dodai.wiring import environments
-
-        status = asyncio.run(status_of(environments.open(self.project, self.env)))
-        unwell = ", ".join([*status.facts.silent, *status.facts.unwell])
-        said = f"{self.env} {status.state}{f': {unwell}' if unwell else ''}"
-        return ((said, 1.0 if status.state in UNHEALTHY else 0.0),), ()
-
-    def _secrets(self) -> Asked:
-        """How long each secret is overdue; one whose age nobody knows, or without a value, is not judged."""
-        from dodai.operations.run.secret_status import known_secrets, status_of_secret
-        from dodai.wiring import environments
-
-        here, now_s = environments.open(self.project, self.env), time.time()
-        seen = [status_of_secret(here, secret, now_s) for secret in known_secrets(here).values() if secret.every_s]
-        aged = [one for one in seen if one.age_s is not None and one.version]
-        overdue = tuple((one.secret.name, ((one.age_s or 0.0) - one.secret.every_s) / 86400.0) for one in aged)
-        return overdue, tuple(self._unaged(one) for one in seen if one not in aged)
-
-    def _unaged(self, one: SecretStatus) -> Text:
-        name = f"`{self.env}` の `{one.secret.name}`"
-        if one.state == "not made yet":
-            ja = f"{name} の最初の値は次のデプロイで作られます"
-        else:
-            ja = f"{name} がいつ設定されたか記録がありません" if one.version else f"{name} に値がありません"
-        return Text(one.in_words(self.env), ja)
-
-    def _restores(self) -> Asked:
-        """How long ago a restore was rehearsed, of a protected environment; if never, since its first release."""
-        from dodai.operations.run.audit_log import AuditLog
-        from dodai.wiring import environments
-
-        here = environments.open(self.project, self.env)
-        if not here.config.protected or not self.project.policy.database.used_by or not here.control.exists:
-            return (), ()
-        tested = asyncio.run(AuditLog(here.journal).restore_tested())
-        days = None if tested is None else (time.time() - tested.timestamp()) / 86400.0
-        return () if days is None else ((self.env, days),), ()
+    return open_it

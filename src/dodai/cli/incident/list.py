@@ -12,7 +12,7 @@ from dodai.engine.moment import utc
 def command(context: CommandContext) -> int:
     from dodai.observability.check import IncidentFiles, gather_incidents
     from dodai.observability.incident import Unreadable
-    from dodai.wiring.incident_facts import folder_of
+    from dodai.operations.run.incident_facts import folder_of
 
     project = context.project
     found = gather_incidents(project.root, folder_of(project), datetime.now(UTC).date())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--fast", is_flag=True, help="Of a `watch --fast`.")
 def command(context: CommandContext, seen: str, env: str, fast: bool) -> int:
     """ID is a request id, or the name of an alert that fired."""
-    from dodai.wiring.incident_facts import gather, keep
+    from dodai.operations.run.incident_facts import gather, keep
 
     incident = gather(context.project, context.environment(env), seen, fast=fast)
     path, is_new = keep(context.project, incident)

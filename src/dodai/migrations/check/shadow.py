@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import field, replace
 from functools import partial
 
 from dodai.core.dataclass import dataclass
+from dodai.core.errors import DodaiError
 from dodai.core.fact import Unknown
 from dodai.migrations import lock_probe
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial, Trip
+from dodai.migrations.goose_file import history_of
 from dodai.migrations.lock_probe.walk import StatementError, probe_file, run_file, run_inside
 from dodai.migrations.migration import Direction, Migration
-from dodai.migrations.ports import Connect, Shadow, SqlConnection
+from dodai.migrations.ports import Connect, MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.queries import Query, QueryTrial, breaks, broken
 from dodai.migrations.snapshot import Snapshot, is_still, own_rows, snapshot
 
@@ -290,3 +292,32 @@ def _rebuild(course: _Course) -> StatementError | None:
         now = lock_probe.tables(conn)
         course.known = frozenset(oid for oid, table in now.items() if table.name in course.known_names)
     return first
+
+
+def locks(there: MigrationTarget, shadow_of: Callable[[], Shadow], pending: Collection[str] | None) -> Iterator[str]:
+    """A line for each lock that the files `pending` take on tables that older files made; why not, where not known."""
+    if pending is None:
+        yield "unknown: the database does not run, so what is pending is not known"
+    if not pending:
+        return
+    judged = frozenset(pending)
+    try:
+        folder = history_of(there)
+        history = MigrationHistory(folder.migrations, folder.problems, judged, judged)
+        tried = shadow_run(history, shadow_of(), everything=False)
+    except DodaiError as error:
+        yield f"unknown: {error.message}"
+        return
+    found = [line for trial in tried.trials if trial.migration.id in judged for line in _locks_of(trial)]
+    yield from found or ["none on a table that was there before"]
+
+
+def _locks_of(trial: ShadowTrial) -> Iterator[str]:
+    path = trial.migration.path
+    if trial.failure:
+        yield f"{path}:{trial.line}: unknown: {trial.failure}"
+    for probe in trial.probes:
+        for effect in probe.effects:
+            size = ", rewrites it" if effect.rewritten else ", reads it as a whole" if effect.scanned else ""
+            writers = ", keeps writers out" if effect.blocks_writes else ""
+            yield f"{path}:{probe.statement.line}: {effect.lock} on {effect.table}{writers}{size}"

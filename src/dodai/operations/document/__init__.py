@@ -10,7 +10,7 @@ from dodai.engine.render import as_section
 from dodai.operations.document.gate_sections import audit, gates
 from dodai.operations.document.network_section import network
 from dodai.operations.document.secret_sections import restore, settings
-from dodai.operations.policy import OperationsPolicy, Secret, Service
+from dodai.operations.policy import Limitation, OperationsPolicy, Secret, Service
 
 EXIT_CODES = (
     ("0", Text("done, or already done", "完了、または既に完了")),
@@ -63,6 +63,23 @@ def production_operations(
             audit(env),
         ),
     )
+
+
+def known_limitations(limitations: tuple[Limitation, ...]) -> Page:
+    """`tech`: what is limited, and what shows that it no longer is; `dodai check` holds that the proof exists."""
+    head = (Text("id", "id"), Text("limitation", "内容"), Text("shown to be resolved by", "解消を示すもの"))
+    stands = Text("still stands", "残っている")
+    rows = tuple(
+        (f"`{row.id}`", Text(row.text_en or row.text, row.text), f"`{row.resolved_by}`" if row.resolved_by else stands)
+        for row in limitations
+    )
+    said = Text(
+        "The rows are the `[[limitation]]` tables of `dodai.toml`. What resolves one is a rule of `dodai check`, "
+        "a drill of `dodai rehearse` or a test, and would turn red if the limitation came back.",
+        "行は `dodai.toml` の `[[limitation]]` です。解消を示すものは `dodai check` の規則、`dodai rehearse` の訓練、"
+        "またはテストで、制約が再び生じれば失敗します。",
+    )
+    return Page("tech", Text("Known Limitations", "Known Limitations"), (*paragraphs(said), PageTable(head, rows)))
 
 
 def _env(policy: OperationsPolicy) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from datetime import date
 from typing import Any
 
 from dodai.core import codes
@@ -14,7 +13,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.core.finding import Finding
-from dodai.core.rule import evaluate
+from dodai.core.rule import Rule, evaluate
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.form_verdict import FormRow
 from dodai.csrf.policy import CsrfPolicy, Exemption
@@ -22,12 +21,10 @@ from dodai.csrf.route_table import RouteRow, RouteTable
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial
 from dodai.migrations.check.git import GitError, commit, git
 from dodai.migrations.migration import Migration
+from dodai.operations.collector import facts_for
+from dodai.operations.collector.gathering import Gathering
 from dodai.operations.policy import Journey
 from dodai.operations.project import Project
-from dodai.rehearsal.commit import commit_of
-from dodai.wiring.fact_sources import GATHERERS
-from dodai.wiring.gathering import Gathering
-from dodai.wiring.registry import rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +64,16 @@ class Touched:
     unknown: tuple[tuple[str, str, str], ...] = field(default=())
 
 
-def touched(project: Project, base: str, today: date) -> Touched:
-    """What the working tree touches against `base`; DOD051 when there is no such commit to compare with."""
+def touched(project: Project, gathering: Gathering, rules: Sequence[Rule], commit: str) -> Touched:
+    """What the working tree, which is `commit`, touches against the base of what is gathered, as `rules` see it.
+
+    DOD051 when there is no such base to compare with.
+    """
+    base = gathering.base
     fork, files = _changed(project, base)
-    gathering = Gathering(project.root, project, today, GATHERERS, base)
-    facts = {need: gathering.fact(need) for rule in _static_and_local() for need in rule.needs}
-    report = evaluate(_static_and_local(), facts, today=today)
+    judged = [rule for rule in rules if rule.cost != "live"]
+    facts = facts_for(judged, gathering)
+    report = evaluate(judged, facts, today=gathering.today)
     before = CsrfPolicy.from_manifest(_manifest_at(project, fork).get("csrf") or {})
     now = CsrfPolicy.from_manifest(project.manifest.section("csrf") or {})
     routes = tuple(_routes(facts.get(RouteTable), files))
@@ -90,14 +91,10 @@ def touched(project: Project, base: str, today: date) -> Touched:
         migrations=tuple(_migrations(facts.get(MigrationHistory), facts.get(ShadowRun), files)),
         secrets=tuple(_secrets(project, fork)),
         journeys=tuple(_journeys(project, fork, routes)),
-        rehearsal=_rehearsal(project),
+        rehearsal=_rehearsal(project, commit),
         findings=tuple(found for found in report.findings if found.place and found.place.path in files),
         unknown=tuple(dict.fromkeys((row.rule.code.area, row.reason, row.fix) for row in report.unknown)),
     )
-
-
-def _static_and_local() -> list[Any]:
-    return [rule for rule in rules() if rule.cost != "live"]
 
 
 def _changed(project: Project, base: str) -> tuple[str, tuple[str, ...]]:
@@ -159,7 +156,7 @@ def _journeys(project: Project, fork: str, routes: tuple[RouteRow, ...]) -> Iter
             yield journey
 
 
-def _rehearsal(project: Project) -> CommitRehearsal | None:
+def _rehearsal(project: Project, commit: str) -> CommitRehearsal | None:
     """None without one, and for one of another commit, of another web tier, or of files that were not committed."""
     try:
         report = json.loads((project.state / "rehearsals" / "latest" / "report.json").read_text("utf-8"))
@@ -169,7 +166,7 @@ def _rehearsal(project: Project) -> CommitRehearsal | None:
         rehearsed, tier = report["commit"], report["webTier"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if rehearsed and not tier and rehearsed == commit_of(project.root) and rehearsed[-1] != "+" else None
+    return found if rehearsed and not tier and rehearsed == commit and rehearsed[-1] != "+" else None
 
 
 def _manifest_now(project: Project) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from dodai.observability.trace.find import Line, line_folders
 from dodai.observability.trace.show import render
 from dodai.operations.environment import Environment
 from dodai.operations.project import Project
-from dodai.wiring.watch import watched
+from dodai.operations.run.watched_environment import watched
 
 _REMEMBERED_S = 30 * 86400.0
 _PLANS = 200

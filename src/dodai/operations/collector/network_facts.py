@@ -9,6 +9,7 @@ from typing import Any
 from dodai.core import proposal
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.operations.check import ClosedPorts, DirectRequests, OriginsSeen
+from dodai.operations.collector.gathering import NO_MANIFEST, Gathering
 from dodai.operations.project import Project
 from dodai.operations.run.network_probe import (
     look_at_origin,
@@ -17,7 +18,6 @@ from dodai.operations.run.network_probe import (
     look_through,
     own_outer_address,
 )
-from dodai.wiring.gathering import NO_MANIFEST, Gathering
 
 
 def origins_seen(gathering: Gathering) -> Any:
@@ -38,13 +38,13 @@ def direct_requests(gathering: Gathering) -> Any:
         return NO_MANIFEST
     public, named = project.policy.public_service, project.environment(target).direct_origins
     asked = public is not None and bool(public.app or public.client)  # else no layer of ours could know the edge's key
-    here = _addresses_here(project, target)
+    here = _addresses_here(gathering, project)
     if here == {} and asked and not named:
         return _idle(target)
     own = [here[public.name]] if here and public is not None and asked and public.name in here else []
     if not named and not own:
         return NotApplicable(f"`[env.{target}]` names no `direct_origins`")
-    through = look_through(_front(project, target))
+    through = look_through(_front(gathering, project))
     return DirectRequests(target, tuple(look_directly(one, through_edge=through) for one in (*named, *own)))
 
 
@@ -53,7 +53,11 @@ def closed_ports(gathering: Gathering) -> Any:
     project, target = gathering.project, gathering.target
     if project is None:
         return NO_MANIFEST
-    named, outer, here = project.environment(target).closed_ports, own_outer_address(), _addresses_here(project, target)
+    named, outer, here = (
+        project.environment(target).closed_ports,
+        own_outer_address(),
+        _addresses_here(gathering, project),
+    )
     if here == {} and not named:
         return _idle(target)
     own = [f"{outer}:{address.rpartition(':')[2]}" for address in (here or {}).values()] if outer else []
@@ -62,7 +66,7 @@ def closed_ports(gathering: Gathering) -> Any:
             "this machine has no address that others could use" if here else f"`[env.{target}]` names no `closed_ports`"
         )
         return NotApplicable(why)
-    reached = look_through(_front(project, target)) is not None
+    reached = look_through(_front(gathering, project)) is not None
     return ClosedPorts(target, tuple(look_at_port(one, reached=reached) for one in (*named, *own)))
 
 
@@ -70,21 +74,17 @@ def _idle(target: str) -> Unknown:
     return Unknown(f"nothing serves in `{target}`", f"`{proposal.DEPLOY(env=target)}`, or leave `--target` out")
 
 
-def _addresses_here(project: Project, target: str) -> Mapping[str, str] | None:
+def _addresses_here(gathering: Gathering, project: Project) -> Mapping[str, str] | None:
     """Where the services of a target on this machine listen, nowhere when it does not run; None for one elsewhere."""
-    from dodai.wiring.environments import open as open_environment  # what a provider acts through is heavy
-
-    here = open_environment(project, target)
+    here = gathering.ports.open(project, gathering.target)
     if here.host is None:
         return None
     status = asyncio.run(here.compute.status())
     return {one.name: one.address for one in status.services if status.running and one.address}
 
 
-def _front(project: Project, target: str) -> str:
+def _front(gathering: Gathering, project: Project) -> str:
     """Where people reach the target from here: the edge on this machine, else its first origin; `""` for nowhere."""
-    from dodai.wiring.environments import open as open_environment
-
-    here = open_environment(project, target)
+    here = gathering.ports.open(project, gathering.target)
     own = asyncio.run(here.edge.observe()).url if here.host is not None else ""
     return own or next(iter(here.config.public_origins), "")

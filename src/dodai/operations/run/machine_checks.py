@@ -9,14 +9,17 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from dodai.core.dataclass import dataclass
+from dodai.core.errors import DodaiError
 from dodai.core.extras import EXTRAS, install_line
+from dodai.engine.file_refusals import permit
 from dodai.operations.ports import DoctorRow, RowState
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
-from dodai.wiring.file_refusals import permit
 
 _FREE_MIB = 500
 _OLDEST = (3, 11)
@@ -40,6 +43,21 @@ class Needed:
     major: int = 0
 
 
+class ServerFound(Protocol):
+    """An installation of PostgreSQL on this machine; `missing` are programs that a server should have beside it."""
+
+    @property
+    def bin_dir(self) -> Path: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def major(self) -> int: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def missing(self) -> Sequence[str]: ...
+
+
 def needed(project: Project) -> Needed:
     """What the manifest of `project` asks for, and what its migrations are in."""
     policy, migrations, extras = project.policy, project.migrations, set[str]()
@@ -56,12 +74,13 @@ def needed(project: Project) -> Needed:
     return Needed(project.state, project.python, frozenset(extras), tools, policy.database.major)
 
 
-def examine(asked: Needed) -> list[DoctorRow]:
+def examine(asked: Needed, servers: Sequence[ServerFound], broken: Sequence[DodaiError]) -> list[DoctorRow]:
     """A row for each part: Python, extras, PostgreSQL, tools, the loopback interface; starts nothing that stays.
 
+    `servers` are the installations of PostgreSQL that work, best first, `broken` says why others do not.
     What is not there is `missing` where it is needed, else `absent`; another PostgreSQL than production's is a warning.
     """
-    rows = [*_python(asked), *_extras(asked), *_postgres(asked), *_tools(asked), _ports()]
+    rows = [*_python(asked), *_extras(asked), *_postgres(asked, servers, broken), *_tools(asked), _ports()]
     return [*rows, *_state_folder(asked.state)]
 
 
@@ -105,11 +124,8 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _postgres(asked: Needed) -> list[DoctorRow]:
+def _postgres(asked: Needed, found: Sequence[ServerFound], broken: Sequence[DodaiError]) -> list[DoctorRow]:
     major = asked.major
-    from dodai.providers.postgres.binaries import search
-
-    found, broken = search()
     used = next((binaries for binaries in found if major in (0, binaries.major)), found[0] if found else None)
     rows = [
         DoctorRow(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dodai.core.fact import NotApplicable
 from dodai.operations.check import ComputeAccount, DatabaseAccount, EdgeAccount, SignInAccount
+from dodai.operations.collector.gathering import NO_MANIFEST, Gathering
 from dodai.operations.ports import KeptEdge
-from dodai.wiring.gathering import NO_MANIFEST, Gathering
 
 if TYPE_CHECKING:
     from dodai.operations.environment import Environment
@@ -65,8 +65,4 @@ def sign_in_account(gathering: Gathering) -> Any:
 
 
 def _opened(gathering: Gathering) -> Environment | None:
-    if gathering.project is None:
-        return None
-    from dodai.wiring.environments import open as open_environment  # what a provider acts through is heavy
-
-    return open_environment(gathering.project, gathering.target)
+    return gathering.ports.open(gathering.project, gathering.target) if gathering.project else None

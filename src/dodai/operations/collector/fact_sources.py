@@ -1,9 +1,8 @@
-"""How each fact of each area is gathered from the providers this project uses."""
+"""How each fact of each area is gathered."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import re
 import sys
@@ -15,7 +14,6 @@ from dodai.core import proposal
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.core.manifest import Manifest
 from dodai.csrf.check.gather import gather_forms, gather_routes
-from dodai.csrf.check.web_tier import RouteSource
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.route_table import RouteTable, TierFlaws
 from dodai.engine.state_folder import STATE
@@ -48,13 +46,10 @@ from dodai.operations.check import (
     gather_named_paths,
     gather_variables,
 )
-from dodai.operations.programs import find_programs
+from dodai.operations.collector.account_facts import compute_account, database_account, edge_account, sign_in_account
+from dodai.operations.collector.gathering import NO_MANIFEST, Gathering
+from dodai.operations.collector.network_facts import closed_ports, direct_requests, origins_seen
 from dodai.operations.project import Project
-from dodai.wiring.account_facts import compute_account, database_account, edge_account, sign_in_account
-from dodai.wiring.gathering import NO_MANIFEST, Gathering
-from dodai.wiring.migration_target import target, tool_of
-from dodai.wiring.network_facts import closed_ports, direct_requests, origins_seen
-from dodai.wiring.shadow_server import shadow_of
 
 
 def manifest(gathering: Gathering) -> Any:
@@ -105,7 +100,7 @@ def shadow_run(gathering: Gathering) -> Any:
         _migrations_policy(gathering),
         gathering.fact(migrations.MigrationHistory),
         gathering.fact(migrations.Base),
-        shadow_of(gathering.project),
+        gathering.ports.shadow_of(gathering.project),
         everything=gathering.everything,
         reader=_reader(gathering),
         assume_extensions=gathering.project.manifest.data["check"]["assume_extensions"] if gathering.project else (),
@@ -128,13 +123,11 @@ def live_schema(gathering: Gathering) -> Any:
     policy = project.migrations if project else None
     if project is None or policy is None:
         return NotApplicable("there is no dodai.toml, or no folder of migrations")
-    from dodai.wiring.migration_database import database_to_migrate
-
-    with database_to_migrate(project, gathering.target or "local") as url:
+    with gathering.ports.database_to_migrate(project, gathering.target or "local") as url:
         return migrations.live_schema(
             gathering.target,
-            target(project, project.root, lambda: url),
-            shadow_of(project),
+            gathering.ports.target(project, project.root, lambda: url),
+            gathering.ports.shadow_of(project),
         )
 
 
@@ -142,14 +135,16 @@ def route_table(gathering: Gathering) -> Any:
     """The routes of the services, audited in the interpreter of the project."""
     project, today = gathering.project, gathering.today.isoformat()
     if project is None:
-        return gather_routes({}, root=gathering.root, python=sys.executable, today=today, source=route_source())
+        return gather_routes(
+            {}, root=gathering.root, python=sys.executable, today=today, source=gathering.ports.route_source()
+        )
     return gather_routes(
         project.manifest.data,
         root=project.root,
         python=project.python,
         today=today,
         manifest_path=project.root / project.manifest.path,
-        source=route_source(),
+        source=gathering.ports.route_source(),
         ready=_ready_paths(project),
         lifespan=gathering.lifespan,
     )
@@ -180,22 +175,13 @@ def tier_flaws(gathering: Gathering) -> Any:
     return table.flaws or NotApplicable("no web tier is in Remix or React Router")
 
 
-def route_source() -> RouteSource | None:
-    """What reads a web tier in Remix or React Router; None without the extra `remix`."""
-    if importlib.util.find_spec("tree_sitter_typescript") is None:
-        return None
-    from dodai.providers.remix import RemixTier
-
-    return RemixTier(find_programs(sys.executable).node)
-
-
 def form_table(gathering: Gathering) -> Any:
     """The forms of the templates."""
     data = gathering.project.manifest.data if gathering.project else {}
     python = gathering.project.python if gathering.project else sys.executable
     table = gathering.fact(RouteTable)
     routes = table if isinstance(table, RouteTable) else None
-    return gather_forms(data, root=gathering.root, python=python, source=route_source(), routes=routes)
+    return gather_forms(data, root=gathering.root, python=python, source=gathering.ports.route_source(), routes=routes)
 
 
 def line_sample(gathering: Gathering) -> Any:
@@ -253,9 +239,8 @@ def provider_problems(gathering: Gathering) -> Any:
     project = gathering.project
     if project is None:
         return NO_MANIFEST
-    from dodai.wiring.environments import problems_of  # what a provider acts through is heavy
-
-    return ProviderProblems(tuple(found for name in project.environments for found in problems_of(project, name)))
+    asked = gathering.ports.problems_of
+    return ProviderProblems(tuple(found for name in project.environments for found in asked(project, name)))
 
 
 def secret_states(gathering: Gathering) -> Any:
@@ -263,10 +248,9 @@ def secret_states(gathering: Gathering) -> Any:
     project = gathering.project
     if project is None:
         return NO_MANIFEST
-    from dodai.operations.run.secret_status import report_of
-    from dodai.wiring.environments import open as open_environment  # what a provider acts through is heavy
+    from dodai.operations.run.secret_status import report_of  # heavy, and most checks do without
 
-    report = asyncio.run(report_of(open_environment(project, gathering.target)))
+    report = asyncio.run(report_of(gathering.ports.open(project, gathering.target)))
     env = report.env
     rows = tuple(SecretState(o.secret.name, o.state, o.in_words(env), o.next_command(env)) for o in report.secrets)
     return SecretStates(env, rows, report.served, report.unknown)
@@ -292,12 +276,8 @@ def proofs(gathering: Gathering) -> Any:
     named = [row.resolved_by for row in project.policy.limitations if row.resolved_by] if project else []
     if project is None or not named:
         return NotApplicable("no `[[limitation]]` is called resolved")
-    from dodai.rehearsal.drill import known_drills
-    from dodai.wiring.registry import rules
-    from dodai.wiring.stage import subject_of  # what drills act through is heavy, and most checks do without
-
-    ids = {rule.code.id for rule in rules()} | {drill.id for drill in known_drills(subject_of(project, str))}
-    return Proofs(frozenset(ids | {name for name in named if _is_test(project.root, name)}))
+    known = gathering.ports.proofs(project)
+    return Proofs(frozenset(known | {name for name in named if _is_test(project.root, name)}))
 
 
 def _is_test(root: Path, name: str) -> bool:
@@ -318,7 +298,7 @@ def _migrations_policy(gathering: Gathering) -> MigrationsPolicy:
 def _reader(gathering: Gathering) -> Tool | None:
     if gathering.project is None:
         return None
-    return tool_of(gathering.project, _migrations_policy(gathering), gathering.root)
+    return gathering.ports.tool_of(gathering.project, _migrations_policy(gathering), gathering.root)
 
 
 GATHERERS: dict[type, Callable[[Gathering], Any]] = {

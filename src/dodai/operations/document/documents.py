@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -107,20 +107,18 @@ class EnvExample(Document):
         return with_region(old, self.text)
 
 
-def documents(project: Project) -> tuple[Document, ...]:
-    """Every document of the project in each of its languages."""
-    return tuple(_in_languages(project))
+def documents(project: Project, pages: Iterable[tuple[Page, str]]) -> tuple[Document, ...]:
+    """Every document of the project in each of its languages, of `pages` and the regions that they fill."""
+    return tuple(_in_languages(project, pages))
 
 
-def _in_languages(project: Project) -> Iterator[Document]:
-    from dodai.wiring.pages import pages
-
+def _in_languages(project: Project, pages: Iterable[tuple[Page, str]]) -> Iterator[Document]:
     if text := env_example(project.policy):
         lang = cast(Lang, project.manifest.data["project"]["langs"][0])
         yield EnvExample(project.root / ENV_EXAMPLE, ENV_EXAMPLE, lang, text, "variables")
     folder = project.root / str(project.manifest.data["project"]["docs"])
     langs = cast(tuple[Lang, ...], project.manifest.data["project"]["langs"])
-    for page, region in pages(project):
+    for page, region in pages:
         for lang in langs:
             name = f"{page.name}.md" if lang == langs[0] else f"{page.name}.{lang}.md"
             yield _document(folder / name, project, page, lang, region)
