@@ -24,7 +24,7 @@ from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.edge_gate import EdgeGate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.heartbeat import end_is_told
-from dodai.runtime.process import Shape
+from dodai.runtime.line_fields import Shape
 from dodai.runtime.protection import csrf_for, is_development
 
 __all__ = ["RuntimeConfig", "wrap"]
@@ -145,12 +145,13 @@ class WsgiLayer:
         if error is not None and context.error is None:
             context.error, context.stack = error_name(error), stack_of(error)
         route = context.route or self._label(environ)
-        fields: dict[str, Any] = {"bytesOut": sent.size_bytes if method != "HEAD" else 0}
+        fields: dict[str, Any] | None = None
         if route is None:
             route = UNMATCHED
-            fields["path"] = redact(environ.get("PATH_INFO", ""))[:128]
+            fields = {"path": redact(environ.get("PATH_INFO", ""))[:128]}
         shape: Shape = ("http", outcome, status, route, method if method in METHODS else OTHER_METHOD)
-        self.runtime.write_served(context, shape, perf_counter() - started, fields)
+        size = sent.size_bytes if method != "HEAD" else 0
+        self.runtime.write_served(context, shape, perf_counter() - started, fields, size)
 
     def _label(self, environ: Environ) -> str | None:
         """The template of the route, as the framework has left it in the environ, else by asking its router again."""

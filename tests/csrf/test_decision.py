@@ -21,11 +21,11 @@ from dodai.csrf.decision import (
     decide,
     decide_exempt,
     decide_websocket,
-    is_unsafe,
     judge_provenance,
     needs_token,
     parse_origin,
 )
+from dodai.csrf.enforce.asgi_layer import is_unsafe
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, collect
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import parse_key_ring

@@ -22,7 +22,8 @@ from python_multipart.multipart import FormParser
 from tests.csrf.test_body import search
 from werkzeug.formparser import parse_form_data
 
-from dodai.csrf.decision import Origins, decide, is_unsafe, judge_provenance, needs_token
+from dodai.csrf.decision import Origins, decide, judge_provenance, needs_token
+from dodai.csrf.enforce.asgi_layer import is_unsafe
 
 URLENCODED, BOUNDARY = "application/x-www-form-urlencoded", "XbOuNdArY"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"

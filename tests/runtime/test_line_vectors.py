@@ -13,8 +13,7 @@ from dodai.core.refusal import Refusal
 from dodai.core.request import RequestContext
 from dodai.observability.line_format import dump
 from dodai.runtime import Runtime, RuntimeConfig
-from dodai.runtime.line_fields import SELDOM_TOLD
-from dodai.runtime.process import Shape
+from dodai.runtime.line_fields import SELDOM_TOLD, Shape
 
 SHAPES: tuple[Shape, ...] = (
     ("http", "ok", 200, "/quiz/{id}", "GET"),
@@ -56,7 +55,8 @@ def both(folder: Path, shape: Shape, said: dict[str, Any], fields: dict[str, Any
     kind, outcome, status, route, method = shape
     plain = runtime.line(context, kind, status=status, outcome=outcome, latency_s=0.0123456)
     plain |= {"rpc": route} if kind == "rpc" else {"method": method, "route": route}
-    runtime.write_served(context, shape, 0.0123456, fields.copy())
+    own = {name: value for name, value in fields.items() if name != "bytesOut"}
+    runtime.write_served(context, shape, 0.0123456, own or None, fields.get("bytesOut"))
     runtime.flush()
     written = [line for file in folder.rglob("*.jsonl") for line in file.read_bytes().splitlines()]
     mine = [line for line in written if context.request_id.encode() in line]
@@ -83,7 +83,9 @@ def test_fast_line_says_what_the_plain_line_says(tmp_path, shape, name):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]} {shape[2]}")
-@pytest.mark.parametrize("fields", [{}, {"bytesOut": 0, "path": '/a"\\b\x1b\u2028%s'}, {"path": "ü" * 1000}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"bytesOut": 0}, {"bytesOut": 0, "path": '/a"\\b\x1b\u2028%s'}, {"path": "ü" * 1000}]
+)
 def test_fast_line_says_all_at_once_what_the_plain_line_says(tmp_path, shape, fields):
     """Everything together, with text that has to be escaped."""
     fast, plain = both(tmp_path, shape, {name: value for name, (value, _) in SAID.items()}, fields)

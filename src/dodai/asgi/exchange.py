@@ -11,6 +11,7 @@ from dodai.core.line import METHODS, OTHER_METHOD, UNMATCHED, Outcome, http_outc
 from dodai.core.request import RequestContext
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime
+from dodai.runtime.line_fields import Shape
 
 _REQUEST_ID = b"x-request-id"
 _ID_LENGTH = len(_REQUEST_ID)
@@ -193,13 +194,15 @@ class HttpExchange:
             path, inner = getattr(scope.get("route"), "path_format", None), scope.get("root_path")
             plain = path.__class__ is str and inner == scope.get("app_root_path", inner) and "fastapi" not in scope
             route = path if plain else label(scope, self._router)
-        fields: dict[str, Any] = {"bytesOut": self.bytes_out if method != "HEAD" else 0}
+        fields: dict[str, Any] | None = None
         if route is None:
             route = UNMATCHED
-            fields["path"] = redact(scope["path"])[:128]
+            fields = {"path": redact(scope["path"])[:128]}
         if self._streamed:
-            fields["ttfbMs"] = round((self._first_byte - self._started) * 1000.0, 3)
-        self._runtime.write_served(context, ("http", outcome, status, route, method), ended - self._started, fields)
+            fields = {**(fields or {}), "ttfbMs": round((self._first_byte - self._started) * 1000.0, 3)}
+        shape: Shape = ("http", outcome, status, route, method)
+        size = self.bytes_out if method != "HEAD" else 0
+        self._runtime.write_served(context, shape, ended - self._started, fields, size)
 
     def task_line(self, error: BaseException) -> None:
         """Write a line about work after the response that failed: the response itself was fine."""

@@ -22,7 +22,7 @@ from dodai.csrf.enforce import CsrfLayer
 from dodai.csrf.enforce.entrance import HandlerNotJudgedError
 from dodai.frameworks import report_errors
 from dodai.runtime import Runtime, heartbeat
-from dodai.runtime.edge_gate import EdgeGate
+from dodai.runtime.edge_gate import EDGE_KEY_HEADER, EdgeGate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
 from dodai.runtime.protection import csrf_for, is_development
@@ -64,6 +64,7 @@ class Layer:
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
         self._gate = EdgeGate(runtime.config.edge_key_file)
+        self._is_open = runtime.config.edge_key_file is None
         self._inner = _protected(app, runtime, subject)
         self.csrf_binding = _binding(self._inner)
 
@@ -85,12 +86,12 @@ class Layer:
         runtime.in_flight += 1
         started = perf_counter()
         headers = dict(scope["headers"])
-        trusted = self._gate.is_trusted(scope, headers)
+        trusted = EDGE_KEY_HEADER in headers and self._gate.is_trusted(scope, headers)
         scope[_CONTEXT] = context = self._open(scope, headers, trusted)
         exchange = HttpExchange(runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
-            if trusted or self._gate.lets_pass(scope["path"], scope["method"]):
+            if trusted or self._is_open or self._gate.lets_pass(scope["path"], scope["method"]):
                 await self._inner(scope, exchange.receive, exchange.send, context)
                 if not exchange.written:
                     await self._settle(scope, exchange, context)

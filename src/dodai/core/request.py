@@ -16,7 +16,6 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:
 _DEADLINE = re.compile(rb"[0-9]{1,9}\Z")
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
-_NO_DIGITS = "0" * 12
 _CALLS_PER_SPAN = 0xFFFF
 _VERSION = bytes(value & 0x0F | 0x70 for value in range(256))
 _VARIANT = bytes(value & 0x3F | 0x80 for value in range(256))
@@ -135,18 +134,23 @@ def join_request_id(now_ms: int, high: int, low: int) -> str:
     )
 
 
-def drawn_ids(random: bytes) -> list[str]:
-    """From every 16 random bytes, 12 digits of a span id and the 20 of a request id behind its time.
+def drawn_ids(random: bytes) -> list[tuple[str, str]]:
+    """From every 16 random bytes, a span id and the 20 digits of a request id that stand behind its time.
 
-    Cut in bulk, because arithmetic for every request costs five times as much; 74 bits of a request id stay random, as
-    in `format_request_id`. Never a span id of zeros (W3C Trace Context §3.2.2.4).
+    Cut in bulk, without a step for each: that costs five times as much. 74 bits of a request id stay random, as in
+    `format_request_id`. Never a span id of zeros (W3C Trace Context §3.2.2.4).
     """
-    layout = bytearray(random)
-    layout[6::16] = layout[6::16].translate(_VERSION)
-    layout[8::16] = layout[8::16].translate(_VARIANT)
-    digits = layout.hex()
-    drawn = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-    return drawn if _NO_DIGITS not in digits else [one for one in drawn if not one.startswith(_NO_DIGITS)]
+    count = len(random) // 16
+    spans, tails = bytearray(8 * count), bytearray(10 * count)
+    for at in range(6):
+        spans[at::8] = random[at::16]
+    for at in range(10):
+        tails[at::10] = random[6 + at :: 16]
+    tails[0::10] = tails[0::10].translate(_VERSION)
+    tails[2::10] = tails[2::10].translate(_VARIANT)
+    names = spans.hex(",", 8).split(",")
+    drawn = list(zip(names, tails.hex(",", 10).split(","), strict=True))
+    return drawn if _NO_SPAN not in names else [one for one in drawn if one[0] != _NO_SPAN]
 
 
 def format_span_id(random_bits: int) -> str:

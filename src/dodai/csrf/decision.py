@@ -125,11 +125,6 @@ def configure_origins(public: Iterable[str], trusted: Iterable[str] = ()) -> Ori
     return Origins(own, named, tuple(dict.fromkeys(below)))
 
 
-def is_unsafe(method: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bool:
-    """True unless `method` is one of the four safe ones and no header asks for another; names are lower case."""
-    return method not in SAFE_METHODS or any(name in OVERRIDES for name, _ in headers)
-
-
 def parse_origin(text: str) -> str | None:
     """`scheme://host[:port]` in lower case without a default port, or None if `text` is not exactly an origin.
 

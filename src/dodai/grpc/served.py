@@ -83,7 +83,7 @@ class ServedCall:
         # A method that nobody has is the caller's mistake, like a 404; one that is there and not written is ours.
         outcome: Outcome = rpc_outcome(status) if self.known else "client_error"
         seconds = perf_counter() - self.started
-        name, fields = rpc_name(self.method), {}
+        name, fields = rpc_name(self.method), None
         if not self.known:
             name, fields = UNMATCHED, {"path": redact(self.method)[:128]}
         self.runtime.write_served(self.context, ("rpc", outcome, status, name, ""), seconds, fields)

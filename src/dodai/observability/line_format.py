@@ -83,24 +83,19 @@ def dump(line: Mapping[str, Any]) -> bytes:
     return data if len(data) <= MAX_LINE_BYTES else _dump_trimmed(line)
 
 
-def head_of(constant: Mapping[str, Any]) -> bytes:
-    """What all lines that share `constant`, which begins with `ts`, begin with, to be formatted with `%`.
+def head_of(constant: Mapping[str, Any]) -> str:
+    """What all lines that share `constant` say between their `ts` and their request id, which comes next.
 
-    The six values are time in seconds and the microseconds in it, request, trace and span id, and latency in
-    milliseconds: numbers and ASCII of our own, so that nothing in them can need escaping.
+    `constant` begins with `ts`. Text, because putting text together costs half of what formatting bytes does.
     """
     fixed = {key: _plain(value) for key, value in constant.items() if key != "ts"}
-    return (
-        b'{"ts":%d.%06d,'
-        + _encoded(fixed)[1:-2].replace(b"%", b"%%")
-        + b',"requestId":"%b","traceId":"%b","spanId":"%b","latencyMs":%.3f,'
-    )
+    return f',{_encoded(fixed)[1:-2].decode()},"requestId":"'
 
 
-def dump_behind(head: bytes, fields: Mapping[str, Any]) -> bytes | None:
-    """`head` and `fields` as one line; None for a line that only `dump` can write."""
+def dump_behind(head: str, fields: Mapping[str, Any]) -> bytes | None:
+    """`head`, a line without its end, and `fields` as one line; None for a line that only `dump` can write."""
     try:
-        data = head + _encoded(fields)[1:] if fields else head[:-1] + b"}\n"
+        data = b"%b,%b" % (head.encode(), _encoded(fields)[1:]) if fields else f"{head}}}\n".encode()
     except TypeError:
         return None
     return data if len(data) <= MAX_LINE_BYTES else None

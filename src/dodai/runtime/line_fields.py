@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dodai.core.line import LineType, Outcome
 from dodai.core.request import RequestContext
 
 ShownUser = Callable[[str], str]
+
+Shape = tuple[LineType, Outcome, int | str, str, str]
+"""What the lines of like requests share: type, outcome, status, route or RPC, and HTTP method (empty for an RPC)."""
+
+
+def constant_of(shape: Shape) -> dict[str, Any]:
+    """The fields that a shape stands for, but for the type."""
+    _, outcome, status, place, method = shape
+    fields = {"status": status, "outcome": outcome}
+    return fields | ({"method": method, "route": place} if method else {"rpc": place})
 
 
 def describe(line: dict[str, Any], context: RequestContext, shown_user: ShownUser) -> None:

@@ -31,7 +31,7 @@ from dodai.observability.line_format import dump, dump_behind, head_of
 from dodai.runtime import heartbeat, identity
 from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.limits import CircuitBreaker
-from dodai.runtime.line_fields import SELDOM_TOLD, describe
+from dodai.runtime.line_fields import SELDOM_TOLD, Shape, constant_of, describe
 from dodai.runtime.line_output import LineOutput
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ _MAX_ATTEMPT = 99
 _DRAWN = 256
 _SHAPES = 4096
 _HARDLY_TOLD = SELDOM_TOLD - {"extra"}
-
-Shape = tuple[LineType, Outcome, int | str, str, str]
-"""What the lines of like requests share: type, outcome, status, route or RPC, and HTTP method (empty for an RPC)."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -67,9 +64,9 @@ class Runtime:
     development_key: str = field(init=False, default="", repr=False)
     """The CSRF key ring that this process made for itself, where nothing says that it is deployed."""
     _random: random.Random = field(init=False)
-    _drawn: list[str] = field(init=False, default_factory=list)
+    _drawn: list[tuple[str, str]] = field(init=False, default_factory=list)
     _templates: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
-    _heads: dict[Shape, bytes] = field(init=False, default_factory=dict)
+    _heads: dict[Shape, str] = field(init=False, default_factory=dict)
     _sample: int = field(init=False, default=0)
 
     _current: ClassVar[Runtime | None] = None
@@ -181,23 +178,23 @@ class Runtime:
         """The context of a request with these ids; a missing one is minted, and so is its span."""
         context = RequestContext()
         try:
-            drawn = self._drawn.pop()
+            context.span_id, random = self._drawn.pop()
         except IndexError:
-            drawn = self._draw()
-        context.span_id = drawn[:12] + "0000"
-        if request_id is None or (trace_id is None and not is_trace_id(request_id)):
-            minted = f"{time.time_ns() // 1_000_000:012x}{drawn[12:]}"
-            context.request_id = request_id or minted
+            context.span_id, random = self._draw()
+        if request_id is None:
+            context.request_id = minted = f"{time.time_ns() // 1_000_000:012x}{random}"
             context.trace_id = trace_id or minted
         else:
             context.request_id = request_id
-            context.trace_id = trace_id or request_id
-        # From the id, so that every tier keeps the calls of the same requests.
+            if trace_id is None:
+                minted = f"{time.time_ns() // 1_000_000:012x}{random}"
+                trace_id = request_id if is_trace_id(request_id) else minted
+            context.trace_id = trace_id
         if self._sample and int(context.trace_id[-4:], 16) < self._sample:
-            context.sampled = True
+            context.sampled = True  # from the id, so that every tier keeps the calls of the same requests
         return context
 
-    def _draw(self) -> str:
+    def _draw(self) -> tuple[str, str]:
         """One draw, after the next few hundred were made; any number of threads may be here at once."""
         drawn = drawn_ids(os.urandom(_DRAWN * 16))
         one = drawn.pop()
@@ -248,46 +245,36 @@ class Runtime:
         describe(line, context, self.shown_user)
         return line
 
-    def write_served(self, context: RequestContext, shape: Shape, latency_s: float, fields: dict[str, Any]) -> None:
+    def write_served(
+        self,
+        context: RequestContext,
+        shape: Shape,
+        latency_s: float,
+        fields: dict[str, Any] | None = None,
+        bytes_out: int | None = None,
+    ) -> None:
         """Write the line of a served request, and before it the lines of its slow, failed or sampled calls.
 
-        `fields` are what only this request has; what the context knows is added to them. The same line as `line`
-        builds, in less time: what all requests of one `shape` have in common is formatted once.
+        `fields` are what only this request has; what the context knows is added. The same line as `line` builds, in
+        less time: what one `shape` shares is formatted once, and the rest are numbers and ASCII that need no escaping.
         """
-        now_us = time.time_ns() // 1000
-        head = (self._heads.get(shape) or self._head(shape)) % (
-            now_us // 1_000_000,
-            now_us % 1_000_000,
-            context.request_id.encode(),
-            context.trace_id.encode(),
-            context.span_id.encode(),
-            latency_s * 1000.0,
-        )
-        size, csrf = fields.get("bytesOut"), csrf_alone(context.extra)
-        plain = csrf is not None and self.metrics is None and len(fields) == (size is not None)
-        if plain and _HARDLY_TOLD.isdisjoint(vars(context)):
-            # All that most lines say besides: a number and text of our own, in which nothing can need escaping.
-            if size is not None:
-                head += b'"bytesOut":%d,' % size
-            if context.client_network is not None:
-                head += b'"clientNetwork":"%b",' % context.client_network.encode()
-            if context.parent_span_id is not None:
-                head += b'"parentSpanId":"%b",' % context.parent_span_id.encode()
-            if csrf:
-                head += b'"csrf":"%b",' % csrf.encode()
-            data: bytes | None = head[:-1] + b"}\n"
-        else:
-            if context.sub_lines:
-                self._write_sub_lines(context)
-            describe(fields, context, self.shown_user)
-            if self.metrics is not None:
-                kind, outcome, _, place, method = shape
-                self.metrics.count(kind, outcome, place, method, latency_s, fields)
-            data = dump_behind(head, fields)
-        if data is None or len(data) > MAX_LINE_BYTES:
-            kind, outcome, status = shape[:3]
-            line = self.line(context, kind, status=status, outcome=outcome, latency_s=latency_s)
-            data = dump(line | _constant(shape) | fields)
+        now = str(time.time_ns())
+        head = self._heads.get(shape) or self._head(shape)
+        ids = f'{context.request_id}","traceId":"{context.trace_id}","spanId":"{context.span_id}"'
+        text = f'{{"ts":{now[:-9]}.{now[-9:-3]}{head}{ids},"latencyMs":{latency_s * 1000.0:.3f}'
+        if bytes_out is not None:
+            text = f'{text},"bytesOut":{bytes_out}'
+        csrf = csrf_alone(context.extra) if context.extra is not None else ""
+        data = b""
+        if not fields and csrf is not None and self.metrics is None and _HARDLY_TOLD.isdisjoint(context.__dict__):
+            # All that most lines say besides.
+            network, parent = context.client_network, context.parent_span_id
+            client = f',"clientNetwork":"{network}"' if network is not None else ""
+            caller = f',"parentSpanId":"{parent}"' if parent is not None else ""
+            judged = f',"csrf":"{csrf}"' if csrf else ""
+            data = f"{text}{client}{caller}{judged}}}\n".encode()
+        if not data or len(data) > MAX_LINE_BYTES:
+            data = self._told(text, context, shape, latency_s, bytes_out, fields or {})
         output = self.output
         alone = output.alone
         if alone is None:
@@ -297,10 +284,31 @@ class Runtime:
         if alone.dropped != output.reported:
             output.report(written=written)
 
-    def _head(self, shape: Shape) -> bytes:
+    def _told(
+        self,
+        text: str,
+        context: RequestContext,
+        shape: Shape,
+        took_s: float,
+        size: int | None,
+        fields: dict[str, Any],
+    ) -> bytes:
+        """The line that begins with `text` and says more of its request than most."""
+        kind, outcome, status, place, method = shape
+        if context.sub_lines:
+            self._write_sub_lines(context)
+        describe(fields, context, self.shown_user)
+        if self.metrics is not None:
+            self.metrics.count(kind, outcome, place, method, took_s, fields)
+        if (data := dump_behind(text, fields)) is not None:
+            return data
+        line = self.line(context, kind, status=status, outcome=outcome, latency_s=took_s)
+        return dump(line | constant_of(shape) | ({} if size is None else {"bytesOut": size}) | fields)
+
+    def _head(self, shape: Shape) -> str:
         if len(self._heads) >= _SHAPES:  # routes, RPCs and statuses are few; whatever makes them many must not grow us
             self._heads.clear()
-        head = self._heads[shape] = head_of(self._templates[shape[0]] | _constant(shape))
+        head = self._heads[shape] = head_of(self._templates[shape[0]] | constant_of(shape))
         return head
 
     def write_request(self, line: dict[str, Any], context: RequestContext) -> None:
@@ -383,12 +391,6 @@ def _metrics(config: RuntimeConfig, event: Callable[..., None]) -> Metrics:
     from dodai.runtime.process_metrics import Metrics  # a server, which nobody needs who is not scraped
 
     return Metrics(config, event)
-
-
-def _constant(shape: Shape) -> dict[str, Any]:
-    _, outcome, status, place, method = shape
-    fields = {"status": status, "outcome": outcome}
-    return fields | ({"method": method, "route": place} if method else {"rpc": place})
 
 
 def _call_if_alive(alive: weakref.ref[Runtime], action: Callable[[Runtime], None]) -> None:

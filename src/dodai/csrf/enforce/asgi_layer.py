@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 from dodai.core.asgi_types import App, Message, Receive, Scope, Send
 from dodai.core.request import RequestContext, bind, current, format_request_id, unbind
@@ -19,6 +19,7 @@ from dodai.csrf.enforce.layer_response import LayerResponse
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, RESERVED_PREFIX
 
 SCOPE_KEY = "dodai.csrf"
+_OVERRIDE_LENGTHS = frozenset(map(len, OVERRIDES))
 
 
 class CsrfLayer:
@@ -83,7 +84,7 @@ class CsrfLayer:
                     message = {**message, "headers": visitor.amend(message.get("headers", ()))}
             return send(message)
 
-        if scope["method"] not in SAFE_METHODS or not OVERRIDES.isdisjoint([name.lower() for name, _ in headers]):
+        if is_unsafe(scope["method"], headers):
             return self._unsafe(app, scope, receive, amended, visitor, context)
         if path == REFRESH_PATH and self.gate.refreshes:
             return self._refresh(scope, amended, visitor, context)
@@ -205,6 +206,14 @@ class CsrfLayer:
         else:
             found = layer_response.fresh_token(gate, visitor, gate.asking(sent))
         await _send(scope, send, found)
+
+
+def is_unsafe(method: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bool:
+    """True unless `method` is one of the four safe ones and no header, in whatever case, asks for another."""
+    if method not in SAFE_METHODS:
+        return True
+    near = [name for name, _ in headers if len(name) in _OVERRIDE_LENGTHS]  # every safe request comes by here
+    return bool(near) and not OVERRIDES.isdisjoint([name.lower() for name in near])
 
 
 async def _send(scope: Scope, send: Send, found: LayerResponse, kind: str = "http.response") -> None:
