@@ -200,6 +200,10 @@ class MultipartSearch implements Search {
     const lines = window.subarray(0, end).toString("latin1").split("\r\n").slice(1);
     this.left -= end + 4;
     this.position += end + 4;
+    if (lines.some((line) => /[\r\n]/.test(line))) {
+      this.end("unreadable"); // some parsers end the headers at two of them: the value would be another one there
+      return false;
+    }
     return this.openPart(lines) && this.left >= 0;
   }
 

@@ -47,6 +47,7 @@ test.each([
   ["JSON without a header", () => post({ body: "{}", cookie: page.cookie, headers: { "content-type": "application/json" } }), 403, "DOD151"],
   ["the token twice", () => post({ body: `csrf_token=${page.field.value}&csrf_token=${page.field.value}`, cookie: page.cookie, headers: { "content-type": "application/x-www-form-urlencoded" } }), 403, "DOD158"],
   ["the cookie twice", () => post({ fields: withToken(), cookie: `${page.cookie}; ${page.cookie}` }), 403, "DOD158"],
+  ["headers of a part that end elsewhere for others", () => post({ body: `--b\r\nContent-Disposition: form-data; name="csrf_token"\r\n\nx: y\r\n\r\n${page.field.value}\r\n--b--\r\n`, cookie: page.cookie, headers: { "content-type": "multipart/form-data; boundary=b" } }), 400, "DOD156"],
   ["a form behind a broken boundary", () => post({ body: "x", cookie: page.cookie, headers: { "content-type": "multipart/form-data" } }), 400, "DOD156"],
 ])("refused, and the action does not run: %s", async (_, request, status, code) => {
   expect(await send(request())).toMatchObject({ status, code, ran: false });
