@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from dodai.cli.main import COMMANDS, GROUPS, app
 from dodai.core.code_page import Example
 from dodai.core.errors import Code
 from dodai.core.page import CodeBlock, Lang, PageTable, Paragraph, Section, Text, bullets
+from dodai.providers.authentik.authentik_api import FACTS as AUTHENTIK
+from dodai.providers.cloudflare.cloudflare_api import FACTS as CLOUDFLARE
+from dodai.providers.fly.machines_api import FACTS as FLY
+from dodai.providers.neon.neon_api import FACTS as NEON
+from dodai.vendor_api import DriverFacts
 from dodai.wiring.registry import codes as registry
 from dodai.wiring.registry import reference
 
@@ -91,6 +97,36 @@ def _code(code: Code) -> Section:
 def _block(example: Example) -> CodeBlock:
     """An example as it stands; none of them is checked as documentation, tests/core/test_code_page.py runs it."""
     return CodeBlock(example.text, "text")
+
+
+DRIVERS = (FLY, NEON, CLOUDFLARE, AUTHENTIK)
+
+
+def vendors() -> str:
+    """Of each driver: what it was seen with, what its token needs and why, and where each call is described."""
+    return "\n\n".join(_driver(one).render("en") for one in DRIVERS)
+
+
+def _driver(one: DriverFacts) -> Section:
+    calls = [(scope, call) for scope in one.scopes for call in scope.operations]
+    counts = Counter(call.source for _, call in calls)
+    rights = PageTable(
+        ("right", "what for", "enough to look"),
+        tuple((scope.name, scope.reason, "yes" if scope.looks else "") for scope in one.scopes),
+    )
+    table = PageTable(
+        ("call", "request", "right", "described in"),
+        tuple((f"`{call.name}`", f"`{call.method} {call.path}`", scope.name, call.source) for scope, call in calls),
+    )
+    said = ", ".join(f"{count} {source}" for source, count in sorted(counts.items()))
+    body = (
+        Paragraph(f"{one.verified} [Guide](../guides/{one.guide}.md)."),
+        Paragraph(f"`{one.variable}`: {one.credential}."),
+        rights,
+        Paragraph(f"{len(calls)} calls: {said}."),
+        table,
+    )
+    return Section(one.vendor, body)
 
 
 def plan_status(lang: Lang) -> str:

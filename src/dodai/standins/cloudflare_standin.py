@@ -76,11 +76,18 @@ class _AskedRule:
 
 
 class CloudflareStandIn(StandIn):
-    """The zone `name`. `most_rules` is the limit of its plan for each phase, `editable` the settings it may change."""
+    """The zone `name`. `plan` is shown as Cloudflare does, `most_rules` is the limit for each phase."""
 
-    def __init__(self, tokens: Mapping[str, frozenset[str]], *, name: str = "example.com", most_rules: int = 5) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, frozenset[str]],
+        *,
+        name: str = "example.com",
+        most_rules: int = 5,
+        plan: str = "business",
+    ) -> None:
         super().__init__(tokens)
-        self.name, self.most_rules = name, most_rules
+        self.name, self.most_rules, self.plan = name, most_rules, plan
         self.zone = uuid.uuid4().hex
         self.settings: dict[str, str] = {"ssl": "flexible", "always_use_https": "off", "min_tls_version": "1.0"}
         self.records: list[dict[str, Any]] = []
@@ -146,6 +153,7 @@ class CloudflareStandIn(StandIn):
                          "page_rule_quota": 3, "phishing_detected": False, "step": 4},
                 "name_servers": ["bob.ns.cloudflare.com", "lola.ns.cloudflare.com"],
                 "original_dnshost": "none", "original_name_servers": ["ns1.example.net"], "original_registrar": "none",
+                "plan": {"id": uuid.uuid5(uuid.NAMESPACE_DNS, self.plan).hex, "legacy_id": self.plan},
                 "development_mode": 0, "activated_on": _AT, "created_on": _AT, "modified_on": _AT,
             }
         )  # fmt: skip

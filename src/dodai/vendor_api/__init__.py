@@ -5,13 +5,16 @@ from __future__ import annotations
 from dodai.vendor_api.api import Api, ApiToken, Operation, Vendor, VendorAnswer, VendorError, api_of, token_from
 from dodai.vendor_api.contract import OffContractError, called, many, nothing, one, read
 from dodai.vendor_api.rate import Rate
+from dodai.vendor_api.scope import DriverFacts, Scope
 
 __all__ = [
     "Api",
     "ApiToken",
+    "DriverFacts",
     "OffContractError",
     "Operation",
     "Rate",
+    "Scope",
     "Vendor",
     "VendorAnswer",
     "VendorError",

@@ -289,6 +289,52 @@ def test_bad_day_is_a_coded_error_and_the_token_is_in_no_message(zone, edge, day
     assert not any(after["rules"].values())
 
 
+SIGN_IN = RateLimit(name="sign-in", path="/sign-in", methods=("POST",), requests=5, window_s=60.0)
+SEARCH = dataclasses.replace(SIGN_IN, name="search", path="/search", window_s=10.0)
+BEYOND = {
+    "too long for the plan": (
+        "free",
+        (SIGN_IN,),
+        0,
+        "the plan `free` counts over at most 10 s, and `sign-in` over 60 s",
+    ),
+    "too many for the plan": ("free", (SEARCH, SIGN_IN), 0, "the plan `free` takes 1 rate limit, and 2 are wanted"),
+    "with those of others": ("pro", (SIGN_IN, SEARCH), 1, "takes 2 rate limits, and 3 are wanted, 1 of them not ours"),
+    "no period of Cloudflare's": (
+        "enterprise",
+        (dataclasses.replace(SIGN_IN, window_s=45.0),),
+        0,
+        "`sign-in` counts over 45 s, and Cloudflare over 10, 60, 120, 300, 600, 3600 s",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND.values(), ids=BEYOND)
+def test_what_the_plan_of_the_zone_has_no_room_for_is_found_before_the_first_change(zone, edge, case):
+    """The preflight of a deploy and `doctor` say it; Cloudflare would say so in the middle."""
+    zone.plan, limits, foreign, said = case
+    for number in range(foreign):
+        zone.foreign_rule(LIMITS, f"theirs_{number}", "true")
+    spec = dataclasses.replace(SPEC, limits=limits)
+    for act in (edge.possible, edge.apply):
+        with pytest.raises(DodaiError) as caught:
+            asyncio.run(act(spec))
+        assert caught.value.code.id == "DOD742"
+        assert said in caught.value.message
+    assert changes(zone) == []
+    assert any(said in one for one in asyncio.run(edge.observe()).differs) is False, "its own spec has no limits"
+    assert any(said in one for one in asyncio.run(dataclasses.replace(edge, spec=spec).observe()).differs)
+
+
+@pytest.mark.parametrize("plan", ["pro", "business", "enterprise", "of next year"])
+def test_what_the_plan_has_room_for_and_plans_that_nobody_knows_are_let_through(zone, edge, plan):
+    """Cloudflare has the last word."""
+    zone.plan = plan
+    spec = dataclasses.replace(SPEC, limits=(SIGN_IN, SEARCH))
+    asyncio.run(edge.possible(spec))
+    assert asyncio.run(edge.apply(spec)).differs == ()
+
+
 def test_who_else_reaches_the_origin_and_new_addresses_of_cloudflare_are_said(zone, edge):
     """The list is pinned with its date; a firewall that still has the old one would refuse visitors."""
     assert [one.partition(":")[0] for one in edge.remarks()] == ["authenticated origin pulls are off"]
@@ -346,11 +392,10 @@ def test_rate_limit_of_the_manifest_is_a_rule_of_the_zone_and_its_relief_ends_by
     assert zone.rulesets[LIMITS]["rules"] == []
 
 
-def test_period_that_cloudflare_does_not_have_is_said_and_the_zone_goes_back(zone, edge):
-    """What it refuses is no limit: the step fails with its words, and what had changed is taken back."""
+def test_period_that_cloudflare_does_not_have_is_said_and_nothing_is_changed(zone, edge):
+    """What it would refuse is no limit: nobody is told that there is one, and the zone is as it was."""
     asyncio.run(edge.apply(SPEC))
-    before, plan = state(zone)["rules"], edge.of_plan("p1")
-    with pytest.raises(DodaiError, match="period must be one of"):
-        asyncio.run(plan.apply(limited(dataclasses.replace(LIMIT, window_s=7.0))))
-    asyncio.run(plan.back())
-    assert {**state(zone)["rules"], LIMITS: []} == {**before, LIMITS: []}
+    before = state(zone)
+    with pytest.raises(DodaiError, match="`answers` counts over 7 s, and Cloudflare over 10"):
+        asyncio.run(edge.of_plan("p1").apply(limited(dataclasses.replace(LIMIT, window_s=7.0))))
+    assert state(zone) == before

@@ -99,6 +99,10 @@ class KeptEdge(Edge, Protocol):
         """Whether the plan had changed something; the edge is then as it was before its first change."""
         ...
 
+    async def possible(self, spec: EdgeSpec, /) -> None:
+        """Raises where `apply` would be refused for good, found by looking alone."""
+        ...
+
     def remarks(self) -> tuple[str, ...]:
         """What is not changed from here and a person should know."""
         ...

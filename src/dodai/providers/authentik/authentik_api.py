@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import Operation, Rate, Vendor, nothing, one
+from dodai.vendor_api import DriverFacts, Operation, Rate, Scope, Vendor, nothing, one
 
 TOKEN, ADDRESS = "AUTHENTIK_TOKEN", "AUTHENTIK_URL"
 PAGE = 50
@@ -121,4 +121,22 @@ GET_CLIENT = Operation(
 LIST_TOKENS = Operation(name="core_tokens_list", method="GET", path="/api/v3/core/tokens/", reply=one(TokensAnswer))
 LIST_BLUEPRINTS = Operation(
     name="managed_blueprints_list", method="GET", path="/api/v3/managed/blueprints/", reply=one(BlueprintsAnswer)
+)
+FACTS = DriverFacts(
+    vendor="Authentik",
+    guide="authentik",
+    variable=TOKEN,
+    credential="an API token of a service account with these permissions and no other",
+    specification="version 3, 2026.2",
+    scopes=(
+        Scope("none", "health and discovery are public", (READY, DISCOVERY), looks=True),
+        Scope("view_application", "which provider the application has", (GET_APPLICATION,), looks=True),
+        Scope(
+            "view_oauth2provider", "its client id and redirect URIs; its secret is not read", (GET_CLIENT,), looks=True
+        ),
+        Scope("view_token", "which tokens of the API end soon; their values are not in it", (LIST_TOKENS,), looks=True),
+        Scope(
+            "view_blueprintinstance", "whether the blueprint was applied with success", (LIST_BLUEPRINTS,), looks=True
+        ),
+    ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import OffContractError, Operation, Rate, Vendor, many, nothing, one
+from dodai.vendor_api import DriverFacts, OffContractError, Operation, Rate, Scope, Vendor, many, nothing, one
 from dodai.vendor_api.contract import Reader
 
 T = TypeVar("T")
@@ -20,11 +20,19 @@ def cloudflare() -> Vendor:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudflarePlan:
+    """What is paid for; `legacy_id` is `free`, `pro`, `business` or `enterprise`."""
+
+    legacy_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CloudflareZone:
-    """A domain."""
+    """A domain. Its plan is in every answer, and not in the published specification."""
 
     id: str
     name: str
+    plan: CloudflarePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +147,25 @@ ORIGIN_PULLS = Operation(
     reply=_result(one(Enabled)),
 )
 GET_RANGES = Operation(name="get_ips", method="GET", path="/ips", reply=_result(one(AddressRanges)))
+FACTS = DriverFacts(
+    vendor="Cloudflare",
+    guide="cloudflare",
+    variable=TOKEN,
+    credential="an API token for this zone alone; never the global key",
+    specification="version 4, August 2024",
+    scopes=(
+        Scope("Zone: Read", "the name of the zone, and its plan", (GET_ZONE,), looks=True),
+        Scope("SSL and Certificates: Read", "whether the origin can tell Cloudflare", (ORIGIN_PULLS,), looks=True),
+        Scope("none", "the list of addresses is public", (GET_RANGES,), looks=True),
+        Scope("DNS: Edit (to look: Read)", "the one proxied record", (LIST_RECORDS, MAKE_RECORD, SET_RECORD)),
+        Scope("DNS: Edit", "going back to no record", (DELETE_RECORD,)),
+        Scope(
+            "Zone Settings: Edit (to look: Read)", "TLS to the origin, https for everybody", (GET_SETTING, SET_SETTING)
+        ),
+        Scope(
+            "Zone WAF: Edit and Cache Rules: Edit (to look: Read)",
+            "rules of its own in three phases; a rule is changed by itself, so nobody else's is sent",
+            (GET_PHASE, MAKE_RULESET, MAKE_RULE, SET_RULE, DELETE_RULE),
+        ),
+    ),
+)

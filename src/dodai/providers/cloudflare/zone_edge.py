@@ -33,8 +33,10 @@ from dodai.providers.cloudflare.cloudflare_api import (
     SET_SETTING,
     CloudflareRecord,
     CloudflareRuleset,
+    CloudflareZone,
 )
 from dodai.providers.cloudflare.zone_state import (
+    LIMITS,
     PHASES,
     PINNED,
     PINNED_ON,
@@ -43,6 +45,7 @@ from dodai.providers.cloudflare.zone_state import (
     OwnRule,
     ZoneSeen,
     ZoneWish,
+    beyond_plan,
     differences,
     fits,
     wish,
@@ -91,6 +94,11 @@ class ZoneEdge:
     async def back(self) -> bool:
         return await asyncio.to_thread(self._taken_back)
 
+    async def possible(self, spec: EdgeSpec, /) -> None:
+        seen = await asyncio.to_thread(self._look)
+        self._refuse_foreign_records(seen)
+        self._refuse_beyond_plan(spec, seen)
+
     def remarks(self) -> tuple[str, ...]:
         """What is not changed here and a person should know: who reaches the origin, from where requests come."""
         said = []
@@ -108,11 +116,13 @@ class ZoneEdge:
     def _observed(self, spec: EdgeSpec) -> EdgeState:
         wanted, seen = wish(spec, self.host, self.origin), self._look()
         served = any(record.proxied for record in seen.records)
-        return EdgeState(url=self.url if served else "", differs=differences(wanted, seen))
+        differs = (*differences(wanted, seen), *beyond_plan(spec.limits, seen))
+        return EdgeState(url=self.url if served else "", differs=differs)
 
     def _look(self) -> ZoneSeen:
         """What the zone says now; DOD740 when the token sees no such zone, or the host name is not in it."""
-        zone = self._zone()
+        about = self._zone()
+        zone = about.name
         if self.host != zone and not self.host.endswith(f".{zone}"):
             said = f"`{self.host}` is not in the zone `{zone}`"
             raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data={"absent": True})
@@ -124,16 +134,19 @@ class ZoneEdge:
             {phase: tuple(rule for rule in found.rules if rule.ref.startswith(REF)) for phase, found in phases.items()},
             {phase: found.id for phase, found in phases.items()},
             sum(not rule.ref.startswith(REF) for found in phases.values() for rule in found.rules),
+            about.plan.legacy_id if about.plan else "",
+            sum(not rule.ref.startswith(REF) for rule in phases[LIMITS].rules) if LIMITS in phases else 0,
         )
 
-    def _zone(self) -> str:
+    def _zone(self) -> CloudflareZone:
         try:
-            return str(self._call(GET_ZONE).name)
+            found: CloudflareZone = self._call(GET_ZONE)
         except VendorError as error:
             if error.status not in (400, 404):
                 raise
             said = f"Cloudflare has no zone `{self.zone}` for this token"
             raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2) from None
+        return found
 
     def _phase(self, phase: str) -> CloudflareRuleset | None:
         try:
@@ -149,6 +162,7 @@ class ZoneEdge:
     def _applied(self, spec: EdgeSpec) -> EdgeState:
         wanted, seen = wish(spec, self.host, self.origin), self._look()
         self._refuse_foreign_records(seen)
+        self._refuse_beyond_plan(spec, seen)
         if differences(wanted, seen):
             self._remember(seen)
             self._change(wanted, seen)
@@ -161,6 +175,11 @@ class ZoneEdge:
             shown = ", ".join(f"{one.type} `{one.content}`" for one in seen.records)
             said = f"`{self.host}` has the records {shown}, and one CNAME to `{self.origin}` is wanted"
             raise DodaiError(codes.FOREIGN_RECORD, said, codes.FOREIGN_RECORD.fix.en, exit_code=1, reply="rejected")
+
+    def _refuse_beyond_plan(self, spec: EdgeSpec, seen: ZoneSeen) -> None:
+        """DOD742 before anything is changed: half of the rules would be there until they are taken back."""
+        if beyond := list(beyond_plan(spec.limits, seen)):
+            raise DodaiError(codes.PLAN, "; ".join(beyond), codes.PLAN.fix.en, exit_code=1, reply="rejected")
 
     def _change(self, wanted: ZoneWish, seen: ZoneSeen) -> None:
         """Settings and rules first, the record last: visitors come when everything else is as it should be."""

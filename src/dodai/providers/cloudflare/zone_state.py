@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from dodai.core.dataclass import dataclass
+from dodai.core.text import counted
 from dodai.operations.ports import EdgeSpec, RateLimit
 from dodai.providers.cloudflare.cloudflare_api import AddressRanges, CloudflareRecord, CloudflareRule
 
@@ -16,6 +17,11 @@ CACHE, FIREWALL, LIMITS = "http_request_cache_settings", "http_request_firewall_
 PHASES = (CACHE, FIREWALL, LIMITS)
 SETTINGS: Mapping[str, str] = {"ssl": "strict", "always_use_https": "on", "min_tls_version": "1.2"}
 """What a zone has to say; a stricter TLS version is as good."""
+PLAN_LIMITS: Mapping[str, tuple[int, int]] = {"free": (1, 10), "pro": (2, 60), "business": (5, 600)}
+"""How many rate limits a zone of a plan takes, and over how many seconds they may count
+(https://developers.cloudflare.com/waf/rate-limiting-rules, "Availability"); of other plans nothing is known."""
+PERIODS_S = (10, 60, 120, 300, 600, 3600)
+"""Over which seconds Cloudflare counts at all."""
 PINNED_ON = "2023-09-28"
 PINNED = AddressRanges(
     (
@@ -72,13 +78,18 @@ class ZoneWish:
 
 @dataclass(frozen=True, slots=True)
 class ZoneSeen:
-    """What it says. `rules` are those of ours by phase, `foreign` how many are not, `rulesets` the id of each phase."""
+    """What it says. `rules` are those of ours by phase, `foreign` how many are not, `rulesets` the id of each phase.
+
+    `plan` is what is paid for, `foreign_limits` how many rate limits of others it has to hold too.
+    """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     records: tuple[CloudflareRecord, ...] = ()
     rules: Mapping[str, tuple[CloudflareRule, ...]] = field(default_factory=dict)
     rulesets: Mapping[str, str] = field(default_factory=dict)
     foreign: int = 0
+    plan: str = ""
+    foreign_limits: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """What is kept to come back to: only what may be changed here."""
@@ -155,6 +166,25 @@ def _any_of(prefixes: Iterable[str]) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def beyond_plan(limits: tuple[RateLimit, ...], seen: ZoneSeen) -> Iterator[str]:
+    """Why Cloudflare would refuse the rate limits, found before anything is changed."""
+    for one in limits:
+        if int(one.window_s) not in PERIODS_S:
+            known = ", ".join(map(str, PERIODS_S))
+            yield f"`{one.name}` counts over {int(one.window_s)} s, and Cloudflare over {known} s"
+    most, longest_s = PLAN_LIMITS.get(seen.plan, (0, 0))
+    if not most:
+        return
+    wanted = len(limits) + seen.foreign_limits
+    if limits and wanted > most:
+        theirs = f", {seen.foreign_limits} of them not ours" if seen.foreign_limits else ""
+        yield f"the plan `{seen.plan}` takes {counted(most, 'rate limit')}, and {wanted} are wanted{theirs}"
+    for one in limits:
+        window_s = int(one.window_s)
+        if window_s > longest_s and window_s in PERIODS_S:
+            yield f"the plan `{seen.plan}` counts over at most {longest_s} s, and `{one.name}` over {window_s} s"
 
 
 def differences(wanted: ZoneWish, seen: ZoneSeen) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import Operation, Rate, Vendor, one
+from dodai.vendor_api import DriverFacts, Operation, Rate, Scope, Vendor, one
 
 BASE_URL = "https://console.neon.tech/api/v2"
 TOKEN, ADDRESS = "NEON_API_KEY", "NEON_API_URL"
@@ -161,4 +161,22 @@ GET_OPERATION = Operation(
 )
 GET_URI = Operation(
     name="getConnectionURI", method="GET", path=f"{_PROJECT}/connection_uri", reply=one(UriAnswer), confidential=True
+)
+FACTS = DriverFacts(
+    vendor="Neon",
+    guide="neon",
+    variable=TOKEN,
+    credential="a key of the project (Settings, API keys), not of the person: Neon has no narrower one",
+    specification="version 2, October 2025",
+    scopes=(
+        Scope(
+            "read the project",
+            "the branch that serves, its compute and addresses, who may connect, and whether an operation has ended",
+            (GET_PROJECT, LIST_BRANCHES, GET_BRANCH, LIST_ENDPOINTS, GET_OPERATION, GET_URI),
+            looks=True,
+        ),
+        Scope("create branches", "a restore point before migrations, a copy to rehearse on", (CREATE_BRANCH,)),
+        Scope("restore branches", "`rollback --restore`", (RESTORE_BRANCH,)),
+        Scope("delete branches", "restore points beyond the last three, copies of rehearsals", (DELETE_BRANCH,)),
+    ),
 )
