@@ -32,6 +32,7 @@ def test_service_for_which_a_map_says_nothing_is_found_before_a_deploy(tmp_path:
         '[project]\nname = "small"\n[env.production]\ncompute = "fly"\nedge = "fly"\n'
         'public_origins = ["https://small.example.com"]\ndatabase_roles = ["a", "a"]\n'
         '[env.production.fly]\napps = { web = "small-web" }\nmax_unavailable = 33\n'
+        'canary_requests = 0\ncanary_for = "0s"\n[edge.limit.sign-in]\npath = "/sign-in"\n'
         '[service.web]\ncommand = ["x"]\npublic = true\n[service.queue]\ncommand = ["x"]\n'
         '[service.identity]\ncommand = ["x"]\nlocal_only = true\n'
     )
@@ -39,7 +40,16 @@ def test_service_for_which_a_map_says_nothing_is_found_before_a_deploy(tmp_path:
     told = {(one["code"], one["message"]) for one in json.loads(done.stdout)["findings"]}
     assert told >= {
         ("DOD010", "the provider `fly` needs `fly.apps.queue` in `[env.production]`"),
-        ("DOD010", "`fly.max_unavailable` of `[env.production]` is `33`, not a share of the machines"),
+        ("DOD003", "`fly.max_unavailable` of `[env.production]` is `33`, not a share of the machines"),
+        ("DOD003", "`fly.canary_requests` of `[env.production]` is `0`: without a request nothing can be said"),
+        (
+            "DOD003",
+            "`fly.canary_for` of `[env.production]` is `0s`, not a time in which a deploy can wait for requests",
+        ),
+        (
+            "DOD527",
+            "`[edge.limit.sign-in]` holds nobody back in `production`: the edge of `fly` has no rate limits",
+        ),
         ("DOD569", "`env.production.database_roles` has 1 role, not two"),
     }
 

@@ -185,6 +185,19 @@ class KeptLines(Protocol):
         """
 
 
+class PlatformLines(KeptLines, Protocol):
+    """A platform that keeps the lines of services because they write them to their output."""
+
+    def parts(self) -> tuple[str, ...]:
+        """Whose lines it keeps, each apart."""
+
+    def after(self, part: str, place: str, /) -> tuple[Sequence[bytes], str]:
+        """The lines that came after `place` ("": all that it still has), and the place behind them.
+
+        May block. Raises `OSError` or `ValueError` with what was answered instead.
+        """
+
+
 class KeptCounters(Protocol):
     """An engine that counters were sent to. May block; raises `OSError` or `ValueError` with what was answered."""
 

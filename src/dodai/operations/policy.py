@@ -36,11 +36,14 @@ class NeonPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FlyPolicy:
-    """`[env.NAME.fly]`: the Fly app of each service, and which are replaced some machines at a time."""
+    """`[env.NAME.fly]`: the Fly app of each service, which are replaced some machines at a time, which by a canary."""
 
     apps: Mapping[str, str] = key(dict)
     rolling: tuple[str, ...] = ()
     max_unavailable: float = 0.33
+    canary: tuple[str, ...] = ()
+    canary_for_s: float = seconds("5m")
+    canary_requests: int = 50
 
 
 @dataclass(frozen=True, slots=True)

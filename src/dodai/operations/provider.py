@@ -15,7 +15,8 @@ from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
 from dodai.core.text import counted
 from dodai.migrations.ports import Copies
-from dodai.operations.codes import LOGIN_ROLE_UNFIT
+from dodai.observability.ports import PlatformLines
+from dodai.operations.codes import LIMIT_NOT_KEPT, LOGIN_ROLE_UNFIT
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import (
     Artifacts,
@@ -30,6 +31,7 @@ from dodai.operations.ports import (
 )
 from dodai.operations.project import Project
 
+MOST_CANARY_S = 3600.0
 SHARED = frozenset(
     {
         "provider",
@@ -84,9 +86,10 @@ class Provider:
     `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without,
     `for_services` maps that have to say something for each service that runs there.
     `examine` looks at the account of the vendor, read only, for `dodai doctor ENV --live`.
+    `lines` are those that the platform keeps of what services write to their output.
     `edge_keys` is where the key of its edge is kept, where dodai makes that. `copies` makes copies of its databases for
     a rehearsal; the second argument hears what a person should know.
-    `production`: its databases hold data of people.
+    `production`: its databases hold data of people. `keeps_limits`: its edge can hold clients to `[edge.limit.NAME]`.
     `together` names, for a part, another part that has to be of the same provider: a local edge leads to
     processes of this machine and to nothing else.
     """
@@ -99,6 +102,7 @@ class Provider:
     secrets: Callable[[Opening], SecretStore] | None = None
     host: Callable[[Opening], Host] | None = None
     logs: Callable[[Opening], Logs] | None = None
+    lines: Callable[[Opening], PlatformLines] | None = None
     edge_keys: Callable[[Opening], SecretStore] | None = None
     examine: Callable[[Opening], Iterable[DoctorRow]] | None = None
     keys: tuple[str, ...] = ()
@@ -106,6 +110,7 @@ class Provider:
     for_services: tuple[str, ...] = ()
     copies: Callable[[Opening, Callable[[str], None]], Copies] | None = None
     production: bool = True
+    keeps_limits: bool = True
     together: Mapping[Part, Part] = field(default_factory=dict)
 
     def has(self, part: Part) -> bool:
@@ -150,11 +155,8 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
     if config.database_roles and len(set(config.database_roles)) != 2:
         said = f"`env.{name}.database_roles` has {counted(len(set(config.database_roles)), 'role')}, not two"
         yield _problem(project, name, "database_roles", LOGIN_ROLE_UNFIT, said, LOGIN_ROLE_UNFIT.fix.en)
-    if not 0 < config.fly.max_unavailable <= 1:
-        wrong = (
-            f"`fly.max_unavailable` of `[env.{name}]` is `{config.fly.max_unavailable:g}`, not a share of the machines"
-        )
-        yield _problem(project, name, "fly", core.PROVIDERS_DO_NOT_FIT, wrong, "write a number above 0 and up to 1")
+    for key, said, fix in _out_of_range(config):
+        yield _problem(project, name, key, core.MANIFEST_WRONG_VALUE, f"`{key}` of `[env.{name}]` is {said}", fix)
     foreign = [key for key in written if key not in SHARED and key not in mine and is_written(project, name, key)]
     for other in sorted(set(known) - set(providers)) if foreign else ():
         for key in known[other]().keys:
@@ -162,6 +164,39 @@ def provider_problems(project: Project, name: str, known: Mapping[str, Callable[
                 said = f"`{key}` of `[env.{name}]` is a key of the provider `{other}`, which it does not use"
                 fix = did_you_mean(key, sorted(mine), f'remove it, or write `provider = "{other}"`')
                 yield _problem(project, name, key, core.KEY_OF_ANOTHER_PROVIDER, said, fix)
+
+
+def unkept_limits(project: Project, name: str, known: Mapping[str, Callable[[], Provider]]) -> Iterator[Finding]:
+    """DOD527 for each rate limit that the edge of the environment `name` cannot hold anybody to."""
+    edge = project.environment(name).provider_of("edge")
+    if edge not in known or known[edge]().keeps_limits:
+        return
+    for limit in project.policy.edge.limits:
+        line = find(project.manifest.text.decode(), ("edge", "limit", limit))
+        place = Place(project.manifest.path, line.number) if line else Place(project.manifest.path)
+        yield Finding(LIMIT_NOT_KEPT, unkept(limit, name, edge), place)
+
+
+def unkept(limit: str, env: str, edge: str) -> str:
+    """What is said of it, by `check` and by `doctor`."""
+    return f"`[edge.limit.{limit}]` holds nobody back in `{env}`: the edge of `{edge}` has no rate limits"
+
+
+def _out_of_range(config: EnvironmentPolicy) -> Iterator[tuple[str, str, str]]:
+    """(key, what its value is, what to write) for numbers that mean nothing."""
+    fly = config.fly
+    if not 0 < fly.max_unavailable <= 1:
+        said = f"`{fly.max_unavailable:g}`, not a share of the machines"
+        yield "fly.max_unavailable", said, "write a number above 0 and up to 1"
+    if fly.canary_requests < 1:
+        yield (
+            "fly.canary_requests",
+            f"`{fly.canary_requests}`: without a request nothing can be said",
+            "write 1 or more",
+        )
+    if not 0 < fly.canary_for_s <= MOST_CANARY_S:
+        said = f"`{fly.canary_for_s:g}s`, not a time in which a deploy can wait for requests"
+        yield "fly.canary_for", said, "write more than none and up to 1h"
 
 
 def _misfit(part: Part, chosen: Mapping[Part, str], provider: Provider) -> tuple[str, str] | None:
@@ -192,6 +227,6 @@ def _value(project: Project, name: str, key: str) -> object:
 
 
 def _problem(project: Project, name: str, key: str, code: Code, said: str, fix: str) -> Finding:
-    line = find(project.manifest.text.decode(), ("env", name, key))
+    line = find(project.manifest.text.decode(), ("env", name, *key.split(".")))
     place = Place(project.manifest.path, line.number, line.column) if line else Place(project.manifest.path)
     return Finding(code, said, place, line.text if line else "", fix=fix)

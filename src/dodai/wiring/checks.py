@@ -48,6 +48,11 @@ class ProviderFacts:
 
         return environments.problems_of(project, name)
 
+    def unkept_limits_of(self, project: Project, name: str, /) -> tuple[Finding, ...]:
+        from dodai.wiring import environments
+
+        return environments.unkept_limits_of(project, name)
+
     def target(self, project: Project, root: Path, url: Callable[[], str], /) -> MigrationTarget:
         return target(project, root, url)
 

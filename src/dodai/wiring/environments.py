@@ -25,7 +25,7 @@ from dodai.operations.local_control import FileControl
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import Control, DatabaseService, DoctorRow, Logins
 from dodai.operations.project import Project
-from dodai.operations.provider import Opening, Provider, provider_problems
+from dodai.operations.provider import Opening, Provider, provider_problems, unkept_limits
 from dodai.providers.local.signature import SshKeygen
 from dodai.wiring.migration_target import ProjectMigrations
 
@@ -58,6 +58,11 @@ def registered() -> Mapping[str, Callable[[], Provider]]:
 def problems_of(project: Project, name: str) -> tuple[Finding, ...]:
     """Why the providers of the environment `name` cannot be used; none when they can."""
     return tuple(provider_problems(project, name, registered()))
+
+
+def unkept_limits_of(project: Project, name: str) -> tuple[Finding, ...]:
+    """The rate limits that the edge of the environment `name` cannot hold anybody to."""
+    return tuple(unkept_limits(project, name, registered()))
 
 
 def open(project: Project, name: str) -> Environment:  # noqa: A001 - `environments.open(project, "staging")`
@@ -112,6 +117,7 @@ def assemble(
             copies=partial(database.copies, opening) if database.copies else None,
         ),
         edge=_part(edge.edge, "edge", config)(opening),
+        keeps_limits=edge.keeps_limits,
         secrets=store,
         control=_control(opening),
         signatures=SshKeygen(),
@@ -126,6 +132,7 @@ def assemble(
         ),
         identity=identity(opening) if identity else None,
         logs=compute.logs(opening) if compute.logs else None,
+        lines=compute.lines(opening) if compute.lines else None,
         edge_keys=edge.edge_keys(opening) if edge.edge_keys else None,
         logins=_logins(config, project, chosen),
     )

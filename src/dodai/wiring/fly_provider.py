@@ -89,4 +89,5 @@ PROVIDER = Provider(
     required=("fly.apps",),
     for_services=("fly.apps",),
     together={"edge": "compute"},
+    keeps_limits=False,
 )

@@ -65,12 +65,18 @@ def every_provider_is_known(problems: ProviderProblems) -> Iterator[Finding]:
 
 @rule(core.PROVIDERS_DO_NOT_FIT, needs=(ProviderProblems,))
 def providers_work_together(problems: ProviderProblems) -> Iterator[Finding]:
-    return problems.of(core.PROVIDERS_DO_NOT_FIT)
+    yield from problems.of(core.PROVIDERS_DO_NOT_FIT)
+    yield from problems.of(core.MANIFEST_WRONG_VALUE)  # numbers whose range only a provider knows
 
 
 @rule(core.KEY_OF_ANOTHER_PROVIDER, needs=(ProviderProblems,))
 def every_key_has_its_provider(problems: ProviderProblems) -> Iterator[Finding]:
     return problems.of(core.KEY_OF_ANOTHER_PROVIDER)
+
+
+@rule(codes.LIMIT_NOT_KEPT, needs=(ProviderProblems,))
+def every_rate_limit_is_kept(problems: ProviderProblems) -> Iterator[Finding]:
+    return problems.of(codes.LIMIT_NOT_KEPT)
 
 
 @rule(codes.LOGIN_ROLE_UNFIT, needs=(ProviderProblems,))

@@ -239,8 +239,10 @@ def provider_problems(gathering: Gathering) -> Any:
     project = gathering.project
     if project is None:
         return NO_MANIFEST
-    asked = gathering.ports.problems_of
-    return ProviderProblems(tuple(found for name in project.environments for found in asked(project, name)))
+    looks = (gathering.ports.problems_of, gathering.ports.unkept_limits_of)
+    return ProviderProblems(
+        tuple(found for name in project.environments for look in looks for found in look(project, name))
+    )
 
 
 def secret_states(gathering: Gathering) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dodai.operations.ports.artifacts import Artifacts, ReleaseFile
 from dodai.operations.ports.compute import (
+    CanaryCompute,
     Compute,
     ComputeStatus,
     FaultMode,
@@ -49,6 +50,7 @@ __all__ = [
     "REFUSED",
     "Artifacts",
     "CacheRule",
+    "CanaryCompute",
     "Compute",
     "ComputeStatus",
     "Control",

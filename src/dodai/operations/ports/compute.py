@@ -245,6 +245,21 @@ class Compute(Protocol):
 
 
 @runtime_checkable
+class CanaryCompute(Compute, Protocol):
+    """Compute that can give traffic to one instance of a release beside those that serve."""
+
+    def under(self, token: int, /) -> CanaryCompute: ...
+
+    async def let_in(self, service: str, release: str, /, *, settings: str = "") -> str:
+        """One instance of it gets its share of the traffic; where that is. It has one already: nothing changes."""
+        ...
+
+    async def hold_back(self, service: str, release: str, /, *, settings: str = "") -> None:
+        """No instance of it gets new traffic; absent: nothing."""
+        ...
+
+
+@runtime_checkable
 class StagedCompute(Compute, Protocol):
     """Compute that moves the traffic of some services in stages, waiting in each until machines are healthy."""
 

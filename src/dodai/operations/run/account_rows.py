@@ -13,6 +13,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.ports import DoctorRow, KeptEdge, row_of_error
+from dodai.operations.provider import unkept
 from dodai.operations.run.preflight import FREE_BYTES
 
 MIB = 2**20
@@ -66,6 +67,13 @@ def edge_rows(here: Environment) -> Iterator[DoctorRow]:
         yield DoctorRow("edge", "ok", "the zone is as the manifest says")
     for said in remarks:
         yield DoctorRow("edge", "warning", said, code=code, remark=True)
+
+
+def limit_rows(here: Environment) -> Iterator[DoctorRow]:
+    """A row for each rate limit that nobody is held to."""
+    for name in () if here.keeps_limits else here.project.policy.edge.limits:
+        said, fix = unkept(name, here.name, here.config.provider_of("edge")), codes.LIMIT_NOT_KEPT.fix.en
+        yield DoctorRow("rate limits", "warning", said, fix=fix, code=codes.LIMIT_NOT_KEPT)
 
 
 def sign_in_rows(here: Environment) -> Iterator[DoctorRow]:

@@ -30,6 +30,7 @@ from dodai.operations.ports import (
 )
 from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
+from dodai.operations.run.canary import Canary, canary_step
 from dodai.operations.run.edge_key import AskWithKey, edge_key_steps
 from dodai.operations.run.gone import retire_gone
 from dodai.operations.run.login import login_steps, new_login_step, old_login
@@ -71,7 +72,7 @@ class DeployPorts:
     `login_roles`. `restore_points` None: the database is not ours to copy. `announce` tells it the fencing token
     once it runs. `probe` None: the application carries no layer of ours. `given` is the value of a secret that a person
     gave to the command that runs. `edge_spec_before` is what the edge served before, None for nothing. `packages` None:
-    what a release runs with is in its image.
+    what a release runs with is in its image. `canary` None: every service gets all of its traffic at once.
     """
 
     compute: Compute
@@ -98,6 +99,7 @@ class DeployPorts:
     given: str = field(default="", repr=False)
     edge_spec_before: EdgeSpec | None = None
     packages: ReleasePackages | None = None
+    canary: Canary | None = None
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -122,7 +124,8 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)
     if request.kind == RESTORE and ports.restore_points:
-        steps += restore_steps(request, ports.compute, ports.restore_points, services, deploying.reopen)
+        ways = (deploying.reopen, deploying.moving_s)
+        steps += restore_steps(request, ports.compute, ports.restore_points, services, *ways)
     if ports.database:
         steps.append(_database(ports.database, ports.announce))
     steps += login_steps(ports, alone=request.kind == RESTORE)
@@ -138,7 +141,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     if rotation:
         steps += _changes(rotation, ports, services, tuple(chosen))
     else:
-        steps += _serve(request, deploying, chosen)
+        steps += _serve(request, deploying, chosen, ports.canary)
     if ports.probe:
         steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
     steps.append(_smoke(policy.journeys, ports, partial(deploying.all_serve, chosen)))
@@ -173,10 +176,17 @@ def _changes(
     return steps
 
 
-def _serve(request: PlanRequest, deploying: ServiceSteps, services: Iterable[Service]) -> Iterator[Step]:
+def _serve(
+    request: PlanRequest, deploying: ServiceSteps, services: Iterable[Service], canary: Canary | None
+) -> Iterator[Step]:
+    """A canary is for a release that is new beside another one: whoever goes back, or restarts, knows it already."""
+    new = ("", request.release)
     for service in services:
+        previous = request.arguments.get(f"previous:{service.name}", "")
         yield deploying.start(service)
-        yield deploying.switch(service, request.arguments.get(f"previous:{service.name}", ""))
+        if canary and request.kind == "deploy" and service.name in canary.services and previous not in new:
+            yield canary_step(deploying, canary, service)
+        yield deploying.switch(service, previous)
 
 
 def _title(request: PlanRequest) -> Text:

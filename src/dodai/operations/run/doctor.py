@@ -11,14 +11,14 @@ from dodai.engine.journal import Head
 from dodai.engine.private_file import exposed
 from dodai.operations.environment import Environment
 from dodai.operations.ports import DoctorRow, LockHolder, RowState
-from dodai.operations.run.account_rows import database_rows, edge_rows, sign_in_rows
+from dodai.operations.run.account_rows import database_rows, edge_rows, limit_rows, sign_in_rows
 from dodai.operations.run.gate_sources import own_gates
 from dodai.operations.run.preflight import SKEW_NOTE_S, SKEW_STOP_S
 
 
 def examine_environment(here: Environment) -> list[DoctorRow]:
     """A row for each thing a deploy would ask for: control database, lock, clock, copy, server, room, signers."""
-    accounts = (*database_rows(here), *edge_rows(here), *sign_in_rows(here))
+    accounts = (*database_rows(here), *edge_rows(here), *limit_rows(here), *sign_in_rows(here))
     return [*_files(here), *_control(here), *accounts, *_gates(here)]
 
 

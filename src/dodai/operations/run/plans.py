@@ -20,14 +20,16 @@ from dodai.engine.plan import Plan, PlanRequest, Step
 from dodai.migrations import run
 from dodai.migrations.goose_file.folder import nothing_found
 from dodai.migrations.policy import MigrationsPolicy
+from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EdgeLimit, EnvironmentPolicy, OperationsPolicy
-from dodai.operations.ports import CacheRule, EdgeSpec, Instance, KeptEdge, RateLimit
+from dodai.operations.ports import CacheRule, CanaryCompute, EdgeSpec, Instance, KeptEdge, RateLimit
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
+from dodai.operations.run.canary import Canary
 from dodai.operations.run.dependencies import packages_of
 from dodai.operations.run.deploy import DeployPorts, deploy
 from dodai.operations.run.description import as_let_in, description_of
@@ -171,6 +173,28 @@ def deploy_ports(here: Environment, tree: Path, command: str = "") -> DeployPort
         schema=schema,
         restore_points=here.database.restore_points if stored else None,
         probe=partial(_probe, here) if public and (public.app or public.client) else None,
+        canary=_canary(here),
+    )
+
+
+def _canary(here: Environment) -> Canary | None:
+    """How new releases are tried on one instance; DOD010 (exit 2) where that was asked for and cannot be."""
+    fly = here.config.fly
+    if not fly.canary:
+        return None
+    compute: object = here.compute
+    if here.lines is None or not isinstance(compute, CanaryCompute):
+        said = f"`[env.{here.name}.fly] canary` needs compute that keeps the lines of services"
+        raise DodaiError(core.PROVIDERS_DO_NOT_FIT, said, core.PROVIDERS_DO_NOT_FIT.fix.en, exit_code=2)
+    policy = here.project.policy
+    return Canary(
+        compute=compute,
+        services=frozenset(fly.canary),
+        window_s=fly.canary_for_s,
+        requests=fly.canary_requests,
+        lines=here.lines,
+        observability=ObservabilityPolicy.from_manifest(here.project.manifest.section("observability") or {}),
+        probes=frozenset({"/healthz", "/readyz", *(one.health.path for one in policy.services.values())}),
     )
 
 
@@ -272,7 +296,7 @@ class ReleaseSurroundings:
     async def reach(self) -> None:
         edge = self.environment.edge
         if isinstance(edge, KeptEdge):
-            await edge.observe()
+            await edge.possible(edge_spec(self.environment))
 
     async def sign_in(self) -> tuple[str, ...]:
         """A deploy may be the cure for what ails sign-in, so that nothing said here holds one up."""

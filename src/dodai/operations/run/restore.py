@@ -35,14 +35,29 @@ def fitting(points: Iterable[str], records: Iterable[ReleaseRecord], record: Rel
 
 
 def restore_steps(
-    request: PlanRequest, compute: Compute, points: RestorePoints, services: Iterable[Service], reopen: Reopen
+    request: PlanRequest,
+    compute: Compute,
+    points: RestorePoints,
+    services: Iterable[Service],
+    reopen: Reopen,
+    moving_s: Callable[[Service], float],
 ) -> list[Step]:
-    """Nobody is served, then the data is put back; what starts afterwards is the plan of a rollback."""
-    return [_close(request, compute, points, tuple(services), reopen), _put_back(request, points)]
+    """Nobody is served, then the data is put back; what starts afterwards is the plan of a rollback.
+
+    `moving_s` is how long the traffic of a service may take to move when it is reopened.
+    """
+    chosen = tuple(services)
+    again_s = sum(2 * one.drain_s + one.health.timeout_s + moving_s(one) for one in chosen)
+    return [_close(request, compute, points, chosen, reopen, again_s), _put_back(request, points)]
 
 
 def _close(
-    request: PlanRequest, compute: Compute, points: RestorePoints, services: tuple[Service, ...], reopen: Reopen
+    request: PlanRequest,
+    compute: Compute,
+    points: RestorePoints,
+    services: tuple[Service, ...],
+    reopen: Reopen,
+    again_s: float,
 ) -> Step:
     served = previous_releases(request.arguments)
 
@@ -76,7 +91,7 @@ def _close(
         verify=observe,
         undo=undo,
         undo_title=Text("serve again what served before", "直前のリリースで提供を再開"),
-        timeout_s=60.0 + sum(2 * service.drain_s + service.health.timeout_s for service in services),
+        timeout_s=60.0 + again_s,
     )
 
 

@@ -192,7 +192,7 @@ class Rotation:
             verify=observe,
             undo=undo,
             undo_title=Text("the notes of this change are forgotten", "この変更の記録を消去"),
-            timeout_s=20.0 + sum(service.drain_s + 10.0 for service in consumers),
+            timeout_s=20.0 + sum(one.drain_s + 10.0 + self._plain().moving_s(one) for one in consumers),
             inputs={SECRET: self.name, CHANGE: self.change},
         )
 
@@ -297,6 +297,9 @@ class Rotation:
     async def _recognise_again(self, both: ServiceSteps, service: Service, context: StepContext) -> None:
         self._turns_back()
         await both.serve_again(service, context)
+
+    def _plain(self) -> ServiceSteps:
+        return ServiceSteps(self.request, self.ports)
 
     def _with(self, value: Target) -> ServiceSteps:
         """The steps of services that are told `value`, whatever the store holds by then."""

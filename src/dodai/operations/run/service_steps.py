@@ -153,8 +153,7 @@ class ServiceSteps:
 
     async def reopen(self, service: Service, context: StepContext) -> None:
         """Serve the release again that served before this plan."""
-        previous = previous_releases(self.request.arguments).get(service.name, "")
-        if previous:
+        if previous := previous_releases(self.request.arguments).get(service.name, ""):
             await self.serve_again(service, context, previous)
 
     async def serve_again(self, service: Service, context: StepContext, release: str = "") -> None:
@@ -206,28 +205,32 @@ class ServiceSteps:
         status = (await running(self.ports.compute)).service(service.name)
         return status.instances if status else ()
 
+    def moving_s(self, service: Service) -> float:
+        """How long its traffic may take to move in stages; 0 where it moves at once."""
+        compute = self.ports.compute
+        stages = compute.stages(service.name) if isinstance(compute, StagedCompute) else 0
+        return stages * (service.health.timeout_s + service.drain_s + 10.0)
+
     def switch(self, service: Service, previous: str) -> Step:
-        stages = self.ports.compute.stages(service.name) if isinstance(self.ports.compute, StagedCompute) else 0
-        title = Text(f"new traffic goes to the new {service.name}", f"新しい通信を新しい {service.name} へ向ける")
-        if stages:
-            title = Text(
-                f"{service.name} is replaced some machines at a time", f"{service.name} のマシンを数台ずつ入れ替える"
-            )
+        name = service.name
+        title = Text(f"new traffic goes to the new {name}", f"新しい通信を新しい {name} へ向ける")
+        if self.moving_s(service):
+            title = Text(f"{name} is replaced some machines at a time", f"{name} のマシンを数台ずつ入れ替える")
         return Step(
             id=f"switch-{service.name}",
             title=title,
             area="operations",
-            observe=partial(self._switched, service),
+            observe=partial(self.switched, service),
             apply=partial(self._switch, service),
-            verify=partial(self._switched, service),
+            verify=partial(self.switched, service),
             undo=partial(self._switch_back, service, previous) if previous else None,
             undo_title=Text(f"traffic goes back to {previous}", f"通信を {previous} へ戻す") if previous else None,
-            timeout_s=15.0 + stages * (service.health.timeout_s + service.drain_s + 10.0),
+            timeout_s=15.0 + self.moving_s(service),
             retry=CALLS,
             inputs={"release": self.request.release, "previous": previous},
         )
 
-    async def _switched(self, service: Service, _: StepContext) -> Observed:
+    async def switched(self, service: Service, _: StepContext) -> Observed:
         given = await self.given(service)
         live = next((one for one in await self._instances(service) if one.live), None)
         if live and given.is_what_runs(live):
@@ -238,7 +241,7 @@ class ServiceSteps:
     async def all_serve(self, services: Iterable[Service], context: StepContext) -> Observed:
         """Whether traffic goes to this release of each, as it would be started today."""
         for service in services:
-            seen = await self._switched(service, context)
+            seen = await self.switched(service, context)
             if seen.state != "done":
                 return Observed("needed", f"`{service.name}` {seen.detail}, not `{self.request.release}`")
         return Observed("done")
@@ -259,7 +262,7 @@ class ServiceSteps:
             apply=partial(self._retire, service),
             verify=partial(self._retired, service),
             on_failure="fix_forward",
-            timeout_s=service.drain_s + service.health.timeout_s + 15.0,
+            timeout_s=service.drain_s + service.health.timeout_s + 15.0 + self.moving_s(service),
             retry=CALLS,
             inputs={"release": self.request.release},
             point_of_no_return=True,
@@ -283,7 +286,7 @@ class ServiceSteps:
 
         To stop the old then would be to stop what serves.
         """
-        if (await self._switched(service, context)).state != "done":
+        if (await self.switched(service, context)).state != "done":
             await self._begin(service, context)
             await self._healthy(service, context)
             await self._switch(service, context)
@@ -313,7 +316,7 @@ class ServiceSteps:
             apply=apply,
             verify=observe,
             on_failure="fix_forward",
-            timeout_s=20.0 + sum(service.health.timeout_s for service in services),
+            timeout_s=20.0 + sum(service.health.timeout_s + self.moving_s(service) for service in services),
             retry=CALLS,
         )
 

@@ -196,6 +196,23 @@ class FlyCompute:
         await together(fleet.apply(UNCORDON, one) for one in group if one.cordoned)
         await together(fleet.apply(CORDON, one) for one in machines if one not in group and not one.cordoned)
 
+    async def let_in(self, service: str, release: str, /, *, settings: str = "") -> str:
+        """The same machine at every try: the oldest that runs, unless another one has traffic already."""
+        fleet = self.fleet(service)
+        group = [one for one in await fleet.current() if is_of(one, release, settings) and one.runs]
+        chosen = next((one for one in group if not one.cordoned), group[0] if group else None)
+        if chosen is None:
+            said = f"no machine of `{fleet.app}` runs release `{release}`"
+            raise DodaiError(codes.NO_TEMPLATE, said, f"deploy it: `{proposal.DEPLOY(env='ENV')}`")
+        if chosen.cordoned:
+            await fleet.apply(UNCORDON, chosen)
+        return f"machine {chosen.id} in {chosen.region}"
+
+    async def hold_back(self, service: str, release: str, /, *, settings: str = "") -> None:
+        fleet = self.fleet(service)
+        group = [one for one in await fleet.current() if is_of(one, release, settings) and not one.cordoned]
+        await together(fleet.apply(CORDON, one) for one in group)
+
     def stages(self, service: str, /) -> int:
         return self.rolling[service].stages if service in self.rolling else 0
 
