@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.end_to_end.small_app import SmallApp
 from tests.support.command import dodai
 from tests.support.fly_world import MACHINES_API, TOKEN, FlyWorld, fly_world, served
 from tests.support.vendor_spec import specs
+from tests.support.wait import until
 
 from dodai.standins import ApiFault
 
@@ -178,3 +180,39 @@ def test_production_is_rehearsed_with_its_own_drivers_against_stand_ins(tmp_path
     assert app.processes() == []
     refused = app.run("rehearse", "--env", "local")
     assert (refused.returncode, refused.stderr[:19]) == (2, "DOD719 no-stand-in:")
+
+
+def test_logs_trace_and_watch_read_what_fly_keeps(app):
+    """Nothing of it is on this machine before; `watch` collects it, and `trace` finds it there from then on."""
+    minted = f"{int(time.time() * 1000):012x}7b969a28243b7e75d12c"
+    told = {"ts": round(time.time(), 3), "type": "http", "service": "web", "requestId": minted, "status": 503}
+    told |= {"method": "GET", "route": "/pay", "outcome": "server_error", "latencyMs": 3.0, "dependency": "database"}
+    machine = app.world.fly.machines("small-web")[0]
+    with (machine.folder / f"small-web-{machine.id}.log").open("a") as log:
+        log.write(json.dumps(told) + "\n")
+    until(lambda: any(minted in one["attributes"]["message"] for one in app.world.fly.logs.entries["small-web"]))
+
+    shown = app.run("logs", "staging", "web", "--json")
+    rows = [json.loads(row) for row in shown.stdout.splitlines()]
+    assert sorted({row["release"] for row in rows}) == sorted(one.id for one in app.world.fly.machines("small-web"))
+    assert {"small app starts", json.dumps(told)} <= {row["text"] for row in rows}
+
+    nowhere = app.run("trace", minted)
+    assert (nowhere.returncode, "DOD481" in nowhere.stderr) == (1, True)
+    asked = app.run("trace", minted, "--env", "staging")
+    assert asked.returncode == 0, asked.stderr
+    assert "failed: database, seen by web: 503 server_error" in asked.stdout
+    watched = app.run("watch", "staging", "--once")
+    assert "1 lines counted" in watched.stdout, watched.stdout + watched.stderr
+    assert "web GET /pay" in watched.stdout
+    here = app.run("trace", minted, FLY_API_TOKEN="")
+    assert (here.returncode, "seen by web" in here.stdout) == (0, True)
+
+    refused = app.run("trace", minted, "--env", "staging", FLY_API_TOKEN="expired")
+    assert refused.returncode != 0
+    assert "`env:staging` cannot be asked" in refused.stderr
+    assert "`FLY_API_TOKEN`" in refused.stderr
+    unseen = app.run("watch", "staging", "--once", FLY_API_TOKEN="expired")
+    assert "lines are not collected since" in unseen.stdout
+    said = (shown, asked, watched, refused, unseen)
+    assert not any(TOKEN in each.stdout + each.stderr for each in said)

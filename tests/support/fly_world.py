@@ -25,6 +25,7 @@ MACHINES_API = Spec(
         Allowed("a machine that runs is not deleted without force", status=412),
         Allowed("ErrorResponse lists `insufficient_capacity`; no operation declares its status", status=422),
         Allowed("the page on rate limits", status=429),
+        Allowed("logs are of the platform's API, transcribed from what flyctl asks", path="/api/v1/apps/"),
         Allowed("a gateway fails", status=500),
         Allowed("a gateway fails", status=502),
         Allowed("a gateway fails", status=503),
@@ -63,6 +64,7 @@ class FlyWorld:
         return {
             "FLY_API_TOKEN": TOKEN,
             "FLY_API_HOSTNAME": self.fly.url,
+            "FLY_API_BASE_URL": self.fly.url,
             "FLY_REGISTRY_HOST": self.registry.host,
         }
 

@@ -16,13 +16,15 @@ from dodai.cli.command_context import CommandContext, define
 @click.argument("request_id")
 @click.option("--follow", is_flag=True, help="Keep looking until interrupted.")
 @click.option("--for", "follow_s", metavar="SECONDS", default=None, help="Keep looking for this long.")
+@click.option("--env", metavar="ENV", default="", help="Ask the platform that ENV runs on, such as Fly.")
 @click.option("--state", multiple=True, metavar="FOLDER", help="A folder or VictoriaLogs' address; by default .dodai.")
 def command(
-    context: CommandContext, request_id: str, follow: bool, follow_s: str | None, state: tuple[str, ...]
+    context: CommandContext, request_id: str, follow: bool, follow_s: str | None, env: str, state: tuple[str, ...]
 ) -> int:
     from dodai.observability.trace import main
     from dodai.wiring.watch import lines_at
 
     words = [request_id, *(["--follow"] if follow else []), *(["--for", follow_s] if follow_s else [])]
+    words += ["--env", env] if env else []
     words += [word for folder in state for word in ("--state", folder)]
     return main(words + (["--json"] if context.output.as_json else []), lines_at)

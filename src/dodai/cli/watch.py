@@ -23,6 +23,7 @@ from dodai.engine.moment import utc
 if TYPE_CHECKING:
     from dodai.core.text import Text
     from dodai.observability.run import Overview, Row, Watched, Watcher
+    from dodai.observability.run.collect import Collection
     from dodai.observability.run.export import Export
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -53,14 +54,19 @@ def _once(context: CommandContext, there: Watched) -> int:
     from dodai.core.errors import DodaiError
     from dodai.observability.rollup import Store
     from dodai.observability.run import Watcher, locked, overview
-    from dodai.wiring.watch import standings
+    from dodai.wiring.watch import collection, standings
 
     out = context.output
     try:
         with locked(there):
+            collected = collection(context.project, there)
+            if collected:
+                collected.once()
+                collected.close()
             watcher = Watcher(there, {}, standings=standings(context.project, there.env))
             watcher.once()
-            seen = overview(there, watcher.store, time.time(), problems=watcher.troubles)
+            untold = (collected.problem,) if collected and collected.problem else ()
+            seen = overview(there, watcher.store, time.time(), problems=(*watcher.troubles, *untold))
             watcher.store.close()
     except DodaiError as error:
         if error.exit_code != 75:
@@ -204,7 +210,9 @@ async def _serve(context: CommandContext, there: Watched, listen: str) -> int:
         if seat.watcher is not None and not ended.is_set():
             said = context.output.say
             watching = seat.watcher.run(ended, lambda one, alert, change: said(f"{change:9} {alert.name}: {one.about}"))
-            await asyncio.gather(watching, *(one.run(ended) for one in seat.exports))
+            await asyncio.gather(
+                watching, *(one.run(ended) for one in seat.exports), *(one.run(ended) for one in seat.collections)
+            )
     return 0
 
 
@@ -216,13 +224,14 @@ class _Seat:
     there: Watched
     watcher: Watcher | None = None
     exports: list[Export] = field(default_factory=list)
+    collections: list[Collection] = field(default_factory=list)
     waiting: str = ""
 
     def take(self, stack: contextlib.ExitStack) -> bool:
         """Whether we have it now; until `stack` ends."""
         from dodai.core.errors import DodaiError
         from dodai.observability.run import Watcher, locked
-        from dodai.wiring.watch import channels, exports, standings, switches, turn
+        from dodai.wiring.watch import channels, collection, exports, standings, switches, turn
 
         project, there = self.context.project, self.there
         try:
@@ -239,8 +248,11 @@ class _Seat:
         )
         stack.callback(self.watcher.store.close)
         self.exports = exports(there)
+        collected = collection(project, there)
+        self.collections = [collected] if collected else []
         return True
 
     def troubles(self) -> tuple[Text, ...]:
         known = self.watcher.troubles if self.watcher else ()
-        return (*known, *(one.problem for one in self.exports if one.problem))
+        beside = [one.problem for one in self.exports] + [one.problem for one in self.collections]
+        return (*known, *(problem for problem in beside if problem))

@@ -16,7 +16,8 @@ from dodai.operations.policy import Service
 from dodai.rehearsal.drill import Drill, DrillResult
 from dodai.rehearsal.drills.releases import EXITS_AT_BOOT, MANIFEST, VisitorTally, as_toml, visitors
 from dodai.rehearsal.drills.restore import FILE, SQL_FILES
-from dodai.rehearsal.ports import Stage, Subject
+from dodai.rehearsal.ports import Subject
+from dodai.rehearsal.production_alert import WatchedStage, alert_drill
 
 KEPT, KEPT_ROWS = "public.kept_by_a_rehearsal", 1000
 
@@ -29,7 +30,7 @@ class FaultsMet:
     left: tuple[str, ...] = ()
 
 
-class ProductionStage(Stage, Protocol):
+class ProductionStage(WatchedStage, Protocol):
     """A stage whose parts are vendors' APIs: there is no Host, and faults are those of the vendors."""
 
     async def serves(self) -> Mapping[str, str]:
@@ -114,6 +115,8 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
                 partial(_rotation, rotated),
             )
         )
+    if traced := alert_drill(subject, service):
+        drills.append(traced)
     if subject.database and subject.migrations and subject.migrations.policy.format in SQL_FILES:
         drills.append(_restore_drill(service, subject.migrations.policy.folder))
     return tuple(drills)

@@ -79,6 +79,12 @@ class BranchServer:
             self.running = launch(self.cluster.command)
             wait_ready(self.running)
 
+    def rest(self) -> None:
+        """The server ends, and what stands before it stays; `start` brings it back at its address."""
+        if self.running:
+            stop(self.running)
+            self.running = None
+
     def end(self) -> None:
         """Every session ends with it; the data stays."""
         if self.pooler:
@@ -119,6 +125,7 @@ class BranchServer:
             f"[databases]\n* = host=127.0.0.1 port={self.cluster.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {self.pooler_port}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
             f"auth_file = {folder}/users.txt\npool_mode = transaction\n"
+            "server_login_retry = 1\n"
             "ignore_startup_parameters = extra_float_digits,options\n",
         )
         with (folder / "pgbouncer.log").open("wb") as log:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
+from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.policy import Service
 from dodai.operations.ports import DoctorRow, Edge
 from dodai.operations.provider import Opening, Provider
 from dodai.operations.secret import KEY_RINGS
+from dodai.providers.fly import fly_logs
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.fly_examine import examine
+from dodai.providers.fly.fly_logs import FlyLogs
 from dodai.providers.fly.fly_toml import ToldService, toml_rows
 from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
@@ -55,6 +58,11 @@ def _edge(opening: Opening) -> Edge:
     return FlyProxyEdge(partial(_api, opening), app, opening.variables.get(PUBLIC, "") or f"https://{app}.fly.dev")
 
 
+def _logs(opening: Opening) -> FlyLogs:
+    address = opening.variables.get(fly_logs.HOST, "") or fly_logs.ADDRESS
+    return FlyLogs(lambda: api_of(fly_logs.fly_logs, address, _token(opening)), opening.config.fly.apps)
+
+
 def _examine(opening: Opening) -> Iterator[DoctorRow]:
     policy = opening.project.policy
     given: dict[str, list[str]] = {}
@@ -66,8 +74,9 @@ def _examine(opening: Opening) -> Iterator[DoctorRow]:
     names = [host for origin in config.public_origins if (host := urlsplit(origin).hostname)]
     own = {public.name: [host for host in names if not host.endswith(".fly.dev")]} if public else {}
     yield from examine(partial(_api, opening), config.fly.apps, given, own, config.certificate_left_s)
+    metrics = ObservabilityPolicy.from_manifest(opening.project.manifest.section("observability") or {}).metrics
     yield from toml_rows(
-        opening.project.root, {name: _told(policy.services[name], app) for name, app in _apps(opening)}
+        opening.project.root, {name: _told(policy.services[name], app, metrics) for name, app in _apps(opening)}
     )
 
 
@@ -76,8 +85,8 @@ def _apps(opening: Opening) -> Iterator[tuple[str, str]]:
     yield from ((name, app) for name, app in opening.config.fly.apps.items() if name in known)
 
 
-def _told(service: Service, app: str) -> ToldService:
-    return ToldService(app, service.ready_path if service.ready_kind == "http" else "", service.env)
+def _told(service: Service, app: str, metrics: str) -> ToldService:
+    return ToldService(app, service.ready_path if service.ready_kind == "http" else "", service.env, metrics)
 
 
 PROVIDER = Provider(
@@ -85,6 +94,8 @@ PROVIDER = Provider(
     artifacts=_artifacts,
     edge=_edge,
     examine=_examine,
+    logs=_logs,
+    lines=_logs,
     keys=("fly",),
     required=("fly.apps",),
     for_services=("fly.apps",),

@@ -19,6 +19,7 @@ from typing import Any
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.observability.ports import PlatformLines
 from dodai.operations.policy import EnvironmentPolicy, Part, Service
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
@@ -26,6 +27,7 @@ from dodai.operations.release import before
 from dodai.operations.run.build import publish
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.secret import KEY_RINGS, new_value
+from dodai.providers.fly import fly_logs
 from dodai.providers.fly.machines_api import HOST, TOKEN
 from dodai.providers.fly.machines_api import fly as fly_vendor
 from dodai.providers.fly.proxy_edge import PUBLIC
@@ -137,6 +139,7 @@ def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> Vend
     registry = stack.enter_context(RegistryStandIn(token))
     fly = stack.enter_context(FlyStandIn(registry, {token: ALL}))
     standing = VendorsHere(here, registry, fly, variables={TOKEN: token, HOST: fly.url, REGISTRY_HOST: registry.host})
+    standing.variables[fly_logs.HOST] = fly.url
     if project.policy.database.used_by:
         _neon(project, standing, stack)
     _apps(project, standing)
@@ -173,7 +176,8 @@ def _apps(project: Project, standing: VendorsHere) -> None:
         ("names", "`APP.flycast` resolves inside Fly", "addresses in variables are replaced"),
         ("API", "Fly's, with limits of its own", "a stand-in after the specification of 2026"),
         ("control", "the control database, gates, other operators", "a file of this rehearsal, no gates"),
-        ("identity, certificates, DNS, logs and metrics of the vendor", "as the account has them", "not rehearsed"),
+        ("lines", "Fly's log: late, cut and lost lines, how long it keeps them", "pages of what the processes wrote"),
+        ("identity, certificates, DNS, metrics of the vendor", "as the account has them", "not rehearsed"),
     )
     standing.differences += [Difference(*row) for row in rows]
     standing.differences.append(
@@ -222,6 +226,7 @@ class StandInStage(LocalStage):
         asked = {"Fly": api_of(fly_vendor, here.fly.url, ApiToken(TOKEN, told[TOKEN])).calls}
         if here.neon:
             asked["Neon"] = api_of(neon_vendor, here.neon.url, ApiToken(neon_api.TOKEN, told[neon_api.TOKEN])).calls
+        asked["Fly (logs)"] = api_of(fly_logs.fly_logs, here.fly.url, ApiToken(TOKEN, told[TOKEN])).calls
         counts = {vendor: Counter[str]() for vendor in asked}
         for vendor, calls in asked.items():
             for (source, _), count in calls.items():
@@ -266,6 +271,25 @@ class StandInStage(LocalStage):
         self._launched = True
 
     # --- what drills ask ---
+
+    @property
+    def lines(self) -> PlatformLines | None:
+        return self.environment.lines
+
+    @property
+    def has_rays(self) -> bool:
+        return False
+
+    @contextlib.asynccontextmanager
+    async def database_away(self) -> AsyncIterator[None]:
+        neon = self.standing.neon
+        assert neon is not None  # noqa: S101 - a drill of a database asks for it
+        server = next(branch for branch in neon.branches.values() if branch.default).server
+        await asyncio.to_thread(server.rest)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.start)
 
     async def serves(self) -> Mapping[str, str]:
         status = await self.environment.compute.status()

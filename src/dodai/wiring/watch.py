@@ -9,16 +9,37 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dodai.observability.ports import Channel, DeadMansSwitch, KeptCounters, KeptLines, Standings, Turn
     from dodai.observability.run import Watched
+    from dodai.observability.run.collect import Collection
     from dodai.observability.run.export import Export
     from dodai.operations.environment import Environment
     from dodai.operations.project import Project
 
 
+ENVIRONMENT = "env:"
+"""How `dodai trace --env` writes the platform of an environment among addresses."""
+
+
 def lines_at(address: str) -> KeptLines:
-    """Who keeps lines there."""
+    """Who keeps lines there: an engine at its address, a platform by the name of the environment (`env:production`)."""
+    if address.startswith(ENVIRONMENT):
+        return lines_of(address.removeprefix(ENVIRONMENT))
     from dodai.providers.telemetry.victorialogs import VictoriaLogs
 
     return VictoriaLogs(address)
+
+
+def lines_of(name: str) -> KeptLines:
+    """The platform of the environment `name` of the manifest here; `ValueError` where none keeps its lines."""
+    from dodai.core.errors import DodaiError
+    from dodai.wiring.find_project import find_project
+
+    try:
+        kept = _opened(find_project(), name)().lines
+    except DodaiError as error:
+        raise ValueError(error.message) from error
+    if kept is None:
+        raise ValueError(f"lines of `{name}` are written on the machine that it runs on: look there, with --state")
+    return kept
 
 
 def counters_at(address: str) -> KeptCounters:
@@ -44,6 +65,20 @@ def exports(watched_: Watched) -> list[Export]:
     from dodai.providers.otlp import Otlp  # an HTTP client, which nobody needs but who sends
 
     return [Export(watched_, section, Otlp(section)) for section in watched_.policy.exports.values()]
+
+
+def collection(project: Project, watched_: Watched) -> Collection | None:
+    """What copies the lines of an environment whose platform keeps them; None where they are written here, and where
+    somebody said where to look.
+    """
+    if watched_.state != project.state / "env" / watched_.env:
+        return None
+    kept = _opened(project, watched_.env)().lines
+    if kept is None:
+        return None
+    from dodai.observability.run.collect import Collection
+
+    return Collection(watched_, kept)
 
 
 def switches(watched_: Watched) -> Mapping[str, DeadMansSwitch]:

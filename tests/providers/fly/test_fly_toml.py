@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dodai.providers.fly.fly_toml import ToldService, toml_rows
@@ -50,3 +52,27 @@ def test_file_of_another_app_or_of_an_installed_package_is_nobodys(tmp_path):
     (tmp_path / "node_modules" / "x" / "fly.toml").write_text('app = "quiz-web"\n')
     (tmp_path / "butterfly.toml").write_text('app = "quiz-web"\n')
     assert list(toml_rows(tmp_path, WEB)) == []
+
+
+SCRAPED = f'{GOOD}[metrics]\nport = 9465\npath = "/-/dodai/metrics"\n'
+METRIC_CASES = {
+    "as served": (SCRAPED, "0.0.0.0:9465", "says nothing else"),
+    "another port": (
+        SCRAPED.replace("9465", "9091"),
+        "0.0.0.0:9465",
+        "`[metrics]` asks port `9091`, the manifest serves",
+    ),
+    "not served": (SCRAPED, "", "which `[observability] metrics` does not serve"),
+    "not scraped": (GOOD, "0.0.0.0:9465", "no `[metrics]` with `port = 9465`"),
+    "where Fly cannot ask": (SCRAPED, "127.0.0.1:9465", "where Fly cannot ask: serve at `0.0.0.0:9465`"),
+    "of the application": (SCRAPED.replace("/-/dodai/", "/"), "", "says nothing else"),
+}
+
+
+@pytest.mark.parametrize(("text", "served", "said"), METRIC_CASES.values(), ids=METRIC_CASES)
+def test_counters_are_scraped_where_they_are_served_or_it_is_told(tmp_path, text, served, said):
+    """Without it somebody looks for counters at Fly, finds none, and takes that for no traffic."""
+    (tmp_path / "fly.toml").write_text(text)
+    (row,) = toml_rows(tmp_path, {"web": replace(WEB["web"], metrics=served)})
+    assert said in row.seen
+    assert row.verdict == ("ok" if "nothing else" in said else "warning")

@@ -80,7 +80,7 @@ def _run(asked: _Words) -> int:
     roots = asked.roots or default_roots(dict(os.environ), os.getcwd())  # noqa: PTH109 - no pathlib on this path
     until = time.monotonic() + (asked.follow_s or 0.0)
     longest_s = longest_request_s([os.environ.get("DODAI_MANIFEST", ""), *map(_manifest_beside, roots)])
-    servers = [root for root in roots if root.startswith(("http://", "https://"))]
+    servers = [root for root in roots if root.startswith(("http://", "https://", "env:"))]
     shown = 0
     while True:
         started = time.perf_counter()
@@ -178,12 +178,14 @@ def _parse(words: list[str], asked: _Words) -> None:
         name, equals, value = word.partition("=")
         if word == "--json":
             asked.as_json = True
-        elif name in ("--state", "--for"):
+        elif name in ("--state", "--env", "--for"):
             value = value if equals else rest.pop(0) if rest else ""
             if not value:
                 raise ValueError(f"`{name}` needs a value")
             if name == "--state":
                 asked.roots.append(value)
+            elif name == "--env":
+                asked.roots.append(f"env:{value}")
             else:
                 asked.follow_s = _seconds(value)
         elif word == "--follow":

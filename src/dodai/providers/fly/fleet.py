@@ -90,8 +90,11 @@ class Fleet:
         return machines
 
     async def current(self) -> tuple[Machine, ...]:
-        """All machines, for somebody who is about to change them: DOD717 when a newer operator was there."""
-        machines = await self.machines()
+        """All machines, for somebody who is about to change them: DOD717 when a newer operator was there.
+
+        Each change looks once more, under the lease of its machine.
+        """
+        machines = await self.machines(recent=True)
         self._refuse_newer(machines)
         return machines
 
@@ -178,8 +181,8 @@ class Fleet:
         end, ids = time.monotonic() + wait_s + 10, {one.id for one in group}
         while True:
             few = len(group) <= FEW  # one by one they may be asked more often than all together
-            looks = [await self.show(one) for one in group] if few else await self.machines()
-            if not any(one and one.id in ids and one.runs for one in looks):
+            looks = await self.seen_again(group) if few else await self.machines()
+            if not any(one.id in ids and one.runs for one in looks):
                 return
             if time.monotonic() >= end:
                 said = f"a machine of `{self.app}` does not stop within {wait_s + 10:g} s"
@@ -273,6 +276,11 @@ class Fleet:
             if error.status != 404:
                 raise
             return None
+
+    async def seen_again(self, group: Sequence[Machine]) -> list[Machine]:
+        """Those of `group` that are still there, as they are now: a few may be asked more often than the whole list."""
+        found = await asyncio.gather(*(self.show(one) for one in group))
+        return [one for one in found if one and one.state not in ("destroyed", "destroying")]
 
     async def set_secrets(self, values: Mapping[str, str]) -> tuple[int, str]:
         """The version from which on machines see `values`, and their digests; DOD716 when Fly then lists other ones."""

@@ -15,10 +15,12 @@ from dodai.operations.ports import ComputeStatus, Instance, ServiceProbe, Servic
 from dodai.providers.fly import codes
 from dodai.providers.fly.fleet import (
     COUNT,
+    FEW,
     HOLDER,
     IMAGE,
     KEPT,
     LEASE_S,
+    LOOK_S,
     RELEASE,
     SECRETS,
     SERVICE,
@@ -31,11 +33,13 @@ from dodai.providers.fly.fleet import (
 )
 from dodai.providers.fly.machine_state import (
     answer_of,
+    check_times,
     clone_name,
     has_checks,
     is_kept,
     is_marked,
     is_of,
+    is_whole,
     port_of,
     said_of,
     standing,
@@ -165,22 +169,29 @@ class FlyCompute:
         self, service: str, release: str, /, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1
     ) -> ServiceProbe:
         """`consecutive` are answers that Fly's checks got one after another, not looks at the same answer."""
-        end, asked = time.monotonic() + wait_s, list[str]()
+        end, fleet = time.monotonic() + wait_s, self.fleet(service)
+        times, group = 0, _of(await fleet.machines(recent=True), release, settings)
+        answered: Mapping[tuple[str, str], str] = {}
         while True:
-            there = await self.fleet(service).machines(recent=not asked)
-            group = [one for one in there if is_of(one, release, settings) and not is_kept(one)]
-            found = answer_of(group, release)
-            stamp = "|".join(sorted(check.updated_at for one in group for check in one.checks))
-            asked = [*asked, stamp] if found.ready and stamp not in asked else asked if found.ready else []
-            if found.ready and len(asked) >= consecutive:
+            found, asked = answer_of(group, release), check_times(group)
+            if not found.ready:
+                times = 0
+            elif not times or all(answered.get(check) != at for check, at in asked.items()):
+                times, answered = times + 1, asked
+            if found.ready and times >= consecutive:
                 return found
             late = time.monotonic() >= end
             if late and found.ready:
-                said = f"ready {len(asked)} times of {consecutive} within {wait_s:g} s"
+                said = f"ready {times} times of {consecutive} within {wait_s:g} s"
                 return replace(found, state="not_ready", detail=said)
             if late or found.state in ("exited", "absent", "not_served"):
                 return found
-            await asyncio.sleep(POLL_S)
+            if is_whole(group) and len(group) <= FEW:
+                await asyncio.sleep(LOOK_S)
+                group = await fleet.seen_again(group)
+            else:
+                await asyncio.sleep(POLL_S)
+                group = _of(await fleet.machines(), release, settings)
 
     async def switch(self, service: str, release: str, /, *, settings: str = "") -> None:
         """First the new ones get traffic too, then the old ones no more: there is no moment without any."""
@@ -255,3 +266,8 @@ class FlyCompute:
             kept=live,
             fencing_token=max(map(newest_token, found), default=0),
         )
+
+
+def _of(machines: Sequence[Machine], release: str, settings: str) -> list[Machine]:
+    """Those that run `release`, or are about to."""
+    return [one for one in machines if is_of(one, release, settings) and not is_kept(one)]

@@ -12,16 +12,21 @@ from dodai.core.dataclass import dataclass
 from dodai.operations.codes import OTHER_TOOLS_FILE
 from dodai.operations.ports import DoctorRow
 
+METRICS = "/-/dodai/metrics"
 SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
 class ToldService:
-    """What the manifest says of a service: the path of its HTTP check ("" it has none), and its variables."""
+    """What the manifest says of a service: the path of its HTTP check ("" it has none), and its variables.
+
+    `metrics` is where its processes serve their counters, as host:port; "" nowhere.
+    """
 
     app: str
     check_path: str
     env: Mapping[str, str]
+    metrics: str = ""
 
 
 def toml_rows(root: Path, services: Mapping[str, ToldService]) -> Iterator[DoctorRow]:
@@ -64,9 +69,25 @@ def _differences(data: Mapping[str, Any], told: ToldService) -> Iterator[str]:
         yield f"asks `{', '.join(sorted(paths))}` for health, the manifest `{told.check_path}`"
     if release := _table(data, "deploy").get("release_command"):
         yield f"`release_command` is `{release}`, and dodai does not run it: it migrates by the manifest"
+    yield from _metrics(data, told.metrics)
     env = _table(data, "env")
     if other := sorted(name for name, value in told.env.items() if name in env and str(env[name]) != value):
         yield f"other values than the manifest's for {', '.join(f'`{name}`' for name in other)}"
+
+
+def _metrics(data: Mapping[str, Any], served: str) -> Iterator[str]:
+    """Whether Fly scrapes the counters where they are served; counters of the application itself are its own."""
+    host, _, port = served.rpartition(":")
+    table = _table(data, "metrics")
+    ours = table.get("path") == METRICS
+    if ours and not served:
+        yield f"`[metrics]` asks for `{METRICS}`, which `[observability] metrics` does not serve"
+    elif ours and str(table.get("port")) != port:
+        yield f"`[metrics]` asks port `{table.get('port')}`, the manifest serves `{METRICS}` at `{served}`"
+    elif served and not ours:
+        yield f'no `[metrics]` with `port = {port}` and `path = "{METRICS}"`: Fly collects no counters of dodai'
+    elif ours and host in ("127.0.0.1", "localhost", "[::1]"):
+        yield f"`[observability] metrics` is `{served}`, where Fly cannot ask: serve at `0.0.0.0:{port}`"
 
 
 def _checks(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

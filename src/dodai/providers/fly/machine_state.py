@@ -74,11 +74,24 @@ def answer_of(group: Sequence[Machine], release: str) -> ServiceProbe:
     """As ready as the least ready machine, once all of them are there."""
     if not group:
         return ServiceProbe(state="absent", detail=f"no machine of release {release}")
-    count = max(int(one.metadata.get(COUNT) or 0) for one in group)
-    if len(group) < count and any(one.cordoned for one in group):  # once it serves, people may scale it
-        said = f"{len(group)} of {count} machines exist"
+    if not is_whole(group):
+        said = f"{len(group)} of {_count(group)} machines exist"
         return ServiceProbe(state="not_ready", detail=said, output=tuple(said_of(group))[-20:])
     return health_of(group, release)
+
+
+def is_whole(group: Sequence[Machine]) -> bool:
+    """Whether all machines that were to be made are there; once it serves, people may scale it."""
+    return bool(group) and (len(group) >= _count(group) or not any(one.cordoned for one in group))
+
+
+def _count(group: Sequence[Machine]) -> int:
+    return max(int(one.metadata.get(COUNT) or 0) for one in group)
+
+
+def check_times(group: Sequence[Machine]) -> Mapping[tuple[str, str], str]:
+    """When each check of each machine was asked last."""
+    return {(one.id, check.name): check.updated_at for one in group for check in one.checks}
 
 
 def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dodai.core.dataclass import dataclass
+from dodai.standins.fly.app_logs import AppLogs
 from dodai.standins.fly.app_proxy import AppProxy
 from dodai.standins.fly.fly_requests import (
     LeaseRequest,
@@ -25,7 +26,7 @@ from dodai.standins.fly.fly_requests import (
     StopRequest,
 )
 from dodai.standins.fly.image_registry import MachineImage, RegistryStandIn
-from dodai.standins.fly.machine_process import FlyMachine, duration_s, now
+from dodai.standins.fly.machine_process import FlyMachine, duration_s, image_digest, new_version, now, standing_lease
 from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandInRefusal, StandInRoute, route
 
 NONCE = "fly-machine-lease-nonce"
@@ -64,6 +65,7 @@ class FlyStandIn(StandIn):
         self.full: set[str] = set()
         self.certificates: dict[str, dict[str, Any]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="dodai-fly-", ignore_cleanup_errors=True)
+        self.logs = AppLogs(Path(self._folder.name))
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self.proxy = AppProxy(self.machines)
@@ -107,6 +109,7 @@ class FlyStandIn(StandIn):
                 for machine in self.machines(app):
                     with contextlib.suppress(RuntimeError):
                         machine.ask()
+            self.logs.gather({one.id: one for app in list(self.apps) for one in self.machines(app)})
 
     # --- routes ---
 
@@ -142,6 +145,7 @@ class FlyStandIn(StandIn):
             of_app("GET", f"{app}/secrets", self._list_secrets, "read"),
             of_app("POST", f"{app}/secrets", self._set_secrets, "deploy"),
             of_app("GET", f"{app}/certificates/{{hostname}}", self._certificate, "read"),
+            route("GET", "/api/v1/apps/{app}/logs", self._logs, "read"),
         ]
 
     def error(self, status: int, text: str, kind: str = "unknown") -> Reply:
@@ -165,7 +169,7 @@ class FlyStandIn(StandIn):
     def _changeable(self, asked: Asked) -> FlyMachine:
         """The machine, when nobody else has its lease."""
         machine = self._machine(asked)
-        lease = _standing(machine)
+        lease = standing_lease(machine)
         nonce = asked.headers.get(NONCE, "")
         if lease and nonce != lease["nonce"]:
             raise self._refuse(409, f"lease currently held by {lease['owner']}, expires at {lease['expires_at']}")
@@ -231,20 +235,20 @@ class FlyStandIn(StandIn):
             name=name,
             region=region,
             config=json.loads(json.dumps(config)),
-            version=_version(),
+            version=new_version(),
             folder=Path(self._folder.name),
             cordoned=cordoned,
             created_at=now(),
             updated_at=now(),
         )
         state.machines[machine.id] = machine
-        machine.digest = _digest(machine)
+        machine.digest = image_digest(machine)
         if launch:
             self._boot(state, machine)
         return machine
 
     def _boot(self, state: FlyAppState, machine: FlyMachine) -> None:
-        machine.digest = _digest(machine)
+        machine.digest = image_digest(machine)
         image: MachineImage | None = self.registry.images.get(machine.digest)
         env = {**(machine.config.get("env") or {}), **state.secrets}
         known = {"FLY_APP_NAME": state.name, "FLY_MACHINE_ID": machine.id, "FLY_REGION": machine.region}
@@ -258,7 +262,7 @@ class FlyStandIn(StandIn):
             raise self._refuse(409, f"aborted: {said}")
         machine.kill()
         machine.config = json.loads(json.dumps(wanted.config or machine.config))
-        machine.version, machine.retries, machine.checks = _version(), 0, {}
+        machine.version, machine.retries, machine.checks = new_version(), 0, {}
         self._boot(self._app(asked), machine)
         return Reply(200, machine.shown())
 
@@ -302,7 +306,7 @@ class FlyStandIn(StandIn):
     def _lease(self, asked: Asked) -> Reply:
         machine, wanted = self._machine(asked), asked.read(LeaseRequest)
         with self._lock:
-            standing, nonce = _standing(machine), asked.headers.get(NONCE, "")
+            standing, nonce = standing_lease(machine), asked.headers.get(NONCE, "")
             if standing and nonce != standing["nonce"]:
                 said = f"lease currently held by {standing['owner']}, expires at {standing['expires_at']}"
                 raise self._refuse(409, said)
@@ -318,7 +322,7 @@ class FlyStandIn(StandIn):
             return Reply(201, {name: value for name, value in machine.lease.items() if name != "until"})
 
     def _show_lease(self, asked: Asked) -> Reply:
-        lease = _standing(self._machine(asked))
+        lease = standing_lease(self._machine(asked))
         if lease is None:
             raise self._refuse(404, "lease not found")
         return Reply(200, {name: lease[name] for name in ("owner", "description", "expires_at", "version")})
@@ -365,6 +369,13 @@ class FlyStandIn(StandIn):
     def _digests(self, state: FlyAppState) -> list[dict[str, str]]:
         return _digests(state, state.secrets)
 
+    def _logs(self, asked: Asked) -> Reply:
+        """Of the platform's own API, which is no part of the Machines API."""
+        asked_for = [asked.query.get(name, "") for name in ("next_token", "instance", "region")]
+        if not asked_for[0].isdigit() and asked_for[0]:
+            raise self._refuse(400, "next_token is not one of ours")
+        return Reply(200, self.logs.page(self._app(asked).name, *asked_for))
+
     def _certificate(self, asked: Asked) -> Reply:
         self._app(asked)
         found = self.certificates.get(asked.params["hostname"])
@@ -383,18 +394,3 @@ def _digests(state: FlyAppState, values: Mapping[str, str]) -> list[dict[str, st
         }
         for name, value in values.items()
     ]
-
-
-def _standing(machine: FlyMachine) -> dict[str, Any] | None:
-    """The lease of a machine while it lives."""
-    lease = machine.lease
-    return lease if lease and lease["until"] > time.time() else None
-
-
-def _version() -> str:
-    """Machine versions look like ULIDs: they sort by time."""
-    return f"{int(time.time() * 1000):012X}{secrets.token_hex(7).upper()}"
-
-
-def _digest(machine: FlyMachine) -> str:
-    return str(machine.config["image"]).partition("@")[2]

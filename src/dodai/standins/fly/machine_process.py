@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -237,3 +238,18 @@ def duration_s(text: Any) -> float:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def standing_lease(machine: FlyMachine) -> dict[str, Any] | None:
+    """The lease of a machine while it lives."""
+    lease = machine.lease
+    return lease if lease and lease["until"] > time.time() else None
+
+
+def new_version() -> str:
+    """Machine versions look like ULIDs: they sort by time."""
+    return f"{int(time.time() * 1000):012X}{secrets.token_hex(7).upper()}"
+
+
+def image_digest(machine: FlyMachine) -> str:
+    return str(machine.config["image"]).partition("@")[2]

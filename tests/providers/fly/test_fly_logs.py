@@ -1,0 +1,127 @@
+"""The log that Fly keeps, read as the lines of an environment: pages, what is collected of them, what cannot be asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.support.fly_world import TOKEN, fly_world, served
+from tests.support.quick_vendor import quick
+from tests.support.wait import until
+
+from dodai.observability.policy import ObservabilityPolicy
+from dodai.observability.run import Watched
+from dodai.observability.run.collect import Collection
+from dodai.observability.trace.find import find, line_folders
+from dodai.observability.trace.remote import read_back
+from dodai.providers.fly.fly_logs import FlyLogs, fly_logs
+from dodai.standins import ApiFault
+from dodai.vendor_api import Api, ApiToken
+
+ID = f"{int(time.time() * 1000):012x}7b969a28243b7e75d12c"
+PROGRAM = """
+import http.server, os, sys
+for line in open("said.txt"):
+    print(line, end="", flush=True)
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): self.send_response(200); self.send_header("content-length", "0"); self.end_headers()
+    def log_message(self, *words): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page).serve_forever()
+"""
+
+
+def line(number: int, **more) -> str:
+    told = {"ts": round(time.time(), 3), "type": "http", "service": "web", "requestId": f"{number:032x}", "status": 200}
+    return json.dumps({**told, **more})
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    """The app `quiz-web` on one machine, which has written 250 lines and one of other output."""
+    with fly_world() as world:
+        folder = tmp_path / "app"
+        folder.mkdir()
+        (folder / "web.py").write_text(PROGRAM)
+        lines = ["starts", *(line(number) for number in range(250)), line(250, requestId=ID, status=503)]
+        (folder / "said.txt").write_text("\n".join(lines) + "\n")
+        world.fly.launch("quiz-web", world.image(folder, sys.executable, "web.py"), served(), ("nrt",))
+        world.settle("quiz-web")
+        until(lambda: len(world.fly.logs.entries.get("quiz-web", ())) == len(lines))
+        yield world
+
+
+@pytest.fixture
+def logs(world):
+    with closing(Api(quick(fly_logs()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
+        yield FlyLogs(lambda: api, {"web": "quiz-web"})
+
+
+def collection(folder: Path, logs: FlyLogs) -> Collection:
+    return Collection(Watched("quiz", "production", folder, ObservabilityPolicy()), logs)
+
+
+def collected(folder: Path) -> list[str]:
+    return [text for file in sorted((folder / "lines").glob("*.jsonl")) for text in file.read_text().splitlines()]
+
+
+def test_output_is_read_page_by_page_and_each_line_once(world, logs):
+    """Three pages of a hundred; where a line was written, and when, stands beside it."""
+    found = list(logs.read("web"))
+    assert [each.text for each in found[:1]] == ["starts"]
+    assert len({each.text for each in found}) == len(found) == 252
+    (machine,) = world.fly.machines("quiz-web")
+    assert {(each.part, each.release) for each in found} == {("web", machine.id)}
+    assert all(abs(each.at - time.time()) < 600 for each in found)
+    asked = [one for one in world.fly.exchanges if one.path.endswith("/logs")]
+    assert len(asked) == 4  # the last one says that there is no more
+
+
+def test_a_request_is_found_where_the_platform_keeps_its_line(logs):
+    """What `dodai trace ID --env ENV` asks: the line itself, and nothing for an id that nobody has."""
+    (found,) = read_back(logs, ID).lines
+    assert (found["service"], found["status"]) == ("web", 503)
+    assert read_back(logs, "f" * 32).lines == []
+
+
+def test_lines_are_collected_once_and_found_by_the_next_lookup(world, logs, tmp_path):
+    """Output that is not a line of a request stays at Fly; a second look copies what is new and nothing else."""
+    copied = collection(tmp_path / "state", logs)
+    assert copied.once() == 251
+    assert copied.once() == 0
+    (machine,) = world.fly.machines("quiz-web")
+    with (machine.folder / f"quiz-web-{machine.id}.log").open("a") as log:
+        log.write(line(999) + "\nTraceback\n")
+    until(lambda: copied.once() == 1)
+    copied.close()
+    assert len(collected(tmp_path / "state")) == 252
+    assert [each["status"] for each in find(ID, line_folders([str(tmp_path / "state")])).lines] == [503]
+
+
+def test_who_goes_on_after_a_crash_copies_no_line_twice(logs, tmp_path):
+    """Killed after the lines were written and before their place was kept."""
+    state = tmp_path / "state"
+    first = collection(state, logs)
+    assert first.once() == 251
+    first.close()
+    first.path.unlink()
+    again = collection(state, logs)
+    assert again.once() == 0
+    again.close()
+    assert len(collected(state)) == 251
+
+
+def test_what_cannot_be_asked_is_a_problem_with_its_time_and_nothing_is_lost(world, logs, tmp_path):
+    """Fly answers 403: `watch` says that what it shows may be old, and has everything once it is answered again."""
+    copied = collection(tmp_path / "state", logs)
+    world.fly.faults.add(ApiFault(kind="status", status=403, where="/logs"))
+    assert copied.once() == 0
+    assert copied.problem is not None
+    assert copied.problem.en.startswith("lines are not collected since 2")
+    assert "web: " in copied.problem.en
+    assert copied.once() == 251
+    assert copied.problem is None
+    copied.close()
