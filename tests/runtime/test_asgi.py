@@ -291,6 +291,26 @@ async def test_untrusted_id_is_kept_beside_ours(config: Config, lines: Lines):
     assert line["clientNetwork"] == "127.0.0.0"
 
 
+async def test_ray_is_noted_where_the_manifest_names_cloudflare_and_counts_for_nothing_else(
+    config: Config, lines: Lines
+):
+    """Without a key anybody may say it, so it is a hint for a lookup at the edge; id, user and address stay theirs."""
+    headers = {"x-request-id": "client-chosen-1", "x-forwarded-for": "203.0.113.9", "cf-ray": "8f00ba-NRT"}
+    sections = {"env": {"production": {"edge": "cloudflare"}, "staging": {"edge": "local"}}}
+    for env in ("production", "staging"):
+        behind = config(env=env, sections=sections)
+        async with serving(dodai.asgi.wrap(APP, config=behind)) as client:
+            await client.get("/api/users/7", headers=headers)
+            await client.get("/api/users/7", headers={"cf-ray": 'no ray"'})
+    told, forged, *others = lines()
+    assert (told["cfRay"], told["clientRequestId"], told["clientNetwork"]) == (
+        "8f00ba-NRT",
+        "client-chosen-1",
+        "127.0.0.0",
+    )
+    assert not any("cfRay" in line for line in (forged, *others))
+
+
 @pytest.fixture
 def edge_key(tmp_path: Path) -> Path:
     path = tmp_path / "edge.key"

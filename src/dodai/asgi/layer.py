@@ -60,6 +60,7 @@ class Layer:
         self.runtime = runtime
         self._router = router_of(app)
         self._notes_clients = runtime.config.policy.client_ip == "network"
+        self._notes_rays = runtime.config.edge == "cloudflare"
         self._networks: dict[bytes | str, str] = {}
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
@@ -198,7 +199,7 @@ class Layer:
                 network = self._network(address)
             if network:
                 context.client_network = network
-        if trusted and (ray := headers.get(b"cf-ray")) is not None and _RAY.match(ray):
+        if (trusted or self._notes_rays) and (ray := headers.get(b"cf-ray")) is not None and _RAY.match(ray):
             context.note("cfRay", ray.decode("ascii"))
         return context
 

@@ -56,7 +56,7 @@ def _ask_live(context: CommandContext, table: RouteTable, live: str) -> int:
     """Hostile posts, only to routes whose refusal the audit proved to come before the handler, and a genuine probe."""
     from dodai.csrf.policy import CsrfPolicy
     from dodai.csrf.run import attack
-    from dodai.wiring.environments import visit
+    from dodai.wiring.environments import visitor_at as visit
 
     policy = CsrfPolicy.from_manifest(context.project.manifest.section("csrf") or {})
     rows = [row for row in table.state_changing if may_be_asked(row)]

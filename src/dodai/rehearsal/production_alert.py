@@ -19,7 +19,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.ports import PlatformLines
 from dodai.observability.run import Watched, Watcher
 from dodai.observability.run.collect import Collection
-from dodai.observability.trace.remote import read_back
+from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.tree import Tree
 from dodai.operations.policy import Service
 from dodai.rehearsal.crowd import Crowd, crowd
@@ -102,6 +102,7 @@ async def _traced(outage: _Outage, stage: Any) -> DrillResult:
             people.ask_anew()
             back = await _until(partial(_served, people))
             back_s = time.monotonic() - began - noticed_s
+        tree, found = await _tree(stage, collection, firing.samples if firing else (), outage)
     finally:
         collection.close()
         watcher.store.close()
@@ -109,8 +110,8 @@ async def _traced(outage: _Outage, stage: Any) -> DrillResult:
         said = f"no alert with an example within {WITHIN_S:g} s"
         said += "" if quiet else "; alerts fired already before the fault"
         return DrillResult(said, ok=False, details={"problem": _problem(collection)})
-    tree, found = await _tree(stage.lines, firing.samples, outage)
-    tiers = list(dict.fromkeys(node.service for node in tree.nodes))
+    seen = dict.fromkeys(node.service for node in tree.nodes)
+    tiers = sorted(seen, key=lambda one: one != outage.public.name)
     ray = next((str(node.line["cfRay"]) for node in tree.nodes if node.line.get("cfRay")), "")
     blamed = (tree.failure or {}).get("tier", "nobody")
     said = f"{firing.name} ({firing.about}) after {noticed_s:.1f} s; trace of {found or 'no example'}: "
@@ -151,12 +152,13 @@ async def _first(collection: Collection, watcher: Watcher, since_s: float) -> Fi
     return found[0] if await _until(look) else None
 
 
-async def _tree(kept: PlatformLines, samples: tuple[str, ...], outage: _Outage) -> tuple[Tree, str]:
-    """The trace of the example that tells most, as `dodai trace ID --env ENV` reads it."""
+async def _tree(stage: Any, collection: Collection, samples: tuple[str, ...], outage: _Outage) -> tuple[Tree, str]:
+    """The trace of the example that tells most, as `dodai trace ID` reads it from what was collected."""
     best, chosen, end = Tree([]), "", time.monotonic() + WITHIN_S
-    while time.monotonic() < end:
+    while samples and time.monotonic() < end:
+        await asyncio.to_thread(collection.once)
         for sample in samples:
-            tree = Tree((await asyncio.to_thread(read_back, kept, sample)).lines)
+            tree = Tree((await asyncio.to_thread(find, sample, line_folders([stage.state]))).lines)
             if len(tree.nodes) > len(best.nodes):
                 best, chosen = tree, sample
         if {outage.public.name, outage.using} <= {node.service for node in best.nodes}:

@@ -30,6 +30,20 @@ class FaultsMet:
     left: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class EdgeSeen:
+    """What is not as the manifest says at the edge and at sign-in; None where a vendor has no such thing.
+
+    `foreign` is whether what others have there is as it was. `ray` is the edge's number of a request that was answered.
+    """
+
+    differs: tuple[str, ...] | None = None
+    sign_in: tuple[str, ...] | None = None
+    foreign: bool = True
+    ray: str = ""
+    status: int = 0
+
+
 class ProductionStage(WatchedStage, Protocol):
     """A stage whose parts are vendors' APIs: there is no Host, and faults are those of the vendors."""
 
@@ -43,6 +57,10 @@ class ProductionStage(WatchedStage, Protocol):
 
     def failing(self) -> AbstractContextManager[FaultsMet]:
         """Once at every kind of change the vendor throttles, answers 503 afterwards, or loses the reply."""
+        ...
+
+    async def edge(self) -> EdgeSeen:
+        """What the zone and the sign-in of the environment look like now, as their vendors show them."""
         ...
 
     def full(self, service: str) -> AbstractContextManager[str]:
@@ -104,6 +122,15 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
             partial(_going_back, service),
         ),
     ]
+    drills.append(
+        Drill(
+            "production-edge-and-sign-in",
+            "operations",
+            Text("The edge and the sign-in are as the manifest says", "エッジと認証がマニフェストどおりである"),
+            "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS",
+            _edge_and_sign_in,
+        )
+    )
     rotated = next((s.name for s in subject.policy.secrets.values() if s.rotation == "overlap" and s.used_by), "")
     if rotated:
         drills.append(
@@ -153,6 +180,22 @@ async def _region_is_full(service: Service, stage: Any) -> DrillResult:
     cause = outcome.cause
     named = cause is not None and "DOD715" in str(cause.error) and f"`{region}`" in cause.message
     return DrillResult(result.observed, result.ok and named, result.request_ids, result.details)
+
+
+async def _edge_and_sign_in(stage: Any) -> DrillResult:
+    seen: EdgeSeen = await stage.edge()
+    told = {"edge": seen.differs, "sign-in": seen.sign_in}
+    judged = [f"{name} {_verdict(found)}" for name, found in told.items()]
+    observed = f"{', '.join(judged)}; rules of others {'untouched' if seen.foreign else 'CHANGED'}; "
+    observed += f"status {seen.status}{f', ray {seen.ray}' if seen.ray else ''}"
+    ok = not (seen.differs or seen.sign_in) and seen.foreign and seen.status == 200
+    return DrillResult(observed, ok and bool(seen.ray or not stage.has_rays), (), {"differs": told})
+
+
+def _verdict(differs: tuple[str, ...] | None) -> str:
+    if differs is None:
+        return "not judged: there is no vendor of it"
+    return differs[0] if differs else "as the manifest says"
 
 
 async def _undone(

@@ -69,6 +69,12 @@ class RuntimeConfig:
         env = (self.sections.get("env") or {}).get(self.env) or {}
         return tuple(env.get("public_origins") or ())
 
+    @property
+    def edge(self) -> str:
+        """What stands before this environment, as the manifest names it; "" where it does not."""
+        env = (self.sections.get("env") or {}).get(self.env) or {}
+        return str(env.get("edge") or env.get("provider") or "")
+
     def dependency(self, name: str) -> Mapping[str, Any]:
         """The `[dependency.NAME]` table, empty when the manifest has none."""
         return (self.sections.get("dependency") or {}).get(name) or {}

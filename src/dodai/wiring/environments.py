@@ -20,7 +20,7 @@ from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
 from dodai.migrations.ports import Copies
 from dodai.operations.environment import Environment, refuse_unfit_name
-from dodai.operations.journey import Visitor
+from dodai.operations.journey import Visit, Visitor
 from dodai.operations.local_control import FileControl
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import Control, DatabaseService, DoctorRow, Logins
@@ -91,9 +91,16 @@ def open_all(project: Project) -> Iterator[Environment]:
 
 
 def assemble(
-    config: EnvironmentPolicy, folder: Path, project: Project, variables: Mapping[str, str] = os.environ
+    config: EnvironmentPolicy,
+    folder: Path,
+    project: Project,
+    variables: Mapping[str, str] = os.environ,
+    visit: Visit | None = None,
 ) -> Environment:
-    """The environment that `config` describes, its state in `folder`; `variables` hold tokens of vendors."""
+    """The environment that `config` describes, its state in `folder`; `variables` hold tokens of vendors.
+
+    `visit` is for an environment whose public name leads nowhere, as that of a rehearsal.
+    """
     compute, database = provider(config.provider_of("compute")), provider(config.provider_of("database"))
     edge, secrets = provider(config.provider_of("edge")), provider(config.provider_of("secrets"))
     project = project if compute.host else replace(project, elsewhere=True)
@@ -121,9 +128,9 @@ def assemble(
         secrets=store,
         control=_control(opening),
         signatures=SshKeygen(),
-        visit=partial(visit, origin=next(iter(config.public_origins), "")),
-        described_by=lambda other, described=None: assemble(described or config, folder, other, variables),
-        kept_in=lambda other: assemble(config, other, project, variables),
+        visit=visit or partial(visitor_at, origin=next(iter(config.public_origins), "")),
+        described_by=lambda other, described=None: assemble(described or config, folder, other, variables, visit),
+        kept_in=lambda other: assemble(config, other, project, variables, visit),
         host=host,
         accounts=lambda: tuple(
             row
@@ -171,7 +178,7 @@ def _control(opening: Opening) -> Control:
     return PostgresControl(opening.control_address, config.name, opening.folder, secret=config.control_secret)
 
 
-def visit(url: str, origin: str = "") -> Visitor:
+def visitor_at(url: str, origin: str = "") -> Visitor:
     """A new visitor at a base URL; its HTTP client is loaded here, as most commands visit nothing.
 
     People reach an edge of this machine by its public `origin`: an application that answers to that name only, or sends

@@ -27,18 +27,23 @@ from dodai.operations.release import before
 from dodai.operations.run.build import publish
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.secret import KEY_RINGS, new_value
+from dodai.providers.authentik import authentik_api
+from dodai.providers.authentik.authentik_api import authentik
+from dodai.providers.cloudflare import cloudflare_api
+from dodai.providers.cloudflare.cloudflare_api import cloudflare
 from dodai.providers.fly import fly_logs
 from dodai.providers.fly.machines_api import HOST, TOKEN
 from dodai.providers.fly.machines_api import fly as fly_vendor
 from dodai.providers.fly.proxy_edge import PUBLIC
 from dodai.providers.fly.registry_api import REGISTRY_HOST
+from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.neon import neon_api
 from dodai.providers.neon.neon_api import neon as neon_vendor
 from dodai.providers.neon.neon_database import BEFORE
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
 from dodai.rehearsal.ports import Difference
-from dodai.rehearsal.production_drills import FaultsMet, production_drills
+from dodai.rehearsal.production_drills import EdgeSeen, FaultsMet, production_drills
 from dodai.rehearsal.rehearse import Rehearsal, RehearsalWatcher, new_folder
 from dodai.standins import ApiFault
 from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
@@ -46,6 +51,7 @@ from dodai.standins.neon_standin import NeonStandIn
 from dodai.vendor_api import ApiToken, api_of
 from dodai.vendor_api.codes import NO_STAND_IN
 from dodai.wiring import environments
+from dodai.wiring.production_zone import ZoneHere, stand_identity, stand_zone
 from dodai.wiring.stage import LocalStage, discard_data, subject_of
 
 ALL = frozenset({"*"})
@@ -80,6 +86,7 @@ class VendorsHere:
     neon: NeonStandIn | None = None
     variables: dict[str, str] = field(default_factory=dict, repr=False)
     differences: list[Difference] = field(default_factory=list)
+    zone: ZoneHere | None = None
 
 
 def rehearsal(project: Project, name: str, now: datetime, watcher: RehearsalWatcher, *, only: str) -> Rehearsal:
@@ -104,7 +111,7 @@ def rehearsal(project: Project, name: str, now: datetime, watcher: RehearsalWatc
 
 def refuse_unknown(project: Project, config: EnvironmentPolicy) -> None:
     """DOD719 (exit 2) where a part has no stand-in; `local` compute has a rehearsal of its own."""
-    known_of: dict[Part, tuple[str, ...]] = {"compute": ("fly",), "edge": ("fly",)}
+    known_of: dict[Part, tuple[str, ...]] = {"compute": ("fly",), "edge": ("fly", "cloudflare")}
     known_of |= {"database": ("neon",)} if project.policy.database.used_by else {}
     for part, known in known_of.items():
         named = config.provider_of(part)
@@ -119,7 +126,8 @@ async def open_stage(project: Project, config: EnvironmentPolicy, folder: Path) 
     """The stage until the block ends; nothing of the stand-ins is left running."""
     with ExitStack() as stack:
         standing = await asyncio.to_thread(stand, project, config, stack)
-        environment = environments.assemble(standing.config, folder, project, standing.variables)
+        visit = standing.zone.visit if standing.zone else None
+        environment = environments.assemble(standing.config, folder, project, standing.variables, visit)
         known = dict(environment.secrets.get())
         wanted = (*KEY_RINGS, *project.policy.secrets)
         environment.secrets.put({**known, **{each: new_value(each) for each in wanted if each not in known}})
@@ -134,7 +142,9 @@ async def open_stage(project: Project, config: EnvironmentPolicy, folder: Path) 
 def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> VendorsHere:
     """The stand-ins of an environment, started; they end with `stack`."""
     # Its gates and its control database are production's own: this plan is made for nobody but this machine.
-    here = replace(config, control_url="", protected=False, freeze=(), folder="", public_origins=())
+    behind = config.provider_of("edge") == "cloudflare"
+    origins = config.public_origins[:1] if behind else ()
+    here = replace(config, control_url="", protected=False, freeze=(), folder="", public_origins=origins)
     token = secrets.token_hex(16)
     registry = stack.enter_context(RegistryStandIn(token))
     fly = stack.enter_context(FlyStandIn(registry, {token: ALL}))
@@ -143,6 +153,14 @@ def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> Vend
     if project.policy.database.used_by:
         _neon(project, standing, stack)
     _apps(project, standing)
+    if behind and (public := project.policy.public_service):
+        standing.zone = stand_zone(here, fly.public_url(here.fly.apps[public.name]), stack)
+        standing.variables |= standing.zone.variables
+        standing.differences += standing.zone.differences
+    if config.provider_of("identity") == "authentik":
+        told, difference = stand_identity(here, stack)
+        standing.variables |= told
+        standing.differences.append(difference)
     return standing
 
 
@@ -172,12 +190,12 @@ def _apps(project: Project, standing: VendorsHere) -> None:
     rows = (
         ("compute", "Fly Machines: VMs in regions, their starts, hosts, network", "a process of this machine for each"),
         ("images", "built by CI, pulled from registry.fly.io", "the files of the release, under a digest of their own"),
-        ("edge", "Fly's proxy: TLS, HTTP, anycast, autostart", "TCP forwarding to machines that are not cordoned"),
+        ("Fly's proxy", "TLS, HTTP, anycast, autostart", "TCP forwarding to machines that are not cordoned"),
         ("names", "`APP.flycast` resolves inside Fly", "addresses in variables are replaced"),
         ("API", "Fly's, with limits of its own", "a stand-in after the specification of 2026"),
         ("control", "the control database, gates, other operators", "a file of this rehearsal, no gates"),
         ("lines", "Fly's log: late, cut and lost lines, how long it keeps them", "pages of what the processes wrote"),
-        ("identity, certificates, DNS, metrics of the vendor", "as the account has them", "not rehearsed"),
+        ("certificates, DNS, metrics of the vendor", "as the account has them", "not rehearsed"),
     )
     standing.differences += [Difference(*row) for row in rows]
     standing.differences.append(
@@ -227,6 +245,7 @@ class StandInStage(LocalStage):
         if here.neon:
             asked["Neon"] = api_of(neon_vendor, here.neon.url, ApiToken(neon_api.TOKEN, told[neon_api.TOKEN])).calls
         asked["Fly (logs)"] = api_of(fly_logs.fly_logs, here.fly.url, ApiToken(TOKEN, told[TOKEN])).calls
+        asked |= self._edge_calls()
         counts = {vendor: Counter[str]() for vendor in asked}
         for vendor, calls in asked.items():
             for (source, _), count in calls.items():
@@ -236,6 +255,13 @@ class StandInStage(LocalStage):
             if by_source.total():
                 said = ", ".join(f"{count} {source}" for source, count in sorted(by_source.items()))
                 yield Difference(f"calls to {vendor}", "its own API", f"{said}: all to the stand-in")
+
+    def _edge_calls(self) -> Mapping[str, Counter[Any]]:
+        told, found = self.standing.variables, dict[str, Counter[Any]]()
+        for vendor, make, api in (("Cloudflare", cloudflare, cloudflare_api), ("Authentik", authentik, authentik_api)):
+            if api.ADDRESS in told:
+                found[vendor] = api_of(make, told[api.ADDRESS], ApiToken(api.TOKEN, told[api.TOKEN])).calls
+        return found
 
     async def publish(self) -> str:
         release = await asyncio.to_thread(publish, self.environment, lambda _: None, self.images)
@@ -278,7 +304,22 @@ class StandInStage(LocalStage):
 
     @property
     def has_rays(self) -> bool:
-        return False
+        return self.standing.zone is not None
+
+    async def edge(self) -> EdgeSeen:
+        zone, identity = self.standing.zone, self.environment.identity
+        answer = await self.request("GET", "/")
+        return EdgeSeen(
+            differs=(await self.environment.edge.observe()).differs if zone else None,
+            sign_in=(await identity.observe()).differs if identity else None,
+            foreign=zone.foreign_is_untouched if zone else True,
+            ray=answer.headers.get("cf-ray", ""),
+            status=answer.status_code,
+        )
+
+    def browser_at(self, url: str) -> HttpBrowser:
+        zone = self.standing.zone
+        return zone.visit(url) if zone else HttpBrowser(url)
 
     @contextlib.asynccontextmanager
     async def database_away(self) -> AsyncIterator[None]:

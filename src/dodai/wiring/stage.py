@@ -104,6 +104,10 @@ class LocalStage:
         if self._browser is not None:
             await self._browser.close()
 
+    def browser_at(self, url: str) -> HttpBrowser:
+        """Who visits the edge."""
+        return HttpBrowser(url)
+
     @property
     def env(self) -> str:
         return self.environment.name
@@ -189,7 +193,7 @@ class LocalStage:
             outcome = await execute(plan, journal, lease, sink=sink)
         if self._browser is None and outcome.error() is None:
             self.url = (await self.environment.edge.observe()).url
-            self._browser = HttpBrowser(self.url)
+            self._browser = self.browser_at(self.url)
         return outcome
 
 

@@ -48,6 +48,7 @@ def world(tmp_path: Path):
         (folder / "web.py").write_text(PROGRAM)
         lines = ["starts", *(line(number) for number in range(250)), line(250, requestId=ID, status=503)]
         (folder / "said.txt").write_text("\n".join(lines) + "\n")
+        world.fly.logs.buffer = 1000
         world.fly.launch("quiz-web", world.image(folder, sys.executable, "web.py"), served(), ("nrt",))
         world.settle("quiz-web")
         until(lambda: len(world.fly.logs.entries.get("quiz-web", ())) == len(lines))
@@ -78,6 +79,15 @@ def test_output_is_read_page_by_page_and_each_line_once(world, logs):
     assert all(abs(each.at - time.time()) < 600 for each in found)
     asked = [one for one in world.fly.exchanges if one.path.endswith("/logs")]
     assert len(asked) == 4  # the last one says that there is no more
+
+
+def test_who_asks_for_the_first_time_gets_what_is_in_the_buffer(world, logs, tmp_path):
+    """Fly gives no older ones: what was written before is not there, and nothing says that it is."""
+    world.fly.logs.buffer = 50
+    assert len(list(logs.read("web"))) == 50
+    copied = collection(tmp_path / "state", logs)
+    assert (copied.once(), copied.once()) == (50, 0)
+    copied.close()
 
 
 def test_a_request_is_found_where_the_platform_keeps_its_line(logs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import time
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -20,8 +21,9 @@ class HttpBrowser:
 
     It sends what a browser sends with a form of the same origin (`Origin`, `Sec-Fetch-Site`), so that a journey meets
     the protection people meet; a drill that plays a hostile page overrides those headers. `origin` is what stands in
-    the address bar of people where that is another address than `base_url`: a proxy leads from there to here. `address`
-    is the one of this machine that it comes from.
+    the address bar of people where that is another address than `base_url`: a proxy leads from there to here, and a
+    certificate has to be for that name. `address` is the one of this machine that it comes from, `authority` a file
+    with the only certificates that it trusts.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class HttpBrowser:
         headers: Mapping[str, str] | None = None,
         origin: str = "",
         address: str = "",
+        authority: str = "",
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._origin = origin or self._base_url
@@ -39,6 +42,7 @@ class HttpBrowser:
         self._client = httpx2.AsyncClient(
             timeout=timeout_s,
             limits=limits,
+            verify=ssl.create_default_context(cafile=authority) if authority else True,
             transport=httpx2.AsyncHTTPTransport(limits=limits, local_address=address) if address else None,
             headers=dict(headers or {}),
             cookies=cookies(base_url),
@@ -82,6 +86,11 @@ class HttpBrowser:
             own |= {"origin": self._origin, "sec-fetch-site": "same-origin"}
         if "://" not in path and self._origin != self._base_url:
             own["host"] = urlsplit(self._origin).netloc
+        if path.startswith(f"{self._origin}/"):  # where a redirect leads back to
+            path = path.removeprefix(self._origin)
+            own["host"] = urlsplit(self._origin).netloc
+        if self._base_url.startswith("https:") and self._origin != self._base_url:
+            options["extensions"] = {"sni_hostname": urlsplit(self._origin).hostname}
         url = path if "://" in path else self._base_url + path
         try:
             return await self._client.request(method, url, headers={**own, **(headers or {})}, **options)

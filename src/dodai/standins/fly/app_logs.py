@@ -12,6 +12,8 @@ from dodai.core.dataclass import dataclass
 from dodai.standins.fly.machine_process import FlyMachine, now
 
 PAGE, KEPT = 100, 50_000
+BUFFER = 100
+"""How many entries somebody gets who asks without a token: `flyctl logs --no-tail` shows about so many."""
 MOST_BYTES = 1 << 20
 
 
@@ -20,6 +22,7 @@ class AppLogs:
     """What the machines wrote to `folder/APP-MACHINE.log`, by app; `gather` reads what is new."""
 
     folder: Path
+    buffer: int = BUFFER
     entries: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     _read: dict[Path, int] = field(default_factory=dict)
@@ -57,10 +60,10 @@ class AppLogs:
         return {"type": "log", "attributes": {**told, "meta": meta}}
 
     def page(self, app: str, token: str, instance: str = "", region: str = "") -> dict[str, Any]:
-        """What comes after `token`, `PAGE` entries at the most; without one, all that is kept from its beginning."""
+        """What comes after `token`, `PAGE` at the most; without one, the newest, as many as are in the buffer."""
         with self._alone:
             kept, dropped = self.entries.get(app, []), self.dropped.get(app, 0)
-            start = max(0, int(token or 0) - dropped)
+            start = max(0, int(token) - dropped) if token else max(0, len(kept) - self.buffer)
             shown = list(enumerate(kept[start : start + PAGE], start + dropped))
         chosen = [
             {"id": f"{app}-{number}", **entry}

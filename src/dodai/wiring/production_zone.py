@@ -1,0 +1,86 @@
+"""The Cloudflare zone and the Authentik application of a production rehearsal: stand-ins, and what leads to them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from dodai.core.dataclass import dataclass
+from dodai.core.errors import DodaiError
+from dodai.operations.policy import EnvironmentPolicy
+from dodai.providers.authentik import authentik_api
+from dodai.providers.cloudflare import cloudflare_api
+from dodai.providers.local.browser import HttpBrowser
+from dodai.rehearsal.ports import Difference
+from dodai.standins.authentik_standin import AuthentikStandIn
+from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.standins.zone_visitors import ZoneVisitors
+from dodai.vendor_api.codes import NO_STAND_IN
+
+FOREIGN = ("http_request_firewall_custom", "theirs", 'ip.geoip.country eq "XX"')
+"""A rule of somebody else, which has to be there afterwards as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneHere:
+    """The zone, and how a visitor comes to a URL: by the zone's own server where that is the public one."""
+
+    zone: CloudflareStandIn
+    visit: Callable[[str], HttpBrowser]
+    variables: dict[str, str]
+    differences: tuple[Difference, ...]
+    theirs: Mapping[str, Any]
+
+    @property
+    def foreign_is_untouched(self) -> bool:
+        """Whether the rule of somebody else is there as it was."""
+        return dict(self.theirs) in self.zone.rulesets[FOREIGN[0]]["rules"]
+
+
+def stand_zone(config: EnvironmentPolicy, origin_url: str, stack: ExitStack) -> ZoneHere:
+    """The zone as it is before dodai comes: flexible TLS, no record, a rule of somebody else."""
+    origin, host = config.public_origins[0], urlsplit(config.public_origins[0]).hostname or ""
+    token = secrets.token_hex(16)
+    zone = CloudflareStandIn({token: frozenset({"*"})}, name=host.partition(".")[2] or host)
+    zone.zone = config.cloudflare.zone
+    stack.enter_context(zone)
+    theirs = zone.foreign_rule(*FOREIGN)
+    try:
+        there = {config.cloudflare.origin.lower(): urlsplit(origin_url).netloc}
+        visitors = stack.enter_context(ZoneVisitors(zone, host, there))
+    except OSError as error:
+        said = f"a server with TLS for `{host}` cannot be made: {error}"
+        raise DodaiError(NO_STAND_IN, said, "install openssl", exit_code=2) from error
+    told = {cloudflare_api.TOKEN: token, cloudflare_api.ADDRESS: zone.url}
+    here = "the stand-in of the API; rules are kept and not carried out"
+    rows = (
+        Difference("edge", "Cloudflare: WAF, limits, caches, many places, when a change is everywhere", here),
+        Difference("TLS", "a public authority; strict up to Fly's certificate", "an authority made here, none behind"),
+        Difference("edge's own lines", "Cloudflare's log, found by its ray", "the ray that the web tier was given"),
+    )
+    return ZoneHere(zone, partial(_visit, visitors, origin), told, rows, theirs)
+
+
+def _visit(visitors: ZoneVisitors, origin: str, url: str) -> HttpBrowser:
+    """People resolve the public name; here it leads to the stand-in, whose certificate is checked for that name."""
+    if url.rstrip("/") != origin:
+        return HttpBrowser(url)
+    return HttpBrowser(f"https://{visitors.address}", origin=origin, authority=str(visitors.authority))
+
+
+def stand_identity(config: EnvironmentPolicy, stack: ExitStack) -> tuple[dict[str, str], Difference]:
+    """The application at Authentik as the manifest says that it is; sign-in itself is done with another stand-in."""
+    wanted, token = config.authentik, secrets.token_hex(16)
+    found = AuthentikStandIn({token: frozenset({"*"})}, slug=wanted.application, public_url=wanted.url.rstrip("/"))
+    found.client["client_id"] = wanted.client_id or found.client["client_id"]
+    found.client["redirect_uris"] = [{"matching_mode": "strict", "url": uri} for uri in wanted.redirect_uris]
+    if wanted.blueprint:
+        found.blueprints[wanted.blueprint] = "successful"
+    stack.enter_context(found)
+    told = {authentik_api.TOKEN: token, authentik_api.ADDRESS: found.url}
+    here = "its API says what the manifest says; people sign in at a provider that runs beside it"
+    return told, Difference("identity", "Authentik: its flows, users, sessions, database", here)

@@ -1,0 +1,90 @@
+"""Where visitors of the stand-in's zone arrive: TLS for the public name, the record that is proxied, a ray for each."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+
+import pytest
+
+from dodai.providers.local.browser import HttpBrowser
+from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.standins.zone_visitors import ZoneVisitors
+
+HOST, ORIGIN = "quiz.example.com", "quiz-web.fly.dev"
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        said = self.rfile.read(int(self.headers["content-length"])).decode()
+        body = "|".join(
+            [said, self.headers["host"], self.headers["cf-ray"], self.headers["x-forwarded-proto"]]
+        ).encode()
+        self.send_response(303)
+        self.send_header("location", f"https://{HOST}/next")
+        self.send_header("set-cookie", "a=1")
+        self.send_header("set-cookie", "b=2")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def visitors():
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as origin,
+        CloudflareStandIn({"t": frozenset({"*"})}) as zone,
+        ZoneVisitors(zone, HOST, {ORIGIN: f"127.0.0.1:{origin.server_port}"}) as visitors,
+    ):
+        threading.Thread(target=origin.serve_forever, daemon=True).start()
+        zone.records.append({"id": "1", "type": "CNAME", "name": HOST, "content": ORIGIN, "proxied": True})
+        yield visitors
+        origin.shutdown()
+
+
+def browser(visitors, *, name=HOST, authority=None):
+    trusted = str(authority or visitors.authority)
+    return HttpBrowser(f"https://{visitors.address}", origin=f"https://{name}", authority=trusted)
+
+
+async def test_visitor_of_the_public_name_is_led_to_the_origin_with_a_ray(visitors):
+    """Each request has its own, the visitor and the origin see the same; the answer comes whole, cookies included."""
+    async with browser(visitors) as visitor:
+        first = await visitor.send("POST", "/", content=b"hello")
+        second = await visitor.send("POST", f"https://{HOST}/again", content=b"more")
+    said, host, ray, scheme = first.text.split("|")
+    assert (said, host, scheme) == ("hello", HOST, "https")
+    assert ray == first.headers["cf-ray"] != second.headers["cf-ray"]
+    assert (first.status_code, first.headers["location"]) == (303, f"https://{HOST}/next")
+    assert first.headers.get_list("set-cookie") == ["a=1", "b=2"]
+
+
+async def test_certificate_is_proven_for_the_name_and_by_its_own_authority(visitors, tmp_path):
+    """Another name, and another authority: no request is sent."""
+    async with browser(visitors, name="other.example.com") as visitor:
+        with pytest.raises(ConnectionError, match=r"(?i)certificate"):
+            await visitor.send("POST", "/", content=b"x")
+    with CloudflareStandIn({}) as zone, ZoneVisitors(zone, HOST, {}) as others:
+        async with browser(visitors, authority=others.authority) as visitor:
+            with pytest.raises(ConnectionError, match=r"(?i)certificate"):
+                await visitor.send("POST", "/", content=b"x")
+
+
+async def test_record_decides_whether_and_where_visitors_are_led(visitors):
+    """Not proxied, gone, to an unknown origin, and to one that does not answer: Cloudflare's own errors."""
+    (record,) = visitors.zone.records
+    async with browser(visitors) as visitor:
+
+        async def status() -> int:
+            return (await visitor.send("POST", "/", content=b"x")).status_code
+
+        record["proxied"] = False
+        assert await status() == 530
+        record.update(proxied=True, content="elsewhere.fly.dev")
+        assert await status() == 530
+        record["content"] = ORIGIN
+        visitors.origins[ORIGIN] = "127.0.0.1:9"
+        assert await status() == 521
