@@ -122,15 +122,7 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
             partial(_going_back, service),
         ),
     ]
-    drills.append(
-        Drill(
-            "production-edge-and-sign-in",
-            "operations",
-            Text("The edge and the sign-in are as the manifest says", "エッジと認証がマニフェストどおりである"),
-            "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS",
-            _edge_and_sign_in,
-        )
-    )
+    drills.append(_edge_drill())
     rotated = next((s.name for s in subject.policy.secrets.values() if s.rotation == "overlap" and s.used_by), "")
     if rotated:
         drills.append(
@@ -147,6 +139,16 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
     if subject.database and subject.migrations and subject.migrations.policy.format in SQL_FILES:
         drills.append(_restore_drill(service, subject.migrations.policy.folder))
     return tuple(drills)
+
+
+def _edge_drill() -> Drill:
+    return Drill(
+        "production-edge-and-sign-in",
+        "operations",
+        Text("The edge and the sign-in are as the manifest says", "エッジと認証がマニフェストどおりである"),
+        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS",
+        _edge_and_sign_in,
+    )
 
 
 def _restore_drill(service: Service, folder: str) -> Drill:

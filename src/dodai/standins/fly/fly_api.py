@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import secrets
@@ -11,13 +10,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from dodai.core.dataclass import dataclass
 from dodai.standins.fly.app_logs import AppLogs
 from dodai.standins.fly.app_proxy import AppProxy
+from dodai.standins.fly.app_state import FlyAppState, digests
 from dodai.standins.fly.fly_requests import (
     LeaseRequest,
     MachineRequest,
@@ -35,20 +33,11 @@ CHECK_S = 0.1
 _FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
 
 
-@dataclass(slots=True)
-class FlyAppState:
-    """One app of the account."""
-
-    name: str
-    machines: dict[str, FlyMachine] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)
-    secrets_at: dict[str, str] = field(default_factory=dict)
-    version: int = 0
-    half_secrets: bool = False
-
-
 class FlyStandIn(StandIn):
-    """One organisation at Fly. `full` are regions without capacity; `boot_s` is how long a machine takes to start."""
+    """One organisation at Fly. `full` are regions without capacity; `boot_s` is how long a machine takes to start.
+
+    `restart_applies_secrets`: whether a machine that is only started again sees what was set since; reports conflict.
+    """
 
     def __init__(
         self,
@@ -63,6 +52,7 @@ class FlyStandIn(StandIn):
         self.registry, self.boot_s = registry, boot_s
         self.apps: dict[str, FlyAppState] = {}
         self.full: set[str] = set()
+        self.restart_applies_secrets = True
         self.certificates: dict[str, dict[str, Any]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="dodai-fly-", ignore_cleanup_errors=True)
         self.logs = AppLogs(Path(self._folder.name))
@@ -247,10 +237,16 @@ class FlyStandIn(StandIn):
             self._boot(state, machine)
         return machine
 
-    def _boot(self, state: FlyAppState, machine: FlyMachine) -> None:
+    def restart(self, machine: FlyMachine) -> None:
+        """What `fly machine restart` does."""
+        self._boot(self.apps[machine.app], machine, again=True)
+
+    def _boot(self, state: FlyAppState, machine: FlyMachine, *, again: bool = False) -> None:
+        if not again or self.restart_applies_secrets:
+            machine.secrets = dict(state.secrets)
         machine.digest = image_digest(machine)
         image: MachineImage | None = self.registry.images.get(machine.digest)
-        env = {**(machine.config.get("env") or {}), **state.secrets}
+        env = {**(machine.config.get("env") or {}), **machine.secrets}
         known = {"FLY_APP_NAME": state.name, "FLY_MACHINE_ID": machine.id, "FLY_REGION": machine.region}
         led = {name: _FLYCAST.sub(lambda m: f"127.0.0.1:{self.proxy.port(m[1])}", value) for name, value in env.items()}
         machine.boot(image, {**led, **known}, self.boot_s)
@@ -278,7 +274,7 @@ class FlyStandIn(StandIn):
     def _start(self, asked: Asked) -> Reply:
         machine = self._changeable(asked)
         if machine.state not in ("started", "starting"):
-            self._boot(self._app(asked), machine)
+            self._boot(self._app(asked), machine, again=bool(machine.events))
         return Reply(200)
 
     def _stop(self, asked: Asked) -> Reply:
@@ -355,7 +351,7 @@ class FlyStandIn(StandIn):
         state, values = self._app(asked), dict(asked.read(SecretsRequest).values)
         if any(not isinstance(value, str | None) for value in values.values()):
             raise self._refuse(400, "a secret is not a string")
-        told = _digests(state, {name: value for name, value in values.items() if value})
+        told = digests(state, {name: value for name, value in values.items() if value})
         if state.half_secrets:
             values = dict(list(values.items())[: len(values) // 2])
         for name, value in values.items():
@@ -367,7 +363,7 @@ class FlyStandIn(StandIn):
         return Reply(200, {"secrets": told, "version": state.version, "Version": state.version})
 
     def _digests(self, state: FlyAppState) -> list[dict[str, str]]:
-        return _digests(state, state.secrets)
+        return digests(state, state.secrets)
 
     def _logs(self, asked: Asked) -> Reply:
         """Of the platform's own API, which is no part of the Machines API."""
@@ -382,15 +378,3 @@ class FlyStandIn(StandIn):
         if found is None:
             raise self._refuse(404, "certificate not found")
         return Reply(200, {"hostname": asked.params["hostname"], **found})
-
-
-def _digests(state: FlyAppState, values: Mapping[str, str]) -> list[dict[str, str]]:
-    """Fly's digests cannot be made by anybody else: they are for seeing a change."""
-    return [
-        {
-            "name": name,
-            "digest": hashlib.sha256(f"{state.name}/{name}/{value}".encode()).hexdigest()[:16],
-            "created_at": state.secrets_at.get(name, now()),
-        }
-        for name, value in values.items()
-    ]

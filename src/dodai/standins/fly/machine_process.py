@@ -52,6 +52,7 @@ class FlyMachine:
     due: dict[str, float] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     light_version: str = ""
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     stopping: bool = False
     retries: int = 0
     guard: threading.RLock = field(default_factory=threading.RLock)
