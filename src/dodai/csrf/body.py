@@ -93,18 +93,22 @@ class UrlencodedSearch:
         pairs = data.split(b"&")
         if cut:
             pairs.pop()
-        found = [value for name, _, value in (pair.partition(b"=") for pair in pairs) if self._is_field(name)]
+        found, field = [], self._field
+        for pair in pairs:
+            name, _, value = pair.partition(b"=")
+            if name == field or ((b"%" in name or b"+" in name) and _unquoted(name) == field):
+                found.append(value)
         if not found:
             return "too_late" if cut else "missing"
         if len(found) > 1:
             return "duplicated"
-        self.value = unquote_to_bytes(found[0][: 3 * _VALUE_BYTES].replace(b"+", b" ")).decode("latin-1")
+        self.value = _unquoted(found[0][: 3 * _VALUE_BYTES]).decode("latin-1")
         return "found"
 
-    def _is_field(self, name: bytes) -> bool:
-        if name == self._field:
-            return True
-        return (b"%" in name or b"+" in name) and unquote_to_bytes(name.replace(b"+", b" ")) == self._field
+
+def _unquoted(text: bytes) -> bytes:
+    spaced = text.replace(b"+", b" ")
+    return unquote_to_bytes(spaced) if b"%" in spaced else spaced
 
 
 class MultipartSearch:

@@ -9,6 +9,7 @@ The format, its vectors and the reasons are in `spec/csrf/`.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -35,6 +36,7 @@ GRACE_S = 300
 _KID = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SIGNED_IN = 0x80
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,7 +56,10 @@ class KeyRing:
     keys: tuple[TokenKey, ...]
 
     def find(self, kid: str) -> TokenKey | None:
-        return next((key for key in self.keys if key.kid == kid), None)
+        for key in self.keys:
+            if key.kid == kid:
+                return key
+        return None
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(key.kid for key in self.keys)})"
@@ -142,7 +147,7 @@ def encode_nonce(nonce: bytes) -> str:
 
 def decode_nonce(text: str) -> bytes | None:
     """The nonce in a cookie value, or None when the value is not one of ours."""
-    return base64.urlsafe_b64decode(text + "==") if NONCE.fullmatch(text) else None
+    return _decoded(text) if NONCE.fullmatch(text) else None
 
 
 def bind(key: TokenKey, nonce: bytes, subject: str = "") -> bytes:
@@ -174,7 +179,7 @@ def verify(
     key = ring.find(kid)
     if key is None:
         return "unknown_key"
-    body = base64.urlsafe_b64decode(encoded + "==")
+    body = _decoded(encoded)
     pad, mac = body[:32], _xor(body[:32], body[32:])
     binding = _xor(pad[16:], key.pad(pad[:16])[:16])
     if not hmac.compare_digest(mac, _mac(key, binding, time)):
@@ -195,6 +200,11 @@ def decode_base64url(text: str) -> bytes | None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", bare, re.ASCII) or len(bare) % 4 == 1:
         return None
     return base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of unpadded base64url that a pattern has matched: a third of what `base64` takes for its own checks."""
+    return binascii.a2b_base64(text.encode("ascii").translate(_STANDARD) + b"==")
 
 
 def _mac(key: TokenKey, binding: bytes, time: str) -> bytes:

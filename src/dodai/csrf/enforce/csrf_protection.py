@@ -187,9 +187,9 @@ class CsrfProtection:
         `peer` is the address of the other end, `scheme` what the server says the request came by.
         """
         return judge_provenance(
-            fetch_site=[value.decode("latin-1") for value in sent.get(b"sec-fetch-site", ())],
-            origin=[value.decode("latin-1") for value in sent.get(b"origin", ())],
-            referer=[value.decode("latin-1") for value in sent.get(b"referer", ())],
+            fetch_site=_said(sent, b"sec-fetch-site"),
+            origin=_said(sent, b"origin"),
+            referer=_said(sent, b"referer"),
             host=self._host(sent, peer, scheme),
             origins=self.origins,
         )
@@ -291,6 +291,13 @@ class CsrfProtection:
         return f"https://{host}" if secure and host else host
 
 
+def _said(sent: Sent, name: bytes) -> list[str]:
+    values = sent.get(name)
+    if values is None:
+        return []
+    return [values[0].decode("latin-1")] if len(values) == 1 else [value.decode("latin-1") for value in values]
+
+
 def _has_subject(visitor: CsrfSession) -> bool:
     """False when the app's callback fails on what the client sent; that must not become a 500."""
     try:
@@ -317,7 +324,11 @@ def collect(headers: Headers) -> Sent:
     """The values of every header by its lower-case name, in the order in which they came."""
     sent: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        sent.setdefault(name.lower(), []).append(value)
+        lowered = name.lower()
+        if lowered in sent:
+            sent[lowered].append(value)
+        else:
+            sent[lowered] = [value]
     return sent
 
 

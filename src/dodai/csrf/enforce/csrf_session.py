@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CookieState = Literal["unread", "absent", "good", "bad", "duplicated"]
 
+_COOKIE_LENGTH = len(b"cookie")
 _NO_SCOPE: Mapping[str, Any] = MappingProxyType({})
 _SHARED_CACHES = frozenset({b"surrogate-control", b"x-accel-expires", b"edge-control"})
 
@@ -184,7 +185,8 @@ def read_cookie(headers: Iterable[tuple[bytes, bytes]], pattern: re.Pattern[byte
 
 def values_of(headers: Iterable[tuple[bytes, bytes]], pattern: re.Pattern[bytes]) -> list[bytes]:
     """What a `cookie_pattern` finds in all Cookie headers (HTTP/2 may send several)."""
-    return [value for name, text in headers if name.lower() == b"cookie" for value in pattern.findall(text)]
+    sent = [text for name, text in headers if len(name) == _COOKIE_LENGTH and name.lower() == b"cookie"]
+    return pattern.findall(sent[0]) if len(sent) == 1 else [value for text in sent for value in pattern.findall(text)]
 
 
 def private(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
