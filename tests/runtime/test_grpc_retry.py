@@ -12,7 +12,8 @@ import grpc
 import pytest
 from grpc import aio
 from tests.runtime.test_grpc import _way as _way  # noqa: PLC0414 - the fixture, for this module too
-from tests.runtime.test_grpc import watched_channel
+from tests.runtime.test_grpc import request, watched_channel
+from tests.support.wait import until_async
 
 from dodai.runtime import RuntimeConfig
 
@@ -21,10 +22,14 @@ CALLS, AT_ONCE = 500, 25
 
 
 class Failing:
-    """A backend that refuses as UNAVAILABLE what `fails` says of its how-manieth call it is; counts what arrives."""
+    """A backend that refuses as UNAVAILABLE what `fails` says of its how-manieth call it is; counts what arrives.
 
-    def __init__(self, fails: Callable[[int], bool]) -> None:
+    With `ours` as a tier of ours does, which puts the request id on every answer.
+    """
+
+    def __init__(self, fails: Callable[[int], bool], *, ours: bool = False) -> None:
         self.fails = fails
+        self.ours = ours
         self.arrived: Counter[str] = Counter()
         self.attempts: list[str] = []
 
@@ -32,6 +37,8 @@ class Failing:
         self.arrived[name] += 1
         sent = dict(context.invocation_metadata())
         self.attempts.append(sent.get("x-attempt", "1"))
+        if self.ours:
+            context.set_trailing_metadata([("x-request-id", str(sent["x-request-id"]))])
         if self.fails(sum(self.arrived.values())):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         return b""
@@ -43,7 +50,12 @@ class Failing:
 
             return grpc.unary_unary_rpc_method_handler(method)
 
-        return grpc.method_handlers_generic_handler("quiz.Quiz", {name: unary(name) for name in ("GetQuiz", "Save")})
+        async def follow(_: bytes, context: Any) -> AsyncIterator[bytes]:
+            yield await self.answer("Follow", context)
+
+        own = {name: unary(name) for name in ("GetQuiz", "Save")}
+        own["Follow"] = grpc.unary_stream_rpc_method_handler(follow)
+        return grpc.method_handlers_generic_handler("quiz.Quiz", own)
 
 
 @asynccontextmanager
@@ -58,7 +70,10 @@ async def calling(config: Config, backend: Failing, **limits: Any) -> AsyncItera
 
         async def call(name: str) -> str:
             try:
-                await channel.unary_unary(f"/quiz.Quiz/{name}")(b"")
+                if name == "Follow":
+                    _ = [message async for message in channel.unary_stream("/quiz.Quiz/Follow")(b"")]
+                else:
+                    await channel.unary_unary(f"/quiz.Quiz/{name}")(b"")
             except grpc.RpcError as error:
                 return str(error.code().name)
             return "OK"
@@ -112,3 +127,20 @@ async def test_breaker_stops_calls_and_their_retries(config: Config):
         ended = await crowd(call, "GetQuiz")
     assert ended == {"UNAVAILABLE": CALLS}
     assert backend.arrived["GetQuiz"] <= AT_ONCE + 5
+
+
+@pytest.mark.parametrize("name", ["Save", "Follow"])
+@pytest.mark.parametrize("ours", [False, True], ids=["nobody of ours", "a tier of ours"])
+async def test_breaker_stays_closed_for_a_tier_that_answers(config: Config, name: str, ours: bool):
+    """A reply with our request id proves that the tier is up, whatever it could not do; without one nobody answered.
+
+    The line of a call that the open breaker kept from being made says so.
+    """
+    backend = Failing(lambda _: True, ours=ours)
+    async with calling(config, backend, breaker_failures=3) as call:
+        with request(config("web")) as context:
+            assert {await call(name) for _ in range(8)} == {"UNAVAILABLE"}
+            await until_async(lambda: context.rpc_count == 8)
+    assert (backend.arrived[name] == 8) is ours
+    refused = [line for line in context.sub_lines if line.get("reason") == "breaker_open"]
+    assert len(refused) == 8 - backend.arrived[name]
