@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 import dodai.psycopg
 from dodai.core.request import RequestContext, bind, unbind
@@ -77,13 +78,18 @@ async def test_failed_statement_has_a_line_without_the_statement(context: Reques
         with pytest.raises(psycopg.errors.SyntaxError):
             await connection.execute("SELECT taro FROM")
         assert context.failed_dependency is None
+        for statement, seconds in ("/* who */ SELECT pg_sleep(%s)", 30), ("/* who */ SELECT pg_sleep(%s)", 31):
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                await connection.execute(statement, (seconds,))
         with pytest.raises(psycopg.errors.QueryCanceled):
-            await connection.execute("/* who */ SELECT pg_sleep(%s)", (30,))
+            await connection.execute("SELECT 1, pg_sleep(%s)", (30,))
     assert context.failed_dependency == "database"
-    (line,) = context.sub_lines
+    line, again, other = context.sub_lines
     assert (line["type"], line["operation"], line["outcome"]) == ("sql", "SELECT", "timeout")
     assert (line["error"], line["dependency"]) == ("psycopg.errors.QueryCanceled", "database")
     assert "pg_sleep" not in str(line)
+    assert re.fullmatch("[0-9a-f]{8}", line["statement"])  # by which one statement is found again, whatever its values
+    assert line["statement"] == again["statement"] != other["statement"]
 
 
 async def test_statement_ends_with_the_requests_deadline(context: RequestContext, database: str):
@@ -163,6 +169,23 @@ async def test_pool_uses_the_class_and_the_limits_of_the_manifest(
     async with pool, pool.connection() as connection:
         row = await (await connection.execute("SHOW statement_timeout")).fetchone()
     assert row == ("250ms",)
+    assert context.db_count == 1
+
+
+@pytest.mark.parametrize("threads", [False, True])
+async def test_wait_for_a_connection_is_in_the_request(context: RequestContext, database: str, threads: bool):
+    """Nobody sees an empty pool otherwise: the statement itself was quick."""
+    kind: Any = ConnectionPool if threads else AsyncConnectionPool
+    pool = kind(
+        database, connection_class=dodai.psycopg.Connection if threads else dodai.psycopg.AsyncConnection, open=False
+    )
+    if threads:
+        with pool, dodai.psycopg.connection_sync(pool) as connection:
+            connection.execute("SELECT 1")
+    else:
+        async with pool, dodai.psycopg.connection(pool) as connection:
+            await connection.execute("SELECT 1")
+    assert context.pool_wait_ms > 0.0
     assert context.db_count == 1
 
 
