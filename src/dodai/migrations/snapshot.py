@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.migrations.policy import SIDE_SCHEMA
+from dodai.migrations.policy import LEDGER, SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection
 
 # Names are printed as the search path allows, so it must be the same whoever looks. Both last until the end of the
@@ -18,11 +18,15 @@ from dodai.migrations.ports import SqlConnection
 _ENTER = """SELECT pg_catalog.set_config('dodai.search_path', pg_catalog.current_setting('search_path'), true),
  pg_catalog.set_config('search_path', 'pg_catalog', true)"""
 _LEAVE = "SELECT set_config('search_path', current_setting('dodai.search_path'), true)"
+# A plan that is kept is made for any parameters: to plan such a query again takes longer than to carry it out.
+_ENTER_KEPT = f"""{_ENTER}, pg_catalog.set_config('dodai.plans', pg_catalog.current_setting('plan_cache_mode'), true),
+ pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)"""
+_LEAVE_KEPT = f"{_LEAVE}, set_config('plan_cache_mode', current_setting('dodai.plans'), true)"
 _SYSTEM = (
     f"nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')"
     " AND nspname !~ '^pg_(temp|toast_temp)_'"
 )
-_OURS = f"""ns AS MATERIALIZED (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE {_SYSTEM}),
+OURS = f"""ns AS MATERIALIZED (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE {_SYSTEM}),
 ext AS MATERIALIZED (SELECT classid, objid FROM pg_depend
   WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass)"""
 _NOT_EXT = "NOT EXISTS (SELECT FROM ext WHERE ext.classid = '{catalog}'::regclass AND ext.objid = {oid})"
@@ -32,12 +36,9 @@ def _own(catalog: str, oid: str) -> str:
     return _NOT_EXT.format(catalog=catalog, oid=oid)
 
 
-_QUERIES = (
-    # schemas, extensions
-    f"SELECT 'schema ' || quote_ident(nspname) FROM ns WHERE nspname <> 'public' AND {_own('pg_namespace', 'ns.oid')}",
-    "SELECT 'extension ' || extname || ' ' || extversion FROM pg_extension WHERE extname <> 'plpgsql'",
-    # tables, views, sequences
-    f"""SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
+_OF_RELATIONS = (
+    f"""SELECT c.oid,
+        CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
           WHEN 'c' THEN 'composite type ' WHEN 'f' THEN 'foreign table ' ELSE 'table ' END
         || quote_ident(nspname) || '.' || quote_ident(relname)
         || CASE WHEN relkind = 'p' THEN ' partition by ' || pg_get_partkeydef(c.oid) ELSE '' END
@@ -53,8 +54,8 @@ _QUERIES = (
              FROM pg_sequence WHERE seqrelid = c.oid) ELSE '' END
       FROM pg_class c JOIN ns ON ns.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'c', 'f')
        AND {_own("pg_class", "c.oid")} {{skip}}""",
-    # columns: their order is a line of its own, so that it can be told apart
-    f"""SELECT 'column ' || quote_ident(nspname) || '.' || quote_ident(relname) || '.' || quote_ident(attname) || ' '
+    f"""SELECT c.oid,
+        'column ' || quote_ident(nspname) || '.' || quote_ident(relname) || '.' || quote_ident(attname) || ' '
         || format_type(atttypid, atttypmod)
         || CASE WHEN attcollation <> 0 AND attcollation <> (SELECT typcollation FROM pg_type WHERE oid = atttypid)
              THEN ' collate ' || (SELECT collname FROM pg_collation WHERE oid = attcollation) ELSE '' END
@@ -66,35 +67,47 @@ _QUERIES = (
       LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
       WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'c', 'f')
        AND {_own("pg_class", "c.oid")} {{skip}}""",
-    f"""SELECT 'order ' || quote_ident(nspname) || '.' || quote_ident(relname) || ' '
+    f"""SELECT c.oid, 'order ' || quote_ident(nspname) || '.' || quote_ident(relname) || ' '
         || string_agg(quote_ident(attname), ',' ORDER BY attnum)
       FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN ns ON ns.oid = relnamespace
       WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p', 'f') AND {_own("pg_class", "c.oid")} {{skip}}
-      GROUP BY nspname, relname""",
-    # constraints, indexes, triggers, policies, rules
-    f"""SELECT 'constraint ' || coalesce(conrelid::regclass::text, contypid::regtype::text) || ' '
+      GROUP BY c.oid, nspname, relname""",
+    f"""SELECT c.oid, 'constraint ' || coalesce(conrelid::regclass::text, contypid::regtype::text) || ' '
         || quote_ident(conname) || ' ' || pg_get_constraintdef(k.oid)
         || CASE WHEN convalidated THEN '' ELSE ' (not validated)' END
       FROM pg_constraint k JOIN ns ON ns.oid = connamespace LEFT JOIN pg_class c ON c.oid = conrelid
       WHERE contype <> 'n' AND {_own("pg_constraint", "k.oid")}
        AND (conrelid = 0 OR {_own("pg_class", "conrelid")}) {{skip}}""",
-    f"""SELECT 'index ' || pg_get_indexdef(indexrelid) || CASE WHEN indisvalid THEN '' ELSE ' (invalid)' END
+    f"""SELECT c.oid, 'index ' || pg_get_indexdef(indexrelid) || CASE WHEN indisvalid THEN '' ELSE ' (invalid)' END
         || CASE WHEN indisreplident THEN ' replica identity' ELSE '' END
       FROM pg_index i JOIN pg_class c ON c.oid = indrelid JOIN ns ON ns.oid = c.relnamespace
       WHERE c.relkind IN ('r', 'p', 'm') AND {_own("pg_class", "indrelid")} {{skip}}""",
-    f"""SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || tgenabled::text
+    f"""SELECT c.oid, 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || tgenabled::text
       FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid JOIN ns ON ns.oid = c.relnamespace
       WHERE NOT tgisinternal AND {_own("pg_trigger", "t.oid")} {{skip}}""",
-    """SELECT 'policy ' || quote_ident(polname) || ' on ' || polrelid::regclass || ' '
+    """SELECT c.oid, 'policy ' || quote_ident(polname) || ' on ' || polrelid::regclass || ' '
         || polcmd::text || polpermissive::text
         || ' ' || (SELECT string_agg(CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END, ',' ORDER BY r)
                    FROM unnest(polroles) r)
         || coalesce(' using ' || pg_get_expr(polqual, polrelid), '')
         || coalesce(' check ' || pg_get_expr(polwithcheck, polrelid), '')
       FROM pg_policy p JOIN pg_class c ON c.oid = polrelid JOIN ns ON ns.oid = c.relnamespace WHERE true {skip}""",
-    f"""SELECT 'rule ' || pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class
-      JOIN ns ON ns.oid = c.relnamespace WHERE rulename <> '_RETURN' AND {_own("pg_class", "c.oid")}""",
-    # types, functions, the rest
+    f"""SELECT c.oid, 'rule ' || pg_get_ruledef(r.oid) FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class
+      JOIN ns ON ns.oid = c.relnamespace WHERE rulename <> '_RETURN' AND {_own("pg_class", "c.oid")} {{skip}}""",
+    f"""SELECT c.oid,
+        'grant ' || quote_ident(nspname) || '.' || quote_ident(relname) || ' ' || a.privilege_type || ' to '
+        || CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END
+      FROM pg_class c JOIN ns ON ns.oid = relnamespace, aclexplode(relacl) a WHERE a.grantee <> c.relowner
+       AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {_own("pg_class", "c.oid")} {{skip}}""",
+    f"""SELECT c.oid,
+        'comment ' || pg_describe_object(d.classoid, d.objoid, d.objsubid) || ' ' || quote_literal(description)
+      FROM pg_description d JOIN pg_class c ON c.oid = objoid JOIN ns ON ns.oid = c.relnamespace
+      WHERE classoid = 'pg_class'::regclass AND {_own("pg_class", "c.oid")} {{skip}}""",
+)
+"""What is told of one relation of `pg_class`, with its oid: the relation, and what belongs to it."""
+_OTHERS = (
+    f"SELECT 'schema ' || quote_ident(nspname) FROM ns WHERE nspname <> 'public' AND {_own('pg_namespace', 'ns.oid')}",
+    "SELECT 'extension ' || extname || ' ' || extversion FROM pg_extension WHERE extname <> 'plpgsql'",
     f"""SELECT CASE typtype WHEN 'e' THEN 'enum ' ELSE 'domain ' END
         || quote_ident(nspname) || '.' || quote_ident(typname)
         || CASE typtype WHEN 'e' THEN ' (' || (SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder)
@@ -109,18 +122,10 @@ _QUERIES = (
     f"""SELECT 'event trigger ' || evtname || ' ' || evtevent || ' ' || evtfoid::regproc || ' ' || evtenabled::text
       FROM pg_event_trigger e WHERE {_own("pg_event_trigger", "e.oid")}""",
     "SELECT 'publication ' || pubname || ' ' || puballtables::text FROM pg_publication",
-    # grants and comments
-    f"""SELECT 'grant ' || quote_ident(nspname) || '.' || quote_ident(relname) || ' ' || a.privilege_type || ' to '
-        || CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END
-      FROM pg_class c JOIN ns ON ns.oid = relnamespace, aclexplode(relacl) a WHERE a.grantee <> c.relowner
-       AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {_own("pg_class", "c.oid")} {{skip}}""",
     f"""SELECT 'grant function ' || p.oid::regprocedure || ' ' || a.privilege_type || ' to '
         || CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END
       FROM pg_proc p JOIN ns ON ns.oid = pronamespace, aclexplode(proacl) a WHERE a.grantee <> p.proowner
        AND {_own("pg_proc", "p.oid")}""",
-    f"""SELECT 'comment ' || pg_describe_object(d.classoid, d.objoid, d.objsubid) || ' ' || quote_literal(description)
-      FROM pg_description d JOIN pg_class c ON c.oid = objoid JOIN ns ON ns.oid = c.relnamespace
-      WHERE classoid = 'pg_class'::regclass AND {_own("pg_class", "c.oid")} {{skip}}""",
 )
 
 
@@ -169,42 +174,43 @@ def _still(wanted: list[str], found: list[str]) -> bool:
     return all(label in rest for label in wanted)
 
 
-def snapshot(conn: SqlConnection, ledger_table: str = "goose_db_version", *, keep: bool = False) -> Snapshot:
+def snapshot(conn: SqlConnection, ledger_table: str = LEDGER) -> Snapshot:
     """The schema that `conn` sees now, uncommitted changes of its own included; one round trip.
 
-    `ledger_table` is the ledger's bare name; it, its sequence and its index are not part of the schema. With `keep`
-    the session keeps the plan, for the next one.
+    `ledger_table` is the ledger's bare name; it, its sequence and its index are not part of the schema.
     """
-    rows = own_rows(conn, f"WITH {_OURS} SELECT line FROM ({_lines_query(ledger_table)}) AS s(line)", keep=keep)
-    return Snapshot(tuple(sorted(row[0] for row in rows if row[0] is not None)))
+    return Snapshot(tuple(sorted(row[1] for row in own_rows(conn, lines_query(ledger_table)) if row[1] is not None)))
 
 
-def is_still(conn: SqlConnection, wanted: Snapshot, ledger_table: str = "goose_db_version") -> bool:
-    """Whether `snapshot` would be `wanted`: the server reads as much for it, and answers one hash."""
-    lines = "string_agg(line, E'\\n' ORDER BY line COLLATE \"C\")"
-    digest = f"encode(sha256(convert_to(coalesce({lines}, ''), 'UTF8')), 'hex')"
-    query = f"WITH {_OURS} SELECT {digest} FROM ({_lines_query(ledger_table)}) AS s(line)"
-    return bool(own_rows(conn, query, keep=True)[0][0] == wanted.hash)
+def lines_query(ledger_table: str = LEDGER, *, relations: str = "") -> str:
+    """Every line with the oid of its relation, NULL for what has none.
 
-
-def _lines_query(ledger_table: str) -> str:
+    With `relations`, an expression for an array of oids, the lines of these and nothing else.
+    """
     name = ledger_table.rpartition(".")[2].replace("'", "''")
     skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
-    return " UNION ALL ".join(query.replace("{skip}", skip) for query in _QUERIES)
+    these = f"{skip} AND c.oid = ANY ({relations})" if relations else skip
+    found = [query.replace("{skip}", these) for query in _OF_RELATIONS]
+    if not relations:
+        found += [query.replace("SELECT ", "SELECT NULL::oid, ", 1) for query in _OTHERS]
+    return f"WITH {OURS} SELECT owner, line FROM ({' UNION ALL '.join(found)}) AS s(owner, line)"
 
 
-def own_rows(conn: SqlConnection, query: str, *, keep: bool = False) -> list[Any]:
+def own_rows(conn: SqlConnection, query: str, *, keep: bool = False, given: Sequence[str] = ()) -> list[Any]:
     """The rows of a query of ours under a search path of its own: a table of the user's called `text` is not meant.
 
-    With `keep` the session plans it once, which for a small schema takes longer than to carry it out.
+    With `keep` the session plans it once, which for a small schema takes longer than to carry it out; `given` are then
+    its parameters as literals.
     """
+    enter, leave = _ENTER, _LEAVE
     if keep:
+        enter, leave = _ENTER_KEPT, _LEAVE_KEPT
         name = f"dodai_{hashlib.sha256(query.encode()).hexdigest()[:16]}"
         # Asked each time: a migration may say `DISCARD ALL`.
         if not conn.execute(f"{_IS_KEPT} '{name}'", prepare=False).fetchone()[0]:
             conn.execute(f"{_ENTER}; PREPARE {name} AS {query}; {_LEAVE}", prepare=False)
-        query = f"EXECUTE {name}"
-    cursor = conn.execute(f"{_ENTER}; {query}; {_LEAVE}", prepare=False)
+        query = f"EXECUTE {name}({', '.join(given)})" if given else f"EXECUTE {name}"
+    cursor = conn.execute(f"{enter}; {query}; {leave}", prepare=False)
     cursor.nextset()
     return cursor.fetchall()
 

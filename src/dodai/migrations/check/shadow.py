@@ -17,10 +17,11 @@ from dodai.migrations import lock_probe
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial, Trip
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.lock_probe.walk import StatementError, probe_file, run_file, run_inside
+from dodai.migrations.look import Look, look
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.ports import Connect, MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.queries import Query, QueryTrial, breaks, broken
-from dodai.migrations.snapshot import Snapshot, is_still, own_rows, snapshot
+from dodai.migrations.snapshot import own_rows, snapshot
 
 _CLUSTER_WIDE = "SELECT rolname FROM pg_roles UNION ALL SELECT spcname FROM pg_tablespace ORDER BY 1"
 _NO_EXTENSION = re.compile(r'extension "([^"]+)" is not available|control file ".*?/([^/"]+)\.control"')
@@ -34,7 +35,8 @@ _ONLY_TOGETHER = ("55006", "55P04", "25001")
 class _Course:
     """The state of one walk over the history: the connection, the schema so far, the tables that count as old.
 
-    `schema` is None where it has to be looked at again: behind a file that was not judged or left other columns.
+    `seen` is the last look at it outside of a transaction, which the next builds on; `is_current` says that nothing ran
+    since: a file that was not judged, or one that left other columns.
     `applied` are the files that went through, `left_out` the paths of those that did not, or could not be read.
     """
 
@@ -45,9 +47,16 @@ class _Course:
     own: list[str]
     left_out: list[str]
     applied: list[Migration] = field(default_factory=list)
-    schema: Snapshot | None = None
+    seen: Look | None = None
+    is_current: bool = False
     known: frozenset[int] | None = None
     known_names: frozenset[str] = frozenset()
+
+    def look(self) -> Look:
+        """The schema now, read only where it may have changed."""
+        if not self.is_current or self.seen is None:
+            self.seen, self.is_current = look(self.conn, self.seen), True
+        return self.seen
 
     def another(self) -> SqlConnection:
         """An empty database, on a server of its own where this one has roles now that would be in the way."""
@@ -110,7 +119,7 @@ def _walk(
             trials.append(_excused(trial, course.left_out, server, assumed))
             if trial.failure:
                 course.left_out.append(migration.path)
-        lines = (course.schema or snapshot(course.conn)).lines if to_the_end else ()
+        lines = snapshot(course.conn).lines if to_the_end else ()
         queries: tuple[QueryTrial, ...] | Unknown = ()
         old = [m for m in history.migrations if m.id not in history.fresh]
         if old and history.fresh and not course.left_out and (old_queries or new_queries):
@@ -196,15 +205,16 @@ def _try(course: _Course, migration: Migration, *, judged: bool, everything: boo
     conn = course.conn
     try:
         if not judged:
-            course.schema = None
+            course.is_current = False
             run_file(conn, migration, "up")
             course.applied.append(migration)
             return ShadowTrial(migration)
         if course.known is None and not everything:
             tables = lock_probe.tables(conn)
             course.known, course.known_names = frozenset(tables), frozenset(table.name for table in tables.values())
-        before = course.schema or snapshot(conn, keep=True)
+        before = course.look()
         old = frozenset(lock_probe.tables(conn)) if everything and not migration.transactional else course.known
+        course.is_current = False
         walked = probe_file(conn, migration, old)
     except StatementError as error:
         if not migration.transactional:
@@ -213,14 +223,13 @@ def _try(course: _Course, migration: Migration, *, judged: bool, everything: boo
     probes = walked.probes
     if migration.transactional and any(effect.dropped for each in probes for effect in each.effects):
         probes = lock_probe.lasting(probes, walked.before, walked.after)
-    after = snapshot(conn, keep=True)
+    after = course.look()
     course.applied.append(migration)
-    course.schema = after
     trial = ShadowTrial(migration, probes)
     return _round_trip(course, trial, before, after) if migration.reversible else trial
 
 
-def _round_trip(course: _Course, trial: ShadowTrial, before: Snapshot, after: Snapshot) -> ShadowTrial:
+def _round_trip(course: _Course, trial: ShadowTrial, before: Look, after: Look) -> ShadowTrial:
     """Down must lead back to the schema before, and Up again to the one after; column order is told apart.
 
     In one transaction that is rolled back where that is possible: whatever came of it, the next file finds the schema
@@ -236,7 +245,7 @@ def _round_trip(course: _Course, trial: ShadowTrial, before: Snapshot, after: Sn
             return found
     found = _there_and_back(conn, trial, before, after, run_file)
     if found.trip == "order differs":
-        course.schema = None
+        course.is_current = False
         return found
     untouched = found.trip == "same" or (found.trip == "down fails" and migration.transactional)
     if not untouched and (error := _rebuild(course)):
@@ -245,10 +254,10 @@ def _round_trip(course: _Course, trial: ShadowTrial, before: Snapshot, after: Sn
 
 
 def _there_and_back(
-    conn: SqlConnection, trial: ShadowTrial, before: Snapshot, after: Snapshot, run: Callable[..., object]
+    conn: SqlConnection, trial: ShadowTrial, before: Look, after: Look, run: Callable[..., object]
 ) -> ShadowTrial:
     seen: Trip = "same"
-    ways: tuple[tuple[Direction, Snapshot, Trip, Trip], ...] = (
+    ways: tuple[tuple[Direction, Look, Trip, Trip], ...] = (
         ("down", before, "down fails", "differs after down"),
         ("up", after, "up fails again", "differs after up"),
     )
@@ -259,9 +268,9 @@ def _there_and_back(
             return replace(
                 trial, trip=fails, trip_message=_said(trial.migration, error), trip_line=error.line, state=error.state
             )
-        if is_still(conn, wanted) or (found := snapshot(conn)) == wanted:
+        if (found := look(conn, after)).is_same(wanted):
             continue
-        if lines := wanted.undone(found):
+        if lines := wanted.snapshot.undone(found.snapshot):
             return replace(trial, trip=differs, differences=lines)
         seen = "order differs"
     return replace(trial, trip=seen)
@@ -279,7 +288,7 @@ def _rebuild(course: _Course) -> StatementError | None:
     """
     conn = course.another()
     course.conn.close()
-    course.conn, course.schema = conn, None
+    course.conn, course.seen, course.is_current = conn, None, False
     first: StatementError | None = None
     for migration in tuple(course.applied):
         try:
