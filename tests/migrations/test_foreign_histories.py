@@ -212,6 +212,16 @@ def test_other_commands_of_psql_are_named(line: str, said: str):
     assert caught.value.problem.line == 2
 
 
+@pytest.mark.parametrize("before", ["", "-- +goose Up\n", "-- +goose Up\nSELECT 1;\n"])
+def test_a_command_of_psql_in_a_goose_file_is_named_wherever_it_stands(before: str):
+    """Before the annotation too, where it is not SQL that stands too early."""
+    with pytest.raises(FileError) as caught:
+        parse(f"{M}1_a.sql", f"{before}\\connect other\nSELECT 2;\n".encode())
+    problem = caught.value.problem
+    assert problem.message == "`\\connect` leads to another database; leave it out"
+    assert (problem.line, problem.quote) == (before.count("\n") + 1, "\\connect other")
+
+
 # --- what is in the database ----------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from dodai.migrations import codes, sql
 from dodai.migrations.goose_file.batches import in_batches
 from dodai.migrations.goose_file.layouts import DOWN_SUFFIX, UP_SUFFIX, SqlSource, pair
 from dodai.migrations.goose_file.parse import accepts, directives, from_stdin, without_own_transaction
+from dodai.migrations.goose_file.split import command_of_psql
 from dodai.migrations.migration import FileError, FileProblem, Migration, Statement
 
 _END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
@@ -108,10 +109,8 @@ _HARMLESS = ("\\restrict", "\\unrestrict")
 def _behind_command(path: str, text: str, at: int, place: Statement) -> int | None:
     """Where the text goes on behind a line for psql itself; those that would change what happens are refused."""
     line, newline, _ = text[at:].partition("\n")
-    word = line.split()[0]
-    if word not in _HARMLESS:
-        what = "leads to another database" if word in ("\\connect", "\\c") else "is a command of psql, not SQL"
-        raise _refused(path, replace(place, sql=line), f"`{word}` {what}; leave it out")
+    if line.split()[0] not in _HARMLESS:
+        raise _refused(path, replace(place, sql=line), command_of_psql(line))
     return at + len(line) + 1 if newline else None
 
 

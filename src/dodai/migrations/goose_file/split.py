@@ -94,6 +94,8 @@ class _Splitter:
         self.section, self.block = section, ""
 
     def _close(self, number: int, line: str) -> None:
+        if said := command_of_psql(self.buffer[0] if self.buffer else line):
+            self._refuse(self.first_line or number, line, said)
         if self.section is None:
             self._refuse(number, line, "SQL before the `-- +goose Up` annotation")
         if self.section not in self.wanted:
@@ -130,6 +132,15 @@ class _Splitter:
 
     def _refuse(self, number: int, line: str, message: str, fix: str = "") -> None:
         raise FileError(FileProblem(codes.FILE_SYNTAX, message, self.path, number, line.strip()[:200], fix))
+
+
+def command_of_psql(line: str) -> str:
+    r"""What is wrong with a line that is meant for psql, such as `\connect`; "" for SQL."""
+    word = line.split(maxsplit=1)[0] if line.startswith("\\") else ""
+    if not word or word == "\\.":  # the end of COPY data, which is told as that
+        return ""
+    what = "leads to another database" if word in ("\\connect", "\\c") else "is a command of psql, not SQL"
+    return f"`{word}` {what}; leave it out"
 
 
 def ends_statement(line: str) -> bool:
