@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 
 from dodai.migrations import ledger
@@ -41,7 +42,7 @@ def _hashes(target: MigrationTarget) -> dict[str, str]:
 
         return {each.path: _sha256(each.raw) for each in uncut(target.root, policy.folder, policy.format)}
     base = target.root / policy.folder
-    names, prefix = sorted(path.name for path in base.iterdir()), base.relative_to(target.root)
+    names, prefix = sorted(os.listdir(base)), base.relative_to(target.root)  # noqa: PTH208 - no `Path` for each
     if "repeatable" in names or any(name.endswith(".go") for name in names):
         return {}
     sql = [name for name in names if name.lower().endswith(".sql")]
