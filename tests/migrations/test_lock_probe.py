@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from dodai.migrations.lock_probe import Tables, probe, tables, tables_since
 from dodai.migrations.migration import Statement
 from dodai.migrations.ports import SqlConnection
-from dodai.migrations.snapshot import is_still, snapshot
 
 BEFORE = """
 CREATE SCHEMA other;
@@ -82,18 +79,3 @@ def test_a_statement_that_commits_by_itself_is_measured_by_the_look_at_all(conn:
     )
     assert [(effect.table, effect.indexed) for effect in seen.effects] == [("public.a", True)]
     assert plain(after) == plain(tables(conn))
-
-
-@pytest.mark.parametrize(
-    "change", ["ALTER TABLE untouched ADD COLUMN ü text", "COMMENT ON TABLE a IS E'two\nlines'", "DISCARD ALL"]
-)
-def test_the_servers_hash_of_a_schema_is_that_of_its_lines(conn: SqlConnection, change: str):
-    """It is the same until something differs, and differs then; a session that forgot its plans makes them again."""
-    conn.execute(BEFORE)
-    before = snapshot(conn, keep=True)
-    assert is_still(conn, before)
-    conn.execute(change)
-    after = snapshot(conn)
-    assert is_still(conn, after)
-    assert is_still(conn, before) is (after == before)
-    assert snapshot(conn, keep=True) == after

@@ -6,6 +6,7 @@ for its words, never while something is imported.
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from functools import cache
 from typing import Literal, cast
@@ -59,8 +60,6 @@ class CodePage:
 @cache
 def page_of(package: str, code_id: str) -> CodePage:
     """The page `CODE.md` of a package of codes; raises `ValueError` when there is none, or naming what is malformed."""
-    import pkgutil  # nobody asks for the words of a page where nothing went wrong
-
     file = f"src/{package.replace('.', '/')}/{code_id}.md"
     try:
         data = pkgutil.get_data(package, f"{code_id}.md")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dodai.core.code_page import CodePage, Level, page_of
 from dodai.core.dataclass import dataclass
-from dodai.core.text import Text
+
+if TYPE_CHECKING:
+    from dodai.core.code_page import CodePage, Level
+    from dodai.core.text import Text
 
 Fault = Literal["user", "provider", "dodai"]
 Reply = Literal["rejected", "throttled", "unavailable", "ambiguous"]
@@ -60,6 +62,8 @@ class Code:
     @property
     def page(self) -> CodePage:
         """What is said about it; raises `ValueError` when its page has another name."""
+        from dodai.core.code_page import page_of  # nobody asks for the words of a page where nothing went wrong
+
         page = page_of(self.package, self.id)
         if page.name != self.name:
             raise ValueError(f"{self.id} is called `{self.name}` in {self.package} and `{page.name}` on its page")
