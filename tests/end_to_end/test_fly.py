@@ -214,5 +214,9 @@ def test_logs_trace_and_watch_read_what_fly_keeps(app):
     assert "`FLY_API_TOKEN`" in refused.stderr
     unseen = app.run("watch", "staging", "--once", FLY_API_TOKEN="expired")
     assert "lines are not collected since" in unseen.stdout
-    said = (shown, asked, watched, refused, unseen)
+    scraped = app.run("watch", "staging", "--once", "--platform")
+    assert (scraped.returncode, "no counter of dodai was found there" in scraped.stdout) == (1, True)
+    unread = app.run("watch", "staging", "--once", "--platform", FLY_API_TOKEN="expired")
+    assert "`the platform of staging` cannot be asked" in unread.stderr
+    said = (shown, asked, watched, refused, unseen, scraped, unread)
     assert not any(TOKEN in each.stdout + each.stderr for each in said)

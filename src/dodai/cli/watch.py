@@ -22,6 +22,7 @@ from dodai.engine.moment import utc
 
 if TYPE_CHECKING:
     from dodai.core.text import Text
+    from dodai.observability.ports import KeptCounters
     from dodai.observability.run import Overview, Row, Watched, Watcher
     from dodai.observability.run.collect import Collection
     from dodai.observability.run.export import Export
@@ -35,14 +36,22 @@ _COLOURS = {"up": "green", "failing": "yellow", "down": "red", "unknown": "dim"}
 @click.option("--once", is_flag=True, help="Print what there is now, and end.")
 @click.option("--fast", is_flag=True, help="Seconds instead of minutes, for rehearsals.")
 @click.option("--state", metavar="FOLDER", help="Where the lines are, if elsewhere; or Prometheus' address.")
+@click.option("--platform", is_flag=True, help="With --once: what the platform of ENV scraped, such as Fly.")
 @click.option("--listen", default="127.0.0.1:9464", show_default=True, help="Address of the page; port 0 picks one.")
-def command(context: CommandContext, env: str, once: bool, fast: bool, state: str | None, listen: str) -> int:
+def command(
+    context: CommandContext, env: str, once: bool, fast: bool, state: str | None, platform: bool, listen: str
+) -> int:
     from dodai.operations.run.watched_environment import watched
 
-    if state and state.startswith(("http://", "https://")):
-        if not once:
-            raise click.UsageError(f"`--state {state}` is read once: add --once")
-        return _read_back(context, watched(context.project, env), state)
+    engine = state and state.startswith(("http://", "https://"))
+    if (engine or platform) and not once:
+        raise click.UsageError(f"`{'--platform' if platform else f'--state {state}'}` is read once: add --once")
+    if platform:
+        return _of_platform(context, watched(context.project, env), state)
+    if state and engine:
+        from dodai.wiring.watch import counters_at
+
+        return _read_back(context, watched(context.project, env), counters_at(state), state)
     there = watched(context.project, env, fast=fast, state=Path(state) if state else None)
     if once:
         return _once(context, there)
@@ -88,15 +97,24 @@ def _once(context: CommandContext, there: Watched) -> int:
     return 1 if seen.firing else 0
 
 
-def _read_back(context: CommandContext, there: Watched, address: str) -> int:
+def _of_platform(context: CommandContext, there: Watched, state: str | None) -> int:
+    from dodai.wiring.watch import counters_of
+
+    kept = counters_of(context.project, there.env)
+    if kept is None or state:
+        said = "--state" if state else f"an environment whose platform scrapes nothing: `{there.env}`"
+        raise click.UsageError(f"--platform cannot be given with {said}")
+    return _read_back(context, there, kept, f"the platform of {there.env}")
+
+
+def _read_back(context: CommandContext, there: Watched, kept: KeptCounters, address: str) -> int:
     """What another `watch` counted and an engine keeps. 1 while an alert fires, and where nobody can say."""
     from dodai.core.errors import DodaiError
     from dodai.observability.codes import NOT_READ_BACK
     from dodai.observability.run import overview
     from dodai.observability.run.read_back import read_back
-    from dodai.wiring.watch import counters_at
 
-    out, now_s, kept = context.output, time.time(), counters_at(address)
+    out, now_s = context.output, time.time()
     try:
         store, firing = read_back(kept, there, now_s), kept.firing(now_s)
     except (OSError, ValueError) as error:

@@ -6,9 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from dodai.observability.buckets import INFINITE_US
+from dodai.observability.ports import Counter
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0"
 END = "# EOF"
+COUNTERS: Mapping[Counter, str] = {
+    "requests": "dodai_requests_total",
+    "errors": "dodai_request_errors_total",
+    "refused": "dodai_requests_refused_total",
+    "duration": "dodai_request_duration_seconds_bucket",
+    "duration_sum": "dodai_request_duration_seconds_sum",
+}
+"""What each counter is called where it is scraped."""
 Labels = Mapping[str, str]
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")

@@ -14,7 +14,7 @@ from dodai.engine.journal import Journal
 from dodai.engine.lease import Lease
 from dodai.engine.place import Claim, StatePlace, lives_elsewhere
 from dodai.engine.plan import PlanRequest
-from dodai.observability.ports import PlatformLines
+from dodai.observability.ports import KeptCounters, PlatformLines
 from dodai.operations import codes
 from dodai.operations.approval import Signatures
 from dodai.operations.journey import Visit
@@ -49,7 +49,7 @@ class Environment:
     `folder` is what this machine knows of it. `host` is None unless its parts run as processes of this machine.
     `described_by` gives the same environment with the services of another version of the manifest, and with another
     `[env.NAME]` when that is given, `kept_in` with another folder. `logs` is None where nobody can be asked for the
-    output of services, `lines` where no platform keeps their lines, `edge_keys` where its edge has its own keys.
+    output of services, `lines` and `counters` where no platform keeps them, `edge_keys` where its edge has its own.
     `logins` is None where services sign in at the database as the role that migrates.
     `keeps_limits`: its edge can hold clients to the rate limits of the manifest.
     """
@@ -74,6 +74,7 @@ class Environment:
     identity: IdentityService | None = None
     logs: Logs | None = None
     lines: PlatformLines | None = None
+    counters: KeptCounters | None = None
     edge_keys: SecretStore | None = None
     logins: Logins | None = None
 

@@ -15,7 +15,7 @@ from dodai.core.manifest.scan import find
 from dodai.core.suggestion import did_you_mean
 from dodai.core.text import counted
 from dodai.migrations.ports import Copies
-from dodai.observability.ports import PlatformLines
+from dodai.observability.ports import KeptCounters, PlatformLines
 from dodai.operations.codes import LIMIT_NOT_KEPT, LOGIN_ROLE_UNFIT
 from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import (
@@ -86,7 +86,7 @@ class Provider:
     `keys` are the keys and tables of `[env.NAME]` that only it reads, `required` those that it cannot do without,
     `for_services` maps that have to say something for each service that runs there.
     `examine` looks at the account of the vendor, read only, for `dodai doctor ENV --live`.
-    `lines` are those that the platform keeps of what services write to their output.
+    `lines` are those that the platform keeps of what services write to their output, `counters` what it scrapes.
     `edge_keys` is where the key of its edge is kept, where dodai makes that. `copies` makes copies of its databases for
     a rehearsal; the second argument hears what a person should know.
     `production`: its databases hold data of people. `keeps_limits`: its edge can hold clients to `[edge.limit.NAME]`.
@@ -103,6 +103,7 @@ class Provider:
     host: Callable[[Opening], Host] | None = None
     logs: Callable[[Opening], Logs] | None = None
     lines: Callable[[Opening], PlatformLines] | None = None
+    counters: Callable[[Opening], KeptCounters] | None = None
     edge_keys: Callable[[Opening], SecretStore] | None = None
     examine: Callable[[Opening], Iterable[DoctorRow]] | None = None
     keys: tuple[str, ...] = ()

@@ -140,6 +140,7 @@ def assemble(
         identity=identity(opening) if identity else None,
         logs=compute.logs(opening) if compute.logs else None,
         lines=compute.lines(opening) if compute.lines else None,
+        counters=compute.counters(opening) if compute.counters else None,
         edge_keys=edge.edge_keys(opening) if edge.edge_keys else None,
         logins=_logins(config, project, chosen),
     )

@@ -15,6 +15,7 @@ from dodai.providers.fly import fly_logs
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.fly_examine import examine
 from dodai.providers.fly.fly_logs import FlyLogs
+from dodai.providers.fly.fly_metrics import FlyCounters
 from dodai.providers.fly.fly_toml import ToldService, toml_rows
 from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
@@ -58,9 +59,17 @@ def _edge(opening: Opening) -> Edge:
     return FlyProxyEdge(partial(_api, opening), app, opening.variables.get(PUBLIC, "") or f"https://{app}.fly.dev")
 
 
-def _logs(opening: Opening) -> FlyLogs:
+def _platform(opening: Opening) -> Api:
     address = opening.variables.get(fly_logs.HOST, "") or fly_logs.ADDRESS
-    return FlyLogs(lambda: api_of(fly_logs.fly_logs, address, _token(opening)), opening.config.fly.apps)
+    return api_of(fly_logs.fly_logs, address, _token(opening))
+
+
+def _logs(opening: Opening) -> FlyLogs:
+    return FlyLogs(partial(_platform, opening), opening.config.fly.apps)
+
+
+def _counters(opening: Opening) -> FlyCounters:
+    return FlyCounters(partial(_api, opening), partial(_platform, opening), opening.config.fly.apps)
 
 
 def _examine(opening: Opening) -> Iterator[DoctorRow]:
@@ -96,6 +105,7 @@ PROVIDER = Provider(
     examine=_examine,
     logs=_logs,
     lines=_logs,
+    counters=_counters,
     keys=("fly",),
     required=("fly.apps",),
     for_services=("fly.apps",),

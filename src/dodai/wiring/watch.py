@@ -49,6 +49,11 @@ def counters_at(address: str) -> KeptCounters:
     return Prometheus(address)
 
 
+def counters_of(project: Project, env: str) -> KeptCounters | None:
+    """The platform of the environment, where it scrapes the counters of its services."""
+    return _opened(project, env)().counters
+
+
 def channels(watched_: Watched) -> Mapping[str, Channel]:
     """How each notifier of the manifest is reached."""
     from dodai.providers.notify import channel  # an HTTP client and more, which nobody needs but who sends

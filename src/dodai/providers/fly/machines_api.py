@@ -121,11 +121,19 @@ class FlySecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class FlyOrganization:
+    """Whose an app is."""
+
+    slug: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FlyApp:
     """An app; `status` is `pending`, `deployed` or `suspended`."""
 
     name: str
     status: str = ""
+    organization: FlyOrganization = field(default_factory=FlyOrganization)
 
 
 @dataclass(frozen=True, slots=True)

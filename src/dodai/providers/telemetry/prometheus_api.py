@@ -9,16 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from dodai.core.dataclass import dataclass
 from dodai.observability.buckets import INFINITE_US
+from dodai.observability.openmetrics import COUNTERS
 from dodai.observability.ports import Added, Counter
 from dodai.providers.telemetry.get import answer
 
-_METRICS: Mapping[Counter, str] = {
-    "requests": "dodai_requests_total",
-    "errors": "dodai_request_errors_total",
-    "refused": "dodai_requests_refused_total",
-    "duration": "dodai_request_duration_seconds_bucket",
-    "duration_sum": "dodai_request_duration_seconds_sum",
-}
 _OWN = ("kind", "service", "name", "le")
 
 
@@ -32,7 +26,7 @@ class Prometheus:
     address: str
 
     def added(self, counter: Counter, kind: str, start_s: int, step_s: int, count: int) -> Sequence[Added]:
-        name, found = _METRICS[counter], []
+        name, found = COUNTERS[counter], []
         times = {"start": str(start_s), "end": str(start_s + step_s * count), "step": str(step_s)}
         rows = self._asked("/api/v1/query_range", {"query": f"{name}{self._selector(kind=kind)}", **times})
         for labels, values in _one_of_each(name, rows):

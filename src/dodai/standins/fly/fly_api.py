@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dodai.standins.fly.app_logs import AppLogs
+from dodai.standins.fly.app_metrics import AppMetrics
 from dodai.standins.fly.app_proxy import AppProxy
 from dodai.standins.fly.app_state import FlyAppState, digests
 from dodai.standins.fly.fly_requests import (
@@ -30,6 +31,7 @@ from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandI
 NONCE = "fly-machine-lease-nonce"
 RATE, SHOW_RATE = (1.0, 3), (5.0, 10)
 CHECK_S = 0.1
+ORGANISATION = "standin"
 _FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
 
 
@@ -55,6 +57,7 @@ class FlyStandIn(StandIn):
         self.restart_applies_secrets = True
         self.certificates: dict[str, dict[str, Any]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="dodai-fly-", ignore_cleanup_errors=True)
+        self.metrics = AppMetrics()
         self.logs = AppLogs(Path(self._folder.name))
         self._lock = threading.RLock()
         self._closing = threading.Event()
@@ -99,6 +102,7 @@ class FlyStandIn(StandIn):
                 for machine in self.machines(app):
                     with contextlib.suppress(RuntimeError):
                         machine.ask()
+            self.metrics.scrape([one for app in list(self.apps) for one in self.machines(app)])
             self.logs.gather({one.id: one for app in list(self.apps) for one in self.machines(app)})
 
     # --- routes ---
@@ -136,6 +140,7 @@ class FlyStandIn(StandIn):
             of_app("POST", f"{app}/secrets", self._set_secrets, "deploy"),
             of_app("GET", f"{app}/certificates/{{hostname}}", self._certificate, "read"),
             route("GET", "/api/v1/apps/{app}/logs", self._logs, "read"),
+            route("GET", "/prometheus/{organisation}/api/v1/query_range", self._query_range, "read"),
         ]
 
     def error(self, status: int, text: str, kind: str = "unknown") -> Reply:
@@ -172,7 +177,7 @@ class FlyStandIn(StandIn):
         return Reply(200, {"tokens": [{"organization": "standin", "apps": sorted(self.apps), "token_id": scopes[0]}]})
 
     def _app_shown(self, state: FlyAppState) -> dict[str, Any]:
-        organization = {"name": "standin", "slug": "standin"}
+        organization = {"name": ORGANISATION, "slug": ORGANISATION}
         return {
             "id": state.name,
             "name": state.name,
@@ -371,6 +376,14 @@ class FlyStandIn(StandIn):
         if not asked_for[0].isdigit() and asked_for[0]:
             raise self._refuse(400, "next_token is not one of ours")
         return Reply(200, self.logs.page(self._app(asked).name, *asked_for))
+
+    def _query_range(self, asked: Asked) -> Reply:
+        if asked.params["organisation"] != ORGANISATION:
+            raise self._refuse(404, "organization not found")
+        found = self.metrics.query_range(asked.query)
+        if found is None:
+            return Reply(422, {"status": "error", "errorType": "422", "error": "cannot parse the query"})
+        return Reply(200, {"status": "success", "data": {"resultType": "matrix", "result": found}})
 
     def _certificate(self, asked: Asked) -> Reply:
         self._app(asked)
