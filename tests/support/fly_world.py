@@ -26,6 +26,7 @@ MACHINES_API = Spec(
         Allowed("ErrorResponse lists `insufficient_capacity`; no operation declares its status", status=422),
         Allowed("the page on rate limits", status=429),
         Allowed("logs are of the platform's API, transcribed from what flyctl asks", path="/api/v1/apps/"),
+        Allowed("counters are of Prometheus behind the platform's API", path="/prometheus/"),
         Allowed("a gateway fails", status=500),
         Allowed("a gateway fails", status=502),
         Allowed("a gateway fails", status=503),
