@@ -32,6 +32,7 @@ class NeonPolicy:
     role: str = ""
     database: str = ""
     allowed_ips: tuple[str, ...] = ()
+    restore_points: Literal["branch", "snapshot"] = "branch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,51 +8,19 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from dodai.core.dataclass import dataclass
 from dodai.standins.branch_server import BranchServer
+from dodai.standins.neon_branch import STAMP, StandInBranch, StandInOperation
+from dodai.standins.neon_snapshots import NeonSnapshots
 from dodai.standins.standin_server import Asked, Reply, StandIn, StandInRefusal, StandInRoute, route
 
 PREFIX = "/api/v2"
 WRITE = "write"
-_STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _USAGE = ("cpu_used_sec", "active_time_seconds", "compute_time_seconds", "written_data_bytes", "data_transfer_bytes")
-
-
-@dataclass(slots=True)
-class StandInBranch:
-    """A branch; `endpoint` "" means that it has no compute."""
-
-    id: str
-    name: str
-    server: BranchServer
-    parent_id: str = ""
-    default: bool = False
-    protected: bool = False
-    endpoint: str = ""
-    disabled: bool = False
-    created_at: str = field(default_factory=lambda: datetime.now(UTC).strftime(_STAMP))
-
-
-@dataclass(slots=True)
-class StandInOperation:
-    """Work that ends at `due`, or fails then."""
-
-    id: str
-    action: str
-    branch_id: str
-    due: float
-    fails: str = ""
-
-    @property
-    def status(self) -> str:
-        if time.monotonic() < self.due:
-            return "running"
-        return "failed" if self.fails else "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +44,8 @@ class _AskedRestore:
 class NeonStandIn(StandIn):
     """One project, whose branch `main` has the database `database` of the role `role`; `settings` as Neon writes them.
 
-    `work_s` is how long every operation takes, and meanwhile the project is locked (423). `most_branches` is the limit
-    of the plan, `fail` what the next operation of an action ends with.
+    `work_s` is how long every operation takes, and meanwhile the project is locked (423). `most_branches` and
+    `most_snapshots` are limits of the plan, `fail` what the next operation of an action ends with.
     """
 
     def __init__(
@@ -89,6 +57,7 @@ class NeonStandIn(StandIn):
         role: str = "quiz_owner",
         work_s: float = 0.0,
         most_branches: int = 10,
+        most_snapshots: int = 10,
         limited: bool = False,
     ) -> None:
         super().__init__(tokens, limited=limited)
@@ -97,10 +66,11 @@ class NeonStandIn(StandIn):
         self.fail: dict[str, str] = {}
         self.settings: dict[str, Any] = {}
         self.branches: dict[str, StandInBranch] = {}
+        self.snapshots = NeonSnapshots(self, most_snapshots)
         self.operations: dict[str, StandInOperation] = {}
         self.restores = 0
         self._numbers = itertools.count(1)
-        self._alone = threading.RLock()
+        self.alone = threading.RLock()
         self.routes = tuple(self._routes())
 
     @property
@@ -112,18 +82,24 @@ class NeonStandIn(StandIn):
         server.start()
         server.passwords[self.role] = f"npg_{secrets.token_hex(8)}"
         server.cluster.create_owned_database(self.database, self.role, server.passwords[self.role])
-        main = StandInBranch(self._id("br"), "main", server, default=True, endpoint=self._id("ep"))
+        main = StandInBranch(self.new_id("br"), "main", server, default=True, endpoint=self.new_id("ep"))
         self.branches[main.id] = main
         super().start()
         return self
 
     def close(self) -> None:
         super().close()
-        for branch in self.branches.values():
-            branch.server.discard()
+        for server in (one.server for some in (self.branches, self.snapshots.kept) for one in some.values()):
+            server.discard()
 
     def error(self, status: int, text: str) -> Reply:
         return Reply(status, {"code": text.upper().replace(" ", "_")[:40], "message": text, "request_id": "r-1"})
+
+    def grow(self, name: str, server: BranchServer, replaces: str) -> StandInBranch:
+        """A new branch without a compute, to take the place of another one."""
+        made = StandInBranch(self.new_id("br"), name, server, replaces=replaces)
+        self.branches[made.id] = made
+        return made
 
     def named(self, name: str) -> StandInBranch | None:
         """The branch of that name."""
@@ -145,27 +121,28 @@ class NeonStandIn(StandIn):
             ("GET", f"{project}/operations/{{operation}}", self._operation, ""),
             ("GET", f"{project}/connection_uri", self._uri, ""),
         )
-        return [route(method, path, handler, scope) for method, path, handler, scope in table]
+        made = [route(method, path, handler, scope) for method, path, handler, scope in table]
+        return [*made, *self.snapshots.routes(project, branch)]
 
-    def _id(self, kind: str) -> str:
+    def new_id(self, kind: str) -> str:
         return f"{kind}-quiet-{next(self._numbers):06d}"
 
-    def _in_project(self, asked: Asked) -> None:
+    def in_project(self, asked: Asked) -> None:
         if asked.params["project"] != self.project:
             raise StandInRefusal(self.error(404, "project not found"))
 
-    def _branch(self, asked: Asked, branch_id: str = "") -> StandInBranch:
-        self._in_project(asked)
+    def branch_of(self, asked: Asked, branch_id: str = "") -> StandInBranch:
+        self.in_project(asked)
         found = self.branches.get(branch_id or asked.params["branch"])
         if found is None:
             raise StandInRefusal(self.error(404, "branch not found"))
         return found
 
-    def _refuse_locked(self) -> None:
+    def refuse_locked(self) -> None:
         if any(each.status == "running" for each in self.operations.values()):
             raise StandInRefusal(self.error(423, "project already has running conflicting operations"))
 
-    def _begin(self, action: str, branch: StandInBranch) -> StandInOperation:
+    def begin(self, action: str, branch: StandInBranch) -> StandInOperation:
         begun = StandInOperation(
             str(uuid.uuid4()), action, branch.id, time.monotonic() + self.work_s, self.fail.pop(action, "")
         )
@@ -175,7 +152,7 @@ class NeonStandIn(StandIn):
     # --- what each does ---
 
     def _project(self, asked: Asked) -> Reply:
-        self._in_project(asked)
+        self.in_project(asked)
         numbers = ("data_storage_bytes_hour", "branch_logical_size_limit", "branch_logical_size_limit_bytes")
         main = next(iter(self.branches.values()))
         body = {
@@ -201,11 +178,11 @@ class NeonStandIn(StandIn):
 
     def _list(self, asked: Asked) -> Reply:
         """Pages by the position of the branch that comes next."""
-        self._in_project(asked)
+        self.in_project(asked)
         begin, limit = asked.number("cursor", 0), asked.number("limit", 100, 1)
         ordered = list(self.branches.values())
         body: dict[str, Any] = {
-            "branches": [self._shown(one) for one in ordered[begin : begin + limit]],
+            "branches": [self.shown(one) for one in ordered[begin : begin + limit]],
             "annotations": {},
         }
         if begin + limit < len(ordered):
@@ -213,62 +190,62 @@ class NeonStandIn(StandIn):
         return Reply(200, body)
 
     def _create(self, asked: Asked) -> Reply:
-        self._in_project(asked)
+        self.in_project(asked)
         request = asked.read(_AskedCreateBranch)
-        with self._alone:
-            self._refuse_locked()
+        with self.alone:
+            self.refuse_locked()
             parent_id = request.branch.parent_id or next(b.id for b in self.branches.values() if b.default)
-            parent = self._branch(asked, parent_id)
-            name = request.branch.name or self._id("branch")
+            parent = self.branch_of(asked, parent_id)
+            name = request.branch.name or self.new_id("branch")
             if self.named(name):
                 raise StandInRefusal(self.error(409, f"branch {name} already exists"))
             if len(self.branches) >= self.most_branches:
                 raise StandInRefusal(self.error(422, "branches limit exceeded"))
-            made = StandInBranch(self._id("br"), name, parent.server.copy(), parent_id=parent.id)
-            operations = [self._begin("create_branch", made)]
+            made = StandInBranch(self.new_id("br"), name, parent.server.copy(), parent_id=parent.id)
+            operations = [self.begin("create_branch", made)]
             if request.endpoints:
-                made.endpoint = self._id("ep")
+                made.endpoint = self.new_id("ep")
                 made.server.start()
-                operations.append(self._begin("start_compute", made))
+                operations.append(self.begin("start_compute", made))
             self.branches[made.id] = made
         body = {
-            "branch": self._shown(made),
+            "branch": self.shown(made),
             "endpoints": self._computes(made),
-            "operations": [self._worked(each) for each in operations],
+            "operations": [self.worked(each) for each in operations],
             "roles": [self._role(made, role) for role in made.server.passwords],
             "databases": [],
         }
         return Reply(201, body)
 
     def _read(self, asked: Asked) -> Reply:
-        branch = self._branch(asked)
+        branch = self.branch_of(asked)
         noted = {"object": {"type": "console/branch", "id": branch.id}, "value": {}}
-        return Reply(200, {"branch": self._shown(branch), "annotation": noted})
+        return Reply(200, {"branch": self.shown(branch), "annotation": noted})
 
     def _delete(self, asked: Asked) -> Reply:
-        with self._alone:
-            self._refuse_locked()
-            branch = self._branch(asked)
+        with self.alone:
+            self.refuse_locked()
+            branch = self.branch_of(asked)
             if branch.default or branch.protected or any(b.parent_id == branch.id for b in self.branches.values()):
                 raise StandInRefusal(self.error(422, "cannot delete the default, a protected or a parent branch"))
-            shown = self._shown(branch)
+            shown = self.shown(branch)
             del self.branches[branch.id]
             branch.server.discard()
-            operation = self._begin("delete_timeline", branch)
-        return Reply(200, {"branch": shown, "operations": [self._worked(operation)]})
+            operation = self.begin("delete_timeline", branch)
+        return Reply(200, {"branch": shown, "operations": [self.worked(operation)]})
 
     def _restore(self, asked: Asked) -> Reply:
         """The data of the source in the place of the branch's own, which becomes another branch with its children."""
-        with self._alone:
-            self._refuse_locked()
+        with self.alone:
+            self.refuse_locked()
             request = asked.read(_AskedRestore)
-            branch, source = self._branch(asked), self._branch(asked, request.source_branch_id)
+            branch, source = self.branch_of(asked), self.branch_of(asked, request.source_branch_id)
             keep_as = request.preserve_under_name
             if not keep_as:
                 raise StandInRefusal(self.error(422, "preserve_under_name is required: the branch has children"))
             if self.named(keep_as):
                 raise StandInRefusal(self.error(409, f"branch {keep_as} already exists"))
-            kept = StandInBranch(self._id("br"), keep_as, source.server.copy(), parent_id=branch.parent_id)
+            kept = StandInBranch(self.new_id("br"), keep_as, source.server.copy(), parent_id=branch.parent_id)
             branch.server.end()
             branch.server.exchange(kept.server)
             if branch.endpoint and not branch.disabled:
@@ -278,31 +255,31 @@ class NeonStandIn(StandIn):
             branch.parent_id = source.id
             self.branches[kept.id] = kept
             self.restores += 1
-            operations = [self._begin("create_branch", branch), self._begin("start_compute", branch)]
-        return Reply(200, {"branch": self._shown(branch), "operations": [self._worked(each) for each in operations]})
+            operations = [self.begin("create_branch", branch), self.begin("start_compute", branch)]
+        return Reply(200, {"branch": self.shown(branch), "operations": [self.worked(each) for each in operations]})
 
     def _endpoints(self, asked: Asked) -> Reply:
-        return Reply(200, {"endpoints": self._computes(self._branch(asked))})
+        return Reply(200, {"endpoints": self._computes(self.branch_of(asked))})
 
     def _operation(self, asked: Asked) -> Reply:
-        self._in_project(asked)
+        self.in_project(asked)
         found = self.operations.get(asked.params["operation"])
-        return Reply(200, {"operation": self._worked(found)}) if found else self.error(404, "operation not found")
+        return Reply(200, {"operation": self.worked(found)}) if found else self.error(404, "operation not found")
 
     def _uri(self, asked: Asked) -> Reply:
-        branch = self._branch(asked, asked.query.get("branch_id") or next(iter(self.branches)))
+        branch = self.branch_of(asked, asked.query.get("branch_id") or next(iter(self.branches)))
         role, database = asked.query.get("role_name", ""), asked.query.get("database_name", "")
         if role not in branch.server.passwords or database != self.database:
             return self.error(404, "role or database not found")
         if not branch.endpoint:
             return self.error(404, "the branch has no compute endpoint")
-        with self._alone:
+        with self.alone:
             uri = branch.server.login(quote(role), quote(database), pooled=asked.query.get("pooled") == "true")
         return Reply(200, {"uri": uri})
 
     # --- as Neon writes them ---
 
-    def _shown(self, branch: StandInBranch) -> dict[str, Any]:
+    def shown(self, branch: StandInBranch) -> dict[str, Any]:
         busy = any(each.branch_id == branch.id and each.status == "running" for each in self.operations.values())
         return {
             **dict.fromkeys(_USAGE, 0),
@@ -357,8 +334,8 @@ class NeonStandIn(StandIn):
             "updated_at": branch.created_at,
         }
 
-    def _worked(self, operation: StandInOperation) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime(_STAMP)
+    def worked(self, operation: StandInOperation) -> dict[str, Any]:
+        now = datetime.now(UTC).strftime(STAMP)
         return {
             **({"error": operation.fails} if operation.status == "failed" else {}),
             "id": operation.id,

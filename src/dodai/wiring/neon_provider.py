@@ -52,7 +52,15 @@ def _neon(opening: Opening) -> NeonDatabase:
     address = opening.variables.get(ADDRESS, "") or BASE_URL
     branches = NeonBranches(lambda: api_of(neon, address, token_from(opening.variables, TOKEN, "Neon")), policy.project)
     name = policy.database or opening.project.policy.database.name
-    return NeonDatabase(branches, policy.branch, name, policy.role, PostgresBehind(), policy.allowed_ips)
+    return NeonDatabase(
+        branches,
+        policy.branch,
+        name,
+        policy.role,
+        PostgresBehind(),
+        policy.allowed_ips,
+        policy.restore_points,
+    )
 
 
 def _database(opening: Opening) -> DatabaseService:

@@ -176,7 +176,7 @@ def test_locked_project_is_asked_again_until_it_is_free(database, project):
     with_delay = project.exchanges[-1]
     assert with_delay.status == 200
     project.operations[next(iter(project.operations))].due += 0
-    project._begin("apply_config", project.named("main"))
+    project.begin("apply_config", project.named("main"))
     asyncio.run(database.restore_points.make("plan-2"))
     assert any(one.status == 423 for one in project.exchanges)
 

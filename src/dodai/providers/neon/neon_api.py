@@ -127,6 +127,38 @@ class OperationAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class NeonSnapshot:
+    """The data of a branch as it was; it counts for no branch, and has no compute."""
+
+    id: str
+    name: str
+    created_at: str
+    source_branch_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAnswer:
+    """Of `createSnapshot`."""
+
+    snapshot: NeonSnapshot
+    operations: tuple[NeonOperation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotsAnswer:
+    """Of `listSnapshots`: all of them, in one answer."""
+
+    snapshots: tuple[NeonSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsAnswer:
+    """Of calls that only begin something."""
+
+    operations: tuple[NeonOperation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class UriAnswer:
     """Of `getConnectionURI`; it holds a password."""
 
@@ -162,6 +194,23 @@ GET_OPERATION = Operation(
 GET_URI = Operation(
     name="getConnectionURI", method="GET", path=f"{_PROJECT}/connection_uri", reply=one(UriAnswer), confidential=True
 )
+CREATE_SNAPSHOT = Operation(name="createSnapshot", method="POST", path=f"{_BRANCH}/snapshot", reply=one(SnapshotAnswer))
+LIST_SNAPSHOTS = Operation(name="listSnapshots", method="GET", path=f"{_PROJECT}/snapshots", reply=one(SnapshotsAnswer))
+DELETE_SNAPSHOT = Operation(
+    name="deleteSnapshot",
+    method="DELETE",
+    path=f"{_PROJECT}/snapshots/{{snapshot}}",
+    reply=one(OperationsAnswer),
+)
+RESTORE_SNAPSHOT = Operation(
+    name="restoreSnapshot",
+    method="POST",
+    path=f"{_PROJECT}/snapshots/{{snapshot}}/restore",
+    reply=one(BranchAnswer),
+)
+FINALIZE_RESTORE = Operation(
+    name="finalizeRestoreBranch", method="POST", path=f"{_BRANCH}/finalize_restore", reply=one(OperationsAnswer)
+)
 FACTS = DriverFacts(
     vendor="Neon",
     guide="neon",
@@ -172,10 +221,15 @@ FACTS = DriverFacts(
         Scope(
             "read the project",
             "the branch that serves, its compute and addresses, who may connect, and whether an operation has ended",
-            (GET_PROJECT, LIST_BRANCHES, GET_BRANCH, LIST_ENDPOINTS, GET_OPERATION, GET_URI),
+            (GET_PROJECT, LIST_BRANCHES, GET_BRANCH, LIST_ENDPOINTS, GET_OPERATION, GET_URI, LIST_SNAPSHOTS),
             looks=True,
         ),
         Scope("create branches", "a restore point before migrations, a copy to rehearse on", (CREATE_BRANCH,)),
+        Scope(
+            "create, restore and delete snapshots",
+            "restore points where `restore_points` is `snapshot`, and going back to one",
+            (CREATE_SNAPSHOT, RESTORE_SNAPSHOT, FINALIZE_RESTORE, DELETE_SNAPSHOT),
+        ),
         Scope("restore branches", "`rollback --restore`", (RESTORE_BRANCH,)),
         Scope("delete branches", "restore points beyond the last three, copies of rehearsals", (DELETE_BRANCH,)),
     ),

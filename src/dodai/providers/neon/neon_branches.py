@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.neon import codes
 from dodai.providers.neon.neon_api import (
     CREATE_BRANCH,
+    CREATE_SNAPSHOT,
     DELETE_BRANCH,
+    DELETE_SNAPSHOT,
+    FINALIZE_RESTORE,
     GET_BRANCH,
     GET_OPERATION,
     GET_PROJECT,
     LIST_BRANCHES,
     LIST_ENDPOINTS,
+    LIST_SNAPSHOTS,
     PAGE,
     RESTORE_BRANCH,
+    RESTORE_SNAPSHOT,
     BranchAnswer,
     NeonBranch,
     NeonEndpoint,
     NeonOperation,
     NeonProject,
+    NeonSnapshot,
+    OperationsAnswer,
+    SnapshotAnswer,
 )
-from dodai.vendor_api import Api, VendorError
+from dodai.vendor_api import Api, Operation, VendorError
+
+A = TypeVar("A", BranchAnswer, SnapshotAnswer, OperationsAnswer)
 
 POLL_S, SETTLE_S = 0.5, 600.0
 _ENDED = frozenset({"finished", "skipped"})
@@ -119,6 +129,62 @@ class NeonBranches:
             self._change(RESTORE_BRANCH, path, body, lambda: self._seen(keep_as))
         return self.ready(branch)
 
+    # --- snapshots: they count for no branch, and a restore leaves the branch it replaces whole ---
+
+    def snapshots(self) -> tuple[NeonSnapshot, ...]:
+        """All of them, the newest first."""
+        try:
+            found = self.api.call_now(LIST_SNAPSHOTS, path={"project": self.project}).value.snapshots
+        except VendorError as error:
+            raise self._missing(error, f"Neon has no project `{self.project}` for this key") from None
+        return tuple(sorted(found, key=lambda one: one.created_at, reverse=True))
+
+    def snapshot(self, name: str) -> NeonSnapshot | None:
+        return next((one for one in self.snapshots() if one.name == name), None)
+
+    def take(self, name: str, branch: NeonBranch) -> NeonSnapshot:
+        """The snapshot `name` of what `branch` holds now; one of that name that is there already is it."""
+        known = self.snapshot(name)
+        if known is None:
+            path = {"project": self.project, "branch": branch.id}
+
+            def seen() -> SnapshotAnswer | None:
+                found = self.snapshot(name)
+                return SnapshotAnswer(found) if found else None
+
+            known = self._change(CREATE_SNAPSHOT, path, None, seen, {"name": name}).snapshot
+        return known
+
+    def drop(self, snapshot: NeonSnapshot) -> None:
+        """Gone when this returns; one that was gone already is no error."""
+        try:
+            path = {"project": self.project, "snapshot": snapshot.id}
+            self._settle(self.api.call_now(DELETE_SNAPSHOT, path=path).value.operations)
+        except VendorError as error:
+            if error.status != 404:
+                raise
+        self._until(lambda: self.snapshot(snapshot.name) is None, f"the snapshot `{snapshot.name}` is still there")
+
+    def bring_back(self, snapshot: NeonSnapshot, branch: NeonBranch, as_name: str, keep_as: str) -> NeonBranch:
+        """The data of `snapshot` behind the compute of `branch`, under its name; what it was is the branch `keep_as`.
+
+        In two phases, each asked for once: a new branch `as_name` is made, and only when it is ready it takes the
+        compute and the name. Whoever comes after a crash goes on where it ended.
+        """
+        if self.find(keep_as) is None:
+            made = self.find(as_name)
+            if made is None:
+                path = {"project": self.project, "snapshot": snapshot.id}
+                body = {"name": as_name, "target_branch_id": branch.id, "finalize_restore": False}
+                made = self._change(RESTORE_SNAPSHOT, path, body, lambda: self._seen(as_name)).branch
+            made = self.ready(made)
+            path = {"project": self.project, "branch": made.id}
+            self._change(FINALIZE_RESTORE, path, {"name": keep_as}, lambda: self._finalized(keep_as))
+        return self.ready(self.named(branch.name))
+
+    def _finalized(self, keep_as: str) -> OperationsAnswer | None:
+        return OperationsAnswer() if self.find(keep_as) else None
+
     def delete(self, branch: NeonBranch) -> None:
         """Gone when this returns; one that was gone already is no error."""
         try:
@@ -159,13 +225,16 @@ class NeonBranches:
             raise
 
     def _change(
-        self, operation: Any, path: dict[str, str], body: object, effect: Callable[[], BranchAnswer | None]
-    ) -> BranchAnswer:
+        self,
+        operation: Operation[A],
+        path: dict[str, str],
+        body: object,
+        effect: Callable[[], A | None],
+        query: Mapping[str, str | int] | None = None,
+    ) -> A:
         """Send it, look where the reply was lost, and wait for Neon to finish."""
         try:
-            answer: BranchAnswer = self.api.call_now(
-                operation, path=path, body=body, effect=effect, deadline_s=60
-            ).value
+            answer = self.api.call_now(operation, path=path, body=body, query=query, effect=effect, deadline_s=60).value
         except VendorError as error:
             if error.status in _LIMIT_STATUSES and "limit" in error.message.lower():
                 raise DodaiError(

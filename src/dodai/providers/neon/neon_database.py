@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from dodai.core.database_url import Endpoint, pooled
@@ -17,11 +17,13 @@ from dodai.core.errors import DodaiError
 from dodai.migrations.ports import Copy
 from dodai.operations.ports import DatabaseSeen, RestorePoint
 from dodai.providers.neon import codes
-from dodai.providers.neon.neon_api import GET_URI, AllowedIps, NeonBranch
+from dodai.providers.neon.neon_api import GET_URI, AllowedIps, NeonBranch, NeonSnapshot
 from dodai.providers.neon.neon_branches import ABSENT, NeonBranches
 from dodai.vendor_api import VendorError
 
 POINT, BEFORE, REHEARSAL = "dodai-point-", "dodai-before-", "dodai-rehearsal-"
+RESTORED = "dodai-restored-"
+"""A branch made of a snapshot, until it takes the name of the one that serves."""
 KEPT_POINTS = 3
 LEFT_BEHIND = timedelta(hours=6)
 """A rehearsal that began longer ago has ended, well or not."""
@@ -54,11 +56,12 @@ class NeonDatabase:
     role: str
     server: ServerBehind = field(repr=False)
     allowed_ips: tuple[str, ...] = ()
+    points_are: Literal["branch", "snapshot"] = "branch"
     _known: dict[tuple[str, bool], str] = field(default_factory=dict, repr=False)
 
     @property
-    def restore_points(self) -> BranchPoints:
-        return BranchPoints(self)
+    def restore_points(self) -> BranchPoints | SnapshotPoints:
+        return SnapshotPoints(self) if self.points_are == "snapshot" else BranchPoints(self)
 
     def url(self, *, direct: bool = True) -> str:
         return self.uri(self.branches.named(self.branch), direct=direct)
@@ -180,6 +183,63 @@ class BranchPoints:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotPoints:
+    """`dodai.operations.ports.RestorePoints`: snapshots, which a plan counts apart from branches."""
+
+    database: NeonDatabase
+
+    @property
+    def _branches(self) -> NeonBranches:
+        return self.database.branches
+
+    async def find(self, name: str, /) -> str:
+        found = await asyncio.to_thread(self._branches.snapshot, POINT + name)
+        return _snapshot_where(found) if found else ""
+
+    async def make(self, name: str, /) -> str:
+        return await asyncio.to_thread(self._make, name)
+
+    def _make(self, name: str) -> str:
+        self._branches.take(POINT + name, self._branches.named(self.database.branch))
+        made = self._branches.snapshot(POINT + name)  # as it is seen afterwards, not as it was answered
+        if made is None:
+            said = f"Neon took the snapshot `{POINT}{name}` and does not list it"
+            raise DodaiError(codes.UNFINISHED, said, codes.UNFINISHED.fix.en, fault="provider")
+        for old in self._points()[KEPT_POINTS:]:
+            self._branches.drop(old)
+        return _snapshot_where(made)
+
+    async def put_back(self, name: str, mark: str, token: int, /) -> str:
+        return await asyncio.to_thread(self._put_back, name, mark, token)
+
+    def _put_back(self, name: str, mark: str, token: int) -> str:
+        branch, point = self._branches.named(self.database.branch), self._branches.snapshot(POINT + name)
+        if point is None:
+            said = f"the project `{self._branches.project}` has no snapshot `{POINT}{name}`"
+            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data=ABSENT)
+        known = self.database.server.tokens(self.database.uri(branch), token)
+        restored = self._branches.bring_back(point, branch, RESTORED + mark, BEFORE + mark)
+        self.database.forget()
+        self.database.server.carry(self.database.uri(restored), {one: max(token, seen) for one, seen in known.items()})
+        return f"the branch `{BEFORE}{mark}`"
+
+    async def is_back(self, mark: str, /) -> bool:
+        return await asyncio.to_thread(self._is_back, mark)
+
+    def _is_back(self, mark: str) -> bool:
+        """The old data stands under the name of this restore, and what has its name now can be used."""
+        branches = {branch.name: branch for branch in self._branches.all()}
+        restored = branches.get(self.database.branch)
+        return BEFORE + mark in branches and restored is not None and restored.current_state == "ready"
+
+    def all(self) -> tuple[RestorePoint, ...]:
+        return tuple(RestorePoint(one.name.removeprefix(POINT), _snapshot_where(one)) for one in self._points())
+
+    def _points(self) -> list[NeonSnapshot]:
+        return [one for one in self._branches.snapshots() if one.name.startswith(POINT)]
+
+
+@dataclass(frozen=True, slots=True)
 class BranchCopies:
     """`dodai.migrations.ports.Copies`: a branch with a compute of its own, deleted after the block.
 
@@ -235,6 +295,10 @@ def _hours(age: timedelta) -> str:
 def _where(branch: NeonBranch) -> str:
     """The last part is the name that `--restore` takes."""
     return f"Neon {branch.id}/{branch.name.removeprefix(POINT)}"
+
+
+def _snapshot_where(snapshot: NeonSnapshot) -> str:
+    return f"Neon {snapshot.id}/{snapshot.name.removeprefix(POINT)}"
 
 
 def differences(wanted: Iterable[str], there: Iterable[str]) -> Iterator[str]:
