@@ -15,7 +15,7 @@ from dodai.core.errors import Code
 from dodai.core.page import CodeBlock, Lang, PageTable, Paragraph, Section, Text, bullets
 from dodai.providers.authentik.authentik_api import FACTS as AUTHENTIK
 from dodai.providers.cloudflare.cloudflare_api import FACTS as CLOUDFLARE
-from dodai.providers.fly.machines_api import FACTS as FLY
+from dodai.providers.fly.fly_facts import FACTS as FLY
 from dodai.providers.neon.neon_api import FACTS as NEON
 from dodai.vendor_api import DriverFacts
 from dodai.wiring.registry import codes as registry

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from dodai.core.errors import DodaiError
-from dodai.engine.plan import PlanRequest
+from dodai.engine.plan import Observed, PlanRequest
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.policy import Health, Service
 from dodai.operations.ports import ServiceProbe
@@ -44,6 +44,9 @@ class Compute:
         self.did.append("let in")
         return "machine m1 in nrt"
 
+    async def is_in(self, service, release, /, *, settings=""):
+        return self.did[-1:] == ["let in"]
+
     async def hold_back(self, service, release, /, *, settings=""):
         self.did.append("hold back")
 
@@ -71,6 +74,9 @@ class Steps:
 
     def __init__(self, compute, kind="deploy"):
         self.request, self.ports = PlanRequest(kind, "production", "new"), SimpleNamespace(compute=compute)
+
+    async def switched(self, service, context):
+        return Observed("needed", "serves old")
 
     async def given(self, service):
         return SimpleNamespace(release="new", settings="s")
@@ -129,8 +135,10 @@ async def test_canary_that_is_worse_or_was_not_seen_does_not_pass_and_is_taken_b
     assert caught.value.code.id == code
     assert said in caught.value.message
     assert caught.value.reply == "rejected", "asking again would only be another window"
+    assert (await step.observe(context())).partial, "whoever takes this back has something to do"
     await step.undo(context())
     assert compute.did == ["let in", "hold back"]
+    assert (await step.observe(context())).absent
 
 
 async def test_canary_that_ends_is_told_although_its_requests_were_well():

@@ -11,7 +11,7 @@ import pytest
 from dodai import providers
 from dodai.providers.authentik.authentik_api import FACTS as AUTHENTIK
 from dodai.providers.cloudflare.cloudflare_api import FACTS as CLOUDFLARE
-from dodai.providers.fly.machines_api import FACTS as FLY
+from dodai.providers.fly.fly_facts import FACTS as FLY
 from dodai.providers.neon.neon_api import FACTS as NEON
 from dodai.standins.authentik_standin import AuthentikStandIn
 from dodai.vendor_api import Operation

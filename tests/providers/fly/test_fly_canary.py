@@ -34,9 +34,11 @@ async def test_one_machine_gets_traffic_and_the_release_that_serves_stays_the_ol
         before = (await compute.status()).services[0].release
         assert (await start(compute, image, "r1")).ready
         assert serving(world, "r1") == []
+        assert not await compute.is_in("web", "r1", settings="s")
         where = await compute.let_in("web", "r1", settings="s")
         (chosen,) = serving(world, "r1")
         assert chosen in where
+        assert await compute.is_in("web", "r1", settings="s")
         assert await compute.let_in("web", "r1", settings="s") == where
         assert serving(world, "r1") == [chosen]
         assert {one.release for one in (await compute.status()).services[0].instances if one.live} == {before}

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dodai.observability.run import Watched
 from dodai.observability.run.collect import Collection
 from dodai.observability.trace.find import find, line_folders
 from dodai.observability.trace.remote import read_back
-from dodai.providers.fly.fly_logs import FlyLogs, fly_logs
+from dodai.providers.fly.fly_logs import FlyLogEntry, FlyLogNext, FlyLogPage, FlyLogRow, FlyLogs, fly_logs
 from dodai.standins import ApiFault
 from dodai.vendor_api import Api, ApiToken
 
@@ -79,6 +80,23 @@ def test_output_is_read_page_by_page_and_each_line_once(world, logs):
     assert all(abs(each.at - time.time()) < 600 for each in found)
     asked = [one for one in world.fly.exchanges if one.path.endswith("/logs")]
     assert len(asked) == 4  # the last one says that there is no more
+
+
+def test_a_service_that_writes_all_the_time_is_read_up_to_when_it_was_asked(logs, monkeypatch):
+    """Each page of such a log has something new: who waited for an empty one would never come back."""
+    asked = []
+
+    def page(_, service, place):
+        asked.append(place)
+        at = datetime.fromtimestamp(time.time() + 1, UTC).isoformat()
+        entry = FlyLogEntry(at, line(len(asked)))
+        return FlyLogPage((FlyLogRow(entry),), FlyLogNext(str(len(asked))))
+
+    monkeypatch.setattr(FlyLogs, "_page", page)
+    lines, place = logs.after("web", "")
+    assert (len(lines), place) == (1, "1")
+    assert logs.after("web", place)[1] == "2"
+    assert asked == ["", "1"]
 
 
 def test_who_asks_for_the_first_time_gets_what_is_in_the_buffer(world, logs, tmp_path):

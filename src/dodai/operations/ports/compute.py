@@ -254,6 +254,10 @@ class CanaryCompute(Compute, Protocol):
         """One instance of it gets its share of the traffic; where that is. It has one already: nothing changes."""
         ...
 
+    async def is_in(self, service: str, release: str, /, *, settings: str = "") -> bool:
+        """Whether an instance of it gets traffic."""
+        ...
+
     async def hold_back(self, service: str, release: str, /, *, settings: str = "") -> None:
         """No instance of it gets new traffic; absent: nothing."""
         ...

@@ -56,7 +56,7 @@ def canary_step(steps: ServiceSteps, canary: Canary, service: Service) -> Step:
             f"新しい {service.name} を 1 台だけ {window} 並行して稼働させる",
         ),
         area="operations",
-        observe=partial(_observed, steps, service),
+        observe=partial(_observed, steps, canary, service),
         apply=partial(_let_in, steps, canary, service),
         verify=partial(_judged, steps, canary, service),
         undo=partial(_hold_back, steps, canary, service),
@@ -67,10 +67,15 @@ def canary_step(steps: ServiceSteps, canary: Canary, service: Service) -> Step:
     )
 
 
-async def _observed(steps: ServiceSteps, service: Service, context: StepContext) -> Observed:
+async def _observed(steps: ServiceSteps, canary: Canary, service: Service, context: StepContext) -> Observed:
     """Whoever resumes begins the window anew: of the requests before nobody knows whether all were seen."""
     seen = await steps.switched(service, context)
-    return seen if seen.state == "done" else Observed("needed", "it was not judged yet", partial=True)
+    if seen.state == "done":
+        return seen
+    given = await steps.given(service)
+    there = await canary.compute.is_in(service.name, given.release, settings=given.settings)
+    said = "it has traffic and was not judged" if there else "it has no traffic yet"
+    return Observed("needed", said, partial=there)
 
 
 async def _let_in(steps: ServiceSteps, canary: Canary, service: Service, context: StepContext) -> None:
@@ -91,7 +96,9 @@ async def _judged(steps: ServiceSteps, canary: Canary, service: Service, context
     release, kept = steps.request.release, canary.lines
     traffic = CanaryTraffic(service.name, release, canary.observability, canary.probes, canary.requests)
     try:
-        _, place = await _read(kept, service.name, "")
+        lines, place = await _read(kept, service.name, "")
+        if lines and not place:
+            raise _unjudged(service.name, release, "the log says nowhere where to go on, so a line may count twice")
         began = asked = time.monotonic()
         while True:
             lines, place = await _read(kept, service.name, place)

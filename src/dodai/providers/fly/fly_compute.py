@@ -219,6 +219,10 @@ class FlyCompute:
             await fleet.apply(UNCORDON, chosen)
         return f"machine {chosen.id} in {chosen.region}"
 
+    async def is_in(self, service: str, release: str, /, *, settings: str = "") -> bool:
+        there = await self.fleet(service).machines()
+        return any(is_of(one, release, settings) and not one.cordoned for one in there)
+
     async def hold_back(self, service: str, release: str, /, *, settings: str = "") -> None:
         fleet = self.fleet(service)
         group = [one for one in await fleet.current() if is_of(one, release, settings) and not one.cordoned]

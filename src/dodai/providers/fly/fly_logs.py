@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
@@ -152,14 +153,20 @@ class FlyLogs:
         return iter([_line(service, entry) for entry in entries])
 
     def _after(self, service: str, place: str) -> tuple[list[FlyLogEntry], str]:
-        """Everything from `place` on, and where that ended."""
+        """Everything from `place` on that was there when it was asked for, and where that ended.
+
+        Where more is written than one page a look, there is always another page.
+        """
         found: list[FlyLogEntry] = []
+        began_s = time.time()
         for _ in range(PAGES):
             page = self._page(service, place)
             found += (row.attributes for row in page.data)
             if not page.meta.next_token or page.meta.next_token == place or not page.data:
                 return found, page.meta.next_token or place
             place = page.meta.next_token
+            if found[-1].at_s >= began_s:
+                return found, place
         return found, place
 
     def _page(self, service: str, place: str) -> FlyLogPage:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import DriverFacts, Operation, Rate, Scope, Vendor, many, nothing, one
+from dodai.vendor_api import Operation, Rate, Vendor, many, nothing, one
 
 ADDRESS = "https://api.machines.dev"
 TOKEN, HOST = "FLY_API_TOKEN", "FLY_API_HOSTNAME"
@@ -304,25 +304,4 @@ SHOW_CERTIFICATE = Operation(
 OPERATIONS: tuple[Operation[Any], ...] = (
     *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, UPDATE, CORDON, UNCORDON, START, STOP, DELETE, TAG),
     *(TAKE_LEASE, DROP_LEASE, LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE),
-)
-FACTS = DriverFacts(
-    vendor="Fly",
-    guide="fly",
-    variable=TOKEN,
-    credential="a deploy token of each app (`fly tokens create deploy -a APP`); `fly tokens create readonly` to look",
-    specification="Machines API, 2026",
-    scopes=(
-        Scope(
-            "read these apps",
-            "machines, their checks, the names and digests of secrets, certificates, what the token itself may do",
-            (SHOW_TOKEN, SHOW_APP, LIST, SHOW, LIST_SECRETS, SHOW_CERTIFICATE),
-            looks=True,
-        ),
-        Scope(
-            "change their machines",
-            "a release is made, gets traffic, and the one before ends; leases and marks keep operators apart",
-            (CREATE, UPDATE, CORDON, UNCORDON, START, STOP, DELETE, TAG, TAKE_LEASE, DROP_LEASE),
-        ),
-        Scope("set their secrets", "what services are told; values go one way only", (SET_SECRETS,)),
-    ),
 )
