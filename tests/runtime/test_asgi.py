@@ -549,6 +549,21 @@ async def test_websocket_has_one_line_that_says_how_it_ended(
     assert "taro" not in str(line)
 
 
+async def test_websocket_that_the_application_refuses_carries_the_id(config: Config, lines: Lines):
+    """Whoever was refused can name the request, also where the application answers, and says an id of its own."""
+
+    async def refusing(_: Any, __: Any, send: Any) -> None:
+        headers = [(b"X-Request-Id", b"of-its-own"), (b"content-type", b"text/plain")]
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"sign in"})
+
+    app = dodai.asgi.wrap(refusing, config=config())
+    sent = await _converse(app, [_CONNECT], extensions={"websocket.http.response": {}})
+    (line,) = lines("web", "ws")
+    ids = [value for name, value in sent[0]["headers"] if name.lower() == b"x-request-id"]
+    assert (ids, line["status"]) == ([line["requestId"].encode()], 401)
+
+
 async def test_websocket_without_the_edge_key_is_denied_with_our_answer(config: Config, lines: Lines, edge_key: Path):
     """Where the server can send a response to a handshake, it is the same 403 as for HTTP."""
     app = dodai.asgi.wrap(_websocket_echo, config=config(edge_key_file=edge_key))

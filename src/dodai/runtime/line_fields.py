@@ -83,5 +83,5 @@ _TOLD: dict[str, Any] = {
 }
 """The name of the field, or what adds its fields."""
 
-SELDOM_TOLD = frozenset(_TOLD) - {"parent_span_id", "client_network"} | {"sub_lines"}
-"""Without one of these attributes the two others are all that the line has to say."""
+SELDOM_TOLD = frozenset(_TOLD) - {"parent_span_id", "client_network", "client_request_id"} | {"sub_lines"}
+"""Without one of these attributes the three others, which need no escaping, are all that the line has to say."""

@@ -128,7 +128,8 @@ class Runtime:
         given = request_id.decode("ascii") if request_id is not None and is_request_id(request_id) else None
         if not trusted:
             context = self.fresh()
-            context.client_request_id = given
+            if given is not None:
+                context.client_request_id = given
             return context
         parent = parse_traceparent(traceparent) if traceparent is not None else None
         context = self.fresh(given, parent[0] if parent is not None else None)
@@ -187,8 +188,7 @@ class Runtime:
         else:
             context.request_id = request_id
             if trace_id is None:
-                minted = f"{time.time_ns() // 1_000_000:012x}{random}"
-                trace_id = request_id if is_trace_id(request_id) else minted
+                trace_id = request_id if is_trace_id(request_id) else f"{time.time_ns() // 1_000_000:012x}{random}"
             context.trace_id = trace_id
         if self._sample and int(context.trace_id[-4:], 16) < self._sample:
             context.sampled = True  # from the id, so that every tier keeps the calls of the same requests
@@ -268,8 +268,9 @@ class Runtime:
         data = b""
         if not fields and csrf is not None and self.metrics is None and _HARDLY_TOLD.isdisjoint(context.__dict__):
             # All that most lines say besides.
-            network, parent = context.client_network, context.parent_span_id
+            network, parent, given = context.client_network, context.parent_span_id, context.client_request_id
             client = f',"clientNetwork":"{network}"' if network is not None else ""
+            client += f',"clientRequestId":"{given}"' if given is not None else ""
             caller = f',"parentSpanId":"{parent}"' if parent is not None else ""
             judged = f',"csrf":"{csrf}"' if csrf else ""
             data = f"{text}{client}{caller}{judged}}}\n".encode()
