@@ -7,8 +7,10 @@ Peers come from the `bench` extra; one that is not installed is left out, one th
 from __future__ import annotations
 
 import asyncio
+import atexit
 import io
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -168,6 +170,7 @@ def flask_dodai() -> tuple[Any, Any]:
     from dodai.wsgi import RuntimeConfig, wrap
 
     state = Path(tempfile.mkdtemp(prefix="dodai-bench-"))
+    atexit.register(shutil.rmtree, state, ignore_errors=True)
     policy = ObservabilityPolicy(stdout=False)
     config = RuntimeConfig(state=state, csrf_keys=KEYS, origins=(ORIGIN,), release="bench", policy=policy)
     return wrap(flask_app(lambda: csrf_token() and "ok"), config=config), flask_app()
