@@ -207,3 +207,20 @@ def test_queries_that_could_not_be_tried_are_not_judged(branch: Path, shadow: Sh
     unknown = {row.rule.code.id: row.reason for row in report.unknown}
     assert set(unknown) == {"DOD218", "DOD219", "DOD299"}
     assert "`db/migrations/5_e.sql` does not apply without the new files" in unknown["DOD218"]
+
+
+def test_a_file_that_leaves_its_own_transaction_open_is_found_and_refused(
+    make_target: Make, branch: Path, shadow: Shadow
+):
+    """`BEGIN` without `COMMIT`: what the file did would be gone with the connection, or run on into the next file."""
+    text = up("BEGIN;", "CREATE TABLE open_end (i int);", head=NO_TX)
+    write(branch, {f"{M}2_open.sql": text})
+    report = run_check(branch, shadow)
+    assert ("DOD208", "2_open.sql", 4) in found(report)
+    assert any("transaction open: COMMIT is missing" in each.message for each in report.errors)
+    target = make_target({})
+    with pytest.raises(DodaiError) as caught:
+        run.up(target)
+    assert caught.value.code.id == "DOD223"
+    assert "2_open.sql:3: `BEGIN;` begins a transaction that the file does not end" in caught.value.message
+    assert [entry.standing for entry in run.status(target).entries] == ["pending", "pending"]
