@@ -11,6 +11,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.goose_file import history_of, statements_of
 from dodai.migrations.lock_probe.walk import run_file
+from dodai.migrations.look import look
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.run.author import new_run
@@ -101,10 +102,12 @@ def _prefixes(migrations: Sequence[Migration], shadow: Shadow) -> list[Snapshot]
     with shadow() as database:
         conn = database()()
         conn.autocommit = True
-        found = [snapshot(conn).ignoring_order]
+        seen = look(conn)
+        found = [seen.snapshot.ignoring_order]
         for migration in migrations:
             run_file(conn, migration, "up")
-            found.append(snapshot(conn).ignoring_order)
+            seen = look(conn, seen)
+            found.append(seen.snapshot.ignoring_order)
         conn.close()
     return found
 
