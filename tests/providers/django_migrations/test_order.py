@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.providers.alembic.test_order import dump
 from tests.providers.django_migrations.conftest import MANAGE, POLICY, migration
 from tests.providers.django_migrations.test_run import manage
@@ -21,7 +23,7 @@ from dodai.providers.postgres.cluster import Cluster
 from dodai.providers.postgres.connection import connect
 
 GRAPHS = int(os.environ.get("DODAI_GRAPHS", "2"))
-"""The seeds below it are tried: 50 take some minutes, the suite tries a few."""
+"""So many are tried: 50 take some minutes, the suite tries a few."""
 SETTINGS = """
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = {apps!r}
@@ -79,21 +81,24 @@ def without_times(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*\+00", "at some time", text)
 
 
-@pytest.mark.parametrize("seed", range(GRAPHS))
-def test_any_graph_ends_in_djangos_own_schema(tmp_path: Path, postgres: Cluster, seed: int):
+@settings(max_examples=GRAPHS, deadline=None, suppress_health_check=list(HealthCheck))
+@given(choose=st.randoms(use_true_random=False))
+def test_any_graph_ends_in_djangos_own_schema(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Cluster, choose: random.Random
+):
     """From an empty database, or from the middle, where Django itself had stopped."""
-    choose = random.Random(seed)
+    root = tmp_path_factory.mktemp("graph")
     files = grown(choose)
     for name, text in files.items():
-        path = tmp_path / "web" / name
+        path = root / "web" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     with postgres.fresh_database("theirs") as theirs, postgres.fresh_database("ours") as ours:
-        if seed % 2:
+        if choose.randint(0, 1):
             path = Path(choose.choice([name for name in files if "/migrations/0" in name]))
             for url in (theirs, ours):
-                manage(target_of(tmp_path, url), url, "migrate", path.parts[0], path.stem)
-        manage(target_of(tmp_path, theirs), theirs, "migrate")
-        run.up(target_of(tmp_path, ours))
-        assert run.up(target_of(tmp_path, ours)).ran == ()
+                manage(target_of(root, url), url, "migrate", path.parts[0], path.stem)
+        manage(target_of(root, theirs), theirs, "migrate")
+        run.up(target_of(root, ours))
+        assert run.up(target_of(root, ours)).ran == ()
         assert without_times(dump(ours, postgres)) == without_times(dump(theirs, postgres))
