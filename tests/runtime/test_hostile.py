@@ -76,10 +76,10 @@ async def test_any_headers_and_paths_are_served_with_one_sound_line(
     assert line["route"] in ("<unmatched>", "/-/dodai/*")
 
 
-async def test_a_hundred_thousand_paths_are_one_route(config: Config, tmp_path: Path):
+async def test_ten_thousand_paths_are_one_route(config: Config, tmp_path: Path):
     """No state grows with what scanners ask for."""
     wrapped = dodai.asgi.wrap(app, config=config(policy=ObservabilityPolicy(stdout=False, sample=0.0)))
-    for index in range(100_000):
+    for index in range(10_000):
         await ask(wrapped, f"/{index}", [(b"x-forwarded-for", b"203.0.%d.%d" % (index % 250, index % 99))])
     routes = set()
     for path in (tmp_path / "state" / "lines").glob("*.jsonl"):
