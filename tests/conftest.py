@@ -22,7 +22,6 @@ settings.load_profile("ci" if os.environ.get("DODAI_TEST_REPEATABLE") == "1" els
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-
 @functools.cache
 def _authorities(trust_env: bool, *_variables: str | None) -> ssl.SSLContext:
     return _read_authorities(_trust_env=trust_env)
