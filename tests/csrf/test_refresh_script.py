@@ -118,7 +118,8 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
 @pytest.fixture
 def site(chromium: Browser) -> Iterator[Site]:
     context = chromium.new_context()
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)  # ends a page that hangs; a busy machine has the time it needs
     with served("127.0.0.1") as (url, seen), served("localhost") as (elsewhere, seen_elsewhere):
         yield Site(context.new_page(), url, seen, elsewhere, seen_elsewhere)
         context.close()

@@ -100,7 +100,8 @@ def chromium() -> Iterator[Browser]:
 def context_of(chromium: Browser, size: str, lang: str, **more: object) -> BrowserContext:
     width, height = SIZES[size]
     context = chromium.new_context(viewport={"width": width, "height": height}, locale=LOCALES[lang], **more)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)  # ends a page that hangs; a busy machine has the time it needs
     return context
 
 

@@ -23,6 +23,8 @@ from dodai.observability.run import Watched, Watcher
 from dodai.observability.run.watch_page import PageServer, address_of
 
 TOKEN = "a-token-of-some-length"
+UNSEEN_SHIFT = 0.01
+"""Of the layout, as a whole; what Chromium calls good ends at 0.1."""
 
 
 @contextmanager
@@ -220,7 +222,9 @@ def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
                     page.add_init_script(shifts)
                     page.goto(url)
                     page.evaluate(f"renew().then(() => {drawn})")
-                    assert page.evaluate("moved") == []  # the page stays where it is while it renews itself
+                    assert (
+                        sum(page.evaluate("moved")) < UNSEEN_SHIFT
+                    )  # the page stays where it is while it renews itself
                     assert page.evaluate("document.documentElement.scrollWidth") <= settings["viewport"]["width"]
                     passed, wrong = page.evaluate(f"{axe};axe.run({rows}, {rules}).then({short})")
                     assert passed > 15
@@ -231,6 +235,6 @@ def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
             page.add_init_script(shifts)
             page.goto(url)
             page.evaluate("live.insertAdjacentHTML('afterbegin', '<p style=height:300px>')")
-            page.wait_for_function("moved.length > 0")  # what would have been seen
+            page.wait_for_function(f"moved.some(one => one > {UNSEEN_SHIFT})")  # what would have been seen
         browser.close()
     assert found == []
