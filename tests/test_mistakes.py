@@ -216,7 +216,7 @@ def test_an_extra_that_is_missing_is_one_line_to_paste(app, monkeypatch, capsys,
 def test_doctor_fails_for_what_this_project_needs_and_lists_nothing_else(app, monkeypatch, capsys):
     """A missing extra counts once `[database]` is there; a folder that cannot be written and a dead interpreter do."""
     monkeypatch.chdir(app)
-    monkeypatch.setattr("dodai.operations.run.machine_checks._installed", lambda module: module != "psycopg")
+    monkeypatch.setattr("dodai.operations.run.machine_seen._installed", lambda module: module != "psycopg")
 
     def rows(*words):
         code = main.run(["doctor", "--json", *words])
@@ -229,7 +229,7 @@ def test_doctor_fails_for_what_this_project_needs_and_lists_nothing_else(app, mo
     code, seen = rows()
     assert (code, seen["extra postgres"]["verdict"]) == (1, "missing")
     assert seen["extra postgres"]["fix"] == "pip install 'dodai[postgres]'"
-    monkeypatch.setattr("dodai.operations.run.machine_checks._installed", lambda _: True)
+    monkeypatch.setattr("dodai.operations.run.machine_seen._installed", lambda _: True)
     assert rows()[0] == 0
     monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, whom nothing stops
     code, seen = rows()

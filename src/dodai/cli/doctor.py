@@ -27,7 +27,7 @@ _MARKS = {
 def command(context: CommandContext, env: str, live: bool) -> int:
     if live and not env:
         raise click.UsageError("--live asks the vendors of an environment: name it")
-    from dodai.operations.run.machine_checks import Needed, examine, needed
+    from dodai.operations.run.machine_seen import Needed, look, needed, rows_of
     from dodai.wiring.shadow_server import installed
 
     there = _environment(context, env, live=live) if env else []
@@ -37,7 +37,7 @@ def command(context: CommandContext, env: str, live: bool) -> int:
         if error.code is not MANIFEST_NOT_FOUND or context.manifest_path:
             raise
         asked = Needed()
-    rows = [*examine(asked, *installed()), *there]
+    rows = [*rows_of(asked, look(asked, *installed())), *there]
     lacking = [row for row in rows if row.verdict == "missing"]
     if context.output.as_json:
         fields = ("name", "verdict", "seen", "needed_for", "fix")
