@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "dodai"
 LINES, HARD_LINES, FUNCTION_LINES, FUNCTION_MEDIAN, FUNCTION_P90 = 400, 600, 60, 8, 30
+SMALL_LINES, WIRING_LINES = 60, 1500
 
 
 # --- contracts ---
@@ -197,6 +198,69 @@ def test_no_function_is_longer_than_its_budget_and_most_are_short():
     assert not {name: lines for name, lines in sizes.items() if lines > FUNCTION_LINES}
     assert statistics.median(sizes.values()) <= FUNCTION_MEDIAN
     assert statistics.quantiles(sizes.values(), n=10)[-1] <= FUNCTION_P90
+
+
+ALONE = {
+    "csrf/enforce/body_timeout.py": "a clock around any ASGI `receive`, with tests of its own",
+    "csrf/enforce/script.py": "the text of a script that browsers load",
+    "frameworks/fastapi.py": "one module for each framework, loaded by its name",
+    "operations/check/variable_reads/ecmascript.py": "one reader for each language",
+    "operations/check/variable_reads/go.py": "one reader for each language",
+    "providers/local/http2_end.py": "frames of HTTP/2, a format with tests of its own",
+    "runtime/sql_statement.py": "what may be said of a statement, pure, beside a driver that needs psycopg",
+    "wiring/local_provider.py": "a provider, loaded by its name",
+    "wiring/postgres_provider.py": "a provider, loaded by its name",
+}
+"""Small modules that stand alone, each with its reason."""
+
+
+def names_imported(path: Path, package: str) -> Iterator[str]:
+    """Every name that a file imports, from any place in it, written out."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join((*above, *((node.module,) if node.module else ())))
+            yield from (name for alias in node.names for name in (base, f"{base}.{alias.name}"))
+
+
+def importers() -> dict[Path, set[Path]]:
+    """Each module of the package with those that import it; the door of a package with other modules is not one."""
+    modules = [path for path in SRC.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+    doors = [path for path in SRC.rglob("__init__.py") if len(list(path.parent.glob("*"))) == 1]
+    dotted = {dotted_name(path): path for path in (*modules, *doors)}
+    found: dict[Path, set[Path]] = {path: set() for path in dotted.values()}
+    for path in SRC.rglob("*.py"):
+        package = dotted_name(path) if path.name == "__init__.py" else dotted_name(path).rpartition(".")[0]
+        for name in names_imported(path, package):
+            if dotted.get(name, path) != path:
+                found[dotted[name]].add(path)
+    return found
+
+
+def dotted_name(path: Path) -> str:
+    """The name that a file is imported by."""
+    parts = path.relative_to(SRC.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_small_module_with_one_importer_belongs_into_it():
+    """Whoever follows a thought opens one file less; a command is a file of its own."""
+    small = {
+        path.relative_to(SRC).as_posix()
+        for path, users in importers().items()
+        if len(users) <= 1
+        and len(path.read_text("utf-8").splitlines()) < SMALL_LINES
+        and path.relative_to(SRC).parts[0] != "cli"
+    }
+    assert small - ALONE.keys() == set(), "merge it into its importer or the module beside it"
+    assert ALONE.keys() - small == set(), "it does not stand alone any more: take it off the list"
+
+
+def test_wiring_only_composes():
+    """What decides anything is a use case of an area, over ports; wiring is read whole to see what stands where."""
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in (SRC / "wiring").glob("*.py")) <= WIRING_LINES
 
 
 def test_no_module_is_called_after_nothing():

@@ -124,7 +124,6 @@ WALK = """
 import asyncio, json, pathlib, re, sys
 import dodai, httpx2
 import dodai.asgi
-from dodai.cli.main import run
 from dodai.csrf.enforce import csrf_field
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse
@@ -159,33 +158,71 @@ async def requests():
         assert saved.status_code == 200, saved.text
 
 asyncio.run(requests())
-with Walk("A finding"):
-    assert run(["check", "operations", "--fast", "--quiet"]) == 1
 print("\\n" + json.dumps({name: sorted(files) for name, files in seen.items()}))
 """
-ON_A_TIMER = {"runtime/heartbeat.py"}
+ON_A_TIMER = {"runtime/heartbeat.py", "migrations/apply/blocker_watch.py"}
 """Runs whenever its time has come."""
+WEB = """import http.server, os
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): self.send_response(200); self.send_header("content-length", "0"); self.end_headers()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page).serve_forever()
+"""
+SHOP = '[project]\nname = "shop"\n[service.web]\ncommand = ["{python}", "web.py"]\npublic = true\nhealth.path = "/"\n'
 
 
 def drawn(walk: str) -> set[str]:
     """The files in the table of a walk on the page of the architecture."""
-    page = (ROOT / "docs/contributing/architecture.md").read_text("utf-8")
-    rows = re.findall(r"(?m)^\|.*$", page.partition(f"### {walk}\n")[2].partition("\n### ")[0])
+    rows = re.findall(r"(?m)^\|.*$", section(walk))
     return set(re.findall(r"`([\w/]+\.py)`", "\n".join(rows)))
 
 
-def test_walks_of_the_architecture_pass_the_files_that_the_page_draws(tmp_path):
-    """A request and a form pass exactly these, with these counts; of a finding the page draws those that decide."""
+def section(walk: str) -> str:
+    """What the page of the architecture says of a walk."""
+    page = (ROOT / "docs/contributing/architecture.md").read_text("utf-8")
+    return page.partition(f"### {walk}\n")[2].partition("\n### ")[0]
+
+
+def walked(folder: Path, case: str, **variables: str) -> tuple[set[str], set[str]]:
+    """The files that ran, and those on the way, in a command of `tests/support/walk.py`."""
+    argv = [sys.executable, str(ROOT / "tests" / "support" / "walk.py"), case]
+    environment = clean_environment(variables)
+    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    return set(seen["ran"]) - ON_A_TIMER, set(seen["way"]) - ON_A_TIMER
+
+
+def test_walks_of_a_request_and_a_form_pass_the_files_that_the_page_draws(tmp_path):
+    """Exactly these, with these counts."""
     (tmp_path / "dodai.toml").write_text('[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[csrf]\n')
     argv, environment = [sys.executable, "-c", WALK], clean_environment()
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    ran = {walk: set(files) - ON_A_TIMER for walk, files in json.loads(done.stdout.splitlines()[-1]).items()}
+    said = next(line for line in done.stdout.splitlines() if '"A request"' in line)  # beside the lines of the requests
+    ran = {walk: set(files) - ON_A_TIMER for walk, files in json.loads(said).items()}
     assert drawn("A request") == ran["A request"]
     assert drawn("A request") | drawn("A form") == ran["A form"]
-    assert drawn("A finding") <= ran["A finding"]
-    counts = re.findall(r"(\d+) files\.", (ROOT / "docs/contributing/architecture.md").read_text("utf-8"))
-    assert counts == [str(len(ran["A request"])), str(len(ran["A form"]))]
+    counts = [re.findall(r"(\d+) files\.", section(walk)) for walk in ("A request", "A form")]
+    assert counts == [[str(len(ran["A request"]))], [str(len(ran["A form"]))]]
+
+
+@pytest.mark.parametrize("walk", ["A finding", "A migration", "A deploy"])
+def test_walk_of_a_command_passes_no_more_files_than_the_page_says(walk, tmp_path, request):
+    """Of a migration and a deploy it draws exactly the way, of a finding files that ran."""
+    case = walk.removeprefix("A ")
+    (tmp_path / "web.py").write_text(WEB)
+    (tmp_path / "dodai.toml").write_text(SHOP if case != "finding" else SHOP.replace("public = true\n", ""))
+    variables = {"DATABASE_URL": request.getfixturevalue("database")} if case == "migration" else {}
+    if variables:
+        (tmp_path / "dodai.toml").write_text(SHOP + '[database]\nused_by = ["web"]\n[migrations]\n')
+    ran, way = walked(tmp_path, case, **variables)
+    said = section(walk)
+    assert len(ran) <= int(re.findall(r"about (\d+) files run", said)[0])
+    if case == "finding":
+        assert drawn(walk) <= ran
+    else:
+        assert drawn(walk) == way
+        assert re.findall(r"(\d+) are on the\s+way", said) == [str(len(way))]
 
 
 @pytest.mark.parametrize("walk", ["A request", "A form", "A migration", "A deploy", "A finding"])

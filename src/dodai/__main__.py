@@ -60,7 +60,7 @@ def _end_if_up_to_date() -> None:
     """Say that there was nothing to do and end; whether anybody hears it decides nothing."""
     from pathlib import Path
 
-    from dodai.wiring.up_to_date import up_to_date
+    from dodai.cli.up_to_date import up_to_date
 
     try:
         if not up_to_date(Path.cwd(), os.environ):

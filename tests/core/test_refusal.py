@@ -20,7 +20,7 @@ from dodai.core.refusal import (
     render,
 )
 from dodai.csrf.enforce.visitor_page import VISITOR_WORDS as CSRF_WORDS
-from dodai.providers.local.edge.edge_page import VISITOR_WORDS as EDGE_WORDS
+from dodai.providers.local.edge.request_checks import VISITOR_WORDS as EDGE_WORDS
 from dodai.wiring.registry import codes
 
 REFUSED = {f"DOD{number:03d}" for number in (*range(61, 66), *range(150, 161), *range(550, 557))}

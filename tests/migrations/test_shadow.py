@@ -13,7 +13,7 @@ from tests.support.command import git
 from dodai.core.errors import DodaiError
 from dodai.core.rule import Report
 from dodai.migrations import run
-from dodai.migrations.check.assumed import assumed_by, without
+from dodai.migrations.check import assumed_by, without
 from dodai.migrations.migration import Migration, Statement
 from dodai.migrations.ports import MigrationTarget, Shadow
 from dodai.wiring.shadow_server import shadow_server

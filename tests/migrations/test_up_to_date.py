@@ -12,8 +12,8 @@ import pytest
 from tests.migrations.conftest import up
 
 from dodai.cli.main import run
+from dodai.cli.up_to_date import up_to_date
 from dodai.migrations.ports import SqlConnection
-from dodai.wiring.up_to_date import up_to_date
 
 MANIFEST = '[project]\nname = "small"\n[migrations]\n'
 A = up("CREATE TABLE a (b int);", down=("DROP TABLE a;",))
@@ -107,7 +107,7 @@ def test_the_short_way_says_what_the_whole_of_up_says(applied: Path, capsys: pyt
     done = subprocess.run(command, cwd=applied, env=dict(os.environ), capture_output=True, text=True, check=True)
     rows = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     loaded = {line.rpartition("|")[2].strip() for line in rows}
-    assert {"dodai.wiring.up_to_date", "dodai.migrations.run.settled"} <= loaded
+    assert {"dodai.cli.up_to_date", "dodai.migrations.run.settled"} <= loaded
     assert not {"click", "psycopg", "asyncio", "dodai.core.manifest", "dodai.migrations.goose_file"} & loaded
     assert run(["migrate", "up"]) == 0
     whole = capsys.readouterr()

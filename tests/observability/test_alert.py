@@ -11,8 +11,8 @@ import pytest
 from tests.observability.traffic import Lines, Simulation, beat, both, failing, request, steady
 
 from dodai.observability.alert import chosen, defaults, unknown_names
+from dodai.observability.alert.history import replay
 from dodai.observability.policy import AlertSection, ObservabilityPolicy
-from dodai.observability.run.replay import replay
 
 RNG = random.Random(7)
 MINUTE, HOUR = 60.0, 3600.0

@@ -25,8 +25,7 @@ from tests.support.wait import until
 from dodai.core.text import LANGS, Lang
 from dodai.engine.loopback_port import loopback_port
 from dodai.observability.alert import Alert, chosen, defaults
-from dodai.observability.alert.alertmanager import configuration
-from dodai.observability.alert.prometheus import COMPILED, expected, promtool_tests, rules
+from dodai.observability.alert.prometheus import COMPILED, configuration, expected, promtool_tests, rules
 from dodai.observability.line_format import dump
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched, Watcher

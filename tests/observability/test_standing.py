@@ -24,8 +24,8 @@ from dodai.observability.alert import Alert, Change, Firing
 from dodai.observability.ports import Standing
 from dodai.observability.run import Watched, Watcher
 from dodai.operations.evidence import RehearsalRecord
+from dodai.operations.run.network_probe import days_left
 from dodai.operations.run.override import state
-from dodai.providers.certificate import days_left
 from dodai.wiring import environments
 from dodai.wiring.find_project import find_project
 from dodai.wiring.watch import standings

@@ -10,8 +10,8 @@ from tests import node_parts
 from tests.quiz.stack import QUIZ
 
 from dodai.core.errors import DodaiError
-from dodai.operations.client_choice import with_client
 from dodai.operations.programs import Programs, find_programs
+from dodai.operations.project import with_client
 from dodai.wiring.find_project import load_project
 
 MANIFEST = """

@@ -40,6 +40,7 @@ from dodai.operations.environment import Environment
 from dodai.operations.run.build import publish
 from dodai.operations.run.plans import build, request_for
 from dodai.operations.secret import KEY_RINGS, new_value
+from dodai.providers.cloudflare import zone_edge
 from dodai.providers.cloudflare.cloudflare_api import cloudflare
 from dodai.providers.fly import fleet, fly_compute
 from dodai.providers.fly.machines_api import fly
@@ -49,7 +50,7 @@ from dodai.standins.cloudflare_standin import CloudflareStandIn
 from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
 from dodai.standins.neon_standin import NeonStandIn
 from dodai.vendor_api import Api
-from dodai.wiring import cloudflare_provider, environments, fly_provider, neon_provider
+from dodai.wiring import environments, fly_provider, neon_provider
 from dodai.wiring.find_project import find_project
 
 ENV, ALL, LEASE_S, REGIONS = "production", frozenset({"*"}), 1.0, ("nrt", "ams")
@@ -159,7 +160,7 @@ def without_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fly_provider, "fly", lambda: quick(fly()))
         patch.setattr(neon_provider, "neon", lambda: quick(neon()))
-        patch.setattr(cloudflare_provider, "cloudflare", lambda: quick(cloudflare()))
+        patch.setattr(zone_edge, "cloudflare", lambda: quick(cloudflare()))
         patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)  # nothing is asked by https
         patch.setattr(fly_compute, "POLL_S", 0.05)
         patch.setattr(fleet, "LEASE_RETRY_S", 0.1)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from . import layers
 from .cases import Case, hostile_and_valid, naming, scheme
 from .drive import DrivenAnswer, Served
 from .in_front import NOWHERE, PassageRecorder
@@ -50,11 +49,11 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     served.end()
     return {
         "framework": frameworks.recognise(app),
-        "wrapped": layers.names(app),
+        "wrapped": layer_names(app),
         "routes": rows,
         "ready": _ready(asking),
-        "session": layers.session(app),
-        "binding": layers.binding(app),
+        "session": session_middleware(app),
+        "binding": csrf_binding_of(app),
         "native": {name: native[name] for name in ("field", "header")} if native else None,
         "requests": served.requests,
         "gaps": [*([_not_started(request["app"], late)] if late else []), *_late(frameworks.routes(app), found)],
@@ -302,3 +301,45 @@ def _concrete(host: str) -> str:
     while "{" in host:
         host = host[: host.index("{")] + "x" + host[host.index("}") + 1 :]
     return host
+
+
+def layer_names(app: Any, limit: int = 20) -> list[str]:
+    """The classes of what stands around an application, the outermost first."""
+    found = []
+    for _ in range(limit):
+        found.append(f"{type(app).__module__}.{type(app).__qualname__}")
+        app = getattr(app, "app", None) or getattr(app, "wsgi_app", None)
+        if app is None or (callable(app) and not hasattr(app, "__dict__")):
+            break
+    return found
+
+
+def session_middleware(app: Any) -> dict[str, Any] | None:
+    """How Starlette's own session_middleware middleware is set up; of the secret only its length and variety."""
+    for _ in range(20):
+        for middleware in getattr(app, "user_middleware", ()):
+            if getattr(middleware, "cls", type(None)).__name__ == "SessionMiddleware":
+                options = middleware.kwargs
+                secret = str(options.get("secret_key", ""))
+                return {
+                    "httpsOnly": bool(options.get("https_only", False)),
+                    "sameSite": str(options.get("same_site", "lax")),
+                    "secretLength": len(secret),
+                    "secretVariety": len(set(secret)),
+                }
+        app = getattr(app, "app", None)
+        if app is None:
+            return None
+    return None
+
+
+def csrf_binding_of(app: Any) -> str:
+    """What tokens of dodai are bound to, as its own layer says; empty where there is none."""
+    for _ in range(20):
+        layer: Any = app if hasattr(app, "csrf_binding") else getattr(app, "wsgi_app", None)
+        if hasattr(layer, "csrf_binding"):
+            return str(layer.csrf_binding)
+        app = getattr(app, "app", None)
+        if app is None:
+            return ""
+    return ""

@@ -122,9 +122,9 @@ ack = _muting("ack", "Say that somebody is on it", "dodai alerts ack http-error-
 def test(context: CommandContext, span: str, between: str | None, env: str, fast: bool) -> int:
     """With the thresholds that the manifest has now: change one, and see what it would have done."""
     from dodai.core.errors import DodaiError
+    from dodai.observability.alert.history import replay
     from dodai.observability.codes import ROLLUPS_UNAVAILABLE
     from dodai.observability.rollup import Store
-    from dodai.observability.run.replay import replay
     from dodai.operations.run.watched_environment import watched
 
     there, now = watched(context.project, env, fast=fast), time.time()
@@ -197,8 +197,7 @@ def export(context: CommandContext, form: str, env: str, fast: bool) -> int:
 
 
 def _exported(there: Watched, form: str, lang: Lang) -> dict[str, Any]:
-    from dodai.observability.alert.alertmanager import configuration
-    from dodai.observability.alert.prometheus import promtool_tests, rules
+    from dodai.observability.alert.prometheus import configuration, promtool_tests, rules
     from dodai.observability.run.grafana import dashboard
 
     runbook = there.facing.runbook

@@ -48,7 +48,7 @@ class CommandContext:
         project = find_project(self.manifest_path)
         if not self.client:
             return project
-        from dodai.operations.client_choice import with_client
+        from dodai.operations.project import with_client
 
         return with_client(project, self.client)
 

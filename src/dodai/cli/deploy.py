@@ -167,9 +167,9 @@ async def _carry_out_now(
     from dodai.cli.progress import StepLines
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
+    from dodai.operations.run.override import record_what_was_not
     from dodai.operations.run.plans import build, refuse_stale, request_for
     from dodai.operations.run.rotation_end import settle_rotation
-    from dodai.operations.run.unrecorded import record_what_was_not
 
     shown = await request_for(environment, kind, release, arguments)
     confirm(context.output, build(environment, shown), yes=yes)

@@ -50,7 +50,7 @@ def _without_record(
 ) -> int:
     """Stop it although the control database is away, where a person says why; any other error is what it was."""
     from dodai.engine.codes import CONTROL_UNAVAILABLE
-    from dodai.operations.run.unrecorded import stop_unrecorded
+    from dodai.operations.run.override import stop_unrecorded
 
     env = environment.name
     if error.code is not CONTROL_UNAVAILABLE:
@@ -65,8 +65,8 @@ def _without_record(
 async def _stop(context: CommandContext, environment: Environment) -> Outcome:
     from dodai.engine.execute import execute
     from dodai.engine.stop import install_signal_stop
+    from dodai.operations.run.override import record_what_was_not
     from dodai.operations.run.plans import build, request_for
-    from dodai.operations.run.unrecorded import record_what_was_not
 
     await record_what_was_not(environment)
     request = await request_for(environment, "down", "")

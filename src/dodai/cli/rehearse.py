@@ -77,8 +77,8 @@ def command(
 
 def _document(context: CommandContext, report: RehearsalReport) -> None:
     """Keep it where the documents are rendered from, a red one too."""
+    from dodai.rehearsal.document import rehearsed_file
     from dodai.rehearsal.rehearsed import Rehearsed
-    from dodai.wiring.pages import rehearsed_file
 
     path = rehearsed_file(context.project)
     Rehearsed.of(report).write(path)
@@ -87,9 +87,9 @@ def _document(context: CommandContext, report: RehearsalReport) -> None:
 
 def _with_stand_ins(context: CommandContext, env: str, only: str) -> int:
     """The story and the drills of a production environment; what they do not prove is printed."""
-    from dodai.wiring.production_stage import rehearsal
+    from dodai.wiring.stage import production_rehearsal
 
-    rehearsed = rehearsal(context.project, env, datetime.now(UTC), Lines(context.output), only=only)
+    rehearsed = production_rehearsal(context.project, env, datetime.now(UTC), Lines(context.output), only=only)
     choose_drills(rehearsed.known(rehearsed.subject), only=only)
     report = asyncio.run(rehearsed.run())
     if not context.output.as_json:

@@ -43,10 +43,9 @@ async def _resume(context: CommandContext, env: str, *, undo: bool, yes: bool) -
     from dodai.engine.execute import resume
     from dodai.engine.stop import install_signal_stop
     from dodai.operations.run.down import DOWN
-    from dodai.operations.run.override import pass_resume
+    from dodai.operations.run.override import pass_resume, record_what_was_not
     from dodai.operations.run.plans import build, request_for
     from dodai.operations.run.rotation_end import settle_rotation
-    from dodai.operations.run.unrecorded import record_what_was_not
 
     environment = context.environment(env)
     await record_what_was_not(environment)

@@ -36,9 +36,8 @@ from dodai.engine.attempt import (
     step_error,
     take_back,
 )
-from dodai.engine.holding import holding
 from dodai.engine.journal import Journal
-from dodai.engine.lease import Lease
+from dodai.engine.lease import Lease, holding
 from dodai.engine.outcome import Cause, End, Outcome, SilentSink, Sink
 from dodai.engine.plan import EndState, Meant, Plan, PlanRequest, Step, StepContext
 from dodai.engine.record import OURS, Clock, HaltError, Recorder, fold, stamp

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Protocol
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine import codes
+from dodai.engine.journal import Journal
 from dodai.engine.state_folder import make_folder
 
 
@@ -260,3 +262,29 @@ def _held(path: Path, holder: Holder | None) -> DodaiError:
         exit_code=75,
         data=asdict(holder),
     )
+
+
+@asynccontextmanager
+async def holding(journal: Journal, lease: Lease) -> AsyncIterator[None]:
+    """The lease, kept alive, over a journal that is whole; given back unless the caller already had it."""
+    mine = not await lease.held()
+    if mine:
+        await lease.acquire(await journal.highest_token())
+    beating = asyncio.create_task(_heartbeats(lease))
+    try:
+        await journal.verify_chain()
+        yield
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+        if mine:
+            await lease.release()
+
+
+async def _heartbeats(lease: Lease) -> None:
+    """A failed heartbeat is tried again: `held()` is asked before every change and says what it means."""
+    while True:
+        await asyncio.sleep(lease.interval_s)
+        with suppress(Exception):
+            await lease.heartbeat()

@@ -14,7 +14,7 @@ from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
 from dodai.operations.ports import Login
 from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, RotationState, entries, new_login, new_value, unfit
-from dodai.operations.service_reference import filled, referred, require_services
+from dodai.operations.service_limits import filled, referred, require_services
 
 _FOR_PEERS = ("csrf", "dependency", "observability")
 

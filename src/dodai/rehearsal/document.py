@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from dodai.core.errors import AREAS
+from dodai.core import codes
+from dodai.core.errors import AREAS, DodaiError
 from dodai.core.page import Bullets, Paragraph, Section, Text, bullets
+from dodai.operations.project import Project
 from dodai.rehearsal.drill import Drill
-from dodai.rehearsal.rehearsed import Rehearsed
+from dodai.rehearsal.rehearsed import FILE, Rehearsed
 
 _AREAS = {
     "csrf": Text("CSRF", "CSRF"),
@@ -58,3 +61,19 @@ def _told(drill: Drill, record: Rehearsed | None) -> Text:
         f"`{drill.id}` {drill.title.en}. Expected: {drill.expected}. Seen last: {last or 'not on record'}.",
         f"`{drill.id}` {drill.title.ja}。期待: {drill.expected}。前回の結果: {last or '記録なし'}。",
     )
+
+
+def rehearsed_file(project: Project) -> Path:
+    """Where the last rehearsal is kept for the documents."""
+    return project.root / str(project.manifest.data["project"]["docs"]) / FILE
+
+
+def rehearsed(project: Project) -> Rehearsed | None:
+    """The rehearsal that the documents tell of; None for none, DOD008 (exit 2) for a file that cannot be read."""
+    path = rehearsed_file(project)
+    try:
+        return Rehearsed.read(path)
+    except ValueError as error:
+        said = f"`{path.relative_to(project.root)}` is no record of a rehearsal: {error}"
+        fix = "remove it, or let `dodai rehearse --document` write it anew"
+        raise DodaiError(codes.DOCUMENT_MARKERS, said, fix, exit_code=2) from None

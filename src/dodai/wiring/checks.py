@@ -19,9 +19,8 @@ from dodai.csrf.check.web_tier import RouteSource
 from dodai.migrations import run
 from dodai.migrations.policy import MigrationsPolicy
 from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection, Tool
-from dodai.operations.collector import report_of
+from dodai.operations.collector import Gathering, report_of
 from dodai.operations.collector.fact_sources import GATHERERS
-from dodai.operations.collector.gathering import Gathering
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.runtime.manifest_location import nearest_manifest
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFacts:
-    """`dodai.operations.collector.gathering.FactPorts`; what an environment acts through is heavy, and loaded late."""
+    """`dodai.operations.collector.FactPorts`; what an environment acts through is heavy, and loaded late."""
 
     def open(self, project: Project, name: str, /) -> Environment:
         from dodai.wiring import environments

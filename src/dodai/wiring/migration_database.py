@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, cast
 
-from dodai.core import codes
-from dodai.core.database_url import libpq_url
-from dodai.core.errors import DodaiError
-from dodai.operations.project import Project
+from dodai.core.database_url import libpq_url, refuse_unfit
 
 if TYPE_CHECKING:
-    from dodai.migrations.ports import Copies
+    from dodai.migrations.ports import Copies, SqlConnection
+    from dodai.operations.project import Project
+
+CONNECT_TIMEOUT_S = 2.0
+"""Of who asks whether there is anything to do: `up` itself is more patient, and says what went wrong."""
 
 
 @contextlib.contextmanager
@@ -38,6 +39,8 @@ def copies_of(project: Project, env: str, on: str, note: Callable[[str], None]) 
     A URL in the variable of `[database]` is somebody else's database, so it has no provider. DOD010 (exit 2) when `on`
     is another provider than that of the database, or one that makes no copies.
     """
+    from dodai.core import codes
+    from dodai.core.errors import DodaiError
     from dodai.wiring import environments
 
     config = project.environment(env)
@@ -52,3 +55,12 @@ def copies_of(project: Project, env: str, on: str, note: Callable[[str], None]) 
         fix = "leave out `--on`: the copy is then made by PostgreSQL's own programs"
         raise DodaiError(codes.PROVIDERS_DO_NOT_FIT, said, fix, exit_code=2)
     return made
+
+
+def connected(url: str, environ: Mapping[str, str], plain_hosts: Collection[str]) -> SqlConnection:
+    """A connection to the server itself, made without psycopg; DOD066 or DOD067 for an address that is unfit."""
+    from dodai.providers.postgres.libpq import words_of
+    from dodai.providers.postgres.pq_connection import PqConnection
+
+    refuse_unfit(words_of(url), environ, plain_hosts)
+    return cast("SqlConnection", PqConnection(url, timeout_s=CONNECT_TIMEOUT_S))

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-from dodai.core import codes
-from dodai.core.errors import DodaiError
 from dodai.core.page import Page, Text
 from dodai.csrf.document import csrf_rollout
 from dodai.csrf.form_table import FormTable
@@ -22,9 +19,9 @@ from dodai.operations.document import known_limitations, production_operations
 from dodai.operations.project import Project
 from dodai.operations.run.plans import build_for_document
 from dodai.operations.run.secret_status import known_secrets
-from dodai.rehearsal.document import rehearsed_failures, said_of
+from dodai.rehearsal.document import rehearsed, rehearsed_failures, said_of
 from dodai.rehearsal.drill import known_drills
-from dodai.rehearsal.rehearsed import FILE, Rehearsed
+from dodai.rehearsal.rehearsed import Rehearsed
 from dodai.wiring import environments
 from dodai.wiring.checks import facts
 from dodai.wiring.migration_target import target
@@ -40,22 +37,6 @@ def pages(project: Project) -> Iterator[tuple[Page, str]]:
     record = rehearsed(project)
     for page, region in _runbook(project, record):
         yield page if region else replace(page, blocks=(*page.blocks, said_of(record))), region
-
-
-def rehearsed_file(project: Project) -> Path:
-    """Where the last rehearsal is kept for the documents."""
-    return project.root / str(project.manifest.data["project"]["docs"]) / FILE
-
-
-def rehearsed(project: Project) -> Rehearsed | None:
-    """The rehearsal that the documents tell of; None for none, DOD008 (exit 2) for a file that cannot be read."""
-    path = rehearsed_file(project)
-    try:
-        return Rehearsed.read(path)
-    except ValueError as error:
-        said = f"`{path.relative_to(project.root)}` is no record of a rehearsal: {error}"
-        fix = "remove it, or let `dodai rehearse --document` write it anew"
-        raise DodaiError(codes.DOCUMENT_MARKERS, said, fix, exit_code=2) from None
 
 
 def _runbook(project: Project, record: Rehearsed | None) -> Iterator[tuple[Page, str]]:

@@ -1,40 +1,22 @@
-"""The stage of a rehearsal on this machine, and what is rehearsed there: a private Host bound to this process."""
+"""A rehearsal, put together: on a private Host bound to this process, or with the drivers of an environment."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import secrets
-import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from dodai.core import proposal
-from dodai.core.dataclass import dataclass
 from dodai.csrf.policy import CsrfPolicy
-from dodai.engine.execute import execute
-from dodai.engine.outcome import Outcome, Sink
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.operations.environment import Environment, host_of
-from dodai.operations.policy import EnvironmentPolicy, Secret
-from dodai.operations.ports import Fault, Host, ReplacedTable
+from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.project import Project
-from dodai.operations.run.build import publish
-from dodai.operations.run.plans import build, request_for
-from dodai.operations.run.relief import RELIEVE, relief_arguments
-from dodai.operations.run.replaced import replaced_report
-from dodai.operations.run.restore import RESTORE
-from dodai.operations.run.rollback_target import recorded
-from dodai.operations.run.rotation import ROTATE, SecretChange, arguments_of
-from dodai.operations.run.secret_status import known_secrets, secret_of
-from dodai.operations.run.service_steps import RESTART
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
 from dodai.rehearsal.commit import commit_of
-from dodai.rehearsal.ports import Difference, Subject
+from dodai.rehearsal.local_stage import discard_data, open_stage
+from dodai.rehearsal.ports import Subject
 from dodai.rehearsal.rehearse import Rehearsal, RehearsalWatcher, new_folder
 from dodai.wiring import environments
 from dodai.wiring.migration_target import target
@@ -67,7 +49,7 @@ def rehearsal(project: Project, now: datetime, watcher: RehearsalWatcher, *, onl
         project=project.manifest.name,
         commit=commit_of(project.root),
         subject=subject_of(project, environment.database.url),
-        open_stage=partial(open_stage, environment),
+        open_stage=partial(open_stage, environment, _postgres),
         folder=folder,
         watcher=watcher,
         only=only,
@@ -75,134 +57,32 @@ def rehearsal(project: Project, now: datetime, watcher: RehearsalWatcher, *, onl
     )
 
 
-@contextlib.asynccontextmanager
-async def open_stage(environment: Environment) -> AsyncIterator[LocalStage]:
-    """The stage until the block ends; of what it kept, lines and logs stay."""
-    try:
-        host = await host_of(environment).bind()
-        try:
-            stage = LocalStage(environment)
-            try:
-                yield stage
-            finally:
-                await stage.close()
-        finally:
-            await host.down()
-    finally:
-        await asyncio.to_thread(discard_data, environment.folder)
+def production_rehearsal(
+    project: Project, name: str, now: datetime, watcher: RehearsalWatcher, *, only: str
+) -> Rehearsal:
+    """A rehearsal of the environment `name` with its own drivers; DOD719 (exit 2) for a provider without a stand-in."""
+    from dodai.rehearsal.production_drills import production_drills
+    from dodai.standins import production_stage  # drivers and stand-ins of every vendor
+
+    config = project.environment(name)
+    production_stage.refuse_unknown(project, config)
+    remote = replace(project, elsewhere=True)
+    folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
+    subject = subject_of(remote, lambda: "")
+    return Rehearsal(
+        project=project.manifest.name,
+        commit=commit_of(project.root),
+        subject=subject,
+        open_stage=partial(production_stage.open_stage, project, config, folder / "env", environments.assemble),
+        folder=folder,
+        watcher=watcher,
+        only=only,
+        everything=True,
+        known=production_drills,
+    )
 
 
-@dataclass(slots=True)
-class LocalStage:
-    """What an operator and a visitor can reach of a local environment, nothing else."""
+def _postgres() -> str:
+    from dodai.providers.postgres.binaries import find_binaries
 
-    environment: Environment
-    url: str = ""
-    _browser: HttpBrowser | None = None
-
-    async def close(self) -> None:
-        if self._browser is not None:
-            await self._browser.close()
-
-    def browser_at(self, url: str) -> HttpBrowser:
-        """Who visits the edge."""
-        return HttpBrowser(url)
-
-    @property
-    def env(self) -> str:
-        return self.environment.name
-
-    @property
-    def host(self) -> Host:
-        return host_of(self.environment)
-
-    @property
-    def database_url(self) -> str:
-        return self.environment.database.url()
-
-    @property
-    def state(self) -> str:
-        return str(self.environment.folder)
-
-    def differences(self) -> tuple[Difference, ...]:
-        from dodai.providers.postgres.binaries import find_binaries
-
-        version = find_binaries().version
-        return (
-            Difference("edge", "Cloudflare: TLS, WAF, caches, many places", "one process on loopback, plain http"),
-            Difference("compute", "Fly.io machines from an image", "processes on this machine from a copy of the tree"),
-            Difference("database", "Neon: pooler, branches, TLS", f"PostgreSQL {version} on this machine"),
-            Difference("identity", "Authentik", "a stand-in where the manifest names one"),
-            Difference("migrations, deploy, health, journeys", "the same code", "the same code"),
-        )
-
-    async def request(self, method: str, path: str, **options: Any) -> Any:
-        if self._browser is None:
-            raise RuntimeError("nothing was deployed to this stage yet")
-        return await self._browser.send(method, path, **options)
-
-    @contextlib.asynccontextmanager
-    async def fault(self, name: str, mode: str, **settings: float) -> AsyncIterator[None]:
-        standing: Any = {"mode": mode, **settings}
-        await self.host.fault(name, Fault(**standing))
-        try:
-            yield
-        finally:
-            await self.host.fault(name, Fault())
-
-    async def publish(self) -> str:
-        return await asyncio.to_thread(publish, self.environment)
-
-    async def read_file(self, release: str, path: str) -> bytes:
-        return await asyncio.to_thread((Path(self.environment.artifacts.path(release)) / path).read_bytes)
-
-    async def derive(self, release: str, changes: Mapping[str, bytes | None]) -> str:
-        return await asyncio.to_thread(self.environment.artifacts.derive, release, changes)
-
-    async def deploy(self, release: str = "", **options: Any) -> Outcome:
-        # Nobody can deploy to the environment of a rehearsal: it is gone when the rehearsal is.
-        kind = options.get("kind", "deploy")
-        told = {"command": proposal.REHEARSE(), **({RESTART: secrets.token_hex(4)} if kind == "restart" else {})}
-        return await self._carry_out(kind, release, told, options.get("sink"))
-
-    async def relieve(self, limit: str, for_s: float) -> Outcome:
-        release = await recorded(self.environment)
-        told = await relief_arguments(self.environment, release, limit, for_s, "a rehearsal")
-        return await self._carry_out(RELIEVE, release, {**told, "command": proposal.REHEARSE()})
-
-    async def restore(self, release: str) -> Outcome:
-        point = self.environment.database.restore_points.all()[0].name
-        return await self._carry_out(RESTORE, release, {"command": proposal.REHEARSE(), RESTORE: point})
-
-    async def replaced(self) -> tuple[ReplacedTable, ...]:
-        return (await replaced_report(self.environment)).tables
-
-    def rotates(self) -> tuple[Secret, ...]:
-        return tuple(known_secrets(self.environment).values())
-
-    async def rotate(self, secret: str, *, finish: bool = False) -> Outcome:
-        found = secret_of(self.environment, secret)
-        change: SecretChange = "finish" if finish else "overlap" if found.rotation == "overlap" else "replace"
-        told = arguments_of(found, change, proposal.REHEARSE())
-        return await self._carry_out(ROTATE, await recorded(self.environment), told)
-
-    async def _carry_out(self, kind: str, release: str, told: Mapping[str, str], sink: Sink | None = None) -> Outcome:
-        request = await request_for(self.environment, kind, release, told)
-        with self.environment.journal() as journal:
-            plan, lease = build(self.environment, request), self.environment.lease(request)
-            outcome = await execute(plan, journal, lease, sink=sink)
-        if self._browser is None and outcome.error() is None:
-            self.url = (await self.environment.edge.observe()).url
-            self._browser = self.browser_at(self.url)
-        return outcome
-
-
-def discard_data(folder: Path) -> None:
-    """Remove what a rehearsal does not keep: the database and the copies of the tree. Lines and logs stay."""
-    elsewhere = folder / "postgres" / "elsewhere"
-    with contextlib.suppress(OSError):
-        shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
-    for name in ("postgres", "releases", "edge-keys"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("secrets.json", "database.json", "edge.key"):
-        (folder / name).unlink(missing_ok=True)
+    return find_binaries().version

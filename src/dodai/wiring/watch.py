@@ -23,7 +23,7 @@ def lines_at(address: str) -> KeptLines:
     """Who keeps lines there: an engine at its address, a platform by the name of the environment (`env:production`)."""
     if address.startswith(ENVIRONMENT):
         return lines_of(address.removeprefix(ENVIRONMENT))
-    from dodai.providers.telemetry.victorialogs import VictoriaLogs
+    from dodai.providers.telemetry import VictoriaLogs
 
     return VictoriaLogs(address)
 
@@ -96,8 +96,8 @@ def switches(watched_: Watched) -> Mapping[str, DeadMansSwitch]:
 
 def standings(project: Project, env: str) -> Standings:
     """Who can be asked how `env` stands."""
+    from dodai.operations.run.network_probe import days_left  # TLS, which nobody needs but who looks
     from dodai.operations.run.watched_environment import EnvironmentStandings
-    from dodai.providers.certificate import days_left  # TLS, which nobody needs but who looks
 
     return EnvironmentStandings(project, env, _opened(project, env), days_left)
 

@@ -10,7 +10,7 @@ from tests.support.fly_world import MACHINES_API, TOKEN, fly_world, served
 from tests.support.quick_vendor import quick
 from tests.support.vendor_spec import specs
 
-from dodai.providers.fly.fly_certificates import certificate_rows
+from dodai.providers.fly.fly_examine import certificate_rows
 from dodai.providers.fly.machines_api import fly
 from dodai.standins import ApiFault
 from dodai.vendor_api import Api, ApiToken

@@ -17,8 +17,7 @@ from tests.support.wait import until
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched
 from dodai.observability.run.collect import Collection
-from dodai.observability.trace.find import find, line_folders
-from dodai.observability.trace.remote import read_back
+from dodai.observability.trace.find import find, line_folders, read_back
 from dodai.providers.fly.fly_logs import FlyLogEntry, FlyLogNext, FlyLogPage, FlyLogRow, FlyLogs, fly_logs
 from dodai.standins import ApiFault
 from dodai.vendor_api import Api, ApiToken

@@ -16,7 +16,7 @@ from tests.support.wait import until_async
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import EdgeSpec, Fault, ProcessSpec, ServiceSpec
 from dodai.providers.local.host import client, open_host
-from dodai.providers.local.host.sealing import unsealed
+from dodai.providers.local.host.__main__ import unsealed
 from dodai.providers.local.host.state import StateFolder, read_known
 
 from .conftest import marked, parent_of, spec, start_time, text_of

@@ -5,16 +5,21 @@ Alembic is the user's and is loaded by name: this package itself needs nothing b
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
+import enum
 import gc
+import json
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from . import failure
 from .driver_session import DriverSession
-from .inline_values import with_values
 
 
 class AlembicHistory:
@@ -212,3 +217,44 @@ def _driver(raw: Any) -> str:
     """The distribution that the session belongs to: `psycopg`, `psycopg2`, `asyncpg`, `pg8000`."""
     inner = getattr(raw, "driver_connection", None) or getattr(raw, "_connection", None) or raw
     return type(inner).__module__.partition(".")[0]
+
+
+_NUMBERED = re.compile(r"\$(\d+)")
+
+
+def with_values(statement: str, parameters: Any) -> list[str]:
+    """The statement once for each set of values; as it stands where a value has no literal that is known here."""
+    many = isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping | tuple | list)
+    return [_filled(statement, each) for each in (parameters if many else [parameters])]
+
+
+def _filled(statement: str, parameters: Any) -> str:
+    try:
+        if isinstance(parameters, Mapping):
+            return statement % {name: literal(value) for name, value in parameters.items()}
+        values = [literal(value) for value in parameters or ()]
+        if values and _NUMBERED.search(statement):
+            return _NUMBERED.sub(lambda found: values[int(found[1]) - 1], statement)
+        return statement % tuple(values)
+    except (TypeError, ValueError, KeyError, IndexError):
+        return statement
+
+
+def literal(value: Any) -> str:
+    """`value` as PostgreSQL reads it, without a type where its text decides; raises `TypeError` for others."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, enum.Enum):
+        return literal(value.value)
+    if isinstance(value, bool | int | float | decimal.Decimal):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"'\\x{bytes(value).hex()}'::bytea"
+    if hasattr(value, "obj") or isinstance(value, Mapping):  # psycopg's Jsonb has the value in `obj`
+        return literal(json.dumps(getattr(value, "obj", value)))
+    if isinstance(value, str | uuid.UUID | dt.date | dt.time | dt.timedelta):
+        quoted = str(value).replace("'", "''")
+        return f"E'{quoted}'".replace("\\", "\\\\") if "\\" in quoted else f"'{quoted}'"
+    if isinstance(value, Sequence):
+        return "ARRAY[" + ", ".join(literal(each) for each in value) + "]"
+    raise TypeError(type(value).__name__)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .jinja_tree import Trees
-from .shown import shown
+from .jinja_tree import Trees, shown
 from .template_page import Budget, Find, Fragment, Helpers, Words
 
 _MAX_DEPTH = 40

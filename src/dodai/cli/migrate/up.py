@@ -51,7 +51,7 @@ def up(
         admit = partial(refuse_other, env=env)
         done = run.up(target, allow_missing=allow_missing, beside_tables=beside_tables, to=to, note=say, admit=admit)
         if env == "local":
-            from dodai.wiring.up_to_date import remember
+            from dodai.cli.up_to_date import remember
 
             remember(context.project)
     print_applied(context, done, "already up to date")

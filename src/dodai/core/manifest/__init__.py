@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dodai.core.manifest.model import CheckSection, Manifest, ProjectSection
-from dodai.core.manifest.reader import ManifestProblems, read
+from dodai.core.manifest.reader import CheckSection, Manifest, ManifestProblems, ProjectSection, read
 from dodai.core.manifest.reference import ManifestReference, assemble
 
 __all__ = ["CheckSection", "Manifest", "ManifestProblems", "ManifestReference", "ProjectSection", "assemble", "read"]

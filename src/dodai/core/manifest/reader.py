@@ -1,20 +1,22 @@
-"""Reading a manifest: every problem at once, each with its line and what to write instead."""
+"""The manifest as a value, and how it is read: every problem at once, with its line and what to write instead."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dodai.core import codes
+from dodai.core import section as sections
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.core.finding import Finding, Place
-from dodai.core.manifest.model import Manifest
 from dodai.core.manifest.reference import ManifestKey, ManifestReference, ManifestTable
 from dodai.core.manifest.scan import Path, find
 from dodai.core.manifest.value_kinds import NotThisValueError
+from dodai.core.rule import Acceptance
 from dodai.core.suggestion import did_you_mean
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -188,3 +190,62 @@ def _label(at: Path) -> str:
 def _shown(value: Any) -> str:
     text = repr(value) if not isinstance(value, str) else f'"{value}"'
     return f"`{text[:60]}{'…' if len(text) > 60 else ''}`"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSection:
+    """`[project]`."""
+
+    name: str
+    python: str = ""
+    install: tuple[str, ...] = ()
+    docs: str = "docs"
+    langs: tuple[str, ...] = ("ja", "en")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSection:
+    """`[check]`."""
+
+    environment: Mapping[str, str] = sections.key(dict)
+    inherit: tuple[str, ...] = ()
+    assume_extensions: tuple[str, ...] = ()
+    accept: tuple[Acceptance, ...] = sections.rows(Acceptance)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A valid manifest: `data` has every default filled in, durations as seconds and sizes as bytes.
+
+    `text` is what was read, byte for byte; `path` is where it stood, for messages.
+    """
+
+    data: Mapping[str, Any]
+    text: bytes
+    path: str = "dodai.toml"
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the text, hexadecimal; a plan made from another manifest is another plan."""
+        return hashlib.sha256(self.text).hexdigest()
+
+    @property
+    def name(self) -> str:
+        return str(self.data["project"]["name"])
+
+    def section(self, name: str) -> Mapping[str, Any] | None:
+        """A top-level table, or None when the manifest has none and it needs keys that have no default."""
+        found = self.data.get(name)
+        return found if isinstance(found, Mapping) else None
+
+    def mentions(self, name: str) -> bool:
+        """True when the text itself has this top-level table or key, not only its defaults."""
+        return name in tomllib.loads(self.text.decode("utf-8-sig"))
+
+    def named(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """The `[name.X]` tables by X; empty when there are none."""
+        return self.data.get(name) or {}
+
+    def repeated(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """The `[[name]]` tables in their order; empty when there are none."""
+        return tuple(self.data.get(name) or ())

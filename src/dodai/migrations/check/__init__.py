@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from dodai.core.fact import NotApplicable, Unknown
-from dodai.migrations.check.assumed import assumed_by, without
+from dodai.migrations import ledger, sql
+from dodai.migrations.apply import status
+from dodai.migrations.apply.leftover import invalid_indexes
 from dodai.migrations.check.base import queries_at, read_base
 from dodai.migrations.check.facts import (
     Attempts,
@@ -21,14 +23,16 @@ from dodai.migrations.check.facts import (
     Unversioned,
 )
 from dodai.migrations.check.git import GitError
-from dodai.migrations.check.live import live_schema
 from dodai.migrations.check.rules import RULES
 from dodai.migrations.check.shadow import shadow_run
-from dodai.migrations.goose_file import nothing_found, read_folder
+from dodai.migrations.goose_file import nothing_found, read_folder, statements_of
 from dodai.migrations.lock_probe.rows import read_rows
+from dodai.migrations.lock_probe.walk import run_file
+from dodai.migrations.migration import Migration, Statement
 from dodai.migrations.policy import MigrationsPolicy
-from dodai.migrations.ports import Shadow, Tool
+from dodai.migrations.ports import MigrationTarget, Shadow, Tool
 from dodai.migrations.queries import read_queries
+from dodai.migrations.snapshot import snapshot
 
 __all__ = [
     "RULES",
@@ -146,3 +150,64 @@ def gather_shadow(
     return shadow_run(
         history, shadow, everything=everything, unread=unread, old_queries=old, new_queries=new, assumed=assumed
     )
+
+
+_ABOUT = (("create", "extension"), ("alter", "extension"), ("drop", "extension"), ("comment", "on", "extension"))
+_OPTIONAL = ("if", "not", "exists")
+
+
+def without(migrations: Iterable[Migration], extensions: Collection[str]) -> tuple[Migration, ...]:
+    """The migrations without their statements about `extensions`; lines keep their numbers."""
+    return tuple(
+        replace(each, up=tuple(_kept(each.up, extensions)), down=tuple(_kept(each.down, extensions)))
+        for each in migrations
+    )
+
+
+def assumed_by(migrations: Iterable[Migration], extensions: Collection[str]) -> tuple[str, ...]:
+    """Those of `extensions` that a statement of `migrations` is about."""
+    spans = (span.text for each in migrations for statement in each.up for span in sql.statements(statement.sql))
+    return tuple(sorted({name for text in spans if (name := _extension(text)) in extensions}))
+
+
+def _kept(statements: Iterable[Statement], extensions: Collection[str]) -> Iterator[Statement]:
+    for statement in statements:
+        text = statement.sql
+        for span in sql.statements(text) if "extension" in text.lower() else ():
+            if _extension(span.text) in extensions:
+                text = text.replace(span.text, "\n" * span.text.count("\n"), 1)
+        if text == statement.sql:
+            yield statement
+        elif text.strip():
+            yield replace(statement, sql=text)
+
+
+def _extension(text: str) -> str:
+    """The extension that a statement is about; "" for all others."""
+    words = sql.words(text, 10)
+    about = next((begin for begin in _ABOUT if words[: len(begin)] == begin), ())
+    named = [word for word in words[len(about) :] if word not in _OPTIONAL]
+    return named[0].strip('"') if about and named else ""
+
+
+def live_schema(env: str, target: MigrationTarget, shadow: Shadow) -> LiveSchema:
+    """Drift of `env`: its schema against that of its applied files on an empty server. Reads only."""
+    seen = status(target)
+    applied = set(seen.applied)
+    files = [m for m in statements_of(target, shadow).migrations if m.id in applied]
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        table = ledger.locate(conn, target.policy, target.tool).table
+        found = snapshot(conn, table).ignoring_order
+        invalid = invalid_indexes(conn)
+    finally:
+        conn.close()
+    with shadow() as database:
+        expected = database()()
+        expected.autocommit = True
+        for migration in files:
+            run_file(expected, migration, "up")
+        wanted = snapshot(expected, table).ignoring_order
+        expected.close()
+    return LiveSchema(env, seen, wanted.differences(found), invalid)

@@ -16,11 +16,10 @@ from dodai.migrations.goose_file.folder import (
     read_folder,
     statements_of,
 )
-from dodai.migrations.goose_file.goose_fix import fixed_text
 from dodai.migrations.goose_file.layouts import NESTED
 from dodai.migrations.goose_file.parse import directives, parse, version_of
 from dodai.migrations.goose_file.plain import parse_plain, parse_repeatable
-from dodai.migrations.goose_file.split import ends_statement, split
+from dodai.migrations.goose_file.split import ends_statement, fixed_text, split
 from dodai.migrations.migration import FileError, FileProblem, MigrationFolder
 
 __all__ = [

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from dodai.migrations.lock_probe.rows import save_rows
     from dodai.migrations.migration import Migration
     from dodai.migrations.run.adoption import Adopted, adopt
+    from dodai.migrations.run.belonging import announce, newest_token
     from dodai.migrations.run.copy_rehearsal import MigrationRehearsal, rehearse
     from dodai.migrations.run.correction import Repaired, repair
     from dodai.migrations.run.deploy_step import step
     from dodai.migrations.run.dry_run import Validation, preview, validate
-    from dodai.migrations.run.fix_files import fix
-    from dodai.migrations.run.new_file import new
-    from dodai.migrations.run.takeover import announce, newest_token
+    from dodai.migrations.run.new_file import fix, new
 
 # `migrate up` is typed all day: what it does not need is loaded when it is asked for.
 _LATER = {
@@ -36,7 +35,7 @@ _LATER = {
     "save_rows": "dodai.migrations.lock_probe.rows",
     "Adopted": "dodai.migrations.run.adoption",
     "adopt": "dodai.migrations.run.adoption",
-    "fix": "dodai.migrations.run.fix_files",
+    "fix": "dodai.migrations.run.new_file",
     "step": "dodai.migrations.run.deploy_step",
     "new": "dodai.migrations.run.new_file",
     "Validation": "dodai.migrations.run.dry_run",
@@ -46,8 +45,8 @@ _LATER = {
     "rehearse": "dodai.migrations.run.copy_rehearsal",
     "Repaired": "dodai.migrations.run.correction",
     "repair": "dodai.migrations.run.correction",
-    "announce": "dodai.migrations.run.takeover",
-    "newest_token": "dodai.migrations.run.takeover",
+    "announce": "dodai.migrations.run.belonging",
+    "newest_token": "dodai.migrations.run.belonging",
 }
 
 __all__ = [

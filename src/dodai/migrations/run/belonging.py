@@ -1,11 +1,15 @@
-"""A database of a protected environment knows whose it is, so that a bare URL is no way around the gate."""
+"""What a database knows of its environment: whose it is, where protected, and the newest lock that was granted there.
+
+So a bare URL is no way around the gate, and a runner whose lock is older changes nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
 
 from dodai.core.errors import DodaiError
-from dodai.migrations import codes
+from dodai.migrations import codes, ledger
+from dodai.migrations.apply import readable
 from dodai.migrations.ledger import MAKE_SCHEMA
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import MigrationTarget, SqlConnection
@@ -58,3 +62,32 @@ def mark(target: MigrationTarget, env: str) -> None:
         conn.execute(f"COMMENT ON SCHEMA {SIDE_SCHEMA} IS {words}")
     finally:
         conn.close()
+
+
+_PATIENCE = "SET lock_timeout = '3s'; SET statement_timeout = '8s'"
+"""Whoever grants a lock waits for the answer."""
+
+
+def announce(target: MigrationTarget, token: int) -> None:
+    """From now on migrations under an older token change nothing there, and a runner that has one is ended.
+
+    Raises what `target.connect` raises, DOD284 when the role may not write there, and DOD351 when the database has seen
+    a newer token already.
+    """
+    from dodai.migrations import fence  # whose database it is, is asked of every run: that starts without it
+
+    conn = target.connect()
+    try:
+        conn.autocommit = True
+        conn.execute(_PATIENCE)
+        readable(lambda: fence.advance(conn, ledger.locate(conn, target.policy, target.tool).name, token))
+    finally:
+        conn.close()
+
+
+def newest_token(target: MigrationTarget) -> int:
+    """The newest token the database has seen, 0 when none: a control database that was restored may have forgotten."""
+    from dodai.migrations import fence
+
+    with target.reading() as conn:
+        return readable(lambda: fence.newest(conn, ledger.locate(conn, target.policy, target.tool).name))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
-from dodai.migrations.goose_file import files_of
+from dodai.migrations.goose_file import files_of, fixed_text
 from dodai.migrations.goose_file.layouts import DOWN_SUFFIX, UP_SUFFIX, version_parts
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import Format
@@ -83,3 +83,17 @@ def _files(
     return {
         f"{name}.sql": "" if layout == "plain" else ("-- +goose NO TRANSACTION\n" if no_transaction else "") + _BODY
     }
+
+
+def fix(target: MigrationTarget) -> tuple[str, ...]:
+    """The paths (relative to the root) of files that were rewritten; only annotation lines are added."""
+    changed: list[str] = []
+    wrong = {problem.path for problem in files_of(target).problems if problem.code is codes.SPLIT_DIFFERS}
+    for path in sorted(wrong):
+        file = target.root / path
+        before = file.read_text()
+        after = fixed_text(before)
+        if after != before:
+            file.write_text(after)
+            changed.append(path)
+    return tuple(changed)

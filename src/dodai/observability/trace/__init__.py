@@ -105,7 +105,7 @@ def _ask_servers(asked: _Words, servers: list[str], found: FoundLines) -> list[s
     """Add what they have to `found`; what is wrong with those that did not say."""
     if not servers:
         return []
-    from dodai.observability.trace.remote import read_back  # nobody needs it who looks in files
+    from dodai.observability.trace.find import read_back  # nobody needs it who looks in files
 
     unasked = []
     for server in servers:

@@ -17,9 +17,14 @@ from dodai.core.suggestion import nearest
 from dodai.operations import codes
 from dodai.operations.freeze import window
 from dodai.operations.policy import FIT_NAME, OperationsPolicy
-from dodai.operations.service_limits import install_problems, limit_problems, name_problems
-from dodai.operations.service_reference import referred, unknown_reference
-from dodai.operations.worker import worker_problems
+from dodai.operations.service_limits import (
+    install_problems,
+    limit_problems,
+    name_problems,
+    referred,
+    unknown_reference,
+    worker_problems,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dodai.core.fact import NotApplicable
 from dodai.operations.check import ComputeAccount, DatabaseAccount, EdgeAccount, SignInAccount
-from dodai.operations.collector.gathering import NO_MANIFEST, Gathering
+from dodai.operations.collector import NO_MANIFEST, Gathering
 from dodai.operations.ports import KeptEdge
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from dodai.csrf.route_table import RouteRow, RouteTable
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial
 from dodai.migrations.check.git import GitError, commit, git
 from dodai.migrations.migration import Migration
-from dodai.operations.collector import facts_for
-from dodai.operations.collector.gathering import Gathering
+from dodai.operations.collector import Gathering, facts_for
 from dodai.operations.policy import Journey
 from dodai.operations.project import Project
 

@@ -46,8 +46,8 @@ from dodai.operations.check import (
     gather_named_paths,
     gather_variables,
 )
+from dodai.operations.collector import NO_MANIFEST, Gathering
 from dodai.operations.collector.account_facts import compute_account, database_account, edge_account, sign_in_account
-from dodai.operations.collector.gathering import NO_MANIFEST, Gathering
 from dodai.operations.collector.network_facts import closed_ports, direct_requests, origins_seen
 from dodai.operations.project import Project
 

@@ -9,7 +9,7 @@ from typing import Any
 from dodai.core import proposal
 from dodai.core.fact import NotApplicable, Unknown
 from dodai.operations.check import ClosedPorts, DirectRequests, OriginsSeen
-from dodai.operations.collector.gathering import NO_MANIFEST, Gathering
+from dodai.operations.collector import NO_MANIFEST, Gathering
 from dodai.operations.project import Project
 from dodai.operations.run.network_probe import (
     look_at_origin,

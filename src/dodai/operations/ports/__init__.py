@@ -23,7 +23,7 @@ from dodai.operations.ports.compute import (
     StagedCompute,
     Wire,
 )
-from dodai.operations.ports.control import Control, ControlSeen, Fence, LockHolder
+from dodai.operations.ports.control import Control, ControlSeen, Fence, LockHolder, SecretStore
 from dodai.operations.ports.database import (
     DatabaseSeen,
     DatabaseService,
@@ -38,13 +38,19 @@ from dodai.operations.ports.database import (
     RestorePoints,
     ServiceRole,
 )
-from dodai.operations.ports.doctor_row import DoctorRow, RowState, row_of_error
-from dodai.operations.ports.edge import CacheRule, Edge, EdgeSpec, EdgeState, KeptEdge, RateLimit
+from dodai.operations.ports.edge import (
+    CacheRule,
+    Edge,
+    EdgeSpec,
+    EdgeState,
+    IdentityService,
+    IdentityState,
+    KeptEdge,
+    RateLimit,
+)
 from dodai.operations.ports.host import Fault, Host, HostStatus, ProcessSpec, ProcessStatus
-from dodai.operations.ports.identity import IdentityService, IdentityState
 from dodai.operations.ports.logs import LogLine, Logs
-from dodai.operations.ports.network import REFUSED, DirectSeen, OriginSeen, PortSeen
-from dodai.operations.ports.secret import SecretStore
+from dodai.operations.ports.seen import REFUSED, DirectSeen, DoctorRow, OriginSeen, PortSeen, RowState, row_of_error
 
 __all__ = [
     "REFUSED",

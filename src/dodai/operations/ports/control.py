@@ -1,8 +1,8 @@
-"""Where an environment's plans are written down and who may change it is settled."""
+"""What is kept of an environment: its plans, who may change it, and its secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import field
 from typing import Protocol
@@ -99,4 +99,36 @@ class Control(Protocol):
 
     def inspect(self) -> ControlSeen:
         """What is there, nothing changed; DOD784 and DOD785 when it does not answer, DOD067 and DOD066 if unfit."""
+        ...
+
+
+class SecretStore(Protocol):
+    """The secrets of one environment, by the names of the manifest. A value is never printed or journalled."""
+
+    @property
+    def makes_up_values(self) -> bool:
+        """Whether a missing secret may be given a random value: on a machine for development only."""
+        ...
+
+    def get(self) -> Mapping[str, str]:
+        """Every value by name; empty before the first `put`."""
+        ...
+
+    def put(self, values: Mapping[str, str], /) -> None:
+        """Keep exactly these values, durable when it returns; a reader sees the old or the new ones."""
+        ...
+
+    def digest(self, told: Mapping[str, str], /) -> str:
+        """16 hex digits over all of `told`: equal for equal values in this environment, and nothing about them."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """12 hex digits for each secret: equal for equal values in this environment, and nothing about the value.
+
+        Without the names that hold a `.`: those belong to a rotation and are no service's.
+        """
+        ...
+
+    def since(self) -> Mapping[str, float]:
+        """When each secret got the value it has, in seconds since the epoch; without those nobody saw change."""
         ...

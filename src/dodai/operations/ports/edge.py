@@ -1,4 +1,4 @@
-"""What stands between visitors and the public service."""
+"""What stands between visitors and the public service: the edge, and where they sign in."""
 
 from __future__ import annotations
 
@@ -105,4 +105,21 @@ class KeptEdge(Edge, Protocol):
 
     def remarks(self) -> tuple[str, ...]:
         """What is not changed from here and a person should know."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityState:
+    """What sign-in allows now. `differs`: what is not as the manifest says, `remarks`: what a person should know."""
+
+    issuer: str
+    differs: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class IdentityService(Protocol):
+    """The accounts that people sign in with; looked at, never changed."""
+
+    async def observe(self) -> IdentityState:
+        """What sign-in allows; raises where that cannot be seen, which is neither agreement nor difference."""
         ...

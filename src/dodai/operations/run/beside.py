@@ -15,11 +15,10 @@ from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import Service
 from dodai.operations.run.dependencies import packages_of
 from dodai.operations.run.description import in_service
-from dodai.operations.run.override import pass_gates, state
+from dodai.operations.run.override import pass_gates, record_what_was_not, state
 from dodai.operations.run.plans import deploy_ports
 from dodai.operations.run.rollback_target import recorded
 from dodai.operations.run.service_steps import Given, ServiceSteps
-from dodai.operations.run.unrecorded import record_what_was_not
 
 LONGEST_COMMAND = 2000
 

@@ -32,18 +32,20 @@ from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.canary import Canary, canary_step
 from dodai.operations.run.edge_key import AskWithKey, edge_key_steps
-from dodai.operations.run.gone import retire_gone
 from dodai.operations.run.login import login_steps, new_login_step, old_login
 from dodai.operations.run.preflight import PreflightReader, preflight, previous_releases
 from dodai.operations.run.restore import RESTORE, restore_steps
 from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
-from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point
+from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point, retire_gone
 from dodai.operations.run.service_steps import CALLS, ONLY, ReleasePackages, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
 from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, new_login
-from dodai.operations.service_limits import refuse_impossible_limits, refuse_taken_names
-from dodai.operations.service_reference import require_services
-from dodai.operations.worker import refuse_impossible_workers
+from dodai.operations.service_limits import (
+    refuse_impossible_limits,
+    refuse_impossible_workers,
+    refuse_taken_names,
+    require_services,
+)
 
 NAME_ITS_ORIGIN = (
     "if it answers to its own name only, or sends everybody to https, name that address as the first of"

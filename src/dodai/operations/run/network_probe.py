@@ -227,3 +227,21 @@ def _reason(error: Exception) -> str:
         return _NO_ANSWER
     said = getattr(error, "reason", "") or getattr(error, "strerror", "")  # OpenSSL's own words, or the system's
     return str(said or "") or "".join(map(str, error.args[:1])) or type(error).__name__
+
+
+def days_left(origin: str, now_s: float, context: ssl.SSLContext | None = None) -> float | None:
+    """Days until the certificate of `origin` expires, 0 when it is refused already; None for an origin without TLS.
+
+    Raises `OSError` when the origin does not answer, which says nothing about its certificate.
+    """
+    parts = urlsplit(origin)
+    if parts.scheme != "https" or not parts.hostname:
+        return None
+    trusting = context or ssl.create_default_context()
+    with socket.create_connection((parts.hostname, parts.port or 443), timeout=TIMEOUT_S) as plain:
+        try:
+            with trusting.wrap_socket(plain, server_hostname=parts.hostname) as secured:
+                shown = secured.getpeercert() or {}
+        except ssl.SSLCertVerificationError:
+            return 0.0
+    return (ssl.cert_time_to_seconds(str(shown["notAfter"])) - now_s) / 86400.0

@@ -9,9 +9,11 @@ from dodai.core.errors import DodaiError
 from dodai.core.page import Text
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
-from dodai.operations.ports import RestorePoints
+from dodai.operations.policy import Service
+from dodai.operations.ports import Compute, RestorePoints
 from dodai.operations.release import Book, ReleaseRecord, Schema, Verdict, evaluate_rollback, find
 from dodai.operations.run.service_steps import CALLS
+from dodai.operations.run.serving import running
 
 Probe = Callable[[str], Awaitable[str]]
 """Sends a valid form through the edge at that URL; its request id. Raises when it is refused."""
@@ -146,4 +148,36 @@ def record(request: PlanRequest, book: Book) -> Step:
         timeout_s=60.0,
         retry=CALLS,  # a database that died under it is back in a moment
         inputs={"release": request.release},
+    )
+
+
+def retire_gone(compute: Compute, name: str, release: str) -> Step:
+    """Drain and stop whatever runs of the service `name`, behind what took the place of its release."""
+    drain_s = Service(command=()).drain_s
+
+    async def runs() -> tuple[tuple[str, str], ...]:
+        status = (await running(compute)).service(name)
+        instances = status.instances if status else ()
+        return tuple(dict.fromkeys((one.release, one.settings) for one in instances if one.state != "exited"))
+
+    async def observe(_: StepContext) -> Observed:
+        left = ", ".join(release for release, _ in await runs())
+        return Observed("needed", f"still runs {left}") if left else Observed("done")
+
+    async def apply(context: StepContext) -> None:
+        for old, settings in await runs():
+            await compute.under(context.fencing_token).stop(name, old, drain_s, settings=settings)
+
+    return Step(
+        id=f"retire-{name}",
+        title=Text(f"drain and stop {name}, which is no more", f"なくなった {name} の処理を終えて停止"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=observe,
+        on_failure="fix_forward",
+        timeout_s=drain_s + 15.0,
+        retry=CALLS,
+        inputs={"release": release},
+        point_of_no_return=True,
     )

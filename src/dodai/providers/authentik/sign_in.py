@@ -10,9 +10,11 @@ from typing import Any
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
-from dodai.operations.ports import IdentityState
+from dodai.operations.ports import IdentityService, IdentityState
+from dodai.operations.provider import Opening, Provider
 from dodai.providers.authentik import codes
 from dodai.providers.authentik.authentik_api import (
+    ADDRESS,
     DISCOVERY,
     GET_APPLICATION,
     GET_CLIENT,
@@ -20,10 +22,12 @@ from dodai.providers.authentik.authentik_api import (
     LIST_TOKENS,
     PAGE,
     READY,
+    TOKEN,
     AuthentikClient,
     AuthentikToken,
+    authentik,
 )
-from dodai.vendor_api import Api, Operation, VendorError
+from dodai.vendor_api import Api, Operation, VendorError, api_of, token_from
 from dodai.vendor_api.codes import TOKEN_REFUSED
 
 SOON = timedelta(days=14)
@@ -146,3 +150,23 @@ class AuthentikSignIn:
                 said = f"Authentik does not accept `{api.token.variable}`"
                 raise api.error(TOKEN_REFUSED, said, "rejected", 403) from None
             raise
+
+
+def _identity(opening: Opening) -> IdentityService:
+    policy = opening.config.authentik
+    address = opening.variables.get(ADDRESS, "") or policy.url
+    return AuthentikSignIn(
+        connect=lambda: api_of(authentik, address, token_from(opening.variables, TOKEN, "Authentik")),
+        url=policy.url,
+        slug=policy.application,
+        redirect_uris=policy.redirect_uris,
+        client_id=policy.client_id,
+        blueprint=policy.blueprint,
+    )
+
+
+PROVIDER = Provider(
+    identity=_identity,
+    keys=("authentik",),
+    required=("authentik.url", "authentik.application", "authentik.redirect_uris"),
+)

@@ -10,13 +10,19 @@ from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import write_private
-from dodai.operations.ports import EdgeSpec, EdgeState
+from dodai.operations.ports import Edge, EdgeSpec, EdgeState
+from dodai.operations.provider import Opening, Provider
+from dodai.operations.run.plans import edge_spec_of
+from dodai.operations.run.relief import standing_reliefs
 from dodai.providers.cloudflare import codes
 from dodai.providers.cloudflare.cloudflare_api import (
+    ADDRESS,
+    BASE_URL,
     DELETE_RECORD,
     DELETE_RULE,
     GET_PHASE,
@@ -31,9 +37,11 @@ from dodai.providers.cloudflare.cloudflare_api import (
     SET_RECORD,
     SET_RULE,
     SET_SETTING,
+    TOKEN,
     CloudflareRecord,
     CloudflareRuleset,
     CloudflareZone,
+    cloudflare,
 )
 from dodai.providers.cloudflare.zone_state import (
     LIMITS,
@@ -50,7 +58,7 @@ from dodai.providers.cloudflare.zone_state import (
     fits,
     wish,
 )
-from dodai.vendor_api import Api, Operation, VendorError
+from dodai.vendor_api import Api, Operation, VendorError, api_of, token_from
 
 SEEN_WITHIN_S, POLL_S = 15.0, 0.5
 PREVIOUS = "edge-previous.json"
@@ -309,3 +317,24 @@ class ZoneEdge:
 
 
 _OF_THE_PLAN = ("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level")
+
+
+def _edge(opening: Opening) -> Edge:
+    policy, url = opening.config.cloudflare, opening.config.public_origins[0]
+    address = opening.variables.get(ADDRESS, "") or BASE_URL
+    return ZoneEdge(
+        connect=lambda: api_of(cloudflare, address, token_from(opening.variables, TOKEN, "Cloudflare")),
+        zone=policy.zone,
+        url=url,
+        host=urlsplit(url).hostname or "",
+        origin=policy.origin,
+        folder=opening.folder,
+        spec=edge_spec_of(opening.project.policy, opening.config, standing_reliefs(opening.folder)),
+    )
+
+
+PROVIDER = Provider(
+    edge=_edge,
+    keys=("cloudflare",),
+    required=("cloudflare.zone", "cloudflare.origin", "public_origins"),
+)

@@ -11,7 +11,6 @@ import re
 import secrets
 import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -21,14 +20,9 @@ from dodai.core.errors import DodaiError
 from dodai.engine.state_folder import make_folder
 from dodai.operations.ports import ReleaseFile
 from dodai.providers.local.codes import IMAGES_NOT_RUN, NO_TREE, UNSAFE_TREE
-from dodai.providers.local.planted import planted
+from dodai.providers.local.release_files import files_of, planted, safe_name
 
-NEVER = frozenset({".dodai", ".git"})
-ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta/history")
-"""What stands in the root of an environment that was installed for one machine: venv, virtualenv and uv; conda."""
-INSTALLED = frozenset({"node_modules", "__pycache__"})
 STALE_STAGING_S = 3600.0
-GIT_S = 30.0
 CHANGING_TRIES = 5
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -77,7 +71,7 @@ class ReleaseTrees:
     def derive(self, tree_id: str, changes: Mapping[str, bytes | None]) -> str:
         """The id of `tree_id` with files replaced or added (new ones not executable) or, for None, removed."""
         base = Path(self.path(tree_id))
-        changed = {_safe_name(name): content for name, content in changes.items()}
+        changed = {safe_name(name): content for name, content in changes.items()}
         with self._staging() as staged:
             kept = [entry for entry in self.entries(tree_id) if entry.path not in changed]
             entries = [_copy(base, staged / "tree", entry.path) for entry in kept]
@@ -253,68 +247,6 @@ def _digest(entries: Iterable[ReleaseFile]) -> str:
     return digest.hexdigest()
 
 
-def files_of(root: Path, include: Sequence[str] = ()) -> Iterator[str]:
-    """Relative paths of the files of a release, sorted: git's view of `root`, or what is there without git."""
-    listed = set(_outside_environments(_git_files(root)) if _in_git(root) else _all_files(root, root, own=True))
-    for name in include:
-        chosen = root / _safe_name(name)
-        listed.update(_all_files(chosen, root) if chosen.is_dir() else [name] if chosen.exists() else [])
-    for name in sorted(listed):
-        if not NEVER.intersection(PurePosixPath(name).parts) and _is_kept(root / name):
-            yield name
-
-
-def _is_kept(path: Path) -> bool:
-    """Files and links; what is deleted in the working tree, a folder, or a socket is not."""
-    try:
-        mode = path.lstat().st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
-
-
-def _in_git(root: Path) -> bool:
-    return any((folder / ".git").exists() for folder in (root, *root.parents))
-
-
-def _git_files(root: Path) -> list[str]:
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, timeout=GIT_S, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", b"") or str(error).encode()
-        raise DodaiError(
-            UNSAFE_TREE,
-            f"git cannot list the files of `{root}`: {said.decode(errors='replace').strip()[:300]}",
-            "make `git status` work there first; without git's list, ignored files and secrets would be copied",
-            exit_code=2,
-        ) from error
-    names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-    folders = [name for name in names if (root / name).is_dir() and not (root / name).is_symlink()]  # submodules
-    return [*names, *(file for folder in folders for file in _all_files(root / folder, root))]
-
-
-def _outside_environments(names: list[str]) -> Iterator[str]:
-    """`names` without those of environments that somebody forgot to let git ignore."""
-    roots = {name.removesuffix(mark) for name in names for mark in ENVIRONMENT_MARKS if name.endswith(f"/{mark}")}
-    return (name for name in names if not any(name.startswith(root) for root in roots))
-
-
-def _all_files(folder: Path, root: Path, *, own: bool = False) -> Iterator[str]:
-    """Every file below `folder`; with `own`, without what was installed there."""
-    for parent, folders, files in os.walk(folder):
-        linked = [name for name in folders if (Path(parent) / name).is_symlink()]
-        folders[:] = [name for name in folders if name not in NEVER and name not in linked]
-        if own:
-            folders[:] = [name for name in folders if name not in INSTALLED and not _is_environment(parent, name)]
-        for name in (*files, *linked):
-            yield (Path(parent) / name).relative_to(root).as_posix()
-
-
-def _is_environment(parent: str, name: str) -> bool:
-    return any(Path(parent, name, mark).is_file() for mark in ENVIRONMENT_MARKS)
-
-
 def entry_of(root: Path, name: str) -> ReleaseFile:
     """The entry of one file as it is now."""
     path = root / name
@@ -337,15 +269,6 @@ def _safe_link(root: Path, name: str) -> str:
             exit_code=2,
         )
     return to
-
-
-def _safe_name(name: str) -> str:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or NEVER.intersection(path.parts):
-        raise DodaiError(
-            UNSAFE_TREE, f"`{name}` is not a path inside a release", "give a path relative to the project", exit_code=2
-        )
-    return path.as_posix()
 
 
 def _copy(root: Path, target: Path, name: str) -> ReleaseFile:

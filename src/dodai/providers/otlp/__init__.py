@@ -12,9 +12,8 @@ import httpx2
 from dodai.core.dataclass import dataclass
 from dodai.observability.policy import ExportSection
 from dodai.observability.ports import RetryLaterError
-from dodai.providers.otlp.counters import Series, metrics
+from dodai.providers.otlp.counters import HEADERS, Series, metrics, snappy, write_request
 from dodai.providers.otlp.records import Line, logs, spans
-from dodai.providers.otlp.remote_write import HEADERS, snappy, write_request
 
 TIMEOUT_S = 10.0
 

@@ -6,8 +6,9 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 
 from dodai.observability.buckets import INFINITE_US
+from dodai.observability.openmetrics import samples
 from dodai.observability.rollup import Totals
-from dodai.providers.otlp.protobuf import data, double, fixed64, messages, number, text
+from dodai.providers.otlp.protobuf import data, double, fixed64, messages, number, text, varint
 
 Series = tuple[str, str, str, Totals]
 """(kind, service, name, sum since the beginning), as `Store.counters` has it."""
@@ -66,3 +67,32 @@ def _labels(kind: str, series: str) -> bytes:
 
 def _attribute(key: str, value: str) -> bytes:
     return text(1, key) + data(2, data(1, value.encode("utf-8", "replace")))
+
+
+HEADERS = {
+    "content-type": "application/x-protobuf",
+    "content-encoding": "snappy",
+    "x-prometheus-remote-write-version": "0.1.0",
+}
+_LITERAL_OF_4_BYTES = 63 << 2
+"""The tag of a literal whose length, less one, is in the four bytes behind it."""
+
+
+def write_request(exposition: str, now_s: float, instance: str) -> bytes:
+    """A `WriteRequest`: one sample of each series at `now_s`, with the labels that a scrape would have added."""
+    own = {"job": "dodai", "instance": instance}
+    at = number(2, round(now_s * 1000))
+    series = []
+    for name, labels, value in samples(exposition):
+        theirs = {f"exported_{key}" if key in own else key: said for key, said in labels.items()}  # as a scrape does
+        named = sorted({**own, **theirs, "__name__": name}.items())
+        series.append(messages(1, (text(1, key) + text(2, said) for key, said in named if said)))
+        series[-1] += data(2, double(1, value) + at)
+    return messages(1, series)
+
+
+def snappy(body: bytes) -> bytes:
+    """`body` as one literal of the block format, which is valid and not smaller; the standard library has no snappy."""
+    if not body:
+        return varint(0)
+    return varint(len(body)) + bytes([_LITERAL_OF_4_BYTES]) + (len(body) - 1).to_bytes(4, "little") + body

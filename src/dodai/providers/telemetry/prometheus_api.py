@@ -11,7 +11,7 @@ from dodai.core.dataclass import dataclass
 from dodai.observability.buckets import INFINITE_US
 from dodai.observability.openmetrics import COUNTERS
 from dodai.observability.ports import Added, Counter
-from dodai.providers.telemetry.get import answer
+from dodai.providers.telemetry import answer
 
 _OWN = ("kind", "service", "name", "le")
 

@@ -16,7 +16,6 @@ from typing import Any
 from dodai.standins.fly.app_logs import AppLogs
 from dodai.standins.fly.app_metrics import AppMetrics
 from dodai.standins.fly.app_proxy import AppProxy
-from dodai.standins.fly.app_state import FlyAppState, digests
 from dodai.standins.fly.fly_requests import (
     LeaseRequest,
     MachineRequest,
@@ -25,7 +24,15 @@ from dodai.standins.fly.fly_requests import (
     StopRequest,
 )
 from dodai.standins.fly.image_registry import MachineImage, RegistryStandIn
-from dodai.standins.fly.machine_process import FlyMachine, duration_s, image_digest, new_version, now, standing_lease
+from dodai.standins.fly.machine_process import (
+    FlyAppState,
+    FlyMachine,
+    duration_s,
+    image_digest,
+    new_version,
+    now,
+    standing_lease,
+)
 from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandInRefusal, StandInRoute, route
 
 NONCE = "fly-machine-lease-nonce"
@@ -356,7 +363,7 @@ class FlyStandIn(StandIn):
         state, values = self._app(asked), dict(asked.read(SecretsRequest).values)
         if any(not isinstance(value, str | None) for value in values.values()):
             raise self._refuse(400, "a secret is not a string")
-        told = digests(state, {name: value for name, value in values.items() if value})
+        told = state.digests({name: value for name, value in values.items() if value})
         if state.half_secrets:
             values = dict(list(values.items())[: len(values) // 2])
         for name, value in values.items():
@@ -368,7 +375,7 @@ class FlyStandIn(StandIn):
         return Reply(200, {"secrets": told, "version": state.version, "Version": state.version})
 
     def _digests(self, state: FlyAppState) -> list[dict[str, str]]:
-        return digests(state, state.secrets)
+        return state.digests(state.secrets)
 
     def _logs(self, asked: Asked) -> Reply:
         """Of the platform's own API, which is no part of the Machines API."""

@@ -1,8 +1,9 @@
-"""A machine of the stand-in: its record as the API shows it, the process behind it, its health checks."""
+"""An app of the stand-in and its machines: the record that the API shows, the process behind it, its health checks."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -254,3 +255,26 @@ def new_version() -> str:
 
 def image_digest(machine: FlyMachine) -> str:
     return str(machine.config["image"]).partition("@")[2]
+
+
+@dataclass(slots=True)
+class FlyAppState:
+    """One app of the account."""
+
+    name: str
+    machines: dict[str, FlyMachine] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    secrets_at: dict[str, str] = field(default_factory=dict)
+    version: int = 0
+    half_secrets: bool = False
+
+    def digests(self, values: Mapping[str, str]) -> list[dict[str, str]]:
+        """Fly's digests cannot be made by anybody else: they are for seeing a change."""
+        return [
+            {
+                "name": name,
+                "digest": hashlib.sha256(f"{self.name}/{name}/{value}".encode()).hexdigest()[:16],
+                "created_at": self.secrets_at.get(name, now()),
+            }
+            for name, value in values.items()
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,6 @@ from dodai.core.text import Lang, say
 from dodai.observability.alert import Firing
 from dodai.observability.run.curves import POINTS, Row
 from dodai.observability.run.overview import Lamp, Overview, alert_of
-from dodai.observability.run.watch_page.chart import bars, course
 from dodai.observability.run.watch_page.words import WORDS
 from dodai.observability.run.watcher import Watched
 
@@ -226,3 +225,54 @@ def _list(items: Sequence[str]) -> str:
 
 def _clock(at_s: float) -> str:
     return time.strftime("%H:%M:%SZ", time.gmtime(at_s))
+
+
+WIDTH, HEIGHT, GAP = 240, 36, 1
+
+
+def bars(
+    counts: Sequence[int], errors: Sequence[int], link: Callable[[int], str], label: str, marks: Sequence[int] = ()
+) -> str:
+    """One bar for each part; `marks` are parts in which a release began."""
+    top, step = max([*counts, 1]), WIDTH / max(1, len(counts))
+    drawn = [f'<line class="mark" x1="{at * step:.1f}" x2="{at * step:.1f}" y1="0" y2="{HEIGHT}"/>' for at in marks]
+    for at, (count, failed) in enumerate(zip(counts, errors, strict=True)):
+        if not count:
+            continue
+        high = max(2.0, HEIGHT * count / top)
+        bad = max(2.0, high * failed / count) if failed else 0.0
+        title = f"{count}" + (f", {failed} ✕" if failed else "")
+        shapes = _rect("n", at * step, HEIGHT - high, step - GAP, high - bad) + _rect(
+            "e", at * step, HEIGHT - bad, step - GAP, bad
+        )
+        # who goes by keyboard comes to the bars that say something, and not through thirty of each route
+        skipped = "" if failed else ' tabindex="-1"'
+        drawn.append(f'<a href="{escape(link(at))}" aria-label="{title}"{skipped}><title>{title}</title>{shapes}</a>')
+    return _svg(drawn, label, "group")
+
+
+def course(values: Sequence[float | None], label: str) -> str:
+    """A line; parts without a value are gaps, because nothing is not zero."""
+    top = max([value for value in values if value is not None] or [1.0]) or 1.0
+    step, parts, pen = WIDTH / max(1, len(values)), [], False
+    for at, value in enumerate(values):
+        if value is None:
+            pen = False
+            continue
+        x, y = at * step + step / 2, HEIGHT - 2 - (HEIGHT - 4) * value / top
+        parts.append(f"{'L' if pen else 'M'}{x:.1f} {y:.1f}" + ("" if pen else "h.1"))
+        pen = True
+    return _svg([f'<path d="{"".join(parts)}"/>'] if parts else [], label)
+
+
+def _rect(kind: str, x: float, y: float, width: float, height: float) -> str:
+    return (
+        f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+        if height > 0
+        else ""
+    )
+
+
+def _svg(drawn: Sequence[str], label: str, role: str = "img") -> str:
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none"'
+    return f'<svg role="{role}" aria-label="{escape(label)}" {box}>{"".join(drawn)}</svg>'

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from dodai.operations.check.variable_reads.source_text import line_counter, without_comments
-from dodai.operations.check.variable_reads.use import Read
+from dodai.operations.check.variable_reads.use import Read, line_counter, without_comments
 
 _DIRECT = re.compile(r'\b(?:os|syscall)\.(?:Getenv|LookupEnv)\(\s*["`](\w+)["`]')
 _TAG = re.compile(r'`[^`\n]*\b(?:env|envconfig):"(\w+)((?:,\w+)*)"[^`\n]*`')

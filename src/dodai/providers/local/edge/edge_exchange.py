@@ -24,7 +24,6 @@ from dodai.providers.local.codes import (
     EDGE_TOO_LARGE,
 )
 from dodai.providers.local.edge import request_checks
-from dodai.providers.local.edge.edge_page import VISITOR_WORDS, response_bytes
 from dodai.providers.local.edge.kept_connections import (
     KeptConnections,
     StaleConnectionError,
@@ -32,7 +31,7 @@ from dodai.providers.local.edge.kept_connections import (
     may_be_sent_again,
 )
 from dodai.providers.local.edge.rate_limit import RateLimiter, client_of
-from dodai.providers.local.edge.request_checks import EdgeRefusedError, Headers
+from dodai.providers.local.edge.request_checks import VISITOR_WORDS, EdgeRefusedError, Headers, response_bytes
 from dodai.providers.local.edge.stream import ClientGoneError, Stream, relay
 
 RETRIED = (b"GET", b"HEAD")

@@ -14,17 +14,22 @@ from pathlib import Path
 
 from dodai.core.errors import DodaiError
 from dodai.engine.heap import give_back, keep_large_buffers_apart
+from dodai.observability.segment.seal import CLOSED_SUFFIX, OPEN_SUFFIX, SIDECAR_SUFFIX
 from dodai.providers.local.host import state
+from dodai.providers.local.host.child import Child, ChildCommand, log_path
 from dodai.providers.local.host.comeback import come_back, keep_watched
 from dodai.providers.local.host.host_log import keep_within_bounds
 from dodai.providers.local.host.host_socket import serve
-from dodai.providers.local.host.sealing import keep_sealed
+from dodai.providers.local.host.log_file import LogFile
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.supervisor import Supervisor
 from dodai.providers.local.host.wire import error_data
 
 REACHABLE_S = 1.0
 DESCRIPTORS = 65_536
+SEAL_EVERY_S = 2.0
+SEAL_LONGEST_S = 60.0
+_SEAL = "import sys; from dodai.observability.segment import seal_all; seal_all(sys.argv[1])"
 
 
 def main(argv: list[str]) -> int:
@@ -137,6 +142,34 @@ def _report(fd: int, message: dict[str, object]) -> None:
         with contextlib.suppress(OSError):
             os.write(fd, json.dumps(message, default=list).encode() + b"\n")
             os.close(fd)
+
+
+async def keep_sealed(folder: Path, environment: dict[str, str], every_s: float = SEAL_EVERY_S) -> None:
+    """Look every `every_s` seconds, until cancelled. What is missed here is sealed by whoever reads it first."""
+    lines = folder / "lines"
+    while True:
+        await asyncio.sleep(every_s)
+        if unsealed(lines):
+            await _seal(folder, lines, environment)
+
+
+def unsealed(lines: Path) -> list[str]:
+    """Names of closed segments without a sidecar."""
+    names = {path.name for path in lines.glob(f"*{CLOSED_SUFFIX}*")}
+    closed = (name for name in names if name.endswith(CLOSED_SUFFIX) and not name.endswith(OPEN_SUFFIX))
+    return sorted(name for name in closed if name + SIDECAR_SUFFIX not in names)
+
+
+async def _seal(folder: Path, lines: Path, environment: dict[str, str]) -> None:
+    log = LogFile(log_path(folder, "sealing"))
+    command = ChildCommand(argv=(sys.executable, "-P", "-c", _SEAL, str(lines)), cwd=str(folder), env=environment)
+    child = Child(command, log)
+    try:
+        await child.start()
+        await asyncio.wait([child.exited], timeout=SEAL_LONGEST_S)
+    finally:
+        await child.stop(0.0)
+        log.close()
 
 
 if __name__ == "__main__":

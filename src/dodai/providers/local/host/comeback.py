@@ -16,8 +16,7 @@ from dodai.engine.moment import utc
 from dodai.operations.codes import DEPENDENCIES_UNFIT
 from dodai.providers.local.codes import OTHER_SETTINGS, UNSAFE_TREE
 from dodai.providers.local.host import kept, launcher, state
-from dodai.providers.local.host.kept import KeptRelease, Serving
-from dodai.providers.local.host.release_proof import proven
+from dodai.providers.local.host.kept import KeptRelease, Serving, proven
 from dodai.providers.local.host.state import StateFolder
 from dodai.providers.local.host.supervisor import Supervisor
 

@@ -16,11 +16,10 @@ from dodai.operations.ports import Instance, InstanceState, ProcessSpec, Process
 from dodai.providers.local.host import account
 from dodai.providers.local.host.child import Child, ChildCommand, log_path, not_started
 from dodai.providers.local.host.hidden import secret_values
+from dodai.providers.local.host.kept import proven
 from dodai.providers.local.host.log_file import LogFile
 from dodai.providers.local.host.probe import accepts, ask_command, ask_grpc, ask_http, ask_tcp
-from dodai.providers.local.host.release_proof import proven
-from dodai.providers.local.host.sign_of_life import Heartbeat
-from dodai.providers.local.host.upkeep import Backoff, until_hung
+from dodai.providers.local.host.upkeep import Backoff, Heartbeat, until_hung
 from dodai.providers.local.loopback import free_port
 
 POLL_S = 0.05

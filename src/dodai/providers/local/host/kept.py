@@ -6,6 +6,7 @@ stopped on purpose does not come back.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from dodai.core.dataclass import dataclass
 from dodai.engine.private_file import write_private
+from dodai.operations.installed import PACKAGES, refuse_changed
 from dodai.operations.ports import EdgeSpec, ProcessSpec, ServiceSpec
 from dodai.providers.local.host import wire
+from dodai.providers.local.release_tree import ReleaseTrees
 
 NAME = "serving.json"
 
@@ -74,3 +77,16 @@ def is_kept(folder: Path) -> bool:
 
 def forget(folder: Path) -> None:
     (folder / NAME).unlink(missing_ok=True)
+
+
+async def proven(folder: Path, tree: str, spec: ServiceSpec) -> None:
+    """DOD366 or DOD317 (exit 1) when somebody changed either since; a tree that nobody published is not looked at.
+
+    `folder` is that of the environment. As it was approved when it came into service, whatever happened since.
+    """
+    files, installed = Path(tree), folder / PACKAGES
+    if files.name == "tree" and files.parents[1].name == "releases":
+        await asyncio.to_thread(ReleaseTrees(files.parents[1]).proven, files.parent.name)
+    paths = [Path(word) for word in spec.command if word.startswith(f"{installed}/")]
+    for home in {installed / path.relative_to(installed).parts[0] for path in paths}:
+        await asyncio.to_thread(refuse_changed, home)

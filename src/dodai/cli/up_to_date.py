@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from dodai import __version__
 from dodai.runtime.manifest_location import FRAGMENTS, nearest_manifest
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 KEPT = Path("cache", "migrate-up.json")
 """Below the state folder of the project."""
-CONNECT_TIMEOUT_S = 2.0
-"""`up` itself is more patient, and says what went wrong."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -86,16 +84,13 @@ def _edition(manifest: bytes) -> str:
 
 
 def _settled(root: Path, policy: MigrationsPolicy, url: str, environ: Mapping[str, str]) -> bool:
-    from dodai.core.database_url import refuse_unfit
     from dodai.migrations.ports import MigrationTarget
     from dodai.migrations.run.belonging import refuse_other
     from dodai.migrations.run.settled import settled
-    from dodai.providers.postgres.libpq import words_of
-    from dodai.providers.postgres.pq_connection import PqConnection
+    from dodai.wiring.migration_database import connected
 
     def connect() -> SqlConnection:
-        refuse_unfit(words_of(url), environ, policy.plain_hosts)
-        return cast("SqlConnection", PqConnection(url, timeout_s=CONNECT_TIMEOUT_S))
+        return connected(url, environ, policy.plain_hosts)
 
     told: list[str] = []
     with contextlib.closing(connect()) as conn:

@@ -8,11 +8,9 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import field, replace
-from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.observability.ports import PlatformLines
+from dodai.operations.environment import Environment
+from dodai.operations.journey import Visit
 from dodai.operations.policy import EnvironmentPolicy, Part, Service
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
@@ -41,19 +41,17 @@ from dodai.providers.neon import neon_api
 from dodai.providers.neon.neon_api import neon as neon_vendor
 from dodai.providers.neon.neon_database import BEFORE
 from dodai.providers.postgres.stage_database import PostgresStageDatabase
-from dodai.rehearsal.commit import commit_of
+from dodai.rehearsal.local_stage import LocalStage, discard_data
 from dodai.rehearsal.ports import Difference
-from dodai.rehearsal.production_drills import EdgeSeen, FaultsMet, production_drills
-from dodai.rehearsal.rehearse import Rehearsal, RehearsalWatcher, new_folder
+from dodai.rehearsal.production_drills import EdgeSeen, FaultsMet
 from dodai.standins import ApiFault
 from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
 from dodai.standins.neon_standin import NeonStandIn
+from dodai.standins.production_zone import ZoneHere, stand_identity, stand_zone
 from dodai.vendor_api import ApiToken, api_of
 from dodai.vendor_api.codes import NO_STAND_IN
-from dodai.wiring import environments
-from dodai.wiring.production_zone import ZoneHere, stand_identity, stand_zone
-from dodai.wiring.stage import LocalStage, discard_data, subject_of
 
+Assemble = Callable[[EnvironmentPolicy, Path, Project, Mapping[str, str], Visit | None], Environment]
 ALL = frozenset({"*"})
 REGIONS = ("nrt", "ams")
 SETTLE_S = 60.0
@@ -89,26 +87,6 @@ class VendorsHere:
     zone: ZoneHere | None = None
 
 
-def rehearsal(project: Project, name: str, now: datetime, watcher: RehearsalWatcher, *, only: str) -> Rehearsal:
-    """A rehearsal of the environment `name` with its own drivers; DOD719 (exit 2) for a provider without a stand-in."""
-    config = project.environment(name)
-    refuse_unknown(project, config)
-    remote = replace(project, elsewhere=True)
-    folder = new_folder(project.state / "rehearsals", now, lambda old: discard_data(old / "env"))
-    subject = subject_of(remote, lambda: "")
-    return Rehearsal(
-        project=project.manifest.name,
-        commit=commit_of(project.root),
-        subject=subject,
-        open_stage=partial(open_stage, project, config, folder / "env"),
-        folder=folder,
-        watcher=watcher,
-        only=only,
-        everything=True,
-        known=production_drills,
-    )
-
-
 def refuse_unknown(project: Project, config: EnvironmentPolicy) -> None:
     """DOD719 (exit 2) where a part has no stand-in; `local` compute has a rehearsal of its own."""
     known_of: dict[Part, tuple[str, ...]] = {"compute": ("fly",), "edge": ("fly", "cloudflare")}
@@ -122,12 +100,14 @@ def refuse_unknown(project: Project, config: EnvironmentPolicy) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(project: Project, config: EnvironmentPolicy, folder: Path) -> AsyncIterator[StandInStage]:
-    """The stage until the block ends; nothing of the stand-ins is left running."""
+async def open_stage(
+    project: Project, config: EnvironmentPolicy, folder: Path, assemble: Assemble
+) -> AsyncIterator[StandInStage]:
+    """The stage until the block ends, its drivers put together by `assemble`; no stand-in is left running."""
     with ExitStack() as stack:
         standing = await asyncio.to_thread(stand, project, config, stack)
         visit = standing.zone.visit if standing.zone else None
-        environment = environments.assemble(standing.config, folder, project, standing.variables, visit)
+        environment = assemble(standing.config, folder, project, standing.variables, visit)
         known = dict(environment.secrets.get())
         wanted = (*KEY_RINGS, *project.policy.secrets)
         environment.secrets.put({**known, **{each: new_value(each) for each in wanted if each not in known}})
