@@ -170,7 +170,7 @@ def _apps(project: Project, standing: VendorsHere) -> None:
     rows = (
         ("compute", "Fly Machines: VMs in regions, their starts, hosts, network", "a process of this machine for each"),
         ("images", "built by CI, pulled from registry.fly.io", "the files of the release, under a digest of their own"),
-        ("Fly's proxy", "TLS, HTTP, anycast, autostart", "TCP forwarding to machines that are not cordoned"),
+        ("edge", "Fly's proxy: TLS, HTTP, anycast, autostart", "TCP forwarding to machines that are not cordoned"),
         ("names", "`APP.flycast` resolves inside Fly", "addresses in variables are replaced"),
         ("API", "Fly's, with limits of its own", "a stand-in after the specification of 2026"),
         ("control", "the control database, gates, other operators", "a file of this rehearsal, no gates"),

@@ -58,7 +58,7 @@ def stand_zone(config: EnvironmentPolicy, origin_url: str, stack: ExitStack) -> 
     told = {cloudflare_api.TOKEN: token, cloudflare_api.ADDRESS: zone.url}
     here = "the stand-in of the API; rules are kept and not carried out"
     rows = (
-        Difference("edge", "Cloudflare: WAF, limits, caches, many places, when a change is everywhere", here),
+        Difference("zone", "Cloudflare: WAF, limits, caches, many places, when a change is everywhere", here),
         Difference("TLS", "a public authority; strict up to Fly's certificate", "an authority made here, none behind"),
         Difference("edge's own lines", "Cloudflare's log, found by its ray", "the ray that the web tier was given"),
     )

@@ -142,7 +142,11 @@ class FlyCompute:
             await together(clone(name, model) for name, model in missing.items())
             await together(fleet.replace(one, cloned(one, artifact, plain, marks), version) for one in again)
         if rolled and not any(one.runs for one in mine if one not in dead):
-            await fleet.apply(START, next(one for one in mine if one.waits))
+            turn = list(wanted)  # the clone of the oldest comes first, whichever was answered first
+            waiting = [one for one in mine if one.waits]
+            await fleet.apply(
+                START, min(waiting, key=lambda one: turn.index(one.name) if one.name in turn else len(turn))
+            )
         await together(fleet.destroy(one) for one in others if is_kept(one))
         return Instance(service=spec.name, release=release, settings=settings, state="starting")
 
