@@ -176,7 +176,7 @@ def test_production_is_rehearsed_with_its_own_drivers_against_stand_ins(tmp_path
     assert [(row["id"], row["outcome"]) for row in report["drills"]] == [(id_, "ok") for id_ in drills.split(",")], done
     assert (done.returncode, report["outcome"]) == (0, "ok")
     assert "7 of 7 faults met" in report["drills"][1]["observed"]
-    assert {"compute", "images", "Fly's proxy", "API", "control"} <= {row["part"] for row in report["equivalence"]}
+    assert {"compute", "images", "edge", "API", "control"} <= {row["part"] for row in report["equivalence"]}
     assert app.processes() == []
     refused = app.run("rehearse", "--env", "local")
     assert (refused.returncode, refused.stderr[:19]) == (2, "DOD719 no-stand-in:")
