@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
-from flask import Flask
+from flask import Flask, request
 from litestar import Litestar
 from litestar import post as litestar_post
 from starlette.applications import Starlette
@@ -274,6 +274,25 @@ def test_rewritten_flask_request_does_not_reach_another_view(lazy):
     assert (forged(wsgi_client(app, **exempt("POST /hook"))), RAN) == (403, [])
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_rule_that_a_hook_of_flask_chooses_runs_for_no_request_that_was_let_through(method):
+    """`request.url_rule` decides what runs: a forged GET would reach what takes POST alone."""
+    app = flask_app()
+    app.get("/")(lambda: RAN.append("home") or "home")
+
+    @app.before_request
+    def choose() -> None:
+        request.url_rule = next(rule for rule in app.url_map.iter_rules() if rule.rule == "/transfer")
+
+    client = wsgi_client(app, **exempt("POST /hook"))
+    headers = {"Origin": EVIL, "Sec-Fetch-Site": "cross-site", "Cookie": "session=victim"}
+    path = "/" if method == "GET" else "/hook"
+    assert (client.open(path, base_url="https://shop.example", method=method, headers=headers).status_code, RAN) == (
+        403,
+        [],
+    )
+
+
 def test_exemptions_do_not_hold_beside_a_dispatcher_of_unknown_applications():
     """A mount takes what the URL map would have, and nobody sees what runs there; a known one is watched as well."""
 
@@ -412,6 +431,27 @@ def wsgi(method, target, *routes, **more):
     client = Client(dodai.wsgi.wrap(WSGIHandler(), config=config), use_cookies=False)
     ran.clear()
     return client.open(target, method=method, headers=FORGED, **more).status_code, list(ran)
+def inside(target):
+    # Another handler of the same project, served beside the one that was wrapped.
+    wsgi("GET", "/hook/")
+    ran.clear()
+    client = Client(WSGIHandler(), use_cookies=False)
+    return client.open(target, method="POST", headers=FORGED).status_code, list(ran)
+def passed_on(method, target):
+    # The exempt view, or one that is read, sends a request to its own project.
+    from django.test import Client as OwnClient
+    from django.core.handlers.base import BaseHandler
+    def page(request): return OwnClient().post(target)
+    def again(request):
+        request.path_info = target
+        return WSGIHandler()(dict(request.META, PATH_INFO=target, REQUEST_METHOD="POST"), lambda *_: None)
+    answers = []
+    for view in (page, again):
+        site.urlpatterns[:] = [path("page/", view), *site.urlpatterns[-5:]]
+        from django.urls import clear_url_caches
+        clear_url_caches()
+        answers.append(wsgi(method, "/page/", "POST /page/")[1])
+    return answers
 def asgi(target, root_path, *routes):
     ran.clear()
     sent = [(name.lower(), value) for name, value in FORGED.items()]
@@ -433,6 +473,9 @@ def asgi(target, root_path, *routes):
         ('(wsgi("GET", "/de/paid/"), wsgi("POST", "/paid/", "POST /paid/"))[1]', [200, ["paid"]]),
         ('wsgi("POST", "/ja/paid/", "POST /paid/")', [403, []]),
         ('wsgi("POST", "/ja/paid/", "POST /ja/paid/")', [403, []]),
+        ('inside("/transfer/")', [500, []]),
+        ('passed_on("POST", "/transfer/")', [[], []]),
+        ('passed_on("GET", "/transfer/")', [[], []]),
     ],
 )
 def test_exemptions_of_django_hold_for_the_view_that_is_resolved(asked, answer):

@@ -57,23 +57,25 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute:
 def watch(app: Any, enter: Enter) -> bool:
     """Where a request is resolved, when view middleware has not run, and again where its view is called.
 
-    View middleware may set `request.method`, which a class view obeys.
+    View middleware may set `request.method`, which a class view obeys. A process has one project, whose views any
+    handler leads to: a second one that is served, the one of a test client. So all of them have the entrances.
     """
-    for handler in _handlers(app):
-        if not isinstance(handler.resolve_request, _DjangoEntrance):
-            handler.resolve_request = _DjangoEntrance(handler.resolve_request, enter)
+    base = sys.modules["django.core.handlers.base"].BaseHandler
+    for name, entrance in _ENTRANCES.items():
+        known = vars(base)[name]
+        if isinstance(known, entrance):
+            known.enter = known.enter.joined(enter)
         else:
-            handler.resolve_request.enter = handler.resolve_request.enter.joined(enter)
-        if not isinstance(handler.make_view_atomic, _ViewEntrance):
-            handler.make_view_atomic = _ViewEntrance(handler.make_view_atomic, enter)
-    return True
+            setattr(base, name, entrance(known, enter))
+    return is_watched(app)
 
 
 def is_watched(app: Any) -> bool:
-    """Whether the entrances are where `watch` has put them."""
+    """Whether the entrances are where `watch` has put them, and no handler has a way of its own beside them."""
     return all(
-        isinstance(handler.resolve_request, _DjangoEntrance) and isinstance(handler.make_view_atomic, _ViewEntrance)
+        isinstance(inspect.getattr_static(handler, name), entrance)
         for handler in _handlers(app)
+        for name, entrance in _ENTRANCES.items()
     )
 
 
@@ -83,41 +85,50 @@ def _handlers(app: Any) -> Iterator[Any]:
         app = getattr(app, "application", None)  # inside a handler that serves static files
 
 
-class _DjangoEntrance:
-    def __init__(self, resolve: Callable[[Any], Any], enter: Enter) -> None:
-        self._resolve = resolve
+class _Entrance:
+    """In place of a method of Django's handlers."""
+
+    def __init__(self, method: Callable[..., Any], enter: Enter) -> None:
+        self._method = method
         self.enter = enter
 
-    def __call__(self, request: Any) -> Any:
-        found = self._resolve(request)
-        held = getattr(request, "scope", None) or request.META
+    def __get__(self, handler: Any, owner: type) -> Any:
+        return self if handler is None else functools.partial(self._entered, handler)
+
+    def _entered(self, handler: Any, argument: Any) -> Any:
+        raise NotImplementedError
+
+
+class _ResolvedEntrance(_Entrance):
+    def _entered(self, handler: Any, argument: Any) -> Any:
+        found = self._method(handler, argument)
+        held = getattr(argument, "scope", None) or argument.META
         held["dodai.route"] = "/" + _clean(found.route)  # Django leaves it nowhere
-        _entered(self.enter, request, found)
+        _entered(self.enter, argument, found)
         return found
 
 
-class _ViewEntrance:
+class _ViewEntrance(_Entrance):
     """In place of `make_view_atomic`, which gives what is called as the view, behind all middleware."""
 
-    def __init__(self, make: Callable[[Any], Any], enter: Enter) -> None:
-        self._make = make
-        self._enter = enter
-
-    def __call__(self, view: Any) -> Any:
-        made, enter = self._make(view), self._enter
+    def _entered(self, handler: Any, argument: Any) -> Any:
+        made = self._method(handler, argument)
         if sys.modules["asgiref.sync"].iscoroutinefunction(made):
 
             async def awaited(request: Any, *arguments: Any, **named: Any) -> Any:
-                _entered(enter, request, request.resolver_match)
+                _entered(self.enter, request, request.resolver_match)
                 return await made(request, *arguments, **named)
 
             return awaited
 
         def called(request: Any, *arguments: Any, **named: Any) -> Any:
-            _entered(enter, request, request.resolver_match)
+            _entered(self.enter, request, request.resolver_match)
             return made(request, *arguments, **named)
 
         return called
+
+
+_ENTRANCES = {"resolve_request": _ResolvedEntrance, "make_view_atomic": _ViewEntrance}
 
 
 def _entered(enter: Enter, request: Any, found: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .route import Enter, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
+from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
@@ -67,7 +67,11 @@ class _FlaskEntrance:
         rule = request.url_rule
         # Flask takes its request out of the environ before the line is written.
         request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
-        self.enter(request.environ, request.method, lambda: Reached(rule))
+        # A hook may have chosen a rule that does not take the method: what runs is what the rule is for.
+        methods = (rule.methods if rule is not None else None) or {request.method}
+        others = () if request.method in methods else UNSAFE
+        method = next((each for each in others if each in methods), request.method)
+        self.enter(request.environ, method, lambda: Reached(rule))
         return self._dispatch(*arguments)
 
 

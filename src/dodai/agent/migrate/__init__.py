@@ -6,7 +6,6 @@ A request has `tool` (`alembic`, `django`), `do` and what that needs; the answer
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import select
@@ -28,9 +27,6 @@ def opened(
     `answers` is where the answers go: once nobody reads there any more this process ends, whatever it is doing.
     `exchange` gives an answer and gets the next request, for code of the user's that goes on between the two.
     """
-    # Models and their states are kept or fall together: to look for garbage as often as Python does by itself takes a
-    # twentieth of the time of a long history.
-    gc.set_threshold(50_000, 10, 10)
     importlib.import_module("dodai_agent.audit").enter(request)
     threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
     if not request.get("url"):
