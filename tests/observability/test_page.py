@@ -222,9 +222,7 @@ def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
                     page.add_init_script(shifts)
                     page.goto(url)
                     page.evaluate(f"renew().then(() => {drawn})")
-                    assert (
-                        sum(page.evaluate("moved")) < UNSEEN_SHIFT
-                    )  # the page stays where it is while it renews itself
+                    assert sum(page.evaluate("moved")) < UNSEEN_SHIFT  # it stays where it is while it renews itself
                     assert page.evaluate("document.documentElement.scrollWidth") <= settings["viewport"]["width"]
                     passed, wrong = page.evaluate(f"{axe};axe.run({rows}, {rules}).then({short})")
                     assert passed > 15
