@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import httpx2
 import pytest
+from tests.support.fly_world import TOKEN, fly_world, served
+from tests.support.wait import until
 
 from dodai.standins import ApiFault, Asked, Reply, StandIn, route
 
@@ -73,3 +78,23 @@ def test_a_token_is_not_among_what_is_remembered(counter):
     (exchange,) = counter.exchanges
     assert (exchange.content, exchange.status, exchange.reply) == (b'{"by":2}', 200, b'{"count": 2}')
     assert "authorization" not in exchange.headers
+
+
+def test_machine_that_is_updated_while_it_boots_runs_once_and_ends_with_the_stand_in(tmp_path):
+    """A boot that was overtaken by another one starts nothing: its process would be nobody's."""
+    pids = tmp_path / "pids"
+    pids.touch()
+    (tmp_path / "web.py").write_text(
+        f"import os, time\nwith open({str(pids)!r}, 'a') as file: file.write(f'{{os.getpid()}} ')\ntime.sleep(600)\n"
+    )
+    with fly_world(boot_s=0.1) as world:
+        world.fly.launch("quiz-web", world.image(tmp_path, sys.executable, "web.py"), served(), ("nrt",))
+        (machine,) = world.fly.machines("quiz-web")
+        for _ in range(4):
+            address = f"{world.fly.url}/v1/apps/quiz-web/machines/{machine.id}"
+            answer = httpx2.post(address, json={"config": machine.config}, headers={"authorization": f"Bearer {TOKEN}"})
+            assert answer.status_code == 200, answer.text
+        until(lambda: machine.process is not None and str(machine.process.pid) in pids.read_text().split())
+    for pid in pids.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)

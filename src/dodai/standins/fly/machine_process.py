@@ -55,6 +55,7 @@ class FlyMachine:
     light_version: str = ""
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     stopping: bool = False
+    boots: int = 0
     retries: int = 0
     guard: threading.RLock = field(default_factory=threading.RLock)
 
@@ -71,10 +72,11 @@ class FlyMachine:
         """Start the image's program; the API answers before it runs."""
         with self.guard:
             self.state, self.stopping = "starting", False
+            self.boots += 1
             self.event("start", "starting")
-        threading.Thread(target=self._run, args=(image, dict(env), boot_s), daemon=True).start()
+        threading.Thread(target=self._run, args=(self.boots, image, dict(env), boot_s), daemon=True).start()
 
-    def _run(self, image: MachineImage | None, env: dict[str, str], boot_s: float) -> None:
+    def _run(self, boot: int, image: MachineImage | None, env: dict[str, str], boot_s: float) -> None:
         time.sleep(boot_s)
         if image is None:
             with self.guard:
@@ -83,18 +85,18 @@ class FlyMachine:
             return
         if image.light:
             with self.guard:
-                if not self.stopping:
+                if not self.stopping and boot == self.boots:
                     self.light_version = env.get("DODAI_RELEASE", "")
                     self.state = "started"
                     self.event("start", "started")
             return
-        while self._once(image, env):
+        while self._once(boot, image, env):
             time.sleep(0.2)
 
-    def _once(self, image: MachineImage, env: Mapping[str, str]) -> bool:
-        """Run the program to its end; whether it is to be started again."""
+    def _once(self, boot: int, image: MachineImage, env: Mapping[str, str]) -> bool:
+        """Run the program to its end; whether it is to be started again. One that was booted anew meanwhile is not."""
         with self.guard:
-            if self.stopping:
+            if self.stopping or boot != self.boots:
                 return False
             self.port = self.port or loopback_port()
             kept = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -118,10 +120,13 @@ class FlyMachine:
         code = process.wait()
         with self.guard:
             policy = self.config.get("restart") or {}
-            again = not self.stopping and code != 0 and policy.get("policy", "on-failure") != "no"
+            asked = self.stopping or boot != self.boots
+            again = not asked and code != 0 and policy.get("policy", "on-failure") != "no"
             again = again and self.retries < policy.get("max_retries", RETRIES)
-            exit_event = {"exit_code": code, "requested_stop": self.stopping, "restarting": again}
+            exit_event = {"exit_code": code, "requested_stop": asked, "restarting": again}
             self.event("exit", "stopped", exit_event=exit_event)
+            if boot != self.boots:
+                return False
             self.retries += 1
             self.process, self.checks = None, {}
             self.state = "starting" if again else "stopped"
