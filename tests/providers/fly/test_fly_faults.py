@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 from tests.support.fly_world import TOKEN, fly_world, served
@@ -17,7 +18,8 @@ from dodai.operations.ports import ServiceSpec
 from dodai.providers.fly.fleet import AT_ONCE
 from dodai.providers.fly.fleet import TOKEN as FENCE
 from dodai.providers.fly.fly_compute import FlyCompute
-from dodai.providers.fly.machines_api import fly
+from dodai.providers.fly.machine_state import status_of
+from dodai.providers.fly.machines_api import Machine, fly
 from dodai.standins import ApiFault
 from dodai.standins.fly.machine_process import FlyMachine
 from dodai.vendor_api import Api, ApiToken, api
@@ -197,3 +199,24 @@ async def test_release_that_is_healthy_only_now_and_then_is_not_ready(tmp_path, 
         monkeypatch.setattr(FlyMachine, "shown", in_turns)  # four machines: every second list is a good one
         probe = await compute.probe("web", "r1", settings="s", wait_s=3, consecutive=3)
         assert probe.state == "not_ready"
+
+
+@pytest.mark.parametrize(
+    "cordoned", [(True, False, False, False), (False, False, False, False), (False, False, False, True)]
+)
+def test_traffic_that_is_on_its_way_is_said_to_be_moving(cordoned):
+    """Two machines of each release: at rest all of one have traffic and none of the other, in between something else."""
+    machines = [
+        Machine(
+            id=f"m{n}",
+            state="started",
+            region="nrt",
+            instance_id="1",
+            cordoned=held,
+            config={"metadata": {"dodai_release": f"r{n // 2}"}},
+        )
+        for n, held in enumerate(cordoned)
+    ]
+    assert status_of("web", "", machines).moving
+    at_rest = [replace(one, cordoned=one.id in ("m2", "m3")) for one in machines]
+    assert not status_of("web", "", at_rest).moving

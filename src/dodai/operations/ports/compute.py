@@ -140,13 +140,17 @@ class ServiceProbe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """`address` is the stable one (`127.0.0.1:8001`); `release` the one it leads to, "" for none yet."""
+    """`address` is the stable one (`127.0.0.1:8001`); `release` the one it leads to, "" for none yet.
+
+    `moving`: traffic is on its way from one release to another; not all instances that are to have it do, or too many.
+    """
 
     name: str
     address: str = ""
     release: str = ""
     fault: FaultMode = "pass"
     instances: tuple[Instance, ...] = ()
+    moving: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

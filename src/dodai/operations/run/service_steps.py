@@ -23,6 +23,7 @@ from dodai.operations.ports import (
     Readiness,
     ServiceProbe,
     ServiceSpec,
+    ServiceStatus,
     StagedCompute,
 )
 from dodai.operations.programs import Programs
@@ -185,7 +186,7 @@ class ServiceSteps:
     async def _stop_mine(self, service: Service, context: StepContext) -> None:
         """Whatever runs of this release, but for what served before: that may be the same with other settings."""
         before = (previous_releases(self.request.arguments).get(service.name, ""), self._settings_before(service))
-        for release, settings in _each_once(await self._instances(service)):
+        for release, settings in _each_once((await self._status(service)).instances):
             if release == self.request.release and (release, settings) != before:
                 await self._compute(context).stop(service.name, release, settings=settings)
 
@@ -201,9 +202,8 @@ class ServiceSteps:
     def _settings_before(self, service: Service) -> str:
         return self.request.arguments.get(f"{PREVIOUS_SETTINGS}{service.name}", "")
 
-    async def _instances(self, service: Service) -> tuple[Instance, ...]:
-        status = (await running(self.ports.compute)).service(service.name)
-        return status.instances if status else ()
+    async def _status(self, service: Service) -> ServiceStatus:
+        return (await running(self.ports.compute)).service(service.name) or ServiceStatus(name=service.name)
 
     def moving_s(self, service: Service) -> float:
         """How long its traffic may take to move in stages; 0 where it moves at once."""
@@ -231,12 +231,12 @@ class ServiceSteps:
         )
 
     async def switched(self, service: Service, _: StepContext) -> Observed:
-        given = await self.given(service)
-        live = next((one for one in await self._instances(service) if one.live), None)
+        given, status = await self.given(service), await self._status(service)
+        live = next((one for one in status.instances if one.live), None)
         if live and given.is_what_runs(live):
             return Observed("done", f"serves {live.release}")
         other = " with other settings" if live and live.release == given.release else ""
-        return Observed("needed", f"serves {live.release if live else 'nothing'}{other}")
+        return Observed("needed", f"serves {live.release if live else 'nothing'}{other}", partial=status.moving)
 
     async def all_serve(self, services: Iterable[Service], context: StepContext) -> Observed:
         """Whether traffic goes to this release of each, as it would be started today."""
@@ -270,7 +270,7 @@ class ServiceSteps:
 
     async def _old(self, service: Service) -> list[Instance]:
         given = await self.given(service)
-        return [o for o in await self._instances(service) if not given.is_what_runs(o) and o.state != "exited"]
+        return [o for o in (await self._status(service)).instances if not given.is_what_runs(o) and o.state != "exited"]
 
     async def _retired(self, service: Service, _: StepContext) -> Observed:
         old = await self._old(service)

@@ -183,7 +183,9 @@ def status_of(name: str, address: str, machines: Sequence[Machine]) -> ServiceSt
         for one in machines
     )
     release = release_of(serving[0]) if serving else ""
-    return ServiceStatus(name=name, address=address, release=release, instances=instances)
+    there = [one for one in machines if one.runs]
+    moving = any(one.cordoned == (_group(one) == _group(serving[0])) for one in there) if serving else False
+    return ServiceStatus(name=name, address=address, release=release, instances=instances, moving=moving)
 
 
 def _state(machine: Machine) -> InstanceState:
