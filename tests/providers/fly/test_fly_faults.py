@@ -7,19 +7,21 @@ import itertools
 import json
 import time
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tests.support.fly_world import TOKEN, fly_world, served
 from tests.support.quick_vendor import quick
 
 from dodai.core.errors import DodaiError
+from dodai.engine.plan import PlanRequest
+from dodai.operations.policy import Service
 from dodai.operations.ports import ServiceSpec
+from dodai.operations.run.service_steps import Given, ServiceSteps
 from dodai.providers.fly.fleet import AT_ONCE
 from dodai.providers.fly.fleet import TOKEN as FENCE
 from dodai.providers.fly.fly_compute import FlyCompute
-from dodai.providers.fly.machine_state import status_of
-from dodai.providers.fly.machines_api import Machine, fly
+from dodai.providers.fly.machines_api import fly
 from dodai.standins import ApiFault
 from dodai.standins.fly.machine_process import FlyMachine
 from dodai.vendor_api import Api, ApiToken, api
@@ -201,22 +203,29 @@ async def test_release_that_is_healthy_only_now_and_then_is_not_ready(tmp_path, 
         assert probe.state == "not_ready"
 
 
-@pytest.mark.parametrize(
-    "cordoned", [(True, False, False, False), (False, False, False, False), (False, False, False, True)]
-)
-def test_traffic_that_is_on_its_way_is_said_to_be_moving(cordoned):
-    """Two machines of each release: at rest all of one have traffic and none of the other, in between something else."""
-    machines = [
-        Machine(
-            id=f"m{n}",
-            state="started",
-            region="nrt",
-            instance_id="1",
-            cordoned=held,
-            config={"metadata": {"dodai_release": f"r{n // 2}"}},
-        )
-        for n, held in enumerate(cordoned)
-    ]
-    assert status_of("web", "", machines).moving
-    at_rest = [replace(one, cordoned=one.id in ("m2", "m3")) for one in machines]
-    assert not status_of("web", "", at_rest).moving
+class GivenSteps(ServiceSteps):
+    """The steps of a service; what it is started with is no matter of these tests."""
+
+    async def given(self, *_):
+        return Given(SPEC, self.request.release, "", {}, "s")
+
+
+async def test_traffic_between_two_releases_is_neither_there_nor_absent(tmp_path):
+    """A deploy that is killed between two machines leaves one of the old ones without traffic: undo has to find that."""
+    with light_app(tmp_path) as (world, image, compute):
+        steps = GivenSteps(PlanRequest("deploy", "production", "r1"), SimpleNamespace(compute=compute))
+
+        async def look(*with_traffic):
+            for machine in world.fly.machines("quiz-web"):
+                machine.cordoned = machine not in with_traffic
+            compute.seen.clear()  # what was seen within a second is not asked for again
+            seen = await steps.switched(Service(command=(), name="web"), None)
+            return seen.state, seen.partial
+
+        old = world.fly.machines("quiz-web")
+        assert (await release(compute, image, "r1")).ready
+        new = [one for one in world.fly.machines("quiz-web") if one not in old]
+        assert await look(*old) == ("needed", False)
+        assert await look(*old, new[0]) == ("needed", True)
+        assert await look(old[0], *new) == ("needed", True)
+        assert await look(*new) == ("done", False)
