@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Literal, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -132,8 +133,8 @@ class NeonDatabase:
 
 
 @dataclass(frozen=True, slots=True)
-class BranchPoints:
-    """`dodai.operations.ports.RestorePoints`: branches without a compute; a restored branch keeps its addresses."""
+class _Points:
+    """What the two kinds of restore points share: whatever one is, a branch that is restored keeps its addresses."""
 
     database: NeonDatabase
 
@@ -141,84 +142,17 @@ class BranchPoints:
     def _branches(self) -> NeonBranches:
         return self.database.branches
 
-    async def find(self, name: str, /) -> str:
-        found = await asyncio.to_thread(self._branches.find, POINT + name)
-        return _where(found) if found and found.current_state in ("ready", "archived") else ""
-
     async def make(self, name: str, /) -> str:
         return await asyncio.to_thread(self._make, name)
-
-    def _make(self, name: str) -> str:
-        made = self._branches.make(POINT + name, self._branches.named(self.database.branch), compute=False)
-        for old in self._branches.deletable(self._points()[KEPT_POINTS:]):
-            self._branches.delete(old)
-        return _where(made)
 
     async def put_back(self, name: str, mark: str, token: int, /) -> str:
         return await asyncio.to_thread(self._put_back, name, mark, token)
 
     def _put_back(self, name: str, mark: str, token: int) -> str:
-        branch, point = self._branches.named(self.database.branch), self._branches.named(POINT + name)
+        branch = self._branches.named(self.database.branch)
+        restore = self._restore_of(name, branch, mark)
         known = self.database.server.tokens(self.database.uri(branch), token)
-        restored = self._branches.restore(branch, point, BEFORE + mark)
-        self.database.forget()
-        self.database.server.carry(self.database.uri(restored), {one: max(token, seen) for one, seen in known.items()})
-        return f"the branch `{BEFORE}{mark}`"
-
-    async def is_back(self, mark: str, /) -> bool:
-        return await asyncio.to_thread(self._is_back, mark)
-
-    def _is_back(self, mark: str) -> bool:
-        """The old data stands under the name of this restore, and the branch that was restored can be used."""
-        branches = {branch.name: branch for branch in self._branches.all()}
-        restored = branches.get(self.database.branch)
-        return BEFORE + mark in branches and restored is not None and restored.current_state == "ready"
-
-    def all(self) -> tuple[RestorePoint, ...]:
-        return tuple(RestorePoint(one.name.removeprefix(POINT), _where(one)) for one in self._points())
-
-    def _points(self) -> list[NeonBranch]:
-        found = [branch for branch in self._branches.all() if branch.name.startswith(POINT)]
-        return sorted(found, key=lambda branch: branch.created_at, reverse=True)
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotPoints:
-    """`dodai.operations.ports.RestorePoints`: snapshots, which a plan counts apart from branches."""
-
-    database: NeonDatabase
-
-    @property
-    def _branches(self) -> NeonBranches:
-        return self.database.branches
-
-    async def find(self, name: str, /) -> str:
-        found = await asyncio.to_thread(self._branches.snapshot, POINT + name)
-        return _snapshot_where(found) if found else ""
-
-    async def make(self, name: str, /) -> str:
-        return await asyncio.to_thread(self._make, name)
-
-    def _make(self, name: str) -> str:
-        self._branches.take(POINT + name, self._branches.named(self.database.branch))
-        made = self._branches.snapshot(POINT + name)  # as it is seen afterwards, not as it was answered
-        if made is None:
-            said = f"Neon took the snapshot `{POINT}{name}` and does not list it"
-            raise DodaiError(codes.UNFINISHED, said, codes.UNFINISHED.fix.en, fault="provider")
-        for old in self._points()[KEPT_POINTS:]:
-            self._branches.drop(old)
-        return _snapshot_where(made)
-
-    async def put_back(self, name: str, mark: str, token: int, /) -> str:
-        return await asyncio.to_thread(self._put_back, name, mark, token)
-
-    def _put_back(self, name: str, mark: str, token: int) -> str:
-        branch, point = self._branches.named(self.database.branch), self._branches.snapshot(POINT + name)
-        if point is None:
-            said = f"the project `{self._branches.project}` has no snapshot `{POINT}{name}`"
-            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data=ABSENT)
-        known = self.database.server.tokens(self.database.uri(branch), token)
-        restored = self._branches.bring_back(point, branch, RESTORED + mark, BEFORE + mark)
+        restored = restore()
         self.database.forget()
         self.database.server.carry(self.database.uri(restored), {one: max(token, seen) for one, seen in known.items()})
         return f"the branch `{BEFORE}{mark}`"
@@ -232,8 +166,66 @@ class SnapshotPoints:
         restored = branches.get(self.database.branch)
         return BEFORE + mark in branches and restored is not None and restored.current_state == "ready"
 
+    def _make(self, name: str) -> str:
+        raise NotImplementedError
+
+    def _restore_of(self, name: str, branch: NeonBranch, mark: str) -> Callable[[], NeonBranch]:
+        """What restores the point `name`, which is looked for at once; `DodaiError` without it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPoints(_Points):
+    """`dodai.operations.ports.RestorePoints`: branches without a compute."""
+
+    async def find(self, name: str, /) -> str:
+        found = await asyncio.to_thread(self._branches.find, POINT + name)
+        return _where(found) if found and found.current_state in ("ready", "archived") else ""
+
+    def all(self) -> tuple[RestorePoint, ...]:
+        return tuple(RestorePoint(one.name.removeprefix(POINT), _where(one)) for one in self._points())
+
+    def _make(self, name: str) -> str:
+        made = self._branches.make(POINT + name, self._branches.named(self.database.branch), compute=False)
+        for old in self._branches.deletable(self._points()[KEPT_POINTS:]):
+            self._branches.delete(old)
+        return _where(made)
+
+    def _restore_of(self, name: str, branch: NeonBranch, mark: str) -> Callable[[], NeonBranch]:
+        return partial(self._branches.restore, branch, self._branches.named(POINT + name), BEFORE + mark)
+
+    def _points(self) -> list[NeonBranch]:
+        found = [branch for branch in self._branches.all() if branch.name.startswith(POINT)]
+        return sorted(found, key=lambda branch: branch.created_at, reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPoints(_Points):
+    """`dodai.operations.ports.RestorePoints`: snapshots, which a plan counts apart from branches."""
+
+    async def find(self, name: str, /) -> str:
+        found = await asyncio.to_thread(self._branches.snapshot, POINT + name)
+        return _snapshot_where(found) if found else ""
+
     def all(self) -> tuple[RestorePoint, ...]:
         return tuple(RestorePoint(one.name.removeprefix(POINT), _snapshot_where(one)) for one in self._points())
+
+    def _make(self, name: str) -> str:
+        self._branches.take(POINT + name, self._branches.named(self.database.branch))
+        made = self._branches.snapshot(POINT + name)  # as it is seen afterwards, not as it was answered
+        if made is None:
+            said = f"Neon took the snapshot `{POINT}{name}` and does not list it"
+            raise DodaiError(codes.UNFINISHED, said, codes.UNFINISHED.fix.en, fault="provider")
+        for old in self._points()[KEPT_POINTS:]:
+            self._branches.drop(old)
+        return _snapshot_where(made)
+
+    def _restore_of(self, name: str, branch: NeonBranch, mark: str) -> Callable[[], NeonBranch]:
+        point = self._branches.snapshot(POINT + name)
+        if point is None:
+            said = f"the project `{self._branches.project}` has no snapshot `{POINT}{name}`"
+            raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data=ABSENT)
+        return partial(self._branches.bring_back, point, branch, RESTORED + mark, BEFORE + mark)
 
     def _points(self) -> list[NeonSnapshot]:
         return [one for one in self._branches.snapshots() if one.name.startswith(POINT)]
