@@ -30,11 +30,9 @@ NOTES = (
     " every request that changes something, once alone and (more kills than points) once with the resume killed as"
     " well. The account is never reset: what a killed command leaves is met by the next one. Compared: machines, zone,"
     " branches, ledger, the recorded release, machines and branches made twice; and every row that was acknowledged to"
-    " somebody who writes fifty times a second all the while. November 2026, load 8 to 35. One point of the deploy"
-    " first ended with 409, its lease of a second had run out; 12 of the bad release left machines that had ended, and"
-    " called it restored: mended, and those points killed again. 107 of the deploy's 136 points were"
-    " killed a second time once few machines were looked at one by one: no other end. Resumes that were killed"
-    " themselves: 10 points only."
+    " somebody who writes fifty times a second all the while. November 2026, the four stories at once, load 5 to 8."
+    " Runs before it found a lease of a second that ran out, machines that had ended and were called restored, and"
+    " traffic between two releases that was called restored: mended, and the whole run again."
 )
 
 
