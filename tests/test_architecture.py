@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -317,6 +318,26 @@ def test_no_two_classes_have_one_name():
         if isinstance(node, ast.ClassDef)
     )
     assert repeated(classes) == {}, "rename the new one"
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    """What a statement of a module or class gives a name to; an overload has its name together with the others."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [] if node.decorator_list else [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    inner = (name for target in targets for name in ast.walk(target))
+    return [name.id for name in inner if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)]
+
+
+def test_no_name_of_a_module_or_class_is_given_twice():
+    """Two modules that became one: the second constant of a name silently takes the place of the first."""
+    twice: list[str] = []
+    for path in sorted(path for folder in ("src", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        for owner in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))):
+            counts = Counter(name for node in owner.body for name in names_of(node))
+            twice += [f"{path.relative_to(ROOT)} {name}" for name, times in counts.items() if times > 1]
+    assert twice == []
 
 
 def test_every_moment_that_people_read_has_one_form():
