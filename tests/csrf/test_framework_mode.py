@@ -13,13 +13,14 @@ from flask_wtf import CSRFProtect, FlaskForm
 from litestar import Litestar
 from litestar import post as litestar_post
 from litestar.config.csrf import CSRFConfig
-from tests.csrf.driver import EVIL
+from tests.csrf.driver import EVIL, call
 from tests.csrf.test_exemptions import starlette_app
 from werkzeug.test import Client
 
 import dodai.asgi
 import dodai.wsgi
 from dodai.core.errors import DodaiError
+from dodai.frameworks import native_tokens
 from dodai.runtime import RuntimeConfig
 
 ORIGIN = "https://shop.example"
@@ -141,6 +142,182 @@ def test_form_with_the_token_of_django_is_accepted(middleware, said):
     assert said in done.stdout + done.stderr
 
 
+class Quiet(CSRFProtect):
+    """Notices a wrong token, and says nothing."""
+
+    def _error_response(self, reason: str) -> None:
+        del reason
+
+
+def quiet() -> Flask:
+    app = shop(check=False)
+    Quiet(app)
+    return app
+
+
+def litestar(**settings: Any) -> Litestar:
+    @litestar_post("/orders")
+    async def orders() -> str:
+        return "ordered"
+
+    @litestar_post("/hook", exclude_from_csrf=True)
+    async def hook() -> str:
+        return "hooked"
+
+    return Litestar([orders, hook], csrf_config=CSRFConfig(secret="s" * 40, **settings))
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        (shop(WTF_CSRF_METHODS=[]), "let a forged POST without a token pass"),
+        (shop(WTF_CSRF_METHODS=["POST", "PUT", "PATCH"]), "let a forged DELETE without a token pass"),
+        (quiet(), "test_framework_mode.Quiet` let a forged POST without a token pass"),
+        (litestar(safe_methods={"GET", "POST"}), "let a forged POST without a token pass"),
+        (litestar(exclude=r"^/(orders|-/.*)"), "let a forged POST without a token pass"),
+    ],
+    ids=["no methods", "not DELETE", "says nothing", "POST is safe", "excluded"],
+)
+def test_application_whose_check_refuses_nothing_does_not_start(app, said):
+    """It is asked: what it is called and how it is set up proves nothing."""
+    wrap = dodai.wsgi.wrap if isinstance(app, Flask) else dodai.asgi.wrap
+    with pytest.raises(DodaiError) as caught:
+        wrap(app, config=config())
+    assert caught.value.code.id == "DOD162"
+    assert said in str(caught.value)
+
+
+def exempting(**settings: Any) -> Flask:
+    app = shop(**settings)
+    ran = app.config["RAN"] = []
+    app.post("/hook", endpoint="hook")(app.extensions["csrf"].exempt(hook))
+    app.add_url_rule("/lock", "lock", lambda: ran.append(1) or "locked", methods=["LOCK"])
+    return app
+
+
+def hook() -> str:
+    sys.modules["flask"].current_app.config["RAN"].append(1)
+    return "hooked"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "later"),
+    [
+        ("POST", "/hook", {}),
+        ("LOCK", "/lock", {}),
+        ("POST", "/orders", {"WTF_CSRF_CHECK_DEFAULT": False}),
+        ("POST", "/orders", {"WTF_CSRF_METHODS": set()}),
+        ("POST", "/orders", {"WTF_CSRF_ENABLED": False}),
+    ],
+)
+def test_request_that_flask_wtf_has_not_checked_is_refused(method, path, later):
+    """Before the view runs, whatever the reason is why nobody asked for its token."""
+    app = exempting()
+    client = Client(dodai.wsgi.wrap(app, config=config()))
+    app.config.update(later)
+    answer = client.open(path, method=method, base_url=ORIGIN, headers=OURS)
+    assert (answer.status_code, answer.json["error"]["code"]) == (403, "DOD163")
+    assert app.config["RAN"] == []
+    assert client.post("/nowhere", base_url=ORIGIN, headers=OURS).status_code == 404, "nothing runs there"
+
+
+def test_route_that_the_manifest_exempts_needs_no_check_of_the_framework():
+    """There is a reason, and somebody who answers for it."""
+    row = {"route": "POST /hook", "reason": "no cookies", "owner": "me", "control": "signature"}
+    sections = {"csrf": {"mode": "framework", "exemption": [row]}}
+    app = exempting()
+    given = RuntimeConfig(origins=(ORIGIN,), release="r1", sections=sections)
+    client = Client(dodai.wsgi.wrap(app, config=given))
+    assert client.post("/hook", base_url=ORIGIN).text == "hooked"
+    assert client.post("/orders", base_url=ORIGIN).status_code in (400, 403)
+
+
+async def test_request_that_litestar_has_not_checked_is_refused():
+    """`exclude_from_csrf` is no reason by itself; a right token is one."""
+    app = litestar()
+    wrapped = dodai.asgi.wrap(app, config=config())
+    tokens = native_tokens(app, ORIGIN)
+    sent = [(name.lower(), value) for name, value in OURS.items()] + [("host", "shop.example")]
+    assert (await call(wrapped, "POST", "/hook", sent)).status == 403
+    answer = await call(wrapped, "POST", "/hook", sent)
+    assert b"DOD163" in answer.body
+    genuine = [*sent, ("cookie", tokens["cookie"]), (tokens["header"], tokens["token"])]
+    assert (await call(wrapped, "POST", "/orders", genuine)).status == 201
+
+
+DJANGO_ATTACK = """
+import asyncio, sys, types
+import django
+from django.conf import settings
+from django.http import HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.template import engines
+from django.views.decorators.csrf import csrf_exempt
+site = sys.modules["shop_site"] = types.ModuleType("shop_site")
+class Deaf(CsrfViewMiddleware):
+    def process_view(self, request, *more): return None
+class OnlyWithCookies(CsrfViewMiddleware):
+    def process_view(self, request, *more): return super().process_view(request, *more) if request.COOKIES else None
+class NotForApps(CsrfViewMiddleware):
+    def process_view(self, request, *more):
+        return None if "HTTP_X_APP" in request.META else super().process_view(request, *more)
+def switched_off(get_response):
+    def middleware(request):
+        request._dont_enforce_csrf_checks = "HTTP_X_APP" in request.META
+        return get_response(request)
+    return middleware
+site.Deaf, site.OnlyWithCookies, site.NotForApps, site.switched_off = Deaf, OnlyWithCookies, NotForApps, switched_off
+OWN = "django.middleware.csrf.CsrfViewMiddleware"
+settings.configure(SECRET_KEY="x" * 50, ALLOWED_HOSTS=["*"], ROOT_URLCONF="shop_site", LOGGING_CONFIG=None,
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}], MIDDLEWARE=MIDDLEWARE)
+django.setup()
+from django.urls import path
+ran = []
+def page(request): return HttpResponse(engines["django"].from_string("{% csrf_token %}").render({}, request))
+def order(request): ran.append(1); return HttpResponse("ordered")
+@csrf_exempt
+def hook(request): ran.append(1); return HttpResponse("hooked")
+site.urlpatterns = [path("", page), path("orders", order), path("hook", hook)]
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+import dodai.asgi, dodai.wsgi
+from tests.csrf.driver import call
+from tests.csrf.test_framework_mode import OURS, ORIGIN, config
+from werkzeug.test import Client
+client = Client(dodai.wsgi.wrap(WSGIHandler(), config=config()))
+token = client.get("/", base_url=ORIGIN).text.partition('value="')[2].partition('"')[0]
+def post(path, data, **headers):
+    answer = client.post(path, base_url=ORIGIN, headers={**OURS, **headers}, data=data)
+    return answer.json["error"]["code"] if answer.mimetype == "application/json" else answer.status_code
+print("WSGI", post("/orders", {"csrfmiddlewaretoken": token}), post("/hook", {}), post("/orders", {}, **{"X-App": "1"}), len(ran))
+cookie = client.get_cookie("csrftoken", domain="shop.example").value
+async def asked():
+    app = dodai.asgi.wrap(ASGIHandler(), config=config())
+    sent = [(name.lower(), value) for name, value in OURS.items()] + [("host", "shop.example"), ("cookie", "csrftoken=" + cookie)]
+    genuine = await call(app, "POST", "/orders", [*sent, ("x-csrftoken", token)])
+    return genuine.status, (await call(app, "POST", "/hook", sent)).status, len(ran)
+print("ASGI", *asyncio.run(asked()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("middleware", "said"),
+    [
+        ('["shop_site.Deaf"]', "`shop_site.Deaf` let a forged POST without a token pass"),
+        ('["shop_site.OnlyWithCookies"]', "`shop_site.OnlyWithCookies` let a forged POST without a token pass"),
+        ('["shop_site.NotForApps"]', "WSGI 200 DOD163 DOD163 1"),
+        ('[OWN, "shop_site.switched_off"]', "WSGI 200 DOD163 DOD163 1"),
+        ('["shop_site.switched_off", OWN]', "WSGI 200 DOD163 DOD163 1"),
+        ("[OWN]", "ASGI 200 403 2"),
+    ],
+)
+def test_request_that_django_has_not_checked_is_refused(middleware, said):
+    """By a class that answers nothing the application does not start; what is left out one by one is seen later."""
+    code = DJANGO_ATTACK.replace("MIDDLEWARE=MIDDLEWARE", f"MIDDLEWARE={middleware}")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr
+
+
 SHOP = """
 from flask import Flask
 from flask_wtf import CSRFProtect
@@ -150,6 +327,9 @@ app.secret_key = "x" * 40
 CSRFProtect(app)
 @app.post("/orders")
 def orders(): return "ordered"
+@app.post("/hook")
+@app.extensions["csrf"].exempt
+def hook(): return "hooked"
 app.wsgi_app = dodai.wsgi.wrap(app)
 """
 
@@ -167,5 +347,6 @@ def test_routes_are_protected_by_the_framework(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     table = json.loads(done.stdout)
     rows = [(row["path"], row["verdict"], row["by"]) for row in table["routes"]]
-    assert rows == [("/orders", "protected", "flask-wtf")], table
+    assert rows == [("/hook", "unprotected", None), ("/orders", "protected", "flask-wtf")], table
+    assert "DOD163" in table["routes"][0]["evidence"]
     assert table["binding"] == "what the framework's own check binds its tokens to"

@@ -283,7 +283,7 @@ def _outcome(answer: DrivenAnswer, *, reached: bool) -> dict[str, Any]:
 
 def _by(answer: DrivenAnswer) -> str:
     """Who refused, by what only that one says; empty when nobody known did."""
-    if answer.code.startswith("DOD15") or answer.code == "DOD063":
+    if answer.code.startswith("DOD15") or answer.code in ("DOD063", "DOD163"):
         return "dodai"
     text = answer.body[:20_000].lower()
     if answer.status == 403 and (b"csrf verification failed" in text or b"csrf cookie not set" in text):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from dodai.core.dataclass import dataclass
+from dodai.csrf.codes import OWN_CHECK_NOT_RUN
 from dodai.csrf.policy import CsrfPolicy, Mode
 
 RouteVerdict = Literal["protected", "exempt", "unprotected", "unknown", "safe"]
@@ -90,6 +91,10 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     if around := [name for name, probe in refusals.items() if str(probe.get("error")).endswith(_AROUND)]:
         said = f"a {words(around[0])} request came to the handler around dodai's layer"
         return Judgement("unprotected", evidence=f"{said}; there it was refused (DOD161), as every other one is")
+    if any(probe.get("code") == OWN_CHECK_NOT_RUN.id for probe in refusals.values()):
+        said = "the framework's own check does not run for it"
+        by = f" (`{raw['exemptBy']}`)" if raw.get("exemptBy") else ""
+        return Judgement("unprotected", evidence=f"{said}{by}; dodai refuses every request to it (DOD163)")
     refusers = {str(probe["by"]) for probe in refusals.values()}
     if policy.mode == "framework":
         refusers.discard("dodai")  # refuses what comes from elsewhere, in front of the check that asks for the token

@@ -20,6 +20,7 @@ __all__ = [
     "Reached",
     "Route",
     "find",
+    "lets_through",
     "match",
     "native_tokens",
     "own_check",
@@ -29,6 +30,7 @@ __all__ = [
     "route_label",
     "routes",
     "watch",
+    "watch_own_check",
 ]
 
 NAMES = ("fastapi", "starlette", "litestar", "django", "flask")
@@ -73,6 +75,28 @@ def own_check(app: Any) -> str:
     name = recognise(app)
     named = getattr(_module(app), "own_check", None) if name is not None else None
     return str(named(unwrap(app))) if named is not None else ""
+
+
+def lets_through(app: Any) -> str:
+    """What the check of `own_check` did with forged requests if it let one pass, in words; empty if it refused all.
+
+    It is asked itself, as the application configures it: neither its name nor its settings prove anything.
+    """
+    try:
+        return str(_module(app).lets_through(unwrap(app)))
+    except Exception as error:  # noqa: BLE001 - the application's own class may raise anything; that proves nothing
+        return f"`{own_check(app)}`, asked with a forged request, raised `{type(error).__name__}: {error}`"
+
+
+def watch_own_check(app: Any, seen: Callable[[], None]) -> bool:
+    """Have `seen` called, in the request's own context, when the framework's own check has accepted a token.
+
+    False where that cannot be seen.
+    """
+    try:
+        return bool(_module(app).watch_own_check(unwrap(app), seen))
+    except (AttributeError, KeyError, LookupError):  # a version of the framework that has no such place
+        return False
 
 
 def match(app: Any, scope: Mapping[str, Any]) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import CodeType
 from typing import Any
 
@@ -18,6 +20,7 @@ _GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
 _EXAMPLES = ("x", "1", "00000000-0000-4000-8000-000000000000", "2026", "2026-01-31", "en", "x-1", "x/y")
 _SECRET = "dodaiaudit00000000000000000000AA"  # noqa: S105 - a CSRF cookie of the audit's own visitor
 _OTHER = "dodaiaudit00000000000000000000BB"
+_ADDRESS = {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "wsgi.url_scheme": "http", "REMOTE_ADDR": "127.0.0.1"}
 
 
 def routes(app: Any) -> list[Route]:
@@ -104,7 +107,7 @@ class _ResolvedEntrance(_Entrance):
         found = self._method(handler, argument)
         held = getattr(argument, "scope", None) or argument.META
         held["dodai.route"] = "/" + _clean(found.route)  # Django leaves it nowhere
-        _entered(self.enter, argument, found)
+        _entered(self.enter, argument, found, behind=False)
         return found
 
 
@@ -131,9 +134,9 @@ class _ViewEntrance(_Entrance):
 _ENTRANCES = {"resolve_request": _ResolvedEntrance, "make_view_atomic": _ViewEntrance}
 
 
-def _entered(enter: Enter, request: Any, found: Any) -> None:
+def _entered(enter: Enter, request: Any, found: Any, *, behind: bool = True) -> None:
     held = getattr(request, "scope", None) or request.META
-    enter(held, request.method, lambda: Reached((found.func, found.route)))
+    enter(held, request.method, lambda: Reached((found.func, found.route), behind=behind))
 
 
 def _path_info(scope: Mapping[str, Any], settings: Any) -> str:
@@ -181,6 +184,78 @@ def own_check(app: Any) -> str:
         if any(base.__name__ == "CsrfViewMiddleware" and _is_own(base) for base in bases):
             return str(name)
     return ""
+
+
+def lets_through(app: Any) -> str:
+    """The forged request that the middleware of `own_check`, made as Django makes it, does not answer; empty for none.
+
+    It is given nothing but these requests: no other middleware runs, and no view.
+    """
+    modules, settings = sys.modules, sys.modules["django.conf"].settings
+    name = own_check(app)
+    middleware = modules["django.utils.module_loading"].import_string(name)(_nothing)
+    for method in UNSAFE:
+        for case, sent in _forged(settings).items():
+            request = modules["django.core.handlers.wsgi"].WSGIRequest(
+                {"REQUEST_METHOD": method, "PATH_INFO": "/", "wsgi.input": io.BytesIO(), **_ADDRESS, **sent}
+            )
+            request.session = {}
+            with _unlogged(request):
+                answer = middleware.process_view(request, _nothing, (), {})
+            if answer is None:
+                return f"`{name}` let a forged {method} {case} pass"
+    return ""
+
+
+def watch_own_check(app: Any, seen: Callable[[], None]) -> bool:
+    """Have `seen` called when Django has found the token of a request to be right, whoever made a class from its own.
+
+    Not when it says that a request may pass: what is exempt, or `_dont_enforce_csrf_checks`, passes without a token.
+    """
+    del app
+    middleware = sys.modules["django.middleware.csrf"].CsrfViewMiddleware
+    check = middleware._check_token  # noqa: SLF001 - the one place that compares the token
+    if getattr(check, "dodai", None) is None:
+
+        @functools.wraps(check)
+        def checked(self: Any, request: Any) -> None:
+            check(self, request)
+            seen()
+
+        checked.dodai = seen  # type: ignore[attr-defined]
+        middleware._check_token = checked  # noqa: SLF001
+    return True
+
+
+def _forged(settings: Any) -> dict[str, dict[str, str]]:
+    """What the requests of a page of another site may carry, as entries of an environ."""
+    cookie = f"{settings.CSRF_COOKIE_NAME}={_SECRET}; {settings.SESSION_COOKIE_NAME}=dodaiaudit"
+    return {
+        "without a token": {},
+        "without a token and with cookies": {"HTTP_COOKIE": cookie},
+        "with a wrong token": {"HTTP_COOKIE": cookie, settings.CSRF_HEADER_NAME: _OTHER},
+    }
+
+
+@contextmanager
+def _unlogged(request: Any) -> Iterator[None]:
+    """Without the warning that Django writes of a refusal."""
+    logger = logging.getLogger("django.security.csrf")
+
+    def others(record: logging.LogRecord) -> bool:
+        return getattr(record, "request", None) is not request
+
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
+
+
+def _nothing(request: Any) -> Any:
+    """In the place of a view: nothing comes by here that the check has refused."""
+    del request
+    return sys.modules["django.http"].HttpResponse(status=204)
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:

@@ -43,7 +43,7 @@ def watch(app: Any, enter: Enter) -> bool:
     for name in _ENTRANCES:
         dispatch = getattr(app, name)
         if not isinstance(dispatch, _FlaskEntrance):
-            setattr(app, name, _FlaskEntrance(dispatch, enter))
+            setattr(app, name, _FlaskEntrance(dispatch, enter, behind=name == "dispatch_request"))
         else:
             dispatch.enter = dispatch.enter.joined(enter)
     return True
@@ -58,8 +58,9 @@ _ENTRANCES = ("full_dispatch_request", "dispatch_request")
 
 
 class _FlaskEntrance:
-    def __init__(self, dispatch: Callable[..., Any], enter: Enter) -> None:
+    def __init__(self, dispatch: Callable[..., Any], enter: Enter, *, behind: bool) -> None:
         self._dispatch = dispatch
+        self._behind = behind
         self.enter = enter
 
     def __call__(self, *arguments: Any) -> Any:
@@ -71,7 +72,7 @@ class _FlaskEntrance:
         methods = (rule.methods if rule is not None else None) or {request.method}
         others = () if request.method in methods else UNSAFE
         method = next((each for each in others if each in methods), request.method)
-        self.enter(request.environ, method, lambda: Reached(rule))
+        self.enter(request.environ, method, lambda: Reached(rule, behind=self._behind))
         return self._dispatch(*arguments)
 
 
@@ -92,6 +93,49 @@ def own_check(app: Any) -> str:
     """Flask-WTF's `CSRFProtect`, unless its configuration switches it off."""
     asked = all(app.config.get(key, True) for key in ("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"))
     return "flask_wtf.CSRFProtect" if asked and "csrf" in app.extensions else ""
+
+
+def lets_through(app: Any) -> str:
+    """The forged request that the extension, as it is configured, does not refuse; empty for none. No hook runs."""
+    wtf = sys.modules["flask_wtf.csrf"]
+    bad_request = sys.modules["werkzeug.exceptions"].HTTPException
+    cookie = _session(app, "http://localhost", wtf)[1]
+    field = str(app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token"))
+    cases: dict[str, dict[str, Any]] = {
+        "without a token": {},
+        "without a token and with cookies": {"headers": {"Cookie": cookie}},
+        "with a wrong token": {"headers": {"Cookie": cookie}, "data": {field: "forged"}},
+    }
+    for method in UNSAFE:
+        for case, sent in cases.items():
+            with app.test_request_context("/", method=method, **sent):
+                try:
+                    app.extensions["csrf"].protect()
+                except bad_request:
+                    continue
+            return f"`{_named(app.extensions['csrf'])}` let a forged {method} {case} pass"
+    return ""
+
+
+def watch_own_check(app: Any, seen: Callable[[], None]) -> bool:
+    """Have `seen` called when Flask-WTF has found the token of a request to be right."""
+    del app
+    wtf: Any = sys.modules["flask_wtf.csrf"]
+    check = wtf.validate_csrf
+    if getattr(check, "dodai", None) is None:
+
+        @functools.wraps(check)
+        def checked(*arguments: Any, **named: Any) -> None:
+            check(*arguments, **named)
+            seen()
+
+        checked.dodai = seen  # type: ignore[attr-defined]
+        wtf.validate_csrf = checked
+    return True
+
+
+def _named(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
-from .route import Enter, Kind, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
+from .route import UNSAFE, Enter, Kind, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
 
 _EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
 _EXAMPLES |= {"UUID": "00000000-0000-4000-8000-000000000000", "time": "00:00:00", "timedelta": "1", "Path": "x"}
+
+_NOWHERE = "/-/dodai/probe"
 
 
 def routes(app: Any) -> list[Route]:
@@ -87,6 +91,77 @@ def route_label(scope: Mapping[str, Any]) -> str | None:
 def own_check(app: Any) -> str:
     """Litestar's own double submit."""
     return "litestar.config.csrf.CSRFConfig" if getattr(app, "csrf_config", None) is not None else ""
+
+
+def lets_through(app: Any) -> str:
+    """The forged request that the middleware does not refuse, as the application configures it; empty for none."""
+    tokens = native_tokens(app, "")
+    if tokens is None:
+        return "`litestar.middleware.csrf` is not there to be asked"
+    cookie = {"cookie": tokens["cookie"]}
+    cases = {
+        "without a token": {},
+        "without a token and with cookies": cookie,
+        "with a wrong token": {**cookie, tokens["header"]: tokens["other"]},
+    }
+    for method in UNSAFE:
+        for case, sent in cases.items():
+            if not _is_refused(app, method, sent):
+                return f"`litestar.config.csrf.CSRFConfig` let a forged {method} {case} pass"
+    return ""
+
+
+def _is_refused(app: Any, method: str, sent: Mapping[str, str]) -> bool:
+    reached: list[str] = []
+
+    async def inside(*_: Any) -> None:
+        reached.append(method)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    headers = [(name.encode(), value.encode()) for name, value in sent.items()]
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": method,
+        "path": _NOWHERE,
+        "raw_path": b"",
+        "query_string": b"",
+        "root_path": "",
+    }
+    scope |= {"headers": headers, "scheme": "http", "server": None, "client": None, "http_version": "1.1"}
+    scope |= {"state": {}, "app": app, "litestar_app": app, "route_handler": SimpleNamespace(opt={}), "path_params": {}}
+    middleware = sys.modules["litestar.middleware.csrf"].CSRFMiddleware(inside, app.csrf_config)
+    refusal = sys.modules["litestar.exceptions"].HTTPException
+    asked = middleware(scope, receive, inside)
+    try:
+        asked.send(None)  # it waits for nothing here: there is no form to read, and a server's loop may be running
+    except refusal:
+        return True
+    except StopIteration:
+        return not reached
+    finally:
+        asked.close()
+    return False
+
+
+def watch_own_check(app: Any, seen: Callable[[], None]) -> bool:
+    """Have `seen` called when Litestar's middleware has found the token of a request to be right."""
+    del app
+    middleware = sys.modules["litestar.middleware.csrf"].CSRFMiddleware
+    check = middleware._csrf_tokens_match  # noqa: SLF001 - the one place that compares the token
+    if getattr(check, "dodai", None) is None:
+
+        @functools.wraps(check)
+        def checked(self: Any, *tokens: Any) -> bool:
+            right = bool(check(self, *tokens))
+            if right:
+                seen()
+            return right
+
+        checked.dodai = seen  # type: ignore[attr-defined]
+        middleware._csrf_tokens_match = checked  # noqa: SLF001
+    return True
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:

@@ -88,11 +88,13 @@ class MatchedRoute:
 class Reached:
     """Where a request is: in front of `handler`, or, if not `here`, of a router further in that would choose it.
 
-    `handler` is what `MatchedRoute.handler` of the same one compares equal to.
+    `handler` is what `MatchedRoute.handler` of the same one compares equal to, None where no route takes the request.
+    `behind` says that the middleware and hooks of the application have been passed, its own CSRF check among them.
     """
 
     handler: object
     here: bool = True
+    behind: bool = True
 
 
 def unwrap(app: Any) -> Any:

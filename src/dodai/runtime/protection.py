@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
-from dodai.csrf.codes import KEYS_MALFORMED, OWN_CHECK_MISSING
+from dodai.csrf.codes import KEYS_MALFORMED, OWN_CHECK_MISSING, OWN_CHECK_UNPROVEN
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
+from dodai.csrf.enforce.entrance import own_check_seen
 from dodai.csrf.policy import CsrfPolicy
-from dodai.frameworks import own_check
+from dodai.frameworks import lets_through, own_check, watch_own_check
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -30,17 +31,17 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     """What decides about the state-changing requests of `app`; None only where `csrf_off` says why there is nothing.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
-    that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on.
+    that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
+    and DOD162 where that check lets forged requests through.
     """
     config = runtime.config
     if config.csrf_off:
         return None
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
-    if policy.mode == "framework" and not own_check(app):
-        said = '`[csrf] mode = "framework"`, and the application has no check of its own that is on for every view'
-        raise DodaiError(OWN_CHECK_MISSING, said, OWN_CHECK_MISSING.fix.en, exit_code=2)
+    if policy.mode == "framework":
+        _prove_own_check(app)
     origins, development = config.public_origins, is_development(config)
-    return gate_of(
+    gate = gate_of(
         app,
         policy=policy,
         keys=config.csrf_keys or _own_key(runtime, development=development, needed=policy.mode != "framework"),
@@ -49,6 +50,24 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
         # A developer's browser speaks plain http, in which a Secure cookie would not come back.
         secure=not development if not origins else None,
         development=development,
+    )
+    if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
+        raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
+    return gate
+
+
+def _prove_own_check(app: Any) -> None:
+    """Raise unless the framework's own check is on and, asked itself, refuses forged requests."""
+    if not own_check(app):
+        said = '`[csrf] mode = "framework"`, and the application has no check of its own that is on for every view'
+        raise DodaiError(OWN_CHECK_MISSING, said, OWN_CHECK_MISSING.fix.en, exit_code=2)
+    if said := lets_through(app):
+        raise _unproven(said)
+
+
+def _unproven(said: str) -> DodaiError:
+    return DodaiError(
+        OWN_CHECK_UNPROVEN, f'`[csrf] mode = "framework"`: {said}', OWN_CHECK_UNPROVEN.fix.en, exit_code=2
     )
 
 

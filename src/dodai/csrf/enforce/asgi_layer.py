@@ -14,7 +14,7 @@ from dodai.csrf.enforce import layer_response
 from dodai.csrf.enforce.body_timeout import BodyTimeout
 from dodai.csrf.enforce.csrf_protection import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, CsrfProtection, Sent, collect
 from dodai.csrf.enforce.csrf_session import CsrfSession
-from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
+from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError, refused_at_entrance
 from dodai.csrf.enforce.layer_response import LayerResponse
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH, RESERVED_PREFIX
 
@@ -129,8 +129,9 @@ class CsrfLayer:
     async def _replace(self, scope: Scope, send: Send, visitor: CsrfSession, context: RequestContext) -> None:
         """LayerResponse in the place of an application that went where it was not allowed to."""
         visitor.replaced = True
-        self.gate.note(NOT_JUDGED, context)
-        refusal = self.gate.refusal(NOT_JUDGED, scope)
+        decision = refused_at_entrance(visitor)
+        self.gate.note(decision, context)
+        refusal = self.gate.refusal(decision, scope)
         await _send(scope, send, layer_response.refused(refusal, context, collect(scope["headers"])))
 
     async def _pass(

@@ -34,7 +34,7 @@ from dodai.csrf.decision import (
     parse_origin,
 )
 from dodai.csrf.enforce.csrf_session import CsrfSession, cookie_pattern
-from dodai.csrf.enforce.entrance import CHECKED, Grant
+from dodai.csrf.enforce.entrance import AWAITED, CHECKED, Grant
 from dodai.csrf.enforce.visitor_page import VISITOR_WORDS
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import KeyRing, Verdict, is_contemporary, verify
@@ -168,7 +168,7 @@ class CsrfProtection:
     def passage(self, exempt: Decision | None, route: MatchedRoute | None, method: str) -> Any:
         """What a request that was let through may enter."""
         if exempt is None or route is None or self.policy.mode == "report":
-            return CHECKED
+            return AWAITED if self.policy.mode == "framework" and method != "WEBSOCKET" else CHECKED
         return Grant(method, route.handler)
 
     def length(self, sent: Sent, limit_bytes: int) -> Decision | None:

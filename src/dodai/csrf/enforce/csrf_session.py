@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.codes import NOT_INSTALLED, TOKEN_AFTER_START
-from dodai.csrf.enforce.entrance import CHECKED
+from dodai.csrf.enforce.entrance import AWAITED, CHECKED
 from dodai.csrf.token import decode_nonce, encode_nonce, first_nonce, is_anonymous, issue, new_nonce
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class CsrfSession:
     def allow(self, passage: Any) -> None:
         """Let the request through: `CHECKED`, or for what a `Grant` names, which is unproven until it is entered."""
         self.passage = passage
-        self.unproven = passage is not CHECKED
+        self.unproven = passage is not CHECKED and passage is not AWAITED
 
     def must_be_replaced(self, status: int) -> bool:
         """True when the application answers something that it was not judged for.

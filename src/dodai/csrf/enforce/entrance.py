@@ -17,14 +17,17 @@ from typing import Any, Final, Literal
 from dodai.core.dataclass import dataclass
 from dodai.core.refusal import Refusal
 from dodai.core.request import current
-from dodai.csrf.codes import HANDLER_NOT_JUDGED, NOT_BEHIND_LAYER
+from dodai.csrf.codes import HANDLER_NOT_JUDGED, NOT_BEHIND_LAYER, OWN_CHECK_NOT_RUN
 from dodai.csrf.decision import SAFE_METHODS, Decision
 from dodai.csrf.enforce.visitor_page import OF_THE_SITE
 from dodai.frameworks import Reached
 
 NOT_JUDGED = Decision(False, "handler_not_judged", HANDLER_NOT_JUDGED, 403)
+OWN_CHECK_UNSEEN = Decision(False, "framework_check_unseen", OWN_CHECK_NOT_RUN, 403)
 CHECKED: Final = object()
 """The passage of a request that proved itself: whatever handler runs, its own page has asked for it."""
+AWAITED: Final = object()
+"""The passage of a request whose token the framework's own check has yet to accept, in mode `framework`."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,27 @@ class HandlerNotJudgedError(Exception):
     """Raised in front of a handler that the request was not judged for; answered with 403."""
 
     refusal = Refusal(403, HANDLER_NOT_JUDGED, "handler_not_judged", visitor=OF_THE_SITE)
+
+
+class OwnCheckNotSeenError(HandlerNotJudgedError):
+    """Raised in front of a handler when nobody saw the framework's own check accept the request's token."""
+
+    refusal = Refusal(403, OWN_CHECK_NOT_RUN, "framework_check_unseen", visitor=OF_THE_SITE)
+
+
+def refused_at_entrance(visitor: Any) -> Decision:
+    """The refusal of a request that was kept from its handler."""
+    return OWN_CHECK_UNSEEN if visitor.passage is AWAITED else NOT_JUDGED
+
+
+def own_check_seen() -> None:
+    """What the framework's own check calls when it has accepted the token of the current request."""
+    context = current()
+    visitor = context.__dict__.get("csrf") if context is not None else None
+    while visitor is not None:
+        if visitor.passage is AWAITED:
+            visitor.passage = CHECKED
+        visitor = visitor.outer
 
 
 class NotBehindLayerError(HandlerNotJudgedError):
@@ -103,7 +127,14 @@ class Entrance:
 def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
     while visitor is not None:
         passage = visitor.passage
-        if passage is CHECKED or (passage is None and method in SAFE_METHODS):
+        if passage is CHECKED or (passage in (None, AWAITED) and method in SAFE_METHODS):
+            visitor = visitor.outer
+            continue
+        if passage is AWAITED:
+            where = reach()
+            if where.behind and where.handler is not None:
+                visitor.astray = visitor.unproven = True
+                raise OwnCheckNotSeenError
             visitor = visitor.outer
             continue
         reached = reach() if passage is not None and passage.method == method else None

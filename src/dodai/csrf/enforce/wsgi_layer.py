@@ -15,7 +15,7 @@ from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState
 from dodai.csrf.enforce import layer_response
 from dodai.csrf.enforce.csrf_protection import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, CsrfProtection, Sent
 from dodai.csrf.enforce.csrf_session import CsrfSession
-from dodai.csrf.enforce.entrance import NOT_JUDGED, HandlerNotJudgedError
+from dodai.csrf.enforce.entrance import HandlerNotJudgedError, refused_at_entrance
 from dodai.csrf.enforce.layer_response import LayerResponse
 from dodai.csrf.policy import PROBE_PATH, REFRESH_PATH
 
@@ -119,8 +119,9 @@ class CsrfWsgi:
     ) -> Iterable[bytes]:
         _close(body)
         visitor.unproven = visitor.started = False
-        self.gate.note(NOT_JUDGED, context)
-        return self._refuse(NOT_JUDGED, environ, start_response, sent_of(environ), context)
+        decision = refused_at_entrance(visitor)
+        self.gate.note(decision, context)
+        return self._refuse(decision, environ, start_response, sent_of(environ), context)
 
     def _unsafe(
         self, environ: Environ, start_response: StartResponse, sent: Sent, visitor: CsrfSession, context: RequestContext
