@@ -17,6 +17,7 @@ from dodai.csrf.decision import (
     OVERRIDES,
     Decision,
     Origins,
+    carries_credentials,
     configure_origins,
     decide,
     decide_exempt,
@@ -54,7 +55,9 @@ def judge(vector: dict[str, Any]) -> Decision:
         return decide_websocket(provenance)
     if vector["token"] is None:
         assert not needs_token(vector["mode"], provenance)
-    return decide(vector["mode"], provenance, vector["token"], anonymous=vector["anonymous"])
+    cookie, passwords = [[value for name, value in raw if name == each] for each in (b"cookie", b"authorization")]
+    credentials = carries_credentials(cookie=bool(cookie), authorization=passwords)
+    return decide(vector["mode"], provenance, vector["token"], anonymous=vector["anonymous"], credentials=credentials)
 
 
 @pytest.mark.parametrize("vector", SPEC["vectors"], ids=lambda vector: vector["name"])

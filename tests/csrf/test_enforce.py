@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -153,6 +154,49 @@ async def test_first_visit_in_two_tabs_lets_both_forms_pass():
     first.cookie = second.cookie
     assert (await first.post()).status == 200
     assert (await second.post()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("later_s", "site", "status"),
+    [(299, "same-origin", 200), (301, "same-origin", 403), (0, "", 403), (0, "none", 403)],
+)
+async def test_what_a_token_is_bound_to_is_what_dodai_says(later_s, site, status):
+    """`routes`, `check`, the generated document and the guides name the one case in which another token is taken."""
+    clock = Clock()
+    app = guarded(clock=clock)
+    attacker, victim = Browser(app), Browser(app)
+    await attacker.get()
+    clock.now_s += later_s
+    await victim.get()
+    answer = await victim.post(token=attacker.token, site=site)
+    assert answer.status == status
+    said = app.gate.binding
+    assert said.startswith("the visitor's cookie, not to who is signed in (")
+    assert "where the browser says same-origin, that of another first visit within five minutes is taken" in said
+    root = Path(__file__).parents[2]
+    assert "of another first visit within five minutes" in (root / "docs/guides/adopt.md").read_text("utf-8")
+    assert "5 分以内の別の最初の訪問" in (root / "docs/guides/adopt.ja.md").read_text("utf-8")
+    assert "within five minutes" in (root / "examples/quiz/docs/Phase2/csrf-rollout.en.md").read_text("utf-8")
+
+
+CREDENTIALS = [
+    ((), 200),
+    ((("authorization", "Bearer t"),), 200),
+    ((("cookie", "session=1"),), 403),
+    ((("cookie", ""),), 403),
+    ((("authorization", "Basic dTpw"),), 403),
+    ((("authorization", "Bearer t"), ("cookie", "session=1")), 403),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), CREDENTIALS)
+async def test_request_that_hides_its_origin_passes_mode_header_without_credentials_only(sent, status):
+    """A page gains nothing by a request that anybody could send; with a cookie somebody has to say who sent it."""
+    app = guarded(mode="header")
+    answer = await call(app, headers=[("host", "app.example.com"), *sent])
+    assert answer.status == status
+    assert status == 200 or answer.json["error"]["code"] == "DOD164"
+    assert (await call(app, headers=[("host", "app.example.com"), *sent, ("origin", APP)])).status == 200
 
 
 async def test_token_from_before_login_is_refused_after_it():

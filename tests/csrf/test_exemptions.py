@@ -24,6 +24,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 import dodai.wsgi
+from dodai.csrf.enforce.csrf_protection import GRACE
 from dodai.runtime import Runtime, RuntimeConfig
 
 FORGED = [("host", "app.example.com"), ("origin", EVIL), ("sec-fetch-site", "cross-site"), ("content-type", FORM)]
@@ -348,13 +349,13 @@ def test_routes_of_a_bearer_exemption_are_listed_and_stay_protected(tmp_path):
     said = [row["evidence"].partition("; ")[2] for row in table["routes"]]
     assert said == ["exempt for bearer tokens without cookies (API)"] * 2 + [""]
     assert table["summary"]["coverage"] == 1.0
-    assert table["binding"] == "the visitor's cookie alone, not to who is signed in"
+    assert table["binding"] == f"the visitor's cookie, not to who is signed in ({GRACE})"
     manifest.write_text(manifest.read_text("utf-8") + '[csrf]\nsession_cookie = "sid"\n', "utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert json.loads(done.stdout)["binding"] == "the visitor's cookie and the session cookie `sid`"
+    assert json.loads(done.stdout)["binding"] == f"the visitor's cookie and the session cookie `sid` ({GRACE})"
     command[3] = "check"
     done = subprocess.run([*command, "csrf"], capture_output=True, text=True, check=False)
-    said = "tokens are bound to the visitor's cookie and the session cookie `sid`"
+    said = f"tokens are bound to the visitor's cookie and the session cookie `sid` ({GRACE})"
     (seen,) = json.loads(done.stdout)["seen"]
     assert re.sub(r", asked with \d+ requests", "", seen) == f"csrf: 3 state-changing routes of `web`; {said}"
 

@@ -196,7 +196,7 @@ def passes(method: str, headers: dict[str, str]) -> bool:
         origins=Origins(frozenset({"https://example.com"})),
     )
     assert not needs_token("header", provenance)
-    return decide("header", provenance, None, anonymous=True).allow
+    return decide("header", provenance, None, anonymous=True, credentials=False).allow
 
 
 _NONE = {"sec-fetch-site": "", "origin": "", "referer": ""}

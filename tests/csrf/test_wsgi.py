@@ -299,3 +299,16 @@ def test_method_override_makes_a_get_unsafe(browser, name):
     """Middleware inside may turn it into a DELETE, here as in ASGI."""
     answer = browser.request("GET", "/form", [(name, "DELETE"), ("Sec-Fetch-Site", "cross-site")])
     assert (answer.status_code, json.loads(answer.text)["error"]["code"]) == (403, "DOD150")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [({}, 200), ({"Authorization": "Bearer t"}, 200), ({"Cookie": "a=1"}, 403), ({"Authorization": "Basic dTpw"}, 403)],
+)
+def test_request_that_hides_its_origin_passes_mode_header_without_credentials_only(sent, status):
+    """As over ASGI."""
+    sections = {"csrf": {"mode": "header"}}
+    app = dodai.wsgi.wrap(flask_app(), config=RuntimeConfig(csrf_keys=KEYS, origins=(APP,), sections=sections))
+    answer = Client(app, use_cookies=False).post("/save", base_url=APP, headers=sent)
+    assert answer.status_code == status
+    assert status == 200 or answer.json["error"]["code"] == "DOD164"

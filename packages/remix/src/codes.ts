@@ -183,4 +183,15 @@ export const CODES: Readonly<Record<string, Told>> = {
       ja: "トークンを送るか、管理者に新しい `expires` を決めてもらってください",
     },
   },
+  DOD164: {
+    name: "csrf-origin-not-said",
+    message: {
+      en: "A request brought a cookie or a password and did not say where it comes from",
+      ja: "Cookie またはパスワードを伴うリクエストが、送信元を示していません",
+    },
+    fix: {
+      en: "send `Origin` with the public origin from a program that uses cookies, let a proxy pass the three headers on, or use the mode `both`",
+      ja: "Cookie を使うプログラムからは公開オリジンを `Origin` で送る、プロキシで 3 つのヘッダーを落とさない、またはモードを `both` にしてください",
+    },
+  },
 };

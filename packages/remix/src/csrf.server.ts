@@ -10,6 +10,7 @@ import { current } from "./context.js";
 import {
   configureOrigins,
   type Decision,
+  carriesCredentials,
   decide,
   claimedOrigin,
   decideExemption,
@@ -227,7 +228,10 @@ function exempted(rules: Rules, request: Request, route: string | null): Decisio
 }
 
 async function decided(rules: Rules, visitor: Visitor, request: Request, judged: Provenance): Promise<Decision> {
-  if (!needsToken(rules.mode, judged)) return decide(rules.mode, judged, null, false);
+  if (!needsToken(rules.mode, judged)) {
+    const credentials = carriesCredentials((name) => request.headers.get(name));
+    return decide(rules.mode, judged, null, false, credentials);
+  }
   const { state, grace } = await tokenState(rules, visitor, request);
   return decide(rules.mode, judged, state, grace);
 }

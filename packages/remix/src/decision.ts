@@ -190,8 +190,17 @@ function parted(route: string): [string, string] {
 
 /** Nothing that a browser sends by itself came along: no cookie, and one token instead of a password. */
 function isBearerOnly(header: (name: string) => string | null): boolean {
-  const given = header("authorization") ?? "";
-  return header("cookie") === null && /^bearer +[^\s,]+$/i.test(given.trim()); // two headers arrive joined by a comma
+  return header("cookie") === null && isBearer(header("authorization") ?? "");
+}
+
+function isBearer(authorization: string): boolean {
+  return /^bearer +[^\s,]+$/i.test(authorization.trim()); // two headers arrive joined by a comma
+}
+
+/** True for what a browser adds to a request by itself: a cookie, or a password (Basic, Digest, Negotiate). */
+export function carriesCredentials(header: (name: string) => string | null): boolean {
+  const given = header("authorization");
+  return header("cookie") !== null || (given !== null && !isBearer(given));
 }
 
 /** Where a refused request says it comes from, as far as a browser could have sent it: the rest is a client's own text. */
@@ -203,9 +212,18 @@ export function claimedOrigin(origin: string | null, fetchSite: string | null): 
 }
 
 /** Whether an unsafe request may pass; `state` null: no token was looked for because `needsToken` was false. */
-export function decide(mode: Mode, judged: Provenance, state: TokenState | null, anonymous: boolean): Decision {
+export function decide(
+  mode: Mode,
+  judged: Provenance,
+  state: TokenState | null,
+  anonymous: boolean,
+  credentials = true,
+): Decision {
   if (judged.state === "hostile") return refuse(judged.reason, "DOD150", 403);
-  if (!needsToken(mode, judged)) return allow(judged.reason);
+  if (!needsToken(mode, judged)) {
+    if (mode === "header" && judged.state === "unknown" && credentials) return refuse(judged.reason, "DOD164", 403);
+    return allow(judged.reason);
+  }
   if (state === "valid") return allow("token");
   if (state === "foreign_anonymous" && anonymous && judged.browserSaysSo) return allow("grace");
   const found = state ?? "missing";

@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 
 import {
+  carriesCredentials,
   configureOrigins,
   type Decision,
   decide,
@@ -49,7 +50,8 @@ function judge(vector: Vector): Decision {
   const judged = judgeProvenance({ fetchSite, origin, referer, host: vector.host }, origins);
   if (vector.websocket) return decideWebsocket(judged);
   if (vector.token === null) expect(needsToken(vector.mode, judged)).toBe(false);
-  return decide(vector.mode, judged, vector.token, vector.anonymous);
+  const header = (name: string): string | null => (has(name) ? values(name).join(", ") : null);
+  return decide(vector.mode, judged, vector.token, vector.anonymous, carriesCredentials(header));
 }
 
 test.each(spec.vectors.map((vector) => ({ ...spec.defaults, ...vector })))("$name", (vector) => {

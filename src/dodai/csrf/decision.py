@@ -18,6 +18,7 @@ from dodai.csrf.codes import (
     EXEMPTION_OVER,
     FOREIGN_ORIGIN,
     ORIGIN_MALFORMED,
+    ORIGIN_NOT_SAID,
     REQUEST_UNREADABLE,
     TOKEN_DUPLICATED,
     TOKEN_EXPIRED,
@@ -51,6 +52,8 @@ _NOT_SHELLS = frozenset(
     {"http", "https", "ws", "wss", "ftp", "file", "filesystem", "data", "blob", "about", "javascript"}
 )
 """Schemes of the web itself, and those whose pages have the origin `null`."""
+_BEARER = re.compile(r"bearer +[^\s,]+", re.IGNORECASE)
+"""RFC 6750 §2.1, with any visible character in the token, but no comma: that is where a server joined two headers."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -185,17 +188,26 @@ def needs_token(mode: Mode, provenance: Provenance) -> bool:
     return mode != "either" or provenance.state == "unknown"
 
 
-def decide(mode: Mode, provenance: Provenance, state: TokenState | None, *, anonymous: bool) -> Decision:
+def decide(
+    mode: Mode, provenance: Provenance, state: TokenState | None, *, anonymous: bool, credentials: bool = True
+) -> Decision:
     """Whether an unsafe request may pass. `state` None: no token was looked for because `needs_token` was False.
 
     `anonymous` says that the visitor has neither a subject nor a nonce from `login()`, and a nonce that was made within
     five minutes of the token. For such a visitor a genuine token of another anonymous nonce passes when the browser
     itself vouches for the request: two tabs opened at once on the first visit overwrite each other's cookie.
     `report` decides like `both`; whoever calls lets the request pass and counts it.
+
+    `credentials` says that it brings something a browser sends by itself (`carries_credentials`). In mode `header`
+    nothing but the three headers proves anything, so a request with none of them passes only without credentials: a
+    page gains nothing by it that anybody could not have sent. Go's CrossOriginProtection lets both pass; a client that
+    hides where it comes from and brings a cookie is an old or altered browser, or a program that can send `Origin`.
     """
     if provenance.state == "hostile":
         return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
     if not needs_token(mode, provenance):
+        if mode == "header" and provenance.state == "unknown" and credentials:
+            return Decision(False, provenance.reason, ORIGIN_NOT_SAID, 403)
         return Decision(True, provenance.reason)
     if state == "valid":
         return _ALLOWED_BY_TOKEN
@@ -204,6 +216,16 @@ def decide(mode: Mode, provenance: Provenance, state: TokenState | None, *, anon
     found = state or "missing"
     code, status = _REFUSALS[found]
     return Decision(False, found if found.startswith("cookie") else f"token_{found}", code, status)
+
+
+def carries_credentials(*, cookie: bool, authorization: Sequence[str]) -> bool:
+    """True for what a browser adds to a request by itself: a cookie, or a password (Basic, Digest, Negotiate)."""
+    return cookie or (bool(authorization) and not is_bearer(authorization))
+
+
+def is_bearer(authorization: Sequence[str]) -> bool:
+    """Whether the `Authorization` headers are one, with a token that a page can add only where CORS allows it."""
+    return len(authorization) == 1 and _BEARER.fullmatch(authorization[0].strip(" \t")) is not None
 
 
 def decide_exempt(*, holds: bool) -> Decision:

@@ -96,6 +96,7 @@ class _ManifestReading:
                 )
             return key.default
         try:
+            key.kind.fits(key.kind.read(raw[key.name]), raw)
             return key.kind.read(raw[key.name])
         except NotThisValueError as error:
             shown = _shown(raw[key.name])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from dodai.core.dataclass import dataclass
 from dodai.core.section import UNITS_BYTES, UNITS_S, measure
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_ROUTE = re.compile(r"(?:[A-Z][A-Z-]*|\*) \S+(?: \S+)*")
 
 
 class NotThisValueError(ValueError):
@@ -20,12 +24,14 @@ class Kind:
     """`read` turns a TOML value into the value the policies see, or raises `NotThisValueError`.
 
     `schema` is the JSON Schema of what may be written. `refers_to` names a table when the value is a name in it.
+    `fits` raises for a value of the kind that must not stand beside the others of its table.
     """
 
     name: str
     read: Callable[[Any], Any]
     schema: Mapping[str, Any]
     refers_to: str = ""
+    fits: Callable[[Any, Mapping[str, Any]], None] = lambda _value, _beside: None
 
 
 def parse_kind(words: str) -> Kind:
@@ -120,7 +126,11 @@ def _list_of(item: Kind) -> Kind:
             raise NotThisValueError(f"a list, each item {item.name}")
         return tuple(item.read(entry) for entry in value)
 
-    return Kind(f"a list of {item.name}", read, {"type": "array", "items": dict(item.schema)}, item.refers_to)
+    def fits(value: Any, beside: Mapping[str, Any]) -> None:
+        for entry in value:
+            item.fits(entry, beside)
+
+    return Kind(f"a list of {item.name}", read, {"type": "array", "items": dict(item.schema)}, item.refers_to, fits)
 
 
 def _map_of(item: Kind) -> Kind:
@@ -143,6 +153,41 @@ def _one_of(choices: tuple[str, ...]) -> Kind:
     return Kind(f"one of {named}", read, {"enum": list(choices)})
 
 
+def _day(value: Any) -> str:
+    if _text(value) and not _is_day(value):
+        raise NotThisValueError('a day such as "2027-03-31", in quotes')
+    return str(value)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return _DAY.fullmatch(text) is not None and bool(tomllib.loads(f"day = {text}"))  # TOML knows the calendar
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def _route(value: Any) -> str:
+    method, space, path = _text(value).strip().partition(" ")
+    path = path.strip()
+    if not value or _ROUTE.fullmatch(value):
+        return str(value)
+    if not space and method[:1] == "/":
+        method, path = "POST", method
+    nearest = f"{method.upper()} {path}" if path else "POST /webhooks/grade"
+    nearest = nearest if _ROUTE.fullmatch(nearest) else "POST /webhooks/grade"
+    raise NotThisValueError(f'a route as `dodai routes` prints it, such as "{nearest}"')
+
+
+def _one_route(value: Any, beside: Mapping[str, Any]) -> None:
+    """A `*` covers several routes, and only what no page can make a browser send is left out for several."""
+    method, _, path = str(value).partition(" ")
+    if beside.get("when") == "bearer" or (method != "*" and path not in ("/*", "*")):
+        return
+    if method == "*" and path != "/*":
+        raise NotThisValueError(f'one method, such as "POST {path}" (`routes = […]` for more)')
+    raise NotThisValueError('each route that is meant, such as "POST /webhooks/grade", or `when = "bearer"` beside it')
+
+
 def _any(value: Any) -> Any:
     return value
 
@@ -158,5 +203,7 @@ _SIMPLE = {
     "url": Kind("a URL", _url, {"type": "string", "format": "uri"}),
     "path": Kind("a path", _path, {"type": "string"}),
     "date": Kind("a date", _date, {"type": "string", "format": "date"}),
+    "day": Kind("a day", _day, {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2})?$"}),
+    "route": Kind("a route", _route, {"type": "string", "pattern": r"^([A-Z][A-Z-]*|\*) \S+$"}, fits=_one_route),
     "any": Kind("any value", _any, {}),
 }

@@ -111,7 +111,7 @@ class CsrfLayer:
                     decision = found
                 else:
                     state, receive, complete = found
-            decision = decision or gate.decide(provenance, state, visitor)
+            decision = decision or gate.decide(provenance, state, visitor, sent)
         gate.note(decision, context, sent)
         if gate.enforces(decision):
             await _send(scope, send, layer_response.refused(gate.refusal(decision, scope), context, sent))

@@ -25,9 +25,11 @@ from dodai.csrf.decision import (
     Origins,
     Provenance,
     TokenState,
+    carries_credentials,
     configure_origins,
     decide,
     decide_exempt,
+    is_bearer,
     is_trusted,
     judge_provenance,
     needs_token,
@@ -50,6 +52,8 @@ LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 4
 SUBJECT_UNREADABLE = Decision(False, "subject_unreadable", REQUEST_UNREADABLE, 400)
 
 
+GRACE = "where the browser says same-origin, that of another first visit within five minutes is taken as well"
+"""What `token` allows besides, for two tabs that are opened at once: in the words of `dodai routes` and `check`."""
 PROBE_BYTES = 64 * 1024
 
 
@@ -132,10 +136,12 @@ class CsrfProtection:
         if self.policy.mode == "framework":
             return "what the framework's own check binds its tokens to"
         if self.subject is not None:
-            return "the visitor's cookie and what `subject=` names"
-        if self.session is not None:
-            return f"the visitor's cookie and the session cookie `{self.policy.session_cookie}`"
-        return "the visitor's cookie alone, not to who is signed in"
+            bound = "the visitor's cookie and what `subject=` names"
+        elif self.session is not None:
+            bound = f"the visitor's cookie and the session cookie `{self.policy.session_cookie}`"
+        else:
+            bound = "the visitor's cookie, not to who is signed in"
+        return f"{bound} ({GRACE})"
 
     @property
     def refreshes(self) -> bool:
@@ -223,8 +229,12 @@ class CsrfProtection:
     def needs_token(self, provenance: Provenance) -> bool:
         return needs_token(self.policy.mode, provenance)
 
-    def decide(self, provenance: Provenance, state: TokenState | None, visitor: CsrfSession) -> Decision:
-        return decide(self.policy.mode, provenance, state, anonymous=visitor.grace)
+    def decide(self, provenance: Provenance, state: TokenState | None, visitor: CsrfSession, sent: Sent) -> Decision:
+        mode = self.policy.mode
+        credentials = mode == "header" and carries_credentials(
+            cookie=b"cookie" in sent, authorization=_said(sent, b"authorization")
+        )
+        return decide(mode, provenance, state, anonymous=visitor.grace, credentials=credentials)
 
     def enforces(self, decision: Decision) -> bool:
         """True when a refusal must be answered; in mode `report` it is only noted."""
@@ -312,12 +322,7 @@ def is_bearer_only(sent: Sent) -> bool:
     A page of another site can add `Authorization` only where a CORS answer allows it; what a browser keeps for Basic or
     Digest it sends with every request.
     """
-    values = sent.get(b"authorization", ())
-    return b"cookie" not in sent and len(values) == 1 and _BEARER.fullmatch(values[0].strip(b" \t")) is not None
-
-
-_BEARER = re.compile(rb"bearer +[^\s,]+", re.IGNORECASE)
-"""RFC 6750 §2.1, with any visible character in the token, but no comma: that is where a server joined two headers."""
+    return b"cookie" not in sent and is_bearer(_said(sent, b"authorization"))
 
 
 def collect(headers: Headers) -> Sent:

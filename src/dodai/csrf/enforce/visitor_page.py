@@ -22,4 +22,6 @@ VISITOR_WORDS: Mapping[str, VisitorWords] = {
     ),
     "DOD159": OF_THE_SITE,
     "DOD160": OF_THE_SITE,
+    "DOD163": OF_THE_SITE,
+    "DOD164": OF_THE_SITE,
 }

@@ -138,7 +138,7 @@ class CsrfWsgi:
         if decision is None:
             provenance = gate.provenance(sent, *_other_end(environ))
             state = _find_token(gate, sent, visitor, stream) if gate.needs_token(provenance) else None
-            decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor)
+            decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor, sent)
         gate.note(decision, context, sent)
         if gate.enforces(decision):
             return self._refuse(decision, environ, start_response, sent, context)
