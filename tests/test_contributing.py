@@ -158,7 +158,7 @@ async def requests():
         assert saved.status_code == 200, saved.text
 
 asyncio.run(requests())
-print("\\n" + json.dumps({name: sorted(files) for name, files in seen.items()}))
+print("\\n" + json.dumps({name: sorted(files) for name, files in seen.items()}) + "\\n", end="")
 """
 ON_A_TIMER = {"runtime/heartbeat.py", "migrations/apply/blocker_watch.py"}
 """Runs whenever its time has come."""
