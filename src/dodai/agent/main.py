@@ -8,6 +8,7 @@ their own, so nothing of dodai gets onto `sys.path`. What the user's code prints
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -49,30 +50,32 @@ def describe(error: BaseException, own: Path, roots: tuple[str, ...] = ()) -> di
 
 
 def main() -> None:
+    # Nearly all that is allocated while the user's code loads are modules, which are kept.
+    gc.set_threshold(50_000, 10, 10)
     request = json.loads(sys.stdin.readline())
     out = os.fdopen(int(request["fd"]), "w", encoding="utf-8")
     os.dup2(2, 1)
     here = Path(__file__).resolve().parent
     answer_to = None
 
-    def exchange(answer: dict[str, Any]) -> Any:
-        """Give the answer to one request and get the next one; None once nobody asks any more."""
+    def give(answer: dict[str, Any]) -> None:
+        """One answer; a request for several things has several."""
         out.write(json.dumps({"schema": "dodai.agent/1", **answer}) + "\n")
         out.flush()
-        return json.loads(sys.stdin.readline() or "null")
 
     while request:
         try:
-            answer_to = answer_to or loaded(request, here, out.fileno(), exchange)
+            answer_to = answer_to or loaded(request, here, out.fileno(), give)
             answer = answer_to(request)
         except BaseException as error:  # noqa: BLE001 - SystemExit of an application is an answer too
             answer = {"error": describe(error, here.parent, tuple(request.get("path") or ()))}
-        request = exchange(answer)
+        give(answer)
+        request = json.loads(sys.stdin.readline() or "null")
     os._exit(0)  # threads and exit handlers of the user's code have nothing to say any more
 
 
 def loaded(
-    request: Any, here: Path, answers: int, exchange: Callable[[dict[str, Any]], Any]
+    request: Any, here: Path, answers: int, give: Callable[[dict[str, Any]], None]
 ) -> Callable[[Any], dict[str, Any]]:
     """What answers requests of the first one's kind."""
     load_package("dodai_agent", here)
@@ -81,7 +84,7 @@ def loaded(
     if "tool" in request:
         from dodai_agent import migrate
 
-        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, audit_hook, answers, exchange)
+        migrating: Callable[[Any], dict[str, Any]] = migrate.opened(request, audit_hook, answers, give)
         return migrating
     if "templates" in request:
         from dodai_agent import templates

@@ -91,11 +91,16 @@ def check_sql(ledger: str, token: int, *, until_commit: bool = False) -> str:
     `until_commit` keeps it so until the transaction ends: only for a message that ends it, or a paused holder would
     keep the next one from being granted anything.
     """
+    return f"DO $dodai$BEGIN {check_block(ledger, token, until_commit=until_commit)} END$dodai$;"
+
+
+def check_block(ledger: str, token: int, *, until_commit: bool = False) -> str:
+    """The same, to stand in a block of PL/pgSQL."""
     share = " FOR SHARE" if until_commit else ""
     return (
-        f"DO $dodai$BEGIN PERFORM FROM {TABLE} WHERE ledger = {literal(ledger)} AND token = {int(token)}{share};"
+        f"PERFORM FROM {TABLE} WHERE ledger = {literal(ledger)} AND token = {int(token)}{share};"
         f" IF NOT FOUND THEN RAISE EXCEPTION 'fencing token {int(token)} was replaced: somebody else took over this"
-        f" environment' USING ERRCODE = '{FENCED}'; END IF; END$dodai$;"
+        f" environment' USING ERRCODE = '{FENCED}'; END IF;"
     )
 
 

@@ -65,17 +65,22 @@ class AgentConversation:
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer; raises DOD226 when the user's code cannot be loaded or gives none."""
+        self.start(request)
+        return self.next(float(request.get("timeoutS", LISTING_TIMEOUT_S)))
+
+    def start(self, request: Mapping[str, Any]) -> None:
+        """Ask for something that has several answers; each is taken by `next`."""
         while self.owed:
             self.begun()
         self.agent.tell({**self.place, **request})
-        return self._answer(float(request.get("timeoutS", LISTING_TIMEOUT_S)))
 
     def begun(self) -> dict[str, Any]:
         """The answer to what was begun first; raises as `ask` does."""
         self.owed.pop()
-        return self._answer(LISTING_TIMEOUT_S)
+        return self.next(LISTING_TIMEOUT_S)
 
-    def _answer(self, timeout_s: float) -> dict[str, Any]:
+    def next(self, timeout_s: float) -> dict[str, Any]:
+        """The next answer; raises as `ask` does."""
         try:
             answer = self.agent.answer(timeout_s=timeout_s)
         except AgentError as error:

@@ -277,6 +277,26 @@ def finish_run(conn: SqlConnection, run: str, outcome: str, after: str = "") -> 
     )
 
 
+def left_open(conn: SqlConnection, ledger: Ledger) -> bool:
+    """Whether the newest `up` did not come to its end: it was killed, or something went wrong in it."""
+    row = conn.execute(
+        f"SELECT outcome IS DISTINCT FROM 'done' FROM {SIDE_SCHEMA}.migration_run WHERE ledger = {literal(ledger.name)}"
+        " AND command = 'up' ORDER BY started_at DESC LIMIT 1",
+        prepare=False,
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def in_log(conn: SqlConnection, run: str, direction: Direction) -> frozenset[str]:
+    """The migrations that the log says went through in this run."""
+    event = "applied" if direction == "up" else "reverted"
+    rows = conn.execute(
+        f"SELECT migration FROM {SIDE_SCHEMA}.migration_log WHERE run = {literal(run)} AND event = {literal(event)}",
+        prepare=False,
+    ).fetchall()
+    return frozenset(str(row[0]) for row in rows)
+
+
 def record_sql(ledger: Ledger, migration: Migration, direction: Direction) -> str:
     """The statement that makes the ledger say so; "" for repeatable files, which only the log knows."""
     if migration.repeatable:
@@ -288,7 +308,8 @@ def record_sql(ledger: Ledger, migration: Migration, direction: Direction) -> st
     return f"DELETE FROM {ledger.name} WHERE version_id = {int(migration.id)};"
 
 
-_TAKEN = "extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp()) * 1000"
+SINCE_BEGIN = "extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp()) * 1000"
+"""How long the server's transaction has taken, as an expression for `log_sql`."""
 
 
 def log_sql(
@@ -305,12 +326,11 @@ def log_sql(
     sqlstate: str | None = None,
     note: str | None = None,
     where: str = "",
-    since_begin: bool = False,
+    taken: str = "",
 ) -> str:
     """The statement that appends one event; `statement` counts from 1, `checksum` is then that statement's.
 
-    With `where` the row is written only when that is true. With `since_begin` the server says how long its transaction
-    has taken, in the place of `ms`.
+    With `where` the row is written only when that is true. `taken` is an expression in the place of `ms`.
     """
     values = [
         run,
@@ -323,8 +343,7 @@ def log_sql(
         migration.raw_sha256,
         checksum or migration.applied_sha256,
     ]
-    taken, more = _TAKEN if since_begin else literal(ms), (lock_wait_ms, retries, sqlstate, note)
-    row = f"{_values(values)}, {taken}, {_values(more)}"
+    row = f"{_values(values)}, {taken or literal(ms)}, {_values((lock_wait_ms, retries, sqlstate, note))}"
     return (
         f"INSERT INTO {SIDE_SCHEMA}.migration_log (run, migration, path, direction, event, statement, statements,"
         f" raw_sha256, token_sha256, ms, lock_wait_ms, retries, sqlstate, note)"

@@ -179,14 +179,22 @@ class Worker(Process, Protocol):
         ...
 
     def finish(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Let the tool end what it does around a run; with `settle` also what it does behind the last migration."""
+        """Do what the tool does behind its last migration."""
         ...
 
-    def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
-        """Run one migration and say what came of it; `request` and answer are those of `dodai.agent.migrate`.
+    def start(self, request: Mapping[str, Any], todo: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Let it run migrations one after the other, each with the row of our log that belongs into its transaction.
 
-        Raises DOD226 when there is no answer.
+        Request and answers are those of `dodai.agent.migrate`.
         """
+        ...
+
+    def ran(self, migration: Migration, direction: Direction, timeout_s: float) -> Mapping[str, Any]:
+        """What came of the next migration. Raises DOD226 when there is no answer."""
+        ...
+
+    def ended(self, timeout_s: float) -> Mapping[str, Any]:
+        """What came of the tool's end, behind the last migration. Raises DOD226 when there is no answer."""
         ...
 
     def close(self) -> None: ...

@@ -176,6 +176,79 @@ MOCK = """
         context.configure(dialect_name="postgresql", as_sql=True)"""
 
 
+def test_the_row_of_our_log_is_in_the_transaction_of_alembics_own(target, conn: SqlConnection):
+    """Whatever role env.py works in, and also behind an `autocommit_block`; its own `on_version_apply` is called too."""
+    conn.execute("CREATE ROLE alembic_owner; GRANT ALL ON SCHEMA public TO alembic_owner")
+    alone = "with op.get_context().autocommit_block():\n        op.execute('SELECT 1')"
+    here = target(a1=A, b2=B, c3=revision("c3", "b2", alone))
+    theirs = "connection.exec_driver_sql('SET ROLE alembic_owner'); connection.commit()\n        called = []\n        "
+    env = ENV_PY.replace("        context.configure(connection=connection, ", f"        {theirs}{OWN_CALLBACK}", 1)
+    (here.root / "alembic" / "env.py").write_text(env)
+    try:
+        assert len(run.up(here).ran) == 3
+        query = "SELECT log.migration FROM alembic_version AS v JOIN dodai.migration_log AS log ON log.xmin = v.xmin"
+        assert conn.execute(query).fetchall() == [("c3",)]
+        owners = conn.execute("SELECT tableowner FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert {row[0] for row in owners} == {"alembic_owner"}
+        assert [row[0] for row in conn.execute("SELECT migration FROM dodai.migration_log ORDER BY id").fetchall()] == [
+            "a1", "b2", "c3",
+        ]  # fmt: skip
+    finally:
+        conn.execute("DROP OWNED BY alembic_owner CASCADE; DROP ROLE alembic_owner")
+    assert (here.root / "called").read_text().split() == ["a1", "b2", "c3"]
+
+
+OWN_CALLBACK = """context.configure(
+            on_version_apply=lambda step, **_: open("called", "a").write(step.up_revision_id + " "),
+            connection=connection, """
+
+
+def test_a_log_that_takes_no_row_rolls_the_revision_back(target, conn: SqlConnection):
+    """The right that is missing is named."""
+    conn.execute("CREATE ROLE alembic_poor; GRANT ALL ON SCHEMA public TO alembic_poor")
+    here = target(a1=A)
+    env = ENV_PY.replace(
+        "        context.configure(connection=c", f"        {BECOMES_POOR}\n        context.configure(connection=c"
+    )
+    (here.root / "alembic" / "env.py").write_text(env)
+    try:
+        with pytest.raises(DodaiError) as caught:
+            run.up(here)
+        assert (caught.value.code.id, caught.value.exit_code) == ("DOD284", 1)
+        assert "GRANT USAGE ON SCHEMA dodai" in caught.value.fix
+        assert not conn.execute(
+            "SELECT FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchall()
+        assert run.applied_ids(here) == ()
+    finally:
+        conn.execute("DROP OWNED BY alembic_poor CASCADE; DROP ROLE alembic_poor")
+
+
+BECOMES_POOR = "connection.exec_driver_sql('SET SESSION AUTHORIZATION alembic_poor'); connection.commit()"
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_an_env_py_with_a_transaction_of_its_own_is_believed_once_it_has_committed(
+    target, conn: SqlConnection, end: str
+):
+    """One that rolls back at its end, without an error, has applied nothing."""
+    here = target(a1=A, b2=B)
+    env = ENV_PY.replace(
+        "        context.configure(connection=c",
+        "        own = connection.begin()\n        context.configure(connection=c",
+    )
+    (here.root / "alembic" / "env.py").write_text(f"{env}        own.{end}()\n")
+    if end == "commit":
+        assert [each.migration.id for each in run.up(here).ran] == ["a1", "b2"]
+    else:
+        with pytest.raises(DodaiError) as caught:
+            run.up(here)
+        assert "its own table does not show it" in caught.value.message
+    count = 2 if end == "commit" else 0
+    assert conn.execute("SELECT count(*) FROM dodai.migration_log WHERE event = 'applied'").fetchone() == (count,)
+    assert len(run.applied_ids(here)) == count
+
+
 def test_down_undoes_one_revision_at_a_time_and_merges_too(target, conn: SqlConnection):
     """A merge has no way down that `alembic downgrade` could be told in words."""
     c = revision("c3", "a1", "op.create_table('c', sa.Column('x', sa.Integer))", "op.drop_table('c')")

@@ -235,3 +235,70 @@ def test_a_holder_that_was_replaced_commits_nothing(target, conn: SqlConnection)
         run.up(here, token=8)
     assert (caught.value.code.id, caught.value.exit_code) == ("DOD351", 75)
     assert "quiz.0003_late" not in rows(conn)
+
+
+def together(conn: SqlConnection) -> set[str]:
+    """The migrations whose rows in Django's table and in our log are of one transaction."""
+    query = """
+        SELECT d.app || '.' || d.name FROM django_migrations AS d JOIN dodai.migration_log AS log
+        ON log.migration = d.app || '.' || d.name AND log.xmin = d.xmin AND log.event = 'applied'"""
+    return {row[0] for row in conn.execute(query).fetchall()}
+
+
+def test_the_row_of_our_log_is_in_the_transaction_of_djangos_own(target, conn: SqlConnection):
+    """Also where Django records behind the migration's transaction (foreign keys, `atomic = False`)."""
+    alone = migration([("quiz", "0002_owner")], "migrations.RunSQL('SELECT 1', 'SELECT 1')", body="atomic = False")
+    here = target({"quiz/migrations/0003_alone.py": alone})
+    ran = {each.migration.id for each in run.up(here).ran}
+    assert {*OURS, "quiz.0003_alone"} <= ran
+    assert together(conn) == ran
+
+
+def test_a_log_that_takes_no_row_rolls_the_migration_back(target, conn: SqlConnection):
+    """The rights that are missing are named; once they are there the same command goes on."""
+    run.up(target())
+    conn.execute("CREATE ROLE django_poor; GRANT ALL ON SCHEMA public TO django_poor")
+    conn.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO django_poor")
+    made = "migrations.RunSQL('CREATE TABLE made (a int)', 'DROP TABLE made')"
+    becomes = "migrations.RunSQL('SET SESSION AUTHORIZATION django_poor', migrations.RunSQL.noop)"
+    here = target({"quiz/migrations/0003_poor.py": migration([("quiz", "0002_owner")], made, becomes)})
+    try:
+        with pytest.raises(DodaiError) as caught:
+            run.up(here)
+        assert caught.value.code.id == "DOD284"
+        assert "GRANT USAGE ON SCHEMA dodai" in caught.value.fix
+        assert conn.execute("SELECT to_regclass('made')").fetchone() == (None,)
+        assert "quiz.0003_poor" not in rows(conn)
+        conn.execute("GRANT USAGE ON SCHEMA dodai TO django_poor")
+        conn.execute("GRANT SELECT, INSERT ON dodai.migration_log TO django_poor")
+        assert [each.migration.id for each in run.up(here).ran] == ["quiz.0003_poor"]
+    finally:
+        conn.execute("DROP OWNED BY django_poor CASCADE; DROP ROLE django_poor")
+
+
+def test_what_a_killed_run_left_to_do_behind_its_last_migration_is_done_by_the_next(target, conn: SqlConnection):
+    """Content types and permissions: `manage.py migrate` makes them at its end."""
+    here = target()
+    run.up(here)
+    conn.execute("DELETE FROM auth_permission; DELETE FROM django_content_type")
+    assert run.up(here).ran == ()
+    assert conn.execute("SELECT count(*) FROM django_content_type").fetchone() == (0,)
+    conn.execute("UPDATE dodai.migration_run SET outcome = NULL, finished_at = NULL")
+    assert run.up(here).ran == ()
+    assert conn.execute("SELECT count(*) FROM django_content_type WHERE model = 'question'").fetchone() == (1,)
+
+
+def test_a_squash_is_applied_to_an_empty_database(target, database, conn: SqlConnection):
+    """Django writes rows of what it replaces, and its own at the end; ours has it once."""
+    squash = migration(
+        [("auth", "0012_alter_user_first_name_max_length")],
+        "migrations.CreateModel('Question', [('id', models.BigAutoField(primary_key=True)),"
+        " ('text', models.TextField()), ('owner', models.ForeignKey(settings.AUTH_USER_MODEL, null=True,"
+        " on_delete=models.CASCADE))])",
+        body="replaces = [('quiz', '0001_initial'), ('quiz', '0002_owner')]",
+    )
+    here = target({"quiz/migrations/0001_squashed_0002_owner.py": squash})
+    assert "quiz.0001_squashed_0002_owner" in [each.migration.id for each in run.up(here).ran]
+    assert {"quiz.0001_initial", "quiz.0002_owner", "quiz.0001_squashed_0002_owner"} <= set(rows(conn))
+    assert run.up(here).ran == ()
+    assert "No migrations to apply" in manage(here, database, "migrate")

@@ -1,7 +1,10 @@
 """Migrations of another tool, listed or run by that tool in the user's interpreter.
 
-A request has `tool` (`alembic`, `django`), `do` and what that needs; the answer of a run is
-`{"limits", "before", "statements": [{"sql", "ms", "after", "operation"}], "failed"}`.
+A request has `tool` (`alembic`, `django`), `do` and what that needs. A run has `todo`, one `{"id", "row"}` for each
+migration; it is answered once for each, and once more when the tool came to its end. The answer about a migration is
+`{"limits", "before", "statements": [{"sql", "ms", "after", "operation"}], "committed", "failed"}`; one that failed is
+the last. `row` is the statement that writes dodai's log: it is sent in the tool's own session, in the transaction in
+which the tool records the migration, so that both say so or neither does.
 """
 
 from __future__ import annotations
@@ -20,19 +23,19 @@ _HISTORIES = {"alembic": (".alembic_history", "AlembicHistory"), "django": (".dj
 
 
 def opened(
-    request: Mapping[str, Any], guard: Any, answers: int, exchange: Callable[[dict[str, Any]], Any]
+    request: Mapping[str, Any], guard: Any, answers: int, give: Callable[[dict[str, Any]], None]
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What answers the requests of one conversation; raises what the user's code raises while it is loaded.
 
     `answers` is where the answers go: once nobody reads there any more this process ends, whatever it is doing.
-    `exchange` gives an answer and gets the next request, for code of the user's that goes on between the two.
+    `give` gives an answer before the last one.
     """
     importlib.import_module("dodai_agent.audit").enter(request)
     threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
     if not request.get("url"):
         guard.install()  # what only reads needs no database, so it gets none
     module, name = _HISTORIES[request["tool"]]
-    history = getattr(importlib.import_module(module, __package__), name)(request, exchange)
+    history = getattr(importlib.import_module(module, __package__), name)(request, give)
 
     def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = getattr(history, asked["do"])(asked)

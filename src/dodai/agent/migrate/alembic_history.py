@@ -13,26 +13,25 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from . import failure
-from .driver_session import DriverSession
+from .driver_session import DriverSession, RunRefusedError
 
 
 class AlembicHistory:
     """One conversation about the revisions of an alembic.ini, which are loaded once.
 
-    env.py runs once for as many revisions as commit by themselves: between two of them the answer is given and the
-    next request waited for (`exchange`). Where it keeps a transaction of its own open, or migrates several databases
-    one after the other, it runs anew for each revision.
+    env.py runs once for as many revisions as commit by themselves; each is answered once it has (`give`). Where env.py
+    keeps a transaction of its own open, or migrates several databases one after the other, it runs anew for each.
     """
 
-    def __init__(self, request: Mapping[str, Any], exchange: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], give: Callable[[dict[str, Any]], None]) -> None:
         self.session = DriverSession(request)
-        self.exchange = exchange
+        self.give = give
         self.ini = request["ini"]
         self.flowing = False
         self.loaded: Any = None
@@ -60,19 +59,25 @@ class AlembicHistory:
         return {"plan": [step.revision.revision for step in steps]}
 
     def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one revision in one direction; the answer says what the session saw and what failed."""
+        """Run the revisions of `todo` in one direction; each answer says what the session saw and what failed."""
         flow = _Flow(self, request)
-        try:
-            self._env(flow.steps)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of an env.py is an answer too
-            return self.session.answer(failure(error))
-        gc.collect()  # an engine that env.py let go of gives its connections back
-        self.flowing = flow.times == 1 and flow.committed
-        return self.session.answer(None) if flow.asked.get("do") == "run" else {}
+        while flow.todo:
+            flow.times, flow.given = 0, False
+            self.session.begin(request, flow.todo[0])
+            try:
+                self._env(flow.steps)
+            except BaseException as error:  # noqa: BLE001 - SystemExit of an env.py is an answer too
+                return self.session.answer(failure(error))
+            if flow.todo[not flow.given :]:
+                gc.collect()  # an engine that env.py let go of gives its connections back before the next one is made
+            self.flowing = flow.times == 1 and flow.committed
+            if not flow.given:
+                flow.answer()
+        return {"failed": None}
 
     def finish(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """Nothing more is asked for, and env.py has run to its end already."""
-        return {}
+        """Alembic does nothing behind its last revision."""
+        return {"failed": None}
 
     def render(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What each revision sends on an empty database: up, and where it is wanted down and up again."""
@@ -126,37 +131,55 @@ class AlembicHistory:
             configure = environment.configure
 
             def each_by_itself(*words: Any, **options: Any) -> Any:
-                return configure(*words, **{**options, "transaction_per_migration": True})
+                theirs = options.get("on_version_apply") or ()
+                calls = (*(theirs if isinstance(theirs, Iterable) else (theirs,)), self._record)
+                return configure(*words, **{**options, "transaction_per_migration": True, "on_version_apply": calls})
 
             environment.configure = each_by_itself
             self.scripts.run_env()
 
+    def _record(self, *, ctx: Any, **_: Any) -> None:
+        """Called by Alembic behind its own row, in the same transaction."""
+        if not ctx.as_sql:
+            self.session.record(_asking(ctx.connection.connection))
+
 
 class _Flow:
-    """The revisions of one run of env.py; `asked` is the request that has no answer yet."""
+    """The revisions of one request; `todo` are those that have no answer yet, `given` says whether the last one has."""
 
     def __init__(self, history: AlembicHistory, request: Mapping[str, Any]) -> None:
         self.history = history
-        self.asked = request
+        self.request = request
+        self.todo = list(request["todo"])
         self.times = 0
         self.committed = False
-        history.session.begin(request)
+        self.given = False
 
     def steps(self, _: Any, context: Any) -> Iterator[Any]:
         """Called by Alembic, once for each database that env.py migrates."""
         self.times += 1
+        session = self.history.session
+        if self.times > 1 and self.given:
+            raise RunRefusedError("order", "env.py went on to another database, which it did not do before")
         while True:
-            yield self.history.step(self.asked["id"], self.asked["direction"])
+            self.given = False
+            yield self.history.step(self.todo[0]["id"], self.request["direction"])
             # Alembic asks for the next step once it is through with this one.
             self.committed = not context.as_sql and not context.connection.in_transaction()
             if not (self.history.flowing and self.committed and self.times == 1):
                 return
-            self.asked = self.history.exchange(self.history.session.answer(None)) or {"do": "finish"}
-            if self.asked["do"] != "run":
+            self.answer(committed=True)
+            if not self.todo:
                 return
-            self.history.session.begin(self.asked)
-            if self.asked.get("probe"):
-                self.history.session.stand(_committing(context.connection.connection.dbapi_connection))
+            session.begin(self.request, self.todo[0])
+            if self.request.get("probe"):
+                session.stand(_committing(context.connection.connection.dbapi_connection))
+
+    def answer(self, *, committed: bool = False) -> None:
+        """About the first of `todo`, which is done."""
+        self.history.give(self.history.session.answer(None, committed=committed))
+        self.todo.pop(0)
+        self.given = True
 
 
 def _committing(raw: Any) -> Callable[[str], list[Any]]:

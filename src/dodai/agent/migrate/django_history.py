@@ -10,7 +10,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -26,8 +26,9 @@ Key = tuple[str, str]
 class DjangoHistory:
     """One conversation about the migrations of a project; its connection stays open between two runs."""
 
-    def __init__(self, request: Mapping[str, Any], _: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], give: Callable[[dict[str, Any]], None]) -> None:
         _setup(request)
+        self.give = give
         self.session = DriverSession(request)
         self.forwards: _Forwards | None = None
 
@@ -50,34 +51,47 @@ class DjangoHistory:
         self.session.begin(request)
         try:
             with _watched(self.session) as connection:
-                self.forwards = _Forwards(connection)
+                self.forwards = _Forwards(self.session, connection)
         except RunRefusedError as error:
             return {"plan": [], "failed": failure(error)}
         return {"plan": [".".join(key) for key in self.forwards.left], "failed": None}
 
     def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one migration in one direction; the answer says what the session saw and what failed."""
+        """Run the migrations of `todo` in one direction; each answer says what the session saw and what failed.
+
+        Behind the `last` one comes everything that the command does at its end.
+        """
         self.session.begin(request)
         try:
             with _watched(self.session) as connection:
-                if request["direction"] == "down":
-                    _one(self.session, connection, _key(request["id"]), backwards=True)
-                else:
-                    self.forwards = self.forwards or _Forwards(connection)
-                    self.forwards.run(self.session, _key(request["id"]), last=bool(request.get("last")))
+                for step in request["todo"]:
+                    self.session.begin(request, step)
+                    if request.get("probe"):
+                        self.session.stand(_asking(connection))
+                    self._run(connection, _key(step["id"]), request["direction"])
+                    committed = connection.get_autocommit() and not connection.in_atomic_block
+                    self.give(self.session.answer(None, committed=committed))
+                if request["direction"] == "up" and request["todo"][-1]["id"] == request["last"]:
+                    self.session.begin(request)
+                    self.forwards.settle()  # type: ignore[union-attr] # it ran the last one
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             self.forwards = None  # the state in memory is half changed
             return self.session.answer(failure(error))
-        return self.session.answer(None)
+        return {"failed": None}
+
+    def _run(self, connection: Any, key: Key, direction: str) -> None:
+        if direction == "down":
+            _one(self.session, connection, key, backwards=True)
+            return
+        self.forwards = self.forwards or _Forwards(self.session, connection)
+        self.forwards.run(key)
 
     def finish(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What `manage.py migrate` does behind the last migration, for a run that was killed before it."""
-        if not request.get("settle"):
-            return {}
         self.session.begin(request)
         try:
             with _watched(self.session) as connection:
-                _Forwards(connection).settle()
+                _Forwards(self.session, connection).settle()
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             return self.session.answer(failure(error))
         return self.session.answer(None)
@@ -88,21 +102,21 @@ class DjangoHistory:
         there_and_back = set(request["thereAndBack"])
         try:
             with _watched(self.session) as connection:
-                forwards = _Forwards(connection)
+                forwards = _Forwards(self.session, connection)
                 for migration in list(forwards.plan):
                     key = migration.app_label, migration.name
                     id_ = ".".join(key)
                     seen = found[id_] = {"up": [], "down": []}
                     # The list itself: what was sent is in it also when one of its statements fails.
                     seen["up"] = self.session.statements = []
-                    forwards.run(self.session, key, last=False)
+                    forwards.run(key)
                     if id_ in there_and_back and all(operation.reversible for operation in migration.operations):
                         seen["down"] = self.session.statements = []
                         back = _tried(partial(_one, self.session, connection, key, backwards=True, signals=False))
                         self.session.statements = []
-                        forwards = _Forwards(connection)
+                        forwards = _Forwards(self.session, connection)
                         if back:
-                            forwards.run(self.session, key, last=False)
+                            forwards.run(key)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             return {"rendered": found, "failed": failure(error)}
         return {"rendered": found, "failed": None}
@@ -122,9 +136,10 @@ def _tried(act: Callable[[], None]) -> bool:
 class _Forwards:
     """`manage.py migrate` on its way, one migration at a time: the plan is made once, the state of the models kept."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, session: DriverSession, connection: Any) -> None:
+        self.session = session
         self.connection = connection
-        self.executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
+        self.executor = _executor(session, connection)
         loader = self.executor.loader
         loader.check_consistent_history(connection)
         if conflicts := loader.detect_conflicts():
@@ -135,24 +150,22 @@ class _Forwards:
         self.executor.recorder.ensure_schema()
         self.state: Any = None
 
-    def run(self, session: DriverSession, key: Key, *, last: bool) -> None:
-        """Exactly this migration; with the `last` one everything that the command does at its end."""
+    def run(self, key: Key) -> None:
+        """Exactly this migration."""
         if key not in self.left:
             raise RunRefusedError("order", f"`{'.'.join(key)}` is not in the plan of `manage.py migrate`")
         if key != self.left[0]:
             raise RunRefusedError("order", f"`{'.'.join(self.left[0])}` must run first")
         if self.state is None:
             self.state = self.executor._create_project_state(with_applied_migrations=True)  # noqa: SLF001 - as the command
-            if session.request["do"] == "run":
+            if self.session.request["do"] == "run":
                 self._signal("pre")
                 self.state = self.state.clone()
         if "apps" not in self.state.__dict__:
             self.state.apps  # noqa: B018 - renders the models, as the executor does
-        migration = _numbered(session, self.executor.loader.graph.nodes[key])
+        migration = _numbered(self.session, self.executor.loader.graph.nodes[key])
         self.state = self.executor.apply_migration(self.state, migration)
         self.left.pop(0)
-        if last:
-            self.settle()
 
     def settle(self) -> None:
         """Squashes whose parts are all there are recorded, and the signal goes out that content types wait for."""
@@ -226,7 +239,10 @@ def _watched(session: DriverSession) -> Iterator[Any]:
         except Exception:
             session.failed(str(sql), began)
             raise
-        text = str(sql) if many else connection.ops.last_executed_query(context["cursor"], sql, params) or str(sql)
+        text = str(sql)
+        if session.request["do"] == "render" and not many:
+            # What is run again on an empty server has its values; a log of a run does not get them.
+            text = connection.ops.last_executed_query(context["cursor"], sql, params) or text
         session.sent(text, began, _asking(connection))
         return found
 
@@ -248,9 +264,35 @@ def _asking(connection: Any) -> Callable[[str], list[Any]]:
     return ask
 
 
+def _executor(session: DriverSession, connection: Any) -> Any:
+    """Django's own, which has the row of dodai's log written in the transaction in which it records a migration.
+
+    Django records behind the migration's transaction where that leaves statements for its end (foreign keys), where it
+    is `atomic = False`, and on the way down: there the two rows are a transaction of their own.
+    """
+    executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
+    applied, unapplied = executor.record_migration, executor.recorder.record_unapplied
+
+    def together(record: Callable[..., None], *what: Any) -> None:
+        atomic = import_module("django.db.transaction").atomic
+        with nullcontext() if connection.in_atomic_block else atomic(using=connection.alias):
+            record(*what)
+            session.record(_asking(connection))
+
+    def one_of_down(app: str, name: str) -> None:
+        if (app, name) == _key(session.step_id):
+            together(unapplied, app, name)
+        else:
+            unapplied(app, name)
+
+    executor.record_migration = partial(together, applied)
+    executor.recorder.record_unapplied = one_of_down
+    return executor
+
+
 def _one(session: DriverSession, connection: Any, key: Key, *, backwards: bool, signals: bool = True) -> None:
     """Exactly this migration, with the signals that `manage.py migrate` sends around it."""
-    executor = import_module("django.db.migrations.executor").MigrationExecutor(connection)
+    executor = _executor(session, connection)
     signal = import_module("django.core.management.sql")
     executor.loader.check_consistent_history(connection)
     node = executor.loader.graph.node_map.get(key)

@@ -38,6 +38,12 @@ class RunRefusedError(Exception):
         self.refused = refused
 
 
+class LogRowError(Exception):
+    """dodai's log took no row, so the transaction that it belongs to must not commit."""
+
+    refused = "log"
+
+
 class DriverSession:
     """What is known of one run; `limits` is None as long as no connection of the tool was seen."""
 
@@ -47,14 +53,28 @@ class DriverSession:
         self.before = ""
         self.statements: list[dict[str, Any]] = []
         self.operation = 0
+        self.row: list[str] = []
+        self.step_id = ""
+        self.began = 0.0
         self.name = f"dodai-agent-{os.urandom(4).hex()}"
 
-    def begin(self, request: Mapping[str, Any]) -> None:
-        """Another migration on the same connections."""
+    def begin(self, request: Mapping[str, Any], step: Mapping[str, Any] | None = None) -> None:
+        """Another migration, that of `step`, on the same connections."""
         self.request = request
         self.before = ""
         self.statements = []
         self.operation = 0
+        self.row, self.step_id = (step["row"], step["id"]) if step else ([], "")
+        self.began = time.perf_counter()
+
+    def record(self, ask: Ask) -> None:
+        """Write the row of dodai's log where the tool has just written its own: both are committed, or neither is."""
+        if self.row:
+            before, behind = self.row
+            try:
+                ask(f"{before}{(time.perf_counter() - self.began) * 1000:.3f}{behind}")
+            except Exception as error:
+                raise LogRowError(str(error)) from error
 
     def settle(self, ask: Ask, driver: str) -> None:
         """Set the limits in a new session and ask it whether they hold; refuse a database without our lock."""
@@ -99,9 +119,6 @@ class DriverSession:
     def sent(self, sql: str, began: float, ask: Ask) -> None:
         """One statement of the migration that ended well; where it is wanted, the session is probed behind it."""
         self._keep(sql, began, ok=True)
-        if self.request.get("fence") and self.request["ledger"] in sql and sql.lstrip()[:6].upper() != "SELECT":
-            # The tool writes its ledger in the transaction of the migration: there the fence holds until its commit.
-            ask(self.request["fence"])
         if self.request.get("probe"):
             self.statements[-1]["after"] = str(ask(self.request["probe"])[0][0])
 
@@ -113,8 +130,15 @@ class DriverSession:
         ms = (time.perf_counter() - began) * 1000
         self.statements.append({"sql": sql, "ms": ms, "ok": ok, "after": "", "operation": self.operation})
 
-    def answer(self, failed: dict[str, Any] | None) -> dict[str, Any]:
-        return {"limits": self.limits, "before": self.before, "statements": self.statements, "failed": failed}
+    def answer(self, failed: dict[str, Any] | None, *, committed: bool = False) -> dict[str, Any]:
+        """About the migration that was begun last; `committed` when it is known to have left no transaction open."""
+        return {
+            "limits": self.limits,
+            "before": self.before,
+            "statements": self.statements,
+            "committed": committed,
+            "failed": failed,
+        }
 
 
 def milliseconds(shown: str) -> int:

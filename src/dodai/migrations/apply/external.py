@@ -4,27 +4,29 @@
 # ruff: noqa: S608
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
-from dodai.migrations import codes
+from dodai.migrations import codes, fence
 from dodai.migrations.apply.blocker_watch import OF_THE_AGENT
 from dodai.migrations.apply.failure_report import Failed
 from dodai.migrations.apply.file import Runner, StoppedError
-from dodai.migrations.ledger import log_sql
+from dodai.migrations.ledger import Event, in_log, log_sql
 from dodai.migrations.migration import Migration
-from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
-from dodai.migrations.ports import Process, Worker, is_database_error, sqlstate, url_of
+from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID, SIDE_SCHEMA
+from dodai.migrations.ports import Process, Worker, is_database_error, url_of
+from dodai.migrations.sql import literal
 
 LOST_STATES = ("08", "57P")
 """Connection exceptions, and a server that ends its sessions (PostgreSQL appendix A)."""
 
 
 UNDEFINED_TABLE = "42P01"
+INSUFFICIENT_PRIVILEGE = "42501"
+NOT_SHOWN = "the tool ended well, but its own table does not show it"
 
 
 class ToolError(Exception):
@@ -48,12 +50,14 @@ class ExternalRunner(Runner):
     locked: bool = True
     told: bool = False
     worker: Worker | None = None
+    todo: Sequence[Migration] = ()
     last: str = ""
-    finished: bool = True
+    at_work: bool = False
     pid: int = 0
 
     def planned(self, todo: Sequence[Migration]) -> Sequence[Migration]:
         """`todo` in the order of the tool's own plan for this database; DOD226 when that plan holds others."""
+        self.todo = todo
         if not todo or self.direction == "down":
             return todo
         known = {migration.id: migration for migration in todo}
@@ -71,15 +75,20 @@ class ExternalRunner(Runner):
             fix = "let `[migrations].folder` hold every migration that the tool finds"
             raise DodaiError(codes.EXTERNAL, f"the tool's own plan is another one: {said}", fix, exit_code=1)
         self.last = order[-1]
-        return [known[id_] for id_ in order]
+        self.todo = [known[id_] for id_ in order]
+        return self.todo
 
     def finish(self, *, settle: bool = False) -> None:
         """The tool's own end of a run; with `settle` what a killed run left to do behind the last migration."""
-        if self.finished and not settle:
+        if not self.at_work and not settle:
             return
         with self._at_work() as worker:
-            answer = worker.finish({**self._request(), "settle": settle})
-        self.finished = True
+            answer = worker.finish(self._request()) if settle else worker.ended(self._timeout_s)
+        self.at_work = False
+        there = in_log(self.conn, self.run, self.direction)
+        if lost := [migration.id for migration in self.todo if migration.id not in there]:
+            said = f"the tool ended well, but the log has no row of `{lost[0]}`: it did not commit what it said it had"
+            raise DodaiError(codes.EXTERNAL, said, codes.EXTERNAL.fix.en, exit_code=4)
         if failed := answer.get("failed"):
             said = (
                 f"the migrations went through, the tool's end of the run did not: {failed['type']}: {failed['message']}"
@@ -88,18 +97,19 @@ class ExternalRunner(Runner):
 
     def close(self) -> None:
         """The tool's process ends with the run, or with the first thing that went wrong in it."""
+        self.at_work = False
         if self.worker is not None:
             self.worker.close()
             self.worker = None
 
-    def _carry_out(self, migration: Migration, started: float) -> int:
-        self._until_locked(migration, lambda: self._step(migration, started), again=migration.transactional)
+    def _carry_out(self, migration: Migration, _: float) -> int:
+        self._until_locked(migration, lambda: self._step(migration), again=migration.transactional)
         return 0
 
     def something_done(self, migration: Migration) -> bool:
         return not migration.transactional and self.index > 0
 
-    def _step(self, migration: Migration, started: float) -> None:
+    def _step(self, migration: Migration) -> None:
         self.index = 0
         answer = self._answer(migration)
         self._tell_limits(answer.get("limits"))
@@ -111,33 +121,50 @@ class ExternalRunner(Runner):
             self.index = sum(each["ok"] for each in statements)
             raise self._error(migration, failed, [each["sql"] for each in statements if not each["ok"]])
         self.index = len(statements)
-        if not self._recorded_in_log(migration, started):
-            raise ToolError("the tool ended well, but its own table does not show it")
+        if not answer["committed"] and migration.id not in in_log(self.conn, self.run, self.direction):
+            raise ToolError(NOT_SHOWN)
 
-    def _recorded_in_log(self, migration: Migration, started: float) -> bool:
-        """The row of our log, written only if the tool's own table shows the migration in this very moment."""
+    def _row(self, migration: Migration, *, first: bool) -> tuple[str, str]:
+        """The statement that writes the row of our log; between its two parts stands how long the migration took.
+
+        It is sent in the tool's session, in the transaction in which the tool writes its own row. There nobody else may
+        have taken over; the role is the one that logged in, whatever env.py made of it; and the session holds the lock
+        of agents, whatever the migration did to it. It is written once, and only if the tool's table says the same.
+        """
         assert self.ledger.tool is not None  # noqa: S101 - for the type checker
+        up = self.direction == "up"
+        event: Event = "applied" if up else "reverted"
         shown = self.ledger.tool.shows_sql(self.ledger.name, migration)
+        once = (
+            f"NOT EXISTS (SELECT FROM {SIDE_SCHEMA}.migration_log AS log WHERE log.run = {literal(self.run)}"
+            f" AND log.migration = {literal(migration.id)} AND log.event = {literal(event)})"
+        )
         row = log_sql(
             self.run,
             migration,
             self.direction,
-            "applied" if self.direction == "up" else "reverted",
-            ms=(time.perf_counter() - started) * 1000,
-            lock_wait_ms=self.waited_s * 1000,
-            retries=self.retries,
-            where=shown if self.direction == "up" else f"NOT ({shown})",
+            event,
+            taken="taken_ms",
+            lock_wait_ms=self.waited_s * 1000 if first else 0,
+            retries=self.retries if first else 0,
+            where=f"{'' if up else 'NOT '}({shown}) AND {once}",
         )
-        try:
-            answer = self.conn.execute(self._fence(until_commit=True) + row)
-        except Exception as error:
-            if sqlstate(error) != UNDEFINED_TABLE:
-                raise
-            return False
-        written = answer.rowcount
-        while answer.nextset():
-            written = answer.rowcount
-        return written == 1
+        fenced = "" if self.token is None else fence.check_block(self.ledger.name, self.token, until_commit=True)
+        body = (
+            "; own_role CONSTANT text := pg_catalog.current_setting('role'); BEGIN"
+            " IF own_role <> 'none' THEN PERFORM pg_catalog.set_config('role', 'none', true); END IF;"
+            f" PERFORM pg_catalog.pg_try_advisory_lock_shared({AGENT_LOCK_ID}); {fenced} {row}"
+            " IF own_role <> 'none' THEN PERFORM pg_catalog.set_config('role', own_role, true); END IF; END "
+        )
+        quote = "$dodai$"
+        while quote in body:
+            quote = f"{quote[:-1]}_$"
+        return f"DO {quote} DECLARE taken_ms CONSTANT double precision := ", f"{body}{quote}"
+
+    @property
+    def _timeout_s(self) -> float:
+        policy = self.policy
+        return policy.statement_timeout_s + policy.lock_patience_s + policy.runner_patience_s
 
     @contextmanager
     def _at_work(self) -> Iterator[Worker]:
@@ -164,17 +191,18 @@ class ExternalRunner(Runner):
             "lockTimeout": f"{int(policy.lock_timeout_s * 1000)}ms",
             "statementTimeout": f"{int(policy.statement_timeout_s * 1000)}ms",
             "patienceS": policy.runner_patience_s,
-            "timeoutS": policy.statement_timeout_s + policy.lock_patience_s + policy.runner_patience_s,
+            "timeoutS": self._timeout_s,
             "probe": self.probe,
-            "ledger": self.ledger.table,
-            "fence": self._fence(until_commit=True),
         }
 
     def _answer(self, migration: Migration) -> Mapping[str, Any]:
-        self.finished = False
-        request = {**self._request(), "last": migration.id == self.last}
         with self._at_work() as worker:
-            return worker.act(request, migration, self.direction)
+            if not self.at_work:
+                rest = self.todo[self.todo.index(migration) :]
+                rows = [(each.id, self._row(each, first=each is migration)) for each in rest]
+                worker.start({**self._request(), "direction": self.direction, "last": self.last}, rows)
+                self.at_work = True
+            return worker.ran(migration, self.direction, self._timeout_s)
 
     def _end_session(self) -> None:
         """A tool that was stopped leaves a statement running on the server, behind our back."""
@@ -189,8 +217,12 @@ class ExternalRunner(Runner):
     def _error(self, migration: Migration, failed: Mapping[str, Any], bad: list[str]) -> Exception:
         if refusal := _refusal(failed, f"{migration.path}: "):
             return refusal
-        place = f" ({failed['file']}:{failed['line']})" if failed.get("file") else ""
         state = str(failed.get("sqlstate") or "")
+        if failed.get("refused") == "log" and state == UNDEFINED_TABLE:
+            return ToolError(NOT_SHOWN)
+        if failed.get("refused") == "log" and state == INSUFFICIENT_PRIVILEGE:
+            return _unlogged(migration, failed["message"])
+        place = f" ({failed['file']}:{failed['line']})" if failed.get("file") else ""
         error = ToolError(f"{failed['type']}: {failed['message']}{place}", state, bad[-1] if bad else "")
         if state.startswith(LOST_STATES):
             return StoppedError(Failed(migration, self.direction, self.index, error, lost=True, partly=False))
@@ -209,6 +241,13 @@ class ExternalRunner(Runner):
             said = f"whether lock_timeout and statement_timeout hold in the session{driver} is unknown"
         self.notes.append(said)
         self.note(said)
+
+
+def _unlogged(migration: Migration, said: str) -> DodaiError:
+    """The role of the tool may not write our log, so the migration was rolled back with its row."""
+    message = f"{migration.path}: the tool's role cannot write dodai's log, so nothing of it was applied: {said}"
+    grant = f"GRANT USAGE ON SCHEMA {SIDE_SCHEMA}, SELECT, INSERT ON {SIDE_SCHEMA}.migration_log"
+    return DodaiError(codes.LEDGER_UNUSABLE, message, grant, exit_code=1)
 
 
 def _refusal(failed: Mapping[str, Any], where: str = "") -> DodaiError | None:

@@ -17,7 +17,7 @@ from dodai.migrations.apply.half_done import refuse_edited, statement_checksum
 from dodai.migrations.apply.key_ranges import Pace, next_end, ranged, refuse_unindexed
 from dodai.migrations.apply.leftover import EffectError, Leftover, has_effect_to_see, see_effect, settle
 from dodai.migrations.apply.pending_files import transaction_ended
-from dodai.migrations.ledger import Event, FileProgress, Ledger, log_sql, progress, record_sql
+from dodai.migrations.ledger import SINCE_BEGIN, Event, FileProgress, Ledger, log_sql, progress, record_sql
 from dodai.migrations.migration import BatchDirective, Direction, Migration, Statement
 from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy, retry_wait_s
 from dodai.migrations.ports import SqlConnection, is_database_error, send, sqlstate
@@ -177,7 +177,7 @@ class Runner:
             self.direction,
             event,
             ms=None if started is None else (time.perf_counter() - started) * 1000,
-            since_begin=started is None,
+            taken=SINCE_BEGIN if started is None else "",
             lock_wait_ms=self.waited_s * 1000,
             retries=self.retries,
             where=_STAY_ALONE,

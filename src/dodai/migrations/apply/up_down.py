@@ -54,7 +54,7 @@ def up(
     check_connection(conn, policy, connect, note)
     before = readable(lambda: ledger.read(conn, policy, tool))
     first = up_to(pending(migrations, before, allow_missing=allow_missing), to, before)
-    if not first.migrations and not first.unrecorded and before.ledger.present and before.ledger.side_present:
+    if not first.migrations and not first.unrecorded and not _unsettled(conn, before):
         return Applied(run, already=len(before.ids), notes=_notes(first))
     from dodai.migrations.apply.batch import apply_all, runner_of
     from dodai.migrations.apply.failure_report import Account
@@ -68,15 +68,15 @@ def up(
         # Under the lock: another runner may just have made ledger and tables.
         state = _prepared(conn, policy, tool, token, refuse=() if beside_tables else (refuse_unmanaged,))
         todo = up_to(pending(migrations, state, allow_missing=allow_missing), to, state)
-        if not todo.migrations and not todo.unrecorded:
+        unsettled = bool(todo.unrecorded) or _unsettled(conn, state)
+        if not todo.migrations and not unsettled:
             return Applied(run, already=len(state.ids), notes=_notes(todo))
         hashes = schema_hash or (lambda _: "")
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
         runner = runner_of(conn, state, policy, run, connect, note, "up", token, opened, worker)
-        settle = bool(todo.unrecorded) and not todo.migrations
         if tool is None:
             _record_known(conn, run, todo.unrecorded)
-        ran = apply_all(runner, todo.migrations, account, settle=settle)
+        ran = apply_all(runner, todo.migrations, account, settle=unsettled and not todo.migrations)
         if tool is not None:
             _record_known(conn, run, todo.unrecorded)
         conn.execute("RESET ALL; RESET ROLE")
@@ -122,6 +122,16 @@ def down(
         after = hashes(conn)
         ledger.finish_run(conn, run, "done", after)
         return Applied(run, tuple(ran), len(state.ids), tuple(runner.notes), direction="down", schema_after=after)
+
+
+def _unsettled(conn: SqlConnection, state: ledger.State) -> bool:
+    """Whether there is work without a pending file: tables to make, or what a tool does behind its last migration.
+
+    A run that was killed may have left that undone.
+    """
+    if not state.ledger.present or not state.ledger.side_present:
+        return True
+    return state.ledger.tool is not None and readable(lambda: ledger.left_open(conn, state.ledger))
 
 
 @contextmanager

@@ -206,15 +206,23 @@ class AlembicAtWork:
         return self.conversation.ask({**self.request, **request, "do": "plan", "at": [str(row[0]) for row in rows]})
 
     def finish(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """env.py comes to its end."""
+        """Alembic does nothing there."""
         return self.conversation.ask({**self.request, **request, "do": "finish"})
 
-    def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
-        """Run one revision in one direction; see `dodai.agent.migrate`."""
-        asked = {**self.request, **request, "id": migration.id, "direction": direction}
-        answer = self.conversation.ask(asked)
+    def start(self, request: Mapping[str, Any], todo: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """See `dodai.agent.migrate`."""
+        steps = [{"id": id_, "row": row} for id_, row in todo]
+        self.conversation.start({**self.request, **request, "todo": steps})
+
+    def ran(self, migration: Migration, direction: Direction, timeout_s: float) -> Mapping[str, Any]:
+        """The answer about the next one."""
+        answer = self.conversation.next(timeout_s)
         line = upgrade_line(migration) if direction == "up" else migration.line
         return {**answer, "statements": [each | {"line": line} for each in answer["statements"]]}
+
+    def ended(self, timeout_s: float) -> Mapping[str, Any]:
+        """The answer about the end."""
+        return self.conversation.next(timeout_s)
 
     def cancel(self) -> None:
         self.conversation.cancel()

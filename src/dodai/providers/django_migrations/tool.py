@@ -133,8 +133,14 @@ class DjangoMigrations:
         return f"INSERT INTO {table} (app, name, applied) VALUES ({app}, {name}, now());"
 
     def shows_sql(self, table: str, migration: Migration) -> str:
-        app, name = (sql.literal(part) for part in migration.id.split(".", 1))
-        return f"EXISTS (SELECT FROM {table} WHERE app = {app} AND name = {name})"
+        """It has a row; for a squash, whose own row Django writes at the end of a run, all that it replaces have."""
+
+        def has(id_: str) -> str:
+            app, name = (sql.literal(part) for part in id_.split(".", 1))
+            return f"EXISTS (SELECT FROM {table} WHERE app = {app} AND name = {name})"
+
+        parts = " AND ".join(has(part) for part in self._replaced.get(migration.id, ()))
+        return f"({has(migration.id)} OR ({parts}))" if parts else has(migration.id)
 
     def create_sql(self, table: str) -> str:
         """As Django makes it (django/db/migrations/recorder.py)."""
@@ -228,14 +234,23 @@ class DjangoAtWork:
         return self.conversation.ask({**self.request, **request, "do": "plan"})
 
     def finish(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With `settle` what the command does behind the last migration: content types, permissions."""
+        """Content types, permissions, and squashes of which all parts are there."""
         return self.conversation.ask({**self.request, **request, "do": "finish"})
 
-    def act(self, request: Mapping[str, Any], migration: Migration, direction: Direction) -> Mapping[str, Any]:
-        """Run one migration in one direction; see `dodai.agent.migrate`."""
-        answer = self.conversation.ask({**self.request, **request, "id": migration.id, "direction": direction})
+    def start(self, request: Mapping[str, Any], todo: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """See `dodai.agent.migrate`."""
+        steps = [{"id": id_, "row": row} for id_, row in todo]
+        self.conversation.start({**self.request, **request, "todo": steps})
+
+    def ran(self, migration: Migration, direction: Direction, timeout_s: float) -> Mapping[str, Any]:  # noqa: ARG002 - the port
+        """The answer about the next one."""
+        answer = self.conversation.next(timeout_s)
         own = [each for each in answer["statements"] if _is_own(each["sql"])]
         return {**answer, "statements": [each | {"line": _line(migration, each)} for each in own]}
+
+    def ended(self, timeout_s: float) -> Mapping[str, Any]:
+        """The answer about the end."""
+        return self.conversation.next(timeout_s)
 
     def cancel(self) -> None:
         self.conversation.cancel()
