@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -240,3 +241,57 @@ async def test_grace_ends_five_minutes_after_the_nonce_was_made():
     assert (await late.post(token=other.token)).status == 403
     late.cookie = ""
     assert (await late.post(token=late.token)).status == 403, "without a nonce there is nothing to be young"
+
+
+STRANGER = """
+from starlette.applications import Starlette
+import dodai.asgi
+app = dodai.asgi.wrap(Starlette())
+print("STARTED")
+"""
+LAX = '[project]\nname = "other"\n[service.web]\ncommand = ["x"]\napp = "app:app"\n[csrf]\nmode = "report"\n'
+
+
+def start(folder: Path, *command: str, **environ: str) -> str:
+    """What a process says that is started in `folder`."""
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environ}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=given, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("deployed", [{}, {"DODAI_ENV": "production", "DODAI_CSRF_KEYS": KEYS}], ids=["", "deployed"])
+def test_manifest_of_another_project_does_not_rule_because_somebody_stands_there(deployed, tmp_path):
+    """Neither its mode `report` nor its `csrf = "off"`: the application is elsewhere, and nobody named the file."""
+    other, shop = tmp_path / "other", tmp_path / "shop"
+    other.mkdir()
+    shop.mkdir()
+    (other / "dodai.toml").write_text(LAX, "utf-8")
+    (shop / "app.py").write_text(STRANGER, "utf-8")
+    said = start(other, str(shop / "app.py"), **deployed)
+    assert "DOD187" in said
+    assert str(shop / "app.py") in said
+    assert str(other / "dodai.toml") in said
+    served = start(other, "-m", "uvicorn", "--app-dir", str(shop), "--port", "1", "app:app", **deployed)
+    assert "DOD187" in served
+    assert "STARTED" in start(other, str(shop / "app.py"), DODAI_MANIFEST=str(other / "dodai.toml"), **deployed)
+    assert "STARTED" in start(shop, str(shop / "app.py"), **deployed)
+
+
+def test_manifest_of_the_application_itself_rules_without_being_named(tmp_path):
+    """In its folder or above it in the repository; installed under the name that a service of it has; typed in there."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "web").mkdir()
+    (tmp_path / "dodai.toml").write_text(LAX.replace("app:app", "shop.web:app"), "utf-8")
+    (tmp_path / "web/app.py").write_text(STRANGER, "utf-8")
+    assert "STARTED" in start(tmp_path / "web", "app.py")
+    assert "STARTED" in start(tmp_path, "web/app.py")
+    assert "STARTED" in start(tmp_path, "-c", STRANGER)
+    installed = tmp_path.parent / f"{tmp_path.name}-elsewhere" / "site-packages"
+    (installed / "shop").mkdir(parents=True)
+    for name in ("web", "admin"):
+        (installed / f"shop/{name}.py").write_text(STRANGER, "utf-8")
+    path = os.pathsep.join([str(installed), *sys.path])
+    assert "STARTED" in start(tmp_path, "-c", "import shop.web", PYTHONPATH=path)
+    assert "DOD187" in start(tmp_path, "-c", "import shop.admin", PYTHONPATH=path)

@@ -22,7 +22,8 @@ class RuntimeConfig:
 
     `state` is the folder whose `lines/` gets segments (None: standard output only). `edge_key_file` turns the edge
     gate on. `csrf_off` is the reason why this service is not protected against forged requests; without one it is.
-    `sections` is the validated manifest, empty when there is none.
+    `sections` is the validated manifest, empty when there is none. `found` is its file where nobody named it: it was
+    the nearest one to the working folder.
     """
 
     service: str = "app"
@@ -38,12 +39,15 @@ class RuntimeConfig:
     origins: tuple[str, ...] = ()
     policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     sections: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    found: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> RuntimeConfig:
         """The config of this process; raises `DodaiError` DOD480, or the manifest's own, when it cannot be used."""
         environ = os.environ if environ is None else environ
-        sections = read_sections(environ.get("DODAI_MANIFEST", ""))
+        named = environ.get("DODAI_MANIFEST", "")
+        found = None if named else nearest_manifest(Path.cwd())
+        sections = read_sections(named or str(found)) if named or found else {}
         service = environ.get("DODAI_SERVICE") or "app"
         return cls(
             service=service,
@@ -59,6 +63,7 @@ class RuntimeConfig:
             origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
+            found=found,
         )
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dodai.core.manifest import ManifestReference
@@ -51,3 +53,43 @@ def nearest_manifest(folder: Path) -> Path | None:
     root = next((n for n, parent in enumerate(folders) if (parent / ".git").exists()), 0)
     candidates = (parent / "dodai.toml" for parent in folders[: root + 1])
     return next((file for file in candidates if file.is_file()), None)
+
+
+def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
+    """The source file of the application that is calling, when nothing says that the manifest `file` is its own.
+
+    Empty where something does: a file of the application lies in or below the folder of the manifest, or it is
+    installed as the module that a service of the manifest names, or it was typed in (`python -c`) in that folder.
+    """
+    folder, named, strangers = file.resolve().parent, _modules(sections), list[tuple[bool, str]]()
+    for name, source in _callers():
+        path = Path(source).resolve()
+        installed = not _INSTALLED.isdisjoint(path.parts)
+        if name in named if installed else path.is_relative_to(folder):
+            return ""
+        strangers.append((installed, str(path)))
+    return min(strangers, key=lambda one: one[0])[1] if strangers else ""
+
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+def _callers() -> Iterator[tuple[str, str]]:
+    """(module, source file) of what is being called, without dodai, the standard library and the scripts of Python."""
+    library, scripts = (Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "scripts"))
+    own = Path(__file__).resolve().parents[1]
+    frame = sys._getframe()  # noqa: SLF001 - who calls is all that tells one application from another
+    while frame is not None:
+        source = frame.f_code.co_filename
+        path = Path(source).resolve()
+        standard = path.is_relative_to(library) and _INSTALLED.isdisjoint(path.parts)
+        if not source.startswith("<") and not standard and path.parent != scripts and not path.is_relative_to(own):
+            yield str(frame.f_globals.get("__name__", "")), source
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _modules(sections: Mapping[str, Any]) -> set[str]:
+    """The modules that the services of a manifest name, in `app` or in their command."""
+    rows = (sections.get("service") or {}).values()
+    words = [word for row in rows for word in (row.get("app") or "", *(row.get("command") or ()))]
+    return {str(word).partition(":")[0] for word in words if word}

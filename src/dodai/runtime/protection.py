@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
-from dodai.csrf.codes import KEYS_MALFORMED, OWN_CHECK_MISSING, OWN_CHECK_UNPROVEN
+from dodai.csrf.codes import KEYS_MALFORMED, MANIFEST_OF_ANOTHER, OWN_CHECK_MISSING, OWN_CHECK_UNPROVEN
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.enforce.entrance import own_check_seen
 from dodai.csrf.policy import CsrfPolicy
 from dodai.frameworks import lets_through, own_check, watch_own_check
+from dodai.runtime.manifest_location import stranger_to
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -32,9 +33,14 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
-    and DOD162 where that check lets forged requests through.
+    DOD162 where that check lets forged requests through; DOD187 for a manifest that is another application's.
     """
     config = runtime.config
+    if config.found is not None and (source := stranger_to(config.found, config.sections)):
+        said = (
+            f"`{source}` would be served by the rules of `{config.found}`, which nobody named and which is not its own"
+        )
+        raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
     if config.csrf_off:
         return None
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})

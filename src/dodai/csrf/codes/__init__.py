@@ -50,6 +50,7 @@ TOKEN_AFTER_START = _code("DOD182", "csrf-token-after-response-start")
 NOT_INSTALLED = _code("DOD183", "csrf-not-installed")
 ORIGIN_NEEDED = _code("DOD184", "csrf-mode-needs-origin")
 OWN_CHECK_MISSING = _code("DOD186", "csrf-framework-check-missing")
+MANIFEST_OF_ANOTHER = _code("DOD187", "manifest-of-another-application")
 PROBE_REFUSED = _code("DOD185", "csrf-probe-refused")
 
 CODES = declared(globals())
