@@ -8,7 +8,6 @@ their own, so nothing of dodai gets onto `sys.path`. What the user's code prints
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import json
 import os
@@ -50,8 +49,6 @@ def describe(error: BaseException, own: Path, roots: tuple[str, ...] = ()) -> di
 
 
 def main() -> None:
-    # Nearly all that is allocated while the user's code loads are modules, which are kept.
-    gc.set_threshold(50_000, 10, 10)
     request = json.loads(sys.stdin.readline())
     out = os.fdopen(int(request["fd"]), "w", encoding="utf-8")
     os.dup2(2, 1)

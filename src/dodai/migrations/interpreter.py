@@ -30,21 +30,18 @@ class Interpreter:
         self, request: Mapping[str, Any], cwd: Path, environment: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The agent's answer; raises DOD226 when the user's code cannot be loaded or gives none."""
-        conversation = self.open(request, cwd, environment)
+        conversation = self.open(cwd, environment)
         try:
             return conversation.ask(request)
         finally:
             conversation.close()
 
-    def open(
-        self, request: Mapping[str, Any], cwd: Path, environment: Mapping[str, str] | None = None
-    ) -> AgentConversation:
-        """A process for requests like `request`; DOD226 when it cannot be started."""
+    def open(self, cwd: Path, environment: Mapping[str, str] | None = None) -> AgentConversation:
+        """A process for requests of one kind; DOD226 when it cannot be started."""
         environ = {**self.environment, **(environment or {})}
-        if request.get("url"):
-            environ[self.variable] = request["url"]
         try:
-            return AgentConversation(Agent(self.python, environ), {"path": [str(cwd)], "cwd": str(cwd)})
+            agent = Agent(self.python, environ)
+            return AgentConversation(agent, {"path": [str(cwd)], "cwd": str(cwd)}, self.variable)
         except AgentError as error:
             raise _unanswered(str(error), error.tail) from error
 
@@ -55,12 +52,13 @@ class AgentConversation:
 
     agent: Agent
     place: Mapping[str, Any]
+    variable: str
     owed: list[None] = field(default_factory=list)
     """One for each request that was made by `begin` and has no answer yet."""
 
     def begin(self, request: Mapping[str, Any]) -> None:
         """Let it work on `request` while we do something else."""
-        self.agent.tell({**self.place, **request})
+        self._tell(request)
         self.owed.append(None)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +70,12 @@ class AgentConversation:
         """Ask for something that has several answers; each is taken by `next`."""
         while self.owed:
             self.begun()
-        self.agent.tell({**self.place, **request})
+        self._tell(request)
+
+    def _tell(self, request: Mapping[str, Any]) -> None:
+        """The settings of the user read the URL from the variable, whatever it was when the process started."""
+        environ = {self.variable: request["url"]} if request.get("url") else {}
+        self.agent.tell({**self.place, "environ": environ, **request})
 
     def begun(self) -> dict[str, Any]:
         """The answer to what was begun first; raises as `ask` does."""

@@ -145,8 +145,11 @@ class Tool(Protocol):
         """The statement that makes the tool's ledger where it is not there yet."""
         ...
 
-    def open(self, url: str) -> Worker:
-        """The tool at work on the database at `url`, in the user's interpreter; DOD226 when it cannot be started."""
+    def open(self, url: str = "") -> Worker:
+        """The tool at work in the user's interpreter, on the database at `url`; DOD226 when it cannot be started.
+
+        It loads itself meanwhile. Without `url` it loads nothing of the user's until `begin` says which database.
+        """
         ...
 
     def new(self, name: str) -> str:
@@ -163,8 +166,8 @@ class Process(Protocol):
 class Worker(Process, Protocol):
     """Another tool at work in a process of its own."""
 
-    def begin(self) -> None:
-        """Let it load what it needs while we do something else; it asks the database for nothing yet."""
+    def begin(self, url: str) -> None:
+        """Let it load what it needs for the database at `url` while we do something else; it asks for nothing yet."""
         ...
 
     def listed(self) -> MigrationFolder:

@@ -9,6 +9,8 @@ which the tool records the migration, so that both say so or neither does.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import os
 import select
@@ -19,6 +21,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+_LIBRARIES = {
+    "alembic": (
+        "alembic.config",
+        "alembic.script",
+        "alembic.runtime.environment",
+        "alembic.op",
+        "sqlalchemy.dialects.postgresql",
+    ),
+    "django": (
+        "django.core.management",
+        "django.core.management.sql",
+        "django.db.migrations.executor",
+        "django.db.backends.postgresql.base",
+    ),
+}
+"""What each of their commands loads before anything of the user's."""
 _HISTORIES = {"alembic": (".alembic_history", "AlembicHistory"), "django": (".django_history", "DjangoHistory")}
 
 
@@ -32,16 +50,35 @@ def opened(
     """
     importlib.import_module("dodai_agent.audit").enter(request)
     threading.Thread(target=_end_with_reader, args=(answers,), daemon=True).start()
-    if not request.get("url"):
-        guard.install()  # what only reads needs no database, so it gets none
     module, name = _HISTORIES[request["tool"]]
-    history = getattr(importlib.import_module(module, __package__), name)(request, give)
+    history: list[Any] = []
+    usual = gc.get_threshold()
+    gc.set_threshold(50_000, 10, 10)  # nearly all that is allocated while code loads are modules, which are kept
 
     def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = getattr(history, asked["do"])(asked)
+        if asked["do"] == "warm":
+            return _warm(_LIBRARIES[asked["tool"]])
+        if not history:
+            # Before anything of the user's is loaded: settings read their variables while they are.
+            os.environ.update(asked.get("environ") or {})
+            if not asked.get("url"):
+                guard.install()  # what only reads needs no database, so it gets none
+            history.append(getattr(importlib.import_module(module, __package__), name)(asked, give))
+        if asked["do"] in ("run", "render"):
+            gc.freeze()
+            gc.set_threshold(*usual)
+        found: dict[str, Any] = getattr(history[0], asked["do"])(asked)
         return found
 
     return answer
+
+
+def _warm(modules: tuple[str, ...]) -> dict[str, Any]:
+    """Load the tool and nothing of the user's; what cannot be loaded is said by the request that needs it."""
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    return {}
 
 
 def _end_with_reader(answers: int) -> None:

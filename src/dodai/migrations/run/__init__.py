@@ -105,14 +105,16 @@ def up(
     somebody took over.
     """
     run = new_run()
-    conn = target.connect()
-    worker: Worker | None = None
+    worker = _opened(target, opened)
+    conn: SqlConnection | None = None
     try:
+        conn = target.connect()
         opened(conn)
         admit(conn)
         if same := settled(conn, target, run, note, to):
             return same
-        worker = _begun(target, conn, opened)
+        if worker:
+            worker.begin(url_of(conn))
         from dodai.migrations.goose_file import history_of
         from dodai.migrations.snapshot import schema_hash
 
@@ -136,22 +138,22 @@ def up(
     finally:
         if worker:
             worker.close()
-        conn.close()
+        if conn:
+            conn.close()
 
 
-def _begun(target: MigrationTarget, conn: SqlConnection, opened: Callable[[Process], None]) -> Worker | None:
-    """The tool of the history, which loads the user's code while its files are read here; None where it cannot start.
+def _opened(target: MigrationTarget, opened: Callable[[Process], None]) -> Worker | None:
+    """The tool of the history, which loads itself while we connect and read the files; None where it cannot start.
 
     What keeps it from starting is said once it is needed.
     """
     if target.tool is None:
         return None
     try:
-        worker = target.tool.open(url_of(conn))
+        worker = target.tool.open()
     except DodaiError:
         return None
     opened(worker)
-    worker.begin()
     return worker
 
 

@@ -158,10 +158,11 @@ class Alembic:
         key = sql.identifier(f"{self.table.rpartition('.')[2]}_pkc")
         return f"CREATE TABLE {table} (version_num varchar(32) NOT NULL, CONSTRAINT {key} PRIMARY KEY (version_num));"
 
-    def open(self, url: str) -> Worker:
-        """Alembic at work on the database at `url`."""
-        request = {"tool": "alembic", "do": "run", "ini": str(self.ini), "url": url}
-        return AlembicAtWork(self, self.interpreter.open(request, self.ini.parent), request)
+    def open(self, url: str = "") -> Worker:
+        """Alembic at work; it loads itself meanwhile."""
+        at_work = AlembicAtWork(self, self.interpreter.open(self.ini.parent), [url])
+        at_work.conversation.begin(at_work.request | {"do": "warm"})
+        return at_work
 
     def new(self, name: str) -> str:
         """`alembic revision -m NAME`; its parent is the head, which must be one."""
@@ -187,14 +188,18 @@ class Alembic:
 
 @dataclass(frozen=True, slots=True)
 class AlembicAtWork:
-    """`request` is the part that all its requests have."""
-
     tool: Alembic
     conversation: AgentConversation
-    request: Mapping[str, Any]
+    url: list[str]
 
-    def begin(self) -> None:
-        self.conversation.begin({**self.request, "do": "load"})
+    @property
+    def request(self) -> dict[str, Any]:
+        """The part that all its requests have."""
+        return {"tool": "alembic", "do": "run", "ini": str(self.tool.ini), "url": self.url[-1]}
+
+    def begin(self, url: str) -> None:
+        self.url.append(url)
+        self.conversation.begin(self.request | {"do": "load"})
 
     def listed(self) -> MigrationFolder:
         """What the files say: that is all that Alembic knows."""

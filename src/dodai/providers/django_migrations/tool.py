@@ -149,11 +149,11 @@ class DjangoMigrations:
             " app varchar(255) NOT NULL, name varchar(255) NOT NULL, applied timestamptz NOT NULL);"
         )
 
-    def open(self, url: str) -> Worker:
-        """Django at work on the database at `url`."""
-        request = {"tool": "django", "do": "run", "url": url}
-        environment = {SETTINGS: self._settings()}
-        return DjangoAtWork(self, self.interpreter.open(request, self.place, environment), request)
+    def open(self, url: str = "") -> Worker:
+        """Django at work; it loads itself meanwhile."""
+        at_work = DjangoAtWork(self, self.interpreter.open(self.place, {SETTINGS: self._settings()}), [url])
+        at_work.conversation.begin(at_work.request | {"do": "warm"})
+        return at_work
 
     def new(self, name: str) -> str:
         """`manage.py makemigrations APP --empty --name NAME`, where `name` is `APP.NAME`."""
@@ -213,21 +213,28 @@ class DjangoMigrations:
 
 @dataclass(frozen=True, slots=True)
 class DjangoAtWork:
-    """`request` is the part that all its requests have."""
-
     tool: DjangoMigrations
     conversation: AgentConversation
-    request: Mapping[str, Any]
+    url: list[str]
 
-    def begin(self) -> None:
-        self.conversation.begin({**self.request, "do": "listing"})
+    @property
+    def request(self) -> dict[str, Any]:
+        """The part that all its requests have."""
+        return {"tool": "django", "do": "run", "url": self.url[-1]}
+
+    def begin(self, url: str) -> None:
+        self.url.append(url)
+        self.conversation.begin(self.request | {"do": "listing"})
 
     def listed(self) -> MigrationFolder:
         """What was begun is the list; in a process that was not begun it is asked for."""
-        asked = {**self.request, "do": "listing"}
-        return self.tool.listed_by(
-            self.conversation.begun if self.conversation.owed else lambda: self.conversation.ask(asked)
-        )
+        return self.tool.listed_by(self._listing)
+
+    def _listing(self) -> Mapping[str, Any]:
+        """The last answer that is owed; the one before it is about what was loaded first."""
+        while len(self.conversation.owed) > 1:
+            self.conversation.begun()
+        return self.conversation.begun()
 
     def plan(self, request: Mapping[str, Any], conn: SqlConnection, table: str) -> Mapping[str, Any]:  # noqa: ARG002 - the port
         """As `manage.py migrate` makes it."""
