@@ -179,6 +179,15 @@ def test_a_file_that_ends_its_own_transaction_is_refused_before_anything_runs(ma
     assert conn.execute("SELECT to_regclass('a')").fetchone()[0] is None
 
 
+def test_a_transaction_left_open_is_refused_with_the_fix_of_a_file_that_has_none_of_its_own(make_target: Make):
+    """Such a file is not told to become what it is already."""
+    target = make_target({"1_a.sql": up("BEGIN;", "CREATE TABLE a (b int);", head=NO_TX)})
+    error = refused(target)
+    assert error.code.id == "DOD223"
+    assert "COMMIT;" in error.fix
+    assert "NO TRANSACTION" not in error.fix
+
+
 def test_settings_of_one_file_do_not_reach_the_next(make_target: Make, conn: SqlConnection):
     """pg_dump's empty search path would hide the ledger and the next file's tables."""
     run.up(

@@ -110,13 +110,12 @@ def _not_edited(migrations: Sequence[Migration], state: State) -> None:
 
 def _no_transaction_control(left: Sequence[Migration]) -> None:
     """Found before anything runs, in every file at once: afterwards a file would be half applied."""
-    said = [
-        f"{found.path}:{found.line}: `{found.quote[:60]}` {found.message}"
-        for migration in left
-        if (found := transaction_control(migration))
-    ]
+    problems = [found for migration in left if (found := transaction_control(migration))]
+    said = [f"{found.path}:{found.line}: `{found.quote[:60]}` {found.message}" for found in problems]
     if said:
-        raise replace(_refuse(codes.TRANSACTION_CONTROL, said[0]), details=tuple(said[1:]))
+        fixes = dict.fromkeys(found.fix or found.code.fix.en for found in problems)
+        refusal = _refuse(codes.TRANSACTION_CONTROL, said[0])
+        raise replace(refusal, fix="; ".join(fixes), details=tuple(said[1:]))
 
 
 def _controls_transaction(text: str) -> bool:
@@ -136,7 +135,8 @@ def transaction_control(migration: Migration) -> FileProblem | None:
             return FileProblem(codes.TRANSACTION_CONTROL, said, path, found[0][0], found[0][1])
         if found and sql.words(found[-1][1], 1)[0] in ("begin", "start"):
             said = "begins a transaction that the file does not end"
-            return FileProblem(codes.TRANSACTION_CONTROL, said, path, found[-1][0], found[-1][1])
+            fix = "end it in the same file with `COMMIT;`, or leave it out: each statement here is committed by itself"
+            return FileProblem(codes.TRANSACTION_CONTROL, said, path, *found[-1], fix)
     return None
 
 

@@ -43,7 +43,7 @@ def no_transaction_control(history: MigrationHistory) -> Iterator[Finding]:
     for migration in history.judged_migrations:
         if found := apply.transaction_control(migration):
             message, place = f"`{short(found.quote)}` {found.message}", Place(found.path, found.line)
-            yield Finding(codes.TRANSACTION_CONTROL, message, place, short(found.quote))
+            yield Finding(codes.TRANSACTION_CONTROL, message, place, short(found.quote), found.fix)
 
 
 @rule(codes.SEVERAL_HEADS, needs=(MigrationHistory,))
