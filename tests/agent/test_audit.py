@@ -101,6 +101,38 @@ def test_exempt_route_is_not_counted(tmp_path):
     assert verdicts(table)["POST /save"] != "exempt"
 
 
+CLOSED_OVER = """
+import dodai.wsgi
+from flask import Flask
+app = Flask(__name__)
+@app.post("/save")
+def save(): return "saved"
+def timed(inner):
+    def middleware(environ, start_response): return inner(environ, start_response)
+    return middleware
+app.wsgi_app = dodai.wsgi.wrap(timed(app.wsgi_app))
+"""
+KEPT_INSIDE = """
+class Timed:
+    def __init__(self, app): self._held = app
+    async def __call__(self, *arguments): await self._held(*arguments)
+inner = Timed(inner)
+"""
+
+
+@pytest.mark.parametrize("source", [CLOSED_OVER, STARLETTE + KEPT_INSIDE + WRAPPED], ids=["wsgi", "asgi"])
+def test_exemption_that_the_running_app_does_not_keep_is_not_told_as_one(source, tmp_path):
+    """Where dodai cannot see the way to a handler the exemption does not hold, and the table says so."""
+    exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
+    manifest = tmp_path / "dodai.toml"
+    text = "\n".join(f'{key} = "{value}"' for key, value in exemption.items())
+    manifest.write_text(f'[project]\nname = "shop"\n[csrf]\n[[csrf.exemption]]\n{text}\n')
+    table = audit(tmp_path, source, policy={"exemption": [exemption]}, environ={"DODAI_MANIFEST": str(manifest)})
+    (row,) = (row for row in table.rows if row.id == "POST /save")
+    assert (row.verdict, row.exemption) == ("protected", "")
+    assert "its exemption does not hold in the running app" in row.evidence
+
+
 OVERRIDE = """
 class Overriding:
     def __init__(self, app):

@@ -373,6 +373,7 @@ def test_handler_that_takes_any_method_is_one_row_unless_an_exemption_tells_them
     (row,) = table(*rows).state_changing
     assert (row.id, row.methods, row.ids[1]) == ("* /any", ("DELETE", "PATCH", "POST", "PUT"), "DELETE /any")
     policy = CsrfPolicy.from_manifest(manifest('[[csrf.exemption]]\nroute = "POST /any"\nreason = "r"\n').data["csrf"])
+    rows[0] = raw("/any", "POST", kind="any", probes={"missing": probe(204, by="", reached=True)})
     assert [(row.id, row.verdict) for row in table(*rows, policy=policy).state_changing] == [
         ("* /any", "protected"),
         ("POST /any", "exempt"),

@@ -391,6 +391,7 @@ async def test_application_whose_handlers_cannot_be_watched_has_no_exemptions():
 
 
 DJANGO = """
+MORE = []
 import asyncio, json, sys, types
 import django
 from django.conf import settings
@@ -409,15 +410,29 @@ class ToTransfer:
         request.method = request.GET.get("as", request.method)
         return self.get_response(request)
 sys.modules["shop_site"] = site = types.ModuleType("shop_site")
+class OtherHost:
+    def __init__(self, get_response): self.get_response = get_response
+    def __call__(self, request):
+        if "host" in request.GET: request.urlconf = request.GET["host"]
+        return self.get_response(request)
+class Answering:
+    def __init__(self, get_response): self.get_response = get_response
+    def __call__(self, request):
+        return answered(request) if "answer" in request.GET else self.get_response(request)
+answered = view("answered")
 site.ToTransfer = ToTransfer
+site.OtherHost, site.Answering = OtherHost, Answering
+sys.modules["other_site"] = other = types.ModuleType("other_site")
 settings.configure(SECRET_KEY="x" * 50, ALLOWED_HOSTS=["*"], ROOT_URLCONF="shop_site", USE_I18N=True,
     LANGUAGES=[("en", "E"), ("ja", "J"), ("de", "D")], LANGUAGE_CODE="en", LOGGING_CONFIG=None,
-    MIDDLEWARE=["django.middleware.locale.LocaleMiddleware", "shop_site.ToTransfer"])
+    MIDDLEWARE=["django.middleware.locale.LocaleMiddleware", "shop_site.ToTransfer"] + MORE)
 django.setup()
 from django.urls import path
 from django.conf.urls.i18n import i18n_patterns
 site.urlpatterns = [path("hook/", view("hook")), path("app/hook/", view("app_hook")), path("transfer/", view("transfer")),
     *i18n_patterns(path("paid/", view("paid")), prefix_default_language=False), path("ja/paid/", view("shadow"))]
+hook = site.urlpatterns[0].callback
+other.urlpatterns = [path("hook/", view("other")), path("transfer/", hook), path("answered/", answered)]
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.handlers.asgi import ASGIHandler
 import dodai.wsgi
@@ -482,6 +497,37 @@ def asgi(target, root_path, *routes):
 def test_exemptions_of_django_hold_for_the_view_that_is_resolved(asked, answer):
     """Middleware, `root_path` and languages choose among views; the one that runs is the one that is exempt."""
     code = DJANGO + f"print('ANSWER', json.dumps({asked}))\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    assert said, done.stderr
+    assert json.loads(said[0].removeprefix("ANSWER")) == answer, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "asked", "answer"),
+    [
+        ("OtherHost", 'wsgi("POST", "/hook/", "POST /hook/")', [200, ["hook"]]),
+        ("OtherHost", 'wsgi("POST", "/hook/?host=other_site", "POST /hook/")', [403, []]),
+        ("OtherHost", 'wsgi("POST", "/transfer/?host=other_site", "POST /hook/")', [403, []]),
+        ("OtherHost", 'wsgi("POST", "/transfer/?host=other_site", "POST /transfer/")', [403, []]),
+        ("Answering", 'wsgi("POST", "/hook/", "POST /hook/")', [200, ["hook"]]),
+        ("Answering", 'wsgi("POST", "/hook/?answer=1", "POST /hook/")', [403, ["answered"]]),
+        (
+            "Answering; site.urlpatterns.append(path('a', answered))",
+            'wsgi("POST", "/hook/?answer=1", "POST /hook/")',
+            [403, []],
+        ),
+    ],
+)
+def test_exemptions_of_django_beside_middleware_that_chooses(more, asked, answer):
+    """Another URLconf is another pattern, which the entrance tells; middleware that names a view ends all exemptions.
+
+    A function of its own that is no view of the project can be told only by its answer, which is replaced.
+    """
+    name, _, then = more.partition("; ")
+    code = (
+        DJANGO.replace("MORE = []", f'MORE = ["shop_site.{name}"]') + f"{then}\nprint('ANSWER', json.dumps({asked}))\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
     assert said, done.stderr

@@ -274,12 +274,12 @@ class ByHost:
 """
 
 
-def test_urlconf_that_middleware_chooses_is_unknown_and_has_no_exemption(tmp_path):
-    """django-hosts gives each host a URLconf of its own: what is not listed is not covered, and not exempt."""
+def test_urlconf_that_middleware_chooses_is_unknown_and_the_root_one_keeps_its_routes(tmp_path):
+    """django-hosts gives each host a URLconf of its own: what is not listed is not covered; the entrance tells them."""
     source = HOSTS + DJANGO % "['site_.ByHost']" + "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n"
     table = audit(tmp_path, source, "site_")
     (row,) = (row for row in table.state_changing if row.id == "* /{path}")
     assert (row.verdict, row.evidence) == ("unknown", "`site_.ByHost` leads to routes that cannot be listed")
     assert (row.source, table.summary.coverage < 1) == ("site_.py", True)
     seen = HOSTS + DJANGO % "['site_.ByHost']" + MATCH.replace("PATHS", repr(["/hook/x"]))
-    assert "RuntimeError: [None] at" in reason(tmp_path, seen)
+    assert "RuntimeError: ['POST /hook/<path:rest>'] at" in reason(tmp_path, seen)

@@ -259,6 +259,9 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     if exemption is not None and exemption.when == "bearer":
         said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
         found, exemption = replace(found, evidence=found.evidence + said), None
+    elif exemption is not None and exemption.holds(today) and _is_refused(raw):
+        said = "its exemption does not hold in the running app: dodai cannot see every way to its handlers"
+        found = replace(found, evidence=f"{found.evidence}; {said}")
     elif exemption is not None and exemption.holds(today):
         other = _other_handler(raw.get("probes", {}))
         evidence = f"exempt, but `_method` leads to `{other}`" if other else exemption.control or exemption.reason
@@ -281,6 +284,12 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         exempt_by=str(raw.get("exemptBy") or ""),
         writes=str(raw.get("writes") or ""),
     )
+
+
+def _is_refused(raw: Mapping[str, Any]) -> bool:
+    """Whether dodai refused a request without a token, exemption or not."""
+    missing = raw.get("probes", {}).get("missing") or {}
+    return missing.get("by") == "dodai" and not missing.get("reached")
 
 
 def _id(raw: Mapping[str, Any]) -> str:

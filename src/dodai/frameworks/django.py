@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import functools
 import inspect
-import io
-import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import CodeType
+from contextlib import AbstractContextManager, nullcontext
+from types import CodeType, ModuleType
 from typing import Any
 
+from .django_check import is_own, lets_through, native_tokens, own_check, watch_own_check
 from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
+
+__all__ = [
+    "find",
+    "is_watched",
+    "lets_through",
+    "native_tokens",
+    "own_check",
+    "plant",
+    "report_errors",
+    "routes",
+    "watch",
+    "watch_own_check",
+]
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
 _GROUP = re.compile(r"\(\?P<\w+>((?:[^()]|\([^()]*\))*)\)|\(((?!\?)[^()]*)\)")
 _EXAMPLES = ("x", "1", "00000000-0000-4000-8000-000000000000", "2026", "2026-01-31", "en", "x-1", "x/y")
-_SECRET = "dodaiaudit00000000000000000000AA"  # noqa: S105 - a CSRF cookie of the audit's own visitor
-_OTHER = "dodaiaudit00000000000000000000BB"
-_ADDRESS = {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "wsgi.url_scheme": "http", "REMOTE_ADDR": "127.0.0.1"}
 
 
 def routes(app: Any) -> list[Route]:
@@ -42,11 +51,12 @@ def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
 def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute:
     """The pattern that the resolver will choose, for a WSGI environ or an ASGI scope.
 
-    Raises `LookupError` where middleware chooses the URLconf: which one it will be is not known yet.
+    Middleware may choose another URLconf: what is entered then is another pattern, and the entrance says so. Raises
+    `LookupError` where middleware calls a view by itself, for it would be over before anybody could ask.
     """
     settings = sys.modules["django.conf"].settings
-    if chooser := _chooser(tuple(settings.MIDDLEWARE)):
-        raise LookupError(f"`{where(chooser)[0]}` chooses the URLconf of each request")
+    if caller := _caller(tuple(settings.MIDDLEWARE), settings.ROOT_URLCONF):
+        raise LookupError(f"`{where(caller)[0]}` calls a view by itself")
     path = _path_info(scope, settings)
     method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
     with _language(path, settings):
@@ -175,105 +185,6 @@ def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:
     signal.connect(receive, weak=False, dispatch_uid=("dodai", note))
 
 
-def own_check(app: Any) -> str:
-    """Django's middleware, or one made from it."""
-    del app
-    load = sys.modules["django.utils.module_loading"].import_string
-    for name in sys.modules["django.conf"].settings.MIDDLEWARE:
-        bases = getattr(load(name), "__mro__", ())
-        if any(base.__name__ == "CsrfViewMiddleware" and _is_own(base) for base in bases):
-            return str(name)
-    return ""
-
-
-def lets_through(app: Any) -> str:
-    """The forged request that the middleware of `own_check`, made as Django makes it, does not answer; empty for none.
-
-    It is given nothing but these requests: no other middleware runs, and no view.
-    """
-    modules, settings = sys.modules, sys.modules["django.conf"].settings
-    name = own_check(app)
-    middleware = modules["django.utils.module_loading"].import_string(name)(_nothing)
-    for method in UNSAFE:
-        for case, sent in _forged(settings).items():
-            request = modules["django.core.handlers.wsgi"].WSGIRequest(
-                {"REQUEST_METHOD": method, "PATH_INFO": "/", "wsgi.input": io.BytesIO(), **_ADDRESS, **sent}
-            )
-            request.session = {}
-            with _unlogged(request):
-                answer = middleware.process_view(request, _nothing, (), {})
-            if answer is None:
-                return f"`{name}` let a forged {method} {case} pass"
-    return ""
-
-
-def watch_own_check(app: Any, seen: Callable[[], None]) -> bool:
-    """Have `seen` called when Django has found the token of a request to be right, whoever made a class from its own.
-
-    Not when it says that a request may pass: what is exempt, or `_dont_enforce_csrf_checks`, passes without a token.
-    """
-    del app
-    middleware = sys.modules["django.middleware.csrf"].CsrfViewMiddleware
-    check = middleware._check_token  # noqa: SLF001 - the one place that compares the token
-    if getattr(check, "dodai", None) is None:
-
-        @functools.wraps(check)
-        def checked(self: Any, request: Any) -> None:
-            check(self, request)
-            seen()
-
-        checked.dodai = seen  # type: ignore[attr-defined]
-        middleware._check_token = checked  # noqa: SLF001
-    return True
-
-
-def _forged(settings: Any) -> dict[str, dict[str, str]]:
-    """What the requests of a page of another site may carry, as entries of an environ."""
-    cookie = f"{settings.CSRF_COOKIE_NAME}={_SECRET}; {settings.SESSION_COOKIE_NAME}=dodaiaudit"
-    return {
-        "without a token": {},
-        "without a token and with cookies": {"HTTP_COOKIE": cookie},
-        "with a wrong token": {"HTTP_COOKIE": cookie, settings.CSRF_HEADER_NAME: _OTHER},
-    }
-
-
-@contextmanager
-def _unlogged(request: Any) -> Iterator[None]:
-    """Without the warning that Django writes of a refusal."""
-    logger = logging.getLogger("django.security.csrf")
-
-    def others(record: logging.LogRecord) -> bool:
-        return getattr(record, "request", None) is not request
-
-    logger.addFilter(others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(others)
-
-
-def _nothing(request: Any) -> Any:
-    """In the place of a view: nothing comes by here that the check has refused."""
-    del request
-    return sys.modules["django.http"].HttpResponse(status=204)
-
-
-def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
-    """The cookie and header of Django's own middleware; None without it, or when it keeps tokens in sessions."""
-    del app, origin
-    settings = sys.modules["django.conf"].settings
-    installed = any("csrf" in name.lower() for name in settings.MIDDLEWARE)
-    if not installed or settings.CSRF_USE_SESSIONS:
-        return None
-    return {
-        "token": _SECRET,
-        "cookie": f"{settings.CSRF_COOKIE_NAME}={_SECRET}",
-        "field": "csrfmiddlewaretoken",
-        "header": settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").lower(),
-        "other": _OTHER,
-    }
-
-
 @functools.lru_cache(maxsize=64)
 def _ambiguous(resolver: Any, language: str) -> frozenset[str]:
     """Templates that several patterns have once anchors are left away, such as `^hook$` and `^hook`.
@@ -298,22 +209,55 @@ def _chooser(middleware: tuple[str, ...]) -> Any:
     """The first middleware, not Django's own, that speaks of a request's `urlconf`, as django-hosts does; or None."""
     load = sys.modules["django.utils.module_loading"].import_string
     loaded = (load(name) for name in middleware)
-    return next((each for each in loaded if not _is_own(each) and any(map(_names_urlconf, _codes(each)))), None)
+    return next((each for each in loaded if not is_own(each) and _names_urlconf(each)), None)
 
 
-def _codes(middleware: Any) -> Iterator[CodeType]:
-    """The code of a function, or of every method of a class and its bases."""
+@functools.lru_cache(maxsize=8)
+def _caller(middleware: tuple[str, ...], root: str) -> Any:
+    """The first middleware, not Django's own, whose code names a view of the project; or None."""
+    load = sys.modules["django.utils.module_loading"].import_string
+    patterns = sys.modules["django.urls"].get_resolver(root).url_patterns
+    views = {id(view) for _, pattern in _walk(patterns, "/", "/") for view in _views(pattern.callback)}
+    return next((each for each in map(load, middleware) if not is_own(each) and _names_view(each, views)), None)
+
+
+def _views(callback: Any) -> Iterator[Any]:
+    yield callback
+    yield inspect.unwrap(callback)
+    yield getattr(callback, "view_class", callback)
+
+
+def _names_view(middleware: Any, views: set[int]) -> bool:
+    for function in _functions(middleware):
+        known = function.__globals__
+        names = [name for code in _inside(function.__code__) for name in code.co_names]
+        modules = [known[name] for name in names if isinstance(known.get(name), ModuleType)]
+        named = [known.get(name) for name in names] + [getattr(each, name, None) for each in modules for name in names]
+        if any(id(value) in views for value in named if value is not None):
+            return True
+    return False
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _inside(const)
+
+
+def _functions(middleware: Any) -> Iterator[Any]:
+    """A function, or every method of a class and its bases."""
     bases = middleware.__mro__ if isinstance(middleware, type) else ()
-    methods = [value for base in bases if not _is_own(base) for value in vars(base).values()]
+    methods = [value for base in bases if not is_own(base) for value in vars(base).values()]
     for each in methods or [middleware]:
-        code = getattr(inspect.unwrap(each) if callable(each) else each, "__code__", None)
-        if isinstance(code, CodeType):
-            yield code
+        function = inspect.unwrap(each) if callable(each) else each
+        if isinstance(getattr(function, "__code__", None), CodeType):
+            yield function
 
 
-def _names_urlconf(code: CodeType) -> bool:
-    inner = (const for const in code.co_consts if isinstance(const, CodeType))
-    return "urlconf" in code.co_names or "urlconf" in code.co_consts or any(map(_names_urlconf, inner))
+def _names_urlconf(middleware: Any) -> bool:
+    codes = [code for function in _functions(middleware) for code in _inside(function.__code__)]
+    return any("urlconf" in code.co_names or "urlconf" in code.co_consts for code in codes)
 
 
 def _walk_root() -> Iterator[tuple[Route, Any]]:
@@ -350,7 +294,7 @@ def _methods(callback: Any, handler: Any) -> list[str]:
     given = getattr(callback, "view_initkwargs", None) or {}
     names = given.get("http_method_names") or getattr(handler, "http_method_names", None)
     if names is not None:
-        if not _is_own(getattr(handler, "dispatch", None)):
+        if not is_own(getattr(handler, "dispatch", None)):
             return []  # the application's own dispatch may answer whatever it likes
         return sorted(name.upper() for name in names if hasattr(handler, name) and name != "options")
     while callback is not None:
@@ -362,11 +306,6 @@ def _methods(callback: Any, handler: Any) -> list[str]:
                 return sorted(listed)
         callback = getattr(callback, "__wrapped__", None)
     return []
-
-
-def _is_own(value: Any) -> bool:
-    """True for what Django or its REST framework defines."""
-    return str(getattr(value, "__module__", "")).partition(".")[0] in ("django", "rest_framework")
 
 
 def _clean(pattern: str) -> str:
