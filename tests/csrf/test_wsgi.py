@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from flask import Flask, render_template_string, request
-from tests.csrf.driver import APP, EVIL, KEYS, key, multipart
+from tests.csrf.driver import APP, EVIL, KEYS, call, key, multipart
 from werkzeug.test import Client, EnvironBuilder
 
+import dodai.asgi
 import dodai.wsgi
 from dodai.core.errors import DodaiError
 from dodai.core.request import current
@@ -312,3 +314,54 @@ def test_request_that_hides_its_origin_passes_mode_header_without_credentials_on
     answer = Client(app, use_cookies=False).post("/save", base_url=APP, headers=sent)
     assert answer.status_code == status
     assert status == 200 or answer.json["error"]["code"] == "DOD164"
+
+
+RESERVED = (
+    "/-/dodai",
+    "/-/dodai/",
+    "/-/dodai/probe",
+    "/-/dodai/probe/",
+    "/-/dodai/csrf",
+    "/-/dodai/metrics",
+    "/-/dodai/x/y",
+)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS"])
+@pytest.mark.parametrize("path", [*RESERVED, "/-/dodaix", "/a/-/dodai/probe"])
+async def test_reserved_paths_are_those_of_asgi(path, method, protected):
+    """The same answer as there for each of them, and the application never sees one; what is near them is its own."""
+    seen: list[str] = []
+    flask = Flask(__name__)
+
+    @flask.before_request
+    def everything():
+        seen.append(request.path)
+        return "of the application"
+
+    async def bare(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"of the application"})
+
+    given = RuntimeConfig(csrf_keys=KEYS, origins=(APP,), csrf_off="" if protected else "test of what is reserved")
+    sent = {"Sec-Fetch-Site": "same-origin", "Accept": "application/json"}
+    client = Client(dodai.wsgi.wrap(flask, config=given), use_cookies=False)
+    answer = client.open(path, method=method, base_url=APP, headers=sent)
+    headers = [(name.lower(), value) for name, value in [("Host", "app.example.com"), *sent.items()]]
+    other = await call(dodai.asgi.wrap(bare, config=given), method, path, headers)
+    assert answer.status_code == other.status
+    assert path not in RESERVED or seen == []
+
+
+@pytest.mark.parametrize(("header", "status"), [(False, 403), (True, 200)])
+def test_compressed_form_is_not_looked_into(header, status):
+    """A token inside of it is none; with one in the header it arrives as it was sent."""
+    browser = Browser()
+    page = browser.request("GET", "/form")
+    token = re.search(r'value="([^"]+)"', page.text)[1]
+    body = gzip.compress(f"csrf_token={token}".encode())
+    sent = [("Content-Encoding", "gzip"), ("Content-Type", "application/x-www-form-urlencoded")]
+    sent += [("Sec-Fetch-Site", "same-origin"), *([("X-CSRF-Token", token)] if header else [])]
+    answer = browser.request("POST", "/raw", sent, data=body)
+    assert answer.status_code == status

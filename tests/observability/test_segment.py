@@ -272,3 +272,25 @@ def test_sealing_takes_memory_by_the_id_and_not_by_the_line(tmp_path: Path):
     finally:
         tracemalloc.stop()
     assert peak < 40_000 * 2 * 40, f"{peak} bytes for 80,000 ids"
+
+
+SEALING = """
+import resource, sys
+from dodai.observability.segment import seal_all
+assert seal_all(sys.argv[1]) == 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_sealing_a_large_foreign_file_takes_a_bounded_part_of_the_memory(tmp_path: Path):
+    """Peak memory of a real process: 64 MB more of a file are not 64 MB more of memory."""
+    peaks_kib = []
+    for size in (1 << 20, 64 << 20):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        with (folder / "foreign.jsonl").open("wb") as file:
+            for number in range(size // 330):
+                file.write(b'{"ts":1795000000.5,"requestId":"%032x","pad":"%s"}\n' % (number, b"x" * 250))
+        done = subprocess.run([sys.executable, "-c", SEALING, str(folder)], capture_output=True, text=True, check=True)
+        peaks_kib.append(int(done.stdout))
+    assert peaks_kib[1] - peaks_kib[0] < 24 * 1024, peaks_kib

@@ -34,6 +34,7 @@ _OPEN_NAME = re.compile(r"(?:-\d{13})?\.open\.jsonl\Z")
 _CLOSED_TAIL = len("-0000000000000-0000000000000.jsonl")
 _BUCKETS = 256
 _SMALL_BYTES = 64 * 1024
+_AT_ONCE_BYTES = 4 * 1024 * 1024
 
 
 def seal(path: str) -> str | None:
@@ -219,7 +220,7 @@ def _index(descriptor: int, size: int) -> tuple[float, float, list[array[int]]]:
     buckets = [array("Q") for _ in range(_BUCKETS)]
     if size == 0:
         return 0.0, 0.0, buckets
-    offset = 0
+    offset = given_back = 0
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as data:
         while offset < size:
             end = data.find(b"\n", offset)
@@ -231,6 +232,10 @@ def _index(descriptor: int, size: int) -> tuple[float, float, list[array[int]]]:
             if (at := time_of(line)) is not None:
                 first, last = min(first, at), max(last, at)
             offset = end + 1
+            if offset - given_back >= _AT_ONCE_BYTES and hasattr(data, "madvise"):
+                # Pages that have been read count as memory of this process until they are given back.
+                data.madvise(mmap.MADV_DONTNEED, given_back, _AT_ONCE_BYTES)
+                given_back += _AT_ONCE_BYTES
     return (first if any(buckets) and first < float("inf") else 0.0), last, buckets
 
 
