@@ -110,22 +110,17 @@ def _by_ref(rules: Iterable[CloudflareRule]) -> list[OwnRule]:
 
 
 def wish(spec: EdgeSpec, host: str, origin: str) -> ZoneWish:
-    """What `spec` means in a zone: static paths cached, everything else never, our own paths closed from outside."""
-    kept: dict[int, list[str]] = {}
-    for rule in spec.cache:
-        kept.setdefault(int(rule.ttl_s), []).append(rule.prefix)
+    """What `spec` means in a zone: static paths cached, everything else never, our own paths closed from outside.
+
+    Without a time of the edge's own: with one, Cloudflare cuts off `Set-Cookie` and stores the answer for everybody,
+    `private` and `no-store` or not (https://developers.cloudflare.com/cache/concepts/cache-behavior).
+    """
     here = f"http.host eq {_quoted(host)}"
-    cache = [
-        OwnRule(
-            f"{REF}cache_{ttl_s}",
-            "set_cache_settings",
-            f"({here} and {_any_of(prefixes)})",
-            "dodai: paths that everybody may share",
-            {"cache": True, "edge_ttl": {"mode": "override_origin", "default": ttl_s}},
-        )
-        for ttl_s, prefixes in sorted(kept.items())
-    ]
-    shared = [prefix for prefixes in kept.values() for prefix in prefixes]
+    shared = [rule.prefix for rule in spec.cache]
+    cache = []
+    if shared:
+        said, why = f"({here} and {_any_of(shared)})", "dodai: paths that everybody may share"
+        cache.append(OwnRule(f"{REF}cache_shared", "set_cache_settings", said, why, {"cache": True}))
     rest = f"({here} and not {_any_of(shared)})" if shared else f"({here})"
     cache.append(
         OwnRule(f"{REF}cache_rest", "set_cache_settings", rest, "dodai: private to who asked", {"cache": False})
