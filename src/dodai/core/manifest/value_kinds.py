@@ -175,7 +175,7 @@ def _route(value: Any) -> str:
         method, path = "POST", method
     nearest = f"{method.upper()} {path}" if path else "POST /webhooks/grade"
     nearest = nearest if _ROUTE.fullmatch(nearest) else "POST /webhooks/grade"
-    raise NotThisValueError(f'a route as `dodai routes` prints it, such as "{nearest}"')
+    raise NotThisValueError(f'a method and a path, such as "{nearest}"')
 
 
 def _one_route(value: Any, beside: Mapping[str, Any]) -> None:
