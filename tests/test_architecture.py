@@ -207,6 +207,7 @@ ALONE = {
     "frameworks/fastapi.py": "one module for each framework, loaded by its name",
     "operations/check/variable_reads/ecmascript.py": "one reader for each language",
     "operations/check/variable_reads/go.py": "one reader for each language",
+    "operations/run/sign_in_step.py": "the only step about sign-in, beside procedures that have no lines left",
     "providers/local/http2_end.py": "frames of HTTP/2, a format with tests of its own",
     "runtime/sql_statement.py": "what may be said of a statement, pure, beside a driver that needs psycopg",
     "wiring/local_provider.py": "a provider, loaded by its name",

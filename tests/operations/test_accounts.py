@@ -78,7 +78,7 @@ class Accounts:
         self.neon.settings = {"allowed_ips": {"ips": ["203.0.113.7"], "protected_branches_only": True}}
         self.neon.named("main").protected = True
         self.authentik.client["redirect_uris"] = [{"matching_mode": "strict", "url": BACK}]
-        self.authentik.blueprints = {"quiz": "successful"}
+        self.authentik.shelf.add("quiz", status="successful")
         self.cloudflare.origin_pulls = True
         self.cloudflare.ranges = {"ipv4_cidrs": list(PINNED.ipv4_cidrs), "ipv6_cidrs": list(PINNED.ipv6_cidrs)}
         self.world.fly.certificates["quiz.example.com"] = dict(CERTIFICATE)
@@ -231,9 +231,9 @@ DIFFERENCES = {
         "error",
         "people may be sent to `https://old.example/` too",
     ),
-    "no provider": (lambda a: changed(a.authentik, "has_client", False), "DOD525", "error", "has no provider"),
+    "no provider": (lambda a: changed(a.authentik, "clients", {}), "DOD525", "error", "has no provider"),
     "blueprint failed": (
-        lambda a: changed(a.authentik, "blueprints", {"quiz": "error"}),
+        lambda a: changed(a.authentik.shelf, "rows", {"quiz": {**a.authentik.shelf.rows["quiz"], "status": "error"}}),
         "DOD525",
         "error",
         "the blueprint `quiz` is error",

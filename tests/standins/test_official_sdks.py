@@ -89,7 +89,7 @@ def test_authentiks_own_library_takes_the_stand_in_for_authentik():
     with AuthentikStandIn({TOKEN: frozenset({"*"})}) as standin:
         standin.client["redirect_uris"] = [{"matching_mode": "strict", "url": "https://quiz.example.com/auth"}]
         standin.token("ci", "2026-12-01T00:00:00Z")
-        standin.blueprints["quiz"] = "successful"
+        standin.shelf.add("quiz", status="successful")
         with ApiClient(Configuration(host=f"{standin.url}/api/v3", access_token=TOKEN)) as client:
             application = CoreApi(client).core_applications_retrieve("quiz")
             provider = ProvidersApi(client).providers_oauth2_retrieve(application.provider)

@@ -7,6 +7,7 @@ from dodai.core.errors import DodaiError
 
 EXTRAS = {
     "age": ("pyrage",),
+    "authentik": ("yaml",),
     "postgres": ("psycopg", "psycopg_pool"),
     "grpc": ("grpc", "google.protobuf"),
     "alembic": ("alembic", "sqlalchemy"),

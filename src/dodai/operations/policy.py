@@ -57,13 +57,14 @@ class CloudflarePolicy:
 
 @dataclass(frozen=True, slots=True)
 class AuthentikPolicy:
-    """`[env.NAME.authentik]`. `client_id` and `blueprint` "" are not compared."""
+    """`[env.NAME.authentik]`; "" is not compared. Without `blueprint_file` nothing is changed there."""
 
     url: str = ""
     application: str = ""
     redirect_uris: tuple[str, ...] = ()
     client_id: str = ""
     blueprint: str = ""
+    blueprint_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dodai.standins.authentik_blueprints import BlueprintShelf
 from dodai.standins.standin_server import Asked, Reply, StandIn, route
 
 _AT = "2026-11-01T00:00:00Z"
@@ -13,32 +14,60 @@ _NO_TOKEN_NEEDED = ("/-/health/", "/application/o/")
 
 
 class AuthentikStandIn(StandIn):
-    """The application `slug`; `public_url` is where people know it, by default where it listens."""
+    """The application `slug` and its client, number 7; `public_url` is where people know it, else where it listens.
+
+    Blueprints are carried out for these two kinds of objects.
+    """
 
     def __init__(self, tokens: Mapping[str, frozenset[str]], *, slug: str = "quiz", public_url: str = "") -> None:
         super().__init__(tokens)
         self.slug, self.public_url = slug, public_url or self.url
         self.ready = True
         self.challenges = ["plain", "S256"]
-        self.client: dict[str, Any] = {
+        mine = {
+            "name": f"Provider for {slug}",
             "client_id": "quiz",
             "client_type": "confidential",
             "client_secret": "s3cr3t-of-the-client",
             "redirect_uris": [],
         }
-        self.has_client = True
+        self.clients: dict[int, dict[str, Any]] = {7: mine}
+        self.applications: dict[str, dict[str, Any]] = {slug: {"name": slug.title(), "provider": 7}}
         self.api_tokens: list[dict[str, Any]] = []
-        self.blueprints: dict[str, str] = {}
-        api = "/api/v3"
+        self.shelf = BlueprintShelf(self)
+        api, view = "/api/v3", "view_blueprintinstance"
+        blueprints, clients = f"{api}/managed/blueprints/", f"{api}/providers/oauth2/"
+        shelf, change = self.shelf, "change_blueprintinstance"
         table = (
-            ("/-/health/ready/", self._health, ""),
-            ("/application/o/{slug}/.well-known/openid-configuration", self._discovery, ""),
-            (f"{api}/core/applications/{{slug}}/", self._application, "view_application"),
-            (f"{api}/providers/oauth2/{{client}}/", self._client, "view_oauth2provider"),
-            (f"{api}/core/tokens/", self._tokens, "view_token"),
-            (f"{api}/managed/blueprints/", self._blueprints, "view_blueprintinstance"),
+            ("GET", "/-/health/ready/", self._health, ""),
+            ("GET", "/application/o/{slug}/.well-known/openid-configuration", self._discovery, ""),
+            ("GET", "/application/o/authorize/", self._authorize, ""),
+            ("GET", f"{api}/core/applications/{{slug}}/", self._application, "view_application"),
+            ("GET", clients, self._clients, "view_oauth2provider"),
+            ("GET", f"{clients}{{client}}/", self._client, "view_oauth2provider"),
+            ("GET", f"{api}/core/tokens/", self._tokens, "view_token"),
+            ("GET", blueprints, lambda asked: _page(asked, shelf.listed(asked)), view),
+            ("POST", blueprints, shelf.made, "add_blueprintinstance"),
+            ("GET", f"{blueprints}{{blueprint}}/", shelf.shown, view),
+            ("PATCH", f"{blueprints}{{blueprint}}/", shelf.changed, change),
+            ("POST", f"{blueprints}{{blueprint}}/apply/", shelf.applied, change),
+            ("DELETE", f"{blueprints}{{blueprint}}/", shelf.removed, "delete_blueprintinstance"),
         )
-        self.routes = tuple(route("GET", path, handler, scope) for path, handler, scope in table)
+        self.routes = tuple(route(*row) for row in table)
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """The client of the application `slug`, as it was made with it."""
+        return self.clients[7]
+
+    @client.setter
+    def client(self, value: dict[str, Any]) -> None:
+        self.clients[7] = value
+
+    def empty(self) -> None:
+        """A new server, with nothing of ours."""
+        self.applications.clear()
+        self.clients.clear()
 
     def token(self, identifier: str, expires: str = "") -> None:
         """One more token of the API; without `expires` it never ends."""
@@ -77,75 +106,78 @@ class AuthentikStandIn(StandIn):
         return Reply(200 if self.ready else 503)
 
     def _discovery(self, asked: Asked) -> Reply:
-        if asked.params["slug"] != self.slug or not self.has_client:
+        if self._of(asked.params["slug"]) is None:
             return self.error(404, "Not Found")
-        base = f"{self.public_url}/application/o"
+        slug, base = asked.params["slug"], f"{self.public_url}/application/o"
         body = {
-            "issuer": f"{base}/{self.slug}/",
+            "issuer": f"{base}/{slug}/",
             "authorization_endpoint": f"{base}/authorize/",
             "token_endpoint": f"{base}/token/",
-            "jwks_uri": f"{base}/{self.slug}/jwks/",
+            "jwks_uri": f"{base}/{slug}/jwks/",
             "code_challenge_methods_supported": self.challenges,
         }
         return Reply(200, body)
 
+    def _of(self, slug: str) -> dict[str, Any] | None:
+        """The client of an application; None where nobody can sign in to it."""
+        return self.clients.get(self.applications.get(slug, {}).get("provider") or 0)
+
+    def _authorize(self, asked: Asked) -> Reply:
+        """Where a person is sent by the application: on to the login page, or told that this address is not allowed."""
+        known = {one["client_id"]: one for one in self.clients.values()}
+        client, uri = known.get(asked.query.get("client_id", "")), asked.query.get("redirect_uri", "")
+        if client is None or {"matching_mode": "strict", "url": uri} not in client["redirect_uris"]:
+            return self.error(400, "Redirect URI Error")
+        return Reply(302, None, {"location": f"{self.public_url}/if/flow/default-authentication-flow/"})
+
     def _application(self, asked: Asked) -> Reply:
-        if asked.params["slug"] != self.slug:
+        slug = asked.params["slug"]
+        if slug not in self.applications:
             return self.error(404, "No Application matches the given query.")
+        row = self.applications[slug]
         body: dict[str, Any] = {
-            "pk": str(uuid.uuid5(uuid.NAMESPACE_DNS, self.slug)),
-            "pbm_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, self.slug)),
-            "name": self.slug.title(),
-            "slug": self.slug,
+            "pk": str(uuid.uuid5(uuid.NAMESPACE_DNS, slug)),
+            "pbm_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, slug)),
+            "name": row["name"],
+            "slug": slug,
             "provider_obj": None,
             "backchannel_providers_obj": [],
             "launch_url": None,
             "meta_icon_url": None,
             "meta_icon_themed_urls": None,
         }
-        return Reply(200, body | ({"provider": 7} if self.has_client else {}))
+        return Reply(200, body | ({"provider": row["provider"]} if row["provider"] in self.clients else {}))
+
+    def _clients(self, asked: Asked) -> Reply:
+        return _page(asked, [self._shown(key) for key in self.clients])
 
     def _client(self, asked: Asked) -> Reply:
-        if asked.params["client"] != "7" or not self.has_client:
+        key = asked.params["client"]
+        if not key.isdecimal() or int(key) not in self.clients:
             return self.error(404, "No OAuth2Provider matches the given query.")
+        return Reply(200, self._shown(int(key)))
+
+    def _shown(self, key: int) -> dict[str, Any]:
         flow = str(uuid.uuid5(uuid.NAMESPACE_DNS, "flow"))
-        body = {
-            **self.client,
-            "pk": 7,
-            "name": f"Provider for {self.slug}",
+        slug = next((slug for slug, row in self.applications.items() if row["provider"] == key), "")
+        return {
+            "name": f"Provider {key}",
+            **self.clients[key],
+            "pk": key,
             "authorization_flow": flow,
             "invalidation_flow": flow,
             "component": "ak-provider-oauth2-form",
-            "assigned_application_slug": self.slug,
-            "assigned_application_name": self.slug.title(),
+            "assigned_application_slug": slug,
+            "assigned_application_name": slug.title(),
             "assigned_backchannel_application_slug": None,
             "assigned_backchannel_application_name": None,
             "verbose_name": "OAuth2/OpenID Provider",
             "verbose_name_plural": "OAuth2/OpenID Providers",
             "meta_model_name": "authentik_providers_oauth2.oauth2provider",
         }
-        return Reply(200, body)
 
     def _tokens(self, asked: Asked) -> Reply:
         shown = [one for one in self.api_tokens if asked.query.get("intent") in (None, one["intent"])]
-        return _page(asked, shown)
-
-    def _blueprints(self, asked: Asked) -> Reply:
-        wanted = asked.query.get("name", "")
-        shown = [
-            {
-                "pk": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
-                "name": name,
-                "status": status,
-                "enabled": True,
-                "last_applied": _AT,
-                "last_applied_hash": "0" * 8,
-                "managed_models": [],
-                "metadata": {},
-            }
-            for name, status in self.blueprints.items()
-            if not wanted or name == wanted
-        ]
         return _page(asked, shown)
 
 

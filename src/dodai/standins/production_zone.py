@@ -73,14 +73,24 @@ def _visit(visitors: ZoneVisitors, origin: str, url: str) -> HttpBrowser:
 
 
 def stand_identity(config: EnvironmentPolicy, stack: ExitStack) -> tuple[dict[str, str], Difference]:
-    """The application at Authentik as the manifest says that it is; sign-in itself is done with another stand-in."""
+    """The application at Authentik; sign-in itself is done with another stand-in.
+
+    As the manifest says that it is, or, where a deploy applies a blueprint, with an address of before.
+    """
     wanted, token = config.authentik, secrets.token_hex(16)
     found = AuthentikStandIn({token: frozenset({"*"})}, slug=wanted.application, public_url=wanted.url.rstrip("/"))
     found.client["client_id"] = wanted.client_id or found.client["client_id"]
     found.client["redirect_uris"] = [{"matching_mode": "strict", "url": uri} for uri in wanted.redirect_uris]
-    if wanted.blueprint:
-        found.blueprints[wanted.blueprint] = "successful"
+    if wanted.blueprint_file:
+        found.client["redirect_uris"] = [{"matching_mode": "strict", "url": f"{wanted.url.rstrip('/')}/before"}]
+    elif wanted.blueprint:
+        found.shelf.add(wanted.blueprint, status="successful")
     stack.enter_context(found)
     told = {authentik_api.TOKEN: token, authentik_api.ADDRESS: found.url}
     here = "its API says what the manifest says; people sign in at a provider that runs beside it"
+    if wanted.blueprint_file:
+        here = (
+            "its API, a worker that applies two kinds of objects, other fields of them taken unseen;"
+            " people sign in at a provider that runs beside it"
+        )
     return told, Difference("identity", "Authentik: its flows, users, sessions, database", here)

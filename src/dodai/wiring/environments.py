@@ -34,7 +34,7 @@ PROVIDERS: dict[str, str] = {
     "command": "dodai.providers.secret_command.command_store",
     "fly": "dodai.wiring.fly_provider",
     "local": "dodai.wiring.local_provider",
-    "authentik": "dodai.providers.authentik.sign_in",
+    "authentik": "dodai.providers.authentik.declared_sign_in",
     "cloudflare": "dodai.providers.cloudflare.zone_edge",
     "neon": "dodai.wiring.neon_provider",
     "postgres": "dodai.wiring.postgres_provider",

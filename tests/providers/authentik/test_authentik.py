@@ -107,7 +107,7 @@ DRIFTS = (
     Drift(
         "blueprint that failed",
         "the blueprint `quiz` is error",
-        server={"blueprints": {"quiz": "error"}},
+        server={"blueprint": "error"},
         sign_in={"blueprint": "quiz"},
     ),
 )
@@ -118,7 +118,10 @@ def test_each_difference_is_said_and_nothing_else(server, sign_in, drift):
     """One change, named with what it means for people who sign in."""
     server.client |= drift.client
     for name, value in drift.server.items():
-        setattr(server, name, value)
+        if name == "blueprint":
+            server.shelf.add("quiz", status=value)
+        else:
+            setattr(server, name, value)
     differs = seen(dataclasses.replace(sign_in, **drift.sign_in)).differs
     assert any(drift.words in said for said in differs), differs
     assert len(differs) <= 2  # a redirect URI that changed is one too few and one too many
@@ -154,7 +157,7 @@ BAD_DAYS = (
     BadDay("expired token", "DOD701", "does not accept `AUTHENTIK_TOKEN`", token=f"{CANARY}-expired"),
     BadDay("token that may not see clients", "DOD702", "answered 403", token="narrow"),
     BadDay("no such application", "DOD760", "has no application `other`", sign_in={"slug": "other"}),
-    BadDay("application without a client", "DOD760", "has no provider", server={"has_client": False}),
+    BadDay("application without a client", "DOD760", "has no provider", server={"clients": {}}),
     BadDay("not ready", "DOD705", "answered 503 to `GET /-/health/ready/`", server={"ready": False}),
     BadDay(
         "reply off the contract",
@@ -168,6 +171,7 @@ BAD_DAYS = (
 @pytest.mark.parametrize("day", BAD_DAYS, ids=lambda day: day.id)
 def test_bad_day_is_a_coded_error_without_token_or_client_secret(server, sign_in, day, monkeypatch):
     """What could not be looked at is no difference and no agreement."""
+    secret = server.client["client_secret"]
     for name, value in day.server.items():
         setattr(server, name, value)
     if day.fault:
@@ -181,13 +185,13 @@ def test_bad_day_is_a_coded_error_without_token_or_client_secret(server, sign_in
     error = caught.value
     assert (error.code.id, day.words in error.message) == (day.code, True), error
     assert CANARY not in f"{error!r}{error}{asked!r}"
-    assert server.client["client_secret"] not in f"{error!r}{error}{asked!r}"
+    assert secret not in f"{error!r}{error}{asked!r}"
 
 
 @pytest.mark.optional_part("vendor-specs")
 def test_driver_and_stand_in_keep_to_the_published_specification(server, sign_in):
     """Every request and every reply, an error among them."""
-    server.blueprints = {"quiz": "successful"}
+    server.shelf.add("quiz", status="successful")
     server.token("soon", "2026-12-05T00:00:00Z")
     server.token("never")
     seen(dataclasses.replace(sign_in, blueprint="quiz"))

@@ -40,6 +40,7 @@ from dodai.operations.ports.database import (
 )
 from dodai.operations.ports.edge import (
     CacheRule,
+    DeclaredIdentity,
     Edge,
     EdgeSpec,
     EdgeState,
@@ -63,6 +64,7 @@ __all__ = [
     "ControlSeen",
     "DatabaseSeen",
     "DatabaseService",
+    "DeclaredIdentity",
     "DirectSeen",
     "DoctorRow",
     "Edge",

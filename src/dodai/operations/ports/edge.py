@@ -118,8 +118,42 @@ class IdentityState:
 
 
 class IdentityService(Protocol):
-    """The accounts that people sign in with; looked at, never changed."""
+    """Where people sign in; looked at, and changed only where its configuration is declared (`DeclaredIdentity`)."""
 
     async def observe(self) -> IdentityState:
         """What sign-in allows; raises where that cannot be seen, which is neither agreement nor difference."""
+        ...
+
+
+@runtime_checkable
+class DeclaredIdentity(IdentityService, Protocol):
+    """Sign-in that a file of the repository describes; what it was before a plan changed it is kept."""
+
+    def of_release(self, tree: str, /) -> DeclaredIdentity | None:
+        """The same, described by the file and the manifest of the release in `tree`; None where that describes none."""
+        ...
+
+    def of_plan(self, plan_id: str, /) -> DeclaredIdentity:
+        """The same, its changes being those of a plan."""
+        ...
+
+    @property
+    def changed(self) -> bool:
+        """Whether the plan began to change something that can be taken back."""
+        ...
+
+    async def differs(self) -> tuple[str, ...]:
+        """What `apply` would change, in words; also where there is nothing of it yet."""
+        ...
+
+    async def possible(self) -> None:
+        """Raises where `apply` would be refused for good, found without changing anything."""
+        ...
+
+    async def apply(self) -> None:
+        """Bring sign-in to what the file says and look at the effect; raises where it is not seen."""
+        ...
+
+    async def back(self) -> bool:
+        """Whether the plan had changed something; sign-in is then as it was before its first change."""
         ...

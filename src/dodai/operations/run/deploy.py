@@ -20,6 +20,7 @@ from dodai.operations.policy import Journey, OperationsPolicy, Service
 from dodai.operations.ports import (
     Artifacts,
     Compute,
+    DeclaredIdentity,
     Edge,
     EdgeSpec,
     KeptEdge,
@@ -39,6 +40,7 @@ from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
 from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point, retire_gone
 from dodai.operations.run.service_steps import CALLS, ONLY, ReleasePackages, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
+from dodai.operations.run.sign_in_step import sign_in
 from dodai.operations.secret import DATABASE_LOGIN, EDGE_KEY, new_login
 from dodai.operations.service_limits import (
     refuse_impossible_limits,
@@ -75,6 +77,7 @@ class DeployPorts:
     once it runs. `probe` None: the application carries no layer of ours. `given` is the value of a secret that a person
     gave to the command that runs. `edge_spec_before` is what the edge served before, None for nothing. `packages` None:
     what a release runs with is in its image. `canary` None: every service gets all of its traffic at once.
+    `identity` None: no file of the release describes sign-in.
     """
 
     compute: Compute
@@ -102,6 +105,7 @@ class DeployPorts:
     edge_spec_before: EdgeSpec | None = None
     packages: ReleasePackages | None = None
     canary: Canary | None = None
+    identity: DeclaredIdentity | None = None
 
 
 def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -> Plan:
@@ -122,7 +126,8 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     refuse_impossible_workers(policy)
     refuse_impossible_limits(policy)
     refuse_taken_names(policy)
-    looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings)
+    ahead = ports.identity if request.kind == "deploy" else None
+    looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings, ahead)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)
     if request.kind == RESTORE and ports.restore_points:
@@ -137,6 +142,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         steps.append(_role(database, policy.database.role))  # after the ledger is there, which it may only read
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
+    steps += [sign_in(ahead)] if ahead else []
     only = request.arguments.get(ONLY, "")
     chosen = [service for service in services if not only or service.name in only.split(",")]
     rotation = _rotation(request, ports, policy) if request.kind == ROTATE else None
@@ -151,6 +157,8 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     gone = sorted(set(previous_releases(request.arguments)) - set(policy.services))
     steps += [retire_gone(ports.compute, name, request.release) for name in gone]
     steps += [deploying.keep(tuple(chosen)), record(request, ports.book)]
+    if ports.identity and request.kind in ("rollback", RESTORE):
+        steps.append(sign_in(ports.identity))  # the last: an Authentik that is away keeps nobody from going back
     if rotation:
         steps += [old_login(rotation, ports.logins)] if rotation.name == DATABASE_LOGIN and ports.logins else []
         steps.append(rotation.last())

@@ -25,7 +25,7 @@ from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.policy import EdgeLimit, EnvironmentPolicy, OperationsPolicy
-from dodai.operations.ports import CacheRule, CanaryCompute, EdgeSpec, Instance, KeptEdge, RateLimit
+from dodai.operations.ports import CacheRule, CanaryCompute, DeclaredIdentity, EdgeSpec, Instance, KeptEdge, RateLimit
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
@@ -174,6 +174,7 @@ def deploy_ports(here: Environment, tree: Path, command: str = "") -> DeployPort
         restore_points=here.database.restore_points if stored else None,
         probe=partial(_probe, here) if public and (public.app or public.client) else None,
         canary=_canary(here),
+        identity=here.identity.of_release(str(tree)) if isinstance(here.identity, DeclaredIdentity) else None,
     )
 
 

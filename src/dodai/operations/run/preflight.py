@@ -12,7 +12,7 @@ from dodai.core.page import Text
 from dodai.core.text import counted
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
-from dodai.operations.ports import Artifacts, Compute, ComputeStatus
+from dodai.operations.ports import Artifacts, Compute, ComputeStatus, DeclaredIdentity
 
 FREE_BYTES = 256 * 1024 * 1024
 """Room for a release, its logs and the journal; a restore point asks for its own."""
@@ -44,9 +44,16 @@ class PreflightReader(Protocol):
         ...
 
 
-def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surroundings: PreflightReader) -> Step:
+def preflight(
+    request: PlanRequest,
+    compute: Compute,
+    artifacts: Artifacts,
+    surroundings: PreflightReader,
+    declared: DeclaredIdentity | None = None,
+) -> Step:
     """The step that refuses before the first change: stale plan (DOD377), no files, no room, a wrong clock.
 
+    `declared` is the sign-in that the plan brings about on its way, which has to be possible.
     That the journal can be written is known by then: the request stands in it.
     """
 
@@ -59,6 +66,8 @@ def preflight(request: PlanRequest, compute: Compute, artifacts: Artifacts, surr
         for previous in sorted(set(previous_releases(request.arguments).values())):
             _note_missing(artifacts, previous, context)
         await surroundings.reach()
+        if declared is not None:
+            await declared.possible()
         problems = [problem async for problem in _problems(surroundings, context)]
         return Observed("blocked", "; ".join(problems)) if problems else Observed("done", "nothing stands in the way")
 

@@ -1,4 +1,4 @@
-"""The part of Authentik's API that is read: https://docs.goauthentik.io/developer-docs/api, version 3 of 2026.2."""
+"""The part of Authentik's API that is used: https://docs.goauthentik.io/developer-docs/api, version 3 of 2026.2."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dodai.vendor_api import DriverFacts, Operation, Rate, Scope, Vendor, nothin
 
 TOKEN, ADDRESS = "AUTHENTIK_TOKEN", "AUTHENTIK_URL"
 PAGE = 50
+APPLICATION, CLIENT = "authentik_core.application", "authentik_providers_oauth2.oauth2provider"
+"""What blueprints call the two kinds of objects that are looked at."""
 
 
 def authentik() -> Vendor:
@@ -68,13 +70,29 @@ class TokensAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthentikBlueprint:
-    """Configuration kept in a file; `status` is how its last application ended."""
+class ClientsAnswer:
+    """A page of OAuth2 clients."""
 
+    pagination: AuthentikPagination
+    results: tuple[AuthentikClient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthentikBlueprint:
+    """Configuration kept as a text; one with a `path` is read from a file of the server or a registry instead.
+
+    `status` is how its last application ended, `last_applied_hash` the SHA-512 of the text that was last applied with
+    success, `last_applied` when anything of it was last saved, a failed application included.
+    """
+
+    pk: str
     name: str
     status: str
     last_applied: str
+    last_applied_hash: str = ""
     enabled: bool = True
+    path: str = ""
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,14 @@ class BlueprintsAnswer:
     """A page of blueprints."""
 
     results: tuple[AuthentikBlueprint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlueprintTrial:
+    """Why a blueprint without a name was not kept: `name` is always said, `content` where its text is unsound."""
+
+    name: tuple[str, ...] = ()
+    content: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +144,60 @@ GET_CLIENT = Operation(
     reply=one(AuthentikClient),
     confidential=True,
 )
+LIST_CLIENTS = Operation(
+    name="providers_oauth2_list",
+    method="GET",
+    path="/api/v3/providers/oauth2/",
+    reply=one(ClientsAnswer),
+    confidential=True,
+)
 LIST_TOKENS = Operation(name="core_tokens_list", method="GET", path="/api/v3/core/tokens/", reply=one(TokensAnswer))
 LIST_BLUEPRINTS = Operation(
     name="managed_blueprints_list", method="GET", path="/api/v3/managed/blueprints/", reply=one(BlueprintsAnswer)
+)
+_BLUEPRINTS, _BLUEPRINT = "/api/v3/managed/blueprints/", "/api/v3/managed/blueprints/{blueprint}/"
+GET_BLUEPRINT = Operation(
+    name="managed_blueprints_retrieve", method="GET", path=_BLUEPRINT, reply=one(AuthentikBlueprint)
+)
+MAKE_BLUEPRINT = Operation(
+    name="managed_blueprints_create", method="POST", path=_BLUEPRINTS, reply=one(AuthentikBlueprint), confidential=True
+)
+SET_BLUEPRINT = Operation(
+    name="managed_blueprints_partial_update",
+    method="PATCH",
+    path=_BLUEPRINT,
+    reply=one(AuthentikBlueprint),
+    repeatable=True,
+    confidential=True,
+)
+APPLY_BLUEPRINT = Operation(
+    name="managed_blueprints_apply_create",
+    method="POST",
+    path=f"{_BLUEPRINT}apply/",
+    reply=one(AuthentikBlueprint),
+    repeatable=True,
+)
+DELETE_BLUEPRINT = Operation(
+    name="managed_blueprints_destroy", method="DELETE", path=_BLUEPRINT, reply=nothing, ok=(204, 404)
+)
+TRY_NEW = Operation(
+    name="managed_blueprints_create, refused",
+    method="POST",
+    path=_BLUEPRINTS,
+    reply=one(BlueprintTrial),
+    repeatable=True,
+    confidential=True,
+    ok=(400,),
+)
+"""A blueprint with an empty name: every field is looked at, the text included, and nothing is kept."""
+TRY_CHANGE = Operation(
+    name="managed_blueprints_partial_update, refused",
+    method="PATCH",
+    path=_BLUEPRINT,
+    reply=one(BlueprintTrial),
+    repeatable=True,
+    confidential=True,
+    ok=(400,),
 )
 FACTS = DriverFacts(
     vendor="Authentik",
@@ -132,11 +209,33 @@ FACTS = DriverFacts(
         Scope("none", "health and discovery are public", (READY, DISCOVERY), looks=True),
         Scope("view_application", "which provider the application has", (GET_APPLICATION,), looks=True),
         Scope(
-            "view_oauth2provider", "its client id and redirect URIs; its secret is not read", (GET_CLIENT,), looks=True
+            "view_oauth2provider",
+            "its client id and redirect URIs; which other clients there are, so that none is taken for one that a"
+            " blueprint made; no secret is read",
+            (GET_CLIENT, LIST_CLIENTS),
+            looks=True,
         ),
         Scope("view_token", "which tokens of the API end soon; their values are not in it", (LIST_TOKENS,), looks=True),
         Scope(
-            "view_blueprintinstance", "whether the blueprint was applied with success", (LIST_BLUEPRINTS,), looks=True
+            "view_blueprintinstance",
+            "what the blueprint says and whether it was applied with success",
+            (LIST_BLUEPRINTS, GET_BLUEPRINT),
+            looks=True,
+        ),
+        Scope(
+            "add_blueprintinstance",
+            "`blueprint_file`: the blueprint is made by the first deploy that has one, and tried in its preflight",
+            (MAKE_BLUEPRINT, TRY_NEW),
+        ),
+        Scope(
+            "change_blueprintinstance",
+            "`blueprint_file`: its text is replaced, tried first, applied, and put back by an undo",
+            (SET_BLUEPRINT, TRY_CHANGE, APPLY_BLUEPRINT),
+        ),
+        Scope(
+            "delete_blueprintinstance",
+            "`blueprint_file`: a first deploy that is undone takes the blueprint away again",
+            (DELETE_BLUEPRINT,),
         ),
     ),
 )

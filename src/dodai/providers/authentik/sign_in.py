@@ -10,24 +10,21 @@ from typing import Any
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
-from dodai.operations.ports import IdentityService, IdentityState
-from dodai.operations.provider import Opening, Provider
+from dodai.operations.ports import IdentityState
 from dodai.providers.authentik import codes
 from dodai.providers.authentik.authentik_api import (
-    ADDRESS,
     DISCOVERY,
     GET_APPLICATION,
     GET_CLIENT,
     LIST_BLUEPRINTS,
+    LIST_CLIENTS,
     LIST_TOKENS,
     PAGE,
     READY,
-    TOKEN,
+    AuthentikApplication,
     AuthentikClient,
-    AuthentikToken,
-    authentik,
 )
-from dodai.vendor_api import Api, Operation, VendorError, api_of, token_from
+from dodai.vendor_api import Api, Operation, VendorError
 from dodai.vendor_api.codes import TOKEN_REFUSED
 
 SOON = timedelta(days=14)
@@ -53,13 +50,34 @@ class AuthentikSignIn:
         return f"{self.url.rstrip('/')}/application/o/{self.slug}/"
 
     async def observe(self) -> IdentityState:
-        return await asyncio.to_thread(self._observed)
+        return await asyncio.to_thread(self.looked)
 
-    def _observed(self) -> IdentityState:
-        self._call(READY)
+    def looked(self) -> IdentityState:
+        self.call(READY)
         client = self._client()
         differs = (*self._discovery(), *self._differences(client), *self._blueprint())
         return IdentityState(issuer=self.issuer, differs=differs, remarks=tuple(self._expiring()))
+
+    def parts(self) -> tuple[AuthentikApplication | None, AuthentikClient | None]:
+        """The application and its client as they are; None for what is not there."""
+        try:
+            application: AuthentikApplication = self._found(GET_APPLICATION, "no application", slug=self.slug)
+            key = "" if application.provider is None else str(application.provider)
+        except DodaiError as error:
+            if error.code is not codes.MISSING:
+                raise
+            return None, None
+        try:
+            client = self._found(GET_CLIENT, "no client", client=key) if key else None
+        except DodaiError as error:
+            if error.code is not codes.MISSING:
+                raise
+            client = None  # a provider of another kind
+        return application, client
+
+    def clients(self) -> tuple[AuthentikClient, ...]:
+        """All OAuth2 clients, whoever they are for."""
+        return tuple(self._pages(LIST_CLIENTS, {}))
 
     def _client(self) -> AuthentikClient:
         """DOD760 where there is no such application, or it has no OAuth2 client."""
@@ -96,7 +114,7 @@ class AuthentikSignIn:
     def _blueprint(self) -> Iterator[str]:
         if not self.blueprint:
             return
-        found = self._call(LIST_BLUEPRINTS, query={"name": self.blueprint}).results
+        found = self.call(LIST_BLUEPRINTS, query={"name": self.blueprint}).results
         known = next((one for one in found if one.name == self.blueprint), None)
         if known is None:
             yield f"there is no blueprint `{self.blueprint}`"
@@ -106,7 +124,7 @@ class AuthentikSignIn:
 
     def _expiring(self) -> Iterator[str]:
         """Tokens of the API that end soon, and those whose end nobody can read."""
-        for token in self._tokens():
+        for token in self._pages(LIST_TOKENS, {"intent": "api"}):
             if not token.expiring:
                 continue
             try:
@@ -118,55 +136,37 @@ class AuthentikSignIn:
                 when = f"ends in {left.days} days" if left > timedelta() else "has ended"
                 yield f"the token `{token.identifier}` {when} ({token.expires[:10]})"
 
-    def _tokens(self) -> Iterator[AuthentikToken]:
+    def _pages(self, operation: Operation[Any], query: Mapping[str, str]) -> Iterator[Any]:
         page = 1
         while page:
-            answer = self._call(LIST_TOKENS, query={"intent": "api", "page": page, "page_size": PAGE})
+            answer = self.call(operation, query={**query, "page": page, "page_size": PAGE})
             yield from answer.results
             page = int(answer.pagination.next) if answer.pagination.next > page else 0
 
     def _found(self, operation: Operation[Any], lacks: str, **path: str) -> Any:
         try:
-            return self._call(operation, path=path)
+            return self.call(operation, path=path)
         except VendorError as error:
             if error.status != 404:
                 raise
             said = f"Authentik at `{self.url}` has {lacks}"
             raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2) from None
 
-    def _call(
+    def call(
         self,
         operation: Operation[Any],
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str | int] | None = None,
+        body: object = None,
+        effect: Callable[[], Any] | None = None,
     ) -> Any:
         """The reply; a token that Authentik does not know is answered with 403, as one that lacks a permission is."""
         api = self.connect()
         try:
-            return api.call_now(operation, path=path, query=query).value
+            return api.call_now(operation, path=path, query=query, body=body, effect=effect).value
         except VendorError as error:
             if error.status == 403 and "invalid/expired" in error.message.lower():
                 said = f"Authentik does not accept `{api.token.variable}`"
                 raise api.error(TOKEN_REFUSED, said, "rejected", 403) from None
             raise
-
-
-def _identity(opening: Opening) -> IdentityService:
-    policy = opening.config.authentik
-    address = opening.variables.get(ADDRESS, "") or policy.url
-    return AuthentikSignIn(
-        connect=lambda: api_of(authentik, address, token_from(opening.variables, TOKEN, "Authentik")),
-        url=policy.url,
-        slug=policy.application,
-        redirect_uris=policy.redirect_uris,
-        client_id=policy.client_id,
-        blueprint=policy.blueprint,
-    )
-
-
-PROVIDER = Provider(
-    identity=_identity,
-    keys=("authentik",),
-    required=("authentik.url", "authentik.application", "authentik.redirect_uris"),
-)
