@@ -24,6 +24,7 @@ from tests.support.wait import until_async
 
 import dodai.asgi
 from dodai.asgi.layer import network_of
+from dodai.core.errors import DodaiError
 from dodai.core.request import current, is_request_id
 from dodai.runtime import RuntimeConfig
 
@@ -334,6 +335,44 @@ async def test_edge_key_opens_the_gate_and_never_reaches_the_app(config: Config,
     (line,) = lines()
     assert (line["traceId"], line["parentSpanId"]) == ("a" * 32, "b" * 16)
     assert (line["clientNetwork"], line["cfRay"]) == ("203.0.113.0", "8f00ba-NRT")
+
+
+TOLD = ("the-new-key", "the-old-key")
+BEHIND_CLOUDFLARE = {"env": {"production": {"edge": "cloudflare"}}}
+
+
+async def test_key_of_a_vendors_edge_opens_the_gate_and_vouches_for_nothing_else(config: Config, lines: Lines):
+    """It passes on what clients say: their id, trace, user and forwarded address count for nothing. The ray is its own."""
+    told = config(env="production", sections=BEHIND_CLOUDFLARE, edge_keys=TOLD, health_path="/api/users/7")
+    headers = {
+        "x-request-id": "client-chosen-1",
+        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+        "x-user-id": "root",
+        "x-forwarded-for": "192.0.2.1, 203.0.113.9",
+        "cf-connecting-ip": "203.0.113.9",
+        "cf-ray": "8f00ba-NRT",
+    }
+    async with serving(dodai.asgi.wrap(APP, config=told)) as client:
+        passed = [await client.get("/hello/taro", headers={**headers, "x-edge-key": key}) for key in TOLD]
+        forged = await client.get("/hello/taro", headers={**headers, "x-edge-key": "the-key"})
+        without = await client.get("/hello/taro", headers=headers)
+        health = await client.get("/api/users/7")
+        changing = await client.post("/api/users/7")
+    assert [one.text for one in passed] == ["hello no key"] * 2
+    assert [one.status_code for one in (forged, without, health, changing)] == [403, 403, 200, 403]
+    first, _, refused, *_ = lines("web", "http")
+    assert (first["clientRequestId"], first["userClaimed"]) == ("client-chosen-1", "root")
+    assert first["requestId"] == first["traceId"] != "a" * 32
+    assert (first["clientNetwork"], first["cfRay"]) == ("203.0.113.0", "8f00ba-NRT")
+    assert (refused["code"], refused["clientNetwork"]) == ("DOD556", "127.0.0.0")
+    assert "cfRay" not in refused
+
+
+@pytest.mark.parametrize("value", ["", " , "])
+def test_variable_that_says_no_key_is_no_open_gate(value: str):
+    """A secret that was emptied by hand must not let everybody in."""
+    with pytest.raises(DodaiError, match="DODAI_EDGE_KEY"):
+        RuntimeConfig.from_environment({"DODAI_EDGE_KEY": value})
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class CloudflarePolicy:
 
     zone: str = ""
     origin: str = ""
+    origin_key: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,12 @@ class EnvironmentPolicy:
     fly: FlyPolicy = table(FlyPolicy)
     cloudflare: CloudflarePolicy = table(CloudflarePolicy)
     authentik: AuthentikPolicy = table(AuthentikPolicy)
+
+    @property
+    def ways_around_edge(self) -> tuple[str, ...]:
+        """Where the public service may be reached past its edge, as URLs; the vendor's own name of it is one."""
+        behind = (f"https://{self.cloudflare.origin}",) if self.cloudflare.origin else ()
+        return tuple(dict.fromkeys((*self.direct_origins, *behind)))
 
     def provider_of(self, part: Part) -> str:
         """The provider of one part: the one named for it, else the one named for all."""

@@ -13,6 +13,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.engine.outcome import Outcome
 from dodai.operations.policy import Service
+from dodai.operations.ports import REFUSED, DirectSeen
 from dodai.rehearsal.drill import Drill, DrillResult
 from dodai.rehearsal.drills.releases import EXITS_AT_BOOT, MANIFEST, VisitorTally, as_toml, visitors
 from dodai.rehearsal.drills.restore import FILE, SQL_FILES
@@ -35,6 +36,7 @@ class EdgeSeen:
     """What is not as the manifest says at the edge and at sign-in; None where a vendor has no such thing.
 
     `foreign` is whether what others have there is as it was. `ray` is the edge's number of a request that was answered.
+    `around` is how the origin answered who came past the edge; None where there is no edge of a vendor before it.
     """
 
     differs: tuple[str, ...] | None = None
@@ -42,6 +44,7 @@ class EdgeSeen:
     foreign: bool = True
     ray: str = ""
     status: int = 0
+    around: DirectSeen | None = None
 
 
 class ProductionStage(WatchedStage, Protocol):
@@ -146,7 +149,8 @@ def _edge_drill() -> Drill:
         "production-edge-and-sign-in",
         "operations",
         Text("The edge and the sign-in are as the manifest says", "エッジと認証がマニフェストどおりである"),
-        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS",
+        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS, and "
+        "the origin refuses who comes past the edge",
         _edge_and_sign_in,
     )
 
@@ -191,6 +195,10 @@ async def _edge_and_sign_in(stage: Any) -> DrillResult:
     observed = f"{', '.join(judged)}; rules of others {'untouched' if seen.foreign else 'CHANGED'}; "
     observed += f"status {seen.status}{f', ray {seen.ray}' if seen.ray else ''}"
     ok = not (seen.differs or seen.sign_in) and seen.foreign and seen.status == 200
+    if seen.around is not None:
+        statuses = ", ".join(map(str, seen.around.statuses)) or seen.around.refused_by or seen.around.unknown
+        observed += f"; past the edge {statuses}"
+        ok = ok and set(seen.around.statuses) == {REFUSED} and not seen.around.unknown
     return DrillResult(observed, ok and bool(seen.ray or not stage.has_rays), (), {"differs": told})
 
 

@@ -142,6 +142,7 @@ def assemble(
         lines=compute.lines(opening) if compute.lines else None,
         counters=compute.counters(opening) if compute.counters else None,
         edge_keys=edge.edge_keys(opening) if edge.edge_keys else None,
+        sends_key=edge.sends_key(project, config) if edge.sends_key else False,
         logins=_logins(config, project, chosen),
     )
 
