@@ -170,6 +170,23 @@ async def test_granted_request_that_middleware_answers_itself():
         assert (await call(app, "POST", "/hook", FORGED)).status == expected
 
 
+@pytest.mark.parametrize("kind", ["routes", "mounts", "fastapi"])
+async def test_exemption_of_an_id_that_two_handlers_have_holds_for_neither(kind):
+    """A converter is not in the id: `/p/{x:path}` takes what `/p/{x}` does not, and deletes files."""
+    app = FastAPI() if kind == "fastapi" else Starlette()
+    for path, name in (("/p/{x}", "hook"), ("/p/{x:path}", "delete")):
+        if kind == "mounts":
+            app.mount("/in", Starlette(routes=[Route(path, handler(name), methods=["POST"])]))
+        else:
+            app.add_route(path, handler(name), methods=["POST"])
+    app.add_route("/p/{y}", handler("alone"), methods=["DELETE"])
+    at = "/in" * (kind == "mounts")
+    exempted = guarded(app, **exempt(f"POST {at}/p/{{x}}", "DELETE /p/{y}"))
+    answers = [(await call(exempted, "POST", f"{at}{path}", FORGED)).status for path in ("/p/a", "/p/a/b")]
+    assert (answers[0], set(answers) - {404}, RAN) == (403, {403}, [])
+    assert ((await call(exempted, "DELETE", "/p/a", FORGED)).status, RAN) == (200, ["DELETE alone"])
+
+
 async def test_exempt_websocket_is_the_one_that_is_accepted():
     """A handshake led to another route is not accepted."""
     app = guarded(starlette_app(), **exempt("WEBSOCKET /ws"))

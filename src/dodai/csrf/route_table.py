@@ -260,7 +260,8 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
         found, exemption = replace(found, evidence=found.evidence + said), None
     elif exemption is not None and exemption.holds(today) and _is_refused(raw):
-        said = "its exemption does not hold in the running app: dodai cannot see every way to its handlers"
+        why = "dodai cannot see every way to its handlers, or several have this id"
+        said = f"its exemption does not hold in the running app: {why}"
         found = replace(found, evidence=f"{found.evidence}; {said}")
     elif exemption is not None and exemption.holds(today):
         other = _other_handler(raw.get("probes", {}))

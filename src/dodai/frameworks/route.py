@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -76,12 +76,13 @@ class MatchedRoute:
     """What a router will choose for a request: the id that `dodai routes` prints, and the handler itself.
 
     `watched` says whether everything on the way there has the entrance of `watch` now, whatever was added or replaced
-    since.
+    since. `is_shared` says whether another handler has this id as well, where an id does not say all that a path does.
     """
 
     id: str
     handler: object
     watched: bool = False
+    is_shared: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,15 @@ class Reached:
     handler: object
     here: bool = True
     behind: bool = True
+
+
+def let_through(check: str, cases: Mapping[str, Any], is_refused: Callable[[str, Any], bool]) -> str:
+    """The first forged request that `check` does not refuse, in words, every case asked with every method; or empty."""
+    for method in UNSAFE:
+        for case, sent in cases.items():
+            if not is_refused(method, sent):
+                return f"`{check}` let a forged {method} {case} pass"
+    return ""
 
 
 def unwrap(app: Any) -> Any:

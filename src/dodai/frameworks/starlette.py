@@ -50,7 +50,8 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     path, entry = _match(app.routes, own, "", "", passed)
     if path is None:
         return None
-    return MatchedRoute(f"{_method(scope)} {path}", entry, _is_watched_through(getattr(app, "router", app), passed))
+    method, watched = _method(scope), _is_watched_through(getattr(app, "router", app), passed)
+    return MatchedRoute(f"{method} {path}", entry, watched, lambda: _is_shared(app.routes, method, path, entry))
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -327,6 +328,25 @@ def _match(
         passed.append(entry.app)
         return _match(children, {**scope, **child}, prefix + _template(entry), getattr(entry, "host", host), passed)
     return None, None
+
+
+def _is_shared(entries: Iterable[Any], method: str, path: str, entry: Any) -> bool:
+    """Whether another handler has the id too: `/p/{x}` and `/p/{x:path}` are called alike."""
+    return any(path == name and other != entry and _answers(other, method) for name, other in _named(entries, "", ""))
+
+
+def _named(entries: Iterable[Any], prefix: str, host: str) -> Iterator[tuple[str, Any]]:
+    """The path of every route, as `_match` tells it."""
+    for entry in flatten(entries):
+        if hasattr(entry, "endpoint"):
+            yield host + prefix + _template(entry), entry
+        elif isinstance(children := getattr(unwrap(getattr(entry, "app", None)), "routes", None), (list, tuple)):
+            yield from _named(children, prefix + _template(entry), getattr(entry, "host", host))
+
+
+def _answers(entry: Any, method: str) -> bool:
+    methods = getattr(entry, "methods", ())
+    return methods == () if method == "WEBSOCKET" else methods is None or method in methods
 
 
 def _unrouted(scope: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,8 +96,8 @@ class _ManifestReading:
                 )
             return key.default
         try:
-            key.kind.fits(key.kind.read(raw[key.name]), raw)
-            return key.kind.read(raw[key.name])
+            value = key.kind.read(raw[key.name])
+            key.kind.fits(value, raw)
         except NotThisValueError as error:
             shown = _shown(raw[key.name])
             self._problem(
@@ -107,6 +107,7 @@ class _ManifestReading:
                 f"write {error}",
             )
             return key.default
+        return value
 
     def _inner(self, raw: Mapping[str, Any], name: str, inner: ManifestTable, at: Path) -> Any:
         value = raw.get(name)

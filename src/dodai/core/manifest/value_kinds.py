@@ -203,7 +203,7 @@ _SIMPLE = {
     "url": Kind("a URL", _url, {"type": "string", "format": "uri"}),
     "path": Kind("a path", _path, {"type": "string"}),
     "date": Kind("a date", _date, {"type": "string", "format": "date"}),
-    "day": Kind("a day", _day, {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2})?$"}),
-    "route": Kind("a route", _route, {"type": "string", "pattern": r"^([A-Z][A-Z-]*|\*) \S+$"}, fits=_one_route),
+    "day": Kind("a day", _day, {"type": "string", "pattern": f"^({_DAY.pattern})?$"}),
+    "route": Kind("a route", _route, {"type": "string", "pattern": f"^({_ROUTE.pattern})?$"}, fits=_one_route),
     "any": Kind("any value", _any, {}),
 }

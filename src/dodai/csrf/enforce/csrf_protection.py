@@ -162,11 +162,14 @@ class CsrfProtection:
         return self.find(scope)
 
     def exemption(self, route: MatchedRoute | None, sent: Sent) -> Decision | None:
-        """What the exemption of exactly this route comes to today (UTC); None when there is none, or no entrance."""
+        """What the exemption of exactly this route comes to today (UTC); None when there is none, or no entrance.
+
+        What several handlers are called is no exact name: it holds for none of them.
+        """
         if route is None or not (self.watched and route.watched):
             return None
         exemption = self.policy.exemption(route.id)
-        if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)):
+        if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)) or route.is_shared():
             return None
         today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
         return decide_exempt(holds=exemption.holds(today))
