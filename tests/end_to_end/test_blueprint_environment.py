@@ -74,6 +74,12 @@ def test_release_applies_its_blueprint_an_undo_and_a_rollback_put_back_what_was_
     assert uris(server) == [SECOND]
     assert "already" in run("deploy", "staging", "--yes").stderr
 
+    server.ready = False
+    write(app, server, FIRST, spoil="# third")
+    away = run("deploy", "staging", "--yes", code=3)
+    assert "start-web" not in away.stderr  # it ends before anything of the release starts
+    server.ready = True
+
     later = run("rollback", "staging", "--yes", code=4, token=f"{CANARY}-old")
     assert "step `sign-in` failed" in later.stderr
     assert "dodai resume staging" in later.stderr

@@ -302,10 +302,8 @@ class BlueprintSignIn:
 
     def _is_as(self, there: AuthentikBlueprint, before: Mapping[str, Any]) -> bool:
         """Whether the blueprint has the text of before, and that was the last one to be applied."""
-        return (there.content, there.enabled, there.last_applied_hash) == (
-            *(before["content"], before["enabled"]),
-            before["last_applied_hash"],
-        )
+        told = asdict(there)
+        return all(told[name] == before[name] for name in ("content", "enabled", "last_applied_hash"))
 
     # --- calling ---
 
