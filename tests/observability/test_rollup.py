@@ -140,6 +140,21 @@ def test_probes_and_our_own_paths_are_no_traffic():
     assert [key[3] for key in tally.take().cells] == ["GET /"]
 
 
+def test_a_health_check_whose_calls_fail_counts_them_and_is_nobodys_example(tmp_path: Path):
+    """An alert's example is a request of people, also where a health check failed after it; that alone gives none."""
+    asked = {**request(T0), "type": "rpc", "rpc": "quiz.Quiz/Page", "requestId": "of-people"}
+    checked = {**asked, "rpc": "grpc.health.v1.Health/Check", "requestId": "of-a-check"}
+    probed = request(T0, route="/readyz", requestId="of-a-check")
+    for lines, wanted, failed in (([asked, checked, probed], ("of-people",), 3), ([checked, probed], (), 2)):
+        tally, store = Tally(10, frozenset({"/readyz"})), Store(tmp_path / f"{failed}.sqlite")
+        for line in lines:
+            tally.add(dump({**line, "service": "backend", "calls": "database 1 1 2.0"}), T0, live=True)
+        store.keep(tally.take(), {}, T0)
+        assert store.samples("dependency", "backend", "database", T0 - 60, T0 + 10, failed=True) == wanted
+        calls = store.totals("dependency", T0 - 60, T0 + 10, by_name=True)
+        assert calls["backend", "database"].errors == failed
+
+
 def test_calls_pools_streams_and_heartbeats_are_read(tmp_path: Path):
     """Dependencies of the totals, what a stream's user waited for, how a process is."""
     tally, store = Tally(10), Store(tmp_path / "r.sqlite")

@@ -144,7 +144,7 @@ class Tally:
             if name:
                 self._count(line, (start, kind, service, name))
             if calls := line.get("calls"):
-                self._calls(calls, start, service, line)
+                self._calls(calls, start, service, str(line.get("requestId", "")) if name else "")
         elif kind == "event" and line["name"] != "heartbeat":
             name = str(line["name"])
             about = line.get("instance", "") if name == STOPPING else line.get("dependency", "")
@@ -197,15 +197,16 @@ class Tally:
         if waited > cell.slow_ms:
             cell.slow, cell.slow_ms = request_id, waited
 
-    def _calls(self, text: str, start: int, service: str, line: Mapping[str, Any]) -> None:
+    def _calls(self, text: str, start: int, service: str, request_id: str) -> None:
+        """Those of a probe count and are nobody's example: its trace has no edge, and blames who was asked."""
         for part in text.split(";"):
             name, count, failed, milliseconds = part.rsplit(" ", 3)
             cell = self._cell((start, "dependency", service, name))
             cell.count += int(count)
             cell.errors += int(failed)
             cell.sum_ms += float(milliseconds)
-            if int(failed):
-                cell.bad = str(line.get("requestId", ""))
+            if int(failed) and request_id:
+                cell.bad = request_id
 
     def _hear(self, line: Mapping[str, Any], kind: str, service: str, at: float, now_s: float) -> None:
         name = line.get("instance")
