@@ -30,7 +30,7 @@ NOTES = (
     " every request that changes something, once alone and (more kills than points) once with the resume killed as"
     " well. The account is never reset: what a killed command leaves is met by the next one. Compared: machines, zone,"
     " branches, ledger, the recorded release, machines and branches made twice; and every row that was acknowledged to"
-    " somebody who writes fifty times a second all the while. November 2026, the four stories at once, load 5 to 8."
+    " somebody who writes fifty times a second all the while. November 2026, the four stories at once, load 4."
     " Runs before it found a lease of a second that ran out, machines that had ended and were called restored, and"
     " traffic between two releases that was called restored: mended, and the whole run again."
 )
