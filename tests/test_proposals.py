@@ -38,7 +38,6 @@ ELSEWHERE = {
     "REPLACED_EXPORT": "tests/end_to_end/test_operations_rollback.py types it with a folder",
     "ALERTS_REPLAY": "tests/observability/test_watch.py types it over lines of its own",
     "DOWN_ANYHOW": "tests/end_to_end/test_operations_control.py types it with a reason",
-    "MIGRATE_ADOPT_BASELINE": "tests/migrations/test_unmanaged.py adopts with it after a squash",
     "DEPLOY_IMAGE": "tests/end_to_end/test_fly.py types it with the digest of a stand-in's registry",
 }
 DOCUMENTS = ("document", "pages.py")  # what they print is a document, whose commands other tests carry out

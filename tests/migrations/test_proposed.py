@@ -61,6 +61,20 @@ def test_tables_that_nobody_recorded(shop: Shop, conn: SqlConnection):
     carry_out(shop.refused("up"), proposal.MIGRATE_BESIDE, cwd=shop.folder, environment=shop.environment)
 
 
+def test_a_squash(shop: Shop):
+    """The file that stands for those that are gone is named, with its version."""
+    shop.write(m1_a=A, m2_b=up("ALTER TABLE a ADD COLUMN c text;"))
+    here = {"cwd": shop.folder, "environment": shop.environment}
+    dodai("migrate", "up", cwd=shop.folder, **shop.environment).check_returncode()
+    for path in (shop.folder / "db" / "migrations").iterdir():
+        path.unlink()
+    shop.write(m3_all=up("CREATE TABLE a (b int, c text);"))
+    said = shop.refused("up")
+    assert said.partition("after a squash ")[2].startswith("`dodai migrate adopt --baseline 3`")
+    carry_out(said, proposal.MIGRATE_ADOPT_BASELINE, version="3", more=["--yes"], **here)
+    dodai("migrate", "up", cwd=shop.folder, **shop.environment).check_returncode()
+
+
 def test_files_that_fail_are_edited_or_are_missing(shop: Shop):
     """Made, corrected, looked at, tried and repaired with the commands that the failures name."""
     (shop.folder / "db" / "migrations").mkdir(parents=True)

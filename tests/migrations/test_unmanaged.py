@@ -129,12 +129,12 @@ def test_a_squash_takes_the_place_of_the_files_that_are_gone(
         run.up(target)
     assert refused.value.code.id == "DOD254"
     assert "adopt --baseline" in refused.value.fix
-    done = run.adopt(target, shadow, baseline=version)
+    done = run.adopt(target, shadow, baselines=[version])
     assert (done.baseline, done.pending) == ((version,), ("4",))
     assert [ran.migration.id for ran in run.up(target).ran] == ["4"]
     assert run.status(target).ok
     assert run.applied_ids(target) == (version, "4")
-    assert run.adopt(target, shadow, baseline=version).already
+    assert run.adopt(target, shadow, baselines=[version]).already
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,35 @@ def test_a_squash_that_builds_something_else_changes_nothing(
         path.unlink()
     target = make_target({"3_all.sql": text})
     with pytest.raises(DodaiError) as refused:
-        run.adopt(target, shadow, baseline=version)
+        run.adopt(target, shadow, baselines=[version])
     assert refused.value.code.id == "DOD260"
     assert said in refused.value.message
     assert run.applied_ids(target) == ("1", "2")
+
+
+def test_a_new_file_under_an_old_version_is_not_taken_for_the_old_one(
+    make_target: Make, conn: SqlConnection, shadow: Shadow
+):
+    """The row says 2, which was another file: the schema tells that the new one was not run."""
+    target = make_target({"1_a.sql": A, "2_b.sql": up("ALTER TABLE a ADD COLUMN c text;")})
+    run.up(target)
+    for path in (target.root / target.policy.folder).iterdir():
+        path.unlink()
+    target = make_target({"1_all.sql": SQUASHED, "2_d.sql": up("CREATE TABLE d (e int);")})
+    assert refused(lambda: run.up(target)).code.id == "DOD253"
+    done = run.adopt(target, shadow, baselines=["1"])
+    assert (done.baseline, done.pending) == (("1",), ("2",))
+    assert [ran.migration.id for ran in run.up(target).ran] == ["2"]
+    assert run.status(target).ok
+
+
+def test_a_file_that_does_not_run_on_an_empty_server_is_named(make_target: Make, conn: SqlConnection, shadow: Shadow):
+    """Without it nothing can be proven, and nothing is recorded."""
+    target = make_target({"1_a.sql": up("CREATE TABLE a (b int);"), "2_b.sql": up("INSERT INTO nowhere VALUES (1);")})
+    conn.execute("CREATE TABLE a (b int)")
+    found = refused(lambda: run.adopt(target, shadow))
+    assert (found.code.id, "2_b.sql:2 does not run on an empty server" in found.message) == ("DOD260", True)
+    assert conn.execute("SELECT to_regclass('goose_db_version')").fetchone()[0] is None
 
 
 def test_several_records_are_repaired_at_once_or_none(make_target: Make):

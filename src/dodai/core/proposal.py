@@ -72,7 +72,7 @@ MIGRATE_SETTLE = Proposal(
     "dodai migrate repair {version} --statement {number} --was done|undone --reason TEXT",
     "nobody can tell whether a statement took effect",
 )
-MIGRATE_ADOPT_BASELINE = Proposal("dodai migrate adopt --baseline VERSION", "files of applied migrations are gone")
+MIGRATE_ADOPT_BASELINE = Proposal("dodai migrate adopt --baseline {version}", "files of applied migrations are gone")
 MIGRATE_ADOPT_AT = Proposal("dodai migrate adopt --at {version}", "several versions build the schema that is there")
 
 # -- secrets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dodai.migrations import codes
@@ -81,6 +81,13 @@ def ancestors(migrations: Iterable[Migration], heads: Iterable[str]) -> frozense
             found.add(id_)
             waiting += parents.get(id_, ())
     return frozenset(found)
+
+
+def ends(migrations: Sequence[Migration], ids: Iterable[str]) -> tuple[str, ...]:
+    """Those of `ids` that no other of them follows, in the order of `migrations`."""
+    wanted = set(ids)
+    followed = {parent for migration in migrations if migration.id in wanted for parent in migration.parents}
+    return tuple(m.id for m in migrations if m.id in wanted - followed)
 
 
 def problems(migrations: Iterable[Migration], outside: Iterable[str] = ()) -> tuple[FileProblem, ...]:

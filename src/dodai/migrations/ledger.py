@@ -8,7 +8,7 @@ are `dodai.migration_run` (one row per run) and `dodai.migration_log` (append-on
 # ruff: noqa: S608
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from typing import Literal
@@ -306,6 +306,18 @@ def record_sql(ledger: Ledger, migration: Migration, direction: Direction) -> st
     if direction == "up":
         return f"INSERT INTO {ledger.name} (version_id, is_applied) VALUES ({int(migration.id)}, true);"
     return f"DELETE FROM {ledger.name} WHERE version_id = {int(migration.id)};"
+
+
+def replace_sql(ledger: Ledger, gone: Sequence[str], added: Sequence[Migration], kept: Sequence[Migration]) -> str:
+    """The statements that make the ledger say that `kept` are in effect, `added` of them for the first time.
+
+    The ids of `gone` are taken out of it.
+    """
+    if ledger.tool:
+        return ledger.tool.replace_sql(ledger.name, gone, added, kept)
+    versions = ", ".join(str(int(id_)) for id_ in gone)
+    out = f"DELETE FROM {ledger.name} WHERE version_id IN ({versions});" if gone else ""
+    return out + "".join(record_sql(ledger, m, "up") for m in added)
 
 
 SINCE_BEGIN = "extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp()) * 1000"

@@ -122,10 +122,13 @@ class Tool(Protocol):
         """All that the tool knows, also from outside of the tree; may run the user's code in a process of its own."""
         ...
 
-    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
+    def rendered(
+        self, shadow: Shadow, there_and_back: Collection[str] | None = None, wanted: Collection[str] = ()
+    ) -> MigrationFolder:
         """All that the tool knows with the statements that it sends, found out on an empty server, in its own order.
 
-        The way down is found out for those in `there_and_back`, for all when it is None.
+        The way down is found out for those in `there_and_back`, for all when it is None. With `wanted` nothing is run
+        but these and what they follow; the others come without statements.
         """
         ...
 
@@ -135,6 +138,15 @@ class Tool(Protocol):
 
     def record_sql(self, table: str, migration: Migration, direction: Direction) -> str:
         """Statements that make the tool's ledger say so without running the migration."""
+        ...
+
+    def replace_sql(
+        self, table: str, gone: Sequence[str], added: Sequence[Migration], kept: Sequence[Migration]
+    ) -> str:
+        """Statements that make the tool's ledger say that `kept` are in effect, `added` of them for the first time.
+
+        The ids of `gone`, which have no file of theirs any more, are taken out of it.
+        """
         ...
 
     def shows_sql(self, table: str, migration: Migration) -> str:

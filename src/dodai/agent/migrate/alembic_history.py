@@ -102,7 +102,8 @@ class AlembicHistory:
         heads: Any,
         _: Any,
     ) -> Iterator[Any]:
-        for step in self.scripts._upgrade_revs("heads", heads):  # noqa: SLF001 - as the command does
+        ends = tuple(request.get("ends") or ()) or "heads"
+        for step in self.scripts._upgrade_revs(ends, heads):  # noqa: SLF001 - as the command does
             id_ = step.revision.revision
             seen = found[id_] = {"up": [], "down": []}
             # The list itself: what was sent is in it also when one of its statements fails.

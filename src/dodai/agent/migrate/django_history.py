@@ -9,7 +9,7 @@ import inspect
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
@@ -102,7 +102,8 @@ class DjangoHistory:
         there_and_back = set(request["thereAndBack"])
         try:
             with _watched(self.session) as connection:
-                forwards = _Forwards(self.session, connection)
+                ends = [_key(id_) for id_ in request.get("ends") or ()]
+                forwards = _Forwards(self.session, connection, ends)
                 for migration in list(forwards.plan):
                     key = migration.app_label, migration.name
                     id_ = ".".join(key)
@@ -114,7 +115,7 @@ class DjangoHistory:
                         seen["down"] = self.session.statements = []
                         back = _tried(partial(_one, self.session, connection, key, backwards=True, signals=False))
                         self.session.statements = []
-                        forwards = _Forwards(self.session, connection)
+                        forwards = _Forwards(self.session, connection, ends)
                         if back:
                             forwards.run(key)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
@@ -134,9 +135,12 @@ def _tried(act: Callable[[], None]) -> bool:
 
 
 class _Forwards:
-    """`manage.py migrate` on its way, one migration at a time: the plan is made once, the state of the models kept."""
+    """`manage.py migrate` on its way, one migration at a time: the plan is made once, the state of the models kept.
 
-    def __init__(self, session: DriverSession, connection: Any) -> None:
+    With `ends` it goes no further than to these.
+    """
+
+    def __init__(self, session: DriverSession, connection: Any, ends: Sequence[Key] = ()) -> None:
         self.session = session
         self.connection = connection
         self.executor = _executor(session, connection)
@@ -145,7 +149,7 @@ class _Forwards:
         if conflicts := loader.detect_conflicts():
             named = "; ".join(f"{name}: {', '.join(names)}" for name, names in conflicts.items())
             raise RunRefusedError("order", f"the history has several ends ({named})")
-        self.plan = [migration for migration, _ in self.executor.migration_plan(loader.graph.leaf_nodes())]
+        self.plan = [migration for migration, _ in self.executor.migration_plan(ends or loader.graph.leaf_nodes())]
         self.left = [(migration.app_label, migration.name) for migration in self.plan]
         self.executor.recorder.ensure_schema()
         self.state: Any = None

@@ -13,10 +13,16 @@ from dodai.cli.migrate.target import pass_protected_gates, place, say_json, with
 @define("adopt", summary="Take over a database that another tool, or nobody, managed", example="dodai migrate adopt")
 @with_env
 @click.option("--at", metavar="VERSION", default="", help="The version it is at, where several fit.")
-@click.option("--baseline", metavar="VERSION", default="", help="The file that stands for applied ones that are gone.")
+@click.option(
+    "--baseline",
+    "baselines",
+    metavar="VERSION",
+    multiple=True,
+    help="The file that stands for applied ones that are gone; for several apps or branches one each.",
+)
 @with_break_glass
 @with_yes
-def adopt(context: CommandContext, env: str, at: str, baseline: str, break_glass: str, yes: bool) -> None:
+def adopt(context: CommandContext, env: str, at: str, baselines: tuple[str, ...], break_glass: str, yes: bool) -> None:
     from dodai.migrations import run
     from dodai.migrations.run.belonging import refuse_other
     from dodai.wiring.shadow_server import shadow_of
@@ -26,7 +32,7 @@ def adopt(context: CommandContext, env: str, at: str, baseline: str, break_glass
     with place(context, env) as target:
         pass_protected_gates(context, env, "migrate adopt", "dodai migrate adopt", break_glass)
         admit = partial(refuse_other, env=env)
-        adopted = run.adopt(target, shadow_of(context.project), at=at, baseline=baseline, admit=admit)
+        adopted = run.adopt(target, shadow_of(context.project), at=at, baselines=baselines, admit=admit)
     if context.output.as_json:
         say_json(context, adopted.as_json())
         return

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from dodai.migrations.apply.file import Runner
     from dodai.migrations.apply.half_done import statement_checksum
     from dodai.migrations.apply.migration_status import MigrationEntry, Status, status
-    from dodai.migrations.apply.pending_files import edited, pending, transaction_control, transaction_statements, up_to
+    from dodai.migrations.apply.pending_files import (
+        baseline_command,
+        baselines_of,
+        edited,
+        pending,
+        transaction_control,
+        transaction_statements,
+        up_to,
+    )
     from dodai.migrations.apply.preconditions import (
         check_connection,
         lock_holder,
@@ -36,6 +44,8 @@ _LATER = {
     "BlockerWatch": "blocker_watch",
     "Applied": "applied",
     "Ran": "applied",
+    "baseline_command": "pending_files",
+    "baselines_of": "pending_files",
     "edited": "pending_files",
     "pending": "pending_files",
     "transaction_control": "pending_files",
@@ -59,6 +69,8 @@ __all__ = [
     "Runner",
     "Status",
     "apply_all",
+    "baseline_command",
+    "baselines_of",
     "check_connection",
     "cure",
     "down",

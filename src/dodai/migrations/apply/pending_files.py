@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes, sql
@@ -34,7 +36,8 @@ def pending(migrations: Sequence[Migration], state: State, *, allow_missing: boo
     gone, newer = without_file(versioned, state)
     if gone:
         named = ", ".join(f"`{_label(id_, state)}`" for id_ in gone[:5])
-        raise _refuse(codes.REFUSED_MISSING, f"applied here, but without a file: {named}")
+        refusal = _refuse(codes.REFUSED_MISSING, f"applied here, but without a file: {named}")
+        raise replace(refusal, fix=_named(refusal.fix, baselines_of(versioned, state)))
     _not_edited(versioned, state)
     left = [m for m in versioned if m.id not in applied]
     ahead = overtaken(versioned, state)
@@ -68,12 +71,48 @@ def without_file(versioned: Sequence[Migration], state: State) -> tuple[tuple[st
     tool = state.ledger.tool
     if tool:
         # A graph has no highest version; what a tool needs for its next step must be there.
-        stuck = tool.needs_every_file and not known <= set(state.ids)
-        return (tuple(unknown), ()) if stuck else ((), tuple(unknown))
+        if tool.needs_every_file:
+            stuck = not known <= set(state.ids)
+            return (tuple(unknown), ()) if stuck else ((), tuple(unknown))
+        anew = {m.group for m in _beginnings(versioned, state) if _is_new(m, state)} if unknown else set[str]()
+        without = tuple(id_ for id_ in unknown if id_.partition(".")[0] in anew)
+        return without, tuple(id_ for id_ in unknown if id_ not in without)
     highest = max((m.order for m in versioned), default=0)
     gone = sorted(int(id_) for id_ in unknown if int(id_) <= highest)
     newer = sorted(int(id_) for id_ in unknown if int(id_) > highest)
     return tuple(map(str, gone)), tuple(map(str, newer))
+
+
+def _beginnings(versioned: Sequence[Migration], state: State) -> list[Migration]:
+    """Those that follow none of their group; of numbered files the first."""
+    if state.linear:
+        return list(versioned[:1])
+    groups = {m.id: m.group for m in versioned}
+    return [m for m in versioned if not any(groups.get(parent) == m.group for parent in m.parents)]
+
+
+def _is_new(migration: Migration, state: State) -> bool:
+    """Whether it is not, or not any more, what this database knows by its id."""
+    recorded = state.recorded.get(migration.id)
+    return migration.id not in state.ids if recorded is None else not recorded.same(migration)
+
+
+def baselines_of(versioned: Sequence[Migration], state: State) -> tuple[str, ...]:
+    """The files with which a history begins anew where others were applied: what a squash is, if it is one."""
+    known = {m.id for m in versioned}
+    groups = {"", *(id_.partition(".")[0] for id_ in (*state.ids, *state.recorded) if id_ not in known)}
+    return tuple(m.id for m in _beginnings(versioned, state) if _is_new(m, state) and m.group in groups)
+
+
+def baseline_command(ids: Sequence[str]) -> str:
+    """`dodai migrate adopt` with these baselines."""
+    first, *more = ids
+    return proposal.MIGRATE_ADOPT_BASELINE(version=first) + "".join(f" --baseline {shlex.quote(id_)}" for id_ in more)
+
+
+def _named(fix: str, ids: Sequence[str]) -> str:
+    """`fix` with these baselines in its command, as it stands where there are none."""
+    return fix.replace(baseline_command(["VERSION"]), baseline_command(ids)) if ids else fix
 
 
 def overtaken(versioned: Sequence[Migration], state: State) -> frozenset[str]:
@@ -105,6 +144,9 @@ def _not_edited(migrations: Sequence[Migration], state: State) -> None:
     if found:
         named = ", ".join(f"`{m.path}`" for m in found[:5])
         fix = codes.REFUSED_EDIT.fix.en.replace("VERSION", " ".join(m.id for m in found))
+        squash = set() if state.linear else {m.id for m in found} & set(baselines_of(migrations, state))
+        if squash and not {m.id for m in migrations}.issuperset(state.recorded):
+            fix = f"after a squash `{baseline_command(sorted(squash))}`; else {fix}"
         raise DodaiError(codes.REFUSED_EDIT, f"changed after it was applied: {named}", fix, exit_code=1)
 
 

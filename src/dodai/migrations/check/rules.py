@@ -140,7 +140,7 @@ def applied_files_are_there(history: BaseHistory) -> Iterator[Finding]:
     files = {m.id for m in history.migrations}
     for old in history.base.fork:
         if old.id not in files and not old.repeatable:
-            fix = f"`git checkout {history.base.ref} -- {old.path}`"
+            fix = f"`git checkout {history.base.ref} -- {old.path}`; of a squash accept it in `[[check.accept]]`"
             yield Finding(
                 codes.MISSING, f"`{old.path}` is on `{history.base.ref}` and not here", Place(old.path), "", fix
             )

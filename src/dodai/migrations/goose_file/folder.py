@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,9 +138,12 @@ def history_of(target: MigrationTarget, worker: Worker | None = None) -> Migrati
     return replace(found, problems=(nothing_found(target.root, target.policy.folder),))
 
 
-def statements_of(target: MigrationTarget, shadow: Shadow) -> MigrationFolder:
-    """The same with every statement: what another tool would send is found out on an empty server where need be."""
-    return target.tool.rendered(shadow, ()) if target.tool else files_of(target)
+def statements_of(target: MigrationTarget, shadow: Shadow, wanted: Collection[str] = ()) -> MigrationFolder:
+    """The same with every statement: what another tool would send is found out on an empty server where need be.
+
+    With `wanted` only for these and what they follow.
+    """
+    return target.tool.rendered(shadow, (), wanted) if target.tool else files_of(target)
 
 
 def read_files(

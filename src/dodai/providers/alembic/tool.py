@@ -65,7 +65,9 @@ class Alembic:
 
         return _folder(files_at(self.root, ref, self.folder, ".py"))
 
-    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
+    def rendered(
+        self, shadow: Shadow, there_and_back: Collection[str] | None = None, wanted: Collection[str] = ()
+    ) -> MigrationFolder:
         """The revisions with the statements that they send on an empty server, in the order in which Alembic runs them.
 
         Where env.py does not get to that server they are those that `alembic upgrade --sql` prints. Raises DOD226 when
@@ -73,9 +75,9 @@ class Alembic:
         """
         found = self.read()
         undoable = [m.id for m in found.migrations if m.undoable]
-        wanted = undoable if there_and_back is None else [id_ for id_ in undoable if id_ in there_and_back]
+        back = undoable if there_and_back is None else [id_ for id_ in undoable if id_ in there_and_back]
         try:
-            rows = self._online(shadow, wanted)
+            rows = self._online(shadow, back, graph.ends(found.migrations, wanted))
         except DodaiError as online:
             try:
                 return self._printed(found)
@@ -86,7 +88,7 @@ class Alembic:
         sent = [self._with_sent(known[id_], row) for id_, row in rows.items() if id_ in known]
         return replace(found, migrations=(*sent, *(m for m in found.migrations if m.id not in rows)))
 
-    def _online(self, shadow: Shadow, there_and_back: Sequence[str]) -> Mapping[str, Any]:
+    def _online(self, shadow: Shadow, there_and_back: Sequence[str], ends: Sequence[str]) -> Mapping[str, Any]:
         """What each revision sent; DOD226 when env.py works somewhere else or a revision raises an error of its own."""
         with shadow() as database:
             conn = database()()
@@ -96,7 +98,8 @@ class Alembic:
                 pid = conn.execute(f"SELECT pg_backend_pid() FROM pg_advisory_lock({GOOSE_LOCK_ID})").fetchone()[0]  # noqa: S608 - a number of ours
                 asked = {
                     "tool": "alembic", "do": "render", "ini": str(self.ini), "url": url_of(conn),
-                    "thereAndBack": there_and_back, "holder": pid, "locks": [GOOSE_LOCK_ID, AGENT_LOCK_ID],
+                    "thereAndBack": there_and_back, "ends": ends, "holder": pid,
+                    "locks": [GOOSE_LOCK_ID, AGENT_LOCK_ID],
                     "lockTimeout": "0", "statementTimeout": "0", "patienceS": 0, "probe": "",
                     "timeoutS": ONLINE_TIMEOUT_S,
                 }  # fmt: skip
@@ -148,6 +151,19 @@ class Alembic:
         names = ", ".join(sql.literal(parent) for parent in migration.parents)
         replaced = f"DELETE FROM {table} WHERE version_num IN ({names});" if names else ""  # noqa: S608
         return f"{replaced}INSERT INTO {table} (version_num) VALUES ({sql.literal(migration.id)});"  # noqa: S608
+
+    def replace_sql(
+        self,
+        table: str,
+        gone: Sequence[str],
+        added: Sequence[Migration],  # noqa: ARG002 - the port
+        kept: Sequence[Migration],
+    ) -> str:
+        """As `alembic stamp --purge`: heads, and nothing else."""
+        ids = [m.id for m in kept]
+        known = ", ".join(sql.literal(id_) for id_ in (*gone, *ids))
+        heads = ", ".join(f"({sql.literal(id_)})" for id_ in graph.ends(kept, ids))
+        return f"DELETE FROM {table} WHERE version_num IN ({known});INSERT INTO {table} (version_num) VALUES {heads};"  # noqa: S608
 
     def shows_sql(self, table: str, migration: Migration) -> str:
         """It is a head: what was run just now always is."""

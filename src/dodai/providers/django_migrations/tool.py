@@ -91,14 +91,23 @@ class DjangoMigrations:
         found = tuple(self._migration(row, order, read) for order, row in enumerate(rows, start=1))
         return MigrationFolder(found, graph.problems(found), graph.heads(found))
 
-    def rendered(self, shadow: Shadow, there_and_back: Collection[str] | None = None) -> MigrationFolder:
+    def rendered(
+        self, shadow: Shadow, there_and_back: Collection[str] | None = None, wanted: Collection[str] = ()
+    ) -> MigrationFolder:
         """The migrations with the statements that Django sent when each ran on an empty database, up and down."""
         found = self.listed()
-        wanted = [m.id for m in found.migrations] if there_and_back is None else list(there_and_back)
+        back = [m.id for m in found.migrations] if there_and_back is None else list(there_and_back)
+        ends = graph.ends(found.migrations, wanted)
         with shadow() as database:
             conn = database()()
             try:
-                request = {"url": url_of(conn), "timeoutS": RENDER_TIMEOUT_S, "thereAndBack": wanted, **_UNLIMITED}
+                request = {
+                    "url": url_of(conn),
+                    "timeoutS": RENDER_TIMEOUT_S,
+                    "thereAndBack": back,
+                    "ends": ends,
+                    **_UNLIMITED,
+                }
             finally:
                 conn.close()
             answer = self._ask("render", request)
@@ -126,18 +135,39 @@ class DjangoMigrations:
         return [(id_, at) for id_, at in there.items() if id_ not in past]
 
     def record_sql(self, table: str, migration: Migration, direction: Direction) -> str:
-        """As `manage.py migrate --fake`."""
-        app, name = (sql.literal(part) for part in migration.id.split(".", 1))
+        """As `manage.py migrate --fake`: what a squash replaces has rows as well, its own alone counts for nothing."""
         if direction == "down":
-            return f"DELETE FROM {table} WHERE app = {app} AND name = {name};"
-        return f"INSERT INTO {table} (app, name, applied) VALUES ({app}, {name}, now());"
+            return f"DELETE FROM {table} WHERE {_is(migration.id)};"
+        parts = replacements([migration]).get(migration.id, ())
+        return "".join(
+            f"INSERT INTO {table} (app, name, applied) SELECT {_pair(id_)}, now()"
+            f" WHERE NOT EXISTS (SELECT FROM {table} WHERE {_is(id_)});"
+            for id_ in (*parts, migration.id)
+        )
+
+    def replace_sql(
+        self,
+        table: str,
+        gone: Sequence[str],
+        added: Sequence[Migration],
+        kept: Sequence[Migration],  # noqa: ARG002 - the port
+    ) -> str:
+        """New ones get the places of old ones of their app, so that they stand before what follows them (`down`)."""
+        free, script = list(gone), ""
+        for migration in added:
+            old = next((id_ for id_ in free if id_.startswith(f"{migration.group}.")), "")
+            if not old or migration.id in replacements([migration]):
+                script += self.record_sql(table, migration, "up")
+                continue
+            free.remove(old)
+            script += f"UPDATE {table} SET (app, name, applied) = ROW({_pair(migration.id)}, now()) WHERE {_is(old)};"
+        return script + "".join(f"DELETE FROM {table} WHERE {_is(id_)};" for id_ in free)
 
     def shows_sql(self, table: str, migration: Migration) -> str:
         """It has a row; for a squash, whose own row Django writes at the end of a run, all that it replaces have."""
 
         def has(id_: str) -> str:
-            app, name = (sql.literal(part) for part in id_.split(".", 1))
-            return f"EXISTS (SELECT FROM {table} WHERE app = {app} AND name = {name})"
+            return f"EXISTS (SELECT FROM {table} WHERE {_is(id_)})"
 
         parts = " AND ".join(has(part) for part in self._replaced.get(migration.id, ()))
         return f"({has(migration.id)} OR ({parts}))" if parts else has(migration.id)
@@ -275,6 +305,15 @@ _UNLIMITED = {
     "probe": "",
 }
 """On an empty server of our own there is nobody to wait for."""
+
+
+def _pair(id_: str) -> str:
+    """App and name, as literals."""
+    return ", ".join(sql.literal(part) for part in id_.split(".", 1))
+
+
+def _is(id_: str) -> str:
+    return f"(app, name) = ({_pair(id_)})"
 
 
 def _wanted(path: str) -> bool:
