@@ -25,6 +25,8 @@ ANY = ("POST", "PUT", "PATCH", "DELETE")
 _SHARE, _TIMEOUT_S = 0.8, 60.0
 _FEW = frozenset({"missing", "tampered", "cross_site", "valid", "valid_header", "valid_both"})
 """Enough for the further methods of a handler that takes any: it is one handler behind one check."""
+_REACHING = ("valid_both", "valid_header", "valid", "missing")
+_TEXTS = ("x/y", "dodai-audit", "7")
 
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\{[^{}]+\}|\(\?P<\w+>(?:[^()]|\([^()]*\))*\)")
 
@@ -43,7 +45,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
     native = frameworks.native_tokens(app, request["origin"])
     cases = hostile_and_valid(served, request, native)
     asking = _Asking(served, cases, hits, request, recorder, until)
-    rows = [_row(asking, _with_example(route, request)) for route in found]
+    rows = [_row(asking, _aimed(asking, _with_example(route, request))) for route in found]
     _ask_nowhere(asking)
     rows += _in_front(recorder, {route.path for route in found})
     served.end()
@@ -87,18 +89,26 @@ def load(name_of: str) -> Any:
 
 def _with_example(route: Any, request: Mapping[str, Any]) -> Any:
     """The route with the values of `[csrf.example]` in the path that it is asked under."""
-    given, asked = request.get("examples") or {}, route.example or route.path
+    given = request.get("examples") or {}
     if route.path in given:
         return replace(route, example=given[route.path])
-    parts = _PLACEHOLDER.split(route.path)
     names = _PLACEHOLDER.findall(route.path)
-    if not any(name in given for name in names):
+    made = _made(route) if any(name in given for name in names) else []
+    return _filled(route, [given.get(name, value) for name, value in zip(names, made, strict=False)])
+
+
+def _made(route: Any) -> list[str]:
+    """What stands for each part of the path in its example; empty where that cannot be told."""
+    parts = map(re.escape, _PLACEHOLDER.split(route.path))
+    taken = re.fullmatch("(.+?)".join(parts), route.example or route.path)
+    return list(taken.groups()) if taken is not None else []
+
+
+def _filled(route: Any, values: Sequence[str]) -> Any:
+    if not values:
         return route
-    taken = re.fullmatch("(.+?)".join(map(re.escape, parts)), asked)
-    if taken is None:
-        return route
-    values = [given.get(name, str(made)) for name, made in zip(names, taken.groups(), strict=True)]
-    return replace(route, example="".join(part + value for part, value in zip(parts, [*values, ""], strict=True)))
+    parts = _PLACEHOLDER.split(route.path)
+    return replace(route, example="".join(part + str(value) for part, value in zip(parts, [*values, ""], strict=True)))
 
 
 @dataclass
@@ -118,6 +128,26 @@ class _Asking:
     def send(self, method: str, path: str, case: Case) -> DrivenAnswer:
         self.hits.clear()
         return self.served.request(method, path, *case, scheme(self.request))
+
+
+def _aimed(asking: _Asking, route: Any) -> Any:
+    """The route with an example that leads to its own handler, where the one made for it leads to another route's.
+
+    `/p/x` is one of `/p/<path:key>`, and yet that of `/p/<key>`, which may be exempt.
+    """
+    made = _made(route)
+    if route.method in SAFE or not made or time.monotonic() > asking.until or _is_its_own(asking, route):
+        return route
+    tried = [_filled(route, [*made[:n], text, *made[n + 1 :]]) for text in _TEXTS for n in range(len(made))]
+    return next((each for each in tried if _is_its_own(asking, each)), route)
+
+
+def _is_its_own(asking: _Asking, route: Any) -> bool:
+    """Whether a request to the example gets to the route itself, and not to another one of the same handler."""
+    for name in _REACHING:
+        if name in asking.cases and _probe(asking, route, asking.cases[name])["reached"]:
+            return bool(asking.hits[-1].path == route.path)
+    return False
 
 
 def _row(asking: _Asking, route: Any) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _SESSION_FIX = (
     "`[csrf] sign_in` names a function of yours that returns the Cookie of a session and its token in the header "
     "that the check reads"
 )
+_FRONT_FIX = "list it in front of that route"
 _SETUP_FIX = "set in `[check.environment]` what the middleware in front of the handler needs"
 _LIST_FIX = "mount an app whose routes can be listed, or put `dodai.asgi.wrap` (`dodai.wsgi.wrap`) in front of it"
 
@@ -84,6 +85,9 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
         )
         return Judgement("unknown", evidence=said, fix=_LIST_FIX if opaque else "")
     if reached := [name for name, probe in hostile.items() if probe["reached"]]:
+        if taken := _taken(probes, reached, policy):
+            said = f"its example path was taken by `{taken}`, which is exempt: no request got to it"
+            return Judgement("unknown", evidence=said, fix=_example_fix(raw) or _FRONT_FIX)
         reached = [name for name in reached if name != "disguised" or "text_plain" not in reached]
         plain = [name for name in reached if name not in _ALIKE]
         return _reached(raw, plain or reached, policy.mode)
@@ -107,6 +111,13 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     if opaque:
         return _below(raw, found)
     return found
+
+
+def _taken(probes: Probes, reached: list[str], policy: CsrfPolicy) -> str:
+    """The route with an exemption that all requests got to in place of this one; empty when there is none."""
+    taken = {str(probes[name].get("other") or "") for name in reached}
+    exempt = [policy.exemption(route) for route in taken]
+    return min(taken) if all(row is not None and row.when == "always" for row in exempt) else ""
 
 
 def _by_itself(raw: Mapping[str, Any]) -> Judgement:
@@ -170,7 +181,7 @@ def _judge_valid(raw: Mapping[str, Any], hostile: Probes, refuser: str, policy: 
         return Judgement("protected", refuser, f"{seen}, valid{more} reached the handler", second=second)
     if reached:
         said = f"its example path was taken by `{reached[0]['other']}`: no request got to it"
-        return Judgement("unknown", refuser, said, _example_fix(raw) or "list it in front of that route")
+        return Judgement("unknown", refuser, said, _example_fix(raw) or _FRONT_FIX)
     return _passed(raw, seen, refuser, policy, valid[-1])
 
 
