@@ -18,7 +18,7 @@ from dodai.csrf.enforce.entrance import Entrance
 from dodai.csrf.enforce.wsgi_layer import CsrfWsgi, Environ, StartResponse, WsgiApp, sent_of
 from dodai.csrf.policy import PROBE_PATH, RESERVED_PREFIX, is_reserved
 from dodai.frameworks import match, report_errors, route_label, watch
-from dodai.frameworks.route import unwrap
+from dodai.frameworks.around import unwrap
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
 from dodai.runtime.edge_gate import EdgeGate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,24 @@ async def test_mode_that_refuses_nothing_does_not_refuse_this_either():
     inner = starlette_app()
     guarded(inner, mode="report")
     assert (await call(inner, "POST", "/transfer")).status == 200
+
+
+async def test_mode_that_refuses_nothing_counts_a_read_that_becomes_a_write(tmp_path):
+    """It is told in the line, and served."""
+
+    class Writing:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app({**scope, "method": "POST"}, receive, send)
+
+    sections = {"csrf": {"mode": "report"}}
+    app = dodai.asgi.wrap(Writing(starlette_app()), config=config(sections=sections, state=tmp_path))
+    assert ((await call(app, "GET", "/transfer", FORGED)).status, RAN) == (200, ["POST transfer"])
+    app.runtime.flush()
+    (line,) = [json.loads(text) for file in (tmp_path / "lines").iterdir() for text in file.read_text().splitlines()]
+    assert line["csrf"] == "report:handler_not_judged"
 
 
 async def test_litestar_application_that_nobody_wrapped_is_left_alone():

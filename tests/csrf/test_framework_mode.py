@@ -8,10 +8,11 @@ import sys
 from typing import Any
 
 import pytest
-from flask import Flask, render_template_string
+from flask import Flask, render_template_string, request
 from flask_wtf import CSRFProtect, FlaskForm
 from litestar import Litestar
 from litestar import post as litestar_post
+from litestar import route as litestar_route
 from litestar.config.csrf import CSRFConfig
 from tests.csrf.driver import EVIL, call
 from tests.csrf.test_exemptions import starlette_app
@@ -350,3 +351,108 @@ def test_routes_are_protected_by_the_framework(tmp_path):
     assert rows == [("/hook", "unprotected", None), ("/orders", "protected", "flask-wtf")], table
     assert "DOD163" in table["routes"][0]["evidence"]
     assert table["binding"] == "what the framework's own check binds its tokens to"
+
+
+@pytest.mark.parametrize("where", ["hook", "middleware"])
+def test_write_that_becomes_a_read_in_front_of_flask_wtf_is_still_a_write(where):
+    """What arrived decides: Flask-WTF asks no token of a GET, and the view does what the body says."""
+    app, ran = Flask(__name__), []
+    app.config.update(SECRET_KEY="x" * 40)
+
+    @app.before_request
+    def override() -> None:
+        if where == "hook":
+            request.method = request.args.get("_method", request.method)
+
+    inner = app.wsgi_app
+
+    def middleware(environ: Any, start_response: Any) -> Any:
+        method = "GET" if "_method=GET" in environ["QUERY_STRING"] else environ["REQUEST_METHOD"]
+        return inner({**environ, "REQUEST_METHOD": method}, start_response)
+
+    app.wsgi_app = middleware if where == "middleware" else inner
+    CSRFProtect(app)
+    app.add_url_rule("/any", "any", lambda: ran.append(request.method) or "done", methods=["GET", "POST"])
+    client = Client(dodai.wsgi.wrap(app, config=config()))
+    answer = client.post("/any?_method=GET", base_url=ORIGIN, headers=OURS)
+    assert (answer.status_code, answer.json["error"]["code"], ran) == (403, "DOD163", [])
+    named = client.get("/any", base_url=ORIGIN, headers={**OURS, "X-HTTP-Method-Override": "POST"})
+    assert (named.text, ran) == ("done", ["GET"]), "a read that nobody makes a write is one"
+
+
+async def test_write_that_becomes_a_read_in_front_of_litestar_is_still_a_write():
+    """Its middleware asks no token of a GET."""
+    ran = []
+
+    @litestar_route("/any", http_method=["GET", "POST"])
+    async def anything() -> str:
+        return ran.append("any") or "done"
+
+    class Reading:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                scope = {**scope, "method": "GET"}
+            await self.app(scope, receive, send)
+
+    inner = Litestar([anything], csrf_config=CSRFConfig(secret="s" * 40))
+    app = dodai.asgi.wrap(Reading(inner), config=config())
+    sent = [(name.lower(), value) for name, value in OURS.items()] + [("host", "shop.example")]
+    answer = await call(app, "POST", "/any", sent)
+    assert (answer.status, b"DOD163" in answer.body, ran) == (403, True, [])
+    assert ((await call(app, "GET", "/any", sent)).status < 300, ran) == (True, ["any"])
+
+
+DJANGO_METHOD = DJANGO_ATTACK.replace(
+    "def switched_off(get_response):",
+    """def reading(get_response):
+    def middleware(request):
+        request.method = request.GET.get("_method", request.method)
+        return get_response(request)
+    return middleware
+def switched_off(get_response):""",
+).replace("site.Deaf,", "site.reading = reading; site.Deaf,")
+
+
+@pytest.mark.parametrize("target", ["/orders?_method=GET", "/orders?_method=HEAD", "/hook?_method=OPTIONS"])
+def test_write_that_becomes_a_read_in_front_of_django_is_still_a_write(target):
+    """Over WSGI and ASGI."""
+    code = DJANGO_METHOD.replace("MIDDLEWARE=MIDDLEWARE", 'MIDDLEWARE=["shop_site.reading", OWN]')
+    code = code.partition('print("WSGI"')[0] + (
+        f'print("WSGI", post("{target}", {{}}), len(ran))\n'
+        'sent = [(name.lower(), value) for name, value in OURS.items()] + [("host", "shop.example")]\n'
+        f'answer = asyncio.run(call(dodai.asgi.wrap(ASGIHandler(), config=config()), "POST", "{target}", sent))\n'
+        'print("ASGI", answer.status, b"DOD163" in answer.body, len(ran))\n'
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = [line for line in done.stdout.splitlines() if not line.startswith("{")]
+    assert said == ["WSGI DOD163 0", "ASGI 403 True 0"], done.stderr
+
+
+def test_check_inside_a_view_of_django_comes_too_late():
+    """Whatever the token is worth: the refusal names what was not seen, and not something that was led elsewhere."""
+    code = DJANGO_ATTACK.replace("MIDDLEWARE=MIDDLEWARE", "MIDDLEWARE=[OWN]").partition('print("WSGI"')[0]
+    code = code.replace("@csrf_exempt\n", "@csrf_exempt\n@csrf_protect\n").replace(
+        "import csrf_exempt", "import csrf_exempt, csrf_protect"
+    )
+    code += 'print(post("/hook", {}), post("/hook", {}, **{"X-CSRFToken": token}), len(ran))\n'
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "DOD163 DOD163 0" in done.stdout.splitlines(), done.stderr
+
+
+def test_django_that_is_served_over_asgi_alone_starts():
+    """Its check is asked with a request of WSGI, which such a process has not loaded."""
+    code = DJANGO_ATTACK.replace("MIDDLEWARE=MIDDLEWARE", "MIDDLEWARE=[OWN]").partition(
+        "from django.core.handlers.asgi"
+    )[0]
+    code += (
+        "from django.core.handlers.asgi import ASGIHandler\nimport dodai.asgi\n"
+        "from dodai.runtime import RuntimeConfig\n"
+        'given = RuntimeConfig(origins=("https://shop.example",), sections={"csrf": {"mode": "framework"}})\n'
+        "dodai.asgi.wrap(ASGIHandler(), config=given)\n"
+        'print("STARTED")\n'
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "STARTED" in done.stdout, done.stderr

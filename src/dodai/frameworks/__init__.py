@@ -6,12 +6,15 @@ the agent loads this folder by path into the user's interpreter.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from .route import Enter, MatchedRoute, Reached, Route, beside, sought, top_modules, unwrap, where
+from .around import beside, others, sought, top_modules, unwrap
+from .route import Enter, MatchedRoute, Reached, Route, where
 
 __all__ = [
     "NAMES",
@@ -35,6 +38,7 @@ __all__ = [
 
 NAMES = ("fastapi", "starlette", "litestar", "django", "flask")
 """In the order in which they are tried: FastAPI is a Starlette."""
+_BASES = ("starlette", "litestar", "django", "flask")
 
 
 def recognise(app: Any) -> str | None:
@@ -46,7 +50,7 @@ def recognise(app: Any) -> str | None:
 def routes(app: Any) -> tuple[Route, ...]:
     """Every (method, path) of `app`, safe ones too; raises `LookupError` when the framework is not known."""
     known = _app_of(app)
-    return (*_module(known).routes(unwrap(known)), *(row for pair in beside(app) for row in _beside_rows(*pair)))
+    return (*_module(known).routes(unwrap(known)), *(row for pair in others(app) for row in _beside_rows(*pair)))
 
 
 def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
@@ -55,8 +59,8 @@ def plant(app: Any, hit: Callable[[Route], None]) -> tuple[Route, ...]:
     Middleware and hooks of the framework stay. For the agent only: the app cannot be used for anything else afterwards.
     """
     known = _app_of(app)
-    others = [row for pair in beside(app) for row in _beside_rows(*pair, hit)]
-    return (*_module(known).plant(unwrap(known), hit), *others)
+    more = [row for pair in others(app) for row in _beside_rows(*pair, hit)]
+    return (*_module(known).plant(unwrap(known), hit), *more)
 
 
 def native_tokens(app: Any, origin: str) -> dict[str, str] | None:
@@ -126,16 +130,24 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
 def watch(app: Any, enter: Enter) -> bool:
     """Have `enter` called wherever a handler of `app` is about to run, behind all middleware; once for each app.
 
-    False when that place cannot be had: the framework is not known, or too old, or something that is not known stands
-    beside it (a dispatcher's mount, say) and can be reached without passing there. One that middleware hides in a
-    closure is watched as well, and false all the same: where its requests may lead is not known from outside.
+    And, `apart`, wherever one of any other application of these frameworks is, in the whole process: code may hold an
+    application where nobody finds it, and lead requests there. False when that place cannot be had: the framework is
+    not known, or too old, or something that is not known stands beside it (a dispatcher's mount, say) and can be
+    reached without passing there. One that middleware hides in a closure is watched as well, and false all the same:
+    where its requests may lead is not known from outside.
     """
-    if recognise(app) is None and recognise(hidden := sought(app)) is not None:
-        _watch(hidden, enter)
-        return False
+    for name in _BASES:
+        if name in sys.modules:
+            _on_all(name, enter.apart())
+    hidden = sought(app) if recognise(app) is None else app
     # What stands beside `app` may well be served without it; whoever wraps it says what it is.
-    watched = [_watch(app, enter), *(_watch(other, enter.apart()) for _, other in beside(app))]
-    return all(watched)
+    watched = [_watch(hidden, enter), *(_watch(other, enter.apart()) for _, other in others(app))]
+    return hidden is app and all(watched)
+
+
+def _on_all(name: str, enter: Enter) -> None:
+    with contextlib.suppress(AttributeError, KeyError, TypeError):  # a version that has no such place
+        import_module(f"{__name__}.{name}").watch_all(enter)
 
 
 def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:

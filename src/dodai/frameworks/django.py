@@ -24,6 +24,7 @@ __all__ = [
     "report_errors",
     "routes",
     "watch",
+    "watch_all",
     "watch_own_check",
 ]
 
@@ -73,14 +74,20 @@ def watch(app: Any, enter: Enter) -> bool:
     View middleware may set `request.method`, which a class view obeys. A process has one project, whose views any
     handler leads to: a second one that is served, the one of a test client. So all of them have the entrances.
     """
-    base = sys.modules["django.core.handlers.base"].BaseHandler
-    for name, entrance in _ENTRANCES.items():
+    watch_all(enter)
+    return is_watched(app)
+
+
+def watch_all(enter: Enter) -> None:
+    """In every handler of the process."""
+    module = sys.modules.get("django.core.handlers.base")
+    base = module.BaseHandler if module is not None else None
+    for name, entrance in _ENTRANCES.items() if base is not None else ():
         known = vars(base)[name]
         if isinstance(known, entrance):
             known.enter = known.enter.joined(enter)
         else:
             setattr(base, name, entrance(known, enter))
-    return is_watched(app)
 
 
 def is_watched(app: Any) -> bool:
@@ -222,9 +229,11 @@ def _caller(middleware: tuple[str, ...], root: str) -> Any:
 
 
 def _views(callback: Any) -> Iterator[Any]:
-    yield callback
-    yield inspect.unwrap(callback)
-    yield getattr(callback, "view_class", callback)
+    """A view by every name that it may have: behind its decorators, and between them."""
+    while callback is not None:
+        yield callback
+        yield getattr(callback, "view_class", callback)
+        callback = getattr(callback, "__wrapped__", None)
 
 
 def _names_view(middleware: Any, views: set[int]) -> bool:

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from .route import let_through
@@ -34,11 +35,11 @@ def lets_through(app: Any) -> str:
     It is given nothing but these requests: no other middleware runs, and no view.
     """
     modules, settings = sys.modules, sys.modules["django.conf"].settings
-    name = own_check(app)
+    name, wsgi = own_check(app), import_module("django.core.handlers.wsgi")  # a process that serves ASGI has not
     middleware = modules["django.utils.module_loading"].import_string(name)(_nothing)
 
     def is_refused(method: str, sent: dict[str, str]) -> bool:
-        request = modules["django.core.handlers.wsgi"].WSGIRequest(
+        request = wsgi.WSGIRequest(
             {"REQUEST_METHOD": method, "PATH_INFO": "/", "wsgi.input": io.BytesIO(), **_ADDRESS, **sent}
         )
         request.session = {}

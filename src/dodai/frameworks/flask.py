@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .around import kinds
 from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, let_through, looks_like_guard, looks_like_write, where
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
@@ -32,7 +34,8 @@ def find(app: Any, environ: Mapping[str, Any]) -> MatchedRoute:
     """The rule that the application's own URL adapter, which knows subdomains and hosts, will choose for an environ."""
     adapter = app.create_url_adapter(app.request_class(dict(environ)))
     rule, _ = adapter.match(return_rule=True)
-    return MatchedRoute(f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}", rule, is_watched(app))
+    route = f"{environ['REQUEST_METHOD']} {_host(rule)}{rule.rule}"
+    return MatchedRoute(route, _handler(app, rule), is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
@@ -40,40 +43,104 @@ def watch(app: Any, enter: Enter) -> bool:
 
     A hook may set `request.method`, which a method view obeys.
     """
+    watch_all(enter.apart())
     for name in _ENTRANCES:
-        dispatch = getattr(app, name)
-        if not isinstance(dispatch, _FlaskEntrance):
-            setattr(app, name, _FlaskEntrance(dispatch, enter, behind=name == "dispatch_request"))
-        else:
-            dispatch.enter = dispatch.enter.joined(enter)
-    return True
+        if name in vars(app):
+            _stand(app, name)
+    known = vars(app).get(_ENTER)
+    setattr(app, _ENTER, enter if known is None else known.joined(enter))
+    return is_watched(app)
+
+
+def watch_all(enter: Enter) -> None:
+    """In every application of the process, found or not, and in front of what a dispatcher of Werkzeug leads to."""
+    flask, werkzeug = sys.modules.get("flask.app"), sys.modules.get("werkzeug.middleware.dispatcher")
+    if flask is not None:
+        for kind, name in ((kind, name) for kind in kinds(flask.Flask) for name in _ENTRANCES if name in vars(kind)):
+            _stand(kind, name)
+        _join(flask.Flask, enter)
+    if werkzeug is not None:
+        for kind in kinds(werkzeug.DispatcherMiddleware):
+            if "__call__" in vars(kind) and not hasattr(vars(kind)["__call__"], "dodai"):
+                kind.__call__ = _dispatching(vars(kind)["__call__"])
+        _join(werkzeug.DispatcherMiddleware, enter)
 
 
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them."""
-    return all(isinstance(getattr(app, name, None), _FlaskEntrance) for name in _ENTRANCES)
+    return hasattr(app, _ENTER) and all(hasattr(inspect.getattr_static(app, name), "dodai") for name in _ENTRANCES)
 
 
 _ENTRANCES = ("full_dispatch_request", "dispatch_request")
+_ENTER = "dodai_enter"
+"""The attribute of an application, and of the class for those that nobody has found, with what is called there."""
 
 
-class _FlaskEntrance:
-    def __init__(self, dispatch: Callable[..., Any], enter: Enter, *, behind: bool) -> None:
-        self._dispatch = dispatch
-        self._behind = behind
-        self.enter = enter
+def _join(cls: Any, enter: Enter) -> None:
+    known = vars(cls).get(_ENTER)
+    setattr(cls, _ENTER, staticmethod(enter if known is None else known.__func__.joined(enter)))
 
-    def __call__(self, *arguments: Any) -> Any:
-        request = sys.modules["flask"].request._get_current_object()  # noqa: SLF001 - the proxy asks for every attribute
-        rule = request.url_rule
-        # Flask takes its request out of the environ before the line is written.
-        request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
-        # A hook may have chosen a rule that does not take the method: what runs is what the rule is for.
-        methods = (rule.methods if rule is not None else None) or {request.method}
-        others = () if request.method in methods else UNSAFE
-        method = next((each for each in others if each in methods), request.method)
-        self.enter(request.environ, method, lambda: Reached(rule, behind=self._behind))
-        return self._dispatch(*arguments)
+
+def _stand(holder: Any, name: str) -> None:
+    """Put an entrance in place of a method of the class `holder`, or of what an application has in its place."""
+    dispatch = vars(holder)[name]
+    if hasattr(dispatch, "dodai"):
+        return
+
+    @functools.wraps(dispatch)
+    def entered(app: Any, *arguments: Any) -> Any:
+        _enter(app, behind=name == "dispatch_request")
+        return dispatch(app, *arguments)
+
+    @functools.wraps(dispatch)
+    def entered_here(*arguments: Any) -> Any:
+        _enter(holder, behind=name == "dispatch_request")
+        return dispatch(*arguments)
+
+    entrance = entered if isinstance(holder, type) else entered_here
+    entrance.dodai = True  # type: ignore[attr-defined]
+    setattr(holder, name, entrance)
+
+
+def _enter(app: Any, *, behind: bool) -> None:
+    request = sys.modules["flask"].request._get_current_object()  # noqa: SLF001 - the proxy asks for every attribute
+    rule = request.url_rule
+    # Flask takes its request out of the environ before the line is written.
+    request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
+    # A hook may have chosen a rule that does not take the method: what runs is what the rule is for.
+    methods = (rule.methods if rule is not None else None) or {request.method}
+    others = () if request.method in methods else UNSAFE
+    method = next((each for each in others if each in methods), request.method)
+    app.dodai_enter(request.environ, method, lambda: Reached(_handler(app, rule), behind=behind))
+
+
+def _handler(app: Any, rule: Any) -> Any:
+    """What tells a handler apart: rules of two applications are equal when they look alike."""
+    return (id(app), rule) if rule is not None else None
+
+
+def _dispatching(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A dispatcher that leads to no application what was let through with another method."""
+
+    @functools.wraps(call)
+    def entered(dispatcher: Any, environ: Any, start_response: Any) -> Any:
+        dispatcher.dodai_enter(environ, environ["REQUEST_METHOD"], lambda: Reached(_ANY, here=False, behind=False))
+        return call(dispatcher, environ, start_response)
+
+    entered.dodai = True  # type: ignore[attr-defined]
+    return entered
+
+
+class _AnyHandler:
+    """Equal to every handler: which one it will be is not known yet."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_ANY = _AnyHandler()
 
 
 def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:

@@ -52,12 +52,26 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
 def watch(app: Any, enter: Enter) -> bool:
     """Where an HTTP route has its handler called, behind middleware and guards; WebSockets have no such place."""
     for kind in {type(route) for route in app.routes if hasattr(route, "route_handler_map")}:
-        respond = kind._get_response_for_request  # noqa: SLF001 - the one place through which every handler is called
-        if getattr(respond, "dodai", None) is None:
-            kind._get_response_for_request = respond = _entered(respond, enter)  # noqa: SLF001
-        known = respond.dodai.get(id(app))
-        respond.dodai[id(app)] = (app, enter if known is None else known[1].joined(enter))
+        enters = _stand(kind, enter.apart())
+        known = enters.get(id(app))
+        enters[id(app)] = (app, enter if known is None else known[1].joined(enter))
     return True
+
+
+def watch_all(enter: Enter) -> None:
+    """In every application of the process, found or not."""
+    module = sys.modules.get("litestar.routes")
+    if module is not None:
+        _stand(module.HTTPRoute, enter)
+
+
+def _stand(kind: Any, others: Enter) -> dict[int, tuple[Any, Enter]]:
+    """Put the entrance into a class of routes; the `Enter` of each application by its id."""
+    respond = kind._get_response_for_request  # noqa: SLF001 - the one place through which every handler is called
+    if getattr(respond, "dodai", None) is None:
+        kind._get_response_for_request = respond = _entered(respond, others)  # noqa: SLF001
+    found: dict[int, tuple[Any, Enter]] = respond.dodai
+    return found
 
 
 def is_watched(app: Any) -> bool:
@@ -66,10 +80,9 @@ def is_watched(app: Any) -> bool:
     return all(id(app) in getattr(kind._get_response_for_request, "dodai", ()) for kind in kinds)  # noqa: SLF001
 
 
-def _entered(respond: Callable[..., Any], enter: Enter) -> Any:
+def _entered(respond: Callable[..., Any], others: Enter) -> Any:
     """One for all applications of the process, because it stands in their class; each has an `Enter` of its own."""
     enters: dict[int, tuple[Any, Enter]] = {}
-    others: Enter = enter.apart()
 
     def entered(route: Any, scope: Any, request: Any, route_handler: Any, parameter_model: Any) -> Any:
         _, chosen = enters.get(id(scope.get("litestar_app")), (None, others))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import re
@@ -27,14 +26,12 @@ Kind = Literal["handler", "any", "websocket", "opaque"]
 """`any`: the framework does not say which methods it answers. `opaque`: something mounted that cannot be listed."""
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-_MAX_WRAPPERS = 50
 _CHECKS = re.compile(
     r"(?i)(check|valid|verif|protect|require|ensure|assert|enforce|compare|guard).*[cx]srf|"
     r"[cx]srf.*(check|valid|verif|protect|require|ensure|enforce|compare|guard|match)"
 )
 _WRITES = frozenset({"create", "delete", "update", "bulk_create", "bulk_update", "get_or_create", "update_or_create"})
 _STATEMENT = re.compile(r"\s*(INSERT\s+INTO|UPDATE\s+\S+\s+SET|DELETE\s+FROM|TRUNCATE|DROP\s+TABLE)\b", re.IGNORECASE)
-_LAYER_NAMES = ("app", "application", "wsgi_app", "_inner", "__wrapped__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,87 +102,6 @@ def let_through(check: str, cases: Mapping[str, Any], is_refused: Callable[[str,
             if not is_refused(method, sent):
                 return f"`{check}` let a forged {method} {case} pass"
     return ""
-
-
-def unwrap(app: Any) -> Any:
-    """The application inside middleware that keeps it as `app`; `app` itself when it has routes of its own."""
-    for _ in range(_MAX_WRAPPERS):
-        if _is_framework(app):
-            return app
-        inner = _inner(app)
-        if inner is None or inner is app:
-            return app
-        app = inner
-    return app
-
-
-def beside(app: Any) -> list[tuple[str, Any]]:
-    """(path prefix, application) of others that the layers around `app` can call: a dispatcher's mounts, say.
-
-    Only what is certainly an application: one of a known framework, or what stands in `mounts` under a path.
-    """
-    inside = unwrap(app)
-    found: dict[int, tuple[str, Any]] = {}
-    layers, seen = [app], {id(None)}
-    while layers and len(seen) < _MAX_WRAPPERS:
-        layer = layers.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        values = dict(getattr(layer, "__dict__", {}))
-        if layer is not inside:
-            found |= {id(other): (prefix, other) for prefix, other in _others(values, inside)}
-        # Flask is wrapped from within: `app.wsgi_app = Dispatcher(app.wsgi_app, ...)`
-        layers += [values.get(name) for name in (_LAYER_NAMES if layer is not inside else ("wsgi_app",))]
-    return list(found.values())
-
-
-def _others(values: dict[str, Any], inside: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        held = value.items() if isinstance(value, dict) else [("", each) for each in value] if _is_row(value) else None
-        for key, other in held if held is not None else (("", value),):
-            is_app = _is_framework(unwrap(other)) or (name == "mounts" and callable(other))
-            if is_app and unwrap(other) is not inside:
-                yield key.rstrip("/") if isinstance(key, str) and key.startswith("/") else "", other
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset))
-
-
-def sought(app: Any) -> Any:
-    """The application that a layer keeps where no known name leads: in a tuple, in a closure, under a name of its own.
-
-    `app` itself when there is none, or more than one. For the audit and to watch; exemptions go by known names alone.
-    """
-    seen: dict[int, Any] = {}
-    waiting, found = [app], {}
-    while waiting and len(seen) < _MAX_WRAPPERS:
-        each = unwrap(waiting.pop(0))
-        if id(each) in seen:
-            continue
-        seen[id(each)] = each
-        if _is_framework(each):
-            found[id(each)] = each
-            continue
-        # `middleware(app.wsgi_app)` holds the application by its method
-        values = [getattr(each, "__self__", None), *getattr(each, "__dict__", {}).values(), *_cells(each)]
-        values += [one for value in values if _is_row(value) for one in value]
-        values += [one for value in values if isinstance(value, dict) for one in value.values()]
-        waiting += [value for value in values if callable(value) and not isinstance(value, type)]
-    return next(iter(found.values())) if len(found) == 1 else app
-
-
-def _cells(function: Any) -> Iterator[Any]:
-    for cell in getattr(function, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # a cell that is still empty
-            yield cell.cell_contents
-
-
-def top_modules(value: Any) -> set[str]:
-    """The top-level packages of the classes of `value`."""
-    cls = value if isinstance(value, type) else type(value)
-    return {base.__module__.partition(".")[0] for base in cls.__mro__}
 
 
 def where(endpoint: Any) -> tuple[str, str, int]:
@@ -272,19 +188,3 @@ def _names(code: Any) -> Iterator[str]:
     for const in code.co_consts:
         if inspect.iscode(const):
             yield from _names(const)
-
-
-def _inner(app: Any) -> Any:
-    inner = getattr(app, "app", None) or getattr(app, "application", None) or getattr(app, "wsgi_app", None)
-    return inner or getattr(app, "__wrapped__", None)
-
-
-def _is_framework(app: Any) -> bool:
-    if isinstance(app, type):
-        return False
-    modules = top_modules(app)
-    return (
-        (hasattr(app, "routes") and bool(modules & {"starlette", "fastapi", "litestar"}))
-        or (hasattr(app, "url_map") and "flask" in modules)
-        or (hasattr(app, "get_response") and "django" in modules)
-    )

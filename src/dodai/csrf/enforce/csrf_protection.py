@@ -21,6 +21,7 @@ from dodai.csrf.codes import FOREIGN_ORIGIN, ORIGIN_MALFORMED, ORIGIN_NEEDED, RE
 from dodai.csrf.decision import (
     FETCH_SITES,
     OVERRIDES,
+    SAFE_METHODS,
     Decision,
     Origins,
     Provenance,
@@ -36,7 +37,7 @@ from dodai.csrf.decision import (
     parse_origin,
 )
 from dodai.csrf.enforce.csrf_session import CsrfSession, cookie_pattern
-from dodai.csrf.enforce.entrance import AWAITED, CHECKED, Grant
+from dodai.csrf.enforce.entrance import AWAITED, AWAITED_AS_WRITE, CHECKED, Grant
 from dodai.csrf.enforce.visitor_page import VISITOR_WORDS
 from dodai.csrf.policy import CsrfPolicy
 from dodai.csrf.token import KeyRing, Verdict, is_contemporary, verify
@@ -177,7 +178,9 @@ class CsrfProtection:
     def passage(self, exempt: Decision | None, route: MatchedRoute | None, method: str) -> Any:
         """What a request that was let through may enter."""
         if exempt is None or route is None or self.policy.mode == "report":
-            return AWAITED if self.policy.mode == "framework" and method != "WEBSOCKET" else CHECKED
+            if self.policy.mode != "framework" or method == "WEBSOCKET":
+                return CHECKED
+            return AWAITED_AS_WRITE if method in SAFE_METHODS else AWAITED
         return Grant(method, route.handler)
 
     def length(self, sent: Sent, limit_bytes: int) -> Decision | None:

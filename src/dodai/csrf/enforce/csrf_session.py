@@ -8,11 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from dodai.core.errors import DodaiError
+from dodai.core.request import current
 from dodai.csrf.codes import NOT_INSTALLED, TOKEN_AFTER_START
-from dodai.csrf.enforce.entrance import AWAITED, CHECKED
+from dodai.csrf.enforce.entrance import AWAITED, AWAITED_AS_WRITE, CHECKED
 from dodai.csrf.token import decode_nonce, encode_nonce, first_nonce, is_anonymous, issue, new_nonce
 
 if TYPE_CHECKING:
+    from dodai.csrf.decision import Decision
     from dodai.csrf.enforce.csrf_protection import CsrfProtection
     from dodai.csrf.policy import CsrfPolicy
 
@@ -55,20 +57,33 @@ class CsrfSession:
         self.passage: Any = None
         self.outer: CsrfSession | None = None
         self.prefix = ""
-        self.astray = self.changed = self.grace = self.rendered = False
+        self.astray: Decision | None = None
+        self.changed = self.grace = self.rendered = False
         self.replaced = self.started = self.unproven = False
 
     def allow(self, passage: Any) -> None:
         """Let the request through: `CHECKED`, or for what a `Grant` names, which is unproven until it is entered."""
         self.passage = passage
-        self.unproven = passage is not CHECKED and passage is not AWAITED
+        self.unproven = passage is not CHECKED and not self.awaits
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the framework's own check has yet to accept the token."""
+        return self.passage is AWAITED or self.passage is AWAITED_AS_WRITE
+
+    def only_counts(self, decision: Decision) -> bool:
+        """True in the mode that refuses nothing; what it would have refused is in the line then."""
+        if self.policy.mode == "report":
+            self._gate.note(decision, current())
+            return True
+        return False
 
     def must_be_replaced(self, status: int) -> bool:
         """True when the application answers something that it was not judged for.
 
         A refusal of its own on the way to the handler (a wrong signature, say) has done nothing.
         """
-        return self.unproven and (self.astray or status < 400)
+        return self.unproven and (self.astray is not None or status < 400)
 
     @property
     def cookie_state(self) -> CookieState:

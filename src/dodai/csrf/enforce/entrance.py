@@ -27,7 +27,12 @@ OWN_CHECK_UNSEEN = Decision(False, "framework_check_unseen", OWN_CHECK_NOT_RUN, 
 CHECKED: Final = object()
 """The passage of a request that proved itself: whatever handler runs, its own page has asked for it."""
 AWAITED: Final = object()
-"""The passage of a request whose token the framework's own check has yet to accept, in mode `framework`."""
+"""The passage of a request whose token the framework's own check has yet to accept, in mode `framework`.
+
+Whatever becomes of its method: a write that middleware makes a read is one that the framework's check leaves out.
+"""
+AWAITED_AS_WRITE: Final = object()
+"""The same of a read whose headers ask for another method: it is served as a read, or its token is accepted."""
 
 
 @dataclass(slots=True)
@@ -52,7 +57,8 @@ class OwnCheckNotSeenError(HandlerNotJudgedError):
 
 def refused_at_entrance(visitor: Any) -> Decision:
     """The refusal of a request that was kept from its handler."""
-    return OWN_CHECK_UNSEEN if visitor.passage is AWAITED else NOT_JUDGED
+    astray: Decision | None = visitor.astray
+    return astray or NOT_JUDGED
 
 
 def own_check_seen() -> None:
@@ -60,7 +66,7 @@ def own_check_seen() -> None:
     context = current()
     visitor = context.__dict__.get("csrf") if context is not None else None
     while visitor is not None:
-        if visitor.passage is AWAITED:
+        if visitor.awaits:
             visitor.passage = CHECKED
         visitor = visitor.outer
 
@@ -127,19 +133,22 @@ class Entrance:
 def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
     while visitor is not None:
         passage = visitor.passage
-        if passage is CHECKED or (passage in (None, AWAITED) and method in SAFE_METHODS):
+        if passage is CHECKED or ((passage is None or passage is AWAITED_AS_WRITE) and method in SAFE_METHODS):
             visitor = visitor.outer
             continue
-        if passage is AWAITED:
+        if visitor.awaits:
             where = reach()
             if where.behind and where.handler is not None:
-                visitor.astray = visitor.unproven = True
+                visitor.unproven, visitor.astray = True, OWN_CHECK_UNSEEN
                 raise OwnCheckNotSeenError
             visitor = visitor.outer
             continue
         reached = reach() if passage is not None and passage.method == method else None
         if reached is None or reached.handler != passage.handler:
-            visitor.unproven = visitor.astray = True
+            if visitor.only_counts(NOT_JUDGED):
+                visitor = visitor.outer
+                continue
+            visitor.unproven, visitor.astray = True, NOT_JUDGED
             raise HandlerNotJudgedError
         if reached.here:
             visitor.unproven = False
