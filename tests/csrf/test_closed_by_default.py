@@ -295,3 +295,40 @@ def test_manifest_of_the_application_itself_rules_without_being_named(tmp_path):
     path = os.pathsep.join([str(installed), *sys.path])
     assert "STARTED" in start(tmp_path, "-c", "import shop.web", PYTHONPATH=path)
     assert "DOD187" in start(tmp_path, "-c", "import shop.admin", PYTHONPATH=path)
+
+
+TWO = """[project]
+name = "shop"
+[service.web]
+command = ["x"]
+app = "web.main:app"
+public = true
+[service.api]
+command = ["x"]
+csrf = "off"
+csrf_reason = "mutual TLS, no cookies"
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "module", "said"),
+    [
+        ('app = "api.main:app"', "web", "DOD188"),
+        ('app = "api.main:app"', "api", "STARTED"),
+        ('app = "web.main:app"', "web", "STARTED"),
+        ("", "web", "DOD188"),
+        ("", "api", "STARTED"),
+    ],
+)
+def test_service_that_is_off_does_not_open_the_application_of_another(named, module, said, tmp_path):
+    """`DODAI_SERVICE` is one variable, and easily wrong; where it is right, every start says that nothing is checked."""
+    (tmp_path / "dodai.toml").write_text(TWO + named + "\n", "utf-8")
+    for name in ("web", "api"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("", "utf-8")
+        (tmp_path / name / "main.py").write_text(STRANGER, "utf-8")
+    given = {"DODAI_SERVICE": "api", "DODAI_ENV": "production", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
+    told = start(tmp_path, "-c", f"import {module}.main", **given)
+    assert said in told
+    assert ('csrf = "off"`: requests to this process are not checked' in told) == (said == "STARTED")
+    assert "mutual TLS, no cookies" in told or said != "STARTED"

@@ -71,6 +71,16 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
     return min(strangers, key=lambda one: one[0])[1] if strangers else ""
 
 
+def other_service(sections: Mapping[str, Any], name: str) -> str:
+    """The service whose application is calling, where that is not the service `name`; empty when nothing says so."""
+    rows = sections.get("service") or {}
+    calling = {Path(source).stem if module == "__main__" else module for module, source in _callers()}
+    if not calling.isdisjoint(_modules({"service": {name: rows.get(name) or {}}})):
+        return ""
+    apps = {str(row.get("app") or "").partition(":")[0]: str(service) for service, row in rows.items()}
+    return next((service for module, service in apps.items() if module in calling), "")
+
+
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 

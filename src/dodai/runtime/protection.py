@@ -9,13 +9,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
-from dodai.csrf.codes import KEYS_MALFORMED, MANIFEST_OF_ANOTHER, OWN_CHECK_MISSING, OWN_CHECK_UNPROVEN
+from dodai.csrf.codes import (
+    KEYS_MALFORMED,
+    MANIFEST_OF_ANOTHER,
+    OFF_FOR_ANOTHER,
+    OWN_CHECK_MISSING,
+    OWN_CHECK_UNPROVEN,
+)
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.enforce.entrance import own_check_seen
 from dodai.csrf.policy import CsrfPolicy
 from dodai.frameworks import lets_through, own_check, watch_own_check
-from dodai.runtime.manifest_location import stranger_to
+from dodai.runtime.manifest_location import other_service, stranger_to
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -27,13 +33,18 @@ dodai: DOD180 `DODAI_CSRF_KEYS` is not set: this process made a CSRF key of its 
 refused by every other process and after a restart. fix: set `DODAI_CSRF_KEYS` to `kid:base64url` with 32 random bytes
 """
 
+_OFF = """\
+dodai: `[service.{service}] csrf = "off"`: requests to this process are not checked for forgery, because: {reason}
+"""
+
 
 def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> CsrfProtection | None:
     """What decides about the state-changing requests of `app`; None only where `csrf_off` says why there is nothing.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
-    DOD162 where that check lets forged requests through; DOD187 for a manifest that is another application's.
+    DOD162 where that check lets forged requests through; DOD187 for a manifest that is another application's, DOD188
+    where it is off for a service whose application this is not.
     """
     config = runtime.config
     if config.found is not None and (source := stranger_to(config.found, config.sections)):
@@ -42,6 +53,7 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
         )
         raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
     if config.csrf_off:
+        _tell_off(config)
         return None
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
     if policy.mode == "framework":
@@ -60,6 +72,18 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
     return gate
+
+
+def _tell_off(config: RuntimeConfig) -> None:
+    """Say that nothing is checked and why; DOD188 when the reason is that of another application."""
+    if other := other_service(config.sections, config.service):
+        said = (
+            f"`DODAI_SERVICE` is `{config.service}`, whose requests are not checked, and the application is that of "
+            f"`[service.{other}]`"
+        )
+        raise DodaiError(OFF_FOR_ANOTHER, said, OFF_FOR_ANOTHER.fix.en, exit_code=2)
+    sys.stderr.write(_OFF.format(service=config.service, reason=config.csrf_off))
+    sys.stderr.flush()
 
 
 def _prove_own_check(app: Any) -> None:

@@ -51,6 +51,7 @@ NOT_INSTALLED = _code("DOD183", "csrf-not-installed")
 ORIGIN_NEEDED = _code("DOD184", "csrf-mode-needs-origin")
 OWN_CHECK_MISSING = _code("DOD186", "csrf-framework-check-missing")
 MANIFEST_OF_ANOTHER = _code("DOD187", "manifest-of-another-application")
+OFF_FOR_ANOTHER = _code("DOD188", "csrf-off-for-another-service")
 PROBE_REFUSED = _code("DOD185", "csrf-probe-refused")
 
 CODES = declared(globals())
