@@ -21,7 +21,7 @@ from dodai.frameworks import match, report_errors, route_label, watch
 from dodai.frameworks.around import unwrap
 from dodai.observability.line_format import error_name, redact, stack_of
 from dodai.runtime import Runtime, RuntimeConfig
-from dodai.runtime.edge_gate import EdgeGate
+from dodai.runtime.edge_gate import edge_gate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.heartbeat import end_is_told
 from dodai.runtime.line_fields import Shape
@@ -75,7 +75,7 @@ class WsgiLayer:
         self.app = unwrap(app)
         self.runtime = runtime
         self.csrf_binding = inner.gate.binding if isinstance(inner, CsrfWsgi) else ""
-        self._gate = EdgeGate(runtime.config.edge_key_file)
+        self._gate = edge_gate(runtime.config)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
 
@@ -87,8 +87,8 @@ class WsgiLayer:
             end_is_told(self.runtime)
         self.runtime.in_flight += 1
         started = perf_counter()
-        trusted = self._gate.knows(_latin(environ.pop(_EDGE_KEY, None)))
-        environ[_CONTEXT] = context = self._open(environ, trusted)
+        known = self._gate.knows(_latin(environ.pop(_EDGE_KEY, None)))
+        environ[_CONTEXT] = context = self._open(environ, known and self._gate.vouches)
         seen = {"status": 0}
 
         def noting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -100,7 +100,7 @@ class WsgiLayer:
         token = bind(context)
         error: BaseException | None = None
         try:
-            if trusted or self._gate.lets_pass(environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]):
+            if known or self._gate.lets_pass(environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]):
                 body = self._inner(environ, noting)
             else:
                 body = _refuse(Refusal(403, EDGE_KEY_MISSING, self._gate.reason), environ, noting, context)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import http.server
 import threading
-import urllib.request
+import time
+from contextlib import closing
 from copy import deepcopy
 
 import pytest
@@ -13,6 +15,8 @@ from tests.end_to_end.small_app import SmallApp
 
 from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL
 from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.standins.zone_rules import ZoneRequest, ZoneRules
+from dodai.standins.zone_visitors import HOP_BY_HOP
 from dodai.wiring import environments
 from dodai.wiring.find_project import find_project
 
@@ -25,7 +29,7 @@ class Visitors(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, zone, folder):
-        self.zone, self.folder = zone, folder
+        self.zone, self.folder, self.rules = zone, folder, ZoneRules(zone.rulesets)
         super().__init__(("127.0.0.1", 0), Visit)
 
     def origin(self):
@@ -34,18 +38,34 @@ class Visitors(http.server.ThreadingHTTPServer):
 
 
 class Visit(http.server.BaseHTTPRequestHandler):
+    """Passed on with what the rules of the zone add."""
+
     def do_GET(self):
-        code, body = 530, b"error code: 1016"
         if any(record["proxied"] for record in self.server.zone.records):
             try:
-                with urllib.request.urlopen(f"http://{self.server.origin()}{self.path}", timeout=10) as answer:
-                    code, body = answer.status, answer.read()
-            except (OSError, AttributeError) as error:
-                code, body = 521, repr(error).encode()
+                code, headers, body = self._passed_on(self.server.origin())
+            except OSError as error:
+                code, headers, body = 521, [], repr(error).encode()
+        else:
+            code, headers, body = 530, [], b"error code: 1016"
         self.send_response(code)
+        for name, value in headers:
+            if name.lower() not in HOP_BY_HOP | {"content-length"}:
+                self.send_header(name, value)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the name that the server looks for
+
+    def _passed_on(self, origin):
+        asked = ZoneRequest("127.0.0.1", self.path.partition("?")[0], self.command, "", time.time())
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        content = self.rfile.read(int(self.headers.get("content-length", 0))) or None
+        with closing(http.client.HTTPConnection(origin, timeout=10)) as connection:
+            connection.request(self.command, self.path, content, headers | dict(self.server.rules.headers(asked)))
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
 
     def log_message(self, *words):
         pass

@@ -101,10 +101,13 @@ class Visitors:
 
     def run(self):
         while not self.over.wait(PAUSE_S):
-            status, _ = get(edge(self.env))
+            status, _ = self.ask()
             self.asked += 1
             if status != 200:
                 self.refused.append((status, self.asked))
+
+    def ask(self):
+        return get(edge(self.env))
 
     def go_on(self):
         seen = self.asked

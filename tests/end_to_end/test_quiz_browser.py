@@ -81,7 +81,7 @@ class Reader:
         return self.page.url.removeprefix(self.url)
 
     def fill_in(self, prompt: str) -> None:
-        self.page.locator("#prompt").fill(prompt)
+        self.page.locator("textarea#prompt").fill(prompt)
         for number, text in enumerate(("鴨川", "Mount Fuji", "a very long name " * 5, "びわ湖"), 1):
             self.page.locator(f"[name=choice{number}]").fill(text)
         self.page.locator("[name=correct]").first.check()
@@ -175,12 +175,12 @@ def test_author_writes_previews_keeps_changes_and_deletes_a_question(reader):
     expect(star).to_have_attribute("aria-pressed", "true")
     reader.seen("kept")
     page.locator(".marks a[href$='/edit']").click()
-    page.locator("#prompt").fill("short")
+    page.locator("textarea#prompt").fill("short")
     page.locator("form.editor").evaluate("(form) => { form.noValidate = true; }")
     page.locator("button[value=save]").click()
     expect(page.locator("#prompt-problem")).to_be_visible()
     reader.seen("problem")
-    page.locator("#prompt").fill(prompt)
+    page.locator("textarea#prompt").fill(prompt)
     page.locator("button[value=save]").click()
     page.wait_for_url(re.compile(r"/questions/\d+$"))
     reader.go("/me")

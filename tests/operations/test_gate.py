@@ -16,9 +16,9 @@ from dodai.core.page import Text
 from dodai.engine.execute import SystemClock, execute, resume
 from dodai.engine.plan import Observed, Plan, PlanRequest, Step
 from dodai.operations.approval import NAMESPACE, Approval, is_same_person
+from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.operations.evidence import RehearsalRecord, Source
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates
-from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.run.audit_log import AuditLog, stated
 from dodai.operations.run.gate import BREAK_GLASS, GatePorts, admission
 from dodai.providers.local.signature import SshKeygen

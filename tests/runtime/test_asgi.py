@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +28,6 @@ from dodai.runtime import RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
 Lines = Callable[..., list[dict[str, Any]]]
-KEY = "edge-key-0123456789abcdef"
 
 
 async def hello(request: Request) -> Response:
@@ -311,129 +309,6 @@ async def test_ray_is_noted_where_the_manifest_names_cloudflare_and_counts_for_n
     assert not any("cfRay" in line for line in (forged, *others))
 
 
-@pytest.fixture
-def edge_key(tmp_path: Path) -> Path:
-    path = tmp_path / "edge.key"
-    path.write_text(KEY + "\n")
-    return path
-
-
-async def test_edge_key_opens_the_gate_and_never_reaches_the_app(config: Config, lines: Lines, edge_key: Path):
-    """With the key the edge's id, trace, ray and client address count, and the key itself is gone."""
-    headers = {
-        "x-edge-key": KEY,
-        "x-request-id": "edge-id-0123456789",
-        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
-        "x-forwarded-for": "203.0.113.9",
-        "cf-ray": "8f00ba-NRT",
-    }
-    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
-        response = await client.get("/hello/taro", headers=headers)
-    assert response.text == "hello no key"
-    assert response.headers["x-request-id"] == "edge-id-0123456789"
-    (line,) = lines()
-    assert (line["traceId"], line["parentSpanId"]) == ("a" * 32, "b" * 16)
-    assert (line["clientNetwork"], line["cfRay"]) == ("203.0.113.0", "8f00ba-NRT")
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [[], [("x-edge-key", "wrong")], [("x-edge-key", "")], [("x-edge-key", KEY), ("x-edge-key", KEY)]],
-    ids=["missing", "wrong", "empty", "twice"],
-)
-async def test_without_the_edge_key_only_liveness_answers(
-    config: Config, lines: Lines, edge_key: Path, headers: list[tuple[str, str]]
-):
-    """403 with our code, request id and one line, for every path but /healthz."""
-    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
-        refused = [await client.get(path, headers=headers) for path in ("/hello/taro", "/readyz", "/-/dodai/probe")]
-        alive = await client.get("/healthz", headers=headers)
-    assert [response.status_code for response in refused] == [403, 403, 403]
-    assert {response.json()["error"]["code"] for response in refused} == {"DOD556"}
-    assert alive.status_code == 200
-    found = lines()
-    assert [line["requestId"] for line in found] == [r.headers["x-request-id"] for r in [*refused, alive]]
-    assert (found[0]["code"], found[0]["reason"], found[0]["outcome"]) == (
-        "DOD556",
-        "edge_key_missing",
-        "client_error",
-    )
-
-
-async def test_edge_key_rotates_without_restart(config: Config, edge_key: Path):
-    """A second key is accepted at once, also while somebody tries forged ones; the first one until it is removed."""
-    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
-
-        async def status(key: str) -> int:
-            return (await client.get("/hello/x", headers={"x-edge-key": key})).status_code
-
-        async def refused(key: str) -> bool:
-            return await status(key) == 403
-
-        new = "next-key-0123456789"
-        assert (await status(KEY), await status("forged")) == (200, 403)
-        await asyncio.to_thread(edge_key.write_text, f"{KEY}\n{new}\n")
-        assert [await status(key) for key in (new, KEY)] == [200, 200]
-        await asyncio.to_thread(edge_key.write_text, f"{new}\n")
-        await until_async(lambda: refused(KEY))
-        assert await status(new) == 200
-
-
-@pytest.mark.parametrize("lost", ["emptied", "removed", "a folder"])
-async def test_key_file_that_lost_its_keys_closes_the_gate_and_says_so(
-    config: Config, lines: Lines, edge_key: Path, capfd: pytest.CaptureFixture[str], lost: str
-):
-    """The key of before counts no more; the file is whole again: so is the service, without a restart."""
-
-    def lose() -> None:
-        if lost == "emptied":
-            edge_key.write_text("\n")
-            return
-        edge_key.unlink()
-        if lost == "a folder":
-            edge_key.mkdir()
-
-    def give_back() -> None:
-        if lost == "a folder":
-            edge_key.rmdir()
-        edge_key.write_text(f"{KEY}\n")
-
-    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
-
-        async def served() -> bool:
-            return (await client.get("/hello/x", headers={"x-edge-key": KEY})).status_code == 200
-
-        async def refused() -> bool:
-            return not await served()
-
-        assert await served()
-        await asyncio.to_thread(lose)
-        await until_async(refused)
-        assert (await client.get("/healthz")).status_code == 200
-        await asyncio.to_thread(give_back)
-        assert await served()
-    said = [
-        line for line in capfd.readouterr().err.splitlines() if line.startswith("dodai: the file of the edge's key")
-    ]
-    assert ["no key any more" in line for line in said] == [True, False]
-    assert {line["reason"] for line in lines() if line.get("code") == "DOD556"} == {"edge_keys_lost"}
-
-
-async def test_key_file_that_a_machine_in_need_cannot_read_does_not_close_the_gate(
-    config: Config, edge_key: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """Descriptors that ran out say nothing about keys: those that were read go on counting."""
-
-    def no_more_files(_: Path) -> bytes:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
-        monkeypatch.setattr(Path, "read_bytes", no_more_files)
-        await asyncio.to_thread(edge_key.write_text, "another-key-0123456789\n")
-        statuses = [(await client.get("/hello/x", headers={"x-edge-key": key})).status_code for key in (KEY, "forged")]
-    assert statuses == [200, 403]
-
-
 async def test_probe_answers_204_without_the_app_and_bounds_its_body(config: Config, lines: Lines):
     """POST /-/dodai/probe is ours: 204, or 413 above 64 KiB; other methods and paths are 404."""
     async with serving(dodai.asgi.wrap(APP, config=config())) as client:
@@ -564,9 +439,10 @@ async def test_websocket_that_the_application_refuses_carries_the_id(config: Con
     assert (ids, line["status"]) == ([line["requestId"].encode()], 401)
 
 
-async def test_websocket_without_the_edge_key_is_denied_with_our_answer(config: Config, lines: Lines, edge_key: Path):
+async def test_websocket_without_the_edge_key_is_denied_with_our_answer(config: Config, lines: Lines, tmp_path: Path):
     """Where the server can send a response to a handshake, it is the same 403 as for HTTP."""
-    app = dodai.asgi.wrap(_websocket_echo, config=config(edge_key_file=edge_key))
+    (tmp_path / "edge.key").write_text("edge-key-0123456789abcdef\n")
+    app = dodai.asgi.wrap(_websocket_echo, config=config(edge_key_file=tmp_path / "edge.key"))
     sent = await _converse(app, [_CONNECT], extensions={"websocket.http.response": {}})
     assert sent[0]["status"] == 403
     assert json.loads(sent[1]["body"])["requestId"] == lines("web", "ws")[0]["requestId"]

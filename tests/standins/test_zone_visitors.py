@@ -9,6 +9,7 @@ import pytest
 
 from dodai.providers.local.browser import HttpBrowser
 from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.standins.zone_rules import NotCarriedOutError, ZoneRequest, meets
 from dodai.standins.zone_visitors import ZoneVisitors
 
 HOST, ORIGIN = "quiz.example.com", "quiz-web.fly.dev"
@@ -27,6 +28,13 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("seen-key", str(self.headers.get_all("x-edge-key", [None])[0]))
+        self.send_header("seen-extra", str(self.headers["x-extra"]))
+        self.send_header("content-length", "0")
+        self.end_headers()
 
     def log_message(self, *words):
         pass
@@ -88,3 +96,52 @@ async def test_record_decides_whether_and_where_visitors_are_led(visitors):
         record["content"] = ORIGIN
         visitors.origins[ORIGIN] = "127.0.0.1:9"
         assert await status() == 521
+
+
+KEY_HEADERS = {"X-Edge-Key": {"operation": "set", "value": "k"}, "x-extra": {"operation": "remove"}}
+
+
+def add_rule(visitors, phase, ref, expression, action, **more):
+    """A rule of the zone, as its author left it."""
+    visitors.zone.foreign_rule(phase, ref, expression)
+    visitors.zone.rulesets[phase]["rules"][-1].update(action=action, **more)
+
+
+async def test_header_rule_is_carried_out_and_a_rule_in_other_words_is_named(visitors):
+    """What a visitor says under that name never arrives; the origin of another host is told nothing."""
+    late = "http_request_late_transform"
+    add_rule(
+        visitors, late, "ours", f'(http.host in {{"{HOST}"}})', "rewrite", action_parameters={"headers": KEY_HEADERS}
+    )
+    add_rule(visitors, late, "other", '(http.host eq "b.example.com")', "rewrite", action_parameters={"headers": {}})
+    add_rule(visitors, late, "theirs", 'lower(http.host) eq "x"', "rewrite", action_parameters={"headers": {}})
+    add_rule(visitors, late, "off", "cf.bot_management.score lt 2", "rewrite", enabled=False)
+    async with browser(visitors) as visitor:
+        answer = await visitor.send("GET", "/", headers={"x-edge-key": "forged", "x-extra": "1"})
+    assert (answer.headers["seen-key"], answer.headers["seen-extra"]) == ("k", "None")
+    assert visitors.rules.not_carried_out.keys() == {"theirs"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "met"),
+    [
+        ('http.host eq "a" and not http.request.method in {"GET" "HEAD"}', True),
+        ('http.host eq "b" or (http.host eq "a" and starts_with(http.request.uri.path, "/x"))', True),
+        ('http.request.uri.path ne "/x y\\"z"', False),
+        ("http.request.timestamp.sec ge 100", True),
+        ("http.request.timestamp.sec ge 101", False),
+        ('not (starts_with(http.request.uri.path, "/x") or http.host eq "b")', False),
+        ("true", True),
+    ],
+)
+def test_rule_language_that_dodai_writes(expression, met):
+    assert meets(expression)(ZoneRequest("a", '/x y"z', "POST", "203.0.113.9", 100.7)) is met
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ['ip.src eq "1"', 'http.host matches "a"', 'http.host eq "a" and', 'http.host eq "a" )', "http.host eq {", "", "?"],
+)
+def test_expression_that_is_not_known_is_refused_and_never_guessed(expression):
+    with pytest.raises(NotCarriedOutError):
+        meets(expression)

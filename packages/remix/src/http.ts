@@ -42,15 +42,17 @@ function watchServer(prototype: Watched): void {
 }
 
 function serve(request: IncomingMessage, response: ServerResponse, next: () => boolean): boolean {
-  const trusted = isTrusted(request);
+  const known = hasKey(request);
+  // An edge that shares a file with us strips what clients may not say; one whose key we were told passes it on.
+  const trusted = known && runtime().settings.edgeKeyFile !== "";
   const context = arrived((name) => one(request.headers[name]), trusted);
-  context.clientNetwork = networkOfClient(request, trusted);
+  context.clientNetwork = networkOfClient(request, known, trusted);
   const ray = one(request.headers["cf-ray"]);
-  if (trusted && ray !== undefined && RAY.test(ray)) context.extra.cfRay = ray;
+  if (known && ray !== undefined && RAY.test(ray)) context.extra.cfRay = ray;
   watch(request, response, context);
   const path = (request.url ?? "/").split("?", 1)[0]!;
   return within(context, () => {
-    if (runtime().settings.edgeKeyFile !== "" && !trusted && path !== LIVENESS_PATH)
+    if (!known && !letsPass(request, path))
       return refuse(request, response, context, { status: 403, code: "DOD556", reason: keysLost ? "edge_keys_lost" : "edge_key_missing" });
     if (!path.startsWith(RESERVED)) return next();
     context.route = path;
@@ -193,27 +195,37 @@ let keysLost = false;
 /** Errors of a machine in need, in which the keys that were read before still count. */
 const WANT = new Set(["EMFILE", "ENFILE", "ENOMEM", "EINTR", "EAGAIN", "EIO"]);
 
+/** Whether a request without a key may go on: to ask for liveness or health, and everywhere where there is no key. */
+function letsPass(request: IncomingMessage, path: string): boolean {
+  const { edgeKeyFile, edgeKeys: told, healthPath } = runtime().settings;
+  if (edgeKeyFile !== "") return path === LIVENESS_PATH;
+  if (told.length === 0) return true;
+  const asks = request.method === "GET" || request.method === "HEAD";
+  return asks && (path === LIVENESS_PATH || (healthPath !== "" && path === healthPath));
+}
+
 /** Whether the request brings one valid edge key; the key is removed either way. */
-function isTrusted(request: IncomingMessage): boolean {
+function hasKey(request: IncomingMessage): boolean {
   const given: string[] = [];
   const { rawHeaders } = request;
   for (let index = rawHeaders.length - 2; index >= 0; index -= 2)
     if (rawHeaders[index]!.toLowerCase() === "x-edge-key") given.push(rawHeaders.splice(index, 2)[1]!);
   delete request.headers["x-edge-key"];
-  const { edgeKeyFile } = runtime().settings;
-  if (edgeKeyFile === "" || given.length !== 1) return false;
+  const { edgeKeyFile, edgeKeys: told } = runtime().settings;
+  if (given.length !== 1) return false;
   const key = Buffer.from(given[0]!, "latin1");
+  if (edgeKeyFile === "") return isOneOf(key, told);
   // A new key counts from its first use; a key that was removed stops counting within a second.
   if (performance.now() - checkedAtMs >= 1000) {
     checkedAtMs = performance.now();
     loadKeys(edgeKeyFile);
   }
-  return isKnown(key) || (loadKeys(edgeKeyFile) && isKnown(key));
+  return isOneOf(key, edgeKeys.keys) || (loadKeys(edgeKeyFile) && isOneOf(key, edgeKeys.keys));
 }
 
-function isKnown(key: Buffer): boolean {
+function isOneOf(key: Buffer, keys: readonly Buffer[]): boolean {
   let found = false;
-  for (const one of edgeKeys.keys) found = (one.length === key.length && timingSafeEqual(one, key)) || found;
+  for (const one of keys) found = (one.length === key.length && timingSafeEqual(one, key)) || found;
   return found;
 }
 
@@ -245,9 +257,11 @@ function tellKeys(file: string, why: string): void {
 }
 
 /** The client's network, truncated to /24 or /48; null when it is not wanted or not known. */
-function networkOfClient(request: IncomingMessage, trusted: boolean): string | null {
+function networkOfClient(request: IncomingMessage, known: boolean, trusted: boolean): string | null {
   if (runtime().settings.sections.observability?.client_ip === "none") return null;
-  const forwarded = trusted ? one(request.headers["x-forwarded-for"]) : undefined;
+  // Cloudflare adds to what a client says in x-forwarded-for, and says who asks in a header of its own.
+  const saidBy = trusted ? "x-forwarded-for" : "cf-connecting-ip";
+  const forwarded = known ? one(request.headers[saidBy]) : undefined;
   const address = (forwarded?.split(",", 1)[0] ?? request.socket.remoteAddress ?? "").trim();
   return networkOf(address.replace(/^::ffff:(?=[0-9.]+$)/, ""));
 }

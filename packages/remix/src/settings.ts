@@ -55,6 +55,9 @@ export interface Settings {
   readonly instance: string;
   readonly state: string;
   readonly edgeKeyFile: string;
+  /** Keys that a vendor's edge sends: then `healthPath` is asked without one. */
+  readonly edgeKeys: readonly Buffer[];
+  readonly healthPath: string;
   readonly csrfKeys: string;
   readonly identityKeys: IdentityKeys;
   readonly origins: readonly string[];
@@ -78,6 +81,8 @@ export function readSettings(environ: NodeJS.ProcessEnv = process.env): Settings
     instance: environ.DODAI_INSTANCE ?? "",
     state: environ.DODAI_STATE ?? "",
     edgeKeyFile: checkedKeyFile(environ.DODAI_EDGE_KEY_FILE ?? ""),
+    edgeKeys: checkedKeys(environ.DODAI_EDGE_KEY),
+    healthPath: environ.DODAI_HEALTH_PATH ?? "",
     csrfKeys: environ.DODAI_CSRF_KEYS ?? "",
     identityKeys,
     origins: (environ.DODAI_PUBLIC_ORIGINS ?? "").split(",").filter(Boolean),
@@ -94,6 +99,17 @@ function parseSections(text: string): Sections {
     // answered below, without the text
   }
   throw new SettingError("DOD480", "`DODAI_SETTINGS` is not a JSON object", "let dodai start the service, or remove it");
+}
+
+function checkedKeys(value: string | undefined): readonly Buffer[] {
+  const keys = (value ?? "").split(",").map((key) => key.trim()).filter(Boolean);
+  if (value !== undefined && keys.length === 0)
+    throw new SettingError(
+      "DOD480",
+      "`DODAI_EDGE_KEY`: it is set and has no key",
+      "correct `DODAI_EDGE_KEY` and start the service again",
+    );
+  return keys.map((key) => Buffer.from(key));
 }
 
 function checkedKeyFile(path: string): string {

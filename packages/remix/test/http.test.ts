@@ -14,6 +14,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import { createCsrf } from "../src/csrf.server.js";
 import { parseIdentityKeys, verifyProof } from "../src/identity.js";
 import { clientInterceptor, dependencyFetch, noteError, observe, requestId, setUser } from "../src/observability.server.js";
+import { readSettings } from "../src/settings.js";
 import { KEYS, type Lines, ORIGIN, start } from "./support.js";
 
 let server: Server | undefined;
@@ -105,6 +106,34 @@ test("with an edge key only the edge is served, its ids count, and the key does 
   expect([passed.status, passed.headers.get("x-request-id"), seen]).toEqual([200, id, [undefined, false]]);
   await until(() => lines.lines.length === 3);
   expect(lines.parsed[0]).toMatchObject({ code: "DOD556", reason: "edge_key_missing", outcome: "client_error" });
+});
+
+test("the key of a vendor's edge opens the gate and vouches for nothing else; its health checks need none", async () => {
+  const { url, lines } = await serve((_, response) => response.end(), {
+    DODAI_EDGE_KEY: "the-new-key,the-old-key",
+    DODAI_HEALTH_PATH: "/readyz",
+  });
+  const headers = {
+    "x-request-id": "client-chosen-1",
+    "x-forwarded-for": "192.0.2.1, 203.0.113.9",
+    "cf-connecting-ip": "203.0.113.9",
+    "cf-ray": "8f00ba-NRT",
+  };
+  const status = async (more: Record<string, string>, path = "/", method = "GET") =>
+    (await fetch(`${url}${path}`, { method, headers: { ...headers, ...more } })).status;
+  expect(await status({ "x-edge-key": "the-new-key" })).toBe(200);
+  expect(await status({ "x-edge-key": "the-old-key" })).toBe(200);
+  expect([await status({}), await status({ "x-edge-key": "forged" })]).toEqual([403, 403]);
+  expect([await status({}, "/readyz"), await status({}, "/readyz", "POST"), await status({}, "/healthz")]).toEqual([200, 403, 200]);
+  await until(() => lines.lines.length === 7);
+  const [first, , refused] = lines.parsed;
+  expect(first).toMatchObject({ clientRequestId: "client-chosen-1", clientNetwork: "203.0.113.0", cfRay: "8f00ba-NRT" });
+  expect(refused).toMatchObject({ code: "DOD556", clientNetwork: "127.0.0.0" });
+  expect(refused).not.toHaveProperty("cfRay");
+});
+
+test("a variable that says no key is no open gate", () => {
+  for (const value of ["", " , "]) expect(() => readSettings({ DODAI_EDGE_KEY: value })).toThrow(/DODAI_EDGE_KEY/);
 });
 
 test("a new edge key counts from its first use, and a removed one stops counting", async () => {

@@ -22,7 +22,7 @@ from dodai.csrf.enforce import CsrfLayer
 from dodai.csrf.enforce.entrance import HandlerNotJudgedError
 from dodai.frameworks import report_errors
 from dodai.runtime import Runtime, heartbeat
-from dodai.runtime.edge_gate import EDGE_KEY_HEADER, EdgeGate
+from dodai.runtime.edge_gate import EDGE_KEY_HEADER, edge_gate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
 from dodai.runtime.protection import csrf_for, is_development
@@ -64,8 +64,8 @@ class Layer:
         self._networks: dict[bytes | str, str] = {}
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
-        self._gate = EdgeGate(runtime.config.edge_key_file)
-        self._is_open = runtime.config.edge_key_file is None
+        self._gate = edge_gate(runtime.config)
+        self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
         self._inner = _protected(app, runtime, subject)
         self.csrf_binding = _binding(self._inner)
 
@@ -87,12 +87,12 @@ class Layer:
         runtime.in_flight += 1
         started = perf_counter()
         headers = dict(scope["headers"])
-        trusted = EDGE_KEY_HEADER in headers and self._gate.is_trusted(scope, headers)
-        scope[_CONTEXT] = context = self._open(scope, headers, trusted)
+        known = EDGE_KEY_HEADER in headers and self._gate.is_known(scope, headers)
+        scope[_CONTEXT] = context = self._open(scope, headers, known)
         exchange = HttpExchange(runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
-            if trusted or self._is_open or self._gate.lets_pass(scope["path"], scope["method"]):
+            if known or self._is_open or self._gate.lets_pass(scope["path"], scope["method"]):
                 await self._inner(scope, exchange.receive, exchange.send, context)
                 if not exchange.written:
                     await self._settle(scope, exchange, context)
@@ -162,12 +162,12 @@ class Layer:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         headers = dict(scope["headers"])
-        trusted = self._gate.is_trusted(scope, headers)
-        context = self._open(scope, headers, trusted)
+        known = self._gate.is_known(scope, headers)
+        context = self._open(scope, headers, known)
         conversation = WebSocketConversation(self.runtime, context, scope, receive, send, started, self._router)
         token = bind(context)
         try:
-            if trusted or self._gate.lets_pass(scope["path"], "WEBSOCKET"):
+            if known or self._gate.lets_pass(scope["path"], "WEBSOCKET"):
                 await self._inner(scope, conversation.receive, conversation.send, context)
             else:
                 await deny_handshake(scope, conversation.send, context, self._no_edge())
@@ -185,21 +185,28 @@ class Layer:
             conversation.finish()
             unbind(token)
 
-    def _open(self, scope: Scope, headers: dict[bytes, bytes], trusted: bool) -> RequestContext:
+    def _open(self, scope: Scope, headers: dict[bytes, bytes], known: bool) -> RequestContext:
+        trusted = known and self._vouches
         if _OURS.isdisjoint(headers):
             context = self.runtime.fresh()
             context.trusted = trusted
         else:
             context = self._open_named(headers, trusted)
         if self._notes_clients:
-            forwarded = headers.get(b"x-forwarded-for") if trusted else None
+            # Cloudflare adds to what a client says in x-forwarded-for, and says who asks in a header of its own.
+            said_by = b"x-forwarded-for" if trusted else b"cf-connecting-ip" if known and self._notes_rays else b""
+            forwarded = headers.get(said_by)
             address = forwarded if forwarded is not None else (scope.get("client") or _NOBODY)[0]
             network = self._networks.get(address)
             if network is None:
                 network = self._network(address)
             if network:
                 context.client_network = network
-        if (trusted or self._notes_rays) and (ray := headers.get(b"cf-ray")) is not None and _RAY.match(ray):
+        if (
+            (known or (self._notes_rays and self._is_open))
+            and (ray := headers.get(b"cf-ray")) is not None
+            and _RAY.match(ray)
+        ):
             context.note("cfRay", ray.decode("ascii"))
         return context
 

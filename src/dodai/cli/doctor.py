@@ -58,7 +58,8 @@ def command(context: CommandContext, env: str, live: bool) -> int:
 
 
 def _environment(context: CommandContext, env: str, *, live: bool) -> list[DoctorRow]:
+    from dodai.operations.run.account_rows import around_rows
     from dodai.operations.run.doctor import examine_environment
 
     here = context.environment(env)
-    return [*examine_environment(here), *(here.accounts() if live else ())]
+    return [*examine_environment(here), *((*around_rows(here), *here.accounts()) if live else ())]

@@ -17,8 +17,8 @@ from dodai.engine.plan import PlanRequest
 from dodai.observability.ports import KeptCounters, PlatformLines
 from dodai.operations import codes
 from dodai.operations.approval import Signatures
+from dodai.operations.environment_policy import FIT_NAME, EnvironmentPolicy
 from dodai.operations.journey import Visit
-from dodai.operations.policy import FIT_NAME, EnvironmentPolicy
 from dodai.operations.ports import (
     Artifacts,
     Compute,
@@ -50,6 +50,7 @@ class Environment:
     `described_by` gives the same environment with the services of another version of the manifest, and with another
     `[env.NAME]` when that is given, `kept_in` with another folder. `logs` is None where nobody can be asked for the
     output of services, `lines` and `counters` where no platform keeps them, `edge_keys` where its edge has its own.
+    `sends_key`: its edge sends a key that the public service is told, kept with all other secrets.
     `logins` is None where services sign in at the database as the role that migrates.
     `keeps_limits`: its edge can hold clients to the rate limits of the manifest.
     """
@@ -76,6 +77,7 @@ class Environment:
     lines: PlatformLines | None = None
     counters: KeptCounters | None = None
     edge_keys: SecretStore | None = None
+    sends_key: bool = False
     logins: Logins | None = None
 
     @property

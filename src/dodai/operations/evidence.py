@@ -11,8 +11,8 @@ from typing import Any
 from dodai.core.dataclass import dataclass
 from dodai.engine.moment import read_moment
 from dodai.operations.approval import Signed, Verifier
+from dodai.operations.environment_policy import Level
 from dodai.operations.gates import Gates
-from dodai.operations.policy import Level
 
 NAMESPACE = "rehearsal@dodai"
 """The purpose of a machine's signature: one for a plan, for git or for a file is none for a rehearsal."""

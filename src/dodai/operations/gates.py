@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.operations.policy import EnvironmentPolicy, Level
+from dodai.operations.environment_policy import EnvironmentPolicy, Level
 
 IN_FORCE, AFTERWARDS = "gates", "gates_afterwards"
 """The names of both in the arguments of a request, and so in its plan hash."""

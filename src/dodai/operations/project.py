@@ -17,7 +17,8 @@ from dodai.core.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from dodai.migrations.policy import MigrationsPolicy
-    from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
+    from dodai.operations.environment_policy import EnvironmentPolicy
+    from dodai.operations.policy import OperationsPolicy
 
 # `migrate up` is typed all day and asks for two words of the manifest: policies are loaded when they are asked for.
 
@@ -88,7 +89,7 @@ class Project:
     @property
     def environments(self) -> dict[str, EnvironmentPolicy]:
         """`local` is always there, whether or not the manifest describes it."""
-        from dodai.operations.policy import EnvironmentPolicy
+        from dodai.operations.environment_policy import EnvironmentPolicy
 
         local = EnvironmentPolicy("local", "local", (), "", 0, protected=False)
         return {"local": local, **self.policy.environments}

@@ -17,7 +17,7 @@ from dodai.core.text import counted
 from dodai.migrations.ports import Copies
 from dodai.observability.ports import KeptCounters, PlatformLines
 from dodai.operations.codes import LIMIT_NOT_KEPT, LOGIN_ROLE_UNFIT
-from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
+from dodai.operations.environment_policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import (
     Artifacts,
     Compute,
@@ -89,6 +89,7 @@ class Provider:
     `lines` are those that the platform keeps of what services write to their output, `counters` what it scrapes.
     `edge_keys` is where the key of its edge is kept, where dodai makes that. `copies` makes copies of its databases for
     a rehearsal; the second argument hears what a person should know.
+    `sends_key`: its edge sends a key with every request, which the public service is told.
     `production`: its databases hold data of people. `keeps_limits`: its edge can hold clients to `[edge.limit.NAME]`.
     `together` names, for a part, another part that has to be of the same provider: a local edge leads to
     processes of this machine and to nothing else.
@@ -105,6 +106,7 @@ class Provider:
     lines: Callable[[Opening], PlatformLines] | None = None
     counters: Callable[[Opening], KeptCounters] | None = None
     edge_keys: Callable[[Opening], SecretStore] | None = None
+    sends_key: Callable[[Project, EnvironmentPolicy], bool] | None = None
     examine: Callable[[Opening], Iterable[DoctorRow]] | None = None
     keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()

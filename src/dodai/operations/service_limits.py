@@ -16,7 +16,18 @@ LEAST_MEMORY_BYTES = 8 * 1024**2
 LEAST_FILES = 16
 PARTS = frozenset(("database", "edge"))
 """What an environment runs beside its services, under these names."""
-TOLD = frozenset(("PORT", "DODAI_ENV", "DODAI_MANIFEST", "DODAI_RELEASE", "DODAI_SERVICE", "DODAI_STATE"))
+TOLD = frozenset(
+    (
+        "PORT",
+        "DODAI_ENV",
+        "DODAI_MANIFEST",
+        "DODAI_RELEASE",
+        "DODAI_SERVICE",
+        "DODAI_STATE",
+        "DODAI_EDGE_KEY",
+        "DODAI_HEALTH_PATH",
+    )
+)
 """Variables whose value dodai knows itself."""
 ROLES = frozenset(("postgres", "public"))
 

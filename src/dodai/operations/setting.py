@@ -13,7 +13,16 @@ from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
 from dodai.operations.ports import Login
-from dodai.operations.secret import DATABASE_LOGIN, KEY_RINGS, RotationState, entries, new_login, new_value, unfit
+from dodai.operations.secret import (
+    DATABASE_LOGIN,
+    EDGE_KEY,
+    KEY_RINGS,
+    RotationState,
+    entries,
+    new_login,
+    new_value,
+    unfit,
+)
 from dodai.operations.service_limits import filled, referred, require_services
 
 _FOR_PEERS = ("csrf", "dependency", "observability")
@@ -32,7 +41,8 @@ class ServiceSettings:
         self._refuse_two_values(known)
         self._refuse_unfit((*KEY_RINGS, *self.environment.project.policy.secrets), known)
         login = (DATABASE_LOGIN,) if self.environment.logins else ()
-        names = (*KEY_RINGS, *login, *self.environment.project.policy.secrets)
+        edge = (EDGE_KEY,) if self.environment.sends_key else ()
+        names = (*KEY_RINGS, *login, *edge, *self.environment.project.policy.secrets)
         elsewhere = self.environment.config.control_secret
         return tuple(name for name in names if name != elsewhere and not known.get(name, "").strip())
 
@@ -45,7 +55,7 @@ class ServiceSettings:
         missing = await self.missing()
         theirs = {one.name for one in here.project.policy.secrets.values() if one.rotation == "external"}
         others = theirs if here.host is None else set[str]()
-        lacking = (name for name in missing if name != DATABASE_LOGIN)
+        lacking = (name for name in missing if name not in (DATABASE_LOGIN, EDGE_KEY))
         if refused := tuple(name for name in lacking if not store.makes_up_values or name in others):
             raise self._without_value(refused)
         roles = self.environment.config.database_roles
@@ -61,6 +71,10 @@ class ServiceSettings:
         self._refuse_unfit(wanted, known)
         self._refuse_two_values(known)
         values = {name: known[name] for name in wanted}
+        if EDGE_KEY in values and service.ready_kind == "http":
+            values["DODAI_HEALTH_PATH"] = service.ready_path  # the vendor's own checks come without the key
+        if here.host is not None and here.edge_keys is None:
+            values["DODAI_EDGE_KEY_FILE"] = ""  # the key of this machine's own edge, which stands before nobody here
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.kind == "server" and service.protocol == "http" and not service.app:
             project = here.released(release) if release else here.project
@@ -102,7 +116,8 @@ class ServiceSettings:
         """The variables of `service` that are secrets."""
         secrets = self.environment.project.policy.secrets.values()
         own = [secret.name for secret in secrets if service.name in secret.used_by]
-        return tuple(dict.fromkeys((*KEY_RINGS, *own)))
+        edge = (EDGE_KEY,) if self.environment.sends_key and service.public else ()
+        return tuple(dict.fromkeys((*KEY_RINGS, *edge, *own)))
 
     async def own_variables(self, service: Service) -> Mapping[str, str]:
         """The variables that the manifest gives `service`, with the addresses they refer to; DOD311 for no service."""

@@ -13,6 +13,8 @@ from dodai.core.dataclass import dataclass
 from dodai.core.page import Text
 from dodai.engine.outcome import Outcome
 from dodai.operations.policy import Service
+from dodai.operations.ports import REFUSED, DirectSeen
+from dodai.operations.secret import EDGE_KEY
 from dodai.rehearsal.drill import Drill, DrillResult
 from dodai.rehearsal.drills.releases import EXITS_AT_BOOT, MANIFEST, VisitorTally, as_toml, visitors
 from dodai.rehearsal.drills.restore import FILE, SQL_FILES
@@ -35,6 +37,7 @@ class EdgeSeen:
     """What is not as the manifest says at the edge and at sign-in; None where a vendor has no such thing.
 
     `foreign` is whether what others have there is as it was. `ray` is the edge's number of a request that was answered.
+    `around` is how the origin answered who came past the edge; None where there is no edge of a vendor before it.
     """
 
     differs: tuple[str, ...] | None = None
@@ -42,6 +45,7 @@ class EdgeSeen:
     foreign: bool = True
     ray: str = ""
     status: int = 0
+    around: DirectSeen | None = None
 
 
 class ProductionStage(WatchedStage, Protocol):
@@ -130,7 +134,8 @@ def production_drills(subject: Subject) -> tuple[Drill, ...]:
                 "production-secret-is-rotated",
                 "operations",
                 Text("A secret is changed while people use it", "利用中にシークレットを更新する"),
-                "both values are recognised, then the new one alone; every request is answered meanwhile",
+                "both values are recognised, then the new one alone, and so for the key that the edge sends; every "
+                "request is answered meanwhile, and none that comes past the edge",
                 partial(_rotation, rotated),
             )
         )
@@ -146,7 +151,8 @@ def _edge_drill() -> Drill:
         "production-edge-and-sign-in",
         "operations",
         Text("The edge and the sign-in are as the manifest says", "エッジと認証がマニフェストどおりである"),
-        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS",
+        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS, and "
+        "the origin refuses who comes past the edge",
         _edge_and_sign_in,
     )
 
@@ -190,8 +196,20 @@ async def _edge_and_sign_in(stage: Any) -> DrillResult:
     judged = [f"{name} {_verdict(found)}" for name, found in told.items()]
     observed = f"{', '.join(judged)}; rules of others {'untouched' if seen.foreign else 'CHANGED'}; "
     observed += f"status {seen.status}{f', ray {seen.ray}' if seen.ray else ''}"
-    ok = not (seen.differs or seen.sign_in) and seen.foreign and seen.status == 200
-    return DrillResult(observed, ok and bool(seen.ray or not stage.has_rays), (), {"differs": told})
+    ok = not (seen.differs or seen.sign_in) and seen.foreign and seen.status == 200 and _is_refused(seen.around)
+    ok = ok and bool(seen.ray or not stage.has_rays)
+    return DrillResult(f"{observed}{_past(seen.around)}", ok, (), {"differs": told})
+
+
+def _is_refused(around: DirectSeen | None) -> bool:
+    """Whether nobody gets past the edge, or no edge is there to get past."""
+    return around is None or (set(around.statuses) == {REFUSED} and not around.unknown)
+
+
+def _past(around: DirectSeen | None) -> str:
+    if around is None:
+        return ""
+    return f"; past the edge {', '.join(map(str, around.statuses)) or around.refused_by or around.unknown}"
 
 
 def _verdict(differs: tuple[str, ...] | None) -> str:
@@ -254,15 +272,18 @@ async def _going_back(service: Service, stage: Any) -> DrillResult:
 
 
 async def _rotation(secret: str, stage: Any) -> DrillResult:
+    names = (secret, *(one.name for one in stage.rotates() if one.name == EDGE_KEY))
+    outcomes: list[Outcome] = []
     async with visitors(stage) as seen:
-        begun: Outcome = await stage.rotate(secret)
-        ended: Outcome = await stage.rotate(secret, finish=True)
-    ok = (begun.exit_code, ended.exit_code) == (0, 0) and not seen.failed and seen.answered > 0
+        for name in names:
+            outcomes += [await stage.rotate(name), await stage.rotate(name, finish=True)]
+    around: DirectSeen | None = (await stage.edge()).around
+    ok = all(one.exit_code == 0 for one in outcomes) and not seen.failed and seen.answered > 0 and _is_refused(around)
     observed = (
-        f"{secret}: exit {begun.exit_code} and {ended.exit_code}, "
-        f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile"
+        f"{', '.join(names)}: exit {', '.join(str(one.exit_code) for one in outcomes)}, "
+        f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile{_past(around)}"
     )
-    cause = begun.cause or ended.cause
+    cause = next((one.cause for one in outcomes if one.cause), None)
     details = {"cause": cause.message if cause else "", "failures": seen.failures[:5]}
     return DrillResult(observed, ok, tuple(seen.request_ids[:3]), details)
 

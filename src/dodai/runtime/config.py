@@ -21,7 +21,8 @@ class RuntimeConfig:
     """Everything the façades need to know; `RuntimeConfig.from_environment()` is what services use.
 
     `state` is the folder whose `lines/` gets segments (None: standard output only). `edge_key_file` turns the edge
-    gate on. `csrf_off` is the reason why this service is not protected against forged requests; without one it is.
+    gate on, and so do `edge_keys`, which a vendor's edge sends: then `health_path` is asked without one.
+    `csrf_off` is the reason why this service is not protected against forged requests; without one it is.
     `sections` is the validated manifest, empty when there is none. `found` is its file where nobody named it: it was
     the nearest one to the working folder.
     """
@@ -33,6 +34,8 @@ class RuntimeConfig:
     required_schema: str = ""
     state: Path | None = None
     edge_key_file: Path | None = None
+    edge_keys: tuple[str, ...] = field(default=(), repr=False)
+    health_path: str = ""
     identity_keys: ProofKeyRing = field(default_factory=ProofKeyRing, repr=False)
     csrf_keys: str = field(default="", repr=False)
     csrf_off: str = ""
@@ -57,6 +60,8 @@ class RuntimeConfig:
             required_schema=environ.get("DODAI_REQUIRED_SCHEMA", ""),
             state=Path(environ["DODAI_STATE"]) if environ.get("DODAI_STATE") else None,
             edge_key_file=_key_file(environ.get("DODAI_EDGE_KEY_FILE", "")),
+            edge_keys=_edge_keys(environ.get("DODAI_EDGE_KEY")),
+            health_path=environ.get("DODAI_HEALTH_PATH", ""),
             identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
             csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
             csrf_off=_csrf_off(sections, environ.get("DODAI_SERVICE", "")),
@@ -115,6 +120,14 @@ def _csrf_off(sections: Mapping[str, Any], service: str) -> str:
             exit_code=2,
         )
     return reason if table.get("csrf") == "off" else ""
+
+
+def _edge_keys(value: str | None) -> tuple[str, ...]:
+    """The keys of the edge, the first of them sent now; DOD480 for a variable that is there and says none."""
+    keys = tuple(key.strip() for key in (value or "").split(",") if key.strip())
+    if value is not None and not keys:
+        raise _unusable("DODAI_EDGE_KEY", "it is set and has no key")
+    return keys
 
 
 def _key_file(value: str) -> Path | None:

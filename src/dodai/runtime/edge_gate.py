@@ -10,9 +10,12 @@ import time
 from collections.abc import MutableMapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dodai.core.dataclass import dataclass
+
+if TYPE_CHECKING:
+    from dodai.runtime.config import RuntimeConfig
 
 EDGE_KEY_HEADER = b"x-edge-key"
 _LENGTH = len(EDGE_KEY_HEADER)
@@ -25,7 +28,11 @@ _ASKING = frozenset({"GET", "HEAD"})
 
 @dataclass(slots=True)
 class EdgeGate:
-    """Compares `x-edge-key` in constant time with the keys in `file`, one per line; without a file it is open.
+    """Compares `x-edge-key` in constant time with the keys in `file`, one per line, and those that it was `told`.
+
+    Without either it is open. An edge that shares a file with us also strips what clients may not say; one whose key we
+    were told, as a vendor's, passes on whatever they sent: its key opens the gate and vouches for nothing else.
+    `health_path` is what the vendor's own checks ask for, from inside and without a key.
 
     A rotation needs no restart: a key that does not match makes it read the file again if that changed, so that a new
     key counts from its first use; and once a second it looks anyway, so that a key that was removed stops counting.
@@ -34,6 +41,8 @@ class EdgeGate:
     """
 
     file: Path | None
+    told: tuple[str, ...] = ()
+    health_path: str = ""
     _keys: tuple[bytes, ...] = ()
     _stamp: tuple[int, ...] = ()
     _checked_at: float = field(default=0.0)
@@ -42,8 +51,19 @@ class EdgeGate:
     def __post_init__(self) -> None:
         if self.file is not None:
             self._load(self.file)
+        elif self.told:
+            self._keys = tuple(key.encode() for key in self.told)
 
-    def is_trusted(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes]) -> bool:
+    @property
+    def is_open(self) -> bool:
+        return self.file is None and not self.told
+
+    @property
+    def vouches(self) -> bool:
+        """Whether who has a key is a hop of ours, whose ids, users and addresses count."""
+        return self.file is not None
+
+    def is_known(self, scope: MutableMapping[str, Any], headers: dict[bytes, bytes]) -> bool:
         """True when the request carries one valid key; removes every `x-edge-key` from `scope` and `headers`."""
         given = headers.pop(EDGE_KEY_HEADER, None)
         if given is None:
@@ -58,19 +78,21 @@ class EdgeGate:
             else:
                 scope["headers"] = remaining = sent.copy()
                 del remaining[at]
-                return self.file is not None and self._knows(given, self.file)
+                return self.knows(given)
         remaining = [pair for pair in sent if len(pair[0]) != _LENGTH or pair[0].lower() != EDGE_KEY_HEADER]
         single = len(sent) - len(remaining) == 1
         scope["headers"] = remaining
-        return single and self.file is not None and self._knows(given, self.file)
+        return single and self.knows(given)
 
     def knows(self, given: bytes | None) -> bool:
         """True when `given`, what one `x-edge-key` said, is one of the keys; for who keeps headers in another form."""
-        return given is not None and self.file is not None and self._knows(given, self.file)
+        if given is None or self.is_open:
+            return False
+        return self._matches(given) if self.file is None else self._knows(given, self.file)
 
     def lets_pass(self, path: str, method: str) -> bool:
-        """Whether a request that is not trusted may go on: to ask for liveness, and everywhere without a key file."""
-        return self.file is None or (path == LIVENESS_PATH and method in _ASKING)
+        """Whether a request without a key may go on: to ask for liveness or health, and everywhere while it is open."""
+        return self.is_open or (method in _ASKING and path in (LIVENESS_PATH, self.health_path or LIVENESS_PATH))
 
     @property
     def reason(self) -> str:
@@ -118,3 +140,10 @@ class EdgeGate:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"dodai: the file of the edge's key `{file}` {said}\n")
             sys.stderr.flush()
+
+
+def edge_gate(config: RuntimeConfig) -> EdgeGate:
+    """The gate of a process; a file of keys goes before those in a variable, with which alone checks need no key."""
+    if config.edge_key_file:
+        return EdgeGate(config.edge_key_file)
+    return EdgeGate(None, config.edge_keys, config.health_path)

@@ -106,7 +106,7 @@ def is_development(config: RuntimeConfig) -> bool:
 
     To be wrong here costs refusals, never protection: what differs is only whether a process may make a key of its own.
     """
-    if config.release or config.edge_key_file is not None or config.env not in _DEVELOPMENT:
+    if config.release or config.edge_key_file is not None or config.edge_keys or config.env not in _DEVELOPMENT:
         return False
     table = (config.sections.get("env") or {}).get(config.env) or {}
     elsewhere = table.get("provider", "local") != "local" or bool(table.get("protected"))

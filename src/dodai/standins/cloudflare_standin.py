@@ -20,7 +20,7 @@ _CODES = {400: 10001, 401: 10000, 403: 10000, 404: 10003, 405: 10405, 409: 20120
 LIMITS = "http_ratelimit"
 PHASES = (
     *("http_request_cache_settings", "http_request_dynamic_redirect", "http_request_firewall_custom"),
-    LIMITS,
+    *("http_request_late_transform", LIMITS),
 )
 """Those of a zone that this stand-in keeps rules for; Cloudflare has more."""
 

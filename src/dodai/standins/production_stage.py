@@ -19,12 +19,15 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.observability.ports import PlatformLines
 from dodai.operations.environment import Environment
+from dodai.operations.environment_policy import EnvironmentPolicy, Part
 from dodai.operations.journey import Visit
-from dodai.operations.policy import EnvironmentPolicy, Part, Service
+from dodai.operations.policy import Service
+from dodai.operations.ports import DirectSeen
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.release import before
 from dodai.operations.run.build import publish
+from dodai.operations.run.network_probe import look_directly
 from dodai.operations.run.release_log import ReleaseLog
 from dodai.operations.secret import KEY_RINGS, new_value
 from dodai.providers.authentik import authentik_api
@@ -287,15 +290,22 @@ class StandInStage(LocalStage):
         return self.standing.zone is not None
 
     async def edge(self) -> EdgeSeen:
-        zone, identity = self.standing.zone, self.environment.identity
+        environment, zone, identity = self.environment, self.standing.zone, self.environment.identity
         answer = await self.request("GET", "/")
         return EdgeSeen(
-            differs=(await self.environment.edge.observe()).differs if zone else None,
+            differs=(await environment.edge.observe()).differs if zone else None,
             sign_in=(await identity.observe()).differs if identity else None,
             foreign=zone.foreign_is_untouched if zone else True,
             ray=answer.headers.get("cf-ray", ""),
             status=answer.status_code,
+            around=await asyncio.to_thread(self._around, answer.status_code)
+            if zone and environment.sends_key
+            else None,
         )
+
+    def _around(self, through_edge: int) -> DirectSeen:
+        """The stand-in's `APP.fly.dev`, asked by somebody who knows its name."""
+        return look_directly(self.standing.variables[PUBLIC], through_edge=through_edge)
 
     def browser_at(self, url: str) -> HttpBrowser:
         zone = self.standing.zone

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
-from dodai.operations.policy import EnvironmentPolicy
+from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.providers.authentik import authentik_api
 from dodai.providers.cloudflare import cloudflare_api
 from dodai.providers.local.browser import HttpBrowser

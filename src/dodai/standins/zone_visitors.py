@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.standins.zone_rules import ZoneRequest, ZoneRules
 
 PLACE = "NRT"
 ORIGIN_S = 60.0
@@ -35,6 +37,7 @@ class ZoneVisitors:
 
     def __init__(self, zone: CloudflareStandIn, host: str, origins: Mapping[str, str]) -> None:
         self.zone, self.host, self.origins = zone, host, dict(origins)
+        self.rules = ZoneRules(zone.rulesets)
         self._folder = tempfile.TemporaryDirectory(prefix="dodai-zone-", ignore_cleanup_errors=True)
         self.authority = Path(self._folder.name) / "ca.pem"
         certificate, key = _certificate(Path(self._folder.name), host)
@@ -120,11 +123,15 @@ class _Visit(BaseHTTPRequestHandler):
         elif not (origin := visitors.origin()):
             self._answer(530, {}, b"error code: 1016", ray)
         else:
-            self._pass_on(origin, content, ray)
+            client, path = self.client_address[0], self.path.partition("?")[0]
+            asked = ZoneRequest(visitors.host, path, self.command, client, time.time())
+            self._pass_on(origin, content, ray, asked)
 
-    def _pass_on(self, origin: str, content: bytes, ray: str) -> None:
-        client = self.client_address[0]
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+    def _pass_on(self, origin: str, content: bytes, ray: str, asked: ZoneRequest) -> None:
+        client, rewritten = asked.client, self.server.visitors.rules.headers(asked)
+        left_out = HOP_BY_HOP | rewritten.keys()
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+        headers |= {name: value for name, value in rewritten.items() if value is not None}
         headers |= {"cf-ray": ray, "cf-connecting-ip": client, "x-forwarded-for": client, "x-forwarded-proto": "https"}
         connection = http.client.HTTPConnection(origin, timeout=ORIGIN_S)
         try:

@@ -20,9 +20,9 @@ from dodai.core.finding import Finding
 from dodai.core.manifest import ManifestProblems
 from dodai.migrations.ports import Copies
 from dodai.operations.environment import Environment, refuse_unfit_name
+from dodai.operations.environment_policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.journey import Visit, Visitor
 from dodai.operations.local_control import FileControl
-from dodai.operations.policy import PARTS, EnvironmentPolicy, Part
 from dodai.operations.ports import Control, DatabaseService, DoctorRow, Logins
 from dodai.operations.project import Project
 from dodai.operations.provider import Opening, Provider, provider_problems, unkept_limits
@@ -142,6 +142,7 @@ def assemble(
         lines=compute.lines(opening) if compute.lines else None,
         counters=compute.counters(opening) if compute.counters else None,
         edge_keys=edge.edge_keys(opening) if edge.edge_keys else None,
+        sends_key=edge.sends_key(project, config) if edge.sends_key else False,
         logins=_logins(config, project, chosen),
     )
 

@@ -10,7 +10,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.policy import Service
 from dodai.operations.ports import DoctorRow, Edge
 from dodai.operations.provider import Opening, Provider
-from dodai.operations.secret import KEY_RINGS
+from dodai.operations.secret import EDGE_KEY, KEY_RINGS
 from dodai.providers.fly import fly_logs
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.fly_examine import examine
@@ -36,7 +36,7 @@ def _api(opening: Opening) -> Api:
 
 def _compute(opening: Opening) -> FlyCompute:
     policy = opening.project.policy
-    secret = {*KEY_RINGS, *policy.secrets, policy.database.variable}
+    secret = {*KEY_RINGS, EDGE_KEY, *policy.secrets, policy.database.variable}
     rolled = [one for one in policy.services.values() if one.name in opening.config.fly.rolling]
     share = opening.config.fly.max_unavailable
     return FlyCompute(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dodai.csrf.policy import CsrfPolicy
 from dodai.observability.policy import ObservabilityPolicy
-from dodai.operations.policy import EnvironmentPolicy
+from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.operations.project import Project
 from dodai.providers.local.browser import HttpBrowser
 from dodai.providers.postgres.stage_database import PostgresStageDatabase

@@ -16,7 +16,7 @@ from tests.providers.authentik.test_authentik import PUBLISHED
 from tests.support.vendor_spec import Allowed
 
 from dodai.core.errors import DodaiError
-from dodai.operations.policy import AuthentikPolicy
+from dodai.operations.environment_policy import AuthentikPolicy
 from dodai.providers.authentik.authentik_api import FACTS, authentik
 from dodai.providers.authentik.declared_sign_in import BlueprintSignIn
 from dodai.providers.authentik.sign_in import AuthentikSignIn

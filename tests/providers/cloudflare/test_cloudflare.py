@@ -15,7 +15,7 @@ from dodai.core.errors import DodaiError
 from dodai.operations.ports import CacheRule, EdgeSpec, RateLimit
 from dodai.providers.cloudflare.cloudflare_api import cloudflare
 from dodai.providers.cloudflare.zone_edge import ZoneEdge
-from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL, LIMITS, PINNED
+from dodai.providers.cloudflare.zone_state import CACHE, FIREWALL, HEADERS, LIMITS, PINNED
 from dodai.standins import ApiFault
 from dodai.standins.cloudflare_standin import CloudflareStandIn
 from dodai.vendor_api import Api, ApiToken
@@ -406,3 +406,87 @@ def test_period_that_cloudflare_does_not_have_is_said_and_nothing_is_changed(zon
     with pytest.raises(DodaiError, match="`answers` counts over 7 s, and Cloudflare over 10"):
         asyncio.run(edge.of_plan("p1").apply(limited(dataclasses.replace(LIMIT, window_s=7.0))))
     assert state(zone) == before
+
+
+# --- the key by which the origin knows the zone ---
+
+
+def keyed(edge, store, *hosts):
+    """The edge, sending the key that `store` has in front."""
+    return dataclasses.replace(edge, keys=lambda: store["key"], hosts=hosts or ("quiz.example.com",))
+
+
+def sent(zone):
+    """What the zone tells the origin."""
+    return [
+        rule["action_parameters"]["headers"]["x-edge-key"]
+        for rule in zone.rulesets.get(HEADERS, {"rules": ()})["rules"]
+        if rule["ref"] == "dodai_origin_key"
+    ]
+
+
+def test_key_is_sent_beside_rules_of_others_and_follows_the_store(zone, edge):
+    """The first of two in the store; a value of its own for each host of the manifest, and nothing else's rule."""
+    theirs, store = zone.foreign_rule(HEADERS, "theirs", "true"), {"key": "old"}
+    edge = keyed(edge, store, "quiz.example.com", "www.example.com")
+    assert "the rule `dodai_origin_key` is missing" in asyncio.run(edge.observe()).differs
+    asyncio.run(edge.apply(SPEC))
+    assert sent(zone) == [{"operation": "set", "value": "old"}]
+    assert zone.rulesets[HEADERS]["rules"][0] == theirs
+    assert zone.rulesets[HEADERS]["rules"][1]["expression"] == '(http.host in {"quiz.example.com" "www.example.com"})'
+    store["key"] = "new,old"
+    assert asyncio.run(edge.observe()).differs == ("the rule `dodai_origin_key` is another one",)
+    asyncio.run(edge.apply(SPEC))
+    assert sent(zone) == [{"operation": "set", "value": "new"}]
+
+
+def test_key_is_not_kept_on_this_machine_and_going_back_sends_the_one_of_the_store(zone, edge):
+    """The file of what was before has the rule without its value; a zone that sent none sends none again."""
+    store = {"key": "s3cr3t-old"}
+    asyncio.run(keyed(edge, store).apply(SPEC))
+    assert asyncio.run(keyed(edge, store).back())
+    assert sent(zone) == []
+    asyncio.run(keyed(edge, store).apply(SPEC))
+    later = dataclasses.replace(keyed(edge, store), plan="plan-2")
+    store["key"] = "s3cr3t-new,s3cr3t-old"
+    asyncio.run(later.apply(SPEC))
+    assert "s3cr3t" not in (edge.folder / "edge-previous.json").read_text()
+    store["key"] = "s3cr3t-old,s3cr3t-new"
+    assert asyncio.run(later.back())
+    assert sent(zone) == [{"operation": "set", "value": "s3cr3t-old"}]
+
+
+def test_what_would_shut_visitors_out_is_found_before_the_first_change(zone, edge):
+    """A name that does not come through the zone, and a key that nobody here knows."""
+    elsewhere = keyed(edge, {"key": "k"}, "quiz.example.com", "quiz-web.fly.dev")
+    with pytest.raises(DodaiError, match=r"quiz-web\.fly\.dev") as refused:
+        asyncio.run(elsewhere.possible(SPEC))
+    assert refused.value.code.id == "DOD744"
+    asyncio.run(keyed(edge, {"key": "known"}).apply(SPEC))
+    made = len(changes(zone))
+    for lost in ("", "another"):
+        with pytest.raises(DodaiError) as refused:
+            asyncio.run(keyed(edge, {"key": lost}).possible(SPEC))
+        assert refused.value.code.id == "DOD745"
+        assert "known" not in refused.value.message
+    asyncio.run(keyed(edge, {"key": "new,known"}).possible(SPEC))
+    assert len(changes(zone)) == made
+
+
+def test_zone_without_a_key_is_not_asked_for_that_part(zone, edge):
+    """A token that has no right to it is enough, and a rule of before stays: services that run may ask for its key."""
+    asyncio.run(keyed(edge, {"key": "k"}).apply(SPEC))
+    zone.exchanges.clear()
+    assert asyncio.run(edge.observe()).differs == ()
+    asyncio.run(edge.apply(SPEC))
+    assert sent(zone) == [{"operation": "set", "value": "k"}]
+    assert not any(HEADERS in one.path for one in zone.exchanges)
+
+
+@pytest.mark.optional_part("vendor-specs")
+def test_key_keeps_to_the_published_specification(zone, edge):
+    """The rule is made, changed and taken back."""
+    asyncio.run(keyed(edge, {"key": "a"}).apply(SPEC))
+    asyncio.run(keyed(edge, {"key": "b,a"}).apply(SPEC))
+    asyncio.run(keyed(edge, {"key": "a"}).back())
+    assert PUBLISHED.judge(zone.exchanges).problems == ()

@@ -15,8 +15,9 @@ from dodai.core.manifest import Manifest
 from dodai.core.rule import declared, rule
 from dodai.core.suggestion import nearest
 from dodai.operations import codes
+from dodai.operations.environment_policy import FIT_NAME
 from dodai.operations.freeze import window
-from dodai.operations.policy import FIT_NAME, OperationsPolicy
+from dodai.operations.policy import OperationsPolicy
 from dodai.operations.service_limits import (
     install_problems,
     limit_problems,

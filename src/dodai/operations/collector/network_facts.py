@@ -36,7 +36,7 @@ def direct_requests(gathering: Gathering) -> Any:
     project, target = gathering.project, gathering.target
     if project is None:
         return NO_MANIFEST
-    public, named = project.policy.public_service, project.environment(target).direct_origins
+    public, named = project.policy.public_service, project.environment(target).ways_around_edge
     asked = public is not None and bool(public.app or public.client)  # else no layer of ours could know the edge's key
     here = _addresses_here(gathering, project)
     if here == {} and asked and not named:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dodai.core.page import CodeBlock, PageTable, Paragraph, Section, Text, bullets
-from dodai.operations.policy import EnvironmentPolicy, OperationsPolicy
+from dodai.operations.environment_policy import EnvironmentPolicy
+from dodai.operations.policy import OperationsPolicy
 
 NONE = Text("–", "–")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dodai.core.page import CodeBlock, PageTable, Paragraph, Section, Text
-from dodai.operations.policy import Dependency, EnvironmentPolicy, OperationsPolicy
+from dodai.operations.environment_policy import EnvironmentPolicy
+from dodai.operations.policy import Dependency, OperationsPolicy
 
 DAY_S = 86_400.0
 HEAD = (

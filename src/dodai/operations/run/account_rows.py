@@ -12,8 +12,9 @@ from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
-from dodai.operations.ports import DoctorRow, KeptEdge, row_of_error
+from dodai.operations.ports import REFUSED, DoctorRow, KeptEdge, row_of_error
 from dodai.operations.provider import unkept
+from dodai.operations.run.network_probe import look_directly, look_through
 from dodai.operations.run.preflight import FREE_BYTES
 
 MIB = 2**20
@@ -67,6 +68,23 @@ def edge_rows(here: Environment) -> Iterator[DoctorRow]:
         yield DoctorRow("edge", "ok", "the zone is as the manifest says")
     for said in remarks:
         yield DoctorRow("edge", "warning", said, code=code, remark=True)
+
+
+def around_rows(here: Environment) -> Iterator[DoctorRow]:
+    """Whether the public service refuses who comes past an edge that somebody else runs; tried, not read anywhere."""
+    if not isinstance(here.edge, KeptEdge):
+        return
+    through = look_through(next(iter(here.config.public_origins), ""))
+    for address in here.config.ways_around_edge:
+        seen, code = look_directly(address, through_edge=through), codes.ANSWERS_DIRECTLY
+        if seen.unknown:
+            yield DoctorRow("around the edge", "warning", f"not judged: {seen.unknown}", unseen=True)
+        elif answered := [status for status in seen.statuses if status != REFUSED]:
+            said = f"`{address}` answers {answered[0]} without the key of the edge"
+            yield DoctorRow("around the edge", "warning", said, fix=code.fix.en, code=code)
+        else:
+            how = seen.refused_by or "without a key and with a forged one"
+            yield DoctorRow("around the edge", "ok", f"`{address}` refuses: {how}")
 
 
 def limit_rows(here: Environment) -> Iterator[DoctorRow]:

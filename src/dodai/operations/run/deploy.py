@@ -32,7 +32,7 @@ from dodai.operations.ports import (
 from dodai.operations.programs import Programs
 from dodai.operations.release import Book, Schema
 from dodai.operations.run.canary import Canary, canary_step
-from dodai.operations.run.edge_key import AskWithKey, edge_key_steps
+from dodai.operations.run.edge_key import AskWithKey, edge_key_steps, told_key_steps
 from dodai.operations.run.login import login_steps, new_login_step, old_login
 from dodai.operations.run.preflight import PreflightReader, preflight, previous_releases
 from dodai.operations.run.restore import RESTORE, restore_steps
@@ -179,7 +179,9 @@ def _changes(
 ) -> list[Step]:
     """Up to the moment when the new value is in use, and nothing is lost yet that the old one opens."""
     if rotation.name == EDGE_KEY:
-        return edge_key_steps(rotation, ports, services)
+        return (
+            edge_key_steps(rotation, ports, services) if ports.edge_keys else told_key_steps(rotation, ports, consumers)
+        )
     steps = rotation.steps(consumers)
     if rotation.name == DATABASE_LOGIN and ports.logins:
         return [steps[0], new_login_step(rotation, ports.logins), *steps[1:]]

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from dodai.engine.plan import PlanRequest
 from dodai.operations.environment import Environment
+from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.operations.gates import afterwards, in_force
-from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.project import Project
 
 DESCRIBED = "described_by"

@@ -18,7 +18,7 @@ from dodai.core.page import Text
 from dodai.engine.plan import Observed, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.policy import Service
-from dodai.operations.ports import REFUSED, Compute, Edge, EdgeSpec
+from dodai.operations.ports import REFUSED, Compute, Edge, EdgeSpec, KeptEdge
 from dodai.operations.run.rotation import Rotation, as_before, behind, first_alone, in_front, new_alone
 from dodai.operations.run.serving import running
 from dodai.operations.secret import entries
@@ -60,6 +60,15 @@ def edge_key_steps(rotation: Rotation, ports: EdgeKeyPorts, services: Iterable[S
     return steps
 
 
+def told_key_steps(rotation: Rotation, ports: EdgeKeyPorts, consumers: tuple[Service, ...]) -> list[Step]:
+    """The same for services that are told their keys: they are started anew with both, then the edge sends the new one.
+
+    What they are told has the key in front that the edge sends, so that they are started once more behind it.
+    """
+    steps = rotation.steps(consumers)
+    return [rotation.forward(_send(rotation, ports)) if step.id == "sign" else step for step in steps]
+
+
 def _recognise(rotation: Rotation, ports: EdgeKeyPorts, services: tuple[Service, ...]) -> Step:
     title = Text("services accept the edge's new key too", "サービスが新しいエッジ鍵も受け入れる")
     store = rotation.store_step("recognise", title, behind, (as_before,), later=(in_front, new_alone))
@@ -85,7 +94,8 @@ def _send(rotation: Rotation, ports: EdgeKeyPorts) -> Step:
         return seen
 
     async def serve(context: StepContext) -> None:
-        await ports.edge.under(context.fencing_token).apply(ports.edge_spec)
+        edge = ports.edge.of_plan(context.plan_id) if isinstance(ports.edge, KeptEdge) else ports.edge
+        await edge.under(context.fencing_token).apply(ports.edge_spec)
 
     async def apply(context: StepContext) -> None:
         if (await store.observe(context)).state != "done":
@@ -96,7 +106,7 @@ def _send(rotation: Rotation, ports: EdgeKeyPorts) -> Step:
         rotation.put(behind)
         await serve(context)
 
-    return replace(store, observe=observe, apply=rotation.marked(apply), verify=observe, undo=undo, timeout_s=30.0)
+    return replace(store, observe=observe, apply=rotation.marked(apply), verify=observe, undo=undo, timeout_s=120.0)
 
 
 def _drop(rotation: Rotation, ports: EdgeKeyPorts, services: tuple[Service, ...]) -> Step:

@@ -17,10 +17,10 @@ from dodai.migrations.run.production import belonging_step, evidence_step
 from dodai.operations import codes
 from dodai.operations.admission import RULES, AdmissionState, Change, admit, refuse_unknown
 from dodai.operations.environment import Environment
+from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.operations.evidence import Source
 from dodai.operations.freeze import window
 from dodai.operations.gates import AFTERWARDS, IN_FORCE, Gates, Kept, afterwards, in_force, in_service
-from dodai.operations.policy import EnvironmentPolicy
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import AuditLog, SourceEvidence
 from dodai.operations.run.deploy import DeployPorts

@@ -24,7 +24,8 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
-from dodai.operations.policy import EdgeLimit, EnvironmentPolicy, OperationsPolicy
+from dodai.operations.environment_policy import EnvironmentPolicy
+from dodai.operations.policy import EdgeLimit, OperationsPolicy
 from dodai.operations.ports import CacheRule, CanaryCompute, DeclaredIdentity, EdgeSpec, Instance, KeptEdge, RateLimit
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project

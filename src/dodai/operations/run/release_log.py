@@ -18,7 +18,7 @@ from dodai.operations.release import ReleaseRecord, RollbackTrial, find
 from dodai.operations.run.dependencies import packages_of
 from dodai.operations.run.gate_sources import keep
 from dodai.operations.run.schema import ReleaseSchema
-from dodai.operations.secret import KEY_RINGS
+from dodai.operations.secret import EDGE_KEY, KEY_RINGS
 from dodai.operations.setting import ServiceSettings
 
 TRIED = 5
@@ -84,7 +84,7 @@ class ReleaseLog:
         """Every setting that is not a secret, by service."""
         policy = self.environment.project.policy
         settings = ServiceSettings(self.environment, ReleaseSchema(self.environment).required)
-        hidden = {*KEY_RINGS, *policy.secrets, policy.database.variable}
+        hidden = {*KEY_RINGS, EDGE_KEY, *policy.secrets, policy.database.variable}
         told = {name: await settings.of_service(service) for name, service in policy.services.items()}
         return {
             name: {key: value for key, value in values.items() if key not in hidden} for name, values in told.items()

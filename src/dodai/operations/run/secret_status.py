@@ -114,7 +114,7 @@ class SecretsReport:
 def known_secrets(here: Environment) -> dict[str, Secret]:
     """Every secret of the project by name, dodai's own key rings among them."""
     csrf = CsrfPolicy.from_manifest(here.project.manifest.section("csrf") or {})
-    edge_key, login = here.edge_keys is not None, here.logins is not None
+    edge_key, login = here.edge_keys is not None or here.sends_key, here.logins is not None
     return inventory(here.project.policy, csrf.max_age_s, edge_key=edge_key, login=login)
 
 
@@ -194,6 +194,9 @@ def refuse_change(here: Environment, status: SecretStatus, change: str, *, at_on
         said = f"`{name}` still has an old value from the rotation before"
         left = f", in {in_words(status.old_until_s)}" if status.old_until_s else ""
         fix = f"finish that one first{left}: `{proposal.SECRETS_FINISH(env=env, name=name)}`"
+    elif change == "replace" and name == EDGE_KEY and here.sends_key:
+        said = f"visitors would be refused while the services of `{env}` learn `{name}`"
+        fix = f"`{proposal.SECRETS_ROTATE(env=env, name=name)}`, then the same with `--finish --now`"
     elif change == "set" and name in (EDGE_KEY, DATABASE_LOGIN):
         said = f"nobody but dodai makes `{name}`"
         fix = f"`{proposal.SECRETS_ROTATE(env=env, name=name)}`"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.engine.private_file import write_private
-from dodai.operations.policy import AuthentikPolicy
+from dodai.operations.environment_policy import AuthentikPolicy
 from dodai.operations.ports import DeclaredIdentity, IdentityService, IdentityState
 from dodai.operations.provider import Opening, Provider
 from dodai.providers.authentik import codes

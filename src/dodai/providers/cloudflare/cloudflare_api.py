@@ -163,8 +163,8 @@ FACTS = DriverFacts(
             "Zone Settings: Edit (to look: Read)", "TLS to the origin, https for everybody", (GET_SETTING, SET_SETTING)
         ),
         Scope(
-            "Zone WAF: Edit and Cache Rules: Edit (to look: Read)",
-            "rules of its own in three phases; a rule is changed by itself, so nobody else's is sent",
+            "Zone WAF: Edit, Cache Rules: Edit and Zone Transform Rules: Edit (to look: Read)",
+            "rules of its own in four phases; a rule is changed by itself, so nobody else's is sent",
             (GET_PHASE, MAKE_RULESET, MAKE_RULE, SET_RULE, DELETE_RULE),
         ),
     ),

@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import write_private
+from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.operations.ports import Edge, EdgeSpec, EdgeState
+from dodai.operations.project import Project
 from dodai.operations.provider import Opening, Provider
 from dodai.operations.run.plans import edge_spec_of
 from dodai.operations.run.relief import standing_reliefs
+from dodai.operations.secret import EDGE_KEY, entries
 from dodai.providers.cloudflare import codes
 from dodai.providers.cloudflare.cloudflare_api import (
     ADDRESS,
@@ -44,6 +47,8 @@ from dodai.providers.cloudflare.cloudflare_api import (
     cloudflare,
 )
 from dodai.providers.cloudflare.zone_state import (
+    HEADERS,
+    KEY_RULE,
     LIMITS,
     PHASES,
     PINNED,
@@ -56,6 +61,7 @@ from dodai.providers.cloudflare.zone_state import (
     beyond_plan,
     differences,
     fits,
+    key_rule,
     wish,
 )
 from dodai.vendor_api import Api, Operation, VendorError, api_of, token_from
@@ -67,6 +73,9 @@ PREVIOUS = "edge-previous.json"
 @dataclass(frozen=True, slots=True)
 class ZoneEdge:
     """The host name of `url` in the zone `zone`, whose requests go to `origin`; `folder` keeps what was there before.
+
+    `keys` is what the store has of the key that the zone sends, the first one of it now, with every request of `hosts`;
+    None where it sends none, and then that part of the zone is not even looked at.
 
     Cloudflare knows no fencing token: that a holder was replaced is found by the engine before the step, and by compute
     and database.
@@ -80,6 +89,8 @@ class ZoneEdge:
     folder: Path
     spec: EdgeSpec
     plan: str = ""
+    keys: Callable[[], str] | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
     poll_s: float = POLL_S
     seen_within_s: float = SEEN_WITHIN_S
 
@@ -106,11 +117,12 @@ class ZoneEdge:
         seen = await asyncio.to_thread(self._look)
         self._refuse_foreign_records(seen)
         self._refuse_beyond_plan(spec, seen)
+        self._refuse_closing_to_visitors(seen)
 
     def remarks(self) -> tuple[str, ...]:
         """What is not changed here and a person should know: who reaches the origin, from where requests come."""
         said = []
-        if not self._call(ORIGIN_PULLS).enabled:
+        if self.keys is None and not self._call(ORIGIN_PULLS).enabled:
             said.append("authenticated origin pulls are off: the origin cannot tell Cloudflare from anybody else")
         ranges = self._call(GET_RANGES).all
         if new := sorted(ranges - PINNED.all):
@@ -122,10 +134,18 @@ class ZoneEdge:
     # --- looking ---
 
     def _observed(self, spec: EdgeSpec) -> EdgeState:
-        wanted, seen = wish(spec, self.host, self.origin), self._look()
+        wanted, seen = self._wish(spec), self._look()
         served = any(record.proxied for record in seen.records)
-        differs = (*differences(wanted, seen), *beyond_plan(spec.limits, seen))
+        keyless = (f"`{EDGE_KEY}` has no value yet",) if self.keys and HEADERS not in wanted.rules else ()
+        differs = (*differences(wanted, seen), *keyless, *beyond_plan(spec.limits, seen))
         return EdgeState(url=self.url if served else "", differs=differs)
+
+    def _wish(self, spec: EdgeSpec) -> ZoneWish:
+        return wish(spec, self.host, self.origin, self._key(), self.hosts)
+
+    def _key(self) -> str:
+        """The key that the zone sends; "" for none."""
+        return next(iter(entries(self.keys())), "") if self.keys else ""
 
     def _look(self) -> ZoneSeen:
         """What the zone says now; DOD740 when the token sees no such zone, or the host name is not in it."""
@@ -135,7 +155,8 @@ class ZoneEdge:
             said = f"`{self.host}` is not in the zone `{zone}`"
             raise DodaiError(codes.MISSING, said, codes.MISSING.fix.en, exit_code=2, data={"absent": True})
         records = self._call(LIST_RECORDS, query={"name": self.host})
-        phases = {phase: found for phase in PHASES if (found := self._phase(phase)) is not None}
+        asked = PHASES if self.keys else tuple(phase for phase in PHASES if phase != HEADERS)
+        phases = {phase: found for phase in asked if (found := self._phase(phase)) is not None}
         return ZoneSeen(
             {name: str(self._call(GET_SETTING, setting=name).value) for name in SETTINGS},
             tuple(one for one in records if one.type in ("A", "AAAA", "CNAME")),
@@ -144,6 +165,7 @@ class ZoneEdge:
             sum(not rule.ref.startswith(REF) for found in phases.values() for rule in found.rules),
             about.plan.legacy_id if about.plan else "",
             sum(not rule.ref.startswith(REF) for rule in phases[LIMITS].rules) if LIMITS in phases else 0,
+            zone,
         )
 
     def _zone(self) -> CloudflareZone:
@@ -168,7 +190,7 @@ class ZoneEdge:
     # --- changing ---
 
     def _applied(self, spec: EdgeSpec) -> EdgeState:
-        wanted, seen = wish(spec, self.host, self.origin), self._look()
+        wanted, seen = self._wish(spec), self._look()
         self._refuse_foreign_records(seen)
         self._refuse_beyond_plan(spec, seen)
         if differences(wanted, seen):
@@ -188,6 +210,19 @@ class ZoneEdge:
         """DOD742 before anything is changed: half of the rules would be there until they are taken back."""
         if beyond := list(beyond_plan(spec.limits, seen)):
             raise DodaiError(codes.PLAN, "; ".join(beyond), codes.PLAN.fix.en, exit_code=1, reply="rejected")
+
+    def _refuse_closing_to_visitors(self, seen: ZoneSeen) -> None:
+        """DOD744, DOD745: the origin would refuse who comes another way, or with a key that services are not told."""
+        if self.keys is None:
+            return
+        if elsewhere := [host for host in self.hosts if host != seen.zone and not host.endswith(f".{seen.zone}")]:
+            shown = ", ".join(f"`{host}`" for host in elsewhere)
+            said = f"{shown} of `public_origins` comes to the origin without the key of the zone `{seen.zone}`"
+            raise DodaiError(codes.ORIGIN_ELSEWHERE, said, codes.ORIGIN_ELSEWHERE.fix.en, exit_code=1, reply="rejected")
+        there = next((rule for rule in seen.rules.get(HEADERS, ()) if rule.ref == KEY_RULE), None)
+        if there and not any(key_rule(key, ()).parameters == there.action_parameters for key in entries(self.keys())):
+            said = f"the rule `{KEY_RULE}` sends a key that the store has not as `{EDGE_KEY}`"
+            raise DodaiError(codes.KEY_UNKNOWN, said, codes.KEY_UNKNOWN.fix.en, exit_code=1, reply="rejected")
 
     def _change(self, wanted: ZoneWish, seen: ZoneSeen) -> None:
         """Settings and rules first, the record last: visitors come when everything else is as it should be."""
@@ -276,13 +311,7 @@ class ZoneEdge:
         body = {**record, "name": self.host, "ttl": 1} if record else None
         self._put_record(body, seen.records)
         for phase, bodies in {**dict.fromkeys(PHASES, ()), **kept["rules"]}.items():
-            rules = tuple(
-                OwnRule(
-                    *(one["ref"], one["action"], one["expression"], one["description"]),
-                    *(one.get("action_parameters"), one.get("ratelimit")),
-                )
-                for one in bodies
-            )
+            rules = tuple(self._kept_rule(one) for one in bodies)
             if rules or seen.rules.get(phase):
                 self._merge(phase, rules, seen)
         for name, value in kept["settings"].items():
@@ -294,6 +323,13 @@ class ZoneEdge:
             raise DodaiError(codes.NOT_APPLIED, said, codes.NOT_APPLIED.fix.en, fault="provider")
         self._file.unlink()
         return True
+
+    def _kept_rule(self, body: Mapping[str, Any]) -> OwnRule:
+        """The rule as it was; the key is not kept with it and is the one that the store has in front by now."""
+        told = key_rule(self._key(), ()).parameters if body["ref"] == KEY_RULE else body.get("action_parameters")
+        return OwnRule(
+            *(body["ref"], body["action"], body["expression"], body["description"]), told, body.get("ratelimit")
+        )
 
     def _call(
         self,
@@ -319,9 +355,16 @@ class ZoneEdge:
 _OF_THE_PLAN = ("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level")
 
 
+def _sends_key(project: Project, config: EnvironmentPolicy) -> bool:
+    """Where a layer of ours stands in the public service: nothing else would ask for the key."""
+    public = project.policy.public_service
+    return config.cloudflare.origin_key and public is not None and bool(public.app or public.client)
+
+
 def _edge(opening: Opening) -> Edge:
     policy, url = opening.config.cloudflare, opening.config.public_origins[0]
     address = opening.variables.get(ADDRESS, "") or BASE_URL
+    store = opening.secrets if _sends_key(opening.project, opening.config) else None
     return ZoneEdge(
         connect=lambda: api_of(cloudflare, address, token_from(opening.variables, TOKEN, "Cloudflare")),
         zone=policy.zone,
@@ -330,11 +373,14 @@ def _edge(opening: Opening) -> Edge:
         origin=policy.origin,
         folder=opening.folder,
         spec=edge_spec_of(opening.project.policy, opening.config, standing_reliefs(opening.folder)),
+        keys=(lambda: store.get().get(EDGE_KEY, "")) if store else None,
+        hosts=tuple(host for one in opening.config.public_origins if (host := urlsplit(one).hostname)),
     )
 
 
 PROVIDER = Provider(
     edge=_edge,
+    sends_key=_sends_key,
     keys=("cloudflare",),
     required=("cloudflare.zone", "cloudflare.origin", "public_origins"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from dodai.core.dataclass import dataclass
@@ -14,7 +14,9 @@ from dodai.providers.cloudflare.cloudflare_api import AddressRanges, CloudflareR
 REF = "dodai_"
 """Rules whose ref begins so are ours; no other is ever changed."""
 CACHE, FIREWALL, LIMITS = "http_request_cache_settings", "http_request_firewall_custom", "http_ratelimit"
-PHASES = (CACHE, FIREWALL, LIMITS)
+HEADERS = "http_request_late_transform"
+PHASES = (CACHE, FIREWALL, LIMITS, HEADERS)
+KEY_RULE = f"{REF}origin_key"
 SETTINGS: Mapping[str, str] = {"ssl": "strict", "always_use_https": "on", "min_tls_version": "1.2"}
 """What a zone has to say; a stricter TLS version is as good."""
 PLAN_LIMITS: Mapping[str, tuple[int, int]] = {"free": (1, 10), "pro": (2, 60), "business": (5, 600)}
@@ -22,6 +24,8 @@ PLAN_LIMITS: Mapping[str, tuple[int, int]] = {"free": (1, 10), "pro": (2, 60), "
 (https://developers.cloudflare.com/waf/rate-limiting-rules, "Availability"); of other plans nothing is known."""
 PERIODS_S = (10, 60, 120, 300, 600, 3600)
 """Over which seconds Cloudflare counts at all."""
+KEY_HEADER = "x-edge-key"
+"""In which the origin looks for it: `dodai.runtime.edge_gate`."""
 PINNED_ON = "2023-09-28"
 PINNED = AddressRanges(
     (
@@ -54,6 +58,10 @@ class OwnRule:
         more = {"action_parameters": self.parameters, "ratelimit": self.ratelimit}
         return {**told, "description": self.description, **{name: one for name, one in more.items() if one is not None}}
 
+    def without_value(self) -> OwnRule:
+        """What is kept of it on this machine: of the rule that sends the key, not the key."""
+        return replace(self, parameters=None) if self.ref == KEY_RULE else self
+
     def is_there(self, rule: CloudflareRule) -> bool:
         same = (rule.action, rule.expression, rule.enabled) == (self.action, self.expression, True)
         return same and (rule.action_parameters or None) == self.parameters and self._counts_as(rule.ratelimit or None)
@@ -80,7 +88,7 @@ class ZoneWish:
 class ZoneSeen:
     """What it says. `rules` are those of ours by phase, `foreign` how many are not, `rulesets` the id of each phase.
 
-    `plan` is what is paid for, `foreign_limits` how many rate limits of others it has to hold too.
+    `plan` is what is paid for, `foreign_limits` how many rate limits of others it has to hold too, `zone` its name.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -90,13 +98,18 @@ class ZoneSeen:
     foreign: int = 0
     plan: str = ""
     foreign_limits: int = 0
+    zone: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What is kept to come back to: only what may be changed here."""
         return {
             "settings": dict(self.settings),
             "records": [{"type": one.type, "content": one.content, "proxied": one.proxied} for one in self.records],
-            "rules": {phase: [one.body for one in _by_ref(rules)] for phase, rules in self.rules.items() if rules},
+            "rules": {
+                phase: [one.without_value().body for one in _by_ref(rules)]
+                for phase, rules in self.rules.items()
+                if rules
+            },
         }
 
 
@@ -109,11 +122,19 @@ def _by_ref(rules: Iterable[CloudflareRule]) -> list[OwnRule]:
     return sorted(kept, key=lambda one: one.ref)
 
 
-def wish(spec: EdgeSpec, host: str, origin: str) -> ZoneWish:
+def key_rule(key: str, hosts: Iterable[str]) -> OwnRule:
+    """What is sent on to the origin says `key`, whatever the visitor said under that name."""
+    names = " ".join(sorted(map(_quoted, hosts)))
+    told = {"headers": {KEY_HEADER: {"operation": "set", "value": key}}}
+    return OwnRule(KEY_RULE, "rewrite", f"(http.host in {{{names}}})", "dodai: what the origin knows its edge by", told)
+
+
+def wish(spec: EdgeSpec, host: str, origin: str, key: str = "", hosts: Iterable[str] = ()) -> ZoneWish:
     """What `spec` means in a zone: static paths cached, everything else never, our own paths closed from outside.
 
     Without a time of the edge's own: with one, Cloudflare cuts off `Set-Cookie` and stores the answer for everybody,
     `private` and `no-store` or not (https://developers.cloudflare.com/cache/concepts/cache-behavior).
+    `key` is added to every request of `hosts`; "" for none.
     """
     here = f"http.host eq {_quoted(host)}"
     shared = [rule.prefix for rule in spec.cache]
@@ -130,7 +151,8 @@ def wish(spec: EdgeSpec, host: str, origin: str) -> ZoneWish:
     )
     reserved = OwnRule(f"{REF}reserved", "block", closed, "dodai: paths for operators are closed from outside")
     limits = tuple(_limit_rule(one, here) for one in spec.limits)
-    return ZoneWish(host, origin, {CACHE: tuple(cache), FIREWALL: (reserved,), LIMITS: limits})
+    told = {HEADERS: (key_rule(key, hosts),)} if key else {}
+    return ZoneWish(host, origin, {CACHE: tuple(cache), FIREWALL: (reserved,), LIMITS: limits} | told)
 
 
 def _limit_rule(limit: RateLimit, here: str) -> OwnRule:
