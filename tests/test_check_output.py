@@ -28,7 +28,7 @@ def test_findings_of_one_cause_are_one_message_with_their_number(shop):
     said = dodai(*CHECK, cwd=shop).stdout
     assert re.search(r"(?m)^DOD201 migration-name: 3 times$", said), said
     assert [name for name in BAD if f"  --> db/migrations/{name}: " in said] == list(BAD)
-    assert said.count("  why: goose ignores such a file") == 1
+    assert said.count("  why: A tool passes such a file over") == 1
 
 
 def test_concise_is_a_line_for_each_and_statistics_a_line_for_each_code(shop):

@@ -184,7 +184,7 @@ def tool_decision(policy: MigrationsPolicy) -> Page:
     """`Phase1/decisions`: which migration tool was chosen and why; fills the region `migrations` of the user's file."""
     if policy.format in TOOL_LEDGERS:
         return _kept_tool(policy)
-    if policy.format not in ("goose", "plain"):
+    if policy.format != "goose":
         return _kept_files(policy)
     return Page(
         "Phase1/decisions",
@@ -207,6 +207,8 @@ def tool_decision(policy: MigrationsPolicy) -> Page:
 
 
 def _kept_files(policy: MigrationsPolicy) -> Page:
+    if policy.format == "plain":
+        return _own_files(policy)
     name = policy.format.capitalize()
     return Page(
         "Phase1/decisions",
@@ -222,6 +224,27 @@ def _kept_files(policy: MigrationsPolicy) -> Page:
                     f"`{policy.ledger}`, no longer in the table of {name}.",
                     f"`{policy.folder}` のファイルは {name} の配置のままです。適用の記録は `{policy.ledger}` に移り、"
                     f"{name} の表は使いません。",
+                )
+            ),
+        ),
+    )
+
+
+def _own_files(policy: MigrationsPolicy) -> Page:
+    return Page(
+        "Phase1/decisions",
+        Text(
+            "Migration tool: numbered SQL files, run by dodai",
+            "マイグレーションツール: 番号付きの SQL ファイルを dodai で実行",
+        ),
+        (
+            bullets(_REASONS[:1]),
+            Paragraph(
+                Text(
+                    f"Files in `{policy.folder}`, ledger `{policy.ledger}`, a table as goose has it. The files are "
+                    "SQL and nothing else: `psql` runs each of them.",
+                    f"ファイルは `{policy.folder}`、台帳は goose と同じ形の表 `{policy.ledger}` です。"
+                    "ファイルは SQL だけなので、どれも `psql` で実行できます。",
                 )
             ),
         ),

@@ -10,6 +10,7 @@ from typing import Literal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code, DodaiError
 from dodai.migrations import codes
+from dodai.migrations.policy import Format
 
 Direction = Literal["up", "down"]
 DIRECTIONS: tuple[Direction, ...] = ("up", "down")
@@ -76,7 +77,8 @@ class Migration:
     then `undoable` says that there is a way down, `touches` names tables that it may be about, and `steps` are the
     lines of its operations. `depends_on` are the parents that it needs without being of their branch, `labels` the
     names of the branch that begins with it. `advice` is what would be written otherwise today, and is carried out as it
-    stands. `down_path` and `down_text` are the file of the way down where it is another.
+    stands. `down_path` and `down_text` are the file of the way down where it is another. `layout` is the format it is
+    written in, whose words messages about it use.
     """
 
     id: str
@@ -104,6 +106,7 @@ class Migration:
     down_text: str = ""
     up_sha256: str = ""
     steps: tuple[int, ...] = ()
+    layout: Format = "goose"
 
     @property
     def applied_sha256(self) -> str:

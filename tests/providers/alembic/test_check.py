@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from tests.support.command import git
 
 from dodai.core.errors import DodaiError
 from dodai.core.rule import Report, evaluate
@@ -148,3 +149,21 @@ def test_an_env_py_that_cannot_render_is_said_and_never_a_pass(project, postgres
         reader.rendered(shadow_of(postgres))
     assert caught.value.code.id == "DOD226"
     assert "no offline mode here" in caught.value.message
+
+
+def test_what_is_proposed_is_said_in_the_words_of_alembic(project, postgres: Cluster):
+    """Indexes that block, and a revision without a way down: nothing there is goose's."""
+    reader = project(
+        {"a1.py": A.replace("primary_key=True))", "primary_key=True)); op.create_index('i', 'quiz', ['id'])")}
+    )
+    for words in (("init", "-b", "main"), ("add", "."), ("commit", "-m", "first"), ("checkout", "-b", "next")):
+        git(reader.root, *words)
+    reader = project(
+        {"b2.py": revision("b2", "a1", "op.create_index('j', 'quiz', ['id']); op.drop_index('i', 'quiz')")}
+    )
+    fixes = {finding.code.id: finding.advice for finding in report(reader, postgres).findings}
+    assert set(fixes) == {"DOD211", "DOD214", "DOD229"}
+    assert "its `downgrade()`" in fixes["DOD211"]
+    assert "op.create_index(…, postgresql_concurrently=True)" in fixes["DOD214"]
+    assert "op.drop_index(…, postgresql_concurrently=True)" in fixes["DOD229"]
+    assert not any("goose" in fix for fix in fixes.values())

@@ -376,3 +376,14 @@ def test_a_rehearsal_of_a_bad_revision_is_a_result(target, postgres):
     assert seen.failure is not None
     assert seen.failure.code.id == "DOD286"
     assert "UndefinedColumn" in seen.failure.message
+
+
+def test_a_statement_that_no_transaction_may_hold_is_told_in_alembics_words(target):
+    """The block that is named has it run."""
+    alone = "op.execute('REINDEX DATABASE')"
+    with pytest.raises(DodaiError) as caught:
+        run.up(target(a1=A, b2=revision("b2", "a1", alone, NOTHING)))
+    assert (caught.value.code.id, caught.value.data["sqlstate"]) == ("DOD280", "25001")
+    assert caught.value.fix == "put such statements into `with op.get_context().autocommit_block():`"
+    inside = f"with op.get_context().autocommit_block():\n        {alone}"
+    assert [ran.migration.id for ran in run.up(target(b2=revision("b2", "a1", inside, NOTHING))).ran] == ["b2"]

@@ -149,3 +149,20 @@ def test_a_rehearsal_measures_each_statement_in_djangos_own_session(target, data
     assert "public.quiz_question" in seen.rows
     assert len(run.status(here).pending) == 1
     assert len(run.applied_ids(here)) == ALL
+
+
+def test_what_is_proposed_is_said_in_the_words_of_django(target, shadow: Shadow):
+    """Indexes that block, and a migration without a way back: nothing there is goose's."""
+    add = "migrations.AddIndex('question', models.Index(fields=['text'], name='{}'))"
+    committed(target({"quiz/migrations/0003_i.py": migration([("quiz", "0002_owner")], add.format("i"))}))
+    dropped = "migrations.RemoveIndex('question', 'i')"
+    fill = "migrations.RunSQL('SELECT 1')"
+    text = migration([("quiz", "0003_i")], add.format("j"), dropped, fill)
+    here = target({"quiz/migrations/0004_j.py": text})
+    git(here.root, "checkout", "-b", "next")
+    fixes = {finding.code.id: finding.advice for finding in report(here, shadow).findings}
+    assert set(fixes) == {"DOD211", "DOD214", "DOD229"}
+    assert "`reverse_code` or `reverse_sql`" in fixes["DOD211"]
+    assert "`AddIndexConcurrently`" in fixes["DOD214"]
+    assert "`RemoveIndexConcurrently`" in fixes["DOD229"]
+    assert not any("goose" in fix for fix in fixes.values())

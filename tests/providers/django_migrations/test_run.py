@@ -302,3 +302,15 @@ def test_a_squash_is_applied_to_an_empty_database(target, database, conn: SqlCon
     assert {"quiz.0001_initial", "quiz.0002_owner", "quiz.0001_squashed_0002_owner"} <= set(rows(conn))
     assert run.up(here).ran == ()
     assert "No migrations to apply" in manage(here, database, "migrate")
+
+
+def test_a_statement_that_no_transaction_may_hold_is_told_in_djangos_words(target):
+    """The attribute that is named has it run."""
+    run.up(target())
+    alone = "migrations.RunSQL('REINDEX DATABASE', 'SELECT 1')"
+    with pytest.raises(DodaiError) as caught:
+        run.up(target({"quiz/migrations/0003_alone.py": migration([("quiz", "0002_owner")], alone)}))
+    assert (caught.value.code.id, caught.value.data["sqlstate"]) == ("DOD280", "25001")
+    assert caught.value.fix == "say `atomic = False` in the migration"
+    text = migration([("quiz", "0002_owner")], alone, body="atomic = False")
+    assert len(run.up(target({"quiz/migrations/0003_alone.py": text})).ran) == 1

@@ -15,7 +15,9 @@ from dodai.cli.migrate.target import pass_protected_gates, place, say_json, with
 @with_env
 @click.argument("versions", metavar="VERSION...", nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", default="", help="Why; recorded.")
-@click.option("--statement", type=int, default=0, help="An interrupted statement of a NO TRANSACTION file.")
+@click.option(
+    "--statement", type=int, default=0, help="An interrupted statement of a file that runs without a transaction."
+)
 @click.option("--was", type=click.Choice(("done", "undone")), default=None, help="How that statement ended.")
 @with_yes
 def repair(

@@ -24,18 +24,17 @@ GONE_STATES = ("57P01", "57P02", "57P03", "08006", "08003")
 _SQLSTATE_FULL = ("53100", "53200")
 """Its disk or its memory is full: the file did nothing wrong."""
 _LOCKED_LEDGER = "see who has it in `pg_locks`, wait for that session or end it, then run the same command again"
+_ONE_TRANSACTION = "put the statement into a migration with a version: a repeatable file is one transaction"
 _MAKE_ROOM = "make room on the database server, then run the same command again"
 
 
-_CURES = {
-    "25001": "mark the file `-- +goose NO TRANSACTION`; with another tool, leave its transaction for this statement",
-    "55P04": "use the new label in a later migration: it can be used once it is committed",
-}
-
-
-def cure(state: str) -> str:
+def cure(state: str, migration: Migration) -> str:
     """What helps where the statement itself is right and only stands in the wrong transaction; "" elsewhere."""
-    return _CURES.get(state, "")
+    if state == "25001":
+        from dodai.migrations.format_words import WORDS  # what a run that goes well does not load
+
+        return _ONE_TRANSACTION if migration.repeatable else WORDS[migration.layout].alone
+    return "use the new label in a later migration: it can be used once it is committed" if state == "55P04" else ""
 
 
 @dataclass(slots=True)
@@ -127,7 +126,7 @@ class Failed:
             "applied": [ran.migration.id for ran in account.ran],
             "pending": [migration.id for migration in account.pending],
         }
-        fix = _MAKE_ROOM if state in _SQLSTATE_FULL else cure(state) or code.fix.en
+        fix = _MAKE_ROOM if state in _SQLSTATE_FULL else cure(state, self.migration) or code.fix.en
         return DodaiError(code, message, fix, fault, self._exit_code(), tuple(details), data)
 
     def _exit_code(self) -> int:

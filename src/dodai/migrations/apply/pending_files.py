@@ -174,7 +174,7 @@ def transaction_control(migration: Migration) -> FileProblem | None:
         path = migration.path_of(direction)
         if found and migration.transactional:
             said = "in a file that runs as one transaction"
-            return FileProblem(codes.TRANSACTION_CONTROL, said, path, found[0][0], found[0][1])
+            return FileProblem(codes.TRANSACTION_CONTROL, said, path, *found[0], _own_transaction(migration))
         if found and sql.words(found[-1][1], 1)[0] in ("begin", "start"):
             said = "begins a transaction that the file does not end"
             fix = "end it in the same file with `COMMIT;`, or leave it out: each statement here is committed by itself"
@@ -196,7 +196,13 @@ def transaction_statements(migration: Migration, direction: Direction) -> list[t
 def transaction_ended(migration: Migration, statement: Statement) -> DodaiError:
     code = codes.TRANSACTION_CONTROL
     message = f"{migration.path}:{statement.line}: the statement ended the transaction of the file"
-    return DodaiError(code, message, code.fix.en, exit_code=4)
+    return DodaiError(code, message, _own_transaction(migration), exit_code=4)
+
+
+def _own_transaction(migration: Migration) -> str:
+    from dodai.migrations.format_words import WORDS  # what a run that goes well does not load
+
+    return "remove BEGIN and COMMIT" if migration.repeatable else WORDS[migration.layout].own_transaction
 
 
 def _label(id_: str, state: State) -> str:

@@ -212,7 +212,7 @@ def _chosen(migrations: Sequence[Migration], state: ledger.State, count: int, to
             message = f"`{id_}` is applied, but its file is not there"
             raise DodaiError(codes.REFUSED_MISSING, message, codes.REFUSED_MISSING.fix.en, exit_code=1)
         if not files[id_].reversible:
-            reason = files[id_].irreversible or "it has no Down section"
+            reason = files[id_].irreversible or "it has no way down"
             message = f"`{files[id_].path}` cannot be undone: {reason}"
             raise DodaiError(codes.DOWN_REFUSED, message, "write a new migration instead", exit_code=1)
     return [files[id_] for id_ in ids]

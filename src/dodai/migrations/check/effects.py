@@ -11,6 +11,7 @@ from dodai.core.errors import Code
 from dodai.core.finding import Finding, Place
 from dodai.migrations import apply, codes, sql
 from dodai.migrations.check.facts import MigrationHistory, ShadowRun, ShadowTrial
+from dodai.migrations.format_words import WORDS, FormatWords
 from dodai.migrations.lock_probe import Effect, StatementProbe
 from dodai.migrations.migration import Direction, Migration
 
@@ -45,7 +46,7 @@ def _down_fails(_: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:
             direction: Direction = "down" if trial.trip == "down fails" else "up"
             place = Place(trial.migration.path_of(direction), trial.trip_line)
             quote = line_of(trial.migration.text_of(direction), trial.trip_line)
-            message, fix = f"{which}: {trial.trip_message}", apply.cure(trial.state)
+            message, fix = f"{which}: {trial.trip_message}", apply.cure(trial.state, trial.migration)
             yield Candidate(trial.migration, Finding(codes.DOWN_FAILS, message, place, quote, fix))
 
 
@@ -91,7 +92,15 @@ def _measured(
     quote = line_of(trial.migration.text, probe.statement.line)
     place = Place(trial.migration.path, probe.statement.line)
     data = {"table": effect.table, "lock": effect.lock, "rows": rows}
-    return Finding(code, f"`{effect.table}`{size} {said}", place, quote, level=level, data=data)
+    fix = _FIXES[code](WORDS[trial.migration.layout]) if code in _FIXES else ""
+    return Finding(code, f"`{effect.table}`{size} {said}", place, quote, fix, level=level, data=data)
+
+
+_FIXES: dict[Code, Callable[[FormatWords], str]] = {
+    codes.BLOCKING_INDEX: lambda words: words.concurrently,
+    codes.BLOCKING_DROP: lambda words: words.drop_concurrently,
+}
+"""What is done about it in the words of a format, where they differ."""
 
 
 def _rewrites(history: MigrationHistory, run: ShadowRun) -> Iterator[Candidate]:

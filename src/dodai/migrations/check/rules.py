@@ -11,6 +11,7 @@ from dodai.core.rule import Rule, declared, rule
 from dodai.migrations import apply, codes, graph, sql
 from dodai.migrations.check.effects import SHADOW, Candidate, line_of, short
 from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, QueriesTried, ShadowRun
+from dodai.migrations.format_words import WORDS
 from dodai.migrations.migration import DIRECTIONS, Migration
 from dodai.migrations.queries import QueryTrial
 
@@ -68,8 +69,9 @@ def one_head_after_the_merge(history: BaseHistory) -> Iterator[Finding]:
 def _irreversible(history: MigrationHistory) -> Iterator[Candidate]:
     for migration in history.judged_migrations:
         if not migration.reversible and not migration.irreversible and not migration.repeatable:
-            message = f"`{migration.path}` has no Down section and no reason for it"
-            yield Candidate(migration, Finding(codes.IRREVERSIBLE, message, Place(migration.path)))
+            message = f"`{migration.path}` has no way down and no reason for it"
+            fix = WORDS[migration.layout].way_down
+            yield Candidate(migration, Finding(codes.IRREVERSIBLE, message, Place(migration.path), fix=fix))
 
 
 def _cluster_wide(history: MigrationHistory) -> Iterator[Candidate]:
@@ -155,7 +157,7 @@ def every_file_applies(_: MigrationHistory, attempts: Attempts) -> Iterator[Find
         if trial.failure and not trial.excuse:
             place = Place(trial.migration.path, trial.line)
             quote = line_of(trial.migration.text, trial.line)
-            yield Finding(codes.FAILS_ON_EMPTY, trial.failure, place, quote, apply.cure(trial.state))
+            yield Finding(codes.FAILS_ON_EMPTY, trial.failure, place, quote, apply.cure(trial.state, trial.migration))
 
 
 def _query_rule(code: Code, which: str) -> Rule:
@@ -210,7 +212,10 @@ _OWN_TRANSACTION = (codes.TRANSACTION_CONTROL.id, codes.TRANSACTION_CONTROL.name
 
 
 def _controls(migration: Migration) -> bool:
-    return any(apply.transaction_statements(migration, direction) for direction in DIRECTIONS)
+    """Whether the acceptance has a reason to be there; it is the only mark of formats that have none of their own."""
+    return not WORDS[migration.layout].mark or any(
+        apply.transaction_statements(migration, direction) for direction in DIRECTIONS
+    )
 
 
 @rule(codes.ACCEPTANCE_UNUSED, needs=(MigrationHistory, ShadowRun))

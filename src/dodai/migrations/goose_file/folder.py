@@ -168,7 +168,7 @@ def read_files(
             if isinstance(each, tuple):
                 migrations.append(parse(*each, environment))
             else:
-                migrations.append(parse_source(each) if each.version else again(each))
+                migrations.append((parse_source if each.version else again)(each, layout))
         except FileError as error:
             problems.append(error.problem)
     problems += _duplicates(migrations)

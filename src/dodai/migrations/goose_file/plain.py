@@ -12,6 +12,7 @@ from dodai.migrations.goose_file.layouts import DOWN_SUFFIX, UP_SUFFIX, SqlSourc
 from dodai.migrations.goose_file.parse import accepts, directives, from_stdin, without_own_transaction
 from dodai.migrations.goose_file.split import command_of_psql
 from dodai.migrations.migration import FileError, FileProblem, Migration, Statement
+from dodai.migrations.policy import Format
 
 _END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 
@@ -21,8 +22,8 @@ def parse_plain(path: str, data: bytes, down: bytes = b"") -> Migration:
     return parse_source(pair(path, data, path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX if down else "", down))
 
 
-def parse_source(source: SqlSource) -> Migration:
-    r"""The migration of a source; raises `FileError` (DOD200, DOD225).
+def parse_source(source: SqlSource, layout: Format = "plain") -> Migration:
+    r"""The migration of a source, a file of `layout`; raises `FileError` (DOD200, DOD225).
 
     It runs as one transaction unless it holds a statement that PostgreSQL refuses there (CONCURRENTLY, VACUUM), or its
     tool runs it without. The data of a `COPY ... FROM stdin` are the lines behind it up to a line `\.`, as pg_dump
@@ -53,6 +54,7 @@ def parse_source(source: SqlSource) -> Migration:
         advice=advice,
         down_path=source.down_path,
         down_text=source.down if source.down_path else "",
+        layout=layout,
     )
 
 
@@ -61,9 +63,9 @@ def parse_repeatable(path: str, data: bytes) -> Migration:
     return again(pair(path, data, called=(0, path.rsplit("/", 1)[-1].removesuffix(".sql"))))
 
 
-def again(source: SqlSource) -> Migration:
+def again(source: SqlSource, layout: Format = "plain") -> Migration:
     """The same of a source."""
-    return replace(parse_source(source), id=f"R:{source.name}", order=0, transactional=True, repeatable=True)
+    return replace(parse_source(source, layout), id=f"R:{source.name}", order=0, transactional=True, repeatable=True)
 
 
 def _checksum(text: str, statements: tuple[Statement, ...]) -> str:

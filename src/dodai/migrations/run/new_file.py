@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
+from dodai.migrations.format_words import WORDS
 from dodai.migrations.goose_file import files_of, fixed_text
 from dodai.migrations.goose_file.layouts import DOWN_SUFFIX, UP_SUFFIX, version_parts
 from dodai.migrations.migration import Migration
@@ -17,14 +18,7 @@ from dodai.migrations.ports import MigrationTarget
 SEQUENCE_LIMIT = 10**8
 """Versions below this are a sequence (00042), above it timestamps (20260214093000)."""
 _BODY = "-- +goose Up\n\n-- +goose Down\n"
-_SHOWS_ITSELF = "leave it out: a statement such as CREATE INDEX CONCURRENTLY shows by itself that it needs none"
-_WITHOUT_A_MARK: dict[Format, str] = {
-    "plain": _SHOWS_ITSELF,
-    "prisma": _SHOWS_ITSELF,
-    "flyway": _SHOWS_ITSELF,
-    "alembic": "leave it out, and put such statements into `with op.get_context().autocommit_block():`",
-    "django": "leave it out, and say `atomic = False` in the migration",
-}
+_SHOWS_ITSELF = "a statement such as CREATE INDEX CONCURRENTLY shows by itself that it needs none"
 
 
 def new(target: MigrationTarget, name: str, *, no_transaction: bool = False, now: datetime | None = None) -> str:
@@ -34,9 +28,11 @@ def new(target: MigrationTarget, name: str, *, no_transaction: bool = False, now
     down beside it where the last one has (golang-migrate). Alembic and Django make their own file (for Django `name` is
     `APP.NAME`). Raises DOD201 for a name that does not do, and for a mark that the format has not.
     """
-    if no_transaction and target.policy.format in _WITHOUT_A_MARK:
+    mark = WORDS[target.policy.format].mark
+    if no_transaction and (target.tool or not mark):
         message = f"the format `{target.policy.format}` has no mark for `--no-transaction`"
-        raise DodaiError(codes.FILE_NAME, message, _WITHOUT_A_MARK[target.policy.format], exit_code=2)
+        fix = f"leave it out{f', and {mark}' if mark else f': {_SHOWS_ITSELF}'}"
+        raise DodaiError(codes.FILE_NAME, message, fix, exit_code=2)
     if target.tool:
         return target.tool.new(name)
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

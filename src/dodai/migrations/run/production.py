@@ -59,8 +59,8 @@ CONDITIONS = (
     ),
     Condition(
         Text(
-            "a `NO TRANSACTION` file stops in the middle (DOD283)",
-            "`NO TRANSACTION` のファイルが途中で止まった（DOD283）",
+            "a file without a transaction stops in the middle (DOD283)",
+            "トランザクションなしのファイルが途中で止まった（DOD283）",
         ),
         Text(
             "the finished statements stay; fix the failed one and run "

@@ -75,6 +75,7 @@ def read_revision(path: str, data: bytes) -> Migration | None:
         line=node.lineno,
         undoable=down is not None and not _does_nothing(down),
         touches=seen.words,
+        layout="alembic",
     )
 
 

@@ -102,6 +102,7 @@ def read_migration(path: str, data: bytes, app: str) -> Migration | None:
         undoable=not any(_only_forward(call) for call in seen.calls),
         touches=seen.words,
         steps=_operation_lines(values.get("operations")),
+        layout="django",
     )
 
 
