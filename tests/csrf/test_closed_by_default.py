@@ -332,3 +332,15 @@ def test_service_that_is_off_does_not_open_the_application_of_another(named, mod
     assert said in told
     assert ('csrf = "off"`: requests to this process are not checked' in told) == (said == "STARTED")
     assert "mutual TLS, no cookies" in told or said != "STARTED"
+
+
+def test_service_that_is_off_may_use_what_it_imports_of_another(tmp_path):
+    """It is the module that its command runs, whatever that imports."""
+    text = TWO.replace('[service.api]\ncommand = ["x"]', '[service.api]\ncommand = ["{python}", "-m", "api"]')
+    (tmp_path / "dodai.toml").write_text(text, "utf-8")
+    for name, file, source in (("web", "main", STRANGER), ("api", "__main__", "import web.main")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("", "utf-8")
+        (tmp_path / name / f"{file}.py").write_text(source, "utf-8")
+    given = {"DODAI_SERVICE": "api", "DODAI_ENV": "production", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
+    assert "STARTED" in start(tmp_path, "-m", "api", **given)

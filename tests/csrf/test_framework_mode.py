@@ -431,6 +431,21 @@ def test_write_that_becomes_a_read_in_front_of_django_is_still_a_write(target):
     assert said == ["WSGI DOD163 0", "ASGI 403 True 0"], done.stderr
 
 
+def test_route_that_dodai_exempts_and_flask_wtf_does_not(tmp_path):
+    """It is refused without the token of Flask-WTF, and so it is no exempt one."""
+    (tmp_path / "web.py").write_text(SHOP, "utf-8")
+    manifest = tmp_path / "dodai.toml"
+    row = '[[csrf.exemption]]\nroutes = ["POST /orders", "POST /hook"]\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
+    service = '[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n'
+    manifest.write_text(f'[project]\nname = "shop"\n{service}[csrf]\nmode = "framework"\n{row}', "utf-8")
+    command = [sys.executable, "-m", "dodai", "routes", "--json", "--manifest", str(manifest)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = {row["path"]: (row["verdict"], row["by"], row["evidence"]) for row in json.loads(done.stdout)["routes"]}
+    assert rows["/hook"][0] == "exempt"
+    assert rows["/orders"][:2] == ("protected", "flask-wtf")
+    assert rows["/orders"][2].endswith("flask-wtf refuses what dodai lets pass")
+
+
 def test_check_inside_a_view_of_django_comes_too_late():
     """Whatever the token is worth: the refusal names what was not seen, and not something that was led elsewhere."""
     code = DJANGO_ATTACK.replace("MIDDLEWARE=MIDDLEWARE", "MIDDLEWARE=[OWN]").partition('print("WSGI"')[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +23,9 @@ from tests.csrf.driver import KEYS, call, guarded
 from tests.csrf.test_exemptions import FORGED, RAN, exempt, forged, handler
 from tests.csrf.test_exemptions import _nothing_ran as _nothing_ran  # noqa: PLC0414 - the fixture, for this module too
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.routing import Map, Rule
 from werkzeug.test import Client
+from werkzeug.wrappers import Response
 
 import dodai.wsgi
 from dodai.core.errors import DodaiError
@@ -80,6 +81,15 @@ def bare(environ: Any, start_response: Any) -> list[bytes]:
         RAN.append("bare")
     start_response("200 OK", [])
     return [b"form"]
+
+
+def of_werkzeug(environ: Any, start_response: Any) -> Any:
+    """A small application that is made of Werkzeug alone."""
+    rules = [Rule("/transfer", methods=["POST"], endpoint="transfer"), Rule("/form", endpoint="form")]
+    endpoint, _ = Map(rules).bind_to_environ(environ).match()
+    if endpoint == "transfer":
+        RAN.append("werkzeug")
+    return Response(endpoint)(environ, start_response)
 
 
 def served(inside: Any, hide: Callable[[Any], Any], *, check: bool = False, **csrf: Any) -> Client:
@@ -231,123 +241,6 @@ def test_read_that_becomes_a_write_of_a_django_behind_flask():
     assert done.stdout.splitlines() == ["403 DOD160 []"] * 2 + ["200 ['GET']"], done.stderr
 
 
-SHOPS = """
-from types import SimpleNamespace
-from flask import Flask
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
-import dodai.wsgi
-class Overriding:
-    def __init__(self, app): self.s = SimpleNamespace(a=app)
-    def __call__(self, environ, start_response):
-        method = "POST" if "_method=POST" in environ["QUERY_STRING"] else environ["REQUEST_METHOD"]
-        return self.s.a({**environ, "REQUEST_METHOD": method}, start_response)
-app, second = Flask("main"), Flask("second")
-def ran(): raise AssertionError("a handler ran")
-app.add_url_rule("/orders", "orders", ran, methods=["POST"])
-second.add_url_rule("/transfer", "transfer", ran, methods=["POST"])
-app.wsgi_app = Overriding(DispatcherMiddleware(app.wsgi_app, {"/b": second}))
-"""
-
-
-def routes_of(folder: Path, source: str, more: str = "") -> dict[str, tuple[str, str]]:
-    """(verdict, evidence) of each route as `dodai routes` tells it."""
-    (folder / "web.py").write_text(source, "utf-8")
-    manifest = folder / "dodai.toml"
-    manifest.write_text(
-        '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n' + more, "utf-8"
-    )
-    command = [sys.executable, "-m", "dodai", "routes", "--json", "--manifest", str(manifest)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rows = json.loads(done.stdout)["routes"]
-    return {f"{row['method']} {row['path']}": (row["verdict"], row["evidence"]) for row in rows}
-
-
-@pytest.mark.parametrize(
-    ("tail", "verdict"), [("app.wsgi_app = dodai.wsgi.wrap(app)\n", "protected"), ("", "unprotected")]
-)
-def test_application_below_a_hidden_dispatcher_is_listed(tmp_path, tail, verdict):
-    """Under the prefix of the dispatcher, and asked like every other one; none of its handlers runs."""
-    found = routes_of(tmp_path, SHOPS + tail)
-    assert {route: row[0] for route, row in found.items()} == {"POST /orders": verdict, "POST /b/transfer": verdict}
-
-
-FLASK_HOOKS = """
-from flask import Flask
-import dodai.wsgi
-app = Flask("hooks")
-def ran(**_): raise AssertionError("a handler ran")
-for name, rule in (("hook", "/p/<x>"), ("files", "/p/<path:x>"), ("year", "/y/<int:year>/<path:rest>")):
-    app.add_url_rule(rule, name, lambda **_: ran(), methods=["POST"])
-app.add_url_rule("/y/<int:year>/<x>", "exempt_year", ran, methods=["POST"])
-app.wsgi_app = dodai.wsgi.wrap(app)
-"""
-STARLETTE_HOOKS = """
-from starlette.applications import Starlette
-from starlette.routing import Route
-import dodai.asgi
-def handler(name):
-    async def run(_): raise AssertionError("a handler ran")
-    run.__qualname__ = name
-    return run
-app = dodai.asgi.wrap(Starlette(routes=[
-    Route("/p/{x}", handler("hook"), methods=["POST"]), Route("/p/{y:path}", handler("files"), methods=["POST"])]))
-"""
-DJANGO_HOOKS = """
-import django
-from django.conf import settings
-settings.configure(SECRET_KEY="x" * 50, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[])
-django.setup()
-from django.core.wsgi import get_wsgi_application
-from django.urls import path
-from django.views.decorators.http import require_POST
-import dodai.wsgi
-@require_POST
-def hook(request, x): raise AssertionError("a handler ran")
-@require_POST
-def files(request, y): raise AssertionError("a handler ran")
-urlpatterns = [path("p/<x>", hook), path("p/<path:y>", files)]
-app = dodai.wsgi.wrap(get_wsgi_application())
-"""
-
-
-@pytest.mark.parametrize(
-    ("source", "exempt_id", "other"),
-    [
-        (FLASK_HOOKS, "POST /p/<x>", "POST /p/<path:x>"),
-        (FLASK_HOOKS, "POST /y/<int:year>/<x>", "POST /y/<int:year>/<path:rest>"),
-        (STARLETTE_HOOKS, "POST /p/{x}", "POST /p/{y}"),
-        (DJANGO_HOOKS, "POST /p/<x>", "POST /p/<path:y>"),
-    ],
-)
-def test_route_beside_an_exempt_one_is_asked_under_a_path_of_its_own(tmp_path, source, exempt_id, other):
-    """`/p/x` is one of both, and the router takes it for the exempt one; the running app refuses `/p/x/y`."""
-    row = f'[[csrf.exemption]]\nroute = "{exempt_id}"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
-    found = {route: row[0] for route, row in routes_of(tmp_path, source, row).items()}
-    assert (found[exempt_id], found[other]) == ("exempt", "protected")
-
-
-DJANGO_NAMED = DJANGO_HOOKS.replace("MIDDLEWARE=[]", 'MIDDLEWARE=[__name__ + ".Naming"]').replace(
-    "urlpatterns = [",
-    """from django.views.decorators.csrf import csrf_exempt
-@csrf_exempt
-@require_POST
-def webhook(request): raise AssertionError("a handler ran")
-class Naming:
-    def __init__(self, get_response): self.get_response = get_response
-    def __call__(self, request): return self.get_response(request)
-    def process_view(self, request, view, args, kwargs):
-        if view is webhook: request.urlconf = __name__
-urlpatterns = [path("webhook", webhook), """,
-)
-
-
-def test_view_that_django_middleware_names_is_no_other_one_in_the_audit(tmp_path):
-    """Its exemption does not hold in the running app; the audit, which puts others in the place of views, says so."""
-    row = '[[csrf.exemption]]\nroute = "POST /webhook"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
-    verdict, evidence = routes_of(tmp_path, DJANGO_NAMED, row)["POST /webhook"]
-    assert (verdict, "its exemption does not hold" in evidence) == ("protected", True)
-
-
 class OwnWay(Flask):
     """An application that has its own way of both methods, and calls neither of Flask's."""
 
@@ -368,19 +261,25 @@ def test_application_with_a_way_of_its_own_that_nobody_found():
     assert (answer.status_code, RAN) == (403, [])
 
 
-def test_router_that_middleware_holds_is_no_other_application(tmp_path):
-    """It is asked for the names of routes, as metrics are."""
-    source = STARLETTE_HOOKS.replace(
-        "app = dodai.asgi.wrap(Starlette(",
-        """class Naming:
-    def __init__(self, app): self.app, self.kept = app, {"routes": app.router}
-    async def __call__(self, scope, receive, send): await self.app(scope, receive, send)
-app = dodai.asgi.wrap(Naming(Starlette(""",
-    ).replace('"files"), methods=["POST"])]))', '"files"), methods=["POST"])])))')
-    held = source.replace("self.app", "self.kept_too")
-    for name, text in (("known", source), ("hidden", held)):
-        (tmp_path / name).mkdir()
-        found = routes_of(tmp_path / name, text)
-        assert {route: row[0] for route, row in found.items()} == dict.fromkeys(
-            ("POST /p/{x}", "POST /p/{y}"), "protected"
-        )
+@pytest.mark.parametrize("mode", ["both", "framework"])
+def test_application_of_werkzeug_alone_that_nobody_found(mode):
+    """Without a dispatcher: it asks its map of URLs for a handler, and that is where it is asked itself."""
+    client = served(bare, InATable, check=mode == "framework", mode=mode)
+    HIDDEN["in front"] = of_werkzeug
+    answers = [client.get("/transfer?_method=POST", base_url=HERE, headers=THEIRS)]
+    answers.append(client.post("/transfer", base_url=HERE, headers=OURS))
+    assert ([answer.status_code for answer in answers], RAN) == ([403, 403], [])
+    assert client.get("/form", base_url=HERE, headers=THEIRS).text == "form"
+
+
+def test_flask_that_binds_its_own_map_keeps_its_exemptions():
+    """A way of its own to choose hosts is still that of this application."""
+
+    class Hosted(Flask):
+        def create_url_adapter(self, request: Any) -> Any:
+            return self.url_map.bind_to_environ(request.environ, server_name="shop.example") if request else None
+
+    app = Hosted("hosted")
+    app.add_url_rule("/hook", "hook", lambda: RAN.append("hook") or "hook", methods=["POST"])
+    config = RuntimeConfig(csrf_keys=KEYS, origins=(HERE,), sections={"csrf": exempt("POST /hook")})
+    assert (forged(Client(dodai.wsgi.wrap(app, config=config), use_cookies=False)), RAN) == (200, ["hook"])

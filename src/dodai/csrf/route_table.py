@@ -259,8 +259,9 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     if exemption is not None and exemption.when == "bearer":
         said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
         found, exemption = replace(found, evidence=found.evidence + said), None
-    elif exemption is not None and exemption.holds(today) and _is_refused(raw):
+    elif exemption is not None and exemption.holds(today) and (refuser := _refuser(raw)):
         why = "dodai cannot see every way to its handlers, or several have this id"
+        why = why if refuser == "dodai" else f"{refuser} refuses what dodai lets pass"
         said = f"its exemption does not hold in the running app: {why}"
         found = replace(found, evidence=f"{found.evidence}; {said}")
     elif exemption is not None and exemption.holds(today):
@@ -287,10 +288,10 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     )
 
 
-def _is_refused(raw: Mapping[str, Any]) -> bool:
-    """Whether dodai refused a request without a token, exemption or not."""
+def _refuser(raw: Mapping[str, Any]) -> str:
+    """Who refused a request without a token, exemption or not; empty when nobody known did."""
     missing = raw.get("probes", {}).get("missing") or {}
-    return missing.get("by") == "dodai" and not missing.get("reached")
+    return str(missing.get("by") or "") if not missing.get("reached") else ""
 
 
 def _id(raw: Mapping[str, Any]) -> str:

@@ -53,7 +53,10 @@ def watch(app: Any, enter: Enter) -> bool:
 
 
 def watch_all(enter: Enter) -> None:
-    """In every application of the process, found or not, and in front of what a dispatcher of Werkzeug leads to."""
+    """In every application of the process, found or not, and of what is made of Werkzeug without Flask.
+
+    There is no handler to stand in front of, but its dispatcher, and the map of URLs that is asked for one.
+    """
     flask, werkzeug = sys.modules.get("flask.app"), sys.modules.get("werkzeug.middleware.dispatcher")
     if flask is not None:
         for kind, name in ((kind, name) for kind in kinds(flask.Flask) for name in _ENTRANCES if name in vars(kind)):
@@ -64,6 +67,11 @@ def watch_all(enter: Enter) -> None:
             if "__call__" in vars(kind) and not hasattr(vars(kind)["__call__"], "dodai"):
                 kind.__call__ = _dispatching(vars(kind)["__call__"])
         _join(werkzeug.DispatcherMiddleware, enter)
+
+    if (routing := sys.modules.get("werkzeug.routing")) is not None:
+        if not hasattr(routing.Map.bind_to_environ, "dodai"):
+            routing.Map.bind_to_environ = _binding(routing.Map.bind_to_environ)
+        _join(routing.Map, enter)
 
 
 def is_watched(app: Any) -> bool:
@@ -126,6 +134,22 @@ def _dispatching(call: Callable[..., Any]) -> Callable[..., Any]:
     def entered(dispatcher: Any, environ: Any, start_response: Any) -> Any:
         dispatcher.dodai_enter(environ, environ["REQUEST_METHOD"], lambda: Reached(_ANY, here=False, behind=False))
         return call(dispatcher, environ, start_response)
+
+    entered.dodai = True  # type: ignore[attr-defined]
+    return entered
+
+
+def _binding(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A map of URLs that is asked by nobody whose request was let through with another method, or for a handler."""
+
+    @functools.wraps(call)
+    def entered(url_map: Any, environ: Any, *arguments: Any, **named: Any) -> Any:
+        caller = sys._getframe(1)  # noqa: SLF001 - a Flask, or one with a way of its own, asks where it stands itself
+        names = (caller.f_code.co_name, caller.f_back.f_code.co_name if caller.f_back is not None else "")
+        if "create_url_adapter" not in names:
+            held = getattr(environ, "environ", environ)
+            url_map.dodai_enter(held, held["REQUEST_METHOD"], lambda: Reached(url_map))
+        return call(url_map, environ, *arguments, **named)
 
     entered.dodai = True  # type: ignore[attr-defined]
     return entered

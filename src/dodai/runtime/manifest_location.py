@@ -74,7 +74,7 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 def other_service(sections: Mapping[str, Any], name: str) -> str:
     """The service whose application is calling, where that is not the service `name`; empty when nothing says so."""
     rows = sections.get("service") or {}
-    calling = {Path(source).stem if module == "__main__" else module for module, source in _callers()}
+    calling = {module for module, _ in _callers()}
     if not calling.isdisjoint(_modules({"service": {name: rows.get(name) or {}}})):
         return ""
     apps = {str(row.get("app") or "").partition(":")[0]: str(service) for service, row in rows.items()}
@@ -94,8 +94,15 @@ def _callers() -> Iterator[tuple[str, str]]:
         path = Path(source).resolve()
         standard = path.is_relative_to(library) and _INSTALLED.isdisjoint(path.parts)
         if not source.startswith("<") and not standard and path.parent != scripts and not path.is_relative_to(own):
-            yield str(frame.f_globals.get("__name__", "")), source
+            yield _called(frame.f_globals, path), source
         frame = frame.f_back  # type: ignore[assignment]
+
+
+def _called(module: Mapping[str, Any], path: Path) -> str:
+    """The name of a module, as it could be imported where it is run (`python -m shop`, `python shop.py`)."""
+    name = str(module.get("__name__", ""))
+    spec = module.get("__spec__")
+    return name if name != "__main__" else spec.name.removesuffix(".__main__") if spec is not None else path.stem
 
 
 def _modules(sections: Mapping[str, Any]) -> set[str]:
