@@ -13,6 +13,9 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import codes
 
 LISTING_TIMEOUT_S = 60.0
+NO_APPLICATION = (
+    'name the application: `[check] environment = { FLASK_APP = "shop:create_app" }`, and there what its settings need'
+)
 
 
 @dataclass(frozen=True, slots=True)

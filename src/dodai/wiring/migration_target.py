@@ -91,7 +91,16 @@ def tool_of(project: Project, policy: MigrationsPolicy, root: Path) -> Tool | No
 def _alembic(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:
     from dodai.providers.alembic.tool import Alembic
 
-    return Alembic(root, policy.folder, _interpreter(project), policy.table)
+    return Alembic(root, policy.folder, _interpreter(project), policy.table, application=_application(project))
+
+
+def _application(project: Project) -> str:
+    """The import path of the application that uses the database, where the manifest names one; "" where several."""
+    data = project.manifest.data
+    services = data.get("service") or {}
+    named = {service["app"]: name for name, service in services.items() if service.get("app")}
+    using = [app for app, name in named.items() if name in data["database"]["used_by"]] or list(named)
+    return str(using[0]) if len(using) == 1 else ""
 
 
 def _django(project: Project, policy: MigrationsPolicy, root: Path) -> Tool:

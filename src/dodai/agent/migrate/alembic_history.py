@@ -14,8 +14,10 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from . import failure
@@ -33,6 +35,7 @@ class AlembicHistory:
         self.session = DriverSession(request)
         self.give = give
         self.ini = request["ini"]
+        self.flask = _flask(request)
         self.flowing = False
         self.loaded: Any = None
         if request.get("url"):
@@ -46,7 +49,11 @@ class AlembicHistory:
         return self.loaded
 
     def config(self) -> Any:
-        return import_module("alembic.config").Config(self.ini)
+        """That of the file; Flask-Migrate's names no folder, it is its own."""
+        found = import_module("alembic.config").Config(self.ini)
+        if not found.get_main_option("script_location"):
+            found.set_main_option("script_location", str(Path(self.ini).parent).replace("%", "%%"))
+        return found
 
     def load(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Every revision is loaded; the database is not asked for anything."""
@@ -128,7 +135,11 @@ class AlembicHistory:
     def _env(self, steps: Callable[[Any, Any], Iterator[Any]]) -> None:
         """Run env.py over `steps`, each in a transaction of its own, as far as env.py leaves that to Alembic."""
         around = import_module("alembic.runtime.environment").EnvironmentContext
-        with around(self.config(), self.scripts, fn=steps, destination_rev="heads") as environment:
+        with ExitStack() as stack:
+            if self.flask:
+                stack.enter_context(self.flask.context())
+            config = self.flask.config(str(Path(self.ini).parent)) if self.flask else self.config()
+            environment = stack.enter_context(around(config, self.scripts, fn=steps, destination_rev="heads"))
             configure = environment.configure
 
             def each_by_itself(*words: Any, **options: Any) -> Any:
@@ -143,6 +154,14 @@ class AlembicHistory:
         """Called by Alembic behind its own row, in the same transaction."""
         if not ctx.as_sql:
             self.session.record(_asking(ctx.connection.connection))
+
+
+def _flask(request: Mapping[str, Any]) -> Any:
+    """The application that env.py asks, as Flask-Migrate's does; None for any other env.py."""
+    env = Path(request["ini"]).parent / "env.py"
+    if not env.is_file() or b"current_app" not in env.read_bytes():
+        return None
+    return import_module(".flask_application", __package__).FlaskApplication(request)
 
 
 class _Flow:

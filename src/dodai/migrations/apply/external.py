@@ -14,6 +14,7 @@ from dodai.migrations import codes, fence
 from dodai.migrations.apply.blocker_watch import OF_THE_AGENT
 from dodai.migrations.apply.failure_report import Failed
 from dodai.migrations.apply.file import Runner, StoppedError
+from dodai.migrations.interpreter import NO_APPLICATION
 from dodai.migrations.ledger import Event, in_log, log_sql
 from dodai.migrations.migration import Migration
 from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID, SIDE_SCHEMA
@@ -66,7 +67,7 @@ class ExternalRunner(Runner):
             answer = worker.plan(self._request(), self.conn, table)
             if failed := answer.get("failed"):
                 fallback = DodaiError(codes.EXTERNAL, failed["message"], codes.EXTERNAL.fix.en, exit_code=1)
-                raise _refusal(failed) or fallback
+                raise refusal(failed) or fallback
         order: Sequence[str] = answer["plan"]
         if set(order) != set(known) or len(order) != len(known):
             more = ", ".join(f"`{id_}`" for id_ in order if id_ not in known)
@@ -215,8 +216,8 @@ class ExternalRunner(Runner):
                 raise
 
     def _error(self, migration: Migration, failed: Mapping[str, Any], bad: list[str]) -> Exception:
-        if refusal := _refusal(failed, f"{migration.path}: "):
-            return refusal
+        if refused := refusal(failed, f"{migration.path}: "):
+            return refused
         state = str(failed.get("sqlstate") or "")
         if failed.get("refused") == "log" and state == UNDEFINED_TABLE:
             return ToolError(NOT_SHOWN)
@@ -250,11 +251,13 @@ def _unlogged(migration: Migration, said: str) -> DodaiError:
     return DodaiError(codes.LEDGER_UNUSABLE, message, grant, exit_code=1)
 
 
-def _refusal(failed: Mapping[str, Any], where: str = "") -> DodaiError | None:
+def refusal(failed: Mapping[str, Any], where: str = "") -> DodaiError | None:
     """What the tool's session refused before it changed anything; None for any other failure."""
     if failed.get("refused") == "elsewhere":
         fix = "let its settings read the URL from the variable that `[database].variable` names"
         return DodaiError(codes.ELSEWHERE, f"{where}{failed['message']}", fix, exit_code=1)
+    if failed.get("refused") == "application":
+        return DodaiError(codes.EXTERNAL, f"{where}{failed['message']}", NO_APPLICATION, exit_code=1)
     if failed.get("refused") == "busy":
         return DodaiError(codes.LOCK_HELD, failed["message"], codes.LOCK_HELD.fix.en, exit_code=75)
     return None

@@ -29,13 +29,17 @@ _STEP = re.compile(r"^-- Running (?:upgrade|downgrade) (\S*(?:, \S+)*) ?-> (\S*(
 
 @dataclass(frozen=True)
 class Alembic:
-    """`folder` (the one with the revision files) below `root`; env.py runs in the user's `interpreter`."""
+    """`folder` (the one with the revision files) below `root`; env.py runs in the user's `interpreter`.
+
+    `application` is the import path of the one that the manifest names, for the env.py of Flask-Migrate.
+    """
 
     root: Path
     folder: str
     interpreter: Interpreter
     table: str = "alembic_version"
     needs_every_file: bool = True
+    application: str = ""
 
     @property
     def ini(self) -> Path:
@@ -44,6 +48,24 @@ class Alembic:
         while place not in (self.root, self.root.parent) and not (place / "alembic.ini").is_file():
             place = place.parent
         return place / "alembic.ini"
+
+    @cached_property
+    def of_flask(self) -> bool:
+        """Whether env.py asks a Flask application, as Flask-Migrate's does."""
+        env = self.ini.parent / "env.py"
+        return env.is_file() and b"current_app" in env.read_bytes()
+
+    @property
+    def place(self) -> Path:
+        """The folder in which Alembic is run; `flask` where its application is, above the one with alembic.ini."""
+        if not self.of_flask:
+            return self.ini.parent
+        named = self.interpreter.environment.get("FLASK_APP") or self.application
+        module = named.partition(":")[0].removesuffix(".py").partition(".")[0]
+        wanted = (module, f"{module}.py") if module else ("wsgi.py", "app.py", ".flaskenv")
+        above = [folder for folder in self.ini.parents[1:] if folder.is_relative_to(self.root)]
+        found = (folder for folder in above if any((folder / name).exists() for name in wanted))
+        return next(found, self.ini.parent.parent)
 
     @cached_property
     def _tree(self) -> MigrationFolder:
@@ -79,6 +101,8 @@ class Alembic:
         try:
             rows = self._online(shadow, back, graph.ends(found.migrations, wanted))
         except DodaiError as online:
+            if self.of_flask:
+                raise
             try:
                 return self._printed(found)
             except DodaiError as offline:
@@ -90,6 +114,8 @@ class Alembic:
 
     def _online(self, shadow: Shadow, there_and_back: Sequence[str], ends: Sequence[str]) -> Mapping[str, Any]:
         """What each revision sent; DOD226 when env.py works somewhere else or a revision raises an error of its own."""
+        from dodai.migrations.apply.external import refusal  # how files are applied comes with it
+
         with shadow() as database:
             conn = database()()
             try:
@@ -98,16 +124,19 @@ class Alembic:
                 pid = conn.execute(f"SELECT pg_backend_pid() FROM pg_advisory_lock({GOOSE_LOCK_ID})").fetchone()[0]  # noqa: S608 - a number of ours
                 asked = {
                     "tool": "alembic", "do": "render", "ini": str(self.ini), "url": url_of(conn),
+                    "application": self.application,
                     "thereAndBack": there_and_back, "ends": ends, "holder": pid,
                     "locks": [GOOSE_LOCK_ID, AGENT_LOCK_ID],
                     "lockTimeout": "0", "statementTimeout": "0", "patienceS": 0, "probe": "",
                     "timeoutS": ONLINE_TIMEOUT_S,
                 }  # fmt: skip
-                answer = self.interpreter.ask(asked, self.ini.parent)
+                answer = self.interpreter.ask(asked, self.place)
             finally:
                 conn.close()
         rows: Mapping[str, Any] = answer["rendered"]
-        if (failed := answer["failed"]) and not failed["sqlstate"]:
+        if (failed := answer["failed"]) and self.of_flask and (refused := refusal(failed)):
+            raise refused
+        if failed and not failed["sqlstate"]:
             place = f" ({failed['file']}:{failed['line']})" if failed["file"] else ""
             which = f"`{next(reversed(list(rows)))}` cannot run on an empty server: " if rows else ""
             raise _unrendered(f"{which}{failed['type']}: {failed['message']}{place}")
@@ -176,7 +205,7 @@ class Alembic:
 
     def open(self, url: str = "") -> Worker:
         """Alembic at work; it loads itself meanwhile."""
-        at_work = AlembicAtWork(self, self.interpreter.open(self.ini.parent), [url])
+        at_work = AlembicAtWork(self, self.interpreter.open(self.place), [url])
         at_work.conversation.begin(at_work.request | {"do": "warm"})
         return at_work
 
@@ -184,7 +213,7 @@ class Alembic:
         """`alembic revision -m NAME`; its parent is the head, which must be one."""
         self.read().sound()
         asked = {"tool": "alembic", "do": "new", "ini": str(self.ini), "name": name}
-        made = Path(self.interpreter.ask(asked, self.ini.parent)["file"])
+        made = Path(self.interpreter.ask(asked, self.place)["file"])
         return str(made.resolve().relative_to(self.root.resolve()))
 
     def _offline(self, *words: str) -> str:
@@ -211,7 +240,9 @@ class AlembicAtWork:
     @property
     def request(self) -> dict[str, Any]:
         """The part that all its requests have."""
-        return {"tool": "alembic", "do": "run", "ini": str(self.tool.ini), "url": self.url[-1]}
+        tool = self.tool
+        asked = {"tool": "alembic", "do": "run", "ini": str(tool.ini), "url": self.url[-1]}
+        return asked | {"application": tool.application} if tool.application else asked
 
     def begin(self, url: str) -> None:
         self.url.append(url)
