@@ -17,6 +17,7 @@ from flask_wtf import CSRFProtect
 from litestar import Litestar
 from litestar import post as litestar_post
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, Router
 from tests.csrf.driver import KEYS, call, guarded
@@ -148,6 +149,13 @@ def test_exemption_is_not_that_of_the_same_path_of_another_application(hide):
     assert (forged(client, **{"X-Other": "1"}), RAN) == (403, ["main hook"])
 
 
+class Alone(HTTPEndpoint):
+    """A class endpoint is an application by itself."""
+
+    async def post(self, request: Any) -> Any:
+        return await handler("alone")(request)
+
+
 def litestar_app() -> Litestar:
     @litestar_post("/transfer")
     async def transfer() -> str:
@@ -175,10 +183,12 @@ def nested_app() -> Starlette:
         (lambda: Starlette(routes=[Route("/transfer", handler("transfer"), methods=["POST"])]), "/transfer"),
         (lambda: Router(routes=[Route("/transfer", handler("transfer"), methods=["POST"])]), "/transfer"),
         (nested_app, "/in/transfer"),
+        (lambda: Route("/transfer", handler("transfer"), methods=["POST"]), "/transfer"),
+        (lambda: Alone, "/transfer"),
         (fastapi_app, "/transfer"),
         (litestar_app, "/transfer"),
     ],
-    ids=["starlette", "router", "mount", "fastapi", "litestar"],
+    ids=["starlette", "router", "mount", "route", "endpoint", "fastapi", "litestar"],
 )
 async def test_read_that_becomes_a_write_of_an_asgi_application_that_nobody_found(make, path, late):
     """Also of one that is made after `wrap`, which has an exemption to misuse besides."""

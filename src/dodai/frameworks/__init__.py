@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import Any
 
 from .around import beside, others, sought, top_modules, unwrap
-from .route import Enter, MatchedRoute, Reached, Route, where
+from .route import ENTERED, Enter, MatchedRoute, Reached, Route, where
 
 __all__ = [
+    "ENTERED",
     "NAMES",
     "Enter",
     "MatchedRoute",

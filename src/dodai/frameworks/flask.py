@@ -10,7 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .around import kinds
-from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, let_through, looks_like_guard, looks_like_write, where
+from .route import (
+    ANY_HANDLER,
+    ENTERED,
+    UNSAFE,
+    Enter,
+    MatchedRoute,
+    Reached,
+    Route,
+    let_through,
+    looks_like_guard,
+    looks_like_write,
+    where,
+)
 
 _ARGUMENT = re.compile(r"<(?:[^<>:]+(?:\([^<>]*\))?:)?([^<>:]+)>")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "x/y")
@@ -79,6 +91,8 @@ def is_watched(app: Any) -> bool:
     return hasattr(app, _ENTER) and all(hasattr(inspect.getattr_static(app, name), "dodai") for name in _ENTRANCES)
 
 
+_FRAMES = 8
+_SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _ENTRANCES = ("full_dispatch_request", "dispatch_request")
 _ENTER = "dodai_enter"
 """The attribute of an application, and of the class for those that nobody has found, with what is called there."""
@@ -132,7 +146,9 @@ def _dispatching(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def entered(dispatcher: Any, environ: Any, start_response: Any) -> Any:
-        dispatcher.dodai_enter(environ, environ["REQUEST_METHOD"], lambda: Reached(_ANY, here=False, behind=False))
+        dispatcher.dodai_enter(
+            environ, environ["REQUEST_METHOD"], lambda: Reached(ANY_HANDLER, here=False, behind=False)
+        )
         return call(dispatcher, environ, start_response)
 
     entered.dodai = True  # type: ignore[attr-defined]
@@ -144,27 +160,33 @@ def _binding(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def entered(url_map: Any, environ: Any, *arguments: Any, **named: Any) -> Any:
-        caller = sys._getframe(1)  # noqa: SLF001 - a Flask, or one with a way of its own, asks where it stands itself
-        names = (caller.f_code.co_name, caller.f_back.f_code.co_name if caller.f_back is not None else "")
-        if "create_url_adapter" not in names:
-            held = getattr(environ, "environ", environ)
-            url_map.dodai_enter(held, held["REQUEST_METHOD"], lambda: Reached(url_map))
+        held = environ if environ.__class__ is dict else getattr(environ, "environ", environ)
+        method = held["REQUEST_METHOD"]
+        if method in _SAFE and getattr(held.get("dodai.csrf"), "passage", held) is None:
+            return call(url_map, environ, *arguments, **named)  # a read that came as one; Flask asks its map for all
+        if method in _SAFE or not _flask_asks():
+            url_map.dodai_enter(held, method, _reached_map)
         return call(url_map, environ, *arguments, **named)
 
     entered.dodai = True  # type: ignore[attr-defined]
     return entered
 
 
-class _AnyHandler:
-    """Equal to every handler: which one it will be is not known yet."""
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    __hash__ = None  # type: ignore[assignment]
+def _reached_map() -> Reached:
+    return Reached(ANY_HANDLER, here=False, behind=False) if _flask_asks() else Reached(ENTERED)
 
 
-_ANY = _AnyHandler()
+def _flask_asks() -> bool:
+    """Whether a Flask asks its map, or `find` does: it stands in front of its handlers itself.
+
+    Frames are dear, so no read that is one comes here.
+    """
+    frame, depth = sys._getframe(), 0  # noqa: SLF001 - who calls is all that tells
+    while frame is not None and depth < _FRAMES:
+        if frame.f_code.co_name == "create_url_adapter":
+            return True
+        frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
+    return False
 
 
 def report_errors(app: Any, note: Callable[[BaseException], None]) -> None:

@@ -95,6 +95,20 @@ class Reached:
     behind: bool = True
 
 
+class _AnyHandler:
+    """Equal to every handler: which one it will be is not known yet, or not here."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ANY_HANDLER = _AnyHandler()
+ENTERED: object = object()
+"""In the place of a handler that cannot be told here: it is the one whose entrance has been passed, or a stray one."""
+
+
 def let_through(check: str, cases: Mapping[str, Any], is_refused: Callable[[str, Any], bool]) -> str:
     """The first forged request that `check` does not refuse, in words, every case asked with every method; or empty."""
     for method in UNSAFE:

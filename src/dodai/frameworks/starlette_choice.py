@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .around import beside, kinds, unwrap
-from .route import Enter, MatchedRoute, Reached
+from .route import ANY_HANDLER, ENTERED, Enter, MatchedRoute, Reached
 
 _FULL = 2
 
@@ -40,8 +40,15 @@ def is_watched(app: Any) -> bool:
 
 
 def watch_all(enter: Enter) -> None:
-    """In every router of the process, found or not: one that is called and has no entrance gets one."""
-    routing = sys.modules.get("starlette.routing")
+    """In every router of the process, found or not: one that is called and has no entrance gets one.
+
+    And where a route or a class endpoint is called without a router.
+    """
+    routing, endpoints = sys.modules.get("starlette.routing"), sys.modules.get("starlette.endpoints")
+    if routing is not None:
+        _stand(routing.BaseRoute, "__call__", enter)
+    if endpoints is not None:
+        _stand(endpoints.HTTPEndpoint, "dispatch", enter)
     for kind in kinds(routing.Router) if routing is not None else ():
         called = vars(kind).get("__call__")
         watching = getattr(called, "dodai", None)
@@ -49,6 +56,24 @@ def watch_all(enter: Enter) -> None:
             watching[0] = watching[0].joined(enter)
         elif called is not None:
             kind.__call__ = _watching(called, [enter])
+
+
+def _stand(kind: Any, name: str, enter: Enter) -> None:
+    called = vars(kind)[name]
+    watching: list[Enter] = getattr(called, "dodai", [])
+    watching[:] = [each.joined(enter) for each in watching] or [enter]
+    if hasattr(called, "dodai"):
+        return
+
+    @functools.wraps(called)
+    async def entered(self: Any, *arguments: Any) -> None:
+        scope = arguments[0] if arguments else self.scope
+        handler = ANY_HANDLER if is_mount(self) or hasattr(self, "host") else ENTERED
+        watching[0](scope, scope.get("method", "WEBSOCKET"), lambda: Reached(handler, here=False))
+        await called(self, *arguments)
+
+    entered.dodai = watching  # type: ignore[attr-defined]
+    setattr(kind, name, entered)
 
 
 def _watching(called: Any, enter: list[Enter]) -> Any:

@@ -20,7 +20,7 @@ from dodai.core.request import current
 from dodai.csrf.codes import HANDLER_NOT_JUDGED, NOT_BEHIND_LAYER, OWN_CHECK_NOT_RUN
 from dodai.csrf.decision import SAFE_METHODS, Decision
 from dodai.csrf.enforce.visitor_page import OF_THE_SITE
-from dodai.frameworks import Reached
+from dodai.frameworks import ENTERED, Reached
 
 NOT_JUDGED = Decision(False, "handler_not_judged", HANDLER_NOT_JUDGED, 403)
 OWN_CHECK_UNSEEN = Decision(False, "framework_check_unseen", OWN_CHECK_NOT_RUN, 403)
@@ -130,6 +130,10 @@ class Entrance:
             sys.stderr.flush()
 
 
+def _is_granted(visitor: Any, handler: object) -> bool:
+    return bool(handler == visitor.passage.handler or (handler is ENTERED and not visitor.unproven))
+
+
 def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
     while visitor is not None:
         passage = visitor.passage
@@ -144,7 +148,7 @@ def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
             visitor = visitor.outer
             continue
         reached = reach() if passage is not None and passage.method == method else None
-        if reached is None or reached.handler != passage.handler:
+        if reached is None or not _is_granted(visitor, reached.handler):
             if visitor.only_counts(NOT_JUDGED):
                 visitor = visitor.outer
                 continue
