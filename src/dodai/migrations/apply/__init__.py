@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from dodai.migrations.apply.preconditions import (
         check_connection,
+        coded,
         lock_holder,
         only_runner,
         readable,
@@ -52,6 +53,7 @@ _LATER = {
     "transaction_statements": "pending_files",
     "up_to": "pending_files",
     "check_connection": "preconditions",
+    "coded": "preconditions",
     "lock_holder": "preconditions",
     "only_runner": "preconditions",
     "refuse_unmanaged": "preconditions",
@@ -72,6 +74,7 @@ __all__ = [
     "baseline_command",
     "baselines_of",
     "check_connection",
+    "coded",
     "cure",
     "down",
     "edited",

@@ -65,9 +65,11 @@ class ExternalRunner(Runner):
         with self._at_work() as worker:
             table = self.ledger.name if self.ledger.present else ""
             answer = worker.plan(self._request(), self.conn, table)
-            if failed := answer.get("failed"):
-                fallback = DodaiError(codes.EXTERNAL, failed["message"], codes.EXTERNAL.fix.en, exit_code=1)
-                raise refusal(failed) or fallback
+        if failed := answer.get("failed"):
+            # Nothing of ours runs on the server: what works there is somebody else's, and is left alone.
+            self.close()
+            fallback = DodaiError(codes.EXTERNAL, failed["message"], codes.EXTERNAL.fix.en, exit_code=1)
+            raise refusal(failed) or fallback
         order: Sequence[str] = answer["plan"]
         if set(order) != set(known) or len(order) != len(known):
             more = ", ".join(f"`{id_}`" for id_ in order if id_ not in known)

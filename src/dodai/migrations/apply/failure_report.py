@@ -167,7 +167,8 @@ def between_files(error: Exception, account: Account, *, lost: bool) -> DodaiErr
         return DodaiError(lock_lost(), said, lock_lost().fix.en, exit_code=75, details=details)
     if lost:
         code = codes.CONNECTION_LOST
-        return DodaiError(code, f"between two files: {said}", code.fix.en, "provider", 4, details)
+        place = "between two files" if account.ran or account.pending else "outside of any file"
+        return DodaiError(code, f"{place}: {said}", code.fix.en, "provider", 4, details)
     if state in LOCK_STATES:
         message = f"somebody has the ledger locked: {said} (SQLSTATE `{state}`)"
         return DodaiError(codes.LOCK_TIMEOUT, message, _LOCKED_LEDGER, "provider", 3, details)

@@ -9,7 +9,7 @@ from dodai.core.errors import DodaiError
 from dodai.migrations import ledger
 from dodai.migrations.apply.leftover import invalid_indexes
 from dodai.migrations.apply.pending_files import edited, overtaken, pending, without_file
-from dodai.migrations.apply.preconditions import lock_holder, readable, refuse_unmanaged
+from dodai.migrations.apply.preconditions import coded, lock_holder, readable, refuse_unmanaged
 from dodai.migrations.goose_file import history_of
 from dodai.migrations.migration import FileProblem, Migration, MigrationFolder
 from dodai.migrations.ports import MigrationTarget, SqlConnection
@@ -80,6 +80,7 @@ class Status:
         }
 
 
+@coded()
 def status(target: MigrationTarget) -> Status:
     """The ledger beside the files. Raises what `target.connect` raises, DOD281 and DOD284; nothing for bad files."""
     folder = history_of(target)

@@ -63,8 +63,15 @@ def _mark(conn: SqlConnection) -> str:
 
 def readable(read: Callable[[], T]) -> T:
     """What `read` returns; a database that does not let us use our tables is DOD284, one that is gone DOD282."""
-    try:
+    with coded():
         return read()
+
+
+@contextmanager
+def coded() -> Iterator[None]:
+    """The same for all that a command does, whatever it asks and whenever its connection ends; also as a decorator."""
+    try:
+        yield
     except Exception as error:
         if not is_database_error(error):
             raise

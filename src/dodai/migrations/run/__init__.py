@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import apply, codes, ledger
+from dodai.migrations.apply.preconditions import coded
 from dodai.migrations.ports import Author, MigrationTarget, Process, SqlConnection, Worker, url_of
 from dodai.migrations.run.author import author_of, new_run
 from dodai.migrations.run.settled import settled
@@ -86,6 +87,7 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_LATER[name]), name)
 
 
+@coded()
 def up(
     target: MigrationTarget,
     *,
@@ -157,6 +159,7 @@ def _opened(target: MigrationTarget, opened: Callable[[Process], None]) -> Worke
     return worker
 
 
+@coded()
 def down(
     target: MigrationTarget,
     *,
@@ -210,6 +213,7 @@ def fingerprint(migrations: tuple[Migration, ...]) -> str:
     return digest.hexdigest()
 
 
+@coded()
 def applied_ids(target: MigrationTarget) -> tuple[str, ...]:
     """The ids that are in effect, in the order they were applied; what `DODAI_REQUIRED_SCHEMA` is made of."""
     with target.reading() as conn:

@@ -36,6 +36,7 @@ class Adopted:
         }
 
 
+@apply.coded()
 def adopt(
     target: MigrationTarget,
     shadow: Shadow,

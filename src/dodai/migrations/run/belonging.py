@@ -9,7 +9,7 @@ import contextlib
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
-from dodai.migrations.apply import readable
+from dodai.migrations.apply import coded, readable
 from dodai.migrations.ledger import MAKE_SCHEMA
 from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import MigrationTarget, SqlConnection
@@ -17,6 +17,7 @@ from dodai.migrations.ports import MigrationTarget, SqlConnection
 _WORDS = "protected by dodai, environment "
 
 
+@coded()
 def refuse_other(conn: SqlConnection, env: str) -> None:
     """DOD264 (exit 1) on a database that belongs to another, protected environment than `env`."""
     owner = _owner(conn)
@@ -43,6 +44,7 @@ def _owner(conn: SqlConnection) -> str:
     return words.removeprefix(_WORDS) if words.startswith(_WORDS) else ""
 
 
+@coded()
 def owner(target: MigrationTarget) -> str:
     """The protected environment that the database belongs to; `""` when nobody said so."""
     conn = target.connect()
@@ -52,6 +54,7 @@ def owner(target: MigrationTarget) -> str:
         conn.close()
 
 
+@coded()
 def mark(target: MigrationTarget, env: str) -> None:
     """Write down that the database belongs to `env`."""
     conn = target.connect()
@@ -68,6 +71,7 @@ _PATIENCE = "SET lock_timeout = '3s'; SET statement_timeout = '8s'"
 """Whoever grants a lock waits for the answer."""
 
 
+@coded()
 def announce(target: MigrationTarget, token: int) -> None:
     """From now on migrations under an older token change nothing there, and a runner that has one is ended.
 
@@ -85,6 +89,7 @@ def announce(target: MigrationTarget, token: int) -> None:
         conn.close()
 
 
+@coded()
 def newest_token(target: MigrationTarget) -> int:
     """The newest token the database has seen, 0 when none: a control database that was restored may have forgotten."""
     from dodai.migrations import fence

@@ -39,6 +39,7 @@ class Repaired:
         return {"schema": "dodai.migrate.repair/2", "repaired": rows, "reason": self.reason}
 
 
+@apply.coded()
 def repair(
     target: MigrationTarget,
     *versions: str,

@@ -12,6 +12,7 @@ from dodai.migrations.migration import FileProblem, Migration
 from dodai.migrations.ports import MigrationTarget
 
 
+@apply.coded()
 def preview(
     target: MigrationTarget,
     *,

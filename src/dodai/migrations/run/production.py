@@ -140,6 +140,7 @@ def require_evidence(target: MigrationTarget, *, env: str, evidence: EvidenceSto
     _proven(target, env, evidence)
 
 
+@apply.coded()
 def _pending(target: MigrationTarget) -> tuple[Migration, ...]:
     migrations = history_of(target).sound()
     with target.reading() as conn:
