@@ -234,7 +234,11 @@ def decide_exempt(*, holds: bool) -> Decision:
 
 
 def decide_websocket(provenance: Provenance) -> Decision:
-    """Whether a handshake may pass: browsers always send Origin with it, so only a hostile one is refused."""
+    """Whether a handshake may pass: browsers always send Origin with it, so only a hostile one is refused.
+
+    One without comes from a program, whose cookies are its own: no page can make a browser leave Origin away (RFC 6455
+    4.1), and there is no token that a handshake could carry. A proxy that drops Origin takes this protection with it.
+    """
     if provenance.state == "hostile":
         return Decision(False, provenance.reason, FOREIGN_ORIGIN, 403)
     return Decision(True, provenance.reason)

@@ -131,11 +131,13 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
 def watch(app: Any, enter: Enter) -> bool:
     """Have `enter` called wherever a handler of `app` is about to run, behind all middleware; once for each app.
 
-    And, `apart`, wherever one of any other application of these frameworks is, in the whole process: code may hold an
-    application where nobody finds it, and lead requests there. False when that place cannot be had: the framework is
-    not known, or too old, or something that is not known stands beside it (a dispatcher's mount, say) and can be
-    reached without passing there. One that middleware hides in a closure is watched as well, and false all the same:
-    where its requests may lead is not known from outside.
+    And, `apart`, wherever one of any other application is, in the whole process: code may hold an application where
+    nobody finds it, and lead requests there. A framework that is first imported later is left out, and so is who has
+    lost both the scope and the context of its request on the way: such a one may well be served by itself.
+
+    False when that place cannot be had: the framework is not known, or too old, or something that is not known stands
+    beside it (a dispatcher's mount, say) and can be reached without passing there. One that middleware hides in a
+    closure is watched as well, and false all the same: where its requests may lead is not known from outside.
     """
     for name in _BASES:
         if name in sys.modules:
