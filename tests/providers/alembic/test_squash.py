@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from tests.providers.alembic.test_check import A, B, revision
+from tests.providers.alembic.test_check import A, B, report, revision
 from tests.providers.alembic.test_run import NOTHING, POLICY, conn, shadow, target  # noqa: F401 - fixtures
-from tests.support.command import dodai
+from tests.support.command import dodai, git
 from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
@@ -264,3 +264,15 @@ def test_killed_it_has_done_all_of_it_or_nothing(target, database: str, conn: Sq
     assert done.returncode == 0, done.stderr
     assert (heads(conn), adopted()) == ({"n1"}, 1)
     assert run.up(target()).ran == ()
+
+
+def test_check_names_what_a_squash_took_away(target, postgres):  # noqa: F811 - the fixture
+    """In its pull request, by each path, so that it is accepted on purpose; the new base is tried like any other."""
+    here = target(a1=A, b2=B)
+    for words in (("init", "-b", "main"), ("add", "."), ("commit", "-m", "first"), ("checkout", "-b", "squash")):
+        git(here.root, *words)
+    instead(here, n1=SQUASHED)
+    found = report(target().tool, postgres).findings
+    paths = {(finding.code.id, finding.place.path) for finding in found if finding.place}
+    assert paths == {("DOD207", "alembic/versions/a1.py"), ("DOD207", "alembic/versions/b2.py")}
+    assert all("[[check.accept]]" in finding.advice for finding in found)

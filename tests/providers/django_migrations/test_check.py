@@ -166,3 +166,12 @@ def test_what_is_proposed_is_said_in_the_words_of_django(target, shadow: Shadow)
     assert "`AddIndexConcurrently`" in fixes["DOD214"]
     assert "`RemoveIndexConcurrently`" in fixes["DOD229"]
     assert not any("goose" in fix for fix in fixes.values())
+
+
+def test_a_new_app_that_follows_nothing_is_not_out_of_order(target):
+    """Only numbered files have an order of their own."""
+    here = target()
+    committed(here)
+    git(here.root, "checkout", "-b", "next")
+    made = migration([], "migrations.CreateModel('Note', [('id', models.BigAutoField(primary_key=True))])")
+    assert codes_of(report(target({"note/__init__.py": "", "note/migrations/0001_initial.py": made}))) == set()

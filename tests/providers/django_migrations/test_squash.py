@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import pytest
 from tests.providers.django_migrations.conftest import OURS, POLICY, SCORE_1, migration
+from tests.providers.django_migrations.test_check import committed, report
 from tests.providers.django_migrations.test_run import manage, ready, rows
-from tests.support.command import dodai
+from tests.support.command import dodai, git
 from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
@@ -255,3 +256,17 @@ def test_killed_it_has_done_all_of_it_or_nothing(target, database: str, conn: Sq
     assert done.returncode == 0, done.stderr
     assert state() == new
     assert run.up(target()).ran == ()
+
+
+def test_check_names_what_it_took_away_or_changed(target, shadow):
+    """In its pull request, by each path, so that it is accepted on purpose."""
+    here = target()
+    committed(here)
+    git(here.root, "checkout", "-b", "squash")
+    instead(here, {"0001_initial": FRESH, "score/migrations/0001_initial.py": follows("quiz", "0001_initial")})
+    found = {(finding.code.id, finding.place.path) for finding in report(target(), shadow).findings if finding.place}
+    assert found == {
+        ("DOD205", "web/quiz/migrations/0001_initial.py"),
+        ("DOD207", "web/quiz/migrations/0002_owner.py"),
+        ("DOD205", "web/score/migrations/0001_initial.py"),
+    }

@@ -13,6 +13,7 @@ from dodai.migrations.check.effects import SHADOW, Candidate, line_of, short
 from dodai.migrations.check.facts import Attempts, BaseHistory, LiveSchema, MigrationHistory, QueriesTried, ShadowRun
 from dodai.migrations.format_words import WORDS
 from dodai.migrations.migration import DIRECTIONS, Migration
+from dodai.migrations.policy import TOOL_LEDGERS
 from dodai.migrations.queries import QueryTrial
 
 _FILE_CODES = (codes.FILE_SYNTAX, codes.FILE_NAME, codes.DUPLICATE, codes.COPY_FROM_STDIN, codes.SPLIT_DIFFERS,
@@ -58,7 +59,8 @@ def one_head(history: MigrationHistory) -> Iterator[Finding]:
 
 @rule(codes.SEVERAL_HEADS, needs=(BaseHistory,))
 def one_head_after_the_merge(history: BaseHistory) -> Iterator[Finding]:
-    both = {m.id: m for m in (*history.base.tip, *history.migrations)}
+    removed = {m.id for m in history.base.fork} - {m.id for m in history.migrations}
+    both = {m.id: m for m in (*history.base.tip, *history.migrations) if m.id not in removed}
     found = graph.heads(both.values())
     if any(m.parents for m in both.values()) and set(found) != set(graph.heads(history.migrations)):
         named = " and ".join(f"`{id_}`" for id_ in found)
@@ -92,7 +94,7 @@ def new_files_come_last(history: BaseHistory) -> Iterator[Finding]:
     known = {m.id for m in (*history.base.fork, *history.base.tip)}
     last = max((m for m in history.base.tip if not m.repeatable), key=lambda m: m.order, default=None)
     for migration in history.migrations:
-        by_number = not migration.repeatable and not migration.parents
+        by_number = not migration.repeatable and migration.layout not in TOOL_LEDGERS
         if last and by_number and migration.id not in known and migration.order < last.order:
             message = f"`{migration.path}` sorts before `{last.path}`, which `{history.base.ref}` already has"
             fix = f"rename it to a version above `{last.id}` (`{proposal.MIGRATE_NEW()}` makes one)"
