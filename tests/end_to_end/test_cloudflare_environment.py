@@ -41,9 +41,14 @@ class Visit(http.server.BaseHTTPRequestHandler):
     """Passed on with what the rules of the zone add."""
 
     def do_GET(self):
-        if any(record["proxied"] for record in self.server.zone.records):
+        asked = ZoneRequest("127.0.0.1", self.path.partition("?")[0], self.command, "", time.time())
+        if self.server.rules.blocked(asked):
+            code, headers, body = 403, [], b"error code: 1020"
+        elif self.server.rules.over_limit(asked):
+            code, headers, body = 429, [], b"error code: 1015"
+        elif any(record["proxied"] for record in self.server.zone.records):
             try:
-                code, headers, body = self._passed_on(self.server.origin())
+                code, headers, body = self._passed_on(self.server.origin(), asked)
             except OSError as error:
                 code, headers, body = 521, [], repr(error).encode()
         else:
@@ -58,8 +63,7 @@ class Visit(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - the name that the server looks for
 
-    def _passed_on(self, origin):
-        asked = ZoneRequest("127.0.0.1", self.path.partition("?")[0], self.command, "", time.time())
+    def _passed_on(self, origin, asked):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
         content = self.rfile.read(int(self.headers.get("content-length", 0))) or None
         with closing(http.client.HTTPConnection(origin, timeout=10)) as connection:
@@ -143,3 +147,24 @@ def test_zone_follows_the_release_and_is_as_before_after_a_bad_one(app, zone):
     for file in (small.folder / ".dodai").rglob("*"):
         if file.is_file() and file.name != "serving.json":
             assert CANARY.encode() not in file.read_bytes(), file
+
+
+def test_journey_that_a_limit_of_the_zone_holds_back_waits_and_fails_no_deploy(app, zone):
+    """Deploys in a row come from one address. A limit that no wait gets past fails the deploy, as any other answer does."""
+    small, port = app
+    told = {"CLOUDFLARE_API_URL": zone.url, "CLOUDFLARE_API_TOKEN": CANARY}
+
+    def deployed(number, window, code=0):
+        environment = (
+            f'edge = "cloudflare"\npublic_origins = ["http://127.0.0.1:{port}"]\n'
+            f'cloudflare = {{ zone = "{zone.zone}", origin = "quiz-web.fly.dev" }}'
+        )
+        limit = f'[edge.limit.visits]\npath = "/"\nmethods = ["GET"]\nrequests = 1\nwindow = "{window}"'
+        small.write(spoil=f"# {number}", environment=environment, more=limit)
+        done = small.run("deploy", "staging", "--yes", **told)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "held back" not in deployed(1, "10s")
+    assert "look: held back by a rate limit (429); once more in 10 s" in deployed(2, "10s")
+    assert "status 429, expected 200" in deployed(3, "10m", code=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -13,8 +14,10 @@ from tests.end_to_end.test_edge_key_and_login import Visitors as Person
 from tests.end_to_end.test_edge_key_and_login import get, serving
 from tests.support.command import dodai
 
-from dodai.providers.cloudflare.zone_state import HEADERS
+from dodai.providers.cloudflare.zone_state import FIREWALL, HEADERS
 from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.wiring import environments
+from dodai.wiring.find_project import find_project
 
 TOKEN, KEY = "cf_t0k3n", "DODAI_EDGE_KEY"
 WEB = """
@@ -77,7 +80,7 @@ class BehindZone(HostedApp):
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def keys(self):
+    def stored(self):
         return json.loads((self.state / "secrets.json").read_text())[KEY].split(",")
 
     def sent(self):
@@ -88,6 +91,12 @@ class BehindZone(HostedApp):
     def around(self, **headers):
         """The status for somebody who knows where the service listens."""
         return get(f"http://{serving(self).address}", **headers)[0]
+
+
+def instances(env):
+    """How many processes of the service run."""
+    status = asyncio.run(environments.open(find_project(env.folder / "dodai.toml"), "staging").host.status())
+    return len([one for one in status.service("web").instances if one.state not in ("stopped", "gone")])
 
 
 class ByPublicName(Person):
@@ -112,7 +121,7 @@ def env(tmp_path_factory):
 
 def test_only_who_comes_by_the_zone_is_served_and_doctor_tries_the_way_around(env):
     """Health and liveness need no key; a forged one opens nothing. What was not reached is not called refused."""
-    (key,) = env.keys()
+    (key,) = env.stored()
     assert (get(f"http://127.0.0.1:{env.port}")[0], env.sent()) == (200, key)
     assert [env.around(), env.around(**{"x-edge-key": "forged"}), env.around(**{"x-edge-key": key})] == [403, 403, 200]
     assert get(f"http://{serving(env).address}", "/readyz")[0] == 200
@@ -129,19 +138,19 @@ def test_only_who_comes_by_the_zone_is_served_and_doctor_tries_the_way_around(en
 
 def test_key_changes_and_nobody_is_refused(env):
     """Both are accepted until `--finish`; then the old one opens nothing. At once would shut visitors out: DOD561."""
-    (old,) = env.keys()
+    (old,) = env.stored()
     with ByPublicName(env) as person:
         at_once = env.done("secrets", "rotate", "staging", KEY, "--now", "--yes", code=1)
         assert f"`dodai secrets rotate staging {KEY}`, then the same with `--finish --now`" in at_once
-        assert ("DOD561" in at_once, env.keys(), env.sent()) == (True, [old], old)
+        assert ("DOD561" in at_once, env.stored(), env.sent()) == (True, [old], old)
         env.done("secrets", "rotate", "staging", KEY, "--yes")
         person.go_on()
-        new, behind = env.keys()
+        new, behind = env.stored()
         assert (behind, env.sent()) == (old, new)
         assert [env.around(**{"x-edge-key": key}) for key in (old, new)] == [200, 200]
         told = env.done("secrets", "rotate", "staging", KEY, "--finish", "--now", "--yes")
         person.go_on()
-    assert (env.keys(), env.sent(), person.refused) == ([new], new, [])
+    assert (env.stored(), env.sent(), person.refused) == ([new], new, [])
     assert [env.around(**{"x-edge-key": key}) for key in (old, new)] == [403, 200]
     assert [key for key in (old, new) if key in at_once + told] == []
 
@@ -149,15 +158,31 @@ def test_key_changes_and_nobody_is_refused(env):
 @pytest.mark.parametrize(("at", "undo"), POINTS)
 def test_rotation_that_is_killed_is_finished_or_taken_back_and_nobody_is_refused(env, at, undo):
     """Wherever it ends, the zone sends a key that what serves accepts."""
-    (old,) = env.keys()
+    (old,) = env.stored()
     with ByPublicName(env) as person:
         env.cut(at, "secrets", "rotate", "staging", KEY, "--yes")
         person.go_on()
         env.done("resume", "staging", *(["--undo"] if undo else []), "--yes")
         person.go_on()
-        if len(env.keys()) > 1:
+        if len(env.stored()) > 1:
             env.done("secrets", "rotate", "staging", KEY, "--finish", "--now", "--yes")
         person.go_on()
-    (kept,) = env.keys()
+    (kept,) = env.stored()
     assert (env.sent(), person.refused) == (kept, [])
     assert undo or kept != old
+
+
+@pytest.mark.parametrize("change", [(), ("--finish", "--now")], ids=["new", "finish"])
+def test_rotation_whose_journeys_fail_is_taken_back_and_leaves_nothing_running(env, change):
+    """What was started for it has ended. The key of before is sent; both are accepted until `--finish`."""
+    if change:
+        env.done("secrets", "rotate", "staging", KEY, "--yes")
+    before, ran = env.stored(), instances(env)
+    closed = env.zone.foreign_rule(FIREWALL, "theirs", 'http.request.uri.path eq "/"')
+    failed = env.done("secrets", "rotate", "staging", KEY, *change, "--yes", code=3)
+    env.zone.rulesets[FIREWALL]["rules"].remove(closed)
+    assert "status 403, expected 200" in failed
+    assert (instances(env), env.stored()[0], env.sent(), len(env.stored())) == (ran, before[0], before[0], 2)
+    assert [env.around(**{"x-edge-key": key}) for key in env.stored()] == [200, 200]
+    env.done("secrets", "rotate", "staging", KEY, "--finish", "--now", "--yes")
+    assert (env.stored(), env.sent(), get(f"http://127.0.0.1:{env.port}")[0]) == ([before[0]], before[0], 200)

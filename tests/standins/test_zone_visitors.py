@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
+from dodai.operations.ports import OPEN_RESERVED, CacheRule, EdgeSpec, RateLimit
+from dodai.providers.cloudflare.zone_state import wish
 from dodai.providers.local.browser import HttpBrowser
+from dodai.providers.local.edge.request_checks import is_blocked
 from dodai.standins.cloudflare_standin import CloudflareStandIn
 from dodai.standins.zone_rules import NotCarriedOutError, ZoneRequest, meets
 from dodai.standins.zone_visitors import ZoneVisitors
@@ -30,7 +33,12 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
+        self.server.asked.append(self.path)
         self.send_response(200)
+        for said in self.path.partition("?")[2].split("&"):
+            name, _, value = said.partition("=")
+            if name in ("cache-control", "set-cookie"):
+                self.send_header(name, value)
         self.send_header("seen-key", str(self.headers.get_all("x-edge-key", [None])[0]))
         self.send_header("seen-extra", str(self.headers["x-extra"]))
         self.send_header("content-length", "0")
@@ -47,6 +55,7 @@ def visitors():
         CloudflareStandIn({"t": frozenset({"*"})}) as zone,
         ZoneVisitors(zone, HOST, {ORIGIN: f"127.0.0.1:{origin.server_port}"}) as visitors,
     ):
+        origin.asked = visitors.asked = []
         threading.Thread(target=origin.serve_forever, daemon=True).start()
         zone.records.append({"id": "1", "type": "CNAME", "name": HOST, "content": ORIGIN, "proxied": True})
         yield visitors
@@ -145,3 +154,46 @@ def test_rule_language_that_dodai_writes(expression, met):
 def test_expression_that_is_not_known_is_refused_and_never_guessed(expression):
     with pytest.raises(NotCarriedOutError):
         meets(expression)
+
+
+SPEC = EdgeSpec(
+    routes=(("/", "web"),),
+    cache=(CacheRule(prefix="/static/", ttl_s=60.0),),
+    limits=(
+        RateLimit(name="sign-in", path="/sign-in", methods=("GET", "POST"), requests=3, window_s=10.0),
+        RateLimit(name="api", path="/api/*", methods=("GET",), requests=2, window_s=60.0, relieved_until_s=1.0),
+    ),
+)
+
+
+async def test_what_dodai_wants_of_a_zone_is_what_happens_to_visitors(visitors):
+    """Every rule of it is carried out: static paths are kept once, nothing else; operators' paths and floods end at the edge."""
+    for phase, rules in wish(SPEC, HOST, ORIGIN, "k", (HOST,)).rules.items():
+        for rule in rules:
+            more = {"ratelimit": rule.ratelimit, "action_parameters": rule.parameters}
+            add_rule(visitors, phase, rule.ref, rule.expression, rule.action, **more)
+    async with browser(visitors) as visitor:
+
+        async def kept(path):
+            return (await visitor.send("GET", path)).headers["cf-cache-status"]
+
+        async def status(path, method="GET"):
+            return (await visitor.send(method, path)).status_code
+
+        assert [await kept("/static/a.css") for _ in range(3)] == ["MISS", "HIT", "HIT"]
+        for said in (
+            "cache-control=private",
+            "cache-control=max-age=0",
+            "cache-control=no-store",
+            "set-cookie=who=taro",
+        ):
+            assert [await kept(f"/static/b?{said}") for _ in range(2)] == ["BYPASS"] * 2, said
+        assert [await kept("/?cache-control=public,max-age=60") for _ in range(2)] == ["DYNAMIC"] * 2
+        assert visitors.asked.count("/static/a.css") == 1
+        paths = ("/-/dodai/metrics", "/-/dodai/probe/x", *OPEN_RESERVED, "/other")
+        assert [await status(path) for path in paths] == [403 if is_blocked(path.encode()) else 200 for path in paths]
+        assert [await status("/sign-in") for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert [await status("/api/7") for _ in range(3)] == [200, 200, 429]
+        assert await status("/") == 200
+    assert not {"/-/dodai/metrics", "/-/dodai/probe/x"}.intersection(visitors.asked)
+    assert (visitors.asked.count("/sign-in"), visitors.rules.not_carried_out) == (3, {})

@@ -83,6 +83,11 @@ class Walk:
         )
 
     @property
+    def held_back(self) -> bool:
+        """Whether a rate limit of the edge answered where the application should have."""
+        return bool(self.problem) and self.steps[-1].status == 429
+
+    @property
     def asks_for_an_origin(self) -> bool:
         """Whether the application seems not to answer to the address it was visited at, or not without TLS."""
         bad = self.steps[-1]

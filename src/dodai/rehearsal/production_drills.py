@@ -37,7 +37,8 @@ class EdgeSeen:
     """What is not as the manifest says at the edge and at sign-in; None where a vendor has no such thing.
 
     `foreign` is whether what others have there is as it was. `ray` is the edge's number of a request that was answered.
-    `around` is how the origin answered who came past the edge; None where there is no edge of a vendor before it.
+    `around` is how the origin answered who came past the edge, `reserved` the status of a path for operators asked for
+    from outside; None where there is no edge of a vendor before it.
     """
 
     differs: tuple[str, ...] | None = None
@@ -46,6 +47,7 @@ class EdgeSeen:
     ray: str = ""
     status: int = 0
     around: DirectSeen | None = None
+    reserved: int | None = None
 
 
 class ProductionStage(WatchedStage, Protocol):
@@ -151,8 +153,8 @@ def _edge_drill() -> Drill:
         "production-edge-and-sign-in",
         "operations",
         Text("The edge and the sign-in are as the manifest says", "エッジと認証がマニフェストどおりである"),
-        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS, and "
-        "the origin refuses who comes past the edge",
+        "nothing differs at the vendors, what others have there is untouched, the public name answers over TLS, paths "
+        "for operators are closed, and the origin refuses who comes past the edge",
         _edge_and_sign_in,
     )
 
@@ -197,7 +199,8 @@ async def _edge_and_sign_in(stage: Any) -> DrillResult:
     observed = f"{', '.join(judged)}; rules of others {'untouched' if seen.foreign else 'CHANGED'}; "
     observed += f"status {seen.status}{f', ray {seen.ray}' if seen.ray else ''}"
     ok = not (seen.differs or seen.sign_in) and seen.foreign and seen.status == 200 and _is_refused(seen.around)
-    ok = ok and bool(seen.ray or not stage.has_rays)
+    ok = ok and bool(seen.ray or not stage.has_rays) and seen.reserved in (None, REFUSED)
+    observed += "" if seen.reserved is None else f"; paths for operators {seen.reserved}"
     return DrillResult(f"{observed}{_past(seen.around)}", ok, (), {"differs": told})
 
 
@@ -274,14 +277,17 @@ async def _going_back(service: Service, stage: Any) -> DrillResult:
 async def _rotation(secret: str, stage: Any) -> DrillResult:
     names = (secret, *(one.name for one in stage.rotates() if one.name == EDGE_KEY))
     outcomes: list[Outcome] = []
+    machines = stage.instances()
     async with visitors(stage) as seen:
         for name in names:
             outcomes += [await stage.rotate(name), await stage.rotate(name, finish=True)]
     around: DirectSeen | None = (await stage.edge()).around
     ok = all(one.exit_code == 0 for one in outcomes) and not seen.failed and seen.answered > 0 and _is_refused(around)
+    ok = ok and stage.instances() == machines
     observed = (
         f"{', '.join(names)}: exit {', '.join(str(one.exit_code) for one in outcomes)}, "
-        f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile{_past(around)}"
+        f"{seen.answered} of {seen.answered + seen.failed} requests answered meanwhile{_past(around)}, "
+        f"on {_count(stage.instances())}"
     )
     cause = next((one.cause for one in outcomes if one.cause), None)
     details = {"cause": cause.message if cause else "", "failures": seen.failures[:5]}

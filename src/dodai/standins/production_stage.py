@@ -298,6 +298,7 @@ class StandInStage(LocalStage):
             foreign=zone.foreign_is_untouched if zone else True,
             ray=answer.headers.get("cf-ray", ""),
             status=answer.status_code,
+            reserved=(await self.request("GET", "/-/dodai/metrics")).status_code if zone else None,
             around=await asyncio.to_thread(self._around, answer.status_code)
             if zone and environment.sends_key
             else None,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,20 +58,26 @@ def stand_zone(config: EnvironmentPolicy, origin_url: str, stack: ExitStack) -> 
         said = f"a server with TLS for `{host}` cannot be made: {error}"
         raise DodaiError(NO_STAND_IN, said, "install openssl", exit_code=2) from error
     told = {cloudflare_api.TOKEN: token, cloudflare_api.ADDRESS: zone.url}
-    here = "the stand-in of the API; rules are kept and not carried out"
+    here = "one place, where header, firewall, limit and cache rules of these words are carried out at once"
     rows = (
-        Difference("zone", "Cloudflare: WAF, limits, caches, many places, when a change is everywhere", here),
+        Difference("zone", "Cloudflare: managed WAF, its own caches and counts, when a change is everywhere", here),
         Difference("TLS", "a public authority; strict up to Fly's certificate", "an authority made here, none behind"),
         Difference("edge's own lines", "Cloudflare's log, found by its ray", "the ray that the web tier was given"),
     )
-    return ZoneHere(zone, partial(_visit, visitors, origin), told, rows, theirs)
+    return ZoneHere(zone, partial(_visit, visitors, origin, count(1)), told, rows, theirs)
 
 
-def _visit(visitors: ZoneVisitors, origin: str, url: str) -> HttpBrowser:
-    """People resolve the public name; here it leads to the stand-in, whose certificate is checked for that name."""
+def _visit(visitors: ZoneVisitors, origin: str, people: Iterator[int], url: str) -> HttpBrowser:
+    """People resolve the public name; here it leads to the stand-in, whose certificate is checked for that name.
+
+    Each comes from an address of its own, where the system lets a process have any of 127.0.0.0/8.
+    """
     if url.rstrip("/") != origin:
         return HttpBrowser(url)
-    return HttpBrowser(f"https://{visitors.address}", origin=origin, authority=str(visitors.authority))
+    number = next(people)
+    own = f"127.{64 + (number >> 16) % 64}.{(number >> 8) % 256}.{number % 256}" if sys.platform == "linux" else ""
+    at = f"https://{visitors.address}"
+    return HttpBrowser(at, origin=origin, authority=str(visitors.authority), address=own)
 
 
 def stand_identity(config: EnvironmentPolicy, stack: ExitStack) -> tuple[dict[str, str], Difference]:

@@ -6,12 +6,14 @@ A rule in other words is kept, as all rules are, and named as not carried out.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dodai.core.dataclass import dataclass
 
-HEADERS = "http_request_late_transform"
+CACHE, FIREWALL = "http_request_cache_settings", "http_request_firewall_custom"
+HEADERS, LIMITS = "http_request_late_transform", "http_ratelimit"
 _TOKEN = re.compile(r'\s*(?:("(?:\\.|[^"\\])*")|(\d+)|([a-z_][a-z0-9_.]*)|([(){},]))')
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -142,15 +144,51 @@ class _RuleWords:
 class ZoneRules:
     """Carries out the rules of `rulesets`, as they are at each request. `not_carried_out` says which were not, and why.
 
-    Each `ref` is there once; it is looked at anew when the rule changes.
+    Each `ref` is there once; it is looked at anew when the rule changes. Counts are of one data centre.
     """
 
     def __init__(self, rulesets: Mapping[str, Mapping[str, Any]]) -> None:
         self.rulesets = rulesets
         self.not_carried_out: dict[str, str] = {}
         self._read: dict[str, Meets] = {}
+        self._lock = threading.Lock()
+        self._counted: dict[tuple[str, str], list[float]] = {}
+        self._held_until: dict[tuple[str, str], float] = {}
 
-    def met(self, phase: str, asked: ZoneRequest, actions: Sequence[str]) -> list[Mapping[str, Any]]:
+    def headers(self, asked: ZoneRequest) -> Mapping[str, str | None]:
+        """What requests say on their way to the origin, by lower-case name; None for what is taken away."""
+        changed: dict[str, str | None] = {}
+        for rule in self._met(HEADERS, asked, ("rewrite",)):
+            for name, told in (rule.get("action_parameters") or {}).get("headers", {}).items():
+                changed[name.lower()] = told["value"] if told["operation"] == "set" else None
+        return changed
+
+    def blocked(self, asked: ZoneRequest) -> bool:
+        return bool(self._met(FIREWALL, asked, ("block",)))
+
+    def over_limit(self, asked: ZoneRequest) -> bool:
+        """Counts the request, and says whether its client has sent more than a rule lets through."""
+        with self._lock:
+            over = [self._is_over(rule, asked) for rule in self._met(LIMITS, asked, ("block",))]  # each of them counts
+        return any(over)
+
+    def may_keep(self, asked: ZoneRequest) -> bool | None:
+        """Whether the answer may be kept for others: the last rule decides; None where no rule is about it."""
+        told = [rule.get("action_parameters") or {} for rule in self._met(CACHE, asked, ("set_cache_settings",))]
+        return next((bool(one["cache"]) for one in reversed(told) if "cache" in one), None)
+
+    def _is_over(self, rule: Mapping[str, Any], asked: ZoneRequest) -> bool:
+        limit, key = rule["ratelimit"], (rule["ref"], asked.client)
+        if asked.at_s < self._held_until.get(key, 0.0):
+            return True
+        recent = [at for at in self._counted.get(key, ()) if at > asked.at_s - limit["period"]]
+        self._counted[key] = recent = [*recent, asked.at_s]
+        if len(recent) > limit["requests_per_period"]:
+            self._held_until[key] = asked.at_s + limit["mitigation_timeout"]
+            return True
+        return False
+
+    def _met(self, phase: str, asked: ZoneRequest, actions: Sequence[str]) -> list[Mapping[str, Any]]:
         """The rules of a phase that `asked` meets, in their order; all of them have one of `actions`."""
         ruleset = self.rulesets.get(phase)
         found = []
@@ -171,11 +209,3 @@ class ZoneRules:
         if known is None:
             known = self._read[expression] = meets(expression)
         return known
-
-    def headers(self, asked: ZoneRequest) -> Mapping[str, str | None]:
-        """What requests say on their way to the origin, by lower-case name; None for what is taken away."""
-        changed: dict[str, str | None] = {}
-        for rule in self.met(HEADERS, asked, ("rewrite",)):
-            for name, told in (rule.get("action_parameters") or {}).get("headers", {}).items():
-                changed[name.lower()] = told["value"] if told["operation"] == "set" else None
-        return changed

@@ -12,12 +12,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dodai.standins.cloudflare_standin import CloudflareStandIn
+from dodai.standins.zone_cache import ZoneAnswer, ZoneCache
 from dodai.standins.zone_rules import ZoneRequest, ZoneRules
 
 PLACE = "NRT"
@@ -37,7 +39,7 @@ class ZoneVisitors:
 
     def __init__(self, zone: CloudflareStandIn, host: str, origins: Mapping[str, str]) -> None:
         self.zone, self.host, self.origins = zone, host, dict(origins)
-        self.rules = ZoneRules(zone.rulesets)
+        self.rules, self.cache = ZoneRules(zone.rulesets), ZoneCache()
         self._folder = tempfile.TemporaryDirectory(prefix="dodai-zone-", ignore_cleanup_errors=True)
         self.authority = Path(self._folder.name) / "ca.pem"
         certificate, key = _certificate(Path(self._folder.name), host)
@@ -125,33 +127,49 @@ class _Visit(BaseHTTPRequestHandler):
         else:
             client, path = self.client_address[0], self.path.partition("?")[0]
             asked = ZoneRequest(visitors.host, path, self.command, client, time.time())
-            self._pass_on(origin, content, ray, asked)
+            if visitors.rules.blocked(asked):
+                self._answer(403, {}, b"error code: 1020", ray)
+            elif visitors.rules.over_limit(asked):
+                self._answer(429, {}, b"error code: 1015", ray)
+            else:
+                self._kept_or_asked(origin, content, ray, asked)
 
-    def _pass_on(self, origin: str, content: bytes, ray: str, asked: ZoneRequest) -> None:
+    def _kept_or_asked(self, origin: str, content: bytes, ray: str, asked: ZoneRequest) -> None:
+        """From what is kept for everybody where a rule lets it be kept, else from the origin."""
+        visitors, key = self.server.visitors, (asked.host, self.path, self.headers.get("accept-encoding", ""))
+        wanted = visitors.rules.may_keep(asked) and asked.method in ("GET", "HEAD")
+        if wanted and (kept := visitors.cache.get(key)):
+            self._answer(kept.status, kept.headers, kept.body, ray, "HIT")
+            return
+        if (answer := self._origins(origin, content, ray, asked)) is None:
+            return
+        offered = wanted and asked.method == "GET" and "authorization" not in self.headers
+        how = visitors.cache.offer(key, answer) if offered else "DYNAMIC"
+        self._answer(answer.status, answer.headers, answer.body, ray, how)
+
+    def _origins(self, origin: str, content: bytes, ray: str, asked: ZoneRequest) -> ZoneAnswer | None:
+        """What the origin says; None when it does not, and the visitor was told so."""
         client, rewritten = asked.client, self.server.visitors.rules.headers(asked)
         left_out = HOP_BY_HOP | rewritten.keys()
         headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
         headers |= {name: value for name, value in rewritten.items() if value is not None}
         headers |= {"cf-ray": ray, "cf-connecting-ip": client, "x-forwarded-for": client, "x-forwarded-proto": "https"}
-        connection = http.client.HTTPConnection(origin, timeout=ORIGIN_S)
-        try:
-            connection.request(self.command, self.path, content or None, headers)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._answer(504 if isinstance(error, TimeoutError) else 521, {}, b"the origin does not answer", ray)
-            return
-        finally:
-            connection.close()
-        self._answer(answer.status, answer.getheaders(), body, ray)
+        with closing(http.client.HTTPConnection(origin, timeout=ORIGIN_S)) as connection:
+            try:
+                connection.request(self.command, self.path, content or None, headers)
+                answer = connection.getresponse()
+                return ZoneAnswer(answer.status, tuple(answer.getheaders()), answer.read())
+            except (OSError, http.client.HTTPException) as error:
+                self._answer(504 if isinstance(error, TimeoutError) else 521, {}, b"the origin does not answer", ray)
+                return None
 
-    def _answer(self, status: int, headers: Any, body: bytes, ray: str) -> None:
+    def _answer(self, status: int, headers: Any, body: bytes, ray: str, kept: str = "DYNAMIC") -> None:
         self.send_response_only(status)
         for name, value in dict(headers).items() if isinstance(headers, dict) else headers:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
         self.send_header("cf-ray", ray)
-        self.send_header("cf-cache-status", "DYNAMIC")
+        self.send_header("cf-cache-status", kept)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -107,8 +107,8 @@ def test_empty_zone_gets_what_the_manifest_says_and_a_second_time_nothing(zone, 
     assert refs(zone, CACHE) == ["dodai_cache_shared", "dodai_cache_rest"]
     (closed,) = zone.rulesets[FIREWALL]["rules"]
     assert closed["expression"] == (
-        '(http.host eq "quiz.example.com" and starts_with(http.request.uri.path, "/-/dodai/")'
-        ' and http.request.uri.path ne "/-/dodai/csrf")'
+        '(http.host eq "quiz.example.com" and (starts_with(http.request.uri.path, "/-/dodai/"))'
+        ' and not http.request.uri.path in {"/-/dodai/csrf" "/-/dodai/probe"})'
     )
     made = len(changes(zone))
     asyncio.run(edge.apply(SPEC))

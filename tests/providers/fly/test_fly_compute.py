@@ -114,6 +114,20 @@ async def test_every_verb_said_twice_changes_nothing_the_second_time(world, comp
     assert live(await compute.status()) == [("r1", "ams"), ("r1", "nrt")]
 
 
+async def test_going_back_to_a_group_that_still_runs_starts_no_machine_beside_it(world, compute):
+    """While the group after it serves: as many machines as before, one in each region, get the traffic again."""
+    for settings in ("both", "new"):
+        await release(compute, world, "r1", settings)
+        await compute.switch("web", "r1", settings=settings)
+    ran = sorted(one.id for one in world.fly.machines("quiz-web"))
+    await release(compute, world, "r1", "both")
+    await compute.switch("web", "r1", settings="both")
+    assert sorted(one.id for one in world.fly.machines("quiz-web")) == ran
+    await compute.stop("web", "r1", 0.0, settings="new")
+    status = (await compute.status()).service("web")
+    assert sorted((one.settings, one.live) for one in status.instances if one.release == "r1") == [("both", True)] * 2
+
+
 CHANGES = (
     *("PATCH", "POST .*/machines$", "POST .*/secrets$", "POST .*/uncordon$", "POST .*/cordon$", "POST .*/stop$"),
     *("DELETE .*/machines/[^/]+$", "POST .*/lease$", "DELETE .*/lease$"),

@@ -39,6 +39,7 @@ from dodai.operations.ports.database import (
     ServiceRole,
 )
 from dodai.operations.ports.edge import (
+    OPEN_RESERVED,
     CacheRule,
     DeclaredIdentity,
     Edge,
@@ -54,6 +55,7 @@ from dodai.operations.ports.logs import LogLine, Logs
 from dodai.operations.ports.seen import REFUSED, DirectSeen, DoctorRow, OriginSeen, PortSeen, RowState, row_of_error
 
 __all__ = [
+    "OPEN_RESERVED",
     "REFUSED",
     "Artifacts",
     "CacheRule",

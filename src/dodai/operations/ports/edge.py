@@ -6,6 +6,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 from dodai.core.dataclass import dataclass
 
+OPEN_RESERVED = ("/-/dodai/csrf", "/-/dodai/probe")
+"""Of the paths that dodai answers itself, those that an edge lets through: what pages ask for, what a deploy proves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRule:

@@ -8,15 +8,13 @@ from dataclasses import field, replace
 from functools import partial
 from typing import Protocol
 
-from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.core.text import counted
-from dodai.engine.plan import Look, Observed, Plan, PlanRequest, Step, StepContext
+from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.operations import codes
-from dodai.operations.journey import Browser, walk
-from dodai.operations.policy import Journey, OperationsPolicy, Service
+from dodai.operations.journey import Browser
+from dodai.operations.policy import OperationsPolicy, Service
 from dodai.operations.ports import (
     Artifacts,
     Compute,
@@ -37,7 +35,7 @@ from dodai.operations.run.login import login_steps, new_login_step, old_login
 from dodai.operations.run.preflight import PreflightReader, preflight, previous_releases
 from dodai.operations.run.restore import RESTORE, restore_steps
 from dodai.operations.run.rotation import ROTATE, SECRET, Rotation
-from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point, retire_gone
+from dodai.operations.run.schema_steps import Probe, compatible, probe, record, restore_point, retire_gone, smoke
 from dodai.operations.run.service_steps import CALLS, ONLY, ReleasePackages, ServiceSteps, Settings
 from dodai.operations.run.serving import stands
 from dodai.operations.run.sign_in_step import sign_in
@@ -47,12 +45,6 @@ from dodai.operations.service_limits import (
     refuse_impossible_workers,
     refuse_taken_names,
     require_services,
-)
-
-NAME_ITS_ORIGIN = (
-    "if it answers to its own name only, or sends everybody to https, name that address as the first of"
-    " `public_origins` of this environment: journeys then come by it; otherwise trace the request id in the message:"
-    f" `{proposal.TRACE(request='ID')}`"
 )
 
 
@@ -152,7 +144,7 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
         steps += _serve(request, deploying, chosen, ports.canary)
     if ports.probe:
         steps.append(probe(ports.probe, partial(_edge_url, ports.edge)))
-    steps.append(_smoke(policy.journeys, ports, partial(deploying.all_serve, chosen)))
+    steps.append(smoke(policy, ports, partial(_edge_url, ports.edge), partial(deploying.all_serve, chosen)))
     steps += [deploying.retire(service) for service in reversed(chosen)]
     gone = sorted(set(previous_releases(request.arguments)) - set(policy.services))
     steps += [retire_gone(ports.compute, name, request.release) for name in gone]
@@ -344,39 +336,4 @@ def _edge(ports: DeployPorts) -> Step:
         on_failure="undo",
         timeout_s=120.0 if kept else 15.0,
         retry=CALLS,
-    )
-
-
-def _smoke(journeys: tuple[Journey, ...], ports: DeployPorts, all_serve: Look) -> Step:
-    """The last step that is undone: that the journeys met what was deployed is looked at behind them."""
-
-    async def observe(_: StepContext) -> Observed:
-        return Observed("needed", "asked anew by every deploy")
-
-    async def apply(_: StepContext) -> None:
-        """Walking is the verification; there is nothing to change."""
-
-    async def verify(context: StepContext) -> Observed:
-        edge = await _edge_url(ports.edge)
-        if journeys and not edge:
-            raise DodaiError(codes.JOURNEY_FAILED, "the edge does not serve, so no journey was walked", "", "provider")
-        for journey in journeys:
-            walked = await walk(journey, ports.browser(edge))
-            if not walked.ok:
-                traced = codes.JOURNEY_FAILED.fix.en if walked.steps[-1].request_id else ""
-                fix = NAME_ITS_ORIGIN if walked.asks_for_an_origin else traced
-                raise DodaiError(codes.JOURNEY_FAILED, walked.problem, fix)
-            context.note(f"{journey.name}: {counted(len(walked.steps), 'request')} as expected")
-        served = await all_serve(context)
-        return Observed("done", counted(len(journeys), "journey")) if served.state == "done" else served
-
-    return Step(
-        id="smoke",
-        title=Text("the journeys go as the manifest says", "利用シナリオを実行"),
-        area="operations",
-        observe=observe,
-        apply=apply,
-        verify=verify,
-        timeout_s=60.0,
-        inputs={"journeys": ", ".join(journey.name for journey in journeys)},
     )

@@ -1,20 +1,34 @@
-"""The steps around a change of the schema and of what serves: a restore point, whether a rollback fits, the record."""
+"""The steps around a change of the schema and of what serves: a restore point, whether a rollback fits, whether forms
+and journeys pass, the record.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol
 
 from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.core.page import Text
-from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
+from dodai.core.text import counted
+from dodai.engine.plan import Look, Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
-from dodai.operations.policy import Service
+from dodai.operations.journey import Browser, Walk, walk
+from dodai.operations.policy import Journey, OperationsPolicy, Service
 from dodai.operations.ports import Compute, RestorePoints
 from dodai.operations.release import Book, ReleaseRecord, Schema, Verdict, evaluate_rollback, find
 from dodai.operations.run.service_steps import CALLS
 from dodai.operations.run.serving import running
 
+NAME_ITS_ORIGIN = (
+    "if it answers to its own name only, or sends everybody to https, name that address as the first of"
+    " `public_origins` of this environment: journeys then come by it; otherwise trace the request id in the message:"
+    f" `{proposal.TRACE(request='ID')}`"
+)
+LONGEST_WAIT_S = 120.0
+"""Of a rate limit that holds a journey back; people behind a new release are not kept unproven for longer."""
 Probe = Callable[[str], Awaitable[str]]
 """Sends a valid form through the edge at that URL; its request id. Raises when it is refused."""
 
@@ -181,3 +195,60 @@ def retire_gone(compute: Compute, name: str, release: str) -> Step:
         inputs={"release": release},
         point_of_no_return=True,
     )
+
+
+class SmokePorts(Protocol):
+    @property
+    def browser(self) -> Callable[[str], Browser]: ...
+
+
+def smoke(policy: OperationsPolicy, ports: SmokePorts, edge_url: Callable[[], Awaitable[str]], all_serve: Look) -> Step:
+    """The last step that is undone: that the journeys met what was deployed is looked at behind them."""
+    journeys, wait_s = policy.journeys, _window_s(policy)
+
+    async def observe(_: StepContext) -> Observed:
+        return Observed("needed", "asked anew by every deploy")
+
+    async def apply(_: StepContext) -> None:
+        """Walking is the verification; there is nothing to change."""
+
+    async def verify(context: StepContext) -> Observed:
+        edge = await edge_url()
+        if journeys and not edge:
+            raise DodaiError(codes.JOURNEY_FAILED, "the edge does not serve, so no journey was walked", "", "provider")
+        for journey in journeys:
+            walked = await _walked(journey, partial(ports.browser, edge), wait_s, context)
+            if not walked.ok:
+                traced = codes.JOURNEY_FAILED.fix.en if walked.steps[-1].request_id else ""
+                fix = NAME_ITS_ORIGIN if walked.asks_for_an_origin else traced
+                raise DodaiError(codes.JOURNEY_FAILED, walked.problem, fix)
+            context.note(f"{journey.name}: {counted(len(walked.steps), 'request')} as expected")
+        served = await all_serve(context)
+        return Observed("done", counted(len(journeys), "journey")) if served.state == "done" else served
+
+    return Step(
+        id="smoke",
+        title=Text("the journeys go as the manifest says", "利用シナリオを実行"),
+        area="operations",
+        observe=observe,
+        apply=apply,
+        verify=verify,
+        timeout_s=60.0 + wait_s * len(journeys),
+        inputs={"journeys": ", ".join(journey.name for journey in journeys)},
+    )
+
+
+def _window_s(policy: OperationsPolicy) -> float:
+    """For how long a rate limit of the manifest may hold a journey back that should not fail for it; 0 for none."""
+    windows = [one.window_s for one in policy.edge.limits.values()]
+    return max((one for one in windows if one <= LONGEST_WAIT_S), default=0.0)
+
+
+async def _walked(journey: Journey, visit: Callable[[], Browser], wait_s: float, context: StepContext) -> Walk:
+    """Once more after `wait_s` where it was held back: so many deploys in a row are no fault of what was deployed."""
+    walked = await walk(journey, visit())
+    if walked.held_back and wait_s:
+        context.note(f"{journey.name}: held back by a rate limit (429); once more in {wait_s:.0f} s")
+        await asyncio.sleep(wait_s)
+        walked = await walk(journey, visit())
+    return walked

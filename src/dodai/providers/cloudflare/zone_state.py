@@ -8,7 +8,7 @@ from typing import Any
 
 from dodai.core.dataclass import dataclass
 from dodai.core.text import counted
-from dodai.operations.ports import EdgeSpec, RateLimit
+from dodai.operations.ports import OPEN_RESERVED, EdgeSpec, RateLimit
 from dodai.providers.cloudflare.cloudflare_api import AddressRanges, CloudflareRecord, CloudflareRule
 
 REF = "dodai_"
@@ -146,9 +146,8 @@ def wish(spec: EdgeSpec, host: str, origin: str, key: str = "", hosts: Iterable[
     cache.append(
         OwnRule(f"{REF}cache_rest", "set_cache_settings", rest, "dodai: private to who asked", {"cache": False})
     )
-    closed = (
-        f'({here} and starts_with(http.request.uri.path, "/-/dodai/") and http.request.uri.path ne "/-/dodai/csrf")'
-    )
+    let_through = " ".join(map(_quoted, OPEN_RESERVED))
+    closed = f"({here} and {_any_of(['/-/dodai/'])} and not http.request.uri.path in {{{let_through}}})"
     reserved = OwnRule(f"{REF}reserved", "block", closed, "dodai: paths for operators are closed from outside")
     limits = tuple(_limit_rule(one, here) for one in spec.limits)
     told = {HEADERS: (key_rule(key, hosts),)} if key else {}

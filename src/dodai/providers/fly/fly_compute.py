@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
@@ -119,7 +120,7 @@ class FlyCompute:
         dead = [one for one in mine if one.ended and not one.waits]
         models, rolled = self._models(spec.name, others, mine), spec.name in self.rolling
         wanted = {clone_name(release, settings, model): model for model in models}
-        missing = {name: model for name, model in wanted.items() if name not in {one.name for one in mine}}
+        missing = _without_clone(wanted, mine)
         if missing or dead:
             version, digests = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
             plain = {name: value for name, value in told.items() if name not in self.secret_names}
@@ -279,3 +280,19 @@ class FlyCompute:
 def _of(machines: Sequence[Machine], release: str, settings: str) -> list[Machine]:
     """Those that run `release`, or are about to."""
     return [one for one in machines if is_of(one, release, settings) and not is_kept(one)]
+
+
+def _without_clone(wanted: Mapping[str, Machine], mine: Sequence[Machine]) -> dict[str, Machine]:
+    """The models, by the name of their clone, that no machine of `mine` stands for: by that name, or in that region.
+
+    Whoever goes back to a group that still runs has another group serving, whose clones would have other names.
+    """
+    names = {one.name for one in mine}
+    spare = Counter(one.region for one in mine if one.name not in wanted)
+    missing = {}
+    for name, model in wanted.items():
+        if name not in names and spare[model.region]:
+            spare[model.region] -= 1
+        elif name not in names:
+            missing[name] = model
+    return missing

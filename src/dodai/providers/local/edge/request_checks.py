@@ -10,13 +10,13 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import Code
 from dodai.core.refusal import VisitorWords
 from dodai.core.text import Text
-from dodai.operations.ports import CacheRule
+from dodai.operations.ports import OPEN_RESERVED, CacheRule
 from dodai.providers.local.codes import EDGE_REFUSED
 
 Headers = list[tuple[bytes, bytes]]
 
 MAX_HEADERS = 100
-OPEN_RESERVED = (b"/-/dodai/csrf", b"/-/dodai/probe")
+_OPEN = frozenset(path.encode() for path in OPEN_RESERVED)
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
     | {b"proxy-authorization", b"proxy-authenticate", b"expect", b"http2-settings"}
@@ -121,7 +121,7 @@ def is_blocked(target: bytes) -> bool:
     Servers differ in whether they decode, collapse slashes or resolve dots before routing, so every reading counts.
     """
     path = target.partition(b"?")[0]
-    return path not in OPEN_RESERVED and any(_is_reserved(reading) for reading in readings(path))
+    return path not in _OPEN and any(_is_reserved(reading) for reading in readings(path))
 
 
 def readings(path: bytes) -> list[bytes]:
