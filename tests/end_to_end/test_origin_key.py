@@ -131,7 +131,7 @@ def test_only_who_comes_by_the_zone_is_served_and_doctor_tries_the_way_around(en
     assert f"`{address}` refuses: without a key and with a forged one" in looked
     assert "not judged: `https://quiz-web.fly.dev` cannot be resolved" in looked
     env.write_app(more=f'direct_origins = ["{env.zone.url}"]')
-    assert f"`{env.zone.url}` answers 404 without the key of the edge" in env.done("doctor", "staging", "--live")
+    assert f"`{env.zone.url}` answers 404 without the edge's key" in env.done("doctor", "staging", "--live")
     env.write_app()
     assert key not in looked
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.support.command import git
 
 from dodai.core.rule import Report, evaluate
 from dodai.migrations import check
@@ -126,3 +127,12 @@ def run_check(
 
 
 NO_TX = "-- +goose NO TRANSACTION\n"
+
+
+@pytest.fixture
+def branch(tmp_path: Path) -> Path:
+    """A branch whose base has no migration yet."""
+    git(tmp_path, "init", "-b", "main")
+    git(tmp_path, "commit", "--allow-empty", "-m", "first")
+    git(tmp_path, "checkout", "-b", "branch")
+    return tmp_path

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from tests.migrations.conftest import FAST, NO_TX, POLICY, run_check, up, write
-from tests.support.command import git
 
 from dodai.core.errors import DodaiError
 from dodai.migrations import run
@@ -24,15 +23,6 @@ def refused(act: Callable[[], object]) -> DodaiError:
     with pytest.raises(DodaiError) as caught:
         act()
     return caught.value
-
-
-@pytest.fixture
-def branch(tmp_path: Path) -> Path:
-    """A branch whose base has no migration yet."""
-    git(tmp_path, "init", "-b", "main")
-    git(tmp_path, "commit", "--allow-empty", "-m", "first")
-    git(tmp_path, "checkout", "-b", "branch")
-    return tmp_path
 
 
 # --- what is in the folder ------------------------------------------------------------------------------------------

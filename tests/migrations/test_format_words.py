@@ -97,15 +97,6 @@ def refused(act: Callable[[], object]) -> DodaiError:
     return caught.value
 
 
-@pytest.fixture
-def branch(tmp_path: Path) -> Path:
-    """A branch whose base has no migration yet."""
-    git(tmp_path, "init", "-b", "main")
-    git(tmp_path, "commit", "--allow-empty", "-m", "first")
-    git(tmp_path, "checkout", "-b", "branch")
-    return tmp_path
-
-
 def test_every_format_has_words():
     """A format that is added needs them; those run by another tool have theirs beside its own tests."""
     assert set(WORDS) == set(get_args(Format)) == {way.layout for way in WAYS} | {"alembic", "django"}

@@ -17,6 +17,7 @@ from tests.support.authority import Authority
 from dodai.core.manifest import Manifest, read
 from dodai.core.rule import evaluate
 from dodai.operations.check import RULES, ClosedPorts, DirectRequests, OriginsSeen
+from dodai.operations.ports import DirectSeen
 from dodai.operations.run import network_probe
 from dodai.operations.run.network_probe import look_at_origin, look_at_port, look_directly, look_through
 from dodai.runtime.manifest_location import reference
@@ -189,6 +190,8 @@ def test_request_around_the_edge_has_to_be_refused_also_with_a_forged_key():
     assert found == {}
     found, _ = findings(DirectRequests("production", (open_,)))
     assert found == {"DOD514": f"`http://127.0.0.1:{port}` answers 302 with a forged one"}
+    forged = DirectSeen("origin.example", (403, 200))
+    assert forged.let_in == ("`origin.example` answers 200 with a forged one",)
 
 
 def test_port_that_must_be_closed_is_tried_and_a_name_that_nobody_knows_is_not_judged():

@@ -41,6 +41,13 @@ class DirectSeen:
     refused_by: str = ""
     unknown: str = ""
 
+    @property
+    def let_in(self) -> tuple[str, ...]:
+        """Each of the two requests that was not refused, in words."""
+        hows = ("without the edge's key", "with a forged one")
+        answered = zip(self.statuses, hows, strict=False)
+        return tuple(f"`{self.address}` answers {status} {how}" for status, how in answered if status != REFUSED)
+
 
 @dataclass(frozen=True, slots=True)
 class PortSeen:

@@ -12,7 +12,7 @@ from dodai.core import proposal
 from dodai.core.errors import DodaiError
 from dodai.operations import codes
 from dodai.operations.environment import Environment
-from dodai.operations.ports import REFUSED, DoctorRow, KeptEdge, row_of_error
+from dodai.operations.ports import DoctorRow, KeptEdge, row_of_error
 from dodai.operations.provider import unkept
 from dodai.operations.run.network_probe import look_directly, look_through
 from dodai.operations.run.preflight import FREE_BYTES
@@ -79,9 +79,8 @@ def around_rows(here: Environment) -> Iterator[DoctorRow]:
         seen, code = look_directly(address, through_edge=through), codes.ANSWERS_DIRECTLY
         if seen.unknown:
             yield DoctorRow("around the edge", "warning", f"not judged: {seen.unknown}", unseen=True)
-        elif answered := [status for status in seen.statuses if status != REFUSED]:
-            said = f"`{address}` answers {answered[0]} without the key of the edge"
-            yield DoctorRow("around the edge", "warning", said, fix=code.fix.en, code=code)
+        elif seen.let_in:
+            yield DoctorRow("around the edge", "warning", "; ".join(seen.let_in), fix=code.fix.en, code=code)
         else:
             how = seen.refused_by or "without a key and with a forged one"
             yield DoctorRow("around the edge", "ok", f"`{address}` refuses: {how}")
