@@ -8,13 +8,13 @@ has to be said, is left to `up`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dodai import __version__
+from dodai.core.sha256 import sha256
 from dodai.runtime.manifest_location import FRAGMENTS, nearest_manifest
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _kept(root: Path, manifest: bytes) -> dict[str, Any] | None:
 def _edition(manifest: bytes) -> str:
     """sha256 of the manifest and of what says how it is read: this version of dodai, and the annotated reference."""
     read_by = [str((_PACKAGE / area / "manifest.toml").stat().st_mtime_ns) for area in FRAGMENTS]
-    return hashlib.sha256("\0".join((__version__, *read_by, "")).encode() + manifest).hexdigest()
+    return sha256("\0".join((__version__, *read_by, "")).encode() + manifest).hexdigest()
 
 
 def _settled(root: Path, policy: MigrationsPolicy, url: str, environ: Mapping[str, str]) -> bool:

@@ -6,13 +6,13 @@ parentheses and outside a `BEGIN ATOMIC ... END` body).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal
 
 from dodai.core.dataclass import dataclass
+from dodai.core.sha256 import sha256
 
 Kind = Literal["space", "comment", "word", "string", "quoted", "dollar", "number", "semicolon", "other", "open"]
 
@@ -216,7 +216,7 @@ def checksums(text: str, size: int) -> tuple[str, str]:
             if match.lastgroup not in ("space", "comment"):
                 kept.append(match.group())
                 first += match.end() <= size
-    found = hashlib.sha256("\x1f".join(kept[:first]).encode())
+    found = sha256("\x1f".join(kept[:first]).encode())
     part = found.hexdigest()
     if first < len(kept):
         found.update("\x1f".join(["" if first else kept[0], *kept[first or 1 :]]).encode())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
+from dodai.core.sha256 import sha256
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply.preconditions import coded
 from dodai.migrations.ports import Author, MigrationTarget, Process, SqlConnection, Worker, url_of
@@ -207,7 +207,7 @@ def down(
 
 def fingerprint(migrations: tuple[Migration, ...]) -> str:
     """One hash over all files, for the plan: other files are another plan."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for migration in migrations:
         digest.update(f"{migration.path}\0{migration.raw_sha256}\n".encode())
     return digest.hexdigest()

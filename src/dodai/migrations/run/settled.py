@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 
+from dodai.core.sha256 import sha256
 from dodai.migrations import ledger
 from dodai.migrations.apply.applied import Applied
 from dodai.migrations.apply.preconditions import check_connection, readable
@@ -64,4 +64,4 @@ def _bytes(path: str) -> bytes:
 
 
 def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256(data).hexdigest()
