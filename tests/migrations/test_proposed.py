@@ -75,6 +75,19 @@ def test_a_squash(shop: Shop):
     dodai("migrate", "up", cwd=shop.folder, **shop.environment).check_returncode()
 
 
+def test_a_squash_of_two_files(shop: Shop):
+    """`up` cannot know how far it reaches; the proof that refuses the first file does."""
+    shop.write(m1_a=A, m2_b=up("ALTER TABLE a ADD COLUMN c text;"))
+    here = {"cwd": shop.folder, "environment": shop.environment, "more": ["--yes"]}
+    dodai("migrate", "up", cwd=shop.folder, **shop.environment).check_returncode()
+    for path in (shop.folder / "db" / "migrations").iterdir():
+        path.unlink()
+    shop.write(m3_all=A, m4_c=up("ALTER TABLE a ADD COLUMN c text;"), m5_d=up("CREATE TABLE d (e int);"))
+    said = shop.refused("adopt", "--baseline", "3", "--yes")
+    carry_out(said, proposal.MIGRATE_ADOPT_BASELINE, version="4", **here)
+    dodai("migrate", "up", cwd=shop.folder, **shop.environment).check_returncode()
+
+
 def test_files_that_fail_are_edited_or_are_missing(shop: Shop):
     """Made, corrected, looked at, tried and repaired with the commands that the failures name."""
     (shop.folder / "db" / "migrations").mkdir(parents=True)

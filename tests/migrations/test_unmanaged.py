@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +193,50 @@ def test_several_records_are_repaired_at_once_or_none(make_target: Make):
     repaired = run.repair(target, "1", "2", reason="by hand")
     assert [row.id for row in repaired.rows] == ["1", "2"]
     assert run.up(target).ran == ()
+
+
+SPLIT = {"3_a.sql": A, "4_c.sql": up("ALTER TABLE a ADD COLUMN c text;")}
+"""A squash of two files."""
+
+
+def squashed_to(make_target: Make, files: Mapping[str, str]):
+    """A database with two applied files, which are gone, and `files` in their place."""
+    target = make_target({"1_a.sql": A, "2_b.sql": up("ALTER TABLE a ADD COLUMN c text;")})
+    run.up(target)
+    for path in (target.root / target.policy.folder).iterdir():
+        path.unlink()
+    return make_target(files)
+
+
+def test_a_squash_of_several_files_is_named_by_its_last(make_target: Make, conn: SqlConnection, shadow: Shadow):
+    """Whoever names the first is told how far it reaches, by the schema; the file behind it is run."""
+    target = squashed_to(make_target, {**SPLIT, "5_d.sql": up("CREATE TABLE d (e int);")})
+    assert "`dodai migrate adopt --baseline 3`" in refused(lambda: run.up(target)).fix
+    first = refused(lambda: run.adopt(target, shadow, baselines=["3"]))
+    assert (first.code.id, first.fix) == ("DOD260", "the squash reaches to `4`: `dodai migrate adopt --baseline 4`")
+    assert run.applied_ids(target) == ("1", "2")
+    done = run.adopt(target, shadow, baselines=["4"])
+    assert (done.baseline, done.pending) == (("3", "4"), ("5",))
+    assert [ran.migration.id for ran in run.up(target).ran] == ["5"]
+    assert run.status(target).ok
+
+
+def test_whether_a_file_that_changes_data_is_of_the_squash_is_asked(
+    make_target: Make, conn: SqlConnection, shadow: Shadow
+):
+    """The schema cannot tell, so a person looks."""
+    target = squashed_to(make_target, {**SPLIT, "5_fill.sql": up("INSERT INTO a VALUES (1);")})
+    fix = refused(lambda: run.adopt(target, shadow, baselines=["3"])).fix
+    assert "one of `4`, `5`, which build the same schema: look at the data, then " in fix
+    assert run.adopt(target, shadow, baselines=["4"]).pending == ("5",)
+
+
+@pytest.mark.parametrize("behind", ["CREATE TABLE d (e int);", "INSERT INTO nowhere VALUES (1);"])
+def test_files_that_do_not_complete_the_schema_are_not_proposed(
+    behind: str, make_target: Make, conn: SqlConnection, shadow: Shadow
+):
+    """The difference is what is left to look at, whether they run or not."""
+    target = squashed_to(make_target, {"3_a.sql": A, "4_c.sql": up(behind)})
+    found = refused(lambda: run.adopt(target, shadow, baselines=["3"]))
+    assert found.details == ("+ column public.a.c text",)
+    assert "--baseline" not in found.fix

@@ -151,6 +151,19 @@ def test_a_squash_of_the_last_revisions_follows_what_stayed(target, conn: SqlCon
     assert [ran.migration.id for ran in run.up(target()).ran] == ["n2"]
 
 
+def test_a_squash_of_several_revisions_is_named_by_its_last(target, conn: SqlConnection, shadow):  # noqa: F811
+    """How far it reaches is seen by the schema; what follows is run."""
+    run.up(target(a1=A, b2=B))
+    instead(target(), n1=A.replace("'a1'", "'n1'"), n2=B.replace("'a1'", "'n1'").replace("'b2'", "'n2'"))
+    (target().root / "alembic/versions/n3.py").write_text(LATER.replace("'n2'", "'n3'").replace("'n1'", "'n2'"))
+    assert "`dodai migrate adopt --baseline n1`" in refused(lambda: run.up(target())).fix
+    first = refused(lambda: run.adopt(target(), shadow, baselines=["n1"]))
+    assert (first.code.id, first.fix) == ("DOD260", "the squash reaches to `n2`: `dodai migrate adopt --baseline n2`")
+    assert run.adopt(target(), shadow, baselines=["n2"]).pending == ("n3",)
+    assert heads(conn) == {"n2"}
+    assert [ran.migration.id for ran in run.up(target()).ran] == ["n3"]
+
+
 def test_a_squash_that_has_the_id_of_the_old_head_is_proven_too(target, database: str, conn: SqlConnection, shadow):  # noqa: F811
     """Many keep the id, so that nobody has to stamp; `up` sees another file and names the command, which settles it."""
     run.up(target(a1=A, b2=B))

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
+from dodai.core.errors import DodaiError
 from dodai.migrations import apply, graph, ledger
 from dodai.migrations.goose_file import statements_of
 from dodai.migrations.migration import Migration
 from dodai.migrations.ports import MigrationTarget, Shadow, SqlConnection
 from dodai.migrations.run.author import new_run
 from dodai.migrations.run.schema_proof import nearest, prefixes, schema_of, unproven
+from dodai.migrations.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def _squash(migrations: Sequence[Migration], state: ledger.State, baselines: Seq
     if unknown := [id_ for id_ in baselines if id_ not in files]:
         raise unproven(f"`{unknown[0]}` is the version of no file", f"see `{proposal.MIGRATE_STATUS()}`")
     applied, groups = set(state.ids), {files[id_].group for id_ in baselines}
-    followed = graph.ancestors(migrations, baselines)
+    followed = _followed(migrations, state, baselines)
     stands = tuple(m for m in migrations if m.id in followed and m.group in groups)
     ids = {m.id for m in stands}
     if lacking := [id_ for id_ in followed if id_ not in ids | applied]:
@@ -104,6 +106,14 @@ def _squash(migrations: Sequence[Migration], state: ledger.State, baselines: Seq
         doubtful,
         tuple(m for m in certain if m.id not in ids and ids.intersection(m.parents) and _is_edited(m, state)),
     )
+
+
+def _followed(migrations: Sequence[Migration], state: ledger.State, baselines: Sequence[str]) -> frozenset[str]:
+    """The baselines and all before them: of numbered files those with a lower version."""
+    if state.linear:
+        last = max(m.order for m in migrations if m.id in baselines)
+        return frozenset(m.id for m in migrations if m.order <= last)
+    return graph.ancestors(migrations, baselines)
 
 
 def _is_as_applied(migration: Migration, state: ledger.State) -> bool:
@@ -135,7 +145,10 @@ def _proven(
     if not equal:
         message = f"`{squash.stands[-1].path}` and what is applied behind it build another schema"
         more = [id_ for id_ in apply.baselines_of(migrations, state) if id_ not in baselines]
-        fix = f"all that was squashed has to be named: `{apply.baseline_command([*baselines, *more])}`" if more else ""
+        if more:
+            fix = f"all that was squashed has to be named: `{apply.baseline_command([*baselines, *more])}`"
+        else:
+            fix = _through(target, state, migrations, shadow, squash, live)
         lines = found[nearest(found, live)].differences(live)
         raise unproven(f"{message} (`-` expected, `+` found)", fix, lines)
     last = [squash.stands[-1].id, *(m.id for m in squash.doubtful)]
@@ -147,3 +160,34 @@ def _proven(
         command = f"`{apply.baseline_command(baselines)} --at {last[equal[-1]]}`"
         raise unproven(message, f"look at the data, then {command}")
     return (*squash.certain, *squash.doubtful[: chosen[-1]])
+
+
+def _through(
+    target: MigrationTarget,
+    state: ledger.State,
+    migrations: Sequence[Migration],
+    shadow: Shadow,
+    squash: Squash,
+    live: Snapshot,
+) -> str:
+    """What to do where files behind the baselines complete the schema, because they are of the squash; else nothing."""
+    known = {m.id for m in (*squash.certain, *squash.doubtful)}
+    groups = {m.group for m in squash.stands}
+    behind = [m for m in migrations if m.id not in known and m.group in groups]
+    if squash.doubtful or not behind:
+        return ""
+    ids = [m.id for m in (*squash.certain, *behind)]
+    told = {m.id: m for m in statements_of(target, shadow, ids).sound()}
+    try:
+        found = prefixes([told[id_] for id_ in ids], shadow)[len(squash.certain) :]
+    except DodaiError:
+        return ""  # the differences say more than a file behind them that does not run
+    equal = [number for number, schema in enumerate(found) if schema == live]
+    if not equal:
+        return ""
+    stands = [m.id for m in (*squash.stands, *behind[: equal[-1]])]
+    command = apply.baseline_command(stands[-1:] if state.linear else graph.ends(migrations, stands))
+    if len(equal) == 1:
+        return f"the squash reaches to `{stands[-1]}`: `{command}`"
+    named = ", ".join(f"`{behind[number - 1].id}`" for number in equal)
+    return f"the squash reaches to one of {named}, which build the same schema: look at the data, then `{command}`"
