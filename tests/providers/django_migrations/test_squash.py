@@ -264,7 +264,9 @@ def test_check_names_what_it_took_away_or_changed(target, shadow):
     committed(here)
     git(here.root, "checkout", "-b", "squash")
     instead(here, {"0001_initial": FRESH, "score/migrations/0001_initial.py": follows("quiz", "0001_initial")})
-    found = {(finding.code.id, finding.place.path) for finding in report(target(), shadow).findings if finding.place}
+    findings = [finding for finding in report(target(), shadow).findings if finding.place]
+    assert all(finding.fix.endswith("; of a squash accept it in `[[check.accept]]`") for finding in findings)
+    found = {(finding.code.id, finding.place.path) for finding in findings}
     assert found == {
         ("DOD205", "web/quiz/migrations/0001_initial.py"),
         ("DOD207", "web/quiz/migrations/0002_owner.py"),

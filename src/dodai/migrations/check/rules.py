@@ -112,6 +112,9 @@ def no_version_twice_with_the_base(history: BaseHistory) -> Iterator[Finding]:
             yield Finding(codes.DUPLICATE, message, Place(migration.path))
 
 
+_OF_A_SQUASH = "; of a squash accept it in `[[check.accept]]`"
+
+
 def _counterpart(history: BaseHistory, old: Migration) -> Migration | None:
     """The file of the same path, else (it may have been renamed) of the same version."""
     same = [m for m in history.migrations if m.id == old.id]
@@ -120,12 +123,13 @@ def _counterpart(history: BaseHistory, old: Migration) -> Migration | None:
 
 @rule(codes.EDITED, needs=(BaseHistory,))
 def applied_files_stay(history: BaseHistory) -> Iterator[Finding]:
+    squashed = _OF_A_SQUASH if _gone(history) else ""
     for old in history.base.fork:
         now = _counterpart(history, old)
         if now and not old.repeatable and now.applied_sha256 != old.applied_sha256:
             line = _first_difference(old.text, now.text)
             message = f"`{now.path}` was changed, but `{history.base.ref}` already has it"
-            fix = f"`git checkout {history.base.ref} -- {now.path}`, and a new migration for the change"
+            fix = f"`git checkout {history.base.ref} -- {now.path}`, and a new migration for the change{squashed}"
             yield Finding(codes.EDITED, message, Place(now.path, line), line_of(now.text, line), fix)
 
 
@@ -141,13 +145,15 @@ def comments_may_change(history: BaseHistory) -> Iterator[Finding]:
 
 @rule(codes.MISSING, needs=(BaseHistory,))
 def applied_files_are_there(history: BaseHistory) -> Iterator[Finding]:
+    for old in _gone(history):
+        fix = f"`git checkout {history.base.ref} -- {old.path}`{_OF_A_SQUASH}"
+        yield Finding(codes.MISSING, f"`{old.path}` is on `{history.base.ref}` and not here", Place(old.path), "", fix)
+
+
+def _gone(history: BaseHistory) -> list[Migration]:
+    """Files that the base has, and this tree does not."""
     files = {m.id for m in history.migrations}
-    for old in history.base.fork:
-        if old.id not in files and not old.repeatable:
-            fix = f"`git checkout {history.base.ref} -- {old.path}`; of a squash accept it in `[[check.accept]]`"
-            yield Finding(
-                codes.MISSING, f"`{old.path}` is on `{history.base.ref}` and not here", Place(old.path), "", fix
-            )
+    return [old for old in history.base.fork if old.id not in files and not old.repeatable]
 
 
 # --- the shadow server ----------------------------------------------------------------------------------------------
