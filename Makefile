@@ -7,10 +7,10 @@ WORKERS ?= auto
 REPORT ?= .dodai/reports/tests.xml
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint format docs plan bench fuzz interop mutate soak lock clean
+.PHONY: help rehearse test test-whole lint format docs plan bench fuzz interop mutate soak lock clean
 
 help:                ## show the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dodai needs Python >= 3.11, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -23,9 +23,12 @@ $(STAMP): requirements.lock pyproject.toml
 rehearse: $(STAMP)   ## the main job: the whole runbook on this machine, faults included
 	$(BIN)/dodai rehearse --manifest examples/quiz/dodai.toml $(ARGS)
 
-test: $(STAMP)       ## every test, on every processor (ARGS="-k token" for some, WORKERS=0 for one after the other)
+test: $(STAMP)       ## the suite, on every processor (ARGS="-k token" for some, WORKERS=0 for one after the other)
 	@mkdir -p $(dir $(REPORT))
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --junit-xml=$(REPORT) $(ARGS)
+
+test-whole:          ## the same with every case of the largest grids, as CI does at night (tests/levels.py)
+	DODAI_TEST_LEVEL=whole $(MAKE) test
 
 lint: $(STAMP)       ## style, types, dependency rules, fresh documents, the example against every rule
 	$(BIN)/ruff check .

@@ -10,7 +10,13 @@ import httpcore2
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.scratch", "tests.optional_parts", "tests.support.postgres", "tests.quiz.fixtures"]
+pytest_plugins = [
+    "tests.support.scratch",
+    "tests.levels",
+    "tests.optional_parts",
+    "tests.support.postgres",
+    "tests.quiz.fixtures",
+]
 
 # An example that takes long on a busy machine says nothing about what is tested: no timed assertions, here neither.
 settings.register_profile("dodai", deadline=None)

@@ -2,12 +2,13 @@
 
 `@pytest.mark.optional_part("goose")` skips a test, with the reason, where the part is absent. With
 DODAI_TEST_REQUIRE_ALL=1 its absence is an error instead, unless tests/excused.toml names the part. tests/conftest.py
-imports the three hooks.
+imports the hooks.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -106,10 +107,45 @@ FINDERS: Mapping[str, Callable[[], str]] = {
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The JUnit report names the commit it is of; `make plan` counts no other."""
+    """The JUnit report names the commit it is of, and what of the suite was asked for; `make plan` counts no other."""
     report = session.config.stash.get(xml_key, None)
     if report:
         report.add_global_property("commit", commit_of(HERE))
+        report.add_global_property("paths", json.dumps(_paths(session.config)))
+        report.add_global_property("narrowed", _narrowed(session.config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run that somebody stopped is none of the whole suite, whatever was green until then."""
+    report = session.config.stash.get(xml_key, None)
+    if report and exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        report.add_global_property("narrowed", f"a run that ended with {int(exitstatus)}")
+
+
+def _paths(config: pytest.Config) -> list[str]:
+    """The files, folders and tests that were named, as they stand in the rows of the plan."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        return []
+    named = [argument.partition("::") for argument in config.args]
+    return [
+        os.path.relpath(config.invocation_params.dir / path, config.rootpath) + mark + rest
+        for path, mark, rest in named
+    ]
+
+
+def _narrowed(config: pytest.Config) -> str:
+    """The options of this run that leave out tests, as they are typed."""
+    leaving = {
+        "keyword": "-k",
+        "markexpr": "-m",
+        "deselect": "--deselect",
+        "ignore": "--ignore",
+        "maxfail": "--maxfail",
+    }
+    leaving |= {"lf": "--last-failed", "stepwise": "--stepwise", "ignore_glob": "--ignore-glob"}
+    given = {name: config.getoption(name, None) for name in leaving}
+    return " ".join(f"{leaving[name]} {value}" for name, value in given.items() if value)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -24,14 +25,24 @@ def test_present(): pass
 """
 
 
-def run(tmp_path: Path, *, excused: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *words: str, excused: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """A suite of its own with our hooks, below a checkout of its own."""
     (tmp_path / "excused.toml").write_text(excused, "utf-8")
     (tmp_path / "conftest.py").write_text((HERE / "optional_parts.py").read_text("utf-8"), "utf-8")
     (tmp_path / "test_suite.py").write_text(SUITE, "utf-8")
     ini = "[pytest]\nmarkers =\n  optional_part(name): x\n"
     (tmp_path / "pytest.ini").write_text(ini, "utf-8")
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", "report.xml", "."]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--junitxml",
+        "report.xml",
+        *(words or ["."]),
+    ]
     clean = {key: value for key, value in os.environ.items() if key != "DODAI_TEST_REQUIRE_ALL"}
     return subprocess.run(
         argv,
@@ -76,6 +87,23 @@ def test_the_junit_report_names_the_commit(tmp_path):
     run(tmp_path)
     properties = ET.parse(tmp_path / "report.xml").getroot().iter("property")
     assert {p.get("name"): p.get("value") for p in properties}["commit"] == head + "+"  # the suite's own files
+
+
+@pytest.mark.parametrize(
+    ("words", "paths", "narrowed"),
+    [
+        ([], ["."], ""),
+        (["test_suite.py::test_present"], ["test_suite.py::test_present"], ""),
+        (["./test_suite.py", "-k", "present"], ["test_suite.py"], "-k present"),
+        (["test_suite.py", "-x", "--deselect", "test_suite.py::test_absent"], ["test_suite.py"], "--deselect ['test_suite.py::test_absent'] --maxfail 1"),
+        (["test_suite.py", "no_such_file.py"], ["test_suite.py", "no_such_file.py"], "a run that ended with 4"),
+    ],
+)  # fmt: skip
+def test_the_junit_report_says_what_was_asked_for(tmp_path, words, paths, narrowed):
+    """A part of a suite that is green is not a suite that is green."""
+    run(tmp_path, *words)
+    said = {p.get("name"): p.get("value") for p in ET.parse(tmp_path / "report.xml").getroot().iter("property")}
+    assert (json.loads(said["paths"]), said["narrowed"]) == (paths, narrowed)
 
 
 def test_the_excuses_of_this_project_are_complete():

@@ -139,6 +139,7 @@ def attacked(request, tmp_path_factory, postgres):
         app.clear()
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("manifest", MANIFESTS)
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_serves_or_stores_what_was_not_let_in(attacked, words, manifest):

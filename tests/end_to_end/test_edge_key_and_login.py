@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 from tests.end_to_end.hosted_app import HostedApp
+from tests.levels import WHOLE, level
 from tests.support.wait import until
 
 from dodai.core.database_url import with_login
@@ -68,8 +68,8 @@ POINTS: dict[tuple[str, ...], tuple[tuple[str, bool], ...]] = {
     ),
 }
 RESTORE_POINTS: tuple[str, ...] = ("applied:put-back",)
-"""The telling ones; `DODAI_KILLS=all` tries every point of every step, rotations both ways."""
-if os.environ.get("DODAI_KILLS") == "all":
+"""The telling ones; `make test-whole` tries every point of every step, rotations both ways."""
+if level() == WHOLE:
     STEPS = {
         (KEY,): ("prepare", "recognise", "sign", "smoke", "record", "forget"),
         FINISH: ("prepare", "drop", "smoke", "record", "forget"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import threading
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.end_to_end.hosted_app import COMMAND_KILLER, HostedApp
+from tests.levels import WHOLE, level
 from tests.support.command import dodai
 from tests.support.proposed import carry_out
 from tests.support.wait import until
@@ -64,8 +64,8 @@ POINTS: tuple[tuple[str, bool], ...] = (
     ("applied:sign", False),
     ("applied:keep", False),
 )
-"""The telling ones; `DODAI_KILLS=all` tries every point of every step, both ways."""
-if os.environ.get("DODAI_KILLS") == "all":
+"""The telling ones; `make test-whole` tries every point of every step, both ways."""
+if level() == WHOLE:
     STEPS = ("prepare", "recognise", "recognise-start-web", "recognise-switch-web", "sign", "sign-start-web",
              "sign-switch-web", "smoke", "retire-web", "keep", "record", "forget")  # fmt: skip
     POINTS = tuple(

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.engine.world import Place, Spec, make_plan, new_place
+from tests.levels import part
 
 from dodai.core.errors import DodaiError
 from dodai.engine.execute import execute, resume
@@ -191,7 +192,7 @@ def test_a_resume_that_is_killed_anywhere_is_resumed(name):
     """Killed in the middle, and its resume killed at every point: still the same end."""
     specs = STORIES[name]
     present, state, points = in_peace(specs)
-    for at in sorted(points)[::3]:
+    for at in part(sorted(points), 3, name):
         with new_place(specs) as place:
             operate(place, specs, [len(points), at])
             assert (place.world.present(), state_of(place)) in good_ends(name, present, state), at

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from tests.levels import part
 from tests.operations.kill_world import STORIES, Killed, Matrix
 
 STEP = {"first deploy": 12, "deploy": 4, "bad release": 3, "rollback": 16, "resume --undo": 8}
-"""One of so many telling points, another set in each run; `benchmarks/kill_matrix.py` runs them all."""
+"""One of so many telling points, another set at each commit; `make test-whole` and `benchmarks/kill_matrix.py` run them all."""
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
@@ -16,7 +15,7 @@ def test_kill_anywhere_then_resume_ends_like_a_run_in_peace(story, tmp_path, dat
     """Same release serves, same records, same ending, no effect twice, both journals whole and equal."""
     matrix = Matrix(database, tmp_path)
     peace = matrix.in_peace(story)
-    for at in peace[3][random.randrange(STEP[story.name]) :: STEP[story.name]]:
+    for at in part(peace[3], STEP[story.name], story.name):
         matrix.judge(story, (at,), peace)
     assert matrix.bad == []
 
@@ -27,7 +26,7 @@ def test_resume_that_is_killed_itself_is_resumed(story, tmp_path, database):
     matrix = Matrix(database, tmp_path)
     peace = matrix.in_peace(story)
     points = peace[3]
-    for number, at in enumerate(points[random.randrange(18) :: 18]):
+    for number, at in enumerate(part(points, 18, story.name)):
         matrix.judge(story, (at, points[(5 * number + 7) % len(points)], points[number % 5 + 4]), peace)
     assert matrix.bad == []
 

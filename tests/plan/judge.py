@@ -19,10 +19,13 @@ from typing import Any, Literal, get_args
 from xml.etree import ElementTree as ET
 
 Declared = Literal["met", "todo", "context"]
-State = Literal["pass", "fail", "stale", "todo", "context"]
+State = Literal["pass", "fail", "stale", "unjudged", "todo", "context"]
+WORST: tuple[State, ...] = ("fail", "unjudged", "stale")
 CONDITIONS = ("test", "drill", "step", "file", "rows")
 REFINEMENTS = ("contains", "before")
 GOOD_OUTCOMES = frozenset({"ok", "done", "already"})
+LEFT = "left to `make test-whole`"
+"""How the reason of a case begins that tests/levels.py left out."""
 TEST_REPORT = ".dodai/reports/tests.xml"
 REHEARSAL_REPORT = "examples/quiz/.dodai/rehearsals/latest/report.json"
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,11 +101,16 @@ def _row(entry: Mapping[str, Any]) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """Outcomes by dotted test name, parametrisation included; `commit` is empty when the report does not say."""
+    """Outcomes by dotted test name, parametrisation included; `commit` is empty when the report does not say.
+
+    `paths` are those that the run was asked for, none for the whole suite; `narrowed` is how it left out some of them.
+    """
 
     __test__ = False
     commit: str
     outcomes: Mapping[str, tuple[str, ...]]
+    paths: tuple[str, ...] = ()
+    narrowed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +136,15 @@ def test_report(junit: str) -> TestReport:
     outcomes: dict[str, list[str]] = {}
     for case in root.iter("testcase"):
         bad = [kind for kind in ("failure", "error", "skipped") if case.find(kind) is not None]
+        if any(skip.get("message", "").startswith(LEFT) for skip in case.iterfind("skipped")):
+            bad = ["left"]
         name = f"{case.get('classname')}.{case.get('name')}"
         outcomes.setdefault(name, []).append(bad[0] if bad else "passed")
-    commit = next((p.get("value", "") for p in root.iter("property") if p.get("name") == "commit"), "")
-    return TestReport(commit, {name: tuple(found) for name, found in outcomes.items()})
+    said = {p.get("name"): p.get("value", "") for p in root.iterfind("testsuite/properties/property")}
+    found = {name: tuple(each) for name, each in outcomes.items()}
+    return TestReport(
+        said.get("commit", ""), found, tuple(json.loads(said.get("paths", "[]"))), said.get("narrowed", "")
+    )
 
 
 def rehearsal(report: str) -> Rehearsal:
@@ -198,9 +211,7 @@ def _state(row: Row, checks: Iterable[Check]) -> State:
     if row.state != "met":
         return row.state
     states = {check.state for check in checks}
-    if states <= {"pass"}:
-        return "pass"
-    return "stale" if states <= {"pass", "stale"} else "fail"
+    return next((state for state in WORST if state in states), "pass")
 
 
 def _check(condition: Mapping[str, str], seen: Seen, done: Mapping[str, Judged]) -> Check:
@@ -236,10 +247,26 @@ def _test(name: str, report: TestReport) -> tuple[State, str]:
         for test, found in report.outcomes.items()
         if test == dotted or test.startswith(tuple(dotted + end for end in ends))
     }
-    if not mine:
-        return "fail", f"`{name}` did not run"
-    worst = next(((test, outcome) for test, found in mine.items() for outcome in found if outcome != "passed"), None)
-    return ("fail", f"`{worst[0]}`: {worst[1]}") if worst else ("pass", "")
+    outcomes = [(test, outcome) for test, found in mine.items() for outcome in found]
+    if worst := next((each for each in outcomes if each[1] not in ("passed", "left")), None):
+        return "fail", f"`{worst[0]}`: {worst[1]}"
+    if report.narrowed or not _asked_for(name, report.paths):
+        return (
+            "unjudged",
+            f"not judged: the report is of `{report.narrowed or ' '.join(report.paths)}`: run `make test`",
+        )
+    if left := [test for test, outcome in outcomes if outcome == "left"]:
+        return "unjudged", f"not judged: {len(left)} of {len(mine)} cases are {LEFT}"
+    return ("pass", "") if mine else ("fail", f"`{name}` did not run")
+
+
+def _asked_for(name: str, paths: tuple[str, ...]) -> bool:
+    """Whether every case of the named test is in a run of these paths."""
+    return (
+        not paths
+        or "." in paths
+        or any(name == path or name.startswith((f"{path}/", f"{path}::", f"{path}[")) for path in paths)
+    )
 
 
 def _part(kind: str, name: str, before: str, report: Rehearsal) -> tuple[State, str]:
@@ -277,7 +304,7 @@ def _other_rows(prefix: str, done: Mapping[str, Judged]) -> tuple[State, str]:
 
 def exit_code(judged: Iterable[Judged], *, strict: bool) -> int:
     """1 when a row that is called met is not, and under `strict` when one is still to do."""
-    bad = {"fail", "stale", "todo"} if strict else {"fail", "stale"}
+    bad = {*WORST, "todo"} if strict else {*WORST}
     return int(any(each.state in bad for each in judged))
 
 
@@ -291,8 +318,8 @@ def as_text(judged: Sequence[Judged], commit: str) -> str:
     width = max(len(each.row.id) for each in judged)
     lines = []
     for each in judged:
-        lines.append(f"{each.state:8}{each.row.id:{width}}  {each.sentence.text}")
-        lines += [f"{'':8}{'':{width}}    {remark}" for remark in _remarks(each)]
+        lines.append(f"{each.state:9}{each.row.id:{width}}  {each.sentence.text}")
+        lines += [f"{'':9}{'':{width}}    {remark}" for remark in _remarks(each)]
     return (
         "\n".join([*lines, f"\n{len(judged)} sentences at {commit or 'an unknown commit'}: {_summary(judged)}"]) + "\n"
     )

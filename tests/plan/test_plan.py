@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from xml.sax.saxutils import quoteattr
 
 import pytest
 from hypothesis import given
@@ -35,15 +37,19 @@ PLAN = "# Plan\n\n- first:\n  - `a` works\n1. second\n"
 CONTEXT = {"state": "context", "reason": "heading"}
 
 
-def junit(*cases: str, commit: str = "c1") -> str:
-    """A report in pytest's form; a case is `dotted.name outcome`."""
+def junit(*cases: str, commit: str = "c1", **said: str) -> str:
+    """A report in pytest's form; a case is `dotted.name outcome`, and `said` are further properties of it."""
     body = ""
     for case in cases:
         name, _, outcome = case.partition(" ")
         classname, _, test = name.rpartition(".")
         inner = "" if outcome == "passed" else f'<{outcome} message="x"/>'
+        if outcome == "left":
+            inner = f'<skipped message="{judge.LEFT}: one of 3 cases is carried out"/>'
         body += f'<testcase classname="{classname}" name="{test}">{inner}</testcase>'
-    properties = f'<properties><property name="commit" value="{commit}"/></properties>' if commit else ""
+    said |= {"commit": commit} if commit else {}
+    properties = "".join(f"<property name={quoteattr(name)} value={quoteattr(value)}/>" for name, value in said.items())
+    properties = f"<properties>{properties}</properties>" if said else ""
     return f'<testsuites><testsuite name="pytest">{properties}{body}</testsuite></testsuites>'
 
 
@@ -114,6 +120,19 @@ def test_every_test_that_a_row_names_exists():
                 assert f"def {name.rpartition('::')[2].partition('[')[0]}" in source, (
                     f"row {each.id}: {condition['test']}"
                 )
+
+
+def test_no_test_that_a_row_names_is_left_to_another_run():
+    """Every row is judged by each run of the whole suite."""
+    for each in judge.rows((HERE / "requirements.toml").read_text("utf-8")):
+        for condition in each.conditions:
+            path, _, name = condition.get("test", "").partition("::")
+            tree = ast.parse((HERE.parents[1] / path).read_text("utf-8")) if path else ast.Module([], [])
+            wanted = name.rpartition("::")[2].partition("[")[0]
+            for function in ast.walk(tree):
+                if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and wanted in ("", function.name):
+                    marks = [ast.unparse(mark) for mark in function.decorator_list]
+                    assert not any("mark.share" in mark for mark in marks), f"row {each.id}: {path}::{function.name}"
 
 
 # --- sentences and rows ---
@@ -188,6 +207,41 @@ def test_a_failed_erring_or_skipped_test_turns_the_row_red(outcome, name):
     judged = judged_one([{"test": name}], look)
     assert judged.state == "fail"
     assert judged.checks[0].why == f"`tests.csrf.test_x.test_a[2]`: {outcome}"
+
+
+def test_a_row_with_a_case_that_was_left_out_is_not_judged():
+    """What ran was green, and that is not enough; a red one is red all the same."""
+    look = seen(tests=junit("tests.t.test_a[1] passed", "tests.t.test_a[2] left"))
+    judged = judged_one([{"test": "tests/t.py::test_a"}], look)
+    assert (judged.state, judged.checks[0].why) == (
+        "unjudged",
+        "not judged: 1 of 2 cases are left to `make test-whole`",
+    )
+    assert judge.exit_code((judged,), strict=False) == 1
+    assert judged_one([{"test": "tests/t.py::test_a[1]"}], look).state == "pass"
+    look = seen(tests=junit("tests.t.test_a[1] failure", "tests.t.test_a[2] left"))
+    assert judged_one([{"test": "tests/t.py::test_a"}], look).state == "fail"
+
+
+@pytest.mark.parametrize(
+    ("paths", "narrowed", "state"),
+    [
+        ([], "", "pass"),
+        (["tests"], "", "pass"),
+        (["."], "", "pass"),
+        (["tests/u.py", "tests/t.py"], "", "pass"),
+        (["tests/t.py::test_a"], "", "pass"),
+        (["tests/t.py::test_a[1]"], "", "unjudged"),
+        (["tests/t.py::test"], "", "unjudged"),
+        (["tests/u.py"], "", "unjudged"),
+        ([], "-k token", "unjudged"),
+        (["tests/t.py"], "--maxfail 1", "unjudged"),
+    ],
+)
+def test_a_run_of_a_selection_judges_only_what_it_was_asked_for_whole(paths, narrowed, state):
+    """The cases of a test that were not collected are in no report, so the report says what was asked for."""
+    look = seen(tests=junit("tests.t.test_a[1] passed", paths=json.dumps(paths), narrowed=narrowed))
+    assert judged_one([{"test": "tests/t.py::test_a"}], look).state == state
 
 
 def test_a_test_that_errs_after_it_passed_turns_the_row_red():
@@ -363,8 +417,8 @@ def test_every_sentence_is_printed_with_its_state_in_all_three_forms():
     judged = judge.judge(PLAN, rows, seen())
     text, markdown = judge.as_text(judged, "c1"), judge.as_markdown(judged, "c1")
     document = judge.as_json(judged, "c1", strict=False)
-    assert "fail    a  `a` works\n             `none` does not exist\n" in text
-    assert "4 sentences at c1: 0 pass, 1 fail, 0 stale, 1 todo, 2 context" in text
+    assert "fail     a  `a` works\n              `none` does not exist\n" in text
+    assert "4 sentences at c1: 0 pass, 1 fail, 0 stale, 0 unjudged, 1 todo, 2 context" in text
     assert "| fail | `a` works | `run` | seen | `none` does not exist |" in markdown
     assert "missing: all \\| of it" in markdown
     assert [each["state"] for each in document["rows"]] == ["context", "context", "fail", "todo"]

@@ -1,0 +1,76 @@
+"""How much of its largest grids a run carries out: `make test` takes a part of them, `make test-whole` all.
+
+A test marked `share(n)` is carried out in one of n of its cases when the whole suite runs, and in all of them when
+somebody names its file or its folder. Which ones, the commit decides, so that another commit runs others. The rest is in
+the report as skipped, and `make plan` judges no row by it. What loops over points itself takes `part` of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from tests.plan.judge import LEFT
+
+WHOLE, NAMED, DEFAULT = "whole", "named", "default"
+LEVEL, TURN = "DODAI_TEST_LEVEL", "DODAI_TEST_TURN"
+T = TypeVar("T")
+
+
+def level() -> str:
+    return os.environ.get(LEVEL, NAMED)
+
+
+@functools.cache
+def turn() -> int:
+    """A number of the commit that is checked out; `DODAI_TEST_TURN` asks for another one. 0 outside of a repository."""
+    if given := os.environ.get(TURN):
+        return int(given)
+    argv = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return int(done.stdout[:8], 16) if done.returncode == 0 else 0
+
+
+def part(points: Sequence[T], every: int, name: str = "") -> Sequence[T]:
+    """One of `every` points, at least one, and all of them at the level `whole`; `name` shifts where it begins."""
+    return points if level() == WHOLE else taken(points, every, turn() + zlib.crc32(name.encode()))
+
+
+def taken(points: Sequence[T], every: int, number: int) -> Sequence[T]:
+    """Every point is taken by one of the numbers 0 to `every` - 1, and every number takes one if there is any."""
+    every = min(every, len(points)) or 1
+    return points[number % every :: every]
+
+
+# --- hooks -------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The level of this run, which its workers inherit: they are given paths, whoever asked."""
+    if not hasattr(config, "workerinput") and os.environ.get(LEVEL) != WHOLE:
+        named = config.args_source == pytest.Config.ArgsSource.ARGS
+        os.environ[LEVEL] = NAMED if named else DEFAULT
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the cases that are not this commit's turn; they stay in the report."""
+    if level() != DEFAULT:
+        return
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("share"):
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, cases in groups.items():
+        (every,) = cases[0].get_closest_marker("share").args
+        cases.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))  # so that no side of a grid is left out
+        mine = {id(item) for item in taken(cases, every, turn() + zlib.crc32(name.encode()))}
+        for item in cases:
+            if id(item) not in mine:
+                item.add_marker(pytest.mark.skip(reason=f"{LEFT}: one of {every} cases is carried out"))

@@ -1,0 +1,86 @@
+"""A run of the whole suite carries out a part of the largest grids; the rest is named, and has a run of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests import levels
+from tests.support.command import clean_environment
+
+SUITE = """
+import pytest
+
+@pytest.mark.share(3)
+@pytest.mark.parametrize("a", range(4))
+@pytest.mark.parametrize("b", range(3))
+def test_grid(a, b): pass
+
+@pytest.mark.share(3)
+@pytest.mark.parametrize("a", range(2))
+def test_pair(a): pass
+
+def test_plain(): pass
+"""
+ALL = 12 + 2 + 1
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The outcomes by case of a suite of its own with these hooks."""
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "test_suite.py").write_text(SUITE, "utf-8")
+    (tmp_path / "conftest.py").write_text(Path(levels.__file__).read_text("utf-8"), "utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = suite\nmarkers =\n  share(n): x\n", "utf-8")
+
+    def one(*words: str, **env: str) -> dict[str, str]:
+        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", "report.xml", *words]
+        env = clean_environment({"PYTHONPATH": str(Path(levels.__file__).parents[1]), **env})
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        cases = ET.parse(tmp_path / "report.xml").iter("testcase")
+        return {case.get("name", ""): "".join(skip.get("message", "") for skip in case) for case in cases}
+
+    return one
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_each_case_has_its_turn_and_the_others_are_named(run, workers):
+    """Three commits carry out a grid once; nothing disappears from the report; a small grid is never left out."""
+    seen: Counter[str] = Counter()
+    for turn in range(3):
+        found = run("-n", workers, DODAI_TEST_TURN=str(turn))
+        assert len(found) == ALL
+        carried_out = [name for name, skipped in found.items() if not skipped]
+        assert sum("grid" in name for name in carried_out) == 4
+        assert sum("pair" in name for name in carried_out) == 1
+        assert {skipped.partition(":")[0] for skipped in found.values()} == {"", "left to `make test-whole`"}
+        seen.update(carried_out)
+    assert {name: count for name, count in seen.items() if "grid" in name or "plain" in name} == {
+        **{f"test_grid[{b}-{a}]": 1 for a in range(4) for b in range(3)}, "test_plain": 3
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_somebody_names_is_carried_out_whole_and_so_is_the_whole_level(run, workers):
+    """The folder that somebody works in, and the run at night."""
+    for words, env in ((["suite"], {}), (["suite/test_suite.py"], {}), ([], {"DODAI_TEST_LEVEL": "whole"})):
+        assert set(run("-n", workers, *words, **env).values()) == {""}, words
+
+
+def test_points_of_a_loop_are_all_taken_by_some_commit(monkeypatch):
+    """And by one run at the level `whole`; there is always one."""
+    monkeypatch.setenv("DODAI_TEST_LEVEL", "default")
+    points = list(range(10))
+    seen = []
+    for turn in range(4):
+        monkeypatch.setattr(levels, "turn", lambda turn=turn: turn)
+        seen += levels.part(points, 4, "a name")
+        assert len(levels.part([7], 4)) == 1
+    assert (sorted(seen), levels.part([], 4)) == (points, [])
+    monkeypatch.setenv("DODAI_TEST_LEVEL", "whole")
+    assert levels.part(points, 4) == points
