@@ -1,13 +1,15 @@
 """How much of its largest grids a run carries out: `make test` takes a part of them, `make test-whole` all.
 
-A test marked `share(n)` is carried out in one of n of its cases when the whole suite runs, and in all of them when
-somebody names its file or its folder. Which ones, the commit decides, so that another commit runs others. The rest is in
-the report as skipped, and `make plan` judges no row by it. What loops over points itself takes `part` of them.
+What is marked `share(n)`, a test or by `pytestmark` a file, is carried out in one of n of its cases when the whole suite
+runs, and in all of them when somebody names its file or its folder. Which ones, the commit decides, so that another
+commit runs others. The rest is in the report as skipped, and `make plan` judges no row by it. What loops over points
+itself takes `part` of them.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import subprocess
 import zlib
@@ -64,13 +66,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if level() != DEFAULT:
         return
     groups: dict[str, list[pytest.Item]] = {}
+    every: dict[str, int] = {}
     for item in items:
-        if item.get_closest_marker("share"):
-            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for name, cases in groups.items():
-        (every,) = cases[0].get_closest_marker("share").args
+        for node, mark in itertools.islice(item.iter_markers_with_node("share"), 1):
+            whose = item.nodeid.partition("[")[0] if node is item else node.nodeid
+            groups.setdefault(whose, []).append(item)
+            (every[whose],) = mark.args
+    for whose, cases in groups.items():
         cases.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))  # so that no side of a grid is left out
-        mine = {id(item) for item in taken(cases, every, turn() + zlib.crc32(name.encode()))}
+        mine = {id(item) for item in taken(cases, every[whose], turn() + zlib.crc32(whose.encode()))}
         for item in cases:
             if id(item) not in mine:
-                item.add_marker(pytest.mark.skip(reason=f"{LEFT}: one of {every} cases is carried out"))
+                item.add_marker(pytest.mark.skip(reason=f"{LEFT}: one of {every[whose]} cases is carried out"))

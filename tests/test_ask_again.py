@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,9 @@ def test_only_a_few_that_are_green_alone_are_let_pass_and_named(tmp_path, names,
     (tmp_path / "test_it.py").write_text(SUITE.format(names=names), "utf-8")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist"}  # a second each
+        argv = [sys.executable, *words]
+        return subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
     run("-m", "pytest", "-q", "--junit-xml=tests.xml")
     before = set(ask_again.red(ET.parse(tmp_path / "tests.xml")))

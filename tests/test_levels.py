@@ -26,7 +26,20 @@ def test_pair(a): pass
 
 def test_plain(): pass
 """
-ALL = 12 + 2 + 1
+MODULE = """
+import pytest
+
+pytestmark = pytest.mark.share(2)
+
+def test_one(): pass
+
+def test_two(): pass
+
+@pytest.mark.share(3)
+@pytest.mark.parametrize("a", range(3))
+def test_own(a): pass
+"""
+ALL = 12 + 2 + 1 + 5
 
 
 @pytest.fixture
@@ -34,12 +47,14 @@ def run(tmp_path):
     """The outcomes by case of a suite of its own with these hooks."""
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "test_suite.py").write_text(SUITE, "utf-8")
+    (tmp_path / "suite" / "test_module.py").write_text(MODULE, "utf-8")
     (tmp_path / "conftest.py").write_text(Path(levels.__file__).read_text("utf-8"), "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = suite\nmarkers =\n  share(n): x\n", "utf-8")
 
     def one(*words: str, **env: str) -> dict[str, str]:
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", "report.xml", *words]
-        env = clean_environment({"PYTHONPATH": str(Path(levels.__file__).parents[1]), **env})
+        ours = {"PYTHONPATH": str(Path(levels.__file__).parents[1]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        env = clean_environment({**ours, **env})
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         cases = ET.parse(tmp_path / "report.xml").iter("testcase")
@@ -48,28 +63,37 @@ def run(tmp_path):
     return one
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_each_case_has_its_turn_and_the_others_are_named(run, workers):
+WORKERS = ("-p", "xdist", "-n", "2")
+
+
+def test_each_case_has_its_turn_and_the_others_are_named(run):
     """Three commits carry out a grid once; nothing disappears from the report; a small grid is never left out."""
     seen: Counter[str] = Counter()
     for turn in range(3):
-        found = run("-n", workers, DODAI_TEST_TURN=str(turn))
+        found = run(DODAI_TEST_TURN=str(turn))
         assert len(found) == ALL
         carried_out = [name for name, skipped in found.items() if not skipped]
         assert sum("grid" in name for name in carried_out) == 4
         assert sum("pair" in name for name in carried_out) == 1
+        assert sum(name in ("test_one", "test_two") for name in carried_out) == 1
         assert {skipped.partition(":")[0] for skipped in found.values()} == {"", "left to `make test-whole`"}
         seen.update(carried_out)
-    assert {name: count for name, count in seen.items() if "grid" in name or "plain" in name} == {
-        **{f"test_grid[{b}-{a}]": 1 for a in range(4) for b in range(3)}, "test_plain": 3
+    assert {name: count for name, count in seen.items() if name.startswith(("test_grid", "test_own", "test_plain"))} == {
+        **{f"test_grid[{b}-{a}]": 1 for a in range(4) for b in range(3)},
+        **{f"test_own[{a}]": 1 for a in range(3)},
+        "test_plain": 3,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_what_somebody_names_is_carried_out_whole_and_so_is_the_whole_level(run, workers):
+def test_what_somebody_names_is_carried_out_whole_and_so_is_the_whole_level(run):
     """The folder that somebody works in, and the run at night."""
-    for words, env in ((["suite"], {}), (["suite/test_suite.py"], {}), ([], {"DODAI_TEST_LEVEL": "whole"})):
-        assert set(run("-n", workers, *words, **env).values()) == {""}, words
+    for words, env in ((["suite"], {}), (["suite/test_suite.py", *WORKERS], {}), ([], {"DODAI_TEST_LEVEL": "whole"})):
+        assert set(run(*words, **env).values()) == {""}, words
+
+
+def test_workers_leave_out_the_same_as_one_process(run):
+    """They are given paths by whoever starts them, and are not asked for these alone."""
+    assert run(*WORKERS, DODAI_TEST_TURN="1") == run(DODAI_TEST_TURN="1")
 
 
 def test_points_of_a_loop_are_all_taken_by_some_commit(monkeypatch):

@@ -49,7 +49,7 @@ def run(tmp_path: Path, *words: str, excused: str = "", **env: str) -> subproces
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**clean, "PYTHONPATH": str(HERE.parent), **env},
+        env={**clean, "PYTHONPATH": str(HERE.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **env},
         check=False,
     )
 

@@ -14,6 +14,7 @@ from tests.agent.test_causes import SHA1, WALL
 from tests.agent.test_in_front import BY_THEMSELVES
 from tests.agent.test_public_shapes import ANY_METHOD, FORMS_IN_HANDLERS, OWN_NONCE
 from tests.frameworks.test_flask_django_routes import DJANGO, FLASK
+from tests.support.command import dodai
 
 from dodai.cli.routes import may_be_asked
 from dodai.csrf.route_table import RouteRow
@@ -50,15 +51,16 @@ def run(folder: Path, *words: str) -> str:
     ).stdout
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("source", APPS.values(), ids=APPS.keys())
 def test_every_way_to_ask_gives_the_same_answer(tmp_path, source):
     """A route is red in all of them or in none."""
     (tmp_path / "site_.py").write_text(source)
     (tmp_path / "dodai.toml").write_text(MANIFEST)
-    rows = json.loads(run(tmp_path, "dodai", "routes", "--json"))["routes"]
+    rows = json.loads(dodai("routes", "--json", cwd=tmp_path).stdout)["routes"]
     red = {f"{row['method']} {row['path']}" for row in rows if row["verdict"] in ("unprotected", "unknown")}
 
-    findings = json.loads(run(tmp_path, "dodai", "check", "csrf", "--json"))["findings"]
+    findings = json.loads(dodai("check", "csrf", "--json", cwd=tmp_path).stdout)["findings"]
     told = [finding["message"] for finding in findings if finding["code"] in ("DOD101", "DOD103")]
     named = {name for text in told for name in re.findall(r"`((?:[A-Z]+|\*) /[^`]*)`", text.partition(" reached ")[0])}
     assert named & {f"{row['method']} {row['path']}" for row in rows} == red

@@ -151,6 +151,7 @@ def test_no_command_serves_or_stores_what_was_not_let_in(attacked, words, manife
     assert code in (1, 2, 4), said
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("description", DESCRIPTIONS)
 def test_what_todays_manifest_says_of_the_environment_reaches_no_process(attacked, description):
     """A restart and a rollback of what was let in tell it what was let in: its origins, its database, its secrets."""
@@ -181,6 +182,7 @@ def test_another_environment_does_not_reach_the_database_of_a_protected_one(atta
     assert attacked.run("down", "other")[0] == 0
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("manifest", MANIFESTS)
 def test_what_was_stopped_comes_back_as_it_was_let_in_or_not_at_all(attacked, manifest):
     """`down`, then everything that starts something; the release that was let in comes back by a rollback."""
@@ -200,6 +202,7 @@ def test_what_was_stopped_comes_back_as_it_was_let_in_or_not_at_all(attacked, ma
     assert (attacked.serves(), code) == (attacked.good, 0), said
 
 
+@pytest.mark.share(3)
 def test_journal_that_was_emptied_and_trusted_opens_nothing(attacked):
     """The reason is on record, and this machine still knows what the release in service asks for."""
     attacked.manifest("an empty control database")

@@ -83,6 +83,7 @@ def test_host_and_launcher_killed_at_once_are_told_and_one_command_serves_again(
     assert env.status(0)["state"] == "serving"
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("at", "undo"),
     [

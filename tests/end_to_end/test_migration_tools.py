@@ -66,6 +66,7 @@ def told(done, code=0):
     return json.loads(done.stdout)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("files", "section", "later", "count", "new"), CASES)
 def test_a_deploy_applies_what_is_pending_and_serves_once_it_is_there(app, files, section, later, count, new):
     """The release waits for its own migrations; the next deploy applies the new one, `down` and `status` see it."""
@@ -88,6 +89,7 @@ def test_a_deploy_applies_what_is_pending_and_serves_once_it_is_there(app, files
     assert any("c" in statement["path"] for statement in rehearsed["statements"])
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("files", "section", "later", "count", "new"), CASES)
 def test_the_commands_work_without_a_deploy(app, files, section, later, count, new):
     """Locally and in CI: check, up, new, and a second up that does nothing."""

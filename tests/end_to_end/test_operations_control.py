@@ -24,9 +24,9 @@ def app(tmp_path, database):
     small.clear()
 
 
-STRIDE = 3
+STRIDE = 6
 """Every record is a kill point in tests/engine/test_kill.py, one of some in tests/operations/test_kill_matrix.py; here
-real processes take each third step, others at another commit, and each story begins at another one."""
+real processes take each sixth step, others at another commit, and each story begins at another one."""
 
 
 @pytest.mark.parametrize("name", ["deploy", "rollback", "resume", "resume --undo"])

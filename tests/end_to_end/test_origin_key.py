@@ -155,6 +155,7 @@ def test_key_changes_and_nobody_is_refused(env):
     assert [key for key in (old, new) if key in at_once + told] == []
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(("at", "undo"), POINTS)
 def test_rotation_that_is_killed_is_finished_or_taken_back_and_nobody_is_refused(env, at, undo):
     """Wherever it ends, the zone sends a key that what serves accepts."""
@@ -172,6 +173,7 @@ def test_rotation_that_is_killed_is_finished_or_taken_back_and_nobody_is_refused
     assert undo or kept != old
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("change", [(), ("--finish", "--now")], ids=["new", "finish"])
 def test_rotation_whose_journeys_fail_is_taken_back_and_leaves_nothing_running(env, change):
     """What was started for it has ended. The key of before is sent; both are accepted until `--finish`."""

@@ -126,6 +126,7 @@ def wide(chromium: Browser, quiz: Stack) -> Iterator[Reader]:
     context.close()
 
 
+@pytest.mark.share(4)
 def test_visitor_takes_a_question_and_sees_the_verdict_in_place(reader):
     """Without signing in, without leaving the page; the verdict has the focus, so that it is read aloud."""
     reader.go("/")
@@ -144,6 +145,7 @@ def test_visitor_takes_a_question_and_sees_the_verdict_in_place(reader):
     assert reader.page.url != address
 
 
+@pytest.mark.share(4)
 def test_visitor_reports_a_question(reader):
     """The form gives way to a word of thanks."""
     reader.go("/questions/1")
@@ -155,6 +157,7 @@ def test_visitor_reports_a_question(reader):
     reader.seen("thanks")
 
 
+@pytest.mark.share(4)
 def test_author_writes_previews_keeps_changes_and_deletes_a_question(reader):
     """From an empty form to an empty list, as a person with a mouse does it."""
     page = reader.page
@@ -195,6 +198,7 @@ def test_author_writes_previews_keeps_changes_and_deletes_a_question(reader):
     reader.seen("deleted")
 
 
+@pytest.mark.share(4)
 def test_reader_finds_history_and_chart_on_my_page_and_signs_out(reader):
     """What was answered is listed and drawn; after signing out the page is closed."""
     page = reader.page
@@ -217,6 +221,7 @@ def test_reader_finds_history_and_chart_on_my_page_and_signs_out(reader):
     expect(page.locator("main form[action='/sign-in']")).to_be_visible()
 
 
+@pytest.mark.share(4)
 def test_error_page_shows_the_number_of_the_request(reader):
     """The same one that is in the header."""
     answer = reader.page.goto(f"{reader.url}/nothing-here")
@@ -318,6 +323,7 @@ def axe() -> str:
     return (installed("axe-core", "4.14.1") / "axe.min.js").read_text("utf-8")
 
 
+@pytest.mark.share(2)
 @pytest.mark.optional_part("npm")
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
 def test_axe_finds_no_serious_violation_on_any_page(chromium, quiz, axe, size, scheme):

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from tests.levels import WHOLE, level
 from tests.quiz.copies import copy_quiz
 from tests.support.command import argv, clean_environment, commit, dodai, start_dodai
 from tests.support.wait import until
@@ -25,7 +26,7 @@ HEADERS = {"accept": "text/html", "accept-language": "en"}
 QUESTION = "/questions/1"
 READERS = 4
 SLOW_S = 2.0
-PAUSE_S = 0.05
+PAUSE_S = 0.05 if level() == WHOLE else 0.25
 """What a reader waits before the next list; without it readers take the processor from the release they wait for."""
 
 

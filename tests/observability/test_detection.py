@@ -41,6 +41,7 @@ def lived(case: Case, folder: Path) -> tuple[Simulation, float]:
     return world, began
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
 def test_fault_fires_its_alerts_in_time_and_no_others(case: Case, tmp_path: Path):
     """People hear of the one that leads, with requests that failed; all of it is over once the fault is."""

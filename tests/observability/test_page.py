@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
 import time
@@ -13,9 +12,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import Browser, sync_playwright
 from tests.observability.page_states import DESKTOP, PHONE, STATES
 from tests.observability.page_states import served as state_served
 from tests.observability.traffic import Simulation, both, request, rpc, steady
+from tests.optional_parts import find
 
 from dodai.core.errors import DodaiError
 from dodai.observability.policy import ObservabilityPolicy
@@ -155,12 +157,9 @@ def test_port_in_use_is_told(tmp_path: Path):
 
 
 @pytest.mark.optional_part("chromium")
-def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
+def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path, browser: Browser):
     """Chromium: no error on the console, nothing wider than the screen, every control has a name, dark is dark."""
-    from playwright.sync_api import sync_playwright
-
-    with lived(tmp_path, steady(2.0, failing_next), steady(1.0, rpc)) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with lived(tmp_path, steady(2.0, failing_next), steady(1.0, rpc)) as client:
         context = browser.new_context(viewport={"width": 375, "height": 800}, color_scheme="dark", locale="ja-JP")
         page = context.new_page()
         said: list[str] = []
@@ -181,7 +180,7 @@ def test_page_in_a_browser_fits_a_phone_and_breaks_no_policy(tmp_path: Path):
         page.locator(".id").first.click()
         assert page.get_by_role("heading", level=2).inner_text().startswith("Trace")
         assert said == []
-        browser.close()
+        context.close()
 
 
 @pytest.mark.optional_part("chromium")
@@ -199,40 +198,51 @@ def test_visitor_who_leaves_in_the_middle_is_no_traceback(tmp_path: Path, capfd:
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_page_is_clean_for_axe_in_every_state(tmp_path: Path):
-    """Empty, healthy, firing, old, five hundred routes, troubled: wide, light and English, and as on a phone at night."""
-    from axe_playwright_python.base import AXE_FILE_PATH
-    from playwright.sync_api import sync_playwright
+SHIFTS = "window.moved = []; new PerformanceObserver({}).observe({{type: 'layout-shift', buffered: true}})".format(
+    "l => moved.push(...l.getEntries().map(one => one.value))"
+)
 
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.optional_part("chromium")
+@pytest.mark.share(3)
+@pytest.mark.parametrize("settings", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("name", STATES)
+def test_page_is_clean_for_axe_in_every_state(tmp_path: Path, browser: Browser, name: str, settings: dict[str, Any]):
+    """Empty, healthy, firing, old, five hundred routes, troubled: wide, light and English, and as on a phone at night."""
     axe = Path(AXE_FILE_PATH).read_text("utf-8")
     rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
     rows = "{include: [['html']], exclude: [['tr:nth-child(n+6)']]}"  # the two hundredth row is like the first ones
-    watched = "l => moved.push(...l.getEntries().map(one => one.value))"
-    shifts = f"window.moved = []; new PerformanceObserver({watched}).observe({{type: 'layout-shift', buffered: true}})"
     drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     short = "r => [r.passes.length, r.violations.map(one => [one.id, one.nodes[0].html])]"
-    found = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name in STATES:
-            with state_served(name, tmp_path / name) as url:
-                for settings in (DESKTOP, PHONE):
-                    context = browser.new_context(**settings, bypass_csp=True)
-                    page = context.new_page()
-                    page.add_init_script(shifts)
-                    page.goto(url)
-                    page.evaluate(f"renew().then(() => {drawn})")
-                    assert sum(page.evaluate("moved")) < UNSEEN_SHIFT  # it stays where it is while it renews itself
-                    assert page.evaluate("document.documentElement.scrollWidth") <= settings["viewport"]["width"]
-                    passed, wrong = page.evaluate(f"{axe};axe.run({rows}, {rules}).then({short})")
-                    assert passed > 15
-                    found += [(name, *one) for one in wrong]
-                    context.close()
-        page = browser.new_page(bypass_csp=True)
-        with state_served("healthy", tmp_path / "moved") as url:
-            page.add_init_script(shifts)
-            page.goto(url)
-            page.evaluate("live.insertAdjacentHTML('afterbegin', '<p style=height:300px>')")
-            page.wait_for_function(f"moved.some(one => one > {UNSEEN_SHIFT})")  # what would have been seen
-        browser.close()
-    assert found == []
+    with state_served(name, tmp_path) as url:
+        context = browser.new_context(**settings, bypass_csp=True)
+        page = context.new_page()
+        page.add_init_script(SHIFTS)
+        page.goto(url)
+        page.evaluate(f"renew().then(() => {drawn})")
+        assert sum(page.evaluate("moved")) < UNSEEN_SHIFT  # it stays where it is while it renews itself
+        assert page.evaluate("document.documentElement.scrollWidth") <= settings["viewport"]["width"]
+        passed, wrong = page.evaluate(f"{axe};axe.run({rows}, {rules}).then({short})")
+        context.close()
+    assert passed > 15
+    assert wrong == []
+
+
+@pytest.mark.optional_part("chromium")
+def test_a_shift_of_the_page_would_be_seen(tmp_path: Path, browser: Browser):
+    """The watch of the test above is not blind."""
+    page = browser.new_page(bypass_csp=True)
+    with state_served("healthy", tmp_path) as url:
+        page.add_init_script(SHIFTS)
+        page.goto(url)
+        page.evaluate("live.insertAdjacentHTML('afterbegin', '<p style=height:300px>')")
+        page.wait_for_function(f"moved.some(one => one > {UNSEEN_SHIFT})")
+    page.close()

@@ -128,6 +128,8 @@ def test_no_test_that_a_row_names_is_left_to_another_run():
         for condition in each.conditions:
             path, _, name = condition.get("test", "").partition("::")
             tree = ast.parse((HERE.parents[1] / path).read_text("utf-8")) if path else ast.Module([], [])
+            whole = [ast.unparse(one) for one in tree.body if isinstance(one, ast.Assign)]
+            assert not any("pytestmark" in one and "mark.share" in one for one in whole), f"row {each.id}: {path}"
             wanted = name.rpartition("::")[2].partition("[")[0]
             for function in ast.walk(tree):
                 if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and wanted in ("", function.name):

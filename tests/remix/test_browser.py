@@ -35,6 +35,7 @@ def reader(request, chromium: Browser, served: Stack) -> Iterator[Reader]:  # no
     context.close()
 
 
+@pytest.mark.share(4)
 def test_a_person_answers_signs_in_writes_changes_deletes_and_signs_out(reader: Reader):
     """Every form of the pages, with the token of the page at hand; the browser complains about nothing."""
     page = reader.page
@@ -67,6 +68,7 @@ def test_a_person_answers_signs_in_writes_changes_deletes_and_signs_out(reader: 
     assert reader.complaints == []
 
 
+@pytest.mark.share(4)
 def test_a_page_in_another_tab_still_posts(reader: Reader):
     """Two first tabs at once, then the one that was opened first sends its form."""
     other = reader.page.context.new_page()

@@ -79,6 +79,7 @@ def test_both_counts_are_told(tmp_path: Path, tier: Path):
     assert audit.actions == ACTIONS[tier] + audit.exempt
 
 
+@pytest.mark.share(2)
 @TIERS
 def test_an_action_of_the_build_without_verification_is_found_in_turn_and_alone(tmp_path: Path, tier: Path):
     """The source still asks, so reading it finds nothing: the build is another thing than the source."""
@@ -123,6 +124,7 @@ def test_a_build_can_write_start_and_connect_to_nothing(tmp_path: Path):
     assert not file.exists()
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

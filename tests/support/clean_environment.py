@@ -6,12 +6,14 @@ package that a page forgot to name is not there.
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 import venv
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -21,14 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def wheel(folder: Path) -> Path:
-    """The wheel of this checkout, built into `folder`."""
-    argv = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT]
+    """What pip installs from the wheel of this checkout, built and installed once; every environment gets a copy."""
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    argv = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT]
     subprocess.run([str(word) for word in argv], check=True, capture_output=True)
-    return next(folder.glob("dodai-*.whl"))
+    installed = folder / "site-packages"
+    argv = [*pip, "install", "--no-deps", "--no-index", "--target", installed, *folder.glob("dodai-*.whl")]
+    subprocess.run([str(word) for word in argv], check=True, capture_output=True)
+    return installed
 
 
 def install(line: str, environment: Path, built: Path) -> None:
-    """Carry out `pip install ...` in `environment`, which is made if need be; `dodai` is the wheel `built`."""
+    """Carry out `pip install ...` in `environment`, which is made if need be; `dodai` is what `wheel` made."""
     words = shlex.split(line)
     assert words[:2] == ["pip", "install"], line
     if not environment.exists():
@@ -36,9 +42,10 @@ def install(line: str, environment: Path, built: Path) -> None:
     site = next(environment.glob("lib/python*/site-packages"))
     for found in _closure(Requirement(word) for word in words[2:]):
         if canonicalize_name(found.metadata["Name"]) == "dodai":
-            argv = [sys.executable, "-m", "pip", "-q", "--python", environment / "bin" / "python"]
-            done = [*argv, "install", "--no-deps", "--no-index", "--disable-pip-version-check", built]
-            subprocess.run([str(word) for word in done], check=True, capture_output=True)
+            (ours,) = distributions(path=[str(built)])
+            for name in _top(ours) - {path.name for path in site.iterdir()}:
+                shutil.copytree(built / name, site / name, copy_function=os.link)
+            _commands(ours, environment / "bin")
         else:
             _link(found, site, environment / "bin")
 
@@ -64,7 +71,7 @@ def _closure(wanted: Iterable[Requirement]) -> Iterator[Distribution]:
 
 def _link(found: Distribution, site: Path, scripts: Path) -> None:
     """Link every top-level file and folder of a distribution into `site`, and give its commands a script."""
-    for name in {Path(str(file)).parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+    for name in _top(found):
         target = Path(str(found.locate_file(name)))
         if target.is_dir() and not (target / "__init__.py").exists() and not name.endswith(".dist-info"):
             (site / name).mkdir(exist_ok=True)  # a namespace that several distributions share
@@ -72,6 +79,14 @@ def _link(found: Distribution, site: Path, scripts: Path) -> None:
                 _link_once(site / name / inner.name, inner)
         else:
             _link_once(site / name, target)
+    _commands(found, scripts)
+
+
+def _top(found: Distribution) -> set[str]:
+    return {Path(str(file)).parts[0] for file in found.files or ()} - {"..", "bin", "__pycache__"}
+
+
+def _commands(found: Distribution, scripts: Path) -> None:
     for entry in found.entry_points.select(group="console_scripts"):
         module, _, function = entry.value.partition(":")
         script = scripts / entry.name

@@ -177,6 +177,7 @@ def test_the_application_is_looked_for_above_the_folder(shop: Shop, conn: SqlCon
     assert conn.execute("SELECT to_regclass('quiz')").fetchone()[0] == "quiz"
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("text", "application", "code", "said"),
     [

@@ -68,6 +68,7 @@ def cut(conn: SqlConnection) -> None:
     until(lambda: conn.execute(gone).fetchone()[0] == 0)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("act", ["up", "down"])
 def test_while_the_list_is_read(target, through, conn: SqlConnection, act: str):
     """Nothing was begun; the same command again goes through."""
@@ -106,6 +107,7 @@ def more(number: int) -> dict[str, str]:
     return {f"quiz/migrations/000{number}_more.py": migration([("quiz", before)], made)}
 
 
+@pytest.mark.share(2)
 def test_while_a_migration_runs(target, through, conn: SqlConnection):
     """Django's own session goes on, and nobody else begins meanwhile; what it committed is what is told."""
     run.up(target())
@@ -134,6 +136,7 @@ def test_while_a_migration_runs(target, through, conn: SqlConnection):
     assert run.status(here).ok
 
 
+@pytest.mark.share(2)
 def test_while_a_migration_runs_that_fails(target, through, conn: SqlConnection):
     """What the server said of it is told, and that it was rolled back, though our log can hear of it no more."""
     run.up(target())

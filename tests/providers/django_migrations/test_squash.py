@@ -63,6 +63,7 @@ MANIFEST = f'[project]\nname = "shop"\npython = "{sys.executable}"\n[migrations]
 NAMES = pytest.mark.parametrize("name", ["0001_initial", "0001_fresh"], ids=["a name that is applied", "a new name"])
 
 
+@pytest.mark.share(2)
 @NAMES
 def test_the_command_that_up_and_status_print_adopts_it(target, database: str, conn: SqlConnection, name: str):
     """Carried out where it was printed; then `manage.py migrate` has nothing to do, and `down` knows the order."""
