@@ -74,7 +74,9 @@ class WsgiLayer:
         self._inner = inner
         self.app = unwrap(app)
         self.runtime = runtime
-        self.csrf_binding = inner.gate.binding if isinstance(inner, CsrfWsgi) else ""
+        gate = inner.gate if isinstance(inner, CsrfWsgi) else None
+        self.csrf_binding = gate.binding if gate is not None else ""
+        self.csrf_shares = gate.shares if gate is not None else lambda _: False
         self._gate = edge_gate(runtime.config)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -378,3 +379,34 @@ def test_handler_that_takes_any_method_is_one_row_unless_an_exemption_tells_them
         ("* /any", "protected"),
         ("POST /any", "exempt"),
     ]
+
+
+TWO = '[service.web]\ncommand = ["a"]\n[service.admin]\ncommand = ["b"]\n'
+HOOK = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
+
+
+@pytest.mark.parametrize(
+    ("services", "named", "expected"),
+    [
+        (TWO, "", ["DOD189"]),
+        (TWO, 'service = "web"\n', []),
+        (TWO, 'service = "admin"\n', ["DOD107"]),
+        (TWO.replace('"b"]', '"b"]\nprotocol = "grpc"'), "", []),
+        (TWO.replace('"b"]', '"b"]\nkind = "worker"'), "", []),
+        (TWO.replace('"b"]', '"b"]\ncsrf = "off"\ncsrf_reason = "inside"'), "", []),
+        (TWO.partition("[service.admin]")[0], "", []),
+        ("", "", []),
+    ],
+)
+def test_exemption_is_of_one_service(services, named, expected):
+    """It has to say which where several are checked, and that one has to have the route."""
+    rows = table(raw(), raw("/hook"))
+    rows = replace(rows, rows=tuple(replace(row, service="web") for row in rows.rows))
+    assert found(manifest(services + HOOK + named), rows) == expected
+
+
+def test_exemption_of_a_service_that_is_not_there_is_refused_with_the_manifest():
+    """As every name of a table is."""
+    with pytest.raises(ManifestProblems) as caught:
+        manifest(TWO + HOOK + 'service = "wbe"\n')
+    assert "`csrf.exemption.0.service` names `wbe`" in str(caught.value)

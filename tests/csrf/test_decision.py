@@ -73,7 +73,7 @@ def test_exemption_vector(vector):
     """Which request an exemption is for, and until when, is the same in every web tier."""
     at = calendar.timegm(time.strptime(vector["today"], "%Y-%m-%d"))
     gate = CsrfProtection.of(
-        CsrfPolicy.from_manifest({"exemption": vector["exemptions"]}),
+        CsrfPolicy.from_manifest({"exemption": vector["exemptions"]}).of_service(vector.get("service", "web"), {}),
         parse_key_ring("k001:6KmH-XtgmFGnfhDW1IE47w5Rj0a58doRRboYOtAvk1M"),
         ["https://app.example.com"],
         find=lambda _: MatchedRoute(vector["route"], None, watched=True),

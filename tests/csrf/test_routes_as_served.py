@@ -142,3 +142,39 @@ app = dodai.asgi.wrap(Naming(Starlette(""",
         assert {route: row[0] for route, row in found.items()} == dict.fromkeys(
             ("POST /p/{x}", "POST /p/{y}"), "protected"
         )
+
+
+SHARED = """
+from starlette.applications import Starlette
+from starlette.routing import Route
+import dodai.asgi
+async def hook(_): raise AssertionError("a handler ran")
+async def other(_): raise AssertionError("a handler ran")
+app = dodai.asgi.wrap(Starlette(routes=[Route("/hook", hook, methods=["POST"]), Route("/a", hook, methods=["POST"])]))
+admin = dodai.asgi.wrap(Starlette(routes=[Route("/hook", other, methods=["POST"])]))
+"""
+HOOK = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "evidence"), [("", "its exemption does not hold"), ('when = "bearer"\n', "cross-site refused")]
+)
+def test_id_of_two_applications_of_one_process_is_told_as_it_is(tmp_path, more, evidence):
+    """The service's own process wraps both, and so does the audit."""
+    verdict, said = routes_of(tmp_path, SHARED, HOOK + more)["POST /hook"]
+    assert (verdict, evidence in said, "exempt for bearer" in said) == ("protected", True, False)
+    assert ("another application that the process wraps for this service has this id, too" in said) == (not more)
+
+
+def test_exemption_of_one_service_leaves_the_other_as_it_is(tmp_path):
+    """Two services serve the same route, and one of them is exempt."""
+    alone = SHARED.partition("admin =")[0]
+    (tmp_path / "staff.py").write_text(alone, "utf-8")
+    more = '[service.staff]\ncommand = ["y"]\napp = "staff:app"\n' + HOOK + 'service = "staff"\n'
+    (tmp_path / "web.py").write_text(alone, "utf-8")
+    text = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n' + more
+    (tmp_path / "dodai.toml").write_text(text, "utf-8")
+    command = [sys.executable, "-m", "dodai", "routes", "--json", "--manifest", str(tmp_path / "dodai.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = [row for row in json.loads(done.stdout)["routes"] if row["path"] == "/hook"]
+    assert {row["source"]: row["verdict"] for row in rows} == {"web.py": "protected", "staff.py": "exempt"}

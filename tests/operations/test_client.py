@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from tests import node_parts
 from tests.quiz.stack import QUIZ
 
 from dodai.core.errors import DodaiError
+from dodai.core.manifest import read
 from dodai.operations.programs import Programs, find_programs
 from dodai.operations.project import with_client
+from dodai.operations.setting import peer_settings
+from dodai.runtime.manifest_location import reference
 from dodai.wiring.find_project import load_project
 
 MANIFEST = """
@@ -105,3 +109,17 @@ def test_the_quiz_names_both_of_its_other_tiers():
         web = with_client(quiz, name).policy.services["web"]
         assert web.build
         assert web.command[1].partition("/")[0] in web.include
+
+
+def test_tier_of_another_language_is_told_the_exemptions_of_its_own_service_alone():
+    """It knows nothing of the others, and of one that is nobody's it is told nothing."""
+    text = '[project]\nname = "shop"\n[service.web]\ncommand = ["a"]\n[service.admin]\ncommand = ["b"]\n'
+    for route, named in (("/hook", 'service = "web"\n'), ("/staff", 'service = "admin"\n'), ("/nobodys", "")):
+        text += f'[[csrf.exemption]]\nroute = "POST {route}"\nreason = "r"\n{named}'
+    sections = read(text.encode(), reference()).data
+    for service, routes in (("web", ["POST /hook"]), ("admin", ["POST /staff"]), ("other", [])):
+        told = json.loads(peer_settings(sections, service))["csrf"]
+        assert [row["route"] for row in told["exemption"]] == routes
+    del sections["service"]["admin"]
+    told = json.loads(peer_settings(sections, "web"))["csrf"]
+    assert [row["route"] for row in told["exemption"]] == ["POST /hook", "POST /nobodys"]

@@ -127,7 +127,7 @@ def told() -> dict[str, str]:
     return {
         "HOST": "127.0.0.1",
         "NODE_ENV": "production",
-        "DODAI_SETTINGS": peer_settings(read_sections(str(QUIZ / "dodai.toml"))),
+        "DODAI_SETTINGS": peer_settings(read_sections(str(QUIZ / "dodai.toml")), "web"),
     }
 
 

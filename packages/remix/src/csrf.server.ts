@@ -362,7 +362,7 @@ function rulesOf(options: CsrfOptions): Rules {
     maxAgeS: options.maxAgeS ?? section.max_age ?? 86_400,
     searchBytes: options.searchBytes ?? section.search ?? 64 * 1024,
     searchTimeoutMs: options.searchTimeoutMs ?? (section.search_timeout ?? 20) * 1000,
-    exemptions: exemptionsOf(options.exemptions ?? section.exemption ?? []),
+    exemptions: exemptionsOf(options.exemptions ?? section.exemption ?? [], settings.service),
     subject: options.subject ?? null,
     sessionCookie: options.sessionCookie ?? section.session_cookie ?? "",
     now: options.now ?? Date.now,

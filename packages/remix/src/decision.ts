@@ -150,11 +150,19 @@ export interface Exempted {
   readonly expires: string;
 }
 
-/** An exemption for each route that is named; those that always hold come first. */
+/** An exemption for each route that is named, of those that hold in `service`; those that always hold come first. */
 export function exemptionsOf(
-  rows: readonly { route?: string; routes?: readonly string[]; when?: "always" | "bearer"; expires?: string }[],
+  rows: readonly {
+    route?: string;
+    routes?: readonly string[];
+    when?: "always" | "bearer";
+    expires?: string;
+    service?: string;
+  }[],
+  service: string,
 ): readonly Exempted[] {
-  const found = rows.flatMap(({ route = "", routes = [], when = "always", expires = "" }) =>
+  const own = rows.filter((row) => !row.service || row.service === service);
+  const found = own.flatMap(({ route = "", routes = [], when = "always", expires = "" }) =>
     [route, ...routes].filter(Boolean).map((one) => ({ route: one, when, expires })),
   );
   return [...found.filter((one) => one.when === "always"), ...found.filter((one) => one.when !== "always")];

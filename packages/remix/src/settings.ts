@@ -12,6 +12,8 @@ import { SettingError } from "./token.js";
  */
 export interface Exemption {
   readonly route?: string;
+  /** The only service in which it holds; in every one without it, as an application passes it for itself. */
+  readonly service?: string;
   readonly routes?: readonly string[];
   readonly when?: "always" | "bearer";
   readonly reason?: string;

@@ -164,6 +164,13 @@ test("an exemption holds for its route alone, until its day, and not under a met
   expect(await send(override, exempt("2999-12-31"), "webhooks/review")).toMatchObject({ code: "DOD151" });
 });
 
+test("an exemption of another service does not hold in this one", async () => {
+  const exempt = (service: string): Csrf =>
+    createCsrf({ exemptions: [{ route: "POST /webhooks/review", service }] });
+  expect((await send(post(), exempt("web"), "webhooks/review")).ran).toBe(true);
+  expect(await send(post(), exempt("admin"), "webhooks/review")).toMatchObject({ code: "DOD151" });
+});
+
 test.each([
   [{ origin: "https://evil.example", "sec-fetch-site": "cross-site" }, { origin: "https://evil.example", fetchSite: "cross-site" }],
   [{ origin: "null", "sec-fetch-site": "cross-site" }, { origin: "null" }],

@@ -69,6 +69,7 @@ interface ExemptionVectors {
     name: string;
     exemptions: Parameters<typeof exemptionsOf>[0];
     route: string;
+    service?: string;
     headers: [string, string][];
     today: string;
     answer: string | null;
@@ -77,6 +78,6 @@ interface ExemptionVectors {
 
 test.each(vectors<ExemptionVectors>("csrf/exemption").vectors)("an exemption: $name", (vector) => {
   const headers = new Headers(vector.headers);
-  const decision = decideExemption(exemptionsOf(vector.exemptions), vector.route, (name) => headers.get(name), vector.today);
+  const decision = decideExemption(exemptionsOf(vector.exemptions, vector.service ?? "web"), vector.route, (name) => headers.get(name), vector.today);
   expect(decision?.reason ?? null).toBe(vector.answer);
 });

@@ -55,7 +55,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
         "routes": rows,
         "ready": _ready(asking),
         "session": session_middleware(app),
-        "binding": csrf_binding_of(app),
+        "binding": str(getattr(csrf_layer_of(app), "csrf_binding", "")),
         "native": {name: native[name] for name in ("field", "header")} if native else None,
         "requests": served.requests,
         "gaps": [*([_not_started(request["app"], late)] if late else []), *_late(frameworks.routes(app), found)],
@@ -188,7 +188,7 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
             probes["respelled"] = other
     if route.id in asking.request.get("exempt", ()) and (other := _overridden(asking, route)):
         probes["override"] = other
-    return row | {"probes": probes}
+    return row | {"probes": probes, "shared": _is_shared(asking.served.app, route.id)}
 
 
 def _ask_nowhere(asking: _Asking) -> None:
@@ -363,13 +363,19 @@ def session_middleware(app: Any) -> dict[str, Any] | None:
     return None
 
 
-def csrf_binding_of(app: Any) -> str:
-    """What tokens of dodai are bound to, as its own layer says; empty where there is none."""
+def csrf_layer_of(app: Any) -> Any:
+    """The layer of dodai around an application, which says what its tokens are bound to; None where there is none."""
     for _ in range(20):
         layer: Any = app if hasattr(app, "csrf_binding") else getattr(app, "wsgi_app", None)
         if hasattr(layer, "csrf_binding"):
-            return str(layer.csrf_binding)
+            return layer
         app = getattr(app, "app", None)
         if app is None:
-            return ""
-    return ""
+            return None
+    return None
+
+
+def _is_shared(app: Any, route: str) -> bool:
+    """Whether the layer knows of another application in this process that has the exempt id as well."""
+    shares = getattr(csrf_layer_of(app), "csrf_shares", None)
+    return bool(shares is not None and shares(route))

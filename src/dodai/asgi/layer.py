@@ -67,7 +67,7 @@ class Layer:
         self._gate = edge_gate(runtime.config)
         self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
         self._inner = _protected(app, runtime, subject)
-        self.csrf_binding = _binding(self._inner)
+        self.csrf_binding, self.csrf_shares = _told_of(self._inner)
 
     def _no_edge(self) -> Refusal:
         return Refusal(403, EDGE_KEY_MISSING, self._gate.reason)
@@ -270,10 +270,10 @@ def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -
     return CsrfLayer(app, gate, reserved).within if gate is not None else reserved
 
 
-def _binding(inner: Served) -> str:
-    """What the tokens of the layer in front of `inner` are bound to; empty without one."""
+def _told_of(inner: Served) -> tuple[str, Callable[[str], bool]]:
+    """What the tokens of the layer in front of `inner` are bound to, empty without one; which ids are not its alone."""
     layer = getattr(inner, "__self__", None)
-    return layer.gate.binding if isinstance(layer, CsrfLayer) else ""
+    return (layer.gate.binding, layer.gate.shares) if isinstance(layer, CsrfLayer) else ("", lambda _: False)
 
 
 def _is_stray(error: BaseException) -> bool:

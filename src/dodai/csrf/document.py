@@ -230,7 +230,8 @@ def _exemptions(policy: CsrfPolicy) -> Section:
 
 
 def _exemption(row: Exemption) -> tuple[Text | str, ...]:
-    return (f"`{row.route}`", row.reason or "–", row.control or "–", row.owner or "–", row.expires or "–")
+    named = f"`{row.route}`" + (f" (`{row.service}`)" if row.service else "")
+    return (named, row.reason or "–", row.control or "–", row.owner or "–", row.expires or "–")
 
 
 def _rollout(policy: CsrfPolicy) -> Section:

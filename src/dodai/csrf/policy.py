@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from dodai.core.dataclass import dataclass
@@ -11,6 +12,8 @@ from dodai.core.section import bind, key, rows, seconds, size
 
 Mode = Literal["both", "either", "header", "framework", "report"]
 When = Literal["always", "bearer"]
+Services = Mapping[str, Mapping[str, Any]]
+"""The `[service.NAME]` tables of a manifest."""
 
 RESERVED_PREFIX = "/-/dodai"
 PROBE_PATH = "/-/dodai/probe"
@@ -25,7 +28,7 @@ class Exemption:
     `control` says what protects the route instead (`webhook signature`, `bearer token only`, `OIDC state`). `expires`
     is an ISO day (`2027-03-31`), the last on which the exemption holds; empty means it holds until somebody removes it.
     `when` is "always", or "bearer": for requests without any cookie and with a bearer token, which no page can make a
-    browser send; then `route` may end in `*` (`POST /api/*`, `* /api/*`).
+    browser send; then `route` may end in `*` (`POST /api/*`, `* /api/*`). `service` is the only one in which it holds.
     """
 
     route: str
@@ -34,6 +37,7 @@ class Exemption:
     control: str = ""
     expires: str = ""
     when: When = "always"
+    service: str = ""
 
     def covers(self, route: str) -> bool:
         """Whether this is the exemption of the route id `route`."""
@@ -64,12 +68,13 @@ class ExemptionRow:
     control: str = ""
     expires: str = ""
     when: When = "always"
+    service: str = ""
 
 
 def _of_each_route(written: Iterable[ExemptionRow]) -> tuple[Exemption, ...]:
     """An exemption for each route that is named; those that always hold come first."""
     found = [
-        Exemption(route, row.reason, row.owner, row.control, row.expires, row.when)
+        Exemption(route, row.reason, row.owner, row.control, row.expires, row.when, row.service)
         for row in written
         for route in (row.route, *row.routes)
         if route
@@ -138,6 +143,15 @@ class CsrfPolicy:
         """The policy of a validated `[csrf]` section; keys that are absent have their defaults."""
         return bind(cls, section)
 
+    def of_service(self, service: str, services: Services) -> CsrfPolicy:
+        """The same with the exemptions that hold in a process of `service`, one of the tables `services`."""
+        return replace(self, exemptions=tuple(row for row in self.exemptions if _is_of(row.service, service, services)))
+
+    def unassigned(self, services: Services) -> tuple[Exemption, ...]:
+        """The exemptions of which nobody can say whose they are: they name no service, and several are checked."""
+        several = len(checked_services(services)) > 1
+        return tuple(row for row in self.exemptions if several and not row.service)
+
     def outer_layer(self, name: str) -> Exemption | None:
         """The terms of the layer called `name`, which stand for a route's; or None."""
         return next((row for row in self.outer if row.route == name), None)
@@ -149,6 +163,39 @@ class CsrfPolicy:
     def limit_bytes(self, route: str | None) -> int:
         """How many bytes a body for this route may have; the default when the route is not known."""
         return self.limits.get(route, self.body_limit_bytes) if route and self.limits else self.body_limit_bytes
+
+
+def checked_services(services: Services) -> tuple[str, ...]:
+    """The names of those whose requests dodai checks: servers that speak HTTP and have not switched it off."""
+    return tuple(
+        name
+        for name, row in services.items()
+        if (row.get("kind", "server"), row.get("protocol", "http"), row.get("csrf", "on")) == ("server", "http", "on")
+    )
+
+
+def told(section: Mapping[str, Any], service: str, services: Services) -> dict[str, Any]:
+    """A validated `[csrf]` as a process of `service` is told it that does not read the manifest itself."""
+    own = [row for row in section.get("exemption") or () if _is_of(row.get("service") or "", service, services)]
+    return {**section, "exemption": own}
+
+
+def _is_of(named: str, service: str, services: Services) -> bool:
+    """Whether an exemption that names the service `named`, or none, holds in a process of `service`.
+
+    Without a name it is that of the only service that is checked; of several it is nobody's. A process whose name the
+    manifest does not have is taken for the only one, too, and of several for none.
+    """
+    checked = checked_services(services) or (service,)
+    only = checked[0] if len(checked) == 1 else ""
+    here = service if service in services else only
+    return bool(here) and (named or only) == here
+
+
+def nobodys(exemption: Exemption, services: Services) -> str:
+    """What is wrong with an exemption of `CsrfPolicy.unassigned`, in words."""
+    named = ", ".join(f"`{name}`" for name in checked_services(services))
+    return f"the exemption of `{exemption.route}` names no `service`, and requests to {named} are checked"
 
 
 def is_reserved(path: str) -> bool:

@@ -22,7 +22,7 @@ class RouteRow:
     `by` names who refuses (`dodai`, `django`, `flask-wtf`), `second` who wants a token of its own as well, `evidence`
     what was seen, in words, and `fix` what to do about it. `exempt_by` is how the framework's own check is told to
     leave it out. `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what
-    became of it. `writes` is what a handler of GET calls that changes something stored.
+    became of it. `writes` is what a handler of GET calls that changes something stored. `service` is whose route it is.
     """
 
     method: str
@@ -41,6 +41,7 @@ class RouteRow:
     exempt_by: str = ""
     methods: tuple[str, ...] = ()
     writes: str = ""
+    service: str = ""
 
     @property
     def id(self) -> str:
@@ -257,10 +258,13 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         outer = raw["kind"] == "layer"
         exemption = policy.outer_layer(str(raw["endpoint"])) if outer else policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.when == "bearer":
-        said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * exemption.holds(today)
+        holds = exemption.holds(today) and not raw.get("shared")
+        said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * holds
         found, exemption = replace(found, evidence=found.evidence + said), None
     elif exemption is not None and exemption.holds(today) and (refuser := _refuser(raw)):
         why = "dodai cannot see every way to its handlers, or several have this id"
+        if raw.get("shared"):
+            why = "another application that the process wraps for this service has this id, too"
         why = why if refuser == "dodai" else f"{refuser} refuses what dodai lets pass"
         said = f"its exemption does not hold in the running app: {why}"
         found = replace(found, evidence=f"{found.evidence}; {said}")

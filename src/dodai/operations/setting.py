@@ -9,6 +9,7 @@ from typing import Any
 from dodai.core.database_url import with_login
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.csrf.policy import told
 from dodai.operations import codes
 from dodai.operations.environment import Environment
 from dodai.operations.policy import Service
@@ -78,7 +79,7 @@ class ServiceSettings:
         values["DODAI_PUBLIC_ORIGINS"] = ",".join(await here.origins())
         if service.kind == "server" and service.protocol == "http" and not service.app:
             project = here.released(release) if release else here.project
-            values["DODAI_SETTINGS"] = peer_settings(project.manifest.data)
+            values["DODAI_SETTINGS"] = peer_settings(project.manifest.data, service.name)
         for need in (name for name in service.needs if policy.services[name].kind == "server"):
             values[f"{_shout(need)}_ADDR"] = await here.compute.address(need)
         if service.name in policy.database.used_by:
@@ -129,9 +130,15 @@ class ServiceSettings:
         return self.environment.secrets.digest(told)
 
 
-def peer_settings(sections: Mapping[str, Any]) -> str:
-    """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own."""
-    return json.dumps({name: sections[name] for name in _FOR_PEERS if name in sections}, sort_keys=True)
+def peer_settings(sections: Mapping[str, Any], service: str) -> str:
+    """What a web tier in another language needs of the manifest, as JSON: it has no TOML reader of its own.
+
+    Of `[csrf]` that is what holds in `service`: it knows nothing of the others.
+    """
+    found = {name: sections[name] for name in _FOR_PEERS if name in sections}
+    if "csrf" in found:
+        found["csrf"] = told(found["csrf"], service, sections.get("service") or {})
+    return json.dumps(found, sort_keys=True)
 
 
 def _shout(name: str) -> str:

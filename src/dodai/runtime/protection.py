@@ -6,10 +6,12 @@ import base64
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
 from dodai.csrf.codes import (
+    EXEMPTION_WITHOUT_SERVICE,
     KEYS_MALFORMED,
     MANIFEST_OF_ANOTHER,
     OFF_FOR_ANOTHER,
@@ -19,9 +21,10 @@ from dodai.csrf.codes import (
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.enforce.entrance import own_check_seen
-from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.policy import CsrfPolicy, checked_services, nobodys
 from dodai.frameworks import lets_through, own_check, watch_own_check
 from dodai.runtime.manifest_location import other_service, stranger_to
+from dodai.runtime.wrapped import WrappedApplication
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -31,6 +34,11 @@ _DEVELOPMENT = frozenset({"", "dev", "development", "local", "test"})
 _LOUD = """\
 dodai: DOD180 `DODAI_CSRF_KEYS` is not set: this process made a CSRF key of its own, for development. Its tokens are \
 refused by every other process and after a restart. fix: set `DODAI_CSRF_KEYS` to `kid:base64url` with 32 random bytes
+"""
+
+_NAMELESS = """\
+dodai: `DODAI_SERVICE` is not set or names none of the services of the manifest (`{service}`): no `[[csrf.exemption]]` \
+holds in this process. fix: set `DODAI_SERVICE` to the service whose application this is
 """
 
 _OFF = """\
@@ -44,7 +52,8 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
     DOD162 where that check lets forged requests through; DOD187 for a manifest that is another application's, DOD188
-    where it is off for a service whose application this is not.
+    where it is off for a service whose application this is not; DOD189 for an exemption of which nobody can say whose
+    it is.
     """
     config = runtime.config
     if config.found is not None and (source := stranger_to(config.found, config.sections)):
@@ -55,7 +64,7 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     if config.csrf_off:
         _tell_off(config)
         return None
-    policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
+    policy = _policy_of(config)
     if policy.mode == "framework":
         _prove_own_check(app)
     origins, development = config.public_origins, is_development(config)
@@ -71,7 +80,34 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     )
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
-    return gate
+    return _beside_others(gate, WrappedApplication(app, config.service, policy))
+
+
+def _policy_of(config: RuntimeConfig) -> CsrfPolicy:
+    """`[csrf]` with the exemptions of this service; DOD189 where it cannot be told whose they are."""
+    services = config.sections.get("service") or {}
+    policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
+    for row in policy.unassigned(services):
+        code = EXEMPTION_WITHOUT_SERVICE
+        raise DodaiError(code, nobodys(row, services), code.fix.en, exit_code=2)
+    own = policy.of_service(config.service, services)
+    if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
+        sys.stderr.write(_NAMELESS.format(service=config.service))
+        sys.stderr.flush()
+    return own
+
+
+def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication) -> CsrfProtection:
+    """The gate, with what else the process has wrapped in sight: as it is now, at the first request and later."""
+    if not wrapped.policy.exemptions:
+        return gate
+
+    def settle() -> None:
+        gate.settle()
+        wrapped.look()
+
+    wrapped.look()
+    return replace(gate, shares=wrapped.shares, settle=settle)
 
 
 def _tell_off(config: RuntimeConfig) -> None:

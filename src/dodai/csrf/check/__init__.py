@@ -15,7 +15,7 @@ from dodai.csrf import codes
 from dodai.csrf.decision import SAFE_METHODS, configure_origins, parse_origin
 from dodai.csrf.form_table import FormTable
 from dodai.csrf.form_verdict import FormRow
-from dodai.csrf.policy import CsrfPolicy, Exemption
+from dodai.csrf.policy import CsrfPolicy, Exemption, nobodys
 from dodai.csrf.route_table import RouteRow, RouteTable, TierFlaws
 from dodai.csrf.route_verdict import RouteVerdict
 
@@ -162,11 +162,18 @@ def every_exemption_has_a_control(manifest: Manifest) -> Iterator[Finding]:
             yield Finding(codes.EXEMPTION_WITHOUT_CONTROL, said, Place(manifest.path))
 
 
+@rule(codes.EXEMPTION_WITHOUT_SERVICE, needs=(Manifest,))
+def every_exemption_is_of_one_service(manifest: Manifest) -> Iterator[Finding]:
+    services = manifest.named("service")
+    for row in _policy(manifest).unassigned(services):
+        yield Finding(codes.EXEMPTION_WITHOUT_SERVICE, nobodys(row, services), Place(manifest.path))
+
+
 @rule(codes.EXEMPTION_WITHOUT_ROUTE, needs=(Manifest, RouteTable))
 def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iterator[Finding]:
     policy = _policy(manifest)
     known = {id_ for row in table.rows for id_ in row.ids}
-    idle = [("exemption", row.route) for row in policy.exemptions if not any(map(row.covers, known))]
+    idle = [("exemption", row.route) for row in policy.exemptions if not _has_route(table, row)]
     if table.gaps:
         return
     for layer in policy.outer:
@@ -247,6 +254,12 @@ def secrets_are_strong(table: RouteTable) -> Iterator[Finding]:
     if session is not None and (session["secretLength"] < _SECRET_LENGTH or session["secretVariety"] < _SECRET_VARIETY):
         said = f"the session secret of service `{table.service}` has `{session['secretLength']}` characters"
         yield Finding(codes.WEAK_KEY, said)
+
+
+def _has_route(table: RouteTable, exemption: Exemption) -> bool:
+    """Whether the service of the exemption has a route that it is for; any service, where it names none."""
+    rows = [row for row in table.rows if exemption.service in ("", row.service)]
+    return any(exemption.covers(id_) for row in rows for id_ in row.ids)
 
 
 def _policy(manifest: Manifest) -> CsrfPolicy:

@@ -21,7 +21,7 @@ from dodai.csrf.check.web_tier import SKIPPED, RouteSource, readable, served_oth
 from dodai.csrf.form_page import PageText
 from dodai.csrf.form_table import FormTable, build_forms
 from dodai.csrf.form_verdict import FormSurroundings, TokenCheck
-from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy
+from dodai.csrf.policy import REFRESH_PATH, CsrfPolicy, told
 from dodai.csrf.route_table import RouteTable, TierFlaws, build_table
 from dodai.csrf.token import encode_nonce, issue, new_nonce, parse_key_ring
 
@@ -63,6 +63,7 @@ def gather_routes(
         tiers = ((alone.name, alone),)
     tables: list[RouteTable] = []
     reading = _read_tiers(manifest, tiers, source, policy, root=root, today=today, manifest_path=manifest_path)
+    named = manifest.get("service") or {}
     for name, service in services:
         environ = _environ(manifest, name, manifest_path or root / "dodai.toml")
         table = audit_app(
@@ -71,14 +72,14 @@ def gather_routes(
             cwd=root / str(service.get("cwd") or "."),
             python=python,
             environ=environ,
-            policy=policy,
+            policy=policy.of_service(name, named),
             service=name,
             today=today,
             ready=(ready or {}).get(name, ""),
         )
-        _sort(table, tables, gaps)
-    for found in reading:
-        _sort(found.result(), tables, gaps)
+        _sort(table, tables, gaps, name)
+    for name, found in reading:
+        _sort(found.result(), tables, gaps, name)
     if not tables:
         fix = next((gap.fix for gap in gaps if gap.fix), "")
         return Unknown("; ".join(gap.reason for gap in gaps), fix, all(gap.by_manifest for gap in gaps))
@@ -94,26 +95,29 @@ def _read_tiers(
     root: Path,
     today: str,
     manifest_path: Path | None,
-) -> list[Future[RouteTable | Unknown]]:
-    """The tables of the tiers that `source` reads, begun beside the applications: both mostly wait for programs."""
+) -> list[tuple[str, Future[RouteTable | Unknown]]]:
+    """(service, table) of the tiers that `source` reads, begun beside the applications: both wait for programs."""
     if source is None:
         return []
     beside = ThreadPoolExecutor(max_workers=4)
     begun = []
     for name, folder in tiers:
-        environ = _environ(manifest, name, manifest_path or root / "dodai.toml")
-        told, _ = _with_keys({**environ, "DODAI_SETTINGS": _settings(manifest)}, policy)
+        client = (manifest.get("client") or {}).get(name) or {}
+        service = str(client.get("service") or name)
+        environ = _environ(manifest, service, manifest_path or root / "dodai.toml")
+        given, _ = _with_keys({**environ, "DODAI_SETTINGS": _settings(manifest, service)}, policy)
         read = partial(source.routes, folder, root=root, service=name)
-        begun.append(beside.submit(read, policy=policy, today=today, environ=told))
+        own = policy.of_service(service, manifest.get("service") or {})
+        begun.append((service, beside.submit(read, policy=own, today=today, environ=given)))
     beside.shutdown(wait=False)
     return begun
 
 
-def _sort(found: RouteTable | Unknown, tables: list[RouteTable], gaps: list[Unknown]) -> None:
+def _sort(found: RouteTable | Unknown, tables: list[RouteTable], gaps: list[Unknown], service: str) -> None:
     if isinstance(found, Unknown):
         gaps.append(found)
     else:
-        tables.append(found)
+        tables.append(replace(found, rows=tuple(replace(row, service=service) for row in found.rows)))
         gaps.extend(found.gaps)
 
 
@@ -294,9 +298,10 @@ def _environ(manifest: Mapping[str, Any], service: str, path: Path) -> dict[str,
     return {**own, **({"DODAI_MANIFEST": str(path)} if path.exists() else {}), **known}
 
 
-def _settings(manifest: Mapping[str, Any]) -> str:
+def _settings(manifest: Mapping[str, Any], service: str) -> str:
     """What a tier that is not Python gets of the manifest."""
-    return json.dumps({"csrf": manifest.get("csrf") or {}}, sort_keys=True)
+    section = told(manifest.get("csrf") or {}, service, manifest.get("service") or {})
+    return json.dumps({"csrf": section}, sort_keys=True)
 
 
 def _with_keys(environ: Mapping[str, str], policy: CsrfPolicy) -> tuple[dict[str, str], dict[str, str]]:

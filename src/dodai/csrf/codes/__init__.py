@@ -53,5 +53,6 @@ OWN_CHECK_MISSING = _code("DOD186", "csrf-framework-check-missing")
 MANIFEST_OF_ANOTHER = _code("DOD187", "manifest-of-another-application")
 OFF_FOR_ANOTHER = _code("DOD188", "csrf-off-for-another-service")
 PROBE_REFUSED = _code("DOD185", "csrf-probe-refused")
+EXEMPTION_WITHOUT_SERVICE = _code("DOD189", "exemption-without-service")
 
 CODES = declared(globals())
