@@ -118,6 +118,70 @@ def test_flask_wtf_counts_and_its_exemptions_do_not(tmp_path):
     assert found == dict.fromkeys(FLASK_ROUTES - {"POST /shop/buy/<uuid:key>"}, ("protected", "flask-wtf"))
 
 
+RULES_AT_HOSTS = """
+from flask import Flask
+app = Flask(__name__, %s)
+app.secret_key = "only for the test"
+app.config["SERVER_NAME"] = %s
+def ran(**_): raise AssertionError("a handler ran")
+app.add_url_rule("/orders", "orders", ran, methods=["POST"])
+app.add_url_rule("/readyz", "ready", ran)
+for name, at in %s.items():
+    app.add_url_rule("/hook", name, ran, methods=["POST"], **{%s: at})
+"""
+WRAPPED, WTF = (
+    "import dodai.wsgi\napp.wsgi_app = dodai.wsgi.wrap(app)\n",
+    "from flask_wtf import CSRFProtect\nCSRFProtect(app)\n",
+)
+SUBDOMAINS = RULES_AT_HOSTS % (
+    "subdomain_matching=True",
+    '"shop.example:8443"',
+    '{"a": "api", "b": "<int:shop>"}',
+    '"subdomain"',
+)
+BY_HOST = (
+    RULES_AT_HOSTS
+    % ("host_matching=True, static_host='x'", "None", '{"a": "api.shop.example", "b": "<n>.shop.example"}', '"host"')
+).replace('"orders", ran', '"orders", ran, host="shop.example"')
+
+
+@pytest.mark.parametrize(("tail", "by"), [(WRAPPED, "dodai"), (WTF, "flask-wtf")], ids=["dodai", "flask-wtf"])
+@pytest.mark.parametrize(
+    ("source", "ids"),
+    [
+        (SUBDOMAINS, {"POST /orders", "POST api/hook", "POST <int:shop>/hook"}),
+        (BY_HOST, {"POST shop.example/orders", "POST api.shop.example/hook", "POST <n>.shop.example/hook"}),
+    ],
+    ids=["subdomains", "hosts"],
+)
+def test_flask_rule_is_asked_at_the_host_that_it_is_served_at(tmp_path, source, ids, tail, by):
+    """By the application's own settings, and from a page of that host; none of them is unknown."""
+    assert verdicts(audit(tmp_path, source + tail, "shop")) == dict.fromkeys(ids, ("protected", by))
+
+
+def test_flask_without_a_check_is_unprotected_at_every_subdomain(tmp_path):
+    """A request that is answered 404 proves nothing."""
+    found = verdicts(audit(tmp_path, SUBDOMAINS, "shop"))
+    assert found == dict.fromkeys(("POST /orders", "POST api/hook", "POST <int:shop>/hook"), ("unprotected", ""))
+
+
+@pytest.mark.parametrize("tail", [WRAPPED, ""], ids=["wrapped", "bare"])
+def test_subdomain_that_the_application_does_not_serve_is_told_with_what_to_set(tmp_path, tail):
+    """Nobody who signs in gets there either."""
+    source = SUBDOMAINS.replace('"shop.example:8443"', "None")
+    row = next(row for row in audit(tmp_path, source + tail, "shop").rows if row.id == "POST api/hook")
+    assert (row.verdict, "served at the subdomain `api` alone: set `SERVER_NAME`" in row.fix) == ("unknown", True)
+
+
+def test_flask_with_subdomains_is_asked_whether_it_is_ready_at_its_own_host(tmp_path):
+    """The question is one for the application, not for a subdomain that nobody has."""
+    (tmp_path / "shop.py").write_text(SUBDOMAINS + WRAPPED)
+    given = {"python": sys.executable, "environ": {}, "policy": CsrfPolicy(), "service": "web", "today": "2026-11-23"}
+    table = audit_app("shop:app", root=tmp_path, cwd=tmp_path, ready="/readyz", **given)
+    assert isinstance(table, RouteTable)
+    assert (table.ready["web"]["status"], table.ready["web"]["reached"]) == (204, True)
+
+
 def test_django_without_its_middleware_is_unprotected(tmp_path):
     """A function view does not say its methods: all four are probed."""
     assert verdicts(audit(tmp_path, DJANGO % "[]", "site_")) == dict.fromkeys(DJANGO_ROUTES, ("unprotected", ""))

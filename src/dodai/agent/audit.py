@@ -53,7 +53,7 @@ def audit(request: Mapping[str, Any], frameworks: ModuleType) -> dict[str, Any]:
         "framework": frameworks.recognise(app),
         "wrapped": layer_names(app),
         "routes": rows,
-        "ready": _ready(asking),
+        "ready": _ready(asking, found),
         "session": session_middleware(app),
         "binding": str(getattr(csrf_layer_of(app), "csrf_binding", "")),
         "native": {name: native[name] for name in ("field", "header")} if native else None,
@@ -155,6 +155,7 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
         "method": route.method,
         "path": route.path,
         "host": route.host,
+        "servedAt": route.served_at,
         "framework": route.framework,
         "kind": route.kind,
         "endpoint": route.endpoint,
@@ -224,20 +225,21 @@ def _late(now: Iterable[Any], found: Sequence[Any]) -> list[dict[str, str]]:
     return [{"reason": said, "fix": "add routes while the module is imported, or in the lifespan"}]
 
 
-def _ready(asking: _Asking) -> dict[str, Any]:
+def _ready(asking: _Asking, found: Sequence[Any]) -> dict[str, Any]:
     """What became of the question whether it is ready; empty where it is not asked by a path."""
     path = asking.request.get("ready")
     if not path:
         return {}
-    headers = [("host", asking.request["origin"].partition("://")[2]), ("accept", "application/json")]
+    at = next((route.served_at for route in found if route.path == path and not route.host), "")
+    headers = [("host", at or asking.request["origin"].partition("://")[2]), ("accept", "application/json")]
     answer = asking.send("GET", path, (headers, b""))
     return {"path": path, "status": answer.status, "reached": bool(asking.hits)}
 
 
 def _probe(asking: _Asking, route: Any, case: Case, method: str = "") -> dict[str, Any]:
     headers, body = case
-    if route.host:
-        headers = [("host", _concrete(route.host)), *(pair for pair in headers if pair[0] != "host")]
+    if host := route.served_at or _concrete(route.host):
+        headers = _sent_to(host, headers, asking.request)
     methods = (method,) if method else ANY if route.method == "*" else (route.method,)
     outcome: dict[str, Any] = {}
     for each in methods:
@@ -325,6 +327,12 @@ def _by(answer: DrivenAnswer) -> str:
     if answer.status in (400, 401, 403, 419) and b"csrf" in text:
         return "another"
     return ""
+
+
+def _sent_to(host: str, headers: list[tuple[str, str]], request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The headers of a request to `host`, from a page of that host where it comes from one of ours."""
+    named = {("referer", request["origin"] + "/"): ("referer", f"{scheme(request)}://{host}/")}
+    return [("host", host), *(named.get(pair, pair) for pair in headers if pair[0] != "host")]
 
 
 def _concrete(host: str) -> str:

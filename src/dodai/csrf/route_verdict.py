@@ -106,7 +106,7 @@ def judge_route(raw: Mapping[str, Any], policy: CsrfPolicy | None = None) -> Jud
     if refusers == {""} and _told_apart_by_token(probes):
         refuser = "another"  # nobody known, but nothing else than the token made the difference
     elif len(refusers) != 1 or not refuser:
-        return _stopped(refusals, policy)
+        return _stopped(raw, refusals, policy)
     found = _judge_valid(raw, refusals, refuser, policy)
     if opaque:
         return _below(raw, found)
@@ -155,10 +155,12 @@ def _reached(raw: Mapping[str, Any], reached: list[str], mode: Mode) -> Judgemen
     return Judgement("unprotected", evidence=said)
 
 
-def _stopped(hostile: Probes, policy: CsrfPolicy) -> Judgement:
+def _stopped(raw: Mapping[str, Any], hostile: Probes, policy: CsrfPolicy) -> Judgement:
     """Something that is not a known check stopped some of the hostile requests, or all of them."""
     said = f"stopped by something else than a CSRF check: {_statuses(hostile)}"
     silent = [probe for probe in hostile.values() if not probe["by"]]
+    if silent and all(probe["status"] == _NOT_FOUND for probe in silent) and (fix := _host_fix(raw)):
+        return Judgement("unknown", evidence=said, fix=fix)
     if any(probe["status"] in _SIGN_IN for probe in silent):
         return Judgement("unknown", evidence=said, fix=_SIGN_IN_SET_FIX if policy.sign_in else _SIGN_IN_FIX)
     if any(probe["error"] for probe in silent):
@@ -199,7 +201,7 @@ def _passed(raw: Mapping[str, Any], seen: str, refuser: str, policy: CsrfPolicy,
     said = f"{seen}; a valid request passed the check but was answered {_status(last)} elsewhere"
     if last["status"] >= _FAILED:
         return Judgement("unknown", refuser, said, _SETUP_FIX)
-    fix = _example_fix(raw) if last["status"] == _NOT_FOUND else ""
+    fix = (_host_fix(raw) or _example_fix(raw)) if last["status"] == _NOT_FOUND else ""
     return Judgement("unknown", refuser, said, fix or (_SIGN_IN_SET_FIX if policy.sign_in else _SIGN_IN_FIX))
 
 
@@ -218,6 +220,16 @@ def _example_fix(raw: Mapping[str, Any]) -> str:
     """The setting that gives the audit a path this route takes; empty when its path has nothing to fill in."""
     names = dict.fromkeys(_PLACEHOLDER.findall(str(raw["path"])))
     return "; ".join(f'`[csrf.example] "{name}" = "…"`' for name in names) + " gives a value it takes" if names else ""
+
+
+def _host_fix(raw: Mapping[str, Any]) -> str:
+    """What makes the application serve a route of a host; empty where the audit knows which to ask for."""
+    if not raw.get("host") or raw.get("servedAt") or raw["framework"] != "flask":
+        return ""
+    return (
+        f"it is served at the subdomain `{raw['host']}` alone: set `SERVER_NAME`, by `[check.environment]` where it is "
+        "read from a variable, and `subdomain_matching=True`"
+    )
 
 
 def _status(probe: Mapping[str, Any]) -> str:

@@ -282,7 +282,7 @@ def _walk(app: Any) -> Iterator[tuple[Route, str]]:
         name, source, line = where(handler) if handler is not None else ("", "", 0)
         guard = looks_like_guard(handler) if handler is not None else ""
         exempt_by = "csrf.exempt" if _is_exempt(app, view, rule.endpoint) else ""
-        example = _ARGUMENT.sub(functools.partial(_example, rule), rule.rule)
+        example, served_at = _filled(rule, rule.rule), _filled(rule, _served_at(app, rule))
         for method in sorted(rule.methods or ()):
             yield (
                 Route(
@@ -298,6 +298,7 @@ def _walk(app: Any) -> Iterator[tuple[Route, str]]:
                     guard,
                     exempt_by,
                     looks_like_write(handler, method),
+                    served_at,
                 ),
                 rule.endpoint,
             )
@@ -314,6 +315,18 @@ def _is_exempt(app: Any, view: Any, endpoint: str) -> bool:
 def _example(rule: Any, match: re.Match[str]) -> str:
     regex = getattr(getattr(rule, "_converters", {}).get(match[1]), "regex", ".*")
     return next((text for text in _EXAMPLES if re.fullmatch(regex, text)), "x")
+
+
+def _filled(rule: Any, template: str) -> str:
+    return _ARGUMENT.sub(functools.partial(_example, rule), template)
+
+
+def _served_at(app: Any, rule: Any) -> str:
+    """The host that the application serves the rule at, by its own settings; empty where it does not look at it."""
+    if app.url_map.host_matching:
+        return str(rule.host or "")
+    server = app.config.get("SERVER_NAME") if app.subdomain_matching else None
+    return ".".join(filter(None, (rule.subdomain, server))) if server else ""
 
 
 def _host(rule: Any) -> str:

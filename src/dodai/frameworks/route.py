@@ -40,6 +40,7 @@ class Route:
     `writes` what a handler that only reads calls to change something.
 
     `source` is an absolute file name and `line` counts from 1; empty and 0 when the handler has no Python source.
+    `served_at` is what `Host` a request has to have, where `host` is less than one: a subdomain, or none of any.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Route:
     guard: str = ""
     exempt_by: str = ""
     writes: str = ""
+    served_at: str = ""
 
     @property
     def id(self) -> str:
