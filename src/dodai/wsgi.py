@@ -36,7 +36,8 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
     `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to, from
     `scope["headers"]`. Raises DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none
-    outside a development setting, DOD184 when the CSRF mode needs a public origin and there is none.
+    outside a development setting, DOD184 when the CSRF mode needs a public origin and there is none, DOD189
+    for an exemption that names no service where several are checked.
     """
     runtime = Runtime.of(config)
     inner = _reserve(getattr(app, "wsgi_app", app))

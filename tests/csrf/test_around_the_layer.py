@@ -112,7 +112,7 @@ async def test_application_inside_is_served_while_developing_and_told_once(tmp_p
     """A test may well call it."""
     monkeypatch.chdir(tmp_path)
     inner = starlette_app()
-    dodai.asgi.wrap(inner, config=config(origins=()))
+    dodai.asgi.wrap(inner, config=config(origins=(), env="local"))
     for _ in range(2):
         await call(inner, "POST", "/transfer")
     assert (RAN, capsys.readouterr().err.count("DOD161")) == (["POST transfer"] * 2, 1)

@@ -37,6 +37,8 @@ DEPLOYED = (
     {"edge_key_file": Path("/dev/null")},
     {"origins": ("https://shop.example",)},
     {"env": "local", "sections": {"env": {"local": {"provider": "fly"}}}},
+    {"env": "dev", "sections": {"env": {"dev": {"compute": "fly"}}}},
+    {"env": "test", "sections": {"env": {"test": {"provider": "local", "edge": "cloudflare"}}}},
 )
 
 
@@ -344,3 +346,53 @@ def test_service_that_is_off_may_use_what_it_imports_of_another(tmp_path):
         (tmp_path / name / f"{file}.py").write_text(source, "utf-8")
     given = {"DODAI_SERVICE": "api", "DODAI_ENV": "production", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
     assert "STARTED" in start(tmp_path, "-m", "api", **given)
+
+
+SIGNS = (
+    {"DODAI_CSRF_KEYS": KEYS},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_ENV": "production"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_ENV": " "},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_RELEASE": "r1"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_RELEASE": "r1", "DODAI_ENV": "local"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY": "k"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY": "k", "DODAI_ENV": "development"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY_FILE": "edge"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_PUBLIC_ORIGINS": "https://shop.example"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_PUBLIC_ORIGINS": ",", "DODAI_ENV": "production"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_ENV": "test"},
+)
+BARE = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[env.production]\nprovider = "fly"\n[env.test]\ncompute = "fly"\n'
+
+
+def served(environ: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Flask, Client]:
+    """The application of a manifest without a public origin, and a client of its layer that has the edge's key."""
+    (folder / "dodai.toml").write_text(BARE, "utf-8")
+    (folder / "edge").write_text("k\n", "utf-8")
+    monkeypatch.chdir(folder)
+    app = flask_app()
+    config = RuntimeConfig.from_environment({"DODAI_MANIFEST": str(folder / "dodai.toml"), **environ})
+    return app, Client(dodai.wsgi.wrap(app, config=config))
+
+
+@pytest.mark.parametrize("environ", SIGNS, ids=lambda environ: "+".join(list(environ)[1:]) or "keys alone")
+def test_nothing_is_taken_for_development_that_may_be_deployed(environ, tmp_path, monkeypatch, capsys):
+    """Keys, a release or an edge key, whatever else is missing: forged and stray requests are refused, cookies secure."""
+    app, client = served(environ, tmp_path, monkeypatch)
+    key = {"X-Edge-Key": "k", "Host": "shop.example"}
+    page = client.get("/form", headers={**key, "X-Forwarded-Proto": "https"})
+    assert page.headers["Set-Cookie"].startswith("__Host-dodai-csrf=")
+    assert "; Secure" in page.headers["Set-Cookie"]
+    for sent in (FORGED, {}, {"Origin": "http://shop.example:81"}, {"X-Forwarded-Host": "evil.example", **FORGED}):
+        assert client.post("/orders", headers={**key, **sent}).status_code == 403
+    stray = Client(app).post("/orders", headers={"Host": "shop.example"})
+    assert (stray.status_code, "ordered" in stray.text) == (500, False)
+    assert "DOD161" not in capsys.readouterr().err, "it is refused and not only told"
+
+
+@pytest.mark.parametrize("env", ["local", "dev"])
+def test_keys_in_an_environment_that_says_it_is_for_development_are_for_development(env, tmp_path, monkeypatch):
+    """A browser that speaks plain http gets its cookie back, and a test may call the application inside."""
+    app, client = served({"DODAI_CSRF_KEYS": KEYS, "DODAI_ENV": env}, tmp_path, monkeypatch)
+    assert "Secure" not in client.get("/form").headers["Set-Cookie"]
+    assert Client(app).post("/orders").text == "ordered"
+    assert client.post("/orders").status_code == 403

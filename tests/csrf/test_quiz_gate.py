@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -120,5 +121,6 @@ def routes_table_of_quiz() -> RouteTable:
     """A stand-in for the routes, which the forms do not depend on: every known route protected."""
     exempt = [row.route for row in CsrfPolicy.from_manifest(manifest_of(QUIZ).data["csrf"]).exemptions]
     rows = [RouteRow(*route.split(" ", 1), "web/app.py", 1, "starlette", "web.x", "exempt") for route in exempt]
+    rows = [replace(row, service="web") for row in rows]
     rows.append(RouteRow("POST", "/save", "web/app.py", 1, "starlette", "web.save", "protected", "dodai"))
     return RouteTable("web", "starlette", tuple(rows), TODAY)

@@ -20,7 +20,8 @@ def wrap(app: App, *, config: RuntimeConfig | None = None, subject: Callable[...
     Must be the outermost layer: what is outside has no request id and no line. `config` is that of the environment by
     default. `subject` names the session or user a CSRF token is bound to, from the cookies and headers of a request.
     Raises `DodaiError` DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none outside a
-    development setting, DOD184 when the CSRF mode needs a public origin and there is none.
+    development setting, DOD184 when the CSRF mode needs a public origin and there is none, DOD189
+    for an exemption that names no service where several are checked.
     """
     return Layer(app, Runtime.of(config), subject)
 

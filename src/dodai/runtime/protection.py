@@ -138,15 +138,20 @@ def _unproven(said: str) -> DodaiError:
 
 
 def is_development(config: RuntimeConfig) -> bool:
-    """True when nothing says that this is deployed: no release, no edge, no public origin beyond this machine.
+    """True when nothing says that this is deployed: no release, no edge, no public origin beyond this machine, no keys.
 
-    To be wrong here costs refusals, never protection: what differs is only whether a process may make a key of its own.
+    There a process may make a key of its own, cookies go over plain http, and what comes around the layer is only told.
+    So one sign is enough against it; keys are none where `DODAI_ENV` itself says that this is for development.
     """
     if config.release or config.edge_key_file is not None or config.edge_keys or config.env not in _DEVELOPMENT:
         return False
+    if config.csrf_keys and not config.env:
+        return False
     table = (config.sections.get("env") or {}).get(config.env) or {}
-    elsewhere = table.get("provider", "local") != "local" or bool(table.get("protected"))
-    return not elsewhere and (not config.public_origins or is_plain_loopback(config.public_origins))
+    elsewhere = any(table.get(name) not in (None, "", "local") for name in ("provider", "compute", "edge"))
+    if elsewhere or table.get("protected"):
+        return False
+    return not config.public_origins or is_plain_loopback(config.public_origins)
 
 
 def _own_key(runtime: Runtime, *, development: bool, needed: bool) -> str:
