@@ -348,14 +348,15 @@ def test_service_that_is_off_may_use_what_it_imports_of_another(tmp_path):
     assert "STARTED" in start(tmp_path, "-m", "api", **given)
 
 
+EDGE_KEY = "the-edge-key-0123456789"
 SIGNS = (
     {"DODAI_CSRF_KEYS": KEYS},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_ENV": "production"},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_ENV": " "},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_RELEASE": "r1"},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_RELEASE": "r1", "DODAI_ENV": "local"},
-    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY": "k"},
-    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY": "k", "DODAI_ENV": "development"},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY": EDGE_KEY},
+    {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY": EDGE_KEY, "DODAI_ENV": "development"},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_EDGE_KEY_FILE": "edge"},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_PUBLIC_ORIGINS": "https://shop.example"},
     {"DODAI_CSRF_KEYS": KEYS, "DODAI_PUBLIC_ORIGINS": ",", "DODAI_ENV": "production"},
@@ -367,7 +368,7 @@ BARE = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[env.productio
 def served(environ: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Flask, Client]:
     """The application of a manifest without a public origin, and a client of its layer that has the edge's key."""
     (folder / "dodai.toml").write_text(BARE, "utf-8")
-    (folder / "edge").write_text("k\n", "utf-8")
+    (folder / "edge").write_text(f"{EDGE_KEY}\n", "utf-8")
     monkeypatch.chdir(folder)
     app = flask_app()
     config = RuntimeConfig.from_environment({"DODAI_MANIFEST": str(folder / "dodai.toml"), **environ})
@@ -378,7 +379,7 @@ def served(environ: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_nothing_is_taken_for_development_that_may_be_deployed(environ, tmp_path, monkeypatch, capsys):
     """Keys, a release or an edge key, whatever else is missing: forged and stray requests are refused, cookies secure."""
     app, client = served(environ, tmp_path, monkeypatch)
-    key = {"X-Edge-Key": "k", "Host": "shop.example"}
+    key = {"X-Edge-Key": EDGE_KEY, "Host": "shop.example"}
     page = client.get("/form", headers={**key, "X-Forwarded-Proto": "https"})
     assert page.headers["Set-Cookie"].startswith("__Host-dodai-csrf=")
     assert "; Secure" in page.headers["Set-Cookie"]

@@ -252,6 +252,20 @@ async def test_subject_callback_that_raises_is_a_refusal_not_a_500():
     assert (answer.status, handler(browser).calls) == (400, [])
 
 
+async def test_subject_that_has_to_be_awaited_is_refused():
+    """Each request would be that of another subject, and every form refused as of another session."""
+
+    async def subject(scope):
+        return "ann"
+
+    with pytest.raises(TypeError, match="plain function"):
+        guarded(subject=subject)
+    pending = subject({})
+    with pytest.raises(TypeError, match="something to await"):
+        await Browser(guarded(subject=lambda _: pending)).get()
+    pending.close()
+
+
 async def test_expired_token_is_refused_and_the_next_page_has_a_new_one():
     """A page that was open for longer than a day."""
     clock = Clock()

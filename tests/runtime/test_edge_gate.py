@@ -109,11 +109,23 @@ async def test_file_of_keys_goes_before_a_variable_and_health_needs_a_key_then(c
     assert (keys, checks) == ([200, 403, 403], [403, 200])
 
 
-@pytest.mark.parametrize("value", ["", " , "])
+@pytest.mark.parametrize("value", ["", " , ", "k", f"{KEY},k", "# a comment of a person"])
 def test_variable_that_says_no_key_is_no_open_gate(value: str):
-    """A secret that was emptied by hand must not let everybody in."""
+    """A secret that was emptied by hand must not let everybody in, nor one that anybody guesses."""
     with pytest.raises(DodaiError, match="DODAI_EDGE_KEY"):
         RuntimeConfig.from_environment({"DODAI_EDGE_KEY": value})
+
+
+async def test_line_of_a_key_file_that_is_no_key_opens_nothing(config: Config, edge_key: Path):
+    """A comment of a person, or what anybody could guess; a file of these only is none."""
+    lines = "#a-comment-in-the-file\nk\n"
+    await asyncio.to_thread(edge_key.write_text, lines)
+    with pytest.raises(DodaiError, match="has no key"):
+        RuntimeConfig.from_environment({"DODAI_EDGE_KEY_FILE": str(edge_key)})
+    await asyncio.to_thread(edge_key.write_text, f"{lines}{KEY}\n")
+    async with serving(dodai.asgi.wrap(APP, config=config(edge_key_file=edge_key))) as client:
+        sent = [await client.get("/hello/x", headers={"x-edge-key": key}) for key in (*lines.split(), KEY)]
+    assert [answer.status_code for answer in sent] == [403, 403, 200]
 
 
 @pytest.mark.parametrize(

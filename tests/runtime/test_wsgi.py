@@ -23,6 +23,7 @@ from dodai.runtime import RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
 Lines = Callable[..., list[dict[str, Any]]]
+RIGHT_KEY = "the-right-key-0123456789"
 
 
 def app(environ: dict[str, Any], start: Any) -> Any:
@@ -101,12 +102,12 @@ def test_client_that_leaves_is_no_error_of_ours(port: int, lines: Lines):
     [
         ("/", "GET", {}, 403, "DOD556"),
         ("/", "GET", {"X-Edge-Key": "wrong"}, 403, "DOD556"),
-        ("/", "GET", {"X-Edge-Key": "right"}, 200, None),
+        ("/", "GET", {"X-Edge-Key": RIGHT_KEY}, 200, None),
         ("/healthz", "GET", {}, 200, None),
-        ("/-/dodai/nothing", "GET", {"X-Edge-Key": "right"}, 404, "DOD062"),
-        ("/-/dodai", "GET", {"X-Edge-Key": "right"}, 404, "DOD062"),
-        ("/-/dodai/probe", "POST", {"X-Edge-Key": "right"}, 204, None),
-        ("/-/dodaix", "GET", {"X-Edge-Key": "right"}, 200, None),
+        ("/-/dodai/nothing", "GET", {"X-Edge-Key": RIGHT_KEY}, 404, "DOD062"),
+        ("/-/dodai", "GET", {"X-Edge-Key": RIGHT_KEY}, 404, "DOD062"),
+        ("/-/dodai/probe", "POST", {"X-Edge-Key": RIGHT_KEY}, 204, None),
+        ("/-/dodaix", "GET", {"X-Edge-Key": RIGHT_KEY}, 200, None),
     ],
 )
 def test_edge_gate_and_reserved_paths_are_those_of_asgi(
@@ -114,7 +115,7 @@ def test_edge_gate_and_reserved_paths_are_those_of_asgi(
 ):
     """A key that is configured is asked for, and the application never sees it."""
     key, seen = tmp_path / "edge.key", []
-    key.write_text("right\n")
+    key.write_text(f"{RIGHT_KEY}\n")
 
     def remembering(environ: dict[str, Any], start: Any) -> Any:
         seen.append(environ.get("HTTP_X_EDGE_KEY"))

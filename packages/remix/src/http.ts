@@ -10,6 +10,7 @@ import { type RequestContext, within } from "./context.js";
 import { describe, describeCall, type Fields, httpOutcome, type Outcome, redact, rounded } from "./line.js";
 import { type Refusal, render } from "./refusal.js";
 import { arrived, runtime, write } from "./runtime.js";
+import { isEdgeKey, KEY_FORM } from "./settings.js";
 
 const OBSERVED = Symbol.for("dodai.observed");
 const RESERVED = "/-/dodai/";
@@ -236,8 +237,8 @@ function loadKeys(file: string): boolean {
     const { mtimeMs, ctimeMs, ino, size } = statSync(file);
     stamp = `${mtimeMs} ${ctimeMs} ${ino} ${size}`;
     if (stamp === edgeKeys.stamp) return false;
-    lines = readFileSync(file, "latin1").split("\n").map((line) => line.trim()).filter(Boolean);
-    if (lines.length === 0) why = "it is empty";
+    lines = readFileSync(file, "latin1").split("\n").map((line) => line.trim()).filter(isEdgeKey);
+    if (lines.length === 0) why = `no line is one: ${KEY_FORM}`;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== undefined && WANT.has(code)) return false;

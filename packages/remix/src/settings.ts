@@ -111,7 +111,20 @@ function checkedKeys(value: string | undefined): readonly Buffer[] {
       "`DODAI_EDGE_KEY`: it is set and has no key",
       "correct `DODAI_EDGE_KEY` and start the service again",
     );
+  if (keys.some((key) => !isEdgeKey(key)))
+    throw new SettingError(
+      "DOD480",
+      `\`DODAI_EDGE_KEY\`: one of its keys can be guessed or sent by nobody; a key has ${KEY_FORM}`,
+      "correct `DODAI_EDGE_KEY` and start the service again",
+    );
   return keys.map((key) => Buffer.from(key));
+}
+
+/** What an edge key has; a comment in a file, or what anybody could guess, is none. */
+export const KEY_FORM = "at least 16 characters, without white space";
+
+export function isEdgeKey(text: string): boolean {
+  return /^[!-"$-~][!-~]{15,}$/.test(text);
 }
 
 function checkedKeyFile(path: string): string {
@@ -126,10 +139,10 @@ function checkedKeyFile(path: string): string {
       "correct `DODAI_EDGE_KEY_FILE` and start the service again",
     );
   }
-  if (content.trim() === "")
+  if (!content.split("\n").some((line) => isEdgeKey(line.trim())))
     throw new SettingError(
       "DOD480",
-      `\`DODAI_EDGE_KEY_FILE\`: \`${path}\` is empty`,
+      `\`DODAI_EDGE_KEY_FILE\`: \`${path}\` has no key; a key has ${KEY_FORM}`,
       "correct `DODAI_EDGE_KEY_FILE` and start the service again",
     );
   return path;

@@ -110,7 +110,7 @@ test("with an edge key only the edge is served, its ids count, and the key does 
 
 test("the key of a vendor's edge opens the gate and vouches for nothing else; its health checks need none", async () => {
   const { url, lines } = await serve((_, response) => response.end(), {
-    DODAI_EDGE_KEY: "the-new-key,the-old-key",
+    DODAI_EDGE_KEY: "the-new-key-0123456789,the-old-key-0123456789",
     DODAI_HEALTH_PATH: "/readyz",
   });
   const headers = {
@@ -121,8 +121,8 @@ test("the key of a vendor's edge opens the gate and vouches for nothing else; it
   };
   const status = async (more: Record<string, string>, path = "/", method = "GET") =>
     (await fetch(`${url}${path}`, { method, headers: { ...headers, ...more } })).status;
-  expect(await status({ "x-edge-key": "the-new-key" })).toBe(200);
-  expect(await status({ "x-edge-key": "the-old-key" })).toBe(200);
+  expect(await status({ "x-edge-key": "the-new-key-0123456789" })).toBe(200);
+  expect(await status({ "x-edge-key": "the-old-key-0123456789" })).toBe(200);
   expect([await status({}), await status({ "x-edge-key": "forged" })]).toEqual([403, 403]);
   expect([await status({}, "/readyz"), await status({}, "/readyz", "POST"), await status({}, "/healthz")]).toEqual([200, 403, 200]);
   await until(() => lines.lines.length === 7);
@@ -133,34 +133,45 @@ test("the key of a vendor's edge opens the gate and vouches for nothing else; it
 });
 
 test("a variable that says no key is no open gate", () => {
-  for (const value of ["", " , "]) expect(() => readSettings({ DODAI_EDGE_KEY: value })).toThrow(/DODAI_EDGE_KEY/);
+  for (const value of ["", " , ", "k", "the-key-0123456789,k", "# a comment of a person"]) expect(() => readSettings({ DODAI_EDGE_KEY: value })).toThrow(/DODAI_EDGE_KEY/);
+});
+
+test("a line of a key file that is a comment, or could be guessed, opens nothing", async () => {
+  const file = join(mkdtempSync(join(tmpdir(), "edge-")), "key");
+  const comment = "#a-comment-in-the-file";
+  writeFileSync(file, `${comment}\nk\n`);
+  expect(() => readSettings({ DODAI_EDGE_KEY_FILE: file })).toThrow(/has no key/);
+  writeFileSync(file, `${comment}\nk\nthe-key-0123456789\n`);
+  const { url } = await serve((_, response) => response.end(), { DODAI_EDGE_KEY_FILE: file });
+  const status = async (key: string) => (await fetch(url, { headers: { "x-edge-key": key } })).status;
+  expect([await status(comment), await status("k"), await status("the-key-0123456789")]).toEqual([403, 403, 200]);
 });
 
 test("a new edge key counts from its first use, and a removed one stops counting", async () => {
   const file = join(mkdtempSync(join(tmpdir(), "edge-")), "key");
-  writeFileSync(file, "the-old-key\n");
+  writeFileSync(file, "the-old-key-0123456789\n");
   const { url } = await serve((_, response) => response.end(), { DODAI_EDGE_KEY_FILE: file });
   const status = async (key: string) => (await fetch(url, { headers: { "x-edge-key": key } })).status;
-  expect([await status("the-old-key"), await status("forged")]).toEqual([200, 403]);
-  writeFileSync(file, "the-old-key\nthe-new-key\n");
-  expect([await status("the-new-key"), await status("the-old-key")]).toEqual([200, 200]);
-  writeFileSync(file, "the-new-key\n");
-  await until(async () => (await status("the-old-key")) === 403);
-  expect(await status("the-new-key")).toBe(200);
+  expect([await status("the-old-key-0123456789"), await status("forged")]).toEqual([200, 403]);
+  writeFileSync(file, "the-old-key-0123456789\nthe-new-key-0123456789\n");
+  expect([await status("the-new-key-0123456789"), await status("the-old-key-0123456789")]).toEqual([200, 200]);
+  writeFileSync(file, "the-new-key-0123456789\n");
+  await until(async () => (await status("the-old-key-0123456789")) === 403);
+  expect(await status("the-new-key-0123456789")).toBe(200);
 }, 60_000);
 
 test("a key file that lost its keys closes the gate, and one that has them again opens it", async () => {
   const file = join(mkdtempSync(join(tmpdir(), "edge-")), "key");
-  writeFileSync(file, "the-key\n");
+  writeFileSync(file, "the-key-0123456789\n");
   const { url } = await serve((_, response) => response.end(), { DODAI_EDGE_KEY_FILE: file });
-  const status = async () => (await fetch(url, { headers: { "x-edge-key": "the-key" } })).status;
+  const status = async () => (await fetch(url, { headers: { "x-edge-key": "the-key-0123456789" } })).status;
   const told: string[] = [];
   const said = vi.spyOn(process.stderr, "write").mockImplementation((text) => told.push(String(text)) > 0);
   for (const lose of [() => writeFileSync(file, ""), () => rmSync(file)]) {
     expect(await status()).toBe(200);
     lose();
     await until(async () => (await status()) === 403);
-    writeFileSync(file, "the-key\n");
+    writeFileSync(file, "the-key-0123456789\n");
   }
   expect(await status()).toBe(200);
   said.mockRestore();

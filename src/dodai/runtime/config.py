@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from dodai.observability.codes import RUNTIME_SETTINGS
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.runtime.identity import ProofKeyRing
 from dodai.runtime.manifest_location import nearest_manifest, reference
+
+KEY_FORM = "at least 16 characters, without white space"
+_EDGE_KEY = re.compile(rb"[!-\"$-~][!-~]{15,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,14 @@ def _edge_keys(value: str | None) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in (value or "").split(",") if key.strip())
     if value is not None and not keys:
         raise _unusable("DODAI_EDGE_KEY", "it is set and has no key")
+    if len(keys_of(key.encode() for key in keys)) < len(keys):
+        raise _unusable("DODAI_EDGE_KEY", f"one of its keys can be guessed or sent by nobody; a key has {KEY_FORM}")
     return keys
+
+
+def keys_of(lines: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Those of `lines` that are keys: what anybody could guess, or wrote as a comment, is none."""
+    return tuple(line.strip() for line in lines if _EDGE_KEY.fullmatch(line.strip()))
 
 
 def _key_file(value: str) -> Path | None:
@@ -137,8 +148,8 @@ def _key_file(value: str) -> Path | None:
         content = Path(value).read_bytes()
     except OSError as error:
         raise _unusable("DODAI_EDGE_KEY_FILE", f"`{value}` cannot be read: {error.strerror}") from None
-    if not content.strip():
-        raise _unusable("DODAI_EDGE_KEY_FILE", f"`{value}` is empty")
+    if not keys_of(content.splitlines()):
+        raise _unusable("DODAI_EDGE_KEY_FILE", f"`{value}` has no key; a key has {KEY_FORM}")
     return Path(value)
 
 

@@ -10,12 +10,10 @@ import time
 from collections.abc import MutableMapping
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dodai.core.dataclass import dataclass
-
-if TYPE_CHECKING:
-    from dodai.runtime.config import RuntimeConfig
+from dodai.runtime.config import KEY_FORM, RuntimeConfig, keys_of
 
 EDGE_KEY_HEADER = b"x-edge-key"
 _LENGTH = len(EDGE_KEY_HEADER)
@@ -29,6 +27,8 @@ _ASKING = frozenset({"GET", "HEAD"})
 @dataclass(slots=True)
 class EdgeGate:
     """Compares `x-edge-key` in constant time with the keys in `file`, one per line, and those that it was `told`.
+
+    A line that is no key (`KEY_FORM`), as a comment, opens nothing.
 
     Without either it is open. An edge that shares a file with us also strips what clients may not say; one whose key we
     were told, as a vendor's, passes on whatever they sent: its key opens the gate and vouches for nothing else.
@@ -120,8 +120,8 @@ class EdgeGate:
             stamp: tuple[int, ...] = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
             if stamp == self._stamp:
                 return False
-            keys = tuple(line.strip() for line in file.read_bytes().splitlines() if line.strip())
-            why = "" if keys else "it is empty"
+            keys = keys_of(file.read_bytes().splitlines())
+            why = "" if keys else f"no line is one: {KEY_FORM}"
         except OSError as error:
             if error.errno in _WANT:
                 return False

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
+from inspect import iscoroutinefunction
 from os import urandom
 from typing import Any
 from urllib.parse import urlsplit
@@ -106,8 +107,11 @@ class CsrfProtection:
         """The gate for an environment with these public origins.
 
         `secure` says whether the cookie is, by default unless all origins are http on this machine. Raises DOD181 for
-        an origin that is none, and DOD184 when the mode rests on them and there is none.
+        an origin that is none, and DOD184 when the mode rests on them and there is none; `TypeError` for a `subject`
+        that is awaited, which nobody does.
         """
+        if iscoroutinefunction(subject):
+            raise TypeError("`subject` must be a plain function: it is called in each request and not awaited")
         configured = configure_origins(origins, policy.trusted_origins)
         if policy.mode in ("header", "either") and not configured.public:
             said = f'`[csrf] mode = "{policy.mode}"` without a public origin'

@@ -107,6 +107,8 @@ class CsrfSession:
             callback, session = self._gate.subject, self._gate.session
             if callback is not None:
                 named = callback(self._scope)
+                if hasattr(named, "__await__"):
+                    raise TypeError("`subject` gave something to await instead of the name of a session or user")
             else:
                 # Two cookies of that name (another host of the domain may set one) are a subject of their own.
                 named = b" ".join(values_of(self._headers, session)).decode("latin-1") if session is not None else None
