@@ -25,7 +25,7 @@ from dodai.runtime.edge_gate import edge_gate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.heartbeat import end_is_told
 from dodai.runtime.line_fields import Shape
-from dodai.runtime.protection import csrf_for, is_development
+from dodai.runtime.protection import Unchecked, csrf_for, is_development
 
 __all__ = ["RuntimeConfig", "wrap"]
 
@@ -40,13 +40,12 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     for an exemption that names no service where several are checked.
     """
     runtime = Runtime.of(config)
-    inner = _reserve(getattr(app, "wsgi_app", app))
+    inner = getattr(app, "wsgi_app", app)
     gate = csrf_for(runtime, app, subject)
-    if gate is not None:
-        inner = CsrfWsgi(inner, gate)
-    else:
+    if isinstance(gate, Unchecked):
         watch(app, Entrance("pass"))  # for the label of the line alone
-    return WsgiLayer(inner, app, runtime)
+        return WsgiLayer(_reserve(_behind(gate, inner)), app, runtime)
+    return WsgiLayer(CsrfWsgi(_reserve(inner), gate), app, runtime)
 
 
 _BODILESS = frozenset({204, 304})
@@ -181,6 +180,16 @@ def _reserve(app: WsgiApp) -> WsgiApp:
 
     vars(reserved)["app"] = app  # who looks for a dispatcher's mounts follows this name from layer to layer
     return reserved
+
+
+def _behind(unchecked: Unchecked, app: WsgiApp) -> WsgiApp:
+    def own(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if unchecked.lets_pass():
+            return app(environ, start_response)
+        return _refuse(unchecked.refusal, environ, start_response, current() or RequestContext())
+
+    vars(own)["app"] = app  # as in `_reserve`
+    return own
 
 
 def _refuse(

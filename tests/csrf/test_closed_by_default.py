@@ -319,7 +319,7 @@ csrf_reason = "mutual TLS, no cookies"
         ('app = "api.main:app"', "api", "STARTED"),
         ('app = "web.main:app"', "web", "STARTED"),
         ("", "web", "DOD188"),
-        ("", "api", "STARTED"),
+        ("", "api", "DOD188"),
     ],
 )
 def test_service_that_is_off_does_not_open_the_application_of_another(named, module, said, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +25,7 @@ from dodai.runtime import Runtime, heartbeat
 from dodai.runtime.edge_gate import EDGE_KEY_HEADER, edge_gate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
-from dodai.runtime.protection import csrf_for, is_development
+from dodai.runtime.protection import NotItsApplicationError, Unchecked, csrf_for, is_development
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
@@ -266,8 +266,19 @@ class Layer:
 
 def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -> Served:
     """What serves `app` and the reserved paths inside an open context, behind the CSRF layer."""
-    gate, reserved = csrf_for(runtime, app, subject), reserve(app)
-    return CsrfLayer(app, gate, reserved).within if gate is not None else reserved
+    gate = csrf_for(runtime, app, subject)
+    if isinstance(gate, Unchecked):
+        return reserve(_behind(gate, app))
+    return CsrfLayer(app, gate, reserve(app)).within
+
+
+def _behind(unchecked: Unchecked, app: App) -> App:
+    def own(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if not unchecked.lets_pass():
+            raise NotItsApplicationError
+        return app(scope, receive, send)
+
+    return own
 
 
 def _told_of(inner: Served) -> tuple[str, Callable[[str], bool]]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
+from dodai.core.refusal import Refusal
 from dodai.csrf.codes import (
     EXEMPTION_WITHOUT_SERVICE,
     KEYS_MALFORMED,
@@ -23,7 +24,7 @@ from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.enforce.entrance import own_check_seen
 from dodai.csrf.policy import CsrfPolicy, checked_services, nobodys
 from dodai.frameworks import lets_through, own_check, watch_own_check
-from dodai.runtime.manifest_location import other_service, stranger_to
+from dodai.runtime.own_application import OwnApplication, stranger_to
 from dodai.runtime.wrapped import WrappedApplication
 
 if TYPE_CHECKING:
@@ -41,13 +42,47 @@ dodai: `DODAI_SERVICE` is not set or names none of the services of the manifest 
 holds in this process. fix: set `DODAI_SERVICE` to the service whose application this is
 """
 
+_NOT_ITS_APPLICATION = """\
+dodai: {doubt}: no `[[csrf.exemption]]` holds here. fix: set `DODAI_SERVICE` to the service whose application this is, \
+or name the application in its `app`
+"""
+
 _OFF = """\
 dodai: `[service.{service}] csrf = "off"`: requests to this process are not checked for forgery, because: {reason}
 """
 
 
-def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> CsrfProtection | None:
-    """What decides about the state-changing requests of `app`; None only where `csrf_off` says why there is nothing.
+class Unchecked:
+    """What stands in front of an application whose requests nobody checks: only that of the service that is off."""
+
+    refusal = Refusal(403, OFF_FOR_ANOTHER, "csrf_off_for_another")
+
+    def __init__(self, own: OwnApplication, config: RuntimeConfig) -> None:
+        self._own = own
+        self._told = False
+        self._said = (
+            f"`DODAI_SERVICE` is `{config.service}`, and what its `[service.{config.service}]` serves is another"
+        )
+
+    def lets_pass(self) -> bool:
+        """Whether this is the application of the service; where it is not, that is said, once."""
+        if self._own.is_own():
+            return True
+        if not self._told:
+            self._told = True
+            sys.stderr.write(f"dodai: {OFF_FOR_ANOTHER.id} {self._said}. fix: {OFF_FOR_ANOTHER.fix.en}\n")
+            sys.stderr.flush()
+        return False
+
+
+class NotItsApplicationError(Exception):
+    """Raised in front of an application that is not the one which is served unchecked."""
+
+    refusal = Unchecked.refusal
+
+
+def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> CsrfProtection | Unchecked:
+    """What decides about the state-changing requests of `app`; `Unchecked` only where `csrf_off` says why.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
@@ -62,9 +97,9 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
         )
         raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
     if config.csrf_off:
-        _tell_off(config)
-        return None
-    policy = _policy_of(config)
+        return _off(config, app)
+    own = OwnApplication(app, config.sections, config.service, config.found)
+    policy = _policy_of(config, own)
     if policy.mode == "framework":
         _prove_own_check(app)
     origins, development = config.public_origins, is_development(config)
@@ -80,10 +115,10 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     )
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
-    return _beside_others(gate, WrappedApplication(app, config.service, policy))
+    return _beside_others(gate, WrappedApplication(app, config.service, policy), own)
 
 
-def _policy_of(config: RuntimeConfig) -> CsrfPolicy:
+def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy:
     """`[csrf]` with the exemptions of this service; DOD189 where it cannot be told whose they are."""
     services = config.sections.get("service") or {}
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
@@ -94,10 +129,14 @@ def _policy_of(config: RuntimeConfig) -> CsrfPolicy:
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         sys.stderr.write(_NAMELESS.format(service=config.service))
         sys.stderr.flush()
+    if own.exemptions and application.names_its_own and application.has_rivals and application.doubt:
+        sys.stderr.write(_NOT_ITS_APPLICATION.format(doubt=application.doubt))
+        sys.stderr.flush()
+        return replace(own, exemptions=())
     return own
 
 
-def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication) -> CsrfProtection:
+def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication, own: OwnApplication) -> CsrfProtection:
     """The gate, with what else the process has wrapped in sight: as it is now, at the first request and later."""
     if not wrapped.policy.exemptions:
         return gate
@@ -106,20 +145,21 @@ def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication) -> CsrfPro
         gate.settle()
         wrapped.look()
 
+    def shares(route: str) -> bool:
+        return wrapped.shares(route) or not own.is_own()
+
     wrapped.look()
-    return replace(gate, shares=wrapped.shares, settle=settle)
+    return replace(gate, shares=shares, settle=settle)
 
 
-def _tell_off(config: RuntimeConfig) -> None:
-    """Say that nothing is checked and why; DOD188 when the reason is that of another application."""
-    if other := other_service(config.sections, config.service):
-        said = (
-            f"`DODAI_SERVICE` is `{config.service}`, whose requests are not checked, and the application is that of "
-            f"`[service.{other}]`"
-        )
-        raise DodaiError(OFF_FOR_ANOTHER, said, OFF_FOR_ANOTHER.fix.en, exit_code=2)
+def _off(config: RuntimeConfig, app: Any) -> Unchecked:
+    """Say that nothing is checked and why; DOD188 when the reason is not seen to be that of this application."""
+    own = OwnApplication(app, config.sections, config.service, config.found)
+    if own.doubt:
+        raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
     sys.stderr.write(_OFF.format(service=config.service, reason=config.csrf_off))
     sys.stderr.flush()
+    return Unchecked(own, config)
 
 
 def _prove_own_check(app: Any) -> None:

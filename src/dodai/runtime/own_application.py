@@ -1,0 +1,225 @@
+"""Whose application a process serves: whether the manifest is its own, and the service that the process names.
+
+A server, a process manager or a library that stands on the stack is evidence for neither: only a file of the project
+itself, and what a service of the manifest names as its application.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+from dodai.csrf.policy import checked_services
+from dodai.frameworks.around import others, sought, unwrap
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
+"""A word of a command that a server is given to import: `web:app`, and no address (`127.0.0.1:8000`)."""
+
+
+def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
+    """The source file of the application that is calling, when nothing says that the manifest `file` is its own.
+
+    Empty where something does: a file of the application lies in or below the folder of the manifest, or it is
+    installed as the module that a service of the manifest serves, or it was typed in (`python -c`) in that folder.
+    """
+    folder, strangers = file.resolve().parent, list[tuple[bool, str]]()
+    named = {module for row in _rows(sections).values() for module, _ in _targets(row)}
+    for name, path in _callers():
+        installed = _is_installed(path, folder)
+        if name in named if installed else path.is_relative_to(folder):
+            return ""
+        strangers.append((installed, str(path)))
+    return min(strangers, key=lambda one: one[0])[1] if strangers else ""
+
+
+class OwnApplication:
+    """Whether the application `app`, which is being wrapped, is that of the service `name`.
+
+    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request.
+    """
+
+    def __init__(self, app: Any, sections: Mapping[str, Any], name: str, found: Path | None) -> None:
+        rows = _rows(sections)
+        self._name = name
+        self._row = rows.get(name) or {}
+        self._rivals = {
+            other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
+        }
+        self._named = _targets(self._row)
+        self._wrapped: tuple[Any, ...] = ()
+        self._codes = set[CodeType]()
+        self._settled = not (self._named and self._rivals)
+        self.doubt = ""
+        if self._row:
+            self._wrapped = (unwrap(app), sought(app))
+            self._codes = {frame.f_code for frame in _frames()}
+            self.doubt = self._doubt(list(_callers()), found)
+
+    @property
+    def names_its_own(self) -> bool:
+        """Whether the service says which its application is, in `app` or to the server in its command."""
+        return bool(self._named)
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether another service is checked whose application this may be."""
+        return bool(self._rivals)
+
+    def is_own(self) -> bool:
+        """Whether what the service names leads to this application; asked anew until it does."""
+        if not self._settled:
+            self._settled = any(
+                self._is_this(value)
+                for module, name in self._named
+                for loaded in self._loaded(module)
+                for value in _values(loaded, name)
+            )
+        return self._settled
+
+    def _doubt(self, callers: list[tuple[str, Path]], found: Path | None) -> str:
+        here = f"`DODAI_SERVICE` is `{self._name}`, and "
+        for module, _ in self._named:
+            if any(self._loaded(module)) or any(module.startswith(f"{name}.") for name, _ in callers):
+                return ""
+        if self._named:
+            served = next((str(path) for _, path in callers), "the application")
+            return f"{here}`{served}` is not what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
+        if not self._rivals or self._is_run((found.parent if found is not None else Path.cwd()).resolve()):
+            return ""
+        names = ", ".join(f"`[service.{other}]`" for other in self._rivals)
+        return f"{here}`[service.{self._name}]` has no `app`: whether this is the application of {names} cannot be told"
+
+    def _is_run(self, folder: Path) -> bool:
+        """Whether the process is a program of the project that the command of this service runs, and no rival's."""
+        main = sys.modules.get("__main__")
+        file = Path(getattr(main, "__file__", None) or "").resolve()
+        if main is None or not file.is_relative_to(folder) or _is_installed(file, folder) or _is_library(file):
+            return False
+        name, theirs = _called(vars(main), file), [_programs(row) for row in self._rivals.values()]
+        return name in _programs(self._row) and not any(name in programs for programs in theirs)
+
+    def _is_this(self, value: Any) -> bool:
+        """Whether `value` leads to the application; a factory has made it where it was running when it was wrapped."""
+        if inspect.isroutine(value) and getattr(inspect.unwrap(value), "__code__", None) in self._codes:
+            return True
+        led = (unwrap(value), sought(value), *(unwrap(other) for _, other in others(value)))
+        return any(one is own for one in led for own in self._wrapped)
+
+    def _loaded(self, module: str) -> Iterator[ModuleType]:
+        """The modules that `module` may be here: under this name, as the program, from a folder further inside."""
+        parts = module.split(".")
+        for name in (*(".".join(parts[at:]) for at in range(len(parts))), "__main__", "__mp_main__"):
+            found = sys.modules.get(name)
+            file = Path(getattr(found, "__file__", None) or "")
+            if found is None or self._is_of_rival(file, module):
+                continue
+            if name == module or _called(vars(found), file) == module or _lies_at(file, parts):
+                yield found
+
+    def _is_of_rival(self, file: Path, module: str) -> bool:
+        """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
+        own = _place(self._row, module)
+        nearest = len(own) if _lies_at(file, own) else 0
+        places = [_place(row, other) for row in self._rivals.values() for other, _ in _targets(row)]
+        return any(place != own and len(place) > nearest and _lies_at(file, place) for place in places)
+
+
+def _rows(sections: Mapping[str, Any]) -> Mapping[str, Any]:
+    return sections.get("service") or {}
+
+
+def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(module, name) of the application of a service: its `app`, else what its command gives a server to import."""
+    app = str(row.get("app") or "")
+    words = [app] if app else [word for word in map(str, row.get("command") or ()) if _TARGET.fullmatch(word)]
+    return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in words)]
+
+
+def _programs(row: Mapping[str, Any]) -> set[str]:
+    """The modules and files that the command of a service runs, as modules."""
+    words = [str(word) for word in row.get("command") or ()]
+    files = [word for word in words if word.endswith(".py")]
+    return {_dotted(word) for word in files} | {after for word, after in pairwise(words) if word == "-m"}
+
+
+def _may_be(row: Mapping[str, Any]) -> bool:
+    """Whether the application of a service may be one of Python."""
+    return bool(row.get("app")) or str((row.get("command") or ("",))[0]) not in _NODE
+
+
+def _dotted(module: str) -> str:
+    return module.removeprefix("./").removesuffix(".py").replace("/", ".")
+
+
+def _place(row: Mapping[str, Any], module: str) -> list[str]:
+    """The parts of the path of a module, below the folder that its service starts in."""
+    return [*Path(str(row.get("cwd") or ".")).parts, *module.split(".")]
+
+
+def _lies_at(file: Path, parts: list[str]) -> bool:
+    place = file.parent if file.stem in ("__init__", "__main__") else file.with_suffix("") if file.name else file
+    return list(place.parts[-len(parts) :]) == parts
+
+
+def _values(module: ModuleType, name: str) -> Iterator[Any]:
+    """What `name` is in a module, without its call; a name that is not given is one of those that servers look for."""
+    for each in [name.partition("(")[0]] if name else ["app", "application"]:
+        value: Any = module
+        for part in each.split("."):
+            value = getattr(value, part, None)
+        if value is not None:
+            yield value
+
+
+def _callers() -> Iterator[tuple[str, Path]]:
+    """(module, source file) of what is being called, without dodai, the standard library and the scripts of Python."""
+    scripts, own = Path(sysconfig.get_path("scripts")).resolve(), Path(__file__).resolve().parents[1]
+    for frame in _frames():
+        source = frame.f_code.co_filename
+        path = Path(source).resolve()
+        ours = path.parent == scripts or path.is_relative_to(own)
+        if not source.startswith("<") and not ours and not _is_library(path):
+            yield _called(frame.f_globals, path), path
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - who calls is all that tells one application from another
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_library(path: Path) -> bool:
+    """Whether `path` is of the standard library."""
+    library = Path(sysconfig.get_path("stdlib")).resolve()
+    return path.is_relative_to(library) and _INSTALLED.isdisjoint(path.parts)
+
+
+def _is_installed(path: Path, folder: Path) -> bool:
+    """Whether an installer put `path` there, such as a server: also where `pip install --target` did, in `folder`."""
+    if not _INSTALLED.isdisjoint(path.parts):
+        return True
+    inside = [each for each in (path.with_suffix(""), *path.parents) if each != folder and each.is_relative_to(folder)]
+    return any(
+        row.name.casefold().startswith(f"{each.name.casefold()}-")
+        for each in inside
+        for row in each.parent.glob("*.dist-info")
+    )
+
+
+def _called(module: Mapping[str, Any], path: Path) -> str:
+    """The name of a module, as it could be imported where it is run (`python -m shop`, `python shop.py`)."""
+    name = str(module.get("__name__", ""))
+    spec = module.get("__spec__")
+    if name not in ("__main__", "__mp_main__"):
+        return name
+    return str(spec.name).removesuffix(".__main__") if spec is not None else path.stem

@@ -1,0 +1,249 @@
+"""A manifest and `csrf = "off"` count for their own application, however the process is started: real servers say so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.csrf.driver import KEYS
+from tests.quiz.stack import free_ports, listens
+from tests.support.wait import until
+
+FORGED = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Cookie": "session=victim"}
+DEPLOYED = {
+    "DODAI_ENV": "production",
+    "DODAI_RELEASE": "r1",
+    "DODAI_CSRF_KEYS": KEYS,
+    "DODAI_PUBLIC_ORIGINS": "https://shop.example",
+}
+APP = """
+import dodai.asgi
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+async def pay(request): return PlainTextResponse("paid")
+def made(): return Starlette(routes=[Route("/pay", pay, methods=["POST"])])
+"""
+ONE = APP + "app = dodai.asgi.wrap(made())\n"
+FLASK = """
+import dodai.wsgi
+from flask import Flask
+app = Flask(__name__)
+app.post("/pay")(lambda: "paid")
+app.wsgi_app = dodai.wsgi.wrap(app)
+"""
+SERVER = """
+import importlib, os, sys, socketserver
+from wsgiref.simple_server import make_server
+def main(named):
+    sys.path.insert(0, os.getcwd())
+    module, _, name = named.partition(":")
+    make_server("127.0.0.1", int(sys.argv[3]), getattr(importlib.import_module(module), name)).serve_forever()
+if __name__ == "__main__":
+    main(sys.argv[1])
+"""
+UVICORN = ("-m", "uvicorn", "{app}", "--port", "{port}")
+SCRIPT = (str(Path(sysconfig.get_path("scripts"), "uvicorn")), *UVICORN[2:])
+FLASK_RUN = ("-m", "flask", "--app", "{app}", "run", "--port", "{port}")
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+
+
+@contextmanager
+def served(
+    folder: Path, command: tuple[str, ...], app: str, **environ: str
+) -> Iterator[tuple[httpx2.Client | None, Path]]:
+    """A client of what the command serves, None where it ended first; and what the process says."""
+    (port,), told = free_ports(1), folder / "told"
+    path = os.pathsep.join([environ.pop("PYTHONPATH", ""), *sys.path])
+    words = [word.format(app=app, port=port) for word in command]
+    with told.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], **DEPLOYED, **environ, "PYTHONPATH": path},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: listens("127.0.0.1", port) or process.poll() is not None, "the server")
+        if process.poll() is not None:
+            yield None, told
+        else:
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Host": "shop.example"}) as client:
+                yield client, told
+    finally:
+        process.kill()
+        process.wait()
+
+
+def outcome(folder: Path, command: tuple[str, ...], app: str, **environ: str) -> str:
+    """What becomes of a forged request: `paid`, the code of its refusal, or the code that the process ended with."""
+    with served(folder, command, app, **environ) as (client, told):
+        if client is not None:
+            answer = client.post("/pay", headers=FORGED)
+            return answer.text if answer.status_code == 200 else str(answer.json()["error"]["code"])
+    text = told.read_text("utf-8")
+    return next((code for code in ("DOD187", "DOD188") if code in text), text)
+
+
+THEIRS = '[project]\nname = "theirs"\n[service.web]\npublic = true\ncommand = {command}\n[csrf]\nmode = "report"\n'
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (UVICORN, '["{python}", "-m", "uvicorn", "theirs.web:app", "--port", "{port}"]'),
+        (SCRIPT, '["uvicorn", "theirs.web:app", "--port", "{port}"]'),
+        (FLASK_RUN, '["{python}", "-m", "flask", "--app", "theirs.web", "run", "-p", "{port}"]'),
+        (("-m", "srv", "{app}", "--port", "{port}"), '["{python}", "-m", "srv", "theirs.web:app"]'),
+    ],
+    ids=["python -m uvicorn", "uvicorn", "python -m flask", "python -m, of the folder"],
+)
+def test_server_that_a_service_is_started_with_does_not_make_an_application_its_own(command, text, tmp_path):
+    """The word `uvicorn` of a command names no application; nor does a server that was installed into the folder."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    source = FLASK if "-m" in command and command[1] != "uvicorn" else ONE
+    write(mine, {"shop.py": source})
+    write(theirs, {"dodai.toml": THEIRS.replace("{command}", text)})
+    write(
+        theirs / "lib", {"srv/__init__.py": "", "srv/__main__.py": SERVER, "srv-1.0.dist-info/METADATA": "Name: srv\n"}
+    )
+    path = os.pathsep.join([str(mine), str(theirs / "lib")])
+    assert outcome(theirs, command, "shop:app", PYTHONPATH=path) == "DOD187"
+    write(mine, {"dodai.toml": THEIRS.replace("{command}", text)})
+    assert outcome(mine, command, "shop:app", PYTHONPATH=path) == "paid", "by its own manifest, which only reports"
+
+
+OFF = """[project]
+name = "shop"
+[service.web]
+command = {web}
+{web_app}
+public = true
+[service.api]
+command = {api}
+{api_app}
+csrf = "off"
+csrf_reason = "only other services call it"
+"""
+X = '["x"]'
+RUN = '["{python}", "-m", "uvicorn", "%s", "--port", "{port}"]'
+
+
+def off(web: str = "", api: str = "", web_command: str = X, api_command: str = X) -> str:
+    named = {"{web_app}": f'app = "{web}"' if web else "", "{api_app}": f'app = "{api}"' if api else ""}
+    text = OFF.replace("{web}", web_command).replace("{api}", api_command)
+    for key, value in named.items():
+        text = text.replace(key, value)
+    return text
+
+
+TWO = APP + "web = dodai.asgi.wrap(made())\napi = dodai.asgi.wrap(made())\n"
+FACTORIES = APP + "def web(): return dodai.asgi.wrap(made())\ndef api(): return dodai.asgi.wrap(made())\n"
+FLASK_TWO = FLASK + FLASK.replace("app", "api").replace("wsgi_api", "wsgi_app")
+SRV = ("srv/__main__.py", "{app}", "--port", "{port}")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "files", "command", "app", "expected"),
+    [
+        (off("web:app", "api:app", RUN % "web:app", RUN % "api:app"), {"web.py": ONE}, UVICORN, "web:app", "DOD188"),
+        (off("web:app", "api:app", RUN % "web:app", RUN % "api:app"), {"api.py": ONE}, UVICORN, "api:app", "paid"),
+        (off("", "", RUN % "web:app", RUN % "api:app"), {"web.py": ONE}, UVICORN, "web:app", "DOD188"),
+        (off("", "", RUN % "web:app", RUN % "api:app"), {"api.py": ONE}, UVICORN, "api:app", "paid"),
+        (off("m:web", "m:api"), {"m.py": TWO}, SCRIPT, "m:web", "DOD188"),
+        (off("m:web", "m:api"), {"m.py": TWO}, SCRIPT, "m:api", "paid"),
+        (off("m:web()", "m:api()"), {"m.py": FACTORIES}, (*UVICORN, "--factory"), "m:web", "DOD188"),
+        (off("m:web()", "m:api()"), {"m.py": FACTORIES}, (*UVICORN, "--factory"), "m:api", "paid"),
+        (off("m:web", "m2:app"), {"m.py": TWO, "m2.py": ONE}, SCRIPT, "m:web", "DOD188"),
+        (off("", "m2:app"), {"m.py": ONE}, SCRIPT, "m:app", "DOD188"),
+        (off("shop.web:app", ""), {"m.py": ONE}, SCRIPT, "m:app", "DOD188"),
+        (off("./m.py:app", ""), {"m.py": ONE}, SCRIPT, "m:app", "DOD188"),
+        (
+            off("w.main:app", ""),
+            {"w/__init__.py": ONE, "w/main.py": "from w import app"},
+            SCRIPT,
+            "w.main:app",
+            "DOD188",
+        ),
+        (
+            off("w:app", "a.main:app"),
+            {"a/__init__.py": ONE, "a/main.py": "from a import app"},
+            SCRIPT,
+            "a.main:app",
+            "paid",
+        ),
+        (off("web:app", "src.m:app"), {"src/m.py": ONE}, (*UVICORN, "--app-dir", "src"), "m:app", "paid"),
+        (off("web:app", "m:app"), {"m.py": FLASK}, FLASK_RUN, "m:app", "paid"),
+        (off("m:app", "m:api"), {"m.py": FLASK_TWO}, SRV, "m:app", "DOD188"),
+        (off("m:app", "m:api"), {"m.py": FLASK_TWO}, SRV, "m:api", "paid"),
+        (off("", "", '["node", "server.js"]'), {"m.py": ONE}, SCRIPT, "m:app", "paid"),
+        (off("", "", X, '["{python}", "-m", "uvicorn"]'), {"m.py": ONE}, UVICORN, "m:app", "DOD188"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+def test_service_that_is_off_opens_its_own_application_and_no_other(manifest, files, command, app, expected, tmp_path):
+    """The process says that it is `api`, which nobody checks; what it serves may be what `web` serves."""
+    write(tmp_path, {"dodai.toml": manifest, "srv/__main__.py": SERVER, **files})
+    assert outcome(tmp_path, command, app, DODAI_SERVICE="api") == expected
+
+
+def test_only_service_may_be_off_without_a_name_of_its_application(tmp_path):
+    """There is nothing else that could be opened; a name that it has must be right all the same."""
+    only = '[project]\nname = "shop"\n[service.api]\ncommand = ["x"]\ncsrf = "off"\ncsrf_reason = "mTLS"\n'
+    write(tmp_path, {"dodai.toml": only, "m.py": ONE})
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="api") == "paid"
+    write(tmp_path, {"dodai.toml": only + 'app = "other:app"\n'})
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="api") == "DOD188"
+
+
+def test_service_of_the_same_module_in_another_folder_is_another(tmp_path):
+    """Both are `main:app`, and each starts in a folder of its own."""
+    folders = off("main:app", "main:app").replace("[service.api]", '[service.api]\ncwd = "api"')
+    write(tmp_path, {"dodai.toml": folders.replace("[service.web]", '[service.web]\ncwd = "web"')})
+    write(tmp_path, {"web/main.py": ONE, "api/main.py": ONE})
+    named = {"DODAI_SERVICE": "api", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
+    assert outcome(tmp_path / "web", UVICORN, "main:app", **named) == "DOD188"
+    assert outcome(tmp_path / "api", UVICORN, "main:app", **named) == "paid"
+
+
+def test_refusal_of_another_application_is_told_with_what_to_write(tmp_path):
+    """Whatever is asked for, once on standard error; where it is known at the start, the process does not start."""
+    write(tmp_path, {"dodai.toml": off("m:web", "m:api"), "m.py": TWO})
+    with served(tmp_path, SCRIPT, "m:web", DODAI_SERVICE="api") as (client, told):
+        assert client is not None
+        assert [client.get("/pay").status_code, client.post("/pay").status_code] == [403, 403]
+        text = told.read_text("utf-8")
+    assert text.count("dodai: DOD188") == 1
+    assert "`DODAI_SERVICE` is `api`" in text
+    assert "write this application in `app`" in text
+
+
+EXEMPT = '[[csrf.exemption]]\nroute = "POST /pay"\nservice = "api"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "app", "expected"),
+    [
+        ({"m.py": TWO}, "m:api", "paid"),
+        ({"m.py": TWO}, "m:web", "DOD150"),
+        ({"m.py": "from other import *\n", "other.py": TWO}, "other:web", "DOD150"),
+    ],
+)
+def test_exemption_of_a_service_holds_in_its_own_application_alone(files, app, expected, tmp_path):
+    """`POST /pay` is exempt in `api`; a process that is called so and serves `web` refuses it."""
+    checked = off("m:web", "m:api").replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "")
+    write(tmp_path, {"dodai.toml": checked + EXEMPT, **files})
+    assert outcome(tmp_path, SCRIPT, app, DODAI_SERVICE="api") == expected
