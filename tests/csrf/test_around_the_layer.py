@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import subprocess
@@ -11,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.wsgi import WsgiToAsgi
 from flask import Flask
 from litestar import Litestar
+from litestar import Request as LitestarRequest
+from litestar import asgi as litestar_asgi
 from litestar import post as litestar_post
+from litestar.exceptions import LitestarException
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from tests.csrf.driver import KEYS, call, guarded
 from tests.csrf.test_exemptions import FORGED, RAN, exempt, starlette_app
 from tests.csrf.test_exemptions import _nothing_ran as _nothing_ran  # noqa: PLC0414 - the fixture, for this module too
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 import dodai.asgi
@@ -169,6 +175,115 @@ async def test_litestar_application_that_nobody_wrapped_is_left_alone():
     assert (await call(protected, "POST", "/transfer")).status == 403 or RAN == []
     assert RAN == []
     assert (await call(apart, "POST", "/transfer")).status == 201
+
+
+def litestar_app(*more: Any) -> Litestar:
+    async def ran(request: Any) -> str:
+        return RAN.append(request.url.path) or "done"
+
+    ran.__annotations__ = {"request": LitestarRequest, "return": str}
+    return Litestar([litestar_post(["/hook", "/transfer"])(ran), *more], openapi_config=None)
+
+
+def flask_app(name: str = "inner") -> Flask:
+    app = Flask(name)
+    app.add_url_rule("/transfer", "t", lambda: RAN.append(name) or "done", methods=["POST"])
+    return app
+
+
+def flask_over_asgi() -> Any:
+    inner = WsgiToAsgi(flask_app())
+
+    async def bridge(scope: Any, receive: Any, send: Any) -> None:  # Litestar wants to see the annotations
+        await inner(scope, receive, send)
+
+    return bridge
+
+
+class ByPath:
+    """A dispatcher of the application's own, which holds applications in a dict."""
+
+    def __init__(self, main: Any, **held: Any) -> None:
+        self.main, self.held = main, held
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        first, _, rest = scope["path"].removeprefix("/").partition("/")
+        app, path = (self.held[first], "/" + rest) if first in self.held else (self.main, scope["path"])
+        await app({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+
+def below_litestar(app: Any) -> Litestar:
+    return litestar_app(litestar_asgi("/in", is_mount=True, copy_scope=True)(app))
+
+
+OUTER = {
+    "litestar": below_litestar,
+    "starlette": lambda app: Starlette(routes=[Mount("/in", app=app)]),
+    "dict": lambda app: ByPath(starlette_app(), **{"in": app}),
+}
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("make", [litestar_app, starlette_app, flask_over_asgi])
+async def test_application_that_wrap_found_is_not_served_by_itself(make, outer):
+    """Wherever it stands below the one that is wrapped; and neither is what stands between."""
+    inner = make()
+    between = OUTER[outer](inner)
+    served = dodai.asgi.wrap(between, config=config())
+    for app, path in ((inner, "/transfer"), (between, "/in/transfer")):
+        with contextlib.suppress(NotBehindLayerError, LitestarException):  # Starlette raises it again once it answered
+            assert (await call(app, "POST", path, FORGED)).status == 500
+        assert RAN == []
+    assert ((await call(served, "POST", "/in/transfer", FORGED)).status, RAN) == (403, [])
+    alone = dodai.asgi.wrap(inner, config=config(csrf_off="no browser gets here"))
+    assert ((await call(alone, "POST", "/transfer", FORGED)).status < 300, len(RAN)) == (True, 1), (
+        "behind its own layer"
+    )
+
+
+async def test_application_that_wrap_found_is_served_while_developing_and_told_once(tmp_path, monkeypatch, capsys):
+    """The one inside as much as the one that is wrapped."""
+    monkeypatch.chdir(tmp_path)
+    inner = litestar_app()
+    dodai.asgi.wrap(below_litestar(inner), config=config(origins=(), env="local"))
+    for _ in range(2):
+        await call(inner, "POST", "/transfer")
+    assert (len(RAN), capsys.readouterr().err.count("DOD161")) == (2, 1)
+
+
+async def test_exempt_request_that_lost_everything_does_not_reach_a_mounted_litestar():
+    """The Litestar below another one has handlers of its own."""
+    outer = below_litestar(litestar_app())
+    app = dodai.asgi.wrap(Losing(outer, path="/in/transfer"), config=config(sections={"csrf": exempt("POST /hook")}))
+    assert ((await call(app, "POST", "/hook", FORGED)).status >= 400, RAN) == (True, [])
+
+
+def bare(environ: Any, start_response: Any) -> list[bytes]:
+    RAN.append("bare")
+    start_response("200 OK", [])
+    return [b"done"]
+
+
+def test_dispatcher_inside_is_not_served_by_mistake():
+    """With all that it leads to, a function of one's own among them."""
+    second = flask_app("second")
+    inside = DispatcherMiddleware(flask_app("main"), {"/admin": second, "/bare": bare})
+    layer = dodai.wsgi.wrap(inside, config=config())
+    for app, path in ((inside, "/transfer"), (inside, "/admin/transfer"), (inside, "/bare"), (second, "/transfer")):
+        with contextlib.suppress(NotBehindLayerError):
+            assert Client(app).post(path, base_url=HERE, headers=WIRE).status_code == 500
+    assert Client(layer).post("/admin/transfer", base_url=HERE, headers=WIRE).status_code == 403
+    assert RAN == []
+
+
+def test_application_that_stands_in_front_of_the_layer_is_served():
+    """A dispatcher that is put around the layer later leads to others that have none, before and after a first request."""
+    main, second = flask_app("main"), flask_app("second")
+    main.wsgi_app = DispatcherMiddleware(dodai.wsgi.wrap(main, config=config()), {"/admin": second, "/bare": bare})
+    for path in ("/admin/transfer", "/bare", "/transfer", "/admin/transfer", "/bare"):
+        expected = 403 if path == "/transfer" else 200
+        assert Client(main).post(path, base_url=HERE, headers=WIRE).status_code == expected
+    assert RAN == ["second", "bare"] * 2
 
 
 @pytest.mark.parametrize("changes", [{"PATH_INFO": "/transfer"}, {"REQUEST_METHOD": "POST", "PATH_INFO": "/transfer"}])

@@ -364,3 +364,65 @@ def test_view_middleware_of_django_cannot_lead_elsewhere(asked, answer):
     said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
     assert said, done.stderr
     assert json.loads(said[0].removeprefix("ANSWER")) == answer, done.stderr
+
+
+CALLING = """
+from django.urls import get_resolver, resolve as asked
+from django.views.decorators.http import require_POST
+class Calling:
+    def __init__(self, get_response): self.get_response = get_response
+    def __call__(self, request):
+        if "call" not in request.GET: return self.get_response(request)
+        found = asked(request.GET["call"])
+        return found.func(request, *found.args, **found.kwargs)
+site.Calling = Calling
+"""
+CALLS = (
+    VIEWS.replace('sys.modules["other_site"] =', CALLING.strip("\n") + '\nsys.modules["other_site"] =', 1)
+    .replace('"shop_site.Overriding"]', '"shop_site.Overriding", "shop_site.Calling"]')
+    .replace('path("page/", Page', 'path("post/", require_POST(view("post"))), path("page/", Page')
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ('wsgi("GET", "/hook/?as=POST&call=/page/")', [403, []]),
+        ('wsgi("GET", "/hook/?as=POST&call=/post/")', [403, []]),
+        ('wsgi("POST", "/hook/?call=/page/", "POST /hook/")', [403, []]),
+        ('wsgi("POST", "/hook/?call=/hook/", "POST /hook/")', [200, ["hook"]]),
+        ('wsgi("GET", "/hook/?call=/page/")', [200, ["read"]]),
+        ('asgi("/hook/?as=PUT&call=/page/", "", "POST /hook/")', [403, []]),
+    ],
+)
+def test_view_that_middleware_of_django_resolves_and_calls_by_itself(asked, answer):
+    """It is asked what the request was judged as, class or function, like one that the handler calls."""
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS + f"print('ANSWER', json.dumps({asked}))\n"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    assert said, done.stderr
+    assert json.loads(said[0].removeprefix("ANSWER")) == answer, done.stderr
+
+
+def test_view_that_django_resolves_is_still_that_view():
+    """Code compares it, looks at it and asks whether it is to be awaited."""
+    code = (
+        CALLS
+        + """
+from asgiref.sync import iscoroutinefunction
+wsgi("GET", "/hook/")
+hook, page, slow = (asked(path).func for path in ("/hook/", "/page/", "/slow/"))
+print("ANSWER", json.dumps([
+    [p.callback for p in site.urlpatterns[:4]].index(hook) == 3, hook in {p.callback for p in site.urlpatterns[:4]}, hook == page, hook == asked("/hook/").func, hook.__name__,
+    page.view_class is Page, iscoroutinefunction(slow), iscoroutinefunction(page), hasattr(hook, "csrf_exempt")]))
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    assert said, done.stderr
+    expected = [True, True, False, True, "hook", True, True, False, False]
+    assert json.loads(said[0].removeprefix("ANSWER")) == expected

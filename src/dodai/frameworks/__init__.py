@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from .around import beside, others, sought, top_modules, unwrap
+from .around import below, beside, layers, others, sought, top_modules, unwrap
 from .route import ENTERED, Enter, MatchedRoute, Reached, Route, where
 
 __all__ = [
@@ -128,12 +128,14 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     return found if all(_is_watched(other) for _, other in beside(app)) else replace(found, watched=False)
 
 
-def watch(app: Any, enter: Enter) -> bool:
+def watch(app: Any, enter: Enter, *, again: bool = False) -> bool:
     """Have `enter` called wherever a handler of `app` is about to run, behind all middleware; once for each app.
 
-    And, `apart`, wherever one of any other application is, in the whole process: code may hold an application where
-    nobody finds it, and lead requests there. A framework that is first imported later is left out, and so is who has
-    lost both the scope and the context of its request on the way: such a one may well be served by itself.
+    And of every application that is found around it or mounted below it, and in front of a dispatcher among them; what
+    is new `again`, later, may stand around the layer instead (`app.wsgi_app = Dispatcher(layer, ...)`), and is `apart`.
+    `apart`, wherever one of any other application is, in the whole process: code may hold an application where nobody
+    finds it, and lead requests there. A framework that is first imported later is left out, and so is who has lost
+    both the scope and the context of its request on the way: such a one may well be served by itself.
 
     False when that place cannot be had: the framework is not known, or too old, or something that is not known stands
     beside it (a dispatcher's mount, say) and can be reached without passing there. One that middleware hides in a
@@ -143,9 +145,32 @@ def watch(app: Any, enter: Enter) -> bool:
         if name in sys.modules:
             _on_all(name, enter.apart())
     hidden = sought(app) if recognise(app) is None else app
-    # What stands beside `app` may well be served without it; whoever wraps it says what it is.
-    watched = [_watch(hidden, enter), *(_watch(other, enter.apart()) for _, other in others(app))]
+    found, around = [other for _, other in others(app)], enter.apart() if again else enter
+    watched = [_watch(hidden, enter), *(_watch(each, around) for each in found)]
+    _watch_mounted([hidden, *found], around)
+    for layer in layers(app):
+        import_module(f"{__name__}.flask").watch_dispatcher(layer, around)
     return hidden is app and all(watched)
+
+
+def _watch_mounted(apps: list[Any], enter: Enter) -> None:
+    """What a framework mounts of another one: its own sub-applications its own module has watched."""
+    waiting, seen = list(apps), {id(each) for each in apps}
+    while waiting:
+        app = waiting.pop()
+        for mount in _mounts(app):
+            for each in below(mount):
+                if id(each) not in seen:
+                    seen.add(id(each))
+                    waiting.append(each)
+                    _watch(each, enter)
+
+
+def _mounts(app: Any) -> list[Any]:
+    mounted = getattr(_module(app), "mounted", None) if recognise(app) is not None else None
+    with contextlib.suppress(AttributeError, TypeError):  # an internal that another version does not have
+        return list(mounted(unwrap(app))) if mounted is not None else []
+    return []
 
 
 def _on_all(name: str, enter: Enter) -> None:

@@ -22,7 +22,7 @@ _HOLDERS = frozenset({"types", "functools", "collections", "builtins"})
 def unwrap(app: Any) -> Any:
     """The application inside middleware that keeps it as `app`; `app` itself when it has routes of its own."""
     for _ in range(_MAX_WRAPPERS):
-        if _is_framework(app):
+        if is_framework(app):
             return app
         inner = _inner(app)
         if inner is None or inner is app:
@@ -56,7 +56,7 @@ def _others(values: dict[str, Any], inside: Any) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         held = value.items() if isinstance(value, dict) else [("", each) for each in value] if _is_row(value) else None
         for key, other in held if held is not None else (("", value),):
-            is_app = _is_framework(unwrap(other)) or (name == "mounts" and callable(other))
+            is_app = is_framework(unwrap(other)) or (name == "mounts" and callable(other))
             if is_app and not _is_part(unwrap(other), inside):
                 yield _prefix(key), other
 
@@ -75,7 +75,7 @@ def sought(app: Any) -> Any:
 
     `app` itself when there is none, or more than one. For the audit and to watch; exemptions go by known names alone.
     """
-    held = [each for _, each in _held(app) if _is_framework(each)]
+    held = [each for _, each in _held(app) if is_framework(each)]
     found = [each for each in held if not any(_is_part(each, other) for other in held if other is not each)]
     return found[0] if len(found) == 1 else app
 
@@ -86,7 +86,7 @@ def others(app: Any) -> list[tuple[str, Any]]:
     Too slow to be asked for every request.
     """
     inside, found = unwrap(app), beside(app)
-    inside = inside if _is_framework(inside) else sought(app)
+    inside = inside if is_framework(inside) else sought(app)
     known = {id(unwrap(other)) for _, other in found}
     for prefix, each in _held(app):
         if id(each) not in known and not _is_part(each, inside):
@@ -95,8 +95,26 @@ def others(app: Any) -> list[tuple[str, Any]]:
     return found
 
 
+def below(mount: Any) -> Iterator[Any]:
+    """The applications that can be got to from what an application mounts, layers around them passed."""
+    return (each for _, each in _held(mount))
+
+
+def layers(app: Any) -> Iterator[Any]:
+    """All that can be got to from `app`, applications and what holds them."""
+    return (each for _, each, _ in _visited(app))
+
+
 def _held(app: Any) -> Iterator[tuple[str, Any]]:
     """(path prefix, application) of all that can be got to from `app`, outermost first; its own handlers left aside."""
+    for prefix, each, is_mount in _visited(app):
+        with contextlib.suppress(Exception):
+            if is_framework(each) or (is_mount and callable(each) and not is_framework(unwrap(each))):
+                yield prefix, each
+
+
+def _visited(app: Any) -> Iterator[tuple[str, Any, bool]]:
+    """(path prefix, object, whether a dispatcher calls it)."""
     seen: dict[int, Any] = {}
     waiting: list[tuple[str, Any, bool]] = [("", app, False)]
     while waiting and len(seen) < _MAX_HELD:
@@ -104,15 +122,13 @@ def _held(app: Any) -> Iterator[tuple[str, Any]]:
         if id(each) in seen:
             continue
         seen[id(each)] = each
+        yield prefix, each, is_mount
         with contextlib.suppress(Exception):  # an object of the application's own may do whatever it likes
-            if _is_framework(each):
-                yield prefix, each
+            if is_framework(each):
                 # Flask is wrapped from within; middleware of Starlette is called in front of every route.
                 inner = getattr(each, "__dict__", {})
                 waiting += [("", inner[name], False) for name in ("wsgi_app", "user_middleware") if name in inner]
                 continue
-            if is_mount and callable(each) and not _is_framework(unwrap(each)):
-                yield prefix, each
             values = islice(_values(each), _MAX_HELD)
             waiting += [(prefix + at, value, mounted) for at, value, mounted in values if _holds(value)]
 
@@ -162,7 +178,7 @@ def _named(function: Any) -> Iterator[Any]:
     """The applications that a function names, which its module holds."""
     for name in function.__code__.co_names:
         with contextlib.suppress(Exception):  # a proxy of a request that is not there
-            if _is_framework(function.__globals__.get(name)):
+            if is_framework(function.__globals__.get(name)):
                 yield function.__globals__[name]
 
 
@@ -202,7 +218,7 @@ def _inner(app: Any) -> Any:
     return inner or getattr(app, "__wrapped__", None)
 
 
-def _is_framework(app: Any) -> bool:
+def is_framework(app: Any) -> bool:
     if isinstance(app, type):
         return False
     modules = top_modules(app)

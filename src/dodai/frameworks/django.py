@@ -79,7 +79,9 @@ def watch(app: Any, enter: Enter) -> bool:
 
 
 def watch_all(enter: Enter) -> None:
-    """In every handler of the process."""
+    """In every handler of the process, and where code of the application's own asks for a view in order to call it."""
+    if (urls := sys.modules.get("django.urls")) is not None:
+        _stand_in_resolve(urls, enter)
     module = sys.modules.get("django.core.handlers.base")
     base = module.BaseHandler if module is not None else None
     for name, entrance in _ENTRANCES.items() if base is not None else ():
@@ -149,6 +151,61 @@ class _ViewEntrance(_Entrance):
 
 
 _ENTRANCES = {"resolve_request": _ResolvedEntrance, "make_view_atomic": _ViewEntrance}
+
+
+class _Resolved:
+    """A view as `resolve` hands it out: equal to the view, with all that it has, and asked when it is called."""
+
+    def __init__(self, found: Any, enters: list[Enter]) -> None:
+        functools.update_wrapper(self, found.func)
+        self._given = (found.func, found.route, enters)
+        asgiref = sys.modules["asgiref.sync"]
+        if asgiref.iscoroutinefunction(found.func):
+            asgiref.markcoroutinefunction(self)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        view, route, (enter,) = self._given
+        for request in (*arguments, *named.values()):
+            if hasattr(request, "META") and hasattr(request, "method"):
+                held = getattr(request, "scope", None) or request.META
+                enter(held, request.method, lambda: Reached((view, route)))
+                break
+        return view(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__.get("__wrapped__"), name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._given[0] == (other._given[0] if isinstance(other, _Resolved) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._given[0])
+
+
+def _stand_in_resolve(urls: Any, enter: Enter) -> None:
+    """In place of `django.urls.resolve`, by whatever name a module has imported it; handlers ask their resolver.
+
+    Its own module keeps it, which asks for every path without a slash and calls nothing.
+    """
+    resolve = urls.resolve
+    if not hasattr(resolve, "dodai"):
+        enters: list[Enter] = [enter]
+
+        @functools.wraps(resolve)
+        def resolved(*arguments: Any, **named: Any) -> Any:
+            found = resolve(*arguments, **named)
+            found.func = _Resolved(found, enters)
+            return found
+
+        resolved.dodai = enters  # type: ignore[attr-defined]
+        urls.resolve = resolved
+    else:
+        resolve.dodai[0] = resolve.dodai[0].joined(enter)
+    for module in [
+        each for each in list(sys.modules.values()) if isinstance(each, ModuleType) and each is not urls.base
+    ]:
+        for name in [key for key, value in list(vars(module).items()) if value is urls.resolve.__wrapped__]:
+            setattr(module, name, urls.resolve)
 
 
 def _entered(enter: Enter, request: Any, found: Any, *, behind: bool = True) -> None:

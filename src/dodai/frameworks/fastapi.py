@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from . import starlette
@@ -32,6 +32,11 @@ def watch(app: Any, enter: Enter) -> bool:
 def is_watched(app: Any) -> bool:
     """Whether the entrance of the outermost router is where `watch` has put it."""
     return starlette.is_watched(app)
+
+
+def mounted(app: Any) -> Iterator[Any]:
+    """What stands below `app` and is no handler of it."""
+    return starlette.mounted(app)
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:

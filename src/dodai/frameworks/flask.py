@@ -86,6 +86,14 @@ def watch_all(enter: Enter) -> None:
         _join(routing.Map, enter)
 
 
+def watch_dispatcher(layer: Any, enter: Enter) -> None:
+    """In front of all that a dispatcher leads to, for an application in it may have no place of its own."""
+    werkzeug = sys.modules.get("werkzeug.middleware.dispatcher")
+    if werkzeug is not None and isinstance(layer, werkzeug.DispatcherMiddleware):
+        known = vars(layer).get(_ENTER)
+        setattr(layer, _ENTER, enter if known is None else known.joined(enter))
+
+
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them."""
     return hasattr(app, _ENTER) and all(hasattr(inspect.getattr_static(app, name), "dodai") for name in _ENTRANCES)

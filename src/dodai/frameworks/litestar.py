@@ -74,6 +74,14 @@ def _stand(kind: Any, others: Enter) -> dict[int, tuple[Any, Enter]]:
     return found
 
 
+def mounted(app: Any) -> Iterator[Any]:
+    """The applications of `asgi` handlers, and the functions that may call one."""
+    for route in app.routes:
+        handler: Any = getattr(route, "route_handler", None)
+        if hasattr(handler, "is_mount"):
+            yield handler.fn
+
+
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them, for routes that came since, too."""
     kinds = {type(route) for route in app.routes if hasattr(route, "route_handler_map")}

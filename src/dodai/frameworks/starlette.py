@@ -8,9 +8,9 @@ from typing import Any
 
 from .around import unwrap
 from .route import UNSAFE, Kind, Route, looks_like_guard, looks_like_write, where
-from .starlette_choice import find, flatten, is_watched, method_of, template_of, watch, watch_all
+from .starlette_choice import find, flatten, is_watched, method_of, mounted, template_of, watch, watch_all
 
-__all__ = ["find", "is_watched", "plant", "route_label", "routes", "watch", "watch_all"]
+__all__ = ["find", "is_watched", "mounted", "plant", "route_label", "routes", "watch", "watch_all"]
 
 _ENDPOINT_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
 _EXAMPLES = ("x", "1", "1.5", "00000000-0000-4000-8000-000000000000", "2026-01-31", "en", "abcdefgh", "x.html")

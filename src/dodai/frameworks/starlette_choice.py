@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .around import beside, kinds, unwrap
+from .around import beside, is_framework, kinds, unwrap
 from .route import ANY_HANDLER, ENTERED, Enter, MatchedRoute, Reached
 
 _FULL = 2
@@ -152,7 +152,7 @@ def _watch_router(router: Any, enter: Enter, seen: set[int]) -> bool:
             _watch_route(entry, enter)
     for entry in flatten(router.routes):
         inner = unwrap(entry.app) if hasattr(entry, "app") and not hasattr(entry, "endpoint") else None
-        if isinstance(getattr(inner, "routes", None), (list, tuple)):
+        if _children(inner) is not None:
             _watch_router(getattr(inner, "router", inner), enter, seen)
     return True
 
@@ -191,6 +191,23 @@ def _is_watched_through(router: Any, passed: list[Any]) -> bool:
     return True
 
 
+def _children(app: Any) -> Any:
+    """The routes of what chooses as Starlette does; Litestar has a list of that name, too."""
+    routes = getattr(app, "routes", None)
+    is_ours = isinstance(routes, (list, tuple)) and (not routes or hasattr(routes[0], "matches"))
+    return routes if is_ours else None
+
+
+def mounted(app: Any) -> Iterator[Any]:
+    """What stands below `app` and is no handler: mounts, hosts, applications that are endpoints or the default."""
+    for entry in flatten(app.routes):
+        if not hasattr(entry, "endpoint"):
+            yield getattr(entry, "app", None)
+        elif is_framework(unwrap(entry.endpoint)):
+            yield entry.endpoint
+    yield getattr(getattr(app, "router", app), "default", None)
+
+
 def flatten(entries: Iterable[Any]) -> Iterator[Any]:
     """Route-like objects; FastAPI >= 0.137 keeps included routers, which yield one context for each route."""
     for entry in entries:
@@ -227,8 +244,8 @@ def _match(
             known = getattr(entry, "path_format", None) is not None
             return (host + prefix + template_of(entry), entry) if known else (None, None)
         inner = unwrap(entry.app) if hasattr(entry, "app") else None
-        children = getattr(inner, "routes", None)
-        if not isinstance(children, (list, tuple)):
+        children = _children(inner)
+        if children is None:
             return None, None
         passed.append(entry.app)
         return _match(children, {**scope, **child}, prefix + template_of(entry), getattr(entry, "host", host), passed)
@@ -245,7 +262,7 @@ def _named(entries: Iterable[Any], prefix: str, host: str) -> Iterator[tuple[str
     for entry in flatten(entries):
         if hasattr(entry, "endpoint"):
             yield host + prefix + template_of(entry), entry
-        elif isinstance(children := getattr(unwrap(getattr(entry, "app", None)), "routes", None), (list, tuple)):
+        elif (children := _children(unwrap(getattr(entry, "app", None)))) is not None:
             yield from _named(children, prefix + template_of(entry), getattr(entry, "host", host))
 
 

@@ -93,7 +93,7 @@ def gate_of(
     entrance = Entrance("pass" if policy.mode == "report" else "tell" if development else "refuse")
 
     def settle() -> bool:
-        return watch(router, entrance)
+        return watch(router, entrance, again=True)
 
     def find(scope: Mapping[str, Any]) -> MatchedRoute | None:
         return find_route(router, scope)
@@ -104,7 +104,7 @@ def gate_of(
         origins,
         subject=subject,
         find=find,
-        watched=settle(),
+        watched=watch(router, entrance),
         settle=settle,
         secure=secure,
         clock=clock,
