@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-WORKERS ?= auto
+# A test waits for processes, ports and clocks half of its time.
+WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN))
 REPORT ?= .dodai/reports/tests.xml
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 rehearse: $(STAMP)   ## the main job: the whole runbook on this machine, faults included
 	$(BIN)/dodai rehearse --manifest examples/quiz/dodai.toml $(ARGS)
 
-test: $(STAMP)       ## the suite, on every processor (ARGS="-k token" for some, WORKERS=0 for one after the other)
+test: $(STAMP)       ## the suite, three workers per processor (ARGS="-k token" for some, WORKERS=0 for one after the other)
 	@mkdir -p $(dir $(REPORT))
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --junit-xml=$(REPORT) $(ARGS)
 
