@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.observability.traffic import T0, request, rpc
 
@@ -26,6 +26,7 @@ _STEP = st.tuples(st.lists(_LINE, max_size=12), st.integers(0, 400), st.sampled_
 
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(_STEP, min_size=2, max_size=5))
+@example(steps=[([(0, "/a", "ok", 1.0)], 96, -95), ([(0, "/a", "ok", 1.0)], 0, 0)])
 def test_page_that_renews_itself_shows_what_a_first_look_shows(steps: list[tuple[list[tuple], int, int]]):
     """Late lines, passing time and a clock that is set included."""
     with TemporaryDirectory() as folder:

@@ -13,6 +13,8 @@ from dodai.observability.rollup.store import MINUTE_S, Store
 STEP_S = 5.0
 """A wall clock that gains or loses more at once, beside the steady one, was set and does not merely drift."""
 EVENT = "clock_set"
+MOVES = "moves"
+"""The fact that says how often cells were moved."""
 _MOVED_S = 7 * 3600.0
 """Longer than any window of an alert: older cells stay where they are."""
 _MOVES = (
@@ -24,6 +26,7 @@ _MOVES = (
     "UPDATE fact SET value = value + :by WHERE name = 'whole_s' AND value > 0",
     "UPDATE notifier SET since_s = since_s + :by",
     "UPDATE notifier SET tried_s = tried_s + :by WHERE tried_s > 0",
+    "INSERT INTO fact VALUES ('moves', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1",
 )
 
 

@@ -46,6 +46,12 @@ class SeenCells:
     cells: dict[str, dict[int, list[tuple[Any, ...]]]] = field(default_factory=dict)
     stamps: dict[str, dict[int, tuple[Any, ...]]] = field(default_factory=dict)
     parts: dict[bytes, tuple[dict[int, int], float | None]] = field(default_factory=dict)
+    moves: float = 0.0
+
+    def since(self, moves: float) -> None:
+        """Forget the cells when some were moved since: another one may stand in the place of one of the same sums."""
+        if moves != self.moves:
+            self.moves, self.cells, self.stamps = moves, {}, {}
 
 
 @dataclass(slots=True)
@@ -127,7 +133,10 @@ class Curves:
         return part
 
     def _cells(self, kind: Kind) -> dict[int, list[tuple[Any, ...]]]:
-        """The rows of every cell by its start, the oldest first. A count only grows, so equal sums are equal cells."""
+        """The rows of every cell by its start, the oldest first.
+
+        A count only grows: until a clock is set, equal sums are equal cells.
+        """
         stamps = self.store.stamps(kind, self.start_s, self.end_s)
         before, known = self.seen.stamps.get(kind, {}), self.seen.cells.get(kind, {})
         changed = [at for at, stamp in stamps.items() if before.get(at) != stamp]

@@ -15,6 +15,7 @@ from dodai.observability.alert import Alert, Firing, History
 from dodai.observability.buckets import bounds_us
 from dodai.observability.rollup import Store, Totals
 from dodai.observability.rollup.clock_step import EVENT as CLOCK_SET
+from dodai.observability.rollup.clock_step import MOVES
 from dodai.observability.run.curves import Curve, Curves, Row, SeenCells, summed
 from dodai.observability.run.watcher import Watched
 
@@ -111,7 +112,9 @@ def overview(
     judged_s = facts.get("judged_s", 0.0)
     stale = now_s - judged_s > STALE_TICKS * watched.tick_s
     until_s = judged_s if stale and judged_s else now_s
-    curves = Curves(store, until_s, window_s, bounds_us(thresholds), seen or SeenCells())
+    seen = seen or SeenCells()
+    seen.since(facts.get(MOVES, 0.0))
+    curves = Curves(store, until_s, window_s, bounds_us(thresholds), seen)
     visited, called, worked = curves.read("http"), curves.read("rpc"), curves.read("task")
     open_ = history.open()
     return Overview(
