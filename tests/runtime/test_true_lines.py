@@ -23,6 +23,7 @@ from werkzeug.test import Client
 import dodai
 import dodai.asgi
 import dodai.wsgi
+from dodai.asgi import exchange
 from dodai.core.request import bind, unbind
 from dodai.observability.line_format import dump, redact
 from dodai.observability.policy import ObservabilityPolicy
@@ -278,3 +279,39 @@ def test_lost_lines_are_told_while_they_are_lost(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count('"name":"lines_dropped"') == 1
     assert done.stderr == "3"  # for the detail of `/readyz`
+
+
+class _Waiting:
+    """What `receive` of granian gives: it waits from when it was made, and has no `close`."""
+
+    def __await__(self) -> _Waiting:
+        return self
+
+    def __iter__(self) -> _Waiting:
+        return self
+
+    def __next__(self) -> None:
+        return None
+
+
+async def test_server_that_cannot_be_told_to_stop_waiting_is_not_asked_whether_the_client_left(
+    config: Config, lines: Lines, monkeypatch: pytest.MonkeyPatch
+):
+    """Granian: every answer that took longer than a moment was a 500, behind a handler that had run."""
+    monkeypatch.setattr(exchange, "_PATIENCE_S", -1.0)
+    asked, sent = [], []
+
+    def receive() -> _Waiting:
+        asked.append("receive")
+        return _Waiting()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("done")(scope, receive, send)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", "scheme": "http"}
+    await dodai.asgi.wrap(app, config=config())(scope, receive, send)
+    assert (asked, [message.get("status") for message in sent]) == ([], [200, None])
+    assert [line["outcome"] for line in lines("web", "http")] == ["ok"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from time import perf_counter
 from typing import Any
 
@@ -140,8 +141,11 @@ class HttpExchange:
         """Whether the client of a slow answer is gone, as far as the server knows by now.
 
         Only `receive` says so, and an ordinary handler never asks again after the body. What it has to say at once is
-        taken, and kept for whoever asks; where it would wait, it is left alone.
+        taken, and kept for whoever asks; where it would wait, it is left alone. A server whose `receive` is no
+        coroutine function (granian's) begins to wait when it is called, and cannot be told to stop: it is not asked.
         """
+        if not iscoroutinefunction(self._receive):
+            return False
         for _ in range(_LOOKS):
             steps = self._receive().__await__()
             try:
