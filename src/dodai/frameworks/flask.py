@@ -137,16 +137,38 @@ def _enter(app: Any, *, behind: bool) -> None:
     rule = request.url_rule
     # Flask takes its request out of the environ before the line is written.
     request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
-    # A hook may have chosen a rule that does not take the method: what runs is what the rule is for.
-    methods = (rule.methods if rule is not None else None) or {request.method}
+    # A hook may have chosen a rule, or an endpoint, that does not take the method: what runs is what it is for.
+    methods = (_methods(app, rule) if rule is not None else None) or {request.method}
     others = () if request.method in methods else UNSAFE
     method = next((each for each in others if each in methods), request.method)
     app.dodai_enter(request.environ, method, lambda: Reached(_handler(app, rule), behind=behind))
 
 
 def _handler(app: Any, rule: Any) -> Any:
-    """What tells a handler apart: rules of two applications are equal when they look alike."""
-    return (id(app), rule) if rule is not None else None
+    """What tells a handler apart: rules of two applications are equal when they look alike.
+
+    Flask calls the view function of the rule's endpoint. A rule whose endpoint is not the one that it was added with
+    leads to what its route never was: equal to nothing, itself included when the next request is routed to it.
+    """
+    if rule is None:
+        return None
+    if rule.map is None or not _is_as_added(rule.map, rule):
+        return object()
+    return id(app), rule, app.view_functions.get(rule.endpoint)
+
+
+def _is_as_added(url_map: Any, rule: Any) -> bool:
+    """Whether the map has this very rule under its endpoint: a copy is equal, and so is the rule of another method."""
+    added = url_map._rules_by_endpoint.get(rule.endpoint)  # noqa: SLF001 - `iter_rules` raises, and sorts
+    return added is not None and (added[0] is rule or any(each is rule for each in added))
+
+
+def _methods(app: Any, rule: Any) -> set[str] | None:
+    """What the rule takes; of one that is not as it was added, what the rules that its endpoint has take."""
+    if _is_as_added(app.url_map, rule):
+        return rule.methods  # type: ignore[no-any-return]
+    taken = [each.methods for each in app.url_map._rules_by_endpoint.get(rule.endpoint, (rule,))]  # noqa: SLF001
+    return None if None in taken else set().union(*taken)
 
 
 def _dispatching(call: Callable[..., Any]) -> Callable[..., Any]:
