@@ -89,11 +89,14 @@ class BlueprintShelf:
 
     def listed(self, asked: Asked) -> list[dict[str, Any]]:
         name, path = asked.query.get("name", ""), asked.query.get("path", "")
-        return [row for row in self.rows.values() if name in ("", row["name"]) and path in ("", row["path"])]
+        with self._one:  # Authentik saves all that an application changes of a row at once
+            rows = [dict(row) for row in self.rows.values()]
+        return [row for row in rows if name in ("", row["name"]) and path in ("", row["path"])]
 
     def shown(self, asked: Asked) -> Reply:
-        row = self._named(asked)
-        return Reply(200, dict(row)) if row else _GONE
+        with self._one:
+            row = self._named(asked)
+            return Reply(200, dict(row)) if row else _GONE
 
     def made(self, asked: Asked) -> Reply:
         with self._one:
@@ -125,15 +128,13 @@ class BlueprintShelf:
 
     def applied(self, asked: Asked) -> Reply:
         """Taken by the worker, which comes to it later; the reply shows the blueprint as it is before."""
-        row = self._named(asked)
-        if row is None:
-            return _GONE
-        if self.works:
-            timer = threading.Timer(WORKER_S, self._work, (row["pk"],))
+        before = self.shown(asked)
+        if before is not _GONE and self.works:
+            timer = threading.Timer(WORKER_S, self._work, (asked.params["blueprint"],))
             timer.daemon = True
             self._queue.append(timer)
             timer.start()
-        return Reply(200, dict(row))
+        return before
 
     def idle(self) -> None:
         """Until the worker has come to everything that was asked of it."""
