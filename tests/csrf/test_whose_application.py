@@ -200,6 +200,41 @@ def test_service_that_is_off_opens_its_own_application_and_no_other(manifest, fi
     assert outcome(tmp_path, command, app, DODAI_SERVICE="api") == expected
 
 
+W = "w = dodai.asgi.wrap(made())\n"
+AROUND = {
+    "function": W + "async def app(s, r, t): await w(s, r, t)\n",
+    "function of a function": W + "async def on(*a): await w(*a)\nasync def app(s, r, t): await on(s, r, t)\n",
+    "object": W + "class Outer:\n    async def __call__(self, s, r, t): await w(s, r, t)\napp = Outer()\n",
+    "mount": "from starlette.routing import Mount\napp = Starlette(routes=[Mount('/', dodai.asgi.wrap(made()))])\n",
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_application_may_be_named_by_what_stands_around_it(around, tmp_path):
+    """Where the process has wrapped no other: of two, one that is only called or mounted may be the other service's."""
+    write(tmp_path, {"dodai.toml": off("shop:app", "m:app"), "m.py": APP + around, "shop.py": ONE})
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="api") == "paid"
+    write(tmp_path, {"m.py": APP + around + "web = dodai.asgi.wrap(made())\n"})
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="api") == "DOD188"
+    assert outcome(tmp_path, SCRIPT, "m:web", DODAI_SERVICE="api") == "DOD188"
+
+
+@pytest.mark.parametrize(
+    ("named", "files", "app"),
+    [
+        ("m:bare", APP + "bare = made()\napp = dodai.asgi.wrap(made())\n", "m:app"),
+        ("m:create", FACTORIES + "def create(*a): return web(*a)\n", "m:api"),
+        ("m:create", FACTORIES + "import functools\ncreate = functools.partial(web)\n", "m:api"),
+    ],
+    ids=["bare", "factory", "partial"],
+)
+def test_one_wrapped_application_is_not_that_of_a_name_which_leads_nowhere(named, files, app, tmp_path):
+    """That the process has wrapped no other is no sign by itself."""
+    write(tmp_path, {"dodai.toml": off("shop:app", named), "m.py": files})
+    command = SCRIPT if "bare" in named else (*SCRIPT, "--factory")
+    assert outcome(tmp_path, command, app, DODAI_SERVICE="api") == "DOD188"
+
+
 def test_only_service_may_be_off_without_a_name_of_its_application(tmp_path):
     """There is nothing else that could be opened; a name that it has must be right all the same."""
     only = '[project]\nname = "shop"\n[service.api]\ncommand = ["x"]\ncsrf = "off"\ncsrf_reason = "mTLS"\n'
@@ -247,3 +282,78 @@ def test_exemption_of_a_service_holds_in_its_own_application_alone(files, app, e
     checked = off("m:web", "m:api").replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "")
     write(tmp_path, {"dodai.toml": checked + EXEMPT, **files})
     assert outcome(tmp_path, SCRIPT, app, DODAI_SERVICE="api") == expected
+
+
+ONLY = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n'
+BESIDE = {
+    "none": "",
+    "off": '[service.g]\ncommand = ["x"]\napp = "g:app"\ncsrf = "off"\ncsrf_reason = "r"\n',
+    "grpc": '[service.g]\ncommand = ["x"]\nprotocol = "grpc"\n',
+    "worker": '[service.g]\ncommand = ["x"]\nkind = "worker"\n[service.g.health]\nheartbeat = "10s"\n',
+}
+
+
+ON = "import m, dodai.asgi\napp = dodai.asgi.wrap(m.app)\n"
+
+
+def only(app: str, beside: str = "") -> str:
+    named = f'app = "{app}"\n' if app else ""
+    return ONLY + named + beside + EXEMPT.replace('"api"', '"web"')
+
+
+@pytest.mark.parametrize("service", ["web", "", "elsewhere"])
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
+def test_exemption_of_the_only_checked_service_holds_in_its_app_alone(beside, service, tmp_path):
+    """`shop:app` is served and `other:app` was named; nothing else is checked which that could be."""
+    write(tmp_path, {"dodai.toml": only("other:app", beside), "other.py": ONE, "shop.py": ONE})
+    assert outcome(tmp_path, SCRIPT, "shop:app", DODAI_SERVICE=service) == "DOD150"
+    text = (tmp_path / "told").read_text("utf-8")
+    assert text.count("the `[[csrf.exemption]]` of `POST /pay` does not hold here") == 1
+    assert f"`{tmp_path / 'shop.py'}` is not what `[service.web]` serves, `other:app`" in text
+    assert outcome(tmp_path, SCRIPT, "other:app", DODAI_SERVICE=service) == "paid"
+
+
+@pytest.mark.parametrize(
+    ("named", "files", "command", "app", "expected"),
+    [
+        ("other:app", {"other.py": FLASK, "b/shop.py": FLASK}, SRV, "shop:app", "DOD150"),
+        ("other:app", {"other.py": FLASK, "b/shop.py": FLASK}, SRV, "other:app", "paid"),
+        ("m:web", {"m.py": FACTORIES}, (*SCRIPT, "--factory"), "m:api", "DOD150"),
+        ("m:web", {"m.py": FACTORIES}, (*SCRIPT, "--factory"), "m:web", "paid"),
+        ("m:web()", {"m.py": FACTORIES, "wsgi.py": "import m\napp = m.web()"}, SCRIPT, "wsgi:app", "paid"),
+        ("m:app", {"m.py": APP + AROUND["function"]}, SCRIPT, "m:app", "paid"),
+        ("m:app", {"m.py": APP + AROUND["mount"]}, SCRIPT, "m:app", "paid"),
+        ("m:app", {"m.py": APP + "app = made()", "on.py": ON}, SCRIPT, "on:app", "paid"),
+        ("src.m:app", {"src/m.py": ONE}, (*SCRIPT, "--app-dir", "src"), "m:app", "paid"),
+        ("m:app", {"m/__init__.py": "from m.web import app", "m/web.py": ONE}, SCRIPT, "m:app", "paid"),
+        ("", {"m.py": ONE}, SCRIPT, "m:app", "paid"),
+        ("", {"m.py": FACTORIES}, (*SCRIPT, "--factory"), "m:api", "paid"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+def test_exemption_of_the_only_service_is_for_what_its_app_leads_to(named, files, command, app, expected, tmp_path):
+    """Without `app` it is whatever is served; a name that is imported, made or held elsewhere leads to the same."""
+    write(tmp_path, {"dodai.toml": only(named), "srv/__main__.py": SERVER, **files})
+    path = {"PYTHONPATH": str(tmp_path / "b")}
+    assert outcome(tmp_path, command, app, DODAI_SERVICE="web", **path) == expected
+
+
+def test_exemption_that_turns_out_to_be_of_another_application_is_told(tmp_path):
+    """Only a request shows which factory has made it: then it is said, once."""
+    write(tmp_path, {"dodai.toml": only("m:web"), "m.py": FACTORIES})
+    with served(tmp_path, (*SCRIPT, "--factory"), "m:api", DODAI_SERVICE="web") as (client, told):
+        assert client is not None
+        assert [client.post("/pay", headers=FORGED).status_code for _ in range(2)] == [403, 403]
+        text = told.read_text("utf-8")
+    assert text.count("the `[[csrf.exemption]]` of `POST /pay` does not hold here") == 1
+    assert "not seen to be what `[service.web]` serves, `m:web`" in text
+
+
+def test_development_keeps_the_exemptions_of_the_only_service(tmp_path):
+    """A test or a developer serves the application by another name."""
+    write(tmp_path, {"dodai.toml": only("other:app"), "shop.py": ONE})
+    local = dict.fromkeys(DEPLOYED, "")
+    with served(tmp_path, SCRIPT, "shop:app", **local) as (client, _):
+        assert client is not None
+        forged = FORGED | {"Host": str(client.base_url.netloc, "ascii")}
+        assert client.post("/pay", headers=forged).text == "paid"

@@ -188,8 +188,15 @@ def _is_of(named: str, service: str, services: Services) -> bool:
     """
     checked = checked_services(services) or (service,)
     only = checked[0] if len(checked) == 1 else ""
-    here = service if service in services else only
+    here = service_here(service, services)
     return bool(here) and (named or only) == here
+
+
+def service_here(service: str, services: Services) -> str:
+    """The service that a process called `service` is taken for; empty where the manifest does not tell."""
+    checked = checked_services(services) or (service,)
+    only = checked[0] if len(checked) == 1 else ""
+    return service if service in services else only
 
 
 def nobodys(exemption: Exemption, services: Services) -> str:

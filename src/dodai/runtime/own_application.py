@@ -6,18 +6,20 @@ itself, and what a service of the manifest names as its application.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
-from dodai.csrf.policy import checked_services
-from dodai.frameworks.around import others, sought, unwrap
+from dodai.csrf.policy import checked_services, service_here
+from dodai.frameworks.around import others, reached, sought, unwrap
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
@@ -44,11 +46,18 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 class OwnApplication:
     """Whether the application `app`, which is being wrapped, is that of the service `name`.
 
-    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request.
+    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. With
+    `alone` an application that is not the `app` of its service is not its own either where there is no other service.
     """
 
-    def __init__(self, app: Any, sections: Mapping[str, Any], name: str, found: Path | None) -> None:
+    known: ClassVar[list[Callable[[], Any]]] = []
+    """References to all that this process has wrapped."""
+
+    def __init__(
+        self, app: Any, sections: Mapping[str, Any], name: str, found: Path | None, *, alone: bool = False
+    ) -> None:
         rows = _rows(sections)
+        self._given, name = name, service_here(name, rows)
         self._name = name
         self._row = rows.get(name) or {}
         self._rivals = {
@@ -57,22 +66,26 @@ class OwnApplication:
         self._named = _targets(self._row)
         self._wrapped: tuple[Any, ...] = ()
         self._codes = set[CodeType]()
-        self._settled = not (self._named and self._rivals)
+        self._settled = not self._named or not (self._rivals or (alone and self._row.get("app")))
         self.doubt = ""
+        self._note(unwrap(app))
         if self._row:
             self._wrapped = (unwrap(app), sought(app))
             self._codes = {frame.f_code for frame in _frames()}
             self.doubt = self._doubt(list(_callers()), found)
 
     @property
-    def names_its_own(self) -> bool:
-        """Whether the service says which its application is, in `app` or to the server in its command."""
-        return bool(self._named)
+    def is_settled(self) -> bool:
+        """Whether nothing is left to see: nobody names the application, or what is named has been seen to be this."""
+        return self._settled
 
     @property
-    def has_rivals(self) -> bool:
-        """Whether another service is checked whose application this may be."""
-        return bool(self._rivals)
+    def unseen(self) -> str:
+        """What is said of an application that what the service names does not lead to."""
+        return (
+            f"{self._called()}, and the application that was asked is not seen to be what `[service.{self._name}]` "
+            f"serves, `{':'.join(self._named[0])}`"
+        )
 
     def is_own(self) -> bool:
         """Whether what the service names leads to this application; asked anew until it does."""
@@ -86,7 +99,7 @@ class OwnApplication:
         return self._settled
 
     def _doubt(self, callers: list[tuple[str, Path]], found: Path | None) -> str:
-        here = f"`DODAI_SERVICE` is `{self._name}`, and "
+        here = f"{self._called()}, and "
         for module, _ in self._named:
             if any(self._loaded(module)) or any(module.startswith(f"{name}.") for name, _ in callers):
                 return ""
@@ -97,6 +110,26 @@ class OwnApplication:
             return ""
         names = ", ".join(f"`[service.{other}]`" for other in self._rivals)
         return f"{here}`[service.{self._name}]` has no `app`: whether this is the application of {names} cannot be told"
+
+    def _called(self) -> str:
+        if self._given == self._name:
+            return f"`DODAI_SERVICE` is `{self._name}`"
+        return f"`DODAI_SERVICE` names no service, so that this is taken for `{self._name}`"
+
+    def _note(self, inner: Any) -> None:
+        self.known[:] = [each for each in self.known if each() is not None and each() is not inner]
+        try:
+            self.known.append(weakref.ref(inner))
+        except TypeError:
+            self.known.append(lambda: inner)
+
+    def _is_only_one(self) -> bool:
+        """Whether the process has wrapped no other application; one that nobody can serve any more does not count."""
+        for ask in (int, gc.collect):
+            ask()
+            if all((one := each()) is None or one is self._wrapped[0] for each in self.known):
+                return True
+        return False
 
     def _is_run(self, folder: Path) -> bool:
         """Whether the process is a program of the project that the command of this service runs, and no rival's."""
@@ -112,7 +145,13 @@ class OwnApplication:
         if inspect.isroutine(value) and getattr(inspect.unwrap(value), "__code__", None) in self._codes:
             return True
         led = (unwrap(value), sought(value), *(unwrap(other) for _, other in others(value)))
-        return any(one is own for one in led for own in self._wrapped)
+        if any(one is own for one in led for own in self._wrapped):
+            return True
+        return (
+            _is_application(value)
+            and any(one is own for one in reached(value) for own in self._wrapped)
+            and self._is_only_one()
+        )
 
     def _loaded(self, module: str) -> Iterator[ModuleType]:
         """The modules that `module` may be here: under this name, as the program, from a folder further inside."""
@@ -178,6 +217,19 @@ def _values(module: ModuleType, name: str) -> Iterator[Any]:
             value = getattr(value, part, None)
         if value is not None:
             yield value
+
+
+def _is_application(value: Any) -> bool:
+    """Whether a server can call `value` with a request; a factory takes nothing."""
+
+    def takes(count: int) -> bool:
+        try:
+            inspect.signature(value).bind(*range(count))
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    return not takes(0) and (takes(2) or takes(3))
 
 
 def _callers() -> Iterator[tuple[str, Path]]:

@@ -43,8 +43,8 @@ holds in this process. fix: set `DODAI_SERVICE` to the service whose application
 """
 
 _NOT_ITS_APPLICATION = """\
-dodai: {doubt}: no `[[csrf.exemption]]` holds here. fix: set `DODAI_SERVICE` to the service whose application this is, \
-or name the application in its `app`
+dodai: {doubt}: the `[[csrf.exemption]]` of {routes} does not hold here. fix: set `DODAI_SERVICE` to the service whose \
+application this is, or name the application in its `app`
 """
 
 _OFF = """\
@@ -98,11 +98,12 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
         raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
     if config.csrf_off:
         return _off(config, app)
-    own = OwnApplication(app, config.sections, config.service, config.found)
+    development = is_development(config)
+    own = OwnApplication(app, config.sections, config.service, config.found, alone=not development)
     policy = _policy_of(config, own)
     if policy.mode == "framework":
         _prove_own_check(app)
-    origins, development = config.public_origins, is_development(config)
+    origins = config.public_origins
     gate = gate_of(
         app,
         policy=policy,
@@ -129,11 +130,16 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         sys.stderr.write(_NAMELESS.format(service=config.service))
         sys.stderr.flush()
-    if own.exemptions and application.names_its_own and application.has_rivals and application.doubt:
-        sys.stderr.write(_NOT_ITS_APPLICATION.format(doubt=application.doubt))
-        sys.stderr.flush()
+    if own.exemptions and application.doubt and not application.is_settled:
+        _tell_not_held(application.doubt, *(row.route for row in own.exemptions))
         return replace(own, exemptions=())
     return own
+
+
+def _tell_not_held(doubt: str, *routes: str) -> None:
+    named = ", ".join(f"`{route}`" for route in routes)
+    sys.stderr.write(_NOT_ITS_APPLICATION.format(doubt=doubt, routes=named))
+    sys.stderr.flush()
 
 
 def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication, own: OwnApplication) -> CsrfProtection:
@@ -141,12 +147,21 @@ def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication, own: OwnAp
     if not wrapped.policy.exemptions:
         return gate
 
+    told = set[str]()
+
     def settle() -> None:
         gate.settle()
         wrapped.look()
 
     def shares(route: str) -> bool:
-        return wrapped.shares(route) or not own.is_own()
+        if wrapped.shares(route):
+            return True
+        if own.is_own():
+            return False
+        if route not in told:
+            told.add(route)
+            _tell_not_held(own.unseen, route)
+        return True
 
     wrapped.look()
     return replace(gate, shares=shares, settle=settle)
