@@ -357,3 +357,13 @@ def test_development_keeps_the_exemptions_of_the_only_service(tmp_path):
         assert client is not None
         forged = FORGED | {"Host": str(client.base_url.netloc, "ascii")}
         assert client.post("/pay", headers=forged).text == "paid"
+
+
+def test_module_of_the_same_name_in_a_folder_further_inside_is_another(tmp_path):
+    """Two projects of one repository, both `m:app`, and the manifest of the first lies above both."""
+    write(tmp_path, {".git/HEAD": "", "dodai.toml": only("m:app"), "m.py": ONE, "b/m.py": ONE})
+    assert outcome(tmp_path / "b", SCRIPT, "m:app", DODAI_SERVICE="web") == "DOD150"
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="web") == "paid"
+    assert outcome(tmp_path, UVICORN, "m:app", DODAI_SERVICE="web") == "paid"
+    (tmp_path / "m.py").rename(tmp_path / "elsewhere.py")
+    assert outcome(tmp_path / "b", SCRIPT, "m:app", DODAI_SERVICE="web") == "paid", "nothing else can be meant"

@@ -59,6 +59,7 @@ class OwnApplication:
         rows = _rows(sections)
         self._given, name = name, service_here(name, rows)
         self._name = name
+        self._folder = found.resolve().parent if found is not None else None
         self._row = rows.get(name) or {}
         self._rivals = {
             other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
@@ -159,10 +160,19 @@ class OwnApplication:
         for name in (*(".".join(parts[at:]) for at in range(len(parts))), "__main__", "__mp_main__"):
             found = sys.modules.get(name)
             file = Path(getattr(found, "__file__", None) or "")
-            if found is None or self._is_of_rival(file, module):
+            if found is None or self._is_of_rival(file, module) or self._is_of_another_project(file, module):
                 continue
             if name == module or _called(vars(found), file) == module or _lies_at(file, parts):
                 yield found
+
+    def _is_of_another_project(self, file: Path, module: str) -> bool:
+        """Whether `file` only has the name: the module lies where a manifest that nobody named says, and is not it."""
+        if self._folder is None or not file.name or _is_installed(file, self._folder):
+            return False
+        place = self._folder.joinpath(*_place(self._row, module))
+        named = [place.with_name(f"{place.name}.py"), place / "__init__.py", place / "__main__.py"]
+        known = [each.resolve() for each in named if each.is_file()]
+        return bool(known) and file.resolve() not in known
 
     def _is_of_rival(self, file: Path, module: str) -> bool:
         """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
