@@ -389,10 +389,10 @@ async def test_a_process_that_exits_or_never_listens_is_an_error_with_its_output
 async def test_stop_signals_come_in_their_order(host, tmp_path):
     """PostgreSQL wants INT, and QUIT when that takes too long."""
     code = (
-        "import signal,time\n"
-        "signal.signal(signal.SIGINT, lambda *_: print('INT', flush=True))\n"
-        "signal.signal(signal.SIGQUIT, lambda *_: (print('QUIT', flush=True), exit(0)))\n"
-        "print('up', flush=True)\n"
+        "import os,signal,time\n"  # one write for a line: a signal between two would tear it
+        "signal.signal(signal.SIGINT, lambda *_: os.write(1, b'INT\\n'))\n"
+        "signal.signal(signal.SIGQUIT, lambda *_: (os.write(1, b'QUIT\\n'), exit(0)))\n"
+        "os.write(1, b'up\\n')\n"
         "while True: time.sleep(1)\n"
     )
     process = ProcessSpec(name="db", command=(sys.executable, "-c", code), stop=("INT", "QUIT"), grace_s=1.0)
