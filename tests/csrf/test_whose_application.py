@@ -367,3 +367,14 @@ def test_module_of_the_same_name_in_a_folder_further_inside_is_another(tmp_path)
     assert outcome(tmp_path, UVICORN, "m:app", DODAI_SERVICE="web") == "paid"
     (tmp_path / "m.py").rename(tmp_path / "elsewhere.py")
     assert outcome(tmp_path / "b", SCRIPT, "m:app", DODAI_SERVICE="web") == "paid", "nothing else can be meant"
+
+
+@pytest.mark.parametrize("off", [False, True], ids=["exempt", "off"])
+def test_manifest_that_is_named_opens_no_module_of_the_same_name_either(off, tmp_path):
+    """`app:app` in two folders of one repository, and `DODAI_MANIFEST` set for all of it."""
+    how = 'csrf = "off"\ncsrf_reason = "mTLS"\n' if off else EXEMPT.replace('"api"', '"web"')
+    named = ONLY + 'app = "app:app"\ncwd = "web"\n' + how
+    write(tmp_path, {"dodai.toml": named, "web/app.py": ONE, "admin/app.py": ONE})
+    given = {"DODAI_SERVICE": "web", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
+    assert outcome(tmp_path / "admin", SCRIPT, "app:app", **given) == ("DOD188" if off else "DOD150")
+    assert outcome(tmp_path / "web", SCRIPT, "app:app", **given) == "paid"

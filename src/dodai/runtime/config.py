@@ -27,8 +27,8 @@ class RuntimeConfig:
     `state` is the folder whose `lines/` gets segments (None: standard output only). `edge_key_file` turns the edge
     gate on, and so do `edge_keys`, which a vendor's edge sends: then `health_path` is asked without one.
     `csrf_off` is the reason why this service is not protected against forged requests; without one it is.
-    `sections` is the validated manifest, empty when there is none. `found` is its file where nobody named it: it was
-    the nearest one to the working folder.
+    `sections` is the validated manifest, empty when there is none, and `manifest` its file. `found` is that file where
+    nobody named it: it was the nearest one to the working folder.
     """
 
     service: str = "app"
@@ -46,6 +46,7 @@ class RuntimeConfig:
     origins: tuple[str, ...] = ()
     policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     sections: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    manifest: Path | None = None
     found: Path | None = None
 
     @classmethod
@@ -72,6 +73,7 @@ class RuntimeConfig:
             origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
+            manifest=Path(named) if named else found,
             found=found,
         )
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
 from dodai.frameworks.around import others, reached, sought, unwrap
+from dodai.runtime.config import RuntimeConfig
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
@@ -44,7 +45,7 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 
 
 class OwnApplication:
-    """Whether the application `app`, which is being wrapped, is that of the service `name`.
+    """Whether the application `app`, which is being wrapped, is that of the service that `config` names.
 
     `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. With
     `alone` an application that is not the `app` of its service is not its own either where there is no other service.
@@ -53,13 +54,11 @@ class OwnApplication:
     known: ClassVar[list[Callable[[], Any]]] = []
     """References to all that this process has wrapped."""
 
-    def __init__(
-        self, app: Any, sections: Mapping[str, Any], name: str, found: Path | None, *, alone: bool = False
-    ) -> None:
-        rows = _rows(sections)
-        self._given, name = name, service_here(name, rows)
-        self._name = name
-        self._folder = found.resolve().parent if found is not None else None
+    def __init__(self, app: Any, config: RuntimeConfig, *, alone: bool = False) -> None:
+        rows = _rows(config.sections)
+        self._given = config.service
+        self._name = name = service_here(config.service, rows)
+        self._folder = config.manifest.resolve().parent if config.manifest is not None else None
         self._row = rows.get(name) or {}
         self._rivals = {
             other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
@@ -73,7 +72,7 @@ class OwnApplication:
         if self._row:
             self._wrapped = (unwrap(app), sought(app))
             self._codes = {frame.f_code for frame in _frames()}
-            self.doubt = self._doubt(list(_callers()), found)
+            self.doubt = self._doubt(list(_callers()), config.found)
 
     @property
     def is_settled(self) -> bool:
@@ -166,7 +165,7 @@ class OwnApplication:
                 yield found
 
     def _is_of_another_project(self, file: Path, module: str) -> bool:
-        """Whether `file` only has the name: the module lies where a manifest that nobody named says, and is not it."""
+        """Whether `file` only has the name: the module lies where the manifest says, and is another file."""
         if self._folder is None or not file.name or _is_installed(file, self._folder):
             return False
         place = self._folder.joinpath(*_place(self._row, module))

@@ -99,7 +99,7 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     if config.csrf_off:
         return _off(config, app)
     development = is_development(config)
-    own = OwnApplication(app, config.sections, config.service, config.found, alone=not development)
+    own = OwnApplication(app, config, alone=not development)
     policy = _policy_of(config, own)
     if policy.mode == "framework":
         _prove_own_check(app)
@@ -169,7 +169,7 @@ def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication, own: OwnAp
 
 def _off(config: RuntimeConfig, app: Any) -> Unchecked:
     """Say that nothing is checked and why; DOD188 when the reason is not seen to be that of this application."""
-    own = OwnApplication(app, config.sections, config.service, config.found)
+    own = OwnApplication(app, config)
     if own.doubt:
         raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
     sys.stderr.write(_OFF.format(service=config.service, reason=config.csrf_off))
