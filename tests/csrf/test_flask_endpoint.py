@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from flask import Flask, request
 from tests.csrf.driver import EVIL
 from tests.csrf.test_exemptions import RAN, exempt, flask_app, forged, wsgi_client
+from tests.csrf.test_exemptions import _nothing_ran as _nothing_ran  # noqa: PLC0414 - the fixture, for this module too
 from werkzeug.routing import Map, Rule
 from werkzeug.test import Client
-
-from dodai.runtime import Runtime
-
-
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> Iterator[None]:
-    before, Runtime._current = Runtime._current, None
-    RAN.clear()
-    yield
-    Runtime._current = before
 
 
 def copied(app: Flask, endpoint: str) -> None:
