@@ -6,7 +6,9 @@ import asyncio
 import copy
 import dataclasses
 import json
+import threading
 from contextlib import closing, suppress
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPErrorProcessor, build_opener
@@ -230,6 +232,26 @@ def test_every_change_may_be_the_last_one_before_a_kill(server, declared, start,
             assert cut > 1
             return
     raise AssertionError("there is always another change")
+
+
+def test_stand_in_shows_no_blueprint_that_is_half_saved(server, declared):
+    """Authentik saves time, status and hash of an application at once: who asks meanwhile waits for all of it."""
+    waiting, seen = [], []
+
+    def asked_meanwhile():
+        asked = SimpleNamespace(query={"name": "quiz"})
+        reader = threading.Thread(target=lambda: seen.extend(server.shelf.listed(asked)))
+        reader.start()
+        reader.join(0.2)
+        waiting.append(reader)
+        assert reader.is_alive()
+
+    server.shelf.spoils = asked_meanwhile
+    run(declared.apply())
+    server.shelf.idle()
+    waiting[0].join()
+    assert [row["status"] for row in seen] == ["successful"]
+    assert len(waiting) == 1
 
 
 class Killed(Exception):  # noqa: N818 - the process ends there
