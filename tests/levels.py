@@ -21,7 +21,7 @@ import pytest
 from tests.plan.judge import LEFT
 
 WHOLE, NAMED, DEFAULT = "whole", "named", "default"
-LEVEL, TURN = "DODAI_TEST_LEVEL", "DODAI_TEST_TURN"
+LEVEL, TURN, REPEATABLE = "DODAI_TEST_LEVEL", "DODAI_TEST_TURN", "DODAI_TEST_REPEATABLE"
 T = TypeVar("T")
 
 
@@ -53,11 +53,15 @@ def taken(points: Sequence[T], every: int, number: int) -> Sequence[T]:
 # --- hooks -------------------------------------------------------------------------------------------------------
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """The level of this run, which its workers inherit: they are given paths, whoever asked."""
-    if not hasattr(config, "workerinput") and os.environ.get(LEVEL) != WHOLE:
-        named = config.args_source == pytest.Config.ArgsSource.ARGS
-        os.environ[LEVEL] = NAMED if named else DEFAULT
+    """The level of this run, and the order of a repeatable one; its workers inherit both: they are given paths."""
+    if hasattr(config, "workerinput") or os.environ.get(LEVEL) == WHOLE:
+        return
+    named = config.args_source == pytest.Config.ArgsSource.ARGS
+    os.environ[LEVEL] = NAMED if named else DEFAULT
+    if os.environ.get(REPEATABLE) == "1" and config.getoption("randomly_seed", None) == "default":
+        config.option.randomly_seed = turn()
 
 
 @pytest.hookimpl(trylast=True)

@@ -96,6 +96,16 @@ def test_workers_leave_out_the_same_as_one_process(run):
     assert run(*WORKERS, DODAI_TEST_TURN="1") == run(DODAI_TEST_TURN="1")
 
 
+def test_the_order_of_a_repeatable_run_is_the_commits(run):
+    """A test that leans on another one is red again where it was red; another commit, and the night, have another order."""
+    order = ["suite", "-p", "pytest_randomly"]
+    repeatable = {"DODAI_TEST_REPEATABLE": "1"}
+    first, other = ([list(run(*order, DODAI_TEST_TURN=turn, **repeatable)) for _ in range(2)] for turn in ("1", "2"))
+    assert first[0] == first[1] != other[0] == other[1]
+    nights = [list(run(*order, DODAI_TEST_TURN="1", DODAI_TEST_LEVEL="whole", **repeatable)) for _ in range(2)]
+    assert nights[0] != nights[1]
+
+
 def test_points_of_a_loop_are_all_taken_by_some_commit(monkeypatch):
     """And by one run at the level `whole`; there is always one."""
     monkeypatch.setenv("DODAI_TEST_LEVEL", "default")

@@ -222,8 +222,10 @@ def test_one_id_leads_from_the_browser_through_node_and_the_backend_to_its_sql(s
     assert any('"calls":"backend ' in line for line in hops)
 
 
-def test_every_line_is_sound(served: Stack):
+def test_every_line_is_sound(served: Stack, visit):
     """Those of node beside those of Python, by the checker of the specification."""
+    visitor: Visitor = visit(served)
+    tiers.line_of(served, visitor.go("/").headers["x-request-id"])
     files = [str(path) for path in (served.folder / "lines").glob("*.jsonl")]
     checker = node_parts.ROOT / "spec" / "check_line.py"
     done = subprocess.run(["python3", str(checker), *files], capture_output=True, text=True, check=False)

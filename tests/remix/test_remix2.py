@@ -253,8 +253,10 @@ def test_the_backend_is_told_who_asks_on_every_page(served: Stack, visit, path: 
     assert {bool(re.search(r'"userId":"\w+"', line)) for line in hops} == {True}, hops
 
 
-def test_every_line_is_sound(served: Stack):
+def test_every_line_is_sound(served: Stack, visit):
     """Those of node beside those of Python, by the checker of the specification."""
+    visitor: Visitor = visit(served)
+    tiers.line_of(served, visitor.go("/").headers["x-request-id"])
     files = [str(path) for path in (served.folder / "lines").glob("*.jsonl")]
     checker = node_parts.ROOT / "spec" / "check_line.py"
     done = subprocess.run(["python3", str(checker), *files], capture_output=True, text=True, check=False)
