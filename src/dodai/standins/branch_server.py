@@ -32,6 +32,7 @@ from dodai.providers.postgres.server_process import (
 )
 from dodai.providers.postgres.server_user import give_tree
 from dodai.providers.postgres.template import copy_tree
+from dodai.vendor_api.codes import NO_STAND_IN
 
 SETTINGS = {"wal_level": "replica", "max_wal_senders": "4", "max_connections": "60"}
 POOLER_START_S = 10.0
@@ -110,7 +111,7 @@ class BranchServer:
 
     def login(self, role: str, database: str, *, pooled: bool) -> str:
         """The URL for `role`; through PgBouncer when that is asked for and installed."""
-        port = self._pool() if pooled and shutil.which("pgbouncer") else self.cluster.port
+        port = self._pool() if pooled and pooler_here() else self.cluster.port
         return f"postgresql://{role}:{self.passwords[role]}@127.0.0.1:{port}/{database}?sslmode=disable"
 
     def _pool(self) -> int:
@@ -145,8 +146,15 @@ class BranchServer:
                 connect(f"postgresql://{role}:{password}@127.0.0.1:{self.pooler_port}/postgres?sslmode=disable").close()
                 return
             if time.monotonic() > end:
-                raise TimeoutError("pgbouncer does not answer")
+                wrote = (self.cluster.directory / "pgbouncer.log").read_text("utf-8", "replace").splitlines()[-8:]
+                said = f"PgBouncer does not answer after {POOLER_START_S:g} s"
+                raise DodaiError(NO_STAND_IN, said, "try again when this machine is less busy", details=tuple(wrote))
             time.sleep(0.05)
+
+
+def pooler_here() -> bool:
+    """Whether a pooled URL leads through PgBouncer; without it, straight to PostgreSQL."""
+    return shutil.which("pgbouncer") is not None
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import field, replace
 from pathlib import Path
@@ -48,6 +48,7 @@ from dodai.rehearsal.local_stage import LocalStage, discard_data
 from dodai.rehearsal.ports import Difference
 from dodai.rehearsal.production_drills import EdgeSeen, FaultsMet
 from dodai.standins import ApiFault
+from dodai.standins.branch_server import pooler_here
 from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
 from dodai.standins.neon_standin import NeonStandIn
 from dodai.standins.production_zone import ZoneHere, stand_identity, stand_zone
@@ -155,7 +156,12 @@ def _neon(project: Project, standing: VendorsHere, stack: ExitStack) -> None:
     standing.neon = neon
     standing.variables |= {neon_api.TOKEN: token, neon_api.ADDRESS: neon.url}
     here = "the stand-in of the API; a branch is a PostgreSQL of this machine and a copy of another one"
-    standing.differences.append(Difference("database", "Neon: storage, autosuspend, its own proxy", here))
+    without = "none: `pgbouncer` is not on PATH, a pooled URL leads straight to PostgreSQL"
+    pooler = "PgBouncer of this machine" if pooler_here() else without
+    standing.differences += [
+        Difference("database", "Neon: storage, autosuspend, its own proxy", here),
+        Difference("pooler", "Neon's PgBouncer, in transaction mode", pooler),
+    ]
 
 
 def _apps(project: Project, standing: VendorsHere) -> None:
@@ -196,13 +202,16 @@ def machine_config(service: Service, told: Mapping[str, str]) -> dict[str, Any]:
     return {"env": dict(told), "restart": {"policy": "on-failure", "max_retries": 1}, "services": [ports]}
 
 
-def settle(fly: FlyStandIn, apps: Any) -> None:
-    """Until every machine of the apps passes its checks."""
+def settle(fly: FlyStandIn, apps: Iterable[str]) -> None:
+    """Until every machine of the apps passes its checks; DOD719 names those that do not, and what they wrote last."""
     end = time.monotonic() + SETTLE_S
     waiting = [machine for app in apps for machine in fly.machines(app)]
-    while not all(machine.routable and machine.checks for machine in waiting):
+    while waiting := [machine for machine in waiting if not (machine.routable and machine.checks)]:
         if time.monotonic() >= end:
-            raise DodaiError(NO_STAND_IN, "a machine of the stand-in does not start", fly.log(waiting[0].app)[-400:])
+            who = ", ".join(f"{one.app} in {one.region}: {one.state}" for one in waiting)
+            said = f"machines of the stand-in do not pass their checks after {SETTLE_S:g} s ({who})"
+            wrote = fly.log(waiting[0].app).splitlines()[-8:] or ["they wrote nothing"]
+            raise DodaiError(NO_STAND_IN, said, "try again when this machine is less busy", details=tuple(wrote))
         time.sleep(0.05)
 
 
