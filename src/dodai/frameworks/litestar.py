@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from .around import below
 from .route import Enter, Kind, MatchedRoute, Reached, Route, let_through, looks_like_guard, looks_like_write, where
 
 _EXAMPLES = {"int": "1", "float": "1.5", "Decimal": "1.5", "date": "2026-01-31", "datetime": "2026-01-31T00:00:00"}
@@ -44,15 +45,19 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     if root_path := scope.get("root_path", ""):
         path = path.split(root_path, maxsplit=1)[-1]
     _, handler, _, _, template = router.handle_routing(path=path, method=method)
-    if method is not None and not hasattr(handler, "http_methods"):
+    if hasattr(handler, "is_mount"):
         return None
     return MatchedRoute(f"{method or 'WEBSOCKET'} {template}", handler, is_watched(app))
 
 
 def watch(app: Any, enter: Enter) -> bool:
-    """Where an HTTP route has its handler called, behind middleware and guards; WebSockets have no such place."""
-    for kind in {type(route) for route in app.routes if hasattr(route, "route_handler_map")}:
-        enters = _stand(kind, enter.apart())
+    """Where a handler is called, behind middleware and guards.
+
+    Of an HTTP route that is a method of the route. A WebSocket's or an ASGI handler's route is called by what was bound
+    when it was registered, and asks its handler for the guards each time: the entrance is the last of them.
+    """
+    for kind, name in _places(app):
+        enters = _stand(kind, name, enter.apart())
         known = enters.get(id(app))
         enters[id(app)] = (app, enter if known is None else known[1].joined(enter))
     return True
@@ -60,17 +65,31 @@ def watch(app: Any, enter: Enter) -> bool:
 
 def watch_all(enter: Enter) -> None:
     """In every application of the process, found or not."""
-    module = sys.modules.get("litestar.routes")
-    if module is not None:
-        _stand(module.HTTPRoute, enter)
+    routes, handlers = sys.modules.get("litestar.routes"), sys.modules.get("litestar.handlers")
+    if routes is not None and handlers is not None:
+        _stand(routes.HTTPRoute, _RESPOND, enter)
+        for kind in (handlers.ASGIRouteHandler, handlers.WebsocketRouteHandler):
+            _stand(kind, _GUARDS, enter)
 
 
-def _stand(kind: Any, others: Enter) -> dict[int, tuple[Any, Enter]]:
-    """Put the entrance into a class of routes; the `Enter` of each application by its id."""
-    respond = kind._get_response_for_request  # noqa: SLF001 - the one place through which every handler is called
-    if getattr(respond, "dodai", None) is None:
-        kind._get_response_for_request = respond = _entered(respond, others)  # noqa: SLF001
-    found: dict[int, tuple[Any, Enter]] = respond.dodai
+_RESPOND, _GUARDS = "_get_response_for_request", "resolve_guards"
+
+
+def _places(app: Any) -> set[tuple[Any, str]]:
+    """(class, method) through which the handlers of `app` are called."""
+    return {
+        (type(route), _RESPOND) if hasattr(route, "route_handler_map") else (type(route.route_handler), _GUARDS)
+        for route in app.routes
+    }
+
+
+def _stand(kind: Any, name: str, others: Enter) -> dict[int, tuple[Any, Enter]]:
+    """Put the entrance into a class; the `Enter` of each application by its id."""
+    method = getattr(kind, name)
+    if getattr(method, "dodai", None) is None:
+        method = (_entered if name == _RESPOND else _guarded)(method, others)
+        setattr(kind, name, method)
+    found: dict[int, tuple[Any, Enter]] = method.dodai
     return found
 
 
@@ -84,8 +103,7 @@ def mounted(app: Any) -> Iterator[Any]:
 
 def is_watched(app: Any) -> bool:
     """Whether the entrances are where `watch` has put them, for routes that came since, too."""
-    kinds = {type(route) for route in app.routes if hasattr(route, "route_handler_map")}
-    return all(id(app) in getattr(kind._get_response_for_request, "dodai", ()) for kind in kinds)  # noqa: SLF001
+    return all(id(app) in getattr(getattr(kind, name), "dodai", ()) for kind, name in _places(app))
 
 
 def _entered(respond: Callable[..., Any], others: Enter) -> Any:
@@ -101,6 +119,28 @@ def _entered(respond: Callable[..., Any], others: Enter) -> Any:
 
     entered.dodai = enters  # type: ignore[attr-defined]
     return entered
+
+
+def _guarded(resolve: Callable[..., Any], others: Enter) -> Any:
+    """The guards of a handler, and behind them, whatever they have changed, the entrance."""
+    enters: dict[int, tuple[Any, Enter]] = {}
+
+    def guards(handler: Any) -> list[Any]:
+        async def entrance(connection: Any, _: Any) -> None:
+            scope = connection.scope
+            _, chosen = enters.get(id(scope.get("litestar_app")), (None, others))
+            method = "WEBSOCKET" if scope["type"] == "websocket" else scope["method"]
+            chosen(scope, method, lambda: _reached(handler))
+
+        return [*resolve(handler), entrance]
+
+    guards.dodai = enters  # type: ignore[attr-defined]
+    return guards
+
+
+def _reached(handler: Any) -> Reached:
+    """An application of a framework that an ASGI handler leads to has entrances, and maybe a check, of its own."""
+    return Reached(handler, behind=not hasattr(handler, "is_mount") or next(below(handler.fn), None) is None)
 
 
 def route_label(scope: Mapping[str, Any]) -> str | None:
