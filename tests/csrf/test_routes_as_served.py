@@ -156,14 +156,20 @@ admin = dodai.asgi.wrap(Starlette(routes=[Route("/hook", other, methods=["POST"]
 HOOK = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
 
 
-@pytest.mark.parametrize(
-    ("more", "evidence"), [("", "its exemption does not hold"), ('when = "bearer"\n', "cross-site refused")]
-)
-def test_id_of_two_applications_of_one_process_is_told_as_it_is(tmp_path, more, evidence):
-    """The service's own process wraps both, and so does the audit."""
-    verdict, said = routes_of(tmp_path, SHARED, HOOK + more)["POST /hook"]
-    assert (verdict, evidence in said, "exempt for bearer" in said) == ("protected", True, False)
-    assert ("another application that the process wraps for this service has this id, too" in said) == (not more)
+@pytest.mark.parametrize(("named", "verdict"), [("app", "exempt"), ("both", "protected")])
+def test_exemption_is_told_for_the_application_that_is_named(tmp_path, named, verdict):
+    """The service's own process wraps two, and so does the audit; what stands before both is the name of neither."""
+    both = "from starlette.routing import Mount\n"
+    both += 'both = Starlette(routes=[Mount("/admin", admin), Mount("/", app)])\n'
+    (tmp_path / "web.py").write_text(SHARED + both, "utf-8")
+    text = f'[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:{named}"\npublic = true\n'
+    other = '[service.staff]\ncommand = ["y"]\napp = "staff:app"\n'
+    (tmp_path / "staff.py").write_text("app = None\n", "utf-8")
+    (tmp_path / "dodai.toml").write_text(text + other + HOOK + 'service = "web"\n', "utf-8")
+    command = [sys.executable, "-m", "dodai", "routes", "--json", "--manifest", str(tmp_path / "dodai.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = [row for row in json.loads(done.stdout)["routes"] if row["path"] == "/hook"]
+    assert [row["verdict"] for row in rows] == [verdict], rows
 
 
 def test_exemption_of_one_service_leaves_the_other_as_it_is(tmp_path):

@@ -88,11 +88,11 @@ def served(
         process.wait()
 
 
-def outcome(folder: Path, command: tuple[str, ...], app: str, **environ: str) -> str:
+def outcome(folder: Path, command: tuple[str, ...], app: str, path: str = "/pay", **environ: str) -> str:
     """What becomes of a forged request: `paid`, the code of its refusal, or the code that the process ended with."""
     with served(folder, command, app, **environ) as (client, told):
         if client is not None:
-            answer = client.post("/pay", headers=FORGED)
+            answer = client.post(path, headers=FORGED)
             return answer.text if answer.status_code == 200 else str(answer.json()["error"]["code"])
     text = told.read_text("utf-8")
     return next((code for code in ("DOD187", "DOD188") if code in text), text)
@@ -266,6 +266,66 @@ def test_refusal_of_another_application_is_told_with_what_to_write(tmp_path):
     assert "write this application in `app`" in text
 
 
+PROGRAM = (
+    "import os, sys, uvicorn\nsys.path.insert(0, '.')\nuvicorn.run({app}, port=int(sys.argv[1]), log_level='error')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("run", "program", "named", "expected"),
+    [
+        ("api.py", ONE + PROGRAM.format(app="app"), "web:app", "paid"),
+        ("api.py", ONE + PROGRAM.format(app="app"), "", "paid"),
+        ("api.py", PROGRAM.format(app="'web:app'"), "web:app", "DOD188"),
+        ("api.py", "import web\n" + PROGRAM.format(app="web.app"), "web:app", "DOD188"),
+        ("tools/api.py", PROGRAM.format(app="'web:app'"), "", "DOD188"),
+        ("tools/api.py", ONE + PROGRAM.format(app="app"), "", "DOD188"),
+    ],
+    ids=["its own", "its own, and no name", "by name", "imported", "another program by name", "another program"],
+)
+def test_program_of_a_service_that_is_off_opens_no_application_of_another(run, program, named, expected, tmp_path):
+    """`api` has no `app`: its program may serve what it made, and not what `web` names; one of its name is another."""
+    write(tmp_path, {"dodai.toml": off(named, "", X, '["{python}", "api.py"]'), "web.py": ONE, run: program})
+    assert outcome(tmp_path, (run, "{port}"), "", DODAI_SERVICE="api") == expected
+
+
+BETWEEN = {
+    "object": """
+class Between:
+    def __init__(self, mine, theirs): self.mine, self.theirs = mine, theirs
+    async def __call__(self, s, r, t):
+        own = s.get("path", "").startswith("/own")
+        await (self.mine if own else self.theirs)({**s, "path": s.get("path", "").removeprefix("/own")}, r, t)
+app = Between(own, web.app)
+""",
+    "closure": """
+def between(mine, theirs):
+    async def chosen(s, r, t):
+        own = s.get("path", "").startswith("/own")
+        await (mine if own else theirs)({**s, "path": s.get("path", "").removeprefix("/own")}, r, t)
+    return chosen
+app = between(own, web.app)
+""",
+    "mounts": """
+from starlette.routing import Mount
+app = Starlette(routes=[Mount("/own", own), Mount("/", web.app)])
+""",
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+@pytest.mark.parametrize("web", ["web:app", "elsewhere:app"])
+def test_name_of_what_stands_before_two_applications_is_the_name_of_neither(between, web, tmp_path):
+    """Whatever else is in the manifest: what may be open is named itself."""
+    write(tmp_path, {"web.py": ONE, "m.py": ONE.replace("app =", "own =") + "import web\n" + between})
+    for path in ("/pay", "/own/pay"):
+        write(tmp_path, {"dodai.toml": off(web, "m:app")})
+        assert outcome(tmp_path, SCRIPT, "m:app", path, DODAI_SERVICE="api") == "DOD188"
+        write(tmp_path, {"dodai.toml": off(web, "m:own")})
+        expected = "paid" if path == "/own/pay" else "DOD188"
+        assert outcome(tmp_path, SCRIPT, "m:app", path, DODAI_SERVICE="api") == expected
+
+
 EXEMPT = '[[csrf.exemption]]\nroute = "POST /pay"\nservice = "api"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
 
 
@@ -282,6 +342,51 @@ def test_exemption_of_a_service_holds_in_its_own_application_alone(files, app, e
     checked = off("m:web", "m:api").replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "")
     write(tmp_path, {"dodai.toml": checked + EXEMPT, **files})
     assert outcome(tmp_path, SCRIPT, app, DODAI_SERVICE="api") == expected
+
+
+def test_exemption_of_a_service_without_app_opens_nothing_that_another_names(tmp_path):
+    """The wrong `DODAI_SERVICE`, for an id that both may have."""
+    checked = off("web:app").replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "")
+    write(tmp_path, {"dodai.toml": checked + EXEMPT, "web.py": ONE, "api.py": ONE})
+    with served(tmp_path, SCRIPT, "web:app", DODAI_SERVICE="api") as (client, told):
+        assert client is not None
+        assert client.post("/pay", headers=FORGED).json()["error"]["code"] == "DOD150"
+        assert "the application that was asked is what `[service.web]` names" in told.read_text("utf-8")
+    assert outcome(tmp_path, SCRIPT, "api:app", DODAI_SERVICE="api") == "paid"
+
+
+ALIKE = """
+import dodai.wsgi
+from flask import Flask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+def plain(view):
+    def inner(*a, **k): return view(*a, **k)
+    return inner
+def made(name, said):
+    app = Flask(name)
+    app.add_url_rule("/pay", name, plain(lambda: said), methods=["POST"])
+    app.wsgi_app = dodai.wsgi.wrap(app)
+    return app
+shop, bank = made("shop", "paid"), made("bank", "moved")
+app = DispatcherMiddleware(shop, {"/bank": bank})
+"""
+
+
+@pytest.mark.parametrize(("named", "expected"), [("m:app", "paid"), ("m:shop", "paid"), ("", "DOD150")])
+def test_exemption_is_not_that_of_a_handler_which_is_written_in_the_same_place(named, expected, tmp_path):
+    """A dispatcher's own application is the one that it calls where no path says otherwise."""
+    write(tmp_path, {"dodai.toml": only(named), "m.py": ALIKE, "srv/__main__.py": SERVER})
+    assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == expected
+    assert outcome(tmp_path, SRV, "m:app", "/bank/pay", DODAI_SERVICE="web") == "DOD150"
+
+
+@pytest.mark.parametrize("named", ["m:app", "m:shop"])
+def test_only_service_that_is_off_opens_what_it_names_and_nothing_beside_it(named, tmp_path):
+    """Also where no other service is in the manifest."""
+    text = f'{ONLY}app = "{named}"\ncsrf = "off"\ncsrf_reason = "mTLS"\n'
+    write(tmp_path, {"dodai.toml": text, "m.py": ALIKE, "srv/__main__.py": SERVER})
+    assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == "paid"
+    assert outcome(tmp_path, SRV, "m:app", "/bank/pay", DODAI_SERVICE="web") == "DOD188"
 
 
 ONLY = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n'

@@ -6,6 +6,7 @@ itself, and what a service of the manifest names as its application.
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import re
@@ -15,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import FrameType, ModuleType
 from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
@@ -47,14 +48,19 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 class OwnApplication:
     """Whether the application `app`, which is being wrapped, is that of the service that `config` names.
 
-    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. With
-    `alone` an application that is not the `app` of its service is not its own either where there is no other service.
+    It is what the service names, in its `app` or by its command, or the only application that the process has wrapped
+    and that what is named calls or mounts. It is never what another service names whose requests are checked. Where
+    the service names nothing, whatever the process serves is its own.
+
+    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. While
+    developing (not `strict`) a name counts only where there is another service. `may_share`: nothing tells this
+    application from others that the process may wrap.
     """
 
     known: ClassVar[list[Callable[[], Any]]] = []
     """References to all that this process has wrapped."""
 
-    def __init__(self, app: Any, config: RuntimeConfig, *, alone: bool = False) -> None:
+    def __init__(self, app: Any, config: RuntimeConfig, *, strict: bool) -> None:
         rows = _rows(config.sections)
         self._given = config.service
         self._name = name = service_here(config.service, rows)
@@ -64,44 +70,39 @@ class OwnApplication:
             other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
         }
         self._named = _targets(self._row)
-        self._wrapped: tuple[Any, ...] = ()
-        self._codes = set[CodeType]()
-        self._settled = not self._named or not (self._rivals or (alone and self._row.get("app")))
-        self.doubt = ""
-        self._note(unwrap(app))
-        if self._row:
-            self._wrapped = (unwrap(app), sought(app))
-            self._codes = {frame.f_code for frame in _frames()}
-            self.doubt = self._doubt(list(_callers()), config.found)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing is left to see: nobody names the application, or what is named has been seen to be this."""
-        return self._settled
+        self._settled = not strict and not self._rivals
+        self.may_share = strict and not self._named
+        self._leads = False
+        self._collected, self._seen = 0, (0, "")
+        self._wrapped = (unwrap(app), sought(app))
+        self._codes = {frame.f_code for frame in _frames()}
+        self._note(self._wrapped[0])
+        self.doubt = self._doubt(list(_callers()), config.found) if self._row else ""
 
     @property
     def unseen(self) -> str:
-        """What is said of an application that what the service names does not lead to."""
-        return (
-            f"{self._called()}, and the application that was asked is not seen to be what `[service.{self._name}]` "
-            f"serves, `{':'.join(self._named[0])}`"
-        )
+        """What is said of an application that is not seen to be that of the service."""
+        here = f"{self._called()}, and the application that was asked is "
+        if rival := self._rival():
+            return f"{here}what `[service.{rival}]` names"
+        return f"{here}not seen to be what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
 
     def is_own(self) -> bool:
-        """Whether what the service names leads to this application; asked anew until it does."""
-        if not self._settled:
-            self._settled = any(
-                self._is_this(value)
-                for module, name in self._named
-                for loaded in self._loaded(module)
-                for value in _values(loaded, name)
-            )
-        return self._settled
+        """Whether this is the application of the service; asked anew until that is settled."""
+        self._settled = self._settled or any(map(self._is_this, self._values(self._row)))
+        if self._settled:
+            return True
+        if self._rival():
+            return False
+        if not self._named:
+            return True
+        self._leads = self._leads or any(map(self._leads_here, self._values(self._row)))
+        return self._leads and self._is_only_one()
 
     def _doubt(self, callers: list[tuple[str, Path]], found: Path | None) -> str:
         here = f"{self._called()}, and "
         for module, _ in self._named:
-            if any(self._loaded(module)) or any(module.startswith(f"{name}.") for name, _ in callers):
+            if any(self._loaded(self._row, module)) or any(module.startswith(f"{name}.") for name, _ in callers):
                 return ""
         if self._named:
             served = next((str(path) for _, path in callers), "the application")
@@ -125,11 +126,22 @@ class OwnApplication:
 
     def _is_only_one(self) -> bool:
         """Whether the process has wrapped no other application; one that nobody can serve any more does not count."""
-        for ask in (int, gc.collect):
-            ask()
-            if all((one := each()) is None or one is self._wrapped[0] for each in self.known):
-                return True
-        return False
+        count = self._others()
+        if count and count != self._collected:
+            gc.collect()
+            self._collected = count = self._others()
+        return not count
+
+    def _others(self) -> int:
+        alive = [one for one in (each() for each in self.known) if one is not None]
+        return sum(one is not self._wrapped[0] for one in alive)
+
+    def _rival(self) -> str:
+        """The other service that names this application as its own; looked for again when a module was loaded."""
+        if self._seen[0] != len(sys.modules):
+            rivals = (name for name, row in self._rivals.items() if any(map(self._is_this, self._values(row))))
+            self._seen = (len(sys.modules), next(rivals, ""))
+        return self._seen[1]
 
     def _is_run(self, folder: Path) -> bool:
         """Whether the process is a program of the project that the command of this service runs, and no rival's."""
@@ -137,47 +149,54 @@ class OwnApplication:
         file = Path(getattr(main, "__file__", None) or "").resolve()
         if main is None or not file.is_relative_to(folder) or _is_installed(file, folder) or _is_library(file):
             return False
-        name, theirs = _called(vars(main), file), [_programs(row) for row in self._rivals.values()]
-        return name in _programs(self._row) and not any(name in programs for programs in theirs)
+        runs = functools.partial(_runs, _called(vars(main), file), file, folder)
+        return runs(self._row) and not any(map(runs, self._rivals.values()))
 
     def _is_this(self, value: Any) -> bool:
-        """Whether `value` leads to the application; a factory has made it where it was running when it was wrapped."""
+        """Whether `value` is the application, or middleware around it; a factory has made it while it was running."""
         if inspect.isroutine(value) and getattr(inspect.unwrap(value), "__code__", None) in self._codes:
             return True
-        led = (unwrap(value), sought(value), *(unwrap(other) for _, other in others(value)))
-        if any(one is own for one in led for own in self._wrapped):
-            return True
-        return (
-            _is_application(value)
-            and any(one is own for one in reached(value) for own in self._wrapped)
-            and self._is_only_one()
-        )
+        return any(one is own for one in (unwrap(value), sought(value)) for own in self._wrapped)
 
-    def _loaded(self, module: str) -> Iterator[ModuleType]:
-        """The modules that `module` may be here: under this name, as the program, from a folder further inside."""
+    def _leads_here(self, value: Any) -> bool:
+        """Whether `value`, which is around several applications, calls or mounts this one."""
+        if not _is_application(value):
+            return False
+        led = (*(unwrap(other) for _, other in others(value)), *reached(value))
+        return any(one is own for one in led for own in self._wrapped)
+
+    def _values(self, row: Mapping[str, Any]) -> Iterator[Any]:
+        """What a service names as its application, as far as it is loaded."""
+        for module, name in _targets(row):
+            for loaded in self._loaded(row, module):
+                yield from _values(loaded, name)
+
+    def _loaded(self, row: Mapping[str, Any], module: str) -> Iterator[ModuleType]:
+        """The modules that `module` of a service may be: of this name, as the program, from a folder further inside."""
         parts = module.split(".")
         for name in (*(".".join(parts[at:]) for at in range(len(parts))), "__main__", "__mp_main__"):
             found = sys.modules.get(name)
             file = Path(getattr(found, "__file__", None) or "")
-            if found is None or self._is_of_rival(file, module) or self._is_of_another_project(file, module):
+            if found is None or self._is_of_other(row, file, module) or self._is_elsewhere(row, file, module):
                 continue
             if name == module or _called(vars(found), file) == module or _lies_at(file, parts):
                 yield found
 
-    def _is_of_another_project(self, file: Path, module: str) -> bool:
+    def _is_elsewhere(self, row: Mapping[str, Any], file: Path, module: str) -> bool:
         """Whether `file` only has the name: the module lies where the manifest says, and is another file."""
         if self._folder is None or not file.name or _is_installed(file, self._folder):
             return False
-        place = self._folder.joinpath(*_place(self._row, module))
+        place = self._folder.joinpath(*_place(row, module))
         named = [place.with_name(f"{place.name}.py"), place / "__init__.py", place / "__main__.py"]
         known = [each.resolve() for each in named if each.is_file()]
         return bool(known) and file.resolve() not in known
 
-    def _is_of_rival(self, file: Path, module: str) -> bool:
+    def _is_of_other(self, row: Mapping[str, Any], file: Path, module: str) -> bool:
         """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
-        own = _place(self._row, module)
+        own = _place(row, module)
         nearest = len(own) if _lies_at(file, own) else 0
-        places = [_place(row, other) for row in self._rivals.values() for other, _ in _targets(row)]
+        rest = [each for each in (self._row, *self._rivals.values()) if each is not row]
+        places = [_place(each, other) for each in rest for other, _ in _targets(each)]
         return any(place != own and len(place) > nearest and _lies_at(file, place) for place in places)
 
 
@@ -192,11 +211,12 @@ def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in words)]
 
 
-def _programs(row: Mapping[str, Any]) -> set[str]:
-    """The modules and files that the command of a service runs, as modules."""
+def _runs(name: str, file: Path, folder: Path, row: Mapping[str, Any]) -> bool:
+    """Whether the command of a service runs the program `file`, which is called `name` as a module."""
     words = [str(word) for word in row.get("command") or ()]
-    files = [word for word in words if word.endswith(".py")]
-    return {_dotted(word) for word in files} | {after for word, after in pairwise(words) if word == "-m"}
+    places = [folder / word for word in words if word.endswith(".py")]
+    places += [folder / str(row.get("cwd") or ".") / word for word in words if word.endswith(".py")]
+    return file in [place.resolve() for place in places] or ("-m", name) in pairwise(words)
 
 
 def _may_be(row: Mapping[str, Any]) -> bool:

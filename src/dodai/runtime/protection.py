@@ -57,12 +57,9 @@ class Unchecked:
 
     refusal = Refusal(403, OFF_FOR_ANOTHER, "csrf_off_for_another")
 
-    def __init__(self, own: OwnApplication, config: RuntimeConfig) -> None:
+    def __init__(self, own: OwnApplication) -> None:
         self._own = own
         self._told = False
-        self._said = (
-            f"`DODAI_SERVICE` is `{config.service}`, and what its `[service.{config.service}]` serves is another"
-        )
 
     def lets_pass(self) -> bool:
         """Whether this is the application of the service; where it is not, that is said, once."""
@@ -70,7 +67,7 @@ class Unchecked:
             return True
         if not self._told:
             self._told = True
-            sys.stderr.write(f"dodai: {OFF_FOR_ANOTHER.id} {self._said}. fix: {OFF_FOR_ANOTHER.fix.en}\n")
+            sys.stderr.write(f"dodai: {OFF_FOR_ANOTHER.id} {self._own.unseen}. fix: {OFF_FOR_ANOTHER.fix.en}\n")
             sys.stderr.flush()
         return False
 
@@ -99,7 +96,7 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     if config.csrf_off:
         return _off(config, app)
     development = is_development(config)
-    own = OwnApplication(app, config, alone=not development)
+    own = OwnApplication(app, config, strict=not development)
     policy = _policy_of(config, own)
     if policy.mode == "framework":
         _prove_own_check(app)
@@ -130,7 +127,7 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         sys.stderr.write(_NAMELESS.format(service=config.service))
         sys.stderr.flush()
-    if own.exemptions and application.doubt and not application.is_settled:
+    if own.exemptions and application.doubt and not application.is_own():
         _tell_not_held(application.doubt, *(row.route for row in own.exemptions))
         return replace(own, exemptions=())
     return own
@@ -146,35 +143,36 @@ def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication, own: OwnAp
     """The gate, with what else the process has wrapped in sight: as it is now, at the first request and later."""
     if not wrapped.policy.exemptions:
         return gate
-
     told = set[str]()
+
+    def look() -> None:
+        if own.may_share:
+            wrapped.look()
 
     def settle() -> None:
         gate.settle()
-        wrapped.look()
+        look()
 
     def shares(route: str) -> bool:
-        if wrapped.shares(route):
-            return True
         if own.is_own():
-            return False
+            return own.may_share and wrapped.shares(route)
         if route not in told:
             told.add(route)
             _tell_not_held(own.unseen, route)
         return True
 
-    wrapped.look()
+    look()
     return replace(gate, shares=shares, settle=settle)
 
 
 def _off(config: RuntimeConfig, app: Any) -> Unchecked:
     """Say that nothing is checked and why; DOD188 when the reason is not seen to be that of this application."""
-    own = OwnApplication(app, config)
+    own = OwnApplication(app, config, strict=not is_development(config))
     if own.doubt:
         raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
     sys.stderr.write(_OFF.format(service=config.service, reason=config.csrf_off))
     sys.stderr.flush()
-    return Unchecked(own, config)
+    return Unchecked(own)
 
 
 def _prove_own_check(app: Any) -> None:

@@ -15,11 +15,9 @@ from dodai.frameworks.around import sought, unwrap
 
 _SHARED = """\
 dodai: `{route}` is a route of several applications that this process has wrapped for `{service}`: its \
-`[[csrf.exemption]]` holds in none of them. fix: give it another path in all but one, or serve each as its own \
-service
+`[[csrf.exemption]]` holds in none of them. fix: name the application that it is for in `app` of the service, or give \
+the route another path in all but one
 """
-Named = frozenset[tuple[str, str, str, int]]
-"""The routes of an application as a whole: the id of each, and where its handler is written."""
 
 
 class WrappedApplication:
@@ -36,13 +34,13 @@ class WrappedApplication:
         self.inner = unwrap(app)
         self.service = service
         self.policy = policy
-        self._named: Named = frozenset()
+        self._ids: frozenset[str] = frozenset()
         self._count = -1
         self._told: set[str] = set()
         self.known.append(weakref.ref(self, self.known.remove))
 
     def shares(self, route: str) -> bool:
-        """Whether another application has the exempt id `route` too, and is not the same one; then it is said, once."""
+        """Whether another application has the exempt id `route` too; then it is said, once."""
         if not self._is_shared(route):
             return False
         if route not in self._told:
@@ -55,21 +53,21 @@ class WrappedApplication:
     def look(self) -> None:
         """Say what is shared already: where a process starts, and not only when the first refused request has come."""
         with contextlib.suppress(Exception):  # what cannot be listed yet is asked for with each request
-            named = self.named() if any(self._others("")) else ()
-            for route in sorted({name for name, *_ in named}):
+            ids = self.ids() if any(self._others("")) else ()
+            for route in sorted(ids):
                 if self.policy.exemption(route) is not None:
                     self.shares(route)
 
-    def named(self, route: str = "") -> Named:
+    def ids(self, route: str = "") -> frozenset[str]:
         """Every route; listed anew when their number has changed, or where `route` is asked for and not among them."""
         count = _count(self.inner)
-        if count != self._count or (route and not _has(self._named, route)):
-            self._count, self._named = count, _named(self.app)
-        return self._named
+        if count != self._count or (route and not _has(self._ids, route)):
+            self._count, self._ids = count, _ids(self.app)
+        return self._ids
 
     def _is_shared(self, route: str) -> bool:
         try:
-            return any(self._has_in_common(other, route) for other in self._others(route))
+            return any(_has(other.ids(), route) for other in self._others(route))
         except Exception:  # noqa: BLE001 - an application's own URLs may raise anything: who cannot be asked may have it
             return True
 
@@ -88,25 +86,16 @@ class WrappedApplication:
             if (not route or other.policy.exemption(route)) and other.inner is not self.inner:
                 yield other
 
-    def _has_in_common(self, other: WrappedApplication, route: str) -> bool:
-        """Whether both have `route`. One all of whose routes are the other's is the same, made twice or mounted in it.
 
-        The handlers alone would not tell: two applications may use one, and only one of them checks a signature first.
-        """
-        own, theirs = self.named(route), other.named()
-        return _has(theirs, route) and not (own <= theirs or theirs <= own)
+def _has(ids: frozenset[str], route: str) -> bool:
+    return route in ids or f"* {route.partition(' ')[2]}" in ids
 
 
-def _has(named: Named, route: str) -> bool:
-    anything = f"* {route.partition(' ')[2]}"
-    return any(name in (route, anything) for name, *_ in named)
-
-
-def _named(app: Any) -> Named:
-    """The routes of `app`; none where no framework lists them: there no exemption holds."""
+def _ids(app: Any) -> frozenset[str]:
+    """The ids of the routes of `app`; none where no framework lists them: there no exemption holds."""
     if recognise(app) is None and recognise(sought(app)) is None:
         return frozenset()
-    return frozenset((route.id, route.endpoint, route.source, route.line) for route in routes(app))
+    return frozenset(route.id for route in routes(app))
 
 
 def _count(app: Any) -> int:
