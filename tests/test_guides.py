@@ -96,7 +96,7 @@ def test_the_first_run_can_be_pasted_from_top_to_bottom(checkout):
     assert not sorted(name for name in kept if f"`{name}" not in page)
 
 
-@pytest.mark.parametrize("block", blocks("adopt.md", "python"), ids=["grpc", "psycopg"])
+@pytest.mark.parametrize("block", blocks("adopt.md", "python")[1:], ids=["grpc", "psycopg"])
 def test_the_other_tiers_of_the_guide_can_be_made(block):
     """Server, channel and pool are made; nothing is connected to."""
     program = "import asyncio, textwrap\nasync def main():\n    exec(BLOCK)\nasyncio.run(main())"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ app.wsgi_app = Overriding(DispatcherMiddleware(app.wsgi_app, {"/b": second}))
 """
 
 
-def routes_of(folder: Path, source: str, more: str = "") -> dict[str, tuple[str, str]]:
-    """(verdict, evidence) of each route as `dodai routes` tells it."""
+def answer_of(folder: Path, source: str, more: str = "") -> dict[str, Any]:
+    """What `dodai routes --json` prints."""
     (folder / "web.py").write_text(source, "utf-8")
     manifest = folder / "dodai.toml"
     manifest.write_text(
@@ -36,7 +37,12 @@ def routes_of(folder: Path, source: str, more: str = "") -> dict[str, tuple[str,
     )
     command = [sys.executable, "-m", "dodai", "routes", "--json", "--manifest", str(manifest)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rows = json.loads(done.stdout)["routes"]
+    return json.loads(done.stdout)
+
+
+def routes_of(folder: Path, source: str, more: str = "") -> dict[str, tuple[str, str]]:
+    """(verdict, evidence) of each route as `dodai routes` tells it."""
+    rows = answer_of(folder, source, more)["routes"]
     return {f"{row['method']} {row['path']}": (row["verdict"], row["evidence"]) for row in rows}
 
 
@@ -184,3 +190,43 @@ def test_exemption_of_one_service_leaves_the_other_as_it_is(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [row for row in json.loads(done.stdout)["routes"] if row["path"] == "/hook"]
     assert {row["source"]: row["verdict"] for row in rows} == {"web.py": "protected", "staff.py": "exempt"}
+
+
+ALIKE = """
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route, WebSocketRoute
+import dodai.asgi
+def handler(name):
+    async def run(*_): raise AssertionError("a handler ran")
+    run.__qualname__ = name
+    return run
+def to(path, name): return Route(path, handler(name), methods=["POST"])
+three = [to("/i/{id:int}", "a"), to("/i/{id}", "b"), to("/i/{id:path}", "c")]
+"""
+MOUNTS = (
+    '[Mount("/{i:int}", routes=[to("/{id}", "a")]), Mount("/{i}", routes=[to("/{id:int}", "b"), to("/{id}", "c")])]'
+)
+SOCKETS = '[WebSocketRoute("/i/{id:int}", handler("a")), WebSocketRoute("/i/{id}", handler("b")), to("/i", "c")]'
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "Starlette(routes=three)",
+        "FastAPI(openapi_url=None, routes=three)",
+        'Starlette(routes=[*three, to("/i/{id}", "never"), to("/i/{id:path}", "never")])',
+        f"Starlette(routes={MOUNTS})",
+        f"Starlette(routes={SOCKETS})",
+    ],
+    ids=["starlette", "fastapi", "never-served", "mounts", "websockets"],
+)
+def test_routes_that_are_printed_alike_are_counted_each(tmp_path, made):
+    """Each was asked by itself; one that the router never gets to, of the same pattern as another, is none of them."""
+    done = answer_of(tmp_path, f"{ALIKE}app = dodai.asgi.wrap({made})\n")
+    assert sorted(row["endpoint"].rpartition(".")[2] for row in done["routes"]) == ["a", "b", "c"]
+    assert {(row["verdict"], row["method"]) for row in done["routes"]} <= {
+        ("protected", "POST"),
+        ("protected", "WEBSOCKET"),
+    }
+    assert (done["summary"]["stateChanging"], done["summary"]["protected"]) == (3, 3)

@@ -146,7 +146,7 @@ def _is_its_own(asking: _Asking, route: Any) -> bool:
     """Whether a request to the example gets to the route itself, and not to another one of the same handler."""
     for name in _REACHING:
         if name in asking.cases and _probe(asking, route, asking.cases[name])["reached"]:
-            return bool(asking.hits[-1].path == route.path)
+            return bool((asking.hits[-1].path, asking.hits[-1].pattern) == (route.path, route.pattern))
     return False
 
 
@@ -155,6 +155,7 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
         "method": route.method,
         "path": route.path,
         "host": route.host,
+        "pattern": route.pattern,
         "servedAt": route.served_at,
         "framework": route.framework,
         "kind": route.kind,

@@ -23,12 +23,16 @@ _MODES = {
         "送信元の検査とトークンの検査の両方に通らなければ拒否します。",
     ),
     "either": Text(
-        "A request that the browser vouches for passes; one without any provenance needs a valid token.",
-        "ブラウザが同一オリジンと示したリクエストは通し、送信元が分からないリクエストには有効なトークンを求めます。",
+        "A request that the browser vouches for (`Sec-Fetch-Site: same-origin`, or `none`: what the user did in the "
+        "browser itself) passes; one without any provenance needs a valid token.",
+        "ブラウザが同一オリジン、またはユーザー自身の操作（`Sec-Fetch-Site: none`）と示したリクエストは通し、送信元が"
+        "分からないリクエストには有効なトークンを求めます。",
     ),
     "header": Text(
-        "Only where a request comes from is checked; tokens are not used.",
-        "送信元だけを検査し、トークンは使いません。",
+        "Only where a request comes from is checked; tokens are not used. `Sec-Fetch-Site: none`, which browsers send "
+        "for what the user did in the browser itself, passes.",
+        "送信元だけを検査し、トークンは使いません。ブラウザがユーザー自身の操作に送る `Sec-Fetch-Site: none` は"
+        "通します。",
     ),
     "framework": Text(
         "Where a request comes from is checked; the token is that of the framework's own check, which must be on.",

@@ -22,7 +22,8 @@ class RouteRow:
     `by` names who refuses (`dodai`, `django`, `flask-wtf`), `second` who wants a token of its own as well, `evidence`
     what was seen, in words, and `fix` what to do about it. `exempt_by` is how the framework's own check is told to
     leave it out. `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what
-    became of it. `writes` is what a handler of GET calls that changes something stored. `service` is whose route it is.
+    became of it. `writes` is what a handler of GET calls that changes something stored. `service` is whose route it is,
+    `pattern` what tells it from another of the same id: `{id:int}` and `{id:path}` are both `{id}`.
     """
 
     method: str
@@ -42,6 +43,7 @@ class RouteRow:
     methods: tuple[str, ...] = ()
     writes: str = ""
     service: str = ""
+    pattern: str = ""
 
     @property
     def id(self) -> str:
@@ -291,6 +293,7 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         second=found.second,
         exempt_by=str(raw.get("exemptBy") or ""),
         writes=str(raw.get("writes") or ""),
+        pattern=str(raw.get("pattern") or ""),
     )
 
 
@@ -312,7 +315,7 @@ def _any_method(rows: Iterable[RouteRow], anything: set[str]) -> Iterator[RouteR
         told = row.evidence if row.verdict in ("unknown", "exempt") else ""
         said = (row.verdict, row.by, row.second, told, row.exemption, row.source, row.line)
         many = row.id in anything and row.state_changing and row.method != "*"
-        alike.setdefault((row.path, *said) if many else (row.id,), []).append(row)
+        alike.setdefault((row.path, row.pattern, *(said if many else (row.method,))), []).append(row)
     for group in alike.values():
         methods = tuple(row.method for row in group)
         most = max(group, key=lambda row: len(row.probes))
@@ -326,13 +329,14 @@ def _other_handler(probes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _once(rows: Iterable[RouteRow]) -> list[RouteRow]:
-    """One row of each id: the router never gets to a second route of the same method and path.
+    """One row of each id and pattern: the router never gets to a second route of the same method and path.
 
     Except in Django, where two patterns can differ in their anchors alone: there the worse verdict counts.
     """
-    first: dict[str, RouteRow] = {}
+    first: dict[tuple[str, str], RouteRow] = {}
     for row in rows:
-        known = first.setdefault(row.id, row)
+        key = (row.id, row.pattern)
+        known = first.setdefault(key, row)
         if row.framework == "django" and _WORST.index(row.verdict) < _WORST.index(known.verdict):
-            first[row.id] = row
+            first[key] = row
     return list(first.values())

@@ -44,6 +44,7 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
     method, path, router = scope.get("method"), scope["path"], app.asgi_router
     if root_path := scope.get("root_path", ""):
         path = path.split(root_path, maxsplit=1)[-1]
+    path = sys.modules["litestar.utils"].normalize_path(path)  # as the router does: `/hook/` is `/hook`
     _, handler, _, _, template = router.handle_routing(path=path, method=method)
     if hasattr(handler, "is_mount"):
         return None

@@ -41,6 +41,7 @@ class Route:
 
     `source` is an absolute file name and `line` counts from 1; empty and 0 when the handler has no Python source.
     `served_at` is what `Host` a request has to have, where `host` is less than one: a subdomain, or none of any.
+    `pattern` tells it from another route of the same id, where an id does not say all that a path does (`{id:int}`).
     """
 
     method: str
@@ -56,6 +57,7 @@ class Route:
     exempt_by: str = ""
     writes: str = ""
     served_at: str = ""
+    pattern: str = ""
 
     @property
     def id(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .around import unwrap
@@ -79,9 +80,11 @@ def _walk(
         template, example = prefix + template_of(entry), at + _example(entry)
         if hasattr(entry, "methods") and hasattr(entry, "endpoint"):
             if entry.endpoint is not None:
-                yield from _handlers(entry, framework, template, example, host)
+                for route, holder in _handlers(entry, framework, template, example, host):
+                    yield replace(route, pattern=f"{at}{getattr(entry, 'path', '')}"), holder
         elif hasattr(entry, "endpoint"):
-            yield _route("WEBSOCKET", template, framework, "websocket", entry, host, example), entry
+            route = _route("WEBSOCKET", template, framework, "websocket", entry, host, example)
+            yield replace(route, pattern=f"{at}{getattr(entry, 'path', '')}"), entry
         elif hasattr(entry, "host"):
             yield from _inside(entry, framework, prefix, entry.host, at)
         elif hasattr(entry, "app"):

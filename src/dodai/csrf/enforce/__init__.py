@@ -61,10 +61,10 @@ def protect(
     """`app` behind the CSRF layer: an ASGI app for `http` and `websocket` scopes, everything else passes through.
 
     `keys` is the ring or its text (`DODAI_CSRF_KEYS`), `origins` the public origins of the environment,
-    `subject(scope)` names a stable session or user id from cookies and headers. `router` is the framework application
-    whose routes decide exemptions and limits, by default `app` or what it wraps. Refusals are rendered by
-    `core.refusal` and left in `RequestContext.refusal`; the decision is noted as `csrf` in the line. Without a current
-    `RequestContext` it makes one.
+    `subject(scope)` names a stable session or user id from cookies and headers, None for nobody. `router` is the
+    framework application whose routes decide exemptions and limits, by default `app` or what it wraps. Refusals are
+    rendered by `core.refusal` and left in `RequestContext.refusal`; the decision is noted as `csrf` in the line.
+    Without a current `RequestContext` it makes one.
     Raises DOD180 for a bad ring and DOD181 for a bad origin.
     """
     return CsrfLayer(

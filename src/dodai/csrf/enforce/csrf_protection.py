@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from os import urandom
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ from dodai.frameworks import MatchedRoute
 Headers = Sequence[tuple[bytes, bytes]]
 Sent = Mapping[bytes, Sequence[bytes]]
 Subject = Callable[[Mapping[str, Any]], object]
-"""Names the session or user of a request from its cookies and headers: stable for the session, None for nobody."""
+"""Names the session or user of a request from its ASGI scope or WSGI environ: stable for the session, None for none."""
 
 TOO_LARGE = Decision(False, "body_too_large", BODY_TOO_LARGE, 413)
 LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 400)
@@ -108,10 +108,10 @@ class CsrfProtection:
 
         `secure` says whether the cookie is, by default unless all origins are http on this machine. Raises DOD181 for
         an origin that is none, and DOD184 when the mode rests on them and there is none; `TypeError` for a `subject`
-        that is awaited, which nobody does.
+        that is awaited, which nobody does, or that cannot be called with one argument.
         """
-        if iscoroutinefunction(subject):
-            raise TypeError("`subject` must be a plain function: it is called in each request and not awaited")
+        if subject is not None:
+            _check_subject(subject)
         configured = configure_origins(origins, policy.trusted_origins)
         if policy.mode in ("header", "either") and not configured.public:
             said = f'`[csrf] mode = "{policy.mode}"` without a public origin'
@@ -320,6 +320,23 @@ def _said(sent: Sent, name: bytes) -> list[str]:
     if values is None:
         return []
     return [values[0].decode("latin-1")] if len(values) == 1 else [value.decode("latin-1") for value in values]
+
+
+def _check_subject(subject: Any) -> None:
+    """Raise `TypeError` for what cannot be called with the scope or environ alone, or is awaited."""
+    if iscoroutinefunction(subject):
+        raise TypeError("`subject` must be a plain function: it is called in each request and not awaited")
+    try:
+        signature(subject).bind({})
+    except TypeError:
+        named = getattr(subject, "__name__", type(subject).__name__)
+        raise TypeError(
+            f"`subject` must be a function of one argument, the ASGI scope or WSGI environ, and `{named}` is not: "
+            "write `def subject(scope): ...`, for Starlette's sessions "
+            '`subject=session_subject(TimestampSigner(secret_key), "user_id")`'
+        ) from None
+    except ValueError:
+        return  # a function of C that says nothing about its arguments
 
 
 def _has_subject(visitor: CsrfSession) -> bool:

@@ -44,10 +44,7 @@ class CsrfWsgi:
             cookie = environ.get("HTTP_COOKIE")
             visitor = CsrfSession(self.gate, [(b"cookie", _bytes(cookie))] if cookie is not None else (), {})
         else:
-            headers = headers_of(environ)
-            visitor = CsrfSession(
-                self.gate, headers, {"type": "http", "method": method, "path": path, "headers": headers}
-            )
+            visitor = CsrfSession(self.gate, headers_of(environ), environ)
         visitor.prefix = environ.get("SCRIPT_NAME", "")
         visitor.outer = environ.get(ENVIRON_KEY) or vars(context).get("csrf")
         if self._unsettled:
