@@ -11,9 +11,12 @@ from typing import Any, Literal, Protocol
 
 
 class Enter(Protocol):
-    """Is called with (scope or environ, method, reached) before a handler runs, and raises to keep it from running."""
+    """Is called with (scope or environ, method, reached) before a handler runs, and raises to keep it from running.
 
-    def __call__(self, held: Any, method: str, reach: Callable[[], Reached], /) -> None: ...
+    False where what was let in is the one that was reached, and no other handler of the method.
+    """
+
+    def __call__(self, held: Any, method: str, reach: Callable[[], Reached], /) -> bool: ...
 
     def joined(self, other: Any, /) -> Any:
         """What stands there from now on, where another one is to be called as well."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,8 @@ from .around import beside, is_framework, kinds, unwrap
 from .route import ANY_HANDLER, ENTERED, Enter, MatchedRoute, Reached
 
 _FULL = 2
+_ENTERED = "dodai.entered"
+"""The key of a scope with the method that a router's entrance has let in, to whatever route takes it."""
 
 
 def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute | None:
@@ -42,11 +45,13 @@ def is_watched(app: Any) -> bool:
 def watch_all(enter: Enter) -> None:
     """In every router of the process, found or not: one that is called and has no entrance gets one.
 
-    And where a route or a class endpoint is called without a router.
+    And where a route or a class endpoint is called without a router, or a route with another method than its router.
     """
     routing, endpoints = sys.modules.get("starlette.routing"), sys.modules.get("starlette.endpoints")
     if routing is not None:
         _stand(routing.BaseRoute, "__call__", enter)
+        for kind in [each for each in kinds(routing.BaseRoute) if "handle" in vars(each)]:
+            _stand_in_handle(kind, enter)
     if endpoints is not None:
         _stand(endpoints.HTTPEndpoint, "dispatch", enter)
     for kind in kinds(routing.Router) if routing is not None else ():
@@ -74,6 +79,36 @@ def _stand(kind: Any, name: str, enter: Enter) -> None:
 
     entered.dodai = watching  # type: ignore[attr-defined]
     setattr(kind, name, entered)
+
+
+def _stand_in_handle(kind: Any, enter: Enter) -> None:
+    handle = vars(kind)["handle"]
+    watching: list[Enter] = getattr(handle, "dodai", [])
+    watching[:] = [each.joined(enter) for each in watching] or [enter]
+    if hasattr(handle, "dodai"):
+        return
+
+    @functools.wraps(handle)
+    def entered(route: Any, scope: Any, receive: Any, send: Any) -> Any:
+        # No coroutine of its own: every request passes.
+        if scope.get(_ENTERED) != scope.get("method", "WEBSOCKET"):
+            _enter_route(route, watching[0], scope)
+        return handle(route, scope, receive, send)
+
+    entered.dodai = watching  # type: ignore[attr-defined]
+    kind.handle = entered
+
+
+def _enter_route(route: Any, enter: Enter, scope: Any) -> None:
+    """Where no router has let in whatever takes the method: it was passed by, or what came is one route's alone."""
+    included = scope.get("fastapi", {}).get("effective_route_context")
+    handler = route if hasattr(route, "endpoint") else ANY_HANDLER
+    if included is not None and (included.original_route is route or included.starlette_route is route):
+        handler = included.starlette_route or included
+    app = scope.get("app")
+    with contextlib.suppress(AttributeError):  # no application, or one whose router has no entrance
+        enter = _choice(getattr(app, "router", app))[2].enter
+    enter(scope, scope.get("method", "WEBSOCKET"), lambda: Reached(handler, here=handler is not ANY_HANDLER))
 
 
 def _watching(called: Any, enter: list[Enter]) -> Any:
@@ -114,7 +149,8 @@ class _StarletteEntrance:
             if routes != self._seen:  # the same objects are compared without a call: 0.3 us for 40
                 self._seen = list(routes)
                 _watch_router(self._router, self.enter, set())
-            self.enter(scope, scope.get("method", "WEBSOCKET"), lambda: self._reached(scope))
+            method = scope.get("method", "WEBSOCKET")
+            scope[_ENTERED] = method if self.enter(scope, method, lambda: self._reached(scope)) else None
         return self._choose(scope, receive, send)
 
     def _reached(self, scope: Any) -> Reached:

@@ -119,6 +119,7 @@ class CsrfLayer:
             context.route = PROBE_PATH
             await _send(scope, send, layer_response.PROBE_PASSED)
         else:
+            scope.pop("dodai.entered", None)  # what a router outside of this layer has let in
             visitor.allow(gate.passage(exempt, route, scope["method"]))
             if complete:
                 # All of the body has been read and counted: there is nothing left to limit.
@@ -177,6 +178,7 @@ class CsrfLayer:
         decision = exempt or decide_websocket(gate.provenance(sent, *_other_end(scope)))
         gate.note(decision, context, sent)
         if not gate.enforces(decision):
+            scope.pop("dodai.entered", None)
             scope[SCOPE_KEY].allow(gate.passage(exempt, route, "WEBSOCKET"))
             await app(scope, receive, _proven(send, scope[SCOPE_KEY]) if exempt else send)
             return

@@ -99,19 +99,20 @@ class Entrance:
         self.stray: Stray = stray
         self._told = False
 
-    def __call__(self, held: Any, method: str, reach: Callable[[], Reached]) -> None:
-        """Raise for a request that must not enter.
+    def __call__(self, held: Any, method: str, reach: Callable[[], Reached]) -> bool:
+        """Raise for a request that must not enter; False for one that may enter what it has reached, and nothing else.
 
         Middleware may have made a scope of its own, without ours or with that of another request. Whose request this
         is, its context says too, and whoever judged it has to agree.
         """
-        visitor, context = held.get("dodai.csrf"), current()
+        visitor, context, anywhere = held.get("dodai.csrf"), current(), True
         if visitor is not None:
-            _admit(visitor, method, reach)
+            anywhere = _admit(visitor, method, reach)
         elif context is None and method not in SAFE_METHODS and self.stray != "pass":
             self._strayed()
         if context is not None and (last := context.__dict__.get("csrf")) is not visitor and last is not None:
-            _admit(last, method, reach)
+            anywhere = _admit(last, method, reach) and anywhere
+        return anywhere
 
     def joined(self, other: Entrance) -> Entrance:
         """The stricter of the two, for an application that is wrapped twice."""
@@ -134,12 +135,14 @@ def _is_granted(visitor: Any, handler: object) -> bool:
     return bool(handler == visitor.passage.handler or (handler is ENTERED and not visitor.unproven))
 
 
-def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
+def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> bool:
+    anywhere = True
     while visitor is not None:
         passage = visitor.passage
         if passage is CHECKED or ((passage is None or passage is AWAITED_AS_WRITE) and method in SAFE_METHODS):
             visitor = visitor.outer
             continue
+        anywhere = False
         if visitor.awaits:
             where = reach()
             if where.behind and where.handler is not None:
@@ -157,3 +160,4 @@ def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> None:
         if reached.here:
             visitor.unproven = False
         visitor = visitor.outer
+    return anywhere
