@@ -89,3 +89,31 @@ def test_view_function_that_is_wrapped_before_it_is_asked_for_keeps_its_exemptio
     inner = app.view_functions["hook"]
     app.view_functions["hook"] = lambda: RAN.append("wrapped") or inner()
     assert (forged(client), RAN) == (200, ["wrapped", "hook"])
+
+
+def mapped(*rules: tuple[str, str]) -> Map:
+    return Map([Rule(path, endpoint=endpoint, methods=["POST", "OPTIONS"]) for path, endpoint in rules])
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+@pytest.mark.parametrize(
+    ("hook", "new", "expected"), [("transfer", "hook", (403, 403)), ("hook", "transfer", (200, 403))]
+)
+def test_map_that_takes_the_place_of_the_first_one_moves_no_exemption(hook, new, expected, asked_before):
+    """A view sets `app.url_map`: an exemption is that of the endpoint that the rule had when set-up was over."""
+    app = flask_app()
+    moved = mapped(("/hook", hook), ("/new", new))
+    app.get("/move", endpoint="move")(lambda: setattr(app, "url_map", moved) or "moved")
+    client = wsgi_client(app, **exempt("POST /hook", "POST /new"))
+    assert not asked_before or forged(client) == 200
+    assert client.get("/move", base_url="https://shop.example").text == "moved"
+    RAN.clear()
+    assert (forged(client), forged(client, "/new"), RAN) == (*expected, ["hook"] * (expected[0] == 200))
+
+
+def test_map_that_is_replaced_before_the_first_request_is_that_of_the_application():
+    """Set-up may go on behind `wrap`."""
+    app = flask_app()
+    client = wsgi_client(app, **exempt("POST /hook"))
+    app.url_map = mapped(("/hook", "transfer"), ("/transfer", "hook"))
+    assert (forged(client), forged(client, "/transfer"), RAN) == (200, 403, ["transfer"])

@@ -12,7 +12,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from .django_check import is_own, lets_through, native_tokens, own_check, watch_own_check
-from .route import UNSAFE, Enter, MatchedRoute, Reached, Route, looks_like_guard, looks_like_write, where
+from .django_entrance import clean, is_watched, watch, watch_all
+from .route import UNSAFE, MatchedRoute, Route, looks_like_guard, looks_like_write, where
 
 __all__ = [
     "find",
@@ -62,155 +63,10 @@ def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute:
     method = scope.get("REQUEST_METHOD", scope.get("method", "WEBSOCKET"))
     with _language(path, settings):
         found = sys.modules["django.urls"].resolve(path, settings.ROOT_URLCONF)
-        template, resolver = _clean(found.route), sys.modules["django.urls"].get_resolver()
+        template, resolver = clean(found.route), sys.modules["django.urls"].get_resolver()
         if template in _ambiguous(resolver, _prefix()):
             raise LookupError(f"several patterns are called `{template}`")
     return MatchedRoute(f"{method} /{template}", (found.func, found.route), is_watched(app))
-
-
-def watch(app: Any, enter: Enter) -> bool:
-    """Where a request is resolved, when view middleware has not run, and again where its view is called.
-
-    View middleware may set `request.method`, which a class view obeys. A process has one project, whose views any
-    handler leads to: a second one that is served, the one of a test client. So all of them have the entrances.
-    """
-    watch_all(enter)
-    return is_watched(app)
-
-
-def watch_all(enter: Enter) -> None:
-    """In every handler of the process, and where code of the application's own asks for a view in order to call it."""
-    if (urls := sys.modules.get("django.urls")) is not None:
-        _stand_in_resolve(urls, enter)
-    module = sys.modules.get("django.core.handlers.base")
-    base = module.BaseHandler if module is not None else None
-    for name, entrance in _ENTRANCES.items() if base is not None else ():
-        known = vars(base)[name]
-        if isinstance(known, entrance):
-            known.enter = known.enter.joined(enter)
-        else:
-            setattr(base, name, entrance(known, enter))
-
-
-def is_watched(app: Any) -> bool:
-    """Whether the entrances are where `watch` has put them, and no handler has a way of its own beside them."""
-    return all(
-        isinstance(inspect.getattr_static(handler, name), entrance)
-        for handler in _handlers(app)
-        for name, entrance in _ENTRANCES.items()
-    )
-
-
-def _handlers(app: Any) -> Iterator[Any]:
-    while app is not None:
-        yield app
-        app = getattr(app, "application", None)  # inside a handler that serves static files
-
-
-class _Entrance:
-    """In place of a method of Django's handlers."""
-
-    def __init__(self, method: Callable[..., Any], enter: Enter) -> None:
-        self._method = method
-        self.enter = enter
-
-    def __get__(self, handler: Any, owner: type) -> Any:
-        return self if handler is None else functools.partial(self._entered, handler)
-
-    def _entered(self, handler: Any, argument: Any) -> Any:
-        raise NotImplementedError
-
-
-class _ResolvedEntrance(_Entrance):
-    def _entered(self, handler: Any, argument: Any) -> Any:
-        found = self._method(handler, argument)
-        held = getattr(argument, "scope", None) or argument.META
-        held["dodai.route"] = "/" + _clean(found.route)  # Django leaves it nowhere
-        _entered(self.enter, argument, found, behind=False)
-        return found
-
-
-class _ViewEntrance(_Entrance):
-    """In place of `make_view_atomic`, which gives what is called as the view, behind all middleware."""
-
-    def _entered(self, handler: Any, argument: Any) -> Any:
-        made = self._method(handler, argument)
-        if sys.modules["asgiref.sync"].iscoroutinefunction(made):
-
-            async def awaited(request: Any, *arguments: Any, **named: Any) -> Any:
-                _entered(self.enter, request, request.resolver_match)
-                return await made(request, *arguments, **named)
-
-            return awaited
-
-        def called(request: Any, *arguments: Any, **named: Any) -> Any:
-            _entered(self.enter, request, request.resolver_match)
-            return made(request, *arguments, **named)
-
-        return called
-
-
-_ENTRANCES = {"resolve_request": _ResolvedEntrance, "make_view_atomic": _ViewEntrance}
-
-
-class _Resolved:
-    """A view as `resolve` hands it out: equal to the view, with all that it has, and asked when it is called."""
-
-    def __init__(self, found: Any, enters: list[Enter]) -> None:
-        functools.update_wrapper(self, found.func)
-        self._given = (found.func, found.route, enters)
-        asgiref = sys.modules["asgiref.sync"]
-        if asgiref.iscoroutinefunction(found.func):
-            asgiref.markcoroutinefunction(self)
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        view, route, (enter,) = self._given
-        for request in (*arguments, *named.values()):
-            if hasattr(request, "META") and hasattr(request, "method"):
-                held = getattr(request, "scope", None) or request.META
-                enter(held, request.method, lambda: Reached((view, route)))
-                break
-        return view(*arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__.get("__wrapped__"), name)
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._given[0] == (other._given[0] if isinstance(other, _Resolved) else other))
-
-    def __hash__(self) -> int:
-        return hash(self._given[0])
-
-
-def _stand_in_resolve(urls: Any, enter: Enter) -> None:
-    """In place of `django.urls.resolve`, by whatever name a module has imported it; handlers ask their resolver.
-
-    Its own module keeps it, which asks for every path without a slash and calls nothing.
-    """
-    resolve = urls.resolve
-    if not hasattr(resolve, "dodai"):
-        enters: list[Enter] = [enter]
-
-        @functools.wraps(resolve)
-        def resolved(*arguments: Any, **named: Any) -> Any:
-            found = resolve(*arguments, **named)
-            found.func = _Resolved(found, enters)
-            return found
-
-        resolved.dodai = enters  # type: ignore[attr-defined]
-        urls.resolve = resolved
-    else:
-        resolve.dodai[0] = resolve.dodai[0].joined(enter)
-    for module in [
-        each for each in list(sys.modules.values()) if isinstance(each, ModuleType) and each is not urls.base
-    ]:
-        for name in [key for key, value in list(vars(module).items()) if value is urls.resolve.__wrapped__]:
-            setattr(module, name, urls.resolve)
-
-
-def _entered(enter: Enter, request: Any, found: Any, *, behind: bool = True) -> None:
-    held = getattr(request, "scope", None) or request.META
-    enter(held, request.method, lambda: Reached((found.func, found.route), behind=behind))
 
 
 def _path_info(scope: Mapping[str, Any], settings: Any) -> str:
@@ -332,7 +188,7 @@ def _walk_root() -> Iterator[tuple[Route, Any]]:
 
 def _walk(patterns: Any, prefix: str, at: str) -> Iterator[tuple[Route, Any]]:
     for entry in patterns:
-        path, example = prefix + _clean(str(entry.pattern)), at + _example(entry.pattern)
+        path, example = prefix + clean(str(entry.pattern)), at + _example(entry.pattern)
         if hasattr(entry, "url_patterns"):
             yield from _walk(entry.url_patterns, path, example)
         else:
@@ -374,12 +230,8 @@ def _methods(callback: Any, handler: Any) -> list[str]:
     return []
 
 
-def _clean(pattern: str) -> str:
-    return pattern.removeprefix("^").removesuffix("$").removesuffix("\\Z")
-
-
 def _example(pattern: Any) -> str:
-    text = _clean(str(pattern))
+    text = clean(str(pattern))
     converters = getattr(pattern, "converters", None) or {}
     if converters:
         return _ARGUMENT.sub(lambda found: _fitting(getattr(converters.get(found[1]), "regex", ".*")), text)

@@ -104,6 +104,8 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _ENTRANCES = ("full_dispatch_request", "dispatch_request")
 _ENTER = "dodai_enter"
 """The attribute of an application, and of the class for those that nobody has found, with what is called there."""
+_FIRST_MAP = "dodai_first_map"
+"""The attribute of an application with the map of URLs that it had at its first request, when set-up was over."""
 
 
 def _join(cls: Any, enter: Enter) -> None:
@@ -135,6 +137,7 @@ def _stand(holder: Any, name: str) -> None:
 def _enter(app: Any, *, behind: bool) -> None:
     request = sys.modules["flask"].request._get_current_object()  # noqa: SLF001 - the proxy asks for every attribute
     rule = request.url_rule
+    vars(app).setdefault(_FIRST_MAP, app.url_map)
     # Flask takes its request out of the environ before the line is written.
     request.environ["dodai.route"] = f"{_host(rule)}{rule.rule}" if rule is not None else ""
     # A hook may have chosen a rule, or an endpoint, that does not take the method: what runs is what it is for.
@@ -152,7 +155,7 @@ def _handler(app: Any, rule: Any) -> Any:
     """
     if rule is None:
         return None
-    if rule.map is None or not _is_as_added(rule.map, rule):
+    if rule.map is None or not _is_as_added(rule.map, rule) or not _is_as_at_first(app, rule):
         return object()
     return id(app), rule, app.view_functions.get(rule.endpoint)
 
@@ -161,6 +164,13 @@ def _is_as_added(url_map: Any, rule: Any) -> bool:
     """Whether the map has this very rule under its endpoint: a copy is equal, and so is the rule of another method."""
     added = url_map._rules_by_endpoint.get(rule.endpoint)  # noqa: SLF001 - `iter_rules` raises, and sorts
     return added is not None and (added[0] is rule or any(each is rule for each in added))
+
+
+def _is_as_at_first(app: Any, rule: Any) -> bool:
+    """Whether a rule of a map that has taken the place of the first one had the same endpoint there."""
+    first = vars(app).setdefault(_FIRST_MAP, app.url_map)
+    same = first._rules_by_endpoint.get(rule.endpoint, ())  # noqa: SLF001 - `iter_rules` raises, and sorts
+    return rule.map is first or any(each == rule and each.methods == rule.methods for each in same)
 
 
 def _methods(app: Any, rule: Any) -> set[str] | None:

@@ -145,7 +145,7 @@ def _admit(visitor: Any, method: str, reach: Callable[[], Reached]) -> bool:
         anywhere = False
         if visitor.awaits:
             where = reach()
-            if where.behind and where.handler is not None:
+            if where.handler is not None and (where.behind or visitor.astray is not None):
                 visitor.unproven, visitor.astray = True, OWN_CHECK_UNSEEN
                 raise OwnCheckNotSeenError
             visitor = visitor.outer
