@@ -35,8 +35,8 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
 
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
     `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to: a plain function
-    that is called with the WSGI environ, as the server made it, and returns text or None for nobody. It may be
-    called in any request. Where it raises, a state-changing request is refused (400, DOD156), and a page that
+    that is called with the WSGI environ, as the server made it, and returns text; none, or an empty one, is nobody.
+    It may be called in any request. Where it raises, a state-changing request is refused (400, DOD156), and a page that
     renders a token fails. `TypeError` for one that is awaited or cannot be called with one argument. Raises DOD480
     when the environment cannot be used, DOD180 for a bad key ring, or for none outside a development setting,
     DOD184 when the CSRF mode needs a public origin and there is none, DOD189 for an exemption that names no service

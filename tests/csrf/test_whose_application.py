@@ -326,6 +326,71 @@ def test_name_of_what_stands_before_two_applications_is_the_name_of_neither(betw
         assert outcome(tmp_path, SCRIPT, "m:app", path, DODAI_SERVICE="api") == expected
 
 
+MOUNTS = "from starlette.routing import Mount\n"
+CREATE = (
+    MOUNTS
+    + APP
+    + """
+def create():
+    {first}
+    {second}
+    return Starlette(routes=[Mount("/other", other), Mount("/", dodai.asgi.wrap(made()))])
+"""
+)
+FACTORY = (*SCRIPT, "--factory")
+
+
+@pytest.mark.parametrize(
+    ("web", "files", "made"),
+    [
+        ("web:app", {"web.py": ONE}, ("import web", "other = web.app")),
+        (
+            "web:create",
+            {"web.py": APP + "def create(): return dodai.asgi.wrap(made())"},
+            ("import web", "other = web.create()"),
+        ),
+        ("elsewhere:app", {}, ("other = dodai.asgi.wrap(made())", "")),
+    ],
+    ids=["imported", "made by another's factory", "nobody's"],
+)
+@pytest.mark.parametrize("off_here", [True, False], ids=["off", "exempt"])
+def test_factory_names_the_one_application_that_it_makes(web, files, made, off_here, tmp_path):
+    """Not what it imports while it runs; of two that it makes, and that nobody else names, neither."""
+    text = off(web, "m:create")
+    if not off_here:
+        text = text.replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "") + EXEMPT
+    write(tmp_path, {"dodai.toml": text, "m.py": CREATE.format(first=made[0], second=made[1]), **files})
+    refused = "DOD188" if off_here else "DOD150"
+    assert outcome(tmp_path, FACTORY, "m:create", "/other/pay", DODAI_SERVICE="api") == refused
+    expected = refused if web == "elsewhere:app" else "paid"
+    assert outcome(tmp_path, FACTORY, "m:create", DODAI_SERVICE="api") == expected
+
+
+def test_factory_that_two_services_use_makes_no_application_of_one_the_others(tmp_path):
+    """`web:app` is made by the factory that `api` names, and is what `web` names."""
+    core = APP + "def create(): return dodai.asgi.wrap(made())\n"
+    text = off("web:app", "core:create")
+    write(tmp_path, {"dodai.toml": text, "core.py": core, "web.py": "import core\napp = core.create()\n"})
+    assert outcome(tmp_path, SCRIPT, "web:app", DODAI_SERVICE="api") == "DOD188"
+    assert outcome(tmp_path, FACTORY, "core:create", DODAI_SERVICE="api") == "paid"
+
+
+@pytest.mark.parametrize(
+    ("app", "command", "run"),
+    [
+        ("hook.__main__:app", X, ("-m", "hook", "{port}")),
+        ("", '["{python}", "-m", "flask", "--app", "hook.shop", "run"]', FLASK_RUN),
+    ],
+    ids=["python -m", "flask --app"],
+)
+def test_application_is_named_as_its_server_is_told_it(app, command, run, tmp_path):
+    """A package that is run, and Flask, which is given a module and finds the name itself."""
+    program = ONE + PROGRAM.format(app="app")
+    write(tmp_path, {"hook/__init__.py": "", "hook/__main__.py": program, "hook/shop.py": FLASK})
+    write(tmp_path, {"dodai.toml": off("web:app", app, X, command)})
+    assert outcome(tmp_path, run, "hook.shop", DODAI_SERVICE="api") == "paid"
+
+
 EXEMPT = '[[csrf.exemption]]\nroute = "POST /pay"\nservice = "api"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
 
 

@@ -19,9 +19,9 @@ def wrap(app: App, *, config: RuntimeConfig | None = None, subject: Callable[...
 
     Must be the outermost layer: what is outside has no request id and no line. `config` is that of the environment by
     default. `subject` names the session or user a CSRF token is bound to: a plain function that is called with the
-    ASGI scope, as the server made it, and returns text or None for nobody. It may be called in any request. Where it
-    raises, a state-changing request is refused (400, DOD156), and a page that renders a token fails. `TypeError` for
-    one that is awaited or cannot be called with one argument.
+    ASGI scope, as the server made it, and returns text; none, or an empty one, is nobody. It may be called in any
+    request. Where it raises, a state-changing request is refused (400, DOD156), and a page that renders a token fails.
+    `TypeError` for one that is awaited or cannot be called with one argument.
     Raises `DodaiError` DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none outside a
     development setting, DOD184 when the CSRF mode needs a public origin and there is none, DOD189
     for an exemption that names no service where several are checked.

@@ -13,10 +13,10 @@ import re
 import sys
 import sysconfig
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
@@ -48,17 +48,18 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 class OwnApplication:
     """Whether the application `app`, which is being wrapped, is that of the service that `config` names.
 
-    It is what the service names, in its `app` or by its command, or the only application that the process has wrapped
-    and that what is named calls or mounts. It is never what another service names whose requests are checked. Where
-    the service names nothing, whatever the process serves is its own.
+    It is what the service names, in its `app` or by its command; or the only application that the factory which is
+    named has made; or the only one that the process has wrapped, and that what is named calls or mounts. It is never
+    what another service names whose requests are checked, unless this one names the same. Where the service names
+    nothing, whatever else the process serves is its own.
 
     `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. While
     developing (not `strict`) a name counts only where there is another service. `may_share`: nothing tells this
     application from others that the process may wrap.
     """
 
-    known: ClassVar[list[Callable[[], Any]]] = []
-    """References to all that this process has wrapped."""
+    known: ClassVar[list[tuple[Callable[[], Any], frozenset[CodeType]]]] = []
+    """All that this process has wrapped: a reference, and the functions that were running then."""
 
     def __init__(self, app: Any, config: RuntimeConfig, *, strict: bool) -> None:
         rows = _rows(config.sections)
@@ -73,30 +74,39 @@ class OwnApplication:
         self._settled = not strict and not self._rivals
         self.may_share = strict and not self._named
         self._leads = False
-        self._collected, self._seen = 0, (0, "")
+        self._collected = self._modules = 0
+        self._rival_found = ""
+        self._found: dict[str, tuple[Any, ...]] = {}
         self._wrapped = (unwrap(app), sought(app))
-        self._codes = {frame.f_code for frame in _frames()}
+        self._codes = frozenset(frame.f_code for frame in _frames())
         self._note(self._wrapped[0])
         self.doubt = self._doubt(list(_callers()), config.found) if self._row else ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to see: nobody names the application, or what is named has been seen to be this."""
+        return self._settled or not self._named
 
     @property
     def unseen(self) -> str:
         """What is said of an application that is not seen to be that of the service."""
         here = f"{self._called()}, and the application that was asked is "
-        if rival := self._rival():
-            return f"{here}what `[service.{rival}]` names"
+        if self._rival_found:
+            return f"{here}what `[service.{self._rival_found}]` names"
         return f"{here}not seen to be what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
 
     def is_own(self) -> bool:
         """Whether this is the application of the service; asked anew until that is settled."""
-        self._settled = self._settled or any(map(self._is_this, self._values(self._row)))
         if self._settled:
             return True
-        if self._rival():
-            return False
-        if not self._named:
-            return True
-        self._leads = self._leads or any(map(self._leads_here, self._values(self._row)))
+        self._look()
+        values = self._found[self._name]
+        self._settled = any(map(self._is_this, values))
+        if self._settled or self._rival_found or not self._named:
+            return not self._rival_found
+        if made := _codes_of(values) & self._codes:
+            return self._is_only_one(made)
+        self._leads = self._leads or any(map(self._leads_here, values))
         return self._leads and self._is_only_one()
 
     def _doubt(self, callers: list[tuple[str, Path]], found: Path | None) -> str:
@@ -118,30 +128,47 @@ class OwnApplication:
         return f"`DODAI_SERVICE` names no service, so that this is taken for `{self._name}`"
 
     def _note(self, inner: Any) -> None:
-        self.known[:] = [each for each in self.known if each() is not None and each() is not inner]
+        self.known[:] = [each for each in self.known if each[0]() is not None and each[0]() is not inner]
         try:
-            self.known.append(weakref.ref(inner))
+            self.known.append((weakref.ref(inner), self._codes))
         except TypeError:
-            self.known.append(lambda: inner)
+            self.known.append((lambda: inner, self._codes))
 
-    def _is_only_one(self) -> bool:
-        """Whether the process has wrapped no other application; one that nobody can serve any more does not count."""
-        count = self._others()
+    def _is_only_one(self, made: frozenset[CodeType] | None = None) -> bool:
+        """Whether the process has wrapped no other application, or none while the functions `made` were running.
+
+        One that nobody can serve any more does not count, nor, of what was made, one that another service names.
+        """
+        count = self._others(made)
         if count and count != self._collected:
             gc.collect()
-            self._collected = count = self._others()
+            self._collected = count = self._others(made)
         return not count
 
-    def _others(self) -> int:
-        alive = [one for one in (each() for each in self.known) if one is not None]
-        return sum(one is not self._wrapped[0] for one in alive)
+    def _others(self, made: frozenset[CodeType] | None) -> int:
+        alive = [(each(), codes) for each, codes in self.known if made is None or made & codes]
+        others = [(one, codes) for one, codes in alive if one is not None and one is not self._wrapped[0]]
+        if made is None:
+            return len(others)
+        theirs = [value for name in self._rivals for value in self._found[name]]
+        apps = [app for value in theirs for app in (unwrap(value), sought(value))]
+        factories = _codes_of(theirs) - made
+        return sum(not (codes & factories or any(one is app for app in apps)) for one, codes in others)
 
-    def _rival(self) -> str:
-        """The other service that names this application as its own; looked for again when a module was loaded."""
-        if self._seen[0] != len(sys.modules):
-            rivals = (name for name, row in self._rivals.items() if any(map(self._is_this, self._values(row))))
-            self._seen = (len(sys.modules), next(rivals, ""))
-        return self._seen[1]
+    def _look(self) -> None:
+        """See what each service names as its application, as far as it is loaded; again when a module has come."""
+        if self._modules == len(sys.modules):
+            return
+        self._found = {name: tuple(self._values(row)) for name, row in self._rivals.items()}
+        mine = self._found[self._name] = tuple(self._values(self._row))
+        here, made = any(map(self._is_this, mine)), _codes_of(mine)
+        theirs = (name for name in self._rivals if not here and self._is_of(self._found[name], made))
+        self._rival_found = next(theirs, "")
+        self._modules = len(sys.modules)
+
+    def _is_of(self, values: tuple[Any, ...], made: frozenset[CodeType]) -> bool:
+        """Whether one of another service's `values` is the application, or a factory of it that is not among `made`."""
+        return any(map(self._is_this, values)) or bool((_codes_of(values) - made) & self._codes)
 
     def _is_run(self, folder: Path) -> bool:
         """Whether the process is a program of the project that the command of this service runs, and no rival's."""
@@ -153,9 +180,7 @@ class OwnApplication:
         return runs(self._row) and not any(map(runs, self._rivals.values()))
 
     def _is_this(self, value: Any) -> bool:
-        """Whether `value` is the application, or middleware around it; a factory has made it while it was running."""
-        if inspect.isroutine(value) and getattr(inspect.unwrap(value), "__code__", None) in self._codes:
-            return True
+        """Whether `value` is the application, or middleware around it."""
         return any(one is own for one in (unwrap(value), sought(value)) for own in self._wrapped)
 
     def _leads_here(self, value: Any) -> bool:
@@ -206,9 +231,17 @@ def _rows(sections: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(module, name) of the application of a service: its `app`, else what its command gives a server to import."""
-    app = str(row.get("app") or "")
-    words = [app] if app else [word for word in map(str, row.get("command") or ()) if _TARGET.fullmatch(word)]
-    return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in words)]
+    app, words = str(row.get("app") or ""), [str(word) for word in row.get("command") or ()]
+    named = [app] if app else [word for word in words if _TARGET.fullmatch(word)]
+    if not named:  # of Flask, which looks for a name itself
+        named = [after for word, after in pairwise(words) if word in ("--app", "-A")]
+    return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in named)]
+
+
+def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:
+    """The code of the factories among `values`."""
+    codes = (getattr(inspect.unwrap(value), "__code__", None) for value in values if inspect.isroutine(value))
+    return frozenset(code for code in codes if code is not None)
 
 
 def _runs(name: str, file: Path, folder: Path, row: Mapping[str, Any]) -> bool:
@@ -225,7 +258,7 @@ def _may_be(row: Mapping[str, Any]) -> bool:
 
 
 def _dotted(module: str) -> str:
-    return module.removeprefix("./").removesuffix(".py").replace("/", ".")
+    return module.removeprefix("./").removesuffix(".py").replace("/", ".").removesuffix(".__main__")
 
 
 def _place(row: Mapping[str, Any], module: str) -> list[str]:
@@ -240,7 +273,7 @@ def _lies_at(file: Path, parts: list[str]) -> bool:
 
 def _values(module: ModuleType, name: str) -> Iterator[Any]:
     """What `name` is in a module, without its call; a name that is not given is one of those that servers look for."""
-    for each in [name.partition("(")[0]] if name else ["app", "application"]:
+    for each in [name.partition("(")[0]] if name else ["app", "application", "create_app", "make_app"]:
         value: Any = module
         for part in each.split("."):
             value = getattr(value, part, None)

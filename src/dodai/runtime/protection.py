@@ -127,7 +127,7 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         sys.stderr.write(_NAMELESS.format(service=config.service))
         sys.stderr.flush()
-    if own.exemptions and application.doubt and not application.is_own():
+    if own.exemptions and application.doubt and not application.is_settled:
         _tell_not_held(application.doubt, *(row.route for row in own.exemptions))
         return replace(own, exemptions=())
     return own
