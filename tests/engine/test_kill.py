@@ -207,9 +207,13 @@ def test_six_operators_at_once_change_the_world_once():
         children = []
         for _ in range(6):
             if (pid := os.fork()) == 0:
-                os.close(opened)
-                os.read(gate, 1)  # until every child is there
-                os._exit(operator(place, specs))
+                code = 99
+                try:
+                    os.close(opened)
+                    os.read(gate, 1)  # until every child is there
+                    code = operator(place, specs)
+                finally:
+                    os._exit(code)
             children.append(pid)
         os.close(gate)
         os.close(opened)

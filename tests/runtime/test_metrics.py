@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -139,3 +140,18 @@ def test_nothing_is_counted_where_nobody_asked_for_it(tmp_path: Path, config: Co
     runtime.write_served(runtime.fresh(), ("http", "ok", 200, "/", "GET"), 0.02, {})
     assert runtime.metrics is None
     assert not (tmp_path / "state" / "metrics").exists()
+
+
+def test_slot_that_was_let_go_takes_no_descriptor_of_somebody_else(tmp_path):
+    """A child that is forked later lets go again: the number may be that of a file which was opened since."""
+    slot = SlotCounter.opened(tmp_path, "web")
+    assert slot is not None
+    slot.close()
+    reader, writer = os.pipe()
+    try:
+        slot.close()
+        assert os.write(writer, b"x") == 1
+        assert os.read(reader, 1) == b"x"
+    finally:
+        os.close(reader)
+        os.close(writer)

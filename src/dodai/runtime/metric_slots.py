@@ -88,10 +88,12 @@ class SlotCounter:
         return None
 
     def close(self) -> None:
-        """Let go of the slot; what it counted stays."""
+        """Let go of the slot; what it counted stays. Once: a child that is forked later closes what is still open."""
         self._cells.release()
         self._memory.close()
-        os.close(self._slot)
+        if self._slot >= 0:
+            os.close(self._slot)
+            self._slot = -1
 
     def count(self, kind: str, name: str, waited_s: float, *, failed: bool, refused: bool) -> None:
         """Add a request that somebody waited for so long."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,17 +47,29 @@ DOWN_S = 60.0
 LAUNCHER_S = 3.0
 
 
+@dataclass(slots=True)
+class HostLifeline:
+    """The descriptor that a bound host lives by (-1: none). Copies of a client have the same one, closed once."""
+
+    descriptor: int = -1
+
+    def let_go(self) -> None:
+        held, self.descriptor = self.descriptor, -1
+        if held >= 0:
+            os.close(held)
+
+
 @dataclass(frozen=True, slots=True)
 class HostClient:
     """`Compute` and `Host` of `dodai.operations.ports` over a socket, a connection per call.
 
-    `lifeline` is the descriptor a bound host lives by, `patience_s` how long `down` waits before it kills the host.
+    `patience_s` is how long `down` waits before it kills the host.
     """
 
     folder: StateFolder
     env: str
     token: int | None = None
-    lifeline: int = -1
+    lifeline: HostLifeline = field(default_factory=HostLifeline)
     patience_s: float = DOWN_S
 
     def under(self, token: int) -> HostClient:
@@ -155,9 +167,7 @@ class HostClient:
                 message = f"the host of `{self.env}`, pid `{state.read_known(self.folder).pid}`, does not end"
                 raise DodaiError(DEADLINE_PASSED, message, "end that process by hand", "provider", 4)
         await asyncio.to_thread(state.end_leftovers, self.folder)
-        if self.lifeline >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self.lifeline)
+        self.lifeline.let_go()
 
     def _lives(self) -> bool:
         return state.is_held(self.folder) or state.any_host(self.folder) > 0
@@ -328,7 +338,7 @@ async def open_host(folder: Path, env: str, *, detached: bool) -> HostClient:
                 end = min(end, time.monotonic() + ENDING_S)
                 await asyncio.sleep(ENDING_S / 4)
         if not detached:
-            return replace(found, lifeline=lifeline)
+            return replace(found, lifeline=HostLifeline(lifeline))
 
 
 def _spawn(folder: StateFolder, env: str, detached: bool) -> int:
@@ -345,16 +355,9 @@ def _spawn(folder: StateFolder, env: str, detached: bool) -> int:
         folder.output.chmod(0o640)
         with folder.output.open("ab") as output:
             subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=passed,
-                start_new_session=True,
-                env=environment,
-                cwd=folder.path,
-                check=True,
-            )
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=passed,
+                start_new_session=True, env=environment, cwd=folder.path, check=True,
+            )  # fmt: skip
     finally:
         for fd in passed:
             os.close(fd)
