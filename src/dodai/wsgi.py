@@ -47,7 +47,8 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     gate = csrf_for(runtime, app, subject)
     if isinstance(gate, Unchecked):
         watch(app, Entrance("pass"))  # for the label of the line alone
-        return WsgiLayer(_reserve(_behind(gate, inner)), app, runtime)
+        served = inner if gate.is_settled else _behind(gate, inner)
+        return WsgiLayer(_reserve(served), app, runtime)
     return WsgiLayer(CsrfWsgi(_reserve(inner), gate), app, runtime)
 
 
@@ -79,7 +80,7 @@ class WsgiLayer:
         self.runtime = runtime
         gate = inner.gate if isinstance(inner, CsrfWsgi) else None
         self.csrf_binding = gate.binding if gate is not None else ""
-        self.csrf_shares = gate.shares if gate is not None else lambda _: False
+        self.csrf_elsewhere = gate.belongs_elsewhere if gate is not None else lambda _: False
         self._gate = edge_gate(runtime.config)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)

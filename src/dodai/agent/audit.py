@@ -190,7 +190,7 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
             probes["respelled"] = other
     if route.id in asking.request.get("exempt", ()) and (other := _overridden(asking, route)):
         probes["override"] = other
-    return row | {"probes": probes, "shared": _is_shared(asking.served.app, route.id)}
+    return row | {"probes": probes, "elsewhere": _is_elsewhere(asking.served.app, route.id)}
 
 
 def _ask_nowhere(asking: _Asking) -> None:
@@ -384,7 +384,7 @@ def csrf_layer_of(app: Any) -> Any:
     return None
 
 
-def _is_shared(app: Any, route: str) -> bool:
-    """Whether the layer knows of another application in this process that has the exempt id as well."""
-    shares = getattr(csrf_layer_of(app), "csrf_shares", None)
-    return bool(shares is not None and shares(route))
+def _is_elsewhere(app: Any, route: str) -> bool:
+    """Whether the layer is in front of an application that the exemption of the id is not for."""
+    elsewhere = getattr(csrf_layer_of(app), "csrf_elsewhere", None)
+    return bool(elsewhere is not None and elsewhere(route))

@@ -67,7 +67,7 @@ class Layer:
         self._gate = edge_gate(runtime.config)
         self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
         self._inner = _protected(app, runtime, subject)
-        self.csrf_binding, self.csrf_shares = _told_of(self._inner)
+        self.csrf_binding, self.csrf_elsewhere = _told_of(self._inner)
 
     def _no_edge(self) -> Refusal:
         return Refusal(403, EDGE_KEY_MISSING, self._gate.reason)
@@ -268,7 +268,7 @@ def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -
     """What serves `app` and the reserved paths inside an open context, behind the CSRF layer."""
     gate = csrf_for(runtime, app, subject)
     if isinstance(gate, Unchecked):
-        return reserve(_behind(gate, app))
+        return reserve(app if gate.is_settled else _behind(gate, app))
     return CsrfLayer(app, gate, reserve(app)).within
 
 
@@ -282,9 +282,9 @@ def _behind(unchecked: Unchecked, app: App) -> App:
 
 
 def _told_of(inner: Served) -> tuple[str, Callable[[str], bool]]:
-    """What the tokens of the layer in front of `inner` are bound to, empty without one; which ids are not its alone."""
+    """What tokens of the layer in front of `inner` are bound to, empty without one; which exemptions are not for it."""
     layer = getattr(inner, "__self__", None)
-    return (layer.gate.binding, layer.gate.shares) if isinstance(layer, CsrfLayer) else ("", lambda _: False)
+    return (layer.gate.binding, layer.gate.belongs_elsewhere) if isinstance(layer, CsrfLayer) else ("", lambda _: False)
 
 
 def _is_stray(error: BaseException) -> bool:

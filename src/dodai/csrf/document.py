@@ -120,11 +120,11 @@ def _decision(policy: CsrfPolicy) -> Section:
                 f"Token: header `{policy.header}`, else form field `{policy.field}`; bound to the visitor's own "
                 "cookie, valid for "
                 f"{_hours(policy)} h. Where the browser says same-origin and nobody is signed in, that of another "
-                "first visit, made within five minutes of this one, is taken as well.",
+                "first visit within five minutes of it is taken as well.",
                 f"トークン: ヘッダー `{policy.header}`、なければフォームの `{policy.field}`。利用者自身の "
                 "Cookie と結び付き、"
                 f"有効期間は {_hours(policy)} 時間です。ブラウザーが same-origin と示し、誰もサインインしていなければ、"
-                "この訪問の前後 5 分以内にあった別の最初の訪問のトークンも受け付けます。",
+                "前後 5 分以内の別の最初の訪問のトークンも受け付けます。",
             ),
             Text(
                 f"Bodies of more than {policy.body_limit_bytes // 1024} KiB are refused with 413.",

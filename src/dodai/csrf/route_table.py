@@ -260,12 +260,12 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         outer = raw["kind"] == "layer"
         exemption = policy.outer_layer(str(raw["endpoint"])) if outer else policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.when == "bearer":
-        holds = exemption.holds(today) and not raw.get("shared")
+        holds = exemption.holds(today) and not raw.get("elsewhere")
         said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * holds
         found, exemption = replace(found, evidence=found.evidence + said), None
     elif exemption is not None and exemption.holds(today) and (refuser := _refuser(raw)):
         why = "dodai cannot see every way to its handlers, or several have this id"
-        if raw.get("shared"):
+        if raw.get("elsewhere"):
             why = (
                 "`app` of the service does not name this application itself, or another one that is wrapped has the id"
             )

@@ -105,30 +105,6 @@ def layers(app: Any) -> Iterator[Any]:
     return (each for _, each, _ in _visited(app))
 
 
-def reached(app: Any) -> Iterator[Any]:
-    """`layers`, and what no value leads to: what functions around `app` call by name, and what an application mounts.
-
-    Too slow to be asked for every request.
-    """
-    waiting, seen = [app], dict[int, Any]()
-    while waiting and len(seen) < _MAX_HELD:
-        for each in layers(waiting.pop(0)):
-            if id(each) not in seen:
-                seen[id(each)] = each
-                yield each
-                with contextlib.suppress(Exception):  # an object of the application's own may do whatever it likes
-                    waiting += _further(each)
-
-
-def _further(holder: Any) -> list[Any]:
-    if is_framework(holder):
-        return [route.app for route in getattr(holder, "routes", ()) if not hasattr(route, "endpoint")]
-    if top_modules(holder) & _OWN or getattr(holder, "__module__", "").partition(".")[0] in _OWN:
-        return []
-    used = [(each.__globals__, name) for each in _functions(holder) for name in each.__code__.co_names]
-    return [held[name] for held, name in used if callable(held.get(name)) and _holds(held[name])]
-
-
 def _held(app: Any) -> Iterator[tuple[str, Any]]:
     """(path prefix, application) of all that can be got to from `app`, outermost first; its own handlers left aside."""
     for prefix, each, is_mount in _visited(app):

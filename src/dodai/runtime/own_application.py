@@ -20,7 +20,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
-from dodai.frameworks.around import others, reached, sought, unwrap
+from dodai.frameworks.around import sought, unwrap
 from dodai.runtime.config import RuntimeConfig
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -48,21 +48,20 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 class OwnApplication:
     """Whether the application `app`, which is being wrapped, is that of the service that `config` names.
 
-    It is what the service names, in its `app` or by its command; or the only application that the factory which is
-    named has made; or the only one that the process has wrapped, and that what is named calls or mounts. It is never
-    what another service names whose requests are checked, unless this one names the same. Where the service names
-    nothing, whatever else the process serves is its own.
+    It is the object that the service names, in its `app` or by its command, or what middleware keeps that is named.
+    Where a factory is named or nothing, it is the only one that the process has wrapped. It is never one that another
+    service names, or made, whose requests are checked, unless this one names the same object.
 
-    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. While
-    developing (not `strict`) a name counts only where there is another service. `may_share`: nothing tells this
-    application from others that the process may wrap.
+    `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. Not
+    `strict`, while developing: several may be wrapped, as by tests, and a name counts only beside another service.
     """
 
-    known: ClassVar[list[tuple[Callable[[], Any], frozenset[CodeType]]]] = []
-    """All that this process has wrapped: a reference, and the functions that were running then."""
+    known: ClassVar[list[Callable[[], Any]]] = []
+    """References to all that this process has wrapped."""
 
     def __init__(self, app: Any, config: RuntimeConfig, *, strict: bool) -> None:
         rows = _rows(config.sections)
+        self._strict = strict
         self._given = config.service
         self._name = name = service_here(config.service, rows)
         self._folder = config.manifest.resolve().parent if config.manifest is not None else None
@@ -71,43 +70,42 @@ class OwnApplication:
             other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
         }
         self._named = _targets(self._row)
-        self._settled = not strict and not self._rivals
-        self.may_share = strict and not self._named
-        self._leads = False
-        self._collected = self._modules = 0
-        self._rival_found = ""
+        self.is_settled = not strict and not self._rivals
+        self._rival = ""
         self._found: dict[str, tuple[Any, ...]] = {}
+        self._collected = self._modules = 0
         self._wrapped = (unwrap(app), sought(app))
         self._codes = frozenset(frame.f_code for frame in _frames())
         self._note(self._wrapped[0])
         self.doubt = self._doubt(list(_callers()), config.found) if self._row else ""
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing is left to see: nobody names the application, or what is named has been seen to be this."""
-        return self._settled or not self._named
+    def is_named(self) -> bool:
+        """Whether the service names an application at all."""
+        return bool(self._named)
 
     @property
     def unseen(self) -> str:
         """What is said of an application that is not seen to be that of the service."""
         here = f"{self._called()}, and the application that was asked is "
-        if self._rival_found:
-            return f"{here}what `[service.{self._rival_found}]` names"
+        if self._rival:
+            return f"{here}that of `[service.{self._rival}]`"
+        if not self._named or self._codes & _codes_of(self._found.get(self._name, ())):
+            return f"{here}one of several that this process has wrapped; the service names none of them itself"
         return f"{here}not seen to be what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
 
     def is_own(self) -> bool:
         """Whether this is the application of the service; asked anew until that is settled."""
-        if self._settled:
+        if self.is_settled:
             return True
         self._look()
         values = self._found[self._name]
-        self._settled = any(map(self._is_this, values))
-        if self._settled or self._rival_found or not self._named:
-            return not self._rival_found
-        if made := _codes_of(values) & self._codes:
-            return self._is_only_one(made)
-        self._leads = self._leads or any(map(self._leads_here, values))
-        return self._leads and self._is_only_one()
+        self.is_settled = any(unwrap(value) is own for value in values for own in self._wrapped)
+        if self.is_settled or self._rival:
+            return self.is_settled
+        if self._named and not _codes_of(values) & self._codes:
+            return False
+        return not self._strict or self._is_only_one()
 
     def _doubt(self, callers: list[tuple[str, Path]], found: Path | None) -> str:
         here = f"{self._called()}, and "
@@ -128,47 +126,40 @@ class OwnApplication:
         return f"`DODAI_SERVICE` names no service, so that this is taken for `{self._name}`"
 
     def _note(self, inner: Any) -> None:
-        self.known[:] = [each for each in self.known if each[0]() is not None and each[0]() is not inner]
+        self.known[:] = [each for each in self.known if each() is not None and each() is not inner]
         try:
-            self.known.append((weakref.ref(inner), self._codes))
+            self.known.append(weakref.ref(inner))
         except TypeError:
-            self.known.append((lambda: inner, self._codes))
+            self.known.append(lambda: inner)
 
-    def _is_only_one(self, made: frozenset[CodeType] | None = None) -> bool:
-        """Whether the process has wrapped no other application, or none while the functions `made` were running.
-
-        One that nobody can serve any more does not count, nor, of what was made, one that another service names.
-        """
-        count = self._others(made)
+    def _is_only_one(self) -> bool:
+        """Whether the process has wrapped no other application; one that nobody can serve any more does not count."""
+        count = self._others()
         if count and count != self._collected:
             gc.collect()
-            self._collected = count = self._others(made)
+            self._collected = count = self._others()
         return not count
 
-    def _others(self, made: frozenset[CodeType] | None) -> int:
-        alive = [(each(), codes) for each, codes in self.known if made is None or made & codes]
-        others = [(one, codes) for one, codes in alive if one is not None and one is not self._wrapped[0]]
-        if made is None:
-            return len(others)
-        theirs = [value for name in self._rivals for value in self._found[name]]
-        apps = [app for value in theirs for app in (unwrap(value), sought(value))]
-        factories = _codes_of(theirs) - made
-        return sum(not (codes & factories or any(one is app for app in apps)) for one, codes in others)
+    def _others(self) -> int:
+        alive = [one for one in (each() for each in self.known) if one is not None]
+        return sum(one is not self._wrapped[0] for one in alive)
 
     def _look(self) -> None:
         """See what each service names as its application, as far as it is loaded; again when a module has come."""
         if self._modules == len(sys.modules):
             return
-        self._found = {name: tuple(self._values(row)) for name, row in self._rivals.items()}
-        mine = self._found[self._name] = tuple(self._values(self._row))
-        here, made = any(map(self._is_this, mine)), _codes_of(mine)
-        theirs = (name for name in self._rivals if not here and self._is_of(self._found[name], made))
-        self._rival_found = next(theirs, "")
         self._modules = len(sys.modules)
+        rows = {**self._rivals, self._name: self._row}
+        self._found = {name: tuple(self._values(row)) for name, row in rows.items()}
+        self._rival = next(filter(self._is_of, self._rivals), "")
 
-    def _is_of(self, values: tuple[Any, ...], made: frozenset[CodeType]) -> bool:
-        """Whether one of another service's `values` is the application, or a factory of it that is not among `made`."""
-        return any(map(self._is_this, values)) or bool((_codes_of(values) - made) & self._codes)
+    def _is_of(self, rival: str) -> bool:
+        """Whether another service names the application, or the factory that has made it."""
+        values = self._found[rival]
+        if any(one is own for value in values for one in (unwrap(value), sought(value)) for own in self._wrapped):
+            return True
+        same = self._named == _targets(self._rivals[rival])
+        return not same and bool(_codes_of(values) & self._codes)
 
     def _is_run(self, folder: Path) -> bool:
         """Whether the process is a program of the project that the command of this service runs, and no rival's."""
@@ -178,17 +169,6 @@ class OwnApplication:
             return False
         runs = functools.partial(_runs, _called(vars(main), file), file, folder)
         return runs(self._row) and not any(map(runs, self._rivals.values()))
-
-    def _is_this(self, value: Any) -> bool:
-        """Whether `value` is the application, or middleware around it."""
-        return any(one is own for one in (unwrap(value), sought(value)) for own in self._wrapped)
-
-    def _leads_here(self, value: Any) -> bool:
-        """Whether `value`, which is around several applications, calls or mounts this one."""
-        if not _is_application(value):
-            return False
-        led = (*(unwrap(other) for _, other in others(value)), *reached(value))
-        return any(one is own for one in led for own in self._wrapped)
 
     def _values(self, row: Mapping[str, Any]) -> Iterator[Any]:
         """What a service names as its application, as far as it is loaded."""
@@ -240,16 +220,16 @@ def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:
     """The code of the factories among `values`."""
-    codes = (getattr(inspect.unwrap(value), "__code__", None) for value in values if inspect.isroutine(value))
+    made = [value.func if isinstance(value, functools.partial) else value for value in values]
+    codes = (getattr(inspect.unwrap(value), "__code__", None) for value in made if inspect.isroutine(value))
     return frozenset(code for code in codes if code is not None)
 
 
 def _runs(name: str, file: Path, folder: Path, row: Mapping[str, Any]) -> bool:
     """Whether the command of a service runs the program `file`, which is called `name` as a module."""
     words = [str(word) for word in row.get("command") or ()]
-    places = [folder / word for word in words if word.endswith(".py")]
-    places += [folder / str(row.get("cwd") or ".") / word for word in words if word.endswith(".py")]
-    return file in [place.resolve() for place in places] or ("-m", name) in pairwise(words)
+    folders = (folder, folder / str(row.get("cwd") or "."))
+    return file in [(each / word).resolve() for word in words for each in folders] or ("-m", name) in pairwise(words)
 
 
 def _may_be(row: Mapping[str, Any]) -> bool:
@@ -279,19 +259,6 @@ def _values(module: ModuleType, name: str) -> Iterator[Any]:
             value = getattr(value, part, None)
         if value is not None:
             yield value
-
-
-def _is_application(value: Any) -> bool:
-    """Whether a server can call `value` with a request; a factory takes nothing."""
-
-    def takes(count: int) -> bool:
-        try:
-            inspect.signature(value).bind(*range(count))
-        except (TypeError, ValueError):
-            return False
-        return True
-
-    return not takes(0) and (takes(2) or takes(3))
 
 
 def _callers() -> Iterator[tuple[str, Path]]:

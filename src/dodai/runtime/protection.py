@@ -25,7 +25,6 @@ from dodai.csrf.enforce.entrance import own_check_seen
 from dodai.csrf.policy import CsrfPolicy, checked_services, nobodys
 from dodai.frameworks import lets_through, own_check, watch_own_check
 from dodai.runtime.own_application import OwnApplication, stranger_to
-from dodai.runtime.wrapped import WrappedApplication
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -60,6 +59,11 @@ class Unchecked:
     def __init__(self, own: OwnApplication) -> None:
         self._own = own
         self._told = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether this is the application of the service, whatever else comes."""
+        return self._own.is_settled
 
     def lets_pass(self) -> bool:
         """Whether this is the application of the service; where it is not, that is said, once."""
@@ -113,7 +117,7 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     )
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
-    return _beside_others(gate, WrappedApplication(app, config.service, policy), own)
+    return _for_own(gate, policy, own)
 
 
 def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy:
@@ -127,7 +131,7 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         sys.stderr.write(_NAMELESS.format(service=config.service))
         sys.stderr.flush()
-    if own.exemptions and application.doubt and not application.is_settled:
+    if own.exemptions and application.doubt and application.is_named and not application.is_settled:
         _tell_not_held(application.doubt, *(row.route for row in own.exemptions))
         return replace(own, exemptions=())
     return own
@@ -139,35 +143,31 @@ def _tell_not_held(doubt: str, *routes: str) -> None:
     sys.stderr.flush()
 
 
-def _beside_others(gate: CsrfProtection, wrapped: WrappedApplication, own: OwnApplication) -> CsrfProtection:
-    """The gate, with what else the process has wrapped in sight: as it is now, at the first request and later."""
-    if not wrapped.policy.exemptions:
+def _for_own(gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication) -> CsrfProtection:
+    """The gate, whose exemptions hold in the application of the service; where they do not, that is said, once."""
+    if not policy.exemptions or own.is_settled:
         return gate
     told = set[str]()
 
-    def look() -> None:
-        if own.may_share:
-            wrapped.look()
+    def belongs_elsewhere(*routes: str) -> bool:
+        if own.is_own():
+            return False
+        if new := [route for route in routes if route not in told]:
+            told.update(new)
+            _tell_not_held(own.unseen, *new)
+        return True
 
     def settle() -> None:
         gate.settle()
-        look()
+        belongs_elsewhere(*(row.route for row in policy.exemptions if row.route))
 
-    def shares(route: str) -> bool:
-        if own.is_own():
-            return own.may_share and wrapped.shares(route)
-        if route not in told:
-            told.add(route)
-            _tell_not_held(own.unseen, route)
-        return True
-
-    look()
-    return replace(gate, shares=shares, settle=settle)
+    return replace(gate, belongs_elsewhere=belongs_elsewhere, settle=settle)
 
 
 def _off(config: RuntimeConfig, app: Any) -> Unchecked:
     """Say that nothing is checked and why; DOD188 when the reason is not seen to be that of this application."""
-    own = OwnApplication(app, config, strict=not is_development(config))
+    # Where no manifest has a service, it is the code that says so, of the one application that it wraps.
+    own = OwnApplication(app, config, strict=bool(config.sections.get("service")) and not is_development(config))
     if own.doubt:
         raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
     sys.stderr.write(_OFF.format(service=config.service, reason=config.csrf_off))

@@ -54,7 +54,7 @@ LENGTH_INVALID = Decision(False, "content_length_invalid", REQUEST_UNREADABLE, 4
 SUBJECT_UNREADABLE = Decision(False, "subject_unreadable", REQUEST_UNREADABLE, 400)
 
 
-GRACE = "where the browser says same-origin, that of another first visit within five minutes is taken as well"
+GRACE = "where the browser says same-origin, that of another first visit within five minutes of it is taken as well"
 """What `token` allows besides, for two tabs that are opened at once: in the words of `dodai routes` and `check`."""
 PROBE_BYTES = 64 * 1024
 
@@ -82,8 +82,8 @@ class CsrfProtection:
     """Whether every handler has an entrance: without one exemptions do not hold, for nobody keeps them to it."""
     settle: Callable[[], object] = bool
     """Gives every handler its entrance again, at the first request: what was replaced since `wrap` has none."""
-    shares: Callable[[str], bool] = field(default=lambda _: False)
-    """Whether another application that the process has wrapped for the same service has an exempt route id as well."""
+    belongs_elsewhere: Callable[[str], bool] = field(default=lambda _: False)
+    """Whether the exemption of a route id is for another application than the one behind this gate."""
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = urandom
     header: bytes = b"x-csrf-token"
@@ -171,14 +171,14 @@ class CsrfProtection:
     def exemption(self, route: MatchedRoute | None, sent: Sent) -> Decision | None:
         """What the exemption of exactly this route comes to today (UTC); None when there is none, or no entrance.
 
-        What several handlers are called is no exact name, in one application or in two: it holds for none of them.
+        What several handlers are called is no exact name: it holds for none of them.
         """
         if route is None or not (self.watched and route.watched):
             return None
         exemption = self.policy.exemption(route.id)
         if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)):
             return None
-        if route.is_shared() or self.shares(route.id):
+        if route.is_shared() or self.belongs_elsewhere(route.id):
             return None
         today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
         return decide_exempt(holds=exemption.holds(today))

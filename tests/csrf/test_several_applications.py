@@ -1,0 +1,181 @@
+"""Of several applications in one process, what lets requests pass holds in the one that is named: real servers say so."""
+
+from __future__ import annotations
+
+import pytest
+from tests.csrf.test_whose_application import (
+    APP,
+    EXEMPT,
+    ONE,
+    ONLY,
+    PROGRAM,
+    SCRIPT,
+    SERVER,
+    SRV,
+    X,
+    off,
+    only,
+    outcome,
+    write,
+)
+
+BETWEEN = {
+    "object": """
+class Between:
+    def __init__(self, mine, theirs): self.mine, self.theirs = mine, theirs
+    async def __call__(self, s, r, t):
+        own = s.get("path", "").startswith("/own")
+        await (self.mine if own else self.theirs)({**s, "path": s.get("path", "").removeprefix("/own")}, r, t)
+app = Between(own, web.app)
+""",
+    "closure": """
+def between(mine, theirs):
+    async def chosen(s, r, t):
+        own = s.get("path", "").startswith("/own")
+        await (mine if own else theirs)({**s, "path": s.get("path", "").removeprefix("/own")}, r, t)
+    return chosen
+app = between(own, web.app)
+""",
+    "mounts": """
+from starlette.routing import Mount
+app = Starlette(routes=[Mount("/own", own), Mount("/", web.app)])
+""",
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+@pytest.mark.parametrize("web", ["web:app", "elsewhere:app"])
+def test_name_of_what_stands_before_two_applications_is_the_name_of_neither(between, web, tmp_path):
+    """Whatever else is in the manifest: what may be open is named itself."""
+    write(tmp_path, {"web.py": ONE, "m.py": ONE.replace("app =", "own =") + "import web\n" + between})
+    for path in ("/pay", "/own/pay"):
+        write(tmp_path, {"dodai.toml": off(web, "m:app")})
+        assert outcome(tmp_path, SCRIPT, "m:app", path, DODAI_SERVICE="api") == "DOD188"
+        write(tmp_path, {"dodai.toml": off(web, "m:own")})
+        expected = "paid" if path == "/own/pay" else "DOD188"
+        assert outcome(tmp_path, SCRIPT, "m:app", path, DODAI_SERVICE="api") == expected
+
+
+MOUNTS = "from starlette.routing import Mount\n"
+CREATE = (
+    MOUNTS
+    + APP
+    + """
+def create():
+    {first}
+    {second}
+    return Starlette(routes=[Mount("/other", other), Mount("/", dodai.asgi.wrap(made()))])
+"""
+)
+FACTORY = (*SCRIPT, "--factory")
+
+
+@pytest.mark.parametrize(
+    ("web", "files", "made"),
+    [
+        ("web:app", {"web.py": ONE}, ("import web", "other = web.app")),
+        (
+            "web:create",
+            {"web.py": APP + "def create(): return dodai.asgi.wrap(made())"},
+            ("import web", "other = web.create()"),
+        ),
+        ("elsewhere:app", {}, ("other = dodai.asgi.wrap(made())", "")),
+    ],
+    ids=["imported", "made by another's factory", "nobody's"],
+)
+@pytest.mark.parametrize("off_here", [True, False], ids=["off", "exempt"])
+def test_factory_names_the_only_application_of_a_process(web, files, made, off_here, tmp_path):
+    """Of several, none: not what it imports while it runs, nor one of two that it makes."""
+    text = off(web, "m:create")
+    if not off_here:
+        text = text.replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "") + EXEMPT
+    write(tmp_path, {"dodai.toml": text, "m.py": CREATE.format(first=made[0], second=made[1]), **files})
+    refused = "DOD188" if off_here else "DOD150"
+    assert outcome(tmp_path, FACTORY, "m:create", "/other/pay", DODAI_SERVICE="api") == refused
+    assert outcome(tmp_path, FACTORY, "m:create", DODAI_SERVICE="api") == refused
+    write(tmp_path, {"m.py": CREATE.format(first="other = made()", second="")})
+    assert outcome(tmp_path, FACTORY, "m:create", DODAI_SERVICE="api") == "paid", "the only one"
+
+
+def test_factory_that_two_services_are_told_apart_by_its_arguments_names_neither(tmp_path):
+    """Nothing shows what it was called with; two services that name the very same thing have the same application."""
+    core = APP + "def create(kind): return dodai.asgi.wrap(made())\n"
+    serve = "import core\nmine, theirs = core.create('api'), core.create('web')\n"
+    write(tmp_path, {"core.py": core, "m.py": serve, "n.py": "import core\napp = core.create('web')\n"})
+    write(tmp_path, {"dodai.toml": off("core:create('web')", "core:create('api')")})
+    assert outcome(tmp_path, SCRIPT, "n:app", DODAI_SERVICE="api") == "DOD188"
+    write(tmp_path, {"dodai.toml": off("core:create('web')", "m:mine")})
+    assert outcome(tmp_path, SCRIPT, "m:mine", DODAI_SERVICE="api") == "paid"
+    assert outcome(tmp_path, SCRIPT, "m:theirs", DODAI_SERVICE="api") == "DOD188"
+
+
+LAZY = (
+    APP
+    + """
+class Lazy:
+    def __init__(self): self.made = {}
+    async def __call__(self, s, r, t):
+        host = s.get("path", "/")
+        if host not in self.made: self.made[host] = dodai.asgi.wrap(made())
+        await self.made[host](s, r, t)
+app = Lazy()
+"""
+)
+
+
+@pytest.mark.parametrize("off_here", [True, False], ids=["off", "exempt"])
+def test_dispatcher_that_makes_its_applications_when_they_are_asked_for_names_none(off_here, tmp_path):
+    """Whichever is asked first, and before there is a second one."""
+    text = off("web:app", "m:app")
+    if not off_here:
+        text = text.replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "") + EXEMPT
+    write(tmp_path, {"dodai.toml": text, "m.py": LAZY})
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="api") == ("DOD188" if off_here else "DOD150")
+
+
+def test_program_that_serves_several_applications_opens_none_of_them(tmp_path):
+    """It has no `app`, so that nothing says which one is meant."""
+    program = (
+        MOUNTS + ONE + "from core import create\nboth = Starlette(routes=[Mount('/web', create()), Mount('/', app)])\n"
+    )
+    write(tmp_path, {"core.py": APP + "def create(): return dodai.asgi.wrap(made())\n"})
+    write(tmp_path, {"dodai.toml": off("core:create", "", X, '["{python}", "run"]')})
+    write(tmp_path, {"run": program + PROGRAM.format(app="both")})
+    for path in ("/pay", "/web/pay"):
+        assert outcome(tmp_path, ("run", "{port}"), "", path, DODAI_SERVICE="api") == "DOD188"
+    write(tmp_path, {"run": ONE + PROGRAM.format(app="app")})
+    assert outcome(tmp_path, ("run", "{port}"), "", DODAI_SERVICE="api") == "paid"
+
+
+ALIKE = """
+import dodai.wsgi
+from flask import Flask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+def plain(view):
+    def inner(*a, **k): return view(*a, **k)
+    return inner
+def made(name, said):
+    app = Flask(name)
+    app.add_url_rule("/pay", name, plain(lambda: said), methods=["POST"])
+    app.wsgi_app = dodai.wsgi.wrap(app)
+    return app
+shop, bank = made("shop", "paid"), made("bank", "moved")
+app = DispatcherMiddleware(shop, {"/bank": bank})
+"""
+
+
+@pytest.mark.parametrize(("named", "expected"), [("m:app", "paid"), ("m:shop", "paid"), ("", "DOD150")])
+def test_exemption_is_not_that_of_a_handler_which_is_written_in_the_same_place(named, expected, tmp_path):
+    """A dispatcher's own application is the one that it calls where no path says otherwise."""
+    write(tmp_path, {"dodai.toml": only(named), "m.py": ALIKE, "srv/__main__.py": SERVER})
+    assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == expected
+    assert outcome(tmp_path, SRV, "m:app", "/bank/pay", DODAI_SERVICE="web") == "DOD150"
+
+
+@pytest.mark.parametrize("named", ["m:app", "m:shop"])
+def test_only_service_that_is_off_opens_what_it_names_and_nothing_beside_it(named, tmp_path):
+    """Also where no other service is in the manifest."""
+    text = f'{ONLY}app = "{named}"\ncsrf = "off"\ncsrf_reason = "mTLS"\n'
+    write(tmp_path, {"dodai.toml": text, "m.py": ALIKE, "srv/__main__.py": SERVER})
+    assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == "paid"
+    assert outcome(tmp_path, SRV, "m:app", "/bank/pay", DODAI_SERVICE="web") == "DOD188"
