@@ -164,18 +164,45 @@ app = DispatcherMiddleware(shop, {"/bank": bank})
 """
 
 
-@pytest.mark.parametrize(("named", "expected"), [("m:app", "paid"), ("m:shop", "paid"), ("", "DOD150")])
+@pytest.mark.parametrize(("named", "expected"), [("m:app", "DOD150"), ("m:shop", "paid"), ("", "DOD150")])
 def test_exemption_is_not_that_of_a_handler_which_is_written_in_the_same_place(named, expected, tmp_path):
-    """A dispatcher's own application is the one that it calls where no path says otherwise."""
+    """Nor is a dispatcher the name of the one that it calls where no path says otherwise."""
     write(tmp_path, {"dodai.toml": only(named), "m.py": ALIKE, "srv/__main__.py": SERVER})
     assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == expected
     assert outcome(tmp_path, SRV, "m:app", "/bank/pay", DODAI_SERVICE="web") == "DOD150"
 
 
-@pytest.mark.parametrize("named", ["m:app", "m:shop"])
-def test_only_service_that_is_off_opens_what_it_names_and_nothing_beside_it(named, tmp_path):
+@pytest.mark.parametrize(("named", "expected"), [("m:app", "DOD188"), ("m:shop", "paid")])
+def test_only_service_that_is_off_opens_what_it_names_and_nothing_beside_it(named, expected, tmp_path):
     """Also where no other service is in the manifest."""
     text = f'{ONLY}app = "{named}"\ncsrf = "off"\ncsrf_reason = "mTLS"\n'
     write(tmp_path, {"dodai.toml": text, "m.py": ALIKE, "srv/__main__.py": SERVER})
-    assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == "paid"
+    assert outcome(tmp_path, SRV, "m:app", DODAI_SERVICE="web") == expected
     assert outcome(tmp_path, SRV, "m:app", "/bank/pay", DODAI_SERVICE="web") == "DOD188"
+
+
+AROUND = """
+import web
+class Around:
+    def __init__(self, app): self.app, self.mine = app, None
+    async def __call__(self, s, r, t):
+        if s.get("path", "").startswith("/own"): self.mine = self.mine or dodai.asgi.wrap(made())
+        await (self.mine or self.app)(s, r, t)
+app = Around(web.app)
+"""
+
+
+@pytest.mark.parametrize(("web", "expected"), [("web:app", "DOD188"), ("elsewhere:app", "paid")])
+def test_middleware_names_what_it_keeps_unless_another_service_does(web, expected, tmp_path):
+    """And it is the only one: then nothing else can be meant."""
+    write(tmp_path, {"dodai.toml": off(web, "m:app"), "web.py": ONE, "m.py": APP + AROUND})
+    assert outcome(tmp_path, SCRIPT, "m:app", DODAI_SERVICE="api") == expected
+
+
+@pytest.mark.parametrize("more", ['"-n", "web:app", ', '"uvicorn", "web:app", "--", '])
+def test_command_with_several_names_gives_none(more, tmp_path):
+    """The value of an option, or of another program, is no application of the service."""
+    both = MOUNTS + "import web, api\napp = Starlette(routes=[Mount('/web', web.app), Mount('/', api.app)])\n"
+    command = f'["gunicorn", {more}"api:app"]'
+    write(tmp_path, {"dodai.toml": off("web:app", "", X, command), "web.py": ONE, "api.py": ONE, "m.py": APP + both})
+    assert outcome(tmp_path, SCRIPT, "m:app", "/web/pay", DODAI_SERVICE="api") == "DOD188"

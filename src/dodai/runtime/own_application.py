@@ -20,10 +20,11 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
-from dodai.frameworks.around import sought, unwrap
+from dodai.frameworks.around import others, sought, unwrap
 from dodai.runtime.config import RuntimeConfig
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+_OWN_PACKAGE = __name__.partition(".")[0]
 _NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
 """A word of a command that a server is given to import: `web:app`, and no address (`127.0.0.1:8000`)."""
@@ -48,9 +49,9 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 class OwnApplication:
     """Whether the application `app`, which is being wrapped, is that of the service that `config` names.
 
-    It is the object that the service names, in its `app` or by its command, or what middleware keeps that is named.
-    Where a factory is named or nothing, it is the only one that the process has wrapped. It is never one that another
-    service names, or made, whose requests are checked, unless this one names the same object.
+    It is the object that the service names, in its `app` or by its command. Where nothing is named, or a factory, or
+    middleware that keeps it, it is the only one that the process has wrapped. It is never one that another service
+    names, or made, whose requests are checked, unless this one names the very object.
 
     `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. Not
     `strict`, while developing: several may be wrapped, as by tests, and a name counts only beside another service.
@@ -74,7 +75,7 @@ class OwnApplication:
         self._rival = ""
         self._found: dict[str, tuple[Any, ...]] = {}
         self._collected = self._modules = 0
-        self._wrapped = (unwrap(app), sought(app))
+        self._wrapped = (unwrap(app), sought(app), app)
         self._codes = frozenset(frame.f_code for frame in _frames())
         self._note(self._wrapped[0])
         self.doubt = self._doubt(list(_callers()), config.found) if self._row else ""
@@ -100,10 +101,10 @@ class OwnApplication:
             return True
         self._look()
         values = self._found[self._name]
-        self.is_settled = any(unwrap(value) is own for value in values for own in self._wrapped)
+        self.is_settled = any(_within(value) is own for value in values for own in self._wrapped)
         if self.is_settled or self._rival:
             return self.is_settled
-        if self._named and not _codes_of(values) & self._codes:
+        if self._named and not (_codes_of(values) & self._codes or any(map(self._is_kept, values))):
             return False
         return not self._strict or self._is_only_one()
 
@@ -152,6 +153,10 @@ class OwnApplication:
         rows = {**self._rivals, self._name: self._row}
         self._found = {name: tuple(self._values(row)) for name, row in rows.items()}
         self._rival = next(filter(self._is_of, self._rivals), "")
+
+    def _is_kept(self, value: Any) -> bool:
+        """Whether `value` is middleware that keeps the application, and no other one that can be seen."""
+        return any(unwrap(value) is own for own in self._wrapped) and not others(value)
 
     def _is_of(self, rival: str) -> bool:
         """Whether another service names the application, or the factory that has made it."""
@@ -215,7 +220,16 @@ def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     named = [app] if app else [word for word in words if _TARGET.fullmatch(word)]
     if not named:  # of Flask, which looks for a name itself
         named = [after for word, after in pairwise(words) if word in ("--app", "-A")]
+    if len(named) > 1:  # which one is the application, and which the value of an option, only the server knows
+        return []
     return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in named)]
+
+
+def _within(value: Any) -> Any:
+    """`value`, or what a layer of dodai has wrapped."""
+    while type(value).__module__.partition(".")[0] == _OWN_PACKAGE and hasattr(value, "app"):
+        value = value.app
+    return value
 
 
 def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:
