@@ -112,8 +112,10 @@ def test_host_killed_in_the_middle_of_a_deploy_ends_in_true_words(env, at, undo)
 def assert_true(env, told, old, new):
     """The state of an end against what answers at the edge."""
     serves, said = env.serves(), told.get("seen") or ""
-    if told["error"]:  # what to do is one command, and nothing that no command does
-        assert told["error"]["fix"] in (f"run `{told['next']}`", f"wait and run `{told['next']}`"), told["error"]
+    if told["error"]:  # what to do is one command, behind a look at the Host where a call found none; nothing by hand
+        look = f"look at `dodai status staging` and `{env.state / 'host.log'}`: every call is safe to repeat; then "
+        run = f"run `{told['next']}`"
+        assert told["error"]["fix"] in (run, f"wait and {run}", look + run), told["error"]
     match told["state"]:
         case "ok" | "already":
             assert serves == new, told

@@ -243,7 +243,7 @@ class HostClient:
 
     def _look(self) -> str:
         look = proposal.STATUS(env=self.env)
-        return f"look at `{look}` and `{self.folder.output}`, then repeat: every call is safe to repeat"
+        return f"look at `{look}` and `{self.folder.output}`: every call is safe to repeat"
 
 
 _IDS = itertools.count(1)
