@@ -231,7 +231,7 @@ async def test_abort_keeps_its_status_and_is_no_server_error(config: Config, lin
         with request(config("web")) as context, pytest.raises(aio.AioRpcError) as caught:
             await channel.unary_unary("/quiz.Quiz/Unary")(b"missing")
     assert caught.value.details() == "no such quiz"
-    (line,) = lines("backend", "rpc")
+    (line,) = await until_async(lambda: lines("backend", "rpc"))  # the answer leaves before its line is written
     assert (line["status"], line["outcome"]) == ("NOT_FOUND", "client_error")
     assert context.failed_dependency is None
 
