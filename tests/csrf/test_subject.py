@@ -41,9 +41,9 @@ def config(folder: Path) -> RuntimeConfig:
     return RuntimeConfig(csrf_keys=KEYS, origins=(APP,), state=folder)
 
 
-def flask_app() -> Flask:
+def flask_app(secret: str | None = SECRET) -> Flask:
     app = Flask("shop")
-    app.secret_key = SECRET
+    app.secret_key = secret
     app.add_url_rule("/form", "form", csrf_token)
     app.add_url_rule("/save", "save", lambda: "saved", methods=["POST"])
 
@@ -170,6 +170,15 @@ def test_subject_of_the_flask_guide_binds_tokens_to_the_session(guide, tmp_path,
     visitor.client.get("/as/bob", base_url=APP)
     assert visitor.post().json["error"]["code"] == "DOD154"
     assert visitor.form().post().text == "saved"
+
+
+@pytest.mark.parametrize("guide", ["flask.md", "flask.ja.md"])
+def test_subject_of_the_flask_guide_is_nobody_where_flask_keeps_no_session(guide, tmp_path, monkeypatch):
+    """As in `shop.py` of the same page, which has no `secret_key`: its page and its form work."""
+    monkeypatch.chdir(tmp_path)
+    app = flask_app(secret=None)
+    exec(blocks(guide, "python")[0], {"app": app, "dodai": dodai})
+    assert Visitor(app.wsgi_app).form().post().text == "saved"
 
 
 @pytest.mark.parametrize("guide", ["adopt.md", "adopt.ja.md"])

@@ -31,6 +31,13 @@ def unwrap(app: Any) -> Any:
     return app
 
 
+def without_layers(app: Any) -> Any:
+    """What layers of dodai around `app` have wrapped; `app` itself without one."""
+    while top_modules(app) & _OWN and hasattr(app, "app"):
+        app = app.app
+    return app
+
+
 def beside(app: Any) -> list[tuple[str, Any]]:
     """(path prefix, application) of others that the layers around `app` can call: a dispatcher's mounts, say.
 

@@ -20,11 +20,10 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
-from dodai.frameworks.around import others, sought, unwrap
+from dodai.frameworks.around import others, sought, unwrap, without_layers
 from dodai.runtime.config import RuntimeConfig
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
-_OWN_PACKAGE = __name__.partition(".")[0]
 _NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
 """A word of a command that a server is given to import: `web:app`, and no address (`127.0.0.1:8000`)."""
@@ -101,7 +100,7 @@ class OwnApplication:
             return True
         self._look()
         values = self._found[self._name]
-        self.is_settled = any(_within(value) is own for value in values for own in self._wrapped)
+        self.is_settled = any(without_layers(value) is own for value in values for own in self._wrapped)
         if self.is_settled or self._rival:
             return self.is_settled
         if self._named and not (_codes_of(values) & self._codes or any(map(self._is_kept, values))):
@@ -223,13 +222,6 @@ def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     if len(named) > 1:  # which one is the application, and which the value of an option, only the server knows
         return []
     return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in named)]
-
-
-def _within(value: Any) -> Any:
-    """`value`, or what a layer of dodai has wrapped."""
-    while type(value).__module__.partition(".")[0] == _OWN_PACKAGE and hasattr(value, "app"):
-        value = value.app
-    return value
 
 
 def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:

@@ -159,7 +159,7 @@ def _for_own(gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication) -> C
 
     def settle() -> None:
         gate.settle()
-        belongs_elsewhere(*(row.route for row in policy.exemptions if row.route))
+        belongs_elsewhere(*(row.route for row in policy.exemptions))
 
     return replace(gate, belongs_elsewhere=belongs_elsewhere, settle=settle)
 
