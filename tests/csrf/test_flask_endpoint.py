@@ -10,6 +10,7 @@ from flask import Flask, request
 from tests.csrf.driver import EVIL
 from tests.csrf.test_exemptions import RAN, exempt, flask_app, forged, wsgi_client
 from tests.csrf.test_exemptions import _nothing_ran as _nothing_ran  # noqa: PLC0414 - the fixture, for this module too
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import Map, Rule
 from werkzeug.test import Client
 
@@ -89,6 +90,19 @@ def test_view_function_that_is_wrapped_before_it_is_asked_for_keeps_its_exemptio
     inner = app.view_functions["hook"]
     app.view_functions["hook"] = lambda: RAN.append("wrapped") or inner()
     assert (forged(client), RAN) == (200, ["wrapped", "hook"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [lambda app: app, lambda app: app.wsgi_app, lambda app: ProxyFix(app.wsgi_app)],
+    ids=["app", "method", "fix"],
+)
+def test_exemption_holds_whichever_way_flask_is_wrapped(given):
+    """Also the way that Flask's documents give for any middleware: `app.wsgi_app = wrap(app.wsgi_app)`."""
+    app = flask_app()
+    client = wsgi_client(given(app), **exempt("POST /hook"))
+    app.wsgi_app = client.application
+    assert (forged(Client(app)), forged(Client(app), "/transfer"), RAN) == (200, 403, ["hook"])
 
 
 def mapped(*rules: tuple[str, str]) -> Map:

@@ -221,6 +221,8 @@ def top_modules(value: Any) -> set[str]:
 
 
 def _inner(app: Any) -> Any:
+    if is_framework(holder := getattr(app, "__self__", None)):  # `wrap(app.wsgi_app)`, as for any WSGI middleware
+        return holder
     inner = getattr(app, "app", None) or getattr(app, "application", None) or getattr(app, "wsgi_app", None)
     return inner or getattr(app, "__wrapped__", None)
 
