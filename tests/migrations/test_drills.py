@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from tests.migrations.conftest import FAST, up
@@ -39,3 +39,17 @@ async def test_a_drill_sees_what_it_expects_and_leaves_nothing(
     assert result.ok, (result.observed, result.details)
     assert (snapshot(conn), conn.execute("SELECT count(*) FROM dodai.migration_log").fetchone()[0]) == before
     assert run.status(target).ok
+
+
+async def test_drills_find_the_log_in_the_schema_of_the_manifest(
+    make_target: Make, conn: SqlConnection, database: str, postgres: Cluster
+):
+    """Also the command that one of them starts and kills; what they wrote there is gone afterwards."""
+    target = make_target({"1_a.sql": up("CREATE TABLE a (b int);")}, replace(FAST, log_schema="ops"))
+    run.up(target)
+    url = postgres.dsn(database.partition("?")[0].rpartition("/")[2], tcp=True)
+    for drill in (each for each in database_drills(target) if each.id in ("killed-migration-goes-on", "lock-storm")):
+        result = await drill.run(Stage(url))  # type: ignore[arg-type]
+        assert result.ok, (result.observed, result.details)
+    assert conn.execute("SELECT count(*) FROM ops.migration_log").fetchone() == (1,)
+    assert conn.execute("SELECT to_regnamespace('dodai')").fetchone() == (None,)

@@ -142,7 +142,7 @@ def refuse_older(target: MigrationTarget, token: int) -> None:
         conn.autocommit = True
         conn.execute("DROP ROLE IF EXISTS newcomer; CREATE ROLE newcomer; GRANT USAGE ON SCHEMA dodai TO newcomer")
         conn.execute("GRANT ALL ON dodai.migration_fence TO newcomer; SET ROLE newcomer")
-        fence.advance(conn, LEDGER, token)
+        fence.advance(conn, "dodai", LEDGER, token)
         conn.execute("RESET ROLE; REVOKE ALL ON dodai.migration_fence FROM newcomer")
         conn.execute("REVOKE ALL ON SCHEMA dodai FROM newcomer; DROP ROLE newcomer")
     finally:

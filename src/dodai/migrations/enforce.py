@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.migrations.policy import SIDE_SCHEMA, TOOL_LEDGERS, MigrationsPolicy, missing_ids
+from dodai.migrations.policy import TOOL_LEDGERS, MigrationsPolicy, missing_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,21 @@ def question(policy: MigrationsPolicy) -> str:
     """
     if policy.format not in TOOL_LEDGERS:
         schema, table = policy.ledger_parts
-        name = ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in (schema, table) if part)
+        name = _quoted(schema, table)
         return (
             "SELECT version_id::text FROM (SELECT DISTINCT ON (version_id) version_id, is_applied"  # noqa: S608 - quoted
             f" FROM {name} ORDER BY version_id, id DESC) AS newest WHERE is_applied"
         )
     return (
-        "SELECT migration FROM (SELECT DISTINCT ON (migration) migration, event"  # noqa: S608 - a constant of ours
-        f" FROM {SIDE_SCHEMA}.migration_log WHERE event IN ('applied', 'adopted', 'recorded', 'reverted')"
+        "SELECT migration FROM (SELECT DISTINCT ON (migration) migration, event"  # noqa: S608 - quoted
+        f" FROM {_quoted(policy.log_schema, 'migration_log')}"
+        " WHERE event IN ('applied', 'adopted', 'recorded', 'reverted')"
         " ORDER BY migration, id DESC) AS newest WHERE event <> 'reverted'"
     )
+
+
+def _quoted(*parts: str) -> str:
+    return ".".join(f'"{part.replace(chr(34), chr(34) * 2)}"' for part in parts if part)
 
 
 def answer(required: Iterable[str], rows: Iterable[Sequence[Any]]) -> SchemaReadiness:

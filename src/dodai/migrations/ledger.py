@@ -1,14 +1,16 @@
 """What is applied: goose's own table, and beside it a log of ours that survives every way down.
 
 The table is exactly goose's (pressly/goose 3.29, internal/dialect), so goose can take over and be taken over from. Ours
-are `dodai.migration_run` (one row per run) and `dodai.migration_log` (append-only, one row per event).
+are `migration_run` (one row per run) and `migration_log` (append-only, one row per event), in the schema that
+`[migrations].log_schema` names.
 """
 
 # Names come from the catalog or the manifest and are quoted; values are parameters or go through sql.literal.
 # ruff: noqa: S608
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field, replace
 from datetime import datetime
 from typing import Literal
@@ -16,7 +18,7 @@ from typing import Literal
 from dodai.core.dataclass import dataclass
 from dodai.migrations.migration import Direction, Migration
 from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy, ledger_parts
-from dodai.migrations.ports import Author, SqlConnection, Tool
+from dodai.migrations.ports import Author, SqlConnection, Tool, is_database_error, sqlstate
 from dodai.migrations.sql import identifier, literal
 
 Event = Literal[
@@ -26,57 +28,14 @@ Event = Literal[
 """`started`, `done` and `batch` are about one statement of a NO TRANSACTION file, a `batch` has the key it came to as
 its note; `recorded` is a file goose had applied."""
 
-MAKE_SCHEMA = f"""
-DO $dodai$BEGIN IF pg_catalog.to_regnamespace('{SIDE_SCHEMA}') IS NULL THEN CREATE SCHEMA IF NOT EXISTS {SIDE_SCHEMA};
-END IF; END$dodai$;
-"""
-"""The schema of our tables, where nobody made it: PostgreSQL wants the right to make one also where it is there."""
-SIDE_TABLES = f"""
-{MAKE_SCHEMA}
-CREATE TABLE IF NOT EXISTS {SIDE_SCHEMA}.migration_run (
-  id text PRIMARY KEY,
-  command text NOT NULL,
-  ledger text NOT NULL,
-  actor text NOT NULL,
-  host text NOT NULL,
-  db_role text NOT NULL DEFAULT current_user,
-  git_sha text NOT NULL,
-  git_dirty boolean NOT NULL,
-  dodai text NOT NULL,
-  approval text NOT NULL,
-  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  finished_at timestamptz,
-  outcome text,
-  schema_before text,
-  schema_after text
-);
-CREATE TABLE IF NOT EXISTS {SIDE_SCHEMA}.migration_log (
-  id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-  run text NOT NULL,
-  migration text NOT NULL,
-  path text NOT NULL,
-  direction text NOT NULL,
-  event text NOT NULL,
-  statement integer,
-  statements integer NOT NULL,
-  raw_sha256 text NOT NULL,
-  token_sha256 text NOT NULL,
-  at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  ms double precision,
-  lock_wait_ms double precision,
-  retries integer,
-  sqlstate text,
-  note text
-);
-CREATE INDEX IF NOT EXISTS migration_log_migration ON {SIDE_SCHEMA}.migration_log (migration, id);
-"""
+_UNDEFINED_COLUMN = "42703"
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The table of one database that says what is applied; `present` is False until the first run creates it.
 
-    It is goose's, or that of `tool`, which then writes it by itself.
+    It is goose's, or that of `tool`, which then writes it by itself. Our own tables are in the schema `side`.
     """
 
     schema: str
@@ -84,10 +43,21 @@ class Ledger:
     present: bool
     side_present: bool
     tool: Tool | None = None
+    side: str = SIDE_SCHEMA
 
     @property
     def name(self) -> str:
         return f"{identifier(self.schema)}.{identifier(self.table)}"
+
+    @property
+    def runs(self) -> str:
+        """Our table with a row per run."""
+        return f"{identifier(self.side)}.migration_run"
+
+    @property
+    def log(self) -> str:
+        """Our table with a row per event."""
+        return f"{identifier(self.side)}.migration_log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +127,48 @@ class State:
 
 
 def locate(conn: SqlConnection, policy: MigrationsPolicy, tool: Tool | None = None) -> Ledger:
-    """Where the ledger is or would be created: the configured schema, else the first one of the search path."""
+    """Where the ledger is or would be created: the configured schema, else the first one of the search path.
+
+    Raises DOD269 and DOD270 where our own tables are not there and cannot simply be made, DOD284 without the rights.
+    """
     schema, table = ledger_parts(tool.table) if tool else policy.ledger_parts
-    row = conn.execute(
-        f"SELECT s.name, to_regclass(quote_ident(s.name) || '.' || quote_ident(%s)) IS NOT NULL,"
-        f" to_regclass('{SIDE_SCHEMA}.migration_log') IS NOT NULL"
-        f" FROM (SELECT coalesce(nullif(%s, ''), current_schema(), 'public') AS name) s",
-        [table, schema],
-        prepare=False,
-    ).fetchone()
-    return Ledger(row[0], table, row[1], row[2], tool)
+    side = policy.log_schema
+    there = " AND ".join(
+        f"to_regclass({literal(f'{identifier(side)}.{name}')}) IS NOT NULL"
+        for name in ("migration_run", "migration_log")
+    )
+    with allowed(conn, (side, schema), ("USAGE",)):
+        row = conn.execute(
+            f"SELECT s.name, to_regclass(quote_ident(s.name) || '.' || quote_ident(%s)) IS NOT NULL, {there}"
+            f" FROM (SELECT coalesce(nullif(%s, ''), current_schema(), 'public') AS name) s",
+            [table, schema],
+            prepare=False,
+        ).fetchone()
+    place = Ledger(row[0], table, row[1], row[2], tool, side)
+    if not place.side_present:
+        _refuse_elsewhere(conn, place)
+    return place
+
+
+def _refuse_elsewhere(conn: SqlConnection, place: Ledger) -> None:
+    from dodai.migrations.side_tables import refuse_elsewhere  # a run that finds its tables starts without it
+
+    refuse_elsewhere(conn, place.side, place.name, used=place.present)
+
+
+@contextmanager
+def allowed(conn: SqlConnection, schemas: Sequence[str], rights: Sequence[str]) -> Iterator[None]:
+    """What the role may not do in `schemas` for want of `rights` becomes DOD284 with the statement that grants them."""
+    try:
+        yield
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        from dodai.migrations.side_tables import forbidden
+
+        if refused := forbidden(conn, error, schemas, rights):
+            raise refused from error
+        raise
 
 
 def create(conn: SqlConnection, ledger: Ledger, guard: str = "") -> Ledger:
@@ -186,18 +188,28 @@ CREATE TABLE {ledger.name} (
 );
 INSERT INTO {ledger.name} (version_id, is_applied) VALUES (0, true);
 """
-    conn.execute(script + ("" if ledger.side_present else SIDE_TABLES) + "COMMIT;")
+    if not ledger.side_present:
+        from dodai.migrations.side_tables import tables_sql
+
+        script += tables_sql(ledger.side)
+    with allowed(conn, (ledger.side, ledger.schema), ("USAGE", "CREATE")):
+        conn.execute(f"{script}COMMIT;")
     return replace(ledger, present=ledger.present or ledger.tool is None, side_present=True)
 
 
 def read(conn: SqlConnection, policy: MigrationsPolicy, tool: Tool | None = None) -> State:
     """What is applied, in the order it was, and what the log says about it. Changes nothing."""
     ledger = locate(conn, policy, tool)
-    return State(
-        ledger,
-        _applied(conn, ledger) if ledger.present else (),
-        _recorded(conn, ledger) if ledger.side_present else {},
-    )
+    applied = _applied(conn, ledger) if ledger.present else ()
+    try:
+        recorded = _recorded(conn, ledger) if ledger.side_present else {}
+    except Exception as error:
+        if is_database_error(error) and sqlstate(error) == _UNDEFINED_COLUMN:
+            _refuse_elsewhere(conn, ledger)  # tables of the user's that have our names
+        raise
+    if ledger.side_present and not recorded:
+        _refuse_elsewhere(conn, ledger)  # the tables there may be those of another ledger
+    return State(ledger, applied, recorded)
 
 
 def _applied(conn: SqlConnection, ledger: Ledger) -> tuple[LedgerRow, ...]:
@@ -229,8 +241,7 @@ def _recorded(conn: SqlConnection, ledger: Ledger) -> dict[str, Recorded]:
 def _log_of(ledger: Ledger) -> str:
     """The log of one ledger: two applications may share a database, each with versions of its own."""
     return (
-        f"{SIDE_SCHEMA}.migration_log AS log JOIN {SIDE_SCHEMA}.migration_run AS run ON run.id = log.run"
-        f" WHERE run.ledger = {literal(ledger.name)}"
+        f"{ledger.log} AS log JOIN {ledger.runs} AS run ON run.id = log.run WHERE run.ledger = {literal(ledger.name)}"
     )
 
 
@@ -264,15 +275,15 @@ def begin_run(conn: SqlConnection, run: str, command: str, ledger: Ledger, autho
     values = (run, command, ledger.name, author.actor, author.host, author.git_sha, author.git_dirty,
               author.version, author.approval, before or None)  # fmt: skip
     conn.execute(
-        f"INSERT INTO {SIDE_SCHEMA}.migration_run (id, command, ledger, actor, host, git_sha, git_dirty, dodai,"
+        f"INSERT INTO {ledger.runs} (id, command, ledger, actor, host, git_sha, git_dirty, dodai,"
         f" approval, schema_before) VALUES ({_values(values)})"
     )
 
 
-def finish_run(conn: SqlConnection, run: str, outcome: str, after: str = "") -> None:
+def finish_run(conn: SqlConnection, ledger: Ledger, run: str, outcome: str, after: str = "") -> None:
     """How the run ended, and the schema it left."""
     conn.execute(
-        f"UPDATE {SIDE_SCHEMA}.migration_run SET finished_at = clock_timestamp(), outcome = {literal(outcome)},"
+        f"UPDATE {ledger.runs} SET finished_at = clock_timestamp(), outcome = {literal(outcome)},"
         f" schema_after = {literal(after or None)} WHERE id = {literal(run)}"
     )
 
@@ -280,18 +291,18 @@ def finish_run(conn: SqlConnection, run: str, outcome: str, after: str = "") -> 
 def left_open(conn: SqlConnection, ledger: Ledger) -> bool:
     """Whether the newest `up` did not come to its end: it was killed, or something went wrong in it."""
     row = conn.execute(
-        f"SELECT outcome IS DISTINCT FROM 'done' FROM {SIDE_SCHEMA}.migration_run WHERE ledger = {literal(ledger.name)}"
+        f"SELECT outcome IS DISTINCT FROM 'done' FROM {ledger.runs} WHERE ledger = {literal(ledger.name)}"
         " AND command = 'up' ORDER BY started_at DESC LIMIT 1",
         prepare=False,
     ).fetchone()
     return bool(row and row[0])
 
 
-def in_log(conn: SqlConnection, run: str, direction: Direction) -> frozenset[str]:
+def in_log(conn: SqlConnection, ledger: Ledger, run: str, direction: Direction) -> frozenset[str]:
     """The migrations that the log says went through in this run."""
     event = "applied" if direction == "up" else "reverted"
     rows = conn.execute(
-        f"SELECT migration FROM {SIDE_SCHEMA}.migration_log WHERE run = {literal(run)} AND event = {literal(event)}",
+        f"SELECT migration FROM {ledger.log} WHERE run = {literal(run)} AND event = {literal(event)}",
         prepare=False,
     ).fetchall()
     return frozenset(str(row[0]) for row in rows)
@@ -325,6 +336,7 @@ SINCE_BEGIN = "extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.tran
 
 
 def log_sql(
+    ledger: Ledger,
     run: str,
     migration: Migration,
     direction: Direction,
@@ -357,7 +369,7 @@ def log_sql(
     ]
     row = f"{_values(values)}, {taken or literal(ms)}, {_values((lock_wait_ms, retries, sqlstate, note))}"
     return (
-        f"INSERT INTO {SIDE_SCHEMA}.migration_log (run, migration, path, direction, event, statement, statements,"
+        f"INSERT INTO {ledger.log} (run, migration, path, direction, event, statement, statements,"
         f" raw_sha256, token_sha256, ms, lock_wait_ms, retries, sqlstate, note)"
         + (f" SELECT {row} WHERE {where};" if where else f" VALUES ({row});")
     )

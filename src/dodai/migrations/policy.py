@@ -20,7 +20,21 @@ AGENT_LOCK_ID = GOOSE_LOCK_ID + 1
 NO_BASE = "none"
 """`[migrations].base` of files that no branch has yet: nothing is compared, and the report says so."""
 SIDE_SCHEMA = "dodai"
-"""Holds everything of ours in a user's database; left out of snapshots, drift and adopt."""
+"""Where our tables in a user's database stand when `[migrations].log_schema` says nothing; then nothing else does."""
+SIDE_TABLES: Mapping[str, str] = {
+    "migration_run": "git_dirty",
+    "migration_log": "token_sha256",
+    "migration_fence": "runner_token",
+    "migration_restored": "mark",
+}
+"""Our tables, each with a column by which it is told from a table of the user's that has the same name."""
+_NAMES = ", ".join(f"'{name}'" for name in SIDE_TABLES)
+_COLUMNS = ", ".join(f"('{name}', '{column}')" for name, column in SIDE_TABLES.items())
+IS_OURS = (
+    f"(c.relname IN ({_NAMES}) AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS own WHERE own.attrelid = c.oid"
+    f" AND (c.relname, own.attname) IN ({_COLUMNS})))"
+)
+"""Of a row `c` of pg_class: whether it is a table of ours, in whatever schema; left out of snapshots and drift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,7 @@ class MigrationsPolicy:
     folder: str = "db/migrations"
     format: Format = "goose"
     ledger: str = LEDGER
+    log_schema: str = SIDE_SCHEMA
     lock_timeout_s: float = seconds("500ms")
     lock_patience_s: float = seconds("2m")
     statement_timeout_s: float = seconds("15m")

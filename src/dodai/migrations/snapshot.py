@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.migrations.policy import LEDGER, SIDE_SCHEMA
+from dodai.migrations.policy import IS_OURS, LEDGER, SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection
 
 # Names are printed as the search path allows, so it must be the same whoever looks. Both last until the end of the
@@ -29,6 +29,10 @@ _SYSTEM = (
 OURS = f"""ns AS MATERIALIZED (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE {_SYSTEM}),
 ext AS MATERIALIZED (SELECT classid, objid FROM pg_depend
   WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass)"""
+# Also elsewhere than in that schema, with the sequence of an identity column.
+_SIDE = f"""own_tables AS MATERIALIZED (SELECT c.oid FROM pg_class c WHERE {IS_OURS}),
+side AS MATERIALIZED (SELECT oid FROM own_tables UNION SELECT objid FROM pg_depend JOIN own_tables o ON refobjid = o.oid
+  WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype = 'i')"""
 _NOT_EXT = "NOT EXISTS (SELECT FROM ext WHERE ext.classid = '{catalog}'::regclass AND ext.objid = {oid})"
 
 
@@ -153,6 +157,13 @@ class Snapshot:
         lines = self.ignoring_order.differences(found.ignoring_order)
         return tuple(line for line in lines if line[2:].partition(" (")[0] not in grown)
 
+    def without_schema(self, name: str, others: Iterable[Snapshot]) -> Snapshot:
+        """Without the line of the schema `name`, where none of `others` has it: it is there for our own tables."""
+        lines = {f"schema {name}", f'schema "{name}"'}
+        if any(lines.intersection(other.lines) for other in others):
+            return self
+        return Snapshot(tuple(line for line in self.lines if line not in lines))
+
     def differences(self, other: Snapshot) -> tuple[str, ...]:
         """`- line` only here, `+ line` only in `other`."""
         mine, theirs = set(self.lines), set(other.lines)
@@ -188,12 +199,15 @@ def lines_query(ledger_table: str = LEDGER, *, relations: str = "") -> str:
     With `relations`, an expression for an array of oids, the lines of these and nothing else.
     """
     name = ledger_table.rpartition(".")[2].replace("'", "''")
-    skip = f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
+    skip = (
+        f"AND coalesce(c.relname, '') NOT IN ('{name}', '{name}_id_seq')"
+        " AND NOT EXISTS (SELECT FROM side WHERE side.oid = c.oid)"
+    )
     these = f"{skip} AND c.oid = ANY ({relations})" if relations else skip
     found = [query.replace("{skip}", these) for query in _OF_RELATIONS]
     if not relations:
         found += [query.replace("SELECT ", "SELECT NULL::oid, ", 1) for query in _OTHERS]
-    return f"WITH {OURS} SELECT owner, line FROM ({' UNION ALL '.join(found)}) AS s(owner, line)"
+    return f"WITH {OURS}, {_SIDE} SELECT owner, line FROM ({' UNION ALL '.join(found)}) AS s(owner, line)"
 
 
 def own_rows(conn: SqlConnection, query: str, *, keep: bool = False, given: Sequence[str] = ()) -> list[Any]:

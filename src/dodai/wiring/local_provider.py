@@ -19,8 +19,10 @@ def _host(opening: Opening) -> HostClient:
 
 def _database(opening: Opening) -> DatabaseService:
     migrations, host = opening.project.migrations, opening.host or _host(opening)
-    ledger = migrations.table if migrations else ""
-    return SupervisedPostgres(opening.project.policy.database, host, opening.folder, ledger)
+    database = opening.project.policy.database
+    if migrations is None:
+        return SupervisedPostgres(database, host, opening.folder)
+    return SupervisedPostgres(database, host, opening.folder, migrations.table, migrations.log_schema)
 
 
 PROVIDER = Provider(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dodai.core.dataclass import dataclass
+from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy
 from dodai.migrations.ports import Copies
 from dodai.operations.ports import DatabaseService
 from dodai.operations.provider import Opening, Provider
@@ -20,6 +21,8 @@ COLD_START_S = 15
 @dataclass(frozen=True, slots=True)
 class PostgresBehind:
     """`dodai.providers.neon.neon_database.ServerBehind`: psycopg is loaded when something is asked."""
+
+    log_schema: str = SIDE_SCHEMA
 
     def answers(self, url: str, /) -> None:
         from dodai.providers.postgres.connection import connect
@@ -44,7 +47,7 @@ class PostgresBehind:
     def carry(self, url: str, tokens: Mapping[str, int], /) -> None:
         from dodai.providers.postgres.restore_beside import carry_tokens
 
-        carry_tokens(url, tokens)
+        carry_tokens(url, tokens, self.log_schema)
 
 
 def _neon(opening: Opening) -> NeonDatabase:
@@ -57,7 +60,7 @@ def _neon(opening: Opening) -> NeonDatabase:
         policy.branch,
         name,
         policy.role,
-        PostgresBehind(),
+        PostgresBehind((opening.project.migrations or MigrationsPolicy()).log_schema),
         policy.allowed_ips,
         policy.restore_points,
     )

@@ -21,6 +21,7 @@ def _database(opening: Opening) -> DatabaseService:
         folder=opening.folder,
         control_url=opening.control_address,
         plain_hosts=tuple(policy.plain_hosts),
+        log_schema=policy.log_schema,
     )
 
 

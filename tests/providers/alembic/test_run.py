@@ -198,6 +198,22 @@ def test_the_row_of_our_log_is_in_the_transaction_of_alembics_own(target, conn: 
     assert (here.root / "called").read_text().split() == ["a1", "b2", "c3"]
 
 
+def test_the_log_in_another_schema_is_in_that_transaction_too(target, conn: SqlConnection):
+    """Readiness asks it there; once the manifest names another schema, nothing is begun anew."""
+    ops = replace(POLICY, log_schema="ops")
+    here = target(ops, a1=A, b2=B)
+    assert len(run.up(here).ran) == 2
+    query = "SELECT log.migration FROM alembic_version AS v JOIN ops.migration_log AS log ON log.xmin = v.xmin"
+    assert conn.execute(query).fetchall() == [("b2",)]
+    assert enforce.answer(["a1", "b2"], conn.execute(enforce.question(ops)).fetchall())
+    assert run.up(here).already == 2
+    assert len(run.down(here).ran) == 1
+    assert conn.execute("SELECT to_regnamespace('dodai')").fetchone() == (None,)
+    with pytest.raises(DodaiError) as caught:
+        run.up(replace(here, policy=POLICY))
+    assert caught.value.code.id == "DOD269"
+
+
 OWN_CALLBACK = """context.configure(
             on_version_apply=lambda step, **_: open("called", "a").write(step.up_revision_id + " "),
             connection=connection, """
@@ -215,7 +231,7 @@ def test_a_log_that_takes_no_row_rolls_the_revision_back(target, conn: SqlConnec
         with pytest.raises(DodaiError) as caught:
             run.up(here)
         assert (caught.value.code.id, caught.value.exit_code) == ("DOD284", 1)
-        assert "GRANT USAGE ON SCHEMA dodai" in caught.value.fix
+        assert 'GRANT USAGE ON SCHEMA "dodai"' in caught.value.fix
         assert not conn.execute(
             "SELECT FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
         ).fetchall()

@@ -237,12 +237,21 @@ def test_a_holder_that_was_replaced_commits_nothing(target, conn: SqlConnection)
     assert "quiz.0003_late" not in rows(conn)
 
 
-def together(conn: SqlConnection) -> set[str]:
+def together(conn: SqlConnection, schema: str = "dodai") -> set[str]:
     """The migrations whose rows in Django's table and in our log are of one transaction."""
-    query = """
-        SELECT d.app || '.' || d.name FROM django_migrations AS d JOIN dodai.migration_log AS log
+    query = f"""
+        SELECT d.app || '.' || d.name FROM django_migrations AS d JOIN {schema}.migration_log AS log
         ON log.migration = d.app || '.' || d.name AND log.xmin = d.xmin AND log.event = 'applied'"""
     return {row[0] for row in conn.execute(query).fetchall()}
+
+
+def test_the_log_in_another_schema_is_in_that_transaction_too(target, conn: SqlConnection):
+    """The one that the manifest names; `public` has Django's own tables as well."""
+    here = replace(target(), policy=replace(POLICY, log_schema="public"))
+    ran = {each.migration.id for each in run.up(here).ran}
+    assert together(conn, "public") == ran
+    assert run.up(here).ran == ()
+    assert conn.execute("SELECT to_regnamespace('dodai')").fetchone() == (None,)
 
 
 def test_the_row_of_our_log_is_in_the_transaction_of_djangos_own(target, conn: SqlConnection):
@@ -266,7 +275,7 @@ def test_a_log_that_takes_no_row_rolls_the_migration_back(target, conn: SqlConne
         with pytest.raises(DodaiError) as caught:
             run.up(here)
         assert caught.value.code.id == "DOD284"
-        assert "GRANT USAGE ON SCHEMA dodai" in caught.value.fix
+        assert 'GRANT USAGE ON SCHEMA "dodai"' in caught.value.fix
         assert conn.execute("SELECT to_regclass('made')").fetchone() == (None,)
         assert "quiz.0003_poor" not in rows(conn)
         conn.execute("GRANT USAGE ON SCHEMA dodai TO django_poor")

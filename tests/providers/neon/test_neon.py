@@ -126,7 +126,7 @@ def test_restore_puts_the_data_of_then_back_once_whatever_becomes_of_the_reply(d
     url = database.url()
     run(url, "INSERT INTO note VALUES (2)")
     with connect(url, autocommit=True) as session:
-        fence.advance(session, "public.goose_db_version", 4)
+        fence.advance(session, "dodai", "public.goose_db_version", 4)
     if fault:
         project.faults.add(ApiFault(kind=fault, where="POST .*/restore"))
     where = asyncio.run(points.put_back("plan-1", "plan-2", 5))
@@ -139,7 +139,7 @@ def test_restore_puts_the_data_of_then_back_once_whatever_becomes_of_the_reply(d
     assert asyncio.run(points.is_back("plan-2"))
     assert not asyncio.run(points.is_back("plan-3"))
     with connect(url, autocommit=True) as session:
-        assert fence.newest(session, "public.goose_db_version") == 5
+        assert fence.newest(session, "dodai", "public.goose_db_version") == 5
     asyncio.run(points.put_back("plan-1", "plan-2", 5))  # a resumed plan asks again
     assert project.restores == restored_before + 1
 
@@ -148,7 +148,7 @@ def test_holder_that_was_replaced_restores_nothing(database, project):
     """Somebody took over while this one was paused."""
     asyncio.run(database.restore_points.make("plan-1"))
     with connect(database.url(), autocommit=True) as session:
-        fence.advance(session, "public.goose_db_version", 9)
+        fence.advance(session, "dodai", "public.goose_db_version", 9)
     with pytest.raises(DodaiError, match="token 8 is older than 9"):
         asyncio.run(database.restore_points.put_back("plan-1", "plan-2", 8))
     assert project.named("dodai-before-plan-2") is None

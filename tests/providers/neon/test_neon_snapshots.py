@@ -52,7 +52,7 @@ def test_snapshot_is_brought_back_once_whatever_becomes_of_a_reply(snapshots, pr
     url = snapshots.url()
     run(url, "INSERT INTO note VALUES (2)")
     with connect(url, autocommit=True) as session:
-        fence.advance(session, "public.goose_db_version", 4)
+        fence.advance(session, "dodai", "public.goose_db_version", 4)
     if fault:
         project.faults.add(ApiFault(kind=fault, where=where))
     assert asyncio.run(points.put_back("plan-1", "plan-2", 5)) == "the branch `dodai-before-plan-2`"
@@ -64,7 +64,7 @@ def test_snapshot_is_brought_back_once_whatever_becomes_of_a_reply(snapshots, pr
     assert run(kept.server.login("quiz_owner", "quiz", pooled=False), "SELECT id FROM note") == [[(1,), (2,)]]
     assert asyncio.run(points.is_back("plan-2"))
     with connect(url, autocommit=True) as session:
-        assert fence.newest(session, "public.goose_db_version") == 5
+        assert fence.newest(session, "dodai", "public.goose_db_version") == 5
     asyncio.run(points.put_back("plan-1", "plan-2", 5))  # a resumed plan asks again
     assert project.restores == before + 1
 

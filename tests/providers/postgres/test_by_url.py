@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -173,12 +174,12 @@ def test_holder_that_was_replaced_restores_nothing(service):
     """A paused operator wakes up after somebody else took over; the one who took over carries the token on."""
     asyncio.run(service.restore_points.make("one"))
     with connect(service.url(), autocommit=True) as session:
-        fence.advance(session, "public.goose_db_version", 9)
+        fence.advance(session, "dodai", "public.goose_db_version", 9)
     with pytest.raises(DodaiError, match="token 8 is older than 9"):
         asyncio.run(service.restore_points.put_back("one", "plan", 8))
     asyncio.run(service.restore_points.put_back("one", "plan", 10))
     with connect(service.url(), autocommit=True) as session:
-        assert fence.newest(session, "public.goose_db_version") == 10
+        assert fence.newest(session, "dodai", "public.goose_db_version") == 10
 
 
 def test_role_that_may_not_make_databases_is_told_what_it_lacks(service, postgres):
@@ -228,3 +229,38 @@ def test_password_is_put_into_the_form_that_the_address_has(url, expected):
     """A service in another language reads a URL; words stay words."""
     assert with_password(url, "p@") == expected
     assert with_password(url, "") == url
+
+
+def test_what_dodai_keeps_in_another_schema_goes_through_a_restore(service):
+    """The mark and the newest token are there afterwards; a table `restored` of the user's is not touched."""
+    service = replace(service, log_schema="public")
+    execute(service.url(), "CREATE TABLE restored (mark text)", "INSERT INTO restored VALUES ('theirs')")
+    asyncio.run(service.restore_points.make("one"))
+    with connect(service.url(), autocommit=True) as session:
+        fence.advance(session, "public", "public.goose_db_version", 9)
+    with pytest.raises(DodaiError, match="token 8 is older than 9"):
+        asyncio.run(service.restore_points.put_back("one", "plan", 8))
+    asyncio.run(service.restore_points.put_back("one", "plan", 10))
+    assert asyncio.run(service.restore_points.is_back("plan"))
+    assert execute(service.url(), "SELECT mark FROM restored", "SELECT to_regnamespace('dodai')") == [
+        [("theirs",)], [(None,)],
+    ]  # fmt: skip
+    with connect(service.url(), autocommit=True) as session:
+        assert fence.newest(session, "public", "public.goose_db_version") == 10
+
+
+def test_a_restore_point_from_before_the_log_moved_keeps_the_newest_token(service):
+    """The old schema comes back with it; a token that was granted since is not forgotten, whatever schema has it."""
+    with connect(service.url(), autocommit=True) as session:
+        fence.advance(session, "dodai", "public.goose_db_version", 3)
+    asyncio.run(service.restore_points.make("one"))
+    execute(service.url(), "CREATE SCHEMA ops", "ALTER TABLE dodai.migration_fence SET SCHEMA ops")
+    with connect(service.url(), autocommit=True) as session:
+        fence.advance(session, "ops", "public.goose_db_version", 9)
+    moved = replace(service, log_schema="ops")
+    with pytest.raises(DodaiError, match="token 8 is older than 9"):
+        asyncio.run(moved.restore_points.put_back("one", "plan", 8))
+    asyncio.run(moved.restore_points.put_back("one", "plan", 10))
+    assert asyncio.run(moved.restore_points.is_back("plan"))
+    with connect(service.url(), autocommit=True) as session:
+        assert fence.newest(session, "ops", "public.goose_db_version") == 10

@@ -18,6 +18,7 @@ CREATE TABLE base (id int);
 CREATE TABLE keyless (a int, b text);
 INSERT INTO keyless VALUES (1, 'alike'), (1, 'alike'), (2, 'gone'), (3, 'stays');
 CREATE TABLE derived (more text) INHERITS (base);
+CREATE TABLE migration_log (token_sha256 text); -- as dodai keeps it, beside those of the application
 """
 ROWS = r"""
 INSERT INTO odd VALUES ('infinity', 'it''s "d"\', 1234567890123456789.012345678901, '-Infinity',
@@ -25,6 +26,7 @@ INSERT INTO odd VALUES ('infinity', 'it''s "d"\', 1234567890123456789.0123456789
   (now(), NULL, 'NaN', 'NaN', NULL, NULL, '{}');
 INSERT INTO part VALUES (1, 5), (2, 6);
 INSERT INTO base VALUES (1);
+INSERT INTO migration_log VALUES ('its own');
 DELETE FROM keyless WHERE a = 2;
 INSERT INTO keyless VALUES (1, 'alike'), (4, 'new');
 INSERT INTO derived VALUES (2, 'two');

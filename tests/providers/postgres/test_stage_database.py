@@ -13,6 +13,7 @@ def stage(database: str) -> PostgresStageDatabase:
     with psycopg.connect(database) as conn:
         conn.execute('CREATE TABLE answers (n int); CREATE TABLE "odd name""s" (n int); CREATE TABLE ledger (n int)')
         conn.execute("INSERT INTO answers VALUES (1), (2); CREATE SCHEMA dodai; CREATE TABLE dodai.log (n int)")
+        conn.execute("CREATE TABLE migration_log (token_sha256 text)")
     return PostgresStageDatabase(lambda: database, ("ledger",))
 
 

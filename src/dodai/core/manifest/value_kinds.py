@@ -12,6 +12,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.section import UNITS_BYTES, UNITS_S, measure
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 _ROUTE = re.compile(r"(?:[A-Z][A-Z-]*|\*) \S+(?: \S+)*")
 
 
@@ -60,6 +61,15 @@ def _text(value: Any) -> str:
 def _name(value: Any) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", _text(value)):
         raise NotThisValueError("a name of letters, digits, `-`, `_` and `.`, at most 63 long")
+    return str(value)
+
+
+def _schema(value: Any) -> str:
+    if not _SCHEMA.fullmatch(_text(value)) or value.startswith("pg_") or value == "information_schema":
+        raise NotThisValueError(
+            "the name of a PostgreSQL schema: small letters, digits and `_`, at most 63 long, and not one of its own"
+            " (`pg_…`, `information_schema`)"
+        )
     return str(value)
 
 
@@ -195,6 +205,11 @@ def _any(value: Any) -> Any:
 _SIMPLE = {
     "string": Kind("a string", _text, {"type": "string"}),
     "name": Kind("a name", _name, {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"}),
+    "schema": Kind(
+        "a schema",
+        _schema,
+        {"type": "string", "pattern": f"^(?!pg_|information_schema$){_SCHEMA.pattern}$"},
+    ),
     "integer": Kind("an integer", _integer, {"type": "integer"}),
     "number": Kind("a number", _number, {"type": "number"}),
     "boolean": Kind("true or false", _boolean, {"type": "boolean"}),

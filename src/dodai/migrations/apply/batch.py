@@ -84,7 +84,7 @@ def _write_down(runner: Runner, failed: Failed, error: DodaiError) -> None:
     state = sqlstate(failed.error)
     note = failed.said.replace("\0", "")
     row = ledger.log_sql(
-        runner.run, failed.migration, failed.direction, "failed",
+        runner.ledger, runner.run, failed.migration, failed.direction, "failed",
         statement=failed.index + 1 if failed.statement else None, lock_wait_ms=runner.waited_s * 1000,
         retries=runner.retries, sqlstate=state or None, note=note,
     )  # fmt: skip
@@ -97,7 +97,7 @@ def _outcome(runner: Runner, outcome: str) -> None:
         return
     _best_effort(runner, "ROLLBACK" if runner.conn.info.transaction_status else "SELECT 1")
     try:
-        ledger.finish_run(runner.conn, runner.run, outcome)
+        ledger.finish_run(runner.conn, runner.ledger, runner.run, outcome)
     except Exception as error:
         if not is_database_error(error):
             raise

@@ -1,6 +1,6 @@
 """One migration of another tool: run by that tool in the user's interpreter, under our lock and into our log."""
 
-# Only constants of ours are put into the statement.
+# Only names that are quoted and constants of ours are put into the statement.
 # ruff: noqa: S608
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dodai.migrations.apply.blocker_watch import OF_THE_AGENT
 from dodai.migrations.apply.failure_report import Failed
 from dodai.migrations.apply.file import Runner, StoppedError
 from dodai.migrations.interpreter import NO_APPLICATION
-from dodai.migrations.ledger import Event, in_log, log_sql
+from dodai.migrations.ledger import Event, Ledger, in_log, log_sql
 from dodai.migrations.migration import Migration
-from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID, SIDE_SCHEMA
+from dodai.migrations.policy import AGENT_LOCK_ID, GOOSE_LOCK_ID
 from dodai.migrations.ports import Process, Worker, is_database_error, url_of
-from dodai.migrations.sql import literal
+from dodai.migrations.sql import identifier, literal
 
 LOST_STATES = ("08", "57P")
 """Connection exceptions, and a server that ends its sessions (PostgreSQL appendix A)."""
@@ -88,7 +88,7 @@ class ExternalRunner(Runner):
         with self._at_work() as worker:
             answer = worker.finish(self._request()) if settle else worker.ended(self._timeout_s)
         self.at_work = False
-        there = in_log(self.conn, self.run, self.direction)
+        there = in_log(self.conn, self.ledger, self.run, self.direction)
         if lost := [migration.id for migration in self.todo if migration.id not in there]:
             said = f"the tool ended well, but the log has no row of `{lost[0]}`: it did not commit what it said it had"
             raise DodaiError(codes.EXTERNAL, said, codes.EXTERNAL.fix.en, exit_code=4)
@@ -124,7 +124,7 @@ class ExternalRunner(Runner):
             self.index = sum(each["ok"] for each in statements)
             raise self._error(migration, failed, [each["sql"] for each in statements if not each["ok"]])
         self.index = len(statements)
-        if not answer["committed"] and migration.id not in in_log(self.conn, self.run, self.direction):
+        if not answer["committed"] and migration.id not in in_log(self.conn, self.ledger, self.run, self.direction):
             raise ToolError(NOT_SHOWN)
 
     def _row(self, migration: Migration, *, first: bool) -> tuple[str, str]:
@@ -139,10 +139,11 @@ class ExternalRunner(Runner):
         event: Event = "applied" if up else "reverted"
         shown = self.ledger.tool.shows_sql(self.ledger.name, migration)
         once = (
-            f"NOT EXISTS (SELECT FROM {SIDE_SCHEMA}.migration_log AS log WHERE log.run = {literal(self.run)}"
+            f"NOT EXISTS (SELECT FROM {self.ledger.log} AS log WHERE log.run = {literal(self.run)}"
             f" AND log.migration = {literal(migration.id)} AND log.event = {literal(event)})"
         )
         row = log_sql(
+            self.ledger,
             self.run,
             migration,
             self.direction,
@@ -152,7 +153,7 @@ class ExternalRunner(Runner):
             retries=self.retries if first else 0,
             where=f"{'' if up else 'NOT '}({shown}) AND {once}",
         )
-        fenced = "" if self.token is None else fence.check_block(self.ledger.name, self.token, until_commit=True)
+        fenced = "" if self.token is None else fence.check_block(self.ledger, self.token, until_commit=True)
         body = (
             "; own_role CONSTANT text := pg_catalog.current_setting('role'); BEGIN"
             " IF own_role <> 'none' THEN PERFORM pg_catalog.set_config('role', 'none', true); END IF;"
@@ -224,7 +225,7 @@ class ExternalRunner(Runner):
         if failed.get("refused") == "log" and state == UNDEFINED_TABLE:
             return ToolError(NOT_SHOWN)
         if failed.get("refused") == "log" and state == INSUFFICIENT_PRIVILEGE:
-            return _unlogged(migration, failed["message"])
+            return _unlogged(self.ledger, migration, failed["message"])
         place = f" ({failed['file']}:{failed['line']})" if failed.get("file") else ""
         error = ToolError(f"{failed['type']}: {failed['message']}{place}", state, bad[-1] if bad else "")
         if state.startswith(LOST_STATES):
@@ -246,10 +247,10 @@ class ExternalRunner(Runner):
         self.note(said)
 
 
-def _unlogged(migration: Migration, said: str) -> DodaiError:
+def _unlogged(ledger: Ledger, migration: Migration, said: str) -> DodaiError:
     """The role of the tool may not write our log, so the migration was rolled back with its row."""
     message = f"{migration.path}: the tool's role cannot write dodai's log, so nothing of it was applied: {said}"
-    grant = f"GRANT USAGE ON SCHEMA {SIDE_SCHEMA}, SELECT, INSERT ON {SIDE_SCHEMA}.migration_log"
+    grant = f"`GRANT USAGE ON SCHEMA {identifier(ledger.side)} TO ROLE; GRANT SELECT, INSERT ON {ledger.log} TO ROLE`"
     return DodaiError(codes.LEDGER_UNUSABLE, message, grant, exit_code=1)
 
 

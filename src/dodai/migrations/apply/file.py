@@ -19,7 +19,7 @@ from dodai.migrations.apply.leftover import EffectError, Leftover, has_effect_to
 from dodai.migrations.apply.pending_files import transaction_ended
 from dodai.migrations.ledger import SINCE_BEGIN, Event, FileProgress, Ledger, log_sql, progress, record_sql
 from dodai.migrations.migration import BatchDirective, Direction, Migration, Statement
-from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy, retry_wait_s
+from dodai.migrations.policy import GOOSE_LOCK_ID, MigrationsPolicy, retry_wait_s
 from dodai.migrations.ports import SqlConnection, is_database_error, send, sqlstate
 
 IN_TRANSACTION = 2
@@ -172,6 +172,7 @@ class Runner:
         in_ledger = record_sql(self.ledger, migration, self.direction).removesuffix(";")
         before = "RESET ROLE;" + self._fence(until_commit=True) + (f"WITH kept AS ({in_ledger}) " if in_ledger else "")
         return before + log_sql(
+            self.ledger,
             self.run,
             migration,
             self.direction,
@@ -185,7 +186,7 @@ class Runner:
 
     def _fence(self, *, until_commit: bool = False) -> str:
         """The proof that nobody took over, to be sent with what depends on it; "" without a lease."""
-        return "" if self.token is None else fence.check_sql(self.ledger.name, self.token, until_commit=until_commit)
+        return "" if self.token is None else fence.check_sql(self.ledger, self.token, until_commit=until_commit)
 
     def _limits(self) -> tuple[str, str]:
         """`lock_timeout` and `statement_timeout`."""
@@ -352,7 +353,7 @@ class Runner:
 
     def _still_alone(self, migration: Migration, statement: Statement) -> None:
         """Take the lock again that `DISCARD ALL` gives back; DOD250 (exit 75) when another runner was there since."""
-        newest_run = f"(SELECT id FROM {SIDE_SCHEMA}.migration_run ORDER BY started_at DESC LIMIT 1)"  # noqa: S608 - a constant
+        newest_run = f"(SELECT id FROM {self.ledger.runs} ORDER BY started_at DESC LIMIT 1)"  # noqa: S608 - quoted
         question = f"SELECT pg_try_advisory_lock({GOOSE_LOCK_ID}), {newest_run}"
         alone, newest = self.conn.execute(question, prepare=False).fetchone()
         if not alone or newest != self.run:
@@ -390,7 +391,7 @@ class Runner:
         checksum = statement_checksum(statement)
         number = self.index + 1
         return log_sql(
-            self.run, migration, self.direction, event,
+            self.ledger, self.run, migration, self.direction, event,
             statement=number, checksum=checksum, sqlstate=state or None, where=where, note=note or None,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from dodai.core.database_url import pooled, refuse_unfit
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes
-from dodai.migrations.policy import GOOSE_LOCK_ID, SIDE_SCHEMA, MigrationsPolicy
+from dodai.migrations.policy import GOOSE_LOCK_ID, IS_OURS, SIDE_SCHEMA, MigrationsPolicy
 from dodai.migrations.ports import Connect, SqlConnection, is_database_error, is_gone, sqlstate
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ _TABLES = f"""
 SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('information_schema', '{SIDE_SCHEMA}') AND n.nspname !~ '^pg_'
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+  AND NOT {IS_OURS} AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1
 """

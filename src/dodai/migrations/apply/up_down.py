@@ -62,7 +62,7 @@ def up(
     if token is not None:
         from dodai.migrations import fence
 
-        readable(lambda: fence.enter(conn, before.ledger.name, token))
+        readable(lambda: fence.enter(conn, before.ledger.side, before.ledger.name, token))
     account = Account("up")
     with _coded(conn, account, policy, tool), only_runner(conn, policy, note):
         # Under the lock: another runner may just have made ledger and tables.
@@ -75,13 +75,13 @@ def up(
         ledger.begin_run(conn, run, "up", state.ledger, author(), hashes(conn))
         runner = runner_of(conn, state, policy, run, connect, note, "up", token, opened, worker)
         if tool is None:
-            _record_known(conn, run, todo.unrecorded)
+            _record_known(conn, state, run, todo.unrecorded)
         ran = apply_all(runner, todo.migrations, account, settle=unsettled and not todo.migrations)
         if tool is not None:
-            _record_known(conn, run, todo.unrecorded)
+            _record_known(conn, state, run, todo.unrecorded)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
-        ledger.finish_run(conn, run, "done", after)
+        ledger.finish_run(conn, state.ledger, run, "done", after)
         return Applied(run, tuple(ran), len(state.ids), (*_notes(todo), *runner.notes), schema_after=after)
 
 
@@ -120,7 +120,7 @@ def down(
         ran = apply_all(runner, chosen, account)
         conn.execute("RESET ALL; RESET ROLE")
         after = hashes(conn)
-        ledger.finish_run(conn, run, "done", after)
+        ledger.finish_run(conn, state.ledger, run, "done", after)
         return Applied(run, tuple(ran), len(state.ids), tuple(runner.notes), direction="down", schema_after=after)
 
 
@@ -190,12 +190,12 @@ def _guard(place: ledger.Ledger, token: int | None) -> str:
         return ""
     from dodai.migrations import fence
 
-    return fence.check_sql(place.name, token, until_commit=True)
+    return fence.check_sql(place, token, until_commit=True)
 
 
-def _record_known(conn: SqlConnection, run: str, known: Sequence[Migration]) -> None:
+def _record_known(conn: SqlConnection, state: ledger.State, run: str, known: Sequence[Migration]) -> None:
     """Files that goose applied before us: what they say now is what later edits are measured against."""
-    rows = [ledger.log_sql(run, migration, "up", "recorded") for migration in known]
+    rows = [ledger.log_sql(state.ledger, run, migration, "up", "recorded") for migration in known]
     if rows:
         conn.execute("BEGIN;" + "".join(rows) + "COMMIT;")
 

@@ -198,8 +198,8 @@ def live_schema(env: str, target: MigrationTarget, shadow: Shadow) -> LiveSchema
     conn = target.connect()
     try:
         conn.autocommit = True
-        table = ledger.locate(conn, target.policy, target.tool).table
-        found = snapshot(conn, table).ignoring_order
+        place = ledger.locate(conn, target.policy, target.tool)
+        found = snapshot(conn, place.table).ignoring_order
         invalid = invalid_indexes(conn)
     finally:
         conn.close()
@@ -208,6 +208,6 @@ def live_schema(env: str, target: MigrationTarget, shadow: Shadow) -> LiveSchema
         expected.autocommit = True
         for migration in files:
             run_file(expected, migration, "up")
-        wanted = snapshot(expected, table).ignoring_order
+        wanted = snapshot(expected, place.table).ignoring_order
         expected.close()
-    return LiveSchema(env, seen, wanted.differences(found), invalid)
+    return LiveSchema(env, seen, wanted.differences(found.without_schema(place.side, (wanted,))), invalid)

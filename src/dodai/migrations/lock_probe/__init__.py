@@ -16,7 +16,7 @@ from typing import Any
 
 from dodai.core.dataclass import dataclass
 from dodai.migrations.migration import Statement
-from dodai.migrations.policy import SIDE_SCHEMA
+from dodai.migrations.policy import IS_OURS, SIDE_SCHEMA
 from dodai.migrations.ports import SqlConnection, send
 from dodai.migrations.snapshot import own_rows
 
@@ -39,7 +39,7 @@ LEFT JOIN LATERAL (SELECT jsonb_object_agg(attnum, attname) AS columns, array_ag
                    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped {{only}}) AS a ON true
 WHERE c.relkind IN ('r', 'p', 'm', 'v')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', '{SIDE_SCHEMA}')
-  AND n.nspname !~ '^pg_(temp|toast)'
+  AND n.nspname !~ '^pg_(temp|toast)' AND NOT {IS_OURS}
 """
 _ALL = _TABLES.replace("{only}", "")
 _TOUCHED = _TABLES.replace("{only}", "AND held.relation IS NOT NULL")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dodai.migrations.policy import SIDE_SCHEMA, MigrationsPolicy
+from dodai.migrations.policy import IS_OURS, SIDE_SCHEMA, MigrationsPolicy
 from dodai.migrations.ports import MigrationTarget
 
 FILE = "rows.json"
@@ -35,7 +35,7 @@ def save_rows(target: MigrationTarget) -> Mapping[str, int | None]:
             "SELECT n.nspname || '.' || c.relname, nullif(c.reltuples, -1)::bigint FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm')"
             f" AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{SIDE_SCHEMA}')"
-            " AND n.nspname !~ '^pg_' ORDER BY 1",
+            f" AND n.nspname !~ '^pg_' AND NOT {IS_OURS} ORDER BY 1",
             prepare=False,
         ).fetchall()
     finally:

@@ -68,7 +68,8 @@ def adopt(
             live = schema_of(conn, state.ledger.table)
             if target.tool:
                 migrations = [m for m in statements_of(target, shadow).sound() if not m.repeatable]
-            count = _choose(migrations, prefixes(migrations, shadow), live, at)
+            found = prefixes(migrations, shadow)
+            count = _choose(migrations, found, live.without_schema(state.ledger.side, found), at)
             _record(conn, target, state.ledger, migrations[:count])
     finally:
         conn.close()
@@ -108,8 +109,8 @@ def _record(conn: SqlConnection, target: MigrationTarget, place: ledger.Ledger, 
         conn.execute(place.tool.create_sql(place.name))
     ledger.begin_run(conn, run, "adopt", made, target.author())
     rows = [
-        ledger.record_sql(made, m, "up") + ledger.log_sql(run, m, "up", "adopted", note="schema proven equal")
+        ledger.record_sql(made, m, "up") + ledger.log_sql(made, run, m, "up", "adopted", note="schema proven equal")
         for m in baseline
     ]
     conn.execute("BEGIN;" + "".join(rows) + "COMMIT;")
-    ledger.finish_run(conn, run, "done")
+    ledger.finish_run(conn, made, run, "done")

@@ -10,9 +10,8 @@ import contextlib
 from dodai.core.errors import DodaiError
 from dodai.migrations import codes, ledger
 from dodai.migrations.apply import coded, readable
-from dodai.migrations.ledger import MAKE_SCHEMA
 from dodai.migrations.policy import SIDE_SCHEMA
-from dodai.migrations.ports import MigrationTarget, SqlConnection
+from dodai.migrations.ports import MigrationTarget, SqlConnection, is_database_error, server_message, sqlstate
 
 _WORDS = "protected by dodai, environment "
 
@@ -20,12 +19,12 @@ _WORDS = "protected by dodai, environment "
 @coded()
 def refuse_other(conn: SqlConnection, env: str) -> None:
     """DOD264 (exit 1) on a database that belongs to another, protected environment than `env`."""
-    owner = _owner(conn)
+    owner, where = _owner(conn, env)
     if owner and owner != env:
         raise DodaiError(
             codes.DATABASE_PROTECTED,
             f"this database belongs to the protected environment `{owner}`, the command is for `{env}`",
-            f"give `--env {owner}`; in a copy that is yours: `COMMENT ON SCHEMA {SIDE_SCHEMA} IS NULL`",
+            f"give `--env {owner}`; in a copy that is yours: `COMMENT ON {where} IS NULL`",
             exit_code=1,
         )
 
@@ -36,12 +35,20 @@ def refuse(target: MigrationTarget, env: str) -> None:
         refuse_other(conn, env)
 
 
-def _owner(conn: SqlConnection) -> str:
+# Whatever schema the manifest names: a command with another manifest must not pass the mark by.
+_MARKED = f"""
+SELECT obj_description(to_regnamespace('{SIDE_SCHEMA}'), 'pg_namespace'), 'SCHEMA {SIDE_SCHEMA}'
+UNION ALL SELECT obj_description(oid, 'pg_class'), 'TABLE ' || relnamespace::regnamespace || '.migration_fence'
+  FROM pg_class WHERE relname = 'migration_fence'
+"""  # noqa: S608 - a constant
+
+
+def _owner(conn: SqlConnection, env: str = "") -> tuple[str, str]:
+    """The protected environment that the database belongs to, one that is not `env` first, and what says so."""
     conn.autocommit = True
-    query = "SELECT obj_description(to_regnamespace(%s), 'pg_namespace')"
-    row = conn.execute(query, (SIDE_SCHEMA,)).fetchone()
-    words = str(row[0] or "") if row else ""
-    return words.removeprefix(_WORDS) if words.startswith(_WORDS) else ""
+    rows = conn.execute(_MARKED, prepare=False).fetchall()
+    found = [(str(words).removeprefix(_WORDS), str(where)) for words, where in rows if str(words).startswith(_WORDS)]
+    return min(found, key=lambda one: one[0] == env, default=("", ""))
 
 
 @coded()
@@ -49,22 +56,41 @@ def owner(target: MigrationTarget) -> str:
     """The protected environment that the database belongs to; `""` when nobody said so."""
     conn = target.connect()
     try:
-        return _owner(conn)
+        return _owner(conn)[0]
     finally:
         conn.close()
 
 
 @coded()
 def mark(target: MigrationTarget, env: str) -> None:
-    """Write down that the database belongs to `env`."""
+    """Write down that the database belongs to `env`: at the schema that is ours, else at a table of ours in it."""
+    from dodai.migrations import fence
+    from dodai.migrations.side_tables import make_schema
+
+    side = target.policy.log_schema
     conn = target.connect()
     try:
         conn.autocommit = True
-        conn.execute(MAKE_SCHEMA)
+        where = f"SCHEMA {SIDE_SCHEMA}"
+        if side == SIDE_SCHEMA:
+            conn.execute(make_schema(side))
+        else:
+            fence.create(conn, side)
+            where = f"TABLE {fence.table_in(side)}"
         words = conn.execute("SELECT quote_literal(%s)", (_WORDS + env,)).fetchone()[0]
-        conn.execute(f"COMMENT ON SCHEMA {SIDE_SCHEMA} IS {words}")
+        _comment(conn, f"COMMENT ON {where} IS {words}")
     finally:
         conn.close()
+
+
+def _comment(conn: SqlConnection, statement: str) -> None:
+    try:
+        conn.execute(statement)
+    except Exception as error:
+        if not is_database_error(error) or sqlstate(error) != "42501":
+            raise
+        message = f"the database cannot be marked as that of its environment: {server_message(error)}"
+        raise DodaiError(codes.LEDGER_UNUSABLE, message, f"let its owner say `{statement}`", exit_code=1) from error
 
 
 _PATIENCE = "SET lock_timeout = '3s'; SET statement_timeout = '8s'"
@@ -84,7 +110,8 @@ def announce(target: MigrationTarget, token: int) -> None:
     try:
         conn.autocommit = True
         conn.execute(_PATIENCE)
-        readable(lambda: fence.advance(conn, ledger.locate(conn, target.policy, target.tool).name, token))
+        place = readable(lambda: ledger.locate(conn, target.policy, target.tool))
+        readable(lambda: fence.advance(conn, place.side, place.name, token))
     finally:
         conn.close()
 
@@ -95,4 +122,5 @@ def newest_token(target: MigrationTarget) -> int:
     from dodai.migrations import fence
 
     with target.reading() as conn:
-        return readable(lambda: fence.newest(conn, ledger.locate(conn, target.policy, target.tool).name))
+        place = readable(lambda: ledger.locate(conn, target.policy, target.tool))
+        return readable(lambda: fence.newest(conn, place.side, place.name))

@@ -91,7 +91,7 @@ def _repair(
     run = new_run()
     ledger.begin_run(conn, run, "repair", state.ledger, replace(target.author(), approval=reason))
     conn.execute(f"BEGIN; {''.join(script for _, script in found).replace(_RUN, run)} COMMIT;")
-    ledger.finish_run(conn, run, "done")
+    ledger.finish_run(conn, state.ledger, run, "done")
     rows = (Corrected(version, did) for (version, _), (did, _) in zip(versions, found, strict=True))
     return Repaired(tuple(rows), reason)
 
@@ -100,10 +100,11 @@ def _corrected(state: ledger.State, version: str, file: Migration | None, reason
     """What is done about one migration, and the statements that do it."""
     if file is None and version in state.ids:
         gone = Migration(version, 0, "", "", (), (), transactional=True, raw_sha256="", token_sha256="")
-        row = ledger.log_sql(_RUN, gone, "down", "repaired", note=reason)
+        row = ledger.log_sql(state.ledger, _RUN, gone, "down", "repaired", note=reason)
         return "removed from the ledger, its file is gone", ledger.record_sql(state.ledger, gone, "down") + row
     if file is not None and apply.edited([file], state):
-        return "what the file says now counts as applied", ledger.log_sql(_RUN, file, "up", "repaired", note=reason)
+        row = ledger.log_sql(state.ledger, _RUN, file, "up", "repaired", note=reason)
+        return "what the file says now counts as applied", row
     raise _nothing(version, "its file and the ledger agree")
 
 
@@ -125,7 +126,7 @@ def _settle(
         raise _nothing(version, f"statement {statement} was not interrupted")
     event: ledger.Event = "done" if was == "done" else "repaired"
     checksum = statement_checksum(file.up[statement - 1])
-    row = ledger.log_sql(_RUN, file, "up", event, statement=statement, checksum=checksum, note=reason)
+    row = ledger.log_sql(place, _RUN, file, "up", event, statement=statement, checksum=checksum, note=reason)
     return f"statement {statement} counts as {was}", row
 
 

@@ -59,18 +59,18 @@ def stand_in(
     )
     run, place = new_run(), ledger.create(conn, state.ledger)
     rows = [
-        ledger.log_sql(run, m, "up", "adopted", note=f"{stood_for}schema proven equal")
+        ledger.log_sql(place, run, m, "up", "adopted", note=f"{stood_for}schema proven equal")
         for m in (*squash.stands, *(m for m in squash.doubtful if m.id in kept_ids), *squash.again)
         if not _is_as_applied(m, state)
     ]
     rows += [
-        ledger.log_sql(run, m, "down", "reverted", note="applied was another file of this name, which is gone")
+        ledger.log_sql(place, run, m, "down", "reverted", note="applied was another file of this name, which is gone")
         for m in squash.doubtful
         if m.id not in kept_ids
     ]
     ledger.begin_run(conn, run, "adopt", place, target.author())
     conn.execute(f"BEGIN;{ledger.replace_sql(place, out, added, kept)}{''.join(rows)}COMMIT;")
-    ledger.finish_run(conn, run, "done")
+    ledger.finish_run(conn, place, run, "done")
     return tuple(m.id for m in kept)
 
 
@@ -140,7 +140,7 @@ def _proven(
     ids = [m.id for m in (*squash.certain, *squash.doubtful)]
     told = {m.id: m for m in statements_of(target, shadow, ids).sound()}
     found = prefixes([told[id_] for id_ in ids], shadow)[len(squash.certain) :]
-    live = schema_of(conn, state.ledger.table)
+    live = schema_of(conn, state.ledger.table).without_schema(state.ledger.side, found)
     equal = [number for number, schema in enumerate(found) if schema == live]
     if not equal:
         message = f"`{squash.stands[-1].path}` and what is applied behind it build another schema"

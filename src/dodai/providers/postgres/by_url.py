@@ -17,6 +17,7 @@ from dodai.core import proposal
 from dodai.core.database_url import endpoints, refuse_unfit
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.operations.ports import DatabaseSeen, RestorePoint
 from dodai.providers.postgres.clock import offset_s
 from dodai.providers.postgres.codes import COPY_FAILED
@@ -34,7 +35,7 @@ class PostgresByUrl:
     """`dodai.operations.ports.DatabaseService` of the server at `direct`; `pooled` is what services get, if any.
 
     `password` is asked when a connection is made. `folder` keeps the restore points. `plain_hosts` are private networks
-    that encrypt by themselves.
+    that encrypt by themselves. `log_schema` has dodai's own tables.
     """
 
     direct: str
@@ -43,6 +44,7 @@ class PostgresByUrl:
     folder: Path
     control_url: str = ""
     plain_hosts: tuple[str, ...] = ()
+    log_schema: str = SIDE_SCHEMA
 
     @property
     def restore_points(self) -> DumpPoints:
@@ -104,11 +106,11 @@ class DumpPoints:
         point = self._named(name)
         self._refuse_own_journal()
         url = self.database.fit_url()
-        kept = await asyncio.to_thread(restore_beside, url, point, mark, token)
+        kept = await asyncio.to_thread(restore_beside, url, point, mark, token, self.database.log_schema)
         return f"the database `{kept}` of the same server"
 
     async def is_back(self, mark: str, /) -> bool:
-        return await asyncio.to_thread(restored_by, self.database.fit_url()) == mark
+        return await asyncio.to_thread(restored_by, self.database.fit_url(), self.database.log_schema) == mark
 
     def all(self) -> tuple[RestorePoint, ...]:
         return tuple(RestorePoint(one.name, str(one.path)) for one in dumps(self._folder))

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.types.json import set_json_loads
 
 from dodai.core.dataclass import dataclass
+from dodai.migrations.policy import IS_OURS, SIDE_SCHEMA
 from dodai.operations.ports import ReplacedData, ReplacedRow, ReplacedTable
 from dodai.providers.postgres.backup import opened_restore_point, restore_point
 from dodai.providers.postgres.connection import connect
@@ -26,7 +27,7 @@ from dodai.providers.postgres.durable import home_directory
 from dodai.providers.postgres.restore_data import REPLACED
 from dodai.providers.postgres.server_user import server_identity
 
-_TABLES = """
+_TABLES = f"""
 SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned,
   (SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
@@ -35,8 +36,9 @@ SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned,
   (SELECT array_agg(DISTINCT confrelid) FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f') AS refers
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'dodai') AND n.nspname !~ '^pg_' ORDER BY 2, 3
-"""
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{SIDE_SCHEMA}') AND n.nspname !~ '^pg_'
+  AND NOT {IS_OURS} ORDER BY 2, 3
+"""  # noqa: S608 - constants
 
 
 LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")

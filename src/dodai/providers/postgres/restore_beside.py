@@ -14,30 +14,33 @@ from psycopg import conninfo, sql
 from dodai.core.errors import DodaiError
 from dodai.engine.journal import stale_token
 from dodai.migrations import fence
-from dodai.migrations.policy import SIDE_SCHEMA
+from dodai.migrations.side_tables import fenced, make_schema
 from dodai.providers.postgres.backup import BACKUP_TIMEOUT_S, binaries_for, failed, run_tool
 from dodai.providers.postgres.codes import COPY_FAILED
 from dodai.providers.postgres.connection import address, coded, connect, without_secrets
 from dodai.providers.postgres.dump import Dump, password_variable, rows_of, without_password
 
-MARKS = f"{SIDE_SCHEMA}.restored"
+MARKS = "migration_restored"
 EMPTYING_S = 15.0
 NAME_BYTES = 63
 _IN_USE = ("55006",)
 
 
-def restored_by(dsn: str) -> str:
+def restored_by(dsn: str, side: str) -> str:
     """The mark of the restore whose data the database behind `dsn` has; "" when it was never restored."""
     with connect(dsn, autocommit=True) as session, coded(dsn, "looking"):
-        row = session.execute("SELECT to_regclass(%s) IS NOT NULL", (MARKS,)).fetchone()
+        marks = sql.Identifier(side, MARKS)
+        row = session.execute("SELECT to_regclass(%s) IS NOT NULL", (marks.as_string(session),)).fetchone()
         if row is None or not row[0]:
             return ""
-        found = session.execute(sql.SQL("SELECT mark FROM {}").format(sql.SQL(MARKS))).fetchone()
+        found = session.execute(sql.SQL("SELECT mark FROM {}").format(marks)).fetchone()
         return str(found[0]) if found else ""
 
 
-def restore_beside(dsn: str, point: Dump, mark: str, token: int) -> str:
+def restore_beside(dsn: str, point: Dump, mark: str, token: int, side: str) -> str:
     """The name under which the replaced data is kept; the database behind `dsn` has the data of `point` under `mark`.
+
+    Our own tables are in the schema `side`.
 
     The copy is built in a database of its own and counted there; the exchange is two renames in one transaction, so
     that a killed restore has either changed nothing or everything. Raises DOD351 when somebody with a newer token was
@@ -52,7 +55,7 @@ def restore_beside(dsn: str, point: Dump, mark: str, token: int) -> str:
         try:
             _create_like(session, name, fresh)
             _fill(_to(dsn, fresh), point)
-            _settle(_to(dsn, fresh), point, mark, {ledger: max(token, seen) for ledger, seen in tokens.items()})
+            _settle(_to(dsn, fresh), point, mark, {name: max(token, seen) for name, seen in tokens.items()}, side)
             newest_tokens(dsn, token)  # copying took its time
             _exchange(session, name, fresh, kept)
         except psycopg.Error as error:
@@ -94,9 +97,12 @@ def _maintenance(dsn: str, name: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def newest_tokens(dsn: str, token: int) -> dict[str, int]:
-    """The newest fencing token of each ledger; DOD351 when one of them is newer than `token`."""
+    """The newest fencing token of each ledger, in any schema; DOD351 when one of them is newer than `token`."""
     with connect(dsn, autocommit=True) as session, coded(dsn, "looking"):
-        found = fence.all_newest(session)
+        found: dict[str, int] = {}
+        for side in fenced(session):
+            for ledger, seen in fence.all_newest(session, side).items():
+                found[ledger] = max(seen, found.get(ledger, 0))
     if newer := [seen for seen in found.values() if seen > token]:
         raise stale_token(token, max(newer))
     return found
@@ -165,7 +171,7 @@ def _fill(fresh: str, point: Dump) -> None:
         raise failed(fresh, f"`{point.path}` could not be restored", without_secrets(said, fresh))
 
 
-def _settle(fresh: str, point: Dump, mark: str, tokens: dict[str, int]) -> None:
+def _settle(fresh: str, point: Dump, mark: str, tokens: dict[str, int], side: str) -> None:
     """The rows counted, the statistics gathered, the mark and the newest fencing tokens written."""
     with connect(fresh, autocommit=True) as session:
         session.execute("SET row_security = off")
@@ -177,8 +183,8 @@ def _settle(fresh: str, point: Dump, mark: str, tokens: dict[str, int]) -> None:
             said, fix = f"`{point.path}` did not come back whole", "use another restore point"
             raise DodaiError(COPY_FAILED, said, fix, details=tuple(wrong[:8]), reply="rejected")
         session.execute("ANALYZE")
-        session.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SIDE_SCHEMA)))
-        marks = sql.SQL(MARKS)
+        session.execute(make_schema(side).encode())
+        marks = sql.Identifier(side, MARKS)
         session.execute(
             sql.SQL("CREATE TABLE IF NOT EXISTS {} (mark text NOT NULL, point text NOT NULL, at timestamptz)").format(
                 marks
@@ -187,14 +193,16 @@ def _settle(fresh: str, point: Dump, mark: str, tokens: dict[str, int]) -> None:
         with session.transaction():
             session.execute(sql.SQL("DELETE FROM {}").format(marks))
             session.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s, now())").format(marks), (mark, point.name))
-    carry_tokens(fresh, tokens)
+    carry_tokens(fresh, tokens, side)
 
 
-def carry_tokens(dsn: str, tokens: Mapping[str, int]) -> None:
+def carry_tokens(dsn: str, tokens: Mapping[str, int], side: str) -> None:
     """The newest fencing token of each ledger written down in the database behind `dsn`, unless a newer one is."""
     with connect(dsn, autocommit=True) as session, coded(dsn, "the fencing tokens"):
+        if tokens:
+            fence.create(session, side)
         for ledger, token in tokens.items():
-            fence.advance(session, ledger, token)
+            fence.write(session, side, ledger, token)
 
 
 def _exchange(session: psycopg.Connection[Any], name: str, fresh: str, kept: str) -> None:

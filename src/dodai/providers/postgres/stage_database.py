@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
+from dodai.migrations.policy import IS_OURS, SIDE_SCHEMA
 
-TABLES = """
-SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_catalog.pg_tables
-WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'dodai') AND NOT (tablename = ANY(%s)) ORDER BY 1
-"""
+TABLES = f"""
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{SIDE_SCHEMA}')
+  AND NOT {IS_OURS} AND NOT (c.relname = ANY(%s)) ORDER BY 1
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)

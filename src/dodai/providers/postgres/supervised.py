@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.engine.private_file import damaged, read_json, write_private
+from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.operations.policy import Database
 from dodai.operations.ports import DatabaseSeen, Host, ReplacedData, ReplacedRow, ReplacedTable, RestorePoint
 
@@ -33,6 +34,7 @@ class SupervisedPostgres:
     host: Host
     folder: Path
     ledger: str = ""  # the table of applied versions
+    log_schema: str = SIDE_SCHEMA
 
     @property
     def restore_points(self) -> BaseBackups:
@@ -92,7 +94,7 @@ class SupervisedPostgres:
         known = urlsplit(self.url(direct=False))
         password = known.password if known.username == self.policy.role else None
         password = password or new_password()
-        ensure_service_role(direct, self.policy.role, password, self.ledger)
+        ensure_service_role(direct, self.policy.role, password, self.ledger, self.log_schema)
         return f"{self.policy.role}:{password}@"
 
     def role_differs(self) -> str:

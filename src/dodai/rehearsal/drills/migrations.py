@@ -28,11 +28,10 @@ from dodai.engine.outcome import Outcome
 from dodai.migrations import apply, codes, ledger
 from dodai.migrations.apply import Applied, status
 from dodai.migrations.goose_file import files_of
-from dodai.migrations.policy import SIDE_SCHEMA
 from dodai.migrations.ports import MigrationTarget, SqlConnection
 from dodai.migrations.run.author import new_run
 from dodai.migrations.run.bystanders import Load
-from dodai.migrations.sql import literal
+from dodai.migrations.sql import identifier, literal
 from dodai.rehearsal.drill import Drill, DrillFile, DrillResult
 from dodai.rehearsal.machine import Slowdown
 from dodai.rehearsal.outage import MARGIN_S, stretched
@@ -280,11 +279,11 @@ def _playground(target: MigrationTarget, files: Mapping[str, str]) -> Iterator[M
         _write(corner, files)
         conn = _opened(target)
         try:
-            _clear(conn)
+            _clear(conn, target.policy.log_schema)
             conn.execute(f"CREATE SCHEMA {SCHEMA}")
             yield corner
         finally:
-            _clear(conn)
+            _clear(conn, target.policy.log_schema)
             conn.close()
 
 
@@ -303,15 +302,16 @@ def _opened(target: MigrationTarget) -> SqlConnection:
     return conn
 
 
-def _clear(conn: SqlConnection) -> None:
+def _clear(conn: SqlConnection, side: str) -> None:
+    side = identifier(side)
     conn.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-    if conn.execute(f"SELECT to_regclass('{SIDE_SCHEMA}.migration_run')").fetchone()[0] is None:
+    if conn.execute(f"SELECT to_regclass('{side}.migration_run')").fetchone()[0] is None:
         return
     name = literal(f'"{SCHEMA}"."versions"')
     conn.execute(
-        f"DELETE FROM {SIDE_SCHEMA}.migration_log WHERE run IN"
-        f" (SELECT id FROM {SIDE_SCHEMA}.migration_run WHERE ledger = {name});"
-        f"DELETE FROM {SIDE_SCHEMA}.migration_run WHERE ledger = {name}"
+        f"DELETE FROM {side}.migration_log WHERE run IN"
+        f" (SELECT id FROM {side}.migration_run WHERE ledger = {name});"
+        f"DELETE FROM {side}.migration_run WHERE ledger = {name}"
     )
 
 
@@ -320,6 +320,7 @@ def _command(corner: MigrationTarget, url: str) -> subprocess.Popen[str]:
     manifest = (
         '[project]\nname = "drill"\n[database]\nvariable = "DODAI_DRILL_URL"\n'
         f'[migrations]\nfolder = "{corner.policy.folder}"\nledger = "{LEDGER}"\nlock_timeout = "300ms"\n'
+        f'log_schema = "{corner.policy.log_schema}"\n'
     )
     (corner.root / "dodai.toml").write_text(manifest)
     command = [sys.executable, "-m", "dodai", "migrate", "up"]
