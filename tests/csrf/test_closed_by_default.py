@@ -332,7 +332,7 @@ def test_service_that_is_off_does_not_open_the_application_of_another(named, mod
     given = {"DODAI_SERVICE": "api", "DODAI_ENV": "production", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
     told = start(tmp_path, "-c", f"import {module}.main", **given)
     assert said in told
-    assert ('csrf = "off"`: requests to this process are not checked' in told) == (said == "STARTED")
+    assert ('csrf = "off"`: requests to its application are not checked' in told) == (said == "STARTED")
     assert "mutual TLS, no cookies" in told or said != "STARTED"
 
 

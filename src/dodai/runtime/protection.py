@@ -47,7 +47,7 @@ application this is, or name the application in its `app`
 """
 
 _OFF = """\
-dodai: `[service.{service}] csrf = "off"`: requests to this process are not checked for forgery, because: {reason}
+dodai: `[service.{service}] csrf = "off"`: requests to its application are not checked for forgery, because: {reason}
 """
 
 
