@@ -88,6 +88,18 @@ async def test_exemption_ends_with_its_last_day():
     assert (answer.status, answer.json["error"]["code"]) == (403, "DOD159")
 
 
+async def test_request_with_a_token_passes_where_the_exemption_is_over():
+    """As on any other route: the page keeps working, and what is wrong with a token is told as that."""
+    clock = Clock()
+    app = routed(exemption=[EXEMPT | {"expires": "2026-11-18"}], clock=clock)
+    clock.now_s = 1_795_046_400
+    page = await call(app, "GET", "/form")
+    own = [("cookie", page.cookie), ("x-csrf-token", page.text)]
+    assert (await call(app, "POST", "/webhooks/grade", own)).status == 200
+    answer = await call(app, "POST", "/webhooks/grade", [own[0], ("x-csrf-token", "x")])
+    assert (answer.status, answer.json["error"]["code"]) == (403, "DOD152")
+
+
 @pytest.mark.parametrize(
     "name", ["x-http-method-override", "x-http-method", "x-method-override", "X-HTTP-Method-Override"]
 )

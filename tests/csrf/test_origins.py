@@ -37,6 +37,17 @@ async def test_page_of_a_trusted_origin_may_read_a_fresh_token_and_post(trusted)
     assert (await call(app, "POST", "/save", sent(BLOG))).status == 403, "a token is needed all the same"
 
 
+@pytest.mark.parametrize("site", ["same-site", "cross-site"])
+async def test_page_of_another_public_origin_may_read_a_fresh_token_and_post(site):
+    """One application at several names; it need not be listed as trusted."""
+    app = guarded(origins=(APP, BLOG))
+    answer = await call(app, "GET", REFRESH, sent(BLOG, site))
+    assert (answer.status, answer.header("access-control-allow-origin")) == (200, BLOG)
+    post = [*sent(BLOG, site), ("cookie", answer.cookie), ("x-csrf-token", answer.json["token"])]
+    assert (await call(app, "POST", "/save", post)).status == 200
+    assert (await call(app, "POST", "/save", sent(BLOG, site))).status == 403, "a token is needed all the same"
+
+
 @pytest.mark.parametrize(
     ("origin", "site"),
     [
@@ -57,7 +68,7 @@ async def test_other_pages_get_no_token_and_no_cors_headers(origin, site, method
 
 async def test_page_of_ours_gets_its_token_without_cors_headers():
     """It needs none, and the answer differs by origin."""
-    answer = await call(guarded(trusted_origins=[BLOG]), "GET", REFRESH, sent(APP, "same-origin"))
+    answer = await call(guarded(origins=(APP, BLOG)), "GET", REFRESH, sent(APP, "same-origin"))
     assert (answer.status, answer.header("access-control-allow-origin")) == (200, None)
     assert answer.header("vary") == "Origin, Cookie"
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from dodai.csrf.check.gather import audit_app
-from dodai.csrf.policy import CsrfPolicy
+from dodai.csrf.policy import CsrfPolicy, Exemption
 from dodai.csrf.route_table import RouteTable
 
 FLASK = """
@@ -79,15 +79,15 @@ DJANGO_ROUTES = {
 }
 
 
-def audit(tmp_path, source: str, name: str) -> RouteTable:
+def audit(tmp_path, source: str, name: str, policy: CsrfPolicy | None = None, **environ: str) -> RouteTable:
     (tmp_path / f"{name}.py").write_text(source)
     table = audit_app(
         f"{name}:app",
         root=tmp_path,
         cwd=tmp_path,
         python=sys.executable,
-        environ={},
-        policy=CsrfPolicy(),
+        environ=environ,
+        policy=policy or CsrfPolicy(),
         service="web",
         today="2026-11-23",
     )
@@ -249,6 +249,32 @@ def test_django_views_that_answer_more_than_they_say_are_listed(tmp_path):
     for path in ("/cors/", "/own/", "/wider/"):
         assert found[f"* {path}" if path != "/wider/" else f"POST {path}"] == ("protected", "django")
     assert not any(route.endswith(" /safe/") for route in found)
+
+
+EXEMPT_IN_JAPANESE = """
+[project]
+name = "shop"
+[[csrf.exemption]]
+route = "POST /ja/pay/"
+reason = "r"
+owner = "o"
+control = "c"
+"""
+
+
+@pytest.mark.parametrize("middleware", ["locale.LocaleMiddleware", "common.CommonMiddleware"])
+def test_django_routes_are_listed_in_each_language_that_a_path_can_choose(tmp_path, middleware):
+    """Each is a route of its own: an exemption of one opens no other, and is seen to open that one."""
+    source = (DJANGO % f"['django.middleware.{middleware}'], LANGUAGES=[('en', 'E'), ('ja', 'J')], LANGUAGE_CODE='en'").replace(
+        "from django.core.wsgi", "from django.conf.urls.i18n import i18n_patterns\n"
+        "urlpatterns = [path('hook/', hook), *i18n_patterns(path('pay/', posted))]\nfrom django.core.wsgi"
+    )  # fmt: skip
+    (tmp_path / "dodai.toml").write_text(EXEMPT_IN_JAPANESE)
+    exempt = CsrfPolicy(exemptions=(Exemption("POST /ja/pay/", reason="r", control="c"),))
+    source += "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n"
+    found = verdicts(audit(tmp_path, source, "site_", exempt, DODAI_MANIFEST=str(tmp_path / "dodai.toml")))
+    more = {"POST /ja/pay/": ("exempt", "")} if middleware == "locale.LocaleMiddleware" else {}
+    assert found == {"POST /hook/": ("protected", "dodai"), "POST /en/pay/": ("protected", "dodai"), **more}
 
 
 def test_django_patterns_that_differ_in_their_anchors_are_not_one_route(tmp_path):

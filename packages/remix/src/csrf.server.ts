@@ -23,6 +23,7 @@ import {
   needsToken,
   type Origins,
   type Provenance,
+  toldAsOver,
   type TokenState,
 } from "./decision.js";
 import { render, respond } from "./refusal.js";
@@ -185,7 +186,10 @@ async function refusalOf(
 ): Promise<Response | null> {
   if (!isUnsafe(request.method, (name) => request.headers.has(name))) return null;
   const judged = judge(rules, request);
-  const decision = exempted(rules, request, route) ?? (await decided(rules, visitor, request, judged));
+  const exemption = exempted(rules, request, route);
+  const decision = exemption?.allow
+    ? exemption
+    : toldAsOver(await decided(rules, visitor, request, judged), exemption);
   const reported = !decision.allow && rules.mode === "report";
   note(decision, request, reported);
   return decision.allow || reported ? null : refuse(decision, request);
@@ -329,10 +333,11 @@ async function refusedRefresh(rules: Rules, visitor: Visitor, request: Request):
   }
 }
 
-/** The trusted origin, not one of ours, whose page sent this: the answer has to name it (CORS). */
+/** The origin whose page may post here and sent this from elsewhere: the answer has to name it (CORS). */
 function trustedPage(rules: Rules, { headers }: Request): string | null {
   const origin = headers.get("origin");
-  return origin !== null && !rules.origins.public.has(origin) && isTrusted(origin, rules.origins) ? origin : null;
+  const fromElsewhere = headers.get("sec-fetch-site") !== "same-origin";
+  return origin !== null && fromElsewhere && isTrusted(origin, rules.origins) ? origin : null;
 }
 
 function rulesOf(options: CsrfOptions): Rules {

@@ -61,6 +61,8 @@ const NOT_SHELLS: ReadonlySet<string> = new Set(
   "http https ws wss ftp file filesystem data blob about javascript".split(" "),
 );
 const DEFAULT_PORTS: Readonly<Record<string, string>> = { http: "80", https: "443" };
+/** Another origin, none that is said where one is needed, no token. */
+const WITHOUT_TOKEN: ReadonlySet<string> = new Set(["DOD150", "DOD151", "DOD164"]);
 const REFUSALS: Readonly<Record<Exclude<TokenState, "valid">, readonly [string, number]>> = {
   missing: ["DOD151", 403],
   malformed: ["DOD152", 403],
@@ -93,12 +95,15 @@ export function configureOrigins(publicOrigins: Iterable<string>, trusted: Itera
   return { public: own, trusted: named, below };
 }
 
-/** True when pages of `origin`, as a browser sends it, may post here. */
+/**
+ * True when pages of `origin`, as a browser sends it, may post here from elsewhere. Those of a public origin may where
+ * there is another one, at which they are elsewhere.
+ */
 export function isTrusted(origin: string, origins: Origins): boolean {
   if (origins.trusted.has(origin)) return true;
   const parsed = parseOrigin(origin);
   if (parsed === null) return false;
-  if (origins.trusted.has(parsed)) return true;
+  if (origins.trusted.has(parsed) || (origins.public.has(parsed) && origins.public.size > 1)) return true;
   return origins.below.some((end) => parsed.endsWith(end) && LABELS.test(parsed.slice(0, -end.length)));
 }
 
@@ -239,9 +244,17 @@ export function decide(
   return refuse(found.startsWith("cookie") ? found : `token_${found}`, code, status);
 }
 
-/** The decision for a route with an exemption: it passes unchecked until the exemption's last day is over. */
+/**
+ * The decision for a route with an exemption: it passes unchecked until the exemption's last day is over. From then on a
+ * request is judged like any other, and `toldAsOver` what becomes of it.
+ */
 export function decideExempt(holds: boolean): Decision {
   return holds ? allow("exempt") : refuse("exemption_over", "DOD159", 403);
+}
+
+/** `judged`; where the exemption of its route is `over` and it brought no token, that is what it is told. */
+export function toldAsOver(judged: Decision, over: Decision | null): Decision {
+  return over !== null && judged.code !== null && WITHOUT_TOKEN.has(judged.code) ? over : judged;
 }
 
 /** Whether a handshake may pass: browsers always send Origin with it, so only a hostile one is refused. */

@@ -16,6 +16,7 @@ import {
   judgeProvenance,
   type Mode,
   needsToken,
+  toldAsOver,
   type TokenState,
 } from "../src/decision.js";
 import { vectors } from "./spec.js";
@@ -44,14 +45,15 @@ function judge(vector: Vector): Decision {
     vector.headers.filter(([one]) => one === name).map(([, value]) => Buffer.from(value).toString("latin1"));
   const has = (name: string): boolean => values(name).length > 0;
   if (!vector.websocket && !isUnsafe(vector.method, has)) return { allow: true, reason: "safe", code: null, status: 0 };
-  if (vector.exemption !== null && !hasOverride(has)) return decideExempt(vector.exemption === "holds");
+  const exempt = vector.exemption !== null && !hasOverride(has) ? decideExempt(vector.exemption === "holds") : null;
+  if (exempt?.allow) return exempt;
   const [fetchSite, origin, referer] = [values("sec-fetch-site"), values("origin"), values("referer")];
   const origins = configureOrigins(vector.public, vector.trusted);
   const judged = judgeProvenance({ fetchSite, origin, referer, host: vector.host }, origins);
-  if (vector.websocket) return decideWebsocket(judged);
+  if (vector.websocket) return toldAsOver(decideWebsocket(judged), exempt);
   if (vector.token === null) expect(needsToken(vector.mode, judged)).toBe(false);
   const header = (name: string): string | null => (has(name) ? values(name).join(", ") : null);
-  return decide(vector.mode, judged, vector.token, vector.anonymous, carriesCredentials(header));
+  return toldAsOver(decide(vector.mode, judged, vector.token, vector.anonymous, carriesCredentials(header)), exempt);
 }
 
 test.each(spec.vectors.map((vector) => ({ ...spec.defaults, ...vector })))("$name", (vector) => {

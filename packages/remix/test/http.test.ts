@@ -215,6 +215,7 @@ test("a page of a trusted origin may read a fresh token, and no other one: the a
   const preflight = await ask(blog, "OPTIONS");
   expect([preflight.status, preflight.headers.getSetCookie()]).toEqual([204, []]);
   expect(preflight.headers.get("access-control-allow-methods")).toBe("GET");
+  expect((await ask(own)).headers.get("access-control-allow-origin")).toBe(own);
   for (const origin of ["https://evil.example", "null", "https://evilexample.com", `${blog}:8443`, "http://blog.example.com"])
     for (const method of ["GET", "OPTIONS"]) {
       const answer = await ask(origin, method, "cross-site");

@@ -95,6 +95,7 @@ class Decision:
 SAME_ORIGIN = Provenance("same", "same_origin", browser_says_so=True)
 _USER_INITIATED = Provenance("same", "user_initiated")
 _ALLOWED_BY_TOKEN = Decision(True, "token")
+_WITHOUT_TOKEN = frozenset({FOREIGN_ORIGIN, ORIGIN_NOT_SAID, TOKEN_MISSING})
 _REFUSALS: dict[str, tuple[Code, int]] = {
     "missing": (TOKEN_MISSING, 403),
     "malformed": (TOKEN_INVALID, 403),
@@ -144,13 +145,16 @@ def parse_origin(text: str) -> str | None:
 
 
 def is_trusted(origin: str | None, origins: Origins) -> bool:
-    """True when pages of `origin`, as a browser sends it, may post here."""
+    """True when pages of `origin`, as a browser sends it, may post here from elsewhere.
+
+    Those of a public origin may where there is another one, at which they are elsewhere.
+    """
     if origin is None:
         return False
     if origin in origins.trusted:
         return True
     parsed = parse_origin(origin)
-    if parsed is None or parsed in origins.trusted:
+    if parsed is None or parsed in origins.trusted or (parsed in origins.public and len(origins.public) > 1):
         return parsed is not None
     return any(parsed.endswith(end) and _LABELS.fullmatch(parsed[: -len(end)]) for end in origins.below)
 
@@ -229,8 +233,16 @@ def is_bearer(authorization: Sequence[str]) -> bool:
 
 
 def decide_exempt(*, holds: bool) -> Decision:
-    """The decision for a route with an exemption: it passes unchecked until the exemption's last day is over."""
+    """The decision for a route with an exemption: it passes unchecked until the exemption's last day is over.
+
+    From then on a request is judged like any other, and `told_as_over` what becomes of it.
+    """
     return Decision(True, "exempt") if holds else Decision(False, "exemption_over", EXEMPTION_OVER, 403)
+
+
+def told_as_over(judged: Decision, over: Decision | None) -> Decision:
+    """`judged`; where the exemption of its route is `over` and it brought no token, that is what it is told."""
+    return over if over is not None and judged.code in _WITHOUT_TOKEN else judged
 
 
 def decide_websocket(provenance: Provenance) -> Decision:

@@ -37,17 +37,20 @@ _EXAMPLES = ("x", "1", "00000000-0000-4000-8000-000000000000", "2026", "2026-01-
 def routes(app: Any) -> list[Route]:
     """Every (method, pattern) of the root URLconf, and one row for what middleware puts in its place."""
     del app
-    return [*(route for route, _ in _walk_root()), *_elsewhere()]
+    return [*(route for route, _, _ in _walk_root()), *_elsewhere()]
 
 
 def plant(app: Any, hit: Callable[[Route], None]) -> list[Route]:
     """The same, with every view replaced; its attributes stay, `csrf_exempt` among them."""
     found = list(_walk_root())
-    for route, pattern in reversed(found):
-        pattern.callback = _tripwire(pattern.callback, route, hit)
+    named: dict[int, tuple[Any, dict[str, Route]]] = {}
+    for route, pattern, language in found:
+        named.setdefault(id(pattern), (pattern, {}))[1].setdefault(language, route)
+    for pattern, by_language in named.values():
+        pattern.callback = _tripwire(pattern.callback, by_language, hit)
     sys.modules["django.conf"].settings.ALLOWED_HOSTS = ["*"]
     del app
-    return [*(route for route, _ in found), *_elsewhere()]
+    return [*(route for route, _, _ in found), *_elsewhere()]
 
 
 def find(app: Any, scope: Mapping[str, Any]) -> MatchedRoute:
@@ -182,8 +185,29 @@ def _names_urlconf(middleware: Any) -> bool:
     return any("urlconf" in code.co_names or "urlconf" in code.co_consts for code in codes)
 
 
-def _walk_root() -> Iterator[tuple[Route, Any]]:
-    yield from _walk(sys.modules["django.urls"].get_resolver().url_patterns, "/", "/")
+def _walk_root() -> Iterator[tuple[Route, Any, str]]:
+    """(route, pattern, language): in every language that the site has, where the path is another one there."""
+    patterns = sys.modules["django.urls"].get_resolver().url_patterns
+    settings, seen = sys.modules["django.conf"].settings, set[tuple[int, str, str]]()
+    for language in _languages(settings):
+        with sys.modules["django.utils.translation"].override(language) if language else nullcontext():
+            rows = list(_walk(patterns, "/", "/"))
+        for route, pattern in rows:
+            if (known := (id(pattern), route.method, route.path)) not in seen:
+                seen.add(known)
+                yield route, pattern, language
+
+
+def _languages(settings: Any) -> list[str]:
+    """The languages that a path can choose, the site's own first; one without a name where none is chosen."""
+    chooses = sys.modules.get("django.middleware.locale")  # which the handler has loaded with the site's middleware
+    load = sys.modules["django.utils.module_loading"].import_string
+    loaded = map(load, settings.MIDDLEWARE) if settings.USE_I18N and chooses is not None else ()
+    if chooses is None or not any(
+        isinstance(each, type) and issubclass(each, chooses.LocaleMiddleware) for each in loaded
+    ):
+        return [""]
+    return list(dict.fromkeys((settings.LANGUAGE_CODE, *(code for code, _ in settings.LANGUAGES))))
 
 
 def _walk(patterns: Any, prefix: str, at: str) -> Iterator[tuple[Route, Any]]:
@@ -242,9 +266,10 @@ def _fitting(regex: str) -> str:
     return next((text for text in _EXAMPLES if re.fullmatch(regex, text)), "x")
 
 
-def _tripwire(view: Any, route: Route, hit: Callable[[Route], None]) -> Any:
+def _tripwire(view: Any, by_language: Mapping[str, Route], hit: Callable[[Route], None]) -> Any:
     @functools.wraps(view)
     def tripwire(*asked: Any, **_: Any) -> Any:
+        route = by_language.get(_prefix()) or next(iter(by_language.values()))
         hit(route.served(next((each.method for each in asked if hasattr(each, "method")), route.method)))
         return sys.modules["django.http"].HttpResponse(status=204)
 

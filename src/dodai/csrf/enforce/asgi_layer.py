@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 from dodai.core.asgi_types import App, Message, Receive, Scope, Send
 from dodai.core.request import RequestContext, bind, current, format_request_id, unbind
 from dodai.csrf.body import open_search
-from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket
+from dodai.csrf.decision import OVERRIDES, SAFE_METHODS, Decision, TokenState, decide_websocket, told_as_over
 from dodai.csrf.enforce import layer_response
 from dodai.csrf.enforce.body_timeout import BodyTimeout
 from dodai.csrf.enforce.csrf_protection import PROBE_BYTES, TOO_LARGE, BodyTooLargeError, CsrfProtection, Sent, collect
@@ -100,7 +100,7 @@ class CsrfLayer:
         if route is not None:
             limit = gate.policy.limit_bytes(route.id)
         decision, complete = gate.length(sent, limit), False
-        exempt = gate.exemption(route, sent)
+        exempt, over = gate.exemption(route, sent)
         decision = decision or exempt
         if decision is None:
             provenance = gate.provenance(sent, *_other_end(scope))
@@ -111,7 +111,7 @@ class CsrfLayer:
                     decision = found
                 else:
                     state, receive, complete = found
-            decision = decision or gate.decide(provenance, state, visitor, sent)
+            decision = decision or gate.decide(provenance, state, visitor, sent, over)
         gate.note(decision, context, sent)
         if gate.enforces(decision):
             await _send(scope, send, layer_response.refused(gate.refusal(decision, scope), context, sent))
@@ -174,8 +174,8 @@ class CsrfLayer:
         gate = self.gate
         route = gate.route(scope)
         sent = collect(scope["headers"])
-        exempt = gate.exemption(route, sent)
-        decision = exempt or decide_websocket(gate.provenance(sent, *_other_end(scope)))
+        exempt, over = gate.exemption(route, sent)
+        decision = exempt or told_as_over(decide_websocket(gate.provenance(sent, *_other_end(scope))), over)
         gate.note(decision, context, sent)
         if not gate.enforces(decision):
             scope.pop("dodai.entered", None)

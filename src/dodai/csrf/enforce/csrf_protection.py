@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
-from inspect import iscoroutinefunction, signature
 from os import urandom
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,8 +35,9 @@ from dodai.csrf.decision import (
     judge_provenance,
     needs_token,
     parse_origin,
+    told_as_over,
 )
-from dodai.csrf.enforce.csrf_session import CsrfSession, cookie_pattern
+from dodai.csrf.enforce.csrf_session import CsrfSession, check_subject, cookie_pattern
 from dodai.csrf.enforce.entrance import AWAITED, AWAITED_AS_WRITE, CHECKED, Grant
 from dodai.csrf.enforce.visitor_page import VISITOR_WORDS
 from dodai.csrf.policy import CsrfPolicy
@@ -111,7 +111,7 @@ class CsrfProtection:
         that is awaited, which nobody does, or that cannot be called with one argument.
         """
         if subject is not None:
-            _check_subject(subject)
+            check_subject(subject)
         configured = configure_origins(origins, policy.trusted_origins)
         if policy.mode in ("header", "either") and not configured.public:
             said = f'`[csrf] mode = "{policy.mode}"` without a public origin'
@@ -168,20 +168,21 @@ class CsrfProtection:
             return None
         return self.find(scope)
 
-    def exemption(self, route: MatchedRoute | None, sent: Sent) -> Decision | None:
-        """What the exemption of exactly this route comes to today (UTC); None when there is none, or no entrance.
+    def exemption(self, route: MatchedRoute | None, sent: Sent) -> tuple[Decision | None, Decision | None]:
+        """(what lets it pass, what is told where a token is missing) by the exemption of exactly this route today, UTC.
 
-        What several handlers are called is no exact name: it holds for none of them.
+        None for both when there is none, or no entrance. What several handlers are called is no exact name: it holds
+        for none of them.
         """
         if route is None or not (self.watched and route.watched):
-            return None
+            return None, None
         exemption = self.policy.exemption(route.id)
         if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)):
-            return None
+            return None, None
         if route.is_shared() or self.belongs_elsewhere(route.id):
-            return None
-        today = time.strftime("%Y-%m-%d", time.gmtime(self.clock()))
-        return decide_exempt(holds=exemption.holds(today))
+            return None, None
+        found = decide_exempt(holds=exemption.holds(time.strftime("%Y-%m-%d", time.gmtime(self.clock()))))
+        return (found, None) if found.allow else (None, found)
 
     def passage(self, exempt: Decision | None, route: MatchedRoute | None, method: str) -> Any:
         """What a request that was let through may enter."""
@@ -243,12 +244,21 @@ class CsrfProtection:
     def needs_token(self, provenance: Provenance) -> bool:
         return needs_token(self.policy.mode, provenance)
 
-    def decide(self, provenance: Provenance, state: TokenState | None, visitor: CsrfSession, sent: Sent) -> Decision:
+    def decide(
+        self,
+        provenance: Provenance,
+        state: TokenState | None,
+        visitor: CsrfSession,
+        sent: Sent,
+        over: Decision | None = None,
+    ) -> Decision:
+        """What becomes of a request that no exemption lets pass; `over` is that of its route which has ended."""
         mode = self.policy.mode
         credentials = mode == "header" and carries_credentials(
             cookie=b"cookie" in sent, authorization=_said(sent, b"authorization")
         )
-        return decide(mode, provenance, state, anonymous=visitor.grace, credentials=credentials)
+        judged = decide(mode, provenance, state, anonymous=visitor.grace, credentials=credentials)
+        return told_as_over(judged, over)
 
     def enforces(self, decision: Decision) -> bool:
         """True when a refusal must be answered; in mode `report` it is only noted."""
@@ -266,10 +276,11 @@ class CsrfProtection:
         return None if _has_subject(visitor) else SUBJECT_UNREADABLE
 
     def asking(self, sent: Sent) -> bytes | None:
-        """The trusted origin, not one of ours, whose page sent this; for the CORS headers of the answer."""
+        """The origin whose page may post here and sent this from elsewhere; for the CORS headers of the answer."""
         values = sent.get(b"origin", ())
         origin = values[0].decode("latin-1") if len(values) == 1 else ""
-        return values[0] if origin not in self.origins.public and is_trusted(origin, self.origins) else None
+        from_elsewhere = _said(sent, b"sec-fetch-site") != ["same-origin"]
+        return values[0] if from_elsewhere and is_trusted(origin, self.origins) else None
 
     def note(self, decision: Decision, context: RequestContext | None, sent: Sent | None = None) -> None:
         """Write the decision into the request's line; of a refusal also where the request says it comes from."""
@@ -320,23 +331,6 @@ def _said(sent: Sent, name: bytes) -> list[str]:
     if values is None:
         return []
     return [values[0].decode("latin-1")] if len(values) == 1 else [value.decode("latin-1") for value in values]
-
-
-def _check_subject(subject: Any) -> None:
-    """Raise `TypeError` for what cannot be called with the scope or environ alone, or is awaited."""
-    if iscoroutinefunction(subject):
-        raise TypeError("`subject` must be a plain function: it is called in each request and not awaited")
-    try:
-        signature(subject).bind({})
-    except TypeError:
-        named = getattr(subject, "__name__", type(subject).__name__)
-        raise TypeError(
-            f"`subject` must be a function of one argument, the ASGI scope or WSGI environ, and `{named}` is not: "
-            "write `def subject(scope): ...`, for Starlette's sessions "
-            '`subject=session_subject(TimestampSigner(secret_key), "user_id")`'
-        ) from None
-    except ValueError:
-        return  # a function of C that says nothing about its arguments
 
 
 def _has_subject(visitor: CsrfSession) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction, signature
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,6 +181,23 @@ class CsrfSession:
         self._nonce = nonce
         self.changed = True
         return nonce
+
+
+def check_subject(subject: Any) -> None:
+    """Raise `TypeError` for what cannot be called with the scope or environ alone, or is awaited."""
+    if iscoroutinefunction(subject):
+        raise TypeError("`subject` must be a plain function: it is called in each request and not awaited")
+    try:
+        signature(subject).bind({})
+    except TypeError:
+        named = getattr(subject, "__name__", type(subject).__name__)
+        raise TypeError(
+            f"`subject` must be a function of one argument, the ASGI scope or WSGI environ, and `{named}` is not: "
+            "write `def subject(scope): ...`, for Starlette's sessions "
+            '`subject=session_subject(TimestampSigner(secret_key), "user_id")`'
+        ) from None
+    except ValueError:
+        return  # a function of C that says nothing about its arguments
 
 
 def cookie_pattern(name: bytes) -> re.Pattern[bytes]:

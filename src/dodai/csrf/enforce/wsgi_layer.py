@@ -130,12 +130,12 @@ class CsrfWsgi:
         if route is not None:
             limit = gate.policy.limit_bytes(route.id)
         stream = LimitedInput(environ, limit if gate.policy.mode != "report" else 1 << 62)
-        exempt = gate.exemption(route, sent)
+        exempt, over = gate.exemption(route, sent)
         decision = gate.length(sent, limit) or exempt
         if decision is None:
             provenance = gate.provenance(sent, *_other_end(environ))
             state = _find_token(gate, sent, visitor, stream) if gate.needs_token(provenance) else None
-            decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor, sent)
+            decision = TOO_LARGE if stream.over else gate.decide(provenance, state, visitor, sent, over)
         gate.note(decision, context, sent)
         if gate.enforces(decision):
             return self._refuse(decision, environ, start_response, sent, context)
