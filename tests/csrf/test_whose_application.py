@@ -122,7 +122,7 @@ def test_server_that_a_service_is_started_with_does_not_make_an_application_its_
     )
     path = os.pathsep.join([str(mine), str(theirs / "lib")])
     assert outcome(theirs, command, "shop:app", PYTHONPATH=path) == "DOD187"
-    write(mine, {"dodai.toml": THEIRS.replace("{command}", text)})
+    write(mine, {"dodai.toml": THEIRS.replace("{command}", text.replace("theirs.web", "shop"))})
     assert outcome(mine, command, "shop:app", PYTHONPATH=path) == "paid", "by its own manifest, which only reports"
 
 
@@ -397,6 +397,19 @@ def test_exemption_of_the_only_service_is_for_what_its_app_leads_to(named, files
     write(tmp_path, {"dodai.toml": only(named), "srv/__main__.py": SERVER, **files})
     path = {"PYTHONPATH": str(tmp_path / "b")}
     assert outcome(tmp_path, command, app, DODAI_SERVICE="web", **path) == expected
+
+
+def test_report_is_for_what_the_service_serves_and_is_told(tmp_path):
+    """A manifest in a folder above refuses nothing of its own application, and everything of another one."""
+    manifest = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "other:app"\n[csrf]\nmode = "report"\n'
+    write(tmp_path, {"dodai.toml": manifest, "other.py": ONE, "a/shop.py": ONE})
+    path = {"PYTHONPATH": str(tmp_path / "a")}
+    assert outcome(tmp_path, SCRIPT, "shop:app", **path) == "DOD150"
+    text = (tmp_path / "told").read_text("utf-8")
+    assert text.count('its `[csrf] mode = "report"` does not hold here') == 1
+    assert outcome(tmp_path, SCRIPT, "other:app") == "paid"
+    text = (tmp_path / "told").read_text("utf-8")
+    assert text.count('`[csrf] mode = "report"`: forged requests to this process reach the application') == 1
 
 
 def test_exemption_that_turns_out_to_be_of_another_application_is_told(tmp_path):

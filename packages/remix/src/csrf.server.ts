@@ -354,6 +354,10 @@ function rulesOf(options: CsrfOptions): Rules {
       `\`[csrf] mode = "${mode}"\` without a public origin`,
       "set `DODAI_PUBLIC_ORIGINS` or the option `origins`",
     );
+  if (mode === "report")
+    process.stderr.write(
+      'dodai: `[csrf] mode = "report"`: forged requests to this process reach the application, and their lines say so\n',
+    );
   const secure = !isPlainLoopback(origins.public);
   return {
     ring: parseKeyRing(options.keys ?? settings.csrfKeys),

@@ -1,6 +1,6 @@
 // The root middleware of React Router and `verify`, with requests as browsers and attackers send them.
 
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 
 import { createCsrf, type Csrf, type CsrfOptions } from "../src/csrf.server.js";
 import { RequestContext, within } from "../src/context.js";
@@ -192,8 +192,13 @@ test("a refusal carries the request id in header and body, as HTML where a page 
   expect(response.headers.get("cache-control")).toBe("no-store");
 });
 
-test("mode report refuses nothing", async () => {
-  expect((await send(post(), createCsrf({ mode: "report" }))).ran).toBe(true);
+test("mode report refuses nothing, and that is said when it starts", async () => {
+  const told: string[] = [];
+  const said = vi.spyOn(process.stderr, "write").mockImplementation((text) => told.push(String(text)) > 0);
+  const csrf = createCsrf({ mode: "report" });
+  said.mockRestore();
+  expect(told.join("")).toContain("forged requests to this process reach the application");
+  expect((await send(post(), csrf)).ran).toBe(true);
 });
 
 test("mode framework refuses what comes from elsewhere, asks for no token of ours, and makes none", async () => {

@@ -51,6 +51,16 @@ dodai: `[service.{service}] csrf = "off"`: requests to its application are not c
 """
 
 
+_REPORT = """\
+dodai: `[csrf] mode = "report"`: forged requests to this process reach the application, and their lines say so
+"""
+
+_REPORT_OF_ANOTHER = """\
+dodai: {doubt}: its `[csrf] mode = "report"` does not hold here, requests are checked as in mode "both". fix: set \
+`DODAI_SERVICE` to the service whose application this is, or name the application in its `app`
+"""
+
+
 class Unchecked:
     """What stands in front of an application whose requests nobody checks: only that of the service that is off."""
 
@@ -131,9 +141,14 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         sys.stderr.write(_NAMELESS.format(service=config.service))
         sys.stderr.flush()
-    if own.exemptions and application.doubt and application.is_named and not application.is_settled:
-        _tell_not_held(application.doubt, *(row.route for row in own.exemptions))
-        return replace(own, exemptions=())
+    doubt = application.doubt if application.is_named and not application.is_settled else ""
+    if own.exemptions and doubt:
+        _tell_not_held(doubt, *(row.route for row in own.exemptions))
+        own = replace(own, exemptions=())
+    if own.mode == "report":
+        sys.stderr.write(_REPORT_OF_ANOTHER.format(doubt=doubt) if doubt else _REPORT)
+        sys.stderr.flush()
+        own = replace(own, mode="both") if doubt else own
     return own
 
 
