@@ -399,14 +399,37 @@ def test_exemption_of_the_only_service_is_for_what_its_app_leads_to(named, files
     assert outcome(tmp_path, command, app, DODAI_SERVICE="web", **path) == expected
 
 
-def test_report_is_for_what_the_service_serves_and_is_told(tmp_path):
-    """A manifest in a folder above refuses nothing of its own application, and everything of another one."""
-    manifest = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "other:app"\n[csrf]\nmode = "report"\n'
+@pytest.mark.parametrize(
+    ("csrf", "keys"),
+    [
+        ('mode = "report"', '`mode = "report"`'),
+        ('mode = "header"\ntrusted_origins = ["https://evil.example"]', "`trusted_origins`"),
+    ],
+    ids=["report", "trusted"],
+)
+def test_what_lets_more_pass_is_for_what_the_service_serves(csrf, keys, tmp_path):
+    """A manifest in a folder above, of another application: this one is closed, and that is told."""
+    manifest = f'[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "other:app"\n[csrf]\n{csrf}\n'
     write(tmp_path, {"dodai.toml": manifest, "other.py": ONE, "a/shop.py": ONE})
-    path = {"PYTHONPATH": str(tmp_path / "a")}
-    assert outcome(tmp_path, SCRIPT, "shop:app", **path) == "DOD150"
+    assert outcome(tmp_path, SCRIPT, "shop:app", PYTHONPATH=str(tmp_path / "a")) == "DOD150"
+    assert (tmp_path / "told").read_text("utf-8").count(f"{keys} of its `[csrf]` does not hold here") == 1
+    assert outcome(tmp_path, SCRIPT, "other:app") == "paid"
+    assert "does not hold" not in (tmp_path / "told").read_text("utf-8")
+
+
+def test_process_says_so_where_an_exemption_cannot_hold(tmp_path):
+    """A function of their own stands in front of the handlers: `dodai routes` is not the only one to know."""
+    between = "inner = made()\nasync def between(s, r, t): await inner(s, r, t)\napp = dodai.asgi.wrap(between)\n"
+    write(tmp_path, {"dodai.toml": only("m:app"), "m.py": APP + between})
+    assert outcome(tmp_path, SCRIPT, "m:app") == "DOD150"
     text = (tmp_path / "told").read_text("utf-8")
-    assert text.count('its `[csrf] mode = "report"` does not hold here') == 1
+    assert text.count("`POST /pay` does not hold here: nobody can see which handler a request gets to") == 1
+
+
+def test_process_in_mode_report_says_so(tmp_path):
+    """Once, when it starts."""
+    manifest = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "other:app"\n[csrf]\nmode = "report"\n'
+    write(tmp_path, {"dodai.toml": manifest, "other.py": ONE})
     assert outcome(tmp_path, SCRIPT, "other:app") == "paid"
     text = (tmp_path / "told").read_text("utf-8")
     assert text.count('`[csrf] mode = "report"`: forged requests to this process reach the application') == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +51,20 @@ dodai: `[service.{service}] csrf = "off"`: requests to its application are not c
 """
 
 
+_OFF_ELSEWHERE = "dodai: {code} {unseen}. fix: {fix}\n"
+
 _REPORT = """\
 dodai: `[csrf] mode = "report"`: forged requests to this process reach the application, and their lines say so
 """
 
-_REPORT_OF_ANOTHER = """\
-dodai: {doubt}: its `[csrf] mode = "report"` does not hold here, requests are checked as in mode "both". fix: set \
-`DODAI_SERVICE` to the service whose application this is, or name the application in its `app`
+_NOT_WATCHED = """\
+dodai: the `[[csrf.exemption]]` of {routes} does not hold here: nobody can see which handler a request gets to. fix: \
+wrap the application itself, and put what stands in between around the wrapper
+"""
+
+_OF_ANOTHER = """\
+dodai: {doubt}: {keys} of its `[csrf]` does not hold here. fix: set `DODAI_SERVICE` to the service whose application \
+this is, or name the application in its `app`
 """
 
 
@@ -81,8 +88,7 @@ class Unchecked:
             return True
         if not self._told:
             self._told = True
-            sys.stderr.write(f"dodai: {OFF_FOR_ANOTHER.id} {self._own.unseen}. fix: {OFF_FOR_ANOTHER.fix.en}\n")
-            sys.stderr.flush()
+            _tell(_OFF_ELSEWHERE, code=OFF_FOR_ANOTHER.id, unseen=self._own.unseen, fix=OFF_FOR_ANOTHER.fix.en)
         return False
 
 
@@ -127,6 +133,8 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     )
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
+    if policy.exemptions and not gate.watched:
+        _tell(_NOT_WATCHED, routes=_listed(row.route for row in policy.exemptions))
     return _for_own(gate, policy, own)
 
 
@@ -139,23 +147,22 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
         raise DodaiError(code, nobodys(row, services), code.fix.en, exit_code=2)
     own = policy.of_service(config.service, services)
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
-        sys.stderr.write(_NAMELESS.format(service=config.service))
-        sys.stderr.flush()
-    doubt = application.doubt if application.is_named and not application.is_settled else ""
-    if own.exemptions and doubt:
-        _tell_not_held(doubt, *(row.route for row in own.exemptions))
-        own = replace(own, exemptions=())
+        _tell(_NAMELESS, service=config.service)
+    if application.doubt and application.is_named and not application.is_settled:
+        return _of_another(own, application.doubt)
     if own.mode == "report":
-        sys.stderr.write(_REPORT_OF_ANOTHER.format(doubt=doubt) if doubt else _REPORT)
-        sys.stderr.flush()
-        own = replace(own, mode="both") if doubt else own
+        _tell(_REPORT)
     return own
 
 
-def _tell_not_held(doubt: str, *routes: str) -> None:
-    named = ", ".join(f"`{route}`" for route in routes)
-    sys.stderr.write(_NOT_ITS_APPLICATION.format(doubt=doubt, routes=named))
-    sys.stderr.flush()
+def _of_another(policy: CsrfPolicy, doubt: str) -> CsrfPolicy:
+    """What of `policy` holds in an application that its service does not name: nothing that lets more pass."""
+    if policy.exemptions:
+        _tell(_NOT_ITS_APPLICATION, doubt=doubt, routes=_listed(row.route for row in policy.exemptions))
+    reports = policy.mode == "report"
+    if keys := ['`mode = "report"`'] * reports + ["`trusted_origins`"] * bool(policy.trusted_origins):
+        _tell(_OF_ANOTHER, doubt=doubt, keys=" and ".join(keys))
+    return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
 
 
 def _for_own(gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication) -> CsrfProtection:
@@ -169,7 +176,7 @@ def _for_own(gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication) -> C
             return False
         if new := [route for route in routes if route not in told]:
             told.update(new)
-            _tell_not_held(own.unseen, *new)
+            _tell(_NOT_ITS_APPLICATION, doubt=own.unseen, routes=_listed(new))
         return True
 
     def settle() -> None:
@@ -185,8 +192,7 @@ def _off(config: RuntimeConfig, app: Any) -> Unchecked:
     own = OwnApplication(app, config, strict=bool(config.sections.get("service")) and not is_development(config))
     if own.doubt:
         raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
-    sys.stderr.write(_OFF.format(service=config.service, reason=config.csrf_off))
-    sys.stderr.flush()
+    _tell(_OFF, service=config.service, reason=config.csrf_off)
     return Unchecked(own)
 
 
@@ -203,6 +209,16 @@ def _unproven(said: str) -> DodaiError:
     return DodaiError(
         OWN_CHECK_UNPROVEN, f'`[csrf] mode = "framework"`: {said}', OWN_CHECK_UNPROVEN.fix.en, exit_code=2
     )
+
+
+def _tell(words: str, **named: str) -> None:
+    """Say a line on standard error, at once: a server may end without flushing."""
+    sys.stderr.write(words.format(**named))
+    sys.stderr.flush()
+
+
+def _listed(routes: Iterable[str]) -> str:
+    return ", ".join(f"`{route}`" for route in routes)
 
 
 def is_development(config: RuntimeConfig) -> bool:
@@ -230,6 +246,5 @@ def _own_key(runtime: Runtime, *, development: bool, needed: bool) -> str:
         secret = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode("ascii")
         runtime.development_key = f"{name}:{secret}"
         if needed:
-            sys.stderr.write(_LOUD)
-            sys.stderr.flush()
+            _tell(_LOUD)
     return runtime.development_key
