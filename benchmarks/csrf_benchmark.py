@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apart import Answers, Apart
 from results import record, spread
 
 from dodai.core.request import RequestContext, bind
@@ -54,10 +55,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A peer. `build` gives (protected app, its unprotected twin); `token` a (cookie, field, header name, token)."""
+    """A peer: its protected application, the unprotected twin; `token` gives (cookie, field, header name, token)."""
 
     id: str
-    build: Callable[[], tuple[Any, Any]]
+    guarded: Callable[[], Any]
+    twin: Callable[[], Any]
     token: Callable[[Any], tuple[str, str, str, str]]
     wsgi: bool = False
     upload_in_header: bool = False
@@ -77,8 +79,15 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def dodai() -> tuple[Any, Any]:
-    return protect(bare, policy=CsrfPolicy(), keys=KEYS, origins=[ORIGIN]), bare
+def plain() -> Any:
+    return bare
+
+
+def dodai() -> Any:
+    context = RequestContext()
+    context.request_id = "0" * 32
+    bind(context)
+    return protect(bare, policy=CsrfPolicy(), keys=KEYS, origins=[ORIGIN])
 
 
 def dodai_token(app: Any) -> tuple[str, str, str, str]:
@@ -87,21 +96,20 @@ def dodai_token(app: Any) -> tuple[str, str, str, str]:
     return cookie_of(headers), "csrf_token", "x-csrf-token", json.loads(body)["token"]
 
 
-def starlette_csrf() -> tuple[Any, Any]:
+def starlette_csrf() -> Any:
     from starlette_csrf import CSRFMiddleware
 
-    return CSRFMiddleware(bare, secret="s" * 40), bare
+    return CSRFMiddleware(bare, secret="s" * 40)
 
 
-def asgi_csrf() -> tuple[Any, Any]:
+def asgi_csrf() -> Any:
     from asgi_csrf import asgi_csrf as wrap
 
-    return wrap(bare, signing_secret="s" * 40, always_set_cookie=True), bare
+    return wrap(bare, signing_secret="s" * 40, always_set_cookie=True)
 
 
-def litestar() -> tuple[Any, Any]:
+def litestar(**more: Any) -> Any:
     from litestar import Litestar, get, post
-    from litestar.config.csrf import CSRFConfig
 
     @get("/")
     async def index() -> str:
@@ -111,34 +119,35 @@ def litestar() -> tuple[Any, Any]:
     async def save() -> str:
         return "ok"
 
-    def app(**more: Any) -> Any:
-        return Litestar([index, save], openapi_config=None, **more)
-
-    return app(csrf_config=CSRFConfig(secret="s" * 40)), app()
+    return Litestar([index, save], openapi_config=None, **more)
 
 
-def django() -> tuple[Any, Any]:
+def litestar_csrf() -> Any:
+    from litestar.config.csrf import CSRFConfig
+
+    return litestar(csrf_config=CSRFConfig(secret="s" * 40))
+
+
+def django(*middleware: str) -> Any:
+    import sys
+    import types
+
+    import django as package
     from django.conf import settings
     from django.core.handlers.wsgi import WSGIHandler
     from django.http import HttpResponse
     from django.urls import path
 
-    if not settings.configured:
-        import django as package
+    settings.configure(SECRET_KEY="s" * 50, ROOT_URLCONF="bench_urls", ALLOWED_HOSTS=["*"], MIDDLEWARE=list(middleware))
+    package.setup()
+    urls = types.ModuleType("bench_urls")
+    urls.urlpatterns = [path("", lambda _: HttpResponse("ok"))]  # type: ignore[attr-defined]
+    sys.modules["bench_urls"] = urls
+    return WSGIHandler()
 
-        settings.configure(SECRET_KEY="s" * 50, ROOT_URLCONF="bench_urls", ALLOWED_HOSTS=["*"], MIDDLEWARE=[])
-        package.setup()
-        import sys
-        import types
 
-        urls = types.ModuleType("bench_urls")
-        urls.urlpatterns = [path("", lambda _: HttpResponse("ok"))]  # type: ignore[attr-defined]
-        sys.modules["bench_urls"] = urls
-    plain = WSGIHandler()
-    settings.MIDDLEWARE = ["django.middleware.csrf.CsrfViewMiddleware"]
-    guarded = WSGIHandler()
-    settings.MIDDLEWARE = []
-    return guarded, plain
+def django_csrf() -> Any:
+    return django("django.middleware.csrf.CsrfViewMiddleware")
 
 
 def django_token(_: Any) -> tuple[str, str, str, str]:
@@ -156,16 +165,16 @@ def flask_app(page: Callable[[], str] = lambda: "ok") -> Any:
     return made
 
 
-def flask_wtf() -> tuple[Any, Any]:
+def flask_wtf() -> Any:
     from flask_wtf import CSRFProtect
     from flask_wtf.csrf import generate_csrf
 
     guarded = flask_app(lambda: generate_csrf() and "ok")
     CSRFProtect(guarded)
-    return guarded, flask_app()
+    return guarded
 
 
-def flask_dodai() -> tuple[Any, Any]:
+def flask_dodai() -> Any:
     """All layers, with the line of each request written to a segment."""
     from dodai.wsgi import RuntimeConfig, wrap
 
@@ -173,7 +182,7 @@ def flask_dodai() -> tuple[Any, Any]:
     atexit.register(shutil.rmtree, state, ignore_errors=True)
     policy = ObservabilityPolicy(stdout=False)
     config = RuntimeConfig(state=state, csrf_keys=KEYS, origins=(ORIGIN,), release="bench", policy=policy)
-    return wrap(flask_app(lambda: csrf_token() and "ok"), config=config), flask_app()
+    return wrap(flask_app(lambda: csrf_token() and "ok"), config=config)
 
 
 def flask_dodai_token(app: Any) -> tuple[str, str, str, str]:
@@ -207,13 +216,13 @@ def litestar_token(app: Any) -> tuple[str, str, str, str]:
 
 
 CASES = (
-    Case("dodai", dodai, dodai_token, renders=True),
-    Case("starlette-csrf", starlette_csrf, cookie_token, form_in_header=True, upload_in_header=True),
-    Case("asgi-csrf", asgi_csrf, cookie_token),
-    Case("Litestar", litestar, litestar_token),
-    Case("Django", django, django_token, wsgi=True),
-    Case("Flask-WTF", flask_wtf, flask_token, wsgi=True, renders=True),
-    Case("dodai.wsgi, all layers", flask_dodai, flask_dodai_token, wsgi=True, renders=True),
+    Case("dodai", dodai, plain, dodai_token, renders=True),
+    Case("starlette-csrf", starlette_csrf, plain, cookie_token, form_in_header=True, upload_in_header=True),
+    Case("asgi-csrf", asgi_csrf, plain, cookie_token),
+    Case("Litestar", litestar_csrf, litestar, litestar_token),
+    Case("Django", django_csrf, django, django_token, wsgi=True),
+    Case("Flask-WTF", flask_wtf, flask_app, flask_token, wsgi=True, renders=True),
+    Case("dodai.wsgi, all layers", flask_dodai, flask_app, flask_dodai_token, wsgi=True, renders=True),
 )
 
 
@@ -350,28 +359,38 @@ def problem(app: Any, ask: Ask, is_wsgi: bool) -> str:
     return "" if status == 200 else str(status)
 
 
+def answers(case_id: str, which: str) -> Answers:
+    case = next(case for case in CASES if case.id == case_id)
+    app = getattr(case, which)()
+    return {
+        "asks": lambda: asks(case, app),
+        "problem": lambda ask: problem(app, ask, case.wsgi),
+        "timed": lambda ask, count: timed(app, ask, count, case.wsgi),
+    }
+
+
 def measure() -> tuple[list[tuple[str, ...]], dict[str, dict[str, float]]]:
     """The rows of the table, and the medians by case and request; twins and peers alternate round by round."""
-    ready: list[tuple[Case, str, Ask, Any, Any]] = []
+    ready: list[tuple[Case, str, Ask, Apart, Apart]] = []
     cells: dict[tuple[str, str], str] = {}
     built = []
     for case in CASES:
-        try:
-            guarded, twin = case.build()
-        except ImportError as error:
-            print(f"{case.id} is left out: {error}")
+        guarded, twin = Apart(answers, case.id, "guarded"), Apart(answers, case.id, "twin")
+        if guarded.missing:
+            print(f"{case.id} is left out: {guarded.missing}")
             continue
         built.append(case)
-        for name, ask in asks(case, guarded).items():
-            if why := problem(guarded, ask, case.wsgi):
+        for name, ask in guarded.ask("asks").items():
+            if why := guarded.ask("problem", ask):
                 cells[case.id, name] = f"fails ({why})"
+            elif why := twin.ask("problem", ask):
+                raise RuntimeError(f"the twin of {case.id} does not answer {name}: {why}")
             else:
                 ready.append((case, name, ask, guarded, twin))
     added: dict[tuple[str, str], list[float]] = {}
     for _ in range(ROUNDS):
         for case, name, ask, guarded, twin in ready:
-            with_it = timed(guarded, ask, COUNTS[name], case.wsgi)
-            without = timed(twin, ask, COUNTS[name], case.wsgi)
+            with_it, without = (side.ask("timed", ask, COUNTS[name]) for side in (guarded, twin))
             added.setdefault((case.id, name), []).append(with_it - without)
     medians: dict[str, dict[str, float]] = {}
     for (case_id, name), values in added.items():
@@ -393,9 +412,6 @@ def ratios(medians: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    context = RequestContext()
-    context.request_id = "0" * 32
-    bind(context)
     rows, medians = measure()
     notes = (
         ratios(medians)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apart import Answers, Apart
 from results import record, spread
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -250,24 +251,34 @@ async def cold_us(app: Callable[..., Awaitable[None]], headers: tuple[tuple[byte
     return (time.thread_time_ns() - began) / 1000
 
 
-async def requests(folder: Path) -> None:
-    apps: dict[str, tuple[Case, Any]] = {}
+def answers(case_id: str, folder: Path) -> Answers:
+    case = next(case for case in CASES if case.id == case_id)
+    app = case.build(folder)
+    return {
+        "hot": lambda: asyncio.run(cpu_us(app, case.headers)),
+        "cold": lambda: asyncio.run(cold_us(app, case.headers)),
+    }
+
+
+def requests(folder: Path) -> None:
+    apps: dict[str, tuple[Case, Apart]] = {}
     missing = []
     for case in CASES:
         own = folder / case.id.replace(" ", "-").replace("/", "-")
         own.mkdir()
-        try:
-            apps[case.id] = (case, case.build(own))
-        except ImportError as error:
-            missing.append(f"{case.id} ({error.name})")
+        app = Apart(answers, case.id, own)
+        if app.missing:
+            missing.append(f"{case.id} ({app.missing})")
+        else:
+            apps[case.id] = (case, app)
     times: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(ROUNDS):
-        for name, (case, app) in apps.items():
-            times[name].append(await cpu_us(app, case.headers))
+        for name, (_, app) in apps.items():
+            times[name].append(app.ask("hot"))
     cold: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(ROUNDS * 3):
-        for name, (case, app) in apps.items():
-            cold[name].append(await cold_us(app, case.headers))
+        for name, (_, app) in apps.items():
+            cold[name].append(app.ask("cold"))
     cold_base = statistics.median(cold["bare Starlette"])
     base = min(times["bare Starlette"])
     mine = min(times["dodai: observability"]) - base
@@ -540,7 +551,7 @@ def main() -> None:
     wanted = sys.argv[1:] or ["request", "rpc", "trace"]
     with tempfile.TemporaryDirectory(prefix="dodai-bench-") as name:
         if "request" in wanted:
-            asyncio.run(requests(Path(name)))
+            requests(Path(name))
         if "rpc" in wanted:
             asyncio.run(rpcs(Path(name)))
         if "trace" in wanted:
