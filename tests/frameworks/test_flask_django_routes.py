@@ -277,6 +277,18 @@ def test_django_routes_are_listed_in_each_language_that_a_path_can_choose(tmp_pa
     assert found == {"POST /hook/": ("protected", "dodai"), "POST /en/pay/": ("protected", "dodai"), **more}
 
 
+@pytest.mark.parametrize(("code", "prefix"), [("ja", "ja"), ("en-us", "en")])
+def test_django_that_names_no_languages_is_listed_in_its_own(tmp_path, code, prefix):
+    """Django has a hundred by default: nobody means them all. `en-us` is its default, and no path has it."""
+    source = (DJANGO % f"['django.middleware.locale.LocaleMiddleware'], LANGUAGE_CODE='{code}'").replace(
+        "from django.core.wsgi", "from django.conf.urls.i18n import i18n_patterns\n"
+        "urlpatterns = [path('hook/', hook), *i18n_patterns(path('pay/', posted))]\nfrom django.core.wsgi"
+    )  # fmt: skip
+    source += "import dodai.wsgi\napp = dodai.wsgi.wrap(app)\n"
+    names = {"POST /hook/", f"POST /{prefix}/pay/"}
+    assert verdicts(audit(tmp_path, source, "site_")) == dict.fromkeys(names, ("protected", "dodai"))
+
+
 def test_django_patterns_that_differ_in_their_anchors_are_not_one_route(tmp_path):
     """An exempt view behind `^twin` is not proven by the requests to `^twin$`: `/twin/` gets to it."""
     source = DJANGO % "['django.middleware.csrf.CsrfViewMiddleware']" + ODD

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -199,7 +199,10 @@ def _walk_root() -> Iterator[tuple[Route, Any, str]]:
 
 
 def _languages(settings: Any) -> list[str]:
-    """The languages that a path can choose, the site's own first; one without a name where none is chosen."""
+    """The languages that a path can choose, the site's own first; one without a name where none is chosen.
+
+    Of a site that does not say which ones it has, its own alone: Django has a hundred by default.
+    """
     chooses = sys.modules.get("django.middleware.locale")  # which the handler has loaded with the site's middleware
     load = sys.modules["django.utils.module_loading"].import_string
     loaded = map(load, settings.MIDDLEWARE) if settings.USE_I18N and chooses is not None else ()
@@ -207,7 +210,11 @@ def _languages(settings: Any) -> list[str]:
         isinstance(each, type) and issubclass(each, chooses.LocaleMiddleware) for each in loaded
     ):
         return [""]
-    return list(dict.fromkeys((settings.LANGUAGE_CODE, *(code for code, _ in settings.LANGUAGES))))
+    own = settings.LANGUAGE_CODE  # which paths have as the site's `LANGUAGES` write it: `en` for the default `en-us`
+    with suppress(LookupError):
+        own = sys.modules["django.utils.translation"].get_supported_language_variant(own)
+    known = settings.LANGUAGES if settings.is_overridden("LANGUAGES") else ()
+    return list(dict.fromkeys((own, *(code for code, _ in known))))
 
 
 def _walk(patterns: Any, prefix: str, at: str) -> Iterator[tuple[Route, Any]]:
