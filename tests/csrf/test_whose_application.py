@@ -417,6 +417,36 @@ def test_what_lets_more_pass_is_for_what_the_service_serves(csrf, keys, tmp_path
     assert "does not hold" not in (tmp_path / "told").read_text("utf-8")
 
 
+@pytest.mark.parametrize("service", ["", "nope"])
+@pytest.mark.parametrize("csrf", ['mode = "report"', 'mode = "header"\ntrusted_origins = ["https://evil.example"]'])
+def test_what_lets_more_pass_holds_in_no_application_that_no_service_names(csrf, service, tmp_path):
+    """Of several services as of one, whichever `DODAI_SERVICE` says; where it may be one of them, it is."""
+    manifest = '[project]\nname = "p"\n[service.web]\ncommand = ["x"]\napp = "x.y:app"\n[service.z]\ncommand = ["x"]\n{z}\n[csrf]\n'
+    write(tmp_path, {"dodai.toml": manifest.format(z='app = "z:app"') + csrf, "in/shop.py": ONE})
+    path = {"PYTHONPATH": str(tmp_path / "in"), "DODAI_SERVICE": service}
+    assert outcome(tmp_path, SCRIPT, "shop:app", **path) == "DOD150"
+    text = (tmp_path / "told").read_text("utf-8")
+    assert f"`{tmp_path / 'in/shop.py'}` is not what any of `[service.web]`, `[service.z]` serves" in text
+    for z in ('app = "shop:app"\ncwd = "in"', ""):
+        write(tmp_path, {"dodai.toml": manifest.format(z=z) + csrf})
+        assert outcome(tmp_path, SCRIPT, "shop:app", **path) == "paid"
+
+
+@pytest.mark.parametrize("own", ["dodai.toml", ".git/HEAD", ".git"])
+def test_manifest_above_is_not_that_of_a_project_with_rules_of_its_own(own, tmp_path):
+    """A manifest or a repository further inside: the one above counts where a service of it names the application."""
+    manifest = '[project]\nname = "p"\n{service}\n[csrf]\nmode = "report"\n'
+    write(tmp_path, {"in/shop.py": ONE, f"in/{own}": '[project]\nname = "shop"\n', ".git/HEAD": ""})
+    path = {"PYTHONPATH": str(tmp_path / "in")}
+    for service, expected in (
+        ("", "DOD187"),
+        ('[service.web]\ncommand = ["x"]', "DOD187"),
+        ('[service.web]\ncommand = ["x"]\ncwd = "in"\napp = "shop:app"', "paid"),
+    ):
+        write(tmp_path, {"dodai.toml": manifest.format(service=service)})
+        assert outcome(tmp_path, SCRIPT, "shop:app", **path) == expected
+
+
 def test_process_says_so_where_an_exemption_cannot_hold(tmp_path):
     """A function of their own stands in front of the handlers: `dodai routes` is not the only one to know."""
     between = "inner = made()\nasync def between(s, r, t): await inner(s, r, t)\napp = dodai.asgi.wrap(between)\n"

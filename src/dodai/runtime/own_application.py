@@ -32,14 +32,15 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
 def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
     """The source file of the application that is calling, when nothing says that the manifest `file` is its own.
 
-    Empty where something does: a file of the application lies in or below the folder of the manifest, or it is
-    installed as the module that a service of the manifest serves, or it was typed in (`python -c`) in that folder.
+    Empty where something does: a file of the application lies in or below the folder of the manifest, or it was typed
+    in (`python -c`) in that folder. What is installed there, or has a manifest or a repository of its own further
+    inside, has to be the module that a service of the manifest serves.
     """
     folder, strangers = file.resolve().parent, list[tuple[bool, str]]()
     named = {module for row in _rows(sections).values() for module, _ in _targets(row)}
     for name, path in _callers():
         installed = _is_installed(path, folder)
-        if name in named if installed else path.is_relative_to(folder):
+        if name in named if installed or _has_own_rules(path, folder) else path.is_relative_to(folder):
             return ""
         strangers.append((installed, str(path)))
     return min(strangers, key=lambda one: one[0])[1] if strangers else ""
@@ -77,12 +78,13 @@ class OwnApplication:
         self._wrapped = (unwrap(app), sought(app), app)
         self._codes = frozenset(frame.f_code for frame in _frames())
         self._note(self._wrapped[0])
-        self.doubt = self._doubt(list(_callers()), config.found) if self._row else ""
+        callers = list(_callers())
+        self.doubt = self._doubt(callers, config.found) if self._row else self._doubt_of_all(callers)
 
     @property
-    def is_named(self) -> bool:
-        """Whether the service names an application at all."""
-        return bool(self._named)
+    def is_another(self) -> bool:
+        """Whether the manifest names its applications, and this is not seen to be one of them."""
+        return bool(self.doubt) and (bool(self._named) or not self._row) and not self.is_settled
 
     @property
     def unseen(self) -> str:
@@ -109,16 +111,31 @@ class OwnApplication:
 
     def _doubt(self, callers: list[tuple[str, Path]], found: Path | None) -> str:
         here = f"{self._called()}, and "
-        for module, _ in self._named:
-            if any(self._loaded(self._row, module)) or any(module.startswith(f"{name}.") for name, _ in callers):
-                return ""
+        if self._may_serve(self._row, callers):
+            return ""
         if self._named:
-            served = next((str(path) for _, path in callers), "the application")
-            return f"{here}`{served}` is not what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
+            return (
+                f"{here}`{_served(callers)}` is not what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
+            )
         if not self._rivals or self._is_run((found.parent if found is not None else Path.cwd()).resolve()):
             return ""
         names = ", ".join(f"`[service.{other}]`" for other in self._rivals)
         return f"{here}`[service.{self._name}]` has no `app`: whether this is the application of {names} cannot be told"
+
+    def _doubt_of_all(self, callers: list[tuple[str, Path]]) -> str:
+        """Why this is no application of a manifest whose services are all others; empty where one of them may be it."""
+        rows = self._rivals.values()
+        if not rows or not all(_targets(row) for row in rows) or any(self._may_serve(row, callers) for row in rows):
+            return ""
+        names = ", ".join(f"`[service.{name}]`" for name in self._rivals)
+        return f"`DODAI_SERVICE` names no service, and `{_served(callers)}` is not what any of {names} serves"
+
+    def _may_serve(self, row: Mapping[str, Any], callers: list[tuple[str, Path]]) -> bool:
+        """Whether the module that a service names is loaded, or being imported for it."""
+        return any(
+            any(self._loaded(row, module)) or any(module.startswith(f"{name}.") for name, _ in callers)
+            for module, _ in _targets(row)
+        )
 
     def _called(self) -> str:
         if self._given == self._name:
@@ -283,6 +300,16 @@ def _frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def _served(callers: list[tuple[str, Path]]) -> str:
+    return next((str(path) for _, path in callers), "the application")
+
+
+def _has_own_rules(path: Path, folder: Path) -> bool:
+    """Whether a folder between `path` and `folder` has a manifest, or is a repository, of its own."""
+    inside = [each for each in path.parents if each != folder and each.is_relative_to(folder)]
+    return any((each / "dodai.toml").is_file() or (each / ".git").exists() for each in inside)
 
 
 def _is_library(path: Path) -> bool:

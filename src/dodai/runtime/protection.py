@@ -148,7 +148,7 @@ def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy
     own = policy.of_service(config.service, services)
     if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
         _tell(_NAMELESS, service=config.service)
-    if application.doubt and application.is_named and not application.is_settled:
+    if application.is_another:
         return _of_another(own, application.doubt)
     if own.mode == "report":
         _tell(_REPORT)
