@@ -6,12 +6,14 @@ import pytest
 from tests.csrf.test_whose_application import (
     APP,
     EXEMPT,
+    FLASK,
     ONE,
     ONLY,
     PROGRAM,
     SCRIPT,
     SERVER,
     SRV,
+    W,
     X,
     off,
     only,
@@ -206,3 +208,46 @@ def test_command_with_several_names_gives_none(more, tmp_path):
     command = f'["gunicorn", {more}"api:app"]'
     write(tmp_path, {"dodai.toml": off("web:app", "", X, command), "web.py": ONE, "api.py": ONE, "m.py": APP + both})
     assert outcome(tmp_path, SCRIPT, "m:app", "/web/pay", DODAI_SERVICE="api") == "DOD188"
+
+
+MORE = {
+    "report": ('mode = "report"', '`mode = "report"`'),
+    "trusted": ('mode = "header"\ntrusted_origins = ["https://evil.example"]', "`trusted_origins`"),
+}
+TWO_SERVICES = (
+    '[project]\nname = "p"\n[service.web]\ncommand = ["x"]\napp = "{0}"\n[service.z]\ncommand = ["x"]\napp = "z:app"\n'
+)
+
+
+@pytest.mark.parametrize(("csrf", "keys"), MORE.values(), ids=MORE)
+@pytest.mark.parametrize("source", [ONE, FLASK], ids=["ASGI", "WSGI"])
+@pytest.mark.parametrize("text", [ONLY + 'app = "{0}"\n', TWO_SERVICES], ids=["one service", "two"])
+@pytest.mark.parametrize("service", ["web", ""])
+def test_what_lets_more_pass_is_not_for_what_only_imports_the_application(csrf, keys, source, text, service, tmp_path):
+    """`shop` is what the manifest is about; `other` uses something of it and is served itself. Both are loaded."""
+    write(tmp_path, {"dodai.toml": text.format("shop:app") + f"[csrf]\n{csrf}\n"})
+    write(tmp_path, {"shop.py": source, "other.py": "import shop\n" + source, "srv/__main__.py": SERVER})
+    command = SRV if source == FLASK else SCRIPT
+    assert outcome(tmp_path, command, "other:app", DODAI_SERVICE=service) == "DOD150"
+    said = (tmp_path / "told").read_text("utf-8")
+    assert said.count(f"{keys} of its `[csrf]` does not hold here") == 1
+    assert outcome(tmp_path, command, "shop:app", DODAI_SERVICE=service) == ("paid")
+    assert "does not hold" not in (tmp_path / "told").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("csrf", "keys"), MORE.values(), ids=MORE)
+def test_what_lets_more_pass_is_for_the_application_itself_and_not_for_what_calls_it(csrf, keys, tmp_path):
+    """As an exemption: what stands around it may call another one as well."""
+    write(tmp_path, {"m.py": APP + W + "async def app(s, r, t): await w(s, r, t)\n"})
+    for named, expected in (("m:app", "DOD150"), ("m:w", "paid")):
+        write(tmp_path, {"dodai.toml": f'{ONLY}app = "{named}"\n[csrf]\n{csrf}\n'})
+        assert outcome(tmp_path, SCRIPT, "m:app") == expected
+        said = (tmp_path / "told").read_text("utf-8")
+        assert said.count(f"{keys} of its `[csrf]` does not hold here") == (expected == "DOD150")
+
+
+def test_without_services_what_lets_more_pass_is_for_all_of_a_process(tmp_path):
+    """The manifest has only `[csrf]`: nothing tells one application from the other."""
+    write(tmp_path, {"dodai.toml": '[project]\nname = "p"\n[csrf]\nmode = "report"\n', "shop.py": ONE})
+    write(tmp_path, {"other.py": "import shop\n" + ONE})
+    assert outcome(tmp_path, SCRIPT, "other:app") == "paid"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
-import re
 import sys
 import sysconfig
 import weakref
@@ -22,11 +21,9 @@ from typing import Any, ClassVar
 from dodai.csrf.policy import checked_services, service_here
 from dodai.frameworks.around import others, sought, unwrap, without_layers
 from dodai.runtime.config import RuntimeConfig
+from dodai.runtime.service_modules import ServiceModules, has_own_rules, is_installed, is_library, lies_at, targets
 
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
-_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
-"""A word of a command that a server is given to import: `web:app`, and no address (`127.0.0.1:8000`)."""
 
 
 def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
@@ -36,11 +33,15 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
     in (`python -c`) in that folder. What is installed there, or has a manifest or a repository of its own further
     inside, has to be the module that a service of the manifest serves.
     """
-    folder, strangers = file.resolve().parent, list[tuple[bool, str]]()
-    named = {module for row in _rows(sections).values() for module, _ in _targets(row)}
+    folder, strangers, rows = file.resolve().parent, list[tuple[bool, str]](), _rows(sections).values()
+    modules = ServiceModules(folder, rows)
     for name, path in _callers():
-        installed = _is_installed(path, folder)
-        if name in named if installed or _has_own_rules(path, folder) else path.is_relative_to(folder):
+        installed = is_installed(path, folder)
+        if not installed and not has_own_rules(path, folder):
+            known = path.is_relative_to(folder)
+        else:
+            known = any(module == name and modules.has(row, module, path) for row in rows for module, _ in targets(row))
+        if known:
             return ""
         strangers.append((installed, str(path)))
     return min(strangers, key=lambda one: one[0])[1] if strangers else ""
@@ -65,12 +66,13 @@ class OwnApplication:
         self._strict = strict
         self._given = config.service
         self._name = name = service_here(config.service, rows)
-        self._folder = config.manifest.resolve().parent if config.manifest is not None else None
         self._row = rows.get(name) or {}
+        folder = config.manifest.resolve().parent if config.manifest is not None else None
+        self._places = ServiceModules(folder, rows.values())
         self._rivals = {
             other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
         }
-        self._named = _targets(self._row)
+        self._named = targets(self._row)
         self.is_settled = not strict and not self._rivals
         self._rival = ""
         self._found: dict[str, tuple[Any, ...]] = {}
@@ -86,10 +88,21 @@ class OwnApplication:
         """Whether the manifest names its applications, and this is not seen to be one of them."""
         return bool(self.doubt) and (bool(self._named) or not self._row) and not self.is_settled
 
+    def is_apart(self) -> bool:
+        """The same at a request, when the modules are loaded: none of the applications that are named is this one."""
+        if self.is_settled:
+            return False
+        if self._row:
+            return not self.is_own() and bool(self._named or self._rival)
+        self._look()
+        return bool(self._rivals) and all(map(targets, self._rivals.values())) and not self._rival
+
     @property
     def unseen(self) -> str:
         """What is said of an application that is not seen to be that of the service."""
         here = f"{self._called()}, and the application that was asked is "
+        if not self._row and self._rivals:
+            return f"{here}not seen to be what any of {self._listed()} serves"
         if self._rival:
             return f"{here}that of `[service.{self._rival}]`"
         if not self._named or self._codes & _codes_of(self._found.get(self._name, ())):
@@ -114,33 +127,38 @@ class OwnApplication:
         if self._may_serve(self._row, callers):
             return ""
         if self._named:
-            return (
-                f"{here}`{_served(callers)}` is not what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
-            )
+            what, where = f"`[service.{self._name}]` serves, `{':'.join(self._named[0])}`", ""
+            if any(name == module for name, _ in callers for module, _ in self._named):
+                where = ": it has the name, and lies elsewhere than its module"
+            return f"{here}`{_served(callers)}` is not what {what}{where}"
         if not self._rivals or self._is_run((found.parent if found is not None else Path.cwd()).resolve()):
             return ""
-        names = ", ".join(f"`[service.{other}]`" for other in self._rivals)
-        return f"{here}`[service.{self._name}]` has no `app`: whether this is the application of {names} cannot be told"
+        here = f"{here}`[service.{self._name}]` has no `app`"
+        return f"{here}: whether this is the application of {self._listed()} cannot be told"
 
     def _doubt_of_all(self, callers: list[tuple[str, Path]]) -> str:
         """Why this is no application of a manifest whose services are all others; empty where one of them may be it."""
         rows = self._rivals.values()
-        if not rows or not all(_targets(row) for row in rows) or any(self._may_serve(row, callers) for row in rows):
+        if not rows or not all(targets(row) for row in rows) or any(self._may_serve(row, callers) for row in rows):
             return ""
-        names = ", ".join(f"`[service.{name}]`" for name in self._rivals)
-        return f"`DODAI_SERVICE` names no service, and `{_served(callers)}` is not what any of {names} serves"
+        return f"{self._called()}, and `{_served(callers)}` is not what any of {self._listed()} serves"
 
     def _may_serve(self, row: Mapping[str, Any], callers: list[tuple[str, Path]]) -> bool:
         """Whether the module that a service names is loaded, or being imported for it."""
         return any(
             any(self._loaded(row, module)) or any(module.startswith(f"{name}.") for name, _ in callers)
-            for module, _ in _targets(row)
+            for module, _ in targets(row)
         )
 
     def _called(self) -> str:
+        if not self._row:
+            return "`DODAI_SERVICE` names no service"
         if self._given == self._name:
             return f"`DODAI_SERVICE` is `{self._name}`"
         return f"`DODAI_SERVICE` names no service, so that this is taken for `{self._name}`"
+
+    def _listed(self) -> str:
+        return ", ".join(f"`[service.{other}]`" for other in self._rivals)
 
     def _note(self, inner: Any) -> None:
         self.known[:] = [each for each in self.known if each() is not None and each() is not inner]
@@ -179,21 +197,21 @@ class OwnApplication:
         values = self._found[rival]
         if any(one is own for value in values for one in (unwrap(value), sought(value)) for own in self._wrapped):
             return True
-        same = self._named == _targets(self._rivals[rival])
+        same = self._named == targets(self._rivals[rival])
         return not same and bool(_codes_of(values) & self._codes)
 
     def _is_run(self, folder: Path) -> bool:
         """Whether the process is a program of the project that the command of this service runs, and no rival's."""
         main = sys.modules.get("__main__")
         file = Path(getattr(main, "__file__", None) or "").resolve()
-        if main is None or not file.is_relative_to(folder) or _is_installed(file, folder) or _is_library(file):
+        if main is None or not file.is_relative_to(folder) or is_installed(file, folder) or is_library(file):
             return False
         runs = functools.partial(_runs, _called(vars(main), file), file, folder)
         return runs(self._row) and not any(map(runs, self._rivals.values()))
 
     def _values(self, row: Mapping[str, Any]) -> Iterator[Any]:
         """What a service names as its application, as far as it is loaded."""
-        for module, name in _targets(row):
+        for module, name in targets(row):
             for loaded in self._loaded(row, module):
                 yield from _values(loaded, name)
 
@@ -203,42 +221,14 @@ class OwnApplication:
         for name in (*(".".join(parts[at:]) for at in range(len(parts))), "__main__", "__mp_main__"):
             found = sys.modules.get(name)
             file = Path(getattr(found, "__file__", None) or "")
-            if found is None or self._is_of_other(row, file, module) or self._is_elsewhere(row, file, module):
+            if found is None or not self._places.has(row, module, file):
                 continue
-            if name == module or _called(vars(found), file) == module or _lies_at(file, parts):
+            if name == module or _called(vars(found), file) == module or lies_at(file, parts):
                 yield found
-
-    def _is_elsewhere(self, row: Mapping[str, Any], file: Path, module: str) -> bool:
-        """Whether `file` only has the name: the module lies where the manifest says, and is another file."""
-        if self._folder is None or not file.name or _is_installed(file, self._folder):
-            return False
-        place = self._folder.joinpath(*_place(row, module))
-        named = [place.with_name(f"{place.name}.py"), place / "__init__.py", place / "__main__.py"]
-        known = [each.resolve() for each in named if each.is_file()]
-        return bool(known) and file.resolve() not in known
-
-    def _is_of_other(self, row: Mapping[str, Any], file: Path, module: str) -> bool:
-        """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
-        own = _place(row, module)
-        nearest = len(own) if _lies_at(file, own) else 0
-        rest = [each for each in (self._row, *self._rivals.values()) if each is not row]
-        places = [_place(each, other) for each in rest for other, _ in _targets(each)]
-        return any(place != own and len(place) > nearest and _lies_at(file, place) for place in places)
 
 
 def _rows(sections: Mapping[str, Any]) -> Mapping[str, Any]:
     return sections.get("service") or {}
-
-
-def _targets(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(module, name) of the application of a service: its `app`, else what its command gives a server to import."""
-    app, words = str(row.get("app") or ""), [str(word) for word in row.get("command") or ()]
-    named = [app] if app else [word for word in words if _TARGET.fullmatch(word)]
-    if not named:  # of Flask, which looks for a name itself
-        named = [after for word, after in pairwise(words) if word in ("--app", "-A")]
-    if len(named) > 1:  # which one is the application, and which the value of an option, only the server knows
-        return []
-    return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in named)]
 
 
 def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:
@@ -260,20 +250,6 @@ def _may_be(row: Mapping[str, Any]) -> bool:
     return bool(row.get("app")) or str((row.get("command") or ("",))[0]) not in _NODE
 
 
-def _dotted(module: str) -> str:
-    return module.removeprefix("./").removesuffix(".py").replace("/", ".").removesuffix(".__main__")
-
-
-def _place(row: Mapping[str, Any], module: str) -> list[str]:
-    """The parts of the path of a module, below the folder that its service starts in."""
-    return [*Path(str(row.get("cwd") or ".")).parts, *module.split(".")]
-
-
-def _lies_at(file: Path, parts: list[str]) -> bool:
-    place = file.parent if file.stem in ("__init__", "__main__") else file.with_suffix("") if file.name else file
-    return list(place.parts[-len(parts) :]) == parts
-
-
 def _values(module: ModuleType, name: str) -> Iterator[Any]:
     """What `name` is in a module, without its call; a name that is not given is one of those that servers look for."""
     for each in [name.partition("(")[0]] if name else ["app", "application", "create_app", "make_app"]:
@@ -291,7 +267,7 @@ def _callers() -> Iterator[tuple[str, Path]]:
         source = frame.f_code.co_filename
         path = Path(source).resolve()
         ours = path.parent == scripts or path.is_relative_to(own)
-        if not source.startswith("<") and not ours and not _is_library(path):
+        if not source.startswith("<") and not ours and not is_library(path):
             yield _called(frame.f_globals, path), path
 
 
@@ -304,30 +280,6 @@ def _frames() -> Iterator[FrameType]:
 
 def _served(callers: list[tuple[str, Path]]) -> str:
     return next((str(path) for _, path in callers), "the application")
-
-
-def _has_own_rules(path: Path, folder: Path) -> bool:
-    """Whether a folder between `path` and `folder` has a manifest, or is a repository, of its own."""
-    inside = [each for each in path.parents if each != folder and each.is_relative_to(folder)]
-    return any((each / "dodai.toml").is_file() or (each / ".git").exists() for each in inside)
-
-
-def _is_library(path: Path) -> bool:
-    """Whether `path` is of the standard library."""
-    library = Path(sysconfig.get_path("stdlib")).resolve()
-    return path.is_relative_to(library) and _INSTALLED.isdisjoint(path.parts)
-
-
-def _is_installed(path: Path, folder: Path) -> bool:
-    """Whether an installer put `path` there, such as a server: also where `pip install --target` did, in `folder`."""
-    if not _INSTALLED.isdisjoint(path.parts):
-        return True
-    inside = [each for each in (path.with_suffix(""), *path.parents) if each != folder and each.is_relative_to(folder)]
-    return any(
-        row.name.casefold().startswith(f"{each.name.casefold()}-")
-        for each in inside
-        for row in each.parent.glob("*.dist-info")
-    )
 
 
 def _called(module: Mapping[str, Any], path: Path) -> str:

@@ -43,7 +43,7 @@ holds in this process. fix: set `DODAI_SERVICE` to the service whose application
 
 _NOT_ITS_APPLICATION = """\
 dodai: {doubt}: the `[[csrf.exemption]]` of {routes} does not hold here. fix: set `DODAI_SERVICE` to the service whose \
-application this is, or name the application in its `app`
+application this is, or name the application in its `app`, and in `cwd` where it is imported from
 """
 
 _OFF = """\
@@ -64,7 +64,7 @@ wrap the application itself, and put what stands in between around the wrapper
 
 _OF_ANOTHER = """\
 dodai: {doubt}: {keys} of its `[csrf]` does not hold here. fix: set `DODAI_SERVICE` to the service whose application \
-this is, or name the application in its `app`
+this is, or name the application in its `app`, and in `cwd` where it is imported from
 """
 
 
@@ -121,21 +121,25 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
     if policy.mode == "framework":
         _prove_own_check(app)
     origins = config.public_origins
-    gate = gate_of(
-        app,
-        policy=policy,
-        keys=config.csrf_keys or _own_key(runtime, development=development, needed=policy.mode != "framework"),
-        origins=origins,
-        subject=subject,
-        # A developer's browser speaks plain http, in which a Secure cookie would not come back.
-        secure=not development if not origins else None,
-        development=development,
-    )
+
+    def gate_for(policy: CsrfPolicy) -> CsrfProtection:
+        return gate_of(
+            app,
+            policy=policy,
+            keys=config.csrf_keys or _own_key(runtime, development=development, needed=policy.mode != "framework"),
+            origins=origins,
+            subject=subject,
+            # A developer's browser speaks plain http, in which a Secure cookie would not come back.
+            secure=not development if not origins else None,
+            development=development,
+        )
+
+    gate = gate_for(policy)
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
     if policy.exemptions and not gate.watched:
         _tell(_NOT_WATCHED, routes=_listed(row.route for row in policy.exemptions))
-    return _for_own(gate, policy, own)
+    return _for_own(gate, policy, own, gate_for)
 
 
 def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy:
@@ -165,9 +169,11 @@ def _of_another(policy: CsrfPolicy, doubt: str) -> CsrfPolicy:
     return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
 
 
-def _for_own(gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication) -> CsrfProtection:
-    """The gate, whose exemptions hold in the application of the service; where they do not, that is said, once."""
-    if not policy.exemptions or own.is_settled:
+def _for_own(
+    gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication, gate_for: Callable[[CsrfPolicy], CsrfProtection]
+) -> CsrfProtection:
+    """The gate, in which what lets more pass holds in the application of the service; where not, that is said, once."""
+    if own.is_settled or not (policy.exemptions or policy.trusted_origins or policy.mode == "report"):
         return gate
     told = set[str]()
 
@@ -179,9 +185,12 @@ def _for_own(gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication) -> C
             _tell(_NOT_ITS_APPLICATION, doubt=own.unseen, routes=_listed(new))
         return True
 
-    def settle() -> None:
-        gate.settle()
+    def settle(here: CsrfProtection) -> CsrfProtection:
+        gate.settle(gate)
+        if own.is_apart():
+            return gate_for(_of_another(policy, own.unseen))
         belongs_elsewhere(*(row.route for row in policy.exemptions))
+        return here
 
     return replace(gate, belongs_elsewhere=belongs_elsewhere, settle=settle)
 

@@ -92,8 +92,9 @@ def gate_of(
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
     entrance = Entrance("pass" if policy.mode == "report" else "tell" if development else "refuse")
 
-    def settle() -> bool:
-        return watch(router, entrance, again=True)
+    def settle(gate: CsrfProtection) -> CsrfProtection:
+        watch(router, entrance, again=True)
+        return gate
 
     def find(scope: Mapping[str, Any]) -> MatchedRoute | None:
         return find_route(router, scope)

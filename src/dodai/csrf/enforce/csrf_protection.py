@@ -80,8 +80,9 @@ class CsrfProtection:
     find: Callable[[Mapping[str, Any]], MatchedRoute | None] | None = None
     watched: bool = False
     """Whether every handler has an entrance: without one exemptions do not hold, for nobody keeps them to it."""
-    settle: Callable[[], object] = bool
-    """Gives every handler its entrance again, at the first request: what was replaced since `wrap` has none."""
+    settle: Callable[[CsrfProtection], CsrfProtection] = field(default=lambda gate: gate)
+    """Called with this at the first request: gives every handler its entrance again, for what was replaced since `wrap`
+    has none, and returns the gate that decides from then on."""
     belongs_elsewhere: Callable[[str], bool] = field(default=lambda _: False)
     """Whether the exemption of a route id is for another application than the one behind this gate."""
     clock: Callable[[], float] = time.time
@@ -99,7 +100,7 @@ class CsrfProtection:
         subject: Subject | None = None,
         find: Callable[[Mapping[str, Any]], MatchedRoute | None] | None = None,
         watched: bool = False,
-        settle: Callable[[], object] = bool,
+        settle: Callable[[CsrfProtection], CsrfProtection] = lambda gate: gate,
         secure: bool | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = urandom,

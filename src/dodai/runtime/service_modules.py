@@ -1,0 +1,144 @@
+"""What the services of a manifest name as their applications, and which source files those modules are."""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+"""A `[service.NAME]` table."""
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
+"""A word of a command that a server is given to import: `web:app`, and no address (`127.0.0.1:8000`)."""
+_IMPORTED_FROM = frozenset({"--app-dir", "--chdir", "--python-path", "--pythonpath", "--working-dir"})
+"""The options by which a server is told where to import from: of uvicorn, Gunicorn, mod_wsgi and Granian."""
+_FURTHER = ("*/", "*/*/")
+
+
+class ServiceModules:
+    """Where the services `rows` of the manifest in `folder`, None where it is not known, have the modules they name."""
+
+    def __init__(self, folder: Path | None, rows: Iterable[Row]) -> None:
+        self._folder = folder and folder.resolve()
+        self._rows = list(rows)
+        self._seen: dict[tuple[int, str, Path], bool] = {}
+
+    def has(self, row: Row, module: str, file: Path) -> bool:
+        """Whether `file` is `module` of the service `row`, and none that is only called so.
+
+        That one lies where Python finds it first: in the folders that an option of the command names, in `cwd`, in
+        those of `PYTHONPATH` in `env`, in `src`. Where none of them has it, it may lie further inside of `cwd`, if
+        nothing else there has its name. A manifest that is kept apart from the code is taken at its word.
+        """
+        asked = (id(row), module, file)
+        if asked not in self._seen:
+            right = self._folder is None or self._lies_right(self._folder, row, module, file)
+            self._seen[asked] = right and not self._is_of_other(row, module, file)
+        return self._seen[asked]
+
+    def _lies_right(self, folder: Path, row: Row, module: str, file: Path) -> bool:
+        if not file.name or is_installed(file, folder):
+            return True
+        own, path, file = _cwd(folder, row), module.replace(".", "/"), file.resolve()
+        for folders in _searched(row, own):
+            if found := {each for folder in folders for each in _files(folder, path)}:
+                return file in found
+        nearer = [cwd for cwd in (_cwd(folder, each) for each in self._rows) if cwd != own and cwd.is_relative_to(own)]
+        further = {each for steps in _FURTHER for each in _files(own, path, steps) if _is_inside(each, own, nearer)}
+        if further - {file}:
+            return False
+        if file.is_relative_to(own):
+            return _is_inside(file, own, nearer)
+        apart = not own.is_dir() or not file.is_relative_to(folder)
+        others = (name for other in self._rows if other is not row for name, _ in targets(other))
+        return apart and (module not in others or lies_at(file, _place(row, module)))
+
+    def _is_of_other(self, row: Row, module: str, file: Path) -> bool:
+        """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
+        own = _place(row, module)
+        nearest = len(own) if lies_at(file, own) else 0
+        places = [_place(each, other) for each in self._rows if each is not row for other, _ in targets(each)]
+        return any(place != own and len(place) > nearest and lies_at(file, place) for place in places)
+
+
+def targets(row: Row) -> list[tuple[str, str]]:
+    """(module, name) of the application of a service: its `app`, else what its command gives a server to import."""
+    app, words = str(row.get("app") or ""), [str(word) for word in row.get("command") or ()]
+    named = [app] if app else [word for word in words if _TARGET.fullmatch(word)]
+    if not named:  # of Flask, which looks for a name itself
+        named = [after for word, after in pairwise(words) if word in ("--app", "-A")]
+    if len(named) > 1:  # which one is the application, and which the value of an option, only the server knows
+        return []
+    return [(_dotted(module), name) for module, _, name in (word.partition(":") for word in named)]
+
+
+def lies_at(file: Path, parts: list[str]) -> bool:
+    """Whether the path of a module's file ends with these parts."""
+    place = file.parent if file.stem in ("__init__", "__main__") else file.with_suffix("") if file.name else file
+    return list(place.parts[-len(parts) :]) == parts
+
+
+def has_own_rules(path: Path, folder: Path) -> bool:
+    """Whether a folder between `path` and `folder` has a manifest, or is a repository, of its own."""
+    inside = [each for each in path.parents if each != folder and each.is_relative_to(folder)]
+    return any((each / "dodai.toml").is_file() or (each / ".git").exists() for each in inside)
+
+
+def is_library(path: Path) -> bool:
+    """Whether `path` is of the standard library."""
+    library = Path(sysconfig.get_path("stdlib")).resolve()
+    return path.is_relative_to(library) and _INSTALLED.isdisjoint(path.parts)
+
+
+def is_installed(path: Path, folder: Path) -> bool:
+    """Whether an installer put `path` there, such as a server: also where `pip install --target` did, in `folder`."""
+    if not _INSTALLED.isdisjoint(path.parts):
+        return True
+    inside = [each for each in (path.with_suffix(""), *path.parents) if each != folder and each.is_relative_to(folder)]
+    return any(
+        row.name.casefold().startswith(f"{each.name.casefold()}-")
+        for each in inside
+        for row in each.parent.glob("*.dist-info")
+    )
+
+
+def _cwd(folder: Path, row: Row) -> Path:
+    return folder.joinpath(str(row.get("cwd") or ".")).resolve()
+
+
+def _is_inside(file: Path, own: Path, nearer: Iterable[Path]) -> bool:
+    """Whether a file below the folder `own` of a service is its own: of no service `nearer` to it, no other project."""
+    return not (any(map(file.is_relative_to, nearer)) or is_installed(file, own) or has_own_rules(file, own))
+
+
+def _dotted(module: str) -> str:
+    return module.removeprefix("./").removesuffix(".py").replace("/", ".").removesuffix(".__main__")
+
+
+def _place(row: Row, module: str) -> list[str]:
+    """The parts of the path of a module, below the folder that its service starts in."""
+    return [*Path(str(row.get("cwd") or ".")).parts, *module.split(".")]
+
+
+def _searched(row: Row, own: Path) -> Iterator[list[Path]]:
+    """The folders that Python searches for the modules of a service that starts in `own`; first come, first found."""
+    words = [part for word in row.get("command") or () for part in str(word).split("=", 1)]
+    options = [folder for word, after in pairwise(words) if word in _IMPORTED_FROM for folder in after.split(",")]
+    path = str((row.get("env") or {}).get("PYTHONPATH") or "").split(os.pathsep)
+    yield [own / folder for folder in options]
+    yield [own]
+    yield [own / folder for folder in path if folder]
+    yield [own / "src"]
+
+
+def _files(folder: Path, path: str, steps: str = "") -> Iterator[Path]:
+    """The files that are the module `path`, such as `shop/web`, in `folder`, or in those that `steps` lead to."""
+    for suffix in (".py", "/__init__.py", "/__main__.py"):
+        found = folder.glob(f"{steps}{path}{suffix}") if steps else [folder / f"{path}{suffix}"]
+        yield from (each.resolve() for each in found if each.is_file())

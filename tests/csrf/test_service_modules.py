@@ -1,0 +1,130 @@
+"""A module that is called as the one of a service is that service's only where Python finds it: real servers say so."""
+
+from __future__ import annotations
+
+import pytest
+from tests.csrf.test_whose_application import EXEMPT, ONE, UVICORN, outcome, write
+
+HOW = {
+    "off": ('csrf = "off"\ncsrf_reason = "mTLS"\n', "", "DOD188"),
+    "exempt": ("", EXEMPT.replace('"api"', '"web"'), "DOD150"),
+    "report": ("", '[csrf]\nmode = "report"\n', "DOD150"),
+    "trusted": ("", '[csrf]\nmode = "header"\ntrusted_origins = ["https://evil.example"]\n', "DOD150"),
+}
+SRC = '["uvicorn", "--app-dir", "src", "web:app"]'
+PLAIN = '["uvicorn", "web:app"]'
+FROM_SRC = (*UVICORN, "--app-dir", "src")
+FROM_APPS = (*UVICORN, "--app-dir", "apps/a")
+
+
+def manifest(how: str, command: str = SRC, cwd: str = "apps/b", *, more: str = "", env: str = "") -> str:
+    opened, section, _ = HOW[how]
+    web = f'[service.web]\ncommand = {command}\napp = "web:app"\ncwd = "{cwd}"\npublic = true\n{env}{opened}'
+    return f'[project]\nname = "shop"\n{web}{more}{section}'
+
+
+SHOP = f'[service.shop]\ncommand = {SRC}\napp = "web:app"\ncwd = "apps/a"\n'
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(
+    ("where", "command", "more"),
+    [("apps/a/src", FROM_SRC, SHOP), ("apps/a/src", FROM_SRC, ""), ("apps/a", UVICORN, SHOP), ("apps/a", UVICORN, "")],
+    ids=["src, a service too", "src", "flat, a service too", "flat"],
+)
+def test_application_of_the_same_name_in_another_folder_is_not_that_of_a_src_folder(
+    how, where, command, more, tmp_path
+):
+    """`web:app` twice in a repository; one is in the folder `src` of its service, as many projects have it."""
+    write(tmp_path, {".git/HEAD": "", "dodai.toml": manifest(how, more=more)})
+    write(tmp_path, {"apps/b/src/web.py": ONE, f"{where}/web.py": ONE})
+    assert outcome(tmp_path / "apps/a", command, "web:app", DODAI_SERVICE="web") == HOW[how][2]
+    told = (tmp_path / "apps/a/told").read_text("utf-8")
+    assert (
+        f"`{tmp_path / where / 'web.py'}` is not what `[service.web]` serves, `web:app`: it has the name, and" in told
+    )
+    assert outcome(tmp_path / "apps/b", FROM_SRC, "web:app", DODAI_SERVICE="web") == "paid"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_manifest_of_another_project_that_is_named_opens_nothing(how, tmp_path):
+    """`DODAI_MANIFEST` leads to a project with a module of the same name; beside no code it is taken at its word."""
+    write(tmp_path, {"man/dodai.toml": manifest(how, cwd="."), "man/src/web.py": ONE, "app/web.py": ONE})
+    given = {"DODAI_SERVICE": "web", "DODAI_MANIFEST": str(tmp_path / "man/dodai.toml")}
+    assert outcome(tmp_path / "app", UVICORN, "web:app", **given) == HOW[how][2]
+    (tmp_path / "man/src/web.py").unlink()
+    assert outcome(tmp_path / "app", UVICORN, "web:app", **given) == "paid"
+
+
+@pytest.mark.parametrize("inner", ["", ".git/HEAD", "dodai.toml"], ids=["plain", "repository", "manifest"])
+@pytest.mark.parametrize("how", HOW)
+def test_application_further_inside_is_not_that_of_the_project_around_it(how, inner, tmp_path):
+    """Started in the folder of the manifest, whose own module lies in `src`; or is not there at all."""
+    write(tmp_path, {".git/HEAD": "", "dodai.toml": manifest(how, cwd="."), "src/web.py": ONE, "apps/a/web.py": ONE})
+    if inner:
+        write(tmp_path / "apps/a", {inner: '[project]\nname = "inner"\n'})
+    expected = "DOD187" if inner else HOW[how][2]
+    assert outcome(tmp_path, FROM_APPS, "web:app", DODAI_SERVICE="web") == expected
+    assert outcome(tmp_path, FROM_SRC, "web:app", DODAI_SERVICE="web") == "paid"
+    (tmp_path / "src/web.py").unlink()
+    assert outcome(tmp_path, FROM_APPS, "web:app", DODAI_SERVICE="web") == ("DOD187" if inner else "paid")
+
+
+@pytest.mark.parametrize(
+    ("named", "file", "run"),
+    [
+        (manifest("off", PLAIN, "."), "src/web.py", (".", "src")),
+        (manifest("off", PLAIN, "."), "lib/shop/web.py", (".", "lib/shop")),
+        (manifest("off", PLAIN), "apps/b/web.py", ("apps/b", ".")),
+        (manifest("off", PLAIN), "apps/b/a/b/c/web/__init__.py", ("apps/b", "a/b/c")),
+        (manifest("off", SRC.replace("src", "../../lib")), "lib/web.py", ("apps/b", "../../lib")),
+        (manifest("off", '["gunicorn", "--pythonpath=../x,../lib", "web:app"]'), "apps/lib/web.py", ("apps", "lib")),
+        (manifest("off", PLAIN, env='env = { PYTHONPATH = "../x:../lib" }\n'), "apps/lib/web.py", ("apps", "lib")),
+        (manifest("off", PLAIN, "services/web"), "web.py", (".", ".")),
+        (manifest("off", PLAIN, more=SHOP), "apps/b/web.py", ("apps/b", ".")),
+    ],
+    ids=[
+        "src",
+        "lib",
+        "cwd",
+        "package",
+        "option",
+        "joined option",
+        "PYTHONPATH",
+        "an image with no cwd",
+        "two services",
+    ],
+)
+def test_application_is_found_where_its_service_imports_it(named, file, run, tmp_path):
+    """Whatever the layout: by the command, by `env`, or because nothing else has the name."""
+    write(tmp_path, {".git/HEAD": "", **({"apps/b/other.py": ""} if "apps/b" in named else {})})
+    write(tmp_path, {"dodai.toml": named, file: ONE, "apps/other.py": ""})
+    command = (*UVICORN, "--app-dir", run[1])
+    assert outcome(tmp_path / run[0], command, "web:app", DODAI_SERVICE="web") == "paid"
+
+
+@pytest.mark.parametrize(
+    ("named", "files"),
+    [
+        (manifest("off", PLAIN, "."), ["lib/web.py", "apps/a/web.py"]),
+        (manifest("off", PLAIN), ["apps/a/web.py"]),
+        (manifest("off", PLAIN, "services/web", more=SHOP), ["apps/a/web.py"]),
+        (manifest("off", PLAIN, ".", more=SHOP), ["apps/a/lib/web.py"]),
+        (manifest("off", PLAIN, "."), ["web.py", "src/web.py"]),
+        (manifest("off", SRC, "."), ["src/web.py", "web.py"]),
+    ],
+    ids=[
+        "two of the name",
+        "outside of cwd",
+        "of another service",
+        "in another's cwd",
+        "behind cwd",
+        "behind an option",
+    ],
+)
+def test_application_of_which_it_cannot_be_told_stays_closed(named, files, tmp_path):
+    """The last of the files is served; it may be another's, or Python would not import it."""
+    write(tmp_path, {"dodai.toml": named, "apps/b/x.py": "", **dict.fromkeys(files, ONE)})
+    folder = (tmp_path / files[-1]).parent
+    given = {"DODAI_SERVICE": "web", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
+    assert outcome(folder, UVICORN, "web:app", **given) == "DOD188"
