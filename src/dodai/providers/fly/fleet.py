@@ -68,8 +68,8 @@ class Fleet:
     async def machines(self, deadline_s: float = 30.0, *, recent: bool = False) -> tuple[Machine, ...]:
         """All of them, oldest first; what is being destroyed is not among them.
 
-        `recent`: what was seen within the last second will do, unless something was changed here since. Fly takes one
-        such request per second, so nothing newer could be had sooner.
+        `recent`: what was seen within the last second will do, unless something was changed here or machines were
+        looked at one by one since. Fly takes one such request per second, so nothing newer could be had sooner.
         """
         at, known = self.seen.get(self.app, (0.0, ()))
         if recent and time.monotonic() - at < RECENT_S:
@@ -280,6 +280,7 @@ class Fleet:
     async def seen_again(self, group: Sequence[Machine]) -> list[Machine]:
         """Those of `group` that are still there, as they are now: a few may be asked more often than the whole list."""
         found = await asyncio.gather(*(self.show(one) for one in group))
+        self.seen.pop(self.app, None)  # the list is older than this: a release that failed since was well in it
         return [one for one in found if one and one.state not in ("destroyed", "destroying")]
 
     async def set_secrets(self, values: Mapping[str, str]) -> tuple[int, str]:
