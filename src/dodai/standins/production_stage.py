@@ -194,7 +194,7 @@ def _apps(project: Project, standing: VendorsHere) -> None:
 
 def machine_config(service: Service, told: Mapping[str, str]) -> dict[str, Any]:
     """A machine as `fly launch` would leave it, with a check of the kind that Fly has for the service."""
-    check: dict[str, Any] = {"type": "tcp", "interval": "500ms", "timeout": "2s"}
+    check: dict[str, Any] = {"type": "tcp", "interval": "500ms", "timeout": "500ms"}
     if service.ready_kind == "http":
         check |= {"type": "http", "method": "get", "path": service.ready_path}
     port = 443 if service.public else 80 if service.protocol == "http" else 50051

@@ -18,6 +18,7 @@ from dodai.providers.fly.fly_logs import FlyLogs
 from dodai.providers.fly.fly_metrics import FlyCounters
 from dodai.providers.fly.fly_toml import ToldService, toml_rows
 from dodai.providers.fly.image_releases import ImageReleases
+from dodai.providers.fly.machine_checks import Judged
 from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
 from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
 from dodai.providers.fly.registry_api import DEFAULT_HOST, REGISTRY_HOST, Registry
@@ -44,8 +45,14 @@ def _compute(opening: Opening) -> FlyCompute:
         opening.config.name,
         opening.config.fly.apps,
         frozenset(secret),
-        rolling={one.name: Rolling(share, one.health.timeout_s, one.drain_s) for one in rolled},
+        rolling={one.name: Rolling(share, one.health.timeout_s, one.drain_s, one.health.consecutive) for one in rolled},
+        judged=_judged(opening),
     )
+
+
+def _judged(opening: Opening) -> dict[str, Judged]:
+    known = opening.project.policy.services.values()
+    return {one.name: Judged(one.health.consecutive, one.health.timeout_s) for one in known}
 
 
 def _artifacts(opening: Opening) -> ImageReleases:
@@ -82,7 +89,8 @@ def _examine(opening: Opening) -> Iterator[DoctorRow]:
     public, config = policy.public_service, opening.config
     names = [host for origin in config.public_origins if (host := urlsplit(origin).hostname)]
     own = {public.name: [host for host in names if not host.endswith(".fly.dev")]} if public else {}
-    yield from examine(partial(_api, opening), config.fly.apps, given, own, config.certificate_left_s)
+    judged = _judged(opening)
+    yield from examine(partial(_api, opening), config.fly.apps, given, own, config.certificate_left_s, judged)
     metrics = ObservabilityPolicy.from_manifest(opening.project.manifest.section("observability") or {}).metrics
     yield from toml_rows(
         opening.project.root, {name: _told(policy.services[name], app, metrics) for name, app in _apps(opening)}
@@ -95,7 +103,9 @@ def _apps(opening: Opening) -> Iterator[tuple[str, str]]:
 
 
 def _told(service: Service, app: str, metrics: str) -> ToldService:
-    return ToldService(app, service.ready_path if service.ready_kind == "http" else "", service.env, metrics)
+    health = service.health
+    path = service.ready_path if service.ready_kind == "http" else ""
+    return ToldService(app, path, service.env, Judged(health.consecutive, health.timeout_s), metrics)
 
 
 PROVIDER = Provider(

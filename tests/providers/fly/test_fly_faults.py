@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
@@ -18,7 +17,6 @@ from dodai.engine.plan import PlanRequest
 from dodai.operations.policy import Service
 from dodai.operations.ports import ServiceSpec
 from dodai.operations.run.service_steps import Given, ServiceSteps
-from dodai.providers.fly import fly_compute
 from dodai.providers.fly.fleet import AT_ONCE
 from dodai.providers.fly.fleet import TOKEN as FENCE
 from dodai.providers.fly.fly_compute import FlyCompute
@@ -188,51 +186,6 @@ async def test_release_that_is_not_healthy_says_what_its_check_was_answered(tmp_
         probe = await compute.probe("web", "r1", settings="s")
         assert (probe.state, probe.detail[:34]) == ("not_ready", "0 of 2 machines pass their checks;")
         assert sum('503 Output: "no connection to the database"' in line for line in probe.output) == 2
-
-
-def answers(monkeypatch, *statuses):
-    """Each look at a machine finds a new answer of its checks, `statuses` over and over; each machine has its own turn.
-
-    A request that is sent again is another look: what a test says has to hold when one answer is left out.
-    """
-    shown, looks = FlyMachine.shown, Counter()
-
-    def in_turns(machine):
-        found, look = shown(machine), looks[machine.id]
-        looks[machine.id] += 1
-        new = {"status": statuses[look % len(statuses)], "updated_at": f"look {look}"}
-        return {**found, "checks": [{**check, **new} for check in found["checks"]]}
-
-    monkeypatch.setattr(FlyMachine, "shown", in_turns)
-    monkeypatch.setattr(fly_compute, "LOOK_S", 0.05)
-
-
-@pytest.mark.parametrize("listed", [True, False], ids=["well in a recent list", "no recent list"])
-async def test_release_that_is_healthy_only_now_and_then_is_not_ready(tmp_path, monkeypatch, listed):
-    """One answer in two through the same proxy (community 28121): three good ones one after another are asked for.
-
-    A good answer from a list of within the last second is the first of them.
-    """
-    with light_app(tmp_path) as (_, image, compute):
-        assert (await release(compute, image, "r1")).ready
-        compute.seen.clear()
-        if listed:
-            await compute.fleet("web").machines()
-        answers(monkeypatch, "critical", "critical", "passing", "passing")
-        probe = await compute.probe("web", "r1", settings="s", wait_s=1.5, consecutive=3)
-        assert probe.state == "not_ready"
-
-
-async def test_good_answer_from_before_a_failure_is_not_counted_after_it(tmp_path, monkeypatch):
-    """The recent list was the first of three good answers, though a newer look at its machines had found them unwell."""
-    with light_app(tmp_path) as (_, image, compute):
-        assert (await release(compute, image, "r1")).ready
-        answers(monkeypatch, "passing", "critical", "passing", "passing", "critical", "critical")
-        fleet = compute.fleet("web")
-        group = [one for one in await fleet.machines() if one.cordoned]
-        assert [check.status for one in await fleet.seen_again(group) for check in one.checks] == ["critical"] * 2
-        probe = await compute.probe("web", "r1", settings="s", wait_s=0.5, consecutive=3)
-        assert probe.state == "not_ready"
 
 
 class GivenSteps(ServiceSteps):

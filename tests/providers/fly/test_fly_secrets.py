@@ -115,7 +115,7 @@ async def test_secret_that_was_staged_and_not_deployed_is_told_while_processes_h
         await give("first", "s1")
 
         def secrets_row() -> str:
-            rows = examine(compute.connect, {"web": "quiz-web"}, {"web": ["SESSION_SECRET"]}, {}, 0.0)
+            rows = examine(compute.connect, {"web": "quiz-web"}, {"web": ["SESSION_SECRET"]}, {}, 0.0, {})
             (row,) = (row for row in rows if row.name == "fly web secrets")
             return f"{row.verdict}: {row.seen}"
 

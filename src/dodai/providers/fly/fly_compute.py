@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,11 +33,10 @@ from dodai.providers.fly.fleet import (
     newest_token,
     together,
 )
+from dodai.providers.fly.machine_checks import Judged, checks_of, has_checks, steady_s, too_slow
 from dodai.providers.fly.machine_state import (
     answer_of,
-    check_times,
     clone_name,
-    has_checks,
     is_kept,
     is_marked,
     is_of,
@@ -57,7 +57,8 @@ POLL_S, STATUS_S = 1.0, 8.0
 class FlyCompute:
     """The services of one environment; `apps` maps each to its Fly app, `secret_names` are variables to keep secret.
 
-    The machines of a service in `rolling` are replaced some at a time, those of the others all at once.
+    The machines of a service in `rolling` are replaced some at a time, those of the others all at once. `judged` says
+    of each how it becomes healthy.
 
     `connect` is asked when something is: commands that need nothing of Fly need no token.
     """
@@ -68,6 +69,7 @@ class FlyCompute:
     secret_names: frozenset[str]
     token: int | None = None
     rolling: Mapping[str, Rolling] = field(default_factory=dict)
+    judged: Mapping[str, Judged] = field(default_factory=dict)
     lease_s: int = LEASE_S
     holder: str = field(default_factory=this_process)
     addresses: dict[str, str] = field(default_factory=dict, repr=False)
@@ -164,6 +166,8 @@ class FlyCompute:
             if one.config.get("mounts"):
                 said = f"machine `{one.id}` of `{self.apps[service]}` has a volume"
                 raise DodaiError(codes.HAS_VOLUME, said, codes.HAS_VOLUME.fix.en)
+        if slow := too_slow(checks_of(models), service, self.judged.get(service, Judged())):
+            raise DodaiError(codes.CHECKS_TOO_SLOW, f"`{self.apps[service]}`: {slow[0]}", slow[1])
         return models
 
     def _nothing_to_clone(self, service: str, why: str) -> DodaiError:
@@ -175,20 +179,17 @@ class FlyCompute:
     ) -> ServiceProbe:
         """`consecutive` are answers that Fly's checks got one after another, not looks at the same answer."""
         end, fleet = time.monotonic() + wait_s, self.fleet(service)
-        times, group = 0, _of(await fleet.machines(recent=True), release, settings)
-        answered: Mapping[tuple[str, str], str] = {}
+        group = _of(await fleet.machines(recent=True), release, settings)
+        since = math.inf
         while True:
-            found, asked = answer_of(group, release), check_times(group)
-            if not found.ready:
-                times = 0
-            elif not times or all(answered.get(check) != at for check, at in asked.items()):
-                times, answered = times + 1, asked
-            if found.ready and times >= consecutive:
+            found, now = answer_of(group, release), time.monotonic()
+            since, needed = min(since, now) if found.ready else math.inf, steady_s(checks_of(group), consecutive)
+            if now - since >= needed:
                 return found
-            late = time.monotonic() >= end
+            late = now >= end
             if late and found.ready:
-                said = f"ready {times} times of {consecutive} within {wait_s:g} s"
-                return replace(found, state="not_ready", detail=said)
+                said = f"well for {now - since:.1f} s of the {needed:g} s that {consecutive} answers of its checks take"
+                return replace(found, state="not_ready", detail=f"{said}, within {wait_s:g} s")
             if late or found.state in ("exited", "absent", "not_served"):
                 return found
             if is_whole(group) and len(group) <= FEW:

@@ -12,7 +12,8 @@ from dodai.core.text import counted
 from dodai.operations.codes import ACCOUNT_CERTIFICATE, ACCOUNT_MACHINES, ACCOUNT_SECRETS
 from dodai.operations.ports import DoctorRow
 from dodai.providers.fly.fleet import SECRETS
-from dodai.providers.fly.machine_state import has_checks, release_of, standing
+from dodai.providers.fly.machine_checks import Judged, checks_of, has_checks, too_slow
+from dodai.providers.fly.machine_state import release_of, standing
 from dodai.providers.fly.machines_api import (
     LIST,
     LIST_SECRETS,
@@ -33,10 +34,12 @@ def examine(
     secrets: Mapping[str, Sequence[str]],
     hosts: Mapping[str, Sequence[str]],
     certificate_left_s: float,
+    judged: Mapping[str, Judged],
 ) -> Iterator[DoctorRow]:
     """The token, then each app with its machines, secrets and certificates.
 
-    `secrets` are the names that each service is given, `hosts` the names by which people come to it.
+    `secrets` are the names that each service is given, `hosts` the names by which people come to it, `judged` how it
+    becomes healthy.
 
     Nothing is changed, so whether the token may change anything is not judged.
     """
@@ -49,12 +52,12 @@ def examine(
     named = f"of {', '.join(sorted(reach))}" if reach else "of a whole organisation: one app each is enough"
     yield DoctorRow("fly token", "ok", f"accepted, {named}; that it may change them is seen at the first change")
     for service, app in apps.items():
-        yield from _app(api, service, app, secrets.get(service, ()))
+        yield from _app(api, service, app, secrets.get(service, ()), judged.get(service, Judged()))
         names = hosts.get(service, ())
         yield from certificate_rows(api, service, app, names, certificate_left_s, datetime.now(UTC))
 
 
-def _app(api: Api, service: str, app: str, secrets: Sequence[str]) -> Iterator[DoctorRow]:
+def _app(api: Api, service: str, app: str, secrets: Sequence[str], judged: Judged) -> Iterator[DoctorRow]:
     name = f"fly {service}"
     try:
         status = api.call_now(SHOW_APP, path={"app": app}, deadline_s=DEADLINE_S).value.status
@@ -72,7 +75,7 @@ def _app(api: Api, service: str, app: str, secrets: Sequence[str]) -> Iterator[D
         yield DoctorRow(name, "missing", said, "every deploy", fix, code=ACCOUNT_MACHINES)
         return
     yield _machines(name, app, machines)
-    if unfit := _unfit(machines):
+    if unfit := _unfit(machines, service, judged):
         yield DoctorRow(f"{name} machines", "missing", unfit[0], "every deploy", unfit[1], code=ACCOUNT_MACHINES)
     if idle := [one for one in machines if one.cordoned and one.state == "started"]:
         said = f"{counted(len(idle), 'machine')} of `{app}` without traffic: {', '.join(one.id for one in idle[:3])}"
@@ -121,13 +124,13 @@ def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
     return DoctorRow(name, "ok", said)
 
 
-def _unfit(machines: Sequence[Machine]) -> tuple[str, str] | None:
-    """Why these machines cannot be cloned, and what to do; None when they can."""
+def _unfit(machines: Sequence[Machine], service: str, judged: Judged) -> tuple[str, str] | None:
+    """Why no release can be made of these machines, and what to do; None when one can."""
     if bare := [one.id for one in machines if not has_checks(one)]:
         return f"no health check: {', '.join(bare[:3])}", "add one to fly.toml, then fly deploy"
     if mounted := [one.id for one in machines if one.config.get("mounts")]:
         return f"has a volume: {', '.join(mounted[:3])}", "such an app is deployed with fly deploy"
-    return None
+    return too_slow(checks_of(standing(machines)), service, judged)
 
 
 DAY_S = 86400.0

@@ -11,6 +11,7 @@ from typing import Any
 from dodai.core.dataclass import dataclass
 from dodai.operations.codes import OTHER_TOOLS_FILE
 from dodai.operations.ports import DoctorRow
+from dodai.providers.fly.machine_checks import Judged, too_slow
 
 METRICS = "/-/dodai/metrics"
 SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__"})
@@ -18,14 +19,15 @@ SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__"})
 
 @dataclass(frozen=True, slots=True)
 class ToldService:
-    """What the manifest says of a service: the path of its HTTP check ("" it has none), and its variables.
+    """What the manifest says of a service: the path of its HTTP check ("" it has none), its variables.
 
-    `metrics` is where its processes serve their counters, as host:port; "" nowhere.
+    `judged` is how it becomes healthy. `metrics` is where its processes serve their counters, as host:port; "" nowhere.
     """
 
     app: str
     check_path: str
     env: Mapping[str, str]
+    judged: Judged = Judged()
     metrics: str = ""
 
 
@@ -44,7 +46,7 @@ def toml_rows(root: Path, services: Mapping[str, ToldService]) -> Iterator[Docto
         if not isinstance(app, str) or app not in of_app:
             continue
         name, told = of_app[app]
-        if found := list(_differences(data, told)):
+        if found := list(_differences(data, name, told)):
             fix = "make both say the same: `fly deploy` goes by the file, dodai by the manifest"
             said = f"`{where}`: {'; '.join(found)}"
             yield DoctorRow(f"fly {name} fly.toml", "warning", said, fix=fix, code=OTHER_TOOLS_FILE)
@@ -60,13 +62,15 @@ def _files(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _differences(data: Mapping[str, Any], told: ToldService) -> Iterator[str]:
+def _differences(data: Mapping[str, Any], name: str, told: ToldService) -> Iterator[str]:
     checks = list(_checks(data))
     if not checks:
         yield "no health check, and without one no release is deployed"
     paths = {str(check["path"]) for check in checks if "path" in check}
     if told.check_path and paths and told.check_path not in paths:
         yield f"asks `{', '.join(sorted(paths))}` for health, the manifest `{told.check_path}`"
+    if slow := too_slow(checks, name, told.judged):
+        yield slow[0]
     if release := _table(data, "deploy").get("release_command"):
         yield f"`release_command` is `{release}`, and dodai does not run it: it migrates by the manifest"
     yield from _metrics(data, told.metrics)

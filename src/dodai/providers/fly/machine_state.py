@@ -64,12 +64,6 @@ def port_of(machine: Machine) -> int:
     return int(next((port for port in ports if port), 0))
 
 
-def has_checks(machine: Machine) -> bool:
-    """Whether Fly asks it anything."""
-    services = machine.config.get("services") or []
-    return bool(machine.config.get("checks")) or any(service.get("checks") for service in services)
-
-
 def answer_of(group: Sequence[Machine], release: str) -> ServiceProbe:
     """As ready as the least ready machine, once all of them are there."""
     if not group:
@@ -87,11 +81,6 @@ def is_whole(group: Sequence[Machine]) -> bool:
 
 def _count(group: Sequence[Machine]) -> int:
     return max(int(one.metadata.get(COUNT) or 0) for one in group)
-
-
-def check_times(group: Sequence[Machine]) -> Mapping[tuple[str, str], str]:
-    """When each check of each machine was asked last."""
-    return {(one.id, check.name): check.updated_at for one in group for check in one.checks}
 
 
 def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:

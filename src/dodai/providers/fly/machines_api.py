@@ -32,12 +32,11 @@ def fly() -> Vendor:
 
 @dataclass(frozen=True, slots=True)
 class FlyCheck:
-    """One health check as Fly last asked it; `output` is the start of what the service answered."""
+    """One health check as it stands; `output` is the start of what the service answered."""
 
     name: str = ""
     status: str = ""
     output: str = ""
-    updated_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.codes import RELEASE_NOT_HEALTHY
 from dodai.providers.fly.fleet import Fleet, together
+from dodai.providers.fly.machine_checks import checks_of, steady_s
 from dodai.providers.fly.machine_state import health_of, is_kept, is_of
 from dodai.providers.fly.machines_api import CORDON, START, UNCORDON, Machine
 
@@ -21,12 +22,14 @@ POLL_S = 1.0
 class Rolling:
     """`max_unavailable` is the share of a service's machines that may be without traffic at once, at least one machine.
 
-    What was started has `wait_s` to become healthy, what is stopped has `drain_s` to finish.
+    What was started has `wait_s` to become healthy, by `consecutive` answers in a row; what is stopped has `drain_s` to
+    finish.
     """
 
     max_unavailable: float
     wait_s: float
     drain_s: float
+    consecutive: int = 1
 
     def at_once(self, machines: int) -> int:
         return max(1, math.floor(machines * self.max_unavailable))
@@ -50,7 +53,7 @@ async def roll(fleet: Fleet, service: str, release: str, settings: str, rolling:
         others = [one for one in machines if one not in group and not is_kept(one)]
         running = [one for one in group if one.runs or one.id in begun]  # what began and ended is not begun again
         if any(one.cordoned for one in running):
-            await _healthy(fleet, service, release, running, rolling.wait_s)
+            await _healthy(fleet, service, release, running, rolling)
             await together(fleet.apply(UNCORDON, one) for one in running if one.cordoned)
         waiting = [one for one in group if one not in running]
         if not waiting:
@@ -68,15 +71,18 @@ async def roll(fleet: Fleet, service: str, release: str, settings: str, rolling:
         begun |= {one.id for one in turn}
 
 
-async def _healthy(fleet: Fleet, service: str, release: str, group: Sequence[Machine], wait_s: float) -> None:
-    """Until all of `group` pass their checks; an end is told as soon as the list can show it."""
-    began, ids = time.monotonic(), {one.id for one in group}
+async def _healthy(fleet: Fleet, service: str, release: str, group: Sequence[Machine], rolling: Rolling) -> None:
+    """Until all of `group` pass their checks, often enough; an end is told as soon as the list can show it."""
+    began, ids, needed = time.monotonic(), {one.id for one in group}, steady_s(checks_of(group), rolling.consecutive)
+    since = math.inf
     while True:
         found = health_of([one for one in await fleet.machines(recent=True) if one.id in ids], release)
-        if found.ready:
+        now = time.monotonic()
+        since = min(since, now) if found.ready else math.inf
+        if now - since >= needed:
             return
         final = found.state in ("exited", "not_served")
-        if time.monotonic() >= began + (fleet.api.vendor.lag_s if final else wait_s):
+        if now >= began + (fleet.api.vendor.lag_s if final else rolling.wait_s):
             said = f"`{service}` of release `{release}` does not become healthy on every machine: {found.detail}"
             output = tuple(f"{service} | {line}" for line in found.output)
             raise DodaiError(RELEASE_NOT_HEALTHY, said, RELEASE_NOT_HEALTHY.fix.en, details=output)

@@ -161,7 +161,9 @@ class FlyMachine:
                 continue
             self.due[name] = time.monotonic() + duration_s(check.get("interval", "15s"))
             status, output = self._asked(check)
-            self.checks[name] = {"name": name, "status": status, "output": output[:_HEAD], "updated_at": now()}
+            was = self.checks.get(name, {})
+            since = was["updated_at"] if was.get("status") == status else now()  # Fly's time is that of a change
+            self.checks[name] = {"name": name, "status": status, "output": output[:_HEAD], "updated_at": since}
 
     def wanted_checks(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for index, service in enumerate(self.config.get("services") or []):

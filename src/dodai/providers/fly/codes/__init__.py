@@ -1,4 +1,4 @@
-"""The codes of Fly (DOD710-DOD718)."""
+"""The codes of Fly (DOD710-DOD718, DOD732)."""
 
 from __future__ import annotations
 
@@ -17,5 +17,6 @@ NO_CAPACITY = _code("DOD715", "fly-region-without-capacity")
 SECRETS_PARTLY = _code("DOD716", "fly-secrets-partly-applied")
 SUPERSEDED = _code("DOD717", "fly-newer-operator")
 LEASED = _code("DOD718", "fly-machine-leased")
+CHECKS_TOO_SLOW = _code("DOD732", "fly-checks-too-slow")
 
 CODES = declared(globals())
