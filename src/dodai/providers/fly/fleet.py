@@ -66,7 +66,7 @@ class Fleet:
         return {"app": self.app}
 
     async def machines(self, deadline_s: float = 30.0, *, recent: bool = False) -> tuple[Machine, ...]:
-        """All of them, oldest first; what is being destroyed is not among them.
+        """All of them, oldest first; what is being destroyed, or made to run one command, is not among them.
 
         `recent`: what was seen within the last second will do, unless something was changed here or machines were
         looked at one by one since. Fly takes one such request per second, so nothing newer could be had sooner.
@@ -84,7 +84,7 @@ class Fleet:
             if not cursor:
                 break
             query = {"limit": PAGE, "cursor": cursor}
-        there = (one for one in found if one.state not in ("destroyed", "destroying"))
+        there = (one for one in found if one.state not in ("destroyed", "destroying") and not one.is_reserved)
         machines = tuple(sorted(there, key=lambda one: (one.created_at, one.id)))
         self.seen[self.app] = (began, machines)
         return machines

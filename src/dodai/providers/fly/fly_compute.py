@@ -43,6 +43,7 @@ from dodai.providers.fly.machine_state import (
     is_whole,
     port_of,
     said_of,
+    several_groups,
     standing,
     status_of,
 )
@@ -160,6 +161,8 @@ class FlyCompute:
             return ()
         if not models:
             raise self._nothing_to_clone(service, "has no machine")
+        if mixed := several_groups(others):
+            raise self._nothing_to_clone(service, *mixed)
         if not all(has_checks(one) for one in models):
             raise self._nothing_to_clone(service, "has machines without a health check")
         for one in models:
@@ -170,9 +173,9 @@ class FlyCompute:
             raise DodaiError(codes.CHECKS_TOO_SLOW, f"`{self.apps[service]}`: {slow[0]}", slow[1])
         return models
 
-    def _nothing_to_clone(self, service: str, why: str) -> DodaiError:
+    def _nothing_to_clone(self, service: str, why: str, fix: str = codes.NO_TEMPLATE.fix.en) -> DodaiError:
         said = f"the Fly app `{self.apps[service]}` of `{service}` {why}"
-        return DodaiError(codes.NO_TEMPLATE, said, codes.NO_TEMPLATE.fix.en)
+        return DodaiError(codes.NO_TEMPLATE, said, fix)
 
     async def probe(
         self, service: str, release: str, /, *, settings: str = "", wait_s: float = 0.0, consecutive: int = 1

@@ -13,7 +13,7 @@ from dodai.operations.codes import ACCOUNT_CERTIFICATE, ACCOUNT_MACHINES, ACCOUN
 from dodai.operations.ports import DoctorRow
 from dodai.providers.fly.fleet import SECRETS
 from dodai.providers.fly.machine_checks import Judged, checks_of, has_checks, too_slow
-from dodai.providers.fly.machine_state import release_of, standing
+from dodai.providers.fly.machine_state import release_of, several_groups, standing
 from dodai.providers.fly.machines_api import (
     LIST,
     LIST_SECRETS,
@@ -61,7 +61,8 @@ def _app(api: Api, service: str, app: str, secrets: Sequence[str], judged: Judge
     name = f"fly {service}"
     try:
         status = api.call_now(SHOW_APP, path={"app": app}, deadline_s=DEADLINE_S).value.status
-        machines = api.call_now(LIST, path={"app": app}, query={"limit": 1000}, deadline_s=DEADLINE_S).value
+        found = api.call_now(LIST, path={"app": app}, query={"limit": 1000}, deadline_s=DEADLINE_S).value
+        machines = [one for one in found if not one.is_reserved]
         listed = api.call_now(LIST_SECRETS, path={"app": app}, deadline_s=DEADLINE_S).value.secrets
         known = {one.name: one.digest for one in listed}
     except VendorError as error:
@@ -126,6 +127,8 @@ def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
 
 def _unfit(machines: Sequence[Machine], service: str, judged: Judged) -> tuple[str, str] | None:
     """Why no release can be made of these machines, and what to do; None when one can."""
+    if mixed := several_groups(machines):
+        return mixed
     if bare := [one.id for one in machines if not has_checks(one)]:
         return f"no health check: {', '.join(bare[:3])}", "add one to fly.toml, then fly deploy"
     if mounted := [one.id for one in machines if one.config.get("mounts")]:

@@ -58,6 +58,15 @@ def _group(machine: Machine) -> tuple[str, str]:
     return release_of(machine), settings_of(machine)
 
 
+def several_groups(machines: Iterable[Machine]) -> tuple[str, str] | None:
+    """That a service is not all of these machines, and what to do; None where they are of one process group."""
+    groups = sorted({one.group for one in machines} - {""})
+    if len(groups) < 2:
+        return None
+    said = f"has machines of several process groups: {', '.join(f'`{one}`' for one in groups)}"
+    return said, "a service is one group: give each of the others an app of its own, with its own fly.toml"
+
+
 def port_of(machine: Machine) -> int:
     services = machine.config.get("services") or []
     ports = [port.get("port", 0) for service in services for port in service.get("ports") or []]

@@ -21,6 +21,9 @@ NONCE, CURSOR = "fly-machine-lease-nonce", "fly-next-cursor"
 WAITS = "dodai_waits"
 """Metadata of a machine that is made stopped, to be started when its turn comes."""
 _ENDED = frozenset({"stopped", "failed", "suspended"})
+_RESERVED = frozenset({"fly_app_release_command", "fly_app_test_machine_command", "fly_app_console", "release_command"})
+"""Groups of machines that flyctl makes to run one command and no more: https://github.com/superfly/fly-go, `ListActive`
+of flaps and machine_types.go."""
 _APP, _MACHINE = "/v1/apps/{app}", "/v1/apps/{app}/machines/{machine}"
 _OF_APP, _OF_MACHINE = ("app",), ("app", "machine")
 
@@ -78,6 +81,16 @@ class Machine:
     def metadata(self) -> Mapping[str, str]:
         found: Mapping[str, str] = self.config.get("metadata") or {}
         return found
+
+    @property
+    def group(self) -> str:
+        """The process group of fly.toml that it is of, also under the name that metadata had for it before."""
+        return self.metadata.get("fly_process_group") or self.metadata.get("process_group") or ""
+
+    @property
+    def is_reserved(self) -> bool:
+        """Made by flyctl to run one command: it is none of the machines of a service."""
+        return self.group in _RESERVED
 
     @property
     def ended(self) -> bool:

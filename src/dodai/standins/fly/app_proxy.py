@@ -1,4 +1,7 @@
-"""Proxy of the stand-in: one address per app, each new connection led to the next machine that may have traffic."""
+"""Proxy of the stand-in: one address per app, each new connection led to the next machine that may have traffic.
+
+A machine without services, as one of a group of workers, has none.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class AppProxy:
         return port
 
     async def _lead(self, app: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        routable = [one for one in self._machines(app) if one.routable and one.port]
+        routable = [one for one in self._machines(app) if one.routable and one.port and one.config.get("services")]
         for _ in routable:
             chosen = routable[next(self._turns) % len(routable)]
             try:
