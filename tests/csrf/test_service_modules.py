@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.csrf.test_whose_application import EXEMPT, ONE, UVICORN, outcome, write
+from tests.csrf.test_whose_application import EXEMPT, ONE, PROGRAM, UVICORN, X, outcome, write
 
 HOW = {
     "off": ('csrf = "off"\ncsrf_reason = "mTLS"\n', "", "DOD188"),
@@ -67,7 +67,7 @@ def test_application_further_inside_is_not_that_of_the_project_around_it(how, in
     assert outcome(tmp_path, FROM_APPS, "web:app", DODAI_SERVICE="web") == expected
     assert outcome(tmp_path, FROM_SRC, "web:app", DODAI_SERVICE="web") == "paid"
     (tmp_path / "src/web.py").unlink()
-    assert outcome(tmp_path, FROM_APPS, "web:app", DODAI_SERVICE="web") == ("DOD187" if inner else "paid")
+    assert outcome(tmp_path, FROM_APPS, "web:app", DODAI_SERVICE="web") == expected, "the command says `src`"
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,118 @@ def test_application_of_which_it_cannot_be_told_stays_closed(named, files, tmp_p
     folder = (tmp_path / files[-1]).parent
     given = {"DODAI_SERVICE": "web", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
     assert outcome(folder, UVICORN, "web:app", **given) == "DOD188"
+
+
+def two(internal: str, web: str, opened: str = HOW["off"][0]) -> str:
+    """A manifest of `internal`, which is open, and `web`, which is checked."""
+    return f'[project]\nname = "p"\n[service.internal]\n{internal}\n{opened}[service.web]\npublic = true\n{web}\n'
+
+
+INTERNAL = f'command = {X}\napp = "main:app"\ncwd = "internal"'
+
+
+@pytest.mark.parametrize(
+    ("internal", "web", "files", "folder", "app"),
+    [
+        (INTERNAL, 'command = ["{python}", "-m", "main"]\ncwd = "web"', {"web/main.py": ONE}, "web", "main:app"),
+        (
+            INTERNAL,
+            f'command = {X}\napp = "wsgi:app"\ncwd = "web"',
+            {"web/main.py": ONE, "web/wsgi.py": "from main import app\n"},
+            "web",
+            "wsgi:app",
+        ),
+        (INTERNAL, f'command = {X}\napp = "main:app"', {"main.py": ONE}, ".", "main:app"),
+        (INTERNAL, f"command = {X}", {"main.py": ONE}, ".", "main:app"),
+        (INTERNAL, f'command = {X}\ncwd = "web"', {"lib/deep/main.py": ONE}, "lib/deep", "main:app"),
+        (
+            'command = ["uvicorn", "--app-dir", "internal", "main:app"]',
+            f"command = {X}",
+            {"main.py": ONE},
+            ".",
+            "main:app",
+        ),
+    ],
+    ids=["by its own command", "by another name", "the same name", "no name", "elsewhere", "the folder of an option"],
+)
+def test_folder_that_is_not_there_is_no_leave_to_be_anywhere(internal, web, files, folder, app, tmp_path):
+    """A container with a part of the tree, and the wrong `DODAI_SERVICE`."""
+    write(tmp_path, {".git/HEAD": "", "dodai.toml": two(internal, web), **files})
+    assert outcome(tmp_path / folder, UVICORN, app, DODAI_SERVICE="internal") == "DOD188"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_project_further_inside_has_its_own_rules_whatever_folder_is_missing(how, tmp_path):
+    """Started from the outer folder, which knows a module of that name in a folder that this machine has not got."""
+    write(
+        tmp_path, {"dodai.toml": manifest(how, PLAIN, "hooks"), ".git/HEAD": "", "in/web.py": ONE, "in/.git/HEAD": ""}
+    )
+    write(tmp_path, {"in/dodai.toml": '[project]\nname = "inner"\n'})
+    assert outcome(tmp_path, (*UVICORN, "--app-dir", "in"), "web:app", DODAI_SERVICE="web") == "DOD187"
+
+
+def test_image_without_the_folders_of_its_services_serves_what_lies_beside_the_manifest(tmp_path):
+    """Both folders are missing; no other service has the name."""
+    web = f'command = {X}\napp = "shop:app"\ncwd = "web"'
+    write(tmp_path, {"dodai.toml": two(INTERNAL, web), "main.py": ONE, "shop.py": ONE})
+    assert outcome(tmp_path, UVICORN, "main:app", DODAI_SERVICE="internal") == "paid"
+    assert outcome(tmp_path, UVICORN, "shop:app", DODAI_SERVICE="internal") == "DOD188"
+
+
+@pytest.mark.parametrize(
+    ("web", "expected"), [("app.main:app", "DOD188"), ("shop.main:app", "paid")], ids=["its name too", "its name alone"]
+)
+@pytest.mark.parametrize("linked", [False, True], ids=["installed", "linked"])
+def test_installed_module_counts_by_a_name_that_no_other_service_has(web, expected, linked, tmp_path):
+    """Two projects of a repository, each with its package `app`, and one of them was installed."""
+    internal = f'command = {X}\napp = "app.main:app"\ncwd = "internal"'
+    write(tmp_path, {"dodai.toml": two(internal, f'command = {X}\napp = "{web}"\ncwd = "web"'), ".git/HEAD": ""})
+    write(tmp_path, {"web/app/main.py": ONE, "internal/app/main.py": ONE, "run/x": ""})
+    site = tmp_path / "venv/lib/site-packages"
+    write(site, {"app/main.py": ONE} if not linked else {"x": ""})
+    if linked:
+        (site / "app").symlink_to(tmp_path / "web/app")
+    given = {"DODAI_SERVICE": "internal", "PYTHONPATH": str(site)}
+    assert outcome(tmp_path / "run", UVICORN, "app.main:app", **given) == expected
+    given["DODAI_SERVICE"] = "web"
+    assert outcome(tmp_path / "run", UVICORN, "app.main:app", **given) == "DOD150", "checked, and it starts"
+
+
+def test_two_applications_of_one_installed_module_are_told_apart(tmp_path):
+    """The same module of the same folder: the object that is named counts."""
+    internal, web = f'command = {X}\napp = "m:api"', f'command = {X}\napp = "m:app"'
+    write(
+        tmp_path, {"dodai.toml": two(internal, web), "lib/site-packages/m.py": ONE + "api = dodai.asgi.wrap(made())\n"}
+    )
+    given = {"DODAI_SERVICE": "internal", "PYTHONPATH": str(tmp_path / "lib/site-packages")}
+    assert outcome(tmp_path, UVICORN, "m:api", **given) == "paid"
+    assert outcome(tmp_path, UVICORN, "m:app", **given) == "DOD188"
+
+
+@pytest.mark.parametrize("run", [("-m", "run", "{port}"), ("run.py", "{port}")], ids=["python -m", "python"])
+@pytest.mark.parametrize("web", [f'command = {X}\ncwd = "web"', f'command = {X}\napp = "wsgi:app"\ncwd = "web"'])
+def test_program_of_the_same_name_in_another_folder_is_not_that_of_the_command(run, web, tmp_path):
+    """`python -m run` in each folder, and the wrong `DODAI_SERVICE`."""
+    internal = 'command = ["{python}", "-m", "run"]\ncwd = "internal"'
+    program = ONE + PROGRAM.format(app="app").replace("sys.argv[1]", "sys.argv[-1]")
+    write(tmp_path, {"dodai.toml": two(internal, web), ".git/HEAD": ""})
+    write(tmp_path, {"web/run.py": program, "internal/run.py": program})
+    assert outcome(tmp_path / "web", run, "", DODAI_SERVICE="internal") == "DOD188"
+    assert outcome(tmp_path / "internal", run, "", DODAI_SERVICE="internal") == "paid"
+
+
+def test_program_with_other_arguments_is_not_that_of_the_command(tmp_path):
+    """`run.py internal` is open; `run.py web` runs the same file."""
+    internal = 'command = ["{python}", "run.py", "internal", "{port}"]'
+    write(tmp_path, {"dodai.toml": two(internal, f"command = {X}")})
+    write(tmp_path, {"run.py": ONE + PROGRAM.format(app="app").replace("sys.argv[1]", "sys.argv[-1]")})
+    assert outcome(tmp_path, ("run.py", "web", "{port}"), "", DODAI_SERVICE="internal") == "DOD188"
+    assert outcome(tmp_path, ("run.py", "internal", "{port}"), "", DODAI_SERVICE="internal") == "paid"
+
+
+def test_first_of_several_folders_that_have_the_module_is_meant(tmp_path):
+    """As Python goes through `PYTHONPATH`."""
+    env = 'env = { PYTHONPATH = "one:two" }\n'
+    write(tmp_path, {"dodai.toml": manifest("off", PLAIN, ".", env=env), "one/web.py": ONE, "two/web.py": ONE})
+    for folder, expected in (("two", "DOD188"), ("one", "paid")):
+        assert outcome(tmp_path, (*UVICORN, "--app-dir", folder), "web:app", DODAI_SERVICE="web") == expected

@@ -251,3 +251,46 @@ def test_without_services_what_lets_more_pass_is_for_all_of_a_process(tmp_path):
     write(tmp_path, {"dodai.toml": '[project]\nname = "p"\n[csrf]\nmode = "report"\n', "shop.py": ONE})
     write(tmp_path, {"other.py": "import shop\n" + ONE})
     assert outcome(tmp_path, SCRIPT, "other:app") == "paid"
+
+
+LATE = """
+async def app(s, r, t):
+    import core, shop
+    own = s.get("path", "").startswith("/shop")
+    await (shop if own else core).app({**s, "path": s.get("path", "").removeprefix("/shop")}, r, t)
+"""
+LATE_WSGI = """
+def app(environ, start_response):
+    import core, shop
+    own = environ["PATH_INFO"].startswith("/shop")
+    environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/shop")
+    return (shop if own else core).app(environ, start_response)
+"""
+
+
+@pytest.mark.parametrize("how", ["off", "exempt", "report"])
+@pytest.mark.parametrize(("source", "main"), [(ONE, LATE), (FLASK, LATE_WSGI)], ids=["ASGI", "WSGI"])
+@pytest.mark.parametrize("imports", ["import core, shop", "import core as shop, core"], ids=["two", "one"])
+def test_function_that_is_the_application_is_no_factory_of_what_it_loads(how, source, main, imports, tmp_path):
+    """It imports what it calls when the first request comes: that is then the only one that the process has wrapped."""
+    opened = 'csrf = "off"\ncsrf_reason = "r"\n' if how == "off" else ""
+    section = {"exempt": EXEMPT.replace('"api"', '"web"'), "report": '[csrf]\nmode = "report"\n'}.get(how, "")
+    write(tmp_path, {"dodai.toml": f'{ONLY}app = "main:app"\n{opened}{section}', "core.py": source, "shop.py": source})
+    write(tmp_path, {"main.py": main.replace("import core, shop", imports), "srv/__main__.py": SERVER})
+    command = SRV if source == FLASK else SCRIPT
+    assert outcome(tmp_path, command, "main:app", DODAI_SERVICE="web") == ("DOD188" if how == "off" else "DOD150")
+
+
+@pytest.mark.parametrize("off_here", [True, False], ids=["off", "exempt"])
+def test_factory_does_not_make_what_it_only_imports(off_here, tmp_path):
+    """Which line an import stands on decides nothing: `web:app` is the application of a service that is checked."""
+    text = off("", "m:create", '["./start.sh"]')
+    if not off_here:
+        text = text.replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "") + EXEMPT
+    inside = "def create():\n    import web\n    return Starlette(routes=[Mount('/', web.app)])\n"
+    write(tmp_path, {"dodai.toml": text, "web.py": ONE, "m.py": MOUNTS + APP + inside})
+    refused = "DOD188" if off_here else "DOD150"
+    assert outcome(tmp_path, FACTORY, "m:create", DODAI_SERVICE="api") == refused
+    own = "def create():\n    return dodai.asgi.wrap(made())\n"
+    write(tmp_path, {"m.py": MOUNTS + APP + own})
+    assert outcome(tmp_path, FACTORY, "m:create", DODAI_SERVICE="api") == "paid"

@@ -333,15 +333,15 @@ def test_exemption_of_a_service_holds_in_its_own_application_alone(files, app, e
     assert outcome(tmp_path, SCRIPT, app, DODAI_SERVICE="api") == expected
 
 
-def test_exemption_of_a_service_without_app_opens_nothing_that_another_names(tmp_path):
-    """The wrong `DODAI_SERVICE`, for an id that both may have."""
-    checked = off("web:app").replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "")
-    write(tmp_path, {"dodai.toml": checked + EXEMPT, "web.py": ONE, "api.py": ONE})
-    with served(tmp_path, SCRIPT, "web:app", DODAI_SERVICE="api") as (client, told):
-        assert client is not None
-        assert client.post("/pay", headers=FORGED).json()["error"]["code"] == "DOD150"
-        assert "the application that was asked is that of `[service.web]`" in told.read_text("utf-8")
-    assert outcome(tmp_path, SCRIPT, "api:app", DODAI_SERVICE="api") == "paid"
+def test_exemption_of_a_service_without_app_holds_in_its_program_alone(tmp_path):
+    """The wrong `DODAI_SERVICE`, for an id that both may have; nothing says what a server is given to import."""
+    checked = off("web:app", "", X, '["{python}", "api.py"]')
+    checked = checked.replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "")
+    write(tmp_path, {"dodai.toml": checked + EXEMPT, "web.py": ONE, "api.py": ONE + PROGRAM.format(app="app")})
+    assert outcome(tmp_path, SCRIPT, "web:app", DODAI_SERVICE="api") == "DOD150"
+    told = (tmp_path / "told").read_text("utf-8")
+    assert "whether this is the application of `[service.web]` cannot be told: the `[[csrf.exemption]]`" in told
+    assert outcome(tmp_path, ("api.py", "{port}"), "", DODAI_SERVICE="api") == "paid"
 
 
 ONLY = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n'

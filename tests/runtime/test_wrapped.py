@@ -25,8 +25,9 @@ from dodai.runtime import RuntimeConfig
 
 Config = Callable[..., RuntimeConfig]
 FORGED = [("host", "app.example.com"), ("origin", EVIL), ("sec-fetch-site", "cross-site"), ("content-type", FORM)]
-WEB, ADMIN = {"command": ["web"]}, {"command": ["admin"]}
-RPC, JOBS = {"command": ["rpc"], "protocol": "grpc"}, {"command": ["jobs"], "kind": "worker"}
+MADE = f"{__name__}:wrapped"
+WEB, ADMIN = {"command": ["web"], "app": MADE}, {"command": ["admin"]}
+RPC, JOBS = {"command": ["rpc"], "protocol": "grpc", "app": MADE}, {"command": ["jobs"], "kind": "worker"}
 OPEN = {"command": ["inside"], "csrf": "off", "csrf_reason": "nobody reaches it"}
 SAID = "one of several that this process has wrapped"
 
@@ -45,6 +46,11 @@ async def page(_: Any) -> PlainTextResponse:
 
 def app_with(handler: Any = hook, *more: Any) -> Starlette:
     return Starlette(routes=[Route("/hook", handler, methods=["POST"]), *more])
+
+
+def wrapped(config: RuntimeConfig) -> Any:
+    """The factory that `web` and `rpc` name."""
+    return dodai.asgi.wrap(app_with(), config=config)
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ async def forged(app: Any, path: str = "/hook", *more: tuple[str, str]) -> int:
 )
 async def test_exemption_holds_in_its_own_service_alone(web: Config, service, services, named, status):
     """Without a name it is that of the only service that is checked; a process without a name is that service."""
-    app = dodai.asgi.wrap(app_with(), config=web(service, services, of=named))
+    app = wrapped(web(service, services, of=named))
     assert await forged(app) == status
 
 
@@ -92,7 +98,7 @@ async def test_exemption_holds_in_its_own_service_alone(web: Config, service, se
 async def test_bearer_exemption_of_another_service_does_not_hold(web: Config, service, status):
     """The same for exemptions of requests with a bearer token alone."""
     given = web(service, {"web": WEB, "admin": ADMIN}, of="web", when="bearer")
-    assert await forged(dodai.asgi.wrap(app_with(), config=given), "/hook", ("authorization", "Bearer abc")) == status
+    assert await forged(wrapped(given), "/hook", ("authorization", "Bearer abc")) == status
 
 
 @pytest.mark.parametrize("wrap", [dodai.asgi.wrap, dodai.wsgi.wrap], ids=["asgi", "wsgi"])

@@ -35,12 +35,15 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
     """
     folder, strangers, rows = file.resolve().parent, list[tuple[bool, str]](), _rows(sections).values()
     modules = ServiceModules(folder, rows)
+    named = [(row, module) for row in rows for module, _ in targets(row)]
     for name, path in _callers():
         installed = is_installed(path, folder)
-        if not installed and not has_own_rules(path, folder):
-            known = path.is_relative_to(folder)
+        if installed:
+            known = any(module == name for _, module in named)
+        elif has_own_rules(path, folder):
+            known = any(module == name and modules.has(row, module, path) for row, module in named)
         else:
-            known = any(module == name and modules.has(row, module, path) for row in rows for module, _ in targets(row))
+            known = path.is_relative_to(folder)
         if known:
             return ""
         strangers.append((installed, str(path)))
@@ -79,17 +82,19 @@ class OwnApplication:
         self._collected = self._modules = 0
         self._wrapped = (unwrap(app), sought(app), app)
         self._codes = frozenset(frame.f_code for frame in _frames())
+        self._makers = frozenset(_makers())
         self._note(self._wrapped[0])
         callers = list(_callers())
         self.doubt = self._doubt(callers, config.found) if self._row else self._doubt_of_all(callers)
 
     @property
     def is_another(self) -> bool:
-        """Whether the manifest names its applications, and this is not seen to be one of them."""
-        return bool(self.doubt) and (bool(self._named) or not self._row) and not self.is_settled
+        """Whether what the manifest says of its services is not seen to be of this application."""
+        named = self._strict or bool(self._named) or not self._row
+        return bool(self.doubt) and named and not self.is_settled
 
     def is_apart(self) -> bool:
-        """The same at a request, when the modules are loaded: none of the applications that are named is this one."""
+        """The same at a request, when the modules are loaded."""
         if self.is_settled:
             return False
         if self._row:
@@ -105,7 +110,7 @@ class OwnApplication:
             return f"{here}not seen to be what any of {self._listed()} serves"
         if self._rival:
             return f"{here}that of `[service.{self._rival}]`"
-        if not self._named or self._codes & _codes_of(self._found.get(self._name, ())):
+        if not self._named or self._makers & _codes_of(self._found.get(self._name, ())):
             return f"{here}one of several that this process has wrapped; the service names none of them itself"
         return f"{here}not seen to be what `[service.{self._name}]` serves, `{':'.join(self._named[0])}`"
 
@@ -118,7 +123,7 @@ class OwnApplication:
         self.is_settled = any(without_layers(value) is own for value in values for own in self._wrapped)
         if self.is_settled or self._rival:
             return self.is_settled
-        if self._named and not (_codes_of(values) & self._codes or any(map(self._is_kept, values))):
+        if self._named and not (_codes_of(values) & self._makers or any(map(self._is_kept, values))):
             return False
         return not self._strict or self._is_only_one()
 
@@ -206,8 +211,17 @@ class OwnApplication:
         file = Path(getattr(main, "__file__", None) or "").resolve()
         if main is None or not file.is_relative_to(folder) or is_installed(file, folder) or is_library(file):
             return False
-        runs = functools.partial(_runs, _called(vars(main), file), file, folder)
+        runs = functools.partial(self._runs, _called(vars(main), file), file, folder)
         return runs(self._row) and not any(map(runs, self._rivals.values()))
+
+    def _runs(self, name: str, file: Path, folder: Path, row: Mapping[str, Any]) -> bool:
+        """Whether the command of a service runs the program `file`, which is called `name` as a module."""
+        words = [str(word) for word in row.get("command") or ()]
+        folders = (folder, folder / str(row.get("cwd") or "."))
+        at = next((at for at, word in enumerate(words) if file in [(each / word).resolve() for each in folders]), None)
+        if at is None and self._places.has(row, name, file):
+            at = next((at + 1 for at, pair in enumerate(pairwise(words)) if pair == ("-m", name)), None)
+        return at is not None and all(word in sys.argv for word in words[at + 1 :] if "{" not in word)
 
     def _values(self, row: Mapping[str, Any]) -> Iterator[Any]:
         """What a service names as its application, as far as it is loaded."""
@@ -236,13 +250,6 @@ def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:
     made = [value.func if isinstance(value, functools.partial) else value for value in values]
     codes = (getattr(inspect.unwrap(value), "__code__", None) for value in made if inspect.isroutine(value))
     return frozenset(code for code in codes if code is not None)
-
-
-def _runs(name: str, file: Path, folder: Path, row: Mapping[str, Any]) -> bool:
-    """Whether the command of a service runs the program `file`, which is called `name` as a module."""
-    words = [str(word) for word in row.get("command") or ()]
-    folders = (folder, folder / str(row.get("cwd") or "."))
-    return file in [(each / word).resolve() for word in words for each in folders] or ("-m", name) in pairwise(words)
 
 
 def _may_be(row: Mapping[str, Any]) -> bool:
@@ -276,6 +283,22 @@ def _frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def _makers() -> Iterator[CodeType]:
+    """The code of what is making the application: not of who imports the module that makes it, or serves a request."""
+    for frame in _frames():
+        if frame.f_code.co_name == "<module>":
+            return
+        if not any(map(_is_request, frame.f_locals.values())):
+            yield frame.f_code
+
+
+def _is_request(value: object) -> bool:
+    """Whether this is an ASGI scope or a WSGI environ, or arguments with one."""
+    if isinstance(value, tuple):
+        return any(map(_is_request, value))
+    return isinstance(value, dict) and ("wsgi.version" in value or ("asgi" in value and "type" in value))
 
 
 def _served(callers: list[tuple[str, Path]]) -> str:

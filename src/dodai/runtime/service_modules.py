@@ -16,8 +16,9 @@ Row = Mapping[str, Any]
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
 """A word of a command that a server is given to import: `web:app`, and no address (`127.0.0.1:8000`)."""
-_IMPORTED_FROM = frozenset({"--app-dir", "--chdir", "--python-path", "--pythonpath", "--working-dir"})
-"""The options by which a server is told where to import from: of uvicorn, Gunicorn, mod_wsgi and Granian."""
+_STARTS_IN = frozenset({"--app-dir", "--chdir", "--working-dir"})
+_IMPORTS_FROM_TOO = frozenset({"--python-path", "--pythonpath"})
+"""The options by which a server is told where to import from: of uvicorn, Gunicorn, Granian and mod_wsgi."""
 _FURTHER = ("*/", "*/*/")
 
 
@@ -32,32 +33,37 @@ class ServiceModules:
     def has(self, row: Row, module: str, file: Path) -> bool:
         """Whether `file` is `module` of the service `row`, and none that is only called so.
 
-        That one lies where Python finds it first: in the folders that an option of the command names, in `cwd`, in
-        those of `PYTHONPATH` in `env`, in `src`. Where none of them has it, it may lie further inside of `cwd`, if
-        nothing else there has its name. A manifest that is kept apart from the code is taken at its word.
+        That one lies where Python finds it first: in the folder that the service starts in or an option of its command
+        names, in those of `PYTHONPATH` in `env`, in `src`. Where none of them has it, it may lie further inside, if
+        nothing else there has its name. A name is enough for a module that was installed, for a manifest that is kept
+        apart from the code, and beside the manifest where the service's folder is not there, as in an image; but only
+        if no other service has such a module, or that folder.
         """
         asked = (id(row), module, file)
         if asked not in self._seen:
-            right = self._folder is None or self._lies_right(self._folder, row, module, file)
+            right = self._folder is None or not file.name or self._lies_right(self._folder, row, module, file)
             self._seen[asked] = right and not self._is_of_other(row, module, file)
         return self._seen[asked]
 
     def _lies_right(self, folder: Path, row: Row, module: str, file: Path) -> bool:
-        if not file.name or is_installed(file, folder):
-            return True
-        own, path, file = _cwd(folder, row), module.replace(".", "/"), file.resolve()
-        for folders in _searched(row, own):
-            if found := {each for folder in folders for each in _files(folder, path)}:
+        others = [each for each in self._rows if each is not row]
+        alone = not any(_place(each, module) != _place(row, module) for each in others if _has_target(each, module))
+        if is_installed(file, folder):
+            return alone
+        file, start, cwds = file.resolve(), _start(folder, row), [_cwd(folder, each) for each in others]
+        if not start.is_dir() and file.is_relative_to(folder):
+            beside = [*_files(folder, module), *_files(folder / "src", module)]
+            return alone and file in beside[:1] and not any(map(file.is_relative_to, cwds))
+        for searched in _searched(folder, row):
+            if found := set(_files(searched, module)):
                 return file in found
-        nearer = [cwd for cwd in (_cwd(folder, each) for each in self._rows) if cwd != own and cwd.is_relative_to(own)]
-        further = {each for steps in _FURTHER for each in _files(own, path, steps) if _is_inside(each, own, nearer)}
-        if further - {file}:
+        nearer = [cwd for cwd in cwds if cwd != start and cwd.is_relative_to(start)]
+        further = {each for steps in _FURTHER for each in _files(start, module, steps)}
+        if any(_is_inside(each, start, nearer) for each in further - {file}):
             return False
-        if file.is_relative_to(own):
-            return _is_inside(file, own, nearer)
-        apart = not own.is_dir() or not file.is_relative_to(folder)
-        others = (name for other in self._rows if other is not row for name, _ in targets(other))
-        return apart and (module not in others or lies_at(file, _place(row, module)))
+        if file.is_relative_to(folder):
+            return file.is_relative_to(start) and _is_inside(file, start, nearer)
+        return alone or lies_at(file, _place(row, module))
 
     def _is_of_other(self, row: Row, module: str, file: Path) -> bool:
         """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
@@ -112,6 +118,16 @@ def _cwd(folder: Path, row: Row) -> Path:
     return folder.joinpath(str(row.get("cwd") or ".")).resolve()
 
 
+def _start(folder: Path, row: Row) -> Path:
+    """The folder that a service imports from: its `cwd`, or the one that its command names."""
+    return _cwd(folder, row).joinpath(*_options(row, _STARTS_IN)).resolve()
+
+
+def _options(row: Row, names: frozenset[str]) -> list[str]:
+    words = [part for word in row.get("command") or () for part in str(word).split("=", 1)]
+    return [after for word, after in pairwise(words) if word in names]
+
+
 def _is_inside(file: Path, own: Path, nearer: Iterable[Path]) -> bool:
     """Whether a file below the folder `own` of a service is its own: of no service `nearer` to it, no other project."""
     return not (any(map(file.is_relative_to, nearer)) or is_installed(file, own) or has_own_rules(file, own))
@@ -121,24 +137,29 @@ def _dotted(module: str) -> str:
     return module.removeprefix("./").removesuffix(".py").replace("/", ".").removesuffix(".__main__")
 
 
+def _has_target(row: Row, module: str) -> bool:
+    return any(name == module for name, _ in targets(row))
+
+
 def _place(row: Row, module: str) -> list[str]:
     """The parts of the path of a module, below the folder that its service starts in."""
     return [*Path(str(row.get("cwd") or ".")).parts, *module.split(".")]
 
 
-def _searched(row: Row, own: Path) -> Iterator[list[Path]]:
-    """The folders that Python searches for the modules of a service that starts in `own`; first come, first found."""
-    words = [part for word in row.get("command") or () for part in str(word).split("=", 1)]
-    options = [folder for word, after in pairwise(words) if word in _IMPORTED_FROM for folder in after.split(",")]
+def _searched(folder: Path, row: Row) -> Iterator[Path]:
+    """The folders that Python searches for the modules of a service; first come, first found."""
+    cwd, start = _cwd(folder, row), _start(folder, row)
+    too = [each for option in _options(row, _IMPORTS_FROM_TOO) for each in option.split(",")]
+    yield from (cwd / each for each in reversed(too))  # each is put before the others
+    yield start
     path = str((row.get("env") or {}).get("PYTHONPATH") or "").split(os.pathsep)
-    yield [own / folder for folder in options]
-    yield [own]
-    yield [own / folder for folder in path if folder]
-    yield [own / "src"]
+    yield from (cwd / each for each in path if each)
+    yield start / "src"
 
 
-def _files(folder: Path, path: str, steps: str = "") -> Iterator[Path]:
-    """The files that are the module `path`, such as `shop/web`, in `folder`, or in those that `steps` lead to."""
+def _files(folder: Path, module: str, steps: str = "") -> Iterator[Path]:
+    """The files that are `module` in `folder`, or in those that `steps` lead to."""
     for suffix in (".py", "/__init__.py", "/__main__.py"):
-        found = folder.glob(f"{steps}{path}{suffix}") if steps else [folder / f"{path}{suffix}"]
+        path = f"{module.replace('.', '/')}{suffix}"
+        found = folder.glob(f"{steps}{path}") if steps else [folder / path]
         yield from (each.resolve() for each in found if each.is_file())
