@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import Operation, Rate, Vendor, many, nothing, one
+from dodai.vendor_api import Operation, Rate, Vendor, many, nothing, one, read
 
 ADDRESS = "https://api.machines.dev"
 TOKEN, HOST = "FLY_API_TOKEN", "FLY_API_HOSTNAME"
@@ -114,6 +114,14 @@ class MachineLease:
 
     nonce: str = field(repr=False)
     expires_at: int = 0
+
+
+def _lease(reply: object) -> MachineLease:
+    """Fly answers `{"status": …, "data": {"nonce": …}}` (https://fly.io/docs/machines/api/machines-resource/ and
+    `MachineLease` of superfly/fly-go machine_types.go); its OpenAPI file alone says that the fields stand outside.
+    """
+    data = reply.get("data") if isinstance(reply, Mapping) else None
+    return read(MachineLease, reply) if data is None else read(MachineLease, data, "$.data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +292,7 @@ TAKE_LEASE = Operation(
     name="Machines_create_lease",
     method="POST",
     path=f"{_MACHINE}/lease",
-    reply=one(MachineLease),
+    reply=_lease,
     limited_by=_OF_MACHINE,
 )
 DROP_LEASE = Operation(

@@ -29,6 +29,7 @@ from dodai.standins.fly.machine_process import (
     FlyMachine,
     duration_s,
     image_digest,
+    lease_shown,
     new_version,
     now,
     standing_lease,
@@ -327,13 +328,13 @@ class FlyStandIn(StandIn):
                 "description": wanted.description,
                 "version": machine.version,
             }
-            return Reply(201, {name: value for name, value in machine.lease.items() if name != "until"})
+            return Reply(201, lease_shown(machine.lease))
 
     def _show_lease(self, asked: Asked) -> Reply:
         lease = standing_lease(self._machine(asked))
         if lease is None:
             raise self._refuse(404, "lease not found")
-        return Reply(200, {name: lease[name] for name in ("owner", "description", "expires_at", "version")})
+        return Reply(200, lease_shown(lease))
 
     def _drop_lease(self, asked: Asked) -> Reply:
         self._changeable(asked).lease = None
@@ -357,7 +358,7 @@ class FlyStandIn(StandIn):
     # --- secrets and certificates ---
 
     def _list_secrets(self, asked: Asked) -> Reply:
-        return Reply(200, {"secrets": self._digests(self._app(asked))})
+        return Reply(200, {"secrets": (state := self._app(asked)).digests(state.secrets)})
 
     def _set_secrets(self, asked: Asked) -> Reply:
         state, values = self._app(asked), dict(asked.read(SecretsRequest).values)
@@ -373,9 +374,6 @@ class FlyStandIn(StandIn):
                 state.secrets.pop(name, None)
         state.version += 1
         return Reply(200, {"secrets": told, "version": state.version, "Version": state.version})
-
-    def _digests(self, state: FlyAppState) -> list[dict[str, str]]:
-        return state.digests(state.secrets)
 
     def _logs(self, asked: Asked) -> Reply:
         """Of the platform's own API, which is no part of the Machines API."""

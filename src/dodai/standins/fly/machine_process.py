@@ -255,6 +255,11 @@ def standing_lease(machine: FlyMachine) -> dict[str, Any] | None:
     return lease if lease and lease["until"] > time.time() else None
 
 
+def lease_shown(lease: Mapping[str, Any]) -> dict[str, Any]:
+    """As the examples of https://fly.io/docs/machines/api/machines-resource/ have it, and superfly/fly-go reads it."""
+    return {"status": "success", "data": {name: value for name, value in lease.items() if name != "until"}}
+
+
 def new_version() -> str:
     """Machine versions look like ULIDs: they sort by time."""
     return f"{int(time.time() * 1000):012X}{secrets.token_hex(7).upper()}"
