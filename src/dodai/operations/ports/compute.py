@@ -11,7 +11,8 @@ from dodai.core.dataclass import dataclass
 Wire = Literal["http", "grpc"]
 ReadyKind = Literal["http", "grpc", "tcp", "command", "heartbeat"]
 ProbeState = Literal["ready", "not_ready", "no_answer", "not_served", "exited", "absent"]
-InstanceState = Literal["starting", "running", "draining", "restarting", "crash_loop", "exited"]
+InstanceState = Literal["starting", "running", "draining", "restarting", "crash_loop", "exited", "unreachable"]
+"""`unreachable`: what it runs on is away, so whether it runs is unknown and nothing of it can be changed."""
 FaultMode = Literal["pass", "refuse", "blackhole", "half_open", "latency", "reset", "half_close", "bandwidth"]
 """What stands before a service: only a rehearsal makes it anything but `pass`."""
 
@@ -94,7 +95,8 @@ class Instance:
     """One running copy of a release. `address` is its private one, "" for a worker; `live`: the stable address leads to
     it, or it is the worker that is kept alive.
 
-    `region` is where it runs, "" on a provider that has none; `trouble` why it was started again the last time.
+    `region` is where it runs, "" on a provider that has none; `trouble` why it was started again the
+    last time, or what else is the matter.
     """
 
     service: str

@@ -17,10 +17,10 @@ from dodai.engine.plan import Look, Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
 from dodai.operations.journey import Browser, Walk, walk
 from dodai.operations.policy import Journey, OperationsPolicy, Service
-from dodai.operations.ports import Compute, RestorePoints
+from dodai.operations.ports import Compute, Instance, RestorePoints
 from dodai.operations.release import Book, ReleaseRecord, Schema, Verdict, evaluate_rollback, find
 from dodai.operations.run.service_steps import CALLS
-from dodai.operations.run.serving import running
+from dodai.operations.run.serving import note_unreachable, retired, running
 
 NAME_ITS_ORIGIN = (
     "if it answers to its own name only, or sends everybody to https, name that address as the first of"
@@ -169,17 +169,17 @@ def retire_gone(compute: Compute, name: str, release: str) -> Step:
     """Drain and stop whatever runs of the service `name`, behind what took the place of its release."""
     drain_s = Service(command=()).drain_s
 
-    async def runs() -> tuple[tuple[str, str], ...]:
+    async def runs() -> list[Instance]:
         status = (await running(compute)).service(name)
-        instances = status.instances if status else ()
-        return tuple(dict.fromkeys((one.release, one.settings) for one in instances if one.state != "exited"))
+        return [one for one in (status.instances if status else ()) if one.state != "exited"]
 
     async def observe(_: StepContext) -> Observed:
-        left = ", ".join(release for release, _ in await runs())
-        return Observed("needed", f"still runs {left}") if left else Observed("done")
+        return retired(await runs())
 
     async def apply(context: StepContext) -> None:
-        for old, settings in await runs():
+        there = await runs()
+        note_unreachable(context, there)
+        for old, settings in dict.fromkeys((one.release, one.settings) for one in there):
             await compute.under(context.fencing_token).stop(name, old, drain_s, settings=settings)
 
     return Step(

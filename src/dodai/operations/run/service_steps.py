@@ -28,7 +28,7 @@ from dodai.operations.ports import (
 )
 from dodai.operations.programs import Programs
 from dodai.operations.run.preflight import previous_releases
-from dodai.operations.run.serving import running
+from dodai.operations.run.serving import note_unreachable, retired, running
 
 RESTART, ONLY = "restart", "only"
 """The arguments of a restart: what makes the new processes others than the old ones, and the only service meant."""
@@ -273,13 +273,13 @@ class ServiceSteps:
         return [o for o in (await self._status(service)).instances if not given.is_what_runs(o) and o.state != "exited"]
 
     async def _retired(self, service: Service, _: StepContext) -> Observed:
-        old = await self._old(service)
-        return Observed("needed", f"still runs {', '.join(one.release for one in old)}") if old else Observed("done")
+        return retired(await self._old(service))
 
     async def _retire(self, service: Service, context: StepContext) -> None:
         await self._still_serves(service, context)
-        for release, settings in _each_once(await self._old(service)):
+        for release, settings in _each_once(old := await self._old(service)):
             await self._compute(context).stop(service.name, release, service.drain_s, settings=settings)
+        note_unreachable(context, old)
 
     async def _still_serves(self, service: Service, context: StepContext) -> None:
         """Traffic goes to what was proven: what runs it may have died since and come back with what it kept, the old.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dodai.core import proposal
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError, Reply
-from dodai.engine.plan import EndState, Meant, PlanRequest
+from dodai.engine.plan import EndState, Meant, Observed, PlanRequest, StepContext
 from dodai.operations import codes
 from dodai.operations.ports import Compute, ComputeStatus, Instance
 from dodai.operations.run.preflight import previous_releases
@@ -109,3 +109,15 @@ async def why_not_ready(compute: Compute, live: Instance) -> str:
     except DodaiError as error:
         return f"could not be asked: {error.message}"
     return "" if probe.ready else f"is not ready: {probe.detail or probe.state.replace('_', ' ')}"
+
+
+def retired(old: Sequence[Instance]) -> Observed:
+    """Whether none of `old` runs; what cannot be reached is not waited for."""
+    left = [one.release for one in old if one.state != "unreachable"]
+    return Observed("needed", f"still runs {', '.join(left)}") if left else Observed("done")
+
+
+def note_unreachable(context: StepContext, old: Sequence[Instance]) -> None:
+    """Say what of `old` nobody could end."""
+    if away := [f"{one.release} in {one.region}" for one in old if one.state == "unreachable"]:
+        context.note(f"cannot be reached, and may come back: {', '.join(away)}")

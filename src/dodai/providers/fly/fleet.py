@@ -175,14 +175,17 @@ class Fleet:
         await self.apply(UPDATE, machine, body=body, effect=changed)
 
     async def stop(self, group: Sequence[Machine], wait_s: float) -> None:
-        """SIGTERM, and whatever has not ended after `wait_s` is killed by Fly; back when all have ended."""
+        """SIGTERM, and whatever has not ended after `wait_s` is killed by Fly; back when all have ended.
+
+        What is on a host that is away is not waited for: nobody can say when it ends.
+        """
         body = {"signal": "SIGTERM", "timeout": f"{max(1, round(wait_s))}s"}
         await together(self.apply(STOP, one, body=body) for one in group if one.runs)
         end, ids = time.monotonic() + wait_s + 10, {one.id for one in group}
         while True:
             few = len(group) <= FEW  # one by one they may be asked more often than all together
             looks = await self.seen_again(group) if few else await self.machines()
-            if not any(one.id in ids and one.runs for one in looks):
+            if not any(one.id in ids and one.runs and not one.is_away for one in looks):
                 return
             if time.monotonic() >= end:
                 said = f"a machine of `{self.app}` does not stop within {wait_s + 10:g} s"
@@ -198,11 +201,13 @@ class Fleet:
         await self.change(machine, delete, release=False)
 
     async def change(self, machine: Machine, act: Callable[[str], Awaitable[None]], *, release: bool = True) -> None:
-        """`act` with the nonce of the machine's lease; a machine that is gone needs no change.
+        """`act` with the nonce of the machine's lease; a machine that is gone, or whose host is away, gets none.
 
         Under the lease it is looked at once more: who was held up before it, while a newer operator came, is refused.
         A lease that ended before its change arrived, as after a pause, is taken once more, with another look.
         """
+        if machine.is_away:
+            return
         try:
             await self._under_lease(machine, act, release=release)
         except VendorError as error:

@@ -41,6 +41,7 @@ from dodai.providers.fly.machine_state import (
     is_marked,
     is_of,
     is_whole,
+    models_among,
     port_of,
     said_of,
     several_groups,
@@ -120,7 +121,7 @@ class FlyCompute:
         machines = await fleet.current()
         mine = [one for one in machines if is_of(one, release, settings)]
         others = [one for one in machines if one not in mine]
-        dead = [one for one in mine if one.ended and not one.waits]
+        dead = [one for one in mine if one.ended and not one.waits and not one.is_away]
         models, rolled = self._models(spec.name, others, mine), spec.name in self.rolling
         wanted = {clone_name(release, settings, model): model for model in models}
         missing = _without_clone(wanted, mine)
@@ -156,11 +157,12 @@ class FlyCompute:
 
     def _models(self, service: str, others: Sequence[Machine], mine: Sequence[Machine]) -> Sequence[Machine]:
         """What is cloned: the machines that serve, else the newest others; DOD713 and DOD714 where that cannot be."""
-        models = standing(others)
+        models = models_among(others)
         if not models and mine:
             return ()
         if not models:
-            raise self._nothing_to_clone(service, "has no machine")
+            why = "has only machines whose host is away" if others else "has no machine"
+            raise self._nothing_to_clone(service, why)
         if mixed := several_groups(others):
             raise self._nothing_to_clone(service, *mixed)
         if not all(has_checks(one) for one in models):
@@ -207,7 +209,7 @@ class FlyCompute:
         fleet, rolling = self.fleet(service), self.rolling.get(service)
         machines = await fleet.current()
         group = [one for one in machines if is_of(one, release, settings)]
-        if not (group if rolling else any(one.runs for one in group)):
+        if not (group if rolling else any(one.runs and not one.is_away for one in group)):
             said = f"no machine of `{fleet.app}` runs release `{release}`"
             raise DodaiError(codes.NO_TEMPLATE, said, f"deploy it: `{proposal.DEPLOY(env='ENV')}`")
         if rolling:
@@ -219,7 +221,8 @@ class FlyCompute:
     async def let_in(self, service: str, release: str, /, *, settings: str = "") -> str:
         """The same machine at every try: the oldest that runs, unless another one has traffic already."""
         fleet = self.fleet(service)
-        group = [one for one in await fleet.current() if is_of(one, release, settings) and one.runs]
+        machines = await fleet.current()
+        group = [one for one in machines if is_of(one, release, settings) and one.runs and not one.is_away]
         chosen = next((one for one in group if not one.cordoned), group[0] if group else None)
         if chosen is None:
             said = f"no machine of `{fleet.app}` runs release `{release}`"
@@ -248,7 +251,7 @@ class FlyCompute:
         fleet = self.fleet(service)
         machines = await fleet.current()
         group = [one for one in machines if is_of(one, release, settings)]
-        last = all(one in group or is_kept(one) for one in machines)
+        last = all(one in group or is_kept(one) or one.is_away for one in machines)
         await together(fleet.apply(CORDON, one) for one in group if not one.cordoned)
         if last:
             await together(fleet.tag(one, {KEPT: "yes"}) for one in group if not is_marked(one))

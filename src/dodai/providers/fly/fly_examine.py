@@ -13,7 +13,7 @@ from dodai.operations.codes import ACCOUNT_CERTIFICATE, ACCOUNT_MACHINES, ACCOUN
 from dodai.operations.ports import DoctorRow
 from dodai.providers.fly.fleet import SECRETS
 from dodai.providers.fly.machine_checks import Judged, checks_of, has_checks, too_slow
-from dodai.providers.fly.machine_state import release_of, several_groups, standing
+from dodai.providers.fly.machine_state import models_among, release_of, several_groups, standing
 from dodai.providers.fly.machines_api import (
     LIST,
     LIST_SECRETS,
@@ -116,10 +116,10 @@ def _machines(name: str, app: str, machines: Sequence[Machine]) -> DoctorRow:
     serving = [one for one in machines if not one.cordoned]
     where = ", ".join(f"{count} in {region}" for region, count in sorted(Counter(m.region for m in serving).items()))
     releases = sorted({release_of(one) for one in serving})
-    away = [one.id for one in machines if one.host_status not in ("", "ok")]
+    away = [one.id for one in machines if one.is_away]
     said = f"`{app}` serves {', '.join(releases) or 'nothing'} on {where or 'no machine'}"
     if len(releases) > 1 or away:
-        said += f"; the host of {', '.join(away)} is away" if away else ""
+        said += f"; the host of {', '.join(away)} is away, so no deploy changes or clones it" if away else ""
         fix = f"`{proposal.DEPLOY(env='ENV')}` brings one release" if len(releases) > 1 else "see Fly's status page"
         return DoctorRow(name, "warning", said, fix=fix, code=ACCOUNT_MACHINES, remark=len(releases) < 2)
     return DoctorRow(name, "ok", said)
@@ -129,11 +129,14 @@ def _unfit(machines: Sequence[Machine], service: str, judged: Judged) -> tuple[s
     """Why no release can be made of these machines, and what to do; None when one can."""
     if mixed := several_groups(machines):
         return mixed
+    machines = [one for one in machines if not one.is_away]
+    if not machines:
+        return "its machines' hosts are away", "see Fly's status page, or make a machine elsewhere: fly deploy"
     if bare := [one.id for one in machines if not has_checks(one)]:
         return f"no health check: {', '.join(bare[:3])}", "add one to fly.toml, then fly deploy"
     if mounted := [one.id for one in machines if one.config.get("mounts")]:
         return f"has a volume: {', '.join(mounted[:3])}", "such an app is deployed with fly deploy"
-    return too_slow(checks_of(standing(machines)), service, judged)
+    return too_slow(checks_of(models_among(machines)), service, judged)
 
 
 DAY_S = 86400.0

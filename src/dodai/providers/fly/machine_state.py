@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from dodai.operations.ports import Instance, InstanceState, ServiceProbe, ServiceStatus
@@ -47,11 +48,25 @@ def clone_name(release: str, settings: str, model: Machine) -> str:
 def standing(machines: Iterable[Machine]) -> list[Machine]:
     """The group that serves: those of one release and settings that are not cordoned, the oldest such group while
     traffic is being moved; the newest group of all where every machine is cordoned.
+
+    Which group that is, machines whose host is away say only where there are no others.
     """
     everyone = list(machines)
     serving = [one for one in everyone if not one.cordoned]
-    chosen = serving[0] if serving else everyone[-1] if everyone else None
+    seen = [one for one in serving or everyone if not one.is_away] or serving or everyone
+    chosen = seen[0 if serving else -1] if seen else None
     return [one for one in serving or everyone if chosen and _group(one) == _group(chosen)]
+
+
+def models_among(machines: Iterable[Machine]) -> list[Machine]:
+    """What a release is cloned of: of the groups that serve the largest, whose hosts answer; else the newest.
+
+    A machine that comes back after its host was away may serve an older release beside all the others.
+    """
+    there = [one for one in machines if not one.is_away]
+    sizes = Counter(_group(one) for one in there if not one.cordoned)
+    largest = max((one for one in there if not one.cordoned), key=lambda one: sizes[_group(one)], default=None)
+    return standing(one for one in there if largest is None or _group(one) == _group(largest))
 
 
 def _group(machine: Machine) -> tuple[str, str]:
@@ -99,6 +114,8 @@ def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:
     if not group:
         return ServiceProbe(state="not_ready", detail=f"{waiting} machines wait to be started", output=output)
     for one in group:
+        if one.is_away:
+            continue
         if one.ended and not _idle(one):
             code = _exit_code(one)
             said = f"machine {one.id} in {one.region} is {one.state}" + ("" if code is None else f", exit code {code}")
@@ -112,6 +129,7 @@ def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:
         first = unwell[0]
         said = f"{len(group) - len(unwell)} of {len(group)} machines pass their checks; {first.id} in {first.region}: "
         said += ", ".join(f"{check.name} {check.status}" for check in first.checks) or first.state
+        said += ", its host is away" if first.is_away else ""
         return ServiceProbe(state="not_ready", detail=said, output=output)
     versions = {version for one in group if not _idle(one) if (version := _version(one))}
     odd = sorted(versions - {release})
@@ -123,6 +141,8 @@ def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:
 
 def is_well(machine: Machine) -> bool:
     """Whether it runs and every check passes; without a check nothing was judged, so it is not well."""
+    if machine.is_away:
+        return False
     if _idle(machine):
         return True
     passing = all(check.status == "passing" for check in machine.checks)
@@ -176,17 +196,25 @@ def status_of(name: str, address: str, machines: Sequence[Machine]) -> ServiceSt
             live=one in serving,
             region=one.region,
             exit_code=_exit_code(one),
-            trouble="stopped by Fly while nobody asks; the next request starts it" if _idle(one) else "",
+            trouble=_trouble(one),
         )
         for one in machines
     )
     release = release_of(serving[0]) if serving else ""
-    there = [one for one in machines if one.runs]
+    there = [one for one in machines if one.runs and not one.is_away]
     moving = any(one.cordoned == (_group(one) == _group(serving[0])) for one in there) if serving else False
     return ServiceStatus(name=name, address=address, release=release, instances=instances, moving=moving)
 
 
+def _trouble(machine: Machine) -> str:
+    if machine.is_away:
+        return "its host is away: Fly changes nothing there, and it may come back as it was"
+    return "stopped by Fly while nobody asks; the next request starts it" if _idle(machine) else ""
+
+
 def _state(machine: Machine) -> InstanceState:
+    if machine.is_away:
+        return "unreachable"
     if machine.waits:
         return "starting"
     if machine.ended:

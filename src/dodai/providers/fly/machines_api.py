@@ -72,6 +72,7 @@ class Machine:
     cordoned: bool = False
     created_at: str = ""
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    incomplete_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     checks: tuple[FlyCheck, ...] = ()
     image_ref: FlyImage = field(default_factory=FlyImage)
     events: tuple[FlyEvent, ...] = ()
@@ -79,8 +80,15 @@ class Machine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = self.config.get("metadata") or {}
+        found: Mapping[str, str] = (self.config or self.incomplete_config).get("metadata") or {}
         return found
+
+    @property
+    def is_away(self) -> bool:
+        """Its host does not answer Fly: it may run or not, has no `config`, and `incomplete_config` is put together
+        from other places, "not suitable to clone or recreate" (https://github.com/superfly/fly-go, machine_types.go).
+        """
+        return not self.config or self.host_status not in ("", "ok")
 
     @property
     def group(self) -> str:

@@ -48,7 +48,7 @@ async def roll(fleet: Fleet, service: str, release: str, settings: str, rolling:
     """
     begun: set[str] = set()
     while True:
-        machines = await fleet.current()
+        machines = [one for one in await fleet.current() if not one.is_away]
         group = [one for one in machines if is_of(one, release, settings)]
         others = [one for one in machines if one not in group and not is_kept(one)]
         running = [one for one in group if one.runs or one.id in begun]  # what began and ended is not begun again

@@ -169,9 +169,16 @@ class FlyStandIn(StandIn):
             raise self._refuse(404, "machine not found")
         return machine
 
+    def _reached(self, asked: Asked) -> FlyMachine:
+        """The machine, when its host answers; what Fly says else is not published, flyctl knows 408."""
+        machine = self._machine(asked)
+        if machine.host_status != "ok":
+            raise self._refuse(408, f"deadline_exceeded: host of {machine.id} is {machine.host_status}")
+        return machine
+
     def _changeable(self, asked: Asked) -> FlyMachine:
         """The machine, when nobody else has its lease."""
-        machine = self._machine(asked)
+        machine = self._reached(asked)
         lease = standing_lease(machine)
         nonce = asked.headers.get(NONCE, "")
         if lease and nonce != lease["nonce"]:
@@ -313,7 +320,7 @@ class FlyStandIn(StandIn):
     # --- leases and metadata ---
 
     def _lease(self, asked: Asked) -> Reply:
-        machine, wanted = self._machine(asked), asked.read(LeaseRequest)
+        machine, wanted = self._reached(asked), asked.read(LeaseRequest)
         with self._lock:
             standing, nonce = standing_lease(machine), asked.headers.get(NONCE, "")
             if standing and nonce != standing["nonce"]:
@@ -364,15 +371,7 @@ class FlyStandIn(StandIn):
         state, values = self._app(asked), dict(asked.read(SecretsRequest).values)
         if any(not isinstance(value, str | None) for value in values.values()):
             raise self._refuse(400, "a secret is not a string")
-        told = state.digests({name: value for name, value in values.items() if value})
-        if state.half_secrets:
-            values = dict(list(values.items())[: len(values) // 2])
-        for name, value in values.items():
-            if value:
-                state.secrets[name], state.secrets_at[name] = value, now()
-            else:
-                state.secrets.pop(name, None)
-        state.version += 1
+        told = state.set_secrets(values)
         return Reply(200, {"secrets": told, "version": state.version, "Version": state.version})
 
     def _logs(self, asked: Asked) -> Reply:

@@ -57,6 +57,7 @@ class FlyMachine:
     stopping: bool = False
     boots: int = 0
     retries: int = 0
+    host_status: str = "ok"
     guard: threading.RLock = field(default_factory=threading.RLock)
 
     def event(self, kind: str, status: str, **request: Any) -> None:
@@ -194,8 +195,8 @@ class FlyMachine:
 
     @property
     def routable(self) -> bool:
-        """Whether the proxy may lead traffic here: started, not cordoned, and no check fails."""
-        well = all(each["status"] == "passing" for each in self.checks.values())
+        """Whether the proxy may lead traffic here: started, not cordoned, no check fails, and its host answers."""
+        well = all(each["status"] == "passing" for each in self.checks.values()) and self.host_status == "ok"
         return self.state == "started" and not self.cordoned and well
 
     def shown(self) -> dict[str, Any]:
@@ -220,8 +221,12 @@ class FlyMachine:
             "cordoned": self.cordoned,
             "events": self.events,
             "checks": checks if self.state == "started" else [],
-            "host_status": "ok",
+            "host_status": self.host_status,
         }
+        if self.host_status != "ok":  # pieces of its configuration are known elsewhere; its host is not asked
+            del found["config"]
+            kept = {name: self.config[name] for name in ("image", "metadata") if name in self.config}
+            found |= {"incomplete_config": kept, "image_ref": {}, "checks": []}
         if self.lease:
             found["lease"] = {name: self.lease[name] for name in ("owner", "description", "expires_at")}
         return found
@@ -279,6 +284,17 @@ class FlyAppState:
     secrets_at: dict[str, str] = field(default_factory=dict)
     version: int = 0
     half_secrets: bool = False
+
+    def set_secrets(self, values: Mapping[str, str | None]) -> list[dict[str, str]]:
+        """Set them, and remove those without a value; what the reply says of them."""
+        told = self.digests({name: value for name, value in values.items() if value})
+        for name, value in list(values.items())[: len(values) // 2 if self.half_secrets else len(values)]:
+            if value:
+                self.secrets[name], self.secrets_at[name] = value, now()
+            else:
+                self.secrets.pop(name, None)
+        self.version += 1
+        return told
 
     def digests(self, values: Mapping[str, str]) -> list[dict[str, str]]:
         """Fly's digests cannot be made by anybody else: they are for seeing a change."""
