@@ -12,7 +12,7 @@ from tests.support.vendor_spec import Allowed, Spec
 
 from dodai.standins.fly import FlyStandIn, MachineImage, RegistryStandIn
 
-TOKEN = "fo1_for-tests"
+TOKEN = "fm2_for-tests"
 MACHINES_API = Spec(
     "fly-machines-2026.json",
     "https://api.machines.dev",
@@ -63,7 +63,7 @@ class FlyWorld:
     @property
     def variables(self) -> dict[str, str]:
         return {
-            "FLY_API_TOKEN": TOKEN,
+            "FLY_API_TOKEN": f"FlyV1 {TOKEN}",  # as `fly tokens create` prints it
             "FLY_API_HOSTNAME": self.fly.url,
             "FLY_API_BASE_URL": self.fly.url,
             "FLY_REGISTRY_HOST": self.registry.host,
@@ -90,7 +90,7 @@ class FlyWorld:
 
 
 @contextmanager
-def fly_world(**options) -> Iterator[FlyWorld]:
-    tokens = {TOKEN: frozenset({"*"}), "read-only": frozenset({"read"})}
-    with RegistryStandIn(TOKEN) as registry, FlyStandIn(registry, tokens, **options) as fly:
+def fly_world(token: str = TOKEN, **options) -> Iterator[FlyWorld]:
+    tokens = {token: frozenset({"*"}), "read-only": frozenset({"read"})}
+    with RegistryStandIn(token) as registry, FlyStandIn(registry, tokens, **options) as fly:
         yield FlyWorld(fly, registry)

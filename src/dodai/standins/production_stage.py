@@ -35,7 +35,7 @@ from dodai.providers.authentik.authentik_api import authentik
 from dodai.providers.cloudflare import cloudflare_api
 from dodai.providers.cloudflare.cloudflare_api import cloudflare
 from dodai.providers.fly import fly_logs
-from dodai.providers.fly.machines_api import HOST, TOKEN
+from dodai.providers.fly.machines_api import HOST, TOKEN, fly_token
 from dodai.providers.fly.machines_api import fly as fly_vendor
 from dodai.providers.fly.proxy_edge import PUBLIC
 from dodai.providers.fly.registry_api import REGISTRY_HOST
@@ -129,11 +129,11 @@ def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> Vend
     behind = config.provider_of("edge") == "cloudflare"
     origins = config.public_origins[:1] if behind else ()
     here = replace(config, control_url="", protected=False, freeze=(), folder="", public_origins=origins)
-    token = secrets.token_hex(16)
+    token = f"fm2_{secrets.token_hex(16)}"  # as `fly tokens create` makes and prints one
     registry = stack.enter_context(RegistryStandIn(token))
     fly = stack.enter_context(FlyStandIn(registry, {token: ALL}))
-    standing = VendorsHere(here, registry, fly, variables={TOKEN: token, HOST: fly.url, REGISTRY_HOST: registry.host})
-    standing.variables[fly_logs.HOST] = fly.url
+    told = {TOKEN: f"FlyV1 {token}", HOST: fly.url, fly_logs.HOST: fly.url, REGISTRY_HOST: registry.host}
+    standing = VendorsHere(here, registry, fly, variables=told)
     if project.policy.database.used_by:
         _neon(project, standing, stack)
     _apps(project, standing)
@@ -233,10 +233,10 @@ class StandInStage(LocalStage):
     def _calls(self) -> Iterator[Difference]:
         """How often each vendor was asked, by where its endpoints are described."""
         here, told = self.standing, self.standing.variables
-        asked = {"Fly": api_of(fly_vendor, here.fly.url, ApiToken(TOKEN, told[TOKEN])).calls}
+        asked = {"Fly": api_of(fly_vendor, here.fly.url, fly_token(told)).calls}
         if here.neon:
             asked["Neon"] = api_of(neon_vendor, here.neon.url, ApiToken(neon_api.TOKEN, told[neon_api.TOKEN])).calls
-        asked["Fly (logs)"] = api_of(fly_logs.fly_logs, here.fly.url, ApiToken(TOKEN, told[TOKEN])).calls
+        asked["Fly (logs)"] = api_of(fly_logs.fly_logs, here.fly.url, fly_token(told)).calls
         asked |= self._edge_calls()
         counts = {vendor: Counter[str]() for vendor in asked}
         for vendor, calls in asked.items():

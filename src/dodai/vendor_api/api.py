@@ -38,10 +38,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """A credential and the environment variable it came from; its value is in no repr, message or journal."""
+    """A credential and the environment variable it came from; its value is in no repr, message or journal.
+
+    `scheme` is the word before it in `Authorization` where that is not the vendor's usual one.
+    """
 
     variable: str
     value: str = field(repr=False)
+    scheme: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +216,7 @@ class Api:
         return VendorError(code, said, fix, fault, data=data, reply=reply, status=status, body=body)
 
     def attempt(self, method: str, url: str, *, left_s: float, headers: Mapping[str, str], **rest: Any) -> Any:
-        own = {"authorization": f"{self.vendor.scheme} {self.token.value}", **self.vendor.headers}
+        own = {"authorization": f"{self.token.scheme or self.vendor.scheme} {self.token.value}", **self.vendor.headers}
         timeout = httpx2.Timeout(max(0.05, min(ATTEMPT_S, left_s)))
         return self._client.request(method, self.base_url + url, headers={**own, **headers}, timeout=timeout, **rest)
 

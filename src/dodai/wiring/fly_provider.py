@@ -19,16 +19,16 @@ from dodai.providers.fly.fly_metrics import FlyCounters
 from dodai.providers.fly.fly_toml import ToldService, toml_rows
 from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machine_checks import Judged
-from dodai.providers.fly.machines_api import ADDRESS, HOST, TOKEN, fly
+from dodai.providers.fly.machines_api import ADDRESS, HOST, fly, fly_token
 from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
 from dodai.providers.fly.registry_api import DEFAULT_HOST, REGISTRY_HOST, Registry
 from dodai.providers.fly.rolling import Rolling
 from dodai.providers.local.release_tree import ReleaseTrees
-from dodai.vendor_api import Api, ApiToken, api_of, token_from
+from dodai.vendor_api import Api, ApiToken, api_of
 
 
 def _token(opening: Opening) -> ApiToken:
-    return token_from(opening.variables, TOKEN, "Fly")
+    return fly_token(opening.variables)
 
 
 def _api(opening: Opening) -> Api:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.fly_world import TOKEN, fly_world, served
+from tests.support.fly_world import fly_world, served
 from tests.support.quick_vendor import quick
 from tests.support.wait import until
 
@@ -19,8 +19,9 @@ from dodai.observability.run import Watched
 from dodai.observability.run.collect import Collection
 from dodai.observability.trace.find import find, line_folders, read_back
 from dodai.providers.fly.fly_logs import FlyLogEntry, FlyLogNext, FlyLogPage, FlyLogRow, FlyLogs, fly_logs
+from dodai.providers.fly.machines_api import fly_token
 from dodai.standins import ApiFault
-from dodai.vendor_api import Api, ApiToken
+from dodai.vendor_api import Api
 
 ID = f"{int(time.time() * 1000):012x}7b969a28243b7e75d12c"
 PROGRAM = """
@@ -57,7 +58,7 @@ def world(tmp_path: Path):
 
 @pytest.fixture
 def logs(world):
-    with closing(Api(quick(fly_logs()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
+    with closing(Api(quick(fly_logs()), world.fly.url, fly_token(world.variables))) as api:
         yield FlyLogs(lambda: api, {"web": "quiz-web"})
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.fly_world import TOKEN, fly_world, served
+from tests.support.fly_world import fly_world, served
 from tests.support.quick_vendor import quick
 from tests.support.wait import until
 
@@ -18,9 +18,9 @@ from dodai.observability.run import Watched, overview
 from dodai.observability.run.read_back import read_back
 from dodai.providers.fly.fly_logs import fly_logs
 from dodai.providers.fly.fly_metrics import FlyCounters
-from dodai.providers.fly.machines_api import fly
+from dodai.providers.fly.machines_api import fly, fly_token
 from dodai.standins import ApiFault
-from dodai.vendor_api import Api, ApiToken
+from dodai.vendor_api import Api
 
 PROGRAM = """
 import http.server, os
@@ -60,7 +60,7 @@ def world(tmp_path: Path):
 
 @pytest.fixture
 def counters(world):
-    token = ApiToken("FLY_API_TOKEN", TOKEN)
+    token = fly_token(world.variables)
     machines, platform = (Api(quick(vendor()), world.fly.url, token) for vendor in (fly, fly_logs))
     with closing(machines), closing(platform):
         yield FlyCounters(lambda: machines, lambda: platform, {"web": "quiz-web"})

@@ -30,7 +30,8 @@ FACTS = DriverFacts(
     vendor="Fly",
     guide="fly",
     variable=TOKEN,
-    credential="a deploy token of each app (`fly tokens create deploy -a APP`); `fly tokens create readonly` to look",
+    credential="a deploy token of each app (`fly tokens create deploy -a APP`), as it is printed, separated by commas; "
+    "`fly tokens create readonly` to look",
     specification="Machines API, 2026",
     scopes=(
         Scope(

@@ -6,13 +6,14 @@ at once; reading one machine five, ten at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import Operation, Rate, Vendor, many, nothing, one, read
+from dodai.vendor_api import ApiToken, Operation, Rate, Vendor, many, nothing, one, read, token_from
 
 ADDRESS = "https://api.machines.dev"
 TOKEN, HOST = "FLY_API_TOKEN", "FLY_API_HOSTNAME"
@@ -24,6 +25,7 @@ _ENDED = frozenset({"stopped", "failed", "suspended"})
 _RESERVED = frozenset({"fly_app_release_command", "fly_app_test_machine_command", "fly_app_console", "release_command"})
 """Groups of machines that flyctl makes to run one command and no more: https://github.com/superfly/fly-go, `ListActive`
 of flaps and machine_types.go."""
+_SCHEMES, _MACAROONS = re.compile(r"((Bearer|FlyV1)\s+)*", re.IGNORECASE), ("fm1r_", "fm1a_", "fm2_")
 _APP, _MACHINE = "/v1/apps/{app}", "/v1/apps/{app}/machines/{machine}"
 _OF_APP, _OF_MACHINE = ("app",), ("app", "machine")
 
@@ -31,6 +33,19 @@ _OF_APP, _OF_MACHINE = ("app",), ("app", "machine")
 def fly() -> Vendor:
     """Fly as a vendor."""
     return Vendor(name="Fly", rates={"": Rate(1.0, 3), "Machines_show": Rate(5.0, 10)}, lag_s=3.0)
+
+
+def fly_token(variables: Mapping[str, str]) -> ApiToken:
+    """The token of `FLY_API_TOKEN` without the scheme that `fly tokens create` prints before it; DOD700 without one.
+
+    Macaroons, which that command makes, are sent with the scheme `FlyV1`, the token of `fly auth token` as `Bearer`:
+    https://fly.io/docs/monitoring/metrics/ says so, and superfly/fly-go tokens/tokens.go sends them so to every API and
+    the bare ones as a password to the registry. Of both in one list it takes the macaroons.
+    """
+    told = token_from(variables, TOKEN, "Fly")
+    tokens = [one.strip() for one in _SCHEMES.sub("", told.value, count=1).split(",")]
+    macaroons = [one for one in tokens if one.startswith(_MACAROONS)]
+    return ApiToken(told.variable, ",".join(macaroons or tokens), "FlyV1" if macaroons else "")
 
 
 @dataclass(frozen=True, slots=True)

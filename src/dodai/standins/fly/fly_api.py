@@ -34,12 +34,12 @@ from dodai.standins.fly.machine_process import (
     now,
     standing_lease,
 )
+from dodai.standins.fly.platform_api import ORGANISATION, PlatformApi, bare
 from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandInRefusal, StandInRoute, route
 
 NONCE = "fly-machine-lease-nonce"
 RATE, SHOW_RATE = (1.0, 3), (5.0, 10)
 CHECK_S = 0.1
-ORGANISATION = "standin"
 _FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
 
 
@@ -147,9 +147,12 @@ class FlyStandIn(StandIn):
             of_app("GET", f"{app}/secrets", self._list_secrets, "read"),
             of_app("POST", f"{app}/secrets", self._set_secrets, "deploy"),
             of_app("GET", f"{app}/certificates/{{hostname}}", self._certificate, "read"),
-            route("GET", "/api/v1/apps/{app}/logs", self._logs, "read"),
-            route("GET", "/prometheus/{organisation}/api/v1/query_range", self._query_range, "read"),
+            *PlatformApi(self.apps, self.logs, self.metrics).routes(),
         ]
+
+    def bearer(self, headers: Mapping[str, str]) -> str:
+        """Whatever scheme stands before it: Fly's examples have `Bearer`, for tokens that begin with `FlyV1` too."""
+        return bare(headers.get("authorization", ""))
 
     def error(self, status: int, text: str, kind: str = "unknown") -> Reply:
         return Reply(status, {"error": text, "status": kind})
@@ -373,21 +376,6 @@ class FlyStandIn(StandIn):
             raise self._refuse(400, "a secret is not a string")
         told = state.set_secrets(values)
         return Reply(200, {"secrets": told, "version": state.version, "Version": state.version})
-
-    def _logs(self, asked: Asked) -> Reply:
-        """Of the platform's own API, which is no part of the Machines API."""
-        asked_for = [asked.query.get(name, "") for name in ("next_token", "instance", "region")]
-        if not asked_for[0].isdigit() and asked_for[0]:
-            raise self._refuse(400, "next_token is not one of ours")
-        return Reply(200, self.logs.page(self._app(asked).name, *asked_for))
-
-    def _query_range(self, asked: Asked) -> Reply:
-        if asked.params["organisation"] != ORGANISATION:
-            raise self._refuse(404, "organization not found")
-        found = self.metrics.query_range(asked.query)
-        if found is None:
-            return Reply(422, {"status": "error", "errorType": "422", "error": "cannot parse the query"})
-        return Reply(200, {"status": "success", "data": {"resultType": "matrix", "result": found}})
 
     def _certificate(self, asked: Asked) -> Reply:
         self._app(asked)
