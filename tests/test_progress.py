@@ -100,12 +100,12 @@ class Written:
     def parts(self) -> tuple[str, ...]:
         return ("web",)
 
-    def read(self, part: str = ""):
-        del part
+    def read(self, part: str = "", /, since_s: float = 0.0):
+        del part, since_s
         return iter(self.lines)
 
-    def follow(self, part: str = ""):
-        del part
+    def follow(self, part: str = "", /, since_s: float = 0.0):
+        del part, since_s
         while True:
             while self.lines:
                 yield self.lines.pop(0)

@@ -190,7 +190,7 @@ def test_logs_trace_and_watch_read_what_fly_keeps(app):
     machine = app.world.fly.machines("small-web")[0]
     with (machine.folder / f"small-web-{machine.id}.log").open("a") as log:
         log.write(json.dumps(told) + "\n")
-    until(lambda: any(minted in one["attributes"]["message"] for one in app.world.fly.logs.entries["small-web"]))
+    until(lambda: any(minted in one["attributes"]["message"] for _, one in app.world.fly.logs.entries["small-web"]))
 
     shown = app.run("logs", "staging", "web", "--json")
     rows = [json.loads(row) for row in shown.stdout.splitlines()]

@@ -46,9 +46,9 @@ def command(
         fix = did_you_mean(service, logs.parts(), f"`{proposal.LOGS(env=env)}` shows every part")
         raise DodaiError(codes.UNKNOWN_WORD, f"`{env}` has no service `{service}`", fix, exit_code=2)
     wanted = _Wanted(oldest, request_id)
-    found = (line for line in logs.read(service) if wanted.has(line))
+    found = (line for line in logs.read(service, since_s=oldest) if wanted.has(line))
     if follow:
-        return _follow(context, logs.follow(service), wanted, 0 if since else lines)
+        return _follow(context, logs.follow(service, since_s=oldest), wanted, 0 if since else lines)
     shown = _show(context, found if since or request_id else deque(found, maxlen=max(0, lines)))
     if wanted.undated:
         context.output.say(f"{wanted.undated} lines are left out: when they were written is not known")

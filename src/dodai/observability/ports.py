@@ -192,7 +192,7 @@ class PlatformLines(KeptLines, Protocol):
         """Whose lines it keeps, each apart."""
 
     def after(self, part: str, place: str, /) -> tuple[Sequence[bytes], str]:
-        """The lines that came after `place` ("": all that it still has), and the place behind them.
+        """The lines that came after `place` ("": the most recent ones), and the place behind them.
 
         May block. Raises `OSError` or `ValueError` with what was answered instead.
         """

@@ -18,6 +18,7 @@ from dodai.observability.policy import ObservabilityPolicy
 from dodai.observability.run import Watched
 from dodai.observability.run.collect import Collection
 from dodai.observability.trace.find import find, line_folders, read_back
+from dodai.providers.fly import fly_logs as fly_log_pages
 from dodai.providers.fly.fly_logs import FlyLogEntry, FlyLogNext, FlyLogPage, FlyLogRow, FlyLogs, fly_logs
 from dodai.providers.fly.machines_api import fly_token
 from dodai.standins import ApiFault
@@ -42,14 +43,13 @@ def line(number: int, **more) -> str:
 
 @pytest.fixture
 def world(tmp_path: Path):
-    """The app `quiz-web` on one machine, which has written 250 lines and one of other output."""
+    """The app `quiz-web` on one machine, which has written a line that is looked for, 250 more, and other output."""
     with fly_world() as world:
         folder = tmp_path / "app"
         folder.mkdir()
         (folder / "web.py").write_text(PROGRAM)
-        lines = ["starts", *(line(number) for number in range(250)), line(250, requestId=ID, status=503)]
+        lines = ["starts", line(250, requestId=ID, status=503), *(line(number) for number in range(250))]
         (folder / "said.txt").write_text("\n".join(lines) + "\n")
-        world.fly.logs.buffer = 1000
         world.fly.launch("quiz-web", world.image(folder, sys.executable, "web.py"), served(), ("nrt",))
         world.settle("quiz-web")
         until(lambda: len(world.fly.logs.entries.get("quiz-web", ())) == len(lines))
@@ -72,7 +72,7 @@ def collected(folder: Path) -> list[str]:
 
 def test_output_is_read_page_by_page_and_each_line_once(world, logs):
     """Three pages of a hundred; where a line was written, and when, stands beside it."""
-    found = list(logs.read("web"))
+    found = list(logs.read("web", since_s=time.time() - 600))
     assert [each.text for each in found[:1]] == ["starts"]
     assert len({each.text for each in found}) == len(found) == 252
     (machine,) = world.fly.machines("quiz-web")
@@ -99,13 +99,41 @@ def test_a_service_that_writes_all_the_time_is_read_up_to_when_it_was_asked(logs
     assert asked == ["", "1"]
 
 
-def test_who_asks_for_the_first_time_gets_what_is_in_the_buffer(world, logs, tmp_path):
-    """Fly gives no older ones: what was written before is not there, and nothing says that it is."""
-    world.fly.logs.buffer = 50
-    assert len(list(logs.read("web"))) == 50
+def test_who_names_no_time_gets_the_most_recent_lines(logs, tmp_path):
+    """As Fly's page says: a hundred of them; a `watch` goes on from there."""
+    recent = [line(number)[-40:] for number in range(150, 250)]
+    assert [each.text[-40:] for each in logs.read("web")] == recent
     copied = collection(tmp_path / "state", logs)
-    assert (copied.once(), copied.once()) == (50, 0)
+    assert (copied.once(), copied.once()) == (100, 0)
     copied.close()
+
+
+@pytest.mark.parametrize("days", [0.1, 3])
+def test_request_of_long_ago_is_found_behind_all_that_was_written_since(world, logs, days):
+    """Fly keeps lines for about seven days; the most recent hundred may be those of a few seconds."""
+    kept = world.fly.logs.entries["quiz-web"]
+    at_s = time.time() - days * 86400
+    minted = f"{int(at_s * 1000):012x}7b969a28243b7e75d12c"
+    entry = {"attributes": {"timestamp": datetime.fromtimestamp(at_s, UTC).isoformat(), "instance": "x", "region": "x"}}
+    entry["attributes"]["message"] = line(0, requestId=minted, ts=at_s, status=418)
+    kept.insert(0, (int(at_s * 1e9), entry))
+    assert [each["status"] for each in read_back(logs, minted).lines] == [418]
+    asked = [one for one in world.fly.exchanges if one.path.endswith("/logs")]
+    assert len(asked) == 1, "what was written long after it is not read"
+    assert any("418" in each.text for each in logs.read("web", since_s=at_s - 1))
+    assert any("418" in each.text for each in next_lines(logs.follow("web", since_s=at_s - 1)))
+
+
+def next_lines(followed):
+    """What there is before the first pause."""
+    return list(iter(lambda: next(followed), None))
+
+
+def test_more_than_is_read_at_once_is_said_and_not_taken_for_nothing(logs, monkeypatch):
+    """The line that is looked for may be among those that were not read."""
+    monkeypatch.setattr(fly_log_pages, "PAGES", 2)
+    with pytest.raises(OSError, match="more than 200 lines of `web` were written in that time"):
+        read_back(logs, "f" * 32)
 
 
 def test_a_request_is_found_where_the_platform_keeps_its_line(logs):
@@ -118,28 +146,28 @@ def test_a_request_is_found_where_the_platform_keeps_its_line(logs):
 def test_lines_are_collected_once_and_found_by_the_next_lookup(world, logs, tmp_path):
     """Output that is not a line of a request stays at Fly; a second look copies what is new and nothing else."""
     copied = collection(tmp_path / "state", logs)
-    assert copied.once() == 251
+    assert copied.once() == 100
     assert copied.once() == 0
     (machine,) = world.fly.machines("quiz-web")
     with (machine.folder / f"quiz-web-{machine.id}.log").open("a") as log:
         log.write(line(999) + "\nTraceback\n")
     until(lambda: copied.once() == 1)
     copied.close()
-    assert len(collected(tmp_path / "state")) == 252
-    assert [each["status"] for each in find(ID, line_folders([str(tmp_path / "state")])).lines] == [503]
+    assert len(collected(tmp_path / "state")) == 101
+    assert [each["status"] for each in find(f"{999:032x}", line_folders([str(tmp_path / "state")])).lines] == [200]
 
 
 def test_who_goes_on_after_a_crash_copies_no_line_twice(logs, tmp_path):
     """Killed after the lines were written and before their place was kept."""
     state = tmp_path / "state"
     first = collection(state, logs)
-    assert first.once() == 251
+    assert first.once() == 100
     first.close()
     first.path.unlink()
     again = collection(state, logs)
     assert again.once() == 0
     again.close()
-    assert len(collected(state)) == 251
+    assert len(collected(state)) == 100
 
 
 def test_what_cannot_be_asked_is_a_problem_with_its_time_and_nothing_is_lost(world, logs, tmp_path):
@@ -150,6 +178,6 @@ def test_what_cannot_be_asked_is_a_problem_with_its_time_and_nothing_is_lost(wor
     assert copied.problem is not None
     assert copied.problem.en.startswith("lines are not collected since 2")
     assert "web: " in copied.problem.en
-    assert copied.once() == 251
+    assert copied.once() == 100
     assert copied.problem is None
     copied.close()

@@ -28,11 +28,14 @@ class Logs(Protocol):
         """Every part that ever wrote something which is still there."""
         ...
 
-    def read(self, part: str = "", /) -> Iterator[LogLine]:
-        """What is there of `part`, of all where it is `""`, the oldest first."""
+    def read(self, part: str = "", /, since_s: float = 0.0) -> Iterator[LogLine]:
+        """What is there of `part`, of all where it is `""`, the oldest first; before `since_s` some or none of it.
+
+        Without `since_s` a platform may give the most recent lines only.
+        """
         ...
 
-    def follow(self, part: str = "", /) -> Iterator[LogLine | None]:
+    def follow(self, part: str = "", /, since_s: float = 0.0) -> Iterator[LogLine | None]:
         """The same, then what is written from now on, whatever becomes of the files; None each time there is no more
         at the moment.
         """

@@ -1,12 +1,15 @@
 """What machines of Fly wrote to their output: the endpoint that flyctl's own `logs` asks, page by page.
 
-Fly publishes no specification of it: its form was transcribed from Fly's own tools, as the tests of the stand-in say.
+https://fly.io/docs/monitoring/logs-api-options/ says what it answers: without `next_token` the most recent 100 lines of
+the last 24 hours; with one, a Unix time in nanoseconds, the lines after it, page by page, of about seven days. The form
+of a line has no specification and was transcribed from flyctl (superfly/fly-go resource_logs.go).
 """
 
 from __future__ import annotations
 
 import heapq
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
@@ -98,10 +101,7 @@ LIST_LOGS = Operation(
 
 @dataclass(frozen=True, slots=True)
 class FlyLogs:
-    """The output of the services in `apps` as Fly keeps it: the ports `Logs` and `PlatformLines`.
-
-    Fly keeps it for a while and says nowhere for how long; what is gone is not there.
-    """
+    """The output of the services in `apps` as Fly keeps it: the ports `Logs` and `PlatformLines`."""
 
     connect: Callable[[], Api] = field(repr=False)
     apps: Mapping[str, str]
@@ -109,12 +109,12 @@ class FlyLogs:
     def parts(self) -> tuple[str, ...]:
         return tuple(self.apps)
 
-    def read(self, part: str = "", /) -> Iterator[LogLine]:
+    def read(self, part: str = "", /, since_s: float = 0.0) -> Iterator[LogLine]:
         chosen = [part] if part else list(self.apps)
-        return heapq.merge(*(self._read(each) for each in chosen if each in self.apps))
+        return heapq.merge(*(self._read(each, since_s) for each in chosen if each in self.apps))
 
-    def follow(self, part: str = "", /) -> Iterator[LogLine | None]:
-        places = dict.fromkeys([part] if part else self.apps, "")
+    def follow(self, part: str = "", /, since_s: float = 0.0) -> Iterator[LogLine | None]:
+        places = dict.fromkeys([part] if part else self.apps, _place(since_s))
         while True:
             found: list[LogLine] = []
             for each, place in places.items():
@@ -124,11 +124,11 @@ class FlyLogs:
             yield None
 
     def lines(self, ids: Sequence[str], since_s: float, until_s: float | None) -> tuple[list[dict[str, Any]], int]:
-        """Of what Fly still has; `OSError` where it does not answer."""
+        """Of what Fly still has; `OSError` where it does not answer, or not with all of it."""
         found, torn = [], 0
         for service in self.apps:
             try:
-                entries, _ = self._after(service, "")
+                entries, _ = self._after(service, _place(since_s), until_s or time.time(), whole=True)
             except DodaiError as error:
                 raise OSError(error.message) from error
             for entry in entries:
@@ -148,30 +148,39 @@ class FlyLogs:
             raise OSError(error.message) from error
         return [entry.message.encode() for entry in entries if _parsed(entry.message) is not None], place
 
-    def _read(self, service: str) -> Iterator[LogLine]:
-        entries, _ = self._after(service, "")
+    def _read(self, service: str, since_s: float) -> Iterator[LogLine]:
+        entries, _ = self._after(service, _place(since_s))
         return iter([_line(service, entry) for entry in entries])
 
-    def _after(self, service: str, place: str) -> tuple[list[FlyLogEntry], str]:
-        """Everything from `place` on that was there when it was asked for, and where that ended.
+    def _after(
+        self, service: str, place: str, until_s: float = math.inf, *, whole: bool = False
+    ) -> tuple[list[FlyLogEntry], str]:
+        """Everything from `place` to `until_s` that was there when it was asked for, and where that ended.
 
-        Where more is written than one page a look, there is always another page.
+        Where more is written than one page a look, there is always another page. `whole`: `OSError` if it is too much.
         """
         found: list[FlyLogEntry] = []
-        began_s = time.time()
+        end_s = min(time.time(), until_s)
         for _ in range(PAGES):
             page = self._page(service, place)
             found += (row.attributes for row in page.data)
             if not page.meta.next_token or page.meta.next_token == place or not page.data:
                 return found, page.meta.next_token or place
             place = page.meta.next_token
-            if found[-1].at_s >= began_s:
+            if found[-1].at_s >= end_s:
                 return found, place
+        if whole:
+            raise OSError(f"more than {len(found)} lines of `{service}` were written in that time")
         return found, place
 
     def _page(self, service: str, place: str) -> FlyLogPage:
         app, query = {"app": self.apps[service]}, {"next_token": place}
         return self.connect().call_now(LIST_LOGS, path=app, query=query, deadline_s=DEADLINE_S).value
+
+
+def _place(since_s: float) -> str:
+    """The `next_token` behind which the lines from then on stand; none for the most recent ones."""
+    return str(int(since_s * 1e9)) if since_s > 0 else ""
 
 
 def _line(service: str, entry: FlyLogEntry) -> LogLine:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dodai.core.dataclass import dataclass
-from dodai.standins.fly.machine_process import FlyMachine, now
+from dodai.standins.fly.machine_process import FlyMachine
 
-PAGE, KEPT = 100, 50_000
-BUFFER = 100
-"""How many entries somebody gets who asks without a token: `flyctl logs --no-tail` shows about so many."""
-MOST_BYTES = 1 << 20
+PAGE, KEPT, MOST_BYTES = 100, 50_000, 1 << 20
+SECOND_NS = 10**9
+RECENT_NS, RETENTION_NS = 24 * 3600 * SECOND_NS, 7 * 24 * 3600 * SECOND_NS
+"""https://fly.io/docs/monitoring/logs-api-options/: what who asks without a token gets, and what there is."""
 
 
 @dataclass(slots=True)
 class AppLogs:
-    """What the machines wrote to `folder/APP-MACHINE.log`, by app; `gather` reads what is new."""
+    """What the machines wrote to `folder/APP-MACHINE.log`, by app, with its time; `gather` reads what is new."""
 
     folder: Path
-    buffer: int = BUFFER
-    entries: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
     _read: dict[Path, int] = field(default_factory=dict)
     _regions: dict[str, str] = field(default_factory=dict)
     _alone: threading.Lock = field(default_factory=threading.Lock)
@@ -48,26 +49,28 @@ class AppLogs:
         app, _, machine = file.stem.rpartition("-")
         kept = self.entries.setdefault(app, [])
         for line in whole.splitlines():
-            kept.append(self._entry(machine, line.decode("utf-8", "replace")))
-        if len(kept) > KEPT:
-            self.dropped[app] = self.dropped.get(app, 0) + len(kept) - KEPT
-            del kept[: len(kept) - KEPT]
+            at_ns = max(time.time_ns(), kept[-1][0] + 1000 if kept else 0)  # no two of an app at once
+            kept.append((at_ns, self._entry(machine, line.decode("utf-8", "replace"), at_ns)))
+        del kept[: max(0, len(kept) - KEPT)]
 
-    def _entry(self, machine: str, message: str) -> dict[str, Any]:
+    def _entry(self, machine: str, message: str, at_ns: int) -> dict[str, Any]:
         region = self._regions.get(machine, "")
+        at = datetime.fromtimestamp(at_ns // SECOND_NS, UTC).replace(microsecond=at_ns % SECOND_NS // 1000)
         meta = {"instance": machine, "region": region, "event": {"provider": "app"}}
-        told = {"timestamp": now(), "message": message, "level": "info", "instance": machine, "region": region}
+        told = {"timestamp": at.isoformat(timespec="microseconds").replace("+00:00", "Z"), "message": message}
+        told |= {"level": "info", "instance": machine, "region": region}
         return {"type": "log", "attributes": {**told, "meta": meta}}
 
     def page(self, app: str, token: str, instance: str = "", region: str = "") -> dict[str, Any]:
-        """What comes after `token`, `PAGE` at the most; without one, the newest, as many as are in the buffer."""
+        """`PAGE` lines at the most: the first after `token`, a time in nanoseconds; without one the most recent."""
+        since = max(int(token) if token else time.time_ns() - RECENT_NS, time.time_ns() - RETENTION_NS)
         with self._alone:
-            kept, dropped = self.entries.get(app, []), self.dropped.get(app, 0)
-            start = max(0, int(token) - dropped) if token else max(0, len(kept) - self.buffer)
-            shown = list(enumerate(kept[start : start + PAGE], start + dropped))
+            kept = self.entries.get(app, [])
+            later = kept[bisect_right(kept, since, key=lambda one: one[0]) :]
+        shown = later[:PAGE] if token else later[-PAGE:]
         chosen = [
-            {"id": f"{app}-{number}", **entry}
-            for number, entry in shown
+            {"id": f"{app}-{at_ns}", **entry}
+            for at_ns, entry in shown
             if instance in ("", entry["attributes"]["instance"]) and region in ("", entry["attributes"]["region"])
         ]
-        return {"data": chosen, "meta": {"next_token": str(start + dropped + len(shown))}}
+        return {"data": chosen, "meta": {"next_token": str(shown[-1][0]) if shown else token}}
