@@ -20,7 +20,8 @@ def server():
 @pytest.fixture
 def app(tmp_path, server):
     small = SmallApp(tmp_path)
-    table = f'{{ url = "{server.public_url}", application = "quiz", redirect_uris = ["{CALLBACK}"] }}'
+    people = server.url.replace("127.0.0.1", "localhost")
+    table = f'{{ url = "{people}", application = "quiz", redirect_uris = ["{CALLBACK}"] }}'
     small.write(environment=f'identity = "authentik"\nauthentik = {table}')
     yield small
     small.clear()
@@ -31,7 +32,7 @@ def test_sign_in_that_differs_is_said_by_doctor_and_preflight_and_a_deploy_goes_
     said = []
 
     def run(*words, code=0, token=CANARY):
-        done = app.run(*words, AUTHENTIK_TOKEN=token)
+        done = app.run(*words, AUTHENTIK_TOKEN=token, AUTHENTIK_URL=server.url)
         said.append(done.stdout + done.stderr)
         assert done.returncode == code, done.stderr
         return done

@@ -30,11 +30,14 @@ def app(tmp_path, server):
     small.clear()
 
 
+def people(server):
+    """Where people come, another address than that of the API."""
+    return server.url.replace("127.0.0.1", "localhost")
+
+
 def write(app, server, uri, *, spoil="", text=None):
     named = f'application = "quiz", redirect_uris = ["{uri}"], blueprint_file = "sign-in.yaml"'
-    app.write(
-        spoil=spoil, environment=f'identity = "authentik"\nauthentik = {{ url = "{server.public_url}", {named} }}'
-    )
+    app.write(spoil=spoil, environment=f'identity = "authentik"\nauthentik = {{ url = "{people(server)}", {named} }}')
     (app.folder / "sign-in.yaml").write_text(text if text is not None else blueprint(uri))
 
 
@@ -46,7 +49,7 @@ def test_release_applies_its_blueprint_an_undo_and_a_rollback_put_back_what_was_
     """From an empty Authentik: a bad file stops before the first change, a bad release leaves what the good one made."""
 
     def run(*words, code=0, token=CANARY):
-        done = app.run(*words, AUTHENTIK_TOKEN=token)
+        done = app.run(*words, AUTHENTIK_TOKEN=token, AUTHENTIK_URL=server.url)
         assert done.returncode == code, done.stderr
         assert CANARY not in done.stdout + done.stderr
         return done

@@ -243,6 +243,7 @@ def _client(
         not isinstance(one, dict)
         or one.get("matching_mode") not in ("strict", "regex")
         or not isinstance(one.get("url"), str)
+        or one.get("redirect_uri_type", "logout") not in ("authorization", "logout")
         for one in uris
     ):
         raise UnsoundBlueprintError("Entry invalid: Serializer errors {'redirect_uris': 'Invalid data.'}")
@@ -252,6 +253,9 @@ def _client(
         raise UnsoundBlueprintError("Entry invalid: Serializer errors: Not a valid string.")
     kept = ("name", "client_id", "client_secret", "client_type", "redirect_uris")
     clients[key] |= {name: value for name, value in said.items() if name in kept and value is not None}
+    for one in clients[key]["redirect_uris"]:
+        if one.get("redirect_uri_type") == "authorization":  # shown with each that has no other
+            del one["redirect_uri_type"]
     return key
 
 

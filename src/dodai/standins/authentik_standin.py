@@ -14,15 +14,16 @@ _NO_TOKEN_NEEDED = ("/-/health/", "/application/o/")
 
 
 class AuthentikStandIn(StandIn):
-    """The application `slug` and its client, number 7; `public_url` is where people know it, else where it listens.
+    """The application `slug` and its client, number 7, at whatever address it is asked at.
 
-    Blueprints are carried out for these two kinds of objects.
+    Blueprints are carried out for these two kinds of objects. `types_uris` False: its redirect URIs have no type, as
+    before 2026.5.
     """
 
-    def __init__(self, tokens: Mapping[str, frozenset[str]], *, slug: str = "quiz", public_url: str = "") -> None:
+    def __init__(self, tokens: Mapping[str, frozenset[str]], *, slug: str = "quiz") -> None:
         super().__init__(tokens)
-        self.slug, self.public_url = slug, public_url or self.url
-        self.ready = True
+        self.slug = slug
+        self.ready = self.types_uris = True
         self.challenges = ["plain", "S256"]
         mine = {
             "name": f"Provider for {slug}",
@@ -50,7 +51,7 @@ class AuthentikStandIn(StandIn):
             ("POST", blueprints, shelf.made, "add_blueprintinstance"),
             ("GET", f"{blueprints}{{blueprint}}/", shelf.shown, view),
             ("PATCH", f"{blueprints}{{blueprint}}/", shelf.changed, change),
-            ("POST", f"{blueprints}{{blueprint}}/apply/", shelf.applied, change),
+            ("POST", f"{blueprints}{{blueprint}}/apply/", shelf.applied, "add_blueprintinstance"),
             ("DELETE", f"{blueprints}{{blueprint}}/", shelf.removed, "delete_blueprintinstance"),
         )
         self.routes = tuple(route(*row) for row in table)
@@ -106,11 +107,13 @@ class AuthentikStandIn(StandIn):
         return Reply(200 if self.ready else 503)
 
     def _discovery(self, asked: Asked) -> Reply:
-        if self._of(asked.params["slug"]) is None:
+        """All addresses in it begin with the one that was asked, as Django's `build_absolute_uri` makes them."""
+        slug, here = asked.params["slug"], f"http://{asked.headers['host']}"
+        client, base = self._of(slug), f"{here}/application/o"
+        if client is None:
             return self.error(404, "Not Found")
-        slug, base = asked.params["slug"], f"{self.public_url}/application/o"
         body = {
-            "issuer": f"{base}/{slug}/",
+            "issuer": f"{here}/" if client.get("issuer_mode") == "global" else f"{base}/{slug}/",
             "authorization_endpoint": f"{base}/authorize/",
             "token_endpoint": f"{base}/token/",
             "jwks_uri": f"{base}/{slug}/jwks/",
@@ -126,9 +129,10 @@ class AuthentikStandIn(StandIn):
         """Where a person is sent by the application: on to the login page, or told that this address is not allowed."""
         known = {one["client_id"]: one for one in self.clients.values()}
         client, uri = known.get(asked.query.get("client_id", "")), asked.query.get("redirect_uri", "")
-        if client is None or {"matching_mode": "strict", "url": uri} not in client["redirect_uris"]:
+        signs_in = [one for one in client["redirect_uris"] if not one.get("redirect_uri_type")] if client else []
+        if client is None or {"matching_mode": "strict", "url": uri} not in signs_in:
             return self.error(400, "Redirect URI Error")
-        return Reply(302, None, {"location": f"{self.public_url}/if/flow/default-authentication-flow/"})
+        return Reply(302, None, {"location": f"http://{asked.headers['host']}/if/flow/default-authentication-flow/"})
 
     def _application(self, asked: Asked) -> Reply:
         slug = asked.params["slug"]
@@ -163,6 +167,7 @@ class AuthentikStandIn(StandIn):
         return {
             "name": f"Provider {key}",
             **self.clients[key],
+            "redirect_uris": [{**self._type_of_all, **one} for one in self.clients[key]["redirect_uris"]],
             "pk": key,
             "authorization_flow": flow,
             "invalidation_flow": flow,
@@ -175,6 +180,11 @@ class AuthentikStandIn(StandIn):
             "verbose_name_plural": "OAuth2/OpenID Providers",
             "meta_model_name": "authentik_providers_oauth2.oauth2provider",
         }
+
+    @property
+    def _type_of_all(self) -> dict[str, str]:
+        """What a redirect URI is shown with that was made without a type."""
+        return {"redirect_uri_type": "authorization"} if self.types_uris else {}
 
     def _tokens(self, asked: Asked) -> Reply:
         shown = [one for one in self.api_tokens if asked.query.get("intent") in (None, one["intent"])]

@@ -142,8 +142,9 @@ def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> Vend
         standing.variables |= standing.zone.variables
         standing.differences += standing.zone.differences
     if config.provider_of("identity") == "authentik":
-        told, difference = stand_identity(here, stack)
-        standing.variables |= told
+        identity, token, difference = stand_identity(here, stack)
+        standing.variables |= {authentik_api.TOKEN: token, authentik_api.ADDRESS: identity.url}
+        standing.config = replace(here, authentik=replace(here.authentik, url=identity.url))
         standing.differences.append(difference)
     return standing
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.operations.environment_policy import EnvironmentPolicy
-from dodai.providers.authentik import authentik_api
 from dodai.providers.cloudflare import cloudflare_api
 from dodai.providers.local.browser import HttpBrowser
 from dodai.rehearsal.ports import Difference
@@ -80,13 +79,13 @@ def _visit(visitors: ZoneVisitors, origin: str, people: Iterator[int], url: str)
     return HttpBrowser(at, origin=origin, authority=str(visitors.authority), address=own)
 
 
-def stand_identity(config: EnvironmentPolicy, stack: ExitStack) -> tuple[dict[str, str], Difference]:
-    """The application at Authentik; sign-in itself is done with another stand-in.
+def stand_identity(config: EnvironmentPolicy, stack: ExitStack) -> tuple[AuthentikStandIn, str, Difference]:
+    """The application at Authentik, and the token of its API; sign-in itself is done with another stand-in.
 
     As the manifest says that it is, or, where a deploy applies a blueprint, with an address of before.
     """
     wanted, token = config.authentik, secrets.token_hex(16)
-    found = AuthentikStandIn({token: frozenset({"*"})}, slug=wanted.application, public_url=wanted.url.rstrip("/"))
+    found = AuthentikStandIn({token: frozenset({"*"})}, slug=wanted.application)
     found.client["client_id"] = wanted.client_id or found.client["client_id"]
     found.client["redirect_uris"] = [{"matching_mode": "strict", "url": uri} for uri in wanted.redirect_uris]
     if wanted.blueprint_file:
@@ -94,11 +93,11 @@ def stand_identity(config: EnvironmentPolicy, stack: ExitStack) -> tuple[dict[st
     elif wanted.blueprint:
         found.shelf.add(wanted.blueprint, status="successful")
     stack.enter_context(found)
-    told = {authentik_api.TOKEN: token, authentik_api.ADDRESS: found.url}
     here = "its API says what the manifest says; people sign in at a provider that runs beside it"
     if wanted.blueprint_file:
         here = (
             "its API, a worker that applies two kinds of objects, other fields of them taken unseen;"
             " people sign in at a provider that runs beside it"
         )
-    return told, Difference("identity", "Authentik: its flows, users, sessions, database", here)
+    said = "Authentik: its address, flows, users, sessions, database"
+    return found, token, Difference("identity", said, here)

@@ -40,7 +40,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class ApiToken:
     """A credential and the environment variable it came from; its value is in no repr, message or journal.
 
-    `scheme` is the word before it in `Authorization` where that is not the vendor's usual one.
+    `scheme` is the word before it in `Authorization` where that is not the vendor's usual one. Without a value no such
+    header is sent: for what a vendor shows to everybody.
     """
 
     variable: str
@@ -216,7 +217,8 @@ class Api:
         return VendorError(code, said, fix, fault, data=data, reply=reply, status=status, body=body)
 
     def attempt(self, method: str, url: str, *, left_s: float, headers: Mapping[str, str], **rest: Any) -> Any:
-        own = {"authorization": f"{self.token.scheme or self.vendor.scheme} {self.token.value}", **self.vendor.headers}
+        word, value = self.token.scheme or self.vendor.scheme, self.token.value
+        own = {**({"authorization": f"{word} {value}"} if value else {}), **self.vendor.headers}
         timeout = httpx2.Timeout(max(0.05, min(ATTEMPT_S, left_s)))
         return self._client.request(method, self.base_url + url, headers={**own, **headers}, timeout=timeout, **rest)
 
@@ -328,7 +330,9 @@ class _Sending(Generic[T]):
         if self.operation.confidential:
             return ""
         text = _text_of(_parsed(response))
-        text = " ".join(text.replace(self.api.token.value, "…").split())
+        if value := self.api.token.value:
+            text = text.replace(value, "…")
+        text = " ".join(text.split())
         return f": {text[:300]}" if text else ""
 
 

@@ -63,6 +63,39 @@ def test_sign_in_that_is_as_the_manifest_says_differs_in_nothing(server, sign_in
     assert {one.method for one in server.exchanges} == {"GET"}
 
 
+class Overheard(AuthentikStandIn):
+    """Notes which address each question was put to, and with what token."""
+
+    def answer(self, method, target, headers, content):
+        self.heard = [*getattr(self, "heard", ()), (target, headers["host"], headers.get("authorization"))]
+        return super().answer(method, target, headers, content)
+
+
+def test_issuer_is_that_of_the_address_of_people_whatever_the_api_is_reached_at():
+    """Authentik says the address that it was asked at; the token goes to the API alone."""
+    with Overheard({CANARY: frozenset({"*"})}) as server:
+        server.client["redirect_uris"] = [strict(CALLBACK)]
+        people = server.url.replace("127.0.0.1", "localhost")
+        with closing(Api(authentik(), server.url, ApiToken("AUTHENTIK_TOKEN", CANARY))) as api:
+            state = seen(AuthentikSignIn(lambda: api, people, "quiz", (CALLBACK,)))
+    assert (state.issuer, state.differs) == (f"{people}/application/o/quiz/", ())
+    outside = [(host, token) for target, host, token in server.heard if "openid-configuration" in target]
+    assert outside == [(people.removeprefix("http://"), None)]
+    inside = {(host, token) for target, host, token in server.heard if target.startswith("/api/")}
+    assert inside == {(server.url.removeprefix("http://"), f"Bearer {CANARY}")}
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["2026.5", "before"])
+def test_redirect_uris_are_judged_as_such_by_their_type(server, sign_in, typed):
+    """An address for signing out is nobody's way in, and one for signing in has no need of a type."""
+    server.types_uris = typed
+    out = {"matching_mode": "regex", "url": "https://quiz.example.com/bye.*", "redirect_uri_type": "logout"}
+    server.client["redirect_uris"] = [strict(CALLBACK), *([out] if typed else ())]
+    assert seen(sign_in).differs == ()
+    server.client["redirect_uris"] = [{**strict(CALLBACK), "redirect_uri_type": "logout"}]
+    assert seen(sign_in).differs == (f"people cannot be sent back to `{CALLBACK}` after signing in",)
+
+
 @dataclasses.dataclass(frozen=True)
 class Drift:
     """What somebody changed in Authentik, and what is said."""
@@ -99,8 +132,8 @@ DRIFTS = (
     Drift("public client", "the client is `public`", client={"client_type": "public"}),
     Drift(
         "another issuer",
-        "the issuer is `https://b.example/application/o/quiz/`",
-        server={"public_url": "https://b.example"},
+        "/`, not `http://",
+        client={"issuer_mode": "global"},
     ),
     Drift("no PKCE", "PKCE with S256 is not offered", server={"challenges": ["plain"]}),
     Drift("no blueprint", "there is no blueprint `quiz`", sign_in={"blueprint": "quiz"}),

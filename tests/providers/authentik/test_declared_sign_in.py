@@ -341,7 +341,9 @@ def test_bad_file_is_refused_before_anything_is_changed(server, declared, case, 
 
 
 @pytest.mark.parametrize(
-    ("lacks", "there"), [("add_blueprintinstance", False), ("change_blueprintinstance", True)], ids=["add", "change"]
+    ("lacks", "there"),
+    [("add_blueprintinstance", False), ("change_blueprintinstance", True), ("add_blueprintinstance", True)],
+    ids=["add", "change", "apply"],
 )
 def test_token_without_the_right_is_told_before_anything_is_changed(server, declared, lacks, there):
     """By asking for a change that is refused whoever asks."""
@@ -352,6 +354,32 @@ def test_token_without_the_right_is_told_before_anything_is_changed(server, decl
     with pytest.raises(DodaiError) as caught:
         run(declared.possible())
     assert caught.value.code.id == "DOD702"
+    assert everything(server) == before
+
+
+def test_address_of_people_that_cannot_be_reached_is_told_before_anything_is_changed(server, declared):
+    """Nobody could look at the effect: the API alone says nothing of the issuer."""
+    away = dataclasses.replace(declared, sign_in=dataclasses.replace(declared.sign_in, url="http://127.0.0.1:1"))
+    before = everything(server)
+    with pytest.raises(DodaiError) as caught:
+        run(away.possible())
+    assert caught.value.code.id == "DOD705"
+    assert "cannot be reached at `http://127.0.0.1:1`" in caught.value.message
+    assert everything(server) == before
+
+
+def test_address_for_signing_out_is_applied_and_put_back_with_its_type(server, declared, tmp_path):
+    """The manifest names ways in; what else the client allows is the blueprint's own."""
+    goodbye = {"matching_mode": "strict", "url": f"{OLD}/bye", "redirect_uri_type": "logout"}
+    server.client["redirect_uris"].append(goodbye)
+    before = everything(server)
+    row = "\n        - {matching_mode: strict, url: https://quiz.example.com/, redirect_uri_type: logout}"
+    (tmp_path / FILE).write_text(blueprint().replace(f"url: {NEW}", f"url: {NEW}{row}"))
+    run(declared.possible())
+    run(declared.apply())
+    assert run(declared.differs()) == ()
+    assert sent_to_login(server, "https://quiz.example.com/") == 400
+    assert run(declared.back())
     assert everything(server) == before
 
 

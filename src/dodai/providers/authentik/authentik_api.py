@@ -9,6 +9,8 @@ TOKEN, ADDRESS = "AUTHENTIK_TOKEN", "AUTHENTIK_URL"
 PAGE = 50
 APPLICATION, CLIENT = "authentik_core.application", "authentik_providers_oauth2.oauth2provider"
 """What blueprints call the two kinds of objects that are looked at."""
+SIGNS_IN = ("", "authorization")
+"""The types of redirect URIs that people are sent to after signing in; others are for signing out."""
 
 
 def authentik() -> Vendor:
@@ -27,10 +29,19 @@ class AuthentikApplication:
 
 @dataclass(frozen=True, slots=True)
 class RedirectUri:
-    """Where a person may be sent after signing in: exactly `url`, or whatever it matches as a regular expression."""
+    """Where a person may be sent: exactly `url`, or whatever it matches as a regular expression.
+
+    Since 2026.5 it has a type, `authorization` or `logout` (https://github.com/goauthentik/authentik/pull/20011).
+    Before that all were for signing in (https://github.com/goauthentik/authentik/pull/22981).
+    """
 
     matching_mode: str
     url: str
+    redirect_uri_type: str = ""
+
+    @property
+    def signs_in(self) -> bool:
+        return self.redirect_uri_type in SIGNS_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +235,14 @@ FACTS = DriverFacts(
         ),
         Scope(
             "add_blueprintinstance",
-            "`blueprint_file`: the blueprint is made by the first deploy that has one, and tried in its preflight",
-            (MAKE_BLUEPRINT, TRY_NEW),
+            "`blueprint_file`: the blueprint is made by the first deploy that has one; to apply it is a POST, for which"
+            " Authentik asks this one too; tried in the preflight",
+            (MAKE_BLUEPRINT, TRY_NEW, APPLY_BLUEPRINT),
         ),
         Scope(
             "change_blueprintinstance",
-            "`blueprint_file`: its text is replaced, tried first, applied, and put back by an undo",
-            (SET_BLUEPRINT, TRY_CHANGE, APPLY_BLUEPRINT),
+            "`blueprint_file`: its text is replaced, tried first, and put back by an undo",
+            (SET_BLUEPRINT, TRY_CHANGE),
         ),
         Scope(
             "delete_blueprintinstance",

@@ -11,7 +11,7 @@ import yaml
 from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.authentik import codes
-from dodai.providers.authentik.authentik_api import APPLICATION, CLIENT
+from dodai.providers.authentik.authentik_api import APPLICATION, CLIENT, SIGNS_IN
 
 TAGS = frozenset(
     f"!{name}"
@@ -73,9 +73,10 @@ class BlueprintFile:
         rows = client.says("redirect_uris")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             return
-        given = [(row.get("matching_mode"), row.get("url")) for row in rows]
-        if any(not isinstance(word, str) for pair in given for word in pair):
+        words = [[row.get(name, "") for name in ("redirect_uri_type", "matching_mode", "url")] for row in rows]
+        if any(not isinstance(word, str) for row in words for word in row):
             return
+        given = [(mode, url) for kind, mode, url in words if kind in SIGNS_IN]
         for mode, url in given:
             if mode != "strict":
                 yield client.line, f"the redirect URI `{url}` is a {mode}: it may match somebody else's address"

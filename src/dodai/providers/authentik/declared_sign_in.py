@@ -141,21 +141,35 @@ class BlueprintSignIn:
         """The application, None where there is none, and all clients by their number."""
         application = self.sign_in.parts()[0]
         clients = {str(one.pk): asdict(one) for one in self.sign_in.clients()}
+        for client in clients.values():
+            uris = client["redirect_uris"]  # one without a type goes back without one: no earlier Authentik knows it
+            client["redirect_uris"] = [{name: said for name, said in one.items() if said} for one in uris]
         found: dict[str, Any] = json.loads(json.dumps({"application": application, "clients": clients}, default=asdict))
         return found
 
     # --- before anything is changed ---
 
     def _tried(self) -> None:
-        """DOD761, DOD766, DOD765, DOD762, and DOD702 for a token that may not: all without a change."""
+        """DOD761, DOD766, DOD765, DOD762, and DOD702 for a token that may not: all without a change.
+
+        The address of people is asked too: nobody could look at the effect where it is not to be reached (DOD705).
+        """
         file, sign_in = self._file(), self.sign_in
         file.refuse_other(sign_in.slug, sign_in.client_id, sign_in.redirect_uris)
+        try:
+            sign_in.discovered()
+        except DodaiError as error:
+            if error.code is not codes.MISSING:
+                raise
         there = self._there()
         self._refuse_file_of_the_server(there)
         body = {"name": "", "content": file.text}
         if there is None:
             trial = self._call(TRY_NEW, body=body)
         else:
+            # To apply it needs the right to add one: `apply` is a POST, and `ObjectPermissions` asks by the method
+            # (https://github.com/goauthentik/authentik/blob/main/authentik/rbac/permissions.py).
+            self._call(TRY_NEW, body={"name": ""})
             trial = self._call(TRY_CHANGE, body=body, blueprint=there.pk)
         if trial.content or not trial.name:
             reasons = trial.content or ("its text was not looked at",)

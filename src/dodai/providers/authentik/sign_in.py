@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,10 +22,13 @@ from dodai.providers.authentik.authentik_api import (
     LIST_TOKENS,
     PAGE,
     READY,
+    TOKEN,
     AuthentikApplication,
     AuthentikClient,
+    Discovery,
+    authentik,
 )
-from dodai.vendor_api import Api, Operation, VendorError
+from dodai.vendor_api import Api, ApiToken, Operation, VendorError, api_of
 from dodai.vendor_api.codes import TOKEN_REFUSED
 
 SOON = timedelta(days=14)
@@ -34,7 +38,8 @@ SOON = timedelta(days=14)
 class AuthentikSignIn:
     """The application `slug` at `url` as people know it; `redirect_uris` are all that it may send people back to.
 
-    `client_id` and `blueprint` are compared where they are said.
+    `connect` leads to the API, whose address may be another one. `client_id` and `blueprint` are compared where they
+    are said.
     """
 
     connect: Callable[[], Api] = field(repr=False)
@@ -89,8 +94,19 @@ class AuthentikSignIn:
         client: AuthentikClient = self._found(GET_CLIENT, lacks, client=str(application.provider))
         return client
 
+    def discovered(self) -> Discovery:
+        """What an application is told at `url`, asked without a token; DOD760 where nobody can sign in to it.
+
+        Authentik makes the issuer of the address that it was asked at (`get_issuer` of
+        https://github.com/goauthentik/authentik/blob/main/authentik/providers/oauth2/models.py), so another one than
+        that of people would say another issuer.
+        """
+        public = api_of(authentik, self.url, ApiToken(TOKEN, ""))
+        with self._missing(f"no sign-in for `{self.slug}`"):
+            return public.call_now(DISCOVERY, path={"slug": self.slug}).value
+
     def _discovery(self) -> Iterator[str]:
-        found = self._found(DISCOVERY, f"no sign-in for `{self.slug}`", slug=self.slug)
+        found = self.discovered()
         if found.issuer != self.issuer:
             yield f"the issuer is `{found.issuer}`, not `{self.issuer}`: tokens would be refused by who checks it"
         if "S256" not in found.code_challenge_methods_supported:
@@ -101,11 +117,12 @@ class AuthentikSignIn:
             yield f"the client id is `{client.client_id}`, not `{self.client_id}`"
         if client.client_type != "confidential":
             yield f"the client is `{client.client_type}`: whoever has its id gets tokens without a secret"
-        exact = {one.url for one in client.redirect_uris if one.matching_mode == "strict"}
+        there = [one for one in client.redirect_uris if one.signs_in]
+        exact = {one.url for one in there if one.matching_mode == "strict"}
         for uri in self.redirect_uris:
             if uri not in exact:
                 yield f"people cannot be sent back to `{uri}` after signing in"
-        for one in client.redirect_uris:
+        for one in there:
             if one.matching_mode != "strict":
                 yield f"the redirect URI `{one.url}` is a {one.matching_mode}: it may match somebody else's address"
             elif one.url not in self.redirect_uris:
@@ -144,8 +161,13 @@ class AuthentikSignIn:
             page = int(answer.pagination.next) if answer.pagination.next > page else 0
 
     def _found(self, operation: Operation[Any], lacks: str, **path: str) -> Any:
-        try:
+        with self._missing(lacks):
             return self.call(operation, path=path)
+
+    @contextmanager
+    def _missing(self, lacks: str) -> Iterator[None]:
+        try:
+            yield
         except VendorError as error:
             if error.status != 404:
                 raise
