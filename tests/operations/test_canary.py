@@ -17,6 +17,7 @@ from dodai.operations.ports import ServiceProbe
 from dodai.operations.run.canary import Canary, canary_step
 from dodai.operations.run.deploy import _serve
 from dodai.operations.run.restore import restore_steps
+from dodai.operations.run.schema_steps import retire_gone
 from dodai.operations.run.service_steps import ServiceSteps
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.rolling import Rolling
@@ -169,8 +170,33 @@ def test_every_step_that_may_move_traffic_in_stages_has_the_time_for_it():
     compute = FlyCompute(lambda: None, "production", {"web": "quiz-web"}, frozenset(), rolling=rolling)
     request = PlanRequest("restore", "production", "new", arguments={"previous:web": "old", "restore": "point"})
     steps = ServiceSteps(request, SimpleNamespace(compute=compute))
-    moving_s = 20 * (30.0 + WEB.drain_s + 10.0)
+    moving_s = 20.0 + 20 * (30.0 + WEB.drain_s + 10.0 + 20.0)
     assert steps.moving_s(WEB) == moving_s
     close, _ = restore_steps(request, compute, SimpleNamespace(), [WEB], steps.reopen, steps.moving_s)
     for step in (steps.switch(WEB, "old"), steps.retire(WEB), steps.keep((WEB,)), close):
         assert step.timeout_s > moving_s, step.id
+
+
+def test_every_step_that_stops_or_moves_has_the_time_until_proxies_know():
+    """Also where traffic moves at once: it is waited for before the old ones are taken out, and before any are stopped."""
+    compute = FlyCompute(lambda: None, "production", {"web": "quiz-web"}, frozenset())
+    at_once = SimpleNamespace(under=None)
+    request = PlanRequest("restore", "production", "new", arguments={"previous:web": "old", "restore": "point"})
+
+    def times(of):
+        steps = ServiceSteps(request, SimpleNamespace(compute=of))
+        close, _ = restore_steps(request, of, SimpleNamespace(), [WEB], steps.reopen, steps.moving_s)
+        others = (steps.start(WEB), steps.switch(WEB, "old"), steps.retire(WEB), steps.keep((WEB,)), close)
+        found = {one.id: one.timeout_s for one in others} | {"gone": retire_gone(of, "web", "old").timeout_s}
+        return found, steps.switch(WEB, "old").title
+
+    (slow, title), (quick, same) = times(compute), times(at_once)
+    assert title == same
+    assert {name: slow[name] - quick[name] for name in slow} == {
+        "start-web": 10.0,
+        "switch-web": 20.0,
+        "retire-web": 20.0,
+        "gone": 10.0,
+        "keep": 20.0,
+        "close": 20.0,
+    }

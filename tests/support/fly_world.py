@@ -67,6 +67,7 @@ class FlyWorld:
             "FLY_API_HOSTNAME": self.fly.url,
             "FLY_API_BASE_URL": self.fly.url,
             "FLY_REGISTRY_HOST": self.registry.host,
+            "FLY_PROXY_LAG_S": str(self.fly.noticed_s),
         }
 
     def image(self, folder: Path, *command: str, name: str = "web", light: bool = False) -> str:

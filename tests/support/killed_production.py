@@ -274,6 +274,7 @@ class _Vendors:
             "FLY_API_TOKEN": "t",
             "FLY_API_HOSTNAME": self.fly.url,
             "FLY_REGISTRY_HOST": self.registry.host,
+            "FLY_PROXY_LAG_S": str(self.fly.noticed_s),
             "NEON_API_KEY": "t",
             "NEON_API_URL": self.neon.url,
             "CLOUDFLARE_API_TOKEN": "t",

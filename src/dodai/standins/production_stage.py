@@ -35,7 +35,7 @@ from dodai.providers.authentik.authentik_api import authentik
 from dodai.providers.cloudflare import cloudflare_api
 from dodai.providers.cloudflare.cloudflare_api import cloudflare
 from dodai.providers.fly import fly_logs
-from dodai.providers.fly.machines_api import HOST, TOKEN, fly_token
+from dodai.providers.fly.machines_api import HOST, PROXY_LAG, TOKEN, fly_token
 from dodai.providers.fly.machines_api import fly as fly_vendor
 from dodai.providers.fly.proxy_edge import PUBLIC
 from dodai.providers.fly.registry_api import REGISTRY_HOST
@@ -133,7 +133,7 @@ def stand(project: Project, config: EnvironmentPolicy, stack: ExitStack) -> Vend
     registry = stack.enter_context(RegistryStandIn(token))
     fly = stack.enter_context(FlyStandIn(registry, {token: ALL}))
     told = {TOKEN: f"FlyV1 {token}", HOST: fly.url, fly_logs.HOST: fly.url, REGISTRY_HOST: registry.host}
-    standing = VendorsHere(here, registry, fly, variables=told)
+    standing = VendorsHere(here, registry, fly, variables={**told, PROXY_LAG: str(fly.noticed_s)})
     if project.policy.database.used_by:
         _neon(project, standing, stack)
     _apps(project, standing)

@@ -19,7 +19,7 @@ from dodai.providers.fly.fly_metrics import FlyCounters
 from dodai.providers.fly.fly_toml import ToldService, toml_rows
 from dodai.providers.fly.image_releases import ImageReleases
 from dodai.providers.fly.machine_checks import Judged
-from dodai.providers.fly.machines_api import ADDRESS, HOST, fly, fly_token
+from dodai.providers.fly.machines_api import ADDRESS, HOST, PROXY_LAG, PROXY_LAG_S, fly, fly_token
 from dodai.providers.fly.proxy_edge import PUBLIC, FlyProxyEdge
 from dodai.providers.fly.registry_api import DEFAULT_HOST, REGISTRY_HOST, Registry
 from dodai.providers.fly.rolling import Rolling
@@ -47,7 +47,16 @@ def _compute(opening: Opening) -> FlyCompute:
         frozenset(secret),
         rolling={one.name: Rolling(share, one.health.timeout_s, one.drain_s, one.health.consecutive) for one in rolled},
         judged=_judged(opening),
+        proxy_lag_s=_proxy_lag_s(opening),
     )
+
+
+def _proxy_lag_s(opening: Opening) -> float:
+    """Fly's own where the variable has no number."""
+    try:
+        return float(opening.variables.get(PROXY_LAG, ""))
+    except ValueError:
+        return PROXY_LAG_S
 
 
 def _judged(opening: Opening) -> dict[str, Judged]:

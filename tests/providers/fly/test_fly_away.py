@@ -38,7 +38,14 @@ def wide_app(tmp_path, *, rolled=False):
             yield (
                 world,
                 image,
-                FlyCompute(lambda: api, "production", {"web": "quiz-web"}, frozenset(), rolling=some).under(1),
+                FlyCompute(
+                    lambda: api,
+                    "production",
+                    {"web": "quiz-web"},
+                    frozenset(),
+                    rolling=some,
+                    proxy_lag_s=world.fly.noticed_s,
+                ).under(1),
             )
         if specs():
             assert MACHINES_API.judge(world.fly.exchanges).problems == ()

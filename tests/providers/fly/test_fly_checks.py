@@ -36,7 +36,14 @@ def checked_app(tmp_path, check=QUICK, **options):
         world.fly.launch("quiz-web", image, config, ("nrt", "ams"))
         world.settle("quiz-web")
         with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as client:
-            compute = FlyCompute(lambda: client, "production", {"web": "quiz-web"}, frozenset(), **options).under(1)
+            compute = FlyCompute(
+                lambda: client,
+                "production",
+                {"web": "quiz-web"},
+                frozenset(),
+                **options,
+                proxy_lag_s=world.fly.noticed_s,
+            ).under(1)
             yield world, image, compute
 
 

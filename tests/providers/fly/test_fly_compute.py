@@ -15,6 +15,7 @@ from tests.end_to_end.small_app import SERVER
 from tests.support.fly_world import MACHINES_API, TOKEN, fly_world, served
 from tests.support.quick_vendor import quick
 from tests.support.vendor_spec import specs
+from tests.support.wait import until
 
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ServiceSpec
@@ -42,7 +43,13 @@ def world(tmp_path: Path):
 @pytest.fixture
 def compute(world):
     with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
-        yield FlyCompute(lambda: api, "production", {"web": "quiz-web"}, frozenset({"SESSION_SECRET"})).under(1)
+        yield FlyCompute(
+            lambda: api,
+            "production",
+            {"web": "quiz-web"},
+            frozenset({"SESSION_SECRET"}),
+            proxy_lag_s=world.fly.noticed_s,
+        ).under(1)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +89,7 @@ async def test_a_release_starts_beside_what_serves_and_gets_traffic_at_the_switc
 
     await compute.switch("web", "r1", settings="s")
     assert live(await compute.status()) == [("r1", "ams"), ("r1", "nrt")]
-    assert page(world) == "hello from r1"
+    until(lambda: {page(world) for _ in range(4)} == {"hello from r1"})
 
     await compute.stop("web", before, 1.0)
     machines = world.fly.machines("quiz-web")

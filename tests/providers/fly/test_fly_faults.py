@@ -39,7 +39,9 @@ def light_app(tmp_path, machines=2):
         world.fly.launch("quiz-web", image, config, ("nrt", "ams") * (machines // 2))
         world.settle("quiz-web")
         with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as client:
-            compute = FlyCompute(lambda: client, "production", {"web": "quiz-web"}, frozenset(SECRET)).under(1)
+            compute = FlyCompute(
+                lambda: client, "production", {"web": "quiz-web"}, frozenset(SECRET), proxy_lag_s=world.fly.noticed_s
+            ).under(1)
             yield world, image, compute
 
 

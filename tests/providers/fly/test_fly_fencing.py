@@ -53,7 +53,14 @@ def two_operators(tmp_path):
             closing(HeldUp(quick(fly()), world.fly.url, CREDENTIAL)) as held,
             closing(Api(quick(fly()), world.fly.url, CREDENTIAL)) as free,
         ):
-            one = FlyCompute(lambda: held, "production", {"web": "quiz-web"}, frozenset(), holder="one")
+            one = FlyCompute(
+                lambda: held,
+                "production",
+                {"web": "quiz-web"},
+                frozenset(),
+                holder="one",
+                proxy_lag_s=world.fly.noticed_s,
+            )
             yield world, image, held, one.under(1), replace(one, connect=lambda: free, holder="two").under(2)
 
 

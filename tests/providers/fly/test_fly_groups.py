@@ -28,7 +28,13 @@ def app_beside(tmp_path, **metadata):
         world.fly.launch("quiz-web", image, beside, ("nrt",))
         world.fly.launch("quiz-web", image, served(), ("nrt", "ams"))
         with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
-            yield world, image, FlyCompute(lambda: api, "production", {"web": "quiz-web"}, frozenset()).under(1)
+            yield (
+                world,
+                image,
+                FlyCompute(
+                    lambda: api, "production", {"web": "quiz-web"}, frozenset(), proxy_lag_s=world.fly.noticed_s
+                ).under(1),
+            )
         if specs():
             assert MACHINES_API.judge(world.fly.exchanges).problems == ()
 

@@ -72,7 +72,13 @@ def rolled_app(tmp_path, regions=REGIONS, *command):
         world.settle("quiz-web")
         with closing(Watched(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
             compute = FlyCompute(
-                lambda: api, "production", {"web": "quiz-web"}, frozenset(), rolling={"web": AT_A_TIME}, lease_s=1
+                lambda: api,
+                "production",
+                {"web": "quiz-web"},
+                frozenset(),
+                rolling={"web": AT_A_TIME},
+                lease_s=1,
+                proxy_lag_s=world.fly.noticed_s,
             )
             yield world, image, api, compute.under(1)
         if specs():

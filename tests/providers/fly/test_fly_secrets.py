@@ -50,7 +50,9 @@ def app(tmp_path: Path, *, rolling: bool, restart_applies: bool):
         with closing(Api(quick(fly()), world.fly.url, ApiToken("FLY_API_TOKEN", TOKEN))) as api:
             some = {"web": Rolling(0.5, 20.0, 1.0)} if rolling else {}
             apps, secret = {"web": "quiz-web"}, frozenset({"SESSION_SECRET"})
-            compute = FlyCompute(lambda: api, "production", apps, secret, rolling=some).under(1)
+            compute = FlyCompute(
+                lambda: api, "production", apps, secret, rolling=some, proxy_lag_s=world.fly.noticed_s
+            ).under(1)
 
             async def give(value: str, settings: str) -> None:
                 before = (await compute.status()).services[0].instances

@@ -271,8 +271,14 @@ class CanaryCompute(Compute, Protocol):
 
 @runtime_checkable
 class StagedCompute(Compute, Protocol):
-    """Compute that moves the traffic of some services in stages, waiting in each until machines are healthy."""
+    """Compute that takes its time to move traffic: of some services in stages, waiting in each until machines are
+    healthy, and of all until whoever leads the traffic knows of a change.
+    """
 
     def stages(self, service: str, /) -> int:
         """How many stages a switch of this service has at most; 0 where it moves the traffic at once."""
+        ...
+
+    def notice_s(self) -> float:
+        """How long it waits between two changes of who gets traffic, and before it stops what had some."""
         ...

@@ -20,7 +20,7 @@ from dodai.operations.policy import Journey, OperationsPolicy, Service
 from dodai.operations.ports import Compute, Instance, RestorePoints
 from dodai.operations.release import Book, ReleaseRecord, Schema, Verdict, evaluate_rollback, find
 from dodai.operations.run.service_steps import CALLS
-from dodai.operations.run.serving import note_unreachable, retired, running
+from dodai.operations.run.serving import note_unreachable, notice_s, retired, running
 
 NAME_ITS_ORIGIN = (
     "if it answers to its own name only, or sends everybody to https, name that address as the first of"
@@ -190,7 +190,7 @@ def retire_gone(compute: Compute, name: str, release: str) -> Step:
         apply=apply,
         verify=observe,
         on_failure="fix_forward",
-        timeout_s=drain_s + 15.0,
+        timeout_s=drain_s + 15.0 + notice_s(compute),
         retry=CALLS,
         inputs={"release": release},
         point_of_no_return=True,

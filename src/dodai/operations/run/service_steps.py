@@ -24,11 +24,10 @@ from dodai.operations.ports import (
     ServiceProbe,
     ServiceSpec,
     ServiceStatus,
-    StagedCompute,
 )
 from dodai.operations.programs import Programs
 from dodai.operations.run.preflight import previous_releases
-from dodai.operations.run.serving import note_unreachable, retired, running
+from dodai.operations.run.serving import moving_s, note_unreachable, notice_s, retired, running, stages
 
 RESTART, ONLY = "restart", "only"
 """The arguments of a restart: what makes the new processes others than the old ones, and the only service meant."""
@@ -106,7 +105,7 @@ class ServiceSteps:
             verify=partial(self._healthy, service),
             undo=partial(self._stop_mine, service),
             undo_title=Text(f"stop the new {service.name}", f"新しい {service.name} を停止"),
-            timeout_s=service.health.timeout_s + 10.0,
+            timeout_s=service.health.timeout_s + 10.0 + notice_s(self.ports.compute),
             retry=CALLS,
             inputs={"release": self.request.release, "command": " ".join(service.command)},
         )
@@ -206,15 +205,13 @@ class ServiceSteps:
         return (await running(self.ports.compute)).service(service.name) or ServiceStatus(name=service.name)
 
     def moving_s(self, service: Service) -> float:
-        """How long its traffic may take to move in stages; 0 where it moves at once."""
-        compute = self.ports.compute
-        stages = compute.stages(service.name) if isinstance(compute, StagedCompute) else 0
-        return stages * (service.health.timeout_s + service.drain_s + 10.0)
+        """How long its traffic may take to move; 0 where it moves at once."""
+        return moving_s(self.ports.compute, service)
 
     def switch(self, service: Service, previous: str) -> Step:
         name = service.name
         title = Text(f"new traffic goes to the new {name}", f"新しい通信を新しい {name} へ向ける")
-        if self.moving_s(service):
+        if stages(self.ports.compute, service):
             title = Text(f"{name} is replaced some machines at a time", f"{name} のマシンを数台ずつ入れ替える")
         return Step(
             id=f"switch-{service.name}",

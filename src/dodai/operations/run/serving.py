@@ -1,4 +1,4 @@
-"""What serves, as it is seen: during a plan, and once it has ended."""
+"""What serves, as it is seen: during a plan, and once it has ended; how long it takes to serve another release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError, Reply
 from dodai.engine.plan import EndState, Meant, Observed, PlanRequest, StepContext
 from dodai.operations import codes
-from dodai.operations.ports import Compute, ComputeStatus, Instance
+from dodai.operations.policy import Service
+from dodai.operations.ports import Compute, ComputeStatus, Instance, StagedCompute
 from dodai.operations.run.preflight import previous_releases
 
 POLL_S = 0.2
@@ -121,3 +122,19 @@ def note_unreachable(context: StepContext, old: Sequence[Instance]) -> None:
     """Say what of `old` nobody could end."""
     if away := [f"{one.release} in {one.region}" for one in old if one.state == "unreachable"]:
         context.note(f"cannot be reached, and may come back: {', '.join(away)}")
+
+
+def stages(compute: Compute, service: Service) -> int:
+    """How many stages a switch of it has at most; 0 where the traffic moves at once."""
+    return compute.stages(service.name) if isinstance(compute, StagedCompute) else 0
+
+
+def notice_s(compute: Compute) -> float:
+    """How long it takes until whoever leads the traffic knows of a change; it is waited for before each next one."""
+    return compute.notice_s() if isinstance(compute, StagedCompute) else 0.0
+
+
+def moving_s(compute: Compute, service: Service) -> float:
+    """How long it may take to move its traffic and before the old one is stopped, beyond the requests for that."""
+    twice_s = 2 * notice_s(compute)
+    return twice_s + stages(compute, service) * (service.health.timeout_s + service.drain_s + 10.0 + twice_s)

@@ -13,6 +13,7 @@ from dodai.core.dataclass import dataclass
 from dodai.core.errors import DodaiError
 from dodai.providers.fly import codes
 from dodai.providers.fly.machines_api import (
+    CORDON,
     CREATE,
     CURSOR,
     DELETE,
@@ -20,6 +21,7 @@ from dodai.providers.fly.machines_api import (
     LIST,
     LIST_SECRETS,
     NONCE,
+    PROXY_LAG_S,
     SET_SECRETS,
     SHOW,
     STOP,
@@ -59,6 +61,7 @@ class Fleet:
     token: int | None = None
     holder: str = ""
     lease_s: int = LEASE_S
+    proxy_lag_s: float = PROXY_LAG_S
     seen: dict[str, tuple[float, tuple[Machine, ...]]] = field(default_factory=dict, repr=False)
 
     @property
@@ -174,12 +177,21 @@ class Fleet:
 
         await self.apply(UPDATE, machine, body=body, effect=changed)
 
+    async def take_out(self, group: Sequence[Machine]) -> None:
+        """No more traffic for these, once every proxy of Fly knows of those that were let in for them."""
+        if left := [one for one in group if not one.cordoned and not one.is_away]:
+            await asyncio.sleep(self.proxy_lag_s)
+            await together(self.apply(CORDON, one) for one in left)
+
     async def stop(self, group: Sequence[Machine], wait_s: float) -> None:
         """SIGTERM, and whatever has not ended after `wait_s` is killed by Fly; back when all have ended.
 
+        First every proxy of Fly has the time to know that they get no traffic any more.
         What is on a host that is away is not waited for: nobody can say when it ends.
         """
         body = {"signal": "SIGTERM", "timeout": f"{max(1, round(wait_s))}s"}
+        if any(one.runs and not one.is_away for one in group):
+            await asyncio.sleep(self.proxy_lag_s)
         await together(self.apply(STOP, one, body=body) for one in group if one.runs)
         end, ids = time.monotonic() + wait_s + 10, {one.id for one in group}
         while True:

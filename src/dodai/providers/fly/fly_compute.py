@@ -48,7 +48,7 @@ from dodai.providers.fly.machine_state import (
     standing,
     status_of,
 )
-from dodai.providers.fly.machines_api import CORDON, LIST, START, UNCORDON, WAITS, Machine
+from dodai.providers.fly.machines_api import CORDON, LIST, PROXY_LAG_S, START, UNCORDON, WAITS, Machine
 from dodai.providers.fly.rolling import Rolling, roll
 from dodai.vendor_api import Api, VendorError
 
@@ -73,6 +73,7 @@ class FlyCompute:
     rolling: Mapping[str, Rolling] = field(default_factory=dict)
     judged: Mapping[str, Judged] = field(default_factory=dict)
     lease_s: int = LEASE_S
+    proxy_lag_s: float = PROXY_LAG_S
     holder: str = field(default_factory=this_process)
     addresses: dict[str, str] = field(default_factory=dict, repr=False)
     seen: dict[str, tuple[float, tuple[Machine, ...]]] = field(default_factory=dict, repr=False)
@@ -99,7 +100,8 @@ class FlyCompute:
         if service not in self.apps:
             said = f"`[env.{self.env}.fly]` names no app for `{service}`"
             raise DodaiError(codes.NO_APP, said, f'apps = {{ {service} = "NAME" }}', exit_code=2)
-        return Fleet(self.api, self.apps[service], self.token, self.holder, self.lease_s, self.seen)
+        app = self.apps[service]
+        return Fleet(self.api, app, self.token, self.holder, self.lease_s, self.proxy_lag_s, self.seen)
 
     async def address(self, service: str, /) -> str:
         """`APP.flycast:PORT`: it goes through Fly's proxy, so that cordoned machines get nothing; never `.internal`."""
@@ -216,7 +218,7 @@ class FlyCompute:
             await roll(fleet, service, release, settings, rolling)
             return
         await together(fleet.apply(UNCORDON, one) for one in group if one.cordoned)
-        await together(fleet.apply(CORDON, one) for one in machines if one not in group and not one.cordoned)
+        await fleet.take_out([one for one in machines if one not in group])
 
     async def let_in(self, service: str, release: str, /, *, settings: str = "") -> str:
         """The same machine at every try: the oldest that runs, unless another one has traffic already."""
@@ -242,6 +244,9 @@ class FlyCompute:
 
     def stages(self, service: str, /) -> int:
         return self.rolling[service].stages if service in self.rolling else 0
+
+    def notice_s(self) -> float:
+        return self.proxy_lag_s
 
     async def keep(self) -> None:
         """Fly starts its machines again by itself."""

@@ -18,6 +18,10 @@ from dodai.vendor_api import ApiToken, Operation, Rate, Vendor, many, nothing, o
 ADDRESS = "https://api.machines.dev"
 TOKEN, HOST = "FLY_API_TOKEN", "FLY_API_HOSTNAME"
 """The environment variables that Fly's own tools read; tokens themselves are secrets, these are their names."""
+PROXY_LAG, PROXY_LAG_S = "FLY_PROXY_LAG_S", 10.0
+"""How long Fly's proxies may take to know of a cordon or its end: flyctl waits as long before it cordons the old
+machines and before it stops them (superfly/flyctl, strategy_bluegreen.go: `waitBeforeCordon`, `waitBeforeStop`). The
+variable has another value where the proxies are a stand-in's."""
 NONCE, CURSOR = "fly-machine-lease-nonce", "fly-next-cursor"
 WAITS = "dodai_waits"
 """Metadata of a machine that is made stopped, to be started when its turn comes."""

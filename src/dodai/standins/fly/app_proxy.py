@@ -1,6 +1,7 @@
 """Proxy of the stand-in: one address per app, each new connection led to the next machine that may have traffic.
 
-A machine without services, as one of a group of workers, has none.
+A machine without services, as one of a group of workers, has none. It stands for all of Fly's proxies, which learn one
+after another who is cordoned: of the connections while they do, every other one meets a proxy that knows.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class AppProxy:
 
     def __init__(self, machines: Callable[[str], list[FlyMachine]]) -> None:
         self._machines = machines
-        self._turns = itertools.count()
+        self._turns, self._proxies = itertools.count(), itertools.count()
         self._ports: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
@@ -64,7 +65,9 @@ class AppProxy:
         return port
 
     async def _lead(self, app: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        routable = [one for one in self._machines(app) if one.routable and one.port and one.config.get("services")]
+        proxy, machines = next(self._proxies), self._machines(app)
+        well = [one for one in machines if one.is_well and one.port and one.config.get("services")]
+        routable = [one for one in well if one.is_led_to(proxy)]
         for _ in routable:
             chosen = routable[next(self._turns) % len(routable)]
             try:

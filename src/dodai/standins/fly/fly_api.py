@@ -46,6 +46,8 @@ _FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
 class FlyStandIn(StandIn):
     """One organisation at Fly. `full` are regions without capacity; `boot_s` is how long a machine takes to start.
 
+    `proxy_lag_s` is how long proxies take to know of a cordon or its end; `noticed_s` is a wait that is long enough.
+
     `restart_applies_secrets`: whether a machine that is only started again sees what was set since; reports conflict.
     """
 
@@ -57,9 +59,11 @@ class FlyStandIn(StandIn):
         port: int = 0,
         limited: bool = False,
         boot_s: float = 0.05,
+        proxy_lag_s: float = 0.1,
     ) -> None:
         super().__init__(tokens, port=port, limited=limited)
-        self.registry, self.boot_s = registry, boot_s
+        self.registry, self.boot_s, self.proxy_lag_s = registry, boot_s, proxy_lag_s
+        self.noticed_s = proxy_lag_s + 0.02
         self.apps: dict[str, FlyAppState] = {}
         self.full: set[str] = set()
         self.restart_applies_secrets = True
@@ -306,9 +310,7 @@ class FlyStandIn(StandIn):
         return Reply(200)
 
     def _cordon(self, asked: Asked, *, cordoned: bool) -> Reply:
-        machine = self._changeable(asked)
-        machine.cordoned = cordoned
-        machine.event("cordon" if cordoned else "uncordon", "done")
+        self._changeable(asked).cordon(cordoned, self.proxy_lag_s)
         return Reply(200)
 
     def _wait(self, asked: Asked) -> Reply:

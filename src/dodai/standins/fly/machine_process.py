@@ -58,6 +58,7 @@ class FlyMachine:
     boots: int = 0
     retries: int = 0
     host_status: str = "ok"
+    noticed_at: float = 0.0
     guard: threading.RLock = field(default_factory=threading.RLock)
 
     def event(self, kind: str, status: str, **request: Any) -> None:
@@ -66,6 +67,19 @@ class FlyMachine:
         self.events.insert(0, {**entry, "timestamp": stamp, "request": request})
         del self.events[EVENTS:]
         self.updated_at = now()
+
+    def cordon(self, cordoned: bool, lag_s: float) -> None:
+        """Or uncordon: what is shown changes at once, and after `lag_s` every proxy knows of it."""
+        if cordoned != self.cordoned:
+            self.cordoned, self.noticed_at = cordoned, time.monotonic() + lag_s
+        self.event("cordon" if cordoned else "uncordon", "done")
+
+    def is_led_to(self, proxy: int) -> bool:
+        """Whether that proxy, of several, leads traffic here: none knows at once that a machine is let in, every other
+        one knows at once that it is taken out.
+        """
+        late = time.monotonic() < self.noticed_at
+        return (self.cordoned and proxy % 2 == 1) if late else not self.cordoned
 
     # --- its process ---
 
@@ -194,10 +208,15 @@ class FlyMachine:
             return "critical", f"{error}"
 
     @property
-    def routable(self) -> bool:
-        """Whether the proxy may lead traffic here: started, not cordoned, no check fails, and its host answers."""
+    def is_well(self) -> bool:
+        """Whether traffic may be led here as far as its process is concerned: no check fails, and its host answers."""
         well = all(each["status"] == "passing" for each in self.checks.values()) and self.host_status == "ok"
-        return self.state == "started" and not self.cordoned and well
+        return self.state == "started" and well
+
+    @property
+    def routable(self) -> bool:
+        """Whether it is well and not cordoned; proxies know of that later."""
+        return self.is_well and not self.cordoned
 
     def shown(self) -> dict[str, Any]:
         """As the API shows it."""
