@@ -20,7 +20,7 @@ from tests.support.wait import until
 from dodai.core.errors import DodaiError
 from dodai.operations.ports import ServiceSpec
 from dodai.providers.fly.fly_compute import FlyCompute
-from dodai.providers.fly.machines_api import fly
+from dodai.providers.fly.machines_api import START, fly
 from dodai.standins import ApiFault
 from dodai.vendor_api import Api, ApiToken
 
@@ -198,6 +198,32 @@ async def test_a_region_without_capacity_is_named_and_nothing_that_serves_is_tou
     assert page(world) == "hello from by-hand"
     await compute.stop("web", "r1", 1.0)
     assert len(world.fly.machines("quiz-web")) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "insufficient CPUs available to fulfill request on the current host",
+        "insufficient memory available to fulfill request",
+        "insufficient IPs available to fulfill request",
+        "insufficient resources available to fulfill request",
+    ],
+)
+async def test_hosts_without_room_are_no_machine_of_that_name(world, compute, said):
+    """409, as for a name that is taken: what the host said is told, at once, for a new machine and one that is kept."""
+    world.fly.full_hosts["ams"] = said
+    with pytest.raises(DodaiError, match=f"no room in `ams`.*{said}") as caught:
+        await release(compute, world)
+    assert caught.value.code.id == "DOD715"
+    looks = [one for one in world.fly.exchanges if one.method == "GET" and one.path.endswith("/machines")]
+    assert len(looks) == 1, "nobody looked for a machine of that name"
+    kept = next(one for one in await compute.fleet("web").machines() if one.region == "ams")
+    world.fly.machines("quiz-web")[1].state = "stopped"
+    leases = world.calls("/v1/apps/quiz-web/machines").count(f"POST /v1/apps/quiz-web/machines/{kept.id}/lease")
+    with pytest.raises(DodaiError, match="DOD715"):
+        await compute.fleet("web").apply(START, kept)
+    calls = world.calls("/v1/apps/quiz-web/machines")
+    assert calls.count(f"POST /v1/apps/quiz-web/machines/{kept.id}/lease") == leases + 1, "no lease helps against it"
 
 
 async def test_half_the_secrets_stop_the_release_before_a_machine_starts(world, compute):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
@@ -47,6 +48,7 @@ RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT, SECRET
 ours, how many machines were to be made with it, whether it is stopped for good and only kept to be cloned, and the
 start of Fly's digest of each secret that it was made with."""
 DIGEST = 8
+_FULL = re.compile(r"insufficient (CPUs|memory|IPs|resources) available to fulfill request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,15 @@ class Fleet:
             # The name is taken by this very request when its reply was lost.
             return (await self.api.call(CREATE, path=self._here, body=body, deadline_s=60.0)).value
         except VendorError as error:
+            if _is_capacity(error):
+                raise self._no_room(region, error) from None
             if error.status == 409 and (found := await self._named(name)):
                 return found
-            if _says(error, "insufficient_capacity"):
-                said = f"Fly has no room in `{region}` for another machine of `{self.app}`: {error.message}"
-                raise self.api.error(codes.NO_CAPACITY, said, "unavailable", error.status) from None
             raise
+
+    def _no_room(self, region: str, error: VendorError) -> VendorError:
+        said = f"Fly has no room in `{region}` for another machine of `{self.app}`: {error.message}"
+        return self.api.error(codes.NO_CAPACITY, said, "unavailable", error.status)
 
     async def _named(self, name: str) -> Machine | None:
         """The machine of that name; a list that lags may show it only later."""
@@ -223,7 +228,7 @@ class Fleet:
         try:
             await self._under_lease(machine, act, release=release)
         except VendorError as error:
-            if error.status != 409:
+            if error.status != 409 or error.code is codes.NO_CAPACITY:
                 raise
             await self._under_lease(machine, act, release=release)
 
@@ -279,6 +284,8 @@ class Fleet:
         try:
             await self.api.call(operation, path=self._one(machine), headers={NONCE: nonce}, **options)
         except VendorError as error:
+            if _is_capacity(error):
+                raise self._no_room(machine.region, error) from None
             if not (absent_is_done and error.status == 404):
                 raise
 
@@ -360,6 +367,9 @@ async def together(calls: Iterable[Awaitable[None]]) -> None:
         raise failed[0]
 
 
-def _says(error: VendorError, word: str) -> bool:
+def _is_capacity(error: VendorError) -> bool:
+    """Whether there is no room: by its name, else by what hosts say with 409 (superfly/fly-go flaps/flaps_error.go)."""
     body = error.body if isinstance(error.body, Mapping) else {}
-    return body.get("status") == word or word in str(body.get("error", ""))
+    text = str(body.get("error", ""))
+    named = body.get("status") == "insufficient_capacity" or "insufficient_capacity" in text
+    return named or (error.status == 409 and bool(_FULL.search(text)))

@@ -44,10 +44,11 @@ _FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
 
 
 class FlyStandIn(StandIn):
-    """One organisation at Fly. `full` are regions without capacity; `boot_s` is how long a machine takes to start.
+    """One organisation at Fly. `boot_s` is how long a machine takes to start.
 
+    `full` are regions without capacity; in those of `full_hosts` each host refuses in the words given, with no other
+    sign (superfly/fly-go flaps/flaps_error.go).
     `proxy_lag_s` is how long proxies take to know of a cordon or its end; `noticed_s` is a wait that is long enough.
-
     `restart_applies_secrets`: whether a machine that is only started again sees what was set since; reports conflict.
     """
 
@@ -66,6 +67,7 @@ class FlyStandIn(StandIn):
         self.noticed_s = proxy_lag_s + 0.02
         self.apps: dict[str, FlyAppState] = {}
         self.full: set[str] = set()
+        self.full_hosts: dict[str, str] = {}
         self.restart_applies_secrets = True
         self.certificates: dict[str, dict[str, Any]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="dodai-fly-", ignore_cleanup_errors=True)
@@ -223,6 +225,7 @@ class FlyStandIn(StandIn):
         if region in self.full:
             said = f"insufficient resources available to fulfill request in {region}"
             raise self._refuse(422, said, "insufficient_capacity")
+        self._reserve(region)
         if not wanted.config.get("image"):
             raise self._refuse(400, "config.image is required")
         if wanted.min_secrets_version > state.version:
@@ -235,6 +238,10 @@ class FlyStandIn(StandIn):
             ways = {"cordoned": wanted.skip_service_registration, "launch": not wanted.skip_launch}
             machine = self._create(state, name, region, wanted.config, **ways)
         return Reply(200, machine.shown())
+
+    def _reserve(self, region: str) -> None:
+        if said := self.full_hosts.get(region):
+            raise StandInRefusal(Reply(409, {"error": f"aborted: could not reserve resource for machine: {said}"}))
 
     def _create(
         self,
@@ -283,6 +290,7 @@ class FlyStandIn(StandIn):
         if wanted.current_version not in ("", machine.version):
             said = f"current_version {wanted.current_version} is not {machine.version}"
             raise self._refuse(409, f"aborted: {said}")
+        self._reserve(machine.region)
         machine.kill()
         machine.config = json.loads(json.dumps(wanted.config or machine.config))
         machine.version, machine.retries, machine.checks = new_version(), 0, {}
@@ -301,6 +309,7 @@ class FlyStandIn(StandIn):
     def _start(self, asked: Asked) -> Reply:
         machine = self._changeable(asked)
         if machine.state not in ("started", "starting"):
+            self._reserve(machine.region)
             self._boot(self._app(asked), machine, again=bool(machine.events))
         return Reply(200)
 
