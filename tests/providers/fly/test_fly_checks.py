@@ -152,17 +152,39 @@ def test_doctor_and_the_file_of_fly_say_so_too(tmp_path):
     assert row.verdict == "ok"
 
 
+@pytest.mark.parametrize("table", ["checks.web", "[services.http_checks]", "[services.tcp_checks]"])
+def test_number_in_an_older_table_of_the_file_of_fly_is_milliseconds(tmp_path, table):
+    """flyctl makes durations of them before it sends them to Fly."""
+    (tmp_path / "fly.toml").write_text(
+        f'app = "quiz-web"\n[[services]]\ninternal_port = 80\n[{table}]\ninterval = 30000\ntimeout = 5000\n'
+    )
+    (row,) = toml_rows(tmp_path, {"web": ToldService("quiz-web", "", {}, Judged(3, 30.0))})
+    assert "3 answers in a row take its checks 65 s" in row.seen
+
+
+async def test_check_whose_times_are_nanoseconds_is_asked_and_waited_for_as_often(tmp_path):
+    """As machines have them that were not made by flyctl."""
+    check = QUICK | {"interval": 300_000_000, "timeout": 100_000_000}
+    with checked_app(tmp_path, check) as (_, image, compute):
+        await start(compute, image, "r1")
+        assert (await compute.probe("web", "r1", settings="s", wait_s=20)).ready
+        began = time.monotonic()
+        assert (await compute.probe("web", "r1", settings="s", wait_s=20, consecutive=3)).ready
+        assert 0.7 <= time.monotonic() - began < 20
+
+
 @pytest.mark.parametrize(
     ("check", "expected"),
     [
         ({}, 32.0),
         ({"interval": "1m30s", "timeout": "500ms"}, 180.5),
         ({"interval": "0.5h"}, 3602.0),
-        ({"interval": "often", "timeout": 5}, 32.0),
+        ({"interval": 5_000_000_000, "timeout": 500_000_000}, 10.5),
+        ({"interval": "often", "timeout": -1}, 32.0),
     ],
 )
 def test_duration_is_read_as_go_writes_it(check, expected):
-    """What is none counts as Fly's default."""
+    """A number is nanoseconds; what is none counts as Fly's default."""
     assert steady_s([check], 3) == expected
     assert steady_s([check], 1) == 0.0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dodai.providers.fly.machines_api import TAKE_LEASE
+from dodai.providers.fly.machine_state import health_of
+from dodai.providers.fly.machines_api import LIST, TAKE_LEASE
 from dodai.vendor_api import OffContractError
 
 LEASE = {"nonce": "5c35f65c9f95", "expires_at": 1708569778, "owner": "hello@fly.io", "description": ""}
@@ -24,3 +25,29 @@ def test_lease_without_a_nonce_is_off_the_contract(reply):
     """Nothing is concluded from it."""
     with pytest.raises(OffContractError):
         TAKE_LEASE.reply(reply)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ({"exit_event": {"exit_code": 3}}, 3),
+        ({"MonitorEvent": {"exit_event": {"exit_code": 3}}}, 3),
+        ({"MonitorEvent": {"exit_event": {"exit_code": 3}}, "exit_event": {"exit_code": 0}}, 3),
+        ({"MonitorEvent": {}, "exit_event": {"exit_code": 3}}, 3),
+        ({"MonitorEvent": None}, None),
+    ],
+)
+def test_exit_code_is_found_where_the_client_of_fly_finds_it(request_, code):
+    """What the monitor of a machine saw comes first."""
+    event = {"type": "exit", "status": "stopped", "timestamp": 1, "request": request_}
+    machine = {
+        "id": "1",
+        "state": "stopped",
+        "region": "nrt",
+        "instance_id": "1",
+        "host_status": "ok",
+        "config": {"image": "web"},
+        "events": [event],
+    }
+    probe = health_of(LIST.reply([machine]), "r1")
+    assert (probe.state, probe.exit_code) == ("exited", code)

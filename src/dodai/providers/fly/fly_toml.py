@@ -95,13 +95,22 @@ def _metrics(data: Mapping[str, Any], served: str) -> Iterator[str]:
 
 
 def _checks(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every health check: of the service for HTTP, of the others, and of the machines."""
-    yield from (check for check in _table(data, "checks").values() if isinstance(check, Mapping))
+    """Every health check: of the service for HTTP, of the others, and of the machines.
+
+    Numbers in older tables are milliseconds (`_patchCheck` of superfly/flyctl internal/appconfig/patches.go).
+    """
+    yield from (_timed(check) for check in _table(data, "checks").values() if isinstance(check, Mapping))
     services = data.get("services")
     for service in (_table(data, "http_service"), *(services if isinstance(services, list) else ())):
         for key in ("checks", "http_checks", "tcp_checks"):
             found = service.get(key) if isinstance(service, Mapping) else None
-            yield from (check for check in found or () if isinstance(check, Mapping))
+            every = (check for check in found or () if isinstance(check, Mapping))
+            yield from every if key == "checks" else map(_timed, every)
+
+
+def _timed(check: Mapping[str, Any]) -> Mapping[str, Any]:
+    spans = {key: f"{check[key]}ms" for key in ("interval", "timeout") if isinstance(check.get(key), int)}
+    return {**check, **spans}
 
 
 def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -59,7 +59,11 @@ def too_slow(checks: Iterable[Mapping[str, Any]], service: str, judged: Judged) 
 
 
 def _seconds(said: object, default: str) -> float:
-    """A duration as Go writes it (`1m30s`); what is none counts as the default."""
+    """A duration as Go writes it (`1m30s`), or a number of nanoseconds: superfly/fly-go duration.go reads both, and
+    https://fly.io/docs/machines/api/machines-resource/ says nanoseconds. What is none counts as the default.
+    """
+    if isinstance(said, int | float) and said > 0:
+        return said / 1e9
     text = str(said or default)
     parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:

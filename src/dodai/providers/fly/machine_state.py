@@ -168,9 +168,11 @@ def _version(machine: Machine) -> str:
 
 
 def _exit_code(machine: Machine) -> int | None:
+    """As `GetExitCode` of superfly/fly-go machine_types.go finds it: what the monitor saw comes first."""
     for event in machine.events:
         if event.type == "exit":
-            code = (event.request.get("exit_event") or {}).get("exit_code")
+            monitored = (event.request.get("MonitorEvent") or {}).get("exit_event")
+            code = (monitored or event.request.get("exit_event") or {}).get("exit_code")
             return code if isinstance(code, int) else None
     return None
 

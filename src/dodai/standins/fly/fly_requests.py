@@ -22,9 +22,14 @@ class _AskedCheck:
     type: str = "tcp"
     path: str = "/"
     method: str = "GET"
-    interval: str = "15s"
-    timeout: str = "2s"
+    interval: Any = "15s"
+    timeout: Any = "2s"
     headers: tuple[_AskedHeader, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, span in (("interval", self.interval), ("timeout", self.timeout)):
+            if not isinstance(span, str | int) or isinstance(span, bool):
+                raise OffContractError(f"$.{name}", "a duration, or a number of nanoseconds", span)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class FlyMachine:
             again = not asked and code != 0 and policy.get("policy", "on-failure") != "no"
             again = again and self.retries < policy.get("max_retries", RETRIES)
             exit_event = {"exit_code": code, "requested_stop": asked, "restarting": again}
-            self.event("exit", "stopped", exit_event=exit_event)
+            self.event("exit", "stopped", MonitorEvent={"exit_event": exit_event})  # where fly-go looks first
             if boot != self.boots:
                 return False
             self.retries += 1
@@ -262,7 +262,9 @@ def _end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
 
 
 def duration_s(text: Any) -> float:
-    """Seconds of a Go duration (`500ms`, `10s`, `1m`)."""
+    """Seconds of a Go duration (`500ms`, `10s`, `1m`), or of a number of nanoseconds."""
+    if isinstance(text, int):
+        return text / 1e9
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", str(text).strip())
     if not found:
         return 15.0
