@@ -168,3 +168,35 @@ def test_journey_that_a_limit_of_the_zone_holds_back_waits_and_fails_no_deploy(a
     assert "held back" not in deployed(1, "10s")
     assert "look: held back by a rate limit (429); once more in 10 s" in deployed(2, "10s")
     assert "status 429, expected 200" in deployed(3, "10m", code=3)
+
+
+def test_what_the_plan_of_the_zone_cannot_say_is_refused_before_a_release_or_a_relief_changes_anything(app, zone):
+    """The preflight ends the deploy; a relief that could not end by itself is no plan at all."""
+    small, port = app
+    told = {"CLOUDFLARE_API_URL": zone.url, "CLOUDFLARE_API_TOKEN": CANARY}
+    environment = (
+        f'edge = "cloudflare"\npublic_origins = ["http://127.0.0.1:{port}"]\n'
+        f'cloudflare = {{ zone = "{zone.zone}", origin = "quiz-web.fly.dev" }}'
+    )
+    limit = '[edge.limit.visits]\npath = "/"\nmethods = ["GET"]\nrequests = 50\nwindow = "10s"'
+    small.write(environment=environment, more=limit)
+    for plan in ("free", "pro"):
+        zone.plan = plan
+        refused = small.run("deploy", "staging", "--yes", **told)
+        assert (refused.returncode, "DOD742" in refused.stderr, "step `preflight` failed" in refused.stderr) == (
+            3,
+            True,
+            True,
+        )
+        assert f"rate limits of the plan `{plan}` cannot speak of" in small.run("doctor", "staging", **told).stdout
+    assert not [one for one in zone.exchanges if one.method != "GET"]
+    zone.plan = "business"
+    assert small.run("deploy", "staging", "--yes", **told).returncode == 0
+    rules = deepcopy(zone.rulesets)
+    relief = ("relieve", "staging", "visits", "--reason", "a class", "--yes")
+    refused = small.run(*relief, **told)
+    assert (refused.returncode, "cannot speak of `http.request.timestamp.sec`" in refused.stderr) == (1, True)
+    assert zone.rulesets == rules
+    assert small.run("deploy", "staging", "--yes", **told).returncode == 0, "no plan and no relief is left behind"
+    zone.plan = "enterprise"
+    assert small.run(*relief, **told).returncode == 0

@@ -110,7 +110,7 @@ def accounts(tmp_path_factory):
         world.fly.launch("quiz-web", world.image(folder, light=True), served(), ("nrt",))
         made.agree()
         here = environments.open(made.project, "production")
-        asyncio.run(here.edge.apply(here.edge.spec))
+        asyncio.run(here.edge.apply(here.edge.spec()))
         world.fly.apps["quiz-web"].secrets = dict.fromkeys(_wanted(made), "value")
         yield made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,15 @@ PHASES = (
 """Those of a zone that this stand-in keeps rules for; Cloudflare has more."""
 
 
-PERIODS_S = (10, 60, 120, 300, 600, 3600)
+PERIODS_S = (10, 15, 20, 30, 40, 45, 60, 90, 120, 180, 240, 300, 480, 600, 900, 1200, 1800, 2400, 3600, 65535)
+_FREE = frozenset({"http.request.uri.path", "cf.bot_management.verified_bot"})
+_PRO = _FREE | {"http.host", "http.request.uri", "http.request.full_uri", "http.request.uri.query"}
+OF_PLAN = {
+    "free": (_FREE, 10),
+    "pro": (_PRO, 60),
+    "business": (_PRO | {"http.request.method", "ip.src", "http.user_agent"}, 600),
+}
+"""What expressions of rate limits may speak of, and over how long they may count; other plans may do all of it here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class _AskedRule:
 
 
 class CloudflareStandIn(StandIn):
-    """The zone `name`. `plan` is shown as Cloudflare does, `most_rules` is the limit for each phase."""
+    """The zone `name`. `plan` is shown as Cloudflare does and kept to, `most_rules` is the limit for each phase."""
 
     def __init__(
         self,
@@ -266,6 +275,15 @@ class CloudflareStandIn(StandIn):
             return self.error(400, "characteristics must include cf.colo.id")
         if limit is not None and limit.period not in PERIODS_S:
             return self.error(400, f"period must be one of {PERIODS_S}")
+        if limit is not None and self.plan in OF_PLAN:
+            fields, longest_s = OF_PLAN[self.plan]
+            if limit.period > longest_s:
+                return self.error(400, f"not entitled to use the period {limit.period}")
+            said = re.sub(r'"(?:\\.|[^"\\])*"', "", wanted.expression)
+            for field in re.findall(r"[a-z_]+(?:\.[a-z_]+)+", said):
+                if field not in fields:
+                    why = f"is not a valid value for expression because the use of field {field} is not allowed"
+                    return self.error(400, f"'{wanted.expression}' {why}")
         return None
 
     def _place(self, asked: Asked, ruleset: dict[str, Any]) -> int:

@@ -25,8 +25,8 @@ from dodai.operations.admission import Change
 from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.environment_policy import EnvironmentPolicy
-from dodai.operations.policy import EdgeLimit, OperationsPolicy
-from dodai.operations.ports import CacheRule, CanaryCompute, DeclaredIdentity, EdgeSpec, Instance, KeptEdge, RateLimit
+from dodai.operations.policy import OperationsPolicy
+from dodai.operations.ports import CacheRule, CanaryCompute, DeclaredIdentity, EdgeSpec, Instance, KeptEdge
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
@@ -39,7 +39,7 @@ from dodai.operations.run.gate import BREAK_GLASS
 from dodai.operations.run.gate_sources import gate_arguments, gated
 from dodai.operations.run.preflight import previous_releases
 from dodai.operations.run.release_log import ReleaseLog
-from dodai.operations.run.relief import RELIEVE, relieve, relieved, standing_reliefs
+from dodai.operations.run.relief import RELIEVE, rate_limit, relieve, relieved, standing_reliefs
 from dodai.operations.run.rotation import ROTATE, stored_only
 from dodai.operations.run.schema import ReleaseSchema
 from dodai.operations.run.service_steps import PREVIOUS_SETTINGS
@@ -229,19 +229,8 @@ def edge_spec_of(
         scheme="https" if config.public_origins and config.public_origins[0].startswith("https:") else "http",
         cache=tuple(CacheRule(prefix=path.rstrip("*"), ttl_s=STATIC_TTL_S) for path in policy.edge.static),
         body_bytes=policy.edge.max_body_bytes,
-        limits=tuple(_limit(one, reliefs.get(one.name, 0.0)) for one in policy.edge.limits.values()),
+        limits=tuple(rate_limit(one, reliefs.get(one.name, 0.0)) for one in policy.edge.limits.values()),
         client_header=config.client_header,
-    )
-
-
-def _limit(one: EdgeLimit, relieved_until_s: float) -> RateLimit:
-    return RateLimit(
-        name=one.name,
-        path=one.path,
-        methods=tuple(method.upper() for method in one.methods),
-        requests=one.requests,
-        window_s=one.window_s,
-        relieved_until_s=relieved_until_s,
     )
 
 

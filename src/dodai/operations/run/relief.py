@@ -20,7 +20,8 @@ from dodai.engine.plan import Observed, Plan, PlanRequest, Step, StepContext
 from dodai.engine.private_file import write_private
 from dodai.operations import codes
 from dodai.operations.environment import Environment
-from dodai.operations.ports import Edge, EdgeSpec
+from dodai.operations.policy import EdgeLimit
+from dodai.operations.ports import Edge, EdgeSpec, KeptEdge, RateLimit
 
 RELIEVE, LIMIT, UNTIL, REASON = "relieve", "limit", "until", "reason"
 """The kind of the plan, and the arguments of its request."""
@@ -38,7 +39,10 @@ def standing_reliefs(folder: Path, now_s: float | None = None) -> dict[str, floa
 
 
 async def relief_arguments(here: Environment, release: str, limit: str, for_s: float, reason: str) -> dict[str, str]:
-    """The arguments of a request for it. DOD051 for no such limit in the release, DOD570 where the edge has none."""
+    """The arguments of a request for it. DOD051 for no such limit in the release, DOD570 where the edge has none.
+
+    What a vendor's edge could not do of it, it says here, before there is a plan.
+    """
     limits = here.released(release).policy.edge.limits
     if limit not in limits:
         fix = did_you_mean(limit, limits) if limits else "declare one: `[edge.limit.NAME]`"
@@ -47,7 +51,22 @@ async def relief_arguments(here: Environment, release: str, limit: str, for_s: f
     if not state.limits:
         said = f"the edge of `{here.name}` holds nobody back: there is nothing to relieve"
         raise DodaiError(codes.NO_RATE_LIMITS, said, codes.NO_RATE_LIMITS.fix.en, exit_code=1)
-    return {LIMIT: limit, UNTIL: f"{time.time() + for_s:.0f}", REASON: reason}
+    until_s = round(time.time() + for_s)
+    if isinstance(here.edge, KeptEdge):  # Cloudflare's plan may have no clock for rules
+        await here.edge.possible(EdgeSpec(routes=(), limits=(rate_limit(limits[limit], float(until_s)),)))
+    return {LIMIT: limit, UNTIL: f"{until_s}", REASON: reason}
+
+
+def rate_limit(one: EdgeLimit, relieved_until_s: float) -> RateLimit:
+    """What the edge is told of a limit of the manifest."""
+    return RateLimit(
+        name=one.name,
+        path=one.path,
+        methods=tuple(method.upper() for method in one.methods),
+        requests=one.requests,
+        window_s=one.window_s,
+        relieved_until_s=relieved_until_s,
+    )
 
 
 def relieved(request: PlanRequest, folder: Path) -> dict[str, float]:

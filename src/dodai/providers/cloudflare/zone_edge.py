@@ -74,6 +74,8 @@ PREVIOUS = "edge-previous.json"
 class ZoneEdge:
     """The host name of `url` in the zone `zone`, whose requests go to `origin`; `folder` keeps what was there before.
 
+    `spec` is what it should serve as long as nothing else is asked for: a relief that has just begun is a part of it.
+
     `keys` is what the store has of the key that the zone sends, the first one of it now, with every request of `hosts`;
     None where it sends none, and then that part of the zone is not even looked at.
 
@@ -87,7 +89,7 @@ class ZoneEdge:
     host: str
     origin: str
     folder: Path
-    spec: EdgeSpec
+    spec: Callable[[], EdgeSpec]
     plan: str = ""
     keys: Callable[[], str] | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = ()
@@ -105,7 +107,7 @@ class ZoneEdge:
         return self._previous().get("plan") == self.plan
 
     async def observe(self) -> EdgeState:
-        return await asyncio.to_thread(self._observed, self.spec)
+        return await asyncio.to_thread(self._observed, self.spec())
 
     async def apply(self, spec: EdgeSpec, /) -> EdgeState:
         return await asyncio.to_thread(self._applied, spec)
@@ -352,7 +354,10 @@ class ZoneEdge:
             raise
 
 
-_OF_THE_PLAN = ("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level")
+_OF_THE_PLAN = (
+    *("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level"),
+    "because the use of field",  # https://github.com/cloudflare/cloudflare-docs/issues/23641
+)
 
 
 def _sends_key(project: Project, config: EnvironmentPolicy) -> bool:
@@ -372,7 +377,7 @@ def _edge(opening: Opening) -> Edge:
         host=urlsplit(url).hostname or "",
         origin=policy.origin,
         folder=opening.folder,
-        spec=edge_spec_of(opening.project.policy, opening.config, standing_reliefs(opening.folder)),
+        spec=lambda: edge_spec_of(opening.project.policy, opening.config, standing_reliefs(opening.folder)),
         keys=(lambda: store.get().get(EDGE_KEY, "")) if store else None,
         hosts=tuple(host for one in opening.config.public_origins if (host := urlsplit(one).hostname)),
     )
