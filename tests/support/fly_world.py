@@ -70,9 +70,9 @@ class FlyWorld:
             "FLY_PROXY_LAG_S": str(self.fly.noticed_s),
         }
 
-    def image(self, folder: Path, *command: str, name: str = "web", light: bool = False) -> str:
+    def image(self, folder: Path, *command: str, name: str = "web", light: bool = False, index: bool = False) -> str:
         """An image of what is in `folder`, in the registry; its reference by digest."""
-        return self.registry.push(name, MachineImage(str(folder), command, light=light))
+        return self.registry.push(name, MachineImage(str(folder), command, light=light), index=index)
 
     def settle(self, app: str) -> None:
         """Until every machine of the app passes its checks."""

@@ -278,7 +278,7 @@ class StandInStage(LocalStage):
         image = MachineImage(
             str(tree / service.cwd), programs.fill(service.command), {"DODAI_MANIFEST": str(tree / "dodai.toml")}
         )
-        return self.standing.registry.push(name, image)
+        return self.standing.registry.push(name, image, index=True)
 
     def _beside(self, release: str) -> None:
         """What production has elsewhere runs beside it as an app of its own, as its local stand-in."""

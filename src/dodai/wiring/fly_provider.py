@@ -48,6 +48,7 @@ def _compute(opening: Opening) -> FlyCompute:
         rolling={one.name: Rolling(share, one.health.timeout_s, one.drain_s, one.health.consecutive) for one in rolled},
         judged=_judged(opening),
         proxy_lag_s=_proxy_lag_s(opening),
+        child_of=_registry(opening).child,
     )
 
 
@@ -65,8 +66,12 @@ def _judged(opening: Opening) -> dict[str, Judged]:
 
 
 def _artifacts(opening: Opening) -> ImageReleases:
-    registry = Registry(opening.variables.get(REGISTRY_HOST, "") or DEFAULT_HOST, partial(_token, opening))
-    return ImageReleases(ReleaseTrees(opening.folder / "releases"), registry, tuple(opening.config.fly.apps))
+    trees = ReleaseTrees(opening.folder / "releases")
+    return ImageReleases(trees, _registry(opening), tuple(opening.config.fly.apps))
+
+
+def _registry(opening: Opening) -> Registry:
+    return Registry(opening.variables.get(REGISTRY_HOST, "") or DEFAULT_HOST, partial(_token, opening))
 
 
 def _edge(opening: Opening) -> Edge:

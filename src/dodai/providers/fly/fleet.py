@@ -40,13 +40,13 @@ from dodai.vendor_api.codes import UNCLEAR
 LEASE_S, LEASE_RETRY_S, RECENT_S = 13, 1.0, 1.0
 """As long as flyctl takes one for: an operator that dies holds a machine up for no longer."""
 PAGE, AT_ONCE, FEW, LOOK_S = 1000, 16, 4, 0.5
-RELEASE, SETTINGS, SERVICE, IMAGE, TOKEN, HOLDER, VARIABLES, COUNT, KEPT, SECRETS = (
-    *("dodai_release", "dodai_settings", "dodai_service", "dodai_image"),
+RELEASE, SETTINGS, SERVICE, IMAGE, IMAGE_CHILD, TOKEN, HOLDER, VARIABLES, COUNT, KEPT, SECRETS = (
+    *("dodai_release", "dodai_settings", "dodai_service", "dodai_image", "dodai_image_child"),
     *("dodai_token", "dodai_holder", "dodai_env", "dodai_count", "dodai_kept", "dodai_secrets"),
 )
-"""Metadata of a machine that dodai made: what it runs, under which fencing token and whose, which of its variables are
-ours, how many machines were to be made with it, whether it is stopped for good and only kept to be cloned, and the
-start of Fly's digest of each secret that it was made with."""
+"""Metadata of a machine that dodai made: what it runs (of an index also the manifest in it), under which fencing token
+and whose, which of its variables are ours, how many machines were to be made with it, whether it is stopped for good
+and only kept to be cloned, and the start of Fly's digest of each secret that it was made with."""
 DIGEST = 8
 _FULL = re.compile(r"insufficient (CPUs|memory|IPs|resources) available to fulfill request")
 
@@ -345,7 +345,9 @@ def cloned(model: Machine, image: str, env: Mapping[str, str], marks: Mapping[st
     kept = {name: value for name, value in (config.get("env") or {}).items() if name not in ours}
     config["image"] = image
     config["env"] = {**kept, **env}
-    there = {name: value for name, value in (config.get("metadata") or {}).items() if name not in (KEPT, WAITS)}
+    there = {
+        name: value for name, value in (config.get("metadata") or {}).items() if name not in (KEPT, WAITS, IMAGE_CHILD)
+    }
     config["metadata"] = {**there, **marks, VARIABLES: ",".join(sorted(env))}
     return config
 

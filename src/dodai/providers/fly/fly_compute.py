@@ -20,6 +20,7 @@ from dodai.providers.fly.fleet import (
     FEW,
     HOLDER,
     IMAGE,
+    IMAGE_CHILD,
     KEPT,
     LEASE_S,
     LOOK_S,
@@ -62,6 +63,8 @@ class FlyCompute:
     The machines of a service in `rolling` are replaced some at a time, those of the others all at once. `judged` says
     of each how it becomes healthy.
 
+    `child_of` says which manifest of an image a machine runs where the image is an index, "" where it is none.
+
     `connect` is asked when something is: commands that need nothing of Fly need no token.
     """
 
@@ -74,6 +77,7 @@ class FlyCompute:
     judged: Mapping[str, Judged] = field(default_factory=dict)
     lease_s: int = LEASE_S
     proxy_lag_s: float = PROXY_LAG_S
+    child_of: Callable[[str], str] = field(default=lambda _: "", repr=False)
     holder: str = field(default_factory=this_process)
     addresses: dict[str, str] = field(default_factory=dict, repr=False)
     seen: dict[str, tuple[float, tuple[Machine, ...]]] = field(default_factory=dict, repr=False)
@@ -132,6 +136,8 @@ class FlyCompute:
             plain = {name: value for name, value in told.items() if name not in self.secret_names}
             marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact}
             marks |= {TOKEN: str(self.token or 0), HOLDER: self.holder, COUNT: str(len(models) or len(mine))}
+            child = await asyncio.to_thread(self.child_of, artifact)
+            marks |= {IMAGE_CHILD: child} if child else {}
             marks |= {WAITS: "yes"} if rolled else {}
             marks |= {SECRETS: digests} if digests else {}
             again = [one for one in dead if is_kept(one)]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from dodai.operations.ports import Instance, InstanceState, ServiceProbe, ServiceStatus
-from dodai.providers.fly.fleet import COUNT, IMAGE, KEPT, RELEASE, SETTINGS
+from dodai.providers.fly.fleet import COUNT, IMAGE, IMAGE_CHILD, KEPT, RELEASE, SETTINGS
 from dodai.providers.fly.machines_api import Machine
 
 UNMANAGED = "unmanaged-"
@@ -120,8 +120,10 @@ def health_of(group: Sequence[Machine], release: str) -> ServiceProbe:
             code = _exit_code(one)
             said = f"machine {one.id} in {one.region} is {one.state}" + ("" if code is None else f", exit code {code}")
             return ServiceProbe(state="exited", detail=said, exit_code=code, output=output)
+        # Fly may show of an index, which buildx makes by default since 0.10 (https://github.com/docker/buildx/issues/1507),
+        # the digest of the manifest in it that it runs.
         meant = one.metadata.get(IMAGE, "").rpartition("@")[2]
-        if meant and one.image_ref.digest and one.image_ref.digest != meant:
+        if meant and one.image_ref.digest not in ("", meant, one.metadata.get(IMAGE_CHILD, "")):
             said = f"machine {one.id} runs the image {one.image_ref.digest}, deployed was {meant}"
             return ServiceProbe(state="not_served", detail=said, output=output)
     unwell = [one for one in group if not is_well(one)]

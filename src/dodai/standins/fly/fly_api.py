@@ -266,7 +266,7 @@ class FlyStandIn(StandIn):
             updated_at=now(),
         )
         state.machines[machine.id] = machine
-        machine.digest = image_digest(machine)
+        machine.digest = self.registry.child(image_digest(machine))
         if launch:
             self._boot(state, machine)
         return machine
@@ -278,7 +278,7 @@ class FlyStandIn(StandIn):
     def _boot(self, state: FlyAppState, machine: FlyMachine, *, again: bool = False) -> None:
         if not again or self.restart_applies_secrets:
             machine.secrets = dict(state.secrets)
-        machine.digest = image_digest(machine)
+        machine.digest = self.registry.child(image_digest(machine))
         image: MachineImage | None = self.registry.images.get(machine.digest)
         env = {**(machine.config.get("env") or {}), **machine.secrets}
         known = {"FLY_APP_NAME": state.name, "FLY_MACHINE_ID": machine.id, "FLY_REGION": machine.region}

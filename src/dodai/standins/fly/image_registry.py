@@ -39,6 +39,7 @@ class RegistryStandIn(StandIn):
         super().__init__({token: frozenset({"*"})}, port=port)
         self.images: dict[str, MachineImage] = {}
         self._manifests: dict[tuple[str, str], bytes] = {}
+        self._children: dict[str, str] = {}
         self.routes = (
             route("HEAD", "/v2/{name}/manifests/{digest}", self._show, "read"),
             route("GET", "/v2/{name}/manifests/{digest}", self._show, "read"),
@@ -48,13 +49,23 @@ class RegistryStandIn(StandIn):
     def host(self) -> str:
         return self.url.removeprefix("http://")
 
-    def push(self, name: str, image: MachineImage) -> str:
-        """The reference of the image by its digest."""
+    def push(self, name: str, image: MachineImage, *, index: bool = False) -> str:
+        """The reference of the image by its digest; `index`: as buildx pushes one, with a statement of its origin."""
         manifest = image.manifest()
         digest = _digest(manifest)
         self._manifests[name, digest] = manifest
         self.images[digest] = image
+        if index:
+            platforms = {digest: ("linux", "amd64"), _digest(b"origin" + manifest): ("unknown", "unknown")}
+            content = _index(platforms)
+            self._manifests[name, _digest(content)] = content
+            self._children[_digest(content)] = digest
+            digest = _digest(content)
         return f"{self.host}/{name}@{digest}"
+
+    def child(self, digest: str) -> str:
+        """What a machine runs of the image with that digest, and shows as its own: of an index the manifest for it."""
+        return self._children.get(digest, digest)
 
     def prune(self, reference: str) -> None:
         name, _, digest = reference.removeprefix(f"{self.host}/").partition("@")
@@ -72,8 +83,20 @@ class RegistryStandIn(StandIn):
         found = self._manifests.get((asked.params["name"], asked.params["digest"]))
         if found is None:
             return Reply(404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
-        kind = "application/vnd.oci.image.manifest.v1+json"
+        kind = json.loads(found)["mediaType"]
         return Reply(200, found, {"content-type": kind, "docker-content-digest": asked.params["digest"]})
+
+
+def _index(platforms: Mapping[str, tuple[str, str]]) -> bytes:
+    """An OCI image index of the manifests with these digests, and what each is for."""
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    parts = [
+        {"mediaType": kind, "digest": digest, "size": 1, "platform": {"os": os, "architecture": architecture}}
+        for digest, (os, architecture) in platforms.items()
+    ]
+    return json.dumps(
+        {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": parts}
+    ).encode()
 
 
 def _digest(content: bytes) -> str:
