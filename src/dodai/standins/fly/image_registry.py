@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import field
 
@@ -97,6 +98,52 @@ def _index(platforms: Mapping[str, tuple[str, str]]) -> bytes:
     return json.dumps(
         {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": parts}
     ).encode()
+
+
+class PublicRegistryStandIn(StandIn):
+    """A registry such as Docker's or GitHub's: nobody reads without a token, which its service gives to anybody.
+
+    https://docs.docker.com/reference/api/registry/auth. The token reads what is `public`, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"": frozenset({"*"})})
+        self.public: set[tuple[str, str]] = set()
+        self.issued: dict[str, str] = {}
+        self.routes = (
+            route("GET", "/service/token", self._token),
+            route("HEAD", "/v2/{owner}/{name}/manifests/{digest}", self._show),
+            route("GET", "/v2/{owner}/{name}/manifests/{digest}", self._show),
+        )
+
+    @property
+    def host(self) -> str:
+        return self.url.removeprefix("http://")
+
+    def bearer(self, headers: Mapping[str, str]) -> str:
+        """Each path decides by itself who may ask."""
+        del headers
+        return ""
+
+    def _token(self, asked: Asked) -> Reply:
+        """For the scope that is asked for; whoever sends credentials that are none is refused."""
+        if "authorization" in asked.headers or asked.query.get("service") != self.host:
+            return Reply(401, {"details": "incorrect username or password"})
+        token = secrets.token_hex(8)
+        self.issued[token] = asked.query.get("scope", "")
+        return Reply(200, {"token": token, "expires_in": 300})
+
+    def _show(self, asked: Asked) -> Reply:
+        repository, digest = f"{asked.params['owner']}/{asked.params['name']}", asked.params["digest"]
+        scope = f"repository:{repository}:pull"
+        kind, _, token = asked.headers.get("authorization", "").partition(" ")
+        allowed = any(name == repository for name, _ in self.public) and self.issued.get(token) == scope
+        if kind != "Bearer" or not allowed:
+            said = f'Bearer realm="{self.url}/service/token",service="{self.host}",scope="{scope}"'
+            return Reply(401, {"errors": [{"code": "UNAUTHORIZED"}]}, {"www-authenticate": said})
+        if (repository, digest) not in self.public:
+            return Reply(404, {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]})
+        return Reply(200, _index({digest: ("linux", "amd64")}), {"docker-content-digest": digest})
 
 
 def _digest(content: bytes) -> str:
