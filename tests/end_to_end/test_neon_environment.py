@@ -117,3 +117,23 @@ def test_neon_branch_is_migrated_copied_restored_and_rehearsed_on_by_the_same_co
         for file in (app.folder / ".dodai").rglob("*"):
             if file.is_file() and file.name != "serving.json":
                 assert secret.encode() not in file.read_bytes(), file
+
+
+def test_snapshots_of_a_branch_that_has_none_end_a_deploy_in_its_preflight(app, neon):
+    """Before anything of the release is started, and only where there is something to come back from."""
+    told = {"NEON_API_URL": neon.url, "NEON_API_KEY": CANARY}
+    app.write(environment=ENVIRONMENT.replace("{ project", '{ restore_points = "snapshot", project'), more=MORE)
+    neon.named("main").parent_id = "br-elsewhere"
+    refused = app.run("deploy", "staging", "--yes", **told)
+    assert (refused.returncode, "DOD724" in refused.stderr) == (3, True), refused.stderr
+    assert "step `preflight` failed" in refused.stderr
+    assert not [one for one in neon.exchanges if one.method != "GET"]
+    neon.named("main").parent_id = ""
+    assert app.run("deploy", "staging", "--yes", **told).returncode == 0
+    neon.named("main").parent_id = "br-elsewhere"
+    app.write(
+        spoil="# second",
+        environment=ENVIRONMENT.replace("{ project", '{ restore_points = "snapshot", project'),
+        more=MORE,
+    )
+    assert app.run("deploy", "staging", "--yes", **told).returncode == 0, "nothing is pending"

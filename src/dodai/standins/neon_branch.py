@@ -14,7 +14,7 @@ STAMP = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(slots=True)
 class StandInBranch:
-    """A branch; `endpoint` "" means that it has no compute."""
+    """A branch; `endpoint` "" means that it has no compute. `stays`: a root that was restored from another."""
 
     id: str
     name: str
@@ -26,6 +26,7 @@ class StandInBranch:
     disabled: bool = False
     created_at: str = field(default_factory=lambda: datetime.now(UTC).strftime(STAMP))
     replaces: str = ""
+    stays: bool = False
 
 
 @dataclass(slots=True)

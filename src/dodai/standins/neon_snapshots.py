@@ -52,6 +52,7 @@ class NeonProjectHere(Protocol):
     def grow(self, name: str, server: BranchServer, replaces: str) -> StandInBranch: ...
     def new_id(self, kind: str) -> str: ...
     def refuse_locked(self) -> None: ...
+    def refuse_one_more_root(self) -> None: ...
     def begin(self, action: str, branch: StandInBranch) -> StandInOperation: ...
     def shown(self, branch: StandInBranch) -> dict[str, Any]: ...
     def worked(self, operation: StandInOperation) -> dict[str, Any]: ...
@@ -87,6 +88,8 @@ class NeonSnapshots:
         with self.standin.alone:
             self.standin.refuse_locked()
             branch = self.standin.branch_of(asked)
+            if branch.parent_id:
+                raise StandInRefusal(self.standin.error(422, "snapshots can only be created from root branches"))
             if len(self.kept) >= self.most:
                 raise StandInRefusal(self.standin.error(422, "snapshots limit exceeded"))
             at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -112,6 +115,7 @@ class NeonSnapshots:
             name = request.name or asked.query.get("name") or self.standin.new_id("restored")
             if self.standin.named(name):
                 raise StandInRefusal(self.standin.error(409, f"branch {name} already exists"))
+            self.standin.refuse_one_more_root()
             made = self.standin.grow(name, snapshot.server.copy(), replaces=target.id)
             if request.finalize_restore:
                 self._take_place(made, "")

@@ -44,8 +44,9 @@ class _AskedRestore:
 class NeonStandIn(StandIn):
     """One project, whose branch `main` has the database `database` of the role `role`; `settings` as Neon writes them.
 
-    `work_s` is how long every operation takes, and meanwhile the project is locked (423). `most_branches` and
-    `most_snapshots` are limits of the plan, `fail` what the next operation of an action ends with.
+    `work_s` is how long every operation takes, and meanwhile the project is locked (423). `most_branches`, `most_roots`
+    and `most_snapshots` are limits of the plan, `fail` what the next operation of an action ends with. A branch that
+    was deleted can be looked at as long as it could be recovered, and stands in no list.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class NeonStandIn(StandIn):
     ) -> None:
         super().__init__(tokens, limited=limited)
         self.project, self.database, self.role = project, database, role
-        self.work_s, self.most_branches = work_s, most_branches
+        self.work_s, self.most_branches, self.most_roots = work_s, most_branches, 25
         self.fail: dict[str, str] = {}
         self.settings: dict[str, Any] = {}
         self.branches: dict[str, StandInBranch] = {}
+        self.deleted: dict[str, StandInBranch] = {}
         self.snapshots = NeonSnapshots(self, most_snapshots)
         self.operations: dict[str, StandInOperation] = {}
         self.restores = 0
@@ -141,6 +143,10 @@ class NeonStandIn(StandIn):
     def refuse_locked(self) -> None:
         if any(each.status == "running" for each in self.operations.values()):
             raise StandInRefusal(self.error(423, "project already has running conflicting operations"))
+
+    def refuse_one_more_root(self) -> None:
+        if sum(not branch.parent_id for branch in self.branches.values()) >= self.most_roots:
+            raise StandInRefusal(self.error(422, "root branches limit exceeded"))
 
     def begin(self, action: str, branch: StandInBranch) -> StandInOperation:
         begun = StandInOperation(
@@ -218,7 +224,7 @@ class NeonStandIn(StandIn):
         return Reply(201, body)
 
     def _read(self, asked: Asked) -> Reply:
-        branch = self.branch_of(asked)
+        branch = self.deleted.get(asked.params["branch"]) or self.branch_of(asked)
         noted = {"object": {"type": "console/branch", "id": branch.id}, "value": {}}
         return Reply(200, {"branch": self.shown(branch), "annotation": noted})
 
@@ -228,14 +234,19 @@ class NeonStandIn(StandIn):
             branch = self.branch_of(asked)
             if branch.default or branch.protected or any(b.parent_id == branch.id for b in self.branches.values()):
                 raise StandInRefusal(self.error(422, "cannot delete the default, a protected or a parent branch"))
+            if branch.stays:
+                raise StandInRefusal(self.error(422, "cannot delete a root branch"))
             shown = self.shown(branch)
-            del self.branches[branch.id]
+            self.deleted[branch.id] = self.branches.pop(branch.id)
             branch.server.discard()
             operation = self.begin("delete_timeline", branch)
         return Reply(200, {"branch": shown, "operations": [self.worked(operation)]})
 
     def _restore(self, asked: Asked) -> Reply:
-        """The data of the source in the place of the branch's own, which becomes another branch with its children."""
+        """The data of the source in the place of the branch's own, which becomes another branch with its children.
+
+        Of a root both are roots then, and the old one cannot be deleted; of another branch the old one is the parent.
+        """
         with self.alone:
             self.refuse_locked()
             request = asked.read(_AskedRestore)
@@ -245,14 +256,18 @@ class NeonStandIn(StandIn):
                 raise StandInRefusal(self.error(422, "preserve_under_name is required: the branch has children"))
             if self.named(keep_as):
                 raise StandInRefusal(self.error(409, f"branch {keep_as} already exists"))
-            kept = StandInBranch(self.new_id("br"), keep_as, source.server.copy(), parent_id=branch.parent_id)
+            if is_root := not branch.parent_id:
+                self.refuse_one_more_root()
+            kept = StandInBranch(
+                self.new_id("br"), keep_as, source.server.copy(), parent_id=branch.parent_id, stays=is_root
+            )
             branch.server.end()
             branch.server.exchange(kept.server)
             if branch.endpoint and not branch.disabled:
                 branch.server.start()
             for other in self.branches.values():
                 other.parent_id = kept.id if other.parent_id == branch.id else other.parent_id
-            branch.parent_id = source.id
+            branch.parent_id = "" if is_root else kept.id
             self.branches[kept.id] = kept
             self.restores += 1
             operations = [self.begin("create_branch", branch), self.begin("start_compute", branch)]

@@ -207,6 +207,14 @@ def test_rehearsal_has_a_branch_of_its_own_that_is_gone_afterwards(database, pro
     assert notes(database) == [(1,)]
 
 
+def test_deleted_branch_is_gone_though_it_can_still_be_looked_at(database, project):
+    """For seven days it could be recovered: it stands in no list, and that is what tells."""
+    made = database.branches.make("one", database.branches.named("main"), compute=False)
+    dataclasses.replace(database.branches, settle_s=1).delete(made)
+    assert database.branches.find("one") is None
+    assert made.id in project.deleted
+
+
 def test_branches_that_a_killed_rehearsal_left_behind_are_named_and_old_ones_deleted(database, project):
     """One that may still run stays; the next rehearsal says what it found."""
     said = []

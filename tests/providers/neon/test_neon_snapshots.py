@@ -113,3 +113,45 @@ def test_limit_a_point_that_is_gone_and_work_that_fails_are_coded(snapshots, pro
         asyncio.run(points.make("plan-1"))
     assert (failed.value.code.id, "ended as failed" in failed.value.message) == ("DOD722", True)
     assert names(project) == ["main"]
+
+
+def test_branch_with_a_parent_has_no_snapshots_and_that_is_told_before_anything_is_changed(snapshots, project):  # noqa: F811
+    """By the preflight, by `doctor`, and once more should it have become so since."""
+    asyncio.run(snapshots.restore_points.possible())
+    project.named("main").parent_id = "br-elsewhere"
+    before = len(project.exchanges)
+    for ask in (snapshots.restore_points.possible, lambda: snapshots.restore_points.make("plan-1")):
+        with pytest.raises(DodaiError) as refused:
+            asyncio.run(ask())
+        assert (refused.value.code.id, "`main` has a parent" in refused.value.message) == ("DOD724", True)
+    assert {one.method for one in project.exchanges[before:]} == {"GET"}
+    assert snapshots.inspect().differs == (
+        "`restore_points` is `snapshot`, and Neon takes none of `main`: it has a parent",
+    )
+
+
+def test_what_a_snapshot_replaced_can_be_deleted_and_what_a_branch_replaced_cannot(snapshots, project):  # noqa: F811
+    """As Neon says of root branches: the guide tells who restores often to take snapshots."""
+    asyncio.run(snapshots.restore_points.make("plan-1"))
+    asyncio.run(snapshots.restore_points.put_back("plan-1", "plan-2", 5))
+    snapshots.branches.delete(snapshots.branches.named("dodai-before-plan-2"))
+    assert names(project) == ["main"]
+    branches = dataclasses.replace(snapshots, points_are="branch")
+    asyncio.run(branches.restore_points.make("plan-3"))
+    asyncio.run(branches.restore_points.put_back("plan-3", "plan-4", 6))
+    snapshots.branches.delete(snapshots.branches.named("dodai-point-plan-3"))
+    with pytest.raises(DodaiError, match="cannot delete a root branch"):
+        snapshots.branches.delete(snapshots.branches.named("dodai-before-plan-4"))
+
+
+@pytest.mark.parametrize("kind", ["branch", "snapshot"])
+def test_limit_of_root_branches_is_told_as_a_limit_of_the_plan(snapshots, project, monkeypatch, kind):  # noqa: F811
+    """Going back makes one more root, of either kind of restore point; what serves is as it was."""
+    points = dataclasses.replace(snapshots, points_are=kind).restore_points
+    asyncio.run(points.make("plan-1"))
+    monkeypatch.setattr(project, "most_roots", 1)
+    with pytest.raises(DodaiError, match="root branches limit exceeded") as refused:
+        asyncio.run(points.put_back("plan-1", "plan-2", 5))
+    assert refused.value.code.id == "DOD723"
+    assert not asyncio.run(points.is_back("plan-2"))
+    assert project.named("dodai-before-plan-2") is None

@@ -37,6 +37,7 @@ from dodai.operations.ports.database import (
     RestorePoint,
     RestorePoints,
     ServiceRole,
+    VendorPoints,
 )
 from dodai.operations.ports.edge import (
     OPEN_RESERVED,
@@ -111,6 +112,7 @@ __all__ = [
     "ServiceSpec",
     "ServiceStatus",
     "StagedCompute",
+    "VendorPoints",
     "Wire",
     "row_of_error",
 ]

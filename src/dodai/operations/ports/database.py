@@ -62,6 +62,15 @@ class RestorePoints(Protocol):
         ...
 
 
+@runtime_checkable
+class VendorPoints(RestorePoints, Protocol):
+    """Copies that a vendor makes; it may have none of a database like this one."""
+
+    async def possible(self) -> None:
+        """Raises where `make` would be refused for good, found by looking alone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReplacedData:
     """Data that a restore has set aside: where it is, the restore point that took its place, by which plan and when."""

@@ -26,7 +26,15 @@ from dodai.operations.codes import STALE_PLAN, STORE_FAILED, STORE_OF_ANOTHER
 from dodai.operations.environment import Environment, host_of
 from dodai.operations.environment_policy import EnvironmentPolicy
 from dodai.operations.policy import OperationsPolicy
-from dodai.operations.ports import CacheRule, CanaryCompute, DeclaredIdentity, EdgeSpec, Instance, KeptEdge
+from dodai.operations.ports import (
+    CacheRule,
+    CanaryCompute,
+    DeclaredIdentity,
+    EdgeSpec,
+    Instance,
+    KeptEdge,
+    VendorPoints,
+)
 from dodai.operations.programs import find_programs
 from dodai.operations.project import Project
 from dodai.operations.run.audit_log import KINDS, AuditLog
@@ -288,6 +296,9 @@ class ReleaseSurroundings:
         edge = self.environment.edge
         if isinstance(edge, KeptEdge):
             await edge.possible(edge_spec(self.environment))
+        points = self.environment.database.restore_points
+        if isinstance(points, VendorPoints) and await self.pending():
+            await points.possible()
 
     async def sign_in(self) -> tuple[str, ...]:
         """A deploy may be the cure for what ails sign-in, so that nothing said here holds one up."""

@@ -195,7 +195,11 @@ class NeonBranches:
                 return
             raise
         self._settle(answer.operations if answer else ())
-        self._until(lambda: self._state(branch) == "", f"the branch `{branch.name}` is still there")
+        # By the list: one that was deleted can be recovered for seven days, and may be shown until then
+        # (https://neon.com/docs/reference/api/branches/delete-project-branch).
+        self._until(
+            lambda: all(one.id != branch.id for one in self.all()), f"the branch `{branch.name}` is still there"
+        )
 
     def deletable(self, branches: Iterable[NeonBranch]) -> list[NeonBranch]:
         """Those of `branches` that Neon would delete: the parent of another one stays, as does a protected one."""
@@ -215,7 +219,7 @@ class NeonBranches:
         return BranchAnswer(found) if found else None
 
     def _state(self, branch: NeonBranch) -> str:
-        """`""` when it is gone."""
+        """`""` while it is not shown."""
         try:
             path = {"project": self.project, "branch": branch.id}
             return self.api.call_now(GET_BRANCH, path=path).value.branch.current_state

@@ -128,6 +128,8 @@ class NeonDatabase:
             remarks.append("the project has no IP allow list: anybody who has the password may connect from anywhere")
         if self.allowed_ips:
             differs += differences(self.allowed_ips, allowed.ips)
+        if self.points_are == "snapshot" and branch.parent_id:
+            differs.append(f"`restore_points` is `snapshot`, and Neon takes none of `{branch.name}`: it has a parent")
         major, size = self.server.major(self.uri(branch)), branch.logical_size
         return DatabaseSeen(major, size, differs=tuple(differs), remarks=tuple(remarks))
 
@@ -210,8 +212,21 @@ class SnapshotPoints(_Points):
     def all(self) -> tuple[RestorePoint, ...]:
         return tuple(RestorePoint(one.name.removeprefix(POINT), _snapshot_where(one)) for one in self._points())
 
+    async def possible(self) -> None:
+        await asyncio.to_thread(self._source)
+
+    def _source(self) -> NeonBranch:
+        """The branch; DOD724 where it has a parent: manual snapshots are of root branches only
+        (https://neon.com/docs/reference/api/snapshots).
+        """
+        branch = self._branches.named(self.database.branch)
+        if branch.parent_id:
+            said = f"`restore_points` is `snapshot`, and the branch `{branch.name}` has a parent"
+            raise DodaiError(codes.NO_SNAPSHOT, said, codes.NO_SNAPSHOT.fix.en, exit_code=1, reply="rejected")
+        return branch
+
     def _make(self, name: str) -> str:
-        self._branches.take(POINT + name, self._branches.named(self.database.branch))
+        self._branches.take(POINT + name, self._source())
         made = self._branches.snapshot(POINT + name)  # as it is seen afterwards, not as it was answered
         if made is None:
             said = f"Neon took the snapshot `{POINT}{name}` and does not list it"

@@ -12,5 +12,6 @@ MISSING = _code("DOD720", "neon-not-found")
 NO_COMPUTE = _code("DOD721", "neon-no-compute")
 UNFINISHED = _code("DOD722", "neon-unfinished")
 LIMIT = _code("DOD723", "neon-limit")
+NO_SNAPSHOT = _code("DOD724", "neon-no-snapshot")
 
 CODES = declared(globals())
