@@ -41,7 +41,7 @@ def test_public_image_elsewhere_is_read_with_a_token_that_is_given_to_anybody(el
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (f"acme/web@{DIGEST[:-1]}b", "has no image `127.0.0.1:"),
+        (f"acme/web@{DIGEST[:-1]}b", "has no image `acme/web@"),
         (f"acme/private@{DIGEST}", "that everybody may read (401)"),
     ],
 )

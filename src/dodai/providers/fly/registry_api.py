@@ -95,7 +95,8 @@ class Registry:
 
     def _found(self, reference: str) -> tuple[Api, VendorAnswer[None], Mapping[str, str]]:
         """Where the image is, what was answered about it, and what has to be sent to read it."""
-        host, repository = place_of(reference.partition("@")[0])
+        name, _, digest = reference.partition("@")
+        host, repository = place_of(name)
         token, ours = self.token(), host == self.host
         secret = base64.b64encode(f"x:{token.value}".encode()).decode() if ours else ""
         plain = host.partition(":")[0] in ("127.0.0.1", "localhost")
@@ -117,14 +118,14 @@ class Registry:
         except VendorError as error:
             if error.status != 404:
                 raise
-            raise api.error(codes.IMAGE_GONE, f"the registry has no image `{reference}`", "rejected") from None
+            raise api.error(codes.IMAGE_GONE, f"`{host}` has no image `{repository}@{digest}`", "rejected") from None
         if found.status != 200 and ours:
             said = f"`{host}` does not let `{token.variable}` read `{repository}` ({found.status}): "
             said += "it ended, or is not for the images of this app"
             code = TOKEN_REFUSED if found.status == 401 else TOKEN_LACKS
             raise api.error(code, said, "rejected", found.status)
         if found.status != 200:
-            said = f"`{host}` has no image `{reference}` that everybody may read ({found.status})"
+            said = f"`{host}` has no image `{repository}@{digest}` that everybody may read ({found.status})"
             raise api.error(codes.IMAGE_GONE, said, "rejected", found.status)
         return api, found, headers
 
