@@ -41,7 +41,7 @@ def served(port: int = 443, check: Mapping[str, object] | None = None) -> dict:
     service = {
         "protocol": "tcp",
         "internal_port": 8080,
-        "ports": [{"port": port, "handlers": ["tls", "http"]}],
+        "ports": [{"port": port, "handlers": ["tls", "http"] if port == 443 else ["http"]}],
         "checks": [dict(CHECK if check is None else check)],
     }
     return {

@@ -246,10 +246,12 @@ class _Vendors:
         main = self.neon.named("main")
         assert main
         self.url = main.server.login("quiz_owner", "quiz", pooled=False)
-        config = served(check={"type": "http", "path": "/readyz", "interval": "100ms"})
-        config["env"]["DODAI_RELEASE"] = "by-hand"
-        for app in APPS.values():
+        for name, app in APPS.items():
+            check = {"type": "http", "path": "/readyz", "interval": "100ms"}
+            config = served(443 if name == "web" else 80, check=check)
+            config["env"]["DODAI_RELEASE"] = "by-hand"
             self.fly.launch(app, self.image("by-hand"), config, REGIONS)
+            self.fly.apps[app].private = name != "web"
         self.writer = Writer(self.url)
         stack.callback(self.writer.ended.set)
 

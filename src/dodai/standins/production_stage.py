@@ -175,6 +175,7 @@ def _apps(project: Project, standing: VendorsHere) -> None:
         service = project.policy.services[name]
         told = {f"{need.upper()}_ADDR": f"{need}.flycast:80" for need in service.needs if need in local}
         fly.launch(app, before, machine_config(service, told), REGIONS)
+        fly.apps[app].private = True  # whether it is in the account, `doctor --live` says
     standing.variables |= {PUBLIC: fly.public_url(apps[public.name])} if public else {}
     settle(fly, apps.values())
     rows = (
@@ -286,6 +287,7 @@ class StandInStage(LocalStage):
         for service in local:
             config = machine_config(service, {"DODAI_SERVICE": service.name, "DODAI_ENV": self.env})
             self.fly.launch(service.name, self._image(release, service.name), config, REGIONS[:1])
+            self.fly.apps[service.name].private = True
         settle(self.fly, [service.name for service in local])
         self._launched = True
 

@@ -11,6 +11,7 @@ from dodai.operations.policy import Service
 from dodai.operations.ports import DoctorRow, Edge
 from dodai.operations.provider import Opening, Provider
 from dodai.operations.secret import EDGE_KEY, KEY_RINGS
+from dodai.operations.service_limits import referred
 from dodai.providers.fly import fly_logs
 from dodai.providers.fly.fly_compute import FlyCompute
 from dodai.providers.fly.fly_examine import examine
@@ -48,8 +49,16 @@ def _compute(opening: Opening) -> FlyCompute:
         rolling={one.name: Rolling(share, one.health.timeout_s, one.drain_s, one.health.consecutive) for one in rolled},
         judged=_judged(opening),
         proxy_lag_s=_proxy_lag_s(opening),
+        needed=_needed(opening),
         child_of=_registry(opening).child,
     )
+
+
+def _needed(opening: Opening) -> frozenset[str]:
+    """The services whose address another one is told."""
+    known = opening.project.policy.services
+    told = {name for one in known.values() for name in (*one.needs, *(other for _, other in referred(one)))}
+    return frozenset(name for name in told if name in known and known[name].kind == "server")
 
 
 def _proxy_lag_s(opening: Opening) -> float:
@@ -104,7 +113,9 @@ def _examine(opening: Opening) -> Iterator[DoctorRow]:
     names = [host for origin in config.public_origins if (host := urlsplit(origin).hostname)]
     own = {public.name: [host for host in names if not host.endswith(".fly.dev")]} if public else {}
     judged = _judged(opening)
-    yield from examine(partial(_api, opening), config.fly.apps, given, own, config.certificate_left_s, judged)
+    yield from examine(
+        partial(_api, opening), config.fly.apps, given, own, config.certificate_left_s, judged, _needed(opening)
+    )
     metrics = ObservabilityPolicy.from_manifest(opening.project.manifest.section("observability") or {}).metrics
     yield from toml_rows(
         opening.project.root, {name: _told(policy.services[name], app, metrics) for name, app in _apps(opening)}

@@ -43,13 +43,14 @@ from dodai.providers.fly.machine_state import (
     is_of,
     is_whole,
     models_among,
+    no_way_inside,
     port_of,
     said_of,
     several_groups,
     standing,
     status_of,
 )
-from dodai.providers.fly.machines_api import CORDON, LIST, PROXY_LAG_S, START, UNCORDON, WAITS, Machine
+from dodai.providers.fly.machines_api import CORDON, LIST, LIST_ADDRESSES, PROXY_LAG_S, START, UNCORDON, WAITS, Machine
 from dodai.providers.fly.rolling import Rolling, roll
 from dodai.vendor_api import Api, VendorError
 
@@ -63,7 +64,8 @@ class FlyCompute:
     The machines of a service in `rolling` are replaced some at a time, those of the others all at once. `judged` says
     of each how it becomes healthy.
 
-    `child_of` says which manifest of an image a machine runs where the image is an index, "" where it is none.
+    `needed` are the services that others come to. `child_of` says which manifest of an image a machine runs where the
+    image is an index, "" where it is none.
 
     `connect` is asked when something is: commands that need nothing of Fly need no token.
     """
@@ -77,6 +79,7 @@ class FlyCompute:
     judged: Mapping[str, Judged] = field(default_factory=dict)
     lease_s: int = LEASE_S
     proxy_lag_s: float = PROXY_LAG_S
+    needed: frozenset[str] = frozenset()
     child_of: Callable[[str], str] = field(default=lambda _: "", repr=False)
     holder: str = field(default_factory=this_process)
     addresses: dict[str, str] = field(default_factory=dict, repr=False)
@@ -132,6 +135,7 @@ class FlyCompute:
         wanted = {clone_name(release, settings, model): model for model in models}
         missing = _without_clone(wanted, mine)
         if missing or dead:
+            await self._refuse_unreachable(spec.name, models or mine)
             version, digests = await fleet.set_secrets({name: told[name] for name in self.secret_names if name in told})
             plain = {name: value for name, value in told.items() if name not in self.secret_names}
             marks = {RELEASE: release, SETTINGS: settings, SERVICE: spec.name, IMAGE: artifact}
@@ -182,6 +186,20 @@ class FlyCompute:
         if slow := too_slow(checks_of(models), service, self.judged.get(service, Judged())):
             raise DodaiError(codes.CHECKS_TOO_SLOW, f"`{self.apps[service]}`: {slow[0]}", slow[1])
         return models
+
+    async def _refuse_unreachable(self, service: str, machines: Sequence[Machine]) -> None:
+        """DOD733 for a service that others need and would not reach; a token that may not look judges nothing."""
+        if service not in self.needed:
+            return
+        app = self.apps[service]
+        try:
+            addresses = (await self.api.call(LIST_ADDRESSES, path={"app": app})).value.ips
+        except VendorError as error:
+            if error.status in (403, 404):
+                return
+            raise
+        if lacking := no_way_inside(app, machines, addresses):
+            raise DodaiError(codes.NO_WAY_INSIDE, *lacking)
 
     def _nothing_to_clone(self, service: str, why: str, fix: str = codes.NO_TEMPLATE.fix.en) -> DodaiError:
         said = f"the Fly app `{self.apps[service]}` of `{service}` {why}"

@@ -13,9 +13,10 @@ from dodai.operations.codes import ACCOUNT_CERTIFICATE, ACCOUNT_MACHINES, ACCOUN
 from dodai.operations.ports import DoctorRow
 from dodai.providers.fly.fleet import SECRETS
 from dodai.providers.fly.machine_checks import Judged, checks_of, has_checks, too_slow
-from dodai.providers.fly.machine_state import models_among, release_of, several_groups, standing
+from dodai.providers.fly.machine_state import models_among, no_way_inside, release_of, several_groups, standing
 from dodai.providers.fly.machines_api import (
     LIST,
+    LIST_ADDRESSES,
     LIST_SECRETS,
     SHOW_APP,
     SHOW_CERTIFICATE,
@@ -35,11 +36,12 @@ def examine(
     hosts: Mapping[str, Sequence[str]],
     certificate_left_s: float,
     judged: Mapping[str, Judged],
+    needed: frozenset[str] = frozenset(),
 ) -> Iterator[DoctorRow]:
     """The token, then each app with its machines, secrets and certificates.
 
     `secrets` are the names that each service is given, `hosts` the names by which people come to it, `judged` how it
-    becomes healthy.
+    becomes healthy, `needed` those that other services come to.
 
     Nothing is changed, so whether the token may change anything is not judged.
     """
@@ -53,6 +55,8 @@ def examine(
     yield DoctorRow("fly token", "ok", f"accepted, {named}; that it may change them is seen at the first change")
     for service, app in apps.items():
         yield from _app(api, service, app, secrets.get(service, ()), judged.get(service, Judged()))
+        if service in needed:
+            yield from _way_inside(api, service, app)
         names = hosts.get(service, ())
         yield from certificate_rows(api, service, app, names, certificate_left_s, datetime.now(UTC))
 
@@ -83,6 +87,21 @@ def _app(api: Api, service: str, app: str, secrets: Sequence[str], judged: Judge
         fix = "the next deploy removes them"
         yield DoctorRow(f"{name} left over", "warning", said, fix=fix, code=ACCOUNT_MACHINES, remark=True)
     yield from _secrets(f"{name} secrets", app, machines, known, secrets)
+
+
+def _way_inside(api: Api, service: str, app: str) -> Iterator[DoctorRow]:
+    name, path = f"fly {service} inside", {"app": app}
+    try:
+        addresses = api.call_now(LIST_ADDRESSES, path=path, deadline_s=DEADLINE_S).value.ips
+        machines = api.call_now(LIST, path=path, query={"limit": 1000}, deadline_s=DEADLINE_S).value
+    except VendorError as error:
+        if error.status != 404:  # of an app that is not there another row tells
+            yield DoctorRow(name, "missing", error.message, "the services that need it", error.fix, unseen=True)
+        return
+    models = models_among(one for one in machines if not one.is_reserved)
+    if models and (lacking := no_way_inside(app, models, addresses)):
+        said, fix = lacking
+        yield DoctorRow(name, "missing", said, "every deploy", fix, code=ACCOUNT_MACHINES)
 
 
 def _secrets(

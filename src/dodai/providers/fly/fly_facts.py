@@ -10,6 +10,7 @@ from dodai.providers.fly.machines_api import (
     DELETE,
     DROP_LEASE,
     LIST,
+    LIST_ADDRESSES,
     LIST_SECRETS,
     SET_SECRETS,
     SHOW,
@@ -36,8 +37,8 @@ FACTS = DriverFacts(
     scopes=(
         Scope(
             "read these apps",
-            "machines, their checks, the names and digests of secrets, certificates, what the token itself may do",
-            (SHOW_TOKEN, SHOW_APP, LIST, SHOW, LIST_SECRETS, SHOW_CERTIFICATE),
+            "machines, checks, addresses, names and digests of secrets, certificates, what the token itself may do",
+            (SHOW_TOKEN, SHOW_APP, LIST, SHOW, LIST_SECRETS, SHOW_CERTIFICATE, LIST_ADDRESSES),
             looks=True,
         ),
         Scope(

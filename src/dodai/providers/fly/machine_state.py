@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from dodai.operations.ports import Instance, InstanceState, ServiceProbe, ServiceStatus
 from dodai.providers.fly.fleet import COUNT, IMAGE, IMAGE_CHILD, KEPT, RELEASE, SETTINGS
-from dodai.providers.fly.machines_api import Machine
+from dodai.providers.fly.machines_api import FlyAddress, Machine
 
 UNMANAGED = "unmanaged-"
 """What a release is called that dodai did not deploy: this and the start of its image's digest."""
@@ -83,9 +84,30 @@ def several_groups(machines: Iterable[Machine]) -> tuple[str, str] | None:
 
 
 def port_of(machine: Machine) -> int:
+    """The port by which other services come, else any that it has; 0 where it has none."""
     services = machine.config.get("services") or []
-    ports = [port.get("port", 0) for service in services for port in service.get("ports") or []]
-    return int(next((port for port in ports if port), 0))
+    ports = [port for service in services for port in service.get("ports") or [] if port.get("port")]
+    return int(next((port["port"] for port in sorted(ports, key=_is_for_browsers)), 0))
+
+
+def _is_for_browsers(port: Mapping[str, Any]) -> bool:
+    """Whether it takes TLS or leads there: https://fly.io/docs/networking/flycast ("Flycast is HTTP-only")."""
+    return bool(port.get("force_https")) or "tls" in (port.get("handlers") or [])
+
+
+def no_way_inside(app: str, machines: Iterable[Machine], addresses: Iterable[FlyAddress]) -> tuple[str, str] | None:
+    """Why no other service reaches `APP.flycast`, and what to do; None where they do."""
+    services = [service for one in machines for service in one.config.get("services") or []]
+    if all(_is_for_browsers(port) for service in services for port in service.get("ports") or []):
+        said = f"`{app}` has no port without `force_https` and the `tls` handler: other services speak plainly to it"
+        return (
+            said,
+            'add one to fly.toml, as `[[services.ports]]` with `port = 80` and `handlers = ["http"]`; fly deploy',
+        )
+    if not any(one.is_private for one in addresses):
+        said = f"`{app}` has no private address: for other services there is no `{app}.flycast`"
+        return said, f"fly ips allocate-v6 --private -a {app}"
+    return None
 
 
 def answer_of(group: Sequence[Machine], release: str) -> ServiceProbe:

@@ -255,6 +255,26 @@ class FlyCertificate:
     dns_requirements: FlyRequirements = field(default_factory=FlyRequirements)
 
 
+@dataclass(frozen=True, slots=True)
+class FlyAddress:
+    """An IP address of an app. A private one is of the network of its organisation, and its name is `APP.flycast`."""
+
+    ip: str
+    egress: bool = False
+
+    @property
+    def is_private(self) -> bool:
+        """As https://github.com/superfly/fly-go tells it (flaps_ip_assignments.go, `IsFlycast` and `Type`)."""
+        return self.ip.startswith("fdaa:") and not self.egress
+
+
+@dataclass(frozen=True, slots=True)
+class FlyAddresses:
+    """The addresses of an app."""
+
+    ips: tuple[FlyAddress, ...] = ()
+
+
 SHOW_TOKEN = Operation(name="CurrentToken_show", method="GET", path="/v1/tokens/current", reply=one(FlyTokens))
 SHOW_APP = Operation(name="Apps_show", method="GET", path=_APP, reply=one(FlyApp), limited_by=_OF_APP)
 LIST = Operation(name="Machines_list", method="GET", path=f"{_APP}/machines", reply=many(Machine), limited_by=_OF_APP)
@@ -341,6 +361,13 @@ SET_SECRETS = Operation(
     repeatable=True,
     confidential=True,
 )
+LIST_ADDRESSES = Operation(
+    name="App_IPAssignments_list",
+    method="GET",
+    path=f"{_APP}/ip_assignments",
+    reply=one(FlyAddresses),
+    limited_by=_OF_APP,
+)
 SHOW_CERTIFICATE = Operation(
     name="App_Certificates_show",
     method="GET",
@@ -350,5 +377,5 @@ SHOW_CERTIFICATE = Operation(
 )
 OPERATIONS: tuple[Operation[Any], ...] = (
     *(SHOW_TOKEN, SHOW_APP, LIST, SHOW, CREATE, UPDATE, CORDON, UNCORDON, START, STOP, DELETE, TAG),
-    *(TAKE_LEASE, DROP_LEASE, LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE),
+    *(TAKE_LEASE, DROP_LEASE, LIST_SECRETS, SET_SECRETS, SHOW_CERTIFICATE, LIST_ADDRESSES),
 )

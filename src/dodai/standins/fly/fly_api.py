@@ -40,7 +40,7 @@ from dodai.standins.standin_server import Asked, Handler, Reply, StandIn, StandI
 NONCE = "fly-machine-lease-nonce"
 RATE, SHOW_RATE = (1.0, 3), (5.0, 10)
 CHECK_S = 0.1
-_FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:\d+")
+_FLYCAST = re.compile(r"([a-z0-9][a-z0-9-]*)\.flycast:(\d+)")
 
 
 class FlyStandIn(StandIn):
@@ -150,6 +150,7 @@ class FlyStandIn(StandIn):
             of_one("DELETE", f"{one}/lease", self._drop_lease, "deploy"),
             of_one("GET", f"{one}/metadata", lambda a: Reply(200, self._metadata(self._machine(a))), "read"),
             of_one("PATCH", f"{one}/metadata", self._patch_metadata, "deploy"),
+            of_app("GET", f"{app}/ip_assignments", lambda a: Reply(200, {"ips": self._app(a).addresses()}), "read"),
             of_app("GET", f"{app}/secrets", self._list_secrets, "read"),
             of_app("POST", f"{app}/secrets", self._set_secrets, "deploy"),
             of_app("GET", f"{app}/certificates/{{hostname}}", self._certificate, "read"),
@@ -282,8 +283,14 @@ class FlyStandIn(StandIn):
         image: MachineImage | None = self.registry.images.get(machine.digest)
         env = {**(machine.config.get("env") or {}), **machine.secrets}
         known = {"FLY_APP_NAME": state.name, "FLY_MACHINE_ID": machine.id, "FLY_REGION": machine.region}
-        led = {name: _FLYCAST.sub(lambda m: f"127.0.0.1:{self.proxy.port(m[1])}", value) for name, value in env.items()}
+        led = {name: _FLYCAST.sub(self._inside, value) for name, value in env.items()}
         machine.boot(image, {**led, **known}, self.boot_s)
+
+    def _inside(self, named: re.Match[str]) -> str:
+        """Where a name inside leads; one that leads nowhere, as at Fly, stays a name."""
+        state = self.apps.get(named[1])
+        leads = state is None or state.leads_inside(int(named[2]))
+        return f"127.0.0.1:{self.proxy.port(named[1])}" if leads else named[0]
 
     def _update(self, asked: Asked) -> Reply:
         machine, wanted = self._changeable(asked), asked.read(MachineRequest)
@@ -369,11 +376,7 @@ class FlyStandIn(StandIn):
         machine, wanted = self._changeable(asked), asked.read(MetadataRequest)
         if wanted.machine_version not in ("", machine.version):
             raise self._refuse(412, "machine_version does not match")
-        for name, value in wanted.metadata.items():
-            if value:
-                self._metadata(machine)[name] = value
-            else:
-                self._metadata(machine).pop(name, None)
+        machine.label(wanted.metadata)
         return Reply(204)
 
     # --- secrets and certificates ---

@@ -68,6 +68,11 @@ class FlyMachine:
         del self.events[EVENTS:]
         self.updated_at = now()
 
+    def label(self, values: Mapping[str, str]) -> None:
+        """Add to its metadata; an empty value removes its key."""
+        kept = {**(self.config.get("metadata") or {}), **values}
+        self.config["metadata"] = {name: value for name, value in kept.items() if value}
+
     def cordon(self, cordoned: bool, lag_s: float) -> None:
         """Or uncordon: what is shown changes at once, and after `lag_s` every proxy knows of it."""
         if cordoned != self.cordoned:
@@ -305,6 +310,22 @@ class FlyAppState:
     secrets_at: dict[str, str] = field(default_factory=dict)
     version: int = 0
     half_secrets: bool = False
+    private: bool = False
+
+    def addresses(self) -> list[dict[str, Any]]:
+        """What `fly launch` allocates, and a private one for who asked for it."""
+        public = [{"ip": "66.241.124.11", "shared": True}, {"ip": "2a09:8280:1::2d:1111", "shared": False}]
+        flycast = {"ip": "fdaa:2:45b:0:1::11", "shared": False, "network": {"name": "", "org_slug": "standin"}}
+        return [
+            {"created_at": "", "region": "global", **one} for one in (*public, *([flycast] if self.private else []))
+        ]
+
+    def leads_inside(self, port: int) -> bool:
+        """Whether `APP.flycast:PORT` leads somebody who speaks plainly: without an address there is no name."""
+        services = [service for one in self.machines.values() for service in one.config.get("services") or []]
+        ports = [each for service in services for each in service.get("ports") or [] if each.get("port") == port]
+        plain = [not each.get("force_https") and "tls" not in (each.get("handlers") or []) for each in ports]
+        return self.private and all(plain)
 
     def set_secrets(self, values: Mapping[str, str | None]) -> list[dict[str, str]]:
         """Set them, and remove those without a value; what the reply says of them."""

@@ -1,4 +1,4 @@
-"""The codes of Fly (DOD710-DOD718, DOD732)."""
+"""The codes of Fly (DOD710-DOD718, DOD732, DOD733)."""
 
 from __future__ import annotations
 
@@ -18,5 +18,6 @@ SECRETS_PARTLY = _code("DOD716", "fly-secrets-partly-applied")
 SUPERSEDED = _code("DOD717", "fly-newer-operator")
 LEASED = _code("DOD718", "fly-machine-leased")
 CHECKS_TOO_SLOW = _code("DOD732", "fly-checks-too-slow")
+NO_WAY_INSIDE = _code("DOD733", "fly-app-not-reachable-inside")
 
 CODES = declared(globals())
