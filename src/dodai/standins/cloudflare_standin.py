@@ -101,7 +101,7 @@ class CloudflareStandIn(StandIn):
         self.settings: dict[str, str] = {"ssl": "flexible", "always_use_https": "off", "min_tls_version": "1.0"}
         self.records: list[dict[str, Any]] = []
         self.rulesets: dict[str, dict[str, Any]] = {}
-        self.origin_pulls = False
+        self.origin_pulls = self.global_pulls = False
         self.ranges: dict[str, list[str]] = {"ipv4_cidrs": [], "ipv6_cidrs": []}
         self._alone = threading.Lock()
         self.routes = tuple(self._routes())
@@ -113,6 +113,14 @@ class CloudflareStandIn(StandIn):
     def error(self, status: int, text: str) -> Reply:
         failed = {"success": False, "errors": [{"code": _CODES.get(status, 10000), "message": text}], "messages": []}
         return Reply(status, {**failed, "result": None})
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], content: bytes) -> Reply | None:
+        """What is no token by its form is a bad request, not a stranger."""
+        if re.search("[^A-Za-z0-9_-]", self.bearer(headers)):
+            chain = [{"code": 6111, "message": "Invalid format for Authorization header"}]
+            told = [{"code": 6003, "message": "Invalid request headers", "error_chain": chain}]
+            return Reply(400, {"success": False, "errors": told, "messages": [], "result": None})
+        return super().answer(method, target, headers, content)
 
     def foreign_rule(self, phase: str, ref: str, expression: str) -> dict[str, Any]:
         """A rule that somebody else wrote, put behind those that are there."""
@@ -170,9 +178,10 @@ class CloudflareStandIn(StandIn):
     def _setting(self, asked: Asked) -> Reply:
         self._in_zone(asked)
         name = asked.params["setting"]
-        if name not in self.settings:
+        there = {"tls_client_auth": "on" if self.global_pulls else "off", **self.settings}
+        if name not in there:
             return self.error(404, f"no setting {name}")
-        return _ok({"id": name, "value": self.settings[name], "editable": True, "modified_on": _AT})
+        return _ok({"id": name, "value": there[name], "editable": True, "modified_on": _AT})
 
     def _set(self, asked: Asked) -> Reply:
         self._in_zone(asked)

@@ -248,6 +248,7 @@ class BadDay:
 
 BAD_DAYS = (
     BadDay("expired token", "DOD701", "does not accept `CLOUDFLARE_API_TOKEN`", token=f"{CANARY}-expired"),
+    BadDay("no token by its form", "DOD701", "does not accept `CLOUDFLARE_API_TOKEN`: it is not", token='"cf_c4n4ry"'),
     BadDay("token that only reads", "DOD702", "token lacks `edit`", token="reader"),
     BadDay("no such zone", "DOD740", "no zone `0123`", changes={"zone": "0123"}),
     BadDay(
@@ -379,8 +380,12 @@ def test_what_cloudflare_refuses_of_a_field_is_told_as_a_matter_of_the_plan(zone
 def test_who_else_reaches_the_origin_and_new_addresses_of_cloudflare_are_said(zone, edge):
     """The list is pinned with its date; a firewall that still has the old one would refuse visitors."""
     assert [one.partition(":")[0] for one in edge.remarks()] == ["authenticated origin pulls are off"]
-    zone.origin_pulls = True
-    assert edge.remarks() == ()
+    assert "those of single host names were not looked at" in edge.remarks()[0]
+    for switch in ("origin_pulls", "global_pulls"):
+        setattr(zone, switch, True)
+        assert edge.remarks() == ()
+        setattr(zone, switch, False)
+    zone.global_pulls = True
     zone.ranges["ipv4_cidrs"][0] = "198.51.100.0/24"
     assert edge.remarks() == (
         "Cloudflare's addresses changed since 2023-09-28: 198.51.100.0/24 are new",

@@ -6,11 +6,27 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from dodai.core.dataclass import dataclass
-from dodai.vendor_api import DriverFacts, OffContractError, Operation, Rate, Scope, Vendor, many, nothing, one
+from dodai.vendor_api import (
+    DriverFacts,
+    OffContractError,
+    Operation,
+    Rate,
+    Scope,
+    Vendor,
+    VendorError,
+    many,
+    nothing,
+    one,
+)
 from dodai.vendor_api.contract import Reader
 
 T = TypeVar("T")
 BASE_URL = "https://api.cloudflare.com/client/v4"
+INVALID_HEADERS = 6003
+_OF_THE_PLAN = (
+    *("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level"),
+    "because the use of field",  # https://github.com/cloudflare/cloudflare-docs/issues/23641
+)
 TOKEN, ADDRESS = "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_URL"
 
 
@@ -79,7 +95,7 @@ class CloudflareRuleset:
 
 @dataclass(frozen=True, slots=True)
 class Enabled:
-    """Whether authenticated origin pulls are on."""
+    """Whether authenticated origin pulls with a certificate of one's own are on."""
 
     enabled: bool = False
 
@@ -94,6 +110,20 @@ class AddressRanges:
     @property
     def all(self) -> frozenset[str]:
         return frozenset((*self.ipv4_cidrs, *self.ipv6_cidrs))
+
+
+def is_malformed(error: VendorError) -> bool:
+    """Whether the token is none by its form, such as one with quotes around it
+    (https://github.com/cloudflare/workers-sdk/issues/5175); of another one Cloudflare says 401 or 403.
+    """
+    told = error.body.get("errors") if isinstance(error.body, Mapping) else None
+    codes = [one.get("code") for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    return error.status == 400 and INVALID_HEADERS in codes
+
+
+def is_of_the_plan(error: VendorError) -> bool:
+    """Whether the plan of the zone does not have what was asked for."""
+    return error.status in (400, 402, 403) and any(word in error.message.lower() for word in _OF_THE_PLAN)
 
 
 def _result(reader: Reader[T]) -> Reader[T]:

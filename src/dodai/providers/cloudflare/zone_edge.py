@@ -45,6 +45,8 @@ from dodai.providers.cloudflare.cloudflare_api import (
     CloudflareRuleset,
     CloudflareZone,
     cloudflare,
+    is_malformed,
+    is_of_the_plan,
 )
 from dodai.providers.cloudflare.zone_state import (
     HEADERS,
@@ -65,8 +67,9 @@ from dodai.providers.cloudflare.zone_state import (
     wish,
 )
 from dodai.vendor_api import Api, Operation, VendorError, api_of, token_from
+from dodai.vendor_api.codes import TOKEN_REFUSED
 
-SEEN_WITHIN_S, POLL_S = 15.0, 0.5
+SEEN_WITHIN_S, POLL_S, GLOBAL_PULLS = 15.0, 0.5, "tls_client_auth"
 PREVIOUS = "edge-previous.json"
 
 
@@ -124,14 +127,21 @@ class ZoneEdge:
     def remarks(self) -> tuple[str, ...]:
         """What is not changed here and a person should know: who reaches the origin, from where requests come."""
         said = []
-        if self.keys is None and not self._call(ORIGIN_PULLS).enabled:
-            said.append("authenticated origin pulls are off: the origin cannot tell Cloudflare from anybody else")
+        if self.keys is None and not self._pulls_are_authenticated():
+            why = "the origin cannot tell Cloudflare from anybody else"
+            said.append(f"authenticated origin pulls are off: {why}; those of single host names were not looked at")
         ranges = self._call(GET_RANGES).all
         if new := sorted(ranges - PINNED.all):
             said.append(f"Cloudflare's addresses changed since {PINNED_ON}: {', '.join(new)} are new")
         if gone := sorted(PINNED.all - ranges):
             said.append(f"Cloudflare's addresses changed since {PINNED_ON}: {', '.join(gone)} are gone")
         return tuple(said)
+
+    def _pulls_are_authenticated(self) -> bool:
+        """Of all the zone, with Cloudflare's certificate or one's own: two switches that know nothing of each other
+        (https://developers.cloudflare.com/ssl/origin-configuration/authenticated-origin-pull/set-up/global/).
+        """
+        return bool(self._call(ORIGIN_PULLS).enabled or self._call(GET_SETTING, setting=GLOBAL_PULLS).value == "on")
 
     # --- looking ---
 
@@ -343,21 +353,18 @@ class ZoneEdge:
         **path: str,
     ) -> Any:
         """The result of a call; DOD742 where the plan of the zone does not have what is asked for."""
-        told = {"zone": self.zone, **path}
+        told, api = {"zone": self.zone, **path}, self.connect()
         try:
-            return self.connect().call_now(operation, path=told, query=query, body=body, effect=effect).value
+            return api.call_now(operation, path=told, query=query, body=body, effect=effect).value
         except VendorError as error:
-            if error.status in (400, 402, 403) and any(word in error.message.lower() for word in _OF_THE_PLAN):
+            if is_malformed(error):
+                said = f"Cloudflare does not accept `{api.token.variable}`: it is not in the form of a token"
+                raise api.error(TOKEN_REFUSED, said, "rejected", 401) from None
+            if is_of_the_plan(error):
                 raise DodaiError(
                     codes.PLAN, error.message, codes.PLAN.fix.en, fault="provider", reply="rejected"
                 ) from None
             raise
-
-
-_OF_THE_PLAN = (
-    *("not entitled", "exceeded the maximum number", "exceeds the maximum number", "plan level"),
-    "because the use of field",  # https://github.com/cloudflare/cloudflare-docs/issues/23641
-)
 
 
 def _sends_key(project: Project, config: EnvironmentPolicy) -> bool:
