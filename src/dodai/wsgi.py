@@ -42,14 +42,7 @@ def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[...
     DOD184 when the CSRF mode needs a public origin and there is none, DOD189 for an exemption that names no service
     where several are checked.
     """
-    runtime = Runtime.of(config)
-    inner = getattr(app, "wsgi_app", app)
-    gate = csrf_for(runtime, app, subject)
-    if isinstance(gate, Unchecked):
-        watch(app, Entrance("pass"))  # for the label of the line alone
-        served = inner if gate.is_settled else _behind(gate, inner)
-        return WsgiLayer(_reserve(served), app, runtime)
-    return WsgiLayer(CsrfWsgi(_reserve(inner), gate), app, runtime)
+    return WsgiLayer(app, Runtime.of(config), subject)
 
 
 _BODILESS = frozenset({204, 304})
@@ -72,18 +65,25 @@ _RESERVED = Refusal(404, RESERVED_PATH, "reserved_path")
 
 
 class WsgiLayer:
-    """A WSGI application around another; `app` is what was wrapped."""
+    """A WSGI application around another: `app` is that of a framework in what was `wrapped`, if there is one."""
 
-    def __init__(self, inner: WsgiApp, app: Any, runtime: Runtime) -> None:
-        self._inner = inner
-        self.app = unwrap(app)
+    def __init__(self, app: Any, runtime: Runtime, subject: Callable[..., Any] | None = None) -> None:
+        self.app, self.wrapped = unwrap(app), app
         self.runtime = runtime
+        self._inner = inner = self._protected(app, subject)
         gate = inner.gate if isinstance(inner, CsrfWsgi) else None
         self.csrf_binding = gate.binding if gate is not None else ""
         self.csrf_elsewhere = gate.belongs_elsewhere if gate is not None else lambda _: False
         self._gate = edge_gate(runtime.config)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
+
+    def _protected(self, app: Any, subject: Callable[..., Any] | None) -> WsgiApp:
+        inner, gate = getattr(app, "wsgi_app", app), csrf_for(self.runtime, app, self, subject)
+        if isinstance(gate, Unchecked):
+            watch(app, Entrance("pass"))  # for the label of the line alone
+            return _reserve(inner if gate.is_settled else _behind(gate, inner))
+        return CsrfWsgi(_reserve(inner), gate)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if _CONTEXT in environ:

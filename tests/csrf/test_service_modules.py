@@ -243,3 +243,23 @@ def test_first_of_several_folders_that_have_the_module_is_meant(tmp_path):
     write(tmp_path, {"dodai.toml": manifest("off", PLAIN, ".", env=env), "one/web.py": ONE, "two/web.py": ONE})
     for folder, expected in (("two", "DOD188"), ("one", "paid")):
         assert outcome(tmp_path, (*UVICORN, "--app-dir", folder), "web:app", DODAI_SERVICE="web") == expected
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_manifest_that_is_named_opens_nothing_in_a_project_with_one_of_its_own(how, tmp_path):
+    """`DODAI_MANIFEST` was left behind by another project, whose module has the same name and is not on this machine."""
+    write(tmp_path, {"etc/dodai.toml": manifest(how, cwd="."), "app/lib/web.py": ONE})
+    given = {"DODAI_SERVICE": "web", "DODAI_MANIFEST": str(tmp_path / "etc/dodai.toml")}
+    assert outcome(tmp_path / "app/lib", UVICORN, "web:app", **given) == "paid"
+    write(tmp_path, {"app/dodai.toml": '[project]\nname = "mine"\n'})
+    assert outcome(tmp_path / "app/lib", UVICORN, "web:app", **given) == HOW[how][2]
+
+
+@pytest.mark.parametrize(
+    "start", [["npm", "start"], ["npx", "concurrently", "x"], ["{npm}", "run", "web"], ["pnpm", "x"]]
+)
+def test_service_that_a_script_of_npm_starts_may_be_one_of_python(start, tmp_path):
+    """Nothing says what it is, so that the application may be its own."""
+    internal = f"command = {X}"
+    write(tmp_path, {"dodai.toml": two(internal, f"command = {start}".replace("'", '"')), "m.py": ONE})
+    assert outcome(tmp_path, UVICORN, "m:app", DODAI_SERVICE="internal") == "DOD188"

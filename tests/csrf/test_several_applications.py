@@ -294,3 +294,48 @@ def test_factory_does_not_make_what_it_only_imports(off_here, tmp_path):
     own = "def create():\n    return dodai.asgi.wrap(made())\n"
     write(tmp_path, {"m.py": MOUNTS + APP + own})
     assert outcome(tmp_path, FACTORY, "m:create", DODAI_SERVICE="api") == "paid"
+
+
+TWICE = {
+    "plain": "api, web = dodai.asgi.wrap(inner), dodai.asgi.wrap(inner)\n",
+    "middleware inside": "api, web = dodai.asgi.wrap(inner), dodai.asgi.wrap(GZipMiddleware(inner))\n",
+    "middleware outside": "api, web = dodai.asgi.wrap(inner), GZipMiddleware(dodai.asgi.wrap(inner))\n",
+    "both in middleware": "api, web = (GZipMiddleware(dodai.asgi.wrap(inner)) for _ in range(2))\n",
+}
+TWICE_WSGI = {
+    "plain": "api, web = dodai.wsgi.wrap(app), dodai.wsgi.wrap(app)\n",
+    "bound": "api, web = dodai.wsgi.wrap(app), dodai.wsgi.wrap(app.wsgi_app)\n",
+    "middleware inside": "api, web = dodai.wsgi.wrap(app), dodai.wsgi.wrap(ProxyFix(app.wsgi_app))\n",
+}
+GZIP = "from starlette.middleware.gzip import GZipMiddleware\n"
+PLAIN_FLASK = "import dodai.wsgi\nfrom flask import Flask\nfrom werkzeug.middleware.proxy_fix import ProxyFix\n"
+PLAIN_FLASK += "app = Flask(__name__)\napp.post('/pay')(lambda: 'paid')\n"
+CASES = [(APP + GZIP + "inner = made()\n" + each, SCRIPT) for each in TWICE.values()]
+CASES += [(PLAIN_FLASK + each, SRV) for each in TWICE_WSGI.values()]
+
+
+@pytest.mark.parametrize("off_here", [True, False], ids=["off", "exempt"])
+@pytest.mark.parametrize(("source", "command"), CASES, ids=[*TWICE, *(f"WSGI, {each}" for each in TWICE_WSGI)])
+@pytest.mark.parametrize("web", ["m:web", "other:app"], ids=["named by another", "named by nobody"])
+def test_application_that_is_wrapped_twice_is_open_in_the_layer_that_is_named(off_here, source, command, web, tmp_path):
+    """Once for the inside and once for the public: what the reason of one says is not for the other."""
+    text = off(web, "m:api")
+    if not off_here:
+        text = text.replace('csrf = "off"\ncsrf_reason = "only other services call it"\n', "") + EXEMPT
+    write(tmp_path, {"dodai.toml": text, "m.py": source, "srv/__main__.py": SERVER})
+    assert outcome(tmp_path, command, "m:web", DODAI_SERVICE="api") == ("DOD188" if off_here else "DOD150")
+    assert outcome(tmp_path, command, "m:api", DODAI_SERVICE="api") == "paid"
+
+
+NESTED = {
+    "ASGI": (APP + "app = dodai.asgi.wrap(dodai.asgi.wrap(made()))\n", SCRIPT),
+    "WSGI": (PLAIN_FLASK.replace("app = Flask", "f = Flask").replace("app.post", "f.post"), SRV),
+}
+NESTED["WSGI"] = (NESTED["WSGI"][0] + "app = dodai.wsgi.wrap(ProxyFix(dodai.wsgi.wrap(f)))\n", SRV)
+
+
+@pytest.mark.parametrize(("source", "command"), NESTED.values(), ids=NESTED)
+def test_layer_inside_the_one_that_is_named_is_part_of_it(source, command, tmp_path):
+    """Wrapped twice, one around the other: both have to allow a request."""
+    write(tmp_path, {"dodai.toml": off("web:app", "m:app"), "m.py": source, "srv/__main__.py": SERVER})
+    assert outcome(tmp_path, command, "m:app", DODAI_SERVICE="api") == "paid"

@@ -66,7 +66,7 @@ class Layer:
         report_errors(app, note_error)
         self._gate = edge_gate(runtime.config)
         self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
-        self._inner = _protected(app, runtime, subject)
+        self._inner = _protected(app, runtime, self, subject)
         self.csrf_binding, self.csrf_elsewhere = _told_of(self._inner)
 
     def _no_edge(self) -> Refusal:
@@ -264,9 +264,9 @@ class Layer:
             await watched({"type": "lifespan.shutdown.complete"})
 
 
-def _protected(app: App, runtime: Runtime, subject: Callable[..., Any] | None) -> Served:
+def _protected(app: App, runtime: Runtime, layer: Layer, subject: Callable[..., Any] | None) -> Served:
     """What serves `app` and the reserved paths inside an open context, behind the CSRF layer."""
-    gate = csrf_for(runtime, app, subject)
+    gate = csrf_for(runtime, app, layer, subject)
     if isinstance(gate, Unchecked):
         return reserve(app if gate.is_settled else _behind(gate, app))
     return CsrfLayer(app, gate, reserve(app)).within

@@ -19,11 +19,12 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, ClassVar
 
 from dodai.csrf.policy import checked_services, service_here
-from dodai.frameworks.around import others, sought, unwrap, without_layers
+from dodai.frameworks.around import others, own_layers, sought, unwrap, without_layers
 from dodai.runtime.config import RuntimeConfig
 from dodai.runtime.service_modules import ServiceModules, has_own_rules, is_installed, is_library, lies_at, targets
 
-_NODE = frozenset({"{node}", "{npm}", "node", "npm", "npx"})
+_NODE = frozenset({"{node}", "node"})
+"""What runs no Python; `npm` and its like start whatever a project tells them."""
 
 
 def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
@@ -51,11 +52,12 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
 
 
 class OwnApplication:
-    """Whether the application `app`, which is being wrapped, is that of the service that `config` names.
+    """Whether the application `app`, which `layer` is being put around, is that of the service that `config` names.
 
-    It is the object that the service names, in its `app` or by its command. Where nothing is named, or a factory, or
-    middleware that keeps it, it is the only one that the process has wrapped. It is never one that another service
-    names, or made, whose requests are checked, unless this one names the very object.
+    It is the object that the service names, in its `app` or by its command: this layer around it, or the application
+    itself without any. Where nothing is named, or the factory that wraps it, or middleware that keeps it, it is the
+    only one that the process has wrapped. It is never one that another service names, or made, whose requests are
+    checked, unless this one names the very object.
 
     `doubt` says why it cannot be; what is seen only when the modules are loaded, `is_own` says for each request. Not
     `strict`, while developing: several may be wrapped, as by tests, and a name counts only beside another service.
@@ -64,7 +66,7 @@ class OwnApplication:
     known: ClassVar[list[Callable[[], Any]]] = []
     """References to all that this process has wrapped."""
 
-    def __init__(self, app: Any, config: RuntimeConfig, *, strict: bool) -> None:
+    def __init__(self, app: Any, layer: Any, config: RuntimeConfig, *, strict: bool) -> None:
         rows = _rows(config.sections)
         self._strict = strict
         self._given = config.service
@@ -80,7 +82,7 @@ class OwnApplication:
         self._rival = ""
         self._found: dict[str, tuple[Any, ...]] = {}
         self._collected = self._modules = 0
-        self._wrapped = (unwrap(app), sought(app), app)
+        self._wrapped, self._layer = (unwrap(app), sought(app), app), weakref.ref(layer)
         self._codes = frozenset(frame.f_code for frame in _frames())
         self._makers = frozenset(_makers())
         self._note(self._wrapped[0])
@@ -120,7 +122,8 @@ class OwnApplication:
             return True
         self._look()
         values = self._found[self._name]
-        self.is_settled = any(without_layers(value) is own for value in values for own in self._wrapped)
+        here = filter(self._is_here, values)
+        self.is_settled = any(without_layers(value) is own for value in here for own in self._wrapped)
         if self.is_settled or self._rival:
             return self.is_settled
         if self._named and not (_codes_of(values) & self._makers or any(map(self._is_kept, values))):
@@ -193,14 +196,20 @@ class OwnApplication:
         self._found = {name: tuple(self._values(row)) for name, row in rows.items()}
         self._rival = next(filter(self._is_of, self._rivals), "")
 
+    def _is_here(self, value: Any) -> bool:
+        """Whether `value` leads through this layer, or through none: another one may be around the same application."""
+        found = own_layers(value)
+        return not found or any(each is self._layer() for each in found)
+
     def _is_kept(self, value: Any) -> bool:
         """Whether `value` is middleware that keeps the application, and no other one that can be seen."""
-        return any(unwrap(value) is own for own in self._wrapped) and not others(value)
+        return self._is_here(value) and any(unwrap(value) is own for own in self._wrapped) and not others(value)
 
     def _is_of(self, rival: str) -> bool:
         """Whether another service names the application, or the factory that has made it."""
         values = self._found[rival]
-        if any(one is own for value in values for one in (unwrap(value), sought(value)) for own in self._wrapped):
+        here = [one for value in values if self._is_here(value) for one in (unwrap(value), sought(value))]
+        if any(one is own for one in here for own in self._wrapped):
             return True
         same = self._named == targets(self._rivals[rival])
         return not same and bool(_codes_of(values) & self._codes)

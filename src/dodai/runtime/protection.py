@@ -98,8 +98,10 @@ class NotItsApplicationError(Exception):
     refusal = Unchecked.refusal
 
 
-def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = None) -> CsrfProtection | Unchecked:
-    """What decides about the state-changing requests of `app`; `Unchecked` only where `csrf_off` says why.
+def csrf_for(
+    runtime: Runtime, app: Any, layer: Any, subject: Callable[..., Any] | None = None
+) -> CsrfProtection | Unchecked:
+    """What decides about the state-changing requests of `app` in `layer`; `Unchecked` only where `csrf_off` says why.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
@@ -114,9 +116,9 @@ def csrf_for(runtime: Runtime, app: Any, subject: Callable[..., Any] | None = No
         )
         raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
     if config.csrf_off:
-        return _off(config, app)
+        return _off(config, app, layer)
     development = is_development(config)
-    own = OwnApplication(app, config, strict=not development)
+    own = OwnApplication(app, layer, config, strict=not development)
     policy = _policy_of(config, own)
     if policy.mode == "framework":
         _prove_own_check(app)
@@ -195,10 +197,11 @@ def _for_own(
     return replace(gate, belongs_elsewhere=belongs_elsewhere, settle=settle)
 
 
-def _off(config: RuntimeConfig, app: Any) -> Unchecked:
+def _off(config: RuntimeConfig, app: Any, layer: Any) -> Unchecked:
     """Say that nothing is checked and why; DOD188 when the reason is not seen to be that of this application."""
     # Where no manifest has a service, it is the code that says so, of the one application that it wraps.
-    own = OwnApplication(app, config, strict=bool(config.sections.get("service")) and not is_development(config))
+    strict = bool(config.sections.get("service")) and not is_development(config)
+    own = OwnApplication(app, layer, config, strict=strict)
     if own.doubt:
         raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
     _tell(_OFF, service=config.service, reason=config.csrf_off)

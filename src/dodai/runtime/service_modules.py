@@ -36,8 +36,8 @@ class ServiceModules:
         That one lies where Python finds it first: in the folder that the service starts in or an option of its command
         names, in those of `PYTHONPATH` in `env`, in `src`. Where none of them has it, it may lie further inside, if
         nothing else there has its name. A name is enough for a module that was installed, for a manifest that is kept
-        apart from the code, and beside the manifest where the service's folder is not there, as in an image; but only
-        if no other service has such a module, or that folder.
+        apart from code without one of its own, and beside the manifest where the service's folder is not there, as in
+        an image; but only if no other service has such a module, or that folder.
         """
         asked = (id(row), module, file)
         if asked not in self._seen:
@@ -63,6 +63,8 @@ class ServiceModules:
             return False
         if file.is_relative_to(folder):
             return file.is_relative_to(start) and _is_inside(file, start, nearer)
+        if any((each / "dodai.toml").is_file() for each in file.parents):
+            return False
         return alone or lies_at(file, _place(row, module))
 
     def _is_of_other(self, row: Row, module: str, file: Path) -> bool:
