@@ -246,13 +246,19 @@ def test_first_of_several_folders_that_have_the_module_is_meant(tmp_path):
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_manifest_that_is_named_opens_nothing_in_a_project_with_one_of_its_own(how, tmp_path):
+def test_manifest_that_is_named_opens_nothing_in_another_project(how, tmp_path):
     """`DODAI_MANIFEST` was left behind by another project, whose module has the same name and is not on this machine."""
     write(tmp_path, {"etc/dodai.toml": manifest(how, cwd="."), "app/lib/web.py": ONE})
     given = {"DODAI_SERVICE": "web", "DODAI_MANIFEST": str(tmp_path / "etc/dodai.toml")}
-    assert outcome(tmp_path / "app/lib", UVICORN, "web:app", **given) == "paid"
-    write(tmp_path, {"app/dodai.toml": '[project]\nname = "mine"\n'})
-    assert outcome(tmp_path / "app/lib", UVICORN, "web:app", **given) == HOW[how][2]
+    own = '[project]\nname = "{}"\n'
+    for text, expected in (
+        (None, "paid"),
+        (own.format("shop"), "paid"),
+        (own.format("mine"), HOW[how][2]),
+        ("[project", HOW[how][2]),
+    ):
+        write(tmp_path, {"app/dodai.toml": text} if text else {})
+        assert outcome(tmp_path / "app/lib", UVICORN, "web:app", **given) == expected
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,15 @@ from typing import Any, ClassVar
 from dodai.csrf.policy import checked_services, service_here
 from dodai.frameworks.around import others, own_layers, sought, unwrap, without_layers
 from dodai.runtime.config import RuntimeConfig
-from dodai.runtime.service_modules import ServiceModules, has_own_rules, is_installed, is_library, lies_at, targets
+from dodai.runtime.service_modules import (
+    ServiceModules,
+    has_own_rules,
+    is_installed,
+    is_library,
+    lies_at,
+    rows_of,
+    targets,
+)
 
 _NODE = frozenset({"{node}", "node"})
 """What runs no Python; `npm` and its like start whatever a project tells them."""
@@ -34,8 +42,8 @@ def stranger_to(file: Path, sections: Mapping[str, Any]) -> str:
     in (`python -c`) in that folder. What is installed there, or has a manifest or a repository of its own further
     inside, has to be the module that a service of the manifest serves.
     """
-    folder, strangers, rows = file.resolve().parent, list[tuple[bool, str]](), _rows(sections).values()
-    modules = ServiceModules(folder, rows)
+    folder, strangers, rows = file.resolve().parent, list[tuple[bool, str]](), rows_of(sections).values()
+    modules = ServiceModules(folder, sections)
     named = [(row, module) for row in rows for module, _ in targets(row)]
     for name, path in _callers():
         installed = is_installed(path, folder)
@@ -67,13 +75,13 @@ class OwnApplication:
     """References to all that this process has wrapped."""
 
     def __init__(self, app: Any, layer: Any, config: RuntimeConfig, *, strict: bool) -> None:
-        rows = _rows(config.sections)
+        rows = rows_of(config.sections)
         self._strict = strict
         self._given = config.service
         self._name = name = service_here(config.service, rows)
         self._row = rows.get(name) or {}
         folder = config.manifest.resolve().parent if config.manifest is not None else None
-        self._places = ServiceModules(folder, rows.values())
+        self._places = ServiceModules(folder, config.sections)
         self._rivals = {
             other: rows[other] for other in checked_services(rows) if other != name and _may_be(rows[other])
         }
@@ -248,10 +256,6 @@ class OwnApplication:
                 continue
             if name == module or _called(vars(found), file) == module or lies_at(file, parts):
                 yield found
-
-
-def _rows(sections: Mapping[str, Any]) -> Mapping[str, Any]:
-    return sections.get("service") or {}
 
 
 def _codes_of(values: Iterable[Any]) -> frozenset[CodeType]:

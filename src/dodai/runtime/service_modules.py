@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sysconfig
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -23,11 +24,12 @@ _FURTHER = ("*/", "*/*/")
 
 
 class ServiceModules:
-    """Where the services `rows` of the manifest in `folder`, None where it is not known, have the modules they name."""
+    """Where the services of the manifest in `folder`, None where it is not known, have the modules that they name."""
 
-    def __init__(self, folder: Path | None, rows: Iterable[Row]) -> None:
+    def __init__(self, folder: Path | None, sections: Mapping[str, Any]) -> None:
         self._folder = folder and folder.resolve()
-        self._rows = list(rows)
+        self._project = (sections.get("project") or {}).get("name")
+        self._rows = list(rows_of(sections).values())
         self._seen: dict[tuple[int, str, Path], bool] = {}
 
     def has(self, row: Row, module: str, file: Path) -> bool:
@@ -36,7 +38,7 @@ class ServiceModules:
         That one lies where Python finds it first: in the folder that the service starts in or an option of its command
         names, in those of `PYTHONPATH` in `env`, in `src`. Where none of them has it, it may lie further inside, if
         nothing else there has its name. A name is enough for a module that was installed, for a manifest that is kept
-        apart from code without one of its own, and beside the manifest where the service's folder is not there, as in
+        apart from the code of its project, and beside the manifest where the service's folder is not there, as in
         an image; but only if no other service has such a module, or that folder.
         """
         asked = (id(row), module, file)
@@ -63,9 +65,17 @@ class ServiceModules:
             return False
         if file.is_relative_to(folder):
             return file.is_relative_to(start) and _is_inside(file, start, nearer)
-        if any((each / "dodai.toml").is_file() for each in file.parents):
+        return self._is_of_project(file) and (alone or lies_at(file, _place(row, module)))
+
+    def _is_of_project(self, file: Path) -> bool:
+        """False where the nearest `dodai.toml` above a file elsewhere is of a project with another name."""
+        near = next((each for folder in file.parents if (each := folder / "dodai.toml").is_file()), None)
+        try:
+            return (
+                near is None or tomllib.loads(near.read_text("utf-8")).get("project", {}).get("name") == self._project
+            )
+        except (OSError, ValueError, AttributeError):
             return False
-        return alone or lies_at(file, _place(row, module))
 
     def _is_of_other(self, row: Row, module: str, file: Path) -> bool:
         """Whether `file` is rather the module of another service: `main` in the folder `web`, and this is `api`'s."""
@@ -73,6 +83,11 @@ class ServiceModules:
         nearest = len(own) if lies_at(file, own) else 0
         places = [_place(each, other) for each in self._rows if each is not row for other, _ in targets(each)]
         return any(place != own and len(place) > nearest and lies_at(file, place) for place in places)
+
+
+def rows_of(sections: Mapping[str, Any]) -> Mapping[str, Row]:
+    """The services of a manifest by their names."""
+    return sections.get("service") or {}
 
 
 def targets(row: Row) -> list[tuple[str, str]]:
