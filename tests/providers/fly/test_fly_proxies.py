@@ -104,6 +104,33 @@ async def test_no_visitor_is_turned_away_while_proxies_learn_of_the_new_machines
         assert seen["answered"] > 20
 
 
+@pytest.mark.parametrize("rolled", [False, True], ids=["all at once", "some at a time"])
+async def test_nobody_is_answered_by_the_old_ones_after_a_switch(tmp_path, monkeypatch, rolled):
+    """The journeys that come next would be those of the release before."""
+    monkeypatch.setattr(rolling, "POLL_S", 0.05)
+    with lagging_app(tmp_path, rolled=rolled) as (world, image, _, compute):
+        await compute.start(SPEC, "r1", image, {"DODAI_RELEASE": "r1"}, settings="s")
+        assert (await compute.probe("web", "r1", settings="s", wait_s=20)).ready
+        await compute.switch("web", "r1", settings="s")
+        now = time.monotonic()
+        assert all(now >= one.noticed_at for one in world.fly.machines("quiz-web"))
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["all at once", "some at a time"])
+async def test_traffic_that_nobody_had_is_given_once_every_proxy_knows(tmp_path, monkeypatch, rolled):
+    """As when a restore starts the services again: whoever asks right after the switch is answered."""
+    monkeypatch.setattr(rolling, "POLL_S", 0.05)
+    with lagging_app(tmp_path, rolled=rolled) as (world, image, _, compute):
+        before = (await compute.status()).services[0].release
+        await compute.start(SPEC, "r1", image, {"DODAI_RELEASE": "r1"}, settings="s")
+        assert (await compute.probe("web", "r1", settings="s", wait_s=20)).ready
+        await compute.stop("web", before, 1.0)
+        await replace(compute, seen={}).switch("web", "r1", settings="s")
+        now = time.monotonic()
+        new = [one for one in world.fly.machines("quiz-web") if one.config["metadata"].get("dodai_release") == "r1"]
+        assert [(one.cordoned, now >= one.noticed_at) for one in new] == [(False, True)] * 2
+
+
 @contextmanager
 def visitors(url):
     """Somebody who asks for the front page, over and over, until the block ends."""

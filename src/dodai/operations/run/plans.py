@@ -296,6 +296,8 @@ class ReleaseSurroundings:
         edge = self.environment.edge
         if isinstance(edge, KeptEdge):
             await edge.possible(edge_spec(self.environment))
+        if self.tree.migrations is None:
+            return
         points = self.environment.database.restore_points
         if isinstance(points, VendorPoints) and await self.pending():
             await points.possible()

@@ -28,6 +28,7 @@ from dodai.providers.fly.machines_api import (
     STOP,
     TAG,
     TAKE_LEASE,
+    UNCORDON,
     UPDATE,
     WAITS,
     FlySecrets,
@@ -182,11 +183,19 @@ class Fleet:
 
         await self.apply(UPDATE, machine, body=body, effect=changed)
 
-    async def take_out(self, group: Sequence[Machine]) -> None:
-        """No more traffic for these, once every proxy of Fly knows of those that were let in for them."""
-        if left := [one for one in group if not one.cordoned and not one.is_away]:
+    async def let_in(self, group: Sequence[Machine], instead_of: Sequence[Machine], *, last: bool = False) -> None:
+        """Traffic for `group`; once every proxy of Fly knows of them, no more for the others.
+
+        `last`: back when every proxy knows that, too, so that nobody is answered by the others any more.
+        """
+        coming = [one for one in group if one.cordoned]
+        await together(self.apply(UNCORDON, one) for one in coming)
+        leaving = [one for one in instead_of if not one.cordoned and not one.is_away]
+        if coming or leaving:
             await asyncio.sleep(self.proxy_lag_s)
-            await together(self.apply(CORDON, one) for one in left)
+        await together(self.apply(CORDON, one) for one in leaving)
+        if leaving and last:
+            await asyncio.sleep(self.proxy_lag_s)
 
     async def stop(self, group: Sequence[Machine], wait_s: float) -> None:
         """SIGTERM, and whatever has not ended after `wait_s` is killed by Fly; back when all have ended.

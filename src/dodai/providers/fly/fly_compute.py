@@ -241,8 +241,7 @@ class FlyCompute:
         if rolling:
             await roll(fleet, service, release, settings, rolling)
             return
-        await together(fleet.apply(UNCORDON, one) for one in group if one.cordoned)
-        await fleet.take_out([one for one in machines if one not in group])
+        await fleet.let_in(group, [one for one in machines if one not in group], last=True)
 
     async def let_in(self, service: str, release: str, /, *, settings: str = "") -> str:
         """The same machine at every try: the oldest that runs, unless another one has traffic already."""

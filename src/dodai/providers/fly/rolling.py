@@ -13,7 +13,7 @@ from dodai.operations.codes import RELEASE_NOT_HEALTHY
 from dodai.providers.fly.fleet import Fleet, together
 from dodai.providers.fly.machine_checks import checks_of, steady_s
 from dodai.providers.fly.machine_state import health_of, is_kept, is_of
-from dodai.providers.fly.machines_api import START, UNCORDON, Machine
+from dodai.providers.fly.machines_api import START, Machine
 
 POLL_S = 1.0
 
@@ -54,17 +54,16 @@ async def roll(fleet: Fleet, service: str, release: str, settings: str, rolling:
         running = [one for one in group if one.runs or one.id in begun]  # what began and ended is not begun again
         if any(one.cordoned for one in running):
             await _healthy(fleet, service, release, running, rolling)
-            await together(fleet.apply(UNCORDON, one) for one in running if one.cordoned)
         waiting = [one for one in group if one not in running]
         if not waiting:
-            await fleet.take_out(others)
+            await fleet.let_in(running, others, last=True)
             return
         at_once = rolling.at_once(len(group))
         turn = waiting[:at_once]
         before = sorted((one for one in others if one.runs), key=lambda one: not one.cordoned)
         too_many = len(running) + len(turn) + len(before) - len(group) - 1
         leaving = before[: max(0, min(at_once, too_many))]
-        await fleet.take_out(leaving)
+        await fleet.let_in(running, leaving)
         if leaving:
             await fleet.stop(leaving, rolling.drain_s)
         await together(fleet.apply(START, one) for one in turn)
