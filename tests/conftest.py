@@ -10,8 +10,6 @@ import httpcore2
 import pytest
 from hypothesis import settings
 
-from dodai.runtime.own_application import OwnApplication
-
 pytest_plugins = [
     "tests.support.scratch",
     "tests.levels",
@@ -41,12 +39,6 @@ def _authorities_of_now(*, _trust_env: bool = True) -> ssl.SSLContext:
 
 # Each client of a test read the 140 authorities of this machine anew: a twelfth of the suite's processor time.
 _read_authorities, httpcore2.default_ssl_context = httpcore2.default_ssl_context, _authorities_of_now
-
-
-@pytest.fixture(autouse=True)
-def _a_process_of_its_own() -> None:
-    """What other tests have wrapped is not in the process of this one: there an application is told from others."""
-    OwnApplication.known.clear()
 
 
 SLOW = ("tests/end_to_end/", "tests/test_guides.py", "tests/operations/", "tests/providers/", "tests/migrations/")

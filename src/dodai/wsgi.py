@@ -25,24 +25,28 @@ from dodai.runtime.edge_gate import edge_gate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.heartbeat import end_is_told
 from dodai.runtime.line_fields import Shape
-from dodai.runtime.protection import Unchecked, csrf_for, is_development
+from dodai.runtime.protection import csrf_for, is_development
 
 __all__ = ["RuntimeConfig", "wrap"]
 
 
-def wrap(app: Any, *, config: RuntimeConfig | None = None, subject: Callable[..., Any] | None = None) -> WsgiLayer:
+def wrap(
+    app: Any, *, service: str = "", config: RuntimeConfig | None = None, subject: Callable[..., Any] | None = None
+) -> WsgiLayer:
     """`app` behind request id, edge gate and CSRF protection, with one line per request.
 
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
-    `app.wsgi_app = wrap(app)` works too. `subject` names the session or user a token is bound to: a plain function
-    that is called with the WSGI environ, as the server made it, and returns text; none, or an empty one, is nobody.
-    It may be called in any request. Where it raises, a state-changing request is refused (400, DOD156), and a page that
-    renders a token fails. `TypeError` for one that is awaited or cannot be called with one argument. Raises DOD480
-    when the environment cannot be used, DOD180 for a bad key ring, or for none outside a development setting,
-    DOD184 when the CSRF mode needs a public origin and there is none, DOD189 for an exemption that names no service
-    where several are checked.
+    `app.wsgi_app = wrap(app)` works too. `service` is the name of its table in the manifest, `[service.web]`: without
+    it nothing of the manifest that lets more requests pass holds here (`csrf = "off"`, exemptions, `trusted_origins`,
+    mode `report`). `subject` names the session or user a token is bound to: a plain function that is called with the
+    WSGI environ, as the server made it, and returns text; none, or an empty one, is nobody. It may be called in any
+    request. Where it raises, a state-changing request is refused (400, DOD156), and a page that renders a token fails.
+    `TypeError` for one that is awaited or cannot be called with one argument. Raises DOD480 when the environment cannot
+    be used, DOD180 for a bad key ring, or for none outside a development setting, DOD184 when the CSRF mode needs a
+    public origin and there is none, DOD165 for a service that the manifest has not, DOD189 for an exemption that names
+    no service where several are checked.
     """
-    return WsgiLayer(app, Runtime.of(config), subject)
+    return WsgiLayer(app, Runtime.of(config, service), service, subject)
 
 
 _BODILESS = frozenset({204, 304})
@@ -65,25 +69,22 @@ _RESERVED = Refusal(404, RESERVED_PATH, "reserved_path")
 
 
 class WsgiLayer:
-    """A WSGI application around another: `app` is that of a framework in what was `wrapped`, if there is one."""
+    """A WSGI application around another: `app` is that of a framework in what is wrapped, if there is one."""
 
-    def __init__(self, app: Any, runtime: Runtime, subject: Callable[..., Any] | None = None) -> None:
-        self.app, self.wrapped = unwrap(app), app
+    def __init__(
+        self, app: Any, runtime: Runtime, service: str = "", subject: Callable[..., Any] | None = None
+    ) -> None:
+        self.app = unwrap(app)
         self.runtime = runtime
-        self._inner = inner = self._protected(app, subject)
-        gate = inner.gate if isinstance(inner, CsrfWsgi) else None
-        self.csrf_binding = gate.binding if gate is not None else ""
-        self.csrf_elsewhere = gate.belongs_elsewhere if gate is not None else lambda _: False
+        gate = csrf_for(runtime, app, service, subject)
+        if gate is None:
+            watch(app, Entrance("pass"))  # for the label of the line alone
+        inner = _reserve(getattr(app, "wsgi_app", app))
+        self._inner: WsgiApp = inner if gate is None else CsrfWsgi(inner, gate)
+        self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service
         self._gate = edge_gate(runtime.config)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)
-
-    def _protected(self, app: Any, subject: Callable[..., Any] | None) -> WsgiApp:
-        inner, gate = getattr(app, "wsgi_app", app), csrf_for(self.runtime, app, self, subject)
-        if isinstance(gate, Unchecked):
-            watch(app, Entrance("pass"))  # for the label of the line alone
-            return _reserve(inner if gate.is_settled else _behind(gate, inner))
-        return CsrfWsgi(_reserve(inner), gate)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if _CONTEXT in environ:
@@ -184,16 +185,6 @@ def _reserve(app: WsgiApp) -> WsgiApp:
 
     vars(reserved)["app"] = app  # who looks for a dispatcher's mounts follows this name from layer to layer
     return reserved
-
-
-def _behind(unchecked: Unchecked, app: WsgiApp) -> WsgiApp:
-    def own(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if unchecked.lets_pass():
-            return app(environ, start_response)
-        return _refuse(unchecked.refusal, environ, start_response, current() or RequestContext())
-
-    vars(own)["app"] = app  # as in `_reserve`
-    return own
 
 
 def _refuse(

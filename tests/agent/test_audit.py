@@ -15,7 +15,7 @@ from dodai.csrf.route_table import RouteTable
 
 WRAPPED = """
 import dodai.asgi
-app = dodai.asgi.wrap(inner)
+app = dodai.asgi.wrap(inner, service="web")
 """
 STARLETTE = """
 from pathlib import Path

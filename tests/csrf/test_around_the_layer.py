@@ -32,6 +32,7 @@ from werkzeug.test import Client
 import dodai.asgi
 import dodai.wsgi
 from dodai.asgi.layer import UnknownProtocolError
+from dodai.core.errors import DodaiError
 from dodai.csrf.enforce.entrance import NotBehindLayerError
 from dodai.observability.policy import ObservabilityPolicy
 from dodai.runtime import RuntimeConfig, spawn
@@ -388,12 +389,13 @@ async def test_only_a_question_for_liveness_gets_past_the_edge_gate(wrap, tmp_pa
 
 
 def test_reason_of_a_service_called_app_is_not_that_of_a_process_without_a_name(tmp_path):
-    """`app` is what a process is called that does not say which service it is; it is protected all the same."""
+    """`app` is what a process is called that does not say which service it is: that opens nothing."""
     text = '[project]\nname = "shop"\n[service.app]\ncommand = ["x"]\ncsrf = "off"\ncsrf_reason = "mTLS only"\n'
     (tmp_path / "dodai.toml").write_text(text)
-    named = {"DODAI_MANIFEST": str(tmp_path / "dodai.toml"), "DODAI_SERVICE": "app"}
-    assert RuntimeConfig.from_environment(named).csrf_off == "mTLS only"
-    assert RuntimeConfig.from_environment(named | {"DODAI_SERVICE": ""}).csrf_off == ""
+    given = RuntimeConfig.from_environment({"DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+    with pytest.raises(DodaiError) as caught:
+        dodai.wsgi.wrap(Flask(__name__), config=given)
+    assert caught.value.code.id == "DOD188"
 
 
 @pytest.mark.parametrize("held", ["application", "method"])

@@ -156,23 +156,6 @@ def test_two_wraps_of_one_process_share_the_key_it_made(tmp_path, capsys):
     assert capsys.readouterr().err.count("DOD180") == 1
 
 
-def test_service_that_is_off_says_why_or_does_not_start(tmp_path, monkeypatch):
-    """`csrf = "off"` counts with a reason, and for the service that says so only."""
-    manifest = '[project]\nname = "shop"\n[service.api]\ncommand = ["x"]\ncsrf = "off"\n'
-    environ = {"DODAI_MANIFEST": str(tmp_path / "dodai.toml"), "DODAI_SERVICE": "api", "DODAI_ENV": "production"}
-    (tmp_path / "dodai.toml").write_text(manifest, "utf-8")
-    with pytest.raises(DodaiError, match="csrf_reason"):
-        RuntimeConfig.from_environment(environ)
-    (tmp_path / "dodai.toml").write_text(manifest + 'csrf_reason = "mutual TLS, no cookies"\n', "utf-8")
-    monkeypatch.chdir(tmp_path)
-    app = dodai.wsgi.wrap(flask_app(), config=RuntimeConfig.from_environment(environ))
-    assert Client(app).post("/orders").text == "ordered"
-    for service in ("web", ""):
-        with pytest.raises(DodaiError) as caught:
-            dodai.wsgi.wrap(flask_app(), config=RuntimeConfig.from_environment({**environ, "DODAI_SERVICE": service}))
-        assert caught.value.code.id == "DOD180"
-
-
 @pytest.mark.parametrize("mode", ["header", "either"])
 def test_mode_that_rests_on_the_origin_does_not_start_without_one(mode, tmp_path):
     """A Host header that somebody else chooses is nothing to rest on, in development neither."""
@@ -297,55 +280,6 @@ def test_manifest_of_the_application_itself_rules_without_being_named(tmp_path):
     path = os.pathsep.join([str(installed), *sys.path])
     assert "STARTED" in start(tmp_path, "-c", "import shop.web", PYTHONPATH=path)
     assert "DOD187" in start(tmp_path, "-c", "import shop.admin", PYTHONPATH=path)
-
-
-TWO = """[project]
-name = "shop"
-[service.web]
-command = ["x"]
-app = "web.main:app"
-public = true
-[service.api]
-command = ["x"]
-csrf = "off"
-csrf_reason = "mutual TLS, no cookies"
-"""
-
-
-@pytest.mark.parametrize(
-    ("named", "module", "said"),
-    [
-        ('app = "api.main:app"', "web", "DOD188"),
-        ('app = "api.main:app"', "api", "STARTED"),
-        ('app = "web.main:app"', "web", "STARTED"),
-        ("", "web", "DOD188"),
-        ("", "api", "DOD188"),
-    ],
-)
-def test_service_that_is_off_does_not_open_the_application_of_another(named, module, said, tmp_path):
-    """`DODAI_SERVICE` is one variable, and easily wrong; where it is right, every start says that nothing is checked."""
-    (tmp_path / "dodai.toml").write_text(TWO + named + "\n", "utf-8")
-    for name in ("web", "api"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("", "utf-8")
-        (tmp_path / name / "main.py").write_text(STRANGER, "utf-8")
-    given = {"DODAI_SERVICE": "api", "DODAI_ENV": "production", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
-    told = start(tmp_path, "-c", f"import {module}.main", **given)
-    assert said in told
-    assert ('csrf = "off"`: requests to its application are not checked' in told) == (said == "STARTED")
-    assert "mutual TLS, no cookies" in told or said != "STARTED"
-
-
-def test_service_that_is_off_may_use_what_it_imports_of_another(tmp_path):
-    """It is the module that its command runs, whatever that imports."""
-    text = TWO.replace('[service.api]\ncommand = ["x"]', '[service.api]\ncommand = ["{python}", "-m", "api"]')
-    (tmp_path / "dodai.toml").write_text(text, "utf-8")
-    for name, file, source in (("web", "main", STRANGER), ("api", "__main__", "import web.main")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("", "utf-8")
-        (tmp_path / name / f"{file}.py").write_text(source, "utf-8")
-    given = {"DODAI_SERVICE": "api", "DODAI_ENV": "production", "DODAI_MANIFEST": str(tmp_path / "dodai.toml")}
-    assert "STARTED" in start(tmp_path, "-m", "api", **given)
 
 
 EDGE_KEY = "the-edge-key-0123456789"

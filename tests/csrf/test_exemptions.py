@@ -387,7 +387,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 import dodai.asgi
 async def ok(_): return PlainTextResponse("ok")
-app = dodai.asgi.wrap(Starlette(routes=[Route(p, ok, methods=["POST"]) for p in ("/api/one", "/api/two", "/save")]))
+routes = [Route(p, ok, methods=["POST"]) for p in ("/api/one", "/api/two", "/save")]
+app = dodai.asgi.wrap(Starlette(routes=routes), service="web")
 """
 
 

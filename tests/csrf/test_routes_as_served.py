@@ -63,7 +63,7 @@ def ran(**_): raise AssertionError("a handler ran")
 for name, rule in (("hook", "/p/<x>"), ("files", "/p/<path:x>"), ("year", "/y/<int:year>/<path:rest>")):
     app.add_url_rule(rule, name, lambda **_: ran(), methods=["POST"])
 app.add_url_rule("/y/<int:year>/<x>", "exempt_year", ran, methods=["POST"])
-app.wsgi_app = dodai.wsgi.wrap(app)
+app.wsgi_app = dodai.wsgi.wrap(app, service="web")
 """
 STARLETTE_HOOKS = """
 from starlette.applications import Starlette
@@ -74,7 +74,7 @@ def handler(name):
     run.__qualname__ = name
     return run
 app = dodai.asgi.wrap(Starlette(routes=[
-    Route("/p/{x}", handler("hook"), methods=["POST"]), Route("/p/{y:path}", handler("files"), methods=["POST"])]))
+    Route("/p/{x}", handler("hook"), methods=["POST"]), Route("/p/{y:path}", handler("files"), methods=["POST"])]), service="web")
 """
 DJANGO_HOOKS = """
 import django
@@ -90,7 +90,7 @@ def hook(request, x): raise AssertionError("a handler ran")
 @require_POST
 def files(request, y): raise AssertionError("a handler ran")
 urlpatterns = [path("p/<x>", hook), path("p/<path:y>", files)]
-app = dodai.wsgi.wrap(get_wsgi_application())
+app = dodai.wsgi.wrap(get_wsgi_application(), service="web")
 """
 
 
@@ -140,7 +140,7 @@ def test_router_that_middleware_holds_is_no_other_application(tmp_path):
     def __init__(self, app): self.app, self.kept = app, {"routes": app.router}
     async def __call__(self, scope, receive, send): await self.app(scope, receive, send)
 app = dodai.asgi.wrap(Naming(Starlette(""",
-    ).replace('"files"), methods=["POST"])]))', '"files"), methods=["POST"])])))')
+    ).replace('"files"), methods=["POST"])])', '"files"), methods=["POST"])]))')
     held = source.replace("self.app", "self.kept_too")
     for name, text in (("known", source), ("hidden", held)):
         (tmp_path / name).mkdir()
@@ -156,18 +156,19 @@ from starlette.routing import Route
 import dodai.asgi
 async def hook(_): raise AssertionError("a handler ran")
 async def other(_): raise AssertionError("a handler ran")
-app = dodai.asgi.wrap(Starlette(routes=[Route("/hook", hook, methods=["POST"]), Route("/a", hook, methods=["POST"])]))
+routes = [Route("/hook", hook, methods=["POST"]), Route("/a", hook, methods=["POST"])]
+app = dodai.asgi.wrap(Starlette(routes=routes), service="web")
 admin = dodai.asgi.wrap(Starlette(routes=[Route("/hook", other, methods=["POST"])]))
 """
 HOOK = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
 
 
-@pytest.mark.parametrize(("named", "verdict"), [("app", "exempt"), ("both", "protected")])
-def test_exemption_is_told_for_the_application_that_is_named(tmp_path, named, verdict):
-    """The service's own process wraps two, and so does the audit; what stands before both is the name of neither."""
-    both = "from starlette.routing import Mount\n"
-    both += 'both = Starlette(routes=[Mount("/admin", admin), Mount("/", app)])\n'
-    (tmp_path / "web.py").write_text(SHARED + both, "utf-8")
+@pytest.mark.parametrize(
+    ("named", "said", "verdict"), [("app", "web", "exempt"), ("app", "staff", "protected"), ("admin", "", "protected")]
+)
+def test_exemption_is_told_for_the_application_that_says_it_is_the_service(tmp_path, named, said, verdict):
+    """The service's own process wraps two, and so does the audit; one that says nothing, or another, is not exempt."""
+    (tmp_path / "web.py").write_text(SHARED.replace('"web"', f'"{said or "web"}"'), "utf-8")
     text = f'[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:{named}"\npublic = true\n'
     other = '[service.staff]\ncommand = ["y"]\napp = "staff:app"\n'
     (tmp_path / "staff.py").write_text("app = None\n", "utf-8")
@@ -176,12 +177,13 @@ def test_exemption_is_told_for_the_application_that_is_named(tmp_path, named, ve
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [row for row in json.loads(done.stdout)["routes"] if row["path"] == "/hook"]
     assert [row["verdict"] for row in rows] == [verdict], rows
+    assert ("the application does not say that it is this service" in done.stdout) == (verdict != "exempt")
 
 
 def test_exemption_of_one_service_leaves_the_other_as_it_is(tmp_path):
     """Two services serve the same route, and one of them is exempt."""
     alone = SHARED.partition("admin =")[0]
-    (tmp_path / "staff.py").write_text(alone, "utf-8")
+    (tmp_path / "staff.py").write_text(alone.replace('"web"', '"staff"'), "utf-8")
     more = '[service.staff]\ncommand = ["y"]\napp = "staff:app"\n' + HOOK + 'service = "staff"\n'
     (tmp_path / "web.py").write_text(alone, "utf-8")
     text = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n' + more

@@ -190,7 +190,7 @@ def _row(asking: _Asking, route: Any) -> dict[str, Any]:
             probes["respelled"] = other
     if route.id in asking.request.get("exempt", ()) and (other := _overridden(asking, route)):
         probes["override"] = other
-    return row | {"probes": probes, "elsewhere": _is_elsewhere(asking.served.app, route.id)}
+    return row | {"probes": probes, "elsewhere": _is_elsewhere(asking.served.app)}
 
 
 def _ask_nowhere(asking: _Asking) -> None:
@@ -384,7 +384,8 @@ def csrf_layer_of(app: Any) -> Any:
     return None
 
 
-def _is_elsewhere(app: Any, route: str) -> bool:
-    """Whether the layer is in front of an application that the exemption of the id is not for."""
-    elsewhere = getattr(csrf_layer_of(app), "csrf_elsewhere", None)
-    return bool(elsewhere is not None and elsewhere(route))
+def _is_elsewhere(app: Any) -> bool:
+    """Whether the code does not say that the application is the service that is looked at: then no exemption holds."""
+    layer = csrf_layer_of(app)
+    asked = os.environ.get("DODAI_SERVICE", "") if os.environ.get("DODAI_MANIFEST") else ""
+    return layer is not None and bool(asked) and layer.csrf_service != asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +25,7 @@ from dodai.runtime import Runtime, heartbeat
 from dodai.runtime.edge_gate import EDGE_KEY_HEADER, edge_gate
 from dodai.runtime.failures import log_failure, note_error
 from dodai.runtime.identity import PROOF_HEADER, USER_HEADER
-from dodai.runtime.protection import NotItsApplicationError, Unchecked, csrf_for, is_development
+from dodai.runtime.protection import csrf_for, is_development
 
 _PROOF = PROOF_HEADER.encode()
 _USER = USER_HEADER.encode()
@@ -53,9 +53,11 @@ class StreamAbortedError(Exception):
 
 
 class Layer:
-    """An ASGI application around another. `app` is the one inside."""
+    """An ASGI application around another. `app` is the one inside, `service` the name that the code gives it."""
 
-    def __init__(self, app: App, runtime: Runtime, subject: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, app: App, runtime: Runtime, service: str = "", subject: Callable[..., Any] | None = None
+    ) -> None:
         self.app = app
         self.runtime = runtime
         self._router = router_of(app)
@@ -66,8 +68,9 @@ class Layer:
         report_errors(app, note_error)
         self._gate = edge_gate(runtime.config)
         self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
-        self._inner = _protected(app, runtime, self, subject)
-        self.csrf_binding, self.csrf_elsewhere = _told_of(self._inner)
+        gate = csrf_for(runtime, app, service, subject)
+        self._inner: Served = reserve(app) if gate is None else CsrfLayer(app, gate, reserve(app)).within
+        self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service
 
     def _no_edge(self) -> Refusal:
         return Refusal(403, EDGE_KEY_MISSING, self._gate.reason)
@@ -262,29 +265,6 @@ class Layer:
             while (await heard())["type"] != "lifespan.shutdown":
                 pass
             await watched({"type": "lifespan.shutdown.complete"})
-
-
-def _protected(app: App, runtime: Runtime, layer: Layer, subject: Callable[..., Any] | None) -> Served:
-    """What serves `app` and the reserved paths inside an open context, behind the CSRF layer."""
-    gate = csrf_for(runtime, app, layer, subject)
-    if isinstance(gate, Unchecked):
-        return reserve(app if gate.is_settled else _behind(gate, app))
-    return CsrfLayer(app, gate, reserve(app)).within
-
-
-def _behind(unchecked: Unchecked, app: App) -> App:
-    def own(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if not unchecked.lets_pass():
-            raise NotItsApplicationError
-        return app(scope, receive, send)
-
-    return own
-
-
-def _told_of(inner: Served) -> tuple[str, Callable[[str], bool]]:
-    """What tokens of the layer in front of `inner` are bound to, empty without one; which exemptions are not for it."""
-    layer = getattr(inner, "__self__", None)
-    return (layer.gate.binding, layer.gate.belongs_elsewhere) if isinstance(layer, CsrfLayer) else ("", lambda _: False)
 
 
 def _is_stray(error: BaseException) -> bool:

@@ -181,22 +181,13 @@ def told(section: Mapping[str, Any], service: str, services: Services) -> dict[s
 
 
 def _is_of(named: str, service: str, services: Services) -> bool:
-    """Whether an exemption that names the service `named`, or none, holds in a process of `service`.
+    """Whether an exemption that names the service `named`, or none, is that of `service`.
 
-    Without a name it is that of the only service that is checked; of several it is nobody's. A process whose name the
-    manifest does not have is taken for the only one, too, and of several for none.
+    Without a name it is that of the only service that is checked, or the only one at all; of several it is nobody's.
     """
-    checked = checked_services(services) or (service,)
+    checked = checked_services(services) or tuple(services) or (service,)
     only = checked[0] if len(checked) == 1 else ""
-    here = service_here(service, services)
-    return bool(here) and (named or only) == here
-
-
-def service_here(service: str, services: Services) -> str:
-    """The service that a process called `service` is taken for; empty where the manifest does not tell."""
-    checked = checked_services(services) or (service,)
-    only = checked[0] if len(checked) == 1 else ""
-    return service if service in services else only
+    return (named or only) == service
 
 
 def nobodys(exemption: Exemption, services: Services) -> str:

@@ -266,9 +266,7 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
     elif exemption is not None and exemption.holds(today) and (refuser := _refuser(raw)):
         why = "dodai cannot see every way to its handlers, or several have this id"
         if raw.get("elsewhere"):
-            why = (
-                "`app` of the service does not name this application itself, or another one that is wrapped has the id"
-            )
+            why = "the application does not say that it is this service (`wrap(app, service=...)`)"
         why = why if refuser == "dodai" else f"{refuser} refuses what dodai lets pass"
         said = f"its exemption does not hold in the running app: {why}"
         found = replace(found, evidence=f"{found.evidence}; {said}")

@@ -31,28 +31,6 @@ def unwrap(app: Any) -> Any:
     return app
 
 
-def without_layers(app: Any) -> Any:
-    """What layers of dodai around `app` have wrapped; `app` itself without one."""
-    while top_modules(app) & _OWN and hasattr(app, "app"):
-        app = app.app
-    return app
-
-
-def own_layers(app: Any) -> list[Any]:
-    """The layers of dodai on the way from `app` to the application inside, outermost first."""
-    found: list[Any] = []
-    for _ in range(_MAX_WRAPPERS):
-        if is_framework(app):
-            return found
-        is_own = bool(top_modules(app) & _OWN)
-        found += [app] * is_own
-        inner = (is_own and getattr(app, "wrapped", None)) or _inner(app)
-        if inner is None or inner is app:
-            return found
-        app = inner
-    return found
-
-
 def beside(app: Any) -> list[tuple[str, Any]]:
     """(path prefix, application) of others that the layers around `app` can call: a dispatcher's mounts, say.
 

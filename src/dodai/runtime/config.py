@@ -26,7 +26,8 @@ class RuntimeConfig:
 
     `state` is the folder whose `lines/` gets segments (None: standard output only). `edge_key_file` turns the edge
     gate on, and so do `edge_keys`, which a vendor's edge sends: then `health_path` is asked without one.
-    `csrf_off` is the reason why this service is not protected against forged requests; without one it is.
+    `csrf_off` is the reason why code wraps an application without protection against forged requests: the manifest has
+    its own, which holds in an application that says which service it is.
     `sections` is the validated manifest, empty when there is none, and `manifest` its file. `found` is that file where
     nobody named it: it was the nearest one to the working folder.
     """
@@ -56,9 +57,8 @@ class RuntimeConfig:
         named = environ.get("DODAI_MANIFEST", "")
         found = None if named else nearest_manifest(Path.cwd())
         sections = read_sections(named or str(found)) if named or found else {}
-        service = environ.get("DODAI_SERVICE") or "app"
         return cls(
-            service=service,
+            service=environ.get("DODAI_SERVICE") or "app",
             env=environ.get("DODAI_ENV", ""),
             release=environ.get("DODAI_RELEASE", ""),
             instance=environ.get("DODAI_INSTANCE", ""),
@@ -69,7 +69,6 @@ class RuntimeConfig:
             health_path=environ.get("DODAI_HEALTH_PATH", ""),
             identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
             csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
-            csrf_off=_csrf_off(sections, environ.get("DODAI_SERVICE", "")),
             origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
@@ -112,20 +111,6 @@ def read_sections(path: str) -> Mapping[str, Any]:
     from dodai.core.manifest import read
 
     return read(text, reference(), path=str(found)).data
-
-
-def _csrf_off(sections: Mapping[str, Any], service: str) -> str:
-    """The reason in `[service.NAME]`; the service has to say which it is, so that no other one's reason counts."""
-    table = (sections.get("service") or {}).get(service) or {}
-    reason = str(table.get("csrf_reason") or "").strip()
-    if table.get("csrf") == "off" and not reason:
-        raise DodaiError(
-            RUNTIME_SETTINGS,
-            f'`[service.{service}] csrf = "off"` has no `csrf_reason`',
-            "write why no browser can make a forged request to this service, or remove the key",
-            exit_code=2,
-        )
-    return reason if table.get("csrf") == "off" else ""
 
 
 def _edge_keys(value: str | None) -> tuple[str, ...]:

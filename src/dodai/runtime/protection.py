@@ -5,26 +5,27 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
-from dodai.core.refusal import Refusal
 from dodai.csrf.codes import (
     EXEMPTION_WITHOUT_SERVICE,
     KEYS_MALFORMED,
     MANIFEST_OF_ANOTHER,
-    OFF_FOR_ANOTHER,
+    OFF_WITHOUT_SERVICE,
     OWN_CHECK_MISSING,
     OWN_CHECK_UNPROVEN,
+    SERVICE_UNKNOWN,
 )
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.enforce.entrance import own_check_seen
-from dodai.csrf.policy import CsrfPolicy, checked_services, nobodys
+from dodai.csrf.policy import CsrfPolicy, nobodys
 from dodai.frameworks import lets_through, own_check, watch_own_check
-from dodai.runtime.own_application import OwnApplication, stranger_to
+from dodai.observability.codes import RUNTIME_SETTINGS
+from dodai.runtime.manifest_owner import stranger_to
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -36,25 +37,12 @@ dodai: DOD180 `DODAI_CSRF_KEYS` is not set: this process made a CSRF key of its 
 refused by every other process and after a restart. fix: set `DODAI_CSRF_KEYS` to `kid:base64url` with 32 random bytes
 """
 
-_NAMELESS = """\
-dodai: `DODAI_SERVICE` is not set or names none of the services of the manifest (`{service}`): no `[[csrf.exemption]]` \
-holds in this process. fix: set `DODAI_SERVICE` to the service whose application this is
-"""
-
-_NOT_ITS_APPLICATION = """\
-dodai: {doubt}: the `[[csrf.exemption]]` of {routes} does not hold here. fix: set `DODAI_SERVICE` to the service whose \
-application this is, or name the application in its `app`, and in `cwd` where it is imported from
-"""
-
 _OFF = """\
 dodai: `[service.{service}] csrf = "off"`: requests to its application are not checked for forgery, because: {reason}
 """
 
-
-_OFF_ELSEWHERE = "dodai: {code} {unseen}. fix: {fix}\n"
-
 _REPORT = """\
-dodai: `[csrf] mode = "report"`: forged requests to this process reach the application, and their lines say so
+dodai: `[csrf] mode = "report"`: forged requests to this application reach it, and their lines say so
 """
 
 _NOT_WATCHED = """\
@@ -62,150 +50,94 @@ dodai: the `[[csrf.exemption]]` of {routes} does not hold here: nobody can see w
 wrap the application itself, and put what stands in between around the wrapper
 """
 
-_OF_ANOTHER = """\
-dodai: {doubt}: {keys} of its `[csrf]` does not hold here. fix: set `DODAI_SERVICE` to the service whose application \
-this is, or name the application in its `app`, and in `cwd` where it is imported from
+_NAMELESS = """\
+dodai: the application does not say which service it is: {keys} of the manifest does not hold here. fix: name its \
+service where it is wrapped, `wrap(app, service="{service}")`
 """
 
 
-class Unchecked:
-    """What stands in front of an application whose requests nobody checks: only that of the service that is off."""
-
-    refusal = Refusal(403, OFF_FOR_ANOTHER, "csrf_off_for_another")
-
-    def __init__(self, own: OwnApplication) -> None:
-        self._own = own
-        self._told = False
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether this is the application of the service, whatever else comes."""
-        return self._own.is_settled
-
-    def lets_pass(self) -> bool:
-        """Whether this is the application of the service; where it is not, that is said, once."""
-        if self._own.is_own():
-            return True
-        if not self._told:
-            self._told = True
-            _tell(_OFF_ELSEWHERE, code=OFF_FOR_ANOTHER.id, unseen=self._own.unseen, fix=OFF_FOR_ANOTHER.fix.en)
-        return False
-
-
-class NotItsApplicationError(Exception):
-    """Raised in front of an application that is not the one which is served unchecked."""
-
-    refusal = Unchecked.refusal
-
-
 def csrf_for(
-    runtime: Runtime, app: Any, layer: Any, subject: Callable[..., Any] | None = None
-) -> CsrfProtection | Unchecked:
-    """What decides about the state-changing requests of `app` in `layer`; `Unchecked` only where `csrf_off` says why.
+    runtime: Runtime, app: Any, service: str = "", subject: Callable[..., Any] | None = None
+) -> CsrfProtection | None:
+    """What decides about the state-changing requests of `app`; None only where the reason is written why nothing does.
+
+    `service` is the name that the code gives the application. What lets more requests pass in the manifest holds only
+    in an application that says which service it is: an environment variable is easily that of another one.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
-    DOD162 where that check lets forged requests through; DOD187 for a manifest that is another application's, DOD188
-    where it is off for a service whose application this is not; DOD189 for an exemption of which nobody can say whose
-    it is.
+    DOD162 where that check lets forged requests through; DOD165 for a service that the manifest has not; DOD187 for a
+    manifest that is another application's; DOD188 where `DODAI_SERVICE` is one that is off, and the application does
+    not say that it is it; DOD189 for an exemption of which nobody can say whose it is.
     """
     config = runtime.config
-    if config.found is not None and (source := stranger_to(config.found, config.sections)):
-        said = (
-            f"`{source}` would be served by the rules of `{config.found}`, which nobody named and which is not its own"
-        )
+    services = config.sections.get("service") or {}
+    if said := stranger_to(config, service):
         raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
-    if config.csrf_off:
-        return _off(config, app, layer)
-    development = is_development(config)
-    own = OwnApplication(app, layer, config, strict=not development)
-    policy = _policy_of(config, own)
+    if service and services and service not in services:
+        said = f'`wrap(..., service="{service}")`, and the manifest has {_listed(services)}'
+        raise DodaiError(SERVICE_UNKNOWN, said, SERVICE_UNKNOWN.fix.en, exit_code=2)
+    # Without a file it is the code that gives the rules, to the application that it wraps.
+    named = service or (config.service if config.manifest is None else "")
+    if reason := config.csrf_off or _reason(config.service, named, services):
+        _tell(_OFF, service=named or config.service, reason=reason)
+        return None
+    policy = _policy_of(config, named, services)
     if policy.mode == "framework":
         _prove_own_check(app)
-    origins = config.public_origins
-
-    def gate_for(policy: CsrfPolicy) -> CsrfProtection:
-        return gate_of(
-            app,
-            policy=policy,
-            keys=config.csrf_keys or _own_key(runtime, development=development, needed=policy.mode != "framework"),
-            origins=origins,
-            subject=subject,
-            # A developer's browser speaks plain http, in which a Secure cookie would not come back.
-            secure=not development if not origins else None,
-            development=development,
-        )
-
-    gate = gate_for(policy)
+    development, origins = is_development(config), config.public_origins
+    gate = gate_of(
+        app,
+        policy=policy,
+        keys=config.csrf_keys or _own_key(runtime, development=development, needed=policy.mode != "framework"),
+        origins=origins,
+        subject=subject,
+        # A developer's browser speaks plain http, in which a Secure cookie would not come back.
+        secure=not development if not origins else None,
+        development=development,
+    )
     if policy.mode == "framework" and not (gate.watched and watch_own_check(app, own_check_seen)):
         raise _unproven("it cannot be seen in front of every handler whether the framework's own check has run")
     if policy.exemptions and not gate.watched:
         _tell(_NOT_WATCHED, routes=_listed(row.route for row in policy.exemptions))
-    return _for_own(gate, policy, own, gate_for)
+    return gate
 
 
-def _policy_of(config: RuntimeConfig, application: OwnApplication) -> CsrfPolicy:
-    """`[csrf]` with the exemptions of this service; DOD189 where it cannot be told whose they are."""
-    services = config.sections.get("service") or {}
+def _reason(given: str, named: str, services: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why requests to the service `named` are not checked; empty where they are.
+
+    DOD188 where no name is given and `given`, what the process is called, is that of a service which is off.
+    """
+    row = services.get(named or given) or {}
+    if row.get("csrf") != "off":
+        return ""
+    if not named:
+        said = f'`DODAI_SERVICE` is `{given}`, which has `csrf = "off"`, and the application does not say that it is it'
+        raise DodaiError(OFF_WITHOUT_SERVICE, said, OFF_WITHOUT_SERVICE.fix.en, exit_code=2)
+    if not (reason := str(row.get("csrf_reason") or "").strip()):
+        said = f'`[service.{named}] csrf = "off"` has no `csrf_reason`'
+        fix = "write why no browser can make a forged request to this service, or remove the key"
+        raise DodaiError(RUNTIME_SETTINGS, said, fix, exit_code=2)
+    return reason
+
+
+def _policy_of(config: RuntimeConfig, named: str, services: Mapping[str, Mapping[str, Any]]) -> CsrfPolicy:
+    """`[csrf]` as it holds in the service `named`; without a name, nothing of it that lets more requests pass."""
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
     for row in policy.unassigned(services):
         code = EXEMPTION_WITHOUT_SERVICE
         raise DodaiError(code, nobodys(row, services), code.fix.en, exit_code=2)
-    own = policy.of_service(config.service, services)
-    if policy.exemptions and config.service not in services and len(checked_services(services)) > 1:
-        _tell(_NAMELESS, service=config.service)
-    if application.is_another:
-        return _of_another(own, application.doubt)
-    if own.mode == "report":
-        _tell(_REPORT)
-    return own
-
-
-def _of_another(policy: CsrfPolicy, doubt: str) -> CsrfPolicy:
-    """What of `policy` holds in an application that its service does not name: nothing that lets more pass."""
-    if policy.exemptions:
-        _tell(_NOT_ITS_APPLICATION, doubt=doubt, routes=_listed(row.route for row in policy.exemptions))
-    reports = policy.mode == "report"
-    if keys := ['`mode = "report"`'] * reports + ["`trusted_origins`"] * bool(policy.trusted_origins):
-        _tell(_OF_ANOTHER, doubt=doubt, keys=" and ".join(keys))
-    return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
-
-
-def _for_own(
-    gate: CsrfProtection, policy: CsrfPolicy, own: OwnApplication, gate_for: Callable[[CsrfPolicy], CsrfProtection]
-) -> CsrfProtection:
-    """The gate, in which what lets more pass holds in the application of the service; where not, that is said, once."""
-    if own.is_settled or not (policy.exemptions or policy.trusted_origins or policy.mode == "report"):
-        return gate
-    told = set[str]()
-
-    def belongs_elsewhere(*routes: str) -> bool:
-        if own.is_own():
-            return False
-        if new := [route for route in routes if route not in told]:
-            told.update(new)
-            _tell(_NOT_ITS_APPLICATION, doubt=own.unseen, routes=_listed(new))
-        return True
-
-    def settle(here: CsrfProtection) -> CsrfProtection:
-        gate.settle(gate)
-        if own.is_apart():
-            return gate_for(_of_another(policy, own.unseen))
-        belongs_elsewhere(*(row.route for row in policy.exemptions))
-        return here
-
-    return replace(gate, belongs_elsewhere=belongs_elsewhere, settle=settle)
-
-
-def _off(config: RuntimeConfig, app: Any, layer: Any) -> Unchecked:
-    """Say that nothing is checked and why; DOD188 when the reason is not seen to be that of this application."""
-    # Where no manifest has a service, it is the code that says so, of the one application that it wraps.
-    strict = bool(config.sections.get("service")) and not is_development(config)
-    own = OwnApplication(app, layer, config, strict=strict)
-    if own.doubt:
-        raise DodaiError(OFF_FOR_ANOTHER, own.doubt, OFF_FOR_ANOTHER.fix.en, exit_code=2)
-    _tell(_OFF, service=config.service, reason=config.csrf_off)
-    return Unchecked(own)
+    if named:
+        if policy.mode == "report":
+            _tell(_REPORT)
+        return policy.of_service(named, services)
+    meant = policy.of_service(config.service, services) if config.service in services else policy
+    reports = meant.mode == "report"
+    keys = [f"the `[[csrf.exemption]]` of {_listed(row.route for row in meant.exemptions)}"] * bool(meant.exemptions)
+    keys += ['`[csrf] mode = "report"`'] * reports + ["`[csrf] trusted_origins`"] * bool(meant.trusted_origins)
+    if keys:
+        _tell(_NAMELESS, keys=" and ".join(keys), service=config.service if config.service in services else "NAME")
+    return replace(meant, exemptions=(), trusted_origins=(), mode="both" if reports else meant.mode)
 
 
 def _prove_own_check(app: Any) -> None:

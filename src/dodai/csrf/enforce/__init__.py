@@ -92,9 +92,8 @@ def gate_of(
     ring = parse_key_ring(keys) if isinstance(keys, str) else keys
     entrance = Entrance("pass" if policy.mode == "report" else "tell" if development else "refuse")
 
-    def settle(gate: CsrfProtection) -> CsrfProtection:
+    def settle() -> None:
         watch(router, entrance, again=True)
-        return gate
 
     def find(scope: Mapping[str, Any]) -> MatchedRoute | None:
         return find_route(router, scope)

@@ -59,7 +59,7 @@ class CsrfLayer:
         headers = scope["headers"]
         if self._unsettled:
             self._unsettled = False
-            self.gate = self.gate.settle(self.gate)
+            self.gate.settle()
         visitor = CsrfSession(self.gate, headers, scope)
         path = scope["path"]
         if prefix := scope.get("root_path"):

@@ -80,11 +80,8 @@ class CsrfProtection:
     find: Callable[[Mapping[str, Any]], MatchedRoute | None] | None = None
     watched: bool = False
     """Whether every handler has an entrance: without one exemptions do not hold, for nobody keeps them to it."""
-    settle: Callable[[CsrfProtection], CsrfProtection] = field(default=lambda gate: gate)
-    """Called with this at the first request: gives every handler its entrance again, for what was replaced since `wrap`
-    has none, and returns the gate that decides from then on."""
-    belongs_elsewhere: Callable[[str], bool] = field(default=lambda _: False)
-    """Whether the exemption of a route id is for another application than the one behind this gate."""
+    settle: Callable[[], object] = field(default=lambda: None)
+    """Called at the first request: gives every handler its entrance again; what was replaced since `wrap` has none."""
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = urandom
     header: bytes = b"x-csrf-token"
@@ -100,7 +97,7 @@ class CsrfProtection:
         subject: Subject | None = None,
         find: Callable[[Mapping[str, Any]], MatchedRoute | None] | None = None,
         watched: bool = False,
-        settle: Callable[[CsrfProtection], CsrfProtection] = lambda gate: gate,
+        settle: Callable[[], object] = lambda: None,
         secure: bool | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = urandom,
@@ -180,7 +177,7 @@ class CsrfProtection:
         exemption = self.policy.exemption(route.id)
         if exemption is None or (exemption.when == "bearer" and not is_bearer_only(sent)):
             return None, None
-        if route.is_shared() or self.belongs_elsewhere(route.id):
+        if route.is_shared():
             return None, None
         found = decide_exempt(holds=exemption.holds(time.strftime("%Y-%m-%d", time.gmtime(self.clock()))))
         return (found, None) if found.allow else (None, found)

@@ -49,7 +49,7 @@ class CsrfWsgi:
         visitor.outer = environ.get(ENVIRON_KEY) or vars(context).get("csrf")
         if self._unsettled:
             self._unsettled = False
-            self.gate = self.gate.settle(self.gate)
+            self.gate.settle()
         environ[ENVIRON_KEY] = vars(context)["csrf"] = visitor
 
         def amended(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:

@@ -1,0 +1,290 @@
+"""What lets more requests pass holds in an application whose code says which service it is, whatever a process is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from tests.csrf.driver import KEYS, call
+from tests.quiz.stack import free_ports, listens
+from tests.support.wait import until
+from werkzeug.test import Client
+
+import dodai.asgi
+import dodai.wsgi
+from dodai.core.errors import DodaiError
+from dodai.runtime import RuntimeConfig
+
+FORGED = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Cookie": "session=victim"}
+DEPLOYED = {
+    "DODAI_ENV": "production",
+    "DODAI_RELEASE": "r1",
+    "DODAI_CSRF_KEYS": KEYS,
+    "DODAI_PUBLIC_ORIGINS": "https://shop.example",
+}
+EXEMPT = '[[csrf.exemption]]\nroute = "POST /pay"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
+HOW = {
+    "off": ('csrf = "off"\ncsrf_reason = "mTLS"\n', ""),
+    "exempt": ("", f'{EXEMPT}service = "api"\n'),
+    "bearer": ("", f'{EXEMPT}service = "api"\nwhen = "bearer"\n'),
+    "report": ("", '[csrf]\nmode = "report"\n'),
+    "trusted": ("", '[csrf]\nmode = "header"\ntrusted_origins = ["https://evil.example"]\n'),
+}
+ONE_OF_THEM = ("off", "exempt", "bearer")
+"""What is written for a service; the others are for all applications that say which one they are."""
+WEB = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\npublic = true\n'
+
+
+def manifest(how: str, api: str = "") -> str:
+    opened, section = HOW[how]
+    return f'{WEB}[service.api]\ncommand = ["x"]\n{api}{opened}{section}'
+
+
+async def pay(_: Any) -> PlainTextResponse:
+    return PlainTextResponse("paid")
+
+
+def starlette() -> Starlette:
+    return Starlette(routes=[Route("/pay", pay, methods=["POST"])])
+
+
+def outcome(wrap: Any, how: str, folder: Path, said: str, **environ: str) -> str:
+    """What becomes of a forged request: `paid`, the code of its refusal, or the code that there was no start with."""
+    (folder / "dodai.toml").write_text(manifest(how), "utf-8")
+    told = {**DEPLOYED, "DODAI_MANIFEST": str(folder / "dodai.toml"), **environ}
+    sent = FORGED | {"Host": "shop.example"}
+    if how == "bearer":
+        sent = {name: value for name, value in sent.items() if name != "Cookie"} | {"Authorization": "Bearer abc"}
+    flask = Flask("shop")
+    flask.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
+    app = starlette() if wrap is dodai.asgi.wrap else flask
+    try:
+        layer = wrap(app, service=said, config=RuntimeConfig.from_environment(told))
+    except DodaiError as error:
+        return error.code.id
+    if app is flask:
+        answer = Client(layer).post("/pay", headers=sent)
+        status, body = answer.status_code, answer.text
+    else:
+        answered = asyncio.run(call(layer, "POST", "/pay", [(name.lower(), value) for name, value in sent.items()]))
+        status, body = answered.status, answered.text
+    return body if status == 200 else str(json.loads(body)["error"]["code"])
+
+
+@pytest.mark.parametrize("process", ["api", "web", "", "nobody"])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("wrap", [dodai.asgi.wrap, dodai.wsgi.wrap], ids=["ASGI", "WSGI"])
+def test_what_lets_more_pass_is_for_the_application_that_says_it_is_the_service(wrap, how, process, tmp_path):
+    """`DODAI_SERVICE` is one variable, and easily that of another service: it opens nothing and closes nothing."""
+    assert outcome(wrap, how, tmp_path, "api", DODAI_SERVICE=process) == "paid"
+    expected = "DOD150" if how in ONE_OF_THEM else "paid"
+    assert outcome(wrap, how, tmp_path, "web", DODAI_SERVICE=process) == expected
+    assert outcome(wrap, how, tmp_path, "wbe", DODAI_SERVICE=process) == "DOD165"
+    unnamed = "DOD188" if (how, process) == ("off", "api") else "DOD150"
+    assert outcome(wrap, how, tmp_path, "", DODAI_SERVICE=process) == unnamed
+
+
+@pytest.mark.parametrize(
+    ("how", "keys"),
+    [
+        ("exempt", "the `[[csrf.exemption]]` of `POST /pay`"),
+        ("report", '`[csrf] mode = "report"`'),
+        ("trusted", "`[csrf] trusted_origins`"),
+    ],
+)
+def test_application_that_does_not_say_which_service_it_is_is_told_what_that_takes(how, keys, tmp_path, capsys):
+    """Also while developing, so that nothing changes when it is deployed; one that has nothing to lose hears nothing."""
+    local = dict.fromkeys(DEPLOYED, "")
+    for process, name in (("api", "api"), ("", "NAME")):
+        outcome(dodai.wsgi.wrap, how, tmp_path, "", DODAI_SERVICE=process, **local)
+        said = f"{keys} of the manifest does not hold here. fix: name its service where it is wrapped, "
+        assert f'{said}`wrap(app, service="{name}")`' in capsys.readouterr().err
+    outcome(dodai.wsgi.wrap, how, tmp_path, "api", **local)
+    assert "does not hold" not in capsys.readouterr().err
+    if how == "exempt":
+        outcome(dodai.wsgi.wrap, how, tmp_path, "", DODAI_SERVICE="web", **local)
+        assert "does not hold" not in capsys.readouterr().err
+
+
+def test_process_says_what_is_not_checked_and_what_is_only_reported(tmp_path, capsys):
+    """Once each, when it starts."""
+    outcome(dodai.asgi.wrap, "off", tmp_path, "api")
+    off = '`[service.api] csrf = "off"`: requests to its application are not checked for forgery, because: mTLS'
+    assert capsys.readouterr().err.count(off) == 1
+    outcome(dodai.asgi.wrap, "report", tmp_path, "api")
+    assert capsys.readouterr().err.count('`[csrf] mode = "report"`: forged requests to this application reach it') == 1
+
+
+def test_service_that_is_off_says_why_or_does_not_start(tmp_path):
+    """A key is no reason."""
+    text = manifest("off").replace('csrf_reason = "mTLS"\n', "")
+    (tmp_path / "dodai.toml").write_text(text, "utf-8")
+    config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+    with pytest.raises(DodaiError, match="csrf_reason"):
+        dodai.asgi.wrap(starlette(), service="api", config=config)
+    dodai.asgi.wrap(starlette(), service="web", config=config)
+
+
+async def test_each_application_of_a_process_has_the_rules_of_the_service_that_it_says_it_is(tmp_path):
+    """One inside the other, beside the other, around the same application: both have to let a request pass."""
+    (tmp_path / "dodai.toml").write_text(manifest("off"), "utf-8")
+    config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+    inner = starlette()
+    api, web, nameless = (dodai.asgi.wrap(inner, service=said, config=config) for said in ("api", "web", ""))
+    beside = Starlette(routes=[Mount("/api", api), Mount("/web", web), Mount("/none", nameless)])
+    around = dodai.asgi.wrap(Starlette(routes=[Mount("/", api)]), service="web", config=config)
+    sent = [(name.lower(), value) for name, value in (FORGED | {"Host": "shop.example"}).items()]
+    asked = [(beside, "/api/pay"), (beside, "/web/pay"), (beside, "/none/pay"), (around, "/pay")]
+    assert [(await call(app, "POST", path, sent)).status for app, path in asked] == [200, 403, 403, 403]
+
+
+def test_exemption_that_names_no_service_is_that_of_the_only_one(tmp_path):
+    """Of one that is checked, or of one that there is."""
+    for services in (
+        "",
+        '[service.web]\ncommand = ["x"]\n',
+        '[service.web]\ncommand = ["x"]\n[service.rpc]\ncommand = ["x"]\nprotocol = "grpc"\n',
+        '[service.web]\ncommand = ["x"]\nkind = "worker"\n',
+    ):
+        (tmp_path / "dodai.toml").write_text(f'[project]\nname = "shop"\n{services}{EXEMPT}', "utf-8")
+        config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+        statuses = []
+        for said in ("web", ""):
+            app = Flask("shop")
+            app.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
+            layer = dodai.wsgi.wrap(app, service=said, config=config)
+            statuses.append(Client(layer).post("/pay", headers=FORGED | {"Host": "shop.example"}).status_code)
+        assert statuses == [200, 403], services
+
+
+APP = """
+import dodai.asgi
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+async def pay(request): return PlainTextResponse("paid")
+app = dodai.asgi.wrap(Starlette(routes=[Route("/pay", pay, methods=["POST"])]), service="web")
+"""
+REPORT = '[project]\nname = "{name}"\n[service.web]\ncommand = ["x"]\n{web}[csrf]\nmode = "report"\n'
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+
+
+@contextmanager
+def served(folder: Path, path: Path, **environ: str) -> Iterator[tuple[httpx2.Client | None, Path]]:
+    """A client of `app:app` of the folder `path`, started in `folder`, None where it ended first; and what it says."""
+    (port,), told = free_ports(1), folder / "told"
+    searched = os.pathsep.join([str(path), *sys.path])
+    with told.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], **DEPLOYED, **environ, "PYTHONPATH": searched},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: listens("127.0.0.1", port) or process.poll() is not None, "the server")
+        if process.poll() is not None:
+            yield None, told
+        else:
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Host": "shop.example"}) as client:
+                yield client, told
+    finally:
+        process.kill()
+        process.wait()
+
+
+def result(folder: Path, path: Path, **environ: str) -> str:
+    """The same as `outcome`, of a real server."""
+    with served(folder, path, **environ) as (client, told):
+        if client is not None:
+            answer = client.post("/pay", headers=FORGED)
+            return answer.text if answer.status_code == 200 else str(answer.json()["error"]["code"])
+    text = told.read_text("utf-8")
+    return next((code for code in ("DOD187", "DOD188") if code in text), text)
+
+
+@pytest.mark.parametrize("own", ["dodai.toml", ".git/HEAD", ".git"])
+def test_manifest_above_is_not_that_of_a_project_with_rules_of_its_own(own, tmp_path):
+    """A manifest or a repository further inside: the one above counts where a service of it starts there."""
+    write(tmp_path, {"in/app.py": APP, f"in/{own}": '[project]\nname = "inner"\n', ".git/HEAD": ""})
+    for web, expected in (("", "DOD187"), ('app = "app:app"\n', "DOD187"), ('cwd = "in"\n', "paid")):
+        write(tmp_path, {"dodai.toml": REPORT.format(name="shop", web=web)})
+        assert result(tmp_path, tmp_path / "in") == expected
+
+
+def test_server_that_was_installed_beside_a_manifest_does_not_make_an_application_its_own(tmp_path):
+    """The application lies elsewhere, whatever else was installed into the folder and stands on the stack."""
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    wrapping = "def load():\n    import shop\n    return shop.app\n"
+    write(theirs, {"dodai.toml": REPORT.format(name="theirs", web="")})
+    write(theirs / "lib", {"app.py": "import srv\napp = srv.load()\n", "srv/__init__.py": wrapping})
+    write(theirs / "lib", {f"{name}-1.0.dist-info/METADATA": f"Name: {name}\n" for name in ("srv", "app")})
+    write(mine, {"shop.py": APP, "app.py": APP})
+    path = Path(os.pathsep.join([str(theirs / "lib"), str(mine)]))
+    assert result(theirs, path) == "DOD187"
+    write(mine, {"dodai.toml": REPORT.format(name="mine", web="")})
+    assert result(mine, mine) == "paid", "by its own manifest, which only reports"
+
+
+@pytest.mark.parametrize("below", ["", "a/b/"])
+def test_manifest_that_is_named_is_not_that_of_code_of_another_project(below, tmp_path):
+    """`DODAI_MANIFEST` is taken at its word where the code has no manifest, or one of a project of the same name."""
+    named = tmp_path / "etc/dodai.toml"
+    code = tmp_path / f"srv/{below}"
+    write(tmp_path, {"etc/dodai.toml": REPORT.format(name="shop", web=""), f"srv/{below}app.py": APP})
+    assert result(code, code, DODAI_MANIFEST=str(named)) == "paid"
+    for text, expected in (
+        ('[project]\nname = "shop"\n', "paid"),
+        ('[project]\nname = "bank"\n', "DOD187"),
+        ("not toml", "DOD187"),
+    ):
+        write(tmp_path, {"srv/dodai.toml": text})
+        assert result(code, code, DODAI_MANIFEST=str(named)) == expected
+
+
+def test_process_that_nothing_else_names_has_the_name_that_its_application_says(tmp_path):
+    """So that its lines can be told from those of another; `DODAI_SERVICE` has the last word."""
+    write(tmp_path, {"app.py": APP})
+    for environ, name in (({}, "web"), ({"DODAI_SERVICE": "shop"}, "shop")):
+        with served(tmp_path, tmp_path, **environ) as (client, told):
+            assert client is not None
+            client.post("/pay", headers=FORGED)
+            until(lambda: '"type":"http"' in told.read_text("utf-8"), "the line")
+            lines = [json.loads(line) for line in told.read_text("utf-8").splitlines() if '"type":"http"' in line]
+        assert {line["service"] for line in lines} == {name}
+
+
+def test_process_says_so_where_an_exemption_cannot_hold(tmp_path, capsys):
+    """A function of their own stands in front of the handlers: `dodai routes` is not the only one to know."""
+    (tmp_path / "dodai.toml").write_text(manifest("exempt"), "utf-8")
+    config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        await HIDDEN[0](scope, receive, send)
+
+    HIDDEN[:] = [starlette()]
+    dodai.asgi.wrap(between, service="api", config=config)
+    said = "`POST /pay` does not hold here: nobody can see which handler a request gets to"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+HIDDEN: list[Any] = []
