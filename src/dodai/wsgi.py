@@ -46,7 +46,7 @@ def wrap(
     public origin and there is none, DOD165 for a service that the manifest has not, DOD189 for an exemption that names
     no service where several are checked.
     """
-    return WsgiLayer(app, Runtime.of(config, service), service, subject)
+    return WsgiLayer(app, Runtime.of(config), service, subject)
 
 
 _BODILESS = frozenset({204, 304})

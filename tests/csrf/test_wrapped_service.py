@@ -261,18 +261,6 @@ def test_manifest_that_is_named_is_not_that_of_code_of_another_project(below, tm
         assert result(code, code, DODAI_MANIFEST=str(named)) == expected
 
 
-def test_process_that_nothing_else_names_has_the_name_that_its_application_says(tmp_path):
-    """So that its lines can be told from those of another; `DODAI_SERVICE` has the last word."""
-    write(tmp_path, {"app.py": APP})
-    for environ, name in (({}, "web"), ({"DODAI_SERVICE": "shop"}, "shop")):
-        with served(tmp_path, tmp_path, **environ) as (client, told):
-            assert client is not None
-            client.post("/pay", headers=FORGED)
-            until(lambda: '"type":"http"' in told.read_text("utf-8"), "the line")
-            lines = [json.loads(line) for line in told.read_text("utf-8").splitlines() if '"type":"http"' in line]
-        assert {line["service"] for line in lines} == {name}
-
-
 def test_process_says_so_where_an_exemption_cannot_hold(tmp_path, capsys):
     """A function of their own stands in front of the handlers: `dodai routes` is not the only one to know."""
     (tmp_path / "dodai.toml").write_text(manifest("exempt"), "utf-8")

@@ -30,7 +30,7 @@ def wrap(
     development setting, DOD184 when the CSRF mode needs a public origin and there is none, DOD165 for a service that
     the manifest has not, DOD189 for an exemption that names no service where several are checked.
     """
-    return Layer(app, Runtime.of(config, service), service, subject)
+    return Layer(app, Runtime.of(config), service, subject)
 
 
 def set_user(user_id: object) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -93,14 +93,9 @@ class Runtime:
         return cls._current
 
     @classmethod
-    def of(cls, config: RuntimeConfig | None, service: str = "") -> Runtime:
-        """A runtime for `config`, which becomes the current one if there is none; the current one for None.
-
-        `service` is what a process is called that nothing else has named, not even `DODAI_SERVICE`.
-        """
+    def of(cls, config: RuntimeConfig | None) -> Runtime:
+        """A runtime for `config`, which becomes the current one if there is none; the current one for None."""
         if config is None:
-            if cls._current is None and service and not os.environ.get("DODAI_SERVICE"):
-                cls._current = cls(replace(RuntimeConfig.from_environment(), service=service))
             return cls.current()
         runtime = cls(config)
         if cls._current is None:
