@@ -114,6 +114,24 @@ def test_a_release_is_deployed_a_bad_one_undone_and_gone_back_from_through_the_u
     assert not any(TOKEN.encode() in content for content in kept)
 
 
+def test_checks_that_no_release_can_pass_in_time_end_a_deploy_in_its_preflight(app):
+    """Fly's default interval with our default timeout: nothing is changed, no migration has run."""
+    image = app.build("first")
+    manifest = app.folder / "dodai.toml"
+    manifest.write_text(
+        manifest.read_text().replace('consecutive = 1, timeout = "3s"', 'consecutive = 3, timeout = "30s"')
+    )
+    for machine in app.world.fly.machines("small-web"):
+        machine.config["services"][0]["checks"][0]["interval"] = "15s"
+    before = changes(app)
+    refused = app.deploy(image)
+    said = refused.stdout + refused.stderr
+    assert (refused.returncode, "step `preflight` failed" in said, "DOD732" in said) == (3, True, True), said
+    assert "`small-web`: 3 answers in a row take its checks 31 s, and `timeout` is 30 s" in said
+    assert "nothing was changed" in said
+    assert changes(app) == before
+
+
 def test_without_a_token_and_without_fly_nothing_is_said_that_was_not_seen(app):
     """DOD700 names the variable; a Fly that does not answer is unknown, which is not `not running`."""
     assert app.run("check", "--fast", FLY_API_TOKEN="").returncode == 0  # nothing of Fly is needed

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dodai.operations.ports.artifacts import Artifacts, ReleaseFile
 from dodai.operations.ports.compute import (
     CanaryCompute,
+    CloningCompute,
     Compute,
     ComputeStatus,
     FaultMode,
@@ -61,6 +62,7 @@ __all__ = [
     "Artifacts",
     "CacheRule",
     "CanaryCompute",
+    "CloningCompute",
     "Compute",
     "ComputeStatus",
     "Control",

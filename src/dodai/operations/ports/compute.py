@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -266,6 +266,15 @@ class CanaryCompute(Compute, Protocol):
 
     async def hold_back(self, service: str, release: str, /, *, settings: str = "") -> None:
         """No instance of it gets new traffic; absent: nothing."""
+        ...
+
+
+@runtime_checkable
+class CloningCompute(Compute, Protocol):
+    """Compute whose instances are made after those that are there."""
+
+    async def possible(self, services: Sequence[str], release: str, /) -> None:
+        """Raises what `start` would refuse of these services, before anything is changed."""
         ...
 
 

@@ -119,7 +119,10 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     refuse_impossible_limits(policy)
     refuse_taken_names(policy)
     ahead = ports.identity if request.kind == "deploy" else None
-    looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings, ahead)
+    only = request.arguments.get(ONLY, "")
+    chosen = [service for service in services if not only or service.name in only.split(",")]
+    names = [service.name for service in chosen]
+    looked = preflight(request, ports.compute, ports.artifacts, ports.surroundings, ahead, names)
     steps = [*ports.admission, looked, _secrets(ports.settings)]
     deploying = ServiceSteps(request, ports)
     if request.kind == RESTORE and ports.restore_points:
@@ -135,8 +138,6 @@ def deploy(request: PlanRequest, policy: OperationsPolicy, ports: DeployPorts) -
     # The edge opens first: the origin people use is among the settings of the services behind it.
     steps.append(_edge(ports))
     steps += [sign_in(ahead)] if ahead else []
-    only = request.arguments.get(ONLY, "")
-    chosen = [service for service in services if not only or service.name in only.split(",")]
     rotation = _rotation(request, ports, policy) if request.kind == ROTATE else None
     if rotation:
         steps += _changes(rotation, ports, services, tuple(chosen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from dodai.core import proposal
@@ -12,7 +12,7 @@ from dodai.core.page import Text
 from dodai.core.text import counted
 from dodai.engine.plan import Observed, PlanRequest, Step, StepContext
 from dodai.operations import codes
-from dodai.operations.ports import Artifacts, Compute, ComputeStatus, DeclaredIdentity
+from dodai.operations.ports import Artifacts, CloningCompute, Compute, ComputeStatus, DeclaredIdentity
 
 FREE_BYTES = 256 * 1024 * 1024
 """Room for a release, its logs and the journal; a restore point asks for its own."""
@@ -50,10 +50,12 @@ def preflight(
     artifacts: Artifacts,
     surroundings: PreflightReader,
     declared: DeclaredIdentity | None = None,
+    services: Sequence[str] = (),
 ) -> Step:
     """The step that refuses before the first change: stale plan (DOD377), no files, no room, a wrong clock.
 
-    `declared` is the sign-in that the plan brings about on its way, which has to be possible.
+    `declared` is the sign-in that the plan brings about on its way, `services` those that it starts: both have to be
+    possible.
     That the journal can be written is known by then: the request stands in it.
     """
 
@@ -66,6 +68,8 @@ def preflight(
         for previous in sorted(set(previous_releases(request.arguments).values())):
             _note_missing(artifacts, previous, context)
         await surroundings.reach()
+        if isinstance(compute, CloningCompute):
+            await compute.possible(services, request.release)
         if declared is not None:
             await declared.possible()
         problems = [problem async for problem in _problems(surroundings, context)]

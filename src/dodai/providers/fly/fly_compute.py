@@ -122,6 +122,17 @@ class FlyCompute:
             self.addresses[service] = f"{self.apps[service]}.flycast:{port}"
         return self.addresses[service]
 
+    async def possible(self, services: Sequence[str], release: str, /) -> None:
+        """DOD710, DOD713, DOD714, DOD732, DOD733, which `start` refuses as well: migrations have run by then."""
+
+        async def look(service: str) -> None:
+            machines = await self.fleet(service).current()
+            mine = [one for one in machines if is_of(one, release, "")]
+            models = self._models(service, [one for one in machines if one not in mine], mine)
+            await self._refuse_unreachable(service, models or mine)
+
+        await together(map(look, services))
+
     async def start(
         self, spec: ServiceSpec, release: str, artifact: str, env: Mapping[str, str], /, *, settings: str = ""
     ) -> Instance:
