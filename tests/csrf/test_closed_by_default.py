@@ -324,6 +324,12 @@ def test_nothing_is_taken_for_development_that_may_be_deployed(environ, tmp_path
     assert "DOD161" not in capsys.readouterr().err, "it is refused and not only told"
 
 
+def test_list_of_origins_may_be_written_with_spaces():
+    """As people write lists; it was no origin (DOD181)."""
+    given = RuntimeConfig.from_environment({"DODAI_PUBLIC_ORIGINS": "https://a.example, https://b.example ,"})
+    assert given.public_origins == ("https://a.example", "https://b.example")
+
+
 @pytest.mark.parametrize("env", ["local", "dev"])
 def test_keys_in_an_environment_that_says_it_is_for_development_are_for_development(env, tmp_path, monkeypatch):
     """A browser that speaks plain http gets its cookie back, and a test may call the application inside."""

@@ -87,7 +87,7 @@ export function readSettings(environ: NodeJS.ProcessEnv = process.env): Settings
     healthPath: environ.DODAI_HEALTH_PATH ?? "",
     csrfKeys: environ.DODAI_CSRF_KEYS ?? "",
     identityKeys,
-    origins: (environ.DODAI_PUBLIC_ORIGINS ?? "").split(",").filter(Boolean),
+    origins: listed(environ.DODAI_PUBLIC_ORIGINS),
     sections,
   };
 }
@@ -103,8 +103,12 @@ function parseSections(text: string): Sections {
   throw new SettingError("DOD480", "`DODAI_SETTINGS` is not a JSON object", "let dodai start the service, or remove it");
 }
 
+function listed(value = ""): readonly string[] {
+  return value.split(",").map((each) => each.trim()).filter(Boolean);
+}
+
 function checkedKeys(value: string | undefined): readonly Buffer[] {
-  const keys = (value ?? "").split(",").map((key) => key.trim()).filter(Boolean);
+  const keys = listed(value);
   if (value !== undefined && keys.length === 0)
     throw new SettingError(
       "DOD480",

@@ -69,7 +69,7 @@ class RuntimeConfig:
             health_path=environ.get("DODAI_HEALTH_PATH", ""),
             identity_keys=_key_ring(environ.get("DODAI_IDENTITY_KEYS", "")),
             csrf_keys=environ.get("DODAI_CSRF_KEYS", ""),
-            origins=tuple(filter(None, environ.get("DODAI_PUBLIC_ORIGINS", "").split(","))),
+            origins=_listed(environ.get("DODAI_PUBLIC_ORIGINS", "")),
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
             manifest=Path(named) if named else found,
@@ -113,9 +113,13 @@ def read_sections(path: str) -> Mapping[str, Any]:
     return read(text, reference(), path=str(found)).data
 
 
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in value.split(",") if each.strip())
+
+
 def _edge_keys(value: str | None) -> tuple[str, ...]:
     """The keys of the edge, the first of them sent now; DOD480 for a variable that is there and says none."""
-    keys = tuple(key.strip() for key in (value or "").split(",") if key.strip())
+    keys = _listed(value or "")
     if value is not None and not keys:
         raise _unusable("DODAI_EDGE_KEY", "it is set and has no key")
     if len(keys_of(key.encode() for key in keys)) < len(keys):
