@@ -134,7 +134,11 @@ test("the key of a vendor's edge opens the gate and vouches for nothing else; it
 
 test("a variable that says no key is no open gate", () => {
   for (const value of ["", " , ", "k", "the-key-0123456789,k", "# a comment of a person"]) expect(() => readSettings({ DODAI_EDGE_KEY: value })).toThrow(/DODAI_EDGE_KEY/);
-  expect(readSettings({ DODAI_PUBLIC_ORIGINS: "https://a.example, https://b.example ," }).origins).toEqual(["https://a.example", "https://b.example"]);
+});
+
+test("a list of origins may be written with spaces", () => {
+  const { origins } = readSettings({ DODAI_PUBLIC_ORIGINS: "https://a.example, https://b.example ," });
+  expect(origins).toEqual(["https://a.example", "https://b.example"]);
 });
 
 test("a line of a key file that is a comment, or could be guessed, opens nothing", async () => {
