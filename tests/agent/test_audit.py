@@ -90,7 +90,7 @@ def test_exempt_route_is_not_counted(tmp_path):
     exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
     policy = {"exemption": [exemption]}
     manifest = tmp_path / "dodai.toml"
-    text = '[project]\nname = "shop"\n[csrf]\n[[csrf.exemption]]\nroute = "POST /save"\nreason = "webhook"\ncontrol = "signature"\n'
+    text = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[csrf]\n[[csrf.exemption]]\nroute = "POST /save"\nreason = "webhook"\ncontrol = "signature"\n'
     manifest.write_text(text)
     table = audit(tmp_path, STARLETTE + WRAPPED, policy=policy, environ={"DODAI_MANIFEST": str(manifest)})
     assert verdicts(table)["POST /save"] == "exempt"
@@ -126,7 +126,9 @@ def test_exemption_that_the_running_app_does_not_keep_is_not_told_as_one(source,
     exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
     manifest = tmp_path / "dodai.toml"
     text = "\n".join(f'{key} = "{value}"' for key, value in exemption.items())
-    manifest.write_text(f'[project]\nname = "shop"\n[csrf]\n[[csrf.exemption]]\n{text}\n')
+    manifest.write_text(
+        f'[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[csrf]\n[[csrf.exemption]]\n{text}\n'
+    )
     table = audit(tmp_path, source, policy={"exemption": [exemption]}, environ={"DODAI_MANIFEST": str(manifest)})
     (row,) = (row for row in table.rows if row.id == "POST /save")
     assert (row.verdict, row.exemption) == ("protected", "")
@@ -153,7 +155,9 @@ def test_exemption_reaches_no_other_handler(tmp_path):
     manifest = tmp_path / "dodai.toml"
     exemption = {"route": "POST /save", "reason": "webhook", "control": "signature"}
     text = "\n".join(f'{key} = "{value}"' for key, value in exemption.items())
-    manifest.write_text(f'[project]\nname = "shop"\n[csrf]\n[[csrf.exemption]]\n{text}\n')
+    manifest.write_text(
+        f'[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[csrf]\n[[csrf.exemption]]\n{text}\n'
+    )
     policy, environ = {"exemption": [exemption]}, {"DODAI_MANIFEST": str(manifest)}
     table = audit(tmp_path, STARLETTE + OVERRIDE + WRAPPED, policy=policy, environ=environ)
     (row,) = (row for row in table.rows if row.id == "POST /save")
@@ -164,7 +168,7 @@ def test_exemption_reaches_no_other_handler(tmp_path):
 def test_report_mode_is_not_protection(tmp_path):
     """What refuses nothing covers nothing."""
     manifest = tmp_path / "dodai.toml"
-    manifest.write_text('[project]\nname = "shop"\n[csrf]\nmode = "report"\n')
+    manifest.write_text('[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[csrf]\nmode = "report"\n')
     table = audit(tmp_path, STARLETTE + WRAPPED, policy={"mode": "report"}, environ={"DODAI_MANIFEST": str(manifest)})
     assert table.summary.protected == 0
 

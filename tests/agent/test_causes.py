@@ -59,7 +59,7 @@ def test_part_of_a_path_that_cannot_be_made_up_is_named_and_a_setting_proves_the
 def test_report_mode_says_that_it_is_the_mode(tmp_path):
     """The layer is there and refuses nothing: the fix is the mode, not the layer."""
     manifest = tmp_path / "dodai.toml"
-    manifest.write_text('[project]\nname = "shop"\n[csrf]\nmode = "report"\n')
+    manifest.write_text('[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\n[csrf]\nmode = "report"\n')
     table = audit(tmp_path, STARLETTE + WRAPPED, policy={"mode": "report"}, environ={"DODAI_MANIFEST": str(manifest)})
     found = row(table, "POST /save")
     assert found.evidence.endswith('reached the handler: mode "report" refuses nothing')

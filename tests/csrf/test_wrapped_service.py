@@ -119,6 +119,23 @@ def test_application_that_does_not_say_which_service_it_is_is_told_what_that_tak
         assert "does not hold" not in capsys.readouterr().err
 
 
+def test_manifest_without_services_opens_nothing(tmp_path, capsys):
+    """An exemption would be that of every application that has a name; mode `report` of whatever finds the file."""
+    (tmp_path / "dodai.toml").write_text(f'[project]\nname = "shop"\n{EXEMPT}', "utf-8")
+    config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+    for said in ("web", "admin", ""):
+        app = Flask("shop")
+        app.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
+        layer = dodai.wsgi.wrap(app, service=said, config=config)
+        assert Client(layer).post("/pay", headers=FORGED | {"Host": "shop.example"}).status_code == 403
+        why = (
+            f"the manifest has no `[service.{said}]`: the"
+            if said
+            else "the application does not say which service it is"
+        )
+        assert f"dodai: {why}" in capsys.readouterr().err
+
+
 def test_process_says_what_is_not_checked_and_what_is_only_reported(tmp_path, capsys):
     """Once each, when it starts."""
     outcome(dodai.asgi.wrap, "off", tmp_path, "api")
@@ -154,7 +171,6 @@ async def test_each_application_of_a_process_has_the_rules_of_the_service_that_i
 def test_exemption_that_names_no_service_is_that_of_the_only_one(tmp_path):
     """Of one that is checked, or of one that there is."""
     for services in (
-        "",
         '[service.web]\ncommand = ["x"]\n',
         '[service.web]\ncommand = ["x"]\n[service.rpc]\ncommand = ["x"]\nprotocol = "grpc"\n',
         '[service.web]\ncommand = ["x"]\nkind = "worker"\n',

@@ -254,6 +254,8 @@ def test_django_views_that_answer_more_than_they_say_are_listed(tmp_path):
 EXEMPT_IN_JAPANESE = """
 [project]
 name = "shop"
+[service.web]
+command = ["x"]
 [[csrf.exemption]]
 route = "POST /ja/pay/"
 reason = "r"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from dodai.csrf.codes import (
 from dodai.csrf.enforce import gate_of
 from dodai.csrf.enforce.csrf_protection import CsrfProtection, is_plain_loopback
 from dodai.csrf.enforce.entrance import own_check_seen
-from dodai.csrf.policy import CsrfPolicy, nobodys
+from dodai.csrf.policy import CsrfPolicy, Services, nobodys
 from dodai.frameworks import lets_through, own_check, watch_own_check
 from dodai.observability.codes import RUNTIME_SETTINGS
 from dodai.runtime.manifest_owner import stranger_to
@@ -50,9 +50,9 @@ dodai: the `[[csrf.exemption]]` of {routes} does not hold here: nobody can see w
 wrap the application itself, and put what stands in between around the wrapper
 """
 
-_NAMELESS = """\
-dodai: the application does not say which service it is: {keys} of the manifest does not hold here. fix: name its \
-service where it is wrapped, `wrap(app, service="{service}")`
+_NO_SERVICE = """\
+dodai: {why}: {keys} of the manifest does not hold here. fix: name its service where it is wrapped, \
+`wrap(app, service="{service}")`, as the manifest does in `[service.{service}]`
 """
 
 
@@ -66,23 +66,20 @@ def csrf_for(
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
-    DOD162 where that check lets forged requests through; DOD165 for a service that the manifest has not; DOD187 for a
-    manifest that is another application's; DOD188 where `DODAI_SERVICE` is one that is off, and the application does
-    not say that it is it; DOD189 for an exemption of which nobody can say whose it is.
+    DOD162 where that check lets forged requests through; DOD165 for a service that is none of the manifest's; DOD187
+    for a manifest that is another application's; DOD188 where `DODAI_SERVICE` is one that is off, and the application
+    does not say that it is it; DOD189 for an exemption of which nobody can say whose it is.
     """
     config = runtime.config
     services = config.sections.get("service") or {}
-    if said := stranger_to(config, service):
-        raise DodaiError(MANIFEST_OF_ANOTHER, said, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
-    if service and services and service not in services:
-        said = f'`wrap(..., service="{service}")`, and the manifest has {_listed(services)}'
-        raise DodaiError(SERVICE_UNKNOWN, said, SERVICE_UNKNOWN.fix.en, exit_code=2)
-    # Without a file it is the code that gives the rules, to the application that it wraps.
-    named = service or (config.service if config.manifest is None else "")
+    named = _service_of(config, service, services)
     if reason := config.csrf_off or _reason(config.service, named, services):
         _tell(_OFF, service=named or config.service, reason=reason)
         return None
-    policy = _policy_of(config, named, services)
+    policy = _policy_of(config, services)
+    policy = policy.of_service(named, services) if named else _closed(policy, config, service, services)
+    if policy.mode == "report":
+        _tell(_REPORT)
     if policy.mode == "framework":
         _prove_own_check(app)
     development, origins = is_development(config), config.public_origins
@@ -103,7 +100,19 @@ def csrf_for(
     return gate
 
 
-def _reason(given: str, named: str, services: Mapping[str, Mapping[str, Any]]) -> str:
+def _service_of(config: RuntimeConfig, said: str, services: Services) -> str:
+    """The service that the application is, `said` by its code; empty where it says none, or the manifest has none."""
+    if stranger := stranger_to(config, said):
+        raise DodaiError(MANIFEST_OF_ANOTHER, stranger, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
+    if said and services and said not in services:
+        what = f'`wrap(..., service="{said}")`, and the manifest has {_listed(services)}'
+        raise DodaiError(SERVICE_UNKNOWN, what, SERVICE_UNKNOWN.fix.en, exit_code=2)
+    if config.manifest is None:  # then it is the code that gives the rules, to the application that it wraps
+        return said or config.service
+    return said if said in services else ""
+
+
+def _reason(given: str, named: str, services: Services) -> str:
     """Why requests to the service `named` are not checked; empty where they are.
 
     DOD188 where no name is given and `given`, what the process is called, is that of a service which is off.
@@ -121,23 +130,29 @@ def _reason(given: str, named: str, services: Mapping[str, Mapping[str, Any]]) -
     return reason
 
 
-def _policy_of(config: RuntimeConfig, named: str, services: Mapping[str, Mapping[str, Any]]) -> CsrfPolicy:
-    """`[csrf]` as it holds in the service `named`; without a name, nothing of it that lets more requests pass."""
+def _policy_of(config: RuntimeConfig, services: Services) -> CsrfPolicy:
+    """`[csrf]`; DOD189 where it cannot be told whose an exemption is."""
     policy = CsrfPolicy.from_manifest(config.sections.get("csrf") or {})
     for row in policy.unassigned(services):
         code = EXEMPTION_WITHOUT_SERVICE
         raise DodaiError(code, nobodys(row, services), code.fix.en, exit_code=2)
-    if named:
-        if policy.mode == "report":
-            _tell(_REPORT)
-        return policy.of_service(named, services)
-    meant = policy.of_service(config.service, services) if config.service in services else policy
-    reports = meant.mode == "report"
-    keys = [f"the `[[csrf.exemption]]` of {_listed(row.route for row in meant.exemptions)}"] * bool(meant.exemptions)
-    keys += ['`[csrf] mode = "report"`'] * reports + ["`[csrf] trusted_origins`"] * bool(meant.trusted_origins)
+    return policy
+
+
+def _closed(policy: CsrfPolicy, config: RuntimeConfig, said: str, services: Services) -> CsrfPolicy:
+    """What holds in an application that is no service of the manifest: nothing that lets more requests pass.
+
+    What it would have, by what its process is called, is told; `said` is the name that the code gives it, if any.
+    """
+    given = config.service if config.service in services else ""
+    exemptions = policy.of_service(given, services).exemptions if given else policy.exemptions
+    reports = policy.mode == "report"
+    keys = [f"the `[[csrf.exemption]]` of {_listed(row.route for row in exemptions)}"] * bool(exemptions)
+    keys += ['`[csrf] mode = "report"`'] * reports + ["`[csrf] trusted_origins`"] * bool(policy.trusted_origins)
+    why = f"the manifest has no `[service.{said}]`" if said else "the application does not say which service it is"
     if keys:
-        _tell(_NAMELESS, keys=" and ".join(keys), service=config.service if config.service in services else "NAME")
-    return replace(meant, exemptions=(), trusted_origins=(), mode="both" if reports else meant.mode)
+        _tell(_NO_SERVICE, why=why, keys=" and ".join(keys), service=said or given or "NAME")
+    return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
 
 
 def _prove_own_check(app: Any) -> None:
