@@ -87,7 +87,7 @@ def test_services_that_no_browser_reaches_need_no_app(tmp_path):
     others += '[service.identity]\ncommand = ["./identity"]\nlocal_only = true\n'
     app = APP + "import dodai.asgi\napp = dodai.asgi.wrap(app)\n"
     code, out, _ = check(write(tmp_path, shop_py=app, dodai_toml=PROJECT + WEB + others), "csrf")
-    assert "csrf: ok, judged 13 of 22 (4 not applicable: no file matches the patterns" in out
+    assert "csrf: ok, judged 14 of 23 (4 not applicable: no file matches the patterns" in out
     assert code == 0
 
 
@@ -136,7 +136,7 @@ def test_folder_of_migrations_that_the_manifest_names_has_to_be_there(tmp_path):
 def test_fast_says_which_rules_it_left_out(tmp_path):
     """The rules that would run something stand beside what was judged."""
     code, out, _ = check(write(tmp_path, dodai_toml=PROJECT), "--fast")
-    assert "csrf: ok, judged 3 of 22 (19 left out by `--fast`: DOD101, DOD102, DOD103," in out
+    assert "csrf: ok, judged 3 of 23 (20 left out by `--fast`: DOD101, DOD102, DOD103," in out
     assert code == 0
 
 

@@ -232,3 +232,19 @@ def test_routes_that_are_printed_alike_are_counted_each(tmp_path, made):
         ("protected", "WEBSOCKET"),
     }
     assert (done["summary"]["stateChanging"], done["summary"]["protected"]) == (3, 3)
+
+
+@pytest.mark.parametrize("when", ["always", "bearer"])
+@pytest.mark.parametrize("said", [True, False])
+def test_exemption_that_does_not_hold_fails_the_check(tmp_path, when, said):
+    """All was green, and in production the webhook was refused."""
+    source = SHARED.partition("admin =")[0]
+    (tmp_path / "web.py").write_text(source if said else source.replace(', service="web"', ""), "utf-8")
+    text = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n'
+    (tmp_path / "dodai.toml").write_text(f'{text}{HOOK}when = "{when}"\n', "utf-8")
+    command = [sys.executable, "-m", "dodai", "check", "csrf", "--json", "--manifest", str(tmp_path / "dodai.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [row for row in json.loads(done.stdout)["findings"] if row["code"] == "DOD122"]
+    assert [row["message"].partition(" does not hold")[0] for row in found] == ["the exemption of `POST /hook`"] * (
+        not said
+    )

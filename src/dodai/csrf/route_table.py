@@ -21,9 +21,10 @@ class RouteRow:
 
     `by` names who refuses (`dodai`, `django`, `flask-wtf`), `second` who wants a token of its own as well, `evidence`
     what was seen, in words, and `fix` what to do about it. `exempt_by` is how the framework's own check is told to
-    leave it out. `source` is relative to the repository and `line` counts from 1. `probes` maps each case to what
-    became of it. `writes` is what a handler of GET calls that changes something stored. `service` is whose route it is,
-    `pattern` what tells it from another of the same id: `{id:int}` and `{id:path}` are both `{id}`.
+    leave it out, `idle` why dodai's own exemption of it does not hold. `source` is relative to the repository and
+    `line` counts from 1. `probes` maps each case to what became of it. `writes` is what a handler of GET calls that
+    changes something stored. `service` is whose route it is, `pattern` what tells it from another of the same id:
+    `{id:int}` and `{id:path}` are both `{id}`.
     """
 
     method: str
@@ -40,6 +41,7 @@ class RouteRow:
     fix: str = ""
     second: str = ""
     exempt_by: str = ""
+    idle: str = ""
     methods: tuple[str, ...] = ()
     writes: str = ""
     service: str = ""
@@ -251,25 +253,27 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
     )
 
 
+_NAMELESS = "the application does not say that it is this service (`wrap(app, service=...)`)"
+
+
 def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> RouteRow:
     path = f"{raw['host']}{raw['path']}"
-    found = Judgement("safe")
-    exemption = None
+    found, exemption, idle = Judgement("safe"), None, ""
     if raw["method"] not in SAFE_METHODS:
         found = judge_route(raw, policy)
         outer = raw["kind"] == "layer"
         exemption = policy.outer_layer(str(raw["endpoint"])) if outer else policy.exemption(f"{raw['method']} {path}")
     if exemption is not None and exemption.when == "bearer":
         holds = exemption.holds(today) and not raw.get("elsewhere")
+        idle = _NAMELESS if raw.get("elsewhere") and exemption.holds(today) else ""
         said = f"; exempt for bearer tokens without cookies ({exemption.reason})" * holds
         found, exemption = replace(found, evidence=found.evidence + said), None
     elif exemption is not None and exemption.holds(today) and (refuser := _refuser(raw)):
-        why = "dodai cannot see every way to its handlers, or several have this id"
-        if raw.get("elsewhere"):
-            why = "the application does not say that it is this service (`wrap(app, service=...)`)"
-        why = why if refuser == "dodai" else f"{refuser} refuses what dodai lets pass"
-        said = f"its exemption does not hold in the running app: {why}"
-        found = replace(found, evidence=f"{found.evidence}; {said}")
+        idle = (
+            _NAMELESS if raw.get("elsewhere") else "dodai cannot see every way to its handlers, or several have this id"
+        )
+        idle = idle if refuser == "dodai" else f"{refuser} refuses what dodai lets pass"
+        found = replace(found, evidence=f"{found.evidence}; its exemption does not hold in the running app: {idle}")
     elif exemption is not None and exemption.holds(today):
         other = _other_handler(raw.get("probes", {}))
         evidence = f"exempt, but `_method` leads to `{other}`" if other else exemption.control or exemption.reason
@@ -290,6 +294,7 @@ def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> R
         fix=found.fix,
         second=found.second,
         exempt_by=str(raw.get("exemptBy") or ""),
+        idle=idle,
         writes=str(raw.get("writes") or ""),
         pattern=str(raw.get("pattern") or ""),
     )
@@ -311,7 +316,7 @@ def _any_method(rows: Iterable[RouteRow], anything: set[str]) -> Iterator[RouteR
     for row in rows:
         # What differs in an exemption, in a verdict or in who refused stays apart; not in how much was asked.
         told = row.evidence if row.verdict in ("unknown", "exempt") else ""
-        said = (row.verdict, row.by, row.second, told, row.exemption, row.source, row.line)
+        said = (row.verdict, row.by, row.second, told, row.exemption, row.idle, row.source, row.line)
         many = row.id in anything and row.state_changing and row.method != "*"
         alike.setdefault((row.path, row.pattern, *(said if many else (row.method,))), []).append(row)
     for group in alike.values():

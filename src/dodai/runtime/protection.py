@@ -151,7 +151,8 @@ def _closed(policy: CsrfPolicy, config: RuntimeConfig, said: str, services: Serv
     keys += ['`[csrf] mode = "report"`'] * reports + ["`[csrf] trusted_origins`"] * bool(policy.trusted_origins)
     why = f"the manifest has no `[service.{said}]`" if said else "the application does not say which service it is"
     if keys:
-        _tell(_NO_SERVICE, why=why, keys=" and ".join(keys), service=said or given or "NAME")
+        only = next(iter(services)) if len(services) == 1 else "NAME"
+        _tell(_NO_SERVICE, why=why, keys=" and ".join(keys), service=said or given or only)
     return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
 
 

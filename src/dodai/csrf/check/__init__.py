@@ -185,6 +185,14 @@ def every_exemption_names_a_route(manifest: Manifest, table: RouteTable) -> Iter
         yield Finding(codes.EXEMPTION_WITHOUT_ROUTE, said, Place(manifest.path))
 
 
+@rule(codes.EXEMPTION_IDLE, needs=(RouteTable,))
+def every_exemption_holds(table: RouteTable) -> Iterator[Finding]:
+    for row in table.rows:
+        if row.idle:
+            said = f"the exemption of `{row.id}` does not hold in the running app: {row.idle}"
+            yield Finding(codes.EXEMPTION_IDLE, said, Place(row.source, row.line))
+
+
 @rule(codes.NO_PUBLIC_ORIGIN, needs=(Manifest,))
 def every_environment_has_an_origin(manifest: Manifest) -> Iterator[Finding]:
     """Local environments get theirs from the Host that runs them."""
