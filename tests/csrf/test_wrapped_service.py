@@ -7,20 +7,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from flask import Flask
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from tests.csrf.driver import KEYS, call
-from tests.quiz.stack import free_ports, listens
-from tests.support.wait import until
 from werkzeug.test import Client
 
 import dodai.asgi
@@ -186,97 +181,6 @@ def test_exemption_that_names_no_service_is_that_of_the_only_one(tmp_path):
         assert statuses == [200, 403], services
 
 
-APP = """
-import dodai.asgi
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-async def pay(request): return PlainTextResponse("paid")
-app = dodai.asgi.wrap(Starlette(routes=[Route("/pay", pay, methods=["POST"])]), service="web")
-"""
-REPORT = '[project]\nname = "{name}"\n[service.web]\ncommand = ["x"]\n{web}[csrf]\nmode = "report"\n'
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, "utf-8")
-
-
-@contextmanager
-def served(folder: Path, path: Path, **environ: str) -> Iterator[tuple[httpx2.Client | None, Path]]:
-    """A client of `app:app` of the folder `path`, started in `folder`, None where it ended first; and what it says."""
-    (port,), told = free_ports(1), folder / "told"
-    searched = os.pathsep.join([str(path), *sys.path])
-    with told.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], **DEPLOYED, **environ, "PYTHONPATH": searched},
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        until(lambda: listens("127.0.0.1", port) or process.poll() is not None, "the server")
-        if process.poll() is not None:
-            yield None, told
-        else:
-            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"Host": "shop.example"}) as client:
-                yield client, told
-    finally:
-        process.kill()
-        process.wait()
-
-
-def result(folder: Path, path: Path, **environ: str) -> str:
-    """The same as `outcome`, of a real server."""
-    with served(folder, path, **environ) as (client, told):
-        if client is not None:
-            answer = client.post("/pay", headers=FORGED)
-            return answer.text if answer.status_code == 200 else str(answer.json()["error"]["code"])
-    text = told.read_text("utf-8")
-    return next((code for code in ("DOD187", "DOD188") if code in text), text)
-
-
-@pytest.mark.parametrize("own", ["dodai.toml", ".git/HEAD", ".git"])
-def test_manifest_above_is_not_that_of_a_project_with_rules_of_its_own(own, tmp_path):
-    """A manifest or a repository further inside: the one above counts where a service of it starts there."""
-    write(tmp_path, {"in/app.py": APP, f"in/{own}": '[project]\nname = "inner"\n', ".git/HEAD": ""})
-    for web, expected in (("", "DOD187"), ('app = "app:app"\n', "DOD187"), ('cwd = "in"\n', "paid")):
-        write(tmp_path, {"dodai.toml": REPORT.format(name="shop", web=web)})
-        assert result(tmp_path, tmp_path / "in") == expected
-
-
-def test_server_that_was_installed_beside_a_manifest_does_not_make_an_application_its_own(tmp_path):
-    """The application lies elsewhere, whatever else was installed into the folder and stands on the stack."""
-    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
-    wrapping = "def load():\n    import shop\n    return shop.app\n"
-    write(theirs, {"dodai.toml": REPORT.format(name="theirs", web="")})
-    write(theirs / "lib", {"app.py": "import srv\napp = srv.load()\n", "srv/__init__.py": wrapping})
-    write(theirs / "lib", {f"{name}-1.0.dist-info/METADATA": f"Name: {name}\n" for name in ("srv", "app")})
-    write(mine, {"shop.py": APP, "app.py": APP})
-    path = Path(os.pathsep.join([str(theirs / "lib"), str(mine)]))
-    assert result(theirs, path) == "DOD187"
-    write(mine, {"dodai.toml": REPORT.format(name="mine", web="")})
-    assert result(mine, mine) == "paid", "by its own manifest, which only reports"
-
-
-@pytest.mark.parametrize("below", ["", "a/b/"])
-def test_manifest_that_is_named_is_not_that_of_code_of_another_project(below, tmp_path):
-    """`DODAI_MANIFEST` is taken at its word where the code has no manifest, or one of a project of the same name."""
-    named = tmp_path / "etc/dodai.toml"
-    code = tmp_path / f"srv/{below}"
-    write(tmp_path, {"etc/dodai.toml": REPORT.format(name="shop", web=""), f"srv/{below}app.py": APP})
-    assert result(code, code, DODAI_MANIFEST=str(named)) == "paid"
-    for text, expected in (
-        ('[project]\nname = "shop"\n', "paid"),
-        ('[project]\nname = "bank"\n', "DOD187"),
-        ("not toml", "DOD187"),
-    ):
-        write(tmp_path, {"srv/dodai.toml": text})
-        assert result(code, code, DODAI_MANIFEST=str(named)) == expected
-
-
 def test_process_says_so_where_an_exemption_cannot_hold(tmp_path, capsys):
     """A function of their own stands in front of the handlers: `dodai routes` is not the only one to know."""
     (tmp_path / "dodai.toml").write_text(manifest("exempt"), "utf-8")
@@ -292,3 +196,22 @@ def test_process_says_so_where_an_exemption_cannot_hold(tmp_path, capsys):
 
 
 HIDDEN: list[Any] = []
+
+
+def test_process_without_a_manifest_says_that_nothing_of_it_holds(tmp_path, monkeypatch, capsys):
+    """Where it is deployed: the folder is wrong, or the file is not in the image. While developing there may be none yet."""
+    monkeypatch.chdir(tmp_path)
+    for told, count in ((DEPLOYED, 1), ({}, 0)):
+        dodai.wsgi.wrap(Flask("shop"), service="web", config=RuntimeConfig.from_environment(told))
+        assert capsys.readouterr().err.count(f"no `dodai.toml` was found from `{tmp_path}`") == count
+
+
+def test_application_that_does_not_start_says_what_to_do(tmp_path):
+    """Below the traceback, which is all that a server shows."""
+    program = "import dodai.wsgi, flask; dodai.wsgi.wrap(flask.Flask('shop'), service='web')"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "DODAI_ENV": "production"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    *_, fact, fix = done.stderr.splitlines()
+    assert "DOD180" in fact
+    assert fix.startswith("fix: set `DODAI_CSRF_KEYS`")

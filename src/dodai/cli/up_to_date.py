@@ -57,7 +57,7 @@ def up_to_date(folder: Path, environ: Mapping[str, str]) -> bool:
 
 def _seen(folder: Path, environ: Mapping[str, str]) -> bool:
     file = nearest_manifest(folder)
-    if file is None:
+    if file is None or not file.is_file():
         return False
     root = file.resolve().parent
     kept = _kept(root, file.read_bytes())

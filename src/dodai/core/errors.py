@@ -140,6 +140,7 @@ class DodaiError(Exception):
 
     def __post_init__(self) -> None:
         self.reply = self.reply or ("unavailable" if self.fault == "provider" else "rejected")
+        self.add_note(f"fix: {self.fix}")  # below the traceback of an application that does not start
 
     def __str__(self) -> str:
         return f"{self.code.id} {self.code.name}: {self.message}"

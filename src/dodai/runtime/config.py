@@ -98,16 +98,17 @@ class RuntimeConfig:
 def read_sections(path: str) -> Mapping[str, Any]:
     """The validated manifest at `path`, or the nearest `dodai.toml` above the working folder; empty without one.
 
-    The one place where the runtime reads the manifest. Raises `ManifestProblems`, or DOD480 for a named file that
-    cannot be read.
+    The one place where the runtime reads it. Raises `ManifestProblems`, or DOD480 for one that cannot be read.
     """
     found = Path(path) if path else nearest_manifest(Path.cwd())
     if found is None:
         return {}
+    if found.exists() and not found.is_file():  # who reads a pipe waits
+        raise _unreadable(found, "it is not a file")
     try:
         text = found.read_bytes()
     except OSError as error:
-        raise _unusable("DODAI_MANIFEST", f"`{found}` cannot be read: {error.strerror}") from None
+        raise _unreadable(found, error.strerror) from None
     from dodai.core.manifest import read
 
     return read(text, reference(), path=str(found)).data
@@ -149,6 +150,11 @@ def _key_ring(value: str) -> ProofKeyRing:
         return ProofKeyRing.parse(value)
     except ValueError as error:
         raise _unusable("DODAI_IDENTITY_KEYS", str(error)) from None
+
+
+def _unreadable(manifest: Path, why: str | None) -> DodaiError:
+    said, fix = f"the manifest `{manifest}` cannot be read: {why}", "put the file there, or set `DODAI_MANIFEST` to it"
+    return DodaiError(RUNTIME_SETTINGS, said, fix, exit_code=2)
 
 
 def _unusable(name: str, what: str) -> DodaiError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,10 @@ def nearest_manifest(folder: Path) -> Path | None:
     """The `dodai.toml` of `folder`, or of the nearest folder above it in the same git repository.
 
     Outside a repository only `folder` itself is looked at: a file that somebody left in a shared folder above
-    (`/tmp/dodai.toml`) must never decide how an application is protected.
+    (`/tmp/dodai.toml`) must never decide how an application is protected. One that is there and cannot be read, such as
+    a link to nothing, is the nearest all the same: whoever reads it says so.
     """
     folders = [folder, *folder.parents]
     root = next((n for n, parent in enumerate(folders) if (parent / ".git").exists()), 0)
     candidates = (parent / "dodai.toml" for parent in folders[: root + 1])
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if os.path.lexists(file)), None)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dodai.core.errors import DodaiError
@@ -50,6 +51,11 @@ dodai: the `[[csrf.exemption]]` of {routes} does not hold here: nobody can see w
 wrap the application itself, and put what stands in between around the wrapper
 """
 
+_NO_MANIFEST = """\
+dodai: no `dodai.toml` was found from `{folder}`, and `DODAI_MANIFEST` names none: what it says of \
+`[service.{service}]` does not hold here. fix: set `DODAI_MANIFEST` to it
+"""
+
 _NO_SERVICE = """\
 dodai: {why}: {keys} of the manifest does not hold here. fix: name its service where it is wrapped, \
 `wrap(app, service="{service}")`, as the manifest does in `[service.{service}]`
@@ -83,6 +89,8 @@ def csrf_for(
     if policy.mode == "framework":
         _prove_own_check(app)
     development, origins = is_development(config), config.public_origins
+    if service and not config.sections and not development:
+        _tell(_NO_MANIFEST, folder=str(Path.cwd()), service=service)
     gate = gate_of(
         app,
         policy=policy,

@@ -16,7 +16,7 @@ def find_project(path: Path | None = None) -> Project:
     """The project of `path`, or of the nearest `dodai.toml` in the repository; DOD050 when there is none."""
     file = path if path is not None else nearest_manifest(Path.cwd())
     if file is None or not file.is_file():
-        shown = f"`{path}` is not a file" if path else f"no `dodai.toml` in `{Path.cwd()}` or above it"
+        shown = f"`{file}` is not a file" if file else f"no `dodai.toml` in `{Path.cwd()}` or above it"
         raise DodaiError(codes.MANIFEST_NOT_FOUND, shown, codes.MANIFEST_NOT_FOUND.fix.en, exit_code=2)
     return load_project(file.read_bytes(), file.resolve().parent, file.name)
 
