@@ -22,7 +22,7 @@ async def save(request): raise AssertionError("a handler ran")
 async def hook(request): raise AssertionError("a handler ran")
 
 routes = [Route("/save", save, methods=["POST"]), Route("/hook", hook, methods=["POST"])]
-app = dodai.asgi.wrap(Starlette(routes=routes), service="web")
+app = dodai.asgi.wrap(Starlette(routes=routes), service="shop/web")
 """
 MANIFEST = """
 [project]
@@ -113,7 +113,7 @@ def test_touched_parts_are_listed_and_ticked_where_they_are_proven(repository):
 def test_every_command_that_is_printed_can_be_carried_out(repository):
     """It runs, and is about what stands on the list: none is refused for how it is written (2), none is unknown."""
     (repository / "shop.py").write_text(
-        APP.replace('dodai.asgi.wrap(Starlette(routes=routes), service="web")', "Starlette(routes=routes)")
+        APP.replace('dodai.asgi.wrap(Starlette(routes=routes), service="shop/web")', "Starlette(routes=routes)")
     )
     (repository / "templates" / "new.html").write_text("<form method=post action=/save></form>\n")
     (repository / "dodai.toml").write_text(MANIFEST + MORE + '[env.local]\nprovider = "local"\n')

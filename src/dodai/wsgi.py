@@ -36,15 +36,15 @@ def wrap(
     """`app` behind request id, edge gate and CSRF protection, with one line per request.
 
     `app` is a Flask application, a Django WSGI handler or any WSGI callable; for Flask its `wsgi_app` is called, so
-    `app.wsgi_app = wrap(app)` works too. `service` is the name of its table in the manifest, `[service.web]`: without
-    it nothing of the manifest that lets more requests pass holds here (`csrf = "off"`, exemptions, `trusted_origins`,
-    mode `report`). `subject` names the session or user a token is bound to: a plain function that is called with the
-    WSGI environ, as the server made it, and returns text; none, or an empty one, is nobody. It may be called in any
-    request. Where it raises, a state-changing request is refused (400, DOD156), and a page that renders a token fails.
-    `TypeError` for one that is awaited or cannot be called with one argument. Raises DOD480 when the environment cannot
-    be used, DOD180 for a bad key ring, or for none outside a development setting, DOD184 when the CSRF mode needs a
-    public origin and there is none, DOD165 for a service that the manifest has not, DOD189 for an exemption that names
-    no service where several are checked.
+    `app.wsgi_app = wrap(app)` works too. `service` says which one it is, as `PROJECT/SERVICE` by the names in the
+    manifest: without it nothing of the manifest that lets more requests pass holds here (`csrf = "off"`, exemptions,
+    `trusted_origins`, mode `report`). `subject` names the session or user a token is bound to: a plain function that is
+    called with the WSGI environ, as the server made it, and returns text; none, or an empty one, is nobody. It may be
+    called in any request. Where it raises, a state-changing request is refused (400, DOD156), and a page that renders a
+    token fails. `TypeError` for one that is awaited or cannot be called with one argument. Raises DOD480 when the
+    environment cannot be used, DOD180 for a bad key ring, or for none outside a development setting, DOD184 when the
+    CSRF mode needs a public origin and there is none, DOD165 for a service that the manifest has not, DOD187 for one of
+    another project, DOD189 for an exemption that names no service where several are checked.
     """
     return WsgiLayer(app, Runtime.of(config), service, subject)
 
@@ -81,7 +81,7 @@ class WsgiLayer:
             watch(app, Entrance("pass"))  # for the label of the line alone
         inner = _reserve(getattr(app, "wsgi_app", app))
         self._inner: WsgiApp = inner if gate is None else CsrfWsgi(inner, gate)
-        self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service
+        self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service.rpartition("/")[2]
         self._gate = edge_gate(runtime.config)
         self._shows_errors = is_development(runtime.config)
         report_errors(app, note_error)

@@ -15,7 +15,7 @@ from dodai.csrf.route_table import RouteTable
 
 WRAPPED = """
 import dodai.asgi
-app = dodai.asgi.wrap(inner, service="web")
+app = dodai.asgi.wrap(inner, service="shop/web")
 """
 STARLETTE = """
 from pathlib import Path

@@ -228,58 +228,63 @@ async def test_grace_ends_five_minutes_after_the_nonce_was_made():
     assert (await late.post(token=late.token)).status == 403, "without a nonce there is nothing to be young"
 
 
-STRANGER = """
-from starlette.applications import Starlette
+WRAP = """
 import dodai.asgi
-app = dodai.asgi.wrap(Starlette())
+from starlette.applications import Starlette
+app = dodai.asgi.wrap(Starlette(), service="shop/web")
 print("STARTED")
+raise SystemExit
 """
-LAX = '[project]\nname = "other"\n[service.web]\ncommand = ["x"]\napp = "app:app"\n[csrf]\nmode = "report"\n'
+LAX = '[project]\nname = "{}"\n[service.web]\ncommand = ["x"]\ncsrf = "off"\ncsrf_reason = "mTLS"\n'
 
 
 def start(folder: Path, *command: str, **environ: str) -> str:
-    """What a process says that is started in `folder`."""
+    """`STARTED`, or the code that there was no start with; else all that was said."""
     given = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environ}
     done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=given, capture_output=True, text=True, check=False
+        [sys.executable, *command], cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=60
     )
-    return done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    return next((word for word in ("DOD187", "DOD480", "STARTED") if word in said), said)
 
 
-@pytest.mark.parametrize("deployed", [{}, {"DODAI_ENV": "production", "DODAI_CSRF_KEYS": KEYS}], ids=["", "deployed"])
-def test_manifest_of_another_project_does_not_rule_because_somebody_stands_there(deployed, tmp_path):
-    """Neither its mode `report` nor its `csrf = "off"`: the application is elsewhere, and nobody named the file."""
-    other, shop = tmp_path / "other", tmp_path / "shop"
-    other.mkdir()
-    shop.mkdir()
-    (other / "dodai.toml").write_text(LAX, "utf-8")
-    (shop / "app.py").write_text(STRANGER, "utf-8")
-    said = start(other, str(shop / "app.py"), **deployed)
-    assert "DOD187" in said
-    assert str(shop / "app.py") in said
-    assert str(other / "dodai.toml") in said
-    served = start(other, "-m", "uvicorn", "--app-dir", str(shop), "--port", "1", "app:app", **deployed)
-    assert "DOD187" in served
-    assert "STARTED" in start(other, str(shop / "app.py"), DODAI_MANIFEST=str(other / "dodai.toml"), **deployed)
-    assert "STARTED" in start(shop, str(shop / "app.py"), **deployed)
+DEPLOYED_FULLY = {"DODAI_ENV": "production", "DODAI_CSRF_KEYS": KEYS}
 
 
-def test_manifest_of_the_application_itself_rules_without_being_named(tmp_path):
-    """In its folder or above it in the repository; installed under the name that a service of it has; typed in there."""
+@pytest.mark.parametrize("deployed", [{}, DEPLOYED_FULLY], ids=["", "deployed"])
+@pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
+def test_manifest_of_another_project_does_not_rule_because_somebody_stands_there(deployed, named, tmp_path):
+    """Nor because a variable names it, whoever calls: the code says which project it is of."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/app.py").write_text(WRAP, "utf-8")
+    (tmp_path / "run.py").write_text("import app\n", "utf-8")
+    file = tmp_path / "dodai.toml"
+    given = {**deployed, "PYTHONPATH": os.pathsep.join([str(tmp_path / "shop"), *sys.path])}
+    given |= {"DODAI_MANIFEST": str(file)} if named else {}
+    for project, expected in (("other", "DOD187"), ("shop", "STARTED")):
+        file.write_text(LAX.format(project), "utf-8")
+        for command in (
+            ("shop/app.py",),
+            ("run.py",),
+            ("-c", "import app"),
+            ("-m", "uvicorn", "--port", "0", "app:app"),
+        ):
+            assert start(tmp_path, *command, **given) == expected
+
+
+@pytest.mark.parametrize("how", ["link", "folder", "pipe"])
+def test_manifest_that_is_there_and_cannot_be_read_is_not_passed_over(how, tmp_path):
+    """Neither for the one above nor for none; `docker run -v` makes a folder of a file that is missing."""
     (tmp_path / ".git").mkdir()
-    (tmp_path / "web").mkdir()
-    (tmp_path / "dodai.toml").write_text(LAX.replace("app:app", "shop.web:app"), "utf-8")
-    (tmp_path / "web/app.py").write_text(STRANGER, "utf-8")
-    assert "STARTED" in start(tmp_path / "web", "app.py")
-    assert "STARTED" in start(tmp_path, "web/app.py")
-    assert "STARTED" in start(tmp_path, "-c", STRANGER)
-    installed = tmp_path.parent / f"{tmp_path.name}-elsewhere" / "site-packages"
-    (installed / "shop").mkdir(parents=True)
-    for name in ("web", "admin"):
-        (installed / f"shop/{name}.py").write_text(STRANGER, "utf-8")
-    path = os.pathsep.join([str(installed), *sys.path])
-    assert "STARTED" in start(tmp_path, "-c", "import shop.web", PYTHONPATH=path)
-    assert "DOD187" in start(tmp_path, "-c", "import shop.admin", PYTHONPATH=path)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "dodai.toml").write_text(LAX.format("shop"), "utf-8")
+    (tmp_path / "shop/app.py").write_text(WRAP, "utf-8")
+    own = tmp_path / "shop/dodai.toml"
+    {"link": lambda: own.symlink_to("nothing.toml"), "folder": own.mkdir, "pipe": lambda: os.mkfifo(own)}[how]()
+    assert start(tmp_path / "shop", "app.py", **DEPLOYED_FULLY) == "DOD480"
+    command = [sys.executable, "-m", "dodai", "check", "csrf"]
+    done = subprocess.run(command, cwd=tmp_path / "shop", capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "DOD050" in done.stderr, f"`{own}` is not a file" in done.stderr) == (2, True, True)
 
 
 EDGE_KEY = "the-edge-key-0123456789"

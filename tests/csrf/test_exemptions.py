@@ -388,7 +388,7 @@ from starlette.routing import Route
 import dodai.asgi
 async def ok(_): return PlainTextResponse("ok")
 routes = [Route(p, ok, methods=["POST"]) for p in ("/api/one", "/api/two", "/save")]
-app = dodai.asgi.wrap(Starlette(routes=routes), service="web")
+app = dodai.asgi.wrap(Starlette(routes=routes), service="shop/web")
 """
 
 

@@ -331,7 +331,7 @@ def orders(): return "ordered"
 @app.post("/hook")
 @app.extensions["csrf"].exempt
 def hook(): return "hooked"
-app.wsgi_app = dodai.wsgi.wrap(app, service="web")
+app.wsgi_app = dodai.wsgi.wrap(app, service="shop/web")
 """
 
 

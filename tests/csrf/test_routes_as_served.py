@@ -63,7 +63,7 @@ def ran(**_): raise AssertionError("a handler ran")
 for name, rule in (("hook", "/p/<x>"), ("files", "/p/<path:x>"), ("year", "/y/<int:year>/<path:rest>")):
     app.add_url_rule(rule, name, lambda **_: ran(), methods=["POST"])
 app.add_url_rule("/y/<int:year>/<x>", "exempt_year", ran, methods=["POST"])
-app.wsgi_app = dodai.wsgi.wrap(app, service="web")
+app.wsgi_app = dodai.wsgi.wrap(app, service="shop/web")
 """
 STARLETTE_HOOKS = """
 from starlette.applications import Starlette
@@ -74,7 +74,7 @@ def handler(name):
     run.__qualname__ = name
     return run
 app = dodai.asgi.wrap(Starlette(routes=[
-    Route("/p/{x}", handler("hook"), methods=["POST"]), Route("/p/{y:path}", handler("files"), methods=["POST"])]), service="web")
+    Route("/p/{x}", handler("hook"), methods=["POST"]), Route("/p/{y:path}", handler("files"), methods=["POST"])]), service="shop/web")
 """
 DJANGO_HOOKS = """
 import django
@@ -90,7 +90,7 @@ def hook(request, x): raise AssertionError("a handler ran")
 @require_POST
 def files(request, y): raise AssertionError("a handler ran")
 urlpatterns = [path("p/<x>", hook), path("p/<path:y>", files)]
-app = dodai.wsgi.wrap(get_wsgi_application(), service="web")
+app = dodai.wsgi.wrap(get_wsgi_application(), service="shop/web")
 """
 
 
@@ -157,7 +157,7 @@ import dodai.asgi
 async def hook(_): raise AssertionError("a handler ran")
 async def other(_): raise AssertionError("a handler ran")
 routes = [Route("/hook", hook, methods=["POST"]), Route("/a", hook, methods=["POST"])]
-app = dodai.asgi.wrap(Starlette(routes=routes), service="web")
+app = dodai.asgi.wrap(Starlette(routes=routes), service="shop/web")
 admin = dodai.asgi.wrap(Starlette(routes=[Route("/hook", other, methods=["POST"])]))
 """
 HOOK = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "r"\nowner = "o"\ncontrol = "c"\n'
@@ -168,7 +168,7 @@ HOOK = '[[csrf.exemption]]\nroute = "POST /hook"\nreason = "r"\nowner = "o"\ncon
 )
 def test_exemption_is_told_for_the_application_that_says_it_is_the_service(tmp_path, named, said, verdict):
     """The service's own process wraps two, and so does the audit; one that says nothing, or another, is not exempt."""
-    (tmp_path / "web.py").write_text(SHARED.replace('"web"', f'"{said or "web"}"'), "utf-8")
+    (tmp_path / "web.py").write_text(SHARED.replace("shop/web", f"shop/{said or 'web'}"), "utf-8")
     text = f'[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:{named}"\npublic = true\n'
     other = '[service.staff]\ncommand = ["y"]\napp = "staff:app"\n'
     (tmp_path / "staff.py").write_text("app = None\n", "utf-8")
@@ -183,7 +183,7 @@ def test_exemption_is_told_for_the_application_that_says_it_is_the_service(tmp_p
 def test_exemption_of_one_service_leaves_the_other_as_it_is(tmp_path):
     """Two services serve the same route, and one of them is exempt."""
     alone = SHARED.partition("admin =")[0]
-    (tmp_path / "staff.py").write_text(alone.replace('"web"', '"staff"'), "utf-8")
+    (tmp_path / "staff.py").write_text(alone.replace("shop/web", "shop/staff"), "utf-8")
     more = '[service.staff]\ncommand = ["y"]\napp = "staff:app"\n' + HOOK + 'service = "staff"\n'
     (tmp_path / "web.py").write_text(alone, "utf-8")
     text = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n' + more
@@ -239,7 +239,7 @@ def test_routes_that_are_printed_alike_are_counted_each(tmp_path, made):
 def test_exemption_that_does_not_hold_fails_the_check(tmp_path, when, said):
     """All was green, and in production the webhook was refused."""
     source = SHARED.partition("admin =")[0]
-    (tmp_path / "web.py").write_text(source if said else source.replace(', service="web"', ""), "utf-8")
+    (tmp_path / "web.py").write_text(source if said else source.replace(', service="shop/web"', ""), "utf-8")
     text = '[project]\nname = "shop"\n[service.web]\ncommand = ["x"]\napp = "web:app"\npublic = true\n'
     (tmp_path / "dodai.toml").write_text(f'{text}{HOOK}when = "{when}"\n', "utf-8")
     command = [sys.executable, "-m", "dodai", "check", "csrf", "--json", "--manifest", str(tmp_path / "dodai.toml")]

@@ -82,7 +82,7 @@ def test_refusal_by_something_else_is_not_taken_for_protection(tmp_path):
 
 def test_exempt_route_is_skipped_with_its_reason(tmp_path):
     """An exemption is visible in the output."""
-    app = "import dodai.asgi\napp = dodai.asgi.wrap(inner, service='web')\n"
+    app = "import dodai.asgi\napp = dodai.asgi.wrap(inner, service='shop/web')\n"
     code, output = run(tmp_path, app, "--dodai-csrf", "-rs", manifest=MANIFEST + EXEMPT)
     assert code == 0, output
     assert "3 passed, 3 skipped" in output

@@ -67,7 +67,7 @@ def outcome(wrap: Any, how: str, folder: Path, said: str, **environ: str) -> str
     flask.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
     app = starlette() if wrap is dodai.asgi.wrap else flask
     try:
-        layer = wrap(app, service=said, config=RuntimeConfig.from_environment(told))
+        layer = wrap(app, service=said and f"shop/{said}", config=RuntimeConfig.from_environment(told))
     except DodaiError as error:
         return error.code.id
     if app is flask:
@@ -103,9 +103,9 @@ def test_what_lets_more_pass_is_for_the_application_that_says_it_is_the_service(
 def test_application_that_does_not_say_which_service_it_is_is_told_what_that_takes(how, keys, tmp_path, capsys):
     """Also while developing, so that nothing changes when it is deployed; one that has nothing to lose hears nothing."""
     local = dict.fromkeys(DEPLOYED, "")
-    for process, name in (("api", "api"), ("", "NAME")):
+    for process, name in (("api", "shop/api"), ("", "shop/SERVICE")):
         outcome(dodai.wsgi.wrap, how, tmp_path, "", DODAI_SERVICE=process, **local)
-        said = f"{keys} of the manifest does not hold here. fix: name its service where it is wrapped, "
+        said = f"{keys} of the manifest does not hold here. fix: say which service it is where it is wrapped, "
         assert f'{said}`wrap(app, service="{name}")`' in capsys.readouterr().err
     outcome(dodai.wsgi.wrap, how, tmp_path, "api", **local)
     assert "does not hold" not in capsys.readouterr().err
@@ -114,19 +114,34 @@ def test_application_that_does_not_say_which_service_it_is_is_told_what_that_tak
         assert "does not hold" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("wrap", [dodai.asgi.wrap, dodai.wsgi.wrap], ids=["ASGI", "WSGI"])
+@pytest.mark.parametrize(
+    ("said", "code"), [("bank/api", "DOD187"), ("api", "DOD165"), ("/api", "DOD165"), ("shop/", "DOD165")]
+)
+def test_manifest_of_another_project_opens_nothing(said, code, how, wrap, tmp_path):
+    """However it was found and whoever calls: services of many projects have the same name, projects have not."""
+    (tmp_path / "dodai.toml").write_text(manifest(how), "utf-8")
+    config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
+    with pytest.raises(DodaiError) as caught:
+        wrap(starlette(), service=said, config=config)
+    assert caught.value.code.id == code
+    assert "`shop" in caught.value.message or code == "DOD187"
+    with pytest.raises(DodaiError, match="`PROJECT/web`"):
+        wrap(starlette(), service="web", config=RuntimeConfig())
+
+
 def test_manifest_without_services_opens_nothing(tmp_path, capsys):
     """An exemption would be that of every application that has a name; mode `report` of whatever finds the file."""
     (tmp_path / "dodai.toml").write_text(f'[project]\nname = "shop"\n{EXEMPT}', "utf-8")
     config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
-    for said in ("web", "admin", ""):
+    for said in ("shop/web", "shop/admin", ""):
         app = Flask("shop")
         app.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
         layer = dodai.wsgi.wrap(app, service=said, config=config)
         assert Client(layer).post("/pay", headers=FORGED | {"Host": "shop.example"}).status_code == 403
         why = (
-            f"the manifest has no `[service.{said}]`: the"
-            if said
-            else "the application does not say which service it is"
+            f"the manifest has no service `{said}`: the" if said else "the application does not say which service it is"
         )
         assert f"dodai: {why}" in capsys.readouterr().err
 
@@ -146,8 +161,8 @@ def test_service_that_is_off_says_why_or_does_not_start(tmp_path):
     (tmp_path / "dodai.toml").write_text(text, "utf-8")
     config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
     with pytest.raises(DodaiError, match="csrf_reason"):
-        dodai.asgi.wrap(starlette(), service="api", config=config)
-    dodai.asgi.wrap(starlette(), service="web", config=config)
+        dodai.asgi.wrap(starlette(), service="shop/api", config=config)
+    dodai.asgi.wrap(starlette(), service="shop/web", config=config)
 
 
 async def test_each_application_of_a_process_has_the_rules_of_the_service_that_it_says_it_is(tmp_path):
@@ -155,9 +170,9 @@ async def test_each_application_of_a_process_has_the_rules_of_the_service_that_i
     (tmp_path / "dodai.toml").write_text(manifest("off"), "utf-8")
     config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
     inner = starlette()
-    api, web, nameless = (dodai.asgi.wrap(inner, service=said, config=config) for said in ("api", "web", ""))
+    api, web, nameless = (dodai.asgi.wrap(inner, service=said, config=config) for said in ("shop/api", "shop/web", ""))
     beside = Starlette(routes=[Mount("/api", api), Mount("/web", web), Mount("/none", nameless)])
-    around = dodai.asgi.wrap(Starlette(routes=[Mount("/", api)]), service="web", config=config)
+    around = dodai.asgi.wrap(Starlette(routes=[Mount("/", api)]), service="shop/web", config=config)
     sent = [(name.lower(), value) for name, value in (FORGED | {"Host": "shop.example"}).items()]
     asked = [(beside, "/api/pay"), (beside, "/web/pay"), (beside, "/none/pay"), (around, "/pay")]
     assert [(await call(app, "POST", path, sent)).status for app, path in asked] == [200, 403, 403, 403]
@@ -173,7 +188,7 @@ def test_exemption_that_names_no_service_is_that_of_the_only_one(tmp_path):
         (tmp_path / "dodai.toml").write_text(f'[project]\nname = "shop"\n{services}{EXEMPT}', "utf-8")
         config = RuntimeConfig.from_environment({**DEPLOYED, "DODAI_MANIFEST": str(tmp_path / "dodai.toml")})
         statuses = []
-        for said in ("web", ""):
+        for said in ("shop/web", ""):
             app = Flask("shop")
             app.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
             layer = dodai.wsgi.wrap(app, service=said, config=config)
@@ -190,7 +205,7 @@ def test_process_says_so_where_an_exemption_cannot_hold(tmp_path, capsys):
         await HIDDEN[0](scope, receive, send)
 
     HIDDEN[:] = [starlette()]
-    dodai.asgi.wrap(between, service="api", config=config)
+    dodai.asgi.wrap(between, service="shop/api", config=config)
     said = "`POST /pay` does not hold here: nobody can see which handler a request gets to"
     assert capsys.readouterr().err.count(said) == 1
 
@@ -202,13 +217,13 @@ def test_process_without_a_manifest_says_that_nothing_of_it_holds(tmp_path, monk
     """Where it is deployed: the folder is wrong, or the file is not in the image. While developing there may be none yet."""
     monkeypatch.chdir(tmp_path)
     for told, count in ((DEPLOYED, 1), ({}, 0)):
-        dodai.wsgi.wrap(Flask("shop"), service="web", config=RuntimeConfig.from_environment(told))
+        dodai.wsgi.wrap(Flask("shop"), service="shop/web", config=RuntimeConfig.from_environment(told))
         assert capsys.readouterr().err.count(f"no `dodai.toml` was found from `{tmp_path}`") == count
 
 
 def test_application_that_does_not_start_says_what_to_do(tmp_path):
     """Below the traceback, which is all that a server shows."""
-    program = "import dodai.wsgi, flask; dodai.wsgi.wrap(flask.Flask('shop'), service='web')"
+    program = "import dodai.wsgi, flask; dodai.wsgi.wrap(flask.Flask('shop'), service='shop/web')"
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "DODAI_ENV": "production"}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)

@@ -273,7 +273,7 @@ def test_django_routes_are_listed_in_each_language_that_a_path_can_choose(tmp_pa
     )  # fmt: skip
     (tmp_path / "dodai.toml").write_text(EXEMPT_IN_JAPANESE)
     exempt = CsrfPolicy(exemptions=(Exemption("POST /ja/pay/", reason="r", control="c"),))
-    source += "import dodai.wsgi\napp = dodai.wsgi.wrap(app, service='web')\n"
+    source += "import dodai.wsgi\napp = dodai.wsgi.wrap(app, service='shop/web')\n"
     found = verdicts(audit(tmp_path, source, "site_", exempt, DODAI_MANIFEST=str(tmp_path / "dodai.toml")))
     more = {"POST /ja/pay/": ("exempt", "")} if middleware == "locale.LocaleMiddleware" else {}
     assert found == {"POST /hook/": ("protected", "dodai"), "POST /en/pay/": ("protected", "dodai"), **more}

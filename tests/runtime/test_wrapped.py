@@ -111,5 +111,5 @@ async def test_rules_that_the_code_itself_gives_hold_in_all_that_it_wraps_with_t
     outer = dodai.asgi.wrap(Starlette(routes=[Route("/page", page), Mount("/", app_with())]), config=web())
     assert [await forged(each) for each in (first, second, outer)] == [200, 200, 200]
     given = web("web", {"web": WEB, "admin": ADMIN}, of="web")
-    other = dodai.asgi.wrap(app_with(), service="admin", config=given)
+    other = dodai.asgi.wrap(app_with(), service="shop/admin", config=given)
     assert [await forged(dodai.asgi.wrap(app_with(), config=given)), await forged(other)] == [200, 403]

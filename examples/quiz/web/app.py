@@ -58,4 +58,4 @@ def build(settings: Settings, life: Life, origins: tuple[str, ...]) -> Starlette
 
 config = dodai.asgi.RuntimeConfig.from_environment()
 life = Life()
-app = dodai.asgi.wrap(build(Settings.of(os.environ), life, config.public_origins), service="web", config=config)
+app = dodai.asgi.wrap(build(Settings.of(os.environ), life, config.public_origins), service="quiz/web", config=config)

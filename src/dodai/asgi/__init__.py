@@ -1,4 +1,4 @@
-"""Wrap an ASGI application: `app = dodai.asgi.wrap(app, service="web")`, outermost."""
+"""Wrap an ASGI application: `app = dodai.asgi.wrap(app, service="shop/web")`, outermost."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ def wrap(
 ) -> Layer:
     """`app` behind request id, edge gate, CSRF protection and the reserved paths, with one line per request.
 
-    Must be the outermost layer: what is outside has no request id and no line. `service` is the name of its table in
-    the manifest, `[service.web]`: without it nothing of the manifest that lets more requests pass holds here
-    (`csrf = "off"`, exemptions, `trusted_origins`, mode `report`). `config` is that of the environment by default.
-    `subject` names the session or user a CSRF token is bound to: a plain function that is called with the ASGI scope,
-    as the server made it, and returns text; none, or an empty one, is nobody. It may be called in any request. Where it
-    raises, a state-changing request is refused (400, DOD156), and a page that renders a token fails. `TypeError` for
-    one that is awaited or cannot be called with one argument.
+    Must be the outermost layer: what is outside has no request id and no line. `service` says which one it is, as
+    `PROJECT/SERVICE` by the names in the manifest: without it nothing of the manifest that lets more requests pass
+    holds here (`csrf = "off"`, exemptions, `trusted_origins`, mode `report`). `config` is that of the environment by
+    default. `subject` names the session or user a CSRF token is bound to: a plain function that is called with the ASGI
+    scope, as the server made it, and returns text; none, or an empty one, is nobody. It may be called in any request.
+    Where it raises, a state-changing request is refused (400, DOD156), and a page that renders a token fails.
+    `TypeError` for one that is awaited or cannot be called with one argument.
     Raises `DodaiError` DOD480 when the environment cannot be used, DOD180 for a bad key ring, or for none outside a
     development setting, DOD184 when the CSRF mode needs a public origin and there is none, DOD165 for a service that
-    the manifest has not, DOD189 for an exemption that names no service where several are checked.
+    the manifest has not, DOD187 for one of another project, DOD189 for an exemption that names no service where several
+    are checked.
     """
     return Layer(app, Runtime.of(config), service, subject)
 

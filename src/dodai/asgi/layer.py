@@ -70,7 +70,7 @@ class Layer:
         self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
         gate = csrf_for(runtime, app, service, subject)
         self._inner: Served = reserve(app) if gate is None else CsrfLayer(app, gate, reserve(app)).within
-        self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service
+        self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service.rpartition("/")[2]
 
     def _no_edge(self) -> Refusal:
         return Refusal(403, EDGE_KEY_MISSING, self._gate.reason)

@@ -253,7 +253,7 @@ def build_table(answer: Mapping[str, Any], *, policy: CsrfPolicy, service: str, 
     )
 
 
-_NAMELESS = "the application does not say that it is this service (`wrap(app, service=...)`)"
+_NAMELESS = "the application does not say that it is this service (`wrap(app, service='PROJECT/SERVICE')`)"
 
 
 def _row(raw: Mapping[str, Any], policy: CsrfPolicy, root: str, today: str) -> RouteRow:

@@ -28,8 +28,7 @@ class RuntimeConfig:
     gate on, and so do `edge_keys`, which a vendor's edge sends: then `health_path` is asked without one.
     `csrf_off` is the reason why code wraps an application without protection against forged requests: the manifest has
     its own, which holds in an application that says which service it is.
-    `sections` is the validated manifest, empty when there is none, and `manifest` its file. `found` is that file where
-    nobody named it: it was the nearest one to the working folder.
+    `sections` is the validated manifest, empty when there is none, and `manifest` its file.
     """
 
     service: str = "app"
@@ -48,7 +47,6 @@ class RuntimeConfig:
     policy: ObservabilityPolicy = field(default_factory=ObservabilityPolicy)
     sections: Mapping[str, Any] = field(default_factory=dict, repr=False)
     manifest: Path | None = None
-    found: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> RuntimeConfig:
@@ -73,7 +71,6 @@ class RuntimeConfig:
             policy=ObservabilityPolicy.from_manifest(sections.get("observability") or {}),
             sections=sections,
             manifest=Path(named) if named else found,
-            found=found,
         )
 
     @property

@@ -26,7 +26,6 @@ from dodai.csrf.enforce.entrance import own_check_seen
 from dodai.csrf.policy import CsrfPolicy, Services, nobodys
 from dodai.frameworks import lets_through, own_check, watch_own_check
 from dodai.observability.codes import RUNTIME_SETTINGS
-from dodai.runtime.manifest_owner import stranger_to
 
 if TYPE_CHECKING:
     from dodai.runtime.config import RuntimeConfig
@@ -52,13 +51,13 @@ wrap the application itself, and put what stands in between around the wrapper
 """
 
 _NO_MANIFEST = """\
-dodai: no `dodai.toml` was found from `{folder}`, and `DODAI_MANIFEST` names none: what it says of \
-`[service.{service}]` does not hold here. fix: set `DODAI_MANIFEST` to it
+dodai: no `dodai.toml` was found from `{folder}`, and `DODAI_MANIFEST` names none: what it says of `{service}` does \
+not hold here. fix: set `DODAI_MANIFEST` to it
 """
 
 _NO_SERVICE = """\
-dodai: {why}: {keys} of the manifest does not hold here. fix: name its service where it is wrapped, \
-`wrap(app, service="{service}")`, as the manifest does in `[service.{service}]`
+dodai: {why}: {keys} of the manifest does not hold here. fix: say which service it is where it is wrapped, \
+`wrap(app, service="{service}")`, as the manifest calls it
 """
 
 
@@ -67,8 +66,9 @@ def csrf_for(
 ) -> CsrfProtection | None:
     """What decides about the state-changing requests of `app`; None only where the reason is written why nothing does.
 
-    `service` is the name that the code gives the application. What lets more requests pass in the manifest holds only
-    in an application that says which service it is: an environment variable is easily that of another one.
+    `service` is what the code says that the application is, `PROJECT/SERVICE` by the names in its manifest. What lets
+    more requests pass in a manifest holds only in an application that says so: an environment variable or a working
+    folder is easily that of another one.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
@@ -110,14 +110,22 @@ def csrf_for(
 
 def _service_of(config: RuntimeConfig, said: str, services: Services) -> str:
     """The service that the application is, `said` by its code; empty where it says none, or the manifest has none."""
-    if stranger := stranger_to(config, said):
-        raise DodaiError(MANIFEST_OF_ANOTHER, stranger, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
-    if said and services and said not in services:
-        what = f'`wrap(..., service="{said}")`, and the manifest has {_listed(services)}'
+    project, _, name = said.partition("/")
+    own = str((config.sections.get("project") or {}).get("name") or "")
+    if said and not (project and name):
+        what = (
+            f'`wrap(..., service="{said}")` does not say of which project: `{own or "PROJECT"}/{project or "SERVICE"}`'
+        )
         raise DodaiError(SERVICE_UNKNOWN, what, SERVICE_UNKNOWN.fix.en, exit_code=2)
     if config.manifest is None:  # then it is the code that gives the rules, to the application that it wraps
-        return said or config.service
-    return said if said in services else ""
+        return name or config.service
+    if said and project != own:
+        what = f'`wrap(..., service="{said}")`, and `{config.manifest}` is the manifest of `{own}`'
+        raise DodaiError(MANIFEST_OF_ANOTHER, what, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
+    if said and services and name not in services:
+        what = f'`wrap(..., service="{said}")`, and the manifest has {_listed(services)}'
+        raise DodaiError(SERVICE_UNKNOWN, what, SERVICE_UNKNOWN.fix.en, exit_code=2)
+    return name if name in services else ""
 
 
 def _reason(given: str, named: str, services: Services) -> str:
@@ -157,10 +165,11 @@ def _closed(policy: CsrfPolicy, config: RuntimeConfig, said: str, services: Serv
     reports = policy.mode == "report"
     keys = [f"the `[[csrf.exemption]]` of {_listed(row.route for row in exemptions)}"] * bool(exemptions)
     keys += ['`[csrf] mode = "report"`'] * reports + ["`[csrf] trusted_origins`"] * bool(policy.trusted_origins)
-    why = f"the manifest has no `[service.{said}]`" if said else "the application does not say which service it is"
+    why = f"the manifest has no service `{said}`" if said else "the application does not say which service it is"
     if keys:
-        only = next(iter(services)) if len(services) == 1 else "NAME"
-        _tell(_NO_SERVICE, why=why, keys=" and ".join(keys), service=said or given or only)
+        name = given or (next(iter(services)) if len(services) == 1 else "SERVICE")
+        project = (config.sections.get("project") or {}).get("name")
+        _tell(_NO_SERVICE, why=why, keys=" and ".join(keys), service=said or f"{project}/{name}")
     return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
 
 
