@@ -46,7 +46,7 @@ def wrap(
     CSRF mode needs a public origin and there is none, DOD165 for a service that the manifest has not, DOD187 for one of
     another project, DOD189 for an exemption that names no service where several are checked.
     """
-    return WsgiLayer(app, Runtime.of(config), service, subject)
+    return WsgiLayer(app, Runtime.of(config), service, subject, by_code=config is not None)
 
 
 _BODILESS = frozenset({204, 304})
@@ -72,11 +72,17 @@ class WsgiLayer:
     """A WSGI application around another: `app` is that of a framework in what is wrapped, if there is one."""
 
     def __init__(
-        self, app: Any, runtime: Runtime, service: str = "", subject: Callable[..., Any] | None = None
+        self,
+        app: Any,
+        runtime: Runtime,
+        service: str = "",
+        subject: Callable[..., Any] | None = None,
+        *,
+        by_code: bool = True,
     ) -> None:
         self.app = unwrap(app)
         self.runtime = runtime
-        gate = csrf_for(runtime, app, service, subject)
+        gate = csrf_for(runtime, app, service, subject, by_code=by_code)
         if gate is None:
             watch(app, Entrance("pass"))  # for the label of the line alone
         inner = _reserve(getattr(app, "wsgi_app", app))

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from werkzeug.test import Client
 import dodai.asgi
 import dodai.wsgi
 from dodai.core.errors import DodaiError
-from dodai.runtime import RuntimeConfig
+from dodai.runtime import Runtime, RuntimeConfig
 
 FORGED = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Cookie": "session=victim"}
 DEPLOYED = {
@@ -105,7 +106,8 @@ def test_application_that_does_not_say_which_service_it_is_is_told_what_that_tak
     local = dict.fromkeys(DEPLOYED, "")
     for process, name in (("api", "shop/api"), ("", "shop/SERVICE")):
         outcome(dodai.wsgi.wrap, how, tmp_path, "", DODAI_SERVICE=process, **local)
-        said = f"{keys} of the manifest does not hold here. fix: say which service it is where it is wrapped, "
+        said = f"{keys} of the manifest does not hold here. fix: if `{tmp_path / 'dodai.toml'}` is its manifest, "
+        said += "say which service it is where it is wrapped, "
         assert f'{said}`wrap(app, service="{name}")`' in capsys.readouterr().err
     outcome(dodai.wsgi.wrap, how, tmp_path, "api", **local)
     assert "does not hold" not in capsys.readouterr().err
@@ -129,6 +131,25 @@ def test_manifest_of_another_project_opens_nothing(said, code, how, wrap, tmp_pa
     assert "`shop" in caught.value.message or code == "DOD187"
     with pytest.raises(DodaiError, match="`PROJECT/web`"):
         wrap(starlette(), service="web", config=RuntimeConfig())
+
+
+@pytest.mark.parametrize("wrap", [dodai.asgi.wrap, dodai.wsgi.wrap], ids=["ASGI", "WSGI"])
+def test_config_that_code_gives_one_application_opens_no_other_one(wrap, tmp_path):
+    """The first config becomes that of the process; `shop/web` is given none, and is checked."""
+    row = {"route": "POST /pay", "reason": "r", "owner": "o", "control": "c"}
+    given = RuntimeConfig(service="api", state=tmp_path, csrf_keys=KEYS, origins=("https://shop.example",))
+    for config in (replace(given, csrf_off="internal"), replace(given, sections={"csrf": {"exemption": [row]}})):
+        Runtime._current = None
+        statuses = []
+        for more in ({"config": config}, {}, {"service": "shop/web"}):
+            app = Flask("shop")
+            app.add_url_rule("/pay", "pay", lambda: "paid", methods=["POST"])
+            layer = wrap(starlette() if wrap is dodai.asgi.wrap else app, **more)
+            sent = FORGED | {"Host": "shop.example"}
+            pairs = [(name.lower(), value) for name, value in sent.items()]
+            found = asyncio.run(call(layer, "POST", "/pay", pairs)).status if wrap is dodai.asgi.wrap else None
+            statuses.append(found or Client(layer).post("/pay", headers=sent).status_code)
+        assert statuses == [200, 403, 403]
 
 
 def test_manifest_without_services_opens_nothing(tmp_path, capsys):

@@ -31,7 +31,7 @@ def wrap(
     the manifest has not, DOD187 for one of another project, DOD189 for an exemption that names no service where several
     are checked.
     """
-    return Layer(app, Runtime.of(config), service, subject)
+    return Layer(app, Runtime.of(config), service, subject, by_code=config is not None)
 
 
 def set_user(user_id: object) -> None:

@@ -56,7 +56,13 @@ class Layer:
     """An ASGI application around another. `app` is the one inside, `service` the name that the code gives it."""
 
     def __init__(
-        self, app: App, runtime: Runtime, service: str = "", subject: Callable[..., Any] | None = None
+        self,
+        app: App,
+        runtime: Runtime,
+        service: str = "",
+        subject: Callable[..., Any] | None = None,
+        *,
+        by_code: bool = True,
     ) -> None:
         self.app = app
         self.runtime = runtime
@@ -68,7 +74,7 @@ class Layer:
         report_errors(app, note_error)
         self._gate = edge_gate(runtime.config)
         self._is_open, self._vouches = self._gate.is_open, self._gate.vouches
-        gate = csrf_for(runtime, app, service, subject)
+        gate = csrf_for(runtime, app, service, subject, by_code=by_code)
         self._inner: Served = reserve(app) if gate is None else CsrfLayer(app, gate, reserve(app)).within
         self.csrf_binding, self.csrf_service = gate.binding if gate is not None else "", service.rpartition("/")[2]
 

@@ -56,19 +56,25 @@ not hold here. fix: set `DODAI_MANIFEST` to it
 """
 
 _NO_SERVICE = """\
-dodai: {why}: {keys} of the manifest does not hold here. fix: say which service it is where it is wrapped, \
-`wrap(app, service="{service}")`, as the manifest calls it
+dodai: {why}: {keys} of the manifest does not hold here. fix: if `{manifest}` is its manifest, say which service it \
+is where it is wrapped, `wrap(app, service="{service}")`, as the manifest calls it
 """
 
 
 def csrf_for(
-    runtime: Runtime, app: Any, service: str = "", subject: Callable[..., Any] | None = None
+    runtime: Runtime,
+    app: Any,
+    service: str = "",
+    subject: Callable[..., Any] | None = None,
+    *,
+    by_code: bool = True,
 ) -> CsrfProtection | None:
     """What decides about the state-changing requests of `app`; None only where the reason is written why nothing does.
 
     `service` is what the code says that the application is, `PROJECT/SERVICE` by the names in its manifest. What lets
     more requests pass in a manifest holds only in an application that says so: an environment variable or a working
-    folder is easily that of another one.
+    folder is easily that of another one. Without a manifest it is the code that may let them pass, by the config that
+    it gives this application itself (`by_code`), and not by one that it gave another one before.
 
     Raises DOD180 for a bad ring, or for none outside a development setting; DOD181 for a bad origin; DOD184 for a mode
     that rests on the public origin when there is none; DOD186 for one that leaves the token to a check that is not on,
@@ -78,8 +84,8 @@ def csrf_for(
     """
     config = runtime.config
     services = config.sections.get("service") or {}
-    named = _service_of(config, service, services)
-    if reason := config.csrf_off or _reason(config.service, named, services):
+    named = _service_of(config, service, services, by_code=by_code)
+    if reason := (by_code and config.csrf_off) or _reason(config.service, named, services):
         _tell(_OFF, service=named or config.service, reason=reason)
         return None
     policy = _policy_of(config, services)
@@ -108,17 +114,16 @@ def csrf_for(
     return gate
 
 
-def _service_of(config: RuntimeConfig, said: str, services: Services) -> str:
+def _service_of(config: RuntimeConfig, said: str, services: Services, *, by_code: bool) -> str:
     """The service that the application is, `said` by its code; empty where it says none, or the manifest has none."""
     project, _, name = said.partition("/")
     own = str((config.sections.get("project") or {}).get("name") or "")
     if said and not (project and name):
-        what = (
-            f'`wrap(..., service="{said}")` does not say of which project: `{own or "PROJECT"}/{project or "SERVICE"}`'
-        )
+        meant = f"{own or 'PROJECT'}/{name or (project if project != own else 'SERVICE')}"
+        what = f'`wrap(..., service="{said}")` does not say which service of which project it is: `{meant}`'
         raise DodaiError(SERVICE_UNKNOWN, what, SERVICE_UNKNOWN.fix.en, exit_code=2)
-    if config.manifest is None:  # then it is the code that gives the rules, to the application that it wraps
-        return name or config.service
+    if config.manifest is None:
+        return (name or config.service) if by_code else ""
     if said and project != own:
         what = f'`wrap(..., service="{said}")`, and `{config.manifest}` is the manifest of `{own}`'
         raise DodaiError(MANIFEST_OF_ANOTHER, what, MANIFEST_OF_ANOTHER.fix.en, exit_code=2)
@@ -169,7 +174,13 @@ def _closed(policy: CsrfPolicy, config: RuntimeConfig, said: str, services: Serv
     if keys:
         name = given or (next(iter(services)) if len(services) == 1 else "SERVICE")
         project = (config.sections.get("project") or {}).get("name")
-        _tell(_NO_SERVICE, why=why, keys=" and ".join(keys), service=said or f"{project}/{name}")
+        _tell(
+            _NO_SERVICE,
+            why=why,
+            keys=" and ".join(keys),
+            manifest=str(config.manifest),
+            service=said or f"{project}/{name}",
+        )
     return replace(policy, exemptions=(), trusted_origins=(), mode="both" if reports else policy.mode)
 
 
